@@ -1,0 +1,7 @@
+"""`python -m gancli` is `gan`."""
+import sys
+
+from gancli.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,240 @@
+"""The only way from a description to an object: strict about which classes, which keys and which values."""
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import types
+import typing
+from typing import Any, Literal, Union
+
+from gancli.errors import UserError
+
+# Anything reachable *through* these packages (gancli.losses.penalties.torch.load) is not defined in them.
+ROOTS = tuple(f"gancli.{name}" for name in ("games", "networks", "losses", "augment", "data", "metrics"))
+NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+Problem = tuple[str, str]  # message, hint
+
+
+def is_builtin(target: str) -> bool:
+    """Does the target belong to gancli or torch.optim, whose code is as safe as gancli itself?"""
+    return target.startswith(tuple(root + "." for root in ROOTS)) or target.rpartition(".")[0] == "torch.optim"
+
+
+def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
+    """The class that a dotted path names. Raises UserError, before any import, where it may not be used.
+
+    trust: packages of the user's that may be imported too; None: any, since the user typed the config himself."""
+    if not isinstance(target, str) or not NAME.fullmatch(target):
+        raise UserError(f"{target!r} does not name a class", "write package.module.ClassName")
+    module_name, _, name = target.rpartition(".")
+    if not is_builtin(target):
+        refuse_strangers(target, trust)
+    cls = vars(import_module(module_name, target)).get(name)
+    if not isinstance(cls, type):
+        raise UserError(f"{target} is not a class", did_you_mean(name, classes_in(module_name)))
+    if not defined_in(cls, module_name):
+        raise UserError(f"{target} is not defined in {module_name}, only reachable through it",
+                        f"it is defined in {cls.__module__}, and was not used")
+    return cls
+
+
+def refuse_strangers(target: str, trust: tuple[str, ...] | None) -> None:
+    package = target.split(".")[0]
+    if package in ("gancli", "torch") or package in sys.stdlib_module_names:
+        raise UserError(f"{target} may not be built, and nothing of it was run",
+                        f"classes of {', '.join(ROOTS)} and torch.optim may be named, and your own")
+    if trust is not None and package not in trust:
+        raise UserError(f"{target} is code of {package}'s, not of gancli's, and nothing of it was run",
+                        f"if you trust {package}, add trust={package}")
+
+
+def import_module(name: str, target: str) -> types.ModuleType:
+    if not is_builtin(target) and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # the user's own file; last, so that it cannot hide a library's module
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise UserError(f"there is no module {name} (for {target})",
+                            "it must stand in the working directory or be installed") from error
+        raise UserError(f"importing {name} failed: {error}", "install what it needs") from error
+    except Exception as error:
+        raise UserError(f"importing {name} failed: {type(error).__name__}: {error}", "mend the file first") from error
+
+
+def defined_in(cls: type, module_name: str) -> bool:
+    if module_name == "torch.optim":
+        from torch.optim import Optimizer
+
+        return issubclass(cls, Optimizer) and cls.__module__.startswith("torch.optim.")
+    if is_builtin(f"{module_name}.{cls.__name__}"):
+        return cls.__module__ == module_name
+    return cls.__module__.split(".")[0] == module_name.split(".")[0]  # a user's package may re-export its own
+
+
+def classes_in(module_name: str) -> list[str]:
+    return [key for key, value in vars(sys.modules[module_name]).items()
+            if isinstance(value, type) and value.__module__.startswith(module_name)]
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + ", ".join(close) + "?"
+    return "there are " + ", ".join(sorted(known)) if known else ""
+
+
+@functools.lru_cache(maxsize=None)
+def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
+    """Name -> parameter of a class's constructor, annotations resolved."""
+    init = inspect.signature(cls).parameters
+    try:
+        hints = typing.get_type_hints(cls.__init__)
+    except (NameError, TypeError):  # a user's annotation that only a type checker can read
+        hints = {}
+    return {name: p.replace(annotation=hints.get(name, Any)) for name, p in init.items()}
+
+
+def signature_of(target: str) -> dict[str, inspect.Parameter]:
+    return parameters_of(locate(target, trust=None))
+
+
+def problems(spec: dict, *, where: str, trust: tuple[str, ...] | None = (), given: tuple[str, ...] = ()) -> list[Problem]:
+    """Everything wrong with a description, its nested ones included. given: arguments that the caller will supply."""
+    try:
+        cls = locate(spec.get("_target_"), trust=trust)
+    except UserError as error:
+        return [(f"{where}._target_: {error.message}", error.hint)]
+    parameters = parameters_of(cls)
+    found: list[Problem] = []
+    for key, value in spec.items():
+        if key in given or key not in parameters and key != "_target_":
+            known = [name for name in parameters if name not in given]
+            found.append((f"{where}.{key}: {cls.__name__} takes no {key!r}", did_you_mean(str(key), known)))
+        elif key != "_target_":
+            found += misfits(value, parameters[key].annotation, where=f"{where}.{key}", trust=trust)
+    for name, parameter in parameters.items():
+        optional = parameter.default is not inspect.Parameter.empty or parameter.kind in (
+            inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        if not optional and name not in spec and name not in given:
+            found.append((f"{where}.{name} is missing: {cls.__name__} needs it", f"add {where}.{name}=..."))
+    return found
+
+
+def misfits(value: object, annotation: Any, *, where: str, trust: tuple[str, ...] | None) -> list[Problem]:
+    """Why a plain value or nested description does not suit an annotation; empty if it does."""
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return problems(value, where=where, trust=trust) if is_spec(value) else []
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        tried = [misfits(value, option, where=where, trust=trust) for option in arguments]
+        if not all(tried):
+            return []
+        inside = [found for found in tried if found[0][0].startswith((f"{where}.", f"{where}["))]
+        if inside:  # the shape was right, and something in it is wrong
+            return inside[0]
+    elif origin is Literal:
+        if value in arguments and type(value) in map(type, arguments):
+            return []
+    elif is_spec(value):
+        return nested_problems(value, annotation, where=where, trust=trust)
+    elif origin in (list, tuple) and isinstance(value, list):
+        return sequence_problems(value, origin, arguments, where=where, trust=trust)
+    elif origin is dict and isinstance(value, dict):
+        return [p for key, item in value.items()
+                for p in misfits(item, arguments[1], where=f"{where}.{key}", trust=trust)]
+    elif plain_fits(value, annotation):
+        return []
+    return [(f"{where}={show(value)} does not fit", f"give {describe(annotation)}")]
+
+
+def sequence_problems(value: list, origin: type, arguments: tuple, *, where: str,
+                      trust: tuple[str, ...] | None) -> list[Problem]:
+    fixed = origin is tuple and Ellipsis not in arguments
+    if fixed and len(value) != len(arguments):
+        return [(f"{where} has {len(value)} entries", f"give {len(arguments)}")]
+    options = arguments if fixed else (arguments[0],) * len(value)
+    return [p for k, (item, option) in enumerate(zip(value, options, strict=True))
+            for p in misfits(item, option, where=f"{where}[{k}]", trust=trust)]
+
+
+def nested_problems(value: dict, annotation: Any, *, where: str, trust: tuple[str, ...] | None) -> list[Problem]:
+    found = problems(value, where=where, trust=trust)
+    if not found and isinstance(annotation, type):
+        cls = locate(value["_target_"], trust=trust)
+        if not issubclass(cls, annotation):
+            return [(f"{where}: {value['_target_']} is no {annotation.__name__}", f"name a subclass of {annotation.__name__}")]
+    return found
+
+
+def is_spec(value: object) -> bool:
+    return isinstance(value, dict) and "_target_" in value
+
+
+def plain_fits(value: object, annotation: Any) -> bool:
+    if annotation is type(None):
+        return value is None
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation in (int, bool, str):
+        return type(value) is annotation
+    return False
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in a user's words."""
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    if annotation in names:
+        return names[annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(describe(option) for option in arguments)
+    if origin is Literal:
+        return "one of " + ", ".join(map(str, arguments))
+    if origin in (list, tuple):
+        return f"a list like [{', '.join(describe(option) for option in arguments if option is not Ellipsis)}]"
+    if origin is dict:
+        return "a mapping"
+    return f"a mapping whose _target_ is a {annotation.__name__}" if isinstance(annotation, type) else str(annotation)
+
+
+def show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def build(spec: dict, *, where: str = "config", trust: tuple[str, ...] | None = (), **given: Any) -> Any:
+    """The object that a checked, resolved description names. given: built arguments. Raises UserError."""
+    found = problems(spec, where=where, trust=trust, given=tuple(given))
+    if found:
+        raise UserError(*found[0])
+    return construct(spec, where=where, trust=trust, given=given)
+
+
+def construct(value: Any, *, where: str, trust: tuple[str, ...] | None, given: dict[str, Any]) -> Any:
+    if isinstance(value, list):
+        return [construct(item, where=where, trust=trust, given={}) for item in value]
+    if not isinstance(value, dict):
+        return value
+    arguments = {key: construct(item, where=f"{where}.{key}", trust=trust, given={})
+                 for key, item in value.items() if key != "_target_"}
+    if not is_spec(value):
+        return arguments
+    try:
+        return locate(value["_target_"], trust=trust)(**arguments, **given)
+    except ValueError as error:  # what a constructor says about its values is for the user
+        raise UserError(f"{where}: {error}") from error
+
+
+def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Any:
+    """The game of a frozen config, in the current default device. Raises UserError."""
+    parts = {name: None if config.get(name) is None else build(config[name], where=name, trust=trust)
+             for name in ("loss", "augment")}
+    given = {name: part for name, part in parts.items() if name in parameters_of(locate(config["model"].get("_target_"), trust=trust))}
+    return build(config["model"], where="model", trust=trust, **given)

@@ -1,0 +1,201 @@
+"""The front door: a table of verbs, their help, and the one place where an error becomes a panel and an exit code."""
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import NamedTuple, TextIO
+
+from gancli.errors import GanError
+
+
+class Verb(NamedTuple):
+    module: str  # imported only when the verb is called
+    summary: str
+    usage: str
+    examples: tuple[str, ...]
+    flags: tuple[str, ...] = ()
+    config: str = ""  # the primary config of a verb that Hydra composes
+
+
+_CONFIG_FLAGS = ("-cd, --config-dir DIR    a folder with groups and options of your own",
+                 "-cn, --config-name NAME  another primary config")
+_HYDRA_FLAGS = ("--cfg job [-p KEY]       print the composed config and stop",
+                "--info defaults-tree     print which file chose what",
+                "--hydra-help             Hydra's own flags")
+
+VERBS = {
+    "train": Verb(
+        "gancli.commands.train", "train a GAN, or resume a run", "[KEY=VALUE ...] [FLAGS]",
+        ("gan train", "gan train model=dcgan loss=wgan_gp dataset=cifar10",
+         "gan train dataset=folder dataset.path=photos trainer.steps=20000", "gan train resume=outputs/cgan-digits/20261121-093612-k3f9", "gan train -m loss=wgan_gp,hinge seed=1,2"),
+        ("-m, --multirun           one run for every combination of a=1,2 b=x,y", *_CONFIG_FLAGS, *_HYDRA_FLAGS), "train"),
+    "sample": Verb(
+        "gancli.commands.sample", "draw images from a checkpoint", "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
+        ("gan sample ckpt=RUN n=64 out=images", "gan sample ckpt=RUN per_class=10 seed=1", "gan sample ckpt=RUN interpolate=8"),
+        _HYDRA_FLAGS, "sample"),
+    "check": Verb(
+        "gancli.commands.check", "try a config for one real step: time, memory, disk", "[KEY=VALUE ...] [FLAGS]",
+        ("gan check", "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64"), _CONFIG_FLAGS),
+    "list": Verb(
+        "gancli.commands.list", "list the groups and their options", "[GROUP ...] [--config-dir DIR] [--json]",
+        ("gan list", "gan list loss", "gan list model --config-dir my_conf --json"),
+        ("--config-dir DIR         a folder with groups and options of your own",
+         "--json                   {group: {option: line}}")),
+    "show": Verb(
+        "gancli.commands.show", "show networks and parameter counts, or where a run stands",
+        "[KEY=VALUE ...] [--json] | RUN | CHECKPOINT",
+        ("gan show model=dcgan", "gan show model=dcgan dataset.resolution=64 --json",
+         "gan show outputs/cgan-digits/20261121-093612-k3f9"),
+        ("--json                   one flat object: network -> parameters", *_CONFIG_FLAGS)),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; see DESIGN section 5 for the codes."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = dispatch(argv)
+        sys.stdout.flush()  # here, where a closed pipe is still caught
+        return code
+    except GanError as error:
+        from gancli.panels import show_error
+
+        show_error(error)
+        return error.code
+    except KeyboardInterrupt:
+        print("gan: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return closed_pipe()
+    except Exception as error:  # noqa: BLE001 - the process ends here, with a traceback and an exit code
+        return unexpected(error)
+
+
+def dispatch(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if argv[0] == "--version":
+        from gancli import __version__
+
+        print(f"gan {__version__}")
+        return 0
+    if argv[0] in ("-sc", "--shell-completion"):
+        return complete(argv)
+    name, *rest = argv
+    if name not in VERBS:
+        from gancli.errors import UserError
+        from gancli.hints import did_you_mean, nearest
+
+        raise UserError(f"unknown command '{name}'", did_you_mean(nearest(name, VERBS)) or f"commands: {', '.join(VERBS)}")
+    if "-h" in rest or "--help" in rest:
+        print(help_of(name, [word for word in rest if word not in ("-h", "--help")]))
+        return 0
+    if VERBS[name].config and shows_config(rest):
+        from gancli.config import hydra_main
+
+        return hydra_main(VERBS[name].config, _never, rest)
+    return importlib.import_module(VERBS[name].module).main(rest)
+
+
+def shows_config(argv: list[str]) -> bool:
+    """Is it a question to Hydra (--cfg, --info, --hydra-help, -sc) that needs nothing of the verb?"""
+    if not any(word.startswith("-") for word in argv):
+        return False
+    from gancli.arguments import split_args
+
+    return split_args(argv).command not in ("", "multirun")
+
+
+def usage() -> str:
+    verbs = [f"  {name:8}{verb.summary}" for name, verb in VERBS.items()]
+    examples = [f"  {verb.examples[0]}" for verb in VERBS.values()]
+    return "\n".join(["gan: train every kind of GAN", "", "usage: gan COMMAND [KEY=VALUE ...] [FLAGS]", "", *verbs, "",
+                      "examples:", *examples, "", "gan COMMAND --help says more."])
+
+
+def help_of(name: str, argv: list[str]) -> str:
+    """The help screen of one verb; of a composed one with its groups and the config that argv composes."""
+    verb = VERBS[name]
+    lines = [f"gan {name}: {verb.summary}", "", f"usage: gan {name} {verb.usage}", "",
+             "examples:", *(f"  {text}" for text in verb.examples)]
+    if verb.flags:
+        lines += ["", "flags:", *(f"  {text}" for text in verb.flags)]
+    return "\n".join([*lines, *(composed_help(verb.config, argv) if verb.config else [])])
+
+
+def composed_help(config: str, argv: list[str]) -> list[str]:
+    from omegaconf import OmegaConf
+
+    from gancli.arguments import split_args
+    from gancli.config import compose, conf_dir, options
+    from gancli.panels import warn
+
+    composed = compose(config, argv, missing=True)
+    for message in composed.warnings:
+        warn(message)
+    lines = []
+    if composed.choices:
+        found = options([conf_dir(), *split_args(argv).dirs])
+        lines += ["", "groups, chosen by GROUP=OPTION (gan list GROUP says what each is):"]
+        lines += [f"  {group:11}{'  '.join(found[group])}" for group in found]
+    lines += ["", "config, changed by KEY=VALUE:"]
+    return lines + [f"  {line}" for line in OmegaConf.to_yaml(composed.cfg).splitlines()]
+
+
+def complete(argv: list[str]) -> int:
+    """Shell completion with Hydra's scripts: they call `gan -sc query=SHELL`, so the verb is cut out of the line being typed."""
+    from gancli.arguments import split_args
+    from gancli.config import hydra_main
+
+    line, name, dirs = os.environ.get("COMP_LINE", ""), "train", []
+    if "COMP_LINE" in os.environ:
+        words = line.split()
+        if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+            print(" ".join(verb for verb in VERBS if verb.startswith("".join(words[1:]))))
+            return 0
+        name = {"check": "train", "show": "train"}.get(words[1], words[1])
+        if name not in VERBS or not VERBS[name].config:
+            return 0
+        os.environ["COMP_LINE"] = f"gan {(line.split(maxsplit=2) + [''])[2]}" + " " * (line.endswith(" ") and len(words) > 2)
+        try:
+            dirs = [f"--config-dir={path}" for path in split_args(words[2:]).dirs]
+        except GanError:
+            pass  # a flag is half typed
+    return hydra_main(VERBS[name].config, _never, ["--shell-completion", *argv[1:], *dirs])
+
+
+def _never(composed: object) -> None:
+    raise AssertionError("Hydra answers these flags without running a job")
+
+
+def closed_pipe() -> int:
+    """Whoever read our output has gone (`gan list | head`): stay quiet. A broken pipe of another kind keeps its traceback."""
+    gone = [stream for stream in (sys.stdout, sys.stderr) if _nobody_reads(stream)]
+    for stream in gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python complains once more when it exits
+    if not gone:
+        traceback.print_exc()
+    return 1
+
+
+def _nobody_reads(stream: TextIO) -> bool:
+    import select
+
+    try:
+        poll = select.poll()
+        poll.register(stream.fileno(), 0)
+    except (OSError, AttributeError):  # a stream of a test; a system without poll
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def unexpected(error: Exception) -> int:
+    traceback.print_exc()
+    log = getattr(error, "run_log", None)
+    if log:
+        print(f"gan: the run's log is {log}", file=sys.stderr)
+    return 1

@@ -1,0 +1,73 @@
+"""`gan list`: every option of every group with its one line."""
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from gancli.arguments import config_dir
+from gancli.config import conf_dir, describe, options
+from gancli.errors import UserError
+from gancli.hints import did_you_mean, nearest
+
+Table = dict[str, dict[str, str]]  # group -> option -> its line
+
+
+def main(argv: list[str]) -> int:
+    groups, dirs, as_json = read(argv)
+    found = options([conf_dir(), *dirs])
+    for group in groups:
+        if group not in found:
+            hint = did_you_mean(nearest(group, found))
+            raise UserError(f"no group '{group}'", "\n".join(filter(None, [hint, f"groups: {', '.join(found)}"])))
+    table = {group: {option: describe(path) for option, path in found[group].items()} for group in groups or found}
+    if as_json:
+        print(json.dumps(table, indent=2, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        show(table)
+    else:
+        print(plain(table))
+    return 0
+
+
+def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
+    groups, dirs, as_json, rest = [], [], False, list(argv)
+    while rest:
+        word = rest.pop(0)
+        flag, _, value = word.partition("=")
+        if word == "--json":
+            as_json = True
+        elif flag in ("--config-dir", "-cd"):
+            if not value and not rest:
+                raise UserError(f"{flag} needs a value", f"{flag} DIR")
+            dirs.append(config_dir(value or rest.pop(0)))
+        elif word.startswith("-"):
+            raise UserError(f"unknown flag '{flag}'", did_you_mean(nearest(flag, ["--json", "--config-dir", "--help"])) or "gan list --help")
+        else:
+            groups.append(word)
+    return groups, dirs, as_json
+
+
+def plain(table: Table) -> str:
+    """One option a line, whole and unwrapped, for pipes and files."""
+    width = max((len(option) for found in table.values() for option in found), default=0)
+    return "\n\n".join("\n".join([group, *(f"  {option:{width}}  {line}".rstrip() for option, line in found.items())])
+                       for group, found in table.items())
+
+
+def show(table: Table) -> None:
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    console, width = Console(highlight=False), max(len(option) for found in table.values() for option in found)
+    narrow = shutil.get_terminal_size().columns < 2 * width
+    for group, found in table.items():
+        console.print(Text(group, style="bold"))
+        grid = Grid(box=None, show_header=False, padding=(0, 0, 0, 2))
+        grid.add_column(no_wrap=not narrow, min_width=None if narrow else width, style="cyan")
+        grid.add_column(overflow="fold")
+        for option, line in found.items():
+            grid.add_row(Text(option), Text(line))
+        console.print(grid)

@@ -1,0 +1,64 @@
+"""gan train -m: one run after another, each in a folder of its own; one that fails does not stop the others."""
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from gancli import config as front
+from gancli.errors import GanError, Interrupted
+
+
+def sweep(argv: list[str]) -> int:
+    """-> 0 if every job is done, 1 if any failed. Ends with a line per job."""
+    try:
+        front.hydra_main("train", job, argv)
+    except Interrupted as error:
+        report(Jobs.folder)
+        raise error
+    except Exception as error:  # noqa: BLE001 - the first job's error, which its own line already tells
+        if Jobs.folder is None:  # nothing ran: the command line was wrong
+            raise error
+    return report(Jobs.folder)
+
+
+class Jobs:
+    """Where this process's sweep keeps its list; Hydra calls `job` and hands nothing on."""
+
+    folder: Path | None = None
+
+
+def job(composed: front.Composed) -> None:
+    """One run of the sweep, recorded in sweep.jsonl. Raises what the run raised: launchers on clusters read that."""
+    from gancli.commands.train import run
+
+    Jobs.folder = Path(composed.hydra.sweep.dir)
+    started = time.monotonic()
+    entry = {"job": composed.hydra.job.num, "overrides": list(composed.hydra.overrides.task), "folder": str(composed.run_dir)}
+    print(f"job {entry['job']}: {' '.join(entry['overrides'])}", flush=True)
+    state, reason = "failed", ""
+    try:
+        run(composed)
+        state = "done"
+    except GanError as error:
+        state, reason = {3: "stopped", 130: "interrupted", 143: "interrupted"}.get(error.code, "failed"), error.message
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        entry |= {"state": state, "seconds": round(time.monotonic() - started, 1), "reason": reason}
+        with (Jobs.folder / "sweep.jsonl").open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def report(folder: Path | None) -> int:
+    """Prints a line per job, the newest entry of each. -> 1 if any is not done"""
+    file = folder / "sweep.jsonl" if folder else None
+    entries = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+    newest = {entry["job"]: entry for entry in entries}
+    print(f"sweep: {folder}")
+    for entry in newest.values():
+        line = f"  {entry['job']:>3}  {entry['state']:<11}  {entry['seconds']:>8.1f} s  {entry['folder']}"
+        print(line + (f"\n       {entry['reason']}" if entry["reason"] else ""))
+    return int(not newest or any(entry["state"] != "done" for entry in newest.values()))

@@ -1,0 +1,294 @@
+"""From the command line to one checked config: the closed parts' schema, Hydra's composition and gate 1, all without torch."""
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gancli import hints, panels
+from gancli.arguments import quoted, split_args, variants
+from gancli.errors import Problems, UserError
+from gancli.gate import Session, file_warnings
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+TOP_KEYS = ("seed", "resume", "trust", "name", "model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "log")
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long, on what and how often to save. `steps` counts real batches; `epochs`, if set, replaces it."""
+
+    steps: int
+    epochs: float | None
+    batch_size: int  # real images a step, over all ranks and micro-batches
+    accumulate: int
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: bool
+    save_every: int  # steps
+    keep: int  # checkpoints
+
+
+@dataclass(frozen=True)
+class EmaConfig:
+    """The averaged generator, see ema.py."""
+
+    half_life_kimg: float
+    rampup: float | None
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What a run writes down while it trains; `every` and `sample_every` are steps."""
+
+    every: int
+    sample_every: int
+    grid: int  # tiles in a row of the sample grid
+    tensorboard: bool
+
+
+@dataclass(frozen=True)
+class PlayerConfig:
+    """The keys of optimizer.<player> that are ours; all others belong to its torch optimizer."""
+
+    l1: float = 0.0
+    clip: float | None = None
+    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
+    start_kimg: float = 0.0
+    end_kimg: float | None = None
+    final: float = 0.0  # factor of lr at the end
+    step_kimg: float | None = None
+    gamma: float = 0.1
+    warmup_kimg: float = 0.0
+
+
+_stamps: list[str] = []  # of the commands that are running: a job of a sweep may compose again, and the sweep's own must stay
+CLOSED = {"trainer": TrainerConfig, "ema": EmaConfig, "log": LogConfig}
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One composed config that has passed gate 1; interpolations are not yet resolved."""
+
+    cfg: DictConfig  # without the hydra node
+    hydra: DictConfig
+    overrides: list[str]  # the whole command line, hydra.* first
+    choices: dict[str, str]  # group -> option, without hydra's own
+    warnings: list[str]  # none in a job of a sweep, which has said them at its start
+    run_dir: Path  # resolved once, so every reader sees the same stamp
+    run_dir_given: bool  # not made up by us, but by hydra.run.dir= or a sweep
+
+
+def conf_dir() -> Path:
+    """The folder of the built-in configs: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for path in (package / "conf", package.parent / "conf"):
+        if (path / "train.yaml").is_file():
+            return path
+    raise UserError(f"the built-in configs are missing from {package}", "reinstall: pip install --force-reinstall gancli")
+
+
+def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
+    """group -> option -> file; the first folder wins, as in Hydra. Names with a leading underscore are parts, not options."""
+    found: dict[str, dict[str, Path]] = {}
+    for base in dirs:
+        for path in sorted(base.glob("*/**/*.yaml")):
+            group, *names = path.relative_to(base).with_suffix("").parts
+            if group != "hydra" and not any(name.startswith(("_", ".")) for name in (group, *names)):
+                found.setdefault(group, {}).setdefault("/".join(names), path)
+    return {group: dict(sorted(found[group].items())) for group in sorted(found)}
+
+
+def describe(path: Path | str) -> str:
+    """The first comment line of a YAML file: what it is and its paper."""
+    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
+        if line.startswith("#") and not line.startswith("# @package"):
+            return line.lstrip("# ").strip()
+    return ""
+
+
+def new_stamp() -> str:
+    """UTC time and four random characters: sortable, and two runs started in the same second still differ."""
+    letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(4))
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{letters}"
+
+
+def slug(values: Sequence[str], *, length: int = 60) -> str:
+    """A folder name made of the values in KEY=VALUE texts: only a-z 0-9 . _ - and at most `length` characters."""
+    words = [re.sub(r"[^a-z0-9._-]+", "-", value.partition("=")[2].lower()).strip("-.") for value in values]
+    return "-".join(word for word in words if word)[:length].rstrip("-.") or "default"
+
+
+def _folder(name: str | None, choices: dict[str, str]) -> str:
+    return slug([f"={name or '-'.join(choices.get(group) or 'own' for group in ('model', 'dataset'))}"])
+
+
+@contextmanager
+def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
+    """Hydra's globals for one command: a fresh stamp, the user's folders, and whatever was there before is put back."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+    from omegaconf import OmegaConf
+
+    class UserFolders(SearchPathPlugin):
+        # Not hydra.searchpath=[...]: it would replace the one in a user's primary config, which it also hides from --config-name.
+        def manipulate_search_path(self, search_path) -> None:
+            for path in dirs:
+                search_path.append("user", f"file://{path}")
+
+    _stamps.append(new_stamp())
+    OmegaConf.register_new_resolver("gan.stamp", lambda: _stamps[-1], replace=True)
+    OmegaConf.register_new_resolver("gan.slug", slug, replace=True)
+    OmegaConf.register_new_resolver("gan.folder", _folder, replace=True)
+    plugins, before = Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin], GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    Plugins.instance().register(UserFolders)
+    try:
+        yield
+    finally:
+        _stamps.pop()
+        plugins.remove(UserFolders)
+        GlobalHydra.instance().hydra = before
+
+
+def compose(name: str, argv: Sequence[str], *, extra: Sequence[str] = (), missing: bool = False) -> Composed:
+    """Composes conf/<name>.yaml with the command line and checks it (gate 1); makes no folder.
+
+    argv: KEY=VALUE, --config-dir DIR, --config-name NAME. extra: overrides of the calling verb. missing: let pass what is still
+    to be given (ckpt: ???). Raises UserError, or Problems with every mistake."""
+    args = split_args(argv)
+    if args.command:
+        raise UserError(f"--{args.command} does not work here", "gan train takes it")
+    with _hydra(args.dirs):
+        return _compose(name, args.config_name or name, [*map(quoted, args.overrides), *extra], missing=missing)
+
+
+def _compose(name: str, config_name: str, overrides: list[str], *, missing: bool = False) -> Composed:
+    from hydra import initialize_config_dir
+
+    with initialize_config_dir(str(conf_dir()), job_name=name, version_base="1.3"):
+        session = Session(config_name, top_keys=_top_keys(name), closed=CLOSED)
+        try:
+            full = session.load(overrides)
+            composed, problems = _composed(full), []
+        except hints.composition_errors() as ex:
+            full, problems = session.diagnose(overrides)
+            problems = problems or [hints.explain(ex, session)]
+        problems += session.inspect(full, overrides, whole=not problems, missing=missing)
+    if problems:
+        raise Problems(problems)
+    return composed
+
+
+def _top_keys(name: str) -> tuple[str, ...]:
+    if name == "train":
+        return TOP_KEYS
+    from omegaconf import OmegaConf
+
+    return tuple(key for key in OmegaConf.load(conf_dir() / f"{name}.yaml") if key not in ("defaults", "hydra"))
+
+
+def _composed(full: DictConfig) -> Composed:
+    """Hydra's config as ours. The run folder's name becomes plain text here: every later look would draw another stamp."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
+
+    with open_dict(full):
+        full.hydra.run.dir, full.hydra.sweep.dir = str(full.hydra.run.dir), str(full.hydra.sweep.dir)
+        full.hydra.runtime.output_dir = os.path.abspath(full.hydra.run.dir)
+    HydraConfig.instance().set_config(full)  # for ${hydra:...} in a user's file
+    cfg = OmegaConf.masked_copy(full, [key for key in full if key != "hydra"])
+    OmegaConf.set_struct(cfg, True)
+    return _as_composed(cfg, full.hydra, Path(full.hydra.run.dir))
+
+
+def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
+    choices = {group: option for group, option in hydra.runtime.choices.items() if option and not group.startswith("hydra/")}
+    sources = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    overrides = [*hydra.overrides.hydra, *hydra.overrides.task]
+    given = in_sweep() or any(line.lstrip("+").startswith("hydra.run.dir=") for line in overrides)
+    return Composed(cfg=cfg, hydra=hydra, overrides=overrides, choices=choices, run_dir=run_dir, run_dir_given=given,
+                    warnings=[] if in_sweep() else file_warnings(sources))
+
+
+def in_sweep() -> bool:
+    """Is this a job of `-m`? Then Hydra has named and made the run folder."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str]) -> int:
+    """Hands a command line with -m, --cfg, --info or --hydra-help to hydra.main; a sweep calls task once a job.
+
+    Each job's config passes gate 1 before the first job runs. Raises what the first failing job raised, after all have run."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    args = split_args(argv)
+    overrides = [quoted(line, sweep=args.command == "multirun") for line in args.overrides]
+    config_name, raised = args.config_name or name, []
+
+    def job(cfg: DictConfig) -> object:
+        node = HydraConfig.get()
+        try:
+            return task(_as_composed(cfg, node, Path(node.runtime.output_dir)))
+        except Exception as ex:
+            raised.append(ex)
+            raise
+
+    program = "gan" if args.command == "shell-completion" else f"gan {name}"  # the completion script names the executable
+    with _hydra(args.dirs), _as_program([program, *args.flags, *overrides]):
+        if args.command in ("multirun", "cfg"):  # the others are there to look into a config that does not compose
+            for message in _check_all(name, config_name, overrides, missing=args.command == "cfg"):
+                panels.warn(message)
+        try:
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+        except SystemExit as ex:  # --hydra-help leaves so
+            return int(ex.code or 0)
+        except hints.composition_errors() as ex:
+            if any(ex is one for one in raised):
+                raise
+            _check_all(name, config_name, overrides, missing=True)  # says the same in our words
+            raise UserError((str(ex) or str(ex.__cause__)).splitlines()[0]) from ex
+    return 0
+
+
+def _check_all(name: str, config_name: str, overrides: list[str], *, missing: bool) -> list[str]:
+    """Gate 1 for every value of a sweep. -> the warnings; raises Problems with the mistakes of all."""
+    problems: dict[hints.Problem, None] = {}  # ordered, without repetition
+    warnings: dict[str, None] = {}
+    for variant in variants(overrides):
+        try:
+            warnings.update(dict.fromkeys(_compose(name, config_name, variant, missing=missing).warnings))
+        except Problems as ex:
+            problems.update(dict.fromkeys(ex.problems))
+    if problems:
+        raise Problems(list(problems))
+    return list(warnings)
+
+
+@contextmanager
+def _as_program(argv: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, and with this variable raises its errors to us instead of printing them."""
+    argv_before, variable = sys.argv, "HYDRA_FULL_ERROR"
+    before = os.environ.get(variable)
+    sys.argv, os.environ[variable] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv_before
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before

@@ -1,0 +1,52 @@
+"""Turns a discriminator into a critic: binds what belongs to the batch and runs the trunk once per tensor."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+class BoundCritic:
+    """Lives for one loss call (one phase, one micro-batch), so its memory needs no invalidation.
+
+    trunk, head: the two halves of the network, with labels, stage and the like bound by `partial`
+    augment, noise: image -> image and a standard deviation; before the network, in d and g alike
+    join: adds the source: concatenates it, or adds the coarse image of a pyramid
+    pack: images judged together (PacGAN, Lin 2018): N images give M = N / pack scores
+    """
+
+    def __init__(self, trunk: Callable, head: Callable, *, augment: Callable | None = None, noise: float = 0.0,
+                 join: Callable | None = None, pack: int = 1):
+        self.trunk, self.head, self.augment, self.noise, self.join, self.pack = trunk, head, augment, noise, join, pack
+        # Pairs of (image, hidden). The image itself is kept: a bare id() is reused once a tensor is freed.
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N,C,H,W) -> scores (M,...)"""
+        return self.head(self.hidden(x))
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N,C,H,W) -> (M,F)"""
+        return self.hidden(x).flatten(1)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        # A second pass would cost 2.4 times, draw another augmentation and move batch and spectral norms twice.
+        for image, hidden in self.seen:
+            if image is x:
+                return hidden
+        hidden = self.trunk(self.view(x))
+        self.seen.append((x, hidden))
+        return hidden
+
+    def view(self, x: Tensor) -> Tensor:
+        if self.augment is not None:
+            x = self.augment(x)
+        if self.noise > 0:
+            x = x + self.noise * torch.randn_like(x)
+        if self.join is not None:
+            x = self.join(x)
+        if self.pack == 1:
+            return x
+        n, c, h, w = x.shape
+        return x.reshape(n // self.pack, c * self.pack, h, w)

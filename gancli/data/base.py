@@ -1,0 +1,176 @@
+"""What a data set is: a source that decodes its images once, and the rule that sets some of them apart."""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gancli.data.draws import permutation
+from gancli.errors import UserError
+from gancli.seeding import seed_of
+
+ORDER_SEED = seed_of("limit and holdout")  # not the run's: another seed must not train on what this one held out
+
+
+def digest_of(parts: Iterable[str | bytes]) -> str:
+    """-> 32 hexadecimal digits that depend on every part and on their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogateescape")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A data set in memory, or mapped into it.
+
+    images: (N,C,H,W) uint8 at load_size (or resolution); points are (N,2,1,1) float32, divided by the declared scale.
+    labels: (N,) int64. classes: the names of the labels. digest: what identifies the data when a run resumes.
+    skipped: (file, reason). place: (N,) int64, where each image stands in the order that `split` cuts; None: by index.
+    """
+
+    images: Tensor
+    labels: Tensor | None = None
+    classes: tuple[str, ...] = ()
+    digest: str = ""
+    skipped: tuple[tuple[str, str], ...] = ()
+    place: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, index: Tensor | np.ndarray | Sequence[int]) -> Decoded:
+        """-> the images at `index` (M,); a range without gaps is a view, so what is mapped stays mapped."""
+        index = torch.as_tensor(index, dtype=torch.int64)
+        first, n = (int(index[0]), len(index)) if len(index) else (0, 0)
+        rows = slice(first, first + n) if torch.equal(index, torch.arange(first, first + n)) else index
+        return replace(
+            self, images=self.images[rows], digest=digest_of([self.digest, index.numpy().tobytes()]),
+            labels=None if self.labels is None else self.labels[rows],
+            place=None if self.place is None else self.place[rows],
+        )
+
+
+@dataclass(kw_only=True)
+class Source:
+    """Base of every data set. A data set of your own subclasses it, declares its fields and writes `load`.
+
+    resolution: int or [h, w] in pixels; channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; classes: number of labels, 0 drops
+    them. "auto" is filled by `scan`. limit: train on so many at most. holdout: keep so many out of training. load_size: larger
+    than resolution, a random window is drawn each time. on_error: a bad file is skipped or fails. workers: decoding threads.
+    """
+
+    resolution: int | list[int] | str = "auto"
+    channels: int | str = "auto"
+    classes: int | str = "auto"
+    kind: Literal["image", "points"] = "image"
+    limit: int | None = None
+    holdout: int = 0
+    load_size: int | list[int] | None = None
+    flip: bool = False
+    on_error: Literal["skip", "fail"] = "skip"
+    workers: int = 2
+
+    def __post_init__(self):
+        require(self.limit is None or self.limit >= 1, f"dataset.limit={self.limit} trains on nothing", "1 or more, or null")
+        require(self.holdout >= 0, f"dataset.holdout={self.holdout} is negative", "0 holds nothing out")
+        require(self.workers >= 1, f"dataset.workers={self.workers} decodes nothing", "1 or more")
+        require(self.channels == "auto" or self.channels in (1, 2, 3, 4), f"dataset.channels={self.channels}",
+                "1 grey, 2 grey + alpha, 3 RGB, 4 RGBA, or auto")
+        require(self.classes == "auto" or is_count(self.classes, least=0), f"dataset.classes={self.classes}",
+                "0 (without labels), the number of classes, or auto")
+        require(not (self.flip and self.kind == "points"), "dataset.flip=true: points cannot be flipped", "dataset.flip=false")
+        if self.resolution != "auto":
+            size = pair(self.resolution)
+            load = size if self.load_size is None else pair(self.load_size, key="dataset.load_size")
+            require(load[0] >= size[0] and load[1] >= size[1], f"dataset.load_size={self.load_size} is below the resolution",
+                    f"windows of {size[0]}x{size[1]} are cut out of it; null loads at the resolution itself")
+
+    def scan(self) -> dict:
+        """-> a value for each of resolution, channels and classes that is "auto". Reads headers at most."""
+        open_keys = [key for key, value in self.declared().items() if value == "auto"]
+        require(not open_keys, f"dataset.{', dataset.'.join(open_keys)}=auto: {type(self).__name__} cannot tell",
+                "give the value in the data set's YAML, or write a scan() that finds it")
+        return {}
+
+    def load(self) -> Decoded:
+        raise NotImplementedError
+
+    def declared(self) -> dict:
+        return {"resolution": self.resolution, "channels": self.channels, "classes": self.classes}
+
+    def fill(self, *, resolution: int | list[int], channels: int, classes: int) -> dict:
+        """-> those of the three that the user left open."""
+        found = {"resolution": resolution, "channels": channels, "classes": classes}
+        return {key: found[key] for key, value in self.declared().items() if value == "auto"}
+
+    def settled(self) -> Source:
+        """-> a copy without "auto": a notebook need not call `scan` first."""
+        return replace(self, **self.scan()) if "auto" in self.declared().values() else self
+
+    def size(self) -> tuple[int, int]:
+        """-> (h, w) at which images are decoded."""
+        return pair(self.resolution if self.load_size is None else self.load_size)
+
+    def labelled(self, labels: np.ndarray | None, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
+        """-> labels and their names as the configuration wants them. UserError if the data has another number of them."""
+        if self.classes == 0:
+            return None, ()
+        require(len(classes) == self.classes, f"the data set has {len(classes)} classes, dataset.classes={self.classes}",
+                f"dataset.classes={len(classes)}, or 0 to leave the labels out")
+        return torch.as_tensor(labels, dtype=torch.int64), tuple(classes)
+
+
+def require(condition: bool, message: str, hint: str) -> None:
+    if not condition:
+        raise UserError(message, hint)
+
+
+def is_count(value, *, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def pair(size: int | Sequence[int], *, key: str = "dataset.resolution") -> tuple[int, int]:
+    """-> (h, w) of `n` or `[h, w]`."""
+    values = [size, size] if isinstance(size, int) else list(size) if isinstance(size, list | tuple) else []
+    require(len(values) == 2 and all(is_count(value, least=1) for value in values), f"{key}={size} is no image size",
+            "pixels, as 64 or as [height,width]")
+    return values[0], values[1]
+
+
+def choose(n: int, *, limit: int | None, holdout: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """-> (held, train, spare) indices out of n, in the order's own order: held from its end, train from its start."""
+    leaves_some(n, holdout)
+    order = permutation(n, ORDER_SEED)
+    rest, held = order[:n - holdout], order[n - holdout:]
+    return (held, rest, rest[:0]) if limit is None else (held, rest[:limit], rest[limit:])
+
+
+def leaves_some(n: int, holdout: int) -> None:
+    require(n > 0, "the data set has no image", "look at dataset.path and dataset.limit")
+    require(n > holdout, f"dataset.holdout={holdout} leaves none of the {n} images to train on", f"at most {n - 1}")
+
+
+def places(n: int) -> np.ndarray:
+    """-> (n,) int64, the inverse of the order that `choose` cuts."""
+    place = np.empty(n, np.int64)
+    place[permutation(n, ORDER_SEED)] = np.arange(n)
+    return place
+
+
+def split(decoded: Decoded, *, limit: int | None, holdout: int) -> tuple[Decoded, Decoded | None]:
+    """-> (train, held out): the last `holdout` of a fixed order, and the first `limit` of the rest. UserError if none is left."""
+    n = len(decoded)
+    leaves_some(n, holdout)
+    if not holdout and (limit is None or limit >= n):
+        return decoded, None
+    place = places(n) if decoded.place is None else decoded.place.numpy()
+    order = np.argsort(place, kind="stable")
+    held, train = order[n - holdout:], order[:n - holdout][:limit]
+    return decoded.subset(np.sort(train)), decoded.subset(np.sort(held)) if holdout else None

@@ -1,0 +1,215 @@
+"""One image file to uint8 pixels: whatever its mode, orientation and size, and a reason where that cannot be done."""
+from __future__ import annotations
+
+import functools
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+MAX_PIXELS = 100_000_000  # 300 MB as RGB; a PNG of 50 KB can claim 400 million
+# Video, weather and document formats that Pillow lists but hands to other programs, Ghostscript among them.
+FOREIGN = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF", "XVTHUMB"}
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}
+SIZE_LOCK = threading.Lock()
+
+
+class BadImage(Exception):
+    """A file that gives no usable picture; the message is the reason, for the list of what was skipped."""
+
+
+def extensions() -> set[str]:
+    """-> the endings, as ".png", of the formats that are read."""
+    Image.init()
+    return {ending for ending, name in Image.registered_extensions().items() if name in formats() or name == "MPO"}
+
+
+@functools.cache
+def formats() -> list[str]:
+    Image.init()
+    return [name for name in Image.ID if name not in FOREIGN]  # in Pillow's order: it tries the common ones first
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Pillow warns of large or odd files; here each of them is refused by name or read. Enter it outside the threads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
+@contextmanager
+def opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
+    """Opens the header, not the pixels. BadImage for everything that is no image, and for too large ones."""
+    try:
+        image = Image.open(file, formats=formats())
+        with image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise BadImage(f"too large: {width}x{height}")
+            yield image
+    except (BadImage, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise BadImage("too large: {}x{}".format(*size_unchecked(file))) from None
+    except PermissionError:
+        raise BadImage("no permission to read it") from None
+    except FileNotFoundError:
+        raise BadImage("no such file, perhaps a broken link") from None
+    except UnidentifiedImageError:
+        raise BadImage(what_else(file)) from None
+    except Exception as error:  # Pillow's plugins meet garbage with anything: OSError, SyntaxError, struct.error, IndexError
+        raise BadImage(f"corrupt: {first_line(error)}") from error
+
+
+def size_unchecked(file: str | io.BytesIO) -> tuple[int, int]:
+    """Pillow refuses the largest files before it tells their size; the limit is lifted while one header is read again."""
+    with SIZE_LOCK:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            with Image.open(file, formats=formats()) as image:
+                return image.size
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def what_else(file: str | io.BytesIO) -> str:
+    if isinstance(file, io.BytesIO):
+        head = file.getvalue()[:512]
+    else:
+        with open(file, "rb") as stream:
+            head = stream.read(512)
+    if not head.strip(b"\0"):
+        return "empty file" if not head else "the file begins with zeros: a broken download?"
+    return "a web page, not an image" if b"<html" in head.lower() or b"<!doctype" in head.lower() else "not an image"
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # a damaged EXIF block says nothing about the pixels
+        return 1
+
+
+@dataclass
+class Decoder:
+    """Turns files into pixels of one size, (h, w), and one number of channels. Threads may share it.
+
+    notes: what was done to some images and is worth a line in the log, such as the scaling of 16 bits to 8.
+    """
+
+    size: tuple[int, int]
+    channels: int
+    notes: set[str] = field(default_factory=set)
+
+    def __call__(self, file: str | io.BytesIO) -> np.ndarray:
+        """-> (C,h,w) uint8. Shorter side to size, then the centre. BadImage with the reason."""
+        with opened(file) as image:
+            turn = orientation(image)
+            # A JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time; twice the target is left to the better filter.
+            image.draft(None, (2 * max(self.size), 2 * max(self.size)))
+            image = plain(image, self.notes)
+            if turn in TURNS:
+                image = image.transpose(TURNS[turn])
+            pixels = np.asarray(fit(image, self.size))
+        pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        return to_channels(pixels, self.channels)
+
+
+def plain(image: Image.Image, notes: set[str]) -> Image.Image:
+    """-> the first frame in mode L, LA, RGB or RGBA."""
+    mode = image.mode
+    if mode.startswith("I") or mode == "F":
+        return Image.fromarray(to_8_bit(np.asarray(image), mode, notes))
+    grey = mode in ("1", "L", "LA", "La")
+    if image.has_transparency_data:
+        return image.convert("LA" if grey else "RGBA")
+    return image.convert("L" if grey else "RGB")
+
+
+def to_8_bit(pixels: np.ndarray, mode: str, notes: set[str]) -> np.ndarray:
+    """By the mode, not by the range of each image, which would make all of them equally bright. Pillow's convert() clips."""
+    if mode == "F":
+        if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
+            raise BadImage("float pixels outside 0 ... 1")
+        notes.add("float pixels were scaled from 0 ... 1 to 8 bits")
+        return np.rint(pixels * 255).astype(np.uint8)
+    pixels = pixels.astype(np.int64)
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise BadImage("32-bit pixels outside 0 ... 65535")
+    notes.add("16-bit pixels were scaled to 8 bits")
+    return ((pixels + 128) // 257).astype(np.uint8)
+
+
+def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Covers (h, w) and cuts the centre, in one pass; smooth both ways. Pillow weighs colours by their alpha."""
+    height, width = size
+    if image.size == (width, height):
+        return image
+    scale = max(width / image.width, height / image.height)
+    dx, dy = max(0, image.width - width / scale) / 2, max(0, image.height - height / scale) / 2
+    # Lanczos is the sharpest down, but upwards its ringing shows around every edge.
+    method = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
+    return image.resize((width, height), method, box=(dx, dy, image.width - dx, image.height - dy), reducing_gap=3.0)
+
+
+def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
+    """(...,C,H,W) uint8, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA -> (...,channels,H,W).
+
+    Alpha is dropped over white: what is transparent is mostly drawn for a page, and black would swallow its dark lines.
+    """
+    alpha = pixels[..., -1:, :, :] if pixels.shape[-3] in (2, 4) else None
+    colour = pixels if alpha is None else pixels[..., :-1, :, :]
+    if alpha is not None and channels in (1, 3):
+        blend = colour.astype(np.uint16) * alpha + np.uint16(255) * (255 - alpha)
+        colour = ((blend + 127) // 255).astype(np.uint8)
+    if channels in (3, 4) and colour.shape[-3] == 1:
+        colour = np.repeat(colour, 3, axis=-3)
+    elif channels in (1, 2) and colour.shape[-3] == 3:
+        red, green, blue = np.moveaxis(colour.astype(np.uint32), -3, 0)
+        colour = ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[..., None, :, :]  # ITU-R 601
+    if channels in (1, 3):
+        return np.ascontiguousarray(colour)
+    alpha = np.full_like(colour[..., :1, :, :], 255) if alpha is None else alpha
+    # Under full transparency files hold anything; white there is one thing less to learn, and agrees with the rule above.
+    return np.ascontiguousarray(np.concatenate([np.where(alpha == 0, np.uint8(255), colour), alpha], axis=-3))
+
+
+def resize_all(pixels: np.ndarray, size: tuple[int, int], *, contain: bool = False) -> np.ndarray:
+    """(N,C,H,W) in 0 ... 255, any dtype -> (N,C,h,w) uint8, bicubic with antialiasing.
+
+    contain: the whole image within black borders (a digit loses its head otherwise); else it covers and its centre is cut.
+    """
+    height, width = size
+    if pixels.shape[-2:] == size and pixels.dtype == np.uint8:
+        return pixels
+    pick = min if contain else max
+    scale = pick(height / pixels.shape[-2], width / pixels.shape[-1])
+    inner = [max(1, round(side * scale)) for side in pixels.shape[-2:]]
+    out = np.zeros((*pixels.shape[:2], height, width), np.uint8)
+    (to_y, from_y), (to_x, from_x) = overlap(height, inner[0]), overlap(width, inner[1])
+    for start in range(0, len(pixels), 1024):  # in floats all at once would take four times the room
+        x = torch.from_numpy(np.ascontiguousarray(pixels[start:start + 1024])).float()
+        x = torch.nn.functional.interpolate(x, inner, mode="bicubic", antialias=True, align_corners=False)
+        out[start:start + 1024, :, to_y, to_x] = x[:, :, from_y, from_x].round_().clamp_(0, 255).to(torch.uint8).numpy()
+    return out
+
+
+def overlap(outer: int, inner: int) -> tuple[slice, slice]:
+    """-> where the centre of `inner` pixels lies within `outer`, and which of them it takes."""
+    n = min(outer, inner)
+    return slice((outer - n) // 2, (outer - n) // 2 + n), slice((inner - n) // 2, (inner - n) // 2 + n)

@@ -1,0 +1,134 @@
+"""Many image files to one array: threads, the list of bad ones, and their replacements."""
+from __future__ import annotations
+
+import io
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gancli.data import cache
+from gancli.data.base import Decoded, Source, choose, digest_of, places
+from gancli.data.decode import BadImage, Decoder, quiet
+from gancli.errors import UserError
+
+log = logging.getLogger("gancli.data")
+BLOCK = 64  # files a task: a task for each would cost more than a small PNG
+CACHE_FORMAT = 1  # raise it when the same file would decode to other pixels
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that can be read in any order, by any thread.
+
+    read: index -> path or bytes. sizes: bytes, part of the data's identity. stamps: changes, which only the cache looks at.
+    refused: (name, reason) of those that are not even opened. passed_over: what else lies there, for the log.
+    """
+
+    names: list[str]
+    read: Callable[[int], str | io.BytesIO]
+    sizes: list[int]
+    stamps: list[int]
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+    passed_over: str = ""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def decode_files(files: Files, source: Source) -> Decoded:
+    """Decodes what `limit` and `holdout` of the settled source ask for; a bad file gives way to the next of the fixed order."""
+    if files.refused and source.on_error == "fail":
+        refuse(*files.refused[0])
+    labels, classes = source.labelled(files.labels, files.classes)
+    digest = digest_of(f"{name}\0{size}" for name, size in zip(files.names, files.sizes, strict=True))
+    parts = choose(len(files), limit=source.limit, holdout=source.holdout)
+    shape = (len(parts[0]) + len(parts[1]), source.channels, *source.size())
+    key = digest_of([digest, repr((CACHE_FORMAT, files.stamps, shape, source.limit, source.holdout))])
+    found = cache.find(cache.cache_root() / key, shape) or decode_chosen(files, source, parts, cache.make_room(shape, key))
+    pixels, chosen, skipped = found
+    if skipped:
+        log.warning("skipped %d of %d files: %s", len(skipped), len(chosen) + len(skipped), listed(skipped))
+    index = torch.from_numpy(chosen)
+    return Decoded(
+        images=torch.from_numpy(pixels), labels=None if labels is None else labels[index], classes=classes, digest=digest,
+        skipped=(*files.refused, *skipped), place=torch.from_numpy(places(len(files)))[index],
+    )
+
+
+def decode_chosen(files: Files, source: Source, parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+                  room: cache.Room) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
+    """-> (pixels, the file behind each row, skipped). Held-out rows come first, so that both parts are ranges."""
+    decoder = Decoder(source.size(), source.channels)
+    held, train, spare = parts
+    queue = deque(np.concatenate([train, spare, held]).tolist())
+    chosen, bad = np.full(len(room.pixels), -1), []
+    try:
+        with quiet(), ThreadPoolExecutor(source.workers) as pool:
+            for first, n, take in ((0, len(held), queue.pop), (len(held), len(train), queue.popleft)):
+                items = sorted(take() for _ in range(min(n, len(queue))))
+                rows = list(zip(range(first, first + n), items, strict=False))
+                while rows:
+                    failed = decode_rows(rows, files, decoder, room.pixels, pool, strict=source.on_error == "fail")
+                    for row, item in rows:
+                        chosen[row] = -1 if row in failed else item
+                    bad += [(item, failed[row]) for row, item in rows if row in failed]
+                    rows = [(row, take()) for row in failed if queue]
+        skipped = [(files.names[item], reason) for item, reason in sorted(bad)]
+        rows = np.flatnonzero(chosen >= 0)
+        refuse_if_most(skipped, len(rows))
+        for new, old in enumerate(rows):
+            if new != old:
+                room.pixels[new] = room.pixels[old]
+        for note in sorted(decoder.notes):
+            log.warning("%s", note)
+        return room.keep(chosen[rows], skipped), chosen[rows], skipped
+    except BaseException:  # Ctrl-C too: what is half made would only lie there
+        room.discard()
+        raise
+
+
+def decode_rows(rows: list[tuple[int, int]], files: Files, decoder: Decoder, pixels: np.ndarray, pool: ThreadPoolExecutor, *,
+                strict: bool) -> dict[int, str]:
+    """Writes the pixels of each (row, file). -> row: reason, for the bad ones; with `strict` the first raises UserError."""
+    def work(block: list[tuple[int, int]]) -> dict[int, str]:
+        failed = {}
+        for row, item in block:
+            try:
+                pixels[row] = decoder(files.read(item))
+            except BadImage as error:
+                failed[row] = str(error)
+        return failed
+
+    failed, said = {}, time.monotonic()
+    blocks = [rows[start:start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    for done, (block, found) in enumerate(zip(blocks, pool.map(work, blocks), strict=True)):
+        failed |= found
+        if found and strict:
+            refuse(*next((files.names[item], found[row]) for row, item in block if row in found))
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            log.info("decoded %d of %d images", BLOCK * (done + 1), len(rows))
+    return failed
+
+
+def refuse(name: str, reason: str) -> None:
+    raise UserError(f"{name}: {reason}", "remove or repair it, or dataset.on_error=skip to train without such files")
+
+
+def refuse_if_most(skipped: list[tuple[str, str]], good: int) -> None:
+    if len(skipped) > good:
+        raise UserError(f"{len(skipped)} of {len(skipped) + good} image files cannot be used: {listed(skipped)}",
+                        "look at dataset.path: are they all downloaded, and are they images?")
+
+
+def listed(skipped: Sequence[tuple[str, str]], most: int = 5) -> str:
+    more = f", and {len(skipped) - most} more" if len(skipped) > most else ""
+    return ", ".join(f"{name} ({reason})" for name, reason in skipped[:most]) + more

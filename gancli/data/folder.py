@@ -1,0 +1,258 @@
+"""Images of your own: a folder (flat, or with a sub-folder for each class) or a zip file of one."""
+from __future__ import annotations
+
+import difflib
+import io
+import logging
+import os
+import stat
+import threading
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from gancli.data.base import Decoded, Source, require
+from gancli.data.decode import BadImage, Decoder, extensions, opened, orientation, quiet
+from gancli.data.files import Files, decode_files, listed
+from gancli.errors import UserError
+
+log = logging.getLogger("gancli.data")
+SAMPLE = 2000  # headers that a scan reads, evenly spaced: 0.2 s
+ALPHA_SAMPLE = 32  # pictures that it decodes to see whether their alpha hides anything
+MAX_MEMBER = 500_000_000  # bytes of one file in a zip
+GREY = {"1", "L", "LA", "La", "I", "F"}
+
+
+@dataclass(kw_only=True)
+class Folder(Source):
+    """Image files below `path`, in any format that Pillow reads, of any sizes and modes.
+
+    Images in sub-folders are labelled by the first sub-folder's name, in sorted order; images beside sub-folders make the
+    whole set unlabelled. One lone sub-folder is a wrapper, not a class. Hidden files and __MACOSX are passed over.
+    """
+
+    path: str
+
+    def scan(self) -> dict:
+        if "auto" not in self.declared().values():
+            return {}
+        files = listing(self.path)
+        classes = len(files.classes)
+        if self.resolution != "auto" and self.channels != "auto":
+            return self.fill(resolution=0, channels=0, classes=classes)
+        resolution, channels = measure(files)
+        return self.fill(resolution=resolution, channels=channels, classes=classes)
+
+    def load(self) -> Decoded:
+        source, files = self.settled(), listing(self.path)
+        labels = f"{len(files.classes)} classes: {shortened(files.classes)}" if files.classes else "no labels"
+        log.info("%s: %d images, %s", self.path, len(files), labels)
+        if files.passed_over:
+            log.info("%s: passed over what is no image: %s", self.path, files.passed_over)
+        if files.refused:
+            log.warning("%s: refused %s", self.path, listed(files.refused))
+        return decode_files(files, source)
+
+
+def listing(path: str) -> Files:
+    """-> every image file of a folder or zip file. UserError if there is none, and what was found instead."""
+    root = Path(path).expanduser()
+    try:
+        if root.is_dir():
+            entries, refused = walk(root), []
+            by_name = Paths(root)
+        elif root.is_file():
+            by_name = Zip(root)
+            entries, refused = by_name.entries()
+        else:
+            raise UserError(f"dataset.path={path}: there is no such folder or zip file", neighbours(root))
+    except PermissionError as error:
+        raise UserError(f"dataset.path={path}: no permission to read {error.filename or root}", "chmod, or another path") from error
+    return sort_out(path, entries, refused, by_name)
+
+
+def neighbours(root: Path) -> str:
+    """-> a hint: what stands where the missing path was expected."""
+    parent = root.absolute().parent
+    names = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() and os.access(parent, os.R_OK) else []
+    close = difflib.get_close_matches(root.name, names, n=3)
+    if close:
+        return f"did you mean {', '.join(str(root.with_name(name)) for name in close)}?"
+    return f"{parent} does not exist" if not parent.is_dir() else f"relative paths count from {Path.cwd()}"
+
+
+Entry = tuple[str, int, int]  # name with "/" between its parts, bytes, stamp
+
+
+def walk(root: Path) -> list[Entry]:
+    """-> all files below root. Links are followed, a folder that is met twice is entered once."""
+    entries, seen, todo = [], set(), [("", root)]
+    while todo:
+        prefix, folder = todo.pop()
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        with os.scandir(folder) as found:
+            for entry in sorted(found, key=lambda entry: entry.name):
+                if entry.is_dir():
+                    todo.append((f"{prefix}{entry.name}/", Path(entry.path)))
+                elif entry.is_file():
+                    info = entry.stat()
+                    entries.append((prefix + entry.name, info.st_size, info.st_mtime_ns))
+                elif entry.is_symlink():  # a broken one: kept, so that it is named among the bad files
+                    entries.append((prefix + entry.name, 0, 0))
+    return entries
+
+
+def sort_out(path: str, entries: list[Entry], refused: list[tuple[str, str]], by_name: Callable[[str], str | io.BytesIO]) -> Files:
+    """Keeps the images, by name, and finds their labels."""
+    endings = extensions()
+    entries = sorted(entry for entry in entries if not is_hidden(entry[0]))
+    images = [entry for entry in entries if PurePosixPath(entry[0]).suffix.lower() in endings]
+    others = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name, *_ in entries)
+    others -= Counter(PurePosixPath(name).suffix.lower() for name, *_ in images)
+    found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
+    if not images:
+        also = f"; refused: {listed(refused)}" if refused else ""
+        raise UserError(f"dataset.path={path}: no image in it (found: {found or 'no file'}{also})",
+                        "it must hold image files, or a sub-folder of them for each class")
+    names = [name for name, *_ in images]
+    labels, classes = label(path, names)
+    return Files(names=names, read=lambda i: by_name(names[i]), sizes=[size for _, size, _ in images],
+                 stamps=[stamp for *_, stamp in images], labels=labels, classes=classes, refused=tuple(refused), passed_over=found)
+
+
+def is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def shortened(names: tuple[str, ...]) -> str:
+    return ", ".join(names if len(names) <= 12 else (*names[:10], "...", names[-1]))
+
+
+def label(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """-> (N,) labels and their names: the first folder below the wrappers; None and () without sub-folders."""
+    parts = [name.split("/") for name in names]
+    while all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
+        parts = [part[1:] for part in parts]
+    flat = next((part[-1] for part in parts if len(part) == 1), None)
+    classes = sorted({part[0] for part in parts if len(part) > 1})
+    if flat is not None:
+        if classes:
+            log.warning("%s: images stand beside sub-folders (%s), so none is labelled; for classes move it into one", path, flat)
+        return None, ()
+    number = {name: k for k, name in enumerate(classes)}
+    return np.array([number[part[0]] for part in parts]), tuple(classes)
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Reads files of a folder by name."""
+
+    root: Path
+
+    def __call__(self, name: str) -> str:
+        return str(self.root / name)
+
+
+class Zip:
+    """Reads members of a zip file by name, in memory; nothing is ever extracted. Threads share it through a lock."""
+
+    def __init__(self, path: Path):
+        try:
+            self.file = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            if isinstance(error, PermissionError):
+                raise
+            raise UserError(f"dataset.path={path} is neither a folder nor a readable zip file: {error}",
+                            "a folder of images, or a .zip of one; unpack other archives first") from error
+        self.members: dict[str, zipfile.ZipInfo] = {}
+        self.lock = threading.Lock()
+
+    def entries(self) -> tuple[list[Entry], list[tuple[str, str]]]:
+        """-> (entries, refused): what must not be read is told by its name and the reason."""
+        refused = []
+        for info in self.file.infolist():
+            name = info.filename.replace("\\", "/")  # some Windows tools write it so
+            reason = None if info.is_dir() else refusal(info, name, name in self.members)
+            if reason is not None:
+                refused.append((info.filename, reason))
+            elif not info.is_dir():
+                self.members[name] = info
+        return [(name, info.file_size, info.CRC) for name, info in self.members.items()], refused
+
+    def __call__(self, name: str) -> io.BytesIO:
+        info = self.members[name]
+        try:
+            with self.lock, self.file.open(info) as member:
+                data = member.read(info.file_size + 1)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
+            raise BadImage(f"cannot be unpacked: {error}") from error
+        return io.BytesIO(data)
+
+
+def refusal(info: zipfile.ZipInfo, name: str, again: bool) -> str | None:
+    """-> why a member is not read, None if it may be."""
+    parts = name.split("/")
+    if name.startswith("/") or ".." in parts or parts[0].endswith(":"):
+        return "its path leads out of the zip file"
+    if again:
+        return "the name occurs twice"
+    if info.flag_bits & 1:
+        return "encrypted"
+    if stat.S_ISLNK(info.external_attr >> 16):
+        return "a link"
+    # An image is compressed already; a plain one of a single colour reaches 1:1000, but then it is small.
+    if info.file_size > MAX_MEMBER or (info.file_size > 20_000_000 and info.file_size > 100 * max(1, info.compress_size)):
+        return f"too large: {info.compress_size} bytes unpack to {info.file_size}"
+    return None
+
+
+def measure(files: Files) -> tuple[int | list[int], int]:
+    """-> (resolution, channels) that suit the files, said in the log."""
+    n = min(SAMPLE, len(files))
+    sizes, alphas, greys, bad = [], [], 0, []
+    with quiet():
+        for i in (k * len(files) // n for k in range(n)):
+            try:
+                with opened(files.read(i)) as image:
+                    turned = orientation(image) >= 5
+                    sizes.append((image.width, image.height) if turned else (image.height, image.width))
+                    greys += image.mode in GREY or image.mode.startswith("I;")
+                    if image.has_transparency_data:
+                        alphas.append(i)
+            except BadImage as error:
+                bad.append((files.names[i], str(error)))
+        require(bool(sizes), f"no image can be read: {listed(bad)}", "look at dataset.path")
+        resolution = common_size(sizes)
+        channels = 1 if greys == len(sizes) else 4 if 2 * really_transparent(files, alphas) > len(sizes) else 3
+    log.info("dataset.resolution=%s dataset.channels=%d, from the headers of %d files", str(resolution).replace(" ", ""), channels, n)
+    return resolution, channels
+
+
+def common_size(sizes: list[tuple[int, int]]) -> int | list[int]:
+    """-> the size of all, or the power of two in 16 ... 256 below the median of their shorter sides."""
+    if len(set(sizes)) == 1:
+        height, width = sizes[0]
+        return height if height == width else [height, width]
+    shorter = sorted(min(size) for size in sizes)
+    return min(256, max(16, 1 << shorter[len(sizes) // 2].bit_length() - 1))
+
+
+def really_transparent(files: Files, alphas: list[int]) -> float:
+    """-> how many of the files with an alpha channel hide something by it; screenshots have one that is 255 throughout."""
+    sample = alphas[::max(1, len(alphas) // ALPHA_SAMPLE)]
+    decoder, hits, tried = Decoder((32, 32), 4), 0, 0
+    for i in sample:
+        try:
+            hits += bool((decoder(files.read(i))[3] < 255).any())
+            tried += 1
+        except BadImage:
+            continue
+    return len(alphas) * hits / max(1, tried)

@@ -1,0 +1,108 @@
+"""Real batches as a pure function of position: the sampler has no state beside the number of images shown."""
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gancli.data.base import Decoded, pair, require
+from gancli.data.draws import draws, permutation
+from gancli.errors import UserError
+from gancli.seeding import seed_of
+
+
+class Stream:
+    """Shuffles every epoch anew, cuts windows and flips: all of it follows from (seed, position, salt) alone."""
+
+    def __init__(self, decoded: Decoded, *, batch_size: int, seed: int, resolution: int | list[int], flip: bool = False,
+                 device: str | torch.device = "cpu", rank: int = 0, world: int = 1):
+        """batch_size counts the images over all ranks. UserError if the images are smaller than `resolution`."""
+        assert batch_size % world == 0, "ranks of unequal share would be weighed alike"
+        require(len(decoded) > 0, "the data set has no image", "look at dataset.path and dataset.limit")
+        self.n, self.seed, self.device = len(decoded), seed, torch.device(device)
+        self.local, self.first = batch_size // world, rank * (batch_size // world)
+        self.images = settle(decoded.images, self.device)
+        self.labels = None if decoded.labels is None else decoded.labels.to(self.images.device)
+        self.flip = flip and decoded.images.dtype == torch.uint8
+        self.windows = windows(self.images, pair(resolution))
+        # Two epochs meet in one batch and a phase may draw its own: 4 cover a step, 8 are safe.
+        self.epoch = functools.lru_cache(maxsize=8)(self.shuffled)
+        self.draw_seed = functools.lru_cache(maxsize=64)(functools.partial(seed_of, seed, "draw"))
+
+    def shuffled(self, epoch: int, salt: str) -> np.ndarray:
+        return permutation(self.n, seed_of(self.seed, "epoch", epoch, salt))
+
+    def __call__(self, nimg: int, keys: tuple[str, ...], *, salt: str = "") -> dict[str, Tensor]:
+        """-> this rank's share of the images nimg ... nimg + batch_size - 1.
+
+        image: (N,C,h,w) float32 in [-1,1] (points as they are); label: (N,) int64. UserError for a key that the data lacks.
+        """
+        first = nimg + self.first
+        index = torch.from_numpy(self.index(first, salt)).to(self.images.device, non_blocking=True)
+        batch = {}
+        for key in keys:
+            if key == "image":
+                batch[key] = self.pick_images(index, first, salt)
+            elif key == "label" and self.labels is not None:
+                batch[key] = self.labels.index_select(0, index).to(self.device, non_blocking=True)
+            else:
+                raise UserError(f"this data set gives no '{key}'", missing_hint(key))
+        return batch
+
+    def index(self, first: int, salt: str) -> np.ndarray:
+        """-> (local,) int64, the images at the positions first ... first + local - 1."""
+        last, pieces, position = first + self.local, [], first
+        while position < last:
+            epoch, start = divmod(position, self.n)
+            piece = self.epoch(epoch, salt)[start:start + last - position]
+            pieces.append(piece)
+            position += len(piece)
+        return np.concatenate(pieces)
+
+    def pick_images(self, index: Tensor, first: int, salt: str) -> Tensor:
+        if self.images.dtype != torch.uint8:
+            return self.images.index_select(0, index).to(self.device, non_blocking=True)
+        dice = self.dice(first, salt) if self.flip or self.windows is not None else None
+        if self.windows is None:
+            x = self.images.index_select(0, index)
+        else:
+            x = self.windows[index, :, dice[0], dice[1]]
+        x = x.to(self.device, non_blocking=True)
+        if self.flip:
+            # x where the mask is 0, its mirror image where it is 255: torch.where takes five times as long on bytes.
+            mask = dice[2].to(self.device, torch.uint8, non_blocking=True).mul_(255)[:, None, None, None]
+            x = x.flip(3).bitwise_xor_(x).bitwise_and_(mask).bitwise_xor_(x)
+        # Symmetric and the same bits on every device: x - 127.5 is exact, so 0 and 255 become -1 and 1.
+        return x.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
+
+    def dice(self, first: int, salt: str) -> Tensor:
+        """-> (3, local) int64: row and column of the window, and whether to flip. By position, so any world draws alike."""
+        bits = draws(self.draw_seed(salt), np.arange(first, first + self.local))
+        rows, columns = (1, 1) if self.windows is None else (self.windows.shape[2], self.windows.shape[3])
+        half = np.uint64(0x7FFFFFFF)
+        row, column = (bits >> np.uint64(32) & half) % np.uint64(rows), (bits & half) % np.uint64(columns)
+        dice = np.stack([row, column, bits >> np.uint64(63)])
+        return torch.from_numpy(dice.astype(np.int64)).to(self.images.device, non_blocking=True)
+
+
+def settle(images: Tensor, device: torch.device) -> Tensor:
+    """Moves the whole data set to a CUDA device if it takes at most half of what is free there."""
+    if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return images
+    return images.to(device)
+
+
+def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
+    """-> a view (N,C,H-h+1,W-w+1,h,w) of all windows, or None if the images have that size already."""
+    loaded = tuple(images.shape[-2:])
+    require(loaded[0] >= size[0] and loaded[1] >= size[1], f"the data set gives images of {loaded[0]}x{loaded[1]} pixels",
+            f"they must have at least dataset.resolution, {size[0]}x{size[1]}")
+    return None if loaded == size else images.unfold(2, size[0], 1).unfold(3, size[1], 1)
+
+
+def missing_hint(key: str) -> str:
+    if key == "label":
+        return "the model wants labels: model.conditional=false, or a data set with classes (and dataset.classes not 0)"
+    return "a data set of images gives 'image', and 'label' where it has classes"

@@ -1,0 +1,230 @@
+"""What a run shows while it trains: a live panel on a terminal, plain lines anywhere else."""
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+from rich.console import Console
+from rich.live import Live
+from rich.panel import Panel
+from rich.text import Text
+
+PLAIN_EVERY_S = 5.0
+LIVE_EVERY_S = 0.2  # drawing takes a millisecond, which a run that logs every step would feel
+RATE_POINTS, RATE_EVERY_S = 16, 0.5  # the speed is the mean over the last 16 log lines, or over 8 s where lines come faster
+GAP = "  "
+PANEL_WIDTH = 100  # on a wider screen the numbers would drift apart
+
+
+class Display:
+    """Shows the progress of one run, in a `with` block.
+
+    It draws only when told to (there is no thread), takes a millisecond, and never raises into training: when the terminal
+    or the pipe goes away it falls silent. batch_size is in real images a step.
+    """
+
+    def __init__(self, *, title: str, total_steps: int, start_step: int, batch_size: int, console: Console | None = None):
+        self.console = console or default_console()
+        self.live = Live(console=self.console, auto_refresh=False) if on_terminal(self.console) else None
+        self.title, self.total_steps, self.batch_size = printable(title, self.console), total_steps, batch_size
+        self.silent = False
+        self.shown_at: float | None = None
+        self.pending: Report | None = None  # the newest state, if it came too soon to be shown
+        self.started = time.monotonic()
+        self.history = deque([(self.started, start_step)], maxlen=RATE_POINTS)
+
+    def __enter__(self) -> Display:
+        self.started = time.monotonic()
+        self.history[0] = self.started, self.history[0][1]
+        if self.live is None:
+            self.attempt(self.print, self.title)
+        else:
+            self.attempt(self.live.start)
+            # Live hides the cursor; a run that is killed could not bring it back.
+            self.attempt(self.console.show_cursor, True)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.pending is not None:
+            self.attempt(self.show, self.pending)
+        if self.live is not None:
+            self.attempt(self.live.stop)
+            self.live.stop()  # does nothing twice; a silenced one must still give stdout and stderr back
+
+    def update(self, step: int, nimg: int, values: dict[str, float], *, memory_bytes: int) -> None:
+        """Shows a log line: `values` are its scalars ("d/adv", "d/real", ...), memory_bytes the peak so far."""
+        if self.silent:
+            return
+        now = time.monotonic()
+        then, first = self.history[0]
+        if len(self.history) > 1 and now - self.history[-2][0] < RATE_EVERY_S:
+            self.history.pop()
+        self.history.append((now, step))
+        self.pending = Report(step=step, nimg=nimg, values=values, total_steps=self.total_steps, batch_size=self.batch_size,
+                              steps_per_s=(step - first) / (now - then) if now > then else 0.0,
+                              elapsed_s=now - self.started, memory_bytes=memory_bytes)
+        pause = PLAIN_EVERY_S if self.live is None else LIVE_EVERY_S
+        if self.shown_at is None or now - self.shown_at >= pause or step >= self.total_steps:
+            self.attempt(self.show, self.pending)
+            self.shown_at, self.pending = now, None
+
+    def note(self, text: str) -> None:
+        """Prints a line of its own, above the panel: a checkpoint was saved, a grid written."""
+        self.attempt(self.print, printable(text, self.console))
+
+    def show(self, report: Report) -> None:
+        if self.live is None:
+            self.print(report.line())
+        else:
+            self.live.update(report.panel(self.title, console=self.console), refresh=True)
+
+    def print(self, text: str) -> None:
+        if self.live is None:  # rich would break the line, and answers a closed pipe by ending the process
+            print(text, file=self.console.file, flush=True)
+        else:
+            self.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    def attempt(self, draw: Callable[..., object], *arguments: object) -> None:
+        """Calls `draw`, and never again once the terminal or the pipe is gone."""
+        if self.silent:
+            return
+        try:
+            draw(*arguments)
+        except (OSError, ValueError, SystemExit) as error:
+            # rich goes quiet and exits on a broken pipe; another SystemExit or ValueError is none of ours.
+            closed = self.console.quiet if isinstance(error, SystemExit) else self.console.file.closed
+            if not (isinstance(error, OSError) or closed):
+                raise
+            self.silence()
+
+    def silence(self) -> None:
+        self.silent = self.console.quiet = True
+        if self.console.file is sys.__stdout__:
+            # Python complains about what is still buffered, and exits with 120, unless it can be written somewhere.
+            with suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self.console.file.fileno())
+                os.close(nowhere)
+
+
+class Report:
+    """One log line in words, which both ways of showing it share."""
+
+    def __init__(self, *, step: int, nimg: int, values: dict[str, float], total_steps: int, batch_size: int,
+                 steps_per_s: float, elapsed_s: float, memory_bytes: int):
+        left = max(0, total_steps - step)
+        self.step, self.total = step, total_steps
+        self.scores = {short(key, values): number(value) for key, value in values.items() if is_score(key)}
+        self.losses = {key: number(value) for key, value in values.items() if not is_score(key)}
+        self.kimg, self.total_kimg = f"{nimg / 1000:.1f}", f"{(nimg + left * batch_size) / 1000:.1f}"
+        images_per_s = steps_per_s * batch_size
+        self.speed = f"{images_per_s:.0f} img/s" if images_per_s >= 100 else f"{images_per_s:.1f} img/s"
+        self.eta = duration(left / steps_per_s) if steps_per_s > 0 else "-"
+        self.elapsed = duration(elapsed_s)
+        self.memory = f"{memory_bytes / 1e9:.1f} GB" if memory_bytes >= 1e9 else f"{memory_bytes / 1e6:.0f} MB"
+
+    def line(self) -> str:
+        parts = [f"step {self.step}/{self.total}", f"kimg {self.kimg}"]
+        parts += [f"{name} {value}" for name, value in self.losses.items()]
+        if self.scores:
+            parts.append(" ".join(f"{name} {value}" for name, value in self.scores.items()))
+        return GAP.join([*parts, self.speed, f"eta {self.eta}", f"mem {self.memory}"])
+
+    def panel(self, title: str, *, console: Console) -> Panel:
+        outer = min(console.width, PANEL_WIDTH)
+        width = max(1, outer - 4)
+        cells = [("step", f"{self.step}/{self.total}"), ("kimg", f"{self.kimg}/{self.total_kimg}"), ("", self.speed),
+                 ("eta", self.eta), ("elapsed", self.elapsed), ("mem", self.memory)]
+        rows = [bar(self.step / max(1, self.total), width, ascii_only=console.options.ascii_only), flow(cells, width)]
+        if self.losses or self.scores:
+            rows += [Text(), table(((self.losses, "cyan"), (self.scores, "magenta")), width)]
+        return Panel(Text("\n").join(rows), title=Text(title, "bold"), title_align="left", border_style="dim", width=outer)
+
+
+def bar(share: float, width: int, *, ascii_only: bool) -> Text:
+    """A bar and its percentage. Both ends differ in shape, not in colour alone: NO_COLOR takes that away."""
+    done, rest = "=-" if ascii_only else "━─"
+    length = max(1, width - 5)
+    filled = int(length * min(1.0, share))
+    return Text.assemble((done * filled, "green"), (rest * (length - filled), "dim"), f"{int(100 * share):4}%")
+
+
+def flow(cells: list[tuple[str, str]], width: int) -> Text:
+    """(name, value) pairs in lines of at most `width`; a pair stays together."""
+    text, column = Text(), 0
+    for name, value in cells:
+        length = len(f"{name} {value}".strip())
+        if column and column + len(GAP) + length > width:
+            text.append("\n")
+            column = 0
+        elif column:
+            text.append(GAP)
+            column += len(GAP)
+        text.append(f"{name} " if name else "", "dim").append(value)
+        column += length
+    return text
+
+
+def table(groups: tuple[tuple[dict[str, str], str], ...], width: int) -> Text:
+    """Names and values, each group from a new line in its style; columns of one width, so that numbers keep their place."""
+    longest = max(len(name) for cells, _ in groups for name in cells)
+    digits = max(7, *(len(value) for cells, _ in groups for value in cells.values()))
+    cell = longest + 1 + digits
+    columns = max(1, (width + len(GAP)) // (cell + len(GAP)))
+    text = Text()
+    for cells, style in groups:
+        for i, (name, value) in enumerate(cells.items()):
+            text.append(GAP if i % columns else "\n" if text else "")
+            text.append(name.ljust(longest) + " ", "dim").append(value.rjust(digits), style)
+    return text
+
+
+def is_score(key: str) -> bool:
+    return last(key) in ("real", "fake")
+
+
+def last(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
+
+
+def short(key: str, values: dict[str, float]) -> str:
+    """"d/real" -> "real", unless another critic has such a key too"""
+    return last(key) if [last(other) for other in values].count(last(key)) == 1 else key
+
+
+def number(value: float) -> str:
+    """Enough digits to tell something: 1.21, -0.42, 0.0031, 1.2e-05, 3.4e+06, nan."""
+    size = abs(value)
+    if size == 0 or 0.1 <= size < 1000:
+        return f"{value:.2f}"
+    return f"{value:.2g}"
+
+
+def duration(seconds: float) -> str:
+    """1:02, 3:04:05 or 2d 03:04:05"""
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days}d {h:02}:{m:02}:{s:02}"
+    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
+
+
+def printable(text: str, console: Console) -> str:
+    """`text` with what the terminal's encoding lacks written as \\xfc: a path may hold anything."""
+    encoding = console.encoding
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def default_console() -> Console:
+    """The terminal, or a pipe. FORCE_COLOR, which continuous integration sets, makes rich take a pipe for a terminal."""
+    terminal = sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
+    return Console(file=sys.stdout, force_interactive=None if terminal else False)
+
+
+def on_terminal(console: Console) -> bool:
+    return console.is_terminal and console.is_interactive and not console.is_dumb_terminal

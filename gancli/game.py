@@ -1,0 +1,131 @@
+"""The contract: a game is networks, players and phases; the trainer plays phases and knows nothing else."""
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+Batch = dict[str, Tensor]  # "image" (N,C,H,W) in [-1,1]; "label" (N,) int64; or "a", "b" for pairs. 2-D points: (N,2,1,1)
+Logs = dict[str, Tensor]  # detached scalars; averaged over micro-batches and ranks; read on the host when a line is due
+
+
+class Critic(Protocol):
+    """What a loss sees of a model. Labels, sources, augmentation and instance noise are already bound."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(N,C,H,W) -> scores (M,...), where M divides N (packing)."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N,C,H,W) -> (M,F), from the pass that already met this very tensor in this phase."""
+
+
+@dataclass
+class Progress:
+    """The integers from which every seed, schedule and draw follows."""
+
+    step: int = 0  # real batches drawn: the clock of logging, saving and the budget
+    nimg: int = 0  # real images shown, over all ranks: what every schedule reads
+    attempt: int = 0  # rollbacks so far; part of every noise seed, or a replay would meet the same NaN
+
+
+def due(step: int, every: int, start: int = 0, stop: int | None = None) -> bool:
+    """The only due(): phases and penalties that counted differently would never meet."""
+    return start <= step and (stop is None or step < stop) and (step + 1) % every == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phase:
+    """One loss, the players that it moves, and when."""
+
+    name: str  # prefix of its log keys: "d", "g", "d_r1", "g_pl"
+    loss: Callable[[Batch], tuple[Tensor, Logs]]  # sees one micro-batch; the scalar is minimised
+    updates: tuple[str, ...]  # players that move; every other parameter is frozen
+    every: int = 1
+    start: int = 0
+    stop: int | None = None
+    fresh: bool = False  # draws a real batch of its own; nimg does not count it
+    lazy: bool = False  # an extra, rarer update of its players: corrects their Adam (StyleGAN2, appendix B)
+    prepare: Callable[[Batch, torch.Generator], Batch] | None = None  # sees the whole local batch, before it is cut
+    after: Callable[[Logs], None] | None = None  # sees the averaged logs (with prefix), so all ranks decide alike
+
+    def due(self, step: int) -> bool:
+        return due(step, self.every, self.start, self.stop)
+
+
+class Game(nn.Module):
+    """Networks and losses of one family.
+
+    generator: what sampling needs, and what the EMA shadows; may be a ModuleDict or ModuleList
+    discriminator: likewise, or None where nothing is judged
+    loss: an `AdversarialLoss`; each critic gets a copy of its own
+    """
+
+    def __init__(self, *, generator: nn.Module, discriminator: nn.Module | None, loss: nn.Module | None):
+        super().__init__()
+        self.generator, self.discriminator = generator, discriminator
+        self.adversarial = per_critic(loss, discriminator)
+        self.n_critic = 1 if loss is None else loss.n_critic
+        self.progress = Progress()  # one object: the trainer moves it, losses read it
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys that the data set must give."""
+        return ("image",)
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return {"g": [self.generator], "d": [self.discriminator]}
+
+    def phases(self) -> list[Phase]:
+        return [
+            Phase(name="d", loss=self.d_loss, updates=("d",), after=self.constrain),
+            Phase(name="g", loss=self.g_loss, updates=("g",), every=self.n_critic),
+        ]
+
+    def advance(self, progress: Progress) -> bool:
+        """Moves the curriculum to `progress`, of which it is a pure function. True: drop the optimizers' moments."""
+        return False
+
+    def constrain(self, logs: Logs) -> None:
+        """Keeps the critic in its set after each of its updates (WGAN's clip)."""
+        for loss, critic in zip(children(self.adversarial), children(self.discriminator), strict=True):
+            loss.constrain(critic)
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        raise NotImplementedError
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        raise NotImplementedError
+
+    def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
+        """What sampling starts from, on the CPU; keyword arguments of an override are the game's sampling options.
+
+        rng: None draws from the global generator, on the generator's own device (training)."""
+        raise NotImplementedError
+
+    def showcase(self, columns: int, rng: torch.Generator) -> Batch:
+        """The fixed inputs of a run's sample grid, `columns` a row."""
+        return self.inputs(8 * columns, rng)
+
+    def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
+        """-> (N,C,H,W). Takes the generator as an argument: training passes its own, sampling the EMA's."""
+        raise NotImplementedError
+
+
+def children(module: nn.Module | None) -> list[nn.Module]:
+    """The members of a ModuleDict or ModuleList, or the module alone."""
+    if isinstance(module, nn.ModuleDict):
+        return list(module.values())
+    return list(module) if isinstance(module, nn.ModuleList) else [] if module is None else [module]
+
+
+def per_critic(loss: nn.Module | None, discriminator: nn.Module | None) -> nn.Module | None:
+    """One copy of the loss per critic: a shared one would mix their running means."""
+    if isinstance(discriminator, nn.ModuleDict):
+        return nn.ModuleDict({key: copy.deepcopy(loss) for key in discriminator})
+    if isinstance(discriminator, nn.ModuleList):
+        return nn.ModuleList(copy.deepcopy(loss) for _ in discriminator)
+    return loss

@@ -1,0 +1,1 @@
+"""Games: which networks play, in which phases, and what each minimises."""

@@ -1,0 +1,157 @@
+"""Pictures of what a generator makes: tensors to PNG files, sample grids and 2-D point clouds."""
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+GAP_GREY = 128  # as far from a black image as from a white one
+
+PAPER, BOX, AXIS, INK = (255, 255, 255), (205, 208, 214), (236, 238, 242), (140, 145, 155)
+REAL, FAKE = (120, 144, 180), (232, 84, 32)
+MOST_OPAQUE = 0.85  # reals stay visible below any number of fakes
+SUPERSAMPLE = 2  # points and lines are drawn at twice the size and averaged down, which smooths their edges
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1,1] of any shape and float type -> uint8 0..255 of the same shape, on the same device.
+
+    Rounded and clipped, never rescaled: a batch's own range must not change what it looks like. NaN becomes 0, since a
+    cast of NaN gives another byte on every device.
+    """
+    return (images.detach().float() * 127.5 + 127.5).nan_to_num(nan=0.0).clamp(0, 255).round().to(torch.uint8)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """One image (C,H,W) in [-1,1]; C = 1, 2, 3, 4 gives a grey, grey + alpha, RGB, RGBA picture."""
+    assert image.ndim == 3 and len(image) in MODES, f"not an image: {tuple(image.shape)}"
+    return from_pixels(to_uint8(image).permute(1, 2, 0).cpu().numpy())
+
+
+def from_pixels(pixels: np.ndarray) -> Image.Image:
+    """(H,W,C) uint8 -> a picture; Pillow wants two dimensions for grey."""
+    return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
+
+
+def grid(images: Tensor, *, columns: int, gap: int = 2, min_tile: int = 48) -> Image.Image:
+    """Tiles images (N,C,H,W) in [-1,1] row by row, with `gap` pixels of mid grey around every tile.
+
+    Small images are enlarged by a whole factor, pixel by pixel, until their shorter side has min_tile pixels. The last row
+    may stay unfilled; fewer images than `columns` make a narrower picture. Alpha is kept, the gap is opaque.
+    """
+    assert images.ndim == 4 and len(images) and images.shape[1] in MODES, f"not a batch of images: {tuple(images.shape)}"
+    assert columns > 0 and gap >= 0
+    tiles = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    factor = max(1, math.ceil(min_tile / min(tiles.shape[1:3])))
+    tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
+    n, height, width, channels = tiles.shape
+    columns = min(columns, n)
+    canvas = np.full((gap + math.ceil(n / columns) * (height + gap), gap + columns * (width + gap), channels),
+                     GAP_GREY, np.uint8)
+    if channels in (2, 4):
+        canvas[..., -1] = 255
+    for i, tile in enumerate(tiles):
+        y, x = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        canvas[y:y + height, x:x + width] = tile
+    return from_pixels(canvas)
+
+
+def scatter(points: Tensor, *, real: Tensor | None, extent: float | None = None, size: int = 512) -> Image.Image:
+    """Draws 2-D points in data units, (N,2) or (N,2,1,1): fakes orange over reals grey-blue.
+
+    The axes reach from -extent to extent, by default a quarter farther than the reals (without reals, than the fakes) do.
+    A point beyond them is drawn on the edge, where a generator that runs away is still seen; non-finite ones are left out.
+    """
+    fake_xy, real_xy = finite_points(points), finite_points(real if real is not None else points[:0])
+    if extent is None:
+        extent = 1.25 * float(np.abs(real_xy if len(real_xy) else fake_xy).max(initial=0)) or 1.0
+    assert size >= 64 and extent > 0
+    margin, side = round(size * 0.06), size * SUPERSAMPLE
+    left, right = margin * SUPERSAMPLE, side - margin * SUPERSAMPLE
+
+    canvas = Image.new("RGB", (side, side), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for tick in ticks(extent):
+        at = left + (tick + extent) / (2 * extent) * (right - left)
+        colour = BOX if tick == 0 else AXIS
+        draw.line([(at, left), (at, right)], colour, SUPERSAMPLE)
+        draw.line([(left, side - at), (right, side - at)], colour, SUPERSAMPLE)
+    draw.rectangle([left, left, right, right], outline=BOX, width=SUPERSAMPLE)
+
+    pixels = np.asarray(canvas, np.float32)
+    for xy, colour, opacity in ((real_xy, REAL, 0.45), (fake_xy, FAKE, 0.6)):
+        where = left + (xy.clip(-extent, extent) * (1, -1) + extent) / (2 * extent) * (right - left)
+        pixels = stamp(pixels, where, colour, opacity=opacity, radius=size / 220 * SUPERSAMPLE)
+    small = pixels.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, 3).mean(axis=(1, 3))
+    picture = Image.fromarray(small.round().astype(np.uint8))
+    return label(picture, extent, margin, legend={"fake": FAKE} if real is None else {"fake": FAKE, "real": REAL})
+
+
+def finite_points(points: Tensor) -> np.ndarray:
+    """-> (N,2) float64, without the rows that are not finite"""
+    xy = points.detach().double().cpu().numpy().reshape(len(points), 2)
+    return xy[np.isfinite(xy).all(axis=1)]
+
+
+def stamp(pixels: np.ndarray, where: np.ndarray, colour: tuple, *, opacity: float, radius: float) -> np.ndarray:
+    """Blends a disc over pixels (H,H,3) at each of `where` (N,2; x, y). Counting the discs that cover a pixel and blending
+    once shows density, and a million points cost little more than a thousand."""
+    side, reach = len(pixels), math.ceil(radius)
+    x, y = where.round().astype(int).T
+    centres = np.bincount(y * side + x, minlength=side * side)
+    at = centres.nonzero()[0]
+    counts = np.zeros(side * side)
+    for dx in range(-reach, reach + 1):
+        for dy in range(-reach, reach + 1):
+            if dx * dx + dy * dy <= radius * radius:
+                counts[at + dy * side + dx] += centres[at]  # `at` is unique and the margin keeps discs inside
+    alpha = MOST_OPAQUE * (1 - (1 - opacity) ** counts).reshape(side, side, 1).astype(np.float32)
+    return pixels * (1 - alpha) + np.array(colour, np.float32) * alpha
+
+
+def ticks(extent: float) -> list[float]:
+    """Round numbers between -extent and extent, symmetric around 0: at most 4 on each side."""
+    power = 10.0 ** math.floor(math.log10(extent))
+    step = next(power * m for m in (0.25, 0.5, 1, 2, 5) if extent / (power * m) < 5)
+    reach = math.floor(extent / step)
+    return [i * step for i in range(-reach, reach + 1)]
+
+
+def label(picture: Image.Image, extent: float, margin: int, *, legend: dict[str, tuple]) -> Image.Image:
+    """Writes the numbers below and left of the box and the legend above it, where there is room to read them."""
+    if margin < 16:
+        return picture
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=round(margin * 0.38))
+    size = picture.width
+    for tick in ticks(extent):
+        at = margin + (tick + extent) / (2 * extent) * (size - 2 * margin)
+        draw.text((at, size - margin * 0.82), f"{tick:g}", INK, font=font, anchor="ma")
+        draw.text((margin * 0.85, size - at), f"{tick:g}", INK, font=font, anchor="rm")
+    for i, (name, colour) in enumerate(legend.items()):
+        draw.text((size - margin * (1 + 1.2 * i), margin * 0.8), name, colour, font=font, anchor="rs")
+    return picture
+
+
+def save_png(image: Image.Image, path: Path | str) -> None:
+    """Writes `path` whole or not at all; the same picture gives the same bytes (no time, no path inside).
+
+    OSError: the folder is missing or read-only, or the disk is full; an older file of that name is then untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the same folder, or the rename would not be atomic
+    try:
+        image.save(temporary, format="PNG", compress_level=6)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_image(image: Tensor, path: Path | str) -> None:
+    """Writes one image (C,H,W) in [-1,1] as a PNG of its own size."""
+    save_png(to_pil(image), path)

@@ -1,0 +1,108 @@
+"""What was probably meant: the nearest words to a typo, and Hydra's exceptions in one sentence of ours."""
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from difflib import SequenceMatcher
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from hydra.errors import MissingConfigException
+
+Problem = tuple[str, str]  # message, hint
+
+
+def nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
+    """The known words that look like `word`, best first; a dotted key may be right but for its section."""
+    section, _, last = word.rpartition(".")
+
+    def likeness(other: str) -> float:
+        other_section, _, other_last = other.rpartition(".")
+        leaf = SequenceMatcher(None, last, other_last).ratio()
+        if section == other_section:  # the shared beginning says nothing
+            return leaf
+        return max(SequenceMatcher(None, word, other).ratio(), 0.9 * leaf)
+
+    scored = sorted(((likeness(other), other) for other in set(known)), key=lambda pair: (-pair[0], pair[1]))
+    return [other for score, other in scored if score >= max(0.7, scored[0][0] - 0.07)][:count]
+
+
+def did_you_mean(words: Sequence[str]) -> str:
+    return f"did you mean {' or '.join(repr(word) for word in words)}?" if words else ""
+
+
+def unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
+    """The one wording for an option that a group does not have."""
+    names = [name for name in known if not name.startswith("_")]
+    hint = [did_you_mean(nearest(option, names)), f"options: {', '.join(names)}" if names else ""]
+    return f"no option '{option}' in group '{group}'", "\n".join(filter(None, hint))
+
+
+def composition_errors() -> tuple[type[Exception], ...]:
+    """What Hydra raises when the input, not the program, is wrong."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    return HydraException, OmegaConfBaseException, YAMLError, RecursionError, UnicodeDecodeError, ValueError
+
+
+def parse(line: str) -> Override:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return OverridesParser.create().parse_overrides([line])[0]
+
+
+class Folders(Protocol):
+    """What can be known of the config folders."""
+
+    def file_of(self, config_path: str) -> str: ...
+    def names(self, group: str) -> list[str]: ...
+
+
+def explain(ex: Exception, folders: Folders, override: Override | None = None) -> Problem:
+    """Hydra's exception in one sentence of ours. override: the one that caused it."""
+    from hydra.errors import MissingConfigException
+    from yaml import MarkedYAMLError
+
+    text, line = str(ex) or str(ex.__cause__), override.input_line if override else ""
+    if isinstance(ex, MissingConfigException) and ex.missing_cfg_file:
+        return _missing_file(ex, text, folders, override)
+    if isinstance(ex, MarkedYAMLError) and ex.problem_mark:
+        return f"{ex.problem_mark.name}, line {ex.problem_mark.line + 1}: {ex.problem}", "mend the YAML there"
+    file = folders.file_of(f"{override.key_or_group}/{override.value()}") if override else "a config file"
+    if isinstance(ex, UnicodeDecodeError):
+        return f"{file} is not text in UTF-8", "save it as UTF-8"
+    if isinstance(ex, RecursionError):
+        return f"{file}: its defaults list comes back to itself in a circle", ""
+    if "Ambiguous value" in text or "requires --multirun" in text:
+        return f"'{line or text}' gives several values", "add -m to run one job for each, or write KEY=[a,b] for a list"
+    if override and override.is_add() and re.search("Multiple values|more than once|already at", text):
+        return f"'{override.key_or_group}' is there already", f"drop the plus: {line.lstrip('+')}"
+    if override and "No match in the defaults list" in text:
+        package = "@loss.penalties.NAME" if override.key_or_group == "penalty" else ""
+        how = "" if override.is_delete() else f"+{override.key_or_group}{package}={override.value()} adds one"
+        return f"'{line}': no '{override.key_or_group}' is chosen yet", how
+    first, *more = text.splitlines() or [type(ex).__name__]
+    where = re.match(r"In '([^']+)': (.*)", first)
+    if where:
+        lost = re.match(r"Could not override '([^@']+)@", where[2])  # Hydra reads `override /optimizer` from the file's own place
+        hint = f"write `override /{lost[1]}@_global_.{lost[1]}: ...`, or `# @package _global_` in the first line" if lost else ""
+        return f"{folders.file_of(where[1])}: {where[2]}", hint
+    if override and first.startswith("Could not override"):
+        return f"unknown key '{override.get_key_element()}'", " ".join(more[:1]) if more and more[0].startswith("Did") else ""
+    if override and "must be a string or a list" in first:
+        return f"'{line}' does not name an option", f"gan list {override.key_or_group} shows them"
+    return (f"'{line}': " if line else "") + first, ""
+
+
+def _missing_file(ex: MissingConfigException, text: str, folders: Folders, override: Override | None) -> Problem:
+    group, _, option = ex.missing_cfg_file.rpartition("/")
+    if not group:
+        return f"--config-name: there is no '{option}.yaml' in the config folders", "if it is yours, give --config-dir DIR too"
+    problem = unknown_option(group, option, folders.names(group))
+    if override and override.value() == option:
+        return problem
+    parent = re.match(r"In '([^']+)'", text)
+    return f"{folders.file_of(parent[1]) if parent else 'a config file'}: {problem[0]}", problem[1]

@@ -1,0 +1,264 @@
+"""What a run leaves on disk to be read later: metrics.jsonl, TensorBoard's event file and run.log.
+
+Training never stops because one of them cannot be written.
+"""
+from __future__ import annotations
+
+import errno
+import io
+import json
+import logging
+import math
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from PIL import Image
+
+from gancli.errors import Busy, GanError, UserError
+
+logger = logging.getLogger("gancli")
+
+GIVE_UP_AFTER = 3  # failures in a row
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Logbook:
+    """Scalars and pictures of one run, written by rank 0.
+
+    `step` is 0 or the step resumed from: what an earlier session logged after it is cut away, since those steps are
+    played again. A folder that cannot be written at the start raises GanError (Busy if the disk is full); later each
+    failing place warns once and is given up after 3 failures in a row.
+    """
+
+    def __init__(self, folder: Path, *, step: int, tensorboard: bool = True):
+        self.metrics = Path(folder) / "metrics.jsonl"
+        self.step = step
+        with writable(folder):
+            self.earlier = cut_back(self.metrics, step)
+            append(self.metrics, b"")
+            self.events = EventFile(Path(folder) / "tensorboard", step=step) if tensorboard else None
+        self.sinks: dict[str, Sink] = {}
+        self.started = time.monotonic()  # the wall clock may jump
+
+    def scalars(self, step: int, nimg: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl and one point per TensorBoard curve.
+
+        "time" is seconds of training since the run began, over all its sessions. JSON knows no NaN or infinity: such a
+        value is null in the file (and itself in TensorBoard).
+        """
+        values = {key: float(value) for key, value in values.items()}
+        seconds = self.earlier + time.monotonic() - self.started
+        entry = {"step": step, "nimg": nimg, "time": round(seconds, 3)}
+        assert not entry.keys() & values.keys(), f"reserved: {sorted(entry)}"
+        entry |= {key: value if math.isfinite(value) else None for key, value in values.items()}
+        line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        self.guard("metrics.jsonl", lambda: append(self.metrics, line))
+        if self.events is not None:
+            self.guard("tensorboard", lambda: self.events.scalars(step, values))
+
+    def picture(self, step: int, tag: str, image: Image.Image) -> None:
+        """Shows `image` in TensorBoard; the file in samples/ is the caller's."""
+        if self.events is not None:
+            self.guard("tensorboard", lambda: self.events.picture(step, tag, image))
+
+    def text(self, tag: str, markdown: str) -> None:
+        """Shows a text in TensorBoard at the step where this session began, so that every session's config can be seen."""
+        if self.events is not None:
+            self.guard("tensorboard", lambda: self.events.text(self.step, tag, markdown))
+
+    def guard(self, place: str, write: Callable[[], object]) -> bool:
+        """Calls `write` unless `place` was given up; an OSError of it becomes one warning. -> written?
+
+        For every file that training can do without, such as the sample grid.
+        """
+        return self.sinks.setdefault(place, Sink(place)).write(write)
+
+    def close(self) -> None:
+        """Says in run.log how much was lost. Nothing is buffered, so a run that is killed loses nothing either."""
+        for sink in self.sinks.values():
+            if sink.lost:
+                logger.info("%s: %d entries could not be written", sink.place, sink.lost)
+        self.sinks.clear()
+
+
+class Sink:
+    """Counts the failures of one place that is written to."""
+
+    def __init__(self, place: str):
+        self.place, self.failures, self.lost = place, 0, 0
+
+    def write(self, action: Callable[[], object]) -> bool:
+        if self.failures < GIVE_UP_AFTER:
+            try:
+                action()
+            except OSError as error:
+                self.failures += 1
+                if not self.lost:
+                    logger.warning("%s cannot be written (%s); training goes on", self.place, error.strerror or error)
+            else:
+                self.failures = 0  # a network disk that hiccups now and then is not given up
+                return True
+        self.lost += 1
+        return False
+
+
+class EventFile:
+    """A TensorBoard event file, written at once and in this thread.
+
+    torch's SummaryWriter writes in a thread of its own: there a full disk prints a traceback from nowhere and ends all
+    logging, a kill loses what is queued, and importing it takes seconds. The format is a list of protobuf records.
+    """
+
+    def __init__(self, folder: Path, *, step: int):
+        try:
+            from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
+            from tensorboard.summary.writer.record_writer import RecordWriter
+        except ImportError as error:
+            raise UserError(f"TensorBoard cannot be imported: {error}", "pip install tensorboard") from error
+        self.event, self.summary, self.tensor, self.types = event_pb2, summary_pb2, tensor_pb2, types_pb2
+        self.record_writer = RecordWriter
+        folder.mkdir(parents=True, exist_ok=True)
+        # Sessions are read in the order of their names; a clock in the name could run backwards, a number cannot.
+        taken = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.[0-9]*[0-9].gancli")]
+        self.path = folder / f"events.out.tfevents.{max(taken, default=0) + 1:010d}.gancli"
+        self.add(0, file_version="brain.Event:2")
+        if any(path != self.path for path in folder.iterdir()):
+            # Makes TensorBoard forget the steps from here on, which are played again: one curve, not two.
+            start = self.event.SessionLog(status=self.event.SessionLog.START)
+            self.add(step + 1 if step else 0, session_log=start)
+
+    def add(self, step: int, *, file_version: str | None = None, session_log=None, values: list | None = None) -> None:
+        """Appends one record; `values` are summary_pb2.Summary.Value."""
+        summary = self.summary.Summary(value=values) if values else None
+        event = self.event.Event(wall_time=time.time(), step=step, file_version=file_version, session_log=session_log,
+                                 summary=summary)
+        record = io.BytesIO()
+        self.record_writer(record).write(event.SerializeToString())
+        append(self.path, record.getvalue())
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self.add(step, values=[self.summary.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+
+    def picture(self, step: int, tag: str, image: Image.Image) -> None:
+        png = io.BytesIO()
+        image.save(png, format="PNG")
+        proto = self.summary.Summary.Image(width=image.width, height=image.height, colorspace=len(image.getbands()),
+                                           encoded_image_string=png.getvalue())
+        self.add(step, values=[self.summary.Summary.Value(tag=tag, image=proto)])
+
+    def text(self, step: int, tag: str, markdown: str) -> None:
+        plugin = self.summary.SummaryMetadata.PluginData(plugin_name="text")
+        tensor = self.tensor.TensorProto(dtype=self.types.DT_STRING, string_val=[markdown.encode(errors="backslashreplace")])
+        self.add(step, values=[self.summary.Summary.Value(
+            tag=tag, metadata=self.summary.SummaryMetadata(plugin_data=plugin), tensor=tensor)])
+
+
+def append(path: Path, data: bytes) -> None:
+    """Adds `data` to a file whole or not at all. Opened anew each time, or a folder that vanished would go unnoticed."""
+    with open(path, "ab", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            if file.write(data) < len(data):  # what a disk does with its last block
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
+
+
+def cut_back(path: Path, step: int) -> float:
+    """Drops the lines of metrics.jsonl after `step`, and one torn by a kill. -> "time" of the last line kept, or 0"""
+    if not path.exists():
+        return 0.0
+    old, kept, seconds = path.read_bytes(), [], 0.0
+    for line in old.split(b"\n"):
+        with suppress(ValueError, TypeError, KeyError):
+            entry = json.loads(line)
+            if entry["step"] <= step:
+                seconds = float(entry["time"])
+                kept.append(line + b"\n")
+    if (new := b"".join(kept)) != old:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(new)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return seconds
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Turns an OSError at the start of a run into a sentence."""
+    try:
+        yield
+    except OSError as error:
+        kind, hint = (Busy, "free some space and resume") if error.errno in DISK_FULL else (
+            GanError, "choose another folder with hydra.run.dir=...")
+        raise kind(f"cannot write in {folder}: {error.strerror or error}", hint) from error
+
+
+class Shout(logging.Handler):
+    """Prints warnings to whatever sys.stderr is at that moment: below a live display it is the display's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        shout(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def shout(text: str) -> None:
+    if sys.stderr is not None:
+        encoding = sys.stderr.encoding or "utf-8"
+        with suppress(OSError, ValueError):  # stderr is closed
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+
+
+class RunLog(logging.FileHandler):
+    """run.log, in UTC. logging itself would print a traceback for every line that finds the disk full."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+        self.warned = False
+        formatter = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        formatter.converter = time.gmtime
+        self.setFormatter(formatter)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self.warned:
+            self.warned = True
+            shout(f"warning: run.log cannot be written ({error.strerror}); training goes on")
+
+
+@contextmanager
+def run_log(folder: Path) -> Iterator[None]:
+    """While open, what logger "gancli" says goes to folder/run.log, and warnings also to stderr.
+
+    Of logger.exception the traceback goes to the file alone. Other handlers, such as Hydra's, do not see the lines
+    meanwhile, or each would appear twice.
+    """
+    with writable(folder):
+        file = RunLog(Path(folder) / "run.log")
+    stderr = Shout(logging.WARNING)
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(file)
+    logger.addHandler(stderr)
+    try:
+        yield
+    finally:
+        for handler in (file, stderr):
+            logger.removeHandler(handler)
+        logger.setLevel(before[0])
+        logger.propagate = before[1]
+        with suppress(OSError):
+            file.close()

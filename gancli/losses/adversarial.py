@@ -1,0 +1,70 @@
+"""The loss that a config names: one objective, any number of penalties, label tricks, and how the critic is kept."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gancli.game import Critic, Logs, Progress, due
+from gancli.losses.objectives import Objective, Target, draw_target
+from gancli.losses.penalties import Penalty
+from gancli.schedules import ramp
+
+
+class AdversarialLoss(nn.Module):
+    """A Module without parameters, so that the buffers of stateful penalties are in the checkpoint.
+
+    n_critic: steps of the critic per step of the generator. clip: the critic's weights stay within [-clip, clip].
+    real_target, fake_target: 1 and 0, a smoothed value (0.9), or a range [0.7, 1.2] drawn per score; critic only.
+    flip: share of scores whose target is turned round. instance_noise: standard deviation of noise on everything
+    the critic sees (Sonderby 2017), falling linearly to 0 at instance_noise_kimg (None: it stays).
+    """
+
+    def __init__(self, *, objective: Objective, penalties: dict[str, Penalty] | None = None, n_critic: int = 1,
+                 clip: float | None = None, real_target: float | list[float] = 1.0,
+                 fake_target: float | list[float] = 0.0, flip: float = 0.0, instance_noise: float = 0.0,
+                 instance_noise_kimg: float | None = None):
+        super().__init__()
+        self.objective, self.penalties = objective, nn.ModuleDict(penalties or {})
+        self.n_critic, self.clip, self.flip = n_critic, clip, flip
+        self.real_target, self.fake_target = real_target, fake_target
+        self.instance_noise, self.instance_noise_kimg = instance_noise, instance_noise_kimg
+
+    def noise(self, progress: Progress) -> float:
+        """The standard deviation of instance noise now; games hand it to their critic."""
+        if self.instance_noise_kimg is None:
+            return self.instance_noise
+        return self.instance_noise * (1 - ramp(progress.nimg, start_kimg=0, end_kimg=self.instance_noise_kimg))
+
+    def d(self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress) -> tuple[Tensor, Logs]:
+        """real, fake (N,C,H,W) -> scalar, logs (scores, and the mean sign of the real ones, which ADA reads)."""
+        real_scores, fake_scores = critic(real).float(), critic(fake).float()
+        loss = self.objective.d(real_scores, fake_scores, self.target(self.real_target, real_scores),
+                                self.target(self.fake_target, fake_scores))
+        logs = {
+            "adv": loss.detach(), "real": real_scores.detach().mean(), "fake": fake_scores.detach().mean(),
+            "sign_real": real_scores.detach().sign().mean(),  # the sign of a mean is another number
+        }
+        for name, penalty in self.penalties.items():
+            if due(progress.step, penalty.every, penalty.start):
+                term = penalty.weighted(critic, real, fake, real_scores, fake_scores, progress)
+                loss, logs[name] = loss + term, term.detach()
+        return loss, logs
+
+    def g(self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress) -> tuple[Tensor, Logs]:
+        """real, fake (N,C,H,W) -> scalar, logs; real is scored only by relativistic objectives."""
+        real_scores = critic(real).float() if self.objective.relativistic else None
+        loss = self.objective.g(real_scores, critic(fake).float())
+        return loss, {"adv": loss.detach()}
+
+    def target(self, value: float | list[float], scores: Tensor) -> Target:
+        target = draw_target(value, scores)
+        if self.flip == 0:
+            return target
+        return torch.where(torch.rand_like(scores) < self.flip, 1 - target, target)
+
+    @torch.no_grad()
+    def constrain(self, discriminator: nn.Module) -> None:
+        """Weight clipping, normalisation parameters included, as in WGAN's code (Arjovsky 2017, algorithm 1)."""
+        if self.clip is not None:
+            for p in discriminator.parameters():
+                p.clamp_(-self.clip, self.clip)

@@ -1,0 +1,81 @@
+"""Terms that are added to the critic's loss: they see scores and gradients of a critic, never a network."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gancli.game import Critic, Progress
+from gancli.schedules import Number, schedule
+
+
+class Penalty(nn.Module):
+    """May have buffers (they are saved), never parameters.
+
+    weight: a number, or a schedule over images. every: steps between two uses; start: the first step.
+    per_sample: it reads one gradient per sample, which batch normalisation in the critic would mix.
+    """
+
+    per_sample = False
+
+    def __init__(self, *, weight: Number, every: int = 1, start: int = 0):
+        super().__init__()
+        self.weight, self.every, self.start = schedule(weight), every, start
+
+    def weighted(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
+                 fake_scores: Tensor | None, progress: Progress) -> Tensor:
+        """forward() times its weight at this nimg; times `every`, which keeps the mean over steps."""
+        term = self(critic, real, fake, real_scores, fake_scores, progress)
+        return self.weight(progress.nimg) * self.every * term
+
+    def forward(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
+                fake_scores: Tensor | None, progress: Progress) -> Tensor:
+        """-> scalar. Fakes and scores are None where the penalty is a phase of its own."""
+        raise NotImplementedError
+
+
+class GradientPenalty(Penalty):
+    """Mean over samples of (|grad| - target)^2.
+
+    at: interpolate (WGAN-GP, Gulrajani 2017), real (R1), fake (R2, Mescheder 2018), noise (DRAGAN, Kodali 2017).
+    weight multiplies the squared norm: R1's gamma is twice the weight.
+    """
+
+    per_sample = True
+
+    def __init__(self, *, weight: Number, at: Literal["interpolate", "real", "fake", "noise"] = "interpolate",
+                 target: float = 1.0, every: int = 1, start: int = 0):
+        super().__init__(weight=weight, every=every, start=start)
+        self.at, self.target = at, target
+
+    def point(self, real: Tensor, fake: Tensor | None) -> Tensor:
+        """Where the gradient is taken, (N,C,H,W)."""
+        if self.at == "real":
+            return real
+        if self.at == "fake":
+            return fake
+        amount = torch.rand(len(real), 1, 1, 1, device=real.device)  # one per sample
+        if self.at == "noise":  # one-sided and scaled by the whole batch's deviation, as in the reference code
+            return real + amount * 0.5 * real.std() * torch.rand_like(real)
+        return torch.lerp(fake.to(real.dtype), real, amount)
+
+    def forward(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
+                fake_scores: Tensor | None, progress: Progress) -> Tensor:
+        with torch.autocast(real.device.type, enabled=False):  # squared gradients leave the range of half precision
+            x = self.point(real, fake).detach().to(real.dtype).requires_grad_(True)
+            scores = critic(x)
+            rows = scores.reshape(len(scores), -1).mean(1)  # a patch critic's sum would scale with the image's area
+            (grad,) = torch.autograd.grad(rows.sum(), x, create_graph=True)
+        grad = grad.reshape(len(scores), -1)  # (M,...): with packing one gradient per pack, not per image
+        if self.target == 0:
+            return grad.square().sum(1).mean()  # no root: its slope at 0 is infinite
+        return (torch.linalg.vector_norm(grad, dim=1) - self.target).square().mean()
+
+
+class ScoreDrift(Penalty):
+    """Keeps real scores near zero, where a Wasserstein critic would wander (Karras 2018, appendix A.1)."""
+
+    def forward(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
+                fake_scores: Tensor | None, progress: Progress) -> Tensor:
+        return real_scores.square().mean()

@@ -1,0 +1,97 @@
+"""DCGAN's pair (Radford 2015, layer table of the PyTorch example), with labels as one-hot maps when conditional."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gancli.networks.layers import (
+    Activation, Norm, Output, activation, constrained, halvings, norm2d, to_range, with_one_hot,
+    with_planes,
+)
+
+
+def widths_of(width: int, halvings: int, max_width: int) -> list[int]:
+    """Channels from the finest inner level to the coarsest: doubled at each halving, up to max_width."""
+    return [min(width * 2**k, max_width) for k in range(halvings)]
+
+
+class DCGANGenerator(nn.Module):
+    """z (N,z_dim), label (N,) -> (N,channels,H,W)
+
+    resolution: side or [H,W] in pixels, 8 to 511, halvable down to 4..7 (64 = 4 * 2^4, 28 = 7 * 2^2)
+    width: channels at half the resolution; they double at each halving, up to max_width
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 100, width: int = 64,
+                 max_width: int = 512, norm: Norm = "batch", activation: Activation = "relu", output: Output = "tanh",
+                 classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, base = halvings(resolution)
+        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        widths = widths_of(width, times, max_width)[::-1]
+        layers = up(nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=norm in ("none", "spectral")),
+                    norm, activation)
+        for c_in, c_out in zip(widths, widths[1:], strict=False):
+            layers += up(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=norm in ("none", "spectral")), norm, activation)
+        layers += [constrained(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), norm), to_range(output)]
+        self.net = nn.Sequential(*layers)
+        self.net.apply(init_dcgan)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.net(with_one_hot(z, label, self.classes)[:, :, None, None])
+
+
+class DCGANDiscriminator(nn.Module):
+    """trunk: x (N,channels,H,W), label (N,) -> (N,C,h,w) at 4..7 pixels; head: -> scores (N,1)
+
+    norm: of the inner layers; "spectral" divides every weight by its largest singular value
+    pooling: "strided" 4x4 convolutions, or 3x3 convolutions and 2x2 "average" pooling
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 64, max_width: int = 512,
+                 norm: Norm = "batch", activation: Activation = "leaky_relu", pooling: str = "strided",
+                 classes: int = 0, conditional: bool = False):
+        super().__init__()
+        if pooling not in ("strided", "average"):
+            raise ValueError(f"pooling={pooling!r} is not known: use strided or average")
+        times, base = halvings(resolution)
+        self.classes = classes if conditional else 0
+        widths = widths_of(width, times, max_width)
+        self.feature_dim = widths[-1] * base[0] * base[1]
+        layers = down(channels + self.classes, widths[0], "spectral" if norm == "spectral" else "none", activation,
+                      pooling, bias=False)
+        for c_in, c_out in zip(widths, widths[1:], strict=False):
+            layers += down(c_in, c_out, norm, activation, pooling, bias=norm in ("none", "spectral"))
+        self.body = nn.Sequential(*layers)
+        self.out = constrained(nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False), norm)
+        self.apply(init_dcgan)
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(with_planes(x, label, self.classes))
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.out(h).flatten(1)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
+
+
+def up(conv: nn.Module, norm: Norm, act: Activation) -> list[nn.Module]:
+    return [constrained(conv, norm), norm2d(norm, conv.out_channels), activation(act)]
+
+
+def down(c_in: int, c_out: int, norm: Norm, act: Activation, pooling: str, *, bias: bool) -> list[nn.Module]:
+    strided = pooling == "strided"
+    conv = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=bias) if strided else nn.Conv2d(c_in, c_out, 3, 1, 1, bias=bias)
+    pool = [] if strided else [nn.AvgPool2d(2)]
+    return [constrained(conv, norm), *pool, norm2d(norm, c_out), activation(act)]
+
+
+@torch.no_grad()
+def init_dcgan(module: nn.Module) -> None:
+    """Weights N(0, 0.02), normalisation gains N(1, 0.02) (Radford 2015, section 4)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        weight = module.parametrizations.weight.original if hasattr(module, "parametrizations") else module.weight
+        nn.init.normal_(weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm):
+        nn.init.normal_(module.weight, 1.0, 0.02)

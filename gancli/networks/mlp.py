@@ -1,0 +1,80 @@
+"""The original fully connected pair (Goodfellow 2014): ReLU generator, maxout critic with dropout; images or points."""
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gancli.networks.layers import Output, size_of, to_range, with_one_hot
+
+
+class MLPGenerator(nn.Module):
+    """z (N,z_dim), label (N,) -> (N,channels,H,W); any resolution, 1 for points."""
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 100, hidden: list[int],
+                 output: Output = "tanh", classes: int = 0, conditional: bool = False):
+        super().__init__()
+        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        h, w = size_of(resolution)
+        sizes = [z_dim + self.classes, *hidden]
+        layers: list[nn.Module] = []
+        for n_in, n_out in zip(sizes, hidden, strict=False):
+            layers += [linear(n_in, n_out), nn.ReLU()]
+        layers += [linear(sizes[-1], channels * h * w), nn.Unflatten(1, (channels, h, w)), to_range(output)]
+        self.net = nn.Sequential(*layers)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.net(with_one_hot(z, label, self.classes))
+
+
+class MLPDiscriminator(nn.Module):
+    """trunk: x (N,channels,H,W), label (N,) -> (N,hidden[-1]); head: -> scores (N,1)
+
+    hidden: units per layer; pieces: linear pieces per unit (maxout, Goodfellow 2013), 1 for LeakyReLU
+    dropout_in, dropout: shares dropped of the input and of each hidden layer
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, hidden: list[int], pieces: int = 5,
+                 dropout_in: float = 0.2, dropout: float = 0.5, classes: int = 0, conditional: bool = False):
+        super().__init__()
+        if not hidden:
+            raise ValueError("hidden=[] leaves no features to judge: give at least one layer, e.g. hidden=[240]")
+        h, w = size_of(resolution)
+        self.classes, self.feature_dim = classes if conditional else 0, hidden[-1]
+        sizes = [channels * h * w + self.classes, *hidden]
+        layers: list[nn.Module] = [nn.Dropout(dropout_in)]
+        for n_in, n_out in zip(sizes, hidden, strict=False):
+            layers += [linear(n_in, n_out * pieces), Maxout(pieces) if pieces > 1 else nn.LeakyReLU(0.2),
+                       nn.Dropout(dropout)]
+        self.body, self.out = nn.Sequential(*layers), linear(hidden[-1], 1)
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(with_one_hot(x.flatten(1), label, self.classes))
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.out(h)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
+
+
+class Maxout(nn.Module):
+    """(N,units*pieces) -> (N,units): the largest of each unit's linear pieces."""
+
+    def __init__(self, pieces: int):
+        super().__init__()
+        self.pieces = pieces
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (-1, self.pieces)).amax(2)
+
+
+def linear(n_in: int, n_out: int) -> nn.Linear:
+    """Zero bias and Glorot-uniform weights: the paper's fixed range fits its own layer sizes only."""
+    layer = nn.Linear(n_in, n_out)
+    bound = math.sqrt(6 / (n_in + n_out))
+    with torch.no_grad():
+        layer.weight.uniform_(-bound, bound)
+        layer.bias.zero_()
+    return layer

@@ -1,0 +1,52 @@
+"""Which device, number format and memory layout a run uses, decided once and by static rules."""
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import nn
+
+from gancli.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """auto, cpu, cuda or mps -> the device. Raises UserError where it is not there. Under torchrun: this rank's GPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("trainer.device=cuda, but PyTorch sees no GPU",
+                        f"check the driver (torch {torch.__version__} was built for CUDA {torch.version.cuda}), "
+                        "or use trainer.device=cpu")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise UserError("trainer.device=mps, but PyTorch sees no Apple GPU", "use trainer.device=cpu")
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """auto -> bf16 where the device multiplies it natively, else fp32."""
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
+    if device.type == "cpu":
+        can = torch.cpu.get_capabilities()
+        return "bf16" if can.get("amx_bf16") or can.get("avx512_bf16") else "fp32"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+    """bf16 needs no loss scaling: its exponent is fp32's."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def memory_format(device: torch.device, precision: str) -> torch.memory_format:
+    """A rule and not a measurement: another layout adds in another order, and resume would not be exact."""
+    pays = device.type == "cuda" or (device.type == "cpu" and precision == "bf16")
+    return torch.channels_last if pays else torch.contiguous_format
+
+
+def place(game: nn.Module, device: torch.device, precision: str) -> nn.Module:
+    """Moves a game to its device and layout."""
+    if device.type == "cuda":
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False  # resume is exact
+    return game.to(device=device).to(memory_format=memory_format(device, precision))

@@ -1,0 +1,101 @@
+"""The folder of one run: made once, held by one process, and found again to resume."""
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from gancli.errors import Busy, UserError
+from gancli.grids import save_png
+
+
+class RunFolder:
+    """Paths inside a run folder, and the lock that keeps a second process out while this object lives."""
+
+    def __init__(self, path: Path):
+        self.path, self.checkpoints, self.samples = path, path / "checkpoints", path / "samples"
+        self.lock = None
+
+    def open(self) -> RunFolder:
+        """Makes what is missing and takes the lock. Raises Busy if another process holds it, UserError if unwritable."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.samples.mkdir(exist_ok=True)
+            self.lock = open(self.path / "run.lock", "a+")  # noqa: SIM115 - held as long as the run
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written: {error.strerror}", "choose another hydra.run.dir=") from error
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.lock.seek(0)
+            holder = self.lock.read().strip() or "another process"
+            self.lock.close()
+            raise Busy(f"{self.path} is in use by {holder}", "wait for it, or stop it; it saves before it ends") from error
+        self.lock.truncate(0)
+        self.lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+        self.lock.flush()
+        for leftover in self.checkpoints.glob(".tmp-*"):  # of a process that was killed while it saved
+            leftover.unlink(missing_ok=True)
+        return self
+
+    def close(self) -> None:
+        if self.lock is not None:
+            self.lock.close()  # gives the lock back; a killed process gives it back too
+
+    def write_sample(self, step: int, image) -> None:
+        save_png(image, self.samples / f"step-{step:08d}.png")
+
+
+def has_checkpoints(path: Path) -> bool:
+    return any((path / "checkpoints").glob("*.pt"))
+
+
+def make_new(path: Path, *, exclusive: bool) -> Path:
+    """The folder of a new run. Raises UserError where a run lives already. exclusive: nobody else may have made it."""
+    if has_checkpoints(path):
+        raise UserError(f"{path} already holds a run", f"gan train resume={path}   continues it; "
+                        "another hydra.run.dir= starts a new one")
+    try:
+        path.mkdir(parents=True, exist_ok=not exclusive)
+    except OSError as error:
+        raise UserError(f"{path} cannot be made: {error.strerror}", "choose another hydra.run.dir=") from error
+    return path
+
+
+def find_resumable(resume: str, *, run_dir: Path, explicit_dir: bool, overrides: list[str]) -> Path | None:
+    """The run that resume= means, or None if `auto` finds none. Raises UserError."""
+    if resume != "auto":
+        path = Path(resume).expanduser()
+        if path.suffix == ".pt" and path.parent.name == "checkpoints":
+            raise UserError(f"resume={resume} is a file", f"resume the run: resume={path.parent.parent}")
+        if not path.is_dir():
+            raise UserError(f"resume={resume} is no run folder", "give a folder under outputs/, or resume=auto")
+        return path
+    if explicit_dir:
+        return run_dir if has_checkpoints(run_dir) else None
+    return next((path for path in sorted(run_dir.parent.glob("*"), reverse=True)
+                 if has_checkpoints(path) and overrides_of(path) == comparable(overrides)), None)
+
+
+def comparable(overrides: list[str]) -> list[str]:
+    """Overrides as a set that tells two runs apart: how one was resumed does not."""
+    return sorted(item for item in overrides if not item.startswith(("resume=", "trust=")))
+
+
+def overrides_of(path: Path) -> list[str] | None:
+    from omegaconf import OmegaConf
+
+    file = path / ".hydra" / "overrides.yaml"
+    return comparable([str(item) for item in OmegaConf.load(file)]) if file.exists() else None
+
+
+def write_hydra(path: Path, *, config, hydra, overrides: list[str]) -> None:
+    """The three files that hydra.main would have written, for tools that read them."""
+    from omegaconf import OmegaConf
+
+    folder = path / ".hydra"
+    folder.mkdir(exist_ok=True)
+    OmegaConf.save(config, folder / "config.yaml")
+    OmegaConf.save(OmegaConf.create({"hydra": hydra}), folder / "hydra.yaml")
+    OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")

@@ -1,0 +1,72 @@
+"""Images from a trained generator: batches of fixed size, so that the same seed gives the same bytes."""
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from gancli.errors import UserError
+from gancli.game import Batch, Game
+from gancli.seeding import forked, seed_of
+
+CHUNK = 64  # a constant: convolutions round differently in batches of another size
+
+
+def options_of(game: Game) -> set[str]:
+    """The game's own sampling options: the keyword arguments of `inputs` and `sample` beyond the contract's."""
+    names = {name for method in (game.inputs, game.sample) for name, p in inspect.signature(method).parameters.items()
+             if p.kind is inspect.Parameter.KEYWORD_ONLY}
+    return names if "label" in game.needs else names - {"label"}
+
+
+def refuse_unknown(game: Game, wanted: dict[str, object]) -> None:
+    """Raises UserError for an option that was given and that this game does not have."""
+    has = options_of(game)
+    for name, value in wanted.items():
+        if value is not None and name not in has:
+            reason = "its model is not conditional" if name == "label" else f"its model has {', '.join(sorted(has)) or 'no such option'}"
+            raise UserError(f"{name}={value} does not apply to this checkpoint: {reason}", f"leave {name}= out")
+
+
+def draw_inputs(game: Game, n: int, *, seed: int, label: Tensor | None = None) -> Batch:
+    """What n images start from, on the CPU; labels (n,) where the game is conditional and they are given."""
+    rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
+    return game.inputs(n, rng) if label is None else game.inputs(n, rng, label=label)
+
+
+@torch.no_grad()
+def generate(game: Game, generator: nn.Module, inputs: Batch, *, seed: int) -> Tensor:
+    """inputs of n images -> (n,C,H,W) float32 on the CPU."""
+    device = next(generator.parameters()).device
+    n = len(next(iter(inputs.values())))
+    images = []
+    for first in range(0, n, CHUNK):
+        chunk = {key: value[first:first + CHUNK].to(device) for key, value in inputs.items()}
+        with forked(seed_of(seed, "noise", first), device):
+            images.append(game.sample(chunk, generator).float().cpu())
+    return torch.cat(images)
+
+
+def interpolate(a: Batch, b: Batch, steps: int) -> Batch:
+    """Inputs on the way from each of a to its partner in b, both ends included: n -> n * steps, row by row.
+
+    Latents move on the great circle, where a normal's mass is (White 2016); labels stay a's."""
+    t = torch.linspace(0, 1, steps)
+    mixed = {}
+    for key, start in a.items():
+        if start.is_floating_point():
+            mixed[key] = torch.stack([slerp(start, b[key], float(x)) for x in t], 1).flatten(0, 1)
+        else:
+            mixed[key] = start.repeat_interleave(steps, 0)
+    return mixed
+
+
+def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """(N,Z), (N,Z) -> (N,Z); the length moves linearly, the direction along the arc between them."""
+    la, lb = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
+    ua, ub = a / la, b / lb
+    omega = (ua * ub).sum(1, keepdim=True).clamp(-1, 1).acos()
+    near = omega.sin() < 1e-6  # parallel: the arc has no length, and its formula divides by it
+    arc = (((1 - t) * omega).sin() * ua + (t * omega).sin() * ub) / omega.sin().masked_fill(near, 1.0)
+    return torch.where(near, (1 - t) * ua + t * ub, arc) * torch.lerp(la, lb, t)

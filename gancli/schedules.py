@@ -1,0 +1,62 @@
+"""Values that change over training, each a pure function of the number of real images shown."""
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from gancli.errors import UserError
+
+Number = float | dict[str, float | str]  # 0.5, or {kind: cosine, start: 1, end: 0.1, end_kimg: 200}
+
+
+def ramp(nimg: int, *, start_kimg: float, end_kimg: float) -> float:
+    """0 before start_kimg, 1 after end_kimg, linear between."""
+    return min(1.0, max(0.0, (nimg / 1000 - start_kimg) / (end_kimg - start_kimg)))
+
+
+class Schedule:
+    """From `start` to `end` between start_kimg and end_kimg (thousands of real images), linearly or as a half cosine."""
+
+    def __init__(self, *, start: float, end: float, end_kimg: float, start_kimg: float = 0.0,
+                 kind: Literal["linear", "cosine"] = "linear"):
+        if kind not in ("linear", "cosine"):
+            raise UserError(f"schedule kind {kind!r} is not known", "use linear or cosine")
+        if not 0 <= start_kimg < end_kimg:
+            raise UserError(f"a schedule from start_kimg={start_kimg} to end_kimg={end_kimg} has no length",
+                            "end_kimg must be larger than start_kimg, and neither may be negative")
+        self.start, self.end, self.start_kimg, self.end_kimg, self.kind = start, end, start_kimg, end_kimg, kind
+
+    def __call__(self, nimg: int) -> float:
+        t = ramp(nimg, start_kimg=self.start_kimg, end_kimg=self.end_kimg)
+        if self.kind == "cosine":
+            t = 0.5 - 0.5 * math.cos(math.pi * t)
+        return self.start + t * (self.end - self.start)
+
+
+class Constant:
+    """The same value always."""
+
+    def __init__(self, value: float):
+        self.value = value
+
+    def __call__(self, nimg: int) -> float:
+        return self.value
+
+
+def schedule(value: Number) -> Schedule | Constant:
+    """A plain number stays what it is; a mapping describes a `Schedule`."""
+    return Schedule(**value) if isinstance(value, dict) else Constant(float(value))
+
+
+def lr_factor(nimg: int, *, kind: str, start_kimg: float, end_kimg: float | None, final: float,
+              step_kimg: float | None, gamma: float, warmup_kimg: float) -> float:
+    """What the learning rate is multiplied by after nimg real images: a warm-up times one of four shapes.
+
+    constant: 1. linear, cosine: from 1 at start_kimg to `final` at end_kimg. step: times gamma every step_kimg.
+    """
+    warm = 1.0 if warmup_kimg == 0 else min(1.0, (nimg / 1000) / warmup_kimg)
+    if kind == "step":
+        return warm * gamma ** int(max(0.0, nimg / 1000 - start_kimg) / step_kimg)
+    if kind == "constant":
+        return warm
+    return warm * Schedule(kind=kind, start=1.0, end=final, start_kimg=start_kimg, end_kimg=end_kimg)(nimg)

@@ -1,0 +1,225 @@
+"""Plays the phases of a game: one loop for every family, a pure function of (seed, progress)."""
+from __future__ import annotations
+
+import copy
+import errno
+import logging
+import resource
+import signal
+import sys
+
+import torch
+from torch import Tensor
+
+from gancli import checkpoint, distributed
+from gancli.config import EmaConfig, LogConfig, TrainerConfig
+from gancli.data.stream import Stream
+from gancli.display import Display
+from gancli.ema import ema_beta, update_ema
+from gancli.errors import Busy, Interrupted, Stopped
+from gancli.game import Batch, Game, Logs, Phase, due
+from gancli.grids import grid, scatter
+from gancli.logbook import Logbook
+from gancli.optimizers import Player
+from gancli.precision import autocast, memory_format, place
+from gancli.runfolder import RunFolder
+from gancli.seeding import forked, reseed, seed_of
+
+log = logging.getLogger("gancli")
+EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75, signal.SIGUSR2: 75}
+
+
+class Trainer:
+    """config: frozen (device and precision resolved). data: what identifies the data set in the checkpoint.
+    reference: some real points, which the sample grid of 2-D data shows beneath the fakes."""
+
+    def __init__(self, game: Game, stream: Stream, *, config: dict, device: torch.device, data: dict | None = None,
+                 reference: Tensor | None = None):
+        self.settings, self.log = TrainerConfig(**config["trainer"]), LogConfig(**config["log"])
+        self.ema_settings, self.seed = EmaConfig(**config["ema"]), config["seed"]
+        self.config, self.data, self.device, self.stream, self.reference = config, data or {}, device, stream, reference
+        self.game = place(game, device, self.settings.precision).train()
+        self.layout = memory_format(device, self.settings.precision)
+        self.progress, self.phases = game.progress, game.phases()
+        self.players = self.make_players(config["optimizer"])
+        distributed.broadcast_state(game)
+        self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
+        self.run: dict = {"best": None, "rollbacks": 0}
+        self.logs: Logs = {}
+        self.unread: list[Tensor] = []  # (bad, stop) flags of steps that the host has not looked at
+        self.signal = 0
+        game.advance(self.progress)
+
+    def make_players(self, specs: dict[str, dict]) -> dict[str, Player]:
+        lazy = {name: phase.every for phase in self.phases if phase.lazy for name in phase.updates}
+        return {name: Player(modules, specs.get(name) or specs["g"], lazy=lazy.get(name))
+                for name, modules in self.game.players().items()}
+
+    def train(self, *, folder: RunFolder, logbook: Logbook, display: Display) -> None:
+        """Plays until the budget is spent, then saves. Raises Stopped, Interrupted or Busy; all leave a sound checkpoint."""
+        progress, settings = self.progress, self.settings
+        while progress.step < settings.steps:
+            self.step()
+            done = progress.step == settings.steps
+            if done or due(progress.step - 1, self.log.every):
+                values = self.read_logs()
+                logbook.scalars(progress.step, progress.nimg, values)
+                display.update(progress.step, progress.nimg, values, memory_bytes=peak_memory(self.device))
+            if done or due(progress.step - 1, self.log.sample_every):
+                image = self.sample_grid()
+                logbook.guard("samples", lambda: folder.write_sample(progress.step, image))
+                logbook.picture(progress.step, "samples", image)
+            stop = self.read_flags(wait=done or due(progress.step - 1, settings.save_every))
+            if done or stop or due(progress.step - 1, settings.save_every):
+                self.save(folder, last=bool(done or stop))
+            if stop and not done:
+                name = signal.Signals(stop).name
+                raise Interrupted(f"{name}: saved step {progress.step} of {settings.steps}", code=EXIT_CODES[stop])
+
+    def step(self) -> None:
+        """One real batch: every phase that is due, the average, the clock, the curriculum."""
+        progress = self.progress
+        batch, flags = self.draw(), []
+        for phase in self.phases:
+            if phase.due(progress.step):
+                logs, flag = self.play(phase, batch)
+                self.logs |= logs
+                flags.append(flag)
+        beta = ema_beta(self.settings.batch_size, progress.nimg, half_life_kimg=self.ema_settings.half_life_kimg,
+                        rampup=self.ema_settings.rampup)
+        update_ema(self.ema, self.game.generator, beta)
+        self.unread.append(torch.stack(flags).amax(0) if flags else torch.zeros(2, device=self.device))
+        progress.step += 1
+        progress.nimg += self.settings.batch_size
+        # Here, not before the step: a state saved between two steps has then already dropped its moments.
+        if self.game.advance(progress):
+            for player in self.players.values():
+                player.optimizer.state.clear()
+
+    def draw(self, *, salt: str = "") -> Batch:
+        batch = self.stream(self.progress.nimg, self.game.needs, salt=salt)
+        return {key: value.contiguous(memory_format=self.layout) if value.ndim == 4 else value for key, value in batch.items()}
+
+    def play(self, phase: Phase, batch: Batch) -> tuple[Logs, Tensor]:
+        """-> the phase's logs, averaged over shards, and (not finite, signal) flags agreed by all ranks."""
+        players = [self.players[name] for name in phase.updates]
+        self.game.requires_grad_(False)
+        for player in players:
+            player.begin()
+        if phase.fresh:
+            batch = self.draw(salt=phase.name)
+        if phase.prepare is not None:
+            seed = self.reseed(phase, f"whole {distributed.rank()}")
+            batch = phase.prepare(batch, torch.Generator().manual_seed(seed + 1))
+        logs, accumulate = {}, self.settings.accumulate
+        for micro in range(accumulate):
+            # By shard, not by rank: 2 ranks then draw what 1 rank draws in 2 micro-batches.
+            self.reseed(phase, distributed.rank() * accumulate + micro)
+            with autocast(self.device, self.settings.precision):
+                loss, parts = phase.loss({key: value.chunk(accumulate)[micro] for key, value in batch.items()})
+            loss.backward()
+            bad = (~loss.detach().isfinite()).float()
+            logs = {key: logs.get(key, 0) + value for key, value in (parts | {"bad": bad}).items()}
+        shards = accumulate * distributed.world()
+        stop = torch.full((), float(self.signal != 0), device=self.device)
+        parameters = [p for player in players for p in player.parameters]
+        means = distributed.average(parameters, torch.stack([*(v.float() for v in logs.values()), stop]), shards=shards)
+        for player in players:
+            player.step(self.progress.nimg)
+        logs = {f"{phase.name}/{key}": value for key, value in zip(logs, means, strict=False)}
+        flag = torch.stack([logs.pop(f"{phase.name}/bad"), means[-1]])
+        if phase.after is not None:
+            phase.after(logs)
+        return logs, flag
+
+    def reseed(self, phase: Phase, shard: int | str) -> int:
+        seed = seed_of(self.seed, self.progress.attempt, self.progress.step, phase.name, shard)
+        reseed(seed, self.device)
+        return seed
+
+    def read_flags(self, *, wait: bool) -> int:
+        """-> the signal to stop for, or 0. Raises Stopped if a loss was not finite. A GPU's newest step is left unread
+        unless `wait`, so that the host never waits for it between two log lines."""
+        late = self.device.type != "cpu" and not wait
+        flags, self.unread = (self.unread[:-1], self.unread[-1:]) if late else (self.unread, [])
+        bad, stop = torch.stack(flags).amax(0).tolist() if flags else (0.0, 0.0)
+        if bad:
+            names = [key for key, value in self.logs.items() if not value.isfinite()]
+            raise Stopped(f"step {self.progress.step}: {', '.join(names) or 'a loss'} is not finite; the last checkpoint is sound",
+                          "try a smaller optimizer.<player>.lr, a gradient clip (optimizer.d.clip=1) or another penalty weight")
+        if distributed.world() == 1:
+            return self.signal
+        return max(distributed.gather(self.signal)) if stop else 0  # every rank read the same flag, so all gather
+
+    def read_logs(self) -> dict[str, float]:
+        """The newest logs of every phase as numbers: here the host waits for the device."""
+        return dict(zip(self.logs, torch.stack(list(self.logs.values())).tolist(), strict=True)) if self.logs else {}
+
+    @torch.no_grad()
+    def sample_grid(self):
+        """The fixed latents through the average generator, as a picture."""
+        rng = torch.Generator().manual_seed(seed_of(self.seed, "showcase"))
+        points = self.config["dataset"]["kind"] == "points"
+        inputs = self.game.inputs(len(self.reference), rng) if points else self.game.showcase(self.log.grid, rng)
+        with forked(seed_of(self.seed, "showcase noise"), self.device):
+            images = self.game.sample({key: value.to(self.device) for key, value in inputs.items()}, self.ema)
+        if points:
+            scale = self.config["dataset"]["scale"]  # the networks see points divided by it
+            return scatter(images * scale, real=self.reference * scale)
+        return grid(images, columns=self.log.grid)
+
+    def save(self, folder: RunFolder, *, last: bool) -> None:
+        """All ranks must call it. A full disk is survived in the middle of a run, and ends it with Busy at its end."""
+        tree = self.state_dict()
+        if not all(value.isfinite().all() for value in [*tree["game"].values(), *tree["ema"].values()] if value.is_floating_point()):
+            raise Stopped(f"step {self.progress.step}: a weight is not finite, and was not saved; the last checkpoint is sound",
+                          "try a smaller optimizer.<player>.lr or a gradient clip (optimizer.d.clip=1)")
+        if distributed.rank() != 0:
+            return
+        try:
+            checkpoint.save(tree, folder.checkpoints, keep=self.settings.keep)
+        except OSError as error:
+            reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
+            if last:
+                raise Busy(f"step {self.progress.step} could not be saved: {reason}", "make room, then resume") from error
+            log.warning("step %d could not be saved (%s); training goes on, the last checkpoint is intact", self.progress.step, reason)
+
+    def state_dict(self) -> dict:
+        """The checkpoint's tree: tensors and plain containers. With several ranks all must call it."""
+        buffers = {name: buffer.detach().cpu().clone() for name, buffer in self.game.named_buffers()}
+        # Gathered and not broadcast: pools and running means differ between ranks, and saving must not change them.
+        gathered = distributed.gather(buffers) if distributed.world() > 1 else []
+        return {
+            "config": self.config, "progress": vars(self.progress).copy(), "game": self.game.state_dict(), "buffers": gathered,
+            "ema": self.ema.state_dict(), "optimizers": {name: player.optimizer.state_dict() for name, player in self.players.items()},
+            "run": self.run | {"world": distributed.world(), "threads": torch.get_num_threads(), "device": self.device.type,
+                               "torch": str(torch.__version__)},
+            "data": self.data,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        vars(self.progress).update(state["progress"])
+        self.game.load_state_dict(state["game"])
+        if state["buffers"]:  # another world size has no entry for every rank: rank 0's serve
+            own = state["buffers"][distributed.rank() if len(state["buffers"]) == distributed.world() else 0]
+            for name, buffer in self.game.named_buffers():
+                buffer.copy_(own[name])
+        self.ema.load_state_dict(state["ema"])
+        for name, player in self.players.items():
+            player.optimizer.load_state_dict(state["optimizers"][name])
+        self.run = {key: state["run"][key] for key in self.run}
+        self.game.advance(self.progress)  # its True is ignored: the moments were dropped before the save
+
+    def rollback(self, state: dict) -> None:
+        """Goes back to `state` with other draws."""
+        attempt = self.progress.attempt + 1  # read first: the state holds the number of its own time
+        self.load_state_dict(state)
+        self.progress.attempt = attempt
+        self.logs, self.unread = {}, []
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU's allocator, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

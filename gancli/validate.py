@@ -1,0 +1,265 @@
+"""Gate 2: fills every `auto`, binds every key against its class, and reports all that is wrong at once."""
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import typing
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gancli import distributed
+from gancli.builder import (
+    Problem, build, build_game, did_you_mean, locate, misfits, parameters_of, problems,
+)
+from gancli.config import TOP_KEYS, EmaConfig, LogConfig, PlayerConfig, TrainerConfig
+from gancli.errors import Problems, UserError
+from gancli.game import Game
+from gancli.losses.objectives import RelativisticPairing
+from gancli.precision import resolve_device, resolve_precision
+
+log = logging.getLogger("gancli")
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+CLOSED = {"trainer": TrainerConfig, "ema": EmaConfig, "log": LogConfig}
+SCANNED = ("resolution", "channels", "classes")
+
+
+def validate(cfg: DictConfig, *, data: bool = True) -> dict:
+    """A composed config -> the frozen one: plain, resolved, free of `auto`, and enough to rebuild the game.
+
+    data: may the data set be scanned where it says `auto`? Raises Problems with everything that is wrong."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    found = unknown_top(raw)
+    found += dataset_problems(cfg, scan=data)
+    frozen = resolved(cfg, found)
+    shared = shared_keys(raw)
+    for where in shared:  # they only feed interpolations, which are resolved now
+        drop(frozen, where)
+    found += [p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)]
+    found += [p for name in ("loss", "augment") if frozen[name] is not None for p in problems(frozen[name], where=name, trust=None)]
+    found += optimizer_problems(frozen["optimizer"])
+    found += scalar_problems(frozen)
+    if not found:
+        fill_autos(frozen)
+        given = tuple(name for name in ("loss", "augment") if name in parameters_of(model_class(frozen)))
+        found += problems(frozen["model"], where="model", trust=None, given=given)
+    if not found:
+        found += rules(frozen)
+    if found:
+        raise Problems(found)
+    return frozen
+
+
+def unknown_top(raw: dict) -> list[Problem]:
+    return [(f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS))) for key in raw if key not in TOP_KEYS]
+
+
+def dataset_problems(cfg: DictConfig, *, scan: bool) -> list[Problem]:
+    """Checks the data set's keys and, before anything interpolates them, fills in what only its files can tell."""
+    try:
+        spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        return [(f"dataset: {first_line(error)}", "")]
+    missing = [key for key, value in spec.items() if value == "???"]
+    if missing:
+        return [(f"dataset.{key} is not given", f"add dataset.{key}=...") for key in missing]
+    found = problems(spec, where="dataset", trust=None)
+    autos = [key for key in SCANNED if spec.get(key) == "auto"]
+    if found or not autos:
+        return found
+    if not scan:
+        return [(f"dataset.{key}=auto needs the data", f"give dataset.{key}=...") for key in autos]
+    try:
+        facts = build(spec, where="dataset", trust=None).scan()
+    except UserError as error:
+        return [(error.message, error.hint)]
+    for key in autos:
+        OmegaConf.update(cfg, f"dataset.{key}", facts[key])
+    return []
+
+
+def resolved(cfg: DictConfig, found: list[Problem]) -> dict:
+    try:
+        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise Problems([*found, (f"{error.full_key or 'config'}: {first_line(error)}", "give it a value")]) from error
+
+
+def first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]
+
+
+def shared_keys(raw: dict) -> list[str]:
+    """Keys that other values refer to and that their own class does not take, such as model.width."""
+    referred = {match for text in strings(raw) for match in REFERENCE.findall(text)}
+    shared = []
+    for where in sorted(referred):
+        parent_key, _, key = where.rpartition(".")
+        node: Any = raw
+        for part in parent_key.split(".") if parent_key else []:
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict) and "_target_" in node and key in node:
+            try:
+                known = parameters_of(locate(node["_target_"], trust=None))
+            except UserError:
+                continue  # reported where the target itself is checked
+            if key not in known:
+                shared.append(where)
+    return shared
+
+
+def strings(tree: object) -> list[str]:
+    if isinstance(tree, dict | list):
+        return [text for item in (tree.values() if isinstance(tree, dict) else tree) for text in strings(item)]
+    return [tree] if isinstance(tree, str) else []
+
+
+def drop(tree: dict, where: str) -> None:
+    *parents, key = where.split(".")
+    for part in parents:
+        tree = tree[part]
+    del tree[key]
+
+
+def closed_problems(spec: object, cls: type, *, where: str) -> list[Problem]:
+    """A part of the config against the dataclass that describes it."""
+    if not isinstance(spec, dict):
+        return [(f"{where}={spec!r} does not fit", f"{where} is a mapping; change single keys, such as {where}.{fields_of(cls)[0]}=...")]
+    hints = typing.get_type_hints(cls)
+    found = [(f"unknown key {where}.{key}", did_you_mean(str(key), list(hints))) for key in spec if key not in hints]
+    for key, value in spec.items():
+        if key in hints:
+            found += misfits(value, hints[key], where=f"{where}.{key}", trust=None)
+    return found
+
+
+def fields_of(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def optimizer_problems(spec: object) -> list[Problem]:
+    if not isinstance(spec, dict) or "g" not in spec:
+        return [("optimizer.g is missing", "every player falls back to it: choose optimizer=adam_b05, or write optimizer.g")]
+    ours, found = fields_of(PlayerConfig), []
+    for player, values in spec.items():
+        where = f"optimizer.{player}"
+        if not isinstance(values, dict):
+            found.append((f"{where}={values!r} does not fit", f"change single keys, such as {where}.lr=1e-4"))
+            continue
+        found += closed_problems({k: v for k, v in values.items() if k in ours}, PlayerConfig, where=where)
+        theirs = {k: v for k, v in values.items() if k not in ours}
+        found += [(m, h if "takes no" not in m else did_you_mean(m.split(":")[0].rpartition(".")[2], [*ours, *theirs]))
+                  for m, h in problems(theirs, where=where, trust=None, given=("params",))]
+        if not found:
+            found += player_rules(values, where)
+    return found
+
+
+def player_rules(values: dict, where: str) -> list[Problem]:
+    ours = PlayerConfig(**{key: values[key] for key in fields_of(PlayerConfig) if key in values})
+    found = []
+    if "lr" not in values:
+        found.append((f"{where}.lr is missing", f"add {where}.lr=2e-4"))
+    elif not values["lr"] > 0:
+        found.append((f"{where}.lr={values['lr']} does not fit", "give a number above 0"))
+    if any(not 0 <= beta < 1 for beta in values.get("betas", [])):
+        found.append((f"{where}.betas={values['betas']} does not fit", "give two numbers from 0 up to, not including, 1"))
+    if ours.schedule in ("linear", "cosine") and (ours.end_kimg is None or ours.end_kimg <= ours.start_kimg):
+        found.append((f"{where}.schedule={ours.schedule} has no end", f"add {where}.end_kimg=..., in thousands of real images"))
+    if ours.schedule == "step" and not (ours.step_kimg or 0) > 0:
+        found.append((f"{where}.schedule=step has no period", f"add {where}.step_kimg=..., in thousands of real images"))
+    negative = [key for key in ("l1", "clip", "warmup_kimg", "start_kimg", "final") if (getattr(ours, key) or 0) < 0]
+    return found + [(f"{where}.{key} is negative", "give 0 or more") for key in negative]
+
+
+def scalar_problems(frozen: dict) -> list[Problem]:
+    found = misfits(frozen["seed"], int, where="seed", trust=None)
+    least = {"trainer.steps": 1, "trainer.batch_size": 1, "trainer.accumulate": 1, "trainer.save_every": 1, "trainer.keep": 1,
+             "log.every": 1, "log.sample_every": 1, "log.grid": 1, "ema.half_life_kimg": 0, "loss.n_critic": 1}
+    for where, bound in least.items():
+        group, key = where.split(".")
+        value = (frozen[group] or {}).get(key) if isinstance(frozen[group], dict | None) else None
+        if isinstance(value, int | float) and value < bound:
+            found.append((f"{where}={value} does not fit", f"give {bound} or more"))
+    trainer = frozen["trainer"]
+    if not found and trainer["epochs"] is not None and not trainer["epochs"] > 0:
+        found.append((f"trainer.epochs={trainer['epochs']} does not fit", "give a number above 0, or null"))
+    ranks, size, accumulate = distributed.launched_world(), trainer["batch_size"], trainer["accumulate"]
+    if not found and size % (ranks * accumulate):
+        found.append((f"trainer.batch_size={size} does not divide into {ranks} ranks x {accumulate} micro-batches",
+                      f"use a multiple of {ranks * accumulate}"))
+    return found
+
+
+def model_class(frozen: dict) -> type:
+    try:
+        cls = locate(frozen["model"].get("_target_"), trust=None)
+    except UserError as error:
+        raise Problems([(f"model._target_: {error.message}", error.hint)]) from error
+    if not issubclass(cls, Game):
+        raise Problems([(f"model._target_: {cls.__name__} is no Game", "derive it from gancli.game.Game or gancli.games.gan.GAN")])
+    return cls
+
+
+def fill_autos(frozen: dict) -> None:
+    """Device, precision, and what a model leaves to the loss (norm) or the data (output, dropout)."""
+    device = resolve_device(frozen["trainer"]["device"])
+    frozen["trainer"]["device"] = device.type
+    frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
+    points = frozen["dataset"]["kind"] == "points"
+    penalised = per_sample_penalties(frozen)
+    for node in [frozen["model"], *nested(frozen["model"])]:
+        if node.get("norm") == "auto":
+            node["norm"] = "layer" if penalised else "batch"
+            if penalised:
+                log.info("norm=auto: the critic uses layer norm, since %s takes one gradient per sample", ", ".join(penalised))
+        elif node.get("norm") == "batch" and penalised and "Discriminator" in node["_target_"]:
+            log.warning("batch norm mixes the samples whose gradients %s takes one by one; norm=layer does not", ", ".join(penalised))
+        if node.get("output") == "auto":
+            node["output"] = "linear" if points else "tanh"
+        if node.get("dropout") == "auto":
+            node["dropout"] = 0.0 if points else 0.5
+
+
+def nested(tree: object) -> list[dict]:
+    """Every description below a description."""
+    items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return [node for item in items for node in ([item] if isinstance(item, dict) and "_target_" in item else []) + nested(item)]
+
+
+def per_sample_penalties(frozen: dict) -> list[str]:
+    penalties = (frozen["loss"] or {}).get("penalties") or {}
+    return [name for name, spec in penalties.items() if locate(spec["_target_"], trust=None).per_sample]
+
+
+def rules(frozen: dict) -> list[Problem]:
+    """What no single key shows: built once on the meta device, where sizes cost nothing."""
+    if frozen["model"].get("conditional") and not frozen["dataset"]["classes"]:
+        return [("model.conditional=true, but the data set has no labels (dataset.classes=0)",
+                 "use model.conditional=false, or class sub-folders")]
+    try:
+        with torch.device("meta"):
+            game = build_game(frozen, trust=None)
+            players = game.players()
+    except UserError as error:
+        return [(error.message, error.hint)]
+    loss = game.adversarial
+    if getattr(loss, "objective", None) is not None and isinstance(loss.objective, RelativisticPairing) and loss.fake_target != 0:
+        log.warning("loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target")
+    return [(f"optimizer.{name} moves nothing: the model's players are {', '.join(players)}", did_you_mean(name, list(players)))
+            for name in frozen["optimizer"] if name not in players and name != "d"]
+
+
+def revalidate(frozen: dict) -> dict:
+    """A stored config whose trainer or log keys were changed on the command line; in place. Raises Problems."""
+    found = [p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)]
+    found += [] if found else scalar_problems(frozen)
+    if found:
+        raise Problems(found)
+    device = resolve_device(frozen["trainer"]["device"])
+    frozen["trainer"]["device"] = device.type
+    frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
+    return frozen
