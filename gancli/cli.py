@@ -1,6 +1,7 @@
 """The front door: a table of verbs, their help, and the one place where an error becomes a panel and an exit code."""
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -30,7 +31,8 @@ VERBS = {
     "train": Verb(
         "gancli.commands.train", "train a GAN, or resume a run", "[KEY=VALUE ...] [FLAGS]",
         ("gan train", "gan train model=dcgan loss=wgan_gp dataset=cifar10",
-         "gan train dataset=folder dataset.path=photos trainer.steps=20000", "gan train resume=outputs/cgan-digits/20261121-093612-k3f9", "gan train -m loss=wgan_gp,hinge seed=1,2"),
+         "gan train dataset=folder dataset.path=photos trainer.steps=20000",
+         "gan train resume=outputs/cgan-digits/20261121-093612-k3f9", "gan train -m loss=wgan_gp,hinge seed=1,2"),
         ("-m, --multirun           one run for every combination of a=1,2 b=x,y", *_CONFIG_FLAGS, *_HYDRA_FLAGS), "train"),
     "sample": Verb(
         "gancli.commands.sample", "draw images from a checkpoint", "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
@@ -90,7 +92,8 @@ def dispatch(argv: list[str]) -> int:
         from gancli.errors import UserError
         from gancli.hints import did_you_mean, nearest
 
-        raise UserError(f"unknown command '{name}'", did_you_mean(nearest(name, VERBS)) or f"commands: {', '.join(VERBS)}")
+        close = [f"gan train {name}"] if "=" in name else nearest(name, [*VERBS, "--help", "--version"])
+        raise UserError(f"unknown command '{name}'", did_you_mean(close) or f"commands: {', '.join(VERBS)}")
     if "-h" in rest or "--help" in rest:
         print(help_of(name, [word for word in rest if word not in ("-h", "--help")]))
         return 0
@@ -161,10 +164,8 @@ def complete(argv: list[str]) -> int:
         if name not in VERBS or not VERBS[name].config:
             return 0
         os.environ["COMP_LINE"] = f"gan {(line.split(maxsplit=2) + [''])[2]}" + " " * (line.endswith(" ") and len(words) > 2)
-        try:
+        with contextlib.suppress(GanError):  # a flag is half typed
             dirs = [f"--config-dir={path}" for path in split_args(words[2:]).dirs]
-        except GanError:
-            pass  # a flag is half typed
     return hydra_main(VERBS[name].config, _never, ["--shell-completion", *argv[1:], *dirs])
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gancli import hints, panels
 from gancli.arguments import quoted, split_args, variants
-from gancli.errors import Problems, UserError
+from gancli.errors import Interrupted, Problems, UserError
 from gancli.gate import Session, file_warnings
 
 if TYPE_CHECKING:
@@ -110,10 +110,8 @@ def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
 
 def describe(path: Path | str) -> str:
     """The first comment line of a YAML file: what it is and its paper."""
-    for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith("#") and not line.startswith("# @package"):
-            return line.lstrip("# ").strip()
-    return ""
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.lstrip("# ").strip() for line in lines if line.startswith("#") and not line.startswith("# @package")), "")
 
 
 def new_stamp() -> str:
@@ -195,7 +193,8 @@ def _top_keys(name: str) -> tuple[str, ...]:
         return TOP_KEYS
     from omegaconf import OmegaConf
 
-    return tuple(key for key in OmegaConf.load(conf_dir() / f"{name}.yaml") if key not in ("defaults", "hydra"))
+    own = OmegaConf.load(conf_dir() / f"{name}.yaml")
+    return tuple(key for key in own if key not in ("defaults", "hydra"))
 
 
 def _composed(full: DictConfig) -> Composed:
@@ -229,6 +228,10 @@ def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+class _Leave(BaseException):
+    """Carries an Interrupted out of a sweep: Hydra would note it as one job's failure and start the next job."""
+
+
 def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str]) -> int:
     """Hands a command line with -m, --cfg, --info or --hydra-help to hydra.main; a sweep calls task once a job.
 
@@ -244,6 +247,8 @@ def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str
         node = HydraConfig.get()
         try:
             return task(_as_composed(cfg, node, Path(node.runtime.output_dir)))
+        except Interrupted as ex:
+            raise _Leave from ex
         except Exception as ex:
             raised.append(ex)
             raise
@@ -255,6 +260,8 @@ def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str
                 panels.warn(message)
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+        except _Leave as ex:
+            raise ex.__cause__ from None
         except SystemExit as ex:  # --hydra-help leaves so
             return int(ex.code or 0)
         except hints.composition_errors() as ex:
@@ -282,13 +289,12 @@ def _check_all(name: str, config_name: str, overrides: list[str], *, missing: bo
 @contextmanager
 def _as_program(argv: list[str]) -> Iterator[None]:
     """Hydra reads sys.argv, and with this variable raises its errors to us instead of printing them."""
-    argv_before, variable = sys.argv, "HYDRA_FULL_ERROR"
-    before = os.environ.get(variable)
-    sys.argv, os.environ[variable] = argv, "1"
+    argv_before, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
     try:
         yield
     finally:
         sys.argv = argv_before
-        os.environ.pop(variable)
-        if before is not None:
-            os.environ[variable] = before
+        del os.environ["HYDRA_FULL_ERROR"]
+        if full_error is not None:
+            os.environ["HYDRA_FULL_ERROR"] = full_error

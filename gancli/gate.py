@@ -62,24 +62,29 @@ class Session:
             raise UserError(*explain(ex, self)) from ex
         search = [o.input_line for o in parsed if o.key_or_group == "hydra.searchpath"]
         groups = self.names("", groups=True, search=search)
-        values = [o for o in parsed if not (o.is_hydra_override() or _chooses(o, groups))]
-        for override in sorted((o for o in parsed if o not in values), key=lambda o: not o.is_hydra_override()):
-            try:
-                tree = self.load([*good, override.input_line])
-                good.append(override.input_line)
-            except composition_errors() as ex:
-                problems.append(explain(ex, self, override))
-        base = list(good)
-        for override in values:
-            problem = self._unknown(override, tree, base, groups)
-            try:
-                if problem is None:
-                    tree = self.load([*good, override.input_line])
-                    good.append(override.input_line)
-            except composition_errors() as ex:
-                problem = explain(ex, self, override)
-            problems += [problem] if problem else []
+        choices = [o for o in parsed if o.is_hydra_override() or _chooses(o, groups)]
+        for override in sorted(choices, key=lambda o: not o.is_hydra_override()):  # a search path comes before what it holds
+            tree = self._add(override, tree, good, problems)
+        values, base = [], list(good)
+        for override in parsed:
+            if override not in choices:
+                problem = self._unknown(override, tree, base, groups)
+                (problems if problem else values).append(problem or override)
+        try:
+            return self.load([*good, *(override.input_line for override in values)]), problems
+        except composition_errors():
+            for override in values:
+                tree = self._add(override, tree, good, problems)
         return tree, problems
+
+    def _add(self, override: Override, tree: DictConfig, good: list[str], problems: list[Problem]) -> DictConfig:
+        """The tree with one override more; if it does not compose, the old tree and a new problem."""
+        try:
+            tree = self.load([*good, override.input_line])
+            good.append(override.input_line)
+        except composition_errors() as ex:
+            problems.append(explain(ex, self, override))
+        return tree
 
     def _unreadable(self, line: str) -> Problem:
         key, sep, value = line.partition("=")
@@ -119,7 +124,6 @@ class Session:
                 homes.append(choice)
         return homes[:3]
 
-
     def inspect(self, full: DictConfig, overrides: Sequence[str], *, whole: bool, missing: bool) -> list[Problem]:
         """What Hydra lets through. whole: all overrides are in; missing: top-level ??? are allowed."""
         problems = self._absent(full) + self._strangers(full)
@@ -134,7 +138,7 @@ class Session:
         absent = [key for key in self.top_keys if key not in full.keys()]  # noqa: SIM118 - `in full` is False for ???
         removed = [f"~{key}" for key in absent if f"~{key}" in given]
         if absent:
-            hint = f"drop {' and '.join(removed)}" if removed else f"start your config from `defaults: [train, _self_]`"
+            hint = f"drop {' and '.join(removed)}" if removed else "start your config from `defaults: [train, _self_]`"
             problems.append((f"the config has no {', '.join(absent)}", hint))
         return problems + dangling(full)
 
@@ -150,18 +154,17 @@ class Session:
 
     def _strangers(self, full: DictConfig) -> list[Problem]:
         """Keys at the top and in the closed parts that nothing reads."""
-        from omegaconf import DictConfig
-
         problems = []
-        for key in full:
+        for key in map(str, full):
             if key == "penalty":
                 problems.append(("a penalty needs a name below the loss", "+penalty@loss.penalties.NAME=OPTION"))
             elif key not in (*self.top_keys, "hydra"):
                 hint = did_you_mean(nearest(key, self.top_keys)) or f"keys: {', '.join(self.top_keys)}"
                 problems.append((f"unknown key '{key}'{self._origin(full, key)}", hint))
         for name, cls in self.closed.items():
-            known, node = [part.name for part in fields(cls)], full.get(name)
-            for key in node if isinstance(node, DictConfig) else ():
+            known = [part.name for part in fields(cls)]
+            given = [path.partition(".")[2] for path, _, _ in walk(full, depth=2) if path.startswith(f"{name}.")]
+            for key in given:
                 if key not in known:
                     close = [f"{name}.{other}" for other in nearest(key, known)]
                     problems.append((f"unknown key '{name}.{key}'{self._origin(full, key)}",
@@ -226,8 +229,8 @@ def exists(tree: DictConfig, key: str) -> bool:
     return True
 
 
-def walk(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig, object]]:
-    """Every key below node as (dotted path, parent, key), sections included, nothing resolved."""
+def walk(node: DictConfig, prefix: str = "", *, depth: int = 100) -> Iterator[tuple[str, DictConfig, object]]:
+    """Every key below node as (dotted path, parent, key), sections included, nothing resolved. depth: how many levels."""
     from omegaconf import Container, ListConfig
 
     if node._is_none() or node._is_missing() or node._is_interpolation():
@@ -236,8 +239,8 @@ def walk(node: DictConfig, prefix: str = "") -> Iterator[tuple[str, DictConfig, 
         path = f"{prefix}{key}"
         yield path, node, key
         child = node._get_node(key)
-        if isinstance(child, Container):
-            yield from walk(child, f"{path}.")
+        if depth > 1 and isinstance(child, Container):
+            yield from walk(child, f"{path}.", depth=depth - 1)
 
 
 def _parents(key: str) -> list[str]:

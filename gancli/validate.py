@@ -209,19 +209,16 @@ def fill_autos(frozen: dict) -> None:
     device = resolve_device(frozen["trainer"]["device"])
     frozen["trainer"]["device"] = device.type
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
-    points = frozen["dataset"]["kind"] == "points"
-    penalised = per_sample_penalties(frozen)
+    points, penalised = frozen["dataset"]["kind"] == "points", per_sample_penalties(frozen)
+    values = {"norm": "layer" if penalised else "batch", "output": "linear" if points else "tanh",
+              "dropout": 0.0 if points else 0.5, "dropout_in": 0.0 if points else 0.2}  # two coordinates are too few to drop any
     for node in [frozen["model"], *nested(frozen["model"])]:
-        if node.get("norm") == "auto":
-            node["norm"] = "layer" if penalised else "batch"
-            if penalised:
-                log.info("norm=auto: the critic uses layer norm, since %s takes one gradient per sample", ", ".join(penalised))
-        elif node.get("norm") == "batch" and penalised and "Discriminator" in node["_target_"]:
-            log.warning("batch norm mixes the samples whose gradients %s takes one by one; norm=layer does not", ", ".join(penalised))
-        if node.get("output") == "auto":
-            node["output"] = "linear" if points else "tanh"
-        if node.get("dropout") == "auto":
-            node["dropout"] = 0.0 if points else 0.5
+        if node.get("norm") == "auto" and penalised:
+            log.info("norm=auto: the critic uses layer norm, since %s takes one gradient per sample", ", ".join(penalised))
+        elif node.get("norm") == "batch" and penalised and node is frozen["model"].get("discriminator"):
+            log.warning("batch norm mixes the samples whose gradients %s takes one by one; model.discriminator.norm=layer does not",
+                        ", ".join(penalised))
+        node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
 
 
 def nested(tree: object) -> list[dict]:

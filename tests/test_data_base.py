@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +16,8 @@ from gancli.errors import UserError
 
 
 def data(n: int, **kwargs) -> Decoded:
-    return Decoded(torch.arange(n, dtype=torch.uint8)[:, None, None, None], torch.arange(n), tuple(map(str, range(n))), "d", **kwargs)
+    images = torch.arange(n, dtype=torch.uint8)[:, None, None, None]
+    return Decoded(images, torch.arange(n), tuple(map(str, range(n))), "d", **kwargs)
 
 
 @dataclass(kw_only=True)
@@ -36,12 +38,23 @@ def test_a_source_of_your_own():
         Stripes(resolution=8).scan()
 
 
+def test_annotations_can_be_read_from_a_module_that_imports_nothing(tmp_path, monkeypatch):
+    (tmp_path / "my_data.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom gancli.data.base import Source\n\n"
+        "@dataclass(kw_only=True)\nclass Mine(Source):\n    path: str\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_data
+    hints = typing.get_type_hints(my_data.Mine.__init__)
+    assert hints["limit"] == int | None and hints["path"] is str
+
+
 @pytest.mark.parametrize(("values", "words"), [
     ({"limit": 0}, "dataset.limit=0"), ({"holdout": -1}, "dataset.holdout=-1"), ({"workers": 0}, "dataset.workers=0"),
     ({"channels": 5}, "dataset.channels=5"), ({"classes": -1}, "dataset.classes=-1"), ({"resolution": 0}, "dataset.resolution=0"),
     ({"resolution": [8]}, "dataset.resolution"), ({"resolution": "big"}, "dataset.resolution=big"),
     ({"resolution": [8, 2.5]}, "dataset.resolution"), ({"resolution": 8, "load_size": 7}, "dataset.load_size=7"),
     ({"resolution": [8, 16], "load_size": [32, 8]}, "dataset.load_size"), ({"kind": "points", "flip": True}, "dataset.flip"),
+    ({"kind": "sound"}, "dataset.kind=sound"), ({"on_error": "ignore"}, "dataset.on_error=ignore"),
 ])
 def test_values_that_make_no_sense_are_named(values, words):
     with pytest.raises(UserError) as caught:

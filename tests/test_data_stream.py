@@ -81,7 +81,8 @@ def test_ranks_share_what_one_rank_draws(world):
 
 
 def test_images_lie_in_minus_one_to_one_and_labels_stay_with_them():
-    data = Decoded(torch.tensor([0, 255, 51], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 2, 5, 7).contiguous(), torch.tensor([4, 5, 6]))
+    images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 2, 5, 7).contiguous()
+    data = Decoded(images, torch.tensor([4, 5, 6]))
     batch = Stream(data, batch_size=3, seed=0, resolution=[5, 7])(0, ("image", "label"))
     assert batch["image"].shape == (3, 2, 5, 7) and batch["image"].dtype == torch.float32 and batch["label"].dtype == torch.int64
     value = dict(zip(batch["label"].tolist(), batch["image"][:, 0, 0, 0].tolist(), strict=True))

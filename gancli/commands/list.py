@@ -43,7 +43,8 @@ def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
                 raise UserError(f"{flag} needs a value", f"{flag} DIR")
             dirs.append(config_dir(value or rest.pop(0)))
         elif word.startswith("-"):
-            raise UserError(f"unknown flag '{flag}'", did_you_mean(nearest(flag, ["--json", "--config-dir", "--help"])) or "gan list --help")
+            known = ["--json", "--config-dir", "--help"]
+            raise UserError(f"unknown flag '{flag}'", did_you_mean(nearest(flag, known)) or f"flags: {', '.join(known)}")
         else:
             groups.append(word)
     return groups, dirs, as_json

@@ -79,13 +79,21 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
             copy_key(wanted, stored, item.partition("=")[0])
         return Plan(revalidate(stored), folder=folder, tree=tree, trust=trust)
     wanted = validate(composed.cfg)
-    differ = [key for key, value in flat(wanted).items()
-              if not key.startswith((*CHANGEABLE, "name", "resume", "trust")) and flat(stored).get(key, value) != value]
+    groups = touched(changed)
+    old, new = flat(stored), flat(wanted)
+    differ = [key for key in old | new if old.get(key) != new.get(key) and not key.startswith((*CHANGEABLE, "name", "resume", "trust"))
+              and (key.split(".")[0] in groups or "experiment" in groups)]
     if differ:
-        raise Problems([(f"{key} is {flat(stored)[key]!r} in {folder}, {flat(wanted)[key]!r} here",
+        raise Problems([(f"{key} is {old.get(key)!r} in {folder}, {new.get(key)!r} here",
                          "a run keeps its config; leave it out to resume, or start a new run") for key in differ])
     stored.update({key: wanted[key] for key in ("trainer", "log")})
     return Plan(stored, folder=folder, tree=tree, trust=trust)
+
+
+def touched(overrides: list[str]) -> set[str]:
+    """The top-level groups that overrides name: loss=hinge, +penalty@loss.penalties.r1=r1 and ~loss.clip all mean loss."""
+    keys = [item.lstrip("+~").partition("=")[0] for item in overrides]
+    return {(key.partition("@")[2] or key).split(".")[0] for key in keys}
 
 
 def copy_key(source: dict, target: dict, key: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -69,15 +68,18 @@ class Source:
     resolution: int | list[int] | str = "auto"
     channels: int | str = "auto"
     classes: int | str = "auto"
-    kind: Literal["image", "points"] = "image"
+    kind: str = "image"
     limit: int | None = None
     holdout: int = 0
     load_size: int | list[int] | None = None
     flip: bool = False
-    on_error: Literal["skip", "fail"] = "skip"
+    on_error: str = "skip"
     workers: int = 2
 
     def __post_init__(self):
+        # Not Literal: a subclass's annotations are looked up in its own module, which need not import it.
+        require(self.kind in ("image", "points"), f"dataset.kind={self.kind}", "image or points")
+        require(self.on_error in ("skip", "fail"), f"dataset.on_error={self.on_error}", "skip or fail")
         require(self.limit is None or self.limit >= 1, f"dataset.limit={self.limit} trains on nothing", "1 or more, or null")
         require(self.holdout >= 0, f"dataset.holdout={self.holdout} is negative", "0 holds nothing out")
         require(self.workers >= 1, f"dataset.workers={self.workers} decodes nothing", "1 or more")

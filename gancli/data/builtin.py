@@ -25,8 +25,8 @@ class Digits(Source):
     """1,797 real handwritten digits by 13 people, 8x8 pixels in 17 steps of grey, bundled: no download.
 
     From "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak (1998), UCI Machine Learning Repository,
-    https://archive.ics.uci.edu/dataset/80, its test part, as scikit-learn carries it; CC BY 4.0, see LICENSE-digits.txt beside this.
-    Changed: stored as uint8 in one file; enlarged smoothly when loaded, with a margin of one of the 8x8 cells.
+    https://archive.ics.uci.edu/dataset/80, its test part, as scikit-learn carries it; CC BY 4.0, see LICENSE-digits.txt
+    beside this file. Changed: stored as uint8 in one file; enlarged smoothly when loaded, with a margin of one of the 8x8 cells.
     """
 
     def scan(self) -> dict:
@@ -72,11 +72,10 @@ def from_torchvision(make: Callable[[Any], Any], name: str, root: str, download:
         raise UserError(f"torchvision cannot be imported: {error}", "install the release that belongs to this torch") from error
     try:
         return make(datasets)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{name} needs the package {error.name}", f"pip install 'gancli[{name.lower()}]'") from error
-    except UserError:
-        raise
     except Exception as error:  # URLError, gdown's, zip, gzip and pickle errors: all of them mean missing or broken files
+        for cause in (error, error.__context__):  # of a missing gdown torchvision makes a RuntimeError
+            if isinstance(cause, ModuleNotFoundError):
+                raise UserError(f"{name} needs the package {cause.name}", f"pip install 'gancli[{name.lower()}]'") from error
         tried = "could not be downloaded" if download else "dataset.download=false"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
         raise UserError(

@@ -72,7 +72,8 @@ def listing(path: str) -> Files:
         else:
             raise UserError(f"dataset.path={path}: there is no such folder or zip file", neighbours(root))
     except PermissionError as error:
-        raise UserError(f"dataset.path={path}: no permission to read {error.filename or root}", "chmod, or another path") from error
+        raise UserError(f"dataset.path={path}: no permission to read {error.filename or root}",
+                        "change its permissions, or take another path") from error
     return sort_out(path, entries, refused, by_name)
 
 
@@ -110,7 +111,8 @@ def walk(root: Path) -> list[Entry]:
     return entries
 
 
-def sort_out(path: str, entries: list[Entry], refused: list[tuple[str, str]], by_name: Callable[[str], str | io.BytesIO]) -> Files:
+def sort_out(path: str, entries: list[Entry], refused: list[tuple[str, str]],
+             by_name: Callable[[str], str | io.BytesIO]) -> Files:
     """Keeps the images, by name, and finds their labels."""
     endings = extensions()
     entries = sorted(entry for entry in entries if not is_hidden(entry[0]))
@@ -124,8 +126,9 @@ def sort_out(path: str, entries: list[Entry], refused: list[tuple[str, str]], by
                         "it must hold image files, or a sub-folder of them for each class")
     names = [name for name, *_ in images]
     labels, classes = label(path, names)
-    return Files(names=names, read=lambda i: by_name(names[i]), sizes=[size for _, size, _ in images],
-                 stamps=[stamp for *_, stamp in images], labels=labels, classes=classes, refused=tuple(refused), passed_over=found)
+    return Files(
+        names=names, read=lambda i: by_name(names[i]), sizes=[size for _, size, _ in images],
+        stamps=[stamp for *_, stamp in images], labels=labels, classes=classes, refused=tuple(refused), passed_over=found)
 
 
 def is_hidden(name: str) -> bool:
@@ -232,7 +235,8 @@ def measure(files: Files) -> tuple[int | list[int], int]:
         require(bool(sizes), f"no image can be read: {listed(bad)}", "look at dataset.path")
         resolution = common_size(sizes)
         channels = 1 if greys == len(sizes) else 4 if 2 * really_transparent(files, alphas) > len(sizes) else 3
-    log.info("dataset.resolution=%s dataset.channels=%d, from the headers of %d files", str(resolution).replace(" ", ""), channels, n)
+    shown = str(resolution).replace(" ", "")
+    log.info("dataset.resolution=%s dataset.channels=%d, from the headers of %d files", shown, channels, n)
     return resolution, channels
 
 

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -21,7 +20,7 @@ class Mixture(Source):
     scale: float = 1.0
     resolution: int | list[int] | str = 1
     channels: int | str = 2
-    kind: Literal["image", "points"] = "points"
+    kind: str = "points"
 
     def __post_init__(self):
         super().__post_init__()
@@ -52,11 +51,9 @@ class Mixture(Source):
 class Ring(Mixture):
     """8 Gaussians on the unit circle, sigma 0.01 (PacGAN). scale 1: each coordinate has a deviation of 0.71 already."""
 
-    modes: int = 8
-
     def centers(self) -> Tensor:
-        # k / modes, not linspace to the end: the last angle would be the first again, and one mode lost.
-        angles = torch.arange(self.modes, dtype=torch.float64) * (2 * math.pi / self.modes)
+        # k / 8, not linspace to the end: the last angle would be the first again, and one mode lost.
+        angles = torch.arange(8, dtype=torch.float64) * (2 * math.pi / 8)
         return torch.stack([angles.cos(), angles.sin()], dim=1).float()
 
 

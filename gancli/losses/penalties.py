@@ -55,7 +55,7 @@ class GradientPenalty(Penalty):
             return real
         if self.at == "fake":
             return fake
-        amount = torch.rand(len(real), 1, 1, 1, device=real.device)  # one per sample
+        amount = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)  # one per sample
         if self.at == "noise":  # one-sided and scaled by the whole batch's deviation, as in the reference code
             return real + amount * 0.5 * real.std() * torch.rand_like(real)
         return torch.lerp(fake.to(real.dtype), real, amount)

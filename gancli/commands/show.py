@@ -1,0 +1,87 @@
+"""gan show: the networks of a config, with shapes and parameter counts; or what a run is and where it stands."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from gancli import config as front
+from gancli.errors import UserError
+
+
+def main(argv: list[str]) -> int:
+    as_json = "--json" in argv
+    rest = [word for word in argv if word != "--json"]
+    targets = [word for word in rest if "=" not in word and not word.startswith(("-", "~", "+")) and Path(word).expanduser().exists()]
+    if targets and len(rest) > 1:
+        raise UserError(f"{targets[0]} is a run, and a run takes no overrides", f"gan show {targets[0]}")
+    if targets:
+        show_run(targets[0], as_json=as_json)
+    else:
+        show_model(rest, as_json=as_json)
+    return 0
+
+
+def networks(game) -> dict[str, object]:
+    """Name -> network, for every part of a game that has parameters."""
+    return {name: module for name, module in game.named_children() if any(True for _ in module.parameters())}
+
+
+def count(module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def show_model(argv: list[str], *, as_json: bool) -> None:
+    import torch
+
+    from gancli.builder import build_game
+    from gancli.validate import validate
+
+    frozen = validate(front.compose("train", argv).cfg)
+    with torch.device("meta"):
+        game = build_game(frozen, trust=None)
+    if as_json:
+        print(json.dumps({name: count(module) for name, module in networks(game).items()}))
+        return
+    from rich.console import Console
+
+    console = Console(soft_wrap=True, highlight=False)
+    for name, module in networks(game).items():
+        console.print(f"[bold]{name}[/]  {count(module):,} parameters")
+        print_layers(console, module)
+    data = frozen["dataset"]
+    console.print(f"data  {data['resolution']} pixels, {data['channels']} channels, {data['classes']} classes")
+    with torch.device("meta"), torch.no_grad():
+        inputs = game.inputs(2, None)
+        images = game.sample(inputs, game.generator)
+    shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in inputs.items())
+    console.print(f"sample  {shapes} -> {tuple(images.shape)}")
+
+
+def print_layers(console, network) -> None:
+    """A line per layer that has parameters: its name, what it is and how many they are."""
+    for name, layer in network.named_modules():
+        own = sum(p.numel() for p in layer.parameters(recurse=False))
+        if own:
+            console.print(f"  {name:<32} {str(layer).splitlines()[0]:<72} {own:>12,}", markup=False)
+
+
+def show_run(target: str, *, as_json: bool) -> None:
+    from gancli.checkpoint import open_checkpoint
+
+    path, tree = open_checkpoint(target)
+    config, progress, data = tree["config"], tree["progress"], tree["data"]
+    facts = {
+        "checkpoint": str(path), "step": progress["step"], "steps": config["trainer"]["steps"], "nimg": progress["nimg"],
+        "model": config["model"]["_target_"], "generator": config["model"].get("generator", {}).get("_target_"),
+        "objective": ((config["loss"] or {}).get("objective") or {}).get("_target_"),
+        "dataset": config["dataset"]["_target_"], "images": data.get("n"), "classes": len(data.get("classes", [])),
+        "seed": config["seed"], "device": tree["run"]["device"], "precision": config["trainer"]["precision"],
+        "torch": tree["run"]["torch"], "gancli": tree["version"],
+    }
+    if as_json:
+        print(json.dumps(facts))
+        return
+    for key, value in facts.items():
+        print(f"{key:<11} {value}")
+    left = facts["steps"] - facts["step"]
+    print(f"{left} steps to go: gan train resume={target}" if left > 0 else f"complete: gan sample ckpt={target}")

@@ -1,0 +1,24 @@
+"""Every test: one thread, since parallel tests share two cores; and how many lacked the real data."""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter):
+    lacking = [r for r in terminalreporter.stats.get("skipped", []) if "GANCLI_TEST_DATA" in str(r.longrepr)]
+    if lacking:
+        terminalreporter.write_line(f"{len(lacking)} tests skipped for want of real data: set GANCLI_TEST_DATA")

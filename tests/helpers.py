@@ -1,0 +1,79 @@
+"""What several tests share: composed configs, small trainers, and comparison of checkpoints leaf by leaf."""
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+
+import torch
+
+from gancli.builder import build, build_game
+from gancli.config import compose
+from gancli.data.base import split
+from gancli.data.stream import Stream
+from gancli.seeding import reseed, seed_of
+from gancli.trainer import Trainer
+from gancli.validate import validate
+
+REPO = Path(__file__).resolve().parent.parent
+TEST_DATA = Path(os.environ.get("GANCLI_TEST_DATA", REPO.parent / "shared" / "data"))
+CPU = torch.device("cpu")
+SMALL = {
+    "dcgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
+    "cgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
+    "mlp": ("model.generator.hidden=[16]", "model.discriminator.hidden=[12]", "dataset.resolution=8"),
+}
+TINY = ("trainer.batch_size=8", "dataset.limit=30", "log.every=1000", "trainer.device=cpu", "trainer.precision=fp32")
+DIGITS = {}
+
+
+def frozen(*overrides: str) -> dict:
+    """A config as `gan train` would freeze it."""
+    return validate(compose("train", list(overrides)).cfg)
+
+
+def small(model: str, *overrides: str) -> dict:
+    return frozen(f"model={model}", *SMALL[model], *TINY, *overrides)
+
+
+def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
+    """A trainer at step 0, as commands/train.py builds it."""
+    config = copy.deepcopy(config)
+    spec = config["dataset"]
+    key = repr(spec)
+    if key not in DIGITS:  # decoded once for all tests
+        DIGITS[key] = split(build(spec, where="dataset", trust=None).load(), limit=spec["limit"], holdout=spec["holdout"])[0]
+    train = DIGITS[key]
+    stream = Stream(train, batch_size=config["trainer"]["batch_size"], seed=config["seed"], resolution=spec["resolution"],
+                    flip=spec["flip"], device=CPU, rank=rank, world=world)
+    reseed(seed_of(config["seed"], "init"), CPU)
+    game = build_game(config, trust=None)
+    data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": []}
+    return Trainer(game, stream, config=config, device=CPU, data=data, reference=train.images[:100])
+
+
+def steps(trainer: Trainer, n: int) -> Trainer:
+    for _ in range(n):
+        trainer.step()
+    trainer.read_flags(wait=True)
+    return trainer
+
+
+def leaves(tree: object, path: str = ""):
+    """(path, leaf) pairs of a tree of dicts, lists and tuples."""
+    if isinstance(tree, dict | list | tuple):
+        for key, value in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield from leaves(value, f"{path}/{key}")
+    else:
+        yield path, tree
+
+
+def differences(want: object, got: object) -> list[str]:
+    """The paths at which two trees differ, in any bit."""
+    want, got = dict(leaves(want)), dict(leaves(got))
+    paths = [path for path in want | got if path not in want or path not in got]
+    return paths + [path for path in want.keys() & got.keys() if not same(want[path], got[path])]
+
+
+def same(a: object, b: object) -> bool:
+    return torch.equal(a, b) if torch.is_tensor(a) and torch.is_tensor(b) else a == b
