@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GanError as error:
         from gancli.panels import show_error
 
-        show_error(error)
+        if os.environ.get("RANK", "0") == "0":  # under torchrun every rank meets the same error
+            show_error(error)
         return error.code
     except KeyboardInterrupt:
         print("gan: interrupted", file=sys.stderr)

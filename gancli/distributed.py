@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -46,6 +48,18 @@ def from_rank_0(value: object) -> object:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def rank_0_first(work: Callable[[], Any]) -> Any:
+    """work() on rank 0, then on the others. -> each rank's own result"""
+    if world() == 1:
+        return work()
+    if rank() != 0:
+        dist.barrier()
+        return work()
+    result = work()  # if it raises, torchrun ends the ranks that wait
+    dist.barrier()
+    return result
 
 
 def gather(value: object) -> list:

@@ -93,8 +93,8 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
     if override and first.startswith("Could not override"):
         return f"unknown key '{override.get_key_element()}'", " ".join(more[:1]) if more and more[0].startswith("Did") else ""
     if override and "must be a string or a list" in first:
-        group = override.key_or_group
-        return f"'{line}' does not name an option", f"~{group} drops it" if override.value() is None else f"gan list {group} shows them"
+        group, none = override.key_or_group, override.value() is None
+        return f"'{line}' does not name an option", f"~{group} drops it" if none else f"gan list {group} shows them"
     return (f"'{line}': " if line else "") + first, ""
 
 

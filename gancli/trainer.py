@@ -192,10 +192,13 @@ class Trainer:
         return {
             "config": self.config, "progress": vars(self.progress).copy(), "game": self.game.state_dict(), "buffers": gathered,
             "ema": self.ema.state_dict(), "optimizers": {name: player.optimizer.state_dict() for name, player in self.players.items()},
-            "run": self.run | {"world": distributed.world(), "threads": torch.get_num_threads(), "device": self.device.type,
-                               "torch": str(torch.__version__)},
-            "data": self.data,
+            "run": self.run | self.surroundings(), "data": self.data,
         }
+
+    def surroundings(self) -> dict:
+        """What the last bits of a run depend on beside its config."""
+        return {"world": distributed.world(), "threads": torch.get_num_threads(), "device": self.device.type,
+                "torch": str(torch.__version__)}
 
     def load_state_dict(self, state: dict) -> None:
         vars(self.progress).update(state["progress"])

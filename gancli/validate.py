@@ -27,13 +27,13 @@ CLOSED = {"trainer": TrainerConfig, "ema": EmaConfig, "log": LogConfig}
 SCANNED = ("resolution", "channels", "classes")
 
 
-def validate(cfg: DictConfig, *, data: bool = True) -> dict:
+def validate(cfg: DictConfig) -> dict:
     """A composed config -> the frozen one: plain, resolved, free of `auto`, and enough to rebuild the game.
 
-    data: may the data set be scanned where it says `auto`? Raises Problems with everything that is wrong."""
+    Raises Problems with everything that is wrong."""
     raw = OmegaConf.to_container(cfg, resolve=False)
     found = unknown_top(raw)
-    found += dataset_problems(cfg, scan=data)
+    found += dataset_problems(cfg)
     frozen = resolved(cfg, found)
     shared = shared_keys(raw)
     for where in shared:  # they only feed interpolations, which are resolved now
@@ -57,7 +57,7 @@ def unknown_top(raw: dict) -> list[Problem]:
     return [(f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS))) for key in raw if key not in TOP_KEYS]
 
 
-def dataset_problems(cfg: DictConfig, *, scan: bool) -> list[Problem]:
+def dataset_problems(cfg: DictConfig) -> list[Problem]:
     """Checks the data set's keys and, before anything interpolates them, fills in what only its files can tell."""
     try:
         spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
@@ -67,17 +67,15 @@ def dataset_problems(cfg: DictConfig, *, scan: bool) -> list[Problem]:
     if missing:
         return [(f"dataset.{key} is not given", f"add dataset.{key}=...") for key in missing]
     found = problems(spec, where="dataset", trust=None)
-    autos = [key for key in SCANNED if spec.get(key) == "auto"]
-    if found or not autos:
+    if found:
         return found
-    if not scan:
-        return [(f"dataset.{key}=auto needs the data", f"give dataset.{key}=...") for key in autos]
     try:
-        facts = build(spec, where="dataset", trust=None).scan()
+        source = build(spec, where="dataset", trust=None)
+        facts = source.scan() if "auto" in [spec.get(key) for key in SCANNED] else {}
     except UserError as error:
         return [(error.message, error.hint)]
-    for key in autos:
-        OmegaConf.update(cfg, f"dataset.{key}", facts[key])
+    for key, value in facts.items():
+        OmegaConf.update(cfg, f"dataset.{key}", value)
     return []
 
 
@@ -242,7 +240,8 @@ def rules(frozen: dict) -> list[Problem]:
             game = build_game(frozen, trust=None)
             players = game.players()
     except UserError as error:
-        return [(error.message, error.hint)]
+        points = frozen["dataset"]["kind"] == "points"
+        return [(error.message, error.hint or ("the data are points in the plane: model=mlp learns them" if points else ""))]
     loss = game.adversarial
     if getattr(loss, "objective", None) is not None and isinstance(loss.objective, RelativisticPairing) and loss.fake_target != 0:
         log.warning("loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target")

@@ -67,7 +67,8 @@ def test_help_of_train_shows_groups_and_the_composed_config(capsys, tmp_path):
     assert main(["train", "--help", "-cd", str(tmp_path), "model=mine", "trainer.steps=123"]) == 0
     captured = capsys.readouterr()
     assert "cgan  dcgan  mine  mlp" in captured.out and "_base" not in captured.out
-    assert "    steps: 123" in captured.out and "    width: 7" in captured.out and "hydra" not in captured.out.split("config, ")[1]
+    assert "    steps: 123" in captured.out and "    width: 7" in captured.out
+    assert "hydra" not in captured.out.split("config, ")[1]
     assert "dcgan.yaml is not used" in captured.err
 
 
@@ -86,8 +87,9 @@ def test_version(capsys):
 
 @pytest.mark.parametrize(("argv", "banned"), [
     ([], ("torch", "hydra", "omegaconf", "rich", "numpy")), (["--help"], ("torch", "hydra", "omegaconf", "rich", "numpy")),
-    (["trian"], ("torch", "hydra", "omegaconf")), (["list"], ("torch", "hydra", "omegaconf")), (["check", "--help"], ("torch", "hydra")),
-    (["train", "--help"], ("torch", "numpy")), (["train", "model=dcgna", "loss.x=1"], ("torch", "numpy")), (["sample", "sed=1"], ("torch",))])
+    (["trian"], ("torch", "hydra", "omegaconf")), (["list"], ("torch", "hydra", "omegaconf")),
+    (["check", "--help"], ("torch", "hydra")), (["train", "--help"], ("torch", "numpy")),
+    (["train", "model=dcgna", "trainer.stepz=1"], ("torch", "numpy")), (["sample", "sed=1"], ("torch",))])
 def test_heavy_imports_stay_out(argv, banned):
     lines = gan(*argv, python=("-X", "importtime")).stderr.splitlines()
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if line.startswith("import time:")}
@@ -106,8 +108,8 @@ def test_help_is_quick():
 
 
 @pytest.mark.parametrize(("argv", "hint"), [
-    (["trian"], "did you mean 'train'?"), (["--hlep"], "did you mean '--help'?"), (["model=dcgan"], "did you mean 'gan train model=dcgan'?"),
-    (["xyzzy"], "commands: train, sample, check, list, show")])
+    (["trian"], "did you mean 'train'?"), (["--hlep"], "did you mean '--help'?"),
+    (["model=dcgan"], "did you mean 'gan train model=dcgan'?"), (["xyzzy"], "commands: train, sample, check, list, show")])
 def test_an_unknown_verb(argv, hint, capsys):
     assert main(argv) == 2
     captured = capsys.readouterr()
@@ -115,7 +117,8 @@ def test_an_unknown_verb(argv, hint, capsys):
 
 
 @pytest.mark.parametrize(("error", "code"), [
-    (GanError("no"), 1), (Stopped("no"), 3), (Busy("no", "wait"), 75), (Interrupted("no", code=143), 143), (KeyboardInterrupt(), 130)])
+    (GanError("no"), 1), (Stopped("no"), 3), (Busy("no", "wait"), 75), (Interrupted("no", code=143), 143),
+    (KeyboardInterrupt(), 130)])
 def test_exit_codes(train, error, code, capsys):
     train.main = raises(error)
     assert main(["train"]) == code
@@ -151,18 +154,23 @@ def test_a_real_process_shows_no_traceback():
     assert "Traceback" not in done.stderr and "HYDRA_FULL_ERROR" not in done.stderr and "gan: 2 problems" in done.stderr
 
 
-@pytest.mark.parametrize("env", [{}, {"PYTHONUNBUFFERED": "1"}])
-def test_a_closed_pipe_is_quiet(env):
-    command = f"{sys.executable} -m gancli list | head -n 1"
-    done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=os.environ | env, capture_output=True, text=True, timeout=60)
-    assert done.stdout == "augment\n" and done.stderr == ""
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_is_quiet(unbuffered):
+    ours, theirs = os.pipe()
+    os.close(ours)  # whoever should read has gone before the first byte
+    done = subprocess.run([sys.executable, "-m", "gancli", "list"], cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+                          stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 def terminal(command: list[str], *, columns: int, **env: str) -> str:
     """What a command writes to a terminal of that width."""
     ours, theirs = pty.openpty()
-    env = {key: value for key, value in os.environ.items() if key != "NO_COLOR"} | {"COLUMNS": str(columns), "TERM": "xterm"} | env
-    with subprocess.Popen([sys.executable, "-m", "gancli", *command], cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs):
+    env = {"COLUMNS": str(columns), "TERM": "xterm"} | env
+    env |= {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "TERM")}
+    command = [sys.executable, "-m", "gancli", *command]
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs):
         os.close(theirs)
         seen = b""
         while True:
@@ -261,7 +269,8 @@ def test_list_as_json_with_a_users_folder(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("argv", "message"), [
-    (["modle"], "no group 'modle'\n  did you mean 'model'?\n  groups: augment, "), (["--jsn"], "unknown flag '--jsn'\n  did you mean '--json'?"),
+    (["modle"], "no group 'modle'\n  did you mean 'model'?\n  groups: augment, "),
+    (["--jsn"], "unknown flag '--jsn'\n  did you mean '--json'?"),
     (["--config-dir"], "--config-dir needs a value"), (["--config-dir", "no/dir"], "there is no folder")])
 def test_mistakes_in_list(argv, message, capsys):
     assert main(["list", *argv]) == 2

@@ -37,6 +37,17 @@ def problems_of(argv: list[str], *, name: str = "train") -> dict[str, str]:
 # what composes
 
 
+def test_conf_dir_is_inside_a_wheel_beside_a_checkout_or_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "__file__", str(tmp_path / "gancli/config.py"))
+    with pytest.raises(UserError, match="missing") as caught:
+        config.conf_dir()
+    assert "reinstall" in caught.value.hint
+    write(tmp_path, {"conf/train.yaml": ""})
+    assert config.conf_dir() == tmp_path / "conf"
+    write(tmp_path, {"gancli/conf/train.yaml": ""})
+    assert config.conf_dir() == tmp_path / "gancli/conf"
+
+
 def test_default_config_has_every_top_key_and_no_hydra_node():
     composed = config.compose("train", [])
     assert set(composed.cfg) == set(config.TOP_KEYS)
@@ -46,12 +57,10 @@ def test_default_config_has_every_top_key_and_no_hydra_node():
     OmegaConf.resolve(composed.cfg)  # no interpolation pointed into the hydra node
 
 
-@pytest.mark.parametrize("group", sorted(config.options([config.conf_dir()])))
-def test_every_built_in_option_composes_and_says_what_it_is(group):
-    for option, path in config.options([config.conf_dir()])[group].items():
-        config.compose("train", [f"+penalty@loss.penalties.x={option}" if group == "penalty" else f"{group}={option}"])
+def test_every_built_in_file_says_what_it_is_and_has_its_package_line_first():
+    for path in config.conf_dir().glob("**/*.yaml"):
         assert config.describe(path), path
-        assert not re.match(r"(#(?! *@).*\n)+# *@package", path.read_text()), f"{path}: @package must come first"
+        assert not re.match(r"(#(?! *@).*\n)+# *@package", path.read_text(encoding="utf-8")), path
 
 
 def test_closed_parts_of_the_default_config_are_complete():
@@ -72,8 +81,8 @@ def test_what_gate_1_must_let_through(override):
     config.compose("train", [override])
 
 
-@pytest.mark.parametrize("value", ["a b/c", "a/epoch=3.pt", "ü/ñ 日本", "it's", 'say "x"', "a,b", "back\\slash", "end\\", "(x)", "x:y", "a@b",
-                                   "n" * 300, "100%", "#1", "5", "true"])
+@pytest.mark.parametrize("value", ["a b/c", "a/epoch=3.pt", "ü/ñ 日本", "it's", 'say "x"', "a,b", "back\\slash", "end\\", "(x)",
+                                   "x:y", "a@b", "n" * 300, "100%", "#1", "5", "true"])
 @pytest.mark.parametrize("key", ["ckpt", "out"])
 def test_paths_need_no_quoting(key, value):
     composed = config.compose("sample", ["ckpt=x", f"{key}={value}"])
@@ -152,14 +161,12 @@ def test_several_problems_are_reported_at_once():
 @pytest.mark.parametrize(("argv", "message", "hint"), [
     (["+modle=dcgan"], "unknown key 'modle'", "did you mean 'model'?"),
     (["++trainer.stpes=1"], "unknown key 'trainer.stpes'", "did you mean 'trainer.steps'?"),
-    (["loss.penalties.r1.weight=3"], "unknown key 'loss.penalties.r1.weight'", "it exists with loss=r1 or loss=rpgan_r1r2"),
-    (["~loss.penalties.r1"], "there is nothing to delete at 'loss.penalties.r1'", "it exists with loss=r1 or loss=rpgan_r1r2"),
-    (["dataset.path=x"], "unknown key 'dataset.path'", "it exists with dataset=folder"),
     (["+model=dcgan"], "'model' is there already", "drop the plus: model=dcgan"),
     (["+seed=3"], "'seed' is there already", "drop the plus: seed=3"),
     (["penalty=r1"], "'penalty=r1': no 'penalty' is chosen yet", "+penalty@loss.penalties.NAME=r1 adds one"),
     (["+penalty=r1"], "a penalty needs a name below the loss", "+penalty@loss.penalties.NAME=OPTION"),
-    (["+penalty@loss.penalties.r1=r11"], "no option 'r11' in group 'penalty'", "did you mean 'r1'?\noptions: dragan, drift, gp, r1, r2"),
+    (["+penalty@loss.penalties.r1=r11"], "no option 'r11' in group 'penalty'",
+     "did you mean 'r1'?\noptions: dragan, drift, gp, r1, r2"),
     (["experiment=rign"], "no option 'rign' in group 'experiment'", "did you mean 'ring'?\noptions: ring"),
     (["~model"], "the config has no model", "drop ~model"),
     (["model=5"], "'model=5' does not name an option", "gan list model shows them"),
@@ -170,10 +177,17 @@ def test_several_problems_are_reported_at_once():
     (["-m", "seed=1"], "--multirun does not work here", "gan train takes it"),
     (["--multi"], "unknown flag '--multi'", "did you mean '--multirun'?"),
     (["--config-name"], "--config-name needs a value", "--config-name VALUE"),
-    (["--config-name", "mine"], "--config-name: there is no 'mine.yaml' in the config folders", "if it is yours, give --config-dir DIR too"),
+    (["--config-name", "mine"], "--config-name: there is no 'mine.yaml' in the config folders",
+     "if it is yours, give --config-dir DIR too"),
 ])
 def test_one_mistake(argv, message, hint):
     assert problems_of(argv) == {message: hint}
+
+
+def test_a_key_of_another_option_is_told_where_it_exists():
+    found = problems_of(["loss.penalties.r1.weight=3", "~loss.penalties.r1"])
+    assert found == dict.fromkeys(["unknown key 'loss.penalties.r1.weight'", "there is nothing to delete at 'loss.penalties.r1'"],
+                                  "it exists with loss=r1 or loss=rpgan_r1r2")
 
 
 def test_trainer_epochs_may_be_switched_off_beside_steps():
@@ -193,8 +207,8 @@ def test_sample_needs_a_checkpoint_and_knows_its_keys():
 
 
 @pytest.mark.parametrize(("word", "known", "expected"), [
-    ("dcgna", ["dcgan", "cgan", "mlp"], ["dcgan"]), ("trian", ["train", "sample"], ["train"]), ("xyz", ["train"], []), ("a", [], []),
-    ("lr", ["optimizer.g.lr", "log.every"], ["optimizer.g.lr"]),
+    ("dcgna", ["dcgan", "cgan", "mlp"], ["dcgan"]), ("trian", ["train", "sample"], ["train"]), ("xyz", ["train"], []),
+    ("a", [], []), ("lr", ["optimizer.g.lr", "log.every"], ["optimizer.g.lr"]),
     ("trainer.typo", ["trainer.steps", "trainer.keep"], [])])
 def test_nearest(word, known, expected):
     assert nearest(word, known) == expected
@@ -204,7 +218,8 @@ def test_nearest(word, known, expected):
 
 
 def test_options_of_a_users_folder_compose_and_may_choose_for_other_groups(tmp_path):
-    write(tmp_path, {"my conf/model/mine.yaml": "# Mine\ndefaults: [dcgan, override /loss@_global_.loss: hinge, _self_]\nwidth: 8\n"})
+    text = "# Mine\ndefaults: [dcgan, override /loss@_global_.loss: hinge, _self_]\nwidth: 8\n"
+    write(tmp_path, {"my conf/model/mine.yaml": text})
     composed = config.compose("train", ["--config-dir", str(tmp_path / "my conf"), "model=mine"])
     assert (composed.cfg.model.width, composed.choices["loss"], composed.choices["model"]) == (8, "hinge", "mine")
     assert composed.run_dir.parent.name == "mine-digits"
@@ -240,8 +255,10 @@ def test_a_shadowed_option_is_warned_about_with_both_paths(tmp_path):
     ("# b\nfoo: 1\nfoo: 2\n", "x.yaml, line 3: found duplicate key foo", "mend"),
     ("# b\ndefaults: [hinje, _self_]\n", "x.yaml: no option 'hinje' in group 'loss'", "did you mean 'hinge'?"),
     ("# b\ndefaults: [x, _self_]\n", "x.yaml: its defaults list comes back to itself", ""),
-    ("# b\ndefaults: [override /optimizer: sgd]\n", "x.yaml: Could not override 'optimizer@loss.optimizer'", "/optimizer@_global_.optimizer"),
-    ("# b\ndefaults: [hinge, _self_]\nn_critic: ${trainer.stps}\n", "loss.n_critic: ${trainer.stps} points to nothing", "'trainer.steps'"),
+    ("# b\ndefaults: [override /optimizer: sgd]\n", "x.yaml: Could not override 'optimizer@loss.optimizer'",
+     "/optimizer@_global_.optimizer"),
+    ("# b\ndefaults: [hinge, _self_]\nn_critic: ${trainer.stps}\n", "loss.n_critic: ${trainer.stps} points to nothing",
+     "'trainer.steps'"),
     ("# b\ndefaults: [hinge, _self_]\nn_critic: ${oc.env:NO_SUCH_VARIABLE}\n", "'NO_SUCH_VARIABLE' not found", ""),
 ])
 def test_a_broken_file_is_named_with_its_line(tmp_path, text, where, hint):
@@ -278,7 +295,8 @@ def test_a_missing_config_dir():
 
 
 def test_options_hide_parts_and_the_first_folder_wins(tmp_path):
-    write(tmp_path, {"model/_part.yaml": "a: 1", "model/dcgan.yaml": "a: 1", "model/sub/deep.yaml": "# Deep\na: 1", "hydra/x.yaml": "a: 1"})
+    write(tmp_path, {"model/_part.yaml": "a: 1", "model/dcgan.yaml": "a: 1", "model/sub/deep.yaml": "# Deep\na: 1",
+                     "hydra/x.yaml": "a: 1"})
     found = config.options([config.conf_dir(), tmp_path])
     assert found["model"]["dcgan"] == config.conf_dir() / "model/dcgan.yaml"
     assert found["model"]["sub/deep"] == tmp_path / "model/sub/deep.yaml"
@@ -289,6 +307,15 @@ def test_options_hide_parts_and_the_first_folder_wins(tmp_path):
 def test_hydra_resolvers_work_in_a_users_file(tmp_path):
     write(tmp_path, {"trainer/mine.yaml": "# Mine\ndefaults: [default, _self_]\ndevice: ${hydra:runtime.choices.model}\n"})
     assert config.compose("train", ["-cd", str(tmp_path), "trainer=mine"]).cfg.trainer.device == "cgan"
+
+
+def test_somebody_elses_hydra_survives(tmp_path):
+    from hydra import compose, initialize_config_dir
+
+    write(tmp_path, {"theirs.yaml": "a: 1\n"})
+    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+        config.compose("train", [])
+        assert compose("theirs").a == 1
 
 
 # sweeps and questions to Hydra

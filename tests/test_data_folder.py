@@ -1,53 +1,21 @@
-"""Folders and zip files: labels, odd files, limits, the cache, and what the user is told."""
+"""Folders: labels, what a scan finds, odd and bad files, and what the user is told."""
 from __future__ import annotations
 
-import io
 import logging
 import os
-import shutil
-import stat
 import warnings
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from data_helpers import FIXED, numbered, picture, values
 from PIL import Image
 
-from gancli.data import cache
-from gancli.data.base import split
-from gancli.data.folder import Folder, Zip, listing
+from gancli.data.folder import Folder
 from gancli.errors import UserError
 
 REAL = Path(os.environ.get("GANCLI_TEST_DATA", "../shared/data"))
-FIXED = {"resolution": 8, "channels": 1, "classes": 0}
-
-
-def picture(path: Path, value: int | tuple = 100, *, size=(8, 8), mode: str = "L", **kwargs) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value).save(path, **kwargs)
-    return path
-
-
-def numbered(root: Path, n: int, *, bad: tuple[int, ...] = ()) -> Path:
-    """Image i is filled with i; those in `bad` hold no image."""
-    for i in range(n):
-        picture(root / f"{i:03}.png", i)
-        if i in bad:
-            (root / f"{i:03}.png").write_bytes(b"")
-    return root
-
-
-def values(decoded) -> list[int]:
-    return decoded.images[:, 0, 0, 0].tolist()
-
-
-def zipped(folder: Path, target: Path, *, prefix: str = "", method: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(target, "w", method) as file:
-        for path in sorted(folder.rglob("*")):
-            file.write(path, prefix + path.relative_to(folder).as_posix())
-    return target
 
 
 @pytest.fixture(autouse=True)
@@ -208,131 +176,6 @@ def test_a_folder_of_odd_files_decodes_without_a_warning(tmp_path):
         assert decoded.images.shape == (len(modes), channels, 8, 16) and decoded.skipped == ()
 
 
-# limit and holdout
-
-@pytest.mark.parametrize("bad", [(), (3, 4, 11, 17, 30), tuple(range(0, 39, 3))])
-@pytest.mark.parametrize(("limit", "holdout"), [(None, 0), (None, 6), (5, 0), (5, 6), (20, 10), (39, 1), (100, 5)])
-def test_limit_decodes_what_split_would_take_of_all(tmp_path, bad, limit, holdout):
-    root = str(numbered(tmp_path / "a", 40, bad=bad))
-    whole = Folder(path=root, **FIXED).load()
-    part = Folder(path=root, limit=limit, holdout=holdout, **FIXED).load()
-    assert len(part) == min(len(whole), (limit or 40) + holdout)
-    for a, b in zip(split(whole, limit=limit, holdout=holdout), split(part, limit=limit, holdout=holdout), strict=True):
-        assert (a is None) == (b is None)
-        if a is not None:
-            assert sorted(values(a)) == sorted(values(b))
-
-
-def test_both_parts_are_views_of_the_whole(tmp_path):
-    root = str(numbered(tmp_path / "a", 40, bad=(1, 2, 3)))
-    decoded = Folder(path=root, holdout=10, **FIXED).load()
-    train, held = split(decoded, limit=None, holdout=10)
-    assert (len(train), len(held)) == (27, 10)
-    for part in (train, held):
-        assert part.images.untyped_storage().data_ptr() == decoded.images.untyped_storage().data_ptr()
-
-
-def test_labels_stay_with_their_images(tmp_path):
-    for i in range(30):
-        picture(tmp_path / "a" / str(i % 3) / f"{i}.png", i)
-    (tmp_path / "a" / "1" / "4.png").write_bytes(b"")
-    decoded = Folder(path=str(tmp_path / "a"), limit=12, holdout=5).load()
-    for part in split(decoded, limit=12, holdout=5):
-        assert [v % 3 for v in values(part)] == part.labels.tolist()
-
-
-def test_holdout_of_everything_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holdout=4 leaves none of the 4"):
-        Folder(path=str(numbered(tmp_path / "a", 4)), holdout=4, **FIXED).load()
-
-
-def test_digest_tells_other_data(tmp_path):
-    first = Folder(path=str(numbered(tmp_path / "a", 4)), **FIXED).load().digest
-    assert Folder(path=str(shutil.copytree(tmp_path / "a", tmp_path / "b")), **FIXED).load().digest == first
-    assert Folder(path=str(tmp_path / "a"), **FIXED | {"resolution": 4}).load().digest == first
-    (tmp_path / "b" / "003.png").rename(tmp_path / "b" / "004.png")
-    picture(tmp_path / "a" / "000.png", 0, size=(40, 40))
-    assert len({first, *(Folder(path=str(tmp_path / name), **FIXED).load().digest for name in "ab")}) == 3
-
-
-# zip files
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
-def test_zip_equals_its_folder(tmp_path, method):
-    for i in range(200):
-        picture(tmp_path / "a" / str(i % 2) / f"{i}.png", i)
-    file = zipped(tmp_path / "a", tmp_path / "a.zip", prefix="wrapper/", method=method)
-    folder, packed = Folder(path=str(tmp_path / "a")).load(), Folder(path=str(file), workers=4).load()
-    assert torch.equal(folder.images, packed.images) and torch.equal(folder.labels, packed.labels)
-    assert packed.classes == ("0", "1")
-
-
-def png(value: int = 5) -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (8, 8), value).save(file, "PNG")
-    return file.getvalue()
-
-
-OUTSIDE = ("../up.png", "a/../../b.png", "/etc/abs.png", "C:/drive.png", "..\\windows.png")
-
-
-def crafted(path: Path) -> Path:
-    """One member of every kind that must not be read, and three good ones."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # zipfile's own, about the name that occurs twice
-        for name in ("good.png", *OUTSIDE, "good.png", "sub\\back.png"):
-            file.writestr(name, png())
-        link = zipfile.ZipInfo("link.png")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        file.writestr(link, "/etc/passwd")
-        file.writestr("bomb.bmp", bytes(30_000_000))
-        file.writestr("sub/also.png", png())
-        file.writestr("sub/damaged.png", png(9))
-    data = bytearray(path.read_bytes())
-    start = data.index(b"sub/damaged.png") + len("sub/damaged.png")
-    data[start + 20] ^= 255
-    path.write_bytes(data)
-    return path
-
-
-def test_zip_members_that_must_not_be_read_are_refused_by_name(tmp_path):
-    decoded = Folder(path=str(crafted(tmp_path / "x.zip")), **FIXED).load()
-    reasons = dict(decoded.skipped)
-    assert len(decoded) == 3 and set(values(decoded)) == {5}
-    assert {reasons[name] for name in OUTSIDE} == {"its path leads out of the zip file"}
-    assert reasons["good.png"] == "the name occurs twice" and reasons["link.png"] == "a link"
-    assert "30000000" in reasons["bomb.bmp"] and "cannot be unpacked" in reasons["sub/damaged.png"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.zip"], "nothing may be extracted"
-    with pytest.raises(UserError, match="up.png: its path leads out"):
-        Folder(path=str(tmp_path / "x.zip"), on_error="fail", **FIXED).load()
-
-
-def test_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path):
-    path = tmp_path / "x.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        file.writestr("x.png", bytes(5_000_000))
-    data = bytearray(path.read_bytes())
-    at = data.index(b"PK\1\2") + 24
-    data[at:at + 4] = (1000).to_bytes(4, "little")
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=r"1 of 1 .*cannot be unpacked"):
-        Folder(path=str(path), **FIXED).load()
-
-
-def test_encrypted_and_damaged_zips(tmp_path):
-    path = zipped(numbered(tmp_path / "a", 3), tmp_path / "x.zip")
-    data = bytearray(path.read_bytes())
-    data[data.index(b"PK\1\2") + 8] |= 1
-    path.write_bytes(data)
-    assert Zip(path).entries()[1] == [("000.png", "encrypted")]
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match="neither a folder nor a readable zip"):
-        listing(str(path))
-    (tmp_path / "x.tar").write_bytes(b"something else")
-    with pytest.raises(UserError, match="neither a folder nor a readable zip"):
-        listing(str(tmp_path / "x.tar"))
-
-
 # paths
 
 def test_a_missing_path_names_its_neighbours(tmp_path):
@@ -379,80 +222,6 @@ def test_one_image_and_odd_names(tmp_path):
     name = os.fsdecode(b"not utf-8 \xff.png")
     picture(root / "x.png", 78).rename(root / name)
     assert sorted(values(Folder(path=str(root)).load())) == [77, 78]
-
-
-# the cache
-
-@pytest.fixture
-def little_memory(monkeypatch):
-    monkeypatch.setattr(cache, "available_memory", lambda: 1000)
-
-
-def test_what_exceeds_memory_is_mapped_and_found_again(tmp_path, little_memory, monkeypatch):
-    root = str(numbered(tmp_path / "a", 40, bad=(3, 9)))
-    decoded = Folder(path=root, holdout=10, **FIXED).load()
-    (folder,) = cache.cache_root().iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["chosen.npy", "images.npy", "skipped.json"]
-    monkeypatch.setattr("gancli.data.files.decode_chosen", None)  # a second decoding would fail
-    again = Folder(path=root, holdout=10, **FIXED).load()
-    assert torch.equal(again.images, decoded.images) and torch.equal(again.place, decoded.place)
-    assert again.skipped == decoded.skipped and len(again.skipped) == 2 and again.digest == decoded.digest
-    train, held = split(again, limit=None, holdout=10)
-    assert train.images.data_ptr() == again.images[10:].data_ptr() and len(held) == 10
-
-
-def test_mapped_equals_in_memory(tmp_path, monkeypatch):
-    root = str(numbered(tmp_path / "a", 40, bad=(3, 9)))
-    plain = Folder(path=root, limit=20, holdout=4, **FIXED).load()
-    monkeypatch.setattr(cache, "available_memory", lambda: 1000)
-    mapped = Folder(path=root, limit=20, holdout=4, **FIXED).load()
-    assert torch.equal(plain.images, mapped.images) and torch.equal(plain.place, mapped.place)
-
-
-def test_another_transform_or_a_touched_file_is_another_cache(tmp_path, little_memory):
-    root = numbered(tmp_path / "a", 40)
-    for change in ({}, {"resolution": 9}, {"channels": 3}, {"limit": 30}, {"holdout": 3}):
-        Folder(path=str(root), **FIXED | change).load()
-    assert len(list(cache.cache_root().iterdir())) == 5
-    (root / "007.png").write_bytes((root / "008.png").read_bytes())
-    assert values(Folder(path=str(root), **FIXED).load())[7] == 8
-
-
-def test_a_truncated_cache_is_made_anew(tmp_path, little_memory, caplog):
-    root = str(numbered(tmp_path / "a", 40))
-    want = values(Folder(path=root, **FIXED).load())
-    (file,) = cache.cache_root().glob("*/images.npy")
-    os.truncate(file, 500)
-    assert values(Folder(path=root, **FIXED).load()) == want
-    assert "is damaged" in caplog.text
-
-
-def test_a_failed_decoding_leaves_no_cache(tmp_path, little_memory):
-    root = str(numbered(tmp_path / "a", 40, bad=(30,)))
-    with pytest.raises(UserError):
-        Folder(path=root, on_error="fail", **FIXED).load()
-    assert list(cache.cache_root().iterdir()) == []
-
-
-def test_neither_memory_nor_disk(tmp_path, little_memory, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
-    with pytest.raises(UserError, match="40 decoded images of 1x8x8") as caught:
-        Folder(path=str(numbered(tmp_path / "a", 40)), **FIXED).load()
-    assert "dataset.limit" in caught.value.hint
-
-
-def test_half_made_caches_are_swept(tmp_path, little_memory):
-    old, new = (cache.cache_root() / f"{name}.1.partial" for name in ("old", "new"))
-    for folder in (old, new):
-        folder.mkdir(parents=True)
-    os.utime(old, (0, 0))
-    Folder(path=str(numbered(tmp_path / "a", 40)), **FIXED).load()
-    assert not old.exists() and new.exists()
-
-
-def test_available_memory_is_believable():
-    found = cache.available_memory()
-    assert found is None or 1e7 < found < 1e14
 
 
 # real images

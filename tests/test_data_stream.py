@@ -72,7 +72,8 @@ def test_a_batch_is_a_function_of_its_position():
 
 @pytest.mark.parametrize("world", [2, 3, 6])
 def test_ranks_share_what_one_rank_draws(world):
-    data = numbered(7, size=8)
+    pixels = torch.randint(0, 256, (7, 1, 8, 8), generator=torch.Generator().manual_seed(0))
+    data = Decoded(pixels.to(torch.uint8), torch.arange(7))
     whole = Stream(data, batch_size=6, seed=3, resolution=4, flip=True)(18, ("image", "label"))
     parts = [Stream(data, batch_size=6, seed=3, resolution=4, flip=True, rank=rank, world=world)(18, ("image", "label"))
              for rank in range(world)]

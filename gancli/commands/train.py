@@ -147,11 +147,8 @@ def open_data(config: dict, device, *, trust):
 
     spec = config["dataset"]
     source = build(spec, where="dataset", trust=trust)
-    train, _ = split(source.load(), limit=spec["limit"], holdout=spec["holdout"])
-    for file, reason in train.skipped[:5]:
-        log.warning("skipped %s: %s", file, reason)
-    if len(train.skipped) > 5:
-        log.warning("skipped %d files in all", len(train.skipped))
+    decoded = distributed.rank_0_first(source.load)  # it may download, or write the cache that the others map
+    train, _ = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
     stream = Stream(train, batch_size=config["trainer"]["batch_size"], seed=config["seed"], resolution=spec["resolution"],
                     flip=spec["flip"], device=device, rank=distributed.rank(), world=distributed.world())
     return source, train, stream
@@ -259,10 +256,9 @@ def say_differences(tree: dict | None, trainer) -> None:
     """Warns where a resumed run may differ in its last bits."""
     if tree is None:
         return
-    now = trainer.state_dict()["run"]
-    for key in ("world", "threads", "device", "torch"):
-        if tree["run"][key] != now[key]:
-            log.warning("resumed with %s %s instead of %s: the run goes on, but not bit for bit", key, now[key], tree["run"][key])
+    for key, now in trainer.surroundings().items():
+        if tree["run"].get(key) != now:
+            log.warning("resumed with %s %s instead of %s: the run goes on, but not bit for bit", key, now, tree["run"].get(key))
 
 
 @contextlib.contextmanager

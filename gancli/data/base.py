@@ -61,8 +61,9 @@ class Source:
     """Base of every data set. A data set of your own subclasses it, declares its fields and writes `load`.
 
     resolution: int or [h, w] in pixels; channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; classes: number of labels, 0 drops
-    them. "auto" is filled by `scan`. limit: train on so many at most. holdout: keep so many out of training. load_size: larger
-    than resolution, a random window is drawn each time. on_error: a bad file is skipped or fails. workers: decoding threads.
+    them. "auto" is filled by `scan`. kind: image or points. limit: train on so many at most. holdout: keep so many out of
+    training. load_size: larger than resolution, a random window is drawn each time. flip: mirror half of the draws.
+    on_error: skip or fail, what a bad file does. workers: decoding threads. UserError for values that make no sense.
     """
 
     resolution: int | list[int] | str = "auto"

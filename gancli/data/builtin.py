@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import difflib
 import io
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,6 @@ from gancli.data.base import Decoded, Source, require
 from gancli.data.files import Files, decode_files
 from gancli.errors import UserError
 
-log = logging.getLogger("gancli.data")
 DIGITS = tuple("0123456789")
 
 
@@ -46,6 +44,7 @@ class Downloaded(Source):
 
     root: str = "data"
     download: bool = True
+    split: str = "train"
     native: ClassVar[tuple[int, int, int]]  # resolution, channels, classes
     drawing: ClassVar[bool] = False  # grey on black: bordered rather than cut in another format
 
