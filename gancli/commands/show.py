@@ -45,24 +45,38 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     from rich.console import Console
 
     console = Console(soft_wrap=True, highlight=False)
+    shapes = output_shapes(game, frozen["dataset"])
     for name, module in networks(game).items():
         console.print(f"[bold]{name}[/]  {count(module):,} parameters")
-        print_layers(console, module)
+        print_layers(console, module, shapes)
     data = frozen["dataset"]
     console.print(f"data  {data['resolution']} pixels, {data['channels']} channels, {data['classes']} classes")
-    with torch.device("meta"), torch.no_grad():
-        inputs = game.inputs(2, None)
-        images = game.sample(inputs, game.generator)
-    shapes = ", ".join(f"{key} {tuple(value.shape)}" for key, value in inputs.items())
-    console.print(f"sample  {shapes} -> {tuple(images.shape)}")
 
 
-def print_layers(console, network) -> None:
-    """A line per layer that has parameters: its name, what it is and how many they are."""
+def output_shapes(game, data: dict) -> dict:
+    """Layer -> the shape of its output for 2 images, from one generator's turn on the meta device: no data, no memory."""
+    import torch
+
+    from gancli.networks.layers import size_of
+
+    shapes, handles = {}, []
+    for layer in game.modules():
+        handles.append(layer.register_forward_hook(lambda module, _, out: shapes.setdefault(module, tuple(getattr(out, "shape", ())))))
+    with torch.device("meta"):
+        batch = {"image": torch.empty(2, data["channels"], *size_of(data["resolution"])), "label": torch.zeros(2, dtype=torch.int64)}
+        game.g_loss({key: batch[key] for key in game.needs})
+    for handle in handles:
+        handle.remove()
+    return shapes
+
+
+def print_layers(console, network, shapes: dict) -> None:
+    """A line per layer that has parameters or changes the shape: its name, what it is, what it makes and how many they are."""
     for name, layer in network.named_modules():
         own = sum(p.numel() for p in layer.parameters(recurse=False))
         if own:
-            console.print(f"  {name:<32} {str(layer).splitlines()[0]:<72} {own:>12,}", markup=False)
+            made = "x".join(map(str, shapes.get(layer, ())[1:]))
+            console.print(f"  {name:<16} {type(layer).__name__:<18} {made:<14} {own:>12,}", markup=False)
 
 
 def show_run(target: str, *, as_json: bool) -> None:

@@ -24,6 +24,12 @@ class AdversarialLoss(nn.Module):
                  fake_target: float | list[float] = 0.0, flip: float = 0.0, instance_noise: float = 0.0,
                  instance_noise_kimg: float | None = None):
         super().__init__()
+        for name, target in (("real_target", real_target), ("fake_target", fake_target)):
+            if isinstance(target, list) and (len(target) != 2 or target[0] > target[1]):
+                raise ValueError(f"{name}={target} is no range: give a number or [low, high]")
+        if not 0 <= flip <= 1 or instance_noise < 0 or (clip is not None and clip <= 0):
+            raise ValueError(f"flip={flip}, instance_noise={instance_noise}, clip={clip}: flip is a share from 0 to 1, "
+                             "instance_noise is 0 or more, clip is above 0 or null")
         self.objective, self.penalties = objective, nn.ModuleDict(penalties or {})
         self.n_critic, self.clip, self.flip = n_critic, clip, flip
         self.real_target, self.fake_target = real_target, fake_target

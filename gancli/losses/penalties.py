@@ -21,6 +21,8 @@ class Penalty(nn.Module):
 
     def __init__(self, *, weight: Number, every: int = 1, start: int = 0):
         super().__init__()
+        if every < 1 or start < 0:
+            raise ValueError(f"every={every}, start={start}: a penalty is due every 1 step or more, from step 0 or later")
         self.weight, self.every, self.start = schedule(weight), every, start
 
     def weighted(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,

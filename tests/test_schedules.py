@@ -1,0 +1,96 @@
+"""Learning rates, averages and optimizer corrections against their closed forms."""
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from gancli.ema import ema_beta, update_ema
+from gancli.game import Phase, Progress, due
+from gancli.optimizers import Player
+from gancli.schedules import lr_factor, ramp
+from gancli.seeding import forked, seed_of
+
+ADAM = {"_target_": "torch.optim.Adam", "lr": 0.0025, "betas": [0.0, 0.99]}
+SHAPE = dict(start_kimg=0.0, end_kimg=None, final=0.0, step_kimg=None, gamma=0.1, warmup_kimg=0.0)
+
+
+@pytest.mark.parametrize(("batch", "half_life_kimg", "beta"), [(32, 10, 0.99778439), (64, 500, 0.99991128), (512, 5000, 0.99992902)])
+def test_ema_beta(batch, half_life_kimg, beta):
+    assert ema_beta(batch, 10**9, half_life_kimg=half_life_kimg, rampup=None) == pytest.approx(beta, abs=1e-8)
+
+
+def test_ema_ramps_up_and_can_be_off():
+    assert ema_beta(64, 64_000, half_life_kimg=500, rampup=0.05) == pytest.approx(0.5 ** (64 / 3200))
+    assert ema_beta(64, 0, half_life_kimg=500, rampup=0.05) == 0 and ema_beta(64, 10, half_life_kimg=0, rampup=None) == 0
+
+
+def test_ema_averages_parameters_and_copies_buffers():
+    shadow, module = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    with torch.no_grad():
+        module.weight.fill_(3)
+        module.running_mean.fill_(7)
+        module.num_batches_tracked.fill_(5)
+    update_ema(shadow, module, 0.75)
+    assert shadow.weight.tolist() == [1.5, 1.5] and shadow.running_mean.tolist() == [7, 7] and shadow.num_batches_tracked == 5
+
+
+@pytest.mark.parametrize(("lazy", "lr", "beta2"), [(16, 0.00235294, 0.99058546), (4, 0.002, 0.99199197), (None, 0.0025, 0.99)])
+def test_lazy_adam(lazy, lr, beta2):
+    group = Player([nn.Linear(1, 1)], ADAM, lazy=lazy).optimizer.param_groups[0]
+    assert group["lr"] == pytest.approx(lr, abs=1e-8) and group["betas"][1] == pytest.approx(beta2, abs=1e-8)
+
+
+def test_lr_factors():
+    linear = SHAPE | dict(kind="linear", start_kimg=100.0, end_kimg=200.0)
+    assert [lr_factor(n, **linear) for n in (0, 100_000, 150_000, 200_000, 10**9)] == pytest.approx([1, 1, 0.5, 0, 0])
+    cosine = SHAPE | dict(kind="cosine", end_kimg=20_000.0, final=0.25)
+    assert [lr_factor(n, **cosine) for n in (0, 10_000_000, 20_000_000)] == pytest.approx([1, 0.625, 0.25])
+    step = SHAPE | dict(kind="step", step_kimg=10.0, gamma=0.5)
+    assert [lr_factor(n, **step) for n in (0, 9_999, 10_000, 25_000)] == pytest.approx([1, 1, 0.5, 0.25])
+    warm = SHAPE | dict(kind="constant", warmup_kimg=10.0)
+    assert [lr_factor(n, **warm) for n in (0, 5_000, 10_000, 20_000)] == pytest.approx([0, 0.5, 1, 1])
+    assert ramp(50, start_kimg=0, end_kimg=0.1) == 0.5
+
+
+def test_l1_clip_and_decay_reach_the_gradient():
+    layer = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[2.0, -3.0]]))
+    sgd = {"_target_": "torch.optim.SGD", "lr": 1.0, "l1": 0.5}
+    player = Player([layer], sgd)
+    player.begin()
+    layer.weight.grad = torch.zeros(1, 2)
+    player.step(0)
+    assert layer.weight.tolist() == [[1.5, -2.5]]
+    player = Player([layer], sgd | {"l1": 0.0, "clip": 1.0})
+    layer.weight.grad = torch.tensor([[30.0, 40.0]])
+    player.step(0)
+    assert layer.weight[0].tolist() == pytest.approx([1.5 - 0.6, -2.5 - 0.8], abs=1e-5)
+
+
+def test_what_is_frozen_at_the_start_stays_frozen():
+    net = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+    net[0].requires_grad_(False)
+    player = Player([net, net], ADAM)
+    player.begin()
+    assert len(player.parameters) == 2 and not net[0].weight.requires_grad
+
+
+def test_due_meets():
+    assert [due(s, 5) for s in range(10)] == [s in (4, 9) for s in range(10)]
+    phase = Phase(name="d", loss=None, updates=(), every=2, start=3, stop=8)
+    assert [s for s in range(12) if phase.due(s)] == [3, 5, 7]
+    assert any(due(s, 5) and due(s, 16) for s in range(80))
+    assert Progress().attempt == 0
+
+
+def test_seeds_depend_on_every_part_and_forks_put_back():
+    assert len({seed_of(0, a, p, s) for a in range(2) for p in ("d", "g") for s in range(3)}) == 12
+    assert seed_of(1, "a") == 4207620368297011618, "every run of every user would change"
+    state = torch.random.get_rng_state()
+    with forked(3, torch.device("cpu")):
+        a = torch.rand(2)
+    with forked(3, torch.device("cpu")):
+        assert torch.equal(a, torch.rand(2))
+    assert torch.equal(state, torch.random.get_rng_state())
