@@ -1,0 +1,56 @@
+"""Slow: it learns. A ring of 8 Gaussians keeps 8 modes, and digits are recognised as the class they were asked for."""
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gancli.cli import main
+from gancli.sampling import draw_inputs, generate
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("loss", ["non_saturating", "lsgan", "r1", "rpgan_r1r2"])
+def test_ring_of_eight(loss, tmp_path):
+    from gancli.checkpoint import load_game
+
+    run = str(tmp_path / "run")
+    assert main(["train", "experiment=ring", f"loss={loss}", "trainer.steps=3000", "trainer.device=cpu", f"hydra.run.dir={run}"]) == 0
+    loaded = load_game(run)
+    points = generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 2500, seed=0), seed=0).flatten(1)
+    angles = torch.arange(8) * 2 * math.pi / 8
+    distance, mode = torch.cdist(points, torch.stack([angles.cos(), angles.sin()], 1)).min(1)
+    good = distance < 3 * 0.01  # high-quality: within three standard deviations
+    assert len(mode[good].unique()) == 8
+    assert good.float().mean() > 0.25
+
+
+@pytest.mark.timeout(1200)
+def test_digits_of_the_default_run_are_recognised(tmp_path):
+    svm = pytest.importorskip("sklearn.svm")
+    from sklearn.datasets import load_digits
+
+    from gancli.checkpoint import load_game
+
+    run = str(tmp_path / "run")
+    assert main(["train", "trainer.device=cpu", "trainer.precision=fp32", f"hydra.run.dir={run}"]) == 0
+    loaded = load_game(run)
+    label = torch.arange(10).repeat_interleave(100)
+    images = generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 1000, seed=0, label=label), seed=0)
+    digits = load_digits()
+    real = upsampled(torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1)
+    judge = svm.SVC().fit(small(real), digits.target)
+    assert judge.score(small(real), digits.target) > 0.98
+    assert judge.score(small(images), label.numpy()) >= 0.9
+
+
+def upsampled(images):
+    """As the data set shows them: 8x8 in a margin of one cell, smoothly enlarged to 32."""
+    return torch.nn.functional.interpolate(torch.nn.functional.pad(images, (1, 1, 1, 1), value=-1), size=32, mode="bicubic", antialias=True)
+
+
+def small(images):
+    return torch.nn.functional.interpolate(images, size=10, mode="area").flatten(1).numpy()
