@@ -59,9 +59,13 @@ def output_shapes(game, data: dict) -> dict:
 
     from gancli.networks.layers import size_of
 
-    shapes, handles = {}, []
-    for layer in game.modules():
-        handles.append(layer.register_forward_hook(lambda module, _, out: shapes.setdefault(module, tuple(getattr(out, "shape", ())))))
+    shapes: dict = {}
+
+    def note(layer, _, out) -> None:  # a hook that returned something would replace the output
+        if isinstance(out, torch.Tensor):
+            shapes.setdefault(layer, tuple(out.shape))
+
+    handles = [layer.register_forward_hook(note) for layer in game.modules()]
     with torch.device("meta"):
         batch = {"image": torch.empty(2, data["channels"], *size_of(data["resolution"])), "label": torch.zeros(2, dtype=torch.int64)}
         game.g_loss({key: batch[key] for key in game.needs})
