@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import contextlib
+import resource
+import sys
 
 import torch
 from torch import nn
@@ -50,3 +52,10 @@ def place(game: nn.Module, device: torch.device, precision: str) -> nn.Module:
     if device.type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False  # resume is exact
     return game.to(device=device).to(memory_format=memory_format(device, precision))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: of the GPU's allocator, or of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -4,9 +4,8 @@ from __future__ import annotations
 import copy
 import errno
 import logging
-import resource
 import signal
-import sys
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -21,7 +20,7 @@ from gancli.game import Batch, Game, Logs, Phase, due
 from gancli.grids import grid, scatter
 from gancli.logbook import Logbook
 from gancli.optimizers import Player
-from gancli.precision import autocast, memory_format, place
+from gancli.precision import autocast, memory_format, peak_memory, place
 from gancli.runfolder import RunFolder
 from gancli.seeding import forked, reseed, seed_of
 
@@ -67,7 +66,7 @@ class Trainer:
                 display.update(progress.step, progress.nimg, values, memory_bytes=peak_memory(self.device))
             if done or due(progress.step - 1, self.log.sample_every):
                 image = self.sample_grid()
-                logbook.guard("samples", lambda: folder.write_sample(progress.step, image))
+                logbook.guard("samples", partial(folder.write_sample, progress.step, image))
                 logbook.picture(progress.step, "samples", image)
             stop = self.read_flags(wait=done or due(progress.step - 1, settings.save_every))
             if done or stop or due(progress.step - 1, settings.save_every):
@@ -219,10 +218,3 @@ class Trainer:
         self.load_state_dict(state)
         self.progress.attempt = attempt
         self.logs, self.unread = {}, []
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU's allocator, or of this process."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

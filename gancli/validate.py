@@ -13,7 +13,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gancli import distributed
 from gancli.builder import (
-    Problem, build, build_game, did_you_mean, locate, misfits, parameters_of, problems,
+    Problem,
+    build,
+    build_game,
+    did_you_mean,
+    locate,
+    misfits,
+    parameters_of,
+    problems,
 )
 from gancli.config import TOP_KEYS, EmaConfig, LogConfig, PlayerConfig, TrainerConfig
 from gancli.errors import Problems, UserError

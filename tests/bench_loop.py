@@ -67,7 +67,8 @@ def main() -> None:
     pairs = [(timed(trainer), timed(bare)) for _ in range(ROUNDS)]
     trainer.read_flags(wait=True)
     ratio = statistics.median(a / b for a, b in pairs)
-    print(f"gancli {1000 * statistics.median(a for a, _ in pairs):.1f} ms/step, bare loop {1000 * statistics.median(b for _, b in pairs):.1f} ms/step, "
+    ours, theirs = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
+    print(f"gancli {ours:.1f} ms/step, bare loop {theirs:.1f} ms/step, "
           f"median ratio of {ROUNDS} rounds {ratio:.3f} ({torch.get_num_threads()} threads)")
 
 

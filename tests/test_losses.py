@@ -11,7 +11,13 @@ from gancli.errors import UserError
 from gancli.game import Progress
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import (
-    Hinge, LeastSquares, NonSaturating, RelativisticAverage, RelativisticPairing, Saturating, Wasserstein,
+    Hinge,
+    LeastSquares,
+    NonSaturating,
+    RelativisticAverage,
+    RelativisticPairing,
+    Saturating,
+    Wasserstein,
 )
 from gancli.losses.penalties import GradientPenalty, Penalty, ScoreDrift
 from gancli.schedules import Schedule

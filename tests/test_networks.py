@@ -19,7 +19,8 @@ def count(network):
     (64, 3, 0, 128, 12_658_432, 11_036_160),
 ])
 def test_dcgan_and_cgan_counts(resolution, channels, classes, width, g, d):
-    options = dict(resolution=resolution, channels=channels, classes=classes, conditional=classes > 0, width=width, max_width=8 * width)
+    options = {"resolution": resolution, "channels": channels, "classes": classes, "conditional": classes > 0, "width": width,
+               "max_width": 8 * width}
     with torch.device("meta"):
         assert count(DCGANGenerator(**options)) == g
         assert count(DCGANDiscriminator(**options)) == d
@@ -34,7 +35,7 @@ def test_original_mlp_counts():
 @pytest.mark.parametrize("resolution", [8, 16, 28, 32, 48, 64, 128, 256, [32, 48], [64, 32], [40, 24]])
 @pytest.mark.parametrize("conditional", [False, True])
 def test_dcgan_shapes(resolution, conditional):
-    options = dict(resolution=resolution, channels=4, classes=5, conditional=conditional, width=4, max_width=8)
+    options = {"resolution": resolution, "channels": 4, "classes": 5, "conditional": conditional, "width": 4, "max_width": 8}
     g, d = DCGANGenerator(**options).eval(), DCGANDiscriminator(**options)
     label = torch.tensor([0, 4]) if conditional else None
     x = g(torch.randn(2, 100), label)
@@ -83,7 +84,7 @@ def test_label_planes_are_zero_or_one_and_constant():
 
 
 def test_the_label_changes_image_and_score():
-    options = dict(resolution=16, channels=1, classes=3, conditional=True, width=4)
+    options = {"resolution": 16, "channels": 1, "classes": 3, "conditional": True, "width": 4}
     g, d, z = DCGANGenerator(**options).eval(), DCGANDiscriminator(**options).eval(), torch.randn(1, 100)
     a, b = torch.tensor([0]), torch.tensor([1])
     assert not torch.equal(g(z, a), g(z, b)) and not torch.equal(d(g(z, a), a), d(g(z, a), b))

@@ -47,7 +47,8 @@ class Stripes(Source):
     for group, name, text in (
         ("model", "tiny", yaml),
         ("loss", "squared", "# Fourth powers\ndefaults: [_base, _self_]\nobjective: {_target_: my_gan.Squared}\n"),
-        ("dataset", "stripes", "# Grey stripes\ndefaults: [_base, _self_]\n_target_: my_gan.Stripes\nresolution: 16\nchannels: 1\nclasses: 0\n"),
+        ("dataset", "stripes", "# Grey stripes\ndefaults: [_base, _self_]\n_target_: my_gan.Stripes\nresolution: 16\nchannels: 1\n"
+                               "classes: 0\n"),
     ):
         (folder / "my_conf" / group).mkdir(parents=True)
         (folder / "my_conf" / group / f"{name}.yaml").write_text(text)
@@ -55,7 +56,8 @@ class Stripes(Source):
 
 
 def test_train_resume_and_sample(folder):
-    mine = ["--config-dir", "my_conf", "model=tiny", "loss=squared", "dataset=stripes", "model.discriminator.width=4", "trainer.batch_size=8"]
+    mine = ["--config-dir", "my_conf", "model=tiny", "loss=squared", "dataset=stripes", "model.discriminator.width=4",
+            "trainer.batch_size=8"]
     code, out, err = gan(folder, "train", *mine, "trainer.steps=3", "hydra.run.dir=run")
     assert code == 0, err
     code, _, err = gan(folder, "sample", "ckpt=run", "n=2", "out=images")

@@ -12,7 +12,7 @@ from gancli.schedules import lr_factor, ramp
 from gancli.seeding import forked, seed_of
 
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.0025, "betas": [0.0, 0.99]}
-SHAPE = dict(start_kimg=0.0, end_kimg=None, final=0.0, step_kimg=None, gamma=0.1, warmup_kimg=0.0)
+SHAPE = {"start_kimg": 0.0, "end_kimg": None, "final": 0.0, "step_kimg": None, "gamma": 0.1, "warmup_kimg": 0.0}
 
 
 @pytest.mark.parametrize(("batch", "half_life_kimg", "beta"), [(32, 10, 0.99778439), (64, 500, 0.99991128), (512, 5000, 0.99992902)])
@@ -42,13 +42,13 @@ def test_lazy_adam(lazy, lr, beta2):
 
 
 def test_lr_factors():
-    linear = SHAPE | dict(kind="linear", start_kimg=100.0, end_kimg=200.0)
+    linear = SHAPE | {"kind": "linear", "start_kimg": 100.0, "end_kimg": 200.0}
     assert [lr_factor(n, **linear) for n in (0, 100_000, 150_000, 200_000, 10**9)] == pytest.approx([1, 1, 0.5, 0, 0])
-    cosine = SHAPE | dict(kind="cosine", end_kimg=20_000.0, final=0.25)
+    cosine = SHAPE | {"kind": "cosine", "end_kimg": 20_000.0, "final": 0.25}
     assert [lr_factor(n, **cosine) for n in (0, 10_000_000, 20_000_000)] == pytest.approx([1, 0.625, 0.25])
-    step = SHAPE | dict(kind="step", step_kimg=10.0, gamma=0.5)
+    step = SHAPE | {"kind": "step", "step_kimg": 10.0, "gamma": 0.5}
     assert [lr_factor(n, **step) for n in (0, 9_999, 10_000, 25_000)] == pytest.approx([1, 1, 0.5, 0.25])
-    warm = SHAPE | dict(kind="constant", warmup_kimg=10.0)
+    warm = SHAPE | {"kind": "constant", "warmup_kimg": 10.0}
     assert [lr_factor(n, **warm) for n in (0, 5_000, 10_000, 20_000)] == pytest.approx([0, 0.5, 1, 1])
     assert ramp(50, start_kimg=0, end_kimg=0.1) == 0.5
 

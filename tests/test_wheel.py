@@ -22,8 +22,9 @@ def test_the_wheel_works_on_its_own(tmp_path):
     names = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*") if path.is_file()}
     shipped = {f"gancli/{path.relative_to(REPO)}" for path in (REPO / "conf").rglob("*.yaml")}
     assert shipped <= names and "gancli/data/digits.npz" in names
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
-    code = "import gancli, sys; assert 'site' in gancli.__file__, gancli.__file__; from gancli.cli import main; sys.exit(main(sys.argv[1:]))"
+    env = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
+    code = ("import gancli, sys; assert 'site' in gancli.__file__, gancli.__file__; from gancli.cli import main; "
+            "sys.exit(main(sys.argv[1:]))")
     run = subprocess.run([sys.executable, "-c", code, "train", "trainer.steps=2", "model.width=4", "hydra.run.dir=run"],
                          cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr

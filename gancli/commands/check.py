@@ -16,10 +16,10 @@ def main(argv: list[str]) -> int:
 
     from gancli import panels
     from gancli.builder import build_game
-    from gancli.display import duration
     from gancli.commands.train import check_first_batch, finish_budget, open_data
-    from gancli.precision import resolve_device
-    from gancli.trainer import Trainer, peak_memory
+    from gancli.display import duration
+    from gancli.precision import peak_memory, resolve_device
+    from gancli.trainer import Trainer
     from gancli.validate import validate
 
     composed = front.compose("train", argv)

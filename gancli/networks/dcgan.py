@@ -5,7 +5,15 @@ import torch
 from torch import Tensor, nn
 
 from gancli.networks.layers import (
-    Activation, Norm, Output, activation, constrained, halvings, norm2d, to_range, with_one_hot,
+    Activation,
+    Norm,
+    Output,
+    activation,
+    constrained,
+    halvings,
+    norm2d,
+    to_range,
+    with_one_hot,
     with_planes,
 )
 
