@@ -11,13 +11,16 @@ import re
 import sys
 import types
 import typing
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from gancli.errors import UserError
+from gancli.game import Game
 
 # Anything reachable *through* these packages (gancli.losses.penalties.torch.load) is not defined in them.
 ROOTS = tuple(f"gancli.{name}" for name in ("games", "networks", "losses", "augment", "data", "metrics"))
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+LISTS, MAPPINGS = (list, tuple, Sequence, Collection, Iterable), (dict, Mapping)  # what a config's list and mapping serve as
 Problem = tuple[str, str]  # message, hint
 
 
@@ -30,8 +33,8 @@ def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
     """The class that a dotted path names. Raises UserError, before any import, where it may not be used.
 
     trust: packages of the user's that may be imported too; None: any, since the user typed the config himself."""
-    if not isinstance(target, str) or not NAME.fullmatch(target):
-        raise UserError(f"{target!r} does not name a class", "write package.module.ClassName")
+    if not isinstance(target, str) or len(target) > 200 or not NAME.fullmatch(target):
+        raise UserError(f"{show(target)} does not name a class", "write package.module.ClassName")
     module_name, _, name = target.rpartition(".")
     if not is_builtin(target):
         refuse_strangers(target, trust)
@@ -42,6 +45,11 @@ def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
         raise UserError(f"{target} is not defined in {module_name}, only reachable through it",
                         f"it is defined in {cls.__module__}, and was not used")
     return cls
+
+
+def trusted(value: object) -> tuple[str, ...]:
+    """What trust= says: one package, a list of them, or nothing."""
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),) if value else ()
 
 
 def refuse_strangers(target: str, trust: tuple[str, ...] | None) -> None:
@@ -90,13 +98,13 @@ def did_you_mean(word: str, known: list[str]) -> str:
     return "there are " + ", ".join(sorted(known)) if known else ""
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
     """Name -> parameter of a class's constructor, annotations resolved."""
     init = inspect.signature(cls).parameters
     try:
         hints = typing.get_type_hints(cls.__init__)
-    except (NameError, TypeError):  # a user's annotation that only a type checker can read
+    except Exception:  # noqa: BLE001 - a user's annotation that only a type checker can read
         hints = {}
     return {name: p.replace(annotation=hints.get(name, Any)) for name, p in init.items()}
 
@@ -131,24 +139,24 @@ def misfits(value: object, annotation: Any, *, where: str, trust: tuple[str, ...
     """Why a plain value or nested description does not suit an annotation; empty if it does."""
     if annotation is Any or annotation is inspect.Parameter.empty:
         return problems(value, where=where, trust=trust) if is_spec(value) else []
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         tried = [misfits(value, option, where=where, trust=trust) for option in arguments]
         if not all(tried):
             return []
-        inside = [found for found in tried if found[0][0].startswith((f"{where}.", f"{where}["))]
+        inside = [found for found in tried if found[0][0].startswith((f"{where}.", f"{where}[", f"{where}:"))]
         if inside:  # the shape was right, and something in it is wrong
             return inside[0]
     elif origin is Literal:
         if value in arguments and type(value) in map(type, arguments):
             return []
-    elif is_spec(value):
+    elif is_spec(value) and origin not in (*LISTS, *MAPPINGS):
         return nested_problems(value, annotation, where=where, trust=trust)
-    elif origin in (list, tuple) and isinstance(value, list):
-        return sequence_problems(value, origin, arguments, where=where, trust=trust)
-    elif origin is dict and isinstance(value, dict):
-        return [p for key, item in value.items()
-                for p in misfits(item, arguments[1], where=f"{where}.{key}", trust=trust)]
+    elif origin in LISTS and isinstance(value, list):
+        return sequence_problems(value, origin, arguments or (Any, ...), where=where, trust=trust)
+    elif origin in MAPPINGS and isinstance(value, dict) and not is_spec(value):
+        of = arguments[1] if arguments else Any
+        return [p for key, item in value.items() for p in misfits(item, of, where=f"{where}.{key}", trust=trust)]
     elif plain_fits(value, annotation):
         return []
     return [(f"{where}={show(value)} does not fit", f"give {describe(annotation)}")]
@@ -166,11 +174,16 @@ def sequence_problems(value: list, origin: type, arguments: tuple, *, where: str
 
 def nested_problems(value: dict, annotation: Any, *, where: str, trust: tuple[str, ...] | None) -> list[Problem]:
     found = problems(value, where=where, trust=trust)
-    if not found and isinstance(annotation, type):
-        cls = locate(value["_target_"], trust=trust)
-        if not issubclass(cls, annotation):
-            return [(f"{where}: {value['_target_']} is no {annotation.__name__}", f"name a subclass of {annotation.__name__}")]
+    if not found and isinstance(annotation, type) and not is_a(locate(value["_target_"], trust=trust), annotation):
+        return [(f"{where}: {value['_target_']} is no {annotation.__name__}", f"name a subclass of {annotation.__name__}")]
     return found
+
+
+def is_a(cls: type, annotation: type) -> bool:
+    try:
+        return issubclass(cls, annotation)
+    except TypeError:  # a Protocol: its methods would have to be compared
+        return True
 
 
 def is_spec(value: object) -> bool:
@@ -184,23 +197,24 @@ def plain_fits(value: object, annotation: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)
     if annotation in (int, bool, str):
         return type(value) is annotation
-    return False
+    return annotation is object
 
 
 def describe(annotation: Any) -> str:
     """An annotation in a user's words."""
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
+    names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null", Any: "anything"}
     if annotation in names:
         return names[annotation]
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation) or (Any, Any)
     if origin in (Union, types.UnionType):
         return " or ".join(describe(option) for option in arguments)
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
-    if origin in (list, tuple):
-        return f"a list like [{', '.join(describe(option) for option in arguments if option is not Ellipsis)}]"
-    if origin is dict:
-        return "a mapping"
+    if origin in LISTS:
+        entries = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1]
+        return f"a list like [{', '.join(map(describe, entries))}]"
+    if origin in MAPPINGS:
+        return f"a mapping of names to {describe(arguments[1])}"
     return f"a mapping whose _target_ is a {annotation.__name__}" if isinstance(annotation, type) else str(annotation)
 
 
@@ -228,13 +242,21 @@ def construct(value: Any, *, where: str, trust: tuple[str, ...] | None, given: d
         return arguments
     try:
         return locate(value["_target_"], trust=trust)(**arguments, **given)
-    except ValueError as error:  # what a constructor says about its values is for the user
+    except (ValueError, RuntimeError) as error:  # what a constructor says about its values is for the user
+        if isinstance(error, RuntimeError) and not is_builtin(value["_target_"]):
+            raise  # in our networks it is torch's about sizes that cannot be, in the user's it may be anything
         raise UserError(f"{where}: {error}") from error
 
 
-def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Any:
+def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Game:
     """The game of a frozen config, in the current default device. Raises UserError."""
-    parts = {name: None if config.get(name) is None else build(config[name], where=name, trust=trust)
-             for name in ("loss", "augment")}
-    given = {name: part for name, part in parts.items() if name in parameters_of(locate(config["model"].get("_target_"), trust=trust))}
-    return build(config["model"], where="model", trust=trust, **given)
+    cls = locate(config["model"].get("_target_"), trust=trust)
+    if not issubclass(cls, Game):
+        raise UserError(f"model._target_: {cls.__name__} is no Game", "derive it from gancli.game.Game or gancli.games.gan.GAN")
+    parts = {}
+    for name in {"loss", "augment"} & parameters_of(cls).keys():
+        spec = config.get(name)
+        if found := misfits(spec, parameters_of(cls)[name].annotation, where=name, trust=trust):
+            raise UserError(*found[0])
+        parts[name] = construct(spec, where=name, trust=trust, given={})
+    return build(config["model"], where="model", trust=trust, **parts)

@@ -2,12 +2,17 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import shlex
 import socket
 from pathlib import Path
 
+from gancli.builder import show
 from gancli.errors import Busy, UserError
 from gancli.grids import save_png
+
+log = logging.getLogger("gancli")
 
 
 class RunFolder:
@@ -27,11 +32,13 @@ class RunFolder:
             raise UserError(f"{self.path} cannot be written: {error.strerror}", "choose another hydra.run.dir=") from error
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             self.lock.seek(0)
             holder = self.lock.read().strip() or "another process"
             self.lock.close()
             raise Busy(f"{self.path} is in use by {holder}", "wait for it, or stop it; it saves before it ends") from error
+        except OSError as error:
+            log.warning("%s cannot be locked (%s): see that no other process uses it", self.path, error.strerror)
         self.lock.truncate(0)
         self.lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
         self.lock.flush()
@@ -48,14 +55,29 @@ class RunFolder:
 
 
 def has_checkpoints(path: Path) -> bool:
-    return any((path / "checkpoints").glob("*.pt"))
+    return os.path.isdir(path / "checkpoints") and any((path / "checkpoints").glob("*.pt"))
+
+
+def resume_line(path: Path, trust: tuple[str, ...] = ()) -> str:
+    """What to type to go on with a run, whatever its name holds."""
+    return f"gan train {run_words('resume', path, trust)}"
+
+
+def run_words(key: str, path: Path, trust: tuple[str, ...]) -> str:
+    words = [f"{key}={path}"] + ([f"trust={trust[0] if len(trust) == 1 else '[' + ','.join(trust) + ']'}"] if trust else [])
+    return " ".join(map(shlex.quote, words))
+
+
+def refuse_used(path: Path) -> None:
+    """Raises UserError where a run lives already."""
+    if has_checkpoints(path):
+        raise UserError(f"{path} already holds a run",
+                        f"{resume_line(path)}   continues it; another hydra.run.dir= starts a new one")
 
 
 def make_new(path: Path, *, exclusive: bool) -> Path:
     """The folder of a new run. Raises UserError where a run lives already. exclusive: nobody else may have made it."""
-    if has_checkpoints(path):
-        raise UserError(f"{path} already holds a run", f"gan train resume={path}   continues it; "
-                        "another hydra.run.dir= starts a new one")
+    refuse_used(path)
     try:
         path.mkdir(parents=True, exist_ok=not exclusive)
     except OSError as error:
@@ -66,12 +88,13 @@ def make_new(path: Path, *, exclusive: bool) -> Path:
 def find_resumable(resume: str, *, run_dir: Path, explicit_dir: bool, overrides: list[str]) -> Path | None:
     """The run that resume= means, or None if `auto` finds none. Raises UserError."""
     if resume != "auto":
-        path = Path(resume).expanduser()
-        if path.suffix == ".pt" and path.parent.name == "checkpoints":
-            raise UserError(f"resume={resume} is a file", f"resume the run: resume={path.parent.parent}")
-        if not path.is_dir():
-            raise UserError(f"resume={resume} is no run folder", "give a folder under outputs/, or resume=auto")
-        return path
+        path = Path(os.path.expanduser(resume))
+        if os.path.isdir(path / "checkpoints"):
+            return path
+        inside = path if path.name == "checkpoints" else path.parent
+        known = inside.name == "checkpoints" and os.path.exists(path)
+        raise UserError(f"resume={show(resume)} is no run folder",
+                        resume_line(inside.parent) if known else "give a folder under outputs/, or resume=auto")
     if explicit_dir:
         return run_dir if has_checkpoints(run_dir) else None
     return next((path for path in sorted(run_dir.parent.glob("*"), reverse=True)
@@ -84,10 +107,27 @@ def comparable(overrides: list[str]) -> list[str]:
 
 
 def overrides_of(path: Path) -> list[str] | None:
+    """What a run was started with, None if that is not known."""
+    found = hydra_file(path, "overrides.yaml")
+    return None if found is None else comparable([str(item) for item in found])
+
+
+def choices_of(path: Path) -> dict[str, str]:
+    """group -> option that a run was started with; empty if that is not known."""
     from omegaconf import OmegaConf
 
-    file = path / ".hydra" / "overrides.yaml"
-    return comparable([str(item) for item in OmegaConf.load(file)]) if file.exists() else None
+    found = hydra_file(path, "hydra.yaml")
+    return dict((found and OmegaConf.select(found, "hydra.runtime.choices")) or {})
+
+
+def hydra_file(path: Path, name: str):
+    """A file of .hydra/ as OmegaConf reads it, None where it is missing or was cut short."""
+    from omegaconf import OmegaConf
+
+    try:
+        return OmegaConf.load(path / ".hydra" / name)
+    except Exception:  # noqa: BLE001 - YAML's, OmegaConf's and the disk's; the checkpoint alone is enough to resume
+        return None
 
 
 def write_hydra(path: Path, *, config, hydra, overrides: list[str]) -> None:
@@ -95,7 +135,10 @@ def write_hydra(path: Path, *, config, hydra, overrides: list[str]) -> None:
     from omegaconf import OmegaConf
 
     folder = path / ".hydra"
-    folder.mkdir(exist_ok=True)
-    OmegaConf.save(config, folder / "config.yaml")
-    OmegaConf.save(OmegaConf.create({"hydra": hydra}), folder / "hydra.yaml")
-    OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")
+    try:
+        folder.mkdir(exist_ok=True)
+        OmegaConf.save(config, folder / "config.yaml")
+        OmegaConf.save(OmegaConf.create({"hydra": hydra}), folder / "hydra.yaml")
+        OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}", "choose another hydra.run.dir=") from error

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ def options_of(game: Game) -> set[str]:
     """The game's own sampling options: the keyword arguments of `inputs` and `sample` beyond the contract's."""
     names = {name for method in (game.inputs, game.sample) for name, p in inspect.signature(method).parameters.items()
              if p.kind is inspect.Parameter.KEYWORD_ONLY}
-    return names if "label" in game.needs else names - {"label"}
+    return names | {"per_class"} if "label" in game.needs else names - {"label"}
 
 
 def refuse_unknown(game: Game, wanted: dict[str, object]) -> None:
@@ -25,7 +26,8 @@ def refuse_unknown(game: Game, wanted: dict[str, object]) -> None:
     has = options_of(game)
     for name, value in wanted.items():
         if value is not None and name not in has:
-            reason = "its model is not conditional" if name == "label" else f"its model has {', '.join(sorted(has)) or 'no such option'}"
+            needs_label = name in ("label", "per_class")
+            reason = "its model is not conditional" if needs_label else f"its model has {', '.join(sorted(has)) or 'none'}"
             raise UserError(f"{name}={value} does not apply to this checkpoint: {reason}", f"leave {name}= out")
 
 
@@ -35,17 +37,15 @@ def draw_inputs(game: Game, n: int, *, seed: int, label: Tensor | None = None) -
     return game.inputs(n, rng) if label is None else game.inputs(n, rng, label=label)
 
 
-@torch.no_grad()
-def generate(game: Game, generator: nn.Module, inputs: Batch, *, seed: int) -> Tensor:
-    """inputs of n images -> (n,C,H,W) float32 on the CPU."""
+def generate(game: Game, generator: nn.Module, inputs: Batch, *, seed: int) -> Iterator[Tensor]:
+    """inputs of n images -> batches (CHUNK or fewer,C,H,W) of float32 on the CPU, n in all."""
     device = next(generator.parameters()).device
     n = len(next(iter(inputs.values())))
-    images = []
     for first in range(0, n, CHUNK):
         chunk = {key: value[first:first + CHUNK].to(device) for key, value in inputs.items()}
-        with forked(seed_of(seed, "noise", first), device):
-            images.append(game.sample(chunk, generator).float().cpu())
-    return torch.cat(images)
+        with torch.no_grad(), forked(seed_of(seed, "noise", first), device):
+            images = game.sample(chunk, generator).float().cpu()
+        yield images
 
 
 def interpolate(a: Batch, b: Batch, steps: int) -> Batch:

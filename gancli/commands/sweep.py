@@ -3,22 +3,24 @@ from __future__ import annotations
 
 import json
 import time
+import traceback
 from pathlib import Path
 
 from gancli import config as front
-from gancli.errors import GanError, Interrupted
+from gancli.errors import GanError, Interrupted, Stopped
 
 
 def sweep(argv: list[str]) -> int:
     """-> 0 if every job is done, 1 if any failed. Ends with a line per job."""
+    Jobs.folder = None
     try:
         front.hydra_main("train", job, argv)
-    except Interrupted as error:
+    except (Interrupted, KeyboardInterrupt):
         report(Jobs.folder)
-        raise error
-    except Exception as error:  # noqa: BLE001 - the first job's error, which its own line already tells
+        raise
+    except Exception:  # noqa: BLE001 - the first job's error, which its own line already tells
         if Jobs.folder is None:  # nothing ran: the command line was wrong
-            raise error
+            raise
     return report(Jobs.folder)
 
 
@@ -36,20 +38,34 @@ def job(composed: front.Composed) -> None:
     started = time.monotonic()
     entry = {"job": composed.hydra.job.num, "overrides": list(composed.hydra.overrides.task), "folder": str(composed.run_dir)}
     print(f"job {entry['job']}: {' '.join(entry['overrides'])}", flush=True)
-    state, reason = "failed", ""
+    state, reason = "done", ""
     try:
         run(composed)
-        state = "done"
-    except GanError as error:
-        state, reason = {3: "stopped", 130: "interrupted", 143: "interrupted"}.get(error.code, "failed"), error.message
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+    except BaseException as error:
+        state, reason = outcome(error)
+        let_go(error)
         raise
     finally:
         entry |= {"state": state, "seconds": round(time.monotonic() - started, 1), "reason": reason}
         with (Jobs.folder / "sweep.jsonl").open("a") as file:
             file.write(json.dumps(entry) + "\n")
+
+
+def outcome(error: BaseException) -> tuple[str, str]:
+    """-> the state of a job that ended so, and the reason"""
+    if isinstance(error, Interrupted | KeyboardInterrupt):
+        return "interrupted", str(error)
+    if isinstance(error, GanError):
+        return "stopped" if isinstance(error, Stopped) else "failed", error.message
+    traceback.print_exc()  # Hydra keeps it to itself
+    return "failed", f"{type(error).__name__}: {error}"
+
+
+def let_go(error: BaseException | None) -> None:
+    """Hydra keeps the exception, its traceback the run's tensors, and the next job needs their memory."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def report(folder: Path | None) -> int:

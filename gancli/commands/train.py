@@ -2,18 +2,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import math
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from gancli import config as front
-from gancli.errors import GanError, Problems, UserError
+from gancli.errors import GanError, UserError
 
 log = logging.getLogger("gancli")
-CHANGEABLE = ("trainer.", "log.", "metrics", "dataset.path", "dataset.root", "dataset.workers")
 
 
 def main(argv: list[str]) -> int:
@@ -23,8 +22,19 @@ def main(argv: list[str]) -> int:
         from gancli.commands.sweep import sweep
 
         return sweep(argv)
-    run(front.compose("train", argv))
+    run(compose(argv))
     return 0
+
+
+def compose(argv: list[str]) -> front.Composed:
+    """A resumed run has its own config: what is typed beside resume=RUN is not composed with defaults that may lack its keys."""
+    from gancli.arguments import quoted, split_args
+    from gancli.resuming import ASIDE, resumes
+
+    typed = split_args(argv).overrides
+    beside = [item for item in typed if not item.startswith(ASIDE)] if resumes(typed) else []
+    composed = front.compose("train", [word for word in argv if word not in beside])
+    return dataclasses.replace(composed, overrides=[*composed.overrides, *map(quoted, beside)])
 
 
 def run(composed: front.Composed) -> Path:
@@ -45,76 +55,46 @@ def run(composed: front.Composed) -> Path:
 class Plan:
     """What the gates have let through: the frozen config, and the folder and state to continue from, if any."""
 
-    def __init__(self, config: dict, *, folder: Path | None = None, tree: dict | None = None, trust: tuple[str, ...] | None = None):
+    def __init__(self, config: dict, *, folder: Path | None = None, tree: dict | None = None,
+                 trust: tuple[str, ...] | None = None):
         self.config, self.folder, self.tree, self.trust = config, folder, tree, trust
 
 
 def plan_run(composed: front.Composed) -> Plan:
-    from gancli.runfolder import find_resumable
+    from gancli.runfolder import find_resumable, refuse_used
     from gancli.validate import validate
 
-    resume = composed.cfg.resume
-    if resume is None:
-        return Plan(validate(composed.cfg))
-    folder = find_resumable(str(resume), run_dir=composed.run_dir, explicit_dir=composed.run_dir_given, overrides=composed.overrides)
-    return Plan(validate(composed.cfg)) if folder is None else plan_resume(folder, composed)
+    resume, folder = composed.cfg.resume, None
+    if resume is not None:
+        folder = find_resumable(str(resume), run_dir=composed.run_dir, explicit_dir=composed.run_dir_given,
+                                overrides=composed.overrides)
+    if folder is not None:
+        return plan_resume(folder, composed)
+    refuse_used(composed.run_dir)  # here, since the data may take minutes to load
+    return Plan(validate(composed.cfg))
 
 
 def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     """The stored config with what may change taken from the command line. Raises Problems where more would change."""
     from omegaconf import OmegaConf
 
-    from gancli import checkpoint
-    from gancli.validate import revalidate, validate
+    from gancli import checkpoint, resuming
+    from gancli.builder import trusted
+    from gancli.validate import revalidate
 
     _, tree = checkpoint.newest(folder / "checkpoints")
-    stored = tree["config"]
-    trust = tuple(OmegaConf.to_container(composed.cfg.trust)) if OmegaConf.is_list(composed.cfg.trust) else (str(composed.cfg.trust),)
-    changed = [item for item in composed.overrides if not item.startswith(("resume=", "trust=", "hydra.", "+hydra."))]
-    if not changed:
-        return Plan(revalidate(stored), folder=folder, tree=tree, trust=trust)
-    if all(item.startswith(CHANGEABLE) for item in changed):
-        wanted = OmegaConf.to_container(composed.cfg, resolve=False)
-        for item in changed:
-            copy_key(wanted, stored, item.partition("=")[0])
-        return Plan(revalidate(stored), folder=folder, tree=tree, trust=trust)
-    wanted = validate(composed.cfg)
-    groups = touched(changed)
-    old, new = flat(stored), flat(wanted)
-    differ = [key for key in old | new if old.get(key) != new.get(key) and not key.startswith((*CHANGEABLE, "name", "resume", "trust"))
-              and (key.split(".")[0] in groups or "experiment" in groups)]
-    if differ:
-        raise Problems([(f"{key} is {old.get(key)!r} in {folder}, {new.get(key)!r} here",
-                         "a run keeps its config; leave it out to resume, or start a new run") for key in differ])
-    stored.update({key: wanted[key] for key in ("trainer", "log")})
-    return Plan(stored, folder=folder, tree=tree, trust=trust)
-
-
-def touched(overrides: list[str]) -> set[str]:
-    """The top-level groups that overrides name: loss=hinge, +penalty@loss.penalties.r1=r1 and ~loss.clip all mean loss."""
-    keys = [item.lstrip("+~").partition("=")[0] for item in overrides]
-    return {(key.partition("@")[2] or key).split(".")[0] for key in keys}
-
-
-def copy_key(source: dict, target: dict, key: str) -> None:
-    *parents, last = key.split(".")
-    for part in parents:
-        source, target = source[part], target[part]
-    target[last] = source[last]
-
-
-def flat(tree: dict, prefix: str = "") -> dict[str, object]:
-    items = {}
-    for key, value in tree.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-    return items
+    resuming.change(tree["config"], composed.overrides, folder)
+    trust = composed.cfg.trust
+    trust = trusted(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
+    return Plan(revalidate(tree["config"]), folder=folder, tree=tree, trust=trust)
 
 
 def execute(plan: Plan, composed: front.Composed, device) -> Path:
     """Gate 3 (the data), then the folder, then the loop."""
     from gancli import distributed
     from gancli.builder import build_game
-    from gancli.runfolder import RunFolder
+    from gancli.checkpoint import check_savable
+    from gancli.runfolder import RunFolder, resume_line
     from gancli.seeding import reseed, seed_of
     from gancli.trainer import Trainer
 
@@ -124,17 +104,20 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
         compare_data(plan.tree, train.digest, plan.folder)
         if plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]:
             print(f"{plan.folder} is complete at step {plan.tree['progress']['step']}; "
-                  f"gan train resume={plan.folder} trainer.steps=N goes on")
+                  f"{resume_line(plan.folder, strangers(plan.config))} trainer.steps=N goes on")
             return plan.folder
     reseed(seed_of(plan.config["seed"], "init"), device)
     game = build_game(plan.config, trust=plan.trust)
     check_first_batch(game.needs, stream)
     folder = RunFolder(distributed.from_rank_0(claim(plan, composed) if distributed.rank() == 0 else None))
-    data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": [list(item) for item in train.skipped]}
+    data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes),
+            "skipped": [list(item) for item in train.skipped]}
     points = train.images[:2500] if source.kind == "points" else None
-    trainer = Trainer(game, stream, config=plan.config, device=device, data=data, reference=points)
-    if plan.tree is not None:
-        trainer.load_state_dict(plan.tree)
+    with explained_memory(plan.config, device):
+        trainer = Trainer(game, stream, config=plan.config, device=device, data=data, reference=points)
+        if plan.tree is not None:
+            trainer.load_state_dict(plan.tree)
+    check_savable(trainer.state_dict())
     return play(trainer, folder, plan, composed)
 
 
@@ -164,7 +147,8 @@ def check_first_batch(needs: tuple[str, ...], stream) -> None:
     """Gate 3: the keys that the game needs, and images in range."""
     for key, value in stream(0, needs).items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"the first batch's {key!r} holds values that are not finite", "look at the data: gan check dataset=...")
+            raise UserError(f"the first batch's {key!r} holds values that are not finite",
+                            "look at the data: gan check dataset=...")
     if "label" in needs and len(stream(0, ("label",))["label"].shape) != 1:
         raise UserError("labels must be one whole number an image", "return labels of shape (N,) from load()")
 
@@ -177,14 +161,41 @@ def compare_data(tree: dict, digest: str, folder: Path) -> None:
 
 def claim(plan: Plan, composed: front.Composed) -> Path:
     """The folder on disk: the run's own when resuming, a new one otherwise."""
-    from gancli.runfolder import make_new, write_hydra
+    from gancli.runfolder import make_new
 
-    if plan.folder is not None:
-        return plan.folder
-    path = make_new(composed.run_dir, exclusive=not composed.run_dir_given)
-    if not front.in_sweep():  # there Hydra has written them
-        write_hydra(path, config=composed.cfg, hydra=composed.hydra, overrides=composed.overrides)
-    return path
+    return plan.folder or make_new(composed.run_dir, exclusive=not composed.run_dir_given)
+
+
+def take(folder, plan: Plan, composed: front.Composed) -> None:
+    """Locks the folder. What describes a new run is written only then: until now another process may have been at work there."""
+    from gancli.runfolder import refuse_used, write_hydra
+
+    folder.open()
+    if plan.tree is None:
+        refuse_used(folder.path)
+        if not front.in_sweep():  # there Hydra has written them
+            write_hydra(folder.path, config=composed.cfg, hydra=composed.hydra, overrides=composed.overrides)
+
+
+@contextlib.contextmanager
+def explained_memory(config: dict, device) -> Iterator[None]:
+    """Turns running out of memory into a sentence and three settings that need less."""
+    import torch
+
+    from gancli.trainer import peak_memory
+
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        # What the CPU's allocator raises has no type of its own.
+        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+            raise
+        size, pieces = config["trainer"]["batch_size"], config["trainer"]["accumulate"]
+        raise GanError(f"out of memory on {device}: {peak_memory(device) / 1e9:.1f} GB at the peak, with "
+                       f"trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)}",
+                       f"trainer.accumulate={2 * pieces} computes the same batch in smaller pieces;\n"
+                       f"trainer.batch_size={max(1, size // 2)}, or a smaller model.width or dataset.resolution, needs less;\n"
+                       "trainer.precision=bf16 halves what the layers keep") from error
 
 
 def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
@@ -192,12 +203,13 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     from gancli import distributed
     from gancli.display import Display
     from gancli.logbook import Logbook, run_log
+    from gancli.runfolder import has_checkpoints, resume_line, run_words
 
     first, settings = distributed.rank() == 0, trainer.settings
     with contextlib.ExitStack() as stack:
         if first:
-            folder.open()
             stack.callback(folder.close)
+            take(folder, plan, composed)
             stack.enter_context(run_log(folder.path))
             say_differences(plan.tree, trainer)
         logbook = Logbook(folder.path, step=trainer.progress.step, tensorboard=trainer.log.tensorboard) if first else Silent()
@@ -209,23 +221,26 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
         stack.enter_context(listening(trainer))
         log.info("training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path)
         try:
-            trainer.train(folder=folder, logbook=logbook, display=display)
+            with explained_memory(plan.config, trainer.device):
+                trainer.train(folder=folder, logbook=logbook, display=display)
         except GanError as error:
-            error.hint = "\n".join(filter(None, [error.hint, f"{resume_line(folder.path, plan)}   goes on"]))
-            log.info("ended: %s", error.message)
+            if has_checkpoints(folder.path):
+                how = resume_line(folder.path, strangers(plan.config))
+                error.hint = "\n".join(filter(None, [error.hint, f"{how}   goes on"]))
+            log.info("ended: %s", error.message, exc_info=error.__cause__)
             raise
         except Exception as error:
             log.exception("failed at step %d", trainer.progress.step)
             error.run_log = folder.path / "run.log"
             raise
     if first:
-        print(f"done: {folder.path}\n  gan sample ckpt={folder.path}")
+        print(f"done: {folder.path}\n  gan sample {run_words('ckpt', folder.path, strangers(plan.config))}")
     return folder.path
 
 
-def resume_line(path: Path, plan: Plan) -> str:
-    strangers = {spec["_target_"].split(".")[0] for spec in specs(plan.config)} - {"gancli", "torch"}
-    return f"gan train resume={path}" + (f" trust=[{','.join(sorted(strangers))}]" if strangers else "")
+def strangers(config: dict) -> tuple[str, ...]:
+    """The user's own packages that a config names, and that a checkpoint of it may use only if they are trusted."""
+    return tuple(sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"}))
 
 
 def specs(tree: object) -> Iterator[dict]:

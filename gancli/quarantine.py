@@ -1,0 +1,92 @@
+"""A file from anywhere is plain data, whole and of sane size, or it is refused: nothing in it ever runs."""
+from __future__ import annotations
+
+import itertools
+import os
+import pickle
+import zipfile
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from gancli.errors import UserError
+
+ONLY_OURS = "use a file that gancli wrote"
+PLAIN = {dict, OrderedDict, list, tuple, str, int, float, bool, type(None)}  # exactly: numpy's float64 passes for a float
+DEEPEST, MOST = 32, 10**6  # of nested containers, and of keys, leaves and containers together
+
+
+class Damaged(UserError):
+    """The file is incomplete or altered; an older one may serve."""
+
+
+def load_plain(path: Path) -> object:
+    """What a .pt file holds: tensors, plain values and containers. Raises Damaged (broken) or UserError (more than that)."""
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}", "check the path after ckpt= or resume=") from error
+    with file:  # one handle for both looks: a live run may replace the file in between
+        size = os.fstat(file.fileno()).st_size
+        check_archive(file, path, size=size)
+        file.seek(0)
+        try:
+            tree = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise UserError(f"{path} holds more than tensors and plain data, and nothing of it was run",
+                            "load only checkpoints that gancli wrote") from error
+        except Exception as error:  # noqa: BLE001 - what a file can make the reader raise has no end
+            raise Damaged(f"{path} is damaged: {first_line(error)}") from error
+    check_plain(tree, path, size=size)
+    return tree
+
+
+def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
+    """Raises Damaged unless every record matches its checksum: torch itself does not notice a flipped bit."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            if any(e.compress_type != zipfile.ZIP_STORED for e in entries) or sum(e.file_size for e in entries) > size:
+                raise zipfile.BadZipFile("it would unpack to more than it is")
+            broken = archive.testzip()
+    except Exception as error:  # noqa: BLE001 - as above
+        raise Damaged(f"{path} is damaged or no checkpoint: {first_line(error)}") from error
+    if broken is not None:
+        raise Damaged(f"{path} is damaged: {broken} does not match its checksum")
+
+
+def first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def check_plain(tree: object, where: Path | str, *, size: int) -> None:
+    """Raises UserError for what no checkpoint may hold, and for tensors that claim more than the file's `size` in bytes."""
+    claimed = 0
+    for node in nodes(tree, most=MOST):
+        if isinstance(node, Tensor) and node.layout is torch.strided and node.device.type != "meta":
+            claimed += node.numel() * node.element_size()
+        elif type(node) not in PLAIN:
+            raise UserError(f"{where} holds a {type(node).__name__} of a kind that no checkpoint may",
+                            "only dense tensors, numbers, texts, lists and mappings are saved and loaded")
+    if claimed > 4 * size:  # not once: tied weights are listed twice and stored once
+        raise UserError(f"{where} claims tensors larger than the file holds", ONLY_OURS)
+
+
+def nodes(tree: object, *, most: int) -> Iterator[object]:
+    """Every container, key and leaf. Raises UserError where they have no end: a part may hold itself, or one part many times."""
+    stack = [iter([tree])]
+    for _ in range(most):
+        while (node := next(stack[-1], stack)) is stack:  # that no tree holds
+            stack.pop()
+            if not stack:
+                return
+        yield node
+        if isinstance(node, dict | list | tuple):
+            stack.append(itertools.chain(node, node.values()) if isinstance(node, dict) else iter(node))
+        if len(stack) > DEEPEST:
+            break
+    raise UserError("the checkpoint is nested deeper, or holds more, than any that gancli writes", ONLY_OURS)
