@@ -238,6 +238,32 @@ class RunLog(logging.FileHandler):
             shout(f"warning: run.log cannot be written ({error.strerror}); training goes on")
 
 
+class Early(logging.Handler):
+    """Holds what is said before there is a run folder; warnings are shown at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+        if record.levelno >= logging.WARNING:
+            shout(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+@contextmanager
+def early_log() -> Iterator[None]:
+    """While the gates decide, logger "gancli" is kept for the run.log that `run_log` will open."""
+    handler, level = Early(), logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
 @contextmanager
 def run_log(folder: Path) -> Iterator[None]:
     """While open, what logger "gancli" says goes to folder/run.log, and warnings also to stderr.
@@ -251,6 +277,10 @@ def run_log(folder: Path) -> Iterator[None]:
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False
+    for early in [handler for handler in logger.handlers if isinstance(handler, Early)]:
+        logger.removeHandler(early)
+        for record in early.records:
+            file.handle(record)
     logger.addHandler(file)
     logger.addHandler(stderr)
     try:

@@ -18,7 +18,7 @@ from PIL import Image
 
 from gancli import logbook
 from gancli.errors import Busy, GanError, UserError
-from gancli.logbook import Logbook, run_log
+from gancli.logbook import Logbook, early_log, run_log
 
 logger = logging.getLogger("gancli")
 
@@ -288,3 +288,15 @@ def test_a_line_costs_less_than_two_milliseconds(tmp_path):
         book.scalars(step, step, {f"d/{key}": 0.5 for key in "abcdefgh"})
         spent.append(time.perf_counter() - start)
     assert statistics.median(spent) < 2e-3
+
+
+def test_what_was_said_before_the_folder_is_in_its_run_log(tmp_path, capsys):
+    log = logging.getLogger("gancli")
+    with early_log():
+        log.info("norm=auto: layer")
+        log.warning("no effect")
+        with run_log(tmp_path):
+            log.info("training")
+    text = (tmp_path / "run.log").read_text()
+    assert "INFO norm=auto: layer" in text and "WARNING no effect" in text and text.count("no effect") == 1 and "training" in text
+    assert capsys.readouterr().err.count("no effect") == 1

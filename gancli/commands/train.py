@@ -40,14 +40,16 @@ def compose(argv: list[str]) -> front.Composed:
 def run(composed: front.Composed) -> Path:
     """Trains to the end of the budget. -> the run folder. Raises GanError; whatever it raises, the run can be resumed."""
     from gancli import distributed, panels
+    from gancli.logbook import early_log
     from gancli.precision import resolve_device
 
     for message in composed.warnings:
         panels.warn(message)
     try:
-        plan = plan_run(composed)
-        device = distributed.start(resolve_device(plan.config["trainer"]["device"]))
-        return execute(plan, composed, device)
+        with early_log():
+            plan = plan_run(composed)
+            device = distributed.start(resolve_device(plan.config["trainer"]["device"]))
+            return execute(plan, composed, device)
     finally:
         distributed.stop()
 
