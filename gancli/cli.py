@@ -52,6 +52,21 @@ VERBS = {
         ("gan show model=dcgan", "gan show model=dcgan dataset.resolution=64 --json",
          "gan show outputs/cgan-digits/20261121-093612-k3f9"),
         ("--json                   one flat object: network -> parameters", *_CONFIG_FLAGS)),
+    "compare": Verb(
+        "gancli.commands.compare", "which of several runs won: leaderboard, curves, samples", "RUN ... | SWEEP_FOLDER [out=FOLDER] [by=METRIC]",
+        ("gan compare outputs/sweeps/20261121-093612-k3f9", "gan compare RUN RUN by=d/adv out=pages", "gan compare RUN RUN --json"),
+        ("by=METRIC, mode=min|max  what to rank by; default: what best.pt follows",
+         "out=FOLDER               compare.html, compare.csv, runs.csv; default: the sweep's folder, or outputs/compare",
+         "--csv FILE               the leaderboard as CSV",
+         "--json                   everything as plain data; writes no page unless out= is given")),
+    "report": Verb(
+        "gancli.commands.report", "one page about one run: film, metrics, curves, config", "RUN [out=FILE]",
+        ("gan report outputs/cgan-digits/20261121-093612-k3f9",), ("out=FILE                 default: report.html in the run folder",)),
+    "data": Verb(
+        "gancli.commands.data", "look at a data set: counts, broken files, copies, labels", "PATH | dataset=NAME [KEY=VALUE ...] [FLAGS]",
+        ("gan data photos", "gan data dataset=mnist dataset.root=data", "gan data photos --sample 2000 --json"),
+        ("out=FILE.png             the contact sheet; default: outputs/data/<name>.png",
+         "--sample N               look at N files, evenly spread", "--json                   everything as plain data", *_CONFIG_FLAGS)),
 }
 
 

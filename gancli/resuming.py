@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gancli import hints
-from gancli.builder import Problem, show
 from gancli.errors import Problems, UserError
-from gancli.runfolder import choices_of, overrides_of
 
 ASIDE = ("resume=", "trust=", "hydra.", "+hydra.")  # they say how to resume, not what
 CHANGEABLE = ("trainer.", "log.", "metrics", "dataset.path", "dataset.root", "dataset.workers")
@@ -21,42 +19,40 @@ def resumes(overrides: Sequence[str]) -> bool:
 
 def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
     """Puts what was typed into the stored config, in place. Raises Problems that name whatever must stay as it is."""
+    from gancli.builder import show  # not above: a typo must be told without torch
+    from gancli.runfolder import choices_of, overrides_of
+
     started, choices = overrides_of(folder) or [], choices_of(folder)
-    found: list[Problem] = []
+    found: list[hints.Problem] = []
     for item in overrides:
         if item.startswith(ASIDE):
             continue
-        override = parsed(item)
-        key, value = override.key_or_group, plain(override.value())
+        key, value, sets = parsed(item)
         parent, last = descend(config, key)
         old = choices.get(key, (parent or {}).get(last))
-        if key.startswith(CHANGEABLE) and parent is not None and not override.is_delete():
+        if key.startswith(CHANGEABLE) and parent is not None and sets:
             parent[last] = value
             if key == "trainer.steps":
                 parent["epochs"] = None  # which would replace it
-        elif item not in started and (override.is_delete() or override.is_add() or value != old):
-            known = old is not None and not override.is_delete() and not override.is_add()
-            found.append((f"{key} is {show(old)} in {folder}, {show(value)} here" if known else
+        elif item not in started and not (sets and value == old):
+            found.append((f"{key} is {show(old)} in {folder}, {show(value)} here" if sets and old is not None else
                           f"{folder} was started without {item}", KEEPS))
     if found:
         raise Problems(found)
 
 
-def parsed(item: str):
-    """A Hydra override. Raises UserError."""
+def parsed(item: str) -> tuple[str, object, bool]:
+    """-> the key of an override, its value, and whether it sets that key: it may also add (+) or delete (~) something."""
+    from omegaconf import OmegaConf
+
     try:
         override = hints.parse(item)
+        value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)["value"]
     except hints.composition_errors() as error:
         raise UserError(f"'{item}' cannot be read", "write KEY=VALUE") from error
     if override.is_sweep_override():
         raise UserError(f"'{item}' gives several values", "a run is resumed with one")
-    return override
-
-
-def plain(value: object) -> object:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(OmegaConf.create({"value": value}), resolve=True)["value"]
+    return override.key_or_group, value, not override.is_delete() and (not override.is_add() or override.is_force_add())
 
 
 def descend(tree: dict, key: str) -> tuple[dict | None, str]:

@@ -240,7 +240,7 @@ def test_all_that_would_change_is_told_at_once(run):
     assert len(caught.value.problems) == 2
 
 
-@pytest.mark.parametrize("override", ["trainer.steps=[", "trainer.steps=1,2", "trainer.steps"])
+@pytest.mark.parametrize("override", ["trainer.steps=[", "trainer.steps=1,2", "trainer.steps", "trainer.steps=${oc.env:NO_SUCH_VARIABLE}"])
 def test_what_cannot_be_read_is_a_sentence(run, override):
     with pytest.raises(UserError, match=r"trainer\.steps"):
         changed(run, override)

@@ -73,8 +73,21 @@ def report(folder: Path | None) -> int:
     file = folder / "sweep.jsonl" if folder else None
     entries = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
     newest = {entry["job"]: entry for entry in entries}
+    if newest:
+        rank(folder)
     print(f"sweep: {folder}")
     for entry in newest.values():
         line = f"  {entry['job']:>3}  {entry['state']:<11}  {entry['seconds']:>8.1f} s  {entry['folder']}"
         print(line + (f"\n       {entry['reason']}" if entry["reason"] else ""))
     return int(not newest or any(entry["state"] != "done" for entry in newest.values()))
+
+
+def rank(folder: Path) -> None:
+    """The leaderboard of `gan compare`; a page that cannot be written must not change what the sweep returns."""
+    from gancli.commands.compare import finish_sweep
+    from gancli.panels import warn
+
+    try:
+        finish_sweep(folder)
+    except GanError as error:
+        warn(f"no leaderboard: {error.message}")

@@ -1,0 +1,166 @@
+"""gan compare: which of several runs won, in the terminal, as CSV and as one page that needs no network."""
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from gancli import panels
+from gancli.errors import UserError
+from gancli.hints import did_you_mean, nearest
+
+OPTIONS = ("out", "by", "mode", "csv")
+DEFAULT_OUT = Path("outputs") / "compare"  # for runs that no sweep's folder holds
+
+
+def main(argv: list[str]) -> int:
+    from gancli.reports import tables
+    from gancli.reports.folders import read_targets
+    from gancli.reports.leaderboard import build
+
+    targets, given, as_json = read(argv)
+    board = build(read_targets(targets), by=given.get("by", ""), mode=given.get("mode", ""))
+    if "csv" in given:
+        save(Path(given["csv"]).expanduser(), tables.groups_csv(board))
+    if as_json:
+        print(json.dumps(tables.as_json(board), indent=2, allow_nan=False))
+        if "out" not in given:
+            return 0
+    else:
+        show(board, unstarted=unstarted(targets, board))
+    out = Path(given.get("out") or (targets[0] if sweep_of(targets) else DEFAULT_OUT)).expanduser()
+    written = write(board, out, targets=targets)
+    if not as_json:
+        tables.say(f"page: {written}")
+    return 0
+
+
+def finish_sweep(sweep: Path) -> Path:
+    """What a sweep ends with: its leaderboard on the terminal and the page in its folder. -> the page. Raises GanError."""
+    from gancli.reports.folders import read_targets
+    from gancli.reports.leaderboard import build
+
+    targets = [str(sweep)]
+    board = build(read_targets(targets))
+    show(board, unstarted=unstarted(targets, board), failed=False)
+    return write(board, sweep, targets=targets)
+
+
+def read(argv: list[str]) -> tuple[list[str], dict[str, str], bool]:
+    """-> (targets, options, --json). Raises UserError."""
+    targets, given, as_json, rest = [], {}, False, list(argv)
+    while rest:
+        word = rest.pop(0)
+        key, _, value = word.partition("=")
+        if word == "--json":
+            as_json = True
+        elif key.startswith("--") and key.removeprefix("--") in OPTIONS:
+            if not value and not rest:
+                raise UserError(f"{key} needs a value", f"{key} VALUE")
+            given[key.removeprefix("--")] = value or rest.pop(0)
+        elif "=" in word and key in OPTIONS:
+            given[key] = value
+        elif word.startswith("-") or ("=" in word and not Path(word).expanduser().exists()):
+            hint = did_you_mean(nearest(key.lstrip("-"), [*OPTIONS, "json"]))
+            raise UserError(f"gan compare has no {key}", hint or f"it takes runs, {'=, '.join(OPTIONS)}= and --json")
+        else:
+            targets.append(word)
+    if not targets:
+        raise UserError("which runs?", "gan compare RUN RUN ...   or   gan compare outputs/sweeps/<stamp>")
+    if given.get("mode", "min") not in ("min", "max"):
+        raise UserError(f"mode={given['mode']} is neither min nor max", "mode=min: smaller is better; mode=max: larger is")
+    return targets, given, as_json
+
+
+def sweep_of(targets: list[str]) -> Path | None:
+    from gancli.reports.folders import is_sweep
+
+    path = Path(targets[0]).expanduser()
+    return path if len(targets) == 1 and is_sweep(path) else None
+
+
+def unstarted(targets: list[str], board) -> int:
+    """Jobs that the sweep's command line asked for and that were never begun."""
+    from gancli.reports.folders import planned
+
+    sweep = sweep_of(targets)
+    wanted = planned(sweep) if sweep else None
+    return max(0, wanted - len(board.runs())) if wanted else 0
+
+
+def show(board, *, unstarted: int, failed: bool = True) -> None:
+    """The leaderboard, what to beware of, and the runs that are in no mean."""
+    from gancli.reports import tables
+
+    metric = board.metric
+    way = {"min": "smaller is better", "max": "larger is better", "": "it ranks nothing"}[metric.mode]
+    n = len(board.runs())
+    tables.say(f"{n} run{'s' if n != 1 else ''} by {metric.key} ({way}): {metric.why}")
+    head, rows = tables.leaderboard_rows(board)
+    if sys.stdout.isatty():
+        tables.show(head, rows)
+    else:
+        print(tables.plain(head, rows))
+    for run in board.failed if failed else []:
+        tables.say(f"{run.state}: {run.name}: {run.reason}")
+    if unstarted:
+        tables.say(f"never began: {unstarted} jobs of the sweep")
+    for message in board.warnings:
+        panels.warn(tables.printable(message))
+
+
+def write(board, out: Path, *, targets: list[str]) -> Path:
+    """compare.html, compare.csv (groups) and runs.csv into a folder. -> the page"""
+    from gancli.reports import comparison, markup, tables
+
+    save(out / "compare.csv", tables.groups_csv(board))
+    save(out / "runs.csv", tables.runs_csv(board))
+    sweep = sweep_of(targets)
+    title = sweep.resolve().name if sweep else f"{len(board.runs())} runs"
+    page = out / "compare.html"
+    with writing(page):
+        markup.write(page, comparison.document(board, title=title, unstarted=unstarted(targets, board)))
+    if sweep:
+        hparams(board)
+    return page
+
+
+def save(path: Path, text: str) -> None:
+    from gancli.reports import markup
+
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        markup.write(path, text)
+
+
+class writing:  # noqa: N801 - reads as a verb
+    """Turns an OSError into a sentence."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, OSError):
+            raise UserError(f"{self.path} cannot be written: {error.strerror or error}", "choose another out=FOLDER") from error
+
+
+def hparams(board) -> None:
+    """A session in TensorBoard's hparams view for every finished run of a sweep that writes for TensorBoard."""
+    from gancli.reports.hparams import write_hparams
+    from gancli.reports.leaderboard import measured, value_of
+    from gancli.reports.runs import asked
+
+    wanted = dict.fromkeys(key for run in board.runs() for key in asked(run))
+    axes = [key for key in wanted if len({asked(run).get(key) for run in board.runs()}) > 1] or [*board.differing, "seed"]
+    for run in board.runs():
+        if run.state != "done" or not (run.folder / "tensorboard").is_dir():
+            continue
+        settings = run.settings()
+        chosen = {key: run.choices.get(key, settings.get(key)) for key in axes}
+        values = {key: value for key in measured(run) if (value := value_of(run, key)) is not None}
+        try:
+            write_hparams(run.folder, {key: value for key, value in chosen.items() if value is not None}, values, step=run.step)
+        except OSError as error:
+            panels.warn(f"TensorBoard's hparams view lacks {run.name}: {error.strerror or error}")

@@ -1,0 +1,119 @@
+"""gan data: a look at a data set before a run is spent on it."""
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gancli import config as front
+from gancli import panels
+from gancli.errors import Problems, UserError
+
+
+def main(argv: list[str]) -> int:
+    from gancli.reports.alarms import alarms
+    from gancli.reports.survey import survey
+    from gancli.reports.surveyed import facts, show
+    from gancli.reports.tables import say
+
+    overrides, out, sample, as_json = read(argv)
+    composed = front.compose("train", overrides)
+    for message in composed.warnings:
+        panels.warn(message)
+    with said() as messages:
+        source = open_source(composed.cfg)
+        found = survey(source, sample=sample, tick=progress)
+    warnings = [*alarms(found), *messages]
+    sheet = out or Path("outputs") / "data" / f"{front.slug(['=' + subject(composed)])}.png"
+    sheet = draw(found, sheet) if found.kept is not None else None
+    if as_json:
+        print(json.dumps(facts(found) | {"alarms": warnings, "sheet": str(sheet) if sheet else None}, indent=2))
+    else:
+        show(found, warnings, subject=subject(composed))
+        if sheet:
+            say(f"sheet     {sheet}")
+    return 0
+
+
+def read(argv: list[str]) -> tuple[list[str], Path | None, int | None, bool]:
+    """-> (overrides, out=, --sample, --json); a lone path becomes dataset=folder dataset.path=PATH. Raises UserError."""
+    overrides, paths, out, sample, as_json, rest = [], [], None, None, False, list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--json":
+            as_json = True
+        elif word.startswith("out="):
+            out = Path(word.removeprefix("out=")).expanduser()
+        elif word.partition("=")[0] == "--sample":
+            value = word.partition("=")[2] or (rest.pop(0) if rest else "")
+            if not value.isdecimal() or not int(value):
+                raise UserError(f"--sample {value}: not a number of files", "--sample 1000")
+            sample = int(value)
+        elif word.startswith("-") or ("=" in word and not Path(word).expanduser().exists()):
+            overrides += [word, rest.pop(0)] if word in ("-cd", "--config-dir") and rest else [word]
+        else:
+            paths.append(word)
+    if len(paths) > 1:
+        raise UserError(f"one data set at a time: {', '.join(paths)}", f"gan data {paths[0]}")
+    if not paths and not any(word.startswith("dataset") for word in overrides):
+        raise UserError("which data set?", "gan data FOLDER_OR_ZIP   or   gan data dataset=mnist")
+    return [*(word for path in paths for word in ("dataset=folder", f"dataset.path={path}")), *overrides], out, sample, as_json
+
+
+def open_source(cfg):
+    """The configured data set, its scan done. Raises Problems."""
+    from omegaconf import OmegaConf
+
+    from gancli.builder import build
+    from gancli.validate import dataset_problems
+
+    problems = dataset_problems(cfg)
+    if problems:
+        raise Problems(problems)
+    return build(OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None)
+
+
+def subject(composed) -> str:
+    spec = composed.cfg.dataset
+    return str(spec.path) if "path" in spec else composed.choices.get("dataset", "data")
+
+
+@contextmanager
+def said() -> Iterator[list[str]]:
+    """Collects what the data package warns of, each once: it belongs among the alarms."""
+    messages: dict[str, None] = {}
+
+    class Collect(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.setdefault(record.getMessage())
+
+    logger, handler, found = logging.getLogger("gancli.data"), Collect(logging.WARNING), []
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+        found.extend(messages)
+
+
+def progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done:,} of {total:,} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
+
+
+def draw(found, path: Path) -> Path:
+    """Writes the contact sheet: a row a class, or rows of images from all over. Points are drawn as a cloud."""
+    from gancli.grids import save_png
+    from gancli.reports.surveyed import contact_sheet
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_png(contact_sheet(found), path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be written: {error}", "choose another out=FILE.png") from error
+    return path

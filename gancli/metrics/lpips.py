@@ -1,0 +1,96 @@
+"""LPIPS: how different two images look, as distances between a SqueezeNet's activations (Zhang 2018, version 0.1)."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gancli.errors import UserError
+from gancli.metrics.ssim import draw_pairs
+
+CHANNELS = (64, 128, 256, 384, 384, 512, 512)
+TAPS = (1, 4, 7, 9, 10, 11, 12)      # of torchvision's squeezenet1_1().features: the last layer of each slice
+SHIFT = (-0.030, -0.088, -0.188)     # ImageNet's mean and deviation for images in [-1,1]
+SCALE = (0.458, 0.448, 0.450)
+SMALLEST = 17                        # pixels: below, a pooling layer has nothing left
+BATCH = 64
+
+
+def state_of(path: str | Path, what: str) -> dict[str, Tensor]:
+    """A file of tensors, read without running code. UserError: missing, or not such a file."""
+    if not Path(path).is_file():
+        raise UserError(f"LPIPS needs {what}, and there is no file {path}", "give the path of the file")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"LPIPS cannot read {what} from {path}", "it may be damaged, or hold more than tensors") from error
+    if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
+        raise UserError(f"LPIPS cannot use {path}: it does not hold {what}", "give the path of the file")
+    return state
+
+
+class Lpips(nn.Module):
+    """backbone: a file with the state dict of torchvision's SqueezeNet 1.1 (ImageNet). heads: the LPIPS v0.1 file for it.
+
+    Nothing in it is trained; gradients reach the images. UserError: a file is missing, unreadable or of another network.
+    """
+
+    def __init__(self, backbone: str | Path, heads: str | Path):
+        super().__init__()
+        from torchvision.models import squeezenet1_1  # not needed, and slow to import, before LPIPS is asked for
+
+        self.features = squeezenet1_1(weights=None).features
+        weights = {key.removeprefix("features."): value.float() for key, value in
+                   state_of(backbone, "the weights of SqueezeNet 1.1").items() if key.startswith("features.")}
+        state = state_of(heads, "the LPIPS v0.1 heads for SqueezeNet")
+        wanted = {f"lin{k}.model.1.weight": (1, c, 1, 1) for k, c in enumerate(CHANNELS)}
+        if {key: tuple(value.shape) for key, value in state.items()} != wanted:
+            raise UserError(f"{heads} does not hold the LPIPS v0.1 heads for SqueezeNet", "give the file for SqueezeNet")
+        try:
+            self.features.load_state_dict(weights)
+        except RuntimeError as error:
+            raise UserError(f"{backbone} does not hold the weights of SqueezeNet 1.1", "give torchvision's file") from error
+        for k, key in enumerate(wanted):
+            self.register_buffer(f"head{k}", state[key].float())
+        self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
+        self.register_buffer("scale", torch.tensor(SCALE).view(1, 3, 1, 1))
+        self.requires_grad_(False)
+
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """Of each slice, with unit length along the channels."""
+        if x.shape[1] not in (1, 3) or min(x.shape[-2:]) < SMALLEST:
+            raise UserError(f"LPIPS takes grey or RGB images of {SMALLEST}x{SMALLEST} pixels or more, and these have "
+                            f"{x.shape[1]} channels and {x.shape[-2]}x{x.shape[-1]} pixels", "use other images")
+        x = (x.expand(-1, 3, -1, -1) - self.shift) / self.scale
+        units = []
+        for k, layer in enumerate(self.features):
+            x = layer(x)
+            if k in TAPS:
+                # A dead pixel, all channels 0, would be 0 / 0.
+                units.append(x / (x.square().sum(1, keepdim=True) + 1e-20).sqrt())
+        return units
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x, y (N,C,H,W) in [-1,1], C 1 or 3 -> (N,), at least 0, 0 on equal images. UserError: a side below 17."""
+        assert x.shape == y.shape, "images are compared one by one"
+        heads = [self.head0, self.head1, self.head2, self.head3, self.head4, self.head5, self.head6]
+        layers = zip(self.activations(x), self.activations(y), heads, strict=True)
+        return sum(((a - b).square() * head).sum(1).mean((1, 2)) for a, b, head in layers)
+
+
+@torch.no_grad()
+def lpips_diversity(lpips: Lpips, images: Tensor, pairs: int, rng: torch.Generator,
+                    labels: Tensor | None = None) -> dict[str, float]:
+    """LPIPS between random pairs of uint8 images (N,C,H,W), of one class if `labels` are given: mean and deviation over pairs.
+
+    0 is total collapse; compare with the same of real images. UserError: no pair to draw, or images too small.
+    """
+    assert images.dtype == torch.uint8 and images.ndim == 4
+    device = lpips.shift.device
+    values = []
+    for a, b in zip(*(x.split(BATCH) for x in draw_pairs(len(images), pairs, rng, labels)), strict=True):
+        a, b = (images[x.to(images.device)].to(device, lpips.shift.dtype) / 127.5 - 1 for x in (a, b))
+        values.append(lpips(a, b).cpu().double())
+    values = torch.cat(values)
+    return {"mean": values.mean().item(), "std": values.std(correction=0).item()}

@@ -1,0 +1,178 @@
+"""Images against images, without a network: PSNR, SSIM, MS-SSIM, and the diversity of a set by MS-SSIM."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gancli.errors import UserError
+
+WINDOW, DEVIATION = 11, 1.5
+SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest first; they sum to 1.0001, as published
+LUMA = (65.481, 128.553, 24.966)                   # BT.601, 16 to 235
+PIXELS = 2_000_000                                 # values of x at a time: five maps of them in float64 are 80 MB
+
+
+def gaussian() -> list[float]:
+    values = [math.exp(-((i - WINDOW // 2) ** 2) / (2 * DEVIATION**2)) for i in range(WINDOW)]
+    return [value / sum(values) for value in values]
+
+
+def separable(x: Tensor, taps: list[float]) -> Tensor:
+    """x (N,C,H,W) filtered along H and W where the taps fit. Shifted sums: torch's convolution has no fast float64."""
+    for dim in (2, 3):
+        size = x.shape[dim] - len(taps) + 1
+        out = x.narrow(dim, 0, size) * taps[0]
+        for shift, tap in enumerate(taps[1:], 1):
+            out.add_(x.narrow(dim, shift, size), alpha=tap)
+        x = out
+    return x
+
+
+def require_pairs(x: Tensor, y: Tensor, metric: str) -> None:
+    assert x.dtype == y.dtype == torch.uint8 and x.ndim == 4, "images are uint8 (N,C,H,W)"
+    if len(x) == 0:
+        raise UserError(f"{metric} needs at least 1 pair of images, and there are 0", "use more images")
+    if x.shape != y.shape:
+        raise UserError(f"{metric} compares images one by one, and they differ: {list(x.shape)} and {list(y.shape)} "
+                        "(number, channels, height, width)", "give both sets the same number, channels and size")
+
+
+def scale_names(height: int, width: int) -> tuple[str, ...]:
+    """The shorter side, in pixels, at each MS-SSIM scale that holds an 11x11 window: ("32", "16") at 32x32, all five above 160.
+
+    UserError: no scale does.
+    """
+    side = min(height, width)
+    if side < WINDOW:
+        raise UserError(f"SSIM looks through a window of 11x11 pixels, and the images are {height}x{width}", "use larger images")
+    names = []
+    while side >= WINDOW and len(names) < len(SCALES):
+        names.append(str(side))
+        side = (side + 1) // 2
+    return tuple(names)
+
+
+def parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """float64 images in 0..255 -> SSIM and its contrast-structure factor, (N,C) each, averaged over windows (Wang 2004)."""
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    maps = separable(torch.cat([x, y, x * x, y * y, x * y]), gaussian())
+    mx, my, xx, yy, xy = maps.chunk(5)
+    structure = (2 * (xy - mx * my) + c2) / (xx - mx * mx + yy - my * my + c2)
+    luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
+    return (luminance * structure).mean((2, 3)), structure.mean((2, 3))
+
+
+def halved(x: Tensor) -> Tensor:
+    """2x2 means; an odd side repeats its last row, as the paper's symmetric border does."""
+    x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
+    return F.avg_pool2d(x, 2)
+
+
+def ms_ssim_rows(x: Tensor, y: Tensor) -> Tensor:
+    """-> (N,) float64 MS-SSIM of each pair; fewer than five scales share the whole weight."""
+    n = len(scale_names(*x.shape[-2:]))
+    weights = SCALES if n == len(SCALES) else [weight / sum(SCALES[:n]) for weight in SCALES[:n]]
+    result = []
+    for a, b in batches(x, y):
+        value = 1.0
+        for scale, weight in enumerate(weights):
+            whole, structure = parts(a, b)
+            # Luminance counts at the coarsest scale alone. A negative factor has no real power: 0, as in TensorFlow.
+            value = value * (whole if scale == n - 1 else structure).clamp_min(0) ** weight
+            if scale < n - 1:
+                a, b = halved(a), halved(b)
+        result.append(value.mean(1))
+    return torch.cat(result)
+
+
+def batches(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of float64 pieces whose filtered maps fit into a hundred megabytes."""
+    rows = max(1, PIXELS // x[0].numel())
+    return ((wide(a), wide(b)) for a, b in zip(x.split(rows), y.split(rows), strict=True))
+
+
+def wide(x: Tensor) -> Tensor:
+    return x.cpu().double() if x.device.type == "mps" else x.double()  # MPS has no float64
+
+
+def ssim(x: Tensor, y: Tensor, *, y_channel: bool = False, border: int = 0) -> float:
+    """Mean SSIM of pairs of uint8 images (N,C,H,W), at most 1; 11x11 Gaussian window, sigma 1.5 (Wang 2004).
+
+    y_channel, border: as in `psnr`. UserError: shapes differ, or a side is below 11.
+    """
+    require_pairs(x, y, "SSIM")
+    rows = []
+    for a, b in batches(x, y):
+        a, b = prepared(a, y_channel, border), prepared(b, y_channel, border)
+        scale_names(*a.shape[-2:])
+        rows.append(parts(a, b)[0].mean(1))
+    return torch.cat(rows).mean().item()
+
+
+def ms_ssim(x: Tensor, y: Tensor) -> tuple[float, tuple[str, ...]]:
+    """Mean multi-scale SSIM of pairs of uint8 images (N,C,H,W), in [0,1], and the names of the scales used (Wang 2003).
+
+    Images with a side of 160 or less have fewer than the five scales: comparable only with the same names.
+    UserError: shapes differ, or a side is below 11.
+    """
+    require_pairs(x, y, "MS-SSIM")
+    return ms_ssim_rows(x, y).mean().item(), scale_names(*x.shape[-2:])
+
+
+def prepared(x: Tensor, y_channel: bool, border: int) -> Tensor:
+    """float64 images without `border` pixels on each side; RGB turned to luma if asked, unrounded. Grey stays as it is."""
+    height, width = x.shape[-2:]
+    if border < 0 or 2 * border >= min(height, width):
+        raise UserError(f"a border of {border} pixels leaves nothing of images of {height}x{width}", "use a smaller border")
+    x = x[..., border : height - border, border : width - border]
+    if y_channel and x.shape[1] == 3:
+        x = (x * x.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True) / 255 + 16
+    return x
+
+
+def psnr(x: Tensor, y: Tensor, y_channel: bool = False, border: int = 0) -> float:
+    """Mean over pairs of uint8 images (N,C,H,W) of 10 log10(255^2 / mean squared error), in dB; infinite if a pair is equal.
+
+    y_channel: on BT.601 luma, as super-resolution papers do. border: pixels cut from each side, usually the factor.
+    UserError: shapes differ, or the border leaves nothing.
+    """
+    require_pairs(x, y, "PSNR")
+    errors = []
+    for a, b in batches(x, y):
+        errors.append((prepared(a, y_channel, border) - prepared(b, y_channel, border)).square().mean((1, 2, 3)))
+    return (10 * (255**2 / torch.cat(errors)).log10()).mean().item()
+
+
+def draw_pairs(n: int, pairs: int, rng: torch.Generator, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+    """-> two (pairs,) int64: indices of different images, of one class if `labels` (n,) are given. UserError: no pair exists."""
+    if labels is None:
+        labels = torch.zeros(n, dtype=torch.int64)
+    assert len(labels) == n and pairs >= 1
+    order = labels.cpu().argsort(stable=True)  # members of a class stand together
+    _, counts = labels.cpu()[order].unique_consecutive(return_counts=True)
+    size, first = counts.repeat_interleave(counts), (counts.cumsum(0) - counts).repeat_interleave(counts)
+    usable = (size > 1).nonzero()[:, 0]  # places in `order`
+    if len(usable) == 0:
+        raise UserError(f"diversity compares pairs of images of one class, and among {n} images there is none", "use more images")
+    device = rng.device
+    a = usable[torch.randint(len(usable), (pairs,), generator=rng, device=device).cpu()]
+    # 1 to size - 1 places further in the circle of the class: never itself, every other one alike.
+    step = 1 + (torch.rand(pairs, generator=rng, device=device, dtype=torch.float64).cpu() * (size[a] - 1)).long()
+    b = first[a] + (a - first[a] + step) % size[a]
+    return order[a], order[b]
+
+
+def diversity(images: Tensor, pairs: int, rng: torch.Generator, labels: Tensor | None = None) -> dict[str, float]:
+    """MS-SSIM between random pairs of uint8 images (N,C,H,W): mean and standard deviation over pairs; 1 is total collapse.
+
+    labels (N,): pairs of one class (Odena 2017), else different classes count as diversity. Compare with the same of real
+    images, at the same size (`scale_names`). UserError: no pair to draw, or a side below 11.
+    """
+    assert images.dtype == torch.uint8 and images.ndim == 4
+    a, b = draw_pairs(len(images), pairs, rng, labels)
+    values = ms_ssim_rows(images[a.to(images.device)], images[b.to(images.device)])
+    return {"mean": values.mean().item(), "std": values.std(correction=0).item()}

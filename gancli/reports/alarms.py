@@ -1,0 +1,80 @@
+"""What a survey of a data set should make its owner think of, in sentences."""
+from __future__ import annotations
+
+from gancli.reports.survey import Survey
+
+ENLARGED = 1.5  # times; below it nobody sees it
+UNEVEN = 10  # times as many images in one class as in another
+CUT = 0.25  # of an image's area, lost to the centre crop
+SHARE = 0.05  # of the images; rarer troubles are counted, not alarms
+
+
+def alarms(found: Survey) -> list[str]:
+    """The worst first; empty if all is well."""
+    return [*about_files(found), *about_labels(found), *about_pixels(found), *about_sizes(found)]
+
+
+def count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
+
+
+def about_files(found: Survey) -> list[str]:
+    said = []
+    if found.bad:
+        said.append(f"{len(found.bad):,} of {count(found.looked_at, 'file')} cannot be used; "
+                    "dataset.on_error=skip trains without them")
+    copies = sum(len(names) - 1 for names in found.duplicates)
+    if copies:
+        said.append(f"{count(copies, 'image')} repeated from others: a run sees those the more often")
+    if found.mislabelled:
+        said.append(f"{count(len(found.mislabelled), 'image')} in more than one class: {', '.join(found.mislabelled[0][:2])}")
+    return said
+
+
+def about_labels(found: Survey) -> list[str]:
+    if not found.labels:
+        return []
+    full = {name: n for name, n in found.labels.items() if n}
+    if len(full) == 1:
+        name = next(iter(full))
+        where = "every label is 0" if name == next(iter(found.labels)) else f"every image has the label {name}"
+        return [f"{where}: a conditional model has nothing to learn from it; dataset.classes=0 leaves labels out"]
+    said, empty = [], [name for name, n in found.labels.items() if not n]
+    if empty and found.looked_at == found.total:
+        said.append(f"{count(len(empty), 'class')} without an image: {', '.join(empty[:5])}")
+    if full and max(full.values()) > UNEVEN * min(full.values()):
+        said.append(f"the classes are uneven: {max(full.values())} images in the largest, {min(full.values())} in the smallest")
+    return said
+
+
+def about_pixels(found: Survey) -> list[str]:
+    said, source = [], found.source
+    if source.kind != "image" or not found.images:
+        return said
+    if found.high - found.low < 64:
+        said.append(f"all values lie between {found.low:.0f} and {found.high:.0f} of 255: label maps, or badly converted?")
+    if found.constant > SHARE * found.images:
+        said.append(f"{count(found.constant, 'image')} of one single colour")
+    if source.channels >= 3 and found.grey > 0.95 * found.images:
+        said.append("the images are grey: dataset.channels=1 costs less")
+    if source.channels in (1, 3) and found.alpha > SHARE * found.images:
+        said.append(f"{count(found.alpha, 'image')} with an alpha channel, which is laid over white; "
+                    "dataset.channels=4 keeps it")
+    return said
+
+
+def about_sizes(found: Survey) -> list[str]:
+    source = found.source
+    if source.kind != "image" or not found.sizes:
+        return []
+    said, (height, width) = [], source.size()
+    factors = {size: max(height / size[0], width / size[1]) for size in found.sizes}
+    enlarged = sum(n for size, n in found.sizes.items() if factors[size] > ENLARGED)
+    if enlarged > SHARE * found.images:
+        said.append(f"{count(enlarged, 'image')} enlarged to {height}x{width} by more than {ENLARGED} times, which looks soft")
+    lost = {size: 1 - height * width / (factor**2 * size[0] * size[1]) for size, factor in factors.items()}
+    cut = sum(n for size, n in found.sizes.items() if lost[size] > CUT)
+    if cut > SHARE * found.images:
+        said.append(f"{count(cut, 'image')} losing more than {CUT:.0%} of the area to the centre crop; "
+                    "dataset.resolution=[h,w] suits other shapes")
+    return said

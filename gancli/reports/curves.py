@@ -1,0 +1,194 @@
+"""Curves as inline SVG: lines over steps, drawn at the size at which a page shows them, so that their text stays readable."""
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+
+from gancli.reports.markup import Html, figure_text, tag, thousands
+from gancli.reports.runs import Points
+
+WIDTH, HEIGHT = 380, 218
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+COLOURS = 8  # slots that page.css knows; "rest" is grey
+WEIGHTS = ("faint", "normal", "bold")
+MOST_POINTS = 360  # a line: more than one a pixel cannot be seen
+SMOOTH_FROM, STRETCHES = 160, 80  # points from which a line is smoothed, and to how many
+
+
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """One line. slot: colour, 0 ... 7, or -1 for grey. weight: bold, normal or faint. mark: a point to be ringed."""
+
+    name: str
+    points: Points
+    slot: int = 0
+    weight: str = "normal"
+    mark: tuple[int, float] | None = None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A range of values on a range of pixels."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+    log: bool = False
+
+    def __call__(self, value: float) -> float:
+        value, low, high = (math.log10(v) for v in (value, self.low, self.high)) if self.log else (value, self.low, self.high)
+        return self.start + (min(max(value, low), high) - low) / (high - low) * (self.end - self.start)
+
+    def ticks(self) -> list[float]:
+        if self.log:
+            powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
+            return [10.0 ** k for k in powers][::max(1, len(powers) // 5)] or [self.low, self.high]
+        step = nice_step(self.high - self.low)
+        return [k * step for k in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
+
+
+def slot(index: int) -> int:
+    return index if index < COLOURS else -1
+
+
+def colour(index: int) -> str:
+    return f"s{index}" if index >= 0 else "rest"
+
+
+def chart(title: str, series: list[Series], *, legend: bool = False, log: bool = False) -> Html | None:
+    """A figure with its title and one line for each series; None if there is nothing finite to draw.
+
+    log: a logarithmic axis where all values are positive and spread over two decades."""
+    values = sorted(value for line in series for _, value in line.points if value is not None)
+    steps = [step for line in series for step, _ in line.points]
+    if not values:
+        return None
+    low, high, cut = frame(values)
+    log = log and values[0] > 0 and values[-1] / values[0] >= 100
+    if log:
+        low, high, cut = values[0] / 1.1, values[-1] * 1.1, ""
+    first, last = min(steps), max(steps)
+    x = Axis(first, last if last > first else first + 1, LEFT, WIDTH - RIGHT)
+    y = Axis(low, high, HEIGHT - BOTTOM, TOP, log)
+    # Grey and faint lines first, so that what matters lies above them.
+    lines = [draw(line, x, y) for line in sorted(series, key=lambda line: (line.slot >= 0, WEIGHTS.index(line.weight)))]
+    svg = tag("svg", axes(x, y), lines, at={"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": title})
+    notes = "; ".join(filter(None, ["logarithmic" if log else "", cut]))
+    names = [key(line.name, line.slot) for line in series if line.weight != "faint"] if legend else None
+    return tag("figure", tag("figcaption", tag("b", title), tag("span", names, at={"class": "keys"}) if names else None,
+                             tag("small", notes) if notes else None), svg, at={"class": "chart"})
+
+
+def key(name: str, slot_index: int) -> Html:
+    """A name beside its colour."""
+    return tag("span", tag("i", at={"class": f"dot {colour(slot_index)}"}), name, at={"class": "key"})
+
+
+def frame(values: list[float]) -> tuple[float, float, str]:
+    """-> (low, high, what was cut off) for sorted values. Spikes of one step would press everything else onto the axis."""
+    low, high, cut = values[0], values[-1], []
+    if len(values) >= 20:
+        q_low, q_high = values[len(values) // 40], values[-1 - len(values) // 40]
+        reach = 1.5 * (q_high - q_low)
+        if reach and high > q_high + reach:
+            cut.append(f"cut above {figure_text(q_high + reach / 3)}, where it reaches {figure_text(high)}")
+            high = q_high + reach / 3
+        if reach and low < q_low - reach:
+            cut.append(f"cut below {figure_text(q_low - reach / 3)}, where it reaches {figure_text(low)}")
+            low = q_low - reach / 3
+    room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
+    return low - room, high + room, "; ".join(cut)
+
+
+def nice_step(span: float, most: int = 5) -> float:
+    power = 10.0 ** math.floor(math.log10(span / most))
+    return next(power * m for m in (1, 2, 2.5, 5, 10) if span / (power * m) <= most)
+
+
+def axes(x: Axis, y: Axis) -> list[Html]:
+    parts = []
+    for value in y.ticks():
+        at = f"{y(value):.1f}"
+        parts.append(tag("path", at={"class": "zero" if value == 0 else "rule", "d": f"M{LEFT} {at}H{WIDTH - RIGHT}"}))
+        parts.append(tag("text", tick(value), at={"x": LEFT - 6, "y": at, "dy": ".33em", "text-anchor": "end"}))
+    # A fifth of the usual number of ticks fits a phone; the last one is pulled in to stay inside.
+    for value in x.ticks():
+        anchor = "end" if x(value) > WIDTH - RIGHT - 12 else "middle"
+        parts.append(tag("text", thousands(value), at={"x": f"{x(value):.1f}", "y": HEIGHT - 7, "text-anchor": anchor}))
+    return parts
+
+
+def tick(value: float) -> str:
+    text = f"{value:.6g}"
+    return thousands(value) if abs(value) >= 1000 else text if len(text) <= 6 else f"{value:.1e}"
+
+
+def draw(line: Series, x: Axis, y: Axis) -> Html:
+    """One series; it breaks where a value was not finite, and a point that stands alone is a dot."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for step, value in thinned(line.points):
+        if value is None:
+            pieces.append([])
+        else:
+            pieces[-1].append((x(step), y(value)))
+    d = "".join("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in piece) for piece in pieces if len(piece) > 1)
+    dots = [dot(*piece[0], radius=2) for piece in pieces if len(piece) == 1]
+    ring = dot(x(line.mark[0]), y(line.mark[1]), radius=4, kind="ring") if line.mark else None
+    return tag("g", tag("title", line.name), tag("path", at={"d": d}) if d else None, dots, ring,
+               at={"class": f"line {line.weight} {colour(line.slot)}"})
+
+
+def dot(x: float, y: float, *, radius: float, kind: str | None = None) -> Html:
+    return tag("circle", at={"class": kind, "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": radius})
+
+
+def thinned(points: Points) -> Points:
+    """At most MOST_POINTS, the extremes of each stretch kept, so that a spike does not vanish."""
+    if len(points) <= MOST_POINTS:
+        return points
+    size, kept = math.ceil(2 * len(points) / MOST_POINTS), []
+    for first in range(0, len(points), size):
+        stretch = points[first:first + size]
+        finite = [k for k, (_, value) in enumerate(stretch) if value is not None]
+        ends = {min(finite, key=lambda k: stretch[k][1]), max(finite, key=lambda k: stretch[k][1])} if finite else {0}
+        ends |= {k for k, (_, value) in enumerate(stretch) if value is None and k == len(stretch) - 1}
+        kept += [stretch[k] for k in sorted(ends)]
+    return kept
+
+
+def smoothed(points: Points) -> Points:
+    """A long, noisy curve as the medians of its stretches, which one spike does not lift; a short one as it is."""
+    if len(points) < SMOOTH_FROM:
+        return points
+    size, found = math.ceil(len(points) / STRETCHES), []
+    for first in range(0, len(points), size):
+        stretch = points[first:first + size]
+        finite = [value for _, value in stretch if value is not None]
+        found.append((stretch[len(stretch) // 2][0], statistics.median(finite) if finite else None))
+    return found
+
+
+def mean_curve(curves: list[Points]) -> Points:
+    """The mean over runs at the steps that all of them logged; none where one was not finite."""
+    by_step = [dict(points) for points in curves]
+    steps = sorted(set.intersection(*(set(points) for points in by_step))) if by_step else []
+    columns = [(step, [points[step] for points in by_step]) for step in steps]
+    return [(step, None if None in values else sum(values) / len(values)) for step, values in columns]
+
+
+def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None]:
+    """For each (values, mean, slot) a small picture of where they lie among those of all rows; None without a spread."""
+    everything = [value for values, _, _ in rows for value in values]
+    if not everything or min(everything) == max(everything):
+        return [None] * len(rows)
+    x = Axis(min(everything), max(everything), 6, 134)
+    pictures = []
+    for values, mean, index in rows:
+        parts = [tag("path", at={"class": "rule", "d": "M2 10H138"})]
+        parts += [dot(x(value), 10, radius=3.5) for value in values]
+        parts += [tag("path", at={"class": "mean", "d": f"M{x(mean):.1f} 2V18"})] if mean is not None else []
+        pictures.append(tag("svg", tag("g", parts, at={"class": colour(index)}), at={
+            "class": "strip", "viewBox": "0 0 140 20", "role": "img", "aria-label": "where its values lie among all"}))
+    return pictures

@@ -1,0 +1,101 @@
+"""From the words of a command line to the runs that they mean: run folders, a sweep, or a folder full of runs."""
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+from pathlib import Path
+
+from gancli.errors import UserError
+from gancli.reports.runs import Run, read_run, read_text, read_yaml
+
+BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+
+
+def is_run(path: Path) -> bool:
+    return any((path / name).exists() for name in (".hydra", "metrics.jsonl", "checkpoints"))
+
+
+def is_sweep(path: Path) -> bool:
+    return any((path / name).exists() for name in ("sweep.jsonl", "multirun.yaml"))
+
+
+def read_targets(targets: list[str]) -> list[Run]:
+    """-> the runs that the words name, each once, with names that tell them apart. Raises UserError."""
+    found: dict[Path, tuple[Path, dict]] = {}
+    for target in targets:
+        path = Path(target).expanduser()
+        if not path.is_dir():
+            raise UserError(f"{target} is no folder", "give run folders (outputs/<model>-<dataset>/<stamp>) or a sweep's folder")
+        for folder, job in members(path):
+            found.setdefault(folder.resolve(), (folder, job))
+    names = unique_names([folder for folder, _ in found.values()])
+    return [read_run(folder, name=name, job=job) for (folder, job), name in zip(found.values(), names, strict=True)]
+
+
+def members(path: Path) -> list[tuple[Path, dict]]:
+    """-> (run folder, entry of sweep.jsonl or {}) of one target."""
+    if is_sweep(path):
+        return jobs(path)
+    if is_run(path):
+        return [(path, {})]
+    inside = sorted(child for child in path.iterdir() if child.is_dir() and is_run(child))
+    if not inside:
+        raise UserError(f"{path} holds no run", "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl")
+    return [(child, {}) for child in inside]
+
+
+def jobs(sweep: Path) -> list[tuple[Path, dict]]:
+    """Every job of a sweep, also those whose process was killed before it could note its end."""
+    entries = {}
+    for line in read_text(sweep / "sweep.jsonl").splitlines():
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            entry = json.loads(line)
+            entries[here(sweep, Path(entry["folder"]))] = entry  # the newest entry of a folder counts
+    # A list that was torn by a kill lacks jobs, whose folders are there all the same.
+    for child in sweep.iterdir():
+        if child.is_dir() and is_run(child):
+            entries.setdefault(child, {})
+    if not entries:
+        raise UserError(f"the sweep {sweep} has not started a job yet", "look again later")
+    return sorted(entries.items(), key=lambda item: natural(item[0].name))
+
+
+def here(sweep: Path, folder: Path) -> Path:
+    """A job's folder, although the sweep may have been moved since."""
+    return sweep / folder.name if (sweep / folder.name).is_dir() or not folder.is_dir() else folder
+
+
+def natural(name: str) -> tuple[float, str]:
+    """10-x after 9-x"""
+    head = name.partition("-")[0]
+    return (float(head) if head.isdecimal() else math.inf), name
+
+
+def unique_names(folders: list[Path]) -> list[str]:
+    """Folder names, with as many parents as tell them apart."""
+    parts = [folder.resolve().parts for folder in folders]
+    depth = 1
+    while len({part[-depth:] for part in parts}) < len(parts):
+        depth += 1
+    return [os.path.join(*part[-depth:]) for part in parts]
+
+
+def planned(sweep: Path) -> int | None:
+    """How many jobs the sweep's command line asked for; None where another sweeper than Hydra's own decided."""
+    from gancli.hints import composition_errors, parse
+
+    node = read_yaml(sweep / "multirun.yaml")
+    try:
+        hydra = node["hydra"]
+        if hydra["sweeper"]["_target_"] != BASIC_SWEEPER or hydra["sweeper"].get("params"):
+            return None
+        n = 1
+        for line in hydra["overrides"]["task"]:
+            override = parse(line)
+            if override.is_sweep_override():
+                n *= sum(1 for _ in override.sweep_string_iterator())
+        return n
+    except (*composition_errors(), KeyError, TypeError, AttributeError):
+        return None

@@ -1,0 +1,46 @@
+"""Pictures inside a page: made small enough to send, and turned into data: addresses that need no network."""
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+from PIL import Image
+
+SIDE = 560  # pixels of the longer side
+QUALITY = 78
+
+
+def data_uri(path: Path, *, side: int = SIDE) -> str | None:
+    """-> the picture as an address, in the smaller of PNG and WebP; None if the file is no sound PNG."""
+    try:
+        original = path.read_bytes()
+        with Image.open(io.BytesIO(original), formats=["PNG"]) as image:
+            webp = encode(image, side)
+            shrunk = max(image.size) > side
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises for broken PNG files
+        return None
+    if len(original) <= len(webp) and not shrunk:
+        return address("image/png", original)
+    return address("image/webp", webp)
+
+
+def encode(image: Image.Image, side: int) -> bytes:
+    image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if max(image.size) > side:
+        scale = side / max(image.size)
+        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="WEBP", quality=QUALITY, method=4)
+    return buffer.getvalue()
+
+
+def address(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def evenly(items: list, most: int) -> list:
+    """At most so many of them, the first and the last included."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]

@@ -1,0 +1,252 @@
+"""Run folders as data: what a run was told, what it logged, how good it is and how it ended."""
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gancli.errors import UserError
+
+FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
+LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?P<level>[A-Z]+) (?P<text>.*)")
+NOTHING_SAVED = "it saved no checkpoint"
+LOG_TAIL = 65_536  # bytes of run.log that are searched for the run's last words
+Points = list[tuple[int, float | None]]  # (step, value); None where the value was not finite
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run folder. A part that is missing or unreadable is empty: a run that broke is reported like any other.
+
+    config: the frozen one of the newest checkpoint. step, nimg: where that checkpoint stands. about: its data, device, versions.
+    lines: metrics.jsonl. evaluation: evaluation.json. choices: group -> option. state: done, running, failed, stopped (by a
+    policy), interrupted, or cut off (no word of an end). reason: how it ended, in words.
+    """
+
+    folder: Path
+    name: str
+    config: dict = field(default_factory=dict)
+    step: int = 0
+    nimg: int = 0
+    about: dict = field(default_factory=dict)
+    lines: list[dict] = field(default_factory=list)
+    evaluation: dict = field(default_factory=dict)
+    overrides: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+    state: str = "failed"
+    reason: str = ""
+
+    @property
+    def seed(self) -> object:
+        return self.config.get("seed")
+
+    @property
+    def steps(self) -> int:
+        """The budget."""
+        return (self.config.get("trainer") or {}).get("steps") or 0
+
+    @property
+    def seconds(self) -> float | None:
+        """Of training, over all sessions."""
+        return self.lines[-1]["time"] if self.lines else None
+
+    @property
+    def rate(self) -> float | None:
+        """Real images a second, start-up left out where two lines were logged."""
+        if not self.lines:
+            return None
+        first, last = self.lines[0] if len(self.lines) > 1 else {"nimg": 0, "time": 0.0}, self.lines[-1]
+        seconds = last["time"] - first["time"]
+        return (last["nimg"] - first["nimg"]) / seconds if seconds > 0 else None
+
+    def settings(self) -> dict[str, object]:
+        """The frozen config, flat: loss.n_critic -> 5."""
+        return flat(self.config)
+
+    def curve(self, key: str) -> Points:
+        return [(line["step"], line[key]) for line in self.lines if key in line]
+
+    def curve_keys(self) -> list[str]:
+        return list(dict.fromkeys(key for line in self.lines for key in line if key not in ("step", "nimg", "time")))
+
+    def samples(self) -> list[tuple[int, Path]]:
+        """(step, picture) of the fixed latents, in the order of training."""
+        found = [(int(match[1]), path) for path in (self.folder / "samples").glob("step-*.png")
+                 if (match := re.fullmatch(r"step-(\d+)\.png", path.name))]
+        return sorted(found)
+
+
+def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
+    """-> the run in a folder, whole or not. job: its entry in sweep.jsonl, which may know why it failed."""
+    parts = {"folder": folder, "name": name or folder.resolve().name, "lines": read_lines(folder / "metrics.jsonl"),
+             "evaluation": read_evaluation(folder / "evaluation.json")} | read_hydra(folder / ".hydra")
+    tree, problem = read_checkpoint(folder)
+    if tree is not None:
+        parts |= {"config": tree["config"], "step": tree["progress"]["step"], "nimg": tree["progress"]["nimg"],
+                  "about": tree["run"] | tree["data"] | {"gancli": tree["version"]}}
+    state, reason = ending(Run(**parts), job or {}, problem)
+    return Run(**parts, state=state, reason=reason)
+
+
+def read_checkpoint(folder: Path) -> tuple[dict | None, str]:
+    """-> (tree, "") or (None, why there is none)"""
+    from gancli.checkpoint import open_checkpoint
+
+    if not folder.is_dir():
+        return None, "its folder is missing"
+    if not any((folder / "checkpoints").glob("*.pt")):
+        return None, NOTHING_SAVED
+    try:
+        return open_checkpoint(str(folder))[1], ""
+    except UserError as error:
+        return None, error.message
+
+
+def ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
+    """-> (state, how it ended). A later session may have finished what a sweep noted as failed: the checkpoint speaks first."""
+    if is_locked(run.folder / "run.lock"):
+        return "running", f"at step {run.lines[-1]['step'] if run.lines else run.step}"
+    if run.config and run.step >= run.steps:
+        return "done", words_of(run) or f"complete: {run.step} steps"
+    where = f"step {run.step} of {run.steps} is saved" if run.config else problem
+    state, words = last_words(run.folder / "run.log")
+    if job.get("state") in ("failed", "stopped", "interrupted"):
+        state, words = job["state"], str(job.get("reason") or words)
+    elif words_of(run):
+        state, words = "stopped", words_of(run)
+    if not words and problem not in ("", NOTHING_SAVED):
+        return "failed", problem
+    if not words:
+        return "cut off", f"no word of its end, perhaps killed; {where}"
+    known = where.removesuffix(" is saved") in words
+    return state, words if known else f"{words}; {where}"
+
+
+def words_of(run: Run) -> str:
+    """How evaluation.json says that it ended, unless the run went on since."""
+    return str(run.evaluation.get("ended") or "") if run.evaluation.get("step") == run.step else ""
+
+
+def is_locked(path: Path) -> bool:
+    """Does a process train in this folder now?"""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once, when the file closes
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def last_words(path: Path) -> tuple[str, str]:
+    """-> (state, sentence) of the last session in run.log; ("", "") if it ended without one."""
+    state, words = "", ""
+    for line in tail(path).splitlines():
+        match = LOG_LINE.fullmatch(line)
+        if match is None:
+            if state == "failed" and line.strip():
+                words = line.strip()  # a traceback's last line says most
+        elif match["text"].startswith("training from step"):
+            state, words = "", ""
+        elif match["text"].startswith("ended: "):
+            state, words = "stopped", match["text"].removeprefix("ended: ")
+        elif match["level"] in ("ERROR", "CRITICAL"):
+            state, words = "failed", match["text"]
+    return ("interrupted" if re.match(r"SIG[A-Z0-9]+: ", words) else state), words
+
+
+def tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - LOG_TAIL))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def read_lines(path: Path) -> list[dict]:
+    """The sound lines of metrics.jsonl, in the order of their steps: a kill may tear the last one."""
+    lines: dict[int, dict] = {}
+    for text in read_text(path).splitlines():
+        with contextlib.suppress(ValueError):
+            line = json.loads(text)
+            if isinstance(line, dict) and all(number(line.get(key)) is not None for key in ("step", "nimg", "time")):
+                lines[int(line["step"])] = {key: number(value) for key, value in line.items() if is_number(value)} | {
+                    "step": int(line["step"])}
+    return [lines[step] for step in sorted(lines)]
+
+
+def read_evaluation(path: Path) -> dict:
+    """evaluation.json with nothing in it but what its schema names; {} where there is none."""
+    try:
+        found = json.loads(read_text(path) or "{}")
+    except ValueError:
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    clean = {key: found[key] for key in ("step", "ended") if isinstance(found.get(key), int | str)}
+    for key in ("values", "reals", "protocol", "skipped"):
+        clean[key] = found[key] if isinstance(found.get(key), dict) else {}
+    for key in ("values", "reals"):
+        clean[key] = {name: number(value) for name, value in clean[key].items() if is_number(value)}
+    best = found.get("best")
+    if isinstance(best, dict) and isinstance(best.get("key"), str) and best.get("mode") in ("min", "max"):
+        clean["best"] = {"key": best["key"], "mode": best["mode"], "step": best.get("step"), "value": number(best.get("value"))}
+    return clean
+
+
+def read_hydra(folder: Path) -> dict:
+    """-> overrides and choices as .hydra/ keeps them."""
+    overrides, hydra = read_yaml(folder / "overrides.yaml"), read_yaml(folder / "hydra.yaml")
+    choices = hydra
+    for key in ("hydra", "runtime", "choices"):
+        choices = choices.get(key) if isinstance(choices, dict) else None
+    return {"overrides": [str(item) for item in overrides] if isinstance(overrides, list) else [],
+            "choices": {str(group): str(option) for group, option in (choices or {}).items()
+                        if option and not str(group).startswith("hydra/")}}
+
+
+def read_yaml(path: Path) -> object:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return None
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def is_number(value: object) -> bool:
+    return value is None or isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def number(value: object) -> float | None:
+    """A finite number, or None: JSON's null stands for what was not finite."""
+    return float(value) if is_number(value) and value is not None and math.isfinite(value) else None
+
+
+def flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    items: dict[str, object] = {}
+    for key, value in tree.items():
+        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return items
+
+
+def asked(run: Run) -> dict[str, str]:
+    """The overrides of a run, key -> value."""
+    pairs = [item.lstrip("+").partition("=") for item in run.overrides]
+    return {key: value.strip("'\"") for key, _, value in pairs if not key.startswith(("hydra.", "resume", "trust"))}

@@ -1,0 +1,123 @@
+"""A survey of a data set as people read it: a contact sheet, lines for a terminal, and plain data."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+
+from gancli.data.cache import gigabytes
+from gancli.data.decode import resize_all
+from gancli.grids import grid, scatter
+from gancli.reports.survey import SHEET_CLASSES, SHEET_EACH, Survey, room
+from gancli.reports.tables import say
+
+MOST = 12  # lines of one list
+BAR = 32  # characters
+TILE = 128  # pixels: larger images are shrunk for the contact sheet
+
+
+def contact_sheet(found: Survey) -> Image.Image:
+    """A row a class, as many of each; without classes, images from all over. Points are drawn as a cloud."""
+    images, labels = found.kept, found.kept_labels
+    if found.source.kind == "points":
+        return scatter(images[:0], real=images * found.source.scale)
+    rows, columns = list(range(0, len(images), max(1, len(images) // 64)))[:64], SHEET_EACH
+    if labels:
+        each = [[k for k, label in enumerate(labels) if label == wanted][:SHEET_EACH]
+                for wanted in sorted(set(labels))[:SHEET_CLASSES]]
+        columns = min(map(len, each))  # as many of each, or the rows would not line up
+        rows = [k for row in each for k in row[:columns]]
+    height, width = found.source.size()
+    scale = min(1.0, TILE / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    pixels = torch.from_numpy(resize_all(np.ascontiguousarray(images[rows].numpy()), size))
+    return grid(pixels.float() / 127.5 - 1, columns=columns)
+
+
+def facts(found: Survey) -> dict:
+    """The survey as plain data."""
+    source = found.source
+    return {
+        "images": found.images, "files": found.total, "looked_at": found.looked_at, "bytes": found.bytes,
+        "resolution": source.resolution, "channels": source.channels, "classes": source.classes, "kind": source.kind,
+        "sizes": {f"{h}x{w}": n for (h, w), n in found.sizes.most_common()},
+        "modes": dict(found.modes), "formats": dict(found.formats),
+        "bad": [{"file": name, "reason": reason} for name, reason in found.bad], "passed_over": found.passed_over,
+        "duplicates": found.duplicates, "equal_pixels": found.equal_pixels, "mislabelled": found.mislabelled,
+        "labels": found.labels, "means": found.means, "deviations": found.deviations, "low": found.low, "high": found.high,
+        "value_range": list(found.value_range), "notes": found.notes,
+        "decode": {"images": found.decoded_images(), "seconds": found.decode_seconds(), "bytes": found.decode_bytes()},
+    }
+
+
+def show(found: Survey, warnings: list[str], *, subject: str) -> None:
+    """The survey in lines."""
+    say(subject)
+    for name, text in [*about_files(found), *about_training(found)]:
+        say(f"{name:<9} {text}")
+    histogram(found.labels)
+    names(f"cannot be used: {len(found.bad)}", [f"{name}: {reason}" for name, reason in found.bad])
+    names(f"equal files: {len(found.duplicates)}", [" = ".join(group) for group in found.duplicates])
+    names(f"equal once decoded: {len(found.equal_pixels)}", [" = ".join(group) for group in found.equal_pixels])
+    for text in [*(f"note: {note}" for note in found.notes), *(f"ALARM: {message}" for message in warnings)]:
+        say(text)
+
+
+def about_files(found: Survey) -> list[tuple[str, str]]:
+    sampled = f" ({found.looked_at:,} of {found.total:,} files looked at)" if found.looked_at < found.total else ""
+    lines = [("images", f"{found.images:,} usable{sampled}" + (f", {gigabytes(found.bytes)}" if found.bytes else ""))]
+    if found.passed_over:
+        lines.append(("beside", f"{found.passed_over}: no images, passed over"))
+    if found.source.kind == "image":
+        sizes = {f"{height}x{width}": n for (height, width), n in found.sizes.most_common(6)}
+        rest = f", and {len(found.sizes) - 6} more" if len(found.sizes) > 6 else ""
+        lines.append(("sizes", shares(sizes, found.images) + rest))
+    if found.modes:
+        modes, formats = dict(found.modes.most_common()), dict(found.formats.most_common())
+        lines.append(("modes", f"{shares(modes, found.images)}; {shares(formats, found.images)}"))
+    return lines
+
+
+def about_training(found: Survey) -> list[tuple[str, str]]:
+    """What a run would make of it."""
+    source, points = found.source, found.source.kind == "points"
+    shape = "points in the plane" if points else f"{'x'.join(map(str, source.size()))} pixels, {source.channels} channels"
+    unit = "divided by dataset.scale" if points else "from 0 to 1"
+    low, high = found.value_range
+    need = found.decode_bytes()
+    return [("training", f"{shape}, {source.classes} classes"),
+            ("values", f"mean {numbers(found.means)}, deviation {numbers(found.deviations)} ({unit}); "
+                       f"after the transform {low:.3g} ... {high:.3g}"),
+            ("decoding", f"{found.decoded_images():,} images in about {found.decode_seconds():.1f} s, "
+                         f"{gigabytes(need)} {room(need)}")]
+
+
+def histogram(labels: dict[str, int] | None) -> None:
+    if labels is None:
+        say("labels    none")
+        return
+    most, width = max(labels.values()) or 1, min(24, max(map(len, labels)))
+    say(f"labels    {len(labels)} classes")
+    shown = list(labels.items())
+    for name, n in shown if len(shown) <= 2 * MOST else [*shown[:MOST], *shown[-MOST:]]:
+        say(f"  {name[:width]:{width}}  {n:>8,}  {'#' * round(BAR * n / most)}".rstrip())
+    if len(shown) > 2 * MOST:
+        say(f"  ({len(shown) - 2 * MOST} classes between them are not shown)")
+
+
+def names(title: str, lines: list[str]) -> None:
+    if lines:
+        say(title)
+        for line in lines[:MOST]:
+            say(f"  {line[:200]}")
+        if len(lines) > MOST:
+            say(f"  and {len(lines) - MOST} more (--json names all)")
+
+
+def shares(counts: dict[str, int], total: int) -> str:
+    """RGB 92%, L 8%"""
+    return ", ".join(name if n == total else f"{name} {100 * n / total:.3g}%" for name, n in counts.items()) or "none"
+
+
+def numbers(values: list[float]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)

@@ -1,0 +1,245 @@
+"""gan data: what it counts, what it raises the alarm about, and the sheet it draws."""
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from data_helpers import numbered, picture
+from helpers import TEST_DATA
+from PIL import Image
+
+from gancli.commands import data
+from gancli.data.base import Decoded, Source
+from gancli.data.folder import Folder
+from gancli.errors import GanError, UserError
+from gancli.reports import alarms, survey
+
+real = pytest.mark.skipif(not TEST_DATA.is_dir(), reason="needs the real images: set GANCLI_TEST_DATA")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def facts(capsys, *argv: str) -> dict:
+    assert data.main([*argv, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def noise(path, seed: int, *, size=(20, 16), mode: str = "RGB", **kwargs):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (size[1], size[0], len(mode)) if len(mode) > 1 else (size[1], size[0])
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)).save(path, **kwargs)
+    return path
+
+
+@pytest.fixture
+def messy(tmp_path):
+    """Two classes and one without a usable image; broken, copied, re-saved and mislabelled files."""
+    root = tmp_path / "photos"
+    for k in range(6):
+        noise(root / "cats" / f"{k}.png", k)
+    noise(root / "dogs" / "0.png", 100)
+    (root / "cats" / "empty.png").write_bytes(b"")
+    (root / "cats" / "page.jpg").write_text("<html>not found</html>")
+    (root / "none").mkdir()
+    (root / "none" / "zeros.png").write_bytes(b"\0" * 64)
+    whole = noise(root / "cats" / "cut.jpg", 7).read_bytes()
+    (root / "cats" / "cut.jpg").write_bytes(whole[:len(whole) // 2])
+    shutil.copy(root / "cats" / "1.png", root / "cats" / "copy.png")
+    shutil.copy(root / "cats" / "2.png", root / "dogs" / "wrong.png")
+    Image.open(root / "cats" / "3.png").save(root / "cats" / "again.bmp")
+    (root / "notes.txt").write_text("x")
+    return root
+
+
+def test_files_are_counted_by_what_they_are(messy, capsys):
+    found = facts(capsys, "photos")
+    assert (found["images"], found["files"], found["looked_at"]) == (10, 14, 14)
+    assert {item["file"]: item["reason"].split()[0] for item in found["bad"]} == {
+        "cats/cut.jpg": "corrupt:", "cats/empty.png": "empty", "cats/page.jpg": "a", "none/zeros.png": "the"}
+    assert found["sizes"] == {"16x20": 10} and found["modes"] == {"RGB": 10} and found["formats"] == {"PNG": 9, "BMP": 1}
+    assert found["labels"] == {"cats": 8, "dogs": 2, "none": 0} and found["passed_over"] == "1 .txt"
+    assert found["bytes"] == sum(path.stat().st_size for path in messy.rglob("*") if path.is_file()) - 1
+
+
+def test_copies_are_found_by_bytes_by_pixels_and_across_classes(messy, capsys):
+    found = facts(capsys, "photos")
+    assert found["duplicates"] == [["cats/1.png", "cats/copy.png"], ["cats/2.png", "dogs/wrong.png"]]
+    assert found["equal_pixels"] == [["cats/3.png", "cats/again.bmp"]]
+    assert found["mislabelled"] == [["cats/2.png", "dogs/wrong.png"]]
+
+
+def test_the_alarms_say_what_is_wrong(messy, capsys):
+    said = "\n".join(facts(capsys, "photos")["alarms"])
+    for part in ("4 of 14 files cannot be used", "2 images repeated", "1 image in more than one class: cats/2.png", "none"):
+        assert part in said, part
+
+
+def test_a_sound_set_raises_no_alarm(tmp_path, capsys):
+    for k in range(12):
+        noise(tmp_path / "photos" / "ab"[k % 2] / f"{k}.png", k, size=(16, 16))
+    assert facts(capsys, "photos")["alarms"] == []
+
+
+def test_means_and_range_are_those_of_the_pixels(tmp_path, capsys):
+    for k, value in enumerate([(0, 51, 255), (102, 51, 255)]):
+        picture(tmp_path / "photos" / f"{k}.png", value, mode="RGB")
+    found = facts(capsys, "photos")
+    assert np.allclose(found["means"], [0.2, 0.2, 1.0]) and np.allclose(found["deviations"], [0.2, 0.0, 0.0])
+    assert found["value_range"] == [-1.0, 1.0] and (found["low"], found["high"]) == (0, 255)
+    assert found["decode"]["bytes"] == 2 * 3 * 8 * 8 and found["decode"]["images"] == 2
+
+
+def test_label_maps_single_colours_and_grey_pictures_are_noticed(tmp_path, capsys):
+    for k in range(8):
+        picture(tmp_path / "maps" / f"{k}.png", (k % 3, k % 3, k % 3), mode="RGB")
+    said = "\n".join(facts(capsys, "maps")["alarms"])
+    assert "between 0 and 2 of 255" in said and "8 images of one single colour" in said and "channels=1" in said
+
+
+def test_enlarging_cropping_and_lost_alpha_are_noticed(tmp_path, capsys):
+    for k in range(4):
+        noise(tmp_path / "small" / f"{k}.png", k, size=(40, 10), mode="RGBA")
+    said = "\n".join(facts(capsys, "small", "dataset.resolution=32", "dataset.channels=3")["alarms"])
+    for part in ("4 images enlarged to 32x32", "4 images losing more than 25%", "4 images with an alpha channel"):
+        assert part in said, part
+
+
+def test_images_beside_folders_are_said_to_have_no_label(tmp_path, capsys):
+    noise(tmp_path / "mixed" / "stray.png", 1)
+    noise(tmp_path / "mixed" / "a" / "1.png", 2)
+    found = facts(capsys, "mixed")
+    assert found["labels"] is None and any("beside sub-folders" in text for text in found["alarms"])
+
+
+class Zeros(Source):
+    """A user's data set whose labels were never filled in."""
+
+    labels = (0, 0, 0, 0)
+
+    def load(self) -> Decoded:
+        images = torch.arange(4 * 64).view(4, 1, 8, 8).to(torch.uint8)
+        return Decoded(images=images, labels=torch.tensor(self.labels), classes=("a", "b"))
+
+
+def test_every_label_is_0_is_an_alarm():
+    source = Zeros(resolution=8, channels=1, classes=2)
+    assert any("every label is 0" in text for text in alarms.alarms(survey.survey(source)))
+    Zeros.labels = (0, 1, 0, 1)
+    try:
+        assert not [text for text in alarms.alarms(survey.survey(source)) if "label" in text]
+    finally:
+        Zeros.labels = (0, 0, 0, 0)
+
+
+def test_an_array_is_counted_and_its_copies_found():
+    class Twice(Zeros):
+        labels = (0, 1, 0, 1)
+
+        def load(self) -> Decoded:
+            images = super().load().images
+            images[3] = images[0]
+            return Decoded(images=images, labels=torch.tensor(self.labels), classes=("a", "b"))
+
+    found = survey.survey(Twice(resolution=8, channels=1, classes=2))
+    assert found.duplicates == [["image 0", "image 3"]] == found.mislabelled
+    assert found.labels == {"a": 2, "b": 2} and found.sizes == {(8, 8): 4}
+
+
+def test_the_bundled_digits_and_points_need_no_files(capsys):
+    found = facts(capsys, "dataset=digits")
+    assert found["images"] == 1797 and sum(found["labels"].values()) == 1797 and found["value_range"] == [-1.0, 1.0]
+    found = facts(capsys, "dataset=ring", "dataset.n=800")
+    assert found["kind"] == "points" and set(found["labels"].values()) == {100}
+    assert found["decode"]["bytes"] == 800 * 2 * 4
+
+
+def test_a_sample_is_spread_over_the_files_and_time_is_scaled_to_all(tmp_path):
+    numbered(tmp_path / "many", 40)
+    source = Folder(path=str(tmp_path / "many"), resolution=8, channels=1, classes=0)
+    found = survey.survey(source, sample=10)
+    assert (found.looked_at, found.total, found.images) == (10, 40, 10)
+    assert found.decode_seconds() == pytest.approx(4 * found.seconds)
+    assert survey.survey(Folder(path=str(tmp_path / "many"), resolution=8, channels=1, classes=0, limit=5,
+                                holdout=3)).decoded_images() == 8
+
+
+def test_a_zip_file_is_looked_at_like_a_folder(messy, tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
+        for path in sorted(messy.rglob("*")):
+            file.write(path, path.relative_to(messy))
+    found, again = facts(capsys, "photos.zip"), facts(capsys, "photos")
+    for key in ("images", "bad", "duplicates", "labels", "means"):
+        assert found[key] == again[key], key
+
+
+def test_what_is_kept_for_the_sheet_is_bounded(tmp_path):
+    class Many:
+        labels = np.arange(5000) % 50
+
+    kept = survey.keep_for(Many, list(range(5000)), 3 * 1024 * 1024)
+    assert len(kept) * 3 * 1024 * 1024 < 400_000_000
+    assert all(sum(k % 50 == label for k in kept) >= 2 for label in range(survey.SHEET_CLASSES))
+
+
+def test_the_sheet_has_a_row_for_every_class(tmp_path):
+    for k in range(30):
+        picture(tmp_path / "photos" / "abc"[k % 3] / f"{k:02}.png", 60 + 60 * (k % 3), size=(48, 48))
+    assert data.main(["photos", "out=sheet.png"]) == 0
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size == (2 + 8 * 50, 2 + 3 * 50)
+        assert [sheet.getpixel((276, 25 + 50 * row)) for row in range(3)] == [60, 120, 180]
+
+
+def test_large_images_are_shrunk_for_the_sheet(tmp_path):
+    noise(tmp_path / "photos" / "a.png", 1, size=(512, 256))
+    data.main(["photos", "out=sheet.png", "dataset.resolution=[256,512]"])
+    with Image.open("sheet.png") as sheet:
+        assert sheet.size == (132, 68)
+
+
+def test_the_terminal_names_what_matters(messy, capsys):
+    assert data.main(["photos"]) == 0
+    out = capsys.readouterr().out
+    for part in ("10 usable", "16x20", "cats", "########", "cats/cut.jpg: corrupt", "cats/3.png = cats/again.bmp",
+                 "ALARM: 4 of 14", "in memory", "sheet     outputs/data/photos.png"):
+        assert part in out, part
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same(tmp_path, capsys):
+    noise(tmp_path / "photos" / "a.png", 1)
+    (tmp_path / "photos" / "b\udcff\x1b[31m.png").write_bytes(b"")
+    assert data.main(["photos"]) == 0
+    out = capsys.readouterr().out
+    assert "\\udcff" in out and "\x1b" not in out
+
+
+@pytest.mark.parametrize("argv", [
+    ["nowhere"], ["."], [], ["a", "b"], ["--sample", "x", "."], ["dataset=nosuch"], ["dataset=folder"], [".", "--jsn"],
+    [".", "dataset.resolutio=3"]])
+def test_mistakes_are_told(argv):
+    with pytest.raises(UserError):
+        data.main(argv)
+
+
+def test_a_folder_without_one_good_image_is_an_error(tmp_path):
+    numbered(tmp_path / "photos", 3, bad=(0, 1, 2))
+    with pytest.raises(GanError, match="no image can be read"):
+        data.main(["photos"])
+
+
+@real
+def test_the_real_images(capsys):
+    found = facts(capsys, str(TEST_DATA / "cifar10-lite" / "test"))
+    assert found["images"] == 1000 and set(found["labels"].values()) == {100}
+    assert found["alarms"] == [] and found["resolution"] == 32
+    found = facts(capsys, str(TEST_DATA / "emoji64-rgba"), "--sample", "200")
+    assert found["channels"] == 4 and found["looked_at"] == 200 and found["modes"] == {"RGBA": 200}
+    found = facts(capsys, str(TEST_DATA / "sr" / "Set14"))
+    assert found["modes"] == {"RGB": 12, "L": 1} and any("centre crop" in text for text in found["alarms"])
