@@ -18,7 +18,7 @@ import gancli
 from gancli.builder import build_game, show
 from gancli.errors import GanError, UserError
 from gancli.game import Game
-from gancli.quarantine import ONLY_OURS, Damaged, check_plain, first_line, load_plain, nodes
+from gancli.quarantine import ONLY_OURS, Damaged, check_size, first_line, load_plain
 
 FORMAT = 1
 LAYOUT = {  # what a file must hold: a type, or what lies below
@@ -102,17 +102,6 @@ def read(path: Path) -> dict:
         raise UserError(f"{path} lacks {', '.join(missing[:3])}", ONLY_OURS)
     check_size(tree["config"])
     return tree
-
-
-def check_size(config: dict) -> None:
-    for _ in nodes(config, most=5000):  # each may become a layer, and building so many would take minutes
-        pass
-
-
-def check_savable(tree: dict) -> None:
-    """Raises UserError for a state that could be written, but not read again: a user's module may hold anything."""
-    check_size(tree["config"])
-    check_plain(tree, "the state of the model", size=2**63)
 
 
 def absent(tree: dict, layout: dict, prefix: str = "") -> Iterator[str]:

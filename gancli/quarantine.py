@@ -89,3 +89,14 @@ def nodes(tree: object, *, most: int) -> Iterator[object]:
         if len(stack) > DEEPEST:
             break
     raise UserError("the checkpoint is nested deeper, or holds more, than any that gancli writes", ONLY_OURS)
+
+
+def check_size(config: dict) -> None:
+    for _ in nodes(config, most=5000):  # each may become a layer, and building so many would take minutes
+        pass
+
+
+def check_savable(tree: dict) -> None:
+    """Raises UserError for a state that could be written, but not read again: a user's module may hold anything."""
+    check_size(tree["config"])
+    check_plain(tree, "the state of the model", size=2**63)

@@ -95,7 +95,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     """Gate 3 (the data), then the folder, then the loop."""
     from gancli import distributed
     from gancli.builder import build_game
-    from gancli.checkpoint import check_savable
+    from gancli.quarantine import check_savable
     from gancli.runfolder import RunFolder, resume_line
     from gancli.seeding import reseed, seed_of
     from gancli.trainer import Trainer

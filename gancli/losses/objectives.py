@@ -73,15 +73,12 @@ class Hinge(Objective):
         return -fake.mean()
 
 
-class RelativisticPairing(Objective):
+class RelativisticPairing(NonSaturating):
     """Is this real more real than that fake? (RpGAN, Jolicoeur-Martineau 2018, eq. 3; R3GAN, Huang 2024, eq. 2)
 
     There is one term, so only the real target acts."""
 
     relativistic = True
-
-    def judge(self, scores: Tensor, target: Target) -> Tensor:
-        return F.softplus(scores) - target * scores
 
     def d(self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0) -> Tensor:
         # Shapes (N,) and (N,1) would broadcast to N x N pairs and still train, badly.
