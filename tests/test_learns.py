@@ -20,7 +20,7 @@ def test_ring_of_eight(loss, tmp_path):
     run = str(tmp_path / "run")
     assert main(["train", "experiment=ring", f"loss={loss}", "trainer.steps=3000", "trainer.device=cpu", f"hydra.run.dir={run}"]) == 0
     loaded = load_game(run)
-    points = generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 2500, seed=0), seed=0).flatten(1)
+    points = torch.cat(list(generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 2500, seed=0), seed=0))).flatten(1)
     angles = torch.arange(8) * 2 * math.pi / 8
     distance, mode = torch.cdist(points, torch.stack([angles.cos(), angles.sin()], 1)).min(1)
     good = distance < 3 * 0.01  # high-quality: within three standard deviations
@@ -39,7 +39,7 @@ def test_digits_of_the_default_run_are_recognised(tmp_path):
     assert main(["train", "trainer.device=cpu", "trainer.precision=fp32", f"hydra.run.dir={run}"]) == 0
     loaded = load_game(run)
     label = torch.arange(10).repeat_interleave(100)
-    images = generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 1000, seed=0, label=label), seed=0)
+    images = torch.cat(list(generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 1000, seed=0, label=label), seed=0)))
     digits = load_digits()
     real = upsampled(torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1)
     judge = svm.SVC().fit(small(real), digits.target)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import shutil
 import signal
 import subprocess
@@ -229,16 +230,20 @@ def test_a_young_run_is_not_overwritten_by_a_second_one(gan):
     folder.close()
 
 
-def test_a_run_that_ended_meanwhile_is_not_overwritten(gan, monkeypatch):
-    real = command.open_data
+@pytest.mark.parametrize("moment", ["commands.train.open_data", "quarantine.check_savable"])
+def test_a_run_that_ended_meanwhile_is_not_overwritten(gan, monkeypatch, moment):
+    """Another process did the whole of it while this one read the data, or built the networks."""
+    place = f"gancli.{moment}"
+    real = pkgutil.resolve_name(place)
 
     def slow(*args, **kwargs):
-        Path("run/checkpoints").mkdir(parents=True)
+        Path("run/checkpoints").mkdir(parents=True, exist_ok=True)
         Path("run/checkpoints/last.pt").touch()
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(command, "open_data", slow)
+    monkeypatch.setattr(place, slow)
     assert "already holds a run" in sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"), 2).err
+    assert not Path("run/.hydra").exists()
 
 
 # signals
