@@ -52,8 +52,15 @@ VERBS = {
         ("gan show model=dcgan", "gan show model=dcgan dataset.resolution=64 --json",
          "gan show outputs/cgan-digits/20261121-093612-k3f9"),
         ("--json                   one flat object: network -> parameters", *_CONFIG_FLAGS)),
+    "evaluate": Verb(
+        "gancli.commands.evaluate", "measure a checkpoint, or one folder of images against another",
+        "ckpt=RUN_OR_FILE | real=FOLDER fake=FOLDER",
+        ("gan evaluate ckpt=RUN", "gan evaluate ckpt=RUN metrics=fast n=1000",
+         "gan evaluate real=photos fake=samples metrics.features=squeezenet"),
+        _HYDRA_FLAGS, "evaluate"),
     "compare": Verb(
-        "gancli.commands.compare", "which of several runs won: leaderboard, curves, samples", "RUN ... | SWEEP_FOLDER [out=FOLDER] [by=METRIC]",
+        "gancli.commands.compare", "which of several runs won: leaderboard, curves, samples",
+        "RUN ... | SWEEP_FOLDER [out=FOLDER] [by=METRIC]",
         ("gan compare outputs/sweeps/20261121-093612-k3f9", "gan compare RUN RUN by=d/adv out=pages", "gan compare RUN RUN --json"),
         ("by=METRIC, mode=min|max  what to rank by; default: what best.pt follows",
          "out=FOLDER               compare.html, compare.csv, runs.csv; default: the sweep's folder, or outputs/compare",
@@ -130,7 +137,7 @@ def shows_config(argv: list[str]) -> bool:
 
 
 def usage() -> str:
-    verbs = [f"  {name:8}{verb.summary}" for name, verb in VERBS.items()]
+    verbs = [f"  {name:9}{verb.summary}" for name, verb in VERBS.items()]
     examples = [f"  {verb.examples[0]}" for verb in VERBS.values()]
     return "\n".join(["gan: train every kind of GAN", "", "usage: gan COMMAND [KEY=VALUE ...] [FLAGS]", "", *verbs, "",
                       "examples:", *examples, "", "gan COMMAND --help says more."])

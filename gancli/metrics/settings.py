@@ -9,6 +9,7 @@ IMAGE_ITEMS = ("swd", "ms_ssim", "lpips", "frechet", "kernel", "inception_score"
                "overfitting", "cas")
 POINT_ITEMS = ("modes", "w1")
 BEST = ("fid", "fd_", "w1", "swd")  # the first of these that was measured is what `best: auto` follows
+LEAST = 10  # images: fewer say nothing, and the inception score splits them in ten
 LOWER = ("fid", "fd_", "kid", "kd_", "swd", "w1", "kl", "ms_ssim", "copies", "critic_")
 HIGHER = ("is", "precision", "recall", "density", "coverage", "modes", "high_quality", "class_accuracy", "cas", "lpips")
 PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGAN's (Lin 2018)
@@ -58,9 +59,7 @@ def better(key: str) -> str | None:
 
 
 def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
-    """-> (key, "min" | "max") that the best checkpoint follows, None if nothing measured can be followed.
-
-    UserError is not raised for a name that is missing: it may have been skipped this once."""
+    """-> (key, "min" | "max") that the best checkpoint follows; None if it was not measured, or is to follow nothing."""
     key = spec["best"]
     if key == "auto":
         key = next((name for prefix in BEST for name in values if name.startswith(prefix) and "/" not in name), None)
@@ -70,7 +69,22 @@ def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
     return (key, mode) if mode else None
 
 
-def unknown_items(items: list[str]) -> list[tuple[str, str]]:
-    """-> (message, hint) for each name in metrics.items that is none."""
+def problems(spec: dict) -> list[tuple[str, str]]:
+    """What no type shows: (message, hint) for each value of a part `metrics` that makes no sense."""
     known = (*IMAGE_ITEMS, *POINT_ITEMS)
-    return [(f"metrics.items: there is no {name!r}", f"there are {', '.join(known)}") for name in items if name not in known]
+    found = [(f"metrics.items: there is no {name!r}", f"there are {', '.join(known)}")
+             for name in spec["items"] if name not in known]
+    least = {"every": 1, "n": LEAST, "n_real": LEAST, "swd_patches": 1, "swd_directions": 1, "pairs": 1}
+    found += [(f"metrics.{key}={spec[key]} does not fit", f"give {bound} or more") for key, bound in least.items()
+              if spec[key] is not None and spec[key] < bound]
+    best = spec["best"]
+    if best not in (None, "auto") and spec["best_mode"] is None and better(best) is None:
+        found.append((f"metrics.best={best}: is more of it better, or less?", "add metrics.best_mode=max or min"))
+    return found
+
+
+def published(target: str) -> list[str]:
+    """Lines that show what others reached on the toy data set with this `_target_`; [] for other data."""
+    words, rows = PUBLISHED.get(target, ("", ()))
+    lines = [f"{method:<22}" + "".join(f"{cell:>10}" for cell in cells) for method, *cells in rows]
+    return [f"published ({words})", *lines] if rows else []

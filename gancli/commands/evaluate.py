@@ -1,0 +1,202 @@
+"""gan evaluate: how good a checkpoint is, or one folder of images against another, in numbers with their protocol."""
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from gancli import config as front
+from gancli.errors import Problems, UserError
+
+MOST_HELD = 10_000  # of a test split: MNIST's and CIFAR's have as many
+
+if TYPE_CHECKING:
+    from gancli.data.base import Decoded, Source
+    from gancli.evaluation import Report
+
+
+def main(argv: list[str]) -> int:
+    from gancli import panels
+
+    # Hydra would take ema=false for an option of the group ema; `gan sample` has the same key.
+    average = [word for word in argv if word.startswith("ema=")]
+    composed = front.compose("evaluate", [word for word in argv if word not in average])
+    for word in average:
+        composed.cfg.ema = {"ema=true": True, "ema=false": False}.get(word.lower(), word[4:])
+    for message in composed.warnings:
+        panels.warn(message)
+    options = checked(composed.cfg)
+    if options["ckpt"] is not None:
+        of_checkpoint(options)
+    else:
+        of_folders(options)
+    return 0
+
+
+def checked(cfg) -> dict:
+    """The options as plain data. Raises Problems with all that is wrong."""
+    from omegaconf import OmegaConf
+
+    from gancli.builder import misfits
+    from gancli.metrics.settings import LEAST, MetricsConfig, problems
+    from gancli.validate import closed_problems
+
+    options = OmegaConf.to_container(cfg, resolve=True)
+    kinds = {"ckpt": str | None, "real": str | None, "fake": str | None, "n": int | None, "seed": int, "ema": bool,
+             "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
+    found = [p for key, kind in kinds.items() for p in misfits(options[key], kind, where=key, trust=())]
+    found += closed_problems(options["metrics"], MetricsConfig, where="metrics")
+    found += [] if found else problems(options["metrics"])
+    if isinstance(options["n"], int) and options["n"] < LEAST:
+        found.append((f"n={options['n']} does not fit", f"give {LEAST} or more"))
+    given = [key for key in ("ckpt", "real", "fake") if options[key] is not None]
+    if given not in (["ckpt"], ["real", "fake"]):
+        found.append(("nothing to evaluate" if not given else f"{' and '.join(given)} do not make an evaluation",
+                      "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"))
+    if found:
+        raise Problems(found)
+    options["metrics"]["n"] = options["n"] or options["metrics"]["n"]
+    return options
+
+
+def of_checkpoint(options: dict) -> Report:
+    from gancli import panels
+    from gancli.builder import trusted
+    from gancli.checkpoint import load_game
+    from gancli.commands.sample import beside
+    from gancli.evaluation import evaluate, write_report
+    from gancli.precision import resolve_device
+
+    trust, device = trusted(options["trust"]), resolve_device(options["device"])
+    loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trust, device=str(device))
+    config, step = loaded.tree["config"], loaded.tree["progress"]["step"]
+    # What is not given stays the run's; a key that the data set does not take is refused where it is built.
+    moved = {key: value for key, value in options["dataset"].items() if value is not None}
+    config = config | {"dataset": config["dataset"] | moved}
+    source, train, held = open_data(config["dataset"], trust=trust)
+    if train.digest != loaded.tree["data"]["hash"]:
+        panels.warn("these are other images than the run was trained on (their names, sizes or labels differ)")
+    held, split = (held, "held out in training") if held is not None else held_out(source)
+    report = evaluate(game=loaded.game, generator=loaded.generator, train=train, held=held, spec=options["metrics"],
+                      config=config, seed=options["seed"], device=device, ema=options["ema"], trust=trust)
+    if held is not None:
+        report.protocol["held_out"] = f"{len(held)} images, {split}"
+    folder = beside(loaded.path)
+    out = Path(options["out"]).expanduser() if options["out"] else folder / "evaluation.json"
+    show(report, title=f"{loaded.path}, step {step}", target=config["dataset"]["_target_"])
+    write_report(out, report, step=step)
+    if (folder / "tensorboard").is_dir():
+        to_tensorboard(folder, report, step)
+    print(f"done: {out}")
+    return report
+
+
+def open_data(spec: dict, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, Decoded | None]:
+    """-> the run's data set: its description, its training part and what training held out. Raises UserError."""
+    from gancli.builder import build
+    from gancli.data.base import split
+
+    source = build(spec, where="dataset", trust=trust)
+    train, held = split(source.load(), limit=spec["limit"], holdout=spec["holdout"])
+    return source, train, held
+
+
+def held_out(source: Source) -> tuple[Decoded | None, str]:
+    """The test or validation split of a set that has one and was trained on its train split; its files may be missing."""
+    from gancli import panels
+    from gancli.builder import parameters_of
+
+    parameter = parameters_of(type(source)).get("split")
+    if parameter is None or vars(source)["split"] != "train":
+        return None, ""
+    other = next((name for name in ("test", "valid", "val") if name in get_args(parameter.annotation)), None)
+    if other is None:
+        return None, ""
+    try:
+        return replace(source, split=other, limit=MOST_HELD, holdout=0).load(), f"its {other} split"
+    except UserError as error:
+        panels.warn(f"the {other} split is not used as held-out data: {error.message}")
+        return None, ""
+
+
+def of_folders(options: dict) -> Report:
+    from gancli import panels
+    from gancli.evaluation import compare, write_report
+    from gancli.precision import resolve_device
+
+    if options["dataset"] != dict.fromkeys(options["dataset"]):
+        panels.warn("dataset.* has no effect: real= and fake= are the folders")
+    real, fake, note = open_folders(options["real"], options["fake"], n=options["metrics"]["n"])
+    device = resolve_device(options["device"])
+    report = compare(real=real, fake=fake, spec=options["metrics"], seed=options["seed"], device=device)
+    report.protocol["images"] = note
+    show(report, title=f"{options['fake']} against {options['real']}", target="")
+    if options["out"]:
+        write_report(Path(options["out"]).expanduser(), report, step=0)
+        print(f"done: {options['out']}")
+    return report
+
+
+def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decoded, str]:
+    """Both at one size and number of channels: the real ones', unless the generated ones are smaller; and how, in words."""
+    from gancli.data.base import pair
+    from gancli.data.folder import Folder
+
+    facts = [Folder(path=path).scan() for path in (real, fake)]
+    sizes = [pair(fact["resolution"]) for fact in facts]
+    size = sizes[0] if sizes[0][0] * sizes[0][1] <= sizes[1][0] * sizes[1][1] else sizes[1]
+    channels = facts[0]["channels"]
+    decoded = [Folder(path=path, resolution=list(size), channels=channels, limit=limit).load()
+               for path, limit in ((real, None), (fake, n))]
+    same = sizes[0] == sizes[1]
+    note = f"{size[0]}x{size[1]}, {channels} channels" + (
+        "" if same else f"; real ones measure {sizes[0][0]}x{sizes[0][1]}, generated ones {sizes[1][0]}x{sizes[1][1]}") + (
+        "; other sizes: shorter side resized (Lanczos down, bicubic up), centre cut")
+    return decoded[0], decoded[1], note
+
+
+def show(report: Report, *, title: str, target: str) -> None:
+    """The table, the protocol and what was left out; and for the toy protocols what others reached."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gancli.metrics.settings import better, published
+
+    console = Console(highlight=False)
+    console.print(title, style="bold", markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    if report.reals:
+        table.add_column("held-out reals", justify="right")
+    table.add_column("better")
+    for key, value in report.values.items():
+        reals = [number(report.reals[key]) if key in report.reals else ""] if report.reals else []
+        table.add_row(key, number(value), *reals, {"min": "lower", "max": "higher"}.get(better(key) or "", ""))
+    console.print(table)
+    console.print("\nprotocol", style="bold")
+    for key, value in report.protocol.items():
+        console.print(f"  {key:<23} {value}", markup=False, soft_wrap=True)
+    if report.skipped:
+        console.print("\nskipped", style="bold")
+    for reason in dict.fromkeys(report.skipped.values()):
+        names = ", ".join(item for item, why in report.skipped.items() if why == reason)
+        console.print(f"  {names}: {reason}", markup=False, soft_wrap=True)
+    for k, line in enumerate(published(target)):
+        console.print(f"  {line}" if k else f"\n{line}", style="" if k else "bold", markup=False)
+
+
+def number(value: float) -> str:
+    return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.3e}"
+
+
+def to_tensorboard(folder: Path, report: Report, step: int) -> None:
+    """In a folder of its own: another file among the run's would make TensorBoard forget the curves after this step."""
+    from gancli.logbook import EventFile, logger
+
+    values = {f"eval/{key}": value for key, value in report.values.items()}
+    try:
+        # No session starts at a step this late, so evaluations of earlier checkpoints do not hide those of later ones.
+        EventFile(folder / "tensorboard" / "evaluate", step=2**40).scalars(step, values)
+    except OSError as error:
+        logger.warning("TensorBoard's file cannot be written: %s", error.strerror)

@@ -1,0 +1,277 @@
+"""Backbones: networks that turn images into features and class probabilities, and the name that their numbers bear."""
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.data.base import Decoded, digest_of
+from gancli.data.decode import to_channels
+from gancli.errors import UserError
+from gancli.metrics import classifier, store
+from gancli.metrics.fid import moments
+from gancli.seeding import forked
+
+BATCH = 64  # a constant, as in sampling: convolutions round differently in batches of another size
+# The port of TensorFlow's network of 2015-12-05 that defines FID; torch-fidelity's and pytorch-fid's files are the same bytes.
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+TORCHVISION = ("squeezenet", "resnet18", "resnet50", "vgg16")
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Backbone(Protocol):
+    """name: part of the names of its numbers. checksum: of its weights. resize: how images reach its input."""
+
+    name: str
+    checksum: str
+    resize: str
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor | None]:
+        """uint8 (N,C,H,W) -> {"features": (N,D) float32, "probabilities": (N,K) float32 or None}, on the CPU."""
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A frozen network. module: uint8 (N,channels,H,W) -> features (N,D) and probabilities (N,K) or None."""
+
+    name: str
+    checksum: str
+    resize: str
+    module: nn.Module
+    device: torch.device
+    channels: int | None = None  # what the module takes; None: whatever the images have
+    facts: dict = field(default_factory=dict)  # for the protocol
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> dict[str, Tensor | None]:
+        parts = [self.some(batch) for batch in images.split(BATCH)]
+        probabilities = None if parts[0][1] is None else torch.cat([p for _, p in parts])
+        return {"features": torch.cat([f for f, _ in parts]), "probabilities": probabilities}
+
+    def some(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self.channels is not None and images.shape[1] != self.channels:
+            images = torch.from_numpy(to_channels(images.cpu().numpy(), self.channels))
+        features, probabilities = self.module(images.to(self.device))
+        return features.float().cpu(), None if probabilities is None else probabilities.float().cpu()
+
+
+class OfClassifier(nn.Module):
+    """The backbone `self`."""
+
+    def __init__(self, net: classifier.Classifier):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.net(classifier.prepared(images))
+        return features, logits.softmax(1)
+
+
+class OfDigits(nn.Module):
+    """The backbone `self` of stacked_mnist: each channel is a digit; a mode's probability is the product of its three."""
+
+    def __init__(self, net: classifier.Classifier):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.net(classifier.prepared(images.flatten(0, 1)[:, None]))
+        red, green, blue = logits.softmax(1).view(len(images), 3, 10).unbind(1)
+        joint = red[:, :, None, None] * green[:, None, :, None] * blue[:, None, None, :]
+        return features.view(len(images), -1), joint.flatten(1)
+
+
+class OfImageNet(nn.Module):
+    """A torchvision classifier at 224x224. split: the network and its input -> features (N,D) and logits (N,1000)."""
+
+    def __init__(self, net: nn.Module, split: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]):
+        super().__init__()
+        self.net, self.split = net, split
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET[0]).view(1, 3, 1, 1))
+        self.register_buffer("deviation", 255 * torch.tensor(IMAGENET[1]).view(1, 3, 1, 1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = images.float()
+        if x.shape[-2:] != (224, 224):
+            # As clean-fid resizes (Parmar 2022): antialiased, in floats, clipped and not rounded.
+            x = F.interpolate(x, (224, 224), mode="bicubic", antialias=True, align_corners=False).clamp_(0, 255)
+        features, logits = self.split(self.net, (x - self.mean) / self.deviation)
+        return features, logits.softmax(1)
+
+
+class OfInception(nn.Module):
+    """torch-fidelity's network, which resizes by itself. The score's softmax is over the logits without their bias."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features, logits = self.net(images)
+        return features, logits.softmax(1)
+
+
+def squeezenet_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    hidden = net.features(x)
+    return hidden.mean((2, 3)), net.classifier(hidden).flatten(1)
+
+
+def resnet_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+    features = net.avgpool(net.layer4(net.layer3(net.layer2(net.layer1(x))))).flatten(1)
+    return features, net.fc(features)
+
+
+def vgg_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The second hidden layer, 4,096 values, as precision and recall were defined on (Kynkaanniemi 2019)."""
+    features = net.classifier[:5](net.avgpool(net.features(x)).flatten(1))
+    return features, net.classifier[6](features)
+
+
+def torchvision_net(name: str) -> tuple[nn.Module, Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]], str]:
+    """-> an empty network, its two parts, and where torchvision fetches its weights."""
+    from torchvision import models  # 3 s, and needed nowhere else
+
+    build, parts, weights = {
+        "squeezenet": (models.squeezenet1_1, squeezenet_parts, models.SqueezeNet1_1_Weights.IMAGENET1K_V1),
+        "resnet18": (models.resnet18, resnet_parts, models.ResNet18_Weights.IMAGENET1K_V1),
+        "resnet50": (models.resnet50, resnet_parts, models.ResNet50_Weights.IMAGENET1K_V1),
+        "vgg16": (models.vgg16, vgg_parts, models.VGG16_Weights.IMAGENET1K_V1),
+    }[name]
+    with torch.device("meta"):  # no initialisation, which would draw from the global generator and take seconds
+        return build(weights=None), parts, weights.url
+
+
+def on_imagenet(name: str, weights: str | None, device: torch.device) -> Extractor:
+    """One of TORCHVISION, from a file of its state dict or torchvision's download. Raises UserError."""
+    net, parts, url = torchvision_net(name)
+    state, sha256 = load_weights(weights, name, url=url)
+    fill(net, state, name, weights or url)
+    module = OfImageNet(net.eval().requires_grad_(False), parts).to(device)
+    return Extractor(name, sha256[:16], "bicubic, antialiased, to 224x224, in floats", module, device, channels=3)
+
+
+def inception(weights: str | None, device: torch.device) -> Extractor:
+    """FID's network in torch-fidelity. Raises UserError.
+
+    It is called inception, and its numbers FID and KID, only if the file is the well-known one, by its checksum."""
+    try:
+        from torch_fidelity import feature_extractor_inceptionv3 as library
+    except ImportError as error:
+        raise UserError("FID's Inception needs the package torch-fidelity", "pip install 'gancli[metrics]'") from error
+    state, sha256 = load_weights(weights, "inception", url=library.URL_INCEPTION_V3)
+    buffer = io.BytesIO()  # the library unpickles what it is given; these bytes were written here, from plain tensors
+    torch.save(state, buffer)
+    buffer.seek(0)
+    try:
+        with forked(0, torch.device("cpu")):  # it is initialised before it is filled
+            net = library.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"],
+                                                      feature_extractor_weights_path=buffer)
+    except RuntimeError as error:
+        raise UserError(f"{weights or library.URL_INCEPTION_V3} does not hold FID's Inception: {str(error).splitlines()[0]}",
+                        "metrics.weights=PATH of pt_inception-2015-12-05-6726825d.pth") from error
+    name = "inception" if sha256 == INCEPTION_SHA256 else f"inception-{sha256[:8]}"
+    resize = "bilinear, as TensorFlow 1 aligns it, not antialiased, to 299x299"
+    return Extractor(name, sha256[:16], resize, OfInception(net).to(device), device, channels=3)
+
+
+def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Tensor], str]:
+    """-> a state dict in float32, read without running anything of the file's, and the file's sha256. Raises UserError."""
+    file = Path(path).expanduser() if path is not None else downloaded(url, name)
+    try:
+        data = file.read_bytes()
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"the weights of {name} cannot be read from {file}: {error.strerror}", "metrics.weights=PATH") from error
+    except Exception as error:  # noqa: BLE001 - what a broken file can make the reader raise has no end
+        raise UserError(f"{file} holds no weights that can be read safely: {(str(error) or 'no tensors').splitlines()[0]}",
+                        f"metrics.weights=PATH, a state dict of {name}") from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(f"{file} is no state dict", f"metrics.weights=PATH, a state dict of {name}")
+    floats = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    return floats, hashlib.sha256(data).hexdigest()
+
+
+def downloaded(url: str, name: str) -> Path:
+    """The file of a library's own download, where torch keeps such files. Raises UserError without a network."""
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not file.is_file():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            prefix = file.stem.rpartition("-")[2]  # of its sha256: these files are named so
+            torch.hub.download_url_to_file(url, str(file), hash_prefix=prefix, progress=False)
+        except Exception as error:  # noqa: BLE001 - URLError, timeouts, a hash that differs, a full disk
+            raise UserError(f"there are no weights of {name}, and they could not be downloaded ({first_line(error)})",
+                            f"metrics.weights=PATH of {file.name}, from {url}") from error
+    return file
+
+
+def first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def fill(net: nn.Module, state: dict[str, Tensor], name: str, where: str) -> None:
+    try:
+        net.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        raise UserError(f"{where} does not hold the weights of {name}: {str(error).splitlines()[-1].strip()}",
+                        f"metrics.weights=PATH, a state dict of torchvision's {name}") from error
+
+
+def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = False) -> Extractor:
+    """The backbone `self`, trained on these images unless it is kept from an earlier time. Raises UserError."""
+    if train.labels is None:
+        raise UserError("the data have no labels to train a classifier on",
+                        "metrics.features=inception or squeezenet, with metrics.weights=PATH")
+    size = tuple(train.images.shape[-2:])
+    data, classes = (classifier.unstacked(train), 10) if stacked else (train, classes)
+    trained = classifier.for_data(data, size, classes)
+    inner = classifier.inner_size(*size)
+    resize = "none" if inner == size else f"area, to {inner[0]}x{inner[1]}"
+    facts = {"accuracy": trained.accuracy, "measured_on": f"{trained.n_aside} training images set aside", "classes": classes}
+    module = (OfDigits if stacked else OfClassifier)(trained.net).to(device)
+    return Extractor("self", classifier.checksum(trained.net), resize, module, device, facts=facts)
+
+
+def identify(weights: str) -> str:
+    """Whose weights a file holds, by the names in it: `features: auto` with a file. Raises UserError."""
+    state, _ = load_weights(weights, "a backbone", url="")
+    if "Mixed_7c.branch_pool.conv.weight" in state and "fc.weight" in state and len(state["fc.weight"]) == 1008:
+        return "inception"
+    for name in TORCHVISION:
+        if torchvision_net(name)[0].state_dict().keys() == state.keys():
+            return name
+    raise UserError(f"{weights} holds the weights of no backbone that is known here",
+                    f"there are {', '.join(('inception', *TORCHVISION))}")
+
+
+@dataclass(frozen=True)
+class Reals:
+    """What a backbone says of real images, computed once: features (N,D), and their mean and covariance in float64."""
+
+    features: Tensor
+    mean: Tensor
+    cov: Tensor
+
+
+def reals(backbone: Backbone, images: Tensor, *, key: str) -> Reals:
+    """key: what identifies the images; with the backbone's checksum it names the entry in memory and on disk."""
+    key = digest_of(["reals", key, backbone.name, backbone.checksum, repr(tuple(images.shape))])
+
+    def make() -> Reals:
+        kept = store.read(key)
+        if kept is None:
+            features = backbone(images)["features"]
+            mean, cov = moments(features, "real")
+            kept = {"features": features, "mean": mean, "cov": cov}
+            store.write(key, kept)
+        return Reals(**kept)
+
+    return store.remembered(key, make)

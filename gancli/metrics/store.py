@@ -1,0 +1,79 @@
+"""What evaluations keep for the next time: in memory for this process, and on disk beside the cache of decoded images."""
+from __future__ import annotations
+
+import logging
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gancli.data.base import Decoded, digest_of
+from gancli.data.cache import cache_root
+from gancli.errors import UserError
+from gancli.quarantine import load_plain
+
+log = logging.getLogger("gancli")
+MOST_BYTES = 2**30  # of one entry on disk
+MOST_ENTRIES = 16  # in memory: a sweep in one process meets many data sets
+SAMPLED = 1024  # images that `identity` reads
+_memory: OrderedDict[str, Any] = OrderedDict()
+
+
+def identity(data: Decoded) -> str:
+    """What tells data sets apart, by content: a digest of one's own may be empty, and it does not know the image size."""
+    rows = data.images[::max(1, len(data) // SAMPLED)].contiguous()
+    labels = b"" if data.labels is None else data.labels.numpy().tobytes()
+    return digest_of([data.digest, repr(tuple(data.images.shape)), labels, rows.numpy().tobytes()])
+
+
+def remembered(key: str, make: Callable[[], Any]) -> Any:
+    """make(), or what it gave before in this process. A UserError is remembered too: a download that failed would be tried
+    again at every evaluation, and each try may take minutes."""
+    if key not in _memory:
+        try:
+            _memory[key] = make()
+        except UserError as error:
+            _memory[key] = error
+        while len(_memory) > MOST_ENTRIES:
+            _memory.popitem(last=False)
+    _memory.move_to_end(key)
+    if isinstance(error := _memory[key], UserError):
+        raise UserError(error.message, error.hint)
+    return _memory[key]
+
+
+def forget() -> None:
+    """Empties the memory, not the disk."""
+    _memory.clear()
+
+
+def read(key: str) -> dict | None:
+    """-> what `write` kept under this key, None if nothing sound is there."""
+    path = cache_root() / "metrics" / f"{key}.pt"
+    if not path.is_file():
+        return None
+    try:
+        return load_plain(path)
+    except UserError as error:
+        log.warning("%s is made anew: %s", path, error.message)
+        return None
+
+
+def write(key: str, tree: dict) -> None:
+    """Keeps tensors and plain values; a disk that is full or read-only costs only the time saved."""
+    if sum(value.nbytes for value in tree.values() if isinstance(value, Tensor)) > MOST_BYTES:
+        return
+    path = cache_root() / "metrics" / f"{key}.pt"
+    aside = path.with_name(f".{key}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(tree, aside)
+        os.replace(aside, path)
+    except (OSError, RuntimeError) as error:  # RuntimeError: how torch reports a write that was cut short
+        log.info("%s could not be written: %s", path, error)
+        with suppress(OSError):
+            aside.unlink(missing_ok=True)

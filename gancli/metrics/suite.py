@@ -1,0 +1,299 @@
+"""The items of an evaluation: each turns samples, real images and what they share into a few named numbers."""
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from gancli.data.base import Decoded
+from gancli.data.toy import Mixture
+from gancli.errors import UserError
+from gancli.metrics import classifier, features, store
+from gancli.metrics.fid import frechet_from_moments, inception_score, moments, rank_note
+from gancli.metrics.kid import kernel_distance
+from gancli.metrics.lpips import Lpips, lpips_diversity
+from gancli.metrics.memory import memorisation
+from gancli.metrics.modes import histogram_kl, ring_grid
+from gancli.metrics.prdc import improved_precision_recall, prdc
+from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
+from gancli.metrics.ssim import diversity, scale_names
+from gancli.metrics.swd import sliced_wasserstein
+from gancli.seeding import seed_of
+
+MOST_NEIGHBOURS = 10_000  # of each set, where every pair is looked at
+SUBSETS, SUBSET_SIZE = 100, 1000
+ANGLES = 64
+Score = Callable[[Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bench:
+    """What the items look at, and what they share.
+
+    fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU. asked: the labels that the samples were to have (N,).
+    train, held: real images of the samples' size, or points in data units. score: the critic, images in [-1,1] and
+    labels -> scores. notes: what belongs into the protocol.
+    """
+
+    fake: Tensor
+    asked: Tensor | None
+    train: Decoded
+    held: Decoded | None
+    spec: dict
+    seed: int
+    device: torch.device
+    classes: int = 0
+    stacked: bool = False
+    mixture: Mixture | None = None
+    score: Score | None = None
+    notes: dict[str, object] = field(default_factory=dict)
+
+    def rng(self, item: str) -> torch.Generator:
+        """An item's own generator: which others run does not change its draws."""
+        return torch.Generator().manual_seed(seed_of(self.seed, "metric", item))
+
+    @functools.cached_property
+    def reference(self) -> Decoded:
+        """The real images that the samples are compared with."""
+        if self.spec["reference"] == "held":
+            return self.held_out("metrics.reference=held")
+        n = self.spec["n_real"]
+        return self.train if n is None or n >= len(self.train) else self.train.subset(
+            torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:n].sort().values)
+
+    def held_out(self, what: str) -> Decoded:
+        if self.held is None:
+            raise UserError(f"{what} needs held-out images, and there are none",
+                            "train with dataset.holdout=N, or evaluate a set that has a test split")
+        return self.held
+
+    @functools.cached_property
+    def identity(self) -> str:
+        return store.identity(self.train)
+
+    @functools.cached_property
+    def backbone(self) -> features.Extractor:
+        """The network that the spec asks for. Raises UserError."""
+        wanted, weights = self.spec["features"], self.spec["weights"]
+        if wanted == "auto":
+            wanted = "self" if self.classes and weights is None else "none" if weights is None else features.identify(weights)
+        if wanted == "self":
+            return self.judge
+        if wanted == "none":
+            raise UserError("there are no features",
+                            "for unlabelled data metrics.features=inception or another, with metrics.weights=PATH")
+        make = features.inception if wanted == "inception" else functools.partial(features.on_imagenet, wanted)
+        return store.remembered(f"{wanted} {weights} {self.device}", lambda: make(weights, self.device))
+
+    @functools.cached_property
+    def judge(self) -> features.Extractor:
+        """The classifier trained on the run's own labels. Raises UserError."""
+        return store.remembered(f"self {self.identity} {self.device}",
+                                lambda: features.own(self.train, self.classes, self.device, stacked=self.stacked))
+
+    @functools.cached_property
+    def real(self) -> features.Reals:
+        key = f"{self.spec['reference']} {store.identity(self.reference)}"
+        return features.reals(self.backbone, self.reference.images, key=key)
+
+    @functools.cached_property
+    def made(self) -> dict[str, Tensor | None]:
+        """Features and probabilities of the samples."""
+        return self.backbone(self.fake)
+
+    @functools.cached_property
+    def seen(self) -> Tensor:
+        """(N,) int64: the class that the judge sees in each sample."""
+        made = self.made if self.backbone_is_judge() else self.judge(self.fake)
+        return made["probabilities"].argmax(1)
+
+    def backbone_is_judge(self) -> bool:
+        return self.spec["features"] == "self" or (self.spec["features"] == "auto" and self.spec["weights"] is None)
+
+    def named(self, official: str, other: str) -> str:
+        """Only the real Inception gives a FID, a KID and an IS; another backbone's number bears its name."""
+        return official if self.backbone.name == "inception" else f"{other}_{self.backbone.name}"
+
+    def few(self, rows: Tensor, item: str) -> Tensor:
+        """At most MOST_NEIGHBOURS rows, on the device where it has float64."""
+        if len(rows) > MOST_NEIGHBOURS:
+            rows = rows[torch.randperm(len(rows), generator=self.rng(item))[:MOST_NEIGHBOURS]]
+        return rows if self.device.type == "mps" else rows.to(self.device)
+
+
+def frechet(bench: Bench) -> dict[str, float]:
+    real, fake = bench.real, bench.made["features"]
+    if note := rank_note(len(real.features), len(fake), fake.shape[1]):
+        bench.notes["frechet"] = note
+    return {bench.named("fid", "fd"): frechet_from_moments(real.mean, real.cov, *moments(fake, "generated"))}
+
+
+def kernel(bench: Bench) -> dict[str, float]:
+    real, fake = bench.few(bench.real.features, "kernel real"), bench.few(bench.made["features"], "kernel fake")
+    size = min(SUBSET_SIZE, len(real), len(fake))
+    found, name = kernel_distance(real, fake, SUBSETS, size, rng=bench.rng("kernel")), bench.named("kid", "kd")
+    bench.notes["kernel"] = f"{SUBSETS} subsets of {size}, cubic kernel"
+    return {name: found["mean"], f"{name}_std": found["std"]}
+
+
+def of_inception_score(bench: Bench) -> dict[str, float]:
+    probabilities, name = bench.made["probabilities"], bench.named("is", "is")
+    # Drawn labels come in no order, but a folder's images stand class by class.
+    order = torch.randperm(len(probabilities), generator=bench.rng("inception_score"))
+    found = inception_score(probabilities[order])
+    bench.notes["inception_score"] = "10 splits"
+    return {name: found["mean"], f"{name}_std": found["std"]}
+
+
+def neighbours(bench: Bench) -> dict[str, float]:
+    real, fake = bench.few(bench.real.features, "prdc real"), bench.few(bench.made["features"], "prdc fake")
+    near, balls = improved_precision_recall(real, fake), prdc(real, fake)
+    bench.notes["prdc"] = f"precision and recall with k=3, density and coverage with k=5, {len(real)} real and {len(fake)} fake"
+    found = {"precision": near["precision"], "recall": near["recall"], "density": balls["density"], "coverage": balls["coverage"]}
+    return {f"{key}_{bench.backbone.name}": value for key, value in found.items()}
+
+
+def swd(bench: Bench) -> dict[str, float]:
+    spec, real = bench.spec, bench.reference.images
+    bench.notes["swd"] = (f"{min(len(real), len(bench.fake))} images each, {spec['swd_patches']} patches, "
+                          f"{spec['swd_directions']} directions, times 1000")
+    return sliced_wasserstein(real, bench.fake, bench.rng("swd"), patches=spec["swd_patches"], directions=spec["swd_directions"])
+
+
+def ms_ssim(bench: Bench) -> dict[str, float]:
+    bench.notes["ms_ssim"] = pairs_note(bench) + f", scales {', '.join(scale_names(*bench.fake.shape[-2:]))} px"
+    return {"ms_ssim": diversity(bench.fake, bench.spec["pairs"], bench.rng("pairs"), bench.asked)["mean"]}
+
+
+def lpips(bench: Bench) -> dict[str, float]:
+    backbone, heads = bench.spec["lpips_backbone"] or bench.spec["weights"], bench.spec["lpips_heads"]
+    if not backbone or not heads:
+        raise UserError("LPIPS has no weights",
+                        "metrics.lpips_backbone=PATH of squeezenet1_1's and metrics.lpips_heads=PATH of lpips_v0.1_squeeze.pth")
+    net = store.remembered(f"lpips {backbone} {heads} {bench.device}", lambda: Lpips(backbone, heads).eval().to(bench.device))
+    bench.notes["lpips"] = pairs_note(bench) + ", SqueezeNet, v0.1"
+    images = torch.from_numpy(features.to_channels(bench.fake.numpy(), 3)) if bench.fake.shape[1] in (2, 4) else bench.fake
+    return {"lpips": lpips_diversity(net, images, bench.spec["pairs"], bench.rng("pairs"), bench.asked)["mean"]}
+
+
+def pairs_note(bench: Bench) -> str:
+    return f"{bench.spec['pairs']} pairs of samples" + (" of one class" if bench.asked is not None else "")
+
+
+def classes(bench: Bench) -> dict[str, float]:
+    seen = bench.seen
+    # Stacked digits are compared with the uniform histogram, as in the published tables; other data with their own.
+    counts = None if bench.stacked else torch.bincount(bench.train.labels, minlength=bench.classes)
+    found = histogram_kl(seen, bench.classes, counts)
+    bench.notes["classes"] = f"KL to {'uniform' if bench.stacked else 'the training labels'}, {len(seen)} samples"
+    if bench.asked is not None:
+        found["class_accuracy"] = (seen == bench.asked).double().mean().item()
+    return found
+
+
+def of_memory(bench: Bench) -> dict[str, float]:
+    held, backbone = bench.held_out("memorisation"), bench.backbone
+    train = features.reals(backbone, bench.train.images, key=f"train {bench.identity}").features
+    seen = features.reals(backbone, held.images, key=f"held {store.identity(held)}").features
+    rows = [bench.few(rows, f"memory {k}") for k, rows in enumerate((bench.made["features"], train, seen))]
+    found = memorisation(*rows)
+    bench.notes["memorisation"] = (f"{len(rows[1])} training and {len(rows[2])} held-out images; copies: 0.01 is chance; "
+                                   f"train_share: {found['chance']:.3f} is chance")
+    return {f"memorisation_{backbone.name}": found["ratio"], f"copies_{backbone.name}": found["copies"],
+            f"train_share_{backbone.name}": found["train_share"]}
+
+
+def overfitting(bench: Bench) -> dict[str, float]:
+    """The critic's mean score on training reals above that on held-out ones, and the same as a share of its gap to samples
+    (Karras 2020, StyleGAN2-ADA, eq. 1: 0 does not overfit, 1 does entirely)."""
+    if bench.score is None:
+        raise UserError("there is no critic to ask", "evaluate a checkpoint of a game whose critic judges single images")
+    held = bench.held_out("critic overfitting")
+    n = min(len(held), len(bench.train), len(bench.fake), SUBSET_SIZE)
+    pick = [torch.randperm(len(x), generator=bench.rng(f"overfitting {k}"))[:n]
+            for k, x in enumerate((bench.train, held, bench.fake))]
+    trained, new = (mean_score(bench, x.images[i], None if x.labels is None else x.labels[i])
+                    for x, i in zip((bench.train, held), pick, strict=False))
+    made = mean_score(bench, bench.fake[pick[2]], None if bench.asked is None else bench.asked[pick[2]])
+    bench.notes["overfitting"] = f"{n} images of each kind"
+    gap = trained - new
+    return {"critic_gap": gap, "critic_overfit": gap / (trained - made) if trained != made else math.nan}
+
+
+def mean_score(bench: Bench, images: Tensor, labels: Tensor | None) -> float:
+    batches = images.split(features.BATCH)
+    parts = zip(batches, [None] * len(batches) if labels is None else labels.split(features.BATCH), strict=True)
+    # As the stream scales them: the critic may know its images to the last bit.
+    scores = [bench.score((some.float() - 127.5) * (1 / 127.5), label).flatten().double().cpu() for some, label in parts]
+    return torch.cat(scores).mean().item()
+
+
+def cas(bench: Bench) -> dict[str, float]:
+    """A classifier trained on samples alone, tested on real images (Ravuri and Vinyals 2019)."""
+    if bench.asked is None:
+        raise UserError("the samples have no labels to train on", "model.conditional=true trains a generator that takes labels")
+    if bench.stacked:
+        raise UserError("stacked digits have 1,000 classes, too many for the small classifier", "use a set with fewer")
+    real, which = (bench.train, "training") if bench.held is None else (bench.held, "held-out")
+    trained = classifier.train(bench.fake, bench.asked, bench.classes, seed=bench.seed)
+    bench.notes["cas"] = (f"trained on {len(bench.fake)} samples, tested on {len(real)} {which} images; "
+                          f"trained on reals: {bench.judge.facts['accuracy']:.3f}")
+    return {"cas": classifier.accuracy(trained.net, real.images, real.labels)}
+
+
+def modes(bench: Bench) -> dict[str, float]:
+    if bench.mixture is None:
+        raise UserError("modes are counted on mixtures whose centers are known", "dataset=ring or dataset=grid")
+    centers = bench.mixture.centers().double()
+    found = ring_grid(bench.fake, centers, bench.mixture.sigma)
+    nearest = torch.cdist(bench.fake.double(), centers).argmin(1)
+    bench.notes["modes"] = "high quality: within 3 sigma of the nearest center; KL of the nearest centers to uniform"
+    return found | {"kl": histogram_kl(nearest, len(centers))["kl"]}
+
+
+def w1(bench: Bench) -> dict[str, float]:
+    """The Wasserstein-1 distance of two point clouds, averaged over their projections on ANGLES lines; in data units."""
+    real = bench.reference.images.double()
+    n, rng = min(len(real), len(bench.fake)), bench.rng("w1")
+    real, fake = (x[torch.randperm(len(x), generator=rng)[:n]] for x in (real, bench.fake.double()))
+    if not fake.isfinite().all():
+        raise UserError("some points are not finite", "look at the samples: the generator may have diverged")
+    angle = torch.arange(ANGLES, dtype=torch.float64) * (math.pi / ANGLES)
+    lines = torch.stack([angle.cos(), angle.sin()])
+    bench.notes["w1"] = f"{n} points each, {ANGLES} projections, data units"
+    return {"w1": ((real @ lines).sort(0).values - (fake @ lines).sort(0).values).abs().mean().item()}
+
+
+ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
+    "swd": swd, "ms_ssim": ms_ssim, "lpips": lpips, "frechet": frechet, "kernel": kernel, "inception_score": of_inception_score,
+    "prdc": neighbours, "memorisation": of_memory, "classes": classes, "overfitting": overfitting, "cas": cas,
+    "modes": modes, "w1": w1,
+}
+FLOOR = ("swd", "ms_ssim", "lpips", "frechet", "kernel", "inception_score", "prdc", "classes", "modes", "w1")  # of reals as well
+assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS}
+
+
+def measure(bench: Bench, items: tuple[str, ...]) -> tuple[dict[str, float], dict[str, str]]:
+    """Runs the items. -> values, and a line for each item that could not run: what is missing, and what to give."""
+    values: dict[str, float] = {}
+    skipped: dict[str, str] = {}
+    for item in items:
+        try:
+            values |= ITEMS[item](bench)
+        except UserError as error:
+            skipped[item] = f"{error.message}; {error.hint}" if error.hint else error.message
+    return values, skipped
+
+
+def floor(bench: Bench, items: tuple[str, ...]) -> dict[str, float]:
+    """The same numbers for held-out reals in place of samples: what a perfect generator would get. {} without such reals."""
+    if bench.held is None or bench.spec["reference"] == "held":
+        return {}
+    n = min(len(bench.held), len(bench.fake))
+    some = bench.held.subset(torch.randperm(len(bench.held), generator=bench.rng("floor"))[:n].sort().values)
+    reals = replace(bench, fake=some.images, asked=None if bench.asked is None else some.labels, notes={})
+    return measure(reals, tuple(item for item in items if item in FLOOR))[0]
