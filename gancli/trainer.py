@@ -16,7 +16,7 @@ from gancli.data.stream import Stream
 from gancli.display import Display
 from gancli.ema import ema_beta, update_ema
 from gancli.errors import Busy, Interrupted, Stopped
-from gancli.game import Batch, Game, Logs, Phase, due
+from gancli.game import Batch, Game, Logs, Phase, children, due
 from gancli.grids import grid, scatter
 from gancli.logbook import Logbook
 from gancli.optimizers import Player
@@ -43,6 +43,9 @@ class Trainer:
         self.players = self.make_players(config["optimizer"])
         distributed.broadcast_state(game)
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
+        if self.settings.compile:
+            for network in children(game.generator):
+                network.compile()  # critics stay eager: compiled code has no double backward, which penalties need
         self.run: dict = {"best": None, "rollbacks": 0}
         self.logs: Logs = {}
         self.unread: list[Tensor] = []  # (bad, stop) flags of steps that the host has not looked at

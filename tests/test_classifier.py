@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from evaluation_helpers import CPU, digits, digits_cache, hasty, part  # noqa: F401 - fixtures
+from evaluation_helpers import CPU, digits, digits_cache, halves, hasty, part  # noqa: F401 - fixtures
 
 from gancli.data.base import Decoded
 from gancli.data.cache import cache_root
@@ -12,9 +12,9 @@ from gancli.metrics import classifier, features, store
 
 
 def test_it_learns_digits_and_is_kept(digits_cache, monkeypatch):  # noqa: F811
-    data = digits()
+    data = halves()[0]
     trained = classifier.for_data(data, (32, 32), 10)
-    assert trained.accuracy > 0.96 and trained.n_aside == 179
+    assert trained.accuracy > 0.93 and trained.n_aside == 100
     assert not trained.net.training and not any(p.requires_grad for p in trained.net.parameters())
     monkeypatch.setattr(classifier, "train", lambda *_, **__: pytest.fail("it was trained before"))
     again = classifier.for_data(data, (32, 32), 10)

@@ -7,7 +7,9 @@ import math
 
 import pytest
 import torch
-from evaluation_helpers import CPU, Showing, digits, digits_cache, hasty, part, showing, spec  # noqa: F401 - fixtures
+from evaluation_helpers import (  # noqa: F401 - fixtures
+    CPU, Showing, digits, digits_cache, halves, hasty, part, showing, spec,
+)
 from helpers import differences, small, steps, trainer_for
 from torch import nn
 
@@ -26,16 +28,11 @@ def judged(game, train, *, held=None, config=DIGITS, seed=0, **changes) -> Repor
                     device=CPU)
 
 
-@pytest.fixture(scope="module")
-def halves() -> tuple[Decoded, Decoded]:
-    return split(digits(), limit=None, holdout=800)
-
-
 # what the numbers mean
 
 
-def test_held_out_images_are_near_and_noise_is_far(digits_cache, halves):  # noqa: F811
-    train, held = halves
+def test_held_out_images_are_near_and_noise_is_far(digits_cache):  # noqa: F811
+    train, held = halves()
     near = judged(showing(held, labelled=True), train, held=held, n=600).values
     rng = torch.Generator().manual_seed(0)
     noise = Decoded(images=torch.randint(0, 256, held.images.shape, dtype=torch.uint8, generator=rng), labels=held.labels)
@@ -46,8 +43,8 @@ def test_held_out_images_are_near_and_noise_is_far(digits_cache, halves):  # noq
     assert near["modes"] == 10 and near["kl"] < 0.05 and far["kl"] > 1
 
 
-def test_monotone_in_noise_blur_and_dropped_classes(digits_cache, halves):  # noqa: F811
-    train, held = halves
+def test_monotone_in_noise_blur_and_dropped_classes(digits_cache):  # noqa: F811
+    train, held = halves()
     rng, x = torch.Generator().manual_seed(0), held.images[:400].float()
     blur = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
     blurred = [x, blur(x), blur(blur(blur(x)))]
@@ -61,8 +58,8 @@ def test_monotone_in_noise_blur_and_dropped_classes(digits_cache, halves):  # no
     assert [value["modes"] for value in values] == [10, 7, 2] and values[2]["kl"] > values[1]["kl"] > values[0]["kl"]
 
 
-def test_full_knows_copies_and_gives_the_floor(digits_cache, halves):  # noqa: F811
-    train, held = halves
+def test_full_knows_copies_and_gives_the_floor(digits_cache):  # noqa: F811
+    train, held = halves()
     report = judged(showing(train, labelled=True), train, held=held, **spec("full", n=500, items=[
         "memorisation", "frechet", "prdc", "kernel", "inception_score", "ms_ssim", "cas"]))
     values = report.values
@@ -222,11 +219,11 @@ def test_a_critic_that_knows_its_images_by_heart():
 
 
 def test_two_sets_of_images(digits_cache):  # noqa: F811
-    a, b = part(digits(), 0, 900), part(digits(), 900, 1797)
+    a, b = halves()
     names = Decoded(images=b.images, labels=9 - b.labels, classes=tuple(reversed(b.classes)), digest="b")
     report = compare(real=a, fake=names, spec=spec(), seed=0, device=CPU)
     assert report.values["fd_self"] < 2 and report.values["class_accuracy"] > 0.95, "labels agree by their names"
-    assert report.protocol["n_real"] == 900 and report.protocol["n_fake"] == 897 and "ema" not in report.protocol
+    assert report.protocol["n_real"] == 1000 and report.protocol["n_fake"] == 797 and "ema" not in report.protocol
     alone = compare(real=Decoded(images=a.images), fake=b, spec=spec(), seed=0, device=CPU)
     assert "fd_self" not in alone.values and "swd" in alone.values
 

@@ -54,3 +54,12 @@ def upsampled(images):
 
 def small(images):
     return torch.nn.functional.interpolate(images, size=10, mode="area").flatten(1).numpy()
+
+
+@pytest.mark.timeout(900)
+def test_a_compiled_generator_trains_resumes_and_samples(tmp_path):
+    run = str(tmp_path / "run")
+    common = ["trainer.compile=true", "trainer.device=cpu", "model.width=4", "loss=wgan_gp", f"hydra.run.dir={run}"]
+    assert main(["train", *common, "trainer.steps=6"]) == 0
+    assert main(["train", f"resume={run}", "trainer.steps=7"]) == 0
+    assert main(["sample", f"ckpt={run}", "n=2", f"out={tmp_path / 'images'}"]) == 0
