@@ -1,7 +1,11 @@
 """A command line cut into overrides and flags, and a sweep into single runs."""
 from __future__ import annotations
 
+import logging
+import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -112,3 +116,21 @@ def variants(overrides: Sequence[str]) -> Iterator[list[str]]:
     yield first
     for index, values in enumerate(lists):
         yield from ([*first[:index], value, *first[index + 1:]] for value in values[1:])
+
+
+@contextmanager
+def as_program(argv: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, raises its errors to us only with this variable, and hangs a handler on the root logger for each
+    job, bound to the stream of that moment. All three are put back."""
+    argv_before, variable, root = sys.argv, "HYDRA_FULL_ERROR", logging.getLogger()
+    before, handlers, level = os.environ.get(variable), list(root.handlers), root.level
+    sys.argv, os.environ[variable] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv_before
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+        root.handlers[:] = handlers
+        root.setLevel(level)

@@ -198,4 +198,4 @@ def compare(wanted: dict[str, Tensor], got: dict[str, Tensor], path: Path) -> No
 
 def shape_of(tensors: dict[str, Tensor], name: str) -> str:
     value = tensors.get(name)
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else "nothing"
+    return str(tuple(value.shape)) if isinstance(value, Tensor) else show(value) if name in tensors else "nothing"

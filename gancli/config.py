@@ -4,7 +4,6 @@ from __future__ import annotations
 import os
 import re
 import secrets
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gancli import hints, panels
-from gancli.arguments import quoted, split_args, variants
+from gancli.arguments import as_program, quoted, split_args, variants
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.gate import Session, file_warnings
 
@@ -254,7 +253,7 @@ def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str
             raise
 
     program = "gan" if args.command == "shell-completion" else f"gan {name}"  # the completion script names the executable
-    with _hydra(args.dirs), _as_program([program, *args.flags, *overrides]):
+    with _hydra(args.dirs), as_program([program, *args.flags, *overrides]):
         if args.command in ("multirun", "cfg"):  # the others are there to look into a config that does not compose
             for message in _check_all(name, config_name, overrides, missing=args.command == "cfg"):
                 panels.warn(message)
@@ -284,17 +283,3 @@ def _check_all(name: str, config_name: str, overrides: list[str], *, missing: bo
     if problems:
         raise Problems(list(problems))
     return list(warnings)
-
-
-@contextmanager
-def _as_program(argv: list[str]) -> Iterator[None]:
-    """Hydra reads sys.argv, and with this variable raises its errors to us instead of printing them."""
-    argv_before, full_error = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv, os.environ["HYDRA_FULL_ERROR"] = argv, "1"
-    try:
-        yield
-    finally:
-        sys.argv = argv_before
-        del os.environ["HYDRA_FULL_ERROR"]
-        if full_error is not None:
-            os.environ["HYDRA_FULL_ERROR"] = full_error

@@ -24,8 +24,9 @@ from gancli.data.toy import Mixture
 from gancli.errors import UserError
 from gancli.game import Batch, Critic, Game
 from gancli.grids import to_uint8
+from gancli.metrics.bench import Bench, Score
 from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
-from gancli.metrics.suite import Bench, Score, floor, measure
+from gancli.metrics.suite import floor, measure
 from gancli.seeding import forked, seed_of
 
 log = logging.getLogger("gancli")

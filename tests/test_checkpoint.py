@@ -7,6 +7,7 @@ import io
 import logging
 import os
 import pickle
+import random
 import re
 import resource
 import shutil
@@ -305,9 +306,9 @@ def test_a_live_run_may_replace_the_file_while_it_is_read(tree, tmp_path, monkey
 # hostile files: built by hand, never by `save`
 
 
-def changed(tree: dict, where: str, value: object) -> dict:
+def changed(tree: dict, where: str | tuple, value: object) -> dict:
     tree = copy.deepcopy(tree) | {"format": 1, "version": "0.1.0"}
-    *parents, last = where.split("/")
+    *parents, last = where.split("/") if isinstance(where, str) else where
     node = tree
     for part in parents:
         node = node[part]
@@ -423,6 +424,7 @@ def shared(n: int, leaf: object) -> list:
 CYCLE: list = []
 CYCLE.append(CYCLE)
 DRIFT = {"_target_": "gancli.losses.penalties.ScoreDrift", "weight": 1.0}
+MAXOUT = {"_target_": "gancli.networks.mlp.Maxout", "pieces": 2}
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     SPARSE = torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.long), torch.ones(1), (10**12,))
@@ -446,12 +448,12 @@ ODD = {
     "fraction for a whole": (f"{G}/z_dim", 1.5, "z_dim"),
     "yes for a number": (f"{G}/z_dim", True, "z_dim"),
     "a list for a network": (G, [1, 2], "generator"),
-    "a network for a list": (f"{G}/hidden", {"_target_": "gancli.networks.mlp.Maxout", "pieces": 2}, "hidden"),
-    "a network for a loss": ("config/loss", {"_target_": "gancli.networks.mlp.Maxout", "pieces": 2}, "is no AdversarialLoss"),
+    "a network for a list": (f"{G}/hidden", MAXOUT, "hidden"),
+    "a network for a loss": ("config/loss", MAXOUT, "is no AdversarialLoss"),
     "a reader for a loss": ("config/loss", {"_target_": "gancli.data.folder.Zip", "path": "/etc/passwd"}, "loss"),
     "a data set for augment": ("config/augment", {"_target_": "gancli.data.builtin.Digits"}, "is no Module"),
     "an optimizer for a critic": (D, {"_target_": "torch.optim.SGD", "params": [], "lr": 0.1}, "discriminator"),
-    "a network for a game": ("config/model", {"_target_": "gancli.networks.mlp.Maxout", "pieces": 2}, "is no Game"),
+    "a network for a game": ("config/model", MAXOUT, "is no Game"),
     "a penalty for penalties": ("config/loss/penalties", DRIFT, "penalties"),
     "an odd schedule": ("config/loss/penalties", {"x": DRIFT | {"weight": {"foo": 1.0}}}, "."),
     "an odd name": ("config/loss/penalties", {"a.b": DRIFT}, "builds no"),
@@ -487,6 +489,33 @@ def test_what_no_run_could_have_written_is_refused(tree, tmp_path, name):
     where, value, message = ODD[name]
     error = refuse(write(changed(tree, where, value), tmp_path / "x.pt"), seconds=5.0 if name in SLOW else 2.0)
     assert re.search(message, error.message), error.message
+
+
+def places(tree: object, path: tuple = ()):
+    yield path
+    if isinstance(tree, dict):
+        for key in tree:
+            yield from places(tree[key], (*path, key))
+
+
+def test_one_odd_value_anywhere_is_a_sentence_or_harmless(tree, tmp_path):
+    """A random place of the file, a random value that does not belong there."""
+    values = [None, -1, 10**400, float("nan"), "", "\x1b[2J", [], [1], {}, {1: 2}, (1, 2), MAXOUT, {"_target_": 5}, torch.zeros(3),
+              torch.zeros(0), torch.zeros(2, dtype=torch.complex64), GONE]
+    rng = random.Random(0)
+    spots = [path for path in places(tree | {"format": 1, "version": ""}) if path]
+    for _ in range(150):
+        path, value = rng.choice(spots), rng.choice(values)
+        file = write(changed(tree, path, value), tmp_path / "x.pt")
+        try:
+            load_game(str(file))
+        except GanError as error:
+            assert error.code == 2, (path, value)
+
+
+def test_a_key_too_many_is_named(tree, tmp_path):
+    error = refuse(write(changed(tree, "ema/more", 1), tmp_path / "x.pt"))
+    assert "'more': config nothing, file 1" in error.message
 
 
 def test_things_that_are_no_mapping(tmp_path):

@@ -47,7 +47,7 @@ def gan(*argv: str, **options) -> subprocess.CompletedProcess:
 def test_usage_has_a_line_for_every_verb(argv, capsys):
     assert main(argv) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name:8}{verb.summary}" in out for name, verb in VERBS.items())
+    assert all(f"  {name:9}{verb.summary}" in out for name, verb in VERBS.items())
     assert "gan train" in out
 
 
@@ -109,7 +109,7 @@ def test_help_is_quick():
 
 @pytest.mark.parametrize(("argv", "hint"), [
     (["trian"], "did you mean 'train'?"), (["--hlep"], "did you mean '--help'?"),
-    (["model=dcgan"], "did you mean 'gan train model=dcgan'?"), (["xyzzy"], "commands: train, sample, check, list, show")])
+    (["model=dcgan"], "did you mean 'gan train model=dcgan'?"), (["xyzzy"], "commands: train, sample, check, list, show, evaluate, compare, report, data")])
 def test_an_unknown_verb(argv, hint, capsys):
     assert main(argv) == 2
     captured = capsys.readouterr()

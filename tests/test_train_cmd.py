@@ -472,6 +472,28 @@ def test_a_run_of_the_users_code_goes_on_only_with_trust(gan, package):
     sound(gan("sample", "ckpt=run", "n=2", f"trust={name}"))
 
 
+@pytest.mark.parametrize("part", ["model", "loss", "dataset", "optimizer"])
+def test_a_strangers_run_is_refused_before_anything_of_it_is_imported(gan, package, part):
+    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
+    name = package("open('canary', 'w')\nclass Mine(GAN):\n    pass\n")
+    tree = last("run")
+    (tree["config"]["optimizer"]["g"] if part == "optimizer" else tree["config"][part])["_target_"] = f"{name}.Mine"
+    torch.save(tree, "run/checkpoints/last.pt")
+    done = sound(gan("train", "resume=run", "trainer.steps=2"), 2)
+    assert f"{name}.Mine is code of {name}'s" in done.err and not Path("canary").exists()
+
+
+@pytest.mark.xfail(strict=True, reason="optimizers.py builds with no trust at all")
+def test_an_optimizer_of_the_users_own(gan, package):
+    name = package("""
+        class Mine(torch.optim.Adam):
+            def __init__(self, params, *, lr: float, betas: list[float], weight_decay: float):
+                super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
+    """)
+    sound(gan("train", *TINY, f"optimizer.g._target_={name}.Mine", "trainer.steps=1", "hydra.run.dir=run"))
+    sound(gan("train", "resume=run", "trainer.steps=2", f"trust={name}"))
+
+
 # sweeps
 
 

@@ -81,13 +81,15 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     from omegaconf import OmegaConf
 
     from gancli import checkpoint, resuming
-    from gancli.builder import trusted
+    from gancli.builder import locate, trusted
     from gancli.validate import revalidate
 
     _, tree = checkpoint.newest(folder / "checkpoints")
     resuming.change(tree["config"], composed.overrides, folder)
     trust = composed.cfg.trust
     trust = trusted(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
+    for spec in specs(tree["config"]):
+        locate(spec["_target_"], trust=trust)  # all of them, before anything is read, imported or built
     return Plan(revalidate(tree["config"]), folder=folder, tree=tree, trust=trust)
 
 

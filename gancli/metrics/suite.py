@@ -1,18 +1,16 @@
 """The items of an evaluation: each turns samples, real images and what they share into a few named numbers."""
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from gancli.data.base import Decoded
-from gancli.data.toy import Mixture
 from gancli.errors import UserError
 from gancli.metrics import classifier, features, store
+from gancli.metrics.bench import MOST_NEIGHBOURS, Bench
 from gancli.metrics.fid import frechet_from_moments, inception_score, moments, rank_note
 from gancli.metrics.kid import kernel_distance
 from gancli.metrics.lpips import Lpips, lpips_diversity
@@ -22,107 +20,9 @@ from gancli.metrics.prdc import improved_precision_recall, prdc
 from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
 from gancli.metrics.ssim import diversity, scale_names
 from gancli.metrics.swd import sliced_wasserstein
-from gancli.seeding import seed_of
 
-MOST_NEIGHBOURS = 10_000  # of each set, where every pair is looked at
 SUBSETS, SUBSET_SIZE = 100, 1000
 ANGLES = 64
-Score = Callable[[Tensor, Tensor | None], Tensor]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Bench:
-    """What the items look at, and what they share.
-
-    fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU. asked: the labels that the samples were to have (N,).
-    train, held: real images of the samples' size, or points in data units. score: the critic, images in [-1,1] and
-    labels -> scores. notes: what belongs into the protocol.
-    """
-
-    fake: Tensor
-    asked: Tensor | None
-    train: Decoded
-    held: Decoded | None
-    spec: dict
-    seed: int
-    device: torch.device
-    classes: int = 0
-    stacked: bool = False
-    mixture: Mixture | None = None
-    score: Score | None = None
-    notes: dict[str, object] = field(default_factory=dict)
-
-    def rng(self, item: str) -> torch.Generator:
-        """An item's own generator: which others run does not change its draws."""
-        return torch.Generator().manual_seed(seed_of(self.seed, "metric", item))
-
-    @functools.cached_property
-    def reference(self) -> Decoded:
-        """The real images that the samples are compared with."""
-        if self.spec["reference"] == "held":
-            return self.held_out("metrics.reference=held")
-        n = self.spec["n_real"]
-        return self.train if n is None or n >= len(self.train) else self.train.subset(
-            torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:n].sort().values)
-
-    def held_out(self, what: str) -> Decoded:
-        if self.held is None:
-            raise UserError(f"{what} needs held-out images, and there are none",
-                            "train with dataset.holdout=N, or evaluate a set that has a test split")
-        return self.held
-
-    @functools.cached_property
-    def identity(self) -> str:
-        return store.identity(self.train)
-
-    @functools.cached_property
-    def backbone(self) -> features.Extractor:
-        """The network that the spec asks for. Raises UserError."""
-        wanted, weights = self.spec["features"], self.spec["weights"]
-        if wanted == "auto":
-            wanted = "self" if self.classes and weights is None else "none" if weights is None else features.identify(weights)
-        if wanted == "self":
-            return self.judge
-        if wanted == "none":
-            raise UserError("there are no features",
-                            "for unlabelled data metrics.features=inception or another, with metrics.weights=PATH")
-        make = features.inception if wanted == "inception" else functools.partial(features.on_imagenet, wanted)
-        return store.remembered(f"{wanted} {weights} {self.device}", lambda: make(weights, self.device))
-
-    @functools.cached_property
-    def judge(self) -> features.Extractor:
-        """The classifier trained on the run's own labels. Raises UserError."""
-        return store.remembered(f"self {self.identity} {self.device}",
-                                lambda: features.own(self.train, self.classes, self.device, stacked=self.stacked))
-
-    @functools.cached_property
-    def real(self) -> features.Reals:
-        key = f"{self.spec['reference']} {store.identity(self.reference)}"
-        return features.reals(self.backbone, self.reference.images, key=key)
-
-    @functools.cached_property
-    def made(self) -> dict[str, Tensor | None]:
-        """Features and probabilities of the samples."""
-        return self.backbone(self.fake)
-
-    @functools.cached_property
-    def seen(self) -> Tensor:
-        """(N,) int64: the class that the judge sees in each sample."""
-        made = self.made if self.backbone_is_judge() else self.judge(self.fake)
-        return made["probabilities"].argmax(1)
-
-    def backbone_is_judge(self) -> bool:
-        return self.spec["features"] == "self" or (self.spec["features"] == "auto" and self.spec["weights"] is None)
-
-    def named(self, official: str, other: str) -> str:
-        """Only the real Inception gives a FID, a KID and an IS; another backbone's number bears its name."""
-        return official if self.backbone.name == "inception" else f"{other}_{self.backbone.name}"
-
-    def few(self, rows: Tensor, item: str) -> Tensor:
-        """At most MOST_NEIGHBOURS rows, on the device where it has float64."""
-        if len(rows) > MOST_NEIGHBOURS:
-            rows = rows[torch.randperm(len(rows), generator=self.rng(item))[:MOST_NEIGHBOURS]]
-        return rows if self.device.type == "mps" else rows.to(self.device)
 
 
 def frechet(bench: Bench) -> dict[str, float]:
@@ -150,9 +50,10 @@ def of_inception_score(bench: Bench) -> dict[str, float]:
 
 
 def neighbours(bench: Bench) -> dict[str, float]:
-    real, fake = bench.few(bench.real.features, "prdc real"), bench.few(bench.made["features"], "prdc fake")
+    n = min(len(bench.real.features), len(bench.fake), MOST_NEIGHBOURS)  # of both: density and coverage depend on the quotient
+    real, fake = bench.few(bench.real.features, "prdc real", n), bench.few(bench.made["features"], "prdc fake", n)
     near, balls = improved_precision_recall(real, fake), prdc(real, fake)
-    bench.notes["prdc"] = f"precision and recall with k=3, density and coverage with k=5, {len(real)} real and {len(fake)} fake"
+    bench.notes["prdc"] = f"precision and recall with k=3, density and coverage with k=5, {n} images each"
     found = {"precision": near["precision"], "recall": near["recall"], "density": balls["density"], "coverage": balls["coverage"]}
     return {f"{key}_{bench.backbone.name}": value for key, value in found.items()}
 

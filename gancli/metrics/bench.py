@@ -1,0 +1,115 @@
+"""What the items of an evaluation look at and share: samples, reals and backbones, each computed when first asked for."""
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from gancli.data.base import Decoded
+from gancli.data.toy import Mixture
+from gancli.errors import UserError
+from gancli.metrics import features, store
+from gancli.seeding import seed_of
+
+MOST_NEIGHBOURS = 10_000  # of each set, where every pair is looked at
+Score = Callable[[Tensor, Tensor | None], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bench:
+    """What the items look at, and what they share.
+
+    fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU. asked: the labels that the samples were to have (N,).
+    train, held: real images of the samples' size, or points in data units. score: the critic, images in [-1,1] and
+    labels -> scores. notes: what belongs into the protocol.
+    """
+
+    fake: Tensor
+    asked: Tensor | None
+    train: Decoded
+    held: Decoded | None
+    spec: dict
+    seed: int
+    device: torch.device
+    classes: int = 0
+    stacked: bool = False
+    mixture: Mixture | None = None
+    score: Score | None = None
+    notes: dict[str, object] = field(default_factory=dict)
+
+    def rng(self, item: str) -> torch.Generator:
+        """An item's own generator: which others run does not change its draws."""
+        return torch.Generator().manual_seed(seed_of(self.seed, "metric", item))
+
+    @functools.cached_property
+    def reference(self) -> Decoded:
+        """The real images that the samples are compared with."""
+        if self.spec["reference"] == "held":
+            return self.held_out("metrics.reference=held")
+        n = self.spec["n_real"]
+        return self.train if n is None or n >= len(self.train) else self.train.subset(
+            torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:n].sort().values)
+
+    def held_out(self, what: str) -> Decoded:
+        if self.held is None:
+            raise UserError(f"{what} needs held-out images, and there are none",
+                            "train with dataset.holdout=N, or evaluate a set that has a test split")
+        return self.held
+
+    @functools.cached_property
+    def identity(self) -> str:
+        return store.identity(self.train)
+
+    @functools.cached_property
+    def backbone(self) -> features.Extractor:
+        """The network that the spec asks for. Raises UserError."""
+        wanted, weights = self.spec["features"], self.spec["weights"]
+        if wanted == "auto" and weights is not None:
+            wanted = store.remembered(f"identify {weights}", lambda: features.identify(weights))
+        elif wanted == "auto":
+            wanted = "self" if self.classes else "none"
+        if wanted == "self":
+            return self.judge
+        if wanted == "none":
+            raise UserError("there are no features",
+                            "for unlabelled data metrics.features=inception or another, with metrics.weights=PATH")
+        make = features.inception if wanted == "inception" else functools.partial(features.on_imagenet, wanted)
+        return store.remembered(f"{wanted} {weights} {self.device}", lambda: make(weights, self.device))
+
+    @functools.cached_property
+    def judge(self) -> features.Extractor:
+        """The classifier trained on the run's own labels. Raises UserError."""
+        return store.remembered(f"self {self.identity} {self.device}",
+                                lambda: features.own(self.train, self.classes, self.device, stacked=self.stacked))
+
+    @functools.cached_property
+    def real(self) -> features.Reals:
+        key = f"{self.spec['reference']} {store.identity(self.reference)}"
+        return features.reals(self.backbone, self.reference.images, key=key)
+
+    @functools.cached_property
+    def made(self) -> dict[str, Tensor | None]:
+        """Features and probabilities of the samples."""
+        return self.backbone(self.fake)
+
+    @functools.cached_property
+    def seen(self) -> Tensor:
+        """(N,) int64: the class that the judge sees in each sample."""
+        made = self.made if self.backbone_is_judge() else self.judge(self.fake)
+        return made["probabilities"].argmax(1)
+
+    def backbone_is_judge(self) -> bool:
+        return self.spec["features"] == "self" or (self.spec["features"] == "auto" and self.spec["weights"] is None)
+
+    def named(self, official: str, other: str) -> str:
+        """Only the real Inception gives a FID, a KID and an IS; another backbone's number bears its name."""
+        return official if self.backbone.name == "inception" else f"{other}_{self.backbone.name}"
+
+    def few(self, rows: Tensor, item: str, most: int = MOST_NEIGHBOURS) -> Tensor:
+        """At most `most` rows, on the device where it has float64."""
+        if len(rows) > most:
+            rows = rows[torch.randperm(len(rows), generator=self.rng(item))[:most]]
+        return rows if self.device.type == "mps" else rows.to(self.device)
