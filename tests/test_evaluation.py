@@ -74,7 +74,7 @@ def test_full_knows_copies_and_gives_the_floor(digits_cache):  # noqa: F811
     values = report.values
     assert values["memorisation_self"] == 0 and values["copies_self"] == 1
     assert 0 < report.reals["fd_self"] < 3 and report.reals["precision_self"] > 0.8
-    assert 5 < values["is_self"] < 10 and values["coverage_self"] > 0.5 and values["precision_self"] == 1
+    assert 5 < values["is_self"] < 10 and values["coverage_self"] > 0.9 and values["precision_self"] > 0.85
     assert 0 < values["ms_ssim"] < 1 and 0 < report.reals["ms_ssim"] < 1
     assert values["cas"] > 0.9, "trained on real digits it is a good classifier"
     assert "held-out" in report.protocol["cas"] and "chance" in report.protocol["memorisation"]
