@@ -63,7 +63,8 @@ GOOD = [
     ("relu", Literal["relu", "elu"]), (1, Literal[1, 2]), (None, Literal["a", None]), ([0.7, 1.2], float | list[float]),
     (0.5, float | list[float]), (DRIFT, Penalty), (DRIFT, nn.Module), (DRIFT, Penalty | None),
     ({"gp": GP, "d": DRIFT}, dict[str, Penalty]), (DRIFT, Scores), (DRIFT, Callable[[int], int]),
-    ({"gp": GP}, dict[str, Penalty] | None), ([DRIFT, GP], list[Penalty]), pytest.param(object(), Any, id="object"), ({"a": [1]}, Any), ([1, "a"], list),
+    ({"gp": GP}, dict[str, Penalty] | None), ([DRIFT, GP], list[Penalty]), pytest.param(object(), Any, id="object"),
+    ({"a": [1]}, Any), ([1, "a"], list),
     ({"a": 1}, dict), ([1, 2], tuple), ("x", object), ([1], list[Any]),
 ]
 BAD = [

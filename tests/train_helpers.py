@@ -1,0 +1,83 @@
+"""What the tests of gan train share: command lines run in this process, a user's files, and deeds after a step. Its first
+functions become fixtures where they are used: `gan = pytest.fixture(train_helpers.gan)`."""
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import textwrap
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+from helpers import REPO
+
+from gancli.checkpoint import newest
+from gancli.cli import main
+from gancli.trainer import Trainer
+
+QUIET = ("log.tensorboard=false", "trainer.device=cpu", "trainer.precision=fp32", "trainer.batch_size=8")
+NETWORKS = ("model=mlp", "model.generator.hidden=[16]", "model.discriminator.hidden=[12]")
+TINY = (*NETWORKS, *QUIET, "dataset.resolution=8", "dataset.limit=30")
+ENV = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def gan(tmp_path, monkeypatch, capsys):
+    """Runs a command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+
+    def run(*argv: str) -> Done:
+        capsys.readouterr()
+        code = main(list(argv))
+        return Done(code, *capsys.readouterr())
+
+    return run
+
+
+def package(gan, tmp_path):
+    """Writes a Python file of the user's, under a name that no other test has imported, and returns the name."""
+    def write(text: str) -> str:
+        name = f"mine_{uuid.uuid4().hex[:8]}"
+        (tmp_path / f"{name}.py").write_text("import torch\nfrom gancli.games.gan import GAN\n" + textwrap.dedent(text))
+        importlib.invalidate_caches()
+        return name
+
+    return write
+
+
+def at_step(monkeypatch):
+    """at_step(k, deed): does the deed at the end of step k, before anything of it is logged or saved."""
+    def plan(k: int, deed) -> None:
+        real = Trainer.step
+
+        def step(self):
+            real(self)
+            if self.progress.step == k:
+                deed(self)
+
+        monkeypatch.setattr(Trainer, "step", step)
+
+    return plan
+
+
+def last(run: str | Path) -> dict:
+    return newest(Path(run) / "checkpoints")[1]
+
+
+def lines(run: str | Path) -> list[dict]:
+    entries = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in entry.items() if key != "time"} for entry in entries]
+
+
+def sound(done: Done, code: int = 0) -> Done:
+    assert done.code == code, done.out + done.err
+    assert "Traceback" not in done.err
+    return done
