@@ -60,6 +60,7 @@ class PlayerConfig:
     """The keys of optimizer.<player> that are ours; all others belong to its torch optimizer."""
 
     l1: float = 0.0
+    orthogonal: float = 0.0
     clip: float | None = None
     schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
     start_kimg: float = 0.0
@@ -146,6 +147,7 @@ def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
     _stamps.append(new_stamp())
     OmegaConf.register_new_resolver("gan.stamp", lambda: _stamps[-1], replace=True)
     OmegaConf.register_new_resolver("gan.slug", slug, replace=True)
+    OmegaConf.register_new_resolver("gan.times", lambda a, b: a * b, replace=True)  # channels of a pack
     OmegaConf.register_new_resolver("gan.folder", _folder, replace=True)
     plugins, before = Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin], GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()

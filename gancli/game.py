@@ -62,7 +62,10 @@ class Game(nn.Module):
     generator: what sampling needs, and what the EMA shadows; may be a ModuleDict or ModuleList
     discriminator: likewise, or None where nothing is judged
     loss: an `AdversarialLoss`; each critic gets a copy of its own
+    penalisable: can the gradient of a score at an image reach all of the critic? Gate 2 refuses penalties where it cannot
     """
+
+    penalisable = True
 
     def __init__(self, *, generator: nn.Module, discriminator: nn.Module | None, loss: nn.Module | None):
         super().__init__()

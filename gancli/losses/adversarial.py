@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from gancli.game import Critic, Logs, Progress, due
 from gancli.losses.objectives import Objective, Target, draw_target
 from gancli.losses.penalties import Penalty
-from gancli.schedules import ramp
+from gancli.schedules import Number, ramp, schedule
 
 
 class AdversarialLoss(nn.Module):
@@ -17,12 +17,14 @@ class AdversarialLoss(nn.Module):
     real_target, fake_target: 1 and 0, a smoothed value (0.9), or a range [0.7, 1.2] drawn per score; critic only.
     flip: share of scores whose target is turned round. instance_noise: standard deviation of noise on everything
     the critic sees (Sonderby 2017), falling linearly to 0 at instance_noise_kimg (None: it stays).
+    For the generator: feature_matching is the weight of the L1 distance between mean features of reals and fakes
+    (Salimans 2016, section 3.1); top_k is the share of fakes, those with the highest scores, that teach it (Sinha 2020).
     """
 
     def __init__(self, *, objective: Objective, penalties: dict[str, Penalty] | None = None, n_critic: int = 1,
                  clip: float | None = None, real_target: float | list[float] = 1.0,
                  fake_target: float | list[float] = 0.0, flip: float = 0.0, instance_noise: float = 0.0,
-                 instance_noise_kimg: float | None = None):
+                 instance_noise_kimg: float | None = None, feature_matching: Number = 0.0, top_k: Number = 1.0):
         super().__init__()
         for name, target in (("real_target", real_target), ("fake_target", fake_target)):
             if isinstance(target, list) and (len(target) != 2 or target[0] > target[1]):
@@ -34,6 +36,10 @@ class AdversarialLoss(nn.Module):
         self.n_critic, self.clip, self.flip = n_critic, clip, flip
         self.real_target, self.fake_target = real_target, fake_target
         self.instance_noise, self.instance_noise_kimg = instance_noise, instance_noise_kimg
+        self.matches_features, self.feature_matching, self.top_k = feature_matching != 0, schedule(feature_matching), schedule(top_k)
+        shares = [top_k] if isinstance(top_k, int | float) else [self.top_k.start, self.top_k.end]
+        if any(not 0 < share <= 1 for share in shares) or (objective.relativistic and top_k != 1):
+            raise ValueError(f"top_k={top_k}: a share above 0 and up to 1; a relativistic loss, which compares with reals, takes 1 only")
 
     def noise(self, progress: Progress) -> float:
         """The standard deviation of instance noise now; games hand it to their critic."""
@@ -59,8 +65,20 @@ class AdversarialLoss(nn.Module):
     def g(self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress) -> tuple[Tensor, Logs]:
         """real, fake (N,C,H,W) -> scalar, logs; real is scored only by relativistic objectives."""
         real_scores = critic(real).float() if self.objective.relativistic else None
-        loss = self.objective.g(real_scores, critic(fake).float())
-        return loss, {"adv": loss.detach()}
+        loss = self.objective.g(real_scores, self.best(critic(fake).float(), progress))
+        logs = {"adv": loss.detach()}
+        if self.matches_features:
+            # Batch means first, then their distance: single samples need not resemble each other.
+            apart = (critic.features(real).float().mean(0).detach() - critic.features(fake).float().mean(0)).abs().mean()
+            loss, logs["fm"] = loss + self.feature_matching(progress.nimg) * apart, apart.detach()
+        return loss, logs
+
+    def best(self, scores: Tensor, progress: Progress) -> Tensor:
+        """The top_k share of (M,...) scores, at least one sample's; a patch critic's are ranked by their mean."""
+        k = max(1, round(self.top_k(progress.nimg) * len(scores)))
+        if k == len(scores):
+            return scores
+        return scores[scores.detach().reshape(len(scores), -1).mean(1).topk(k).indices]
 
     def target(self, value: float | list[float], scores: Tensor) -> Target:
         target = draw_target(value, scores)

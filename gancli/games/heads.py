@@ -1,0 +1,30 @@
+"""Tasks beside real or fake, solved from the critic's features; `model.heads` names any number of them."""
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from gancli.game import Critic, Logs
+
+
+class Head(nn.Module):
+    """A term of the critic's loss, of the generator's, or of the score itself; its parameters move with player d.
+
+    needs_labels: the task is about classes, so the model must be conditional
+    """
+
+    needs_labels = False
+
+    def attach(self, feature_dim: int) -> None:
+        """Builds what depends on the critic; the game calls it once, when it is built."""
+
+    def score(self, features: Tensor, label: Tensor | None) -> Tensor | float:
+        """(M,F), (M,) -> (M,1), added to the critic's score."""
+        return 0.0
+
+    def d(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor | float, Logs]:
+        """real, fake (N,C,H,W), label (N,) of both -> a weighted scalar, added to the critic's loss."""
+        return 0.0, {}
+
+    def g(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor | float, Logs]:
+        """The same for the generator's loss."""
+        return 0.0, {}
