@@ -13,7 +13,8 @@ from pathlib import Path
 from gancli.errors import UserError
 from gancli.hints import composition_errors, did_you_mean, nearest, parse
 
-PATH_KEYS = ("ckpt", "resume", "dataset.path", "dataset.root", "out", "input", "hydra.run.dir", "hydra.sweep.dir")
+PATH_KEYS = ("ckpt", "resume", "dataset.path", "dataset.root", "out", "input", "real", "fake",
+             "metrics.weights", "metrics.lpips_backbone", "metrics.lpips_heads", "hydra.run.dir", "hydra.sweep.dir")
 COMMANDS = ("multirun", "cfg", "info", "hydra-help", "shell-completion")  # what replaces a single run
 SHORT = {"-cd": "--config-dir", "-cn": "--config-name", "-c": "--cfg", "-p": "--package", "-i": "--info", "-m": "--multirun",
          "-r": "--run", "-sc": "--shell-completion"}
@@ -82,6 +83,15 @@ def config_dir(value: str) -> Path:
     if not path.is_dir():
         raise UserError(f"--config-dir: there is no folder '{path}'", "give the folder that holds model/, loss/, ... of your own")
     return path
+
+
+def ema_apart(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
+    """-> argv without ema=VALUE, and {"ema": its value}: Hydra would take ema=false for an option of the group ema.
+
+    For the verbs whose own key `ema` says whether the averaged generator is meant; a value that is no truth stays a text."""
+    rest = [word for word in argv if not word.startswith("ema=")]
+    values = [word.removeprefix("ema=") for word in argv if word.startswith("ema=")]
+    return rest, {"ema": {"true": True, "false": False}.get(values[-1].lower(), values[-1])} if values else {}
 
 
 def quoted(override: str, *, sweep: bool = False) -> str:

@@ -2,11 +2,9 @@
 from __future__ import annotations
 
 import copy
-import errno
 import logging
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import gancli
+from gancli import durable
 from gancli.builder import build_game, show
 from gancli.errors import GanError, UserError
 from gancli.game import Game
@@ -31,57 +30,18 @@ STEP = re.compile(r"step-(\d+)\.pt")
 log = logging.getLogger("gancli")
 
 
-def save(tree: dict, folder: Path, *, keep: int) -> Path:
-    """Writes step-XXXXXXXX.pt and last.pt, then drops all before the newest `keep`. Raises OSError where the disk is full.
+def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
+    """Writes step-XXXXXXXX.pt, last.pt and, if it is the best so far, best.pt, then drops all steps before the newest `keep`.
 
-    A reader sees the old file or the new one, never half of one: write aside, flush to the disk, rename."""
+    Raises OSError where the disk is full."""
     path = folder / f"step-{tree['progress']['step']:08d}.pt"
-    aside = folder / f".tmp-{path.name}-{os.getpid()}"
-    try:
-        with aside.open("wb") as file:
-            torch.save(tree | {"format": FORMAT, "version": gancli.__version__}, file)
-            file.flush()
-            sync(file.fileno())
-        point_last_at(aside)  # first, so that a process killed between the two has its newest state in last.pt
-        os.replace(aside, path)
-    except RuntimeError as error:  # how torch reports a write that was cut short
-        raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
-    finally:
-        aside.unlink(missing_ok=True)
+    whole = tree | {"format": FORMAT, "version": gancli.__version__}
+    durable.write(path, lambda file: torch.save(whole, file), names=("last.pt", "best.pt") if best else ("last.pt",))
     files = steps_in(folder)
     for old in files[files.index(path) + keep:]:  # by number from this one on: a higher one is damaged, or was left behind
         old.unlink(missing_ok=True)
-    sync_folder(folder)
+    durable.sync_folder(folder)
     return path
-
-
-def point_last_at(path: Path) -> None:
-    aside = path.with_name(f".tmp-last-{os.getpid()}")
-    aside.unlink(missing_ok=True)
-    try:
-        os.link(path, aside)  # the same bytes under a second name; survives when the first is dropped
-    except OSError:  # a disk that knows no second name
-        with path.open("rb") as source, aside.open("wb") as copied:
-            shutil.copyfileobj(source, copied)
-            copied.flush()
-            sync(copied.fileno())
-    os.replace(aside, path.with_name("last.pt"))
-
-
-def sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)  # a rename is safe only when its folder is on the disk
-    try:
-        sync(handle)
-    finally:
-        os.close(handle)
-
-
-def sync(handle: int) -> None:
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # what disks say that know no fsync
-            raise
 
 
 def steps_in(folder: Path) -> list[Path]:
@@ -112,6 +72,16 @@ def absent(tree: dict, layout: dict, prefix: str = "") -> Iterator[str]:
             yield prefix + key
         elif isinstance(kind, dict):
             yield from absent(below, kind, f"{prefix}{key}.")
+
+
+def best(folder: Path) -> dict:
+    """The best sound checkpoint of a run; where none has been measured, or it is damaged, the newest."""
+    path = folder / "best.pt"
+    try:
+        return read(path) if path.exists() else newest(folder)[1]
+    except Damaged as error:
+        log.warning("%s; taking the newest", error.message)
+        return newest(folder)[1]
 
 
 def newest(folder: Path) -> tuple[Path, dict]:

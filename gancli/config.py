@@ -15,11 +15,12 @@ from gancli import hints, panels
 from gancli.arguments import as_program, quoted, split_args, variants
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.gate import Session, file_warnings
+from gancli.metrics.settings import MetricsConfig
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-TOP_KEYS = ("seed", "resume", "trust", "name", "model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "log")
+TOP_KEYS = ("seed", "resume", "trust", "name", "model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "metrics", "log", "watch")
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
+class WatchConfig:
+    """When a run is lost, and what is done then, see watch.py."""
+
+    action: Literal["off", "warn", "stop", "rollback"]
+    retries: int  # rollbacks before the run is stopped
+    start_kimg: float  # thousands of real images before the first look
+    patience: int  # looks in a row that must agree
+    saturated: float  # the critic's loss as a share of a guess's: below it, the critic has won
+    diversity: float  # distance between samples as a share of that between real images: below it, they have collapsed
+    overfit: float  # what part of the critic's gap between training images and samples held-out images show as well
+    worse: float  # how many times as bad as its best the followed metric must be
+
+
+@dataclass(frozen=True)
 class PlayerConfig:
     """The keys of optimizer.<player> that are ours; all others belong to its torch optimizer."""
 
@@ -72,7 +87,7 @@ class PlayerConfig:
 
 
 _stamps: list[str] = []  # of the commands that are running: a job of a sweep may compose again, and the sweep's own must stay
-CLOSED = {"trainer": TrainerConfig, "ema": EmaConfig, "log": LogConfig}
+CLOSED = {"trainer": TrainerConfig, "ema": EmaConfig, "log": LogConfig, "watch": WatchConfig, "metrics": MetricsConfig}
 
 
 @dataclass(frozen=True)

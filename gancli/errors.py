@@ -32,6 +32,14 @@ class Stopped(GanError):
     code = 3
 
 
+class Lost(Stopped):
+    """The run has gone wrong, and other draws might not. `sound`: are its weights worth saving?"""
+
+    def __init__(self, message: str, hint: str = "", *, sound: bool):
+        super().__init__(message, hint)
+        self.sound = sound
+
+
 class Busy(GanError):
     """Try again later: the run folder is locked by another process, or the disk is full."""
 

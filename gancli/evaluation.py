@@ -185,21 +185,39 @@ def score_of(game: Game, device: torch.device) -> Score:
     return score
 
 
-def write_report(path: Path, report: Report, *, step: int, best: dict | None = None, ended: str | None = None) -> None:
-    """Writes evaluation.json whole or not at all; `best` and `ended` stay what they were unless given. Raises UserError."""
-    tree = {"step": step, "values": plain(report.values), "reals": plain(report.reals), "protocol": plain(report.protocol),
-            "skipped": report.skipped}
+def write_report(path: Path, report: Report, *, step: int) -> None:
+    """Writes evaluation.json whole or not at all. Raises UserError."""
     try:
-        before = json.loads(path.read_text()) if path.is_file() else {}
-    except (OSError, ValueError):
-        before = {}
-    tree |= {"best": best or before.get("best"), "ended": ended or before.get("ended", "")}
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        aside.write_text(json.dumps(tree, indent=2, allow_nan=False) + "\n")
-        os.replace(aside, path)
+        save_report(path, report, step=step)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}", "choose another file with out=") from error
+
+
+def note_end(path: Path, sentence: str) -> None:
+    """Adds to evaluation.json, if the run has one, why the run ended. Raises OSError."""
+    if path.is_file():
+        save(path, earlier(path) | {"ended": sentence})
+
+
+def save_report(path: Path, report: Report, *, step: int, best: dict | None = None) -> None:
+    """`best` and why the run ended stay what they were unless given. Raises OSError."""
+    tree = {"step": step, "values": plain(report.values), "reals": plain(report.reals), "protocol": plain(report.protocol),
+            "skipped": report.skipped}
+    before = earlier(path)
+    save(path, tree | {"best": best or before.get("best"), "ended": before.get("ended", "")})
+
+
+def earlier(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text()) if path.is_file() else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def save(path: Path, tree: dict) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside.write_text(json.dumps(tree, indent=2, allow_nan=False) + "\n")
+    os.replace(aside, path)
 
 
 def plain(tree: object) -> object:

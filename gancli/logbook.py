@@ -77,6 +77,12 @@ class Logbook:
         """
         return self.sinks.setdefault(place, Sink(place)).write(write)
 
+    def rewind(self, step: int) -> None:
+        """Drops what was logged after `step`: the run goes on from there with other draws."""
+        self.guard("metrics.jsonl", lambda: cut_back(self.metrics, step))
+        if self.events is not None:
+            self.guard("tensorboard", lambda: self.events.forget(step))
+
     def close(self) -> None:
         """Says in run.log how much was lost. Nothing is buffered, so a run that is killed loses nothing either."""
         for sink in self.sinks.values():
@@ -127,9 +133,12 @@ class EventFile:
         self.path = folder / f"events.out.tfevents.{max(taken, default=0) + 1:010d}.gancli"
         self.add(0, file_version="brain.Event:2")
         if any(path != self.path for path in folder.iterdir()):
-            # Makes TensorBoard forget the steps from here on, which are played again: one curve, not two.
-            start = self.event.SessionLog(status=self.event.SessionLog.START)
-            self.add(step + 1 if step else 0, session_log=start)
+            self.forget(step)
+
+    def forget(self, step: int) -> None:
+        """Makes TensorBoard forget the steps after this one, which are played again: one curve, not two."""
+        start = self.event.SessionLog(status=self.event.SessionLog.START)
+        self.add(step + 1 if step else 0, session_log=start)
 
     def add(self, step: int, *, file_version: str | None = None, session_log=None, values: list | None = None) -> None:
         """Appends one record; `values` are summary_pb2.Summary.Value."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gancli import config as front
 from gancli import hints
 from gancli.errors import Problems, UserError
 
 ASIDE = ("resume=", "trust=", "hydra.", "+hydra.")  # they say how to resume, not what
-CHANGEABLE = ("trainer.", "log.", "metrics", "dataset.path", "dataset.root", "dataset.workers")
+CHANGEABLE = ("trainer.", "log.", "watch.", "metrics", "dataset.path", "dataset.root", "dataset.workers")
 KEEPS = "a run keeps its config; leave it out to resume, or start a new run"
 
 
@@ -30,7 +31,9 @@ def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
         key, value, sets = parsed(item)
         parent, last = descend(config, key)
         old = choices.get(key, (parent or {}).get(last))
-        if key.startswith(CHANGEABLE) and parent is not None and sets:
+        if key == "metrics" and isinstance(value, str):
+            config["metrics"] = option("metrics", value)
+        elif key.startswith(CHANGEABLE) and parent is not None and sets:
             parent[last] = value
             if key == "trainer.steps":
                 parent["epochs"] = None  # which would replace it
@@ -39,6 +42,23 @@ def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
                           f"{folder} was started without {item}", KEEPS))
     if found:
         raise Problems(found)
+
+
+def option(group: str, name: str) -> dict:
+    """What a fresh run would compose for an option of a group. Raises UserError where there is none."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(front.compose("train", [f"{group}={name}"]).cfg[group], resolve=True)
+
+
+def complete(config: dict) -> None:
+    """What the config of a run from before there were metrics and a watchdog lacks, in place: it had neither."""
+    from omegaconf import OmegaConf
+
+    if "metrics" not in config:
+        config["metrics"] = option("metrics", "none")
+    if "watch" not in config:
+        config["watch"] = OmegaConf.to_container(front.compose("train", ["watch.action=off"]).cfg.watch)
 
 
 def parsed(item: str) -> tuple[str, object, bool]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gancli.builder import show
 from gancli.errors import Busy, UserError
+from gancli.evaluation import Report, save_report
 from gancli.grids import save_png
 
 log = logging.getLogger("gancli")
@@ -52,6 +53,14 @@ class RunFolder:
 
     def write_sample(self, step: int, image) -> None:
         save_png(image, self.samples / f"step-{step:08d}.png")
+
+
+    def write_report(self, report: Report, *, step: int, best: dict | None) -> None:
+        save_report(self.path / "evaluation.json", report, step=step, best=best)
+
+    @property
+    def saved(self) -> bool:
+        return has_checkpoints(self.path)
 
 
 def has_checkpoints(path: Path) -> bool:

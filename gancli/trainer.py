@@ -11,32 +11,32 @@ import torch
 from torch import Tensor
 
 from gancli import checkpoint, distributed
-from gancli.config import EmaConfig, LogConfig, TrainerConfig
+from gancli.config import EmaConfig, LogConfig, TrainerConfig, WatchConfig
 from gancli.data.stream import Stream
 from gancli.display import Display
 from gancli.ema import ema_beta, update_ema
-from gancli.errors import Busy, Interrupted, Stopped
+from gancli.errors import Busy, Interrupted, Lost
 from gancli.game import Batch, Game, Logs, Phase, children, due
-from gancli.grids import grid, scatter
+from gancli.judge import Judge
 from gancli.logbook import Logbook
 from gancli.optimizers import Player
 from gancli.precision import autocast, memory_format, peak_memory, place
 from gancli.runfolder import RunFolder
-from gancli.seeding import forked, reseed, seed_of
+from gancli.seeding import reseed, seed_of
+from gancli.watch import Watch
 
 log = logging.getLogger("gancli")
+TRY = "try a smaller optimizer.<player>.lr, or a penalty on the critic: +penalty@loss.penalties.r1=r1"
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75, signal.SIGUSR2: 75}
 
 
 class Trainer:
-    """config: frozen (device and precision resolved). data: what identifies the data set in the checkpoint.
-    reference: some real points, which the sample grid of 2-D data shows beneath the fakes."""
+    """config: frozen (device and precision resolved). data: what identifies the data set in the checkpoint."""
 
-    def __init__(self, game: Game, stream: Stream, *, config: dict, device: torch.device, data: dict | None = None,
-                 reference: Tensor | None = None):
+    def __init__(self, game: Game, stream: Stream, judge: Judge, *, config: dict, device: torch.device, data: dict | None = None):
         self.settings, self.log = TrainerConfig(**config["trainer"]), LogConfig(**config["log"])
         self.ema_settings, self.seed = EmaConfig(**config["ema"]), config["seed"]
-        self.config, self.data, self.device, self.stream, self.reference = config, data or {}, device, stream, reference
+        self.config, self.data, self.device, self.stream, self.judge = config, data or {}, device, stream, judge
         self.game = place(game, device, self.settings.precision).train()
         self.layout = memory_format(device, self.settings.precision)
         self.progress, self.phases = game.progress, game.phases()
@@ -46,7 +46,8 @@ class Trainer:
         if self.settings.compile:
             for network in children(game.generator):
                 network.compile()  # critics stay eager: compiled code has no double backward, which penalties need
-        self.run: dict = {"best": None, "rollbacks": 0}
+        self.watch = Watch(WatchConfig(**config["watch"]), next(iter(children(game.adversarial)), None))
+        self.run: dict = {"best": None, "rollbacks": 0, "watch": self.watch.counts}
         self.logs: Logs = {}
         self.unread: list[Tensor] = []  # (bad, stop) flags of steps that the host has not looked at
         self.signal = 0
@@ -59,24 +60,31 @@ class Trainer:
 
     def train(self, *, folder: RunFolder, logbook: Logbook, display: Display) -> None:
         """Plays until the budget is spent, then saves. Raises Stopped, Interrupted or Busy; all leave a sound checkpoint."""
-        progress, settings = self.progress, self.settings
-        while progress.step < settings.steps:
-            self.step()
-            done = progress.step == settings.steps
-            if done or due(progress.step - 1, self.log.every):
-                values = self.read_logs()
-                logbook.scalars(progress.step, progress.nimg, values)
-                display.update(progress.step, progress.nimg, values, memory_bytes=peak_memory(self.device))
-            if done or due(progress.step - 1, self.log.sample_every):
-                image = self.sample_grid()
-                logbook.guard("samples", partial(folder.write_sample, progress.step, image))
-                logbook.picture(progress.step, "samples", image)
-            stop = self.read_flags(wait=done or due(progress.step - 1, settings.save_every))
-            if done or stop or due(progress.step - 1, settings.save_every):
-                self.save(folder, last=bool(done or stop))
-            if stop and not done:
-                name = signal.Signals(stop).name
-                raise Interrupted(f"{name}: saved step {progress.step} of {settings.steps}", code=EXIT_CODES[stop])
+        while self.progress.step < self.settings.steps:
+            try:
+                self.turn(folder, logbook, display)
+            except Lost as lost:
+                self.rescue(lost, folder, logbook)
+
+    def turn(self, folder: RunFolder, logbook: Logbook, display: Display) -> None:
+        """One step, and whatever is due after it."""
+        self.step()
+        progress, settings, best = self.progress, self.settings, False
+        done, now = progress.step == settings.steps, progress.step - 1
+        if done or due(now, self.log.every):
+            self.write_line(logbook, display)
+        if done or due(now, self.log.sample_every):
+            image = self.judge.picture(self.game, self.ema, columns=self.log.grid)
+            logbook.guard("samples", partial(folder.write_sample, progress.step, image))
+            logbook.picture(progress.step, "samples", image)
+        evaluate, save = (done or due(now, every) for every in (self.config["metrics"]["every"], settings.save_every))
+        stop = self.read_flags(wait=evaluate or save)
+        if evaluate and self.judge.measures:
+            best = self.evaluate(folder, logbook, display)
+        if save or best or stop:
+            self.save(folder, last=bool(done or stop), best=best)
+        if stop and not done:
+            raise Interrupted(f"{signal.Signals(stop).name}: saved step {progress.step} of {settings.steps}", code=EXIT_CODES[stop])
 
     def step(self) -> None:
         """One real batch: every phase that is due, the average, the clock, the curriculum."""
@@ -147,8 +155,8 @@ class Trainer:
         bad, stop = torch.stack(flags).amax(0).tolist() if flags else (0.0, 0.0)
         if bad:
             names = [key for key, value in self.logs.items() if not value.isfinite()]
-            raise Stopped(f"step {self.progress.step}: {', '.join(names) or 'a loss'} is not finite; the last checkpoint is sound",
-                          "try a smaller optimizer.<player>.lr, a gradient clip (optimizer.d.clip=1) or another penalty weight")
+            raise Lost(f"step {self.progress.step}: {', '.join(names) or 'a loss'} is not finite; the last checkpoint is sound",
+                       "try a smaller optimizer.<player>.lr, a gradient clip (optimizer.d.clip=1) or another penalty weight", sound=False)
         if distributed.world() == 1:
             return self.signal
         return max(distributed.gather(self.signal)) if stop else 0  # every rank read the same flag, so all gather
@@ -157,29 +165,60 @@ class Trainer:
         """The newest logs of every phase as numbers: here the host waits for the device."""
         return dict(zip(self.logs, torch.stack(list(self.logs.values())).tolist(), strict=True)) if self.logs else {}
 
-    @torch.no_grad()
-    def sample_grid(self):
-        """The fixed latents through the average generator, as a picture."""
-        rng = torch.Generator().manual_seed(seed_of(self.seed, "showcase"))
-        points = self.config["dataset"]["kind"] == "points"
-        inputs = self.game.inputs(len(self.reference), rng) if points else self.game.showcase(self.log.grid, rng)
-        with forked(seed_of(self.seed, "showcase noise"), self.device):
-            images = self.game.sample({key: value.to(self.device) for key, value in inputs.items()}, self.ema)
-        if points:
-            scale = self.config["dataset"]["scale"]  # the networks see points divided by it
-            return scatter(images * scale, real=self.reference * scale)
-        return grid(images, columns=self.log.grid)
+    def write_line(self, logbook: Logbook, display: Display) -> None:
+        values = self.read_logs()
+        if self.watch.on:
+            values |= distributed.from_rank_0(self.judge.glance(self.game, self.ema) if distributed.rank() == 0 else None)
+        logbook.scalars(self.progress.step, self.progress.nimg, values)
+        display.update(self.progress.step, self.progress.nimg, values, memory_bytes=peak_memory(self.device))
+        self.look(values)
 
-    def save(self, folder: RunFolder, *, last: bool) -> None:
+    def evaluate(self, folder: RunFolder, logbook: Logbook, display: Display) -> bool:
+        """Measures the average generator. -> is it the best so far?"""
+        step, before = self.progress.step, self.run["best"]
+        report = self.judge.measure(self.game, self.ema) if distributed.rank() == 0 else None
+        values = distributed.from_rank_0(report and report.values)
+        self.run["best"] = self.judge.better(values, step, before)
+        logbook.scalars(step, self.progress.nimg, {f"eval/{key}": value for key, value in values.items()})
+        shown = [f"{key} {value:.4g}" for key, value in values.items() if "/" not in key]
+        display.note(f"step {step}: " + ", ".join(shown) + (", the best so far" if self.run["best"] != before else ""))
+        if report is not None:
+            logbook.guard("evaluation.json", partial(folder.write_report, report, step=step, best=self.run["best"]))
+        self.look({f"eval/{key}": value for key, value in values.items()})
+        return self.run["best"] != before
+
+    def look(self, values: dict[str, float]) -> None:
+        """Lets the watchdog see new numbers; raises Lost if it is to do more than warn."""
+        reason = self.watch.look(values, self.progress.nimg, self.run["best"])
+        if reason and self.watch.settings.action == "warn":
+            log.warning("step %d: %s; watch.action=stop would end the run here", self.progress.step, reason)
+        elif reason:
+            raise Lost(f"step {self.progress.step}: {reason}", TRY, sound=True)
+
+    def rescue(self, lost: Lost, folder: RunFolder, logbook: Logbook) -> None:
+        """Goes back to the best checkpoint, or to the newest, if that is asked for and has not been done too often; else ends."""
+        tries, settings = self.run["rollbacks"], self.watch.settings
+        if settings.action != "rollback" or tries >= settings.retries or not folder.saved:
+            lost.message += f"; {tries} rollbacks did not help" if tries else ""
+            if lost.sound:
+                self.save(folder, last=True)
+            raise lost
+        self.rollback(checkpoint.best(folder.checkpoints))
+        self.run["rollbacks"] = tries + 1
+        log.warning("%s; back to step %d with other draws (rollback %d of %d)", lost.message, self.progress.step, tries + 1, settings.retries)
+        logbook.rewind(self.progress.step)
+        self.save(folder, last=False)  # or a kill now would bring the lost state back
+
+    def save(self, folder: RunFolder, *, last: bool, best: bool = False) -> None:
         """All ranks must call it. A full disk is survived in the middle of a run, and ends it with Busy at its end."""
         tree = self.state_dict()
         if not all(value.isfinite().all() for value in [*tree["game"].values(), *tree["ema"].values()] if value.is_floating_point()):
-            raise Stopped(f"step {self.progress.step}: a weight is not finite, and was not saved; the last checkpoint is sound",
-                          "try a smaller optimizer.<player>.lr or a gradient clip (optimizer.d.clip=1)")
+            raise Lost(f"step {self.progress.step}: a weight is not finite, and was not saved; the last checkpoint is sound",
+                       "try a smaller optimizer.<player>.lr or a gradient clip (optimizer.d.clip=1)", sound=False)
         if distributed.rank() != 0:
             return
         try:
-            checkpoint.save(tree, folder.checkpoints, keep=self.settings.keep)
+            checkpoint.save(tree, folder.checkpoints, keep=self.settings.keep, best=best)
         except OSError as error:
             reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
             if last:
@@ -212,7 +251,8 @@ class Trainer:
         self.ema.load_state_dict(state["ema"])
         for name, player in self.players.items():
             player.optimizer.load_state_dict(state["optimizers"][name])
-        self.run = {key: state["run"][key] for key in self.run}
+        self.run |= {key: state["run"][key] for key in ("best", "rollbacks")}
+        self.watch.counts.update(state["run"].get("watch", {}))
         self.game.advance(self.progress)  # its True is ignored: the moments were dropped before the save
 
     def rollback(self, state: dict) -> None:

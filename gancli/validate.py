@@ -22,15 +22,15 @@ from gancli.builder import (
     parameters_of,
     problems,
 )
-from gancli.config import TOP_KEYS, EmaConfig, LogConfig, PlayerConfig, TrainerConfig
+from gancli.config import CLOSED, TOP_KEYS, PlayerConfig
 from gancli.errors import Problems, UserError
 from gancli.game import Game
 from gancli.losses.objectives import RelativisticPairing
+from gancli.metrics import settings
 from gancli.precision import resolve_device, resolve_precision
 
 log = logging.getLogger("gancli")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
-CLOSED = {"trainer": TrainerConfig, "ema": EmaConfig, "log": LogConfig}
 SCANNED = ("resolution", "channels", "classes")
 
 
@@ -183,13 +183,16 @@ def player_rules(values: dict, where: str) -> list[Problem]:
 def scalar_problems(frozen: dict) -> list[Problem]:
     found = misfits(frozen["seed"], int, where="seed", trust=None)
     least = {"trainer.steps": 1, "trainer.batch_size": 1, "trainer.accumulate": 1, "trainer.save_every": 1, "trainer.keep": 1,
-             "log.every": 1, "log.sample_every": 1, "log.grid": 1, "ema.half_life_kimg": 0, "loss.n_critic": 1}
+             "log.every": 1, "log.sample_every": 1, "log.grid": 1, "ema.half_life_kimg": 0, "loss.n_critic": 1,
+             "watch.retries": 0, "watch.start_kimg": 0, "watch.patience": 1, "watch.worse": 1}
     for where, bound in least.items():
         group, key = where.split(".")
         value = (frozen[group] or {}).get(key) if isinstance(frozen[group], dict | None) else None
         if isinstance(value, int | float) and value < bound:
             found.append((f"{where}={value} does not fit", f"give {bound} or more"))
     trainer = frozen["trainer"]
+    sound = not closed_problems(frozen["metrics"], CLOSED["metrics"], where="metrics")
+    found += settings.problems(frozen["metrics"]) if sound else []
     if not found and trainer["epochs"] is not None and not trainer["epochs"] > 0:
         found.append((f"trainer.epochs={trainer['epochs']} does not fit", "give a number above 0, or null"))
     ranks, size, accumulate = distributed.launched_world(), trainer["batch_size"], trainer["accumulate"]

@@ -11,6 +11,7 @@ from gancli.builder import build, build_game
 from gancli.config import compose
 from gancli.data.base import split
 from gancli.data.stream import Stream
+from gancli.judge import Judge
 from gancli.seeding import reseed, seed_of
 from gancli.trainer import Trainer
 from gancli.validate import validate
@@ -22,8 +23,14 @@ SMALL = {
     "dcgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "cgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "mlp": ("model.generator.hidden=[16]", "model.discriminator.hidden=[12]", "dataset.resolution=8"),
+    "sngan": ("model.width=4", "dataset.resolution=16"),
+    "wgan_resnet": ("model.width=4", "dataset.resolution=16"),
+    "sagan": ("model.width=4", "dataset.resolution=16"),
+    "sndcgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
+    "biggan": ("model.width=2", "model.attention=8", "dataset.resolution=16"),
+    "biggan_deep": ("model.width=4", "model.attention=8", "dataset.resolution=8"),
 }
-TINY = ("trainer.batch_size=8", "dataset.limit=30", "log.every=1000", "trainer.device=cpu", "trainer.precision=fp32")
+TINY = ("trainer.batch_size=8", "metrics=none", "dataset.limit=30", "log.every=1000", "trainer.device=cpu", "trainer.precision=fp32")
 DIGITS = {}
 
 
@@ -42,14 +49,15 @@ def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
     spec = config["dataset"]
     key = repr(spec)
     if key not in DIGITS:  # decoded once for all tests
-        DIGITS[key] = split(build(spec, where="dataset", trust=None).load(), limit=spec["limit"], holdout=spec["holdout"])[0]
-    train = DIGITS[key]
+        DIGITS[key] = split(build(spec, where="dataset", trust=None).load(), limit=spec["limit"], holdout=spec["holdout"])
+    train, held = DIGITS[key]
     stream = Stream(train, batch_size=config["trainer"]["batch_size"], seed=config["seed"], resolution=spec["resolution"],
                     flip=spec["flip"], device=CPU, rank=rank, world=world)
     reseed(seed_of(config["seed"], "init"), CPU)
     game = build_game(config, trust=None)
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": []}
-    return Trainer(game, stream, config=config, device=CPU, data=data, reference=train.images[:100])
+    judge = Judge(train=train, held=held, config=config, device=CPU)
+    return Trainer(game, stream, judge, config=config, device=CPU, data=data)
 
 
 def steps(trainer: Trainer, n: int) -> Trainer:

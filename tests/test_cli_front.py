@@ -66,7 +66,7 @@ def test_help_of_train_shows_groups_and_the_composed_config(capsys, tmp_path):
     (tmp_path / "model/dcgan.yaml").write_text("# Not used\n")
     assert main(["train", "--help", "-cd", str(tmp_path), "model=mine", "trainer.steps=123"]) == 0
     captured = capsys.readouterr()
-    assert "cgan  dcgan  mine  mlp" in captured.out and "_base" not in captured.out
+    assert {"cgan", "dcgan", "mine", "mlp"} <= set(captured.out.split()) and "_base" not in captured.out
     assert "    steps: 123" in captured.out and "    width: 7" in captured.out
     assert "hydra" not in captured.out.split("config, ")[1]
     assert "dcgan.yaml is not used" in captured.err
@@ -109,7 +109,7 @@ def test_help_is_quick():
 
 @pytest.mark.parametrize(("argv", "hint"), [
     (["trian"], "did you mean 'train'?"), (["--hlep"], "did you mean '--help'?"),
-    (["model=dcgan"], "did you mean 'gan train model=dcgan'?"), (["xyzzy"], "commands: train, sample, check, list, show, evaluate, compare, report, data")])
+    (["model=dcgan"], "did you mean 'gan train model=dcgan'?"), (["xyzzy"], f"commands: {', '.join(VERBS)}")])
 def test_an_unknown_verb(argv, hint, capsys):
     assert main(argv) == 2
     captured = capsys.readouterr()

@@ -24,7 +24,7 @@ from torch import nn
 from gancli.data.base import Decoded, split
 from gancli.data.toy import Grid, Ring
 from gancli.errors import UserError
-from gancli.evaluation import Report, compare, evaluate, write_report
+from gancli.evaluation import Report, compare, evaluate, note_end, save_report, write_report
 from gancli.metrics.settings import BEST, IMAGE_ITEMS, POINT_ITEMS, MetricsConfig, best_key, better, problems
 
 DIGITS = {"dataset": {"_target_": "gancli.data.builtin.Digits", "kind": "image", "resolution": 32, "channels": 1, "classes": 10}}
@@ -241,7 +241,8 @@ def test_evaluation_json(tmp_path):
     path = tmp_path / "evaluation.json"
     best = {"key": "fd_self", "mode": "min", "step": 4, "value": 1.5}
     report = Report({"a": 1.0, "b": math.nan}, {"seed": 0}, {"c": "no"})
-    write_report(path, report, step=9, best=best, ended="the budget is spent")
+    save_report(path, report, step=9, best=best)
+    note_end(path, "the budget is spent")
     want = {"step": 9, "values": {"a": 1.0, "b": None}, "reals": {}, "protocol": {"seed": 0}, "skipped": {"c": "no"},
             "best": best, "ended": "the budget is spent"}
     assert json.loads(path.read_text()) == want

@@ -183,7 +183,7 @@ ODD = {
     "a network for a list": (f"{G}/hidden", MAXOUT, "hidden"),
     "a network for a loss": ("config/loss", MAXOUT, "is no AdversarialLoss"),
     "a reader for a loss": ("config/loss", {"_target_": "gancli.data.folder.Zip", "path": "/etc/passwd"}, "loss"),
-    "a data set for augment": ("config/augment", {"_target_": "gancli.data.builtin.Digits"}, "is no Module"),
+    "a data set for augment": ("config/augment", {"_target_": "gancli.data.builtin.Digits"}, "is no Augment"),
     "an optimizer for a critic": (D, {"_target_": "torch.optim.SGD", "params": [], "lr": 0.1}, "discriminator"),
     "a network for a game": ("config/model", MAXOUT, "is no Game"),
     "a penalty for penalties": ("config/loss/penalties", DRIFT, "penalties"),

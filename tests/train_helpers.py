@@ -19,7 +19,7 @@ from gancli.trainer import Trainer
 
 QUIET = ("log.tensorboard=false", "trainer.device=cpu", "trainer.precision=fp32", "trainer.batch_size=8")
 NETWORKS = ("model=mlp", "model.generator.hidden=[16]", "model.discriminator.hidden=[12]")
-TINY = (*NETWORKS, *QUIET, "dataset.resolution=8", "dataset.limit=30")
+TINY = (*NETWORKS, *QUIET, "dataset.resolution=8", "dataset.limit=30", "metrics=none")
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
 
 

@@ -28,7 +28,7 @@ def main(argv: list[str]) -> int:
     config = validate(composed.cfg)
     device = resolve_device(config["trainer"]["device"])
     started = time.perf_counter()
-    _, train, stream = open_data(config, device, trust=None)
+    train, _, stream = open_data(config, device, trust=None)
     finish_budget(config, stream.n)
     print(f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped")
     game = build_game(config, trust=None)

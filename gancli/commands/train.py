@@ -85,6 +85,7 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     from gancli.validate import revalidate
 
     _, tree = checkpoint.newest(folder / "checkpoints")
+    resuming.complete(tree["config"])
     resuming.change(tree["config"], composed.overrides, folder)
     trust = composed.cfg.trust
     trust = trusted(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
@@ -97,12 +98,13 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     """Gate 3 (the data), then the folder, then the loop."""
     from gancli import distributed
     from gancli.builder import build_game
+    from gancli.judge import Judge
     from gancli.quarantine import check_savable
     from gancli.runfolder import RunFolder, resume_line
     from gancli.seeding import reseed, seed_of
     from gancli.trainer import Trainer
 
-    source, train, stream = open_data(plan.config, device, trust=plan.trust)
+    train, held, stream = open_data(plan.config, device, trust=plan.trust)
     finish_budget(plan.config, stream.n)
     if plan.tree is not None:
         compare_data(plan.tree, train.digest, plan.folder)
@@ -116,9 +118,9 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     folder = RunFolder(distributed.from_rank_0(claim(plan, composed) if distributed.rank() == 0 else None))
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes),
             "skipped": [list(item) for item in train.skipped]}
-    points = train.images[:2500] if source.kind == "points" else None
     with explained_memory(plan.config, device):
-        trainer = Trainer(game, stream, config=plan.config, device=device, data=data, reference=points)
+        judge = Judge(train=train, held=held, config=plan.config, device=device)
+        trainer = Trainer(game, stream, judge, config=plan.config, device=device, data=data)
         if plan.tree is not None:
             trainer.load_state_dict(plan.tree)
     check_savable(trainer.state_dict())
@@ -126,7 +128,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
 
 
 def open_data(config: dict, device, *, trust):
-    """-> the data set's description, its training part in memory, and the stream of batches over it."""
+    """-> the training part of the data set in memory, what is held out of it, and the stream of batches."""
     from gancli import distributed
     from gancli.builder import build
     from gancli.data.base import split
@@ -135,10 +137,10 @@ def open_data(config: dict, device, *, trust):
     spec = config["dataset"]
     source = build(spec, where="dataset", trust=trust)
     decoded = distributed.rank_0_first(source.load)  # it may download, or write the cache that the others map
-    train, _ = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
+    train, held = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
     stream = Stream(train, batch_size=config["trainer"]["batch_size"], seed=config["seed"], resolution=spec["resolution"],
                     flip=spec["flip"], device=device, rank=distributed.rank(), world=distributed.world())
-    return source, train, stream
+    return train, held, stream
 
 
 def finish_budget(config: dict, n: int) -> None:
@@ -207,6 +209,7 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     from gancli import distributed
     from gancli.display import Display
     from gancli.logbook import Logbook, run_log
+    from gancli.metrics.settings import published
     from gancli.runfolder import has_checkpoints, resume_line, run_words
 
     first, settings = distributed.rank() == 0, trainer.settings
@@ -232,14 +235,27 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
                 how = resume_line(folder.path, strangers(plan.config))
                 error.hint = "\n".join(filter(None, [error.hint, f"{how}   goes on"]))
             log.info("ended: %s", error.message, exc_info=error.__cause__)
+            end(folder, error.message, first=first)
             raise
         except Exception as error:
             log.exception("failed at step %d", trainer.progress.step)
             error.run_log = folder.path / "run.log"
             raise
+    end(folder, f"its {settings.steps} steps are done", first=first)
     if first:
+        for line in published(plan.config["dataset"]["_target_"]) if trainer.judge.measures else ():
+            print(line)
         print(f"done: {folder.path}\n  gan sample {run_words('ckpt', folder.path, strangers(plan.config))}")
     return folder.path
+
+
+def end(folder, sentence: str, *, first: bool) -> None:
+    """evaluation.json says in words why the run ended."""
+    from gancli.evaluation import note_end
+
+    if first:
+        with contextlib.suppress(OSError):  # a full disk; the sentence is printed as well
+            note_end(folder.path / "evaluation.json", sentence)
 
 
 def strangers(config: dict) -> tuple[str, ...]:
@@ -258,6 +274,8 @@ class Silent:
     """The books of every rank but the first."""
 
     def scalars(self, *_: object) -> None: ...
+    def note(self, *_: object) -> None: ...
+    def rewind(self, *_: object) -> None: ...
     def picture(self, *_: object) -> None: ...
     def text(self, *_: object) -> None: ...
     def guard(self, *_: object) -> None: ...

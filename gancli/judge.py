@@ -1,0 +1,91 @@
+"""Looks at a run while it trains: a glance at every log line, a picture and numbers now and then, and which were the best."""
+from __future__ import annotations
+
+import math
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from gancli import evaluation
+from gancli.data.base import Decoded
+from gancli.game import Game
+from gancli.grids import grid, scatter
+from gancli.metrics.settings import best_key
+from gancli.seeding import forked, seed_of
+
+PAIRS = 16  # of samples at a glance
+
+
+class Judge:
+    """Has generators of its own, so that looking more often never changes training.
+
+    train, held: as `data.base.split` gives them. config: the frozen config of the run, with its part `metrics`."""
+
+    def __init__(self, *, train: Decoded, held: Decoded | None, config: dict, device: torch.device):
+        self.train, self.held, self.config, self.device, self.spec = train, held, config, device, config["metrics"]
+        self.seed = seed_of(config["seed"], "judge")
+        rng = torch.Generator().manual_seed(self.seed)
+        first = torch.randint(len(train), (512,), generator=rng)
+        self.real_spread = apart(*(in_range(train.images[index]) for index in (first, partners(first, train, rng))))
+        self.labels = None if train.labels is None else train.labels[first[:PAIRS]]
+
+    @property
+    def measures(self) -> bool:
+        return bool(self.spec["items"])
+
+    def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
+        """How far apart samples are (of one class, where there are classes), as a share of how far real images are."""
+        rng = torch.Generator().manual_seed(self.seed)
+        labelled = "label" in game.needs
+        inputs = game.inputs(2 * PAIRS, rng, label=torch.cat([self.labels] * 2)) if labelled else game.inputs(2 * PAIRS, rng)
+        with torch.no_grad(), forked(self.seed, self.device):
+            images = game.sample({key: value.to(self.device) for key, value in inputs.items()}, generator).float().cpu()
+        return {"watch/diversity": apart(*images.chunk(2)) / self.real_spread}
+
+    @torch.no_grad()
+    def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
+        """The run's fixed latents as a grid; points lie on the real ones."""
+        source, seed = self.config["dataset"], self.config["seed"]
+        rng, points = torch.Generator().manual_seed(seed_of(seed, "showcase")), source["kind"] == "points"
+        real = self.train.images[:2500]
+        inputs = game.inputs(len(real), rng) if points else game.showcase(columns, rng)
+        with forked(seed_of(seed, "showcase noise"), self.device):
+            images = game.sample({key: value.to(self.device) for key, value in inputs.items()}, generator)
+        # The networks see points divided by `scale`.
+        return scatter(images * source["scale"], real=real * source["scale"]) if points else grid(images, columns=columns)
+
+    def measure(self, game: Game, generator: nn.Module) -> evaluation.Report:
+        return evaluation.evaluate(game=game, generator=generator, train=self.train, held=self.held, spec=self.spec,
+                                   config=self.config, seed=self.config["seed"], device=self.device)
+
+    def better(self, values: dict[str, float], step: int, best: dict | None) -> dict | None:
+        """-> what the run's best is now: a new one, or the one it had."""
+        found = best_key(self.spec, values)
+        if found is None or not math.isfinite(values[found[0]]):
+            return best
+        key, mode = found
+        sign = 1 if mode == "min" else -1
+        if best is not None and best["key"] == key and sign * values[key] >= sign * best["value"]:
+            return best
+        return {"key": key, "mode": mode, "step": step, "value": values[key]}
+
+
+def partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
+    """Another image for each: of the same class where there are classes."""
+    if train.labels is None:
+        return torch.randint(len(train), first.shape, generator=rng)
+    order = torch.randperm(len(train), generator=rng)
+    labels = train.labels[order]
+    by_class = {int(label): order[labels == label] for label in train.labels[first].unique()}
+    return torch.stack([by_class[int(label)][k % len(by_class[int(label)])] for k, label in enumerate(train.labels[first])])
+
+
+def in_range(images: Tensor) -> Tensor:
+    """As the networks see them; points are so already."""
+    return (images.float() - 127.5) / 127.5 if images.dtype == torch.uint8 else images
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """Mean distance of partners: (N,C,H,W), (N,C,H,W) -> root mean square over an image, averaged over pairs."""
+    return (a - b).square().flatten(1).mean(1).sqrt().mean().item()
