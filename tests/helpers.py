@@ -24,11 +24,23 @@ SMALL = {
     "cgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "mlp": ("model.generator.hidden=[16]", "model.discriminator.hidden=[12]", "dataset.resolution=8"),
     "sngan": ("model.width=4", "dataset.resolution=16"),
-    "wgan_resnet": ("model.width=4", "dataset.resolution=16"),
+    "wgan_resnet": ("model.width=4", "dataset.resolution=16", "optimizer.d.clip=1"),  # or SGD leaves the numbers
     "sagan": ("model.width=4", "dataset.resolution=16"),
     "sndcgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "biggan": ("model.width=2", "model.attention=8", "dataset.resolution=16"),
     "biggan_deep": ("model.width=4", "model.attention=8", "dataset.resolution=8"),
+    "acgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
+    "contragan": ("model.width=4", "model.heads.contragan.dim=8", "dataset.resolution=16"),
+    "ssgan": ("model.width=4", "dataset.resolution=16"),
+    "infogan": ("model.width=4", "model.max_width=8", "model.units=16", "model.q.units=8", "dataset.resolution=16"),
+    "contrad": ("model.width=4", "model.max_width=8", "model.hidden=16", "model.dim=8", "dataset.resolution=16"),
+    # They grow after steps 1 and 4, and after step 3.
+    "pggan": ("model.z_dim=8", "model.channel_base=64", "model.channel_max=8", "model.stable_kimg=0.008", "model.fade_kimg=0.016",
+              "dataset.resolution=16"),
+    "stylegan": ("model.z_dim=8", "model.w_dim=8", "model.mapping_layers=2", "model.channel_base=64", "model.channel_max=8",
+                 "model.stable_kimg=0.024", "model.fade_kimg=0.016", "dataset.resolution=16"),
+    "stylegan2": ("model.z_dim=8", "model.w_dim=8", "model.channel_base=64", "model.channel_max=8", "model.generator.mapping_layers=1",
+                  "model.discriminator.mapping_layers=1", "model.r1_every=2", "model.pl_every=2", "dataset.resolution=16"),
 }
 TINY = ("trainer.batch_size=8", "metrics=none", "dataset.limit=30", "log.every=1000", "trainer.device=cpu", "trainer.precision=fp32")
 DIGITS = {}

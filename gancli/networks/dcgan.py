@@ -37,13 +37,12 @@ class DCGANGenerator(nn.Module):
         times, base = halvings(resolution)
         self.z_dim, self.classes = z_dim, classes if conditional else 0
         widths = widths_of(width, times, max_width)[::-1]
-        layers = up(nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=norm in ("none", "spectral")),
-                    norm, activation)
+        bias = norm in ("none", "spectral")
+        layers = up(nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=bias), norm, activation)
         for c_in, c_out in zip(widths, widths[1:], strict=False):
-            layers += up(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=norm in ("none", "spectral")), norm, activation)
-        layers += [constrained(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False), norm), to_range(output)]
+            layers += up(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias), norm, activation)
+        layers += [constrained(init_dcgan(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)), norm), to_range(output)]
         self.net = nn.Sequential(*layers)
-        self.net.apply(init_dcgan)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         return self.net(with_one_hot(z, label, self.classes)[:, :, None, None])
@@ -71,8 +70,7 @@ class DCGANDiscriminator(nn.Module):
         for c_in, c_out in zip(widths, widths[1:], strict=False):
             layers += down(c_in, c_out, norm, activation, pooling, bias=norm in ("none", "spectral"))
         self.body = nn.Sequential(*layers)
-        self.out = constrained(nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False), norm)
-        self.apply(init_dcgan)
+        self.out = constrained(init_dcgan(nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)), norm)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.body(with_planes(x, label, self.classes))
@@ -85,21 +83,19 @@ class DCGANDiscriminator(nn.Module):
 
 
 def up(conv: nn.Module, norm: Norm, act: Activation) -> list[nn.Module]:
-    return [constrained(conv, norm), norm2d(norm, conv.out_channels), activation(act)]
+    return [constrained(init_dcgan(conv), norm), init_dcgan(norm2d(norm, conv.out_channels)), activation(act)]
 
 
 def down(c_in: int, c_out: int, norm: Norm, act: Activation, pooling: str, *, bias: bool) -> list[nn.Module]:
     strided = pooling == "strided"
     conv = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=bias) if strided else nn.Conv2d(c_in, c_out, 3, 1, 1, bias=bias)
     pool = [] if strided else [nn.AvgPool2d(2)]
-    return [constrained(conv, norm), *pool, norm2d(norm, c_out), activation(act)]
+    return [constrained(init_dcgan(conv), norm), *pool, init_dcgan(norm2d(norm, c_out)), activation(act)]
 
 
 @torch.no_grad()
-def init_dcgan(module: nn.Module) -> None:
+def init_dcgan(module: nn.Module) -> nn.Module:
     """Weights N(0, 0.02), normalisation gains N(1, 0.02) (Radford 2015, section 4)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
-        weight = module.parametrizations.weight.original if hasattr(module, "parametrizations") else module.weight
-        nn.init.normal_(weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm):
-        nn.init.normal_(module.weight, 1.0, 0.02)
+    if not isinstance(module, nn.Identity):
+        nn.init.normal_(module.weight, 0.0 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) else 1.0, 0.02)
+    return module

@@ -6,7 +6,8 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
+
+from gancli.networks.spectral import spectral
 
 Norm = Literal["batch", "layer", "instance", "spectral", "none"]
 Activation = Literal["relu", "leaky_relu", "elu", "silu", "tanh"]
@@ -36,8 +37,8 @@ def norm2d(name: Norm, channels: int) -> nn.Module:
 
 
 def constrained(layer: nn.Module, norm: Norm) -> nn.Module:
-    """The layer with its weight divided by its spectral norm (Miyato 2018), if `norm` says so."""
-    return spectral_norm(layer) if norm == "spectral" else layer
+    """The layer with its weight divided by its spectral norm (Miyato 2018), if `norm` says so. Fill the weight first."""
+    return spectral(layer, norm == "spectral")
 
 
 def size_of(resolution: int | list[int]) -> tuple[int, int]:
