@@ -36,8 +36,13 @@ VERBS = {
         ("-m, --multirun           one run for every combination of a=1,2 b=x,y", *_CONFIG_FLAGS, *_HYDRA_FLAGS), "train"),
     "sample": Verb(
         "gancli.commands.sample", "draw images from a checkpoint", "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
-        ("gan sample ckpt=RUN n=64 out=images", "gan sample ckpt=RUN per_class=10 seed=1", "gan sample ckpt=RUN interpolate=8"),
-        _HYDRA_FLAGS, "sample"),
+        ("gan sample ckpt=RUN n=64 out=images", "gan sample ckpt=RUN per_class=10 seed=1", "gan sample ckpt=RUN interpolate=8 label=3",
+         "gan sample ckpt=RUN truncation=0.5 standing=16", "gan sample ckpt=RUN sweep=code0"),
+        ("label=NAME, per_class=N  one class, or N images of every class; the grid has a column (per_class: a row) a class",
+         "interpolate=STEPS        interpolation.png: rows from one latent to another, within a class",
+         "sweep=NAME steps=10      sweep.png: all values of a code (code0, ...) or of the label, a column each; all else fixed in a row",
+         "truncation=0.5           latents of no more than so many deviations: better images, fewer kinds (normal latents)",
+         "standing=16              measure batch norm's statistics anew, over so many batches", *_HYDRA_FLAGS), "sample"),
     "check": Verb(
         "gancli.commands.check", "try a config for one real step: time, memory, disk", "[KEY=VALUE ...] [FLAGS]",
         ("gan check", "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64"), _CONFIG_FLAGS),
@@ -69,6 +74,17 @@ VERBS = {
     "report": Verb(
         "gancli.commands.report", "one page about one run: film, metrics, curves, config", "RUN [out=FILE]",
         ("gan report outputs/cgan-digits/20261121-093612-k3f9",), ("out=FILE                 default: report.html in the run folder",)),
+    "features": Verb(
+        "gancli.commands.features", "what the critic knows: probe, neighbours, images ranked by its score",
+        "ckpt=RUN_OR_FILE [dataset=NAME] [KEY=VALUE ...]",
+        ("gan features ckpt=RUN", "gan features ckpt=RUN dataset=folder dataset.path=photos n=2000",
+         "gan features ckpt=RUN dataset=mnist k=20 distance=euclidean out=features"),
+        ("dataset=NAME             another data set, at the checkpoint's size; default: the one it was trained on",
+         "n=N                      images in all, a fifth of them to test on; default: 10000, fewer where features are long",
+         "k=5, distance=cosine     of the nearest neighbours; or euclidean", "l2=0.01                  weight decay of the linear probe",
+         "out=FOLDER               features.npz, ranking.csv, ranking.png, features.json; default: features in the run folder",
+         "seed=0, device=auto      what is drawn, and where it runs",
+         "trust=PACKAGE            a package of your own that the checkpoint may name", *_CONFIG_FLAGS[:1])),
     "data": Verb(
         "gancli.commands.data", "look at a data set: counts, broken files, copies, labels", "PATH | dataset=NAME [KEY=VALUE ...] [FLAGS]",
         ("gan data photos", "gan data dataset=mnist dataset.root=data", "gan data photos --sample 2000 --json"),

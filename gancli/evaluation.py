@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -52,6 +52,15 @@ class Judging(Protocol):
     def critic(self, batch: Batch) -> Critic: ...
 
 
+@runtime_checkable
+class Reading(Protocol):
+    """A game that reads its codes in images, the categorical ones first."""
+
+    categories: list[int]
+
+    def recognise(self, image: Tensor) -> Batch: ...
+
+
 def evaluate(*, game: Game, generator: nn.Module, train: Decoded, held: Decoded | None, spec: dict, config: dict, seed: int,
              device: torch.device, ema: bool = True, trust: tuple[str, ...] | None = None) -> Report:
     """Draws samples and measures them.
@@ -73,8 +82,9 @@ def evaluate(*, game: Game, generator: nn.Module, train: Decoded, held: Decoded 
         bench = Bench(fake=fake, asked=asked, train=train, held=held, spec=spec, seed=seed, device=device, notes=notes,
                       classes=0 if train.labels is None else max(len(train.classes), int(train.labels.max()) + 1),
                       stacked=isinstance(source, StackedMNIST), mixture=source if isinstance(source, Mixture) else None,
-                      score=score_of(game, device) if isinstance(game, Judging) else None)
-        report = run(bench, POINT_ITEMS if source.kind == "points" else IMAGE_ITEMS)
+                      score=score_of(game, device) if isinstance(game, Judging) else None, read=reader_of(game, device))
+        items = POINT_ITEMS if source.kind == "points" else IMAGE_ITEMS
+        report = run(bench, tuple(item for item in items if item != "codes" or bench.read is not None))
     report.protocol.update({
         "dataset": config["dataset"]["_target_"], "data": train.digest, "ema": ema, "truncation": None,
         "labels": "none" if asked is None else "drawn as often as in the training data", "precision": "fp32"})
@@ -93,7 +103,7 @@ def compare(*, real: Decoded, fake: Decoded, spec: dict, seed: int, device: torc
         asked = torch.tensor([real.classes.index(name) for name in fake.classes])[fake.labels] if both else None
         bench = Bench(fake=fake.images, asked=asked, train=real, held=None, spec=spec, seed=seed, device=device,
                       classes=len(real.classes))
-        report = run(bench, tuple(item for item in IMAGE_ITEMS if item not in ("overfitting", "memorisation")))
+        report = run(bench, tuple(item for item in IMAGE_ITEMS if item not in ("overfitting", "memorisation", "codes")))
     report.protocol.update({"data": real.digest, "fake_data": fake.digest, "labels": "by the folders' names" if both else "none"})
     return report
 
@@ -183,6 +193,13 @@ def score_of(game: Game, device: torch.device) -> Score:
         return game.critic(batch)(batch["image"])
 
     return score
+
+
+def reader_of(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+    """Images in [-1,1] -> the category of the first code; None where there is none."""
+    if not isinstance(game, Reading) or not game.categories:
+        return None
+    return lambda images: game.recognise(images.to(device))["code0"]
 
 
 def write_report(path: Path, report: Report, *, step: int) -> None:

@@ -9,6 +9,7 @@ from gancli.builder import build, build_game
 from gancli.config import conf_dir, describe, options
 from gancli.data.base import Source
 from gancli.game import Game
+from gancli.games.heads import Head
 from gancli.losses.penalties import Penalty
 
 CONF = options([conf_dir()])
@@ -18,6 +19,8 @@ NEEDS_PATH = {"folder"}
 def overrides_for(group: str, option: str) -> list[str]:
     if group == "penalty":
         return [f"+penalty@loss.penalties.{option}={option}"]
+    if group == "head":
+        return [f"+head@model.heads.{option}={option}"]
     if group == "dataset":
         given = ["dataset.path=nowhere", "dataset.resolution=32", "dataset.channels=3", "dataset.classes=2"] if option in NEEDS_PATH else []
         return [f"dataset={option}", "model=mlp", *given]
@@ -35,6 +38,8 @@ def test_option(group, option):
     assert isinstance(build(config["dataset"], where="dataset", trust=None), Source)
     if group == "penalty":
         assert isinstance(game.adversarial.penalties[option], Penalty)
+    if group == "head":
+        assert isinstance(game.heads[option], Head)
 
 
 def test_a_frozen_config_is_plain_and_free_of_auto():

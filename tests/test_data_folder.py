@@ -64,6 +64,21 @@ def test_images_beside_sub_folders_unlabel_the_set(tmp_path, caplog):
     assert "preview.png" in caplog.text and "none is labelled" in caplog.text
 
 
+def test_what_gan_sample_writes_is_a_labelled_set(tmp_path, caplog):
+    """Its grids lie beside the classes' folders; a folder of grids alone holds images like any other."""
+    for name in ("out/0/000000.png", "out/1/000000.png", "out/grid.png", "out/sweep.png", "out/1/grid.png"):
+        picture(tmp_path / name)
+    with caplog.at_level(logging.INFO):
+        for path in (tmp_path, tmp_path / "out"):
+            decoded = Folder(path=str(path), resolution=8, channels=1).load()
+            assert (decoded.labels.tolist(), decoded.classes) == ([0, 1, 1], ("0", "1"))
+    assert "passed over what is no image: 2 .png" in caplog.text
+    picture(tmp_path / "out" / "other.png")
+    assert Folder(path=str(tmp_path / "out"), resolution=8, channels=1).load().labels is None
+    picture(tmp_path / "flat" / "grid.png")
+    assert len(Folder(path=str(tmp_path / "flat"), resolution=8, channels=1).load()) == 1
+
+
 def test_what_is_no_image_is_passed_over_and_counted(tmp_path, caplog):
     root = numbered(tmp_path / "a", 3)
     (root / "notes.txt").write_text("x")

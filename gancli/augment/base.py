@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from gancli.errors import UserError
+
 
 class Augment(nn.Module):
     """Random, seeded by the trainer, and differentiable twice, so that penalties work through it. May have buffers."""
@@ -13,3 +15,15 @@ class Augment(nn.Module):
 
     def adapt(self, sign_real: Tensor, nimg: int) -> None:
         """Called after each step of the critic. sign_real: 0-d, the mean sign of real scores over all ranks."""
+
+
+def need_images(resolution: int | list[int], name: str) -> None:
+    """Raises UserError for points, which are (2,1,1): they have no neighbours to move and no colours."""
+    if min([resolution] if isinstance(resolution, int) else resolution) < 2:
+        raise UserError(f"{name} needs images of 2 x 2 pixels or more, and the data have resolution {resolution}",
+                        "leave it out, or train on images")
+
+
+def colours(channels: int) -> int:
+    """How many of an image's channels are colour: grey or RGB comes first, alpha may follow and is not coloured."""
+    return 1 if channels <= 2 else 3

@@ -18,6 +18,7 @@ def main(argv: list[str]) -> int:
     from gancli.builder import build_game
     from gancli.commands.train import check_first_batch, finish_budget, open_data
     from gancli.display import duration
+    from gancli.judge import Judge
     from gancli.precision import peak_memory, resolve_device
     from gancli.trainer import Trainer
     from gancli.validate import validate
@@ -28,12 +29,13 @@ def main(argv: list[str]) -> int:
     config = validate(composed.cfg)
     device = resolve_device(config["trainer"]["device"])
     started = time.perf_counter()
-    train, _, stream = open_data(config, device, trust=None)
+    train, held, stream = open_data(config, device, trust=None)
     finish_budget(config, stream.n)
     print(f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped")
     game = build_game(config, trust=None)
     check_first_batch(game.needs, stream)
-    trainer = Trainer(game, stream, config=config, device=device)
+    judge = Judge(train=train, held=held, config=config, device=device)
+    trainer = Trainer(game, stream, judge, config=config, device=device)
     seconds = measure(trainer, warm_up=game.n_critic)
     settings = config["trainer"]
     print(f"step      {seconds * 1000:.0f} ms, {settings['batch_size'] / seconds:.0f} img/s on {settings['device']} {settings['precision']}"
@@ -41,7 +43,7 @@ def main(argv: list[str]) -> int:
     print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most")
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
-    files = min(settings["keep"], -(-settings["steps"] // settings["save_every"])) + 1  # one more while the newest is written
+    files = min(settings["keep"], -(-settings["steps"] // settings["save_every"])) + 2  # the best, and the newest while it is written
     disk, free = files * buffer.getbuffer().nbytes, shutil.disk_usage(existing(composed.run_dir)).free
     print(f"forecast  {settings['steps']:,} steps in {duration(seconds * settings['steps'])}, "
           f"{disk / 1e6:.0f} MB of checkpoints ({free / 1e9:.0f} GB free)")

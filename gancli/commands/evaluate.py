@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from gancli import config as front
+from gancli.arguments import ema_apart
 from gancli.errors import Problems, UserError
 
 MOST_HELD = 10_000  # of a test split: MNIST's and CIFAR's have as many
@@ -18,11 +19,9 @@ if TYPE_CHECKING:
 def main(argv: list[str]) -> int:
     from gancli import panels
 
-    # Hydra would take ema=false for an option of the group ema; `gan sample` has the same key.
-    average = [word for word in argv if word.startswith("ema=")]
-    composed = front.compose("evaluate", [word for word in argv if word not in average])
-    for word in average:
-        composed.cfg.ema = {"ema=true": True, "ema=false": False}.get(word.lower(), word[4:])
+    rest, average = ema_apart(argv)
+    composed = front.compose("evaluate", rest)
+    composed.cfg.update(average)
     for message in composed.warnings:
         panels.warn(message)
     options = checked(composed.cfg)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from gancli import config as front
+from gancli.arguments import ema_apart
 from gancli.errors import Busy, UserError
 
 COLUMNS, ROWS = 8, 64  # of the grid
@@ -18,11 +20,9 @@ COLUMNS, ROWS = 8, 64  # of the grid
 def main(argv: list[str]) -> int:
     from gancli import panels
 
-    # Hydra would take ema=false for an option of the group ema.
-    average = [word for word in argv if word.startswith("ema=")]
-    composed = front.compose("sample", [word for word in argv if word not in average], missing=True)
-    for word in average:
-        composed.cfg.ema = {"ema=true": True, "ema=false": False}.get(word.lower(), word[4:])
+    rest, average = ema_apart(argv)
+    composed = front.compose("sample", rest, missing=True)
+    composed.cfg.update(average)
     for message in composed.warnings:
         panels.warn(message)
     out = run(composed.cfg)
@@ -41,19 +41,24 @@ def run(cfg) -> Path:
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.precision import resolve_device
+    from gancli.sampling import refuse_unknown
 
     loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trusted(options["trust"]),
                        device=str(resolve_device(options["device"])))
+    refuse_unknown(loaded.game, {key: options[key] for key in ("label", "per_class", "truncation", "sweep")})
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
     label = labels(loaded.game, options, classes)
     options["n"] = options["n"] if label is None else len(label)
+    # All that can be refused comes before the folder is made.
+    inputs, pictures = draw(loaded.game, options["n"], label, options), series(loaded.game, label, options)
+    loaded = with_standing(loaded, options)
     out = Path(os.path.expanduser(options["out"])) if options["out"] else beside(loaded.path) / f"samples-seed{options['seed']}"
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
         write = write_points if loaded.tree["config"]["dataset"]["kind"] == "points" else write_images
-        write(loaded, label, out, options=options, classes=classes)
-        if options["interpolate"] is not None:
-            write_interpolation(loaded, label, out, options=options)
+        write(loaded, inputs, out, options=options, classes=classes)
+        for name, (some, columns) in pictures.items():
+            write_picture(loaded, some, out / f"{name}.png", columns=columns, seed=options["seed"])
     return out
 
 
@@ -62,9 +67,10 @@ def check_types(options: dict) -> None:
     from gancli.errors import Problems
 
     kinds = {"n": int, "seed": int, "ema": bool, "label": int | str | None, "per_class": int | None,
-             "interpolate": int | None, "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
+             "interpolate": int | None, "truncation": float | None, "sweep": str | None, "steps": int, "standing": int | None,
+             "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
     found = [p for key, kind in kinds.items() for p in misfits(options[key], kind, where=key, trust=())]
-    least = {"n": 1, "per_class": 1, "interpolate": 2}
+    least = {"n": 1, "per_class": 1, "interpolate": 2, "steps": 2, "standing": 1}
     found += [(f"{key}={options[key]} does not fit", f"give {bound} or more") for key, bound in least.items()
               if isinstance(options[key], int) and options[key] < bound]
     if options["label"] is not None and options["per_class"] is not None:
@@ -91,9 +97,6 @@ def labels(game, options: dict, classes: list[str]):
     """The label of every image (n,), or None where the model has none. Raises UserError."""
     import torch
 
-    from gancli.sampling import refuse_unknown
-
-    refuse_unknown(game, {key: options[key] for key in ("label", "per_class")})
     if "label" not in game.needs:
         return None
     count = game.generator.classes
@@ -117,21 +120,54 @@ def label_index(value: int | str, count: int, classes: list[str]) -> int:
                     f"give 0 to {count - 1}" + (f", or a name: {did_you_mean(str(value), names)}" if names else ""))
 
 
-def images_of(loaded, label, options: dict) -> Iterator:
+def draw(game, n: int, label, options: dict, *, shift: int = 0) -> dict:
+    """What n images start from. label: of all images, or None; shift: of the seed, for other latents."""
+    from gancli import sampling
+
+    return sampling.draw_inputs(game, n, seed=options["seed"] + shift, label=None if label is None else label[:n],
+                                truncation=options["truncation"])
+
+
+def series(game, label, options: dict) -> dict[str, tuple[dict, int]]:
+    """File name -> inputs, row by row, and how many are in a row: the pictures that were asked for beside the images."""
+    from gancli import sampling
+
+    rows, found = min(COLUMNS, options["n"]), {}
+    if options["interpolate"] is not None:
+        ends = [draw(game, rows, label, options, shift=k) for k in (0, 1)]
+        found["interpolation"] = sampling.interpolate(*ends, options["interpolate"]), options["interpolate"]
+    if options["sweep"] is not None:
+        swept = sampling.sweep(game, draw(game, rows, label, options), options["sweep"], options["steps"])
+        found["sweep"] = swept, len(swept[options["sweep"]]) // rows
+    return found
+
+
+def with_standing(loaded, options: dict):
+    """The same with statistics of batch norm that were measured anew, if so many passes are asked for."""
+    if options["standing"] is None:
+        return loaded
+    from gancli.sampling import CHUNK
+    from gancli.standing import standing_statistics
+
+    measured = standing_statistics(loaded.game, loaded.generator, passes=options["standing"], batch=CHUNK, seed=options["seed"],
+                                   truncation=options["truncation"])
+    return dataclasses.replace(loaded, generator=measured)
+
+
+def images_of(loaded, inputs: dict, seed: int) -> Iterator:
     """(C,H,W) each. One after the other: 50,000 need not fit into memory."""
     from gancli import sampling
 
-    inputs = sampling.draw_inputs(loaded.game, options["n"], seed=options["seed"], label=label)
-    for batch in sampling.generate(loaded.game, loaded.generator, inputs, seed=options["seed"]):
+    for batch in sampling.generate(loaded.game, loaded.generator, inputs, seed=seed):
         yield from batch
 
 
-def write_points(loaded, label, out: Path, *, options: dict, classes: list[str]) -> None:
+def write_points(loaded, inputs, out: Path, *, options: dict, classes: list[str]) -> None:
     import torch
 
     from gancli.grids import save_png, scatter
 
-    points = in_data_units(loaded, torch.stack(list(images_of(loaded, label, options))))
+    points, label = in_data_units(loaded, torch.stack(list(images_of(loaded, inputs, options["seed"])))), inputs.get("label")
     lines = [f"{x:.9g},{y:.9g}" for x, y in points.flatten(1).tolist()]
     if label is not None:
         lines = [f"{line},{k}" for line, k in zip(lines, label.tolist(), strict=True)]
@@ -143,7 +179,7 @@ def in_data_units(loaded, points):
     return points * loaded.tree["config"]["dataset"]["scale"]  # the networks see points divided by it
 
 
-def write_images(loaded, label, out: Path, *, options: dict, classes: list[str]) -> None:
+def write_images(loaded, inputs, out: Path, *, options: dict, classes: list[str]) -> None:
     import torch
 
     from gancli.grids import grid, save_image, save_png
@@ -155,9 +191,9 @@ def write_images(loaded, label, out: Path, *, options: dict, classes: list[str])
         names = [f"{folders[k // per_class]}/{k % per_class:06d}.png" for k in range(n)]
         for folder in folders:
             (out / folder).mkdir(exist_ok=True)
-    shown, columns = tiles(n, label, options)
+    shown, columns = tiles(n, inputs.get("label"), options)
     kept = dict.fromkeys(shown)
-    for k, image in enumerate(images_of(loaded, label, options)):
+    for k, image in enumerate(images_of(loaded, inputs, options["seed"])):
         save_image(image, out / names[k])
         if k in kept:
             kept[k] = image
@@ -181,17 +217,11 @@ def folder_names(classes: list[str], count: int) -> list[str]:
     return [name if lower.count(name.lower()) == 1 else f"{k:03d}-{name}" for k, name in enumerate(safe)]
 
 
-def write_interpolation(loaded, label, out: Path, *, options: dict) -> None:
+def write_picture(loaded, inputs: dict, path: Path, *, columns: int, seed: int) -> None:
     import torch
 
-    from gancli import sampling
     from gancli.grids import grid, save_png, scatter
 
-    rows, steps = min(COLUMNS, options["n"]), options["interpolate"]
-    some = label[:rows] if label is not None else None
-    ends = [sampling.draw_inputs(loaded.game, rows, seed=options["seed"] + k, label=some) for k in (0, 1)]
-    inputs = sampling.interpolate(*ends, steps)
-    images = torch.cat(list(sampling.generate(loaded.game, loaded.generator, inputs, seed=options["seed"])))
+    images = torch.stack(list(images_of(loaded, inputs, seed)))
     points = loaded.tree["config"]["dataset"]["kind"] == "points"
-    picture = scatter(in_data_units(loaded, images), real=None) if points else grid(images, columns=steps)
-    save_png(picture, out / "interpolation.png")
+    save_png(scatter(in_data_units(loaded, images), real=None) if points else grid(images, columns=columns), path)

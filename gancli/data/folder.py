@@ -26,6 +26,7 @@ SAMPLE = 2000  # headers that a scan reads, evenly spaced: 0.2 s
 ALPHA_SAMPLE = 32  # pictures that it decodes to see whether their alpha hides anything
 MAX_MEMBER = 500_000_000  # bytes of one file in a zip
 GREY = {"1", "L", "LA", "La", "I", "F"}
+SHEETS = ("grid.png", "interpolation.png", "sweep.png")  # what `gan sample per_class=N` lays beside the classes' folders
 
 
 @dataclass(kw_only=True)
@@ -117,6 +118,7 @@ def sort_out(path: str, entries: list[Entry], refused: list[tuple[str, str]],
     endings = extensions()
     entries = sorted(entry for entry in entries if not is_hidden(entry[0]))
     images = [entry for entry in entries if PurePosixPath(entry[0]).suffix.lower() in endings]
+    images = [entry for entry in images if not is_sheet(entry[0], images)]
     others = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name, *_ in entries)
     others -= Counter(PurePosixPath(name).suffix.lower() for name, *_ in images)
     found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
@@ -133,6 +135,13 @@ def sort_out(path: str, entries: list[Entry], refused: list[tuple[str, str]],
 
 def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def is_sheet(name: str, images: list[Entry]) -> bool:
+    """A grid of samples beside sub-folders of images: itself no sample, and it must not take the labels from those that are."""
+    place, _, last = name.rpartition("/")
+    below = f"{place}/" if place else ""
+    return last in SHEETS and any(other.startswith(below) and "/" in other[len(below):] for other, *_ in images)
 
 
 def shortened(names: tuple[str, ...]) -> str:

@@ -1,6 +1,7 @@
 """Tasks beside real or fake, solved from the critic's features; `model.heads` names any number of them."""
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from gancli.game import Critic, Logs
@@ -28,3 +29,9 @@ class Head(nn.Module):
     def g(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor | float, Logs]:
         """The same for the generator's loss."""
         return 0.0, {}
+
+
+def cosines(a: Tensor, b: Tensor) -> Tensor:
+    """(N,D), (M,D) of length 1 -> (N,M), in full precision: a temperature multiplies what autocast would round away."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.T

@@ -4,14 +4,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-# What needs no network first, then what needs features, then what needs labels or the critic.
+# What needs no network first, then what needs features, then what needs labels or the critic; codes: only models that have some.
 IMAGE_ITEMS = ("swd", "ms_ssim", "lpips", "frechet", "kernel", "inception_score", "prdc", "memorisation", "classes",
-               "overfitting", "cas")
+               "overfitting", "cas", "codes")
 POINT_ITEMS = ("modes", "w1")
 BEST = ("fid", "fd_", "w1", "swd")  # the first of these that was measured is what `best: auto` follows
 LEAST = 10  # images: fewer say nothing, and the inception score splits them in ten
 LOWER = ("fid", "fd_", "kid", "kd_", "swd", "w1", "kl", "ms_ssim", "copies", "critic_")
-HIGHER = ("is", "precision", "recall", "density", "coverage", "modes", "high_quality", "class_accuracy", "cas", "lpips")
+HIGHER = ("is", "precision", "recall", "density", "coverage", "modes", "high_quality", "class_accuracy", "code_accuracy", "cas", "lpips")
 PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGAN's (Lin 2018)
     "gancli.data.toy.Ring": ("modes of 8, high quality", (
         ("GAN (VEEGAN)", "1", "99.3 %"), ("Unrolled (VEEGAN)", "7.6", "35.6 %"), ("VEEGAN", "8", "52.9 %"),

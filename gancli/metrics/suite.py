@@ -15,7 +15,7 @@ from gancli.metrics.fid import frechet_from_moments, inception_score, moments, r
 from gancli.metrics.kid import kernel_distance
 from gancli.metrics.lpips import Lpips, lpips_diversity
 from gancli.metrics.memory import memorisation
-from gancli.metrics.modes import histogram_kl, ring_grid
+from gancli.metrics.modes import assignment_accuracy, histogram_kl, ring_grid
 from gancli.metrics.prdc import improved_precision_recall, prdc
 from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
 from gancli.metrics.ssim import diversity, scale_names
@@ -146,6 +146,18 @@ def cas(bench: Bench) -> dict[str, float]:
     return {"cas": classifier.accuracy(trained.net, real.images, real.labels)}
 
 
+def codes(bench: Bench) -> dict[str, float]:
+    """Real images whose category, as the model reads it, stands for their label: how well it found the classes by itself."""
+    if bench.read is None:
+        raise UserError("the model has no categorical code to read", "model=infogan has")
+    real, which = (bench.train, "training") if bench.held is None else (bench.held, "held-out")
+    if real.labels is None:
+        raise UserError("the images have no labels to compare the codes with", "a data set with labels")
+    read = torch.cat([bench.read((some.float() - 127.5) * (1 / 127.5)).cpu() for some in real.images.split(features.BATCH)])
+    bench.notes["codes"] = f"{len(real)} {which} images, each category for the label that suits best"
+    return {"code_accuracy": assignment_accuracy(read, real.labels)}
+
+
 def modes(bench: Bench) -> dict[str, float]:
     if bench.mixture is None:
         raise UserError("modes are counted on mixtures whose centers are known", "dataset=ring or dataset=grid")
@@ -171,7 +183,7 @@ def w1(bench: Bench) -> dict[str, float]:
 
 ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "swd": swd, "ms_ssim": ms_ssim, "lpips": lpips, "frechet": frechet, "kernel": kernel, "inception_score": of_inception_score,
-    "prdc": neighbours, "memorisation": of_memory, "classes": classes, "overfitting": overfitting, "cas": cas,
+    "prdc": neighbours, "memorisation": of_memory, "classes": classes, "overfitting": overfitting, "cas": cas, "codes": codes,
     "modes": modes, "w1": w1,
 }
 FLOOR = ("swd", "ms_ssim", "lpips", "frechet", "kernel", "inception_score", "prdc", "classes", "modes", "w1")  # of reals as well
