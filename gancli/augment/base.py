@@ -16,6 +16,10 @@ class Augment(nn.Module):
     def adapt(self, sign_real: Tensor, nimg: int) -> None:
         """Called after each step of the critic. sign_real: 0-d, the mean sign of real scores over all ranks."""
 
+    def logs(self) -> dict[str, Tensor]:
+        """0-d tensors that belong into the critic's log line."""
+        return {}
+
 
 def need_images(resolution: int | list[int], name: str) -> None:
     """Raises UserError for points, which are (2,1,1): they have no neighbours to move and no colours."""

@@ -102,6 +102,7 @@ class GAN(Game):
         super().constrain(logs)
         if self.augment is not None:
             self.augment.adapt(logs["d/sign_real"], self.progress.nimg)
+            logs |= {f"d/{key}": value for key, value in self.augment.logs().items()}
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         critic, real, fake = self.critic(batch), batch["image"], self.fake(batch)

@@ -1,0 +1,76 @@
+"""DiffAugment: the same few changes of colour and place for reals and fakes, always on."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gancli.augment.base import Augment, colours, need_images
+from gancli.augment.resample import pick
+
+
+class DiffAugment(Augment):
+    """Zhao 2020, section 4 and its code; each image draws its own amounts. RGB or grey is coloured, alpha only moves.
+
+    policy: which of colour, translation (an eighth of the image) and cutout (a hole of half its size), in this order
+    resolution: of the data. Raises UserError for points, ValueError for an empty policy.
+    """
+
+    def __init__(self, *, policy: list[Literal["color", "translation", "cutout"]], resolution: int | list[int]):
+        super().__init__()
+        need_images(resolution, "DiffAugment")
+        if not policy or len({*policy}) != len(policy):
+            raise ValueError(f"policy={policy}: name each of color, translation and cutout at most once, or use augment=none")
+        self.color, self.translation, self.cutout = (name in policy for name in ("color", "translation", "cutout"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.color:
+            k = colours(x.shape[1])
+            x = torch.cat([recolour(x[:, :k]), x[:, k:]], 1)
+        if self.translation:
+            x = translate(x)
+        return cut_out(x) if self.cutout else x
+
+
+def recolour(x: Tensor) -> Tensor:
+    """Brightness +U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5); (N,1 or 3,H,W) in [-1,1], not clipped."""
+    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
+    x = x + (brightness - 0.5)
+    x = around(x, x.mean(1, keepdim=True), 2 * saturation)
+    return around(x, x.mean((1, 2, 3), keepdim=True), contrast + 0.5)
+
+
+def around(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+    return (x - mean) * factor + mean
+
+
+def translate(x: Tensor) -> Tensor:
+    """By up to an eighth of the height and the width, in whole pixels; zeros (mid-grey) move in."""
+    n, _, h, w = x.shape
+    (row, row_in), (column, column_in) = shifted(n, h, x.device), shifted(n, w, x.device)
+    index = (row[:, :, None] * w + column[:, None]).flatten(1)
+    inside = row_in[:, None, :, None] & column_in[:, None, None, :]
+    return pick(x.flatten(2), index).view(x.shape) * inside
+
+
+def shifted(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """-> (N,size): which pixel moves to each place, and whether there is one."""
+    reach = int(size / 8 + 0.5)
+    index = torch.arange(size, device=device) - torch.randint(-reach, reach + 1, (n, 1), device=device)
+    return index.clamp(0, size - 1), (index >= 0) & (index < size)
+
+
+def cut_out(x: Tensor) -> Tensor:
+    """Zeros (mid-grey) in a hole of half the height and width, which may reach beyond the border."""
+    n, _, h, w = x.shape
+    hole = within(n, h, x.device)[:, None, :, None] & within(n, w, x.device)[:, None, None, :]
+    return x * ~hole
+
+
+def within(n: int, size: int, device: torch.device) -> Tensor:
+    """-> (N,size): is the place inside the hole?"""
+    hole = int(size / 2 + 0.5)
+    start = torch.randint(0, size + 1 - hole % 2, (n, 1), device=device) - hole // 2
+    place = torch.arange(size, device=device)
+    return (place >= start) & (place < start + hole)
