@@ -20,7 +20,8 @@ from gancli.metrics.settings import MetricsConfig
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-TOP_KEYS = ("seed", "resume", "trust", "name", "model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "metrics", "log", "watch")
+TOP_KEYS = ("seed", "resume", "trust", "name", "model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "metrics",
+            "log", "watch")
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,8 @@ class Trainer:
             raise lost
         self.rollback(checkpoint.best(folder.checkpoints))
         self.run["rollbacks"] = tries + 1
-        log.warning("%s; back to step %d with other draws (rollback %d of %d)", lost.message, self.progress.step, tries + 1, settings.retries)
+        log.warning("%s; back to step %d with other draws (rollback %d of %d)", lost.message, self.progress.step, tries + 1,
+                    settings.retries)
         logbook.rewind(self.progress.step)
         self.save(folder, last=False)  # or a kill now would bring the lost state back
 

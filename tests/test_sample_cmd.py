@@ -173,7 +173,7 @@ def test_an_unconditional_model_takes_no_labels(gan, run, option):
     (("seed=x",), "seed='x' does not fit"), (("ema=maybe",), "ema='maybe' does not fit"), (("interpolate=1",), "give 2 or more"),
     (("label=[1]",), "label=[1] does not fit"), (("device=tpu",), "give one of auto, cpu, cuda, mps"),
     (("ema=1",), "ema='1' does not fit"), (("ema=",), "ema='' does not fit"),
-    (("label=1", "per_class=2"), "do not go together"), (("truncation=0.5",), "unknown key 'truncation'"),
+    (("label=1", "per_class=2"), "do not go together"), (("truncation=x",), "truncation='x' does not fit"),
     (("sed=1",), "did you mean 'seed'"),
 ])
 def test_a_wrong_option_is_refused_with_the_reason(gan, argv, said):
@@ -313,8 +313,8 @@ def test_many_images_are_written_as_they_come(runs, monkeypatch, tmp_path):
 
 def test_an_option_of_the_games_own_is_known(runs):
     game = load_game(str(runs / "plain")).game
-    assert sampling.options_of(game) == set()
-    assert sampling.options_of(load_game(str(runs / "digits")).game) == {"label", "per_class"}
+    assert sampling.options_of(game) == {"truncation"}
+    assert sampling.options_of(load_game(str(runs / "digits")).game) == {"label", "per_class", "truncation", "sweep"}
 
 
 def test_the_checkpoint_is_enough(gan, runs, monkeypatch):

@@ -144,7 +144,8 @@ def test_a_rollback_returns_to_the_best_and_is_bounded(gan, package):
                 loss, logs = super().d_loss(batch)
                 return loss * (float("nan") if self.progress.step == 5 and self.progress.attempt < 2 else 1), logs
     """)
-    mine = (*MEASURED, f"model._target_={name}.Unlucky", "metrics.every=2", "trainer.save_every=3", "trainer.steps=8", "watch.action=rollback")
+    mine = (*MEASURED, f"model._target_={name}.Unlucky", "metrics.every=2", "trainer.save_every=3", "trainer.steps=8",
+            "watch.action=rollback")
     done = sound(gan("train", *mine, "hydra.run.dir=run"))
     assert "rollback 1 of 2" in done.err and "rollback 2 of 2" in done.err and "back to step" in done.err
     tree = last("run")

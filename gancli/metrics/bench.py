@@ -24,7 +24,8 @@ class Bench:
 
     fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU. asked: the labels that the samples were to have (N,).
     train, held: real images of the samples' size, or points in data units. score: the critic, images in [-1,1] and
-    labels -> scores. read: the same images -> the category (N,) of a code that the model finds in each. notes: what belongs into the protocol.
+    labels -> scores. read: such images -> the category of a code that the model finds in each (N,). notes: what belongs
+    into the protocol.
     """
 
     fake: Tensor
