@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.errors import UserError
-from gancli.hints import Problem, composition_errors, did_you_mean, explain, nearest, parse, unknown_option
+from gancli.hints import NAMED, Problem, composition_errors, did_you_mean, explain, nearest, parse, unknown_option
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -156,8 +156,8 @@ class Session:
         """Keys at the top and in the closed parts that nothing reads."""
         problems = []
         for key in map(str, full):
-            if key == "penalty":
-                problems.append(("a penalty needs a name below the loss", "+penalty@loss.penalties.NAME=OPTION"))
+            if key in NAMED:
+                problems.append((f"a {key} needs a name below {NAMED[key]}", f"+{key}@{NAMED[key]}.NAME=OPTION"))
             elif key not in (*self.top_keys, "hydra"):
                 hint = did_you_mean(nearest(key, self.top_keys)) or f"keys: {', '.join(self.top_keys)}"
                 problems.append((f"unknown key '{key}'{self._origin(full, key)}", hint))

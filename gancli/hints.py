@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
 
 Problem = tuple[str, str]  # message, hint
+NAMED = {"penalty": "loss.penalties", "head": "model.heads"}  # groups of parts that go into a named place, and where
 
 
 def nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
@@ -81,7 +82,7 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
     if override and override.is_add() and re.search("Multiple values|more than once|already at", text):
         return f"'{override.key_or_group}' is there already", f"drop the plus: {line.lstrip('+')}"
     if override and "No match in the defaults list" in text:
-        package = "@loss.penalties.NAME" if override.key_or_group == "penalty" else ""
+        package = f"@{NAMED[override.key_or_group]}.NAME" if override.key_or_group in NAMED else ""
         how = "" if override.is_delete() else f"+{override.key_or_group}{package}={override.value()} adds one"
         return f"'{line}': no '{override.key_or_group}' is chosen yet", how
     first, *more = text.splitlines() or [type(ex).__name__]

@@ -1,6 +1,7 @@
 """Mode coverage: perfect and failing generators of the ring and the grid, and class histograms."""
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from gancli.data.toy import Grid, Ring
 from gancli.errors import UserError
-from gancli.metrics.modes import histogram_kl, ring_grid
+from gancli.metrics.modes import assign, assignment_accuracy, histogram_kl, ring_grid
 
 
 @pytest.mark.parametrize(("source", "modes"), [(Ring(), 8), (Grid(), 25)])
@@ -63,3 +64,27 @@ def test_unusable_inputs_are_refused():
         histogram_kl(torch.zeros(0, dtype=torch.int64), 10)
     with pytest.raises(AssertionError):
         histogram_kl(torch.tensor([10]), 10)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 6])
+def test_the_assignment_is_the_cheapest_of_all(size):
+    for seed in range(12):
+        rng = torch.Generator().manual_seed(seed)
+        cost = torch.randn(size, size, generator=rng, dtype=torch.float64)
+        cost = cost.mul(3).round() if seed % 2 else cost  # ties as well
+        columns = assign(cost)
+        assert sorted(columns.tolist()) == list(range(size))
+        best = min(sum(cost[row, column].item() for row, column in enumerate(order)) for order in itertools.permutations(range(size)))
+        assert cost[torch.arange(size), columns].sum().item() == pytest.approx(best)
+
+
+def test_codes_that_are_renamed_labels_are_right_whatever_their_names():
+    labels = torch.arange(100) % 10
+    assert assignment_accuracy((3 * labels + 4) % 10, labels) == 1.0
+    assert assignment_accuracy(torch.zeros(100, dtype=torch.int64), labels) == 0.1
+    # Greedy would give code 0 the label 0 (3 images) and be left with 3 of 7.
+    codes, labels = torch.tensor([0, 0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 0, 0])
+    assert assignment_accuracy(codes, labels) == pytest.approx(4 / 7)
+    assert assignment_accuracy(torch.tensor([5, 5, 2]), torch.tensor([0, 0, 1])) == 1.0, "more codes than labels"
+    with pytest.raises(UserError, match="at least 1 image"):
+        assignment_accuracy(labels[:0], labels[:0])

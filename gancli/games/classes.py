@@ -1,0 +1,108 @@
+"""Heads about classes: an auxiliary classifier, a projection onto the label, and a contrast between classes."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.game import Critic, Logs
+from gancli.games.heads import Head, cosines
+from gancli.networks.conditional import Projection
+from gancli.networks.layers import constrained
+from gancli.networks.mlp import linear
+
+
+class AuxiliaryClassifier(Head):
+    """The critic tells the class as well, and the generator helps it to (Odena 2017, section 2).
+
+    real, fake: weights of the cross-entropy in the critic's loss; generator: in the generator's. The paper has 1 everywhere,
+    WGAN-GP's code 1, 0 and 0.1. norm: "spectral" divides the layer by its spectral norm
+    """
+
+    needs_labels = True
+
+    def __init__(self, *, classes: int, real: float = 1.0, fake: float = 1.0, generator: float = 1.0,
+                 norm: Literal["none", "spectral"] = "none"):
+        super().__init__()
+        if min(real, fake, generator) < 0:
+            raise ValueError(f"real={real}, fake={fake}, generator={generator}: weights are 0 or more")
+        self.classes, self.real, self.fake, self.generator, self.norm = classes, real, fake, generator, norm
+
+    def attach(self, feature_dim: int) -> None:
+        self.out = constrained(linear(feature_dim, self.classes), self.norm)
+
+    def d(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+        logits = self.out(critic.features(real)).float()
+        of_real, of_fake = F.cross_entropy(logits, label), self.cost(critic, fake, label)
+        hits = (logits.detach().argmax(1) == label).float().mean()
+        return self.real * of_real + self.fake * of_fake, {"real": of_real.detach(), "fake": of_fake.detach(), "accuracy": hits}
+
+    def g(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+        of_fake = self.cost(critic, fake, label)
+        return self.generator * of_fake, {"fake": of_fake.detach()}
+
+    def cost(self, critic: Critic, x: Tensor, label: Tensor) -> Tensor:
+        return F.cross_entropy(self.out(critic.features(x)).float(), label)
+
+
+class ClassProjection(Head):
+    """Adds <v_label, features> to the score of a critic that sees no labels itself (Miyato and Koyama 2018, equation 3)."""
+
+    needs_labels = True
+
+    def __init__(self, *, classes: int, norm: Literal["none", "spectral"] = "spectral"):
+        super().__init__()
+        self.classes, self.norm = classes, norm
+
+    def attach(self, feature_dim: int) -> None:
+        self.project = Projection(feature_dim, self.classes, self.norm == "spectral")
+
+    def score(self, features: Tensor, label: Tensor | None) -> Tensor:
+        return self.project(features, label)
+
+
+class ClassContrast(Head):
+    """Draws features to their class and to images of it, and away from the rest (ContraGAN, Kang and Park 2020, section 3).
+
+    dim: numbers in an embedding, which has length 1; temperature: smaller is sharper. The critic embeds reals, the generator
+    is taught by fakes. norm: of the projection and of the class proxies. Images are compared within a micro-batch.
+    """
+
+    needs_labels = True
+
+    def __init__(self, *, classes: int, dim: int = 512, temperature: float = 1.0, weight: float = 1.0,
+                 norm: Literal["none", "spectral"] = "none"):
+        super().__init__()
+        if dim < 1 or temperature <= 0 or weight < 0:
+            raise ValueError(f"dim={dim}, temperature={temperature}, weight={weight}: dim is 1 or more, temperature above 0, "
+                             "weight 0 or more")
+        self.classes, self.dim, self.temperature, self.weight, self.norm = classes, dim, temperature, weight, norm
+
+    def attach(self, feature_dim: int) -> None:
+        proxies = nn.Embedding(self.classes, self.dim)
+        nn.init.xavier_uniform_(proxies.weight)
+        self.embed, self.proxies = constrained(linear(feature_dim, self.dim), self.norm), constrained(proxies, self.norm)
+
+    def d(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+        return self.term(critic, real, label)
+
+    def g(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+        return self.term(critic, fake, label)
+
+    def term(self, critic: Critic, x: Tensor, label: Tensor) -> tuple[Tensor, Logs]:
+        h, own = (F.normalize(part.float(), dim=1) for part in (self.embed(critic.features(x)), self.proxies(label)))
+        contrast = class_contrast(h, own, label, self.temperature)
+        return self.weight * contrast, {"2c": contrast.detach()}
+
+
+def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float) -> Tensor:
+    """h, proxies (N,D) of length 1, each image's own class's; label (N,) -> scalar: -log of the share that an image's proxy and
+    the other images of its class have in all that it is compared with."""
+    own = (h * proxies).sum(1, keepdim=True) / temperature
+    others = cosines(h, h) / temperature
+    itself = torch.eye(len(h), dtype=torch.bool, device=h.device)
+    stranger = itself | (label[:, None] != label)
+    near, all_ = (torch.cat([own, others.masked_fill(left_out, -torch.inf)], 1).logsumexp(1) for left_out in (stranger, itself))
+    return (all_ - near).mean()

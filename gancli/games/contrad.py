@@ -1,0 +1,91 @@
+"""ContraD: the critic's trunk learns by contrast alone, and a small head on its features tells reals from fakes."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.augment.base import Augment
+from gancli.critic import BoundCritic
+from gancli.game import Batch, Logs
+from gancli.games.gan import GAN
+from gancli.games.heads import cosines
+from gancli.losses.adversarial import AdversarialLoss
+from gancli.networks.layers import constrained
+from gancli.networks.mlp import linear
+
+
+class ContraD(GAN):
+    """Jeong and Shin 2021, section 3. No labels.
+
+    discriminator: only its trunk is used; its own head rests
+    augment: draws a view of an image; the critic sees views of reals and fakes everywhere
+    hidden: units of the three small heads (scores, and the embeddings of reals and of fakes); dim: numbers in an embedding,
+    which has length 1; temperature: smaller is sharper; weight: of keeping fakes apart from reals; norm: of those heads
+    In the critic's loss the score stops at the features, so that the trunk learns nothing of it; in the generator's it does not.
+    """
+
+    penalisable = False
+
+    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss, augment: Augment | None = None,
+                 latent: Literal["normal", "uniform"] = "normal", hidden: int = 512, dim: int = 128, temperature: float = 0.1,
+                 weight: float = 1.0, norm: Literal["none", "spectral"] = "spectral"):
+        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, latent=latent)
+        if augment is None:
+            raise ValueError("ContraD compares two views of an image: give it some, augment=simclr")
+        if min(hidden, dim) < 1 or temperature <= 0 or weight < 0:
+            raise ValueError(f"hidden={hidden}, dim={dim}, temperature={temperature}, weight={weight}: hidden and dim are 1 or more, "
+                             "temperature above 0, weight 0 or more")
+        self.temperature, self.weight = temperature, weight
+        self.scorer, self.of_reals, self.of_fakes = (two_layers(discriminator.feature_dim, hidden, n, norm) for n in (1, dim, dim))
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        players = super().players()
+        return players | {"d": [*players["d"], self.scorer, self.of_reals, self.of_fakes]}
+
+    def constrain(self, logs: Logs) -> None:
+        super().constrain(logs)
+        self.adversarial.constrain(self.scorer)
+
+    def judge(self, hidden: Tensor, label: Tensor | None) -> Tensor:
+        return self.scorer(hidden.flatten(1))
+
+    def judge_alone(self, hidden: Tensor) -> Tensor:
+        return self.scorer(hidden.flatten(1).detach())
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        real, fake, noise = batch["image"], self.fake(batch), self.adversarial.noise(self.progress)
+        # Two critics, since one remembers its view of an image, and reals are compared in two.
+        critic, other = (BoundCritic(self.discriminator.trunk, self.judge_alone, augment=self.augment, noise=noise) for _ in range(2))
+        loss, logs = self.adversarial.d(critic, real, fake, self.progress)
+        first, second, made = critic.features(real), other.features(real), critic.features(fake)
+        contrast = nt_xent(*(unit(self.of_reals(h)) for h in (first, second)), self.temperature)
+        apart = repulsion(*(unit(self.of_fakes(h)) for h in (first, second, made)), self.temperature)
+        return loss + contrast + self.weight * apart, logs | {"simclr": contrast.detach(), "apart": apart.detach()}
+
+
+def two_layers(n_in: int, hidden: int, n_out: int, norm: Literal["none", "spectral"]) -> nn.Module:
+    return nn.Sequential(constrained(linear(n_in, hidden), norm), nn.LeakyReLU(0.1), constrained(linear(hidden, n_out), norm))
+
+
+def unit(h: Tensor) -> Tensor:
+    return F.normalize(h.float(), dim=1)
+
+
+def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """(N,D), (N,D) of length 1 -> scalar: which of the 2N - 1 others is the other view of this image? (Chen 2020, equation 1)"""
+    n, both = len(first), torch.cat([first, second])
+    logits = (cosines(both, both) / temperature).masked_fill(torch.eye(2 * n, dtype=torch.bool, device=both.device), -torch.inf)
+    return F.cross_entropy(logits, torch.arange(2 * n, device=both.device).roll(n))
+
+
+def repulsion(first: Tensor, second: Tensor, fake: Tensor, temperature: float) -> Tensor:
+    """Two views of reals and one of fakes, (N,D) each, of length 1 -> scalar: fakes are one class, reals are not in it
+    (Jeong and Shin 2021; the supervised contrast of Khosla 2020)."""
+    n = len(fake)
+    itself = torch.eye(n, dtype=torch.bool, device=fake.device)
+    to_fakes = cosines(fake, fake).masked_fill(itself, -torch.inf)
+    shares = (torch.cat([to_fakes, cosines(fake, torch.cat([first, second]))], 1) / temperature).log_softmax(1)
+    return -shares[:, :n].masked_fill(itself, 0.0).sum(1).mean() / max(n - 1, 1)

@@ -1,0 +1,126 @@
+"""InfoGAN: a part of the latent is a code, and what can be read of it in the image is maximised; no labels are needed."""
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.augment.base import Augment
+from gancli.game import Batch, Logs, Phase
+from gancli.games.gan import GAN
+from gancli.losses.adversarial import AdversarialLoss
+from gancli.networks.layers import one_hot
+
+HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
+# What a continuous code costs a reader who knows nothing and says N(0,1): the mean of HALF_LOG_TAU + c^2 / 2 over U(-1,1).
+BLIND = HALF_LOG_TAU + 1 / 6
+
+
+class InfoGAN(GAN):
+    """Chen 2016, section 5. The latent is noise, then a one-hot code of each of `categories`, then `continuous` codes U(-1,1).
+
+    generator: unconditional; the noise has what its z_dim leaves. q: reads the codes from the critic's features (N,F), of
+    which `attach(F, outputs)` tells it the sizes; a player of its own, which moves in both phases
+    weight_categorical, weight_continuous: of the codes' negative log-likelihoods, in both losses
+    deviation: a continuous code's, as q sees it: 1, or learned (q then has one more output for each)
+    latent: the distribution of the noise, of unit variance either way (the authors': uniform)
+    """
+
+    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, q: nn.Module, loss: AdversarialLoss,
+                 augment: Augment | None = None, categories: list[int], continuous: int,
+                 latent: Literal["normal", "uniform"] = "uniform", weight_categorical: float = 1.0,
+                 weight_continuous: float = 1.0, deviation: Literal["one", "learned"] = "one"):
+        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, latent=latent)
+        self.noise = generator.z_dim - sum(categories) - continuous
+        if any(size < 2 for size in categories) or continuous < 0 or not categories and continuous == 0:
+            raise ValueError(f"categories={categories}, continuous={continuous}: give categories of 2 or more, [10], or continuous codes")
+        if self.noise < 0:
+            raise ValueError(f"z_dim={generator.z_dim} does not hold categories={categories} and {continuous} continuous codes: "
+                             f"give model.z_dim={generator.z_dim - self.noise} or more; the rest is noise (the paper's: 74)")
+        if generator.classes:
+            raise ValueError("the codes are learned without labels: give InfoGAN a generator that takes none, conditional=false")
+        self.q, self.categories, self.continuous, self.learned = q, categories, continuous, deviation == "learned" and continuous > 0
+        self.weights = weight_categorical, weight_continuous
+        q.attach(discriminator.feature_dim, sum(categories) + continuous * (1 + self.learned))
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Their names, which are keys of the inputs: the categorical ones first."""
+        return tuple(f"code{k}" for k in range(len(self.categories) + self.continuous))
+
+    def players(self) -> dict[str, list[nn.Module]]:
+        return super().players() | {"q": [self.q]}
+
+    def phases(self) -> list[Phase]:
+        return [replace(phase, updates=(*phase.updates, "q")) for phase in super().phases()]
+
+    def inputs(self, n: int, rng: torch.Generator | None, *, truncation: float | None = None) -> Batch:
+        """z (n,noise); a categorical code (n,) int64, a continuous one (n,). truncation: of the noise, see GAN."""
+        z = super().inputs(n, rng, truncation=truncation)["z"][:, :self.noise]
+        drawn = [torch.randint(size, (n,), generator=rng, device=z.device) for size in self.categories]
+        drawn += [torch.empty(n, device=z.device).uniform_(-1, 1, generator=rng) for _ in range(self.continuous)]
+        return {"z": z} | dict(zip(self.codes, drawn, strict=True))
+
+    def values(self, name: str, steps: int) -> Tensor:
+        """What a sweep shows of the code `name`: each of its categories, or `steps` numbers from -1 to 1."""
+        k = self.codes.index(name)
+        return torch.arange(self.categories[k]) if k < len(self.categories) else torch.linspace(-1, 1, steps)
+
+    def showcase(self, columns: int, rng: torch.Generator) -> Batch:
+        """Rows of one noise, columns of one value of the first code."""
+        inputs = {key: value.repeat_interleave(columns, 0) for key, value in self.inputs(8, rng).items()}
+        values = torch.arange(columns) % self.categories[0] if self.categories else torch.linspace(-1, 1, columns)
+        return inputs | {"code0": values.repeat(8)}
+
+    def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
+        z, codes = inputs["z"], [inputs[name] for name in self.codes]
+        cut = len(self.categories)
+        hot = [one_hot(code, size, z) for code, size in zip(codes[:cut], self.categories, strict=True)]
+        return generator(torch.cat([z, *hot, *(code[:, None] for code in codes[cut:])], 1))
+
+    def recognise(self, image: Tensor) -> Batch:
+        """What q reads in images (N,C,H,W): the likeliest category of each categorical code (N,), the mean of each other (N,)."""
+        logits, mean, _ = self.read(self.discriminator.trunk(image).flatten(1))
+        return dict(zip(self.codes, [*(part.argmax(1) for part in logits), *mean.unbind(1)], strict=True))
+
+    def read(self, features: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """(N,F) -> logits (N,size) of each categorical code; means and logarithms of the deviations (N,continuous)"""
+        *logits, rest = self.q(features).float().split([*self.categories, self.continuous * (1 + self.learned)], 1)
+        mean, log_deviation = rest.chunk(2, 1) if self.learned else (rest, torch.zeros_like(rest))
+        return logits, mean, log_deviation.clamp(-5, 5)  # q may come to predict a code exactly, and exp would overflow
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        inputs = self.inputs(len(batch["image"]), None)
+        critic, fake = self.critic(batch), self.sample(inputs, self.generator)
+        loss, logs = self.adversarial.d(critic, batch["image"], fake, self.progress)
+        term, parts = self.information(critic.features(fake), inputs)
+        return loss + term, logs | parts
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        inputs = self.inputs(len(batch["image"]), None)
+        critic, fake = self.critic(batch), self.sample(inputs, self.generator)
+        loss, logs = self.adversarial.g(critic, batch["image"], fake, self.progress)
+        term, parts = self.information(critic.features(fake), inputs)
+        return loss + term, logs | parts
+
+    def information(self, features: Tensor, inputs: Batch) -> tuple[Tensor, Logs]:
+        """-> the weighted negative log-likelihood of the codes, and the lower bound of their information in nats, `mi`.
+
+        Each categorical code adds log(size) minus its cross-entropy, a continuous one BLIND minus its NLL, as in the authors'
+        code: 0 for a reader who knows nothing."""
+        logits, mean, log_deviation = self.read(features)
+        codes, cut = [inputs[name] for name in self.codes], len(self.categories)
+        ce = sum((F.cross_entropy(*pair) for pair in zip(logits, codes, strict=False)), mean.new_zeros(()))
+        nll = gaussian_nll(torch.stack(codes[cut:], 1), mean, log_deviation).sum() if self.continuous else mean.new_zeros(())
+        blind = sum(math.log(size) for size in self.categories) + self.continuous * BLIND
+        return self.weights[0] * ce + self.weights[1] * nll, {"mi": (blind - ce - nll).detach(), "ce": ce.detach(), "nll": nll.detach()}
+
+
+def gaussian_nll(x: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
+    """(N,D) each -> (D,), averaged over N"""
+    return (HALF_LOG_TAU + log_deviation + 0.5 * ((x - mean) * (-log_deviation).exp()).square()).mean(0)
+

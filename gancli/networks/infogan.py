@@ -1,0 +1,98 @@
+"""InfoGAN's networks for MNIST (Chen 2016, appendix C.1), for any size that can be halved, and the head that reads the codes."""
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from torch import Tensor, nn
+
+from gancli.networks.dcgan import widths_of
+from gancli.networks.layers import Output, constrained, halvings, norm2d, to_range
+
+VectorNorm = Literal["batch", "layer", "spectral", "none"]  # those that a vector can have
+
+
+class InfoGANGenerator(nn.Module):
+    """z (N,z_dim), noise and codes -> (N,channels,H,W)
+
+    resolution: side or [H,W] in pixels, halvable down to 4..7 (28 = 7 * 2^2)
+    width: channels at half the resolution; they double at each halving, up to max_width; units: of the first layer
+    output: tanh, since our images lie in [-1,1]; the authors' lie in [0,1], and their output is a sigmoid
+    """
+
+    classes = 0
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 74, width: int = 64, max_width: int = 512,
+                 units: int = 1024, output: Output = "tanh"):
+        super().__init__()
+        times, base = halvings(resolution)
+        self.z_dim, widths = z_dim, widths_of(width, times, max_width)[::-1]
+        area = widths[0] * math.prod(base)
+        layers = [nn.Linear(z_dim, units), nn.BatchNorm1d(units), nn.ReLU(),
+                  nn.Linear(units, area), nn.BatchNorm1d(area), nn.ReLU(), nn.Unflatten(1, (widths[0], *base))]
+        for c_in, c_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1), nn.BatchNorm2d(c_out), nn.ReLU()]
+        layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), to_range(output)]
+        self.net = nn.Sequential(*layers)
+        for layer in self.net:
+            init(layer)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.net(z)
+
+
+class InfoGANDiscriminator(nn.Module):
+    """trunk: x (N,channels,H,W) -> (N,units), which the codes are read from too; head: -> scores (N,1)
+
+    norm: of all layers but the first and the last; "spectral" divides every weight by its largest singular value
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 64, max_width: int = 512, units: int = 1024,
+                 norm: VectorNorm = "batch"):
+        super().__init__()
+        times, base = halvings(resolution)
+        widths = widths_of(width, times, max_width)
+        layers = []
+        for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
+            layers += [constrained(init(nn.Conv2d(c_in, c_out, 4, 2, 1)), norm), norm2d("none" if k == 0 else norm, c_out),
+                       nn.LeakyReLU(0.1)]
+        self.body = nn.Sequential(*layers, nn.Flatten(), *dense(widths[-1] * math.prod(base), units, norm))
+        self.feature_dim = units
+        self.out = constrained(init(nn.Linear(units, 1)), norm)
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(x)
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.out(h)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
+
+
+class CodeReader(nn.Module):
+    """Q: the critic's features (N,F) -> (N,outputs), what they say about the codes; the game tells both sizes by `attach`."""
+
+    def __init__(self, *, units: int = 128, norm: VectorNorm = "batch"):
+        super().__init__()
+        self.units, self.norm = units, norm
+
+    def attach(self, feature_dim: int, outputs: int) -> None:
+        """Builds the layers; the game calls it once, when it is built."""
+        self.net = nn.Sequential(*dense(feature_dim, self.units, self.norm), constrained(init(nn.Linear(self.units, outputs)), self.norm))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.net(features)
+
+
+def dense(n_in: int, n_out: int, norm: VectorNorm) -> list[nn.Module]:
+    after = nn.BatchNorm1d(n_out) if norm == "batch" else nn.LayerNorm(n_out) if norm == "layer" else nn.Identity()
+    return [constrained(init(nn.Linear(n_in, n_out)), norm), after, nn.LeakyReLU(0.1)]
+
+
+def init(layer: nn.Module) -> nn.Module:
+    """Weights N(0, 0.02) and no bias at first, as in the authors' code; norms keep theirs."""
+    if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+        nn.init.zeros_(layer.bias)
+    return layer

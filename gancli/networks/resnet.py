@@ -1,0 +1,179 @@
+"""Residual pair of SNGAN, WGAN-GP and SAGAN, from 8 to 511 pixels: one width table, and options for what tells them apart."""
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.networks.attention import SelfAttention
+from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
+from gancli.networks.layers import Output, halvings, to_range
+from gancli.networks.spectral import spectral as spectrally_normalised
+
+Part = Literal["half", "quarter", "eighth"]
+PARTS = {"half": 2, "quarter": 4, "eighth": 8}  # of the image's side, so that one config fits every size
+FLAT = 3  # so many halvings, that is sides below 64 pixels, have the same width at every level
+DEEPEST = 16  # the widest level, in widths
+
+
+def widths_of(width: int, times: int, flat: int) -> list[int]:
+    """Channels of the times + 1 levels, finest first: doubled at each halving, or flat * width below 64 pixels."""
+    if min(width, flat) < 1:
+        raise ValueError(f"width={width}, flat={flat}: give 1 or more")
+    return [width * (flat if times <= FLAT else min(2**k, DEEPEST)) for k in range(times + 1)]
+
+
+def places(attention: list[Part], parts: list[int]) -> list[bool]:
+    """For each level, given as a part of the image's side: does attention stand there?"""
+    wanted = {PARTS[name] for name in attention}
+    if missing := [name for name in attention if PARTS[name] not in parts]:
+        known = [name for name, part in PARTS.items() if part in parts]
+        raise ValueError(f"attention=[{','.join(missing)}]: images this small have no such level; "
+                         + (f"give {', '.join(known)}, or []" if known else "give []"))
+    return [part in wanted for part in parts]
+
+
+class ResNetGenerator(nn.Module):
+    """z (N,z_dim), label (N,) -> (N,channels,H,W)
+
+    resolution: side or [H,W] in pixels, halvable down to 4..7 (128 = 4 * 2^5, 28 = 7 * 2^2)
+    width, flat: see widths_of; the paper's nets have width=64, flat=4 (Miyato 2018, tables 3 and 4)
+    spectral: every weight is divided by its spectral norm (SAGAN); attention: levels that attend to themselves
+    conditional: the blocks' batch norms have a gain and a bias per class
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 128, width: int = 64, flat: int = 4,
+                 spectral: bool = False, attention: list[Part] | None = None, output: Output = "tanh", classes: int = 0,
+                 conditional: bool = False):
+        super().__init__()
+        times, self.base = halvings(resolution)
+        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        widths = widths_of(width, times, flat)[::-1]
+        attends = places(attention or [], [2**k for k in range(times, -1, -1)])
+        self.start = linear(z_dim, widths[0] * math.prod(self.base), spectral=spectral)
+        self.attend = SelfAttention(widths[0], spectral) if attends[0] else nn.Identity()
+        self.blocks = nn.ModuleList(
+            UpBlock(c_in, c_out, spectral=spectral, attention=attends[k + 1], classes=self.classes)
+            for k, (c_in, c_out) in enumerate(zip(widths, widths[1:], strict=False)))
+        self.end = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(), conv(widths[-1], channels, 3, spectral=spectral, gain=1.0),
+                                 to_range(output))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        x = self.attend(self.start(z).unflatten(1, (-1, *self.base)))
+        for block in self.blocks:
+            x = block(x, label)
+        return self.end(x)
+
+
+class ResNetDiscriminator(nn.Module):
+    """trunk: x (N,channels,H,W) -> (N,C), pooled; head: (N,C), label (N,) -> scores (N,1)
+
+    width, flat: see widths_of; the paper's nets have width=64, flat=2. hidden: channels between a block's convolutions are
+    those that go in (Miyato 2018) or those that come out (Zhang 2019). pooling: over the last map, the sum, or the mean
+    (Gulrajani 2017). bias: of the score; None: from 64 pixels on, as in SNGAN's code. spectral, attention: as in the generator
+    conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018)
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 64, flat: int = 2, spectral: bool = True,
+                 hidden: Literal["in", "out"] = "in", pooling: Literal["sum", "mean"] = "sum", bias: bool | None = None,
+                 attention: list[Part] | None = None, classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, base = halvings(resolution)
+        self.classes, self.pooling = classes if conditional else 0, pooling
+        widths, downs = critic_table(width, times, flat, base)
+        parts = [2**sum(downs[:k + 1]) if down else 0 for k, down in enumerate(downs)]  # 0: a level that is already there
+        attends = places(attention or [], parts)
+        self.body = nn.Sequential(*(
+            DownBlock(c_in, c_out, hidden=c_out if k == 0 or hidden == "out" else c_in, down=downs[k], first=k == 0,
+                      spectral=spectral, attention=attends[k])
+            for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False))))
+        self.feature_dim = widths[-1]
+        self.out = linear(widths[-1], 1, spectral=spectral, bias=times > FLAT if bias is None else bias)
+        self.project = Projection(widths[-1], self.classes, spectral) if self.classes else None
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        h = F.relu(self.body(x))
+        return h.sum((2, 3)) if self.pooling == "sum" else h.mean((2, 3))
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.out(h) if self.project is None else self.out(h) + self.project(h, label)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
+
+
+def critic_table(width: int, times: int, flat: int, base: tuple[int, int]) -> tuple[list[int], list[bool]]:
+    """Channels after each block, and which blocks halve, as SNGAN's code has them for 32, 64 and 128 pixels."""
+    if times <= FLAT:
+        return widths_of(width, times, flat)[:1] * 4, [k < min(times, 2) for k in range(4)]
+    # The 64-pixel net ends at 2x2, larger ones at 4x4 with a block that does not halve; an odd side cannot be halved.
+    last = times == FLAT + 1 and all(side % 2 == 0 for side in base)
+    return widths_of(width, times, flat), [True] * times + [last]
+
+
+class UpBlock(nn.Module):
+    """(N,c_in,H,W) -> (N,c_out,2H,2W); norm, ReLU and convolution twice, the first after doubling (Miyato 2018, figure 8)."""
+
+    def __init__(self, c_in: int, c_out: int, *, spectral: bool, attention: bool, classes: int):
+        super().__init__()
+        self.norm1, self.norm2 = batch_norm(c_in, classes), batch_norm(c_out, classes)
+        self.conv1, self.conv2 = conv(c_in, c_out, 3, spectral=spectral), conv(c_out, c_out, 3, spectral=spectral)
+        self.shortcut = conv(c_in, c_out, 1, spectral=spectral, gain=1.0)
+        self.attend = SelfAttention(c_out, spectral) if attention else nn.Identity()
+
+    def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
+        h = self.conv1(double(F.relu(normalised(self.norm1, x, label))))
+        h = self.conv2(F.relu(normalised(self.norm2, h, label)))
+        # A 1x1 convolution and the copying of pixels commute: this order costs a quarter.
+        return self.attend(h + double(self.shortcut(x)))
+
+
+class DownBlock(nn.Module):
+    """(N,c_in,H,W) -> (N,c_out,H/2,W/2), or without `down` the same size.
+
+    first: no ReLU before it, which would take the negative half of the image"""
+
+    def __init__(self, c_in: int, c_out: int, *, hidden: int, down: bool, first: bool, spectral: bool, attention: bool):
+        super().__init__()
+        self.down, self.first = down, first
+        self.conv1, self.conv2 = conv(c_in, hidden, 3, spectral=spectral), conv(hidden, c_out, 3, spectral=spectral)
+        learned = down or c_in != c_out
+        self.shortcut = conv(c_in, c_out, 1, spectral=spectral, gain=1.0) if learned else nn.Identity()
+        self.attend = SelfAttention(c_out, spectral) if attention else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(x if self.first else F.relu(x))
+        h = self.conv2(F.relu(h))
+        if self.down:  # the shortcut too before its 1x1 convolution: a mean and a 1x1 convolution commute
+            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+        return self.attend(h + self.shortcut(x))
+
+
+def double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def batch_norm(channels: int, classes: int) -> nn.Module:
+    return ConditionalBatchNorm2d(channels, classes) if classes else nn.BatchNorm2d(channels)
+
+
+def normalised(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+    return norm(x, label) if isinstance(norm, ConditionalBatchNorm2d) else norm(x)
+
+
+def conv(c_in: int, c_out: int, side: int, *, spectral: bool, gain: float = math.sqrt(2)) -> nn.Module:
+    """Glorot-uniform; before the spectral norm, whose first estimate is of the weight it is given."""
+    layer = nn.Conv2d(c_in, c_out, side, 1, side // 2)
+    nn.init.xavier_uniform_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return spectrally_normalised(layer, spectral)
+
+
+def linear(n_in: int, n_out: int, *, spectral: bool, bias: bool = True) -> nn.Module:
+    layer = nn.Linear(n_in, n_out, bias=bias)
+    nn.init.xavier_uniform_(layer.weight)
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return spectrally_normalised(layer, spectral)

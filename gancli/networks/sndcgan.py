@@ -1,0 +1,87 @@
+"""SNDCGAN's pair: DCGAN's generator against a critic of strided and plain convolutions, all spectrally normalised (Miyato 2018)."""
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
+from gancli.networks.layers import Output, halvings, to_range
+from gancli.networks.spectral import spectral as spectrally_normalised
+
+
+def widths_of(width: int, times: int, max_width: int) -> list[int]:
+    """Channels of the times + 1 levels, finest first: doubled at each halving, up to max_width."""
+    return [min(width * 2**k, max_width) for k in range(times + 1)]
+
+
+class SNDCGANGenerator(nn.Module):
+    """z (N,z_dim), label (N,) -> (N,channels,H,W)
+
+    resolution: side or [H,W] in pixels, halvable down to 4..7 (32 = 4 * 2^3, 48 = 6 * 2^3)
+    width: channels at full resolution; they double at each halving, up to max_width (table 2 of the paper: 64, 512)
+    conditional: batch norms have a gain and a bias per class
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 128, width: int = 64, max_width: int = 512,
+                 output: Output = "tanh", classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, self.base = halvings(resolution)
+        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        widths = widths_of(width, times, max_width)[::-1]
+        units = widths[0] * math.prod(self.base)
+        self.start = normal(nn.Linear(z_dim, units))
+        self.ups = nn.ModuleList(normal(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1))
+                                 for c_in, c_out in zip(widths, widths[1:], strict=False))
+        self.norms = nn.ModuleList(ConditionalBatchNorm2d(c, self.classes) if self.classes else nn.BatchNorm2d(c)
+                                   for c in [units, *widths[1:]])  # the first is per unit, as in the authors' code
+        self.end = nn.Sequential(normal(nn.ConvTranspose2d(widths[-1], channels, 3, 1, 1)), to_range(output))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        x = self.activated(self.norms[0], self.start(z)[:, :, None, None], label).reshape(len(z), -1, *self.base)
+        for up, norm in zip(self.ups, self.norms[1:], strict=True):
+            x = self.activated(norm, up(x), label)
+        return self.end(x)
+
+    def activated(self, norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+        return F.relu(norm(x, label) if self.classes else norm(x))
+
+
+class SNDCGANDiscriminator(nn.Module):
+    """trunk: x (N,channels,H,W) -> (N,F), the last map of 4..7 pixels in a row; head: (N,F), label (N,) -> scores (N,1)
+
+    width, max_width: as in the generator. spectral: every weight is divided by its spectral norm
+    conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018)
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 64, max_width: int = 512,
+                 spectral: bool = True, classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, base = halvings(resolution)
+        self.classes = classes if conditional else 0
+        widths = widths_of(width, times, max_width)
+        layers = [normal(nn.Conv2d(channels, widths[0], 3, 1, 1), spectral), nn.LeakyReLU(0.1)]
+        for c_in, c_out in zip(widths, widths[1:], strict=False):
+            layers += [normal(nn.Conv2d(c_in, c_out, 4, 2, 1), spectral), nn.LeakyReLU(0.1),
+                       normal(nn.Conv2d(c_out, c_out, 3, 1, 1), spectral), nn.LeakyReLU(0.1)]
+        self.body = nn.Sequential(*layers, nn.Flatten())
+        self.feature_dim = widths[-1] * math.prod(base)
+        self.out = normal(nn.Linear(self.feature_dim, 1), spectral)
+        self.project = Projection(self.feature_dim, self.classes, spectral) if self.classes else None
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(x)
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.out(h) if self.project is None else self.out(h) + self.project(h, label)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
+
+
+def normal(layer: nn.Module, spectral: bool = False) -> nn.Module:
+    """Weights N(0, 0.02) and no bias at first; before the spectral norm, whose first estimate is of the weight it is given."""
+    nn.init.normal_(layer.weight, 0.0, 0.02)
+    nn.init.zeros_(layer.bias)
+    return spectrally_normalised(layer, spectral)
