@@ -1,0 +1,229 @@
+"""gan features: the critic as a feature extractor: what a probe and neighbours read from it, and images by their score."""
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli import config as front
+from gancli import panels
+from gancli.errors import Problems, UserError
+from gancli.hints import composition_errors, did_you_mean, nearest, parse
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from gancli.checkpoint import Loaded
+    from gancli.data.base import Source
+    from gancli.probing import Chosen
+
+DEFAULTS = {"out": None, "n": None, "k": 5, "distance": "cosine", "l2": 1e-2, "seed": 0, "device": "auto", "trust": None}
+LEAST = {"n": 2, "k": 1, "seed": 0, "l2": 0}
+
+
+def main(argv: list[str]) -> int:
+    from gancli.builder import trusted
+    from gancli.checkpoint import load_game
+    from gancli.commands.evaluate import held_out
+    from gancli.commands.sample import beside, explained_writes
+    from gancli.evaluation import Judging
+    from gancli.precision import resolve_device
+    from gancli.probing import choose, judged, own_labels
+
+    options, words = read(argv)
+    device, trust = resolve_device(options["device"]), trusted(options["trust"])
+    loaded = load_game(options["ckpt"], trust=trust, device=str(device))
+    if not isinstance(loaded.game, Judging):
+        raise UserError(f"the critic of {loaded.path} does not judge single images", "gan features takes a model from noise to images")
+    source, spec, name = open_source(words, loaded, trust=trust)
+    other = held_out(source) if source.classes else (None, "")
+    chosen = choose(source, spec, loaded, other=other, n=options["n"], seed=options["seed"])
+    features, scores = judged(loaded.game, chosen.images, own=own_labels(loaded, chosen), seed=options["seed"])
+    values, skipped = measure(features, chosen, options, device)
+    step = loaded.tree["progress"]["step"]
+    report = {"values": values, "protocol": {"step": step} | chosen.facts | protocol_of(loaded, chosen, options), "skipped": skipped}
+    out = Path(options["out"]).expanduser() if options["out"] else beside(loaded.path) / f"features{name and '-'}{name}"
+    with explained_writes(out):
+        out.mkdir(parents=True, exist_ok=True)
+        write(out, chosen, features, scores, report)
+    show(f"{loaded.path}, step {step}", report, k=options["k"])
+    print(f"done: {out}")
+    return 0
+
+
+def read(argv: list[str]) -> tuple[dict, list[str]]:
+    """-> (options, what describes the data set). Raises Problems with all that is wrong."""
+    given, words, rest, found = {}, [], list(argv), []
+    while rest:
+        word = rest.pop(0)
+        key, equals, value = word.partition("=")
+        if key.lstrip("+~").partition(".")[0] == "dataset" and equals:
+            words.append(word)
+        elif key in ("-cd", "--config-dir"):
+            words += [word, rest.pop(0)] if not equals and rest else [word]
+        elif key in ("ckpt", *DEFAULTS) and equals:
+            given[key] = value
+        else:
+            hint = did_you_mean(nearest(key.lstrip("-"), ["ckpt", "dataset", *DEFAULTS]))
+            found.append((f"gan features has no {key}", hint or f"it takes ckpt=, dataset=, {'=, '.join(DEFAULTS)}="))
+    if "ckpt" not in given:
+        found.append(("ckpt is not given", "gan features ckpt=outputs/<model>-<dataset>/<stamp>"))
+    options = DEFAULTS | given
+    for key, kind in (("n", int), ("k", int), ("seed", int), ("l2", float)):
+        options[key], problem = number(options[key], key, kind)
+        found += problem
+    for key, known in (("distance", ("cosine", "euclidean")), ("device", ("auto", "cpu", "cuda", "mps"))):
+        if options[key] not in known:
+            found.append((f"{key}={options[key]} does not fit", f"give one of {', '.join(known)}"))
+    if found:
+        raise Problems(found)
+    if options["trust"]:
+        options["trust"] = [name.strip() for name in options["trust"].strip("[]").split(",")]
+    return options, words
+
+
+def number(value: object, key: str, kind: type) -> tuple[float | None, list[tuple[str, str]]]:
+    """-> the number that a text says, and what is wrong with it."""
+    if value is None:
+        return None, []
+    try:
+        made = kind(value)
+    except ValueError:
+        made = math.nan
+    if not (math.isfinite(made) and made >= LEAST[key]):
+        return None, [(f"{key}={value} does not fit", f"give {'a whole number, ' * (kind is int)}{LEAST[key]} or more")]
+    return made, []
+
+
+def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> tuple[Source, dict, str]:
+    """-> the data set, settled; its description; and its name, "" for the checkpoint's own. Raises UserError."""
+    from gancli.builder import build
+    from gancli.data.base import pair
+
+    trained, name = loaded.tree["config"]["dataset"], ""
+    if any(word.lstrip("+").startswith("dataset=") for word in words):
+        spec, name = composed(words, trained)
+        trust = None  # the user typed its class
+    else:
+        spec = trained | changes(words)
+    if spec["kind"] != trained["kind"]:
+        wanted = "points" if trained["kind"] == "points" else "images"
+        raise UserError(f"the critic of this checkpoint sees {wanted}, which this data set has not", "choose another dataset=NAME")
+    source = build(spec, where="dataset", trust=trust).settled()
+    given, wanted = ((pair(size), channels) for size, channels in (
+        (source.resolution, source.channels), (trained["resolution"], trained["channels"])))
+    if given != wanted:
+        (height, width), channels = wanted
+        raise UserError(f"the critic of this checkpoint sees {height}x{width} pixels of {channels} channels",
+                        "leave dataset.resolution and dataset.channels out: they follow the checkpoint")
+    return source, spec, name
+
+
+def composed(words: list[str], trained: dict) -> tuple[dict, str]:
+    """-> the data set that dataset=NAME chooses, at the checkpoint's size, and its name. Raises Problems."""
+    from omegaconf import OmegaConf
+
+    from gancli.validate import dataset_problems
+
+    typed = {word.lstrip("+").partition("=")[0] for word in words}
+    size = [f"dataset.{key}={trained[key]}".replace(" ", "") for key in ("resolution", "channels") if f"dataset.{key}" not in typed]
+    made = front.compose("train", words, extra=size)
+    for message in made.warnings:
+        panels.warn(message)
+    if made.cfg.dataset.get("kind") == trained["kind"] and (found := dataset_problems(made.cfg)):
+        raise Problems(found)
+    return OmegaConf.to_container(made.cfg.dataset, resolve=True), front.slug([f"={made.choices.get('dataset', 'own')}"])
+
+
+def changes(words: Sequence[str]) -> dict:
+    """dataset.KEY=VALUE, ... -> {KEY: VALUE}, for a data set that has moved. Raises UserError."""
+    from gancli.arguments import quoted
+
+    made = {}
+    for word in words:
+        key = word.partition("=")[0].removeprefix("dataset.")
+        try:
+            override = parse(quoted(word))
+        except composition_errors():
+            override = None
+        if override is None or not key.isidentifier() or override.is_sweep_override():
+            raise UserError(f"'{word}' does not change the checkpoint's data set", "write dataset.KEY=VALUE, or choose one by dataset=NAME")
+        made[key] = override.value()
+    return made
+
+
+def measure(features: Tensor, chosen: Chosen, options: dict, device: torch.device) -> tuple[dict[str, float], dict[str, str]]:
+    """-> accuracies, on the critic's features and on raw pixels, and why there are none."""
+    from gancli.metrics.classifier import prepared
+    from gancli.metrics.probe import knn_accuracy, linear_probe, majority
+
+    n, labels, points = chosen.n_train, chosen.labels, chosen.images.is_floating_point()
+    if labels is None:
+        return {}, {"probe": "the data set has no labels; a labelled one may be given with dataset=NAME"}
+    if len(labels[:n].unique()) < 2 or n == len(labels):
+        return {}, {"probe": f"too few images: {n} of {len(labels[:n].unique())} classes to learn from, {len(labels) - n} to test on"}
+    values = {}
+    for name, rows in (("critic", features), ("pixels", (chosen.images if points else prepared(chosen.images)).flatten(1))):
+        rows = rows if device.type == "mps" else rows.to(device)  # it has no float64
+        found = linear_probe(rows[:n], labels[:n], rows[n:], labels[n:], l2=options["l2"])
+        values |= {f"linear_{name}": found["accuracy"], f"linear_{name}_train": found["train"]}
+        values[f"knn_{name}"] = knn_accuracy(rows[:n], labels[:n], rows[n:], labels[n:], k=options["k"], distance=options["distance"])
+    return values | {"chance": majority(labels[n:])}, {}
+
+
+def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, object]:
+    from gancli.probing import bound_labels, own_labels
+
+    labels, pack = bound_labels(loaded.game), loaded.tree["config"]["model"].get("pack", 1)
+    conditional, mean = labels != [None], f"mean over {len(labels)} labels"
+    known = own_labels(loaded, chosen) is not None
+    how = {"features": "of the trunk, in eval mode" + (f", {mean}: an image's own does not show" if conditional else ""),
+           "scores": "under each image's own label" if known else mean if conditional else "of the critic"}
+    if pack > 1:
+        how["pack"] = f"{pack} copies of each image"
+    return how | {"linear": f"logistic regression on standardised features, l2={options['l2']:g}",
+                  "knn": f"k={options['k']}, {options['distance']}", "pixels": "averaged down to at most 32x32", "seed": options["seed"]}
+
+
+def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: dict) -> None:
+    import numpy as np
+
+    from gancli.grids import save_png
+    from gancli.reports.ranking import ranking_csv, sheet, write_npz
+
+    labels = [] if chosen.labels is None else chosen.labels.tolist()
+    split = ["train" if k < chosen.n_train else "test" for k in range(len(chosen.names))] if labels else []
+    arrays = {"features": features.numpy(), "scores": scores.numpy(), "names": np.array(chosen.names)}
+    if labels:
+        arrays |= {"labels": chosen.labels.numpy(), "classes": np.array(chosen.classes), "split": np.array(split)}
+    write_npz(out / "features.npz", arrays)
+    columns = {"name": chosen.names} | ({"split": split, "class": [chosen.classes[k] for k in labels]} if labels else {})
+    (out / "ranking.csv").write_text(ranking_csv(scores, columns), encoding="utf-8", errors="surrogateescape")
+    if not chosen.images.is_floating_point():
+        save_png(sheet(chosen.images, scores), out / "ranking.png")
+    (out / "features.json").write_text(json.dumps(report, indent=2) + "\n")
+
+
+def show(title: str, report: dict, *, k: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console, values = Console(highlight=False), report["values"]
+    console.print(title, style="bold", markup=False, soft_wrap=True)
+    if values:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("accuracy on")
+        table.add_column("linear probe", justify="right")
+        table.add_column(f"{k} nearest", justify="right")
+        for name, words in (("critic", "the critic's features"), ("pixels", "raw pixels")):
+            table.add_row(words, f"{values[f'linear_{name}']:.3f}", f"{values[f'knn_{name}']:.3f}")
+        table.add_row("chance", *[f"{values['chance']:.3f}"] * 2)
+        console.print(table)
+    for heading in ("protocol", "skipped"):
+        if report[heading]:
+            console.print(f"\n{heading}", style="bold")
+        for key, value in report[heading].items():
+            console.print(f"  {key:<18} {value}", markup=False, soft_wrap=True)

@@ -1,0 +1,100 @@
+"""What frozen features know of labels: a linear probe, nearest neighbours, and what guessing alone would reach."""
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from gancli.errors import UserError
+from gancli.metrics.fid import checked
+from gancli.metrics.prdc import distance_blocks
+
+Distance = Literal["cosine", "euclidean"]
+L2 = 1e-2  # found on held-out digits: on the features of critics and on pixels alike it lies within a point of the best
+ITERATIONS = 300
+FLAT = 1e-6  # of the largest deviation: a feature that varies less is rounding, and must not be blown up
+
+
+def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, l2: float = L2) -> dict[str, float]:
+    """Accuracy of multinomial logistic regression: {"accuracy": on `test`, "train": on `train`} (Alain and Bengio 2017).
+
+    train (N,D), test (M,D): features, standardised by the mean and deviation of `train`; labels (N,) and (M,) int64.
+    Minimised: mean cross-entropy + l2 / 2 * |W|^2, the bias free, by LBFGS in float64 from zero: the same input, the same bits.
+    UserError: fewer than 2 training images or classes, no test image, or a feature that is not finite.
+    """
+    train, test = both(train, test, metric="the linear probe")
+    if len(labels.unique()) < 2:
+        raise UserError("the linear probe needs training images of 2 classes or more", "a data set with classes")
+    train, test = standardised(train, test)
+    weight, bias = fit(train, labels.to(train.device), l2=l2)
+    return {"accuracy": hits(test @ weight.T + bias, test_labels), "train": hits(train @ weight.T + bias, labels)}
+
+
+def both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
+    assert train.shape[1] == test.shape[1], "both parts must come from one network"
+    return (checked(train, "training", metric=metric, least=2).double(), checked(test, "test", metric=metric, least=1).double())
+
+
+def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Each feature with mean 0 and deviation 1 over `train`; one that is constant there becomes 0."""
+    mean, deviation = train.mean(0), train.std(0, correction=0)
+    scale = torch.where(deviation > FLAT * deviation.max(), 1 / deviation, 0.0)
+    return (train - mean) * scale, (test - mean) * scale
+
+
+@torch.enable_grad()
+def fit(x: Tensor, labels: Tensor, *, l2: float) -> tuple[Tensor, Tensor]:
+    """x (N,D) float64 -> weight (K,D) and bias (K,), K the largest label + 1."""
+    classes = int(labels.max()) + 1
+    weight = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True)
+    bias = torch.zeros(classes, dtype=x.dtype, device=x.device, requires_grad=True)
+    search = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, max_eval=2 * ITERATIONS, tolerance_grad=1e-5,
+                               tolerance_change=1e-10, history_size=20, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        search.zero_grad()
+        loss = F.cross_entropy(x @ weight.T + bias, labels) + l2 / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    search.step(closure)
+    return weight.detach(), bias.detach()
+
+
+def hits(logits: Tensor, labels: Tensor) -> float:
+    return (logits.argmax(1) == labels.to(logits.device)).double().mean().item()
+
+
+def knn_accuracy(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, k: int = 5,
+                 distance: Distance = "cosine") -> float:
+    """Share of `test` (M,D) whose class most of the k nearest rows of `train` (N,D) have; between equals the nearer decides.
+
+    cosine: of the angle around the mean of `train`, since features after a ReLU all point one way. labels (N,), (M,) int64.
+    UserError: k < 1, fewer than k training images, an unknown distance, no test image, or a feature that is not finite.
+    """
+    if distance not in get_args(Distance):
+        raise UserError(f"distance={distance} is not known", f"give {' or '.join(get_args(Distance))}")
+    train, test = both(train, test, metric="the nearest neighbours' accuracy")
+    if not 1 <= k <= len(train):
+        raise UserError(f"k={k} does not fit: there are {len(train)} training images", f"give 1 to {len(train)}")
+    if distance == "cosine":
+        mean = train.mean(0)
+        train, test = F.normalize(train - mean, dim=1), F.normalize(test - mean, dim=1)
+    return hits(votes(test, train, labels.to(train.device), k), test_labels)
+
+
+def votes(x: Tensor, train: Tensor, labels: Tensor, k: int) -> Tensor:
+    """-> (M,K): how many of the k nearest have each class, plus less than 1/2 for their order, the nearest first."""
+    weights = 1 + 0.5 ** torch.arange(2, k + 2, dtype=torch.float64, device=train.device)
+    parts = []
+    for _, d in distance_blocks(x, train):
+        near = labels[d.topk(k, dim=1, largest=False).indices]
+        parts.append(F.one_hot(near, int(labels.max()) + 1).double().mul_(weights[:, None]).sum(1))
+    return torch.cat(parts)
+
+
+def majority(labels: Tensor) -> float:
+    """labels (M,) int64 of the test images -> the share of the most frequent class: no constant answer does better."""
+    return labels.bincount().max().item() / len(labels)
