@@ -20,15 +20,17 @@ PAIRS = 16  # of samples at a glance
 class Judge:
     """Has generators of its own, so that looking more often never changes training.
 
-    train, held: as `data.base.split` gives them. config: the frozen config of the run, with its part `metrics`."""
+    train, held: as `data.base.split` gives them. labelled: does the game draw by label? config: the frozen config of the run."""
 
-    def __init__(self, *, train: Decoded, held: Decoded | None, config: dict, device: torch.device):
+    def __init__(self, *, train: Decoded, held: Decoded | None, labelled: bool, config: dict, device: torch.device):
         self.train, self.held, self.config, self.device, self.spec = train, held, config, device, config["metrics"]
         self.seed = seed_of(config["seed"], "judge")
         rng = torch.Generator().manual_seed(self.seed)
         first = torch.randint(len(train), (512,), generator=rng)
-        self.real_spread = apart(*(in_range(train.images[index]) for index in (first, partners(first, train, rng))))
-        self.labels = None if train.labels is None else train.labels[first[:PAIRS]]
+        # Of one class only if samples are, or the real ones' distance would be the smaller by what tells classes apart.
+        second = partners(first, train, rng) if labelled else torch.randint(len(train), (512,), generator=rng)
+        self.real_spread = apart(in_range(train.images[first]), in_range(train.images[second]))
+        self.labels = train.labels[first[:PAIRS]] if labelled else None
 
     @property
     def measures(self) -> bool:
@@ -37,8 +39,7 @@ class Judge:
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart samples are (of one class, where there are classes), as a share of how far real images are."""
         rng = torch.Generator().manual_seed(self.seed)
-        labelled = "label" in game.needs
-        inputs = game.inputs(2 * PAIRS, rng, label=torch.cat([self.labels] * 2)) if labelled else game.inputs(2 * PAIRS, rng)
+        inputs = game.inputs(2 * PAIRS, rng) if self.labels is None else game.inputs(2 * PAIRS, rng, label=self.labels.repeat(2))
         with torch.no_grad(), forked(self.seed, self.device):
             images = game.sample({key: value.to(self.device) for key, value in inputs.items()}, generator).float().cpu()
         return {"watch/diversity": apart(*images.chunk(2)) / self.real_spread}
@@ -72,9 +73,7 @@ class Judge:
 
 
 def partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
-    """Another image for each: of the same class where there are classes."""
-    if train.labels is None:
-        return torch.randint(len(train), first.shape, generator=rng)
+    """Another image of the same class for each."""
     order = torch.randperm(len(train), generator=rng)
     labels = train.labels[order]
     by_class = {int(label): order[labels == label] for label in train.labels[first].unique()}

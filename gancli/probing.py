@@ -36,13 +36,13 @@ class Chosen:
     facts: dict[str, object]
 
 
-def choose(source: Source, spec: dict, loaded: Loaded, *, other: tuple[Decoded | None, str], n: int | None, seed: int) -> Chosen:
+def choose(source: Source, loaded: Loaded, *, other: tuple[Decoded | None, str], n: int | None, seed: int) -> Chosen:
     """Draws n images; a fifth of them to test on, of `other` (the set's test split), else of what training held out, else by
     the seed. Images without labels are all to learn from, though nothing will be learnt."""
     whole = at_size(source.load(), source)
     names, labelled = names_of(source, whole), whole.labels is not None
     # Numbers in place of images: the split then says which these are.
-    train, held = split(replace(whole, images=torch.arange(len(whole)), labels=None), limit=spec["limit"], holdout=spec["holdout"])
+    train, held = split(replace(whole, images=torch.arange(len(whole)), labels=None), limit=source.limit, holdout=source.holdout)
     learn, test, how, tests = train.images, train.images[:0], "", whole
     if labelled and other[0] is not None:
         tests, how, test = at_size(other[0], source), other[1], torch.arange(len(other[0]))
@@ -54,7 +54,7 @@ def choose(source: Source, spec: dict, loaded: Loaded, *, other: tuple[Decoded |
     n = n or most_images(loaded.game, whole)
     test = drawn(test, round(TEST_SHARE * n), seed)
     learn = drawn(learn, n - len(test), seed)
-    facts = {"dataset": spec["_target_"], "data": train.digest, "images": f"{len(learn)} to learn from"
+    facts = {"dataset": f"{type(source).__module__}.{type(source).__qualname__}", "data": train.digest, "images": f"{len(learn)} to learn from"
              + (f", {len(test)} to test on ({how})" if len(test) else "")}
     if train.digest == loaded.tree["data"]["hash"]:
         whose = "all of these" if how == BY_SEED else "those to learn from"

@@ -68,7 +68,7 @@ def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
     reseed(seed_of(config["seed"], "init"), CPU)
     game = build_game(config, trust=None)
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": []}
-    judge = Judge(train=train, held=held, config=config, device=CPU)
+    judge = Judge(train=train, held=held, labelled="label" in game.needs, config=config, device=CPU)
     return Trainer(game, stream, judge, config=config, device=CPU, data=data)
 
 

@@ -109,15 +109,16 @@ def test_truncation_narrows_the_latents_and_changes_the_images(gan, runs):
     assert gan("cgan", "n=2", "truncation=0.3")[0] == 0 and Path("out/000000.png").read_bytes() != wide
 
 
-def test_standing_statistics_change_the_images_and_the_seed_fixes_them(gan):
+def test_standing_statistics_change_the_images_and_are_measured_as_they_sample(gan, monkeypatch):
     gan("cgan", "n=2")
     running = Path("out/000000.png").read_bytes()
     gan("cgan", "n=2", "standing=2")
     standing = Path("out/000000.png").read_bytes()
-    gan("cgan", "n=2", "standing=2", "truncation=0.5")
-    narrow = Path("out/000000.png").read_bytes()
-    gan("cgan", "n=2", "standing=2")
-    assert running != standing != narrow and Path("out/000000.png").read_bytes() == standing
+    assert gan("cgan", "n=2", "standing=2")[0] == 0 and Path("out/000000.png").read_bytes() == standing != running
+    asked = []
+    monkeypatch.setattr("gancli.standing.standing_statistics", lambda game, generator, **options: asked.append(options) or generator)
+    gan("cgan", "n=2", "standing=5", "truncation=0.5", "seed=9")
+    assert asked == [{"passes": 5, "batch": 64, "seed": 9, "truncation": 0.5}]
 
 
 def test_interpolation_keeps_a_class_and_the_categories(runs):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 import train_helpers
-from helpers import differences
+from helpers import differences, frozen
 from train_helpers import NETWORKS, QUIET, last, lines, sound
 
 from gancli import checkpoint
+from gancli.builder import build, build_game
 from gancli.config import WatchConfig
 from gancli.data.base import Decoded
 from gancli.judge import Judge, apart, partners
@@ -81,9 +82,30 @@ def test_distances_are_between_partners_of_one_class():
     assert apart(torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), 3.0)) == 3.0
 
 
+@pytest.mark.parametrize(("model", "dataset"), [("mlp", "ring"), ("mlp", "grid"), ("dcgan", "digits"), ("cgan", "digits")])
+def test_perfect_samples_differ_as_real_images_do(model, dataset, monkeypatch):
+    """Of one class where the game draws by class, of any where it does not."""
+    setup = frozen(f"model={model}", f"dataset={dataset}", "metrics=none")
+    game = build_game(setup, trust=None)
+    train = build(setup["dataset"], where="dataset", trust=None).load()
+    rng = torch.Generator().manual_seed(3)
+
+    def real(inputs, generator):
+        n = len(inputs["z"])
+        index = partners(torch.stack([(train.labels == k).nonzero()[0, 0] for k in inputs["label"]]), train, rng) \
+            if "label" in inputs else torch.randint(len(train), (n,), generator=rng)
+        images = train.images[index]
+        return images if images.is_floating_point() else (images.float() - 127.5) / 127.5
+
+    monkeypatch.setattr(game, "sample", real)
+    judge = Judge(train=train, held=None, labelled="label" in game.needs, config=setup, device=torch.device("cpu"))
+    share = [judge.glance(game, game.generator)["watch/diversity"] for _ in range(20)]
+    assert sum(share) / 20 == pytest.approx(1.0, abs=0.15)
+
+
 def test_better_follows_the_metric_and_ignores_what_is_not_finite():
     spec = {"best": "auto", "best_mode": None, "items": ["swd"]}
-    judge = Judge(train=Decoded(images=torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), held=None,
+    judge = Judge(train=Decoded(images=torch.zeros(4, 1, 2, 2, dtype=torch.uint8)), held=None, labelled=False,
                   config={"seed": 0, "metrics": spec}, device=torch.device("cpu"))
     one = judge.better({"swd": 5.0}, 10, None)
     assert one == {"key": "swd", "mode": "min", "step": 10, "value": 5.0}

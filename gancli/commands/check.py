@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     print(f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped")
     game = build_game(config, trust=None)
     check_first_batch(game.needs, stream)
-    judge = Judge(train=train, held=held, config=config, device=device)
+    judge = Judge(train=train, held=held, labelled="label" in game.needs, config=config, device=device)
     trainer = Trainer(game, stream, judge, config=config, device=device)
     seconds = measure(trainer, warm_up=game.n_critic)
     settings = config["trainer"]

@@ -38,9 +38,9 @@ def main(argv: list[str]) -> int:
     loaded = load_game(options["ckpt"], trust=trust, device=str(device))
     if not isinstance(loaded.game, Judging):
         raise UserError(f"the critic of {loaded.path} does not judge single images", "gan features takes a model from noise to images")
-    source, spec, name = open_source(words, loaded, trust=trust)
+    source, name = open_source(words, loaded, trust=trust)
     other = held_out(source) if source.classes else (None, "")
-    chosen = choose(source, spec, loaded, other=other, n=options["n"], seed=options["seed"])
+    chosen = choose(source, loaded, other=other, n=options["n"], seed=options["seed"])
     features, scores = judged(loaded.game, chosen.images, own=own_labels(loaded, chosen), seed=options["seed"])
     values, skipped = measure(features, chosen, options, device)
     step = loaded.tree["progress"]["step"]
@@ -98,8 +98,8 @@ def number(value: object, key: str, kind: type) -> tuple[float | None, list[tupl
     return made, []
 
 
-def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> tuple[Source, dict, str]:
-    """-> the data set, settled; its description; and its name, "" for the checkpoint's own. Raises UserError."""
+def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> tuple[Source, str]:
+    """-> the data set, settled, and its name, "" for the checkpoint's own. Raises UserError."""
     from gancli.builder import build
     from gancli.data.base import pair
 
@@ -109,7 +109,7 @@ def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> 
         trust = None  # the user typed its class
     else:
         spec = trained | changes(words)
-    if spec["kind"] != trained["kind"]:
+    if spec.get("kind", "image") != trained["kind"]:
         wanted = "points" if trained["kind"] == "points" else "images"
         raise UserError(f"the critic of this checkpoint sees {wanted}, which this data set has not", "choose another dataset=NAME")
     source = build(spec, where="dataset", trust=trust).settled()
@@ -119,7 +119,7 @@ def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> 
         (height, width), channels = wanted
         raise UserError(f"the critic of this checkpoint sees {height}x{width} pixels of {channels} channels",
                         "leave dataset.resolution and dataset.channels out: they follow the checkpoint")
-    return source, spec, name
+    return source, name
 
 
 def composed(words: list[str], trained: dict) -> tuple[dict, str]:
@@ -133,7 +133,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     made = front.compose("train", words, extra=size)
     for message in made.warnings:
         panels.warn(message)
-    if made.cfg.dataset.get("kind") == trained["kind"] and (found := dataset_problems(made.cfg)):
+    if made.cfg.dataset.get("kind", "image") == trained["kind"] and (found := dataset_problems(made.cfg)):
         raise Problems(found)
     return OmegaConf.to_container(made.cfg.dataset, resolve=True), front.slug([f"={made.choices.get('dataset', 'own')}"])
 

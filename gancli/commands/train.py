@@ -119,7 +119,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes),
             "skipped": [list(item) for item in train.skipped]}
     with explained_memory(plan.config, device):
-        judge = Judge(train=train, held=held, config=plan.config, device=device)
+        judge = Judge(train=train, held=held, labelled="label" in game.needs, config=plan.config, device=device)
         trainer = Trainer(game, stream, judge, config=plan.config, device=device, data=data)
         if plan.tree is not None:
             trainer.load_state_dict(plan.tree)
