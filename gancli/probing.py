@@ -54,8 +54,8 @@ def choose(source: Source, loaded: Loaded, *, other: tuple[Decoded | None, str],
     n = n or most_images(loaded.game, whole)
     test = drawn(test, round(TEST_SHARE * n), seed)
     learn = drawn(learn, n - len(test), seed)
-    facts = {"dataset": f"{type(source).__module__}.{type(source).__qualname__}", "data": train.digest, "images": f"{len(learn)} to learn from"
-             + (f", {len(test)} to test on ({how})" if len(test) else "")}
+    facts = {"dataset": f"{type(source).__module__}.{type(source).__qualname__}", "data": train.digest,
+             "images": f"{len(learn)} to learn from" + (f", {len(test)} to test on ({how})" if len(test) else "")}
     if train.digest == loaded.tree["data"]["hash"]:
         whose = "all of these" if how == BY_SEED else "those to learn from"
         facts["critic_trained_on"] = f"{whose}, with{'' if 'label' in loaded.game.needs else 'out'} their labels"

@@ -40,7 +40,7 @@ class Watch:
             lowest, know_nothing = self.range
             share = (values["d/adv"] - lowest) / (know_nothing - lowest)
             found["saturated"] = share < settings.saturated and (
-                f"the critic has won: its loss is {values['d/adv']:.2g}, a guess costs {know_nothing:.2g}; it teaches the generator nothing")
+                f"the critic has won: its loss is {values['d/adv']:.2g}, a guess costs {know_nothing:.2g}; the generator learns nothing")
         if "watch/diversity" in values:
             found["diversity"] = values["watch/diversity"] < settings.diversity and (
                 f"the samples have collapsed: they differ {values['watch/diversity']:.2f} times as much as real images do")
