@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -94,16 +95,16 @@ class InfoGAN(GAN):
         return logits, mean, log_deviation.clamp(-5, 5)  # q may come to predict a code exactly, and exp would overflow
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        inputs = self.inputs(len(batch["image"]), None)
-        critic, fake = self.critic(batch), self.sample(inputs, self.generator)
-        loss, logs = self.adversarial.d(critic, batch["image"], fake, self.progress)
-        term, parts = self.information(critic.features(fake), inputs)
-        return loss + term, logs | parts
+        return self.informed(batch, self.adversarial.d)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        return self.informed(batch, self.adversarial.g)
+
+    def informed(self, batch: Batch, side: Callable) -> tuple[Tensor, Logs]:
+        """One side's adversarial loss, and the information about the codes of the very fakes that it judged."""
         inputs = self.inputs(len(batch["image"]), None)
         critic, fake = self.critic(batch), self.sample(inputs, self.generator)
-        loss, logs = self.adversarial.g(critic, batch["image"], fake, self.progress)
+        loss, logs = side(critic, batch["image"], fake, self.progress)
         term, parts = self.information(critic.features(fake), inputs)
         return loss + term, logs | parts
 

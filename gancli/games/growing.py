@@ -1,0 +1,175 @@
+"""Growing GANs: training starts on tiny images and adds one size after the other, blended in; PGGAN, and StyleGAN on top of it."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gancli.augment.base import Augment
+from gancli.critic import BoundCritic
+from gancli.game import Batch, Logs, Progress
+from gancli.games.gan import GAN
+from gancli.games.heads import Head
+from gancli.losses.adversarial import AdversarialLoss
+from gancli.networks.pggan import blend, enlarge, shrink
+from gancli.networks.stylegan import Noise
+
+
+class Growing(GAN):
+    """Karras 2018, section 2. Reals and fakes have the size of the stage, `sample` always makes the full size.
+
+    generator, discriminator: have `stages`; forward and trunk take stage (0: the smallest) and alpha (a new stage's share)
+    fade_kimg, stable_kimg: thousands of real images over which a stage is blended in, and trained until the next; both 0: no
+    growth. start_stage: where training starts, with a stable time and no blending
+    """
+
+    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss,
+                 augment: Augment | None = None, conditional: bool = False, latent: Literal["normal", "uniform"] = "normal",
+                 heads: dict[str, Head] | None = None, pack: int = 1, generator_batch: int = 1, fade_kimg: float = 600.0,
+                 stable_kimg: float = 600.0, start_stage: int = 0):
+        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, conditional=conditional,
+                         latent=latent, heads=heads, pack=pack, generator_batch=generator_batch)
+        if fade_kimg < 0 or stable_kimg < 0:
+            raise ValueError(f"fade_kimg={fade_kimg}, stable_kimg={stable_kimg}: give thousands of images, 0 or more")
+        if generator.stages != discriminator.stages:
+            raise ValueError(f"the generator has {generator.stages} stages, the critic {discriminator.stages}: give both one resolution")
+        self.last = generator.stages - 1
+        if not 0 <= start_stage <= self.last:
+            raise ValueError(f"start_stage={start_stage}: images of this size have stages 0 to {self.last}")
+        # Whole images: thousands in binary fractions would put a boundary just before or after the step that meets it.
+        self.fade_nimg, self.stable_nimg, self.start_stage = round(1000 * fade_kimg), round(1000 * stable_kimg), start_stage
+        self.stage, share = self.plan(0)
+        self.blending = share is not None
+        # Written in place: a fresh tensor each step would be a copy that the host waits for, and no captured graph would see it.
+        self.register_buffer("share", torch.zeros(()), persistent=False)
+
+    def plan(self, nimg: int) -> tuple[int, float | None]:
+        """-> the stage after nimg real images, and its share while it is blended in."""
+        period = self.fade_nimg + self.stable_nimg
+        if period == 0:
+            return self.last, None
+        if nimg < self.stable_nimg:
+            return self.start_stage, None
+        grown, into = divmod(nimg - self.stable_nimg, period)
+        stage = self.start_stage + 1 + grown
+        if stage > self.last:
+            return self.last, None
+        return stage, into / self.fade_nimg if into < self.fade_nimg else None
+
+    def advance(self, progress: Progress) -> bool:
+        before = self.stage
+        self.stage, share = self.plan(progress.nimg)
+        self.blending = share is not None
+        self.share.fill_(share or 0.0)
+        return self.stage != before
+
+    @property
+    def alpha(self) -> Tensor | None:
+        """The new stage's share, 0-d, or None where nothing is blended: a resting layer must get no gradient at all,
+        while one that is multiplied by 0 would be moved by Adam."""
+        return self.share if self.blending else None
+
+    def reduced(self, x: Tensor) -> Tensor:
+        """An image of full size at the stage's size; one of the stage's size as it is. (N,C,H,W)"""
+        return shrink(x, x.shape[2] // (self.generator.base[0] * 2**self.stage))
+
+    def staged(self, batch: Batch) -> Batch:
+        """The batch as this stage sees it: reals pooled to its size, and blended like the fakes."""
+        real = self.reduced(batch["image"])
+        if self.blending:
+            real = blend(enlarge(shrink(real)), real, self.alpha)
+        return batch | {"image": real}
+
+    def critic(self, batch: Batch) -> BoundCritic:
+        critic = super().critic(batch)
+        trunk, stage, alpha = critic.trunk, self.stage, self.alpha
+        # Evaluations and `gan features` hand over images of full size.
+        critic.trunk = lambda x: trunk(self.reduced(x), stage=stage, alpha=alpha)
+        return critic
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        return super().d_loss(self.staged(batch))
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        return super().g_loss(self.staged(batch))
+
+    def inputs(self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None) -> Batch:
+        """As GAN's, without truncation: the networks put every latent on a sphere."""
+        return super().inputs(n, rng, label=label)
+
+    def fake(self, batch: Batch) -> Tensor:
+        inputs = self.inputs(len(batch["image"]), None, label=batch.get("label"))
+        return self.generator(inputs["z"], inputs.get("label"), stage=self.stage, alpha=self.alpha)
+
+    def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
+        """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated."""
+        return self.full(generator(inputs["z"], inputs.get("label"), stage=self.stage, alpha=self.alpha))
+
+    def full(self, x: Tensor) -> Tensor:
+        return enlarge(x, 2 ** (self.last - self.stage))
+
+
+class StyleGAN(Growing):
+    """Karras 2019, section 3: styles of two latents in one fake, and samples near the mean style.
+
+    mixing: share of batches whose fakes take the styles of another latent from a random layer on
+    """
+
+    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss,
+                 augment: Augment | None = None, conditional: bool = False, latent: Literal["normal", "uniform"] = "normal",
+                 heads: dict[str, Head] | None = None, pack: int = 1, generator_batch: int = 1, fade_kimg: float = 600.0,
+                 stable_kimg: float = 600.0, start_stage: int = 1, mixing: float = 0.9):
+        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, conditional=conditional,
+                         latent=latent, heads=heads, pack=pack, generator_batch=generator_batch, fade_kimg=fade_kimg,
+                         stable_kimg=stable_kimg, start_stage=start_stage)
+        if not 0 <= mixing <= 1:
+            raise ValueError(f"mixing={mixing}: give a share of batches, from 0 to 1 (the paper's: 0.9)")
+        self.mixing = mixing
+
+    def inputs(self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None, truncation: float | None = None,
+               truncated_layers: int = 8) -> Batch:
+        """z, label as GAN's. truncation: how far the styles of the first layers may be from the mean one: 1 as far as they are,
+        0.7 nearer, 0 not at all; the layers after truncated_layers hold details, which may vary (Karras 2019, appendix B)."""
+        inputs = super().inputs(n, rng, label=label)
+        if truncation is None:
+            return inputs
+        device = inputs["z"].device
+        return inputs | {"psi": torch.full((n,), float(truncation), device=device),
+                         "psi_layers": torch.full((n,), truncated_layers, device=device)}
+
+    def mixed(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
+        """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers, partner by partner: 0 to 4 is
+        pose and shape, 4 to 8 features, from 8 on colour (Karras 2019, figure 3). Labels stay those of `inputs`."""
+        layer = torch.arange(self.generator.layers, device=inputs["z"].device)
+        mask = (first <= layer) & (layer < last)
+        return inputs | {"other": source["z"], "mask": mask.expand(len(inputs["z"]), -1)}
+
+    def crossed(self, device: torch.device) -> Tensor:
+        """-> (layers,) bool, the layers of a batch's fakes that the second latent styles. Drawn on the device: the host never waits."""
+        layers, now = self.generator.layers, 2 * (self.stage + 1)
+        cut = torch.randint(1, now, (), device=device)
+        cut = torch.where(torch.rand((), device=device) < self.mixing, cut, layers)
+        return torch.arange(layers, device=device) >= cut
+
+    def fake(self, batch: Batch) -> Tensor:
+        n, label = len(batch["image"]), batch.get("label")
+        inputs = self.inputs(n, None, label=label)
+        if self.mixing > 0:
+            inputs |= {"other": self.inputs(n, None, label=label)["z"], "mask": self.crossed(inputs["z"].device)}
+        return self.drawn(inputs, self.generator, noise="random")
+
+    def sample(self, inputs: Batch, generator: nn.Module, *, noise: Noise = "random") -> Tensor:
+        """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
+        (N,layers,w_dim) alone. noise: fixed is the same for all images, as a film needs it"""
+        return self.full(self.drawn(inputs, generator, noise=noise))
+
+    def drawn(self, inputs: Batch, generator: nn.Module, *, noise: Noise) -> Tensor:
+        if "styles" in inputs:
+            return generator.synthesis(inputs["styles"], stage=self.stage, alpha=self.alpha, noise=noise)
+        psi = inputs.get("psi")
+        if psi is not None:
+            layer = torch.arange(generator.layers, device=psi.device)
+            psi = torch.where(layer < inputs["psi_layers"][:, None], psi[:, None], 1.0)
+        return generator(inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask"), psi=psi,
+                         stage=self.stage, alpha=self.alpha, noise=noise)

@@ -1,0 +1,166 @@
+"""PGGAN's pair (Karras 2018, table 2): all sizes from 4 pixels on in one network, of which a stage uses the first so many."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.networks.layers import Output, halvings, to_range, with_one_hot
+from gancli.networks.style_layers import (
+    SQRT2,
+    EqualisedConv2d,
+    EqualisedLinear,
+    MinibatchStd,
+    blur,
+    pixel_norm,
+)
+
+MOST = 8  # doublings: 1024 = 4 * 2^8
+SOFT = (1, 2, 1)  # StyleGAN's filter
+
+
+class PGGANGenerator(nn.Module):
+    """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size
+
+    resolution: side or [H,W] in pixels, 8 to 1024 and more, halvable down to 4..7 (1024 = 4 * 2^8, 28 = 7 * 2^2)
+    channel_base, channel_max: a stage of n pixels has channel_base / n channels, up to channel_max
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 512, channel_base: int = 16384,
+                 channel_max: int = 512, output: Output = "linear", classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, self.base = halvings(resolution, most=MOST)
+        self.stages, self.z_dim, self.classes = times + 1, z_dim, classes if conditional else 0
+        widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
+        self.first = FirstBlock(z_dim + self.classes, widths[0], self.base)
+        self.blocks = nn.ModuleList(UpBlock(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.to_image = nn.ModuleList(EqualisedConv2d(width, channels, 1) for width in widths)
+        self.range = to_range(output)
+
+    def forward(self, z: Tensor, label: Tensor | None = None, *, stage: int | None = None, alpha: Tensor | None = None) -> Tensor:
+        """stage: 0 is the smallest, null the last; alpha: 0-d, the share of a stage that is blended in, null: all."""
+        stage = self.stages - 1 if stage is None else stage
+        h = before = self.first(pixel_norm(with_one_hot(z, label, self.classes)))
+        for block in self.blocks[:stage]:
+            before, h = h, block(h)
+        return self.range(blended_image(self.to_image, before, h, stage=stage, alpha=alpha))
+
+
+class PGGANDiscriminator(nn.Module):
+    """trunk: x (N,channels,h,w) of the stage's size -> (N,feature_dim); head: features, label (N,) -> scores (N,1)
+
+    With classes there is a score for each, of which the label picks one. mbstd_group: samples whose deviation it sees
+    blur: StyleGAN's critic, which filters before it halves and halves before it activates (Karras 2019)
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, channel_base: int = 16384, channel_max: int = 512,
+                 mbstd_group: int = 4, blur: bool = False, classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, self.base = halvings(resolution, most=MOST)
+        self.stages, self.classes = times + 1, classes if conditional else 0
+        widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
+        self.feature_dim = min(2 * channel_base // min(self.base), channel_max)
+        self.from_image = nn.ModuleList(EqualisedConv2d(channels, width, 1, gain=SQRT2) for width in widths)
+        self.blocks = nn.ModuleList(DownBlock(b, a, soft=blur) for a, b in zip(widths, widths[1:], strict=False))
+        self.spread = MinibatchStd(mbstd_group)
+        self.conv = EqualisedConv2d(widths[0] + 1, widths[0], gain=SQRT2)
+        self.dense = EqualisedLinear(widths[0] * self.base[0] * self.base[1], self.feature_dim, gain=SQRT2)
+        self.score = EqualisedLinear(self.feature_dim, max(self.classes, 1))
+
+    def trunk(self, x: Tensor, label: Tensor | None = None, *, stage: int | None = None, alpha: Tensor | None = None) -> Tensor:
+        """stage and alpha as in the generator."""
+        stage = self.stages - 1 if stage is None else stage
+        h = act(self.from_image[stage](x))
+        for k in reversed(range(stage)):
+            h = self.blocks[k](h)
+            if alpha is not None and k == stage - 1:
+                h = blend(act(self.from_image[k](shrink(x))), h, alpha)
+        return act(self.dense(act(self.conv(self.spread(h))).flatten(1)))
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        scores = self.score(h)
+        if not self.classes:
+            return scores
+        assert label is not None, "a conditional network was called without labels"
+        return scores.gather(1, label[:, None])
+
+    def forward(self, x: Tensor, label: Tensor | None = None, *, stage: int | None = None, alpha: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label, stage=stage, alpha=alpha), label)
+
+
+class FirstBlock(nn.Module):
+    """(N,z_dim) -> (N,width,h,w) at the smallest size"""
+
+    def __init__(self, z_dim: int, width: int, base: tuple[int, int]):
+        super().__init__()
+        self.base = base
+        # A quarter of the usual gain, as in the paper's code: what comes out is normalised, so only the speed of learning differs.
+        self.dense = EqualisedLinear(z_dim, width * base[0] * base[1], gain=SQRT2 / 4, bias=False)
+        self.bias = nn.Parameter(torch.zeros(width))  # per channel, not per place
+        self.conv = EqualisedConv2d(width, width, gain=SQRT2)
+
+    def forward(self, z: Tensor) -> Tensor:
+        h = self.dense(z).unflatten(1, (-1, *self.base)) + self.bias[:, None, None]
+        return pixel_norm(act(self.conv(pixel_norm(act(h)))))
+
+
+class UpBlock(nn.Module):
+    """(N,c_in,h,w) -> (N,c_out,2h,2w)"""
+
+    def __init__(self, c_in: int, c_out: int):
+        super().__init__()
+        self.first, self.second = EqualisedConv2d(c_in, c_out, gain=SQRT2), EqualisedConv2d(c_out, c_out, gain=SQRT2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = pixel_norm(act(self.first(enlarge(x))))
+        return pixel_norm(act(self.second(h)))
+
+
+class DownBlock(nn.Module):
+    """(N,c_in,2h,2w) -> (N,c_out,h,w)"""
+
+    def __init__(self, c_in: int, c_out: int, *, soft: bool):
+        super().__init__()
+        self.first, self.second = EqualisedConv2d(c_in, c_in, gain=SQRT2), EqualisedConv2d(c_in, c_out, gain=SQRT2)
+        self.soft = soft
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = act(self.first(x))
+        if self.soft:
+            return act(shrink(self.second(blur(h, SOFT))))
+        return shrink(act(self.second(h)))
+
+
+def widths_of(base: tuple[int, int], times: int, *, channel_base: int, channel_max: int) -> list[int]:
+    """Channels from the smallest stage to the largest: channel_base / side, up to channel_max (side: the shorter one)."""
+    largest = min(base) * 2**times
+    if channel_base < largest or channel_max < 1:
+        raise ValueError(f"channel_base={channel_base}, channel_max={channel_max} leave no channel at {largest} pixels: give "
+                         f"{largest} or more, and 1 or more (the paper's: 16384, 512)")
+    return [min(channel_base // (min(base) * 2**k), channel_max) for k in range(times + 1)]
+
+
+def act(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
+
+
+def enlarge(x: Tensor, factor: int = 2) -> Tensor:
+    """Repeats pixels: (N,C,H,W) -> (N,C,factor H,factor W)."""
+    return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="nearest")
+
+
+def shrink(x: Tensor, factor: int = 2) -> Tensor:
+    """Averages squares of pixels: (N,C,H,W) -> (N,C,H/factor,W/factor)."""
+    return x if factor == 1 else F.avg_pool2d(x, factor)
+
+
+def blend(low: Tensor, high: Tensor, alpha: Tensor) -> Tensor:
+    """low at alpha 0, high at alpha 1, to the last bit."""
+    return torch.lerp(low.to(high.dtype), high, alpha.to(high.dtype))
+
+
+def blended_image(to_image: nn.ModuleList, before: Tensor, h: Tensor, *, stage: int, alpha: Tensor | None) -> Tensor:
+    """The stage's image, or on the way to it from the one before. Images are blended, not features: those of two sizes
+    mean different things."""
+    x = to_image[stage](h)
+    return x if alpha is None else blend(enlarge(to_image[stage - 1](before)), x, alpha)

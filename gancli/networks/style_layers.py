@@ -1,0 +1,125 @@
+"""What PGGAN, the StyleGANs and R3GAN share: equalised learning rate, pixel norm, minibatch deviation, FIR resampling."""
+from __future__ import annotations
+
+import contextlib
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SQRT2 = 2**0.5
+TAPS = (1, 3, 3, 1)  # StyleGAN2's low-pass filter; StyleGAN1 has (1, 2, 1)
+
+
+def full(x: Tensor) -> Tensor:
+    """At least fp32, whatever autocast made of it."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def exactly(x: Tensor) -> contextlib.AbstractContextManager:
+    """No autocast on x's device; the meta device has none to leave out."""
+    return contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
+
+
+def leaky(x: Tensor, gain: float = SQRT2) -> Tensor:
+    """Leaky ReLU, slope 0.2, times `gain`, which restores most of the variance that it takes (StyleGAN2's code)."""
+    return F.leaky_relu(x, 0.2) * gain
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """(N,C,...) divided by the root mean square over its C numbers, at each place (Karras 2018, section 4.2)."""
+    return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
+
+
+class EqualisedLinear(nn.Module):
+    """(N,n_in) -> (N,n_out). Weights are stored N(0,1) and scaled when used: Adam then moves all layers at one speed
+    (Karras 2018, section 4.1).
+
+    gain: standard deviation that leaves, where 1 enters. lr_mul: speed of this layer as a multiple of the optimizer's
+    """
+
+    def __init__(self, n_in: int, n_out: int, *, gain: float = 1.0, lr_mul: float = 1.0, bias: bool = True, bias_init: float = 0.0):
+        super().__init__()
+        self.scale, self.lr_mul = gain * lr_mul / n_in**0.5, lr_mul
+        self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_mul)
+        self.bias = nn.Parameter(torch.full((n_out,), bias_init / lr_mul)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.scale, None if self.bias is None else self.bias * self.lr_mul)
+
+
+class EqualisedConv2d(nn.Module):
+    """(N,c_in,H,W) -> (N,c_out,H,W), padded with zeros; gain and lr_mul as in `EqualisedLinear`.
+
+    padding null: side // 2, which keeps the size at stride 1
+    """
+
+    def __init__(self, c_in: int, c_out: int, side: int = 3, *, gain: float = 1.0, lr_mul: float = 1.0, bias: bool = True,
+                 stride: int = 1, padding: int | None = None):
+        super().__init__()
+        self.scale, self.lr_mul = gain * lr_mul / (c_in * side * side) ** 0.5, lr_mul
+        self.stride, self.padding = stride, side // 2 if padding is None else padding
+        self.weight = nn.Parameter(torch.randn(c_out, c_in, side, side) / lr_mul)
+        self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias * self.lr_mul
+        return F.conv2d(x, self.weight * self.scale, bias, self.stride, self.padding)
+
+
+class MinibatchStd(nn.Module):
+    """Appends how much the samples of a group differ, so that a critic sees a lack of variety: (N,C,H,W) -> (N,C+channels,H,W).
+
+    The deviation over the group at each place, averaged over places and over each of `channels` equal parts of C (Karras
+    2018, section 3). group: samples in one; where it does not divide N, the next smaller number that does. Sample i is
+    in group i mod (N / group), so neighbours in the batch are in different groups.
+    """
+
+    def __init__(self, group: int = 4, channels: int = 1):
+        super().__init__()
+        if group < 1 or channels < 1:
+            raise ValueError(f"minibatch standard deviation over groups of {group}, {channels} channels: give 1 or more, e.g. 4 and 1")
+        self.group, self.channels = group, channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        group = next(size for size in range(min(self.group, n), 0, -1) if n % size == 0)
+        y = full(x).reshape(group, n // group, self.channels, c // self.channels, h, w)
+        # The small number is under the root, whose slope at 0 is infinite.
+        std = ((y - y.mean(0)).square().mean(0) + 1e-8).sqrt().mean((2, 3, 4))
+        planes = std.to(x.dtype).repeat(group, 1)[:, :, None, None].expand(-1, -1, h, w)
+        return torch.cat([x, planes], 1)
+
+
+@functools.lru_cache(maxsize=64)
+def kernel(taps: tuple[int, ...], channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """-> (channels,1,k,k): the same separable filter for every channel, of sum 1."""
+    line = torch.tensor(taps, dtype=torch.float64, device="cpu") / sum(taps)
+    return torch.outer(line, line).to(device=device, dtype=dtype).expand(channels, 1, -1, -1)
+
+
+def filtered(x: Tensor, taps: tuple[int, ...], gain: float, *, padding: int, stride: int = 1, up: bool = False) -> Tensor:
+    """A plain convolution per channel: it has every derivative and the same bits each time; interpolation, on a GPU, neither."""
+    with exactly(x):
+        y = full(x) if x.device.type == "cpu" else x  # there it is ten times as fast in fp32 as in bf16
+        weight = kernel(taps, y.shape[1], y.dtype, y.device) * gain
+        convolve = F.conv_transpose2d if up else F.conv2d
+        return convolve(y, weight, stride=stride, padding=padding, groups=y.shape[1]).to(x.dtype)
+
+
+def blur(x: Tensor, taps: tuple[int, ...] = TAPS, *, padding: int | None = None, gain: float = 1.0) -> Tensor:
+    """Low-pass filter; (N,C,H,W) -> the same shape for an odd number of taps. padding: zeros at each side, null: len(taps) // 2."""
+    return filtered(x, taps, gain, padding=len(taps) // 2 if padding is None else padding)
+
+
+def upsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
+    """(N,C,H,W) -> (N,C,2H,2W): zeros between the pixels, then the filter times 4. taps: an even number."""
+    assert len(taps) % 2 == 0, "an odd filter would move the image by half a pixel"
+    return filtered(x, taps, 4.0, padding=len(taps) // 2 - 1, stride=2, up=True)
+
+
+def downsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
+    """(N,C,2H,2W) -> (N,C,H,W): the filter, then every other pixel. taps: an even number."""
+    assert len(taps) % 2 == 0, "an odd filter would move the image by half a pixel"
+    return filtered(x, taps, 1.0, padding=len(taps) // 2 - 1, stride=2)

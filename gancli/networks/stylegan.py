@@ -1,0 +1,149 @@
+"""StyleGAN's generator (Karras 2019): latents become styles, which scale and shift every layer of a network that grows as PGGAN's."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gancli.networks.layers import Output, halvings, to_range
+from gancli.networks.pggan import (
+    MOST,
+    SOFT,
+    act,
+    blended_image,
+    enlarge,
+    widths_of,
+)
+from gancli.networks.style_layers import (
+    SQRT2,
+    EqualisedConv2d,
+    EqualisedLinear,
+    blur,
+    full,
+    pixel_norm,
+)
+
+Noise = Literal["random", "fixed", "none"]
+
+
+class StyleGANGenerator(nn.Module):
+    """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size; its critic is `PGGANDiscriminator` with blur
+
+    resolution, channel_base, channel_max: as PGGAN's. layers: how many see a style, two for each stage
+    mapping_layers, mapping_lr: depth of the mapping, and its speed as a multiple of the optimizer's
+    w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 512, w_dim: int = 512, channel_base: int = 16384,
+                 channel_max: int = 512, mapping_layers: int = 8, mapping_lr: float = 0.01, w_decay: float = 0.995,
+                 output: Output = "linear", classes: int = 0, conditional: bool = False):
+        super().__init__()
+        if not 0 <= w_decay <= 1:
+            raise ValueError(f"w_decay={w_decay}: give a number from 0 to 1 (the paper's code: 0.995)")
+        times, self.base = halvings(resolution, most=MOST)
+        self.stages, self.z_dim, self.classes = times + 1, z_dim, classes if conditional else 0
+        self.layers, self.w_decay = 2 * self.stages, w_decay
+        widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
+        self.mapping = Mapping(z_dim, w_dim, layers=mapping_layers, lr=mapping_lr, classes=self.classes)
+        self.const = nn.Parameter(torch.ones(1, widths[0], *self.base))
+        self.blocks = nn.ModuleList(StyleBlock(a, b, w_dim, number=k)
+                                    for k, (a, b) in enumerate(zip([None, *widths], widths, strict=False)))
+        self.to_image = nn.ModuleList(EqualisedConv2d(width, channels, 1) for width in widths)
+        self.range = to_range(output)
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(self, z: Tensor, label: Tensor | None = None, *, other: Tensor | None = None, mask: Tensor | None = None,
+                psi: Tensor | None = None, stage: int | None = None, alpha: Tensor | None = None, noise: Noise = "random") -> Tensor:
+        """stage, alpha: as PGGAN's; noise: as in `synthesis`.
+
+        other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from another latent of the same label
+        psi (N,layers): how far a style may be from the mean one: 1 as far as it is, 0 not at all
+        """
+        w = self.mapping(z, label)
+        if self.training:
+            with torch.no_grad():
+                self.w_avg.lerp_(w.mean(0), 1 - self.w_decay)
+        styles = w[:, None].expand(-1, self.layers, -1)
+        if other is not None:
+            styles = torch.where(mask[..., None], self.mapping(other, label)[:, None], styles)
+        if psi is not None:
+            styles = self.w_avg + psi[..., None] * (styles - self.w_avg)
+        return self.synthesis(styles, stage=stage, alpha=alpha, noise=noise)
+
+    def synthesis(self, styles: Tensor, *, stage: int | None = None, alpha: Tensor | None = None, noise: Noise = "random") -> Tensor:
+        """styles (N,layers,w_dim) -> (N,channels,h,w). noise: random for each image, the same fixed one for all, or none."""
+        stage = self.stages - 1 if stage is None else stage
+        h = before = self.const.expand(len(styles), -1, -1, -1)
+        for k, block in enumerate(self.blocks[:stage + 1]):
+            before, h = h, block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noise=noise)
+        return self.range(blended_image(self.to_image, before, h, stage=stage, alpha=alpha))
+
+
+class Mapping(nn.Module):
+    """z (N,z_dim), label (N,) -> w (N,w_dim). A label's embedding stands beside z, and both are normalised together."""
+
+    def __init__(self, z_dim: int, w_dim: int, *, layers: int, lr: float, classes: int):
+        super().__init__()
+        if not 1 <= layers <= 32 or lr <= 0:
+            raise ValueError(f"mapping_layers={layers}, mapping_lr={lr}: give 1 to 32 layers and a speed above 0 (the paper's: 8, 0.01)")
+        self.embed = nn.Embedding(classes, z_dim) if classes else None
+        sizes = [2 * z_dim if classes else z_dim, *[w_dim] * layers]
+        self.net = nn.ModuleList(EqualisedLinear(a, b, gain=SQRT2, lr_mul=lr) for a, b in zip(sizes, sizes[1:], strict=False))
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        assert label is not None or self.embed is None, "a conditional network was called without labels"
+        with torch.autocast(z.device.type, enabled=False):  # the errors of eight layers of bf16 would add up
+            h = pixel_norm(z if self.embed is None else torch.cat([z, self.embed(label)], 1))
+            for layer in self.net:
+                h = act(layer(h))
+        return h
+
+
+class StyleBlock(nn.Module):
+    """(N,c_in,h,w), two styles (N,w_dim) -> (N,c_out,2h,2w). c_in null: the first block, whose input is neither enlarged nor
+    convolved before its first style."""
+
+    def __init__(self, c_in: int | None, c_out: int, w_dim: int, *, number: int):
+        super().__init__()
+        self.first = None if c_in is None else EqualisedConv2d(c_in, c_out, gain=SQRT2, bias=False)
+        self.second = EqualisedConv2d(c_out, c_out, gain=SQRT2, bias=False)
+        self.styled = nn.ModuleList(Styled(c_out, w_dim, layer=2 * number + k) for k in range(2))
+
+    def forward(self, x: Tensor, style: Tensor, other: Tensor, *, noise: Noise) -> Tensor:
+        h = x if self.first is None else blur(self.first(enlarge(x)), SOFT)
+        h = self.styled[0](h, style, noise=noise)
+        return self.styled[1](self.second(h), other, noise=noise)
+
+
+class Styled(nn.Module):
+    """What follows a convolution: noise, bias, activation, instance norm, and the style's scale and shift of each channel.
+
+    (N,C,h,w), style (N,w_dim) -> (N,C,h,w). The strength of the noise is learned for each channel, and starts at 0."""
+
+    def __init__(self, width: int, w_dim: int, *, layer: int):
+        super().__init__()
+        self.layer = layer
+        self.strength, self.bias = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
+        self.style = EqualisedLinear(w_dim, 2 * width)
+
+    def forward(self, x: Tensor, style: Tensor, *, noise: Noise) -> Tensor:
+        h = x + self.bias[:, None, None]
+        if noise != "none":
+            h = h + self.strength[:, None, None] * self.drawn(x, fixed=noise == "fixed").to(h.dtype)
+        scale, shift = self.style(style)[:, :, None, None].chunk(2, 1)
+        return instance_norm(act(h)) * (1 + scale) + shift
+
+    def drawn(self, x: Tensor, *, fixed: bool) -> Tensor:
+        """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every run and on every device."""
+        if not fixed:
+            return torch.randn(len(x), 1, *x.shape[2:], device=x.device)
+        rng = torch.Generator().manual_seed(self.layer)
+        return torch.randn(1, 1, *x.shape[2:], generator=rng, device="cpu").to(x.device)
+
+
+def instance_norm(x: Tensor) -> Tensor:
+    """(N,C,h,w), each plane of mean 0 and deviation 1 (AdaIN, Huang and Belongie 2017; the biased one). In full precision:
+    the square of a small deviation would be lost."""
+    centred = full(x) - full(x).mean((2, 3), keepdim=True)
+    return (centred * (centred.square().mean((2, 3), keepdim=True) + 1e-8).rsqrt()).to(x.dtype)

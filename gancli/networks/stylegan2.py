@@ -1,0 +1,251 @@
+"""StyleGAN2's pair (Karras 2020): styles scale the channels of a skip generator; the critic is residual, or plain as for CIFAR."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.networks.layers import halvings, one_hot
+from gancli.networks.style_layers import (
+    SQRT2,
+    EqualisedConv2d,
+    EqualisedLinear,
+    MinibatchStd,
+    blur,
+    downsample,
+    exactly,
+    full,
+    leaky,
+    pixel_norm,
+    upsample,
+)
+
+Noise = Literal["random", "fixed", "none"]  # for each image anew, one and the same for all, or left out
+Architecture = Literal["resnet", "orig"]
+MOST_DOUBLINGS, MOST_LAYERS = 8, 16  # 4 to 1024 pixels; of a mapping
+
+
+def widths_of(base: tuple[int, int], times: int, *, channel_base: int, channel_max: int) -> list[int]:
+    """Channels from the coarsest level to the finest: channel_base / side, up to channel_max (side: the shorter one)."""
+    if channel_base < 1 or channel_max < 1:
+        raise ValueError(f"channel_base={channel_base}, channel_max={channel_max}: give 1 or more, e.g. 16384 and 512")
+    return [max(1, min(channel_base // (min(base) * 2**k), channel_max)) for k in range(times + 1)]
+
+
+class Mapping(nn.Module):
+    """z (N,z_dim) and, with classes, label (N,) -> w (N,w_dim), always in fp32; z_dim 0: of the label alone.
+
+    The label's embedding is normalised like z and stands behind it (StyleGAN2-ADA's code). lr_mul: its speed as a
+    multiple of the optimizer's (Karras 2019, appendix C)
+    """
+
+    def __init__(self, *, z_dim: int, w_dim: int, layers: int, lr_mul: float = 0.01, classes: int = 0):
+        super().__init__()
+        if not 1 <= layers <= MOST_LAYERS:
+            raise ValueError(f"mapping_layers={layers}: give 1 to {MOST_LAYERS}, e.g. 8")
+        self.z_dim, self.classes = z_dim, classes
+        self.embed = EqualisedLinear(classes, w_dim) if classes else None
+        sizes = [z_dim + (w_dim if classes else 0)] + [w_dim] * layers
+        self.layers = nn.ModuleList(EqualisedLinear(a, b, lr_mul=lr_mul) for a, b in zip(sizes, sizes[1:], strict=False))
+
+    def forward(self, z: Tensor | None, label: Tensor | None) -> Tensor:
+        weight = self.layers[0].weight
+        with exactly(weight):  # eight layers would add up bf16's errors
+            parts = [pixel_norm(full(z))] if self.z_dim else []
+            if self.embed is not None:
+                parts.append(pixel_norm(self.embed(one_hot(label, self.classes, weight))))
+            w = torch.cat(parts, 1)
+            for layer in self.layers:
+                w = leaky(layer(w))
+        return w
+
+
+class ModulatedConv2d(nn.Module):
+    """x (N,c_in,H,W), w (N,w_dim) -> (N,c_out,H,W), of twice the height and width with `up` (Karras 2020, section 2.2).
+
+    Each sample's kernel is the shared one with its input channels scaled by the sample's style and, with `demodulate`,
+    every filter brought to length 1. Instead of N kernels, x's channels are scaled before one convolution and the result's
+    after it: the same sums, without N weights in memory and without grouped convolutions, whose second derivatives are slow.
+    """
+
+    def __init__(self, c_in: int, c_out: int, side: int = 3, *, w_dim: int, up: bool = False, demodulate: bool = True):
+        super().__init__()
+        self.up, self.demodulate, self.gain = up, demodulate, (c_in * side * side) ** -0.5
+        self.style = EqualisedLinear(w_dim, c_in, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(c_out, c_in, side, side))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        before, after = self.scales(w)
+        y = self.convolve(x * before.to(x.dtype)[:, :, None, None])
+        return y if after is None else y * after.to(y.dtype)[:, :, None, None]
+
+    def scales(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(N,w_dim) -> what channels are multiplied by: (N,c_in) before the convolution, (N,c_out) after it."""
+        with exactly(w):
+            style = self.style(w)
+            if not self.demodulate:
+                return style * self.gain, None
+            lengths = style.square() @ self.weight.square().sum((2, 3)).T
+            return style, (lengths + 1e-8).rsqrt()
+
+    def convolve(self, x: Tensor) -> Tensor:
+        if not self.up:
+            return F.conv2d(x, self.weight, padding=self.weight.shape[2] // 2)
+        # Zeros between the pixels, the kernel, then the filter: at a quarter of the cost of filtering first.
+        return blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2), padding=1, gain=4.0)
+
+
+class StyledLayer(nn.Module):
+    """Modulated convolution, noise, bias and leaky ReLU: x (N,c_in,h,w), w (N,w_dim) -> (N,c_out,h,w), twice the size with `up`
+
+    The noise is one plane for all channels; its strength is learned, from 0 (Karras 2020, figure 2). number: the layer's
+    """
+
+    def __init__(self, c_in: int, c_out: int, *, w_dim: int, number: int, up: bool = False):
+        super().__init__()
+        self.number, self.conv = number, ModulatedConv2d(c_in, c_out, w_dim=w_dim, up=up)
+        self.strength, self.bias = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(c_out))
+
+    def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
+        x = self.conv(x, w)
+        if noise != "none":
+            x = x + (self.strength * self.plane(x, fixed=noise == "fixed")).to(x.dtype)
+        return leaky(x + self.bias.to(x.dtype)[:, None, None])
+
+    def plane(self, x: Tensor, *, fixed: bool) -> Tensor:
+        """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every run and on every device."""
+        if not fixed:
+            return torch.randn(len(x), 1, *x.shape[2:], dtype=self.strength.dtype, device=x.device)
+        rng = torch.Generator("cpu").manual_seed(self.number)
+        return torch.randn(1, 1, *x.shape[2:], generator=rng, device="cpu").to(self.strength)
+
+
+class ToRGB(nn.Module):
+    """x (N,c_in,H,W), w (N,w_dim) -> what the level adds to the image, (N,channels,H,W) in fp32; not demodulated."""
+
+    def __init__(self, c_in: int, channels: int, *, w_dim: int):
+        super().__init__()
+        self.conv = ModulatedConv2d(c_in, channels, 1, w_dim=w_dim, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        return full(self.conv(x, w)) + self.bias[:, None, None]
+
+
+class StyleGAN2Generator(nn.Module):
+    """z (N,z_dim), label (N,) -> (N,channels,H,W), linear: values may leave [-1,1]
+
+    resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8, 28 = 7 * 2^2)
+    channel_base, channel_max: a level of n pixels has channel_base / n channels, up to channel_max
+    layers: how many see a style, the last picture's included; any other takes that of the next level's first layer
+    w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 512, w_dim: int = 512,
+                 mapping_layers: int = 8, mapping_lr: float = 0.01, channel_base: int = 32768, channel_max: int = 512,
+                 w_decay: float = 0.995, classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, base = halvings(resolution, most=MOST_DOUBLINGS)
+        if z_dim < 1 or w_dim < 1 or not 0 <= w_decay <= 1:
+            raise ValueError(f"z_dim={z_dim}, w_dim={w_dim}, w_decay={w_decay}: give 1 or more, e.g. 512, and a number from 0 to 1")
+        self.z_dim, self.w_dim, self.w_decay, self.classes = z_dim, w_dim, w_decay, classes if conditional else 0
+        self.layers, self.size = 2 * times + 2, (base[0] * 2**times, base[1] * 2**times)
+        widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)
+        self.mapping = Mapping(z_dim=z_dim, w_dim=w_dim, layers=mapping_layers, lr_mul=mapping_lr, classes=self.classes)
+        self.const = nn.Parameter(torch.randn(widths[0], *base))
+        ends = [(widths[0], widths[0]), *(pair for a, b in zip(widths, widths[1:], strict=False) for pair in ((a, b), (b, b)))]
+        self.styled = nn.ModuleList(StyledLayer(a, b, w_dim=w_dim, number=k, up=k % 2 == 1) for k, (a, b) in enumerate(ends))
+        self.to_rgb = nn.ModuleList(ToRGB(c, channels, w_dim=w_dim) for c in widths)
+        self.register_buffer("w_avg", torch.zeros(w_dim))
+
+    def forward(self, z: Tensor, label: Tensor | None = None, *, other: Tensor | None = None, mask: Tensor | None = None,
+                psi: Tensor | None = None, noise: Noise = "random") -> Tensor:
+        """other, mask, psi: as in `styles`; noise: random for each image, the same fixed one for all, or none"""
+        return self.synthesis(self.styles(z, label, other=other, mask=mask, psi=psi), noise=noise)
+
+    def styles(self, z: Tensor, label: Tensor | None = None, *, other: Tensor | None = None, mask: Tensor | None = None,
+               psi: Tensor | None = None) -> Tensor:
+        """-> (N,layers,w_dim)
+
+        other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from another latent of the same label
+        psi (N,layers): how far a style may be from the mean one: 1 as far as it is, 0 not at all (Karras 2019, appendix B)
+        """
+        w = self.mapping(z, label)
+        if self.training:  # not by the other latent: it has the same distribution, and not every image takes it
+            with torch.no_grad():
+                self.w_avg.lerp_(w.mean(0), 1 - self.w_decay)
+        styles = w[:, None].expand(-1, self.layers, -1)
+        if other is not None:
+            styles = torch.where(mask[..., None], self.mapping(other, label)[:, None], styles)
+        if psi is not None:
+            styles = self.w_avg + psi[..., None] * (styles - self.w_avg)
+        return styles
+
+    def synthesis(self, styles: Tensor, *, noise: Noise = "random") -> Tensor:
+        """styles (N,layers,w_dim) -> images (N,channels,H,W)"""
+        w = styles.unbind(1)
+        x = self.styled[0](self.const.expand(len(styles), -1, -1, -1), w[0], noise)
+        image = self.to_rgb[0](x, w[1])
+        for k in range(1, len(self.to_rgb)):
+            x = self.styled[2 * k - 1](x, w[2 * k - 1], noise)
+            x = self.styled[2 * k](x, w[2 * k], noise)
+            image = upsample(image) + self.to_rgb[k](x, w[2 * k + 1])
+        return image
+
+
+class DownBlock(nn.Module):
+    """(N,c_in,2H,2W) -> (N,c_out,H,W): two convolutions and, if residual, a filtered 1x1 one beside them, of variance 1 together."""
+
+    def __init__(self, c_in: int, c_out: int, *, residual: bool):
+        super().__init__()
+        self.conv1, self.conv2 = EqualisedConv2d(c_in, c_in), EqualisedConv2d(c_in, c_out, stride=2, padding=0)
+        self.skip = EqualisedConv2d(c_in, c_out, 1, gain=0.5**0.5, bias=False) if residual else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = blur(leaky(self.conv1(x)), padding=2)
+        if self.skip is None:
+            return leaky(self.conv2(y))
+        return leaky(self.conv2(y), gain=SQRT2 * 0.5**0.5) + self.skip(downsample(x))
+
+
+class StyleGAN2Discriminator(nn.Module):
+    """trunk: x (N,channels,H,W) -> (N,feature_dim); head: features, label (N,) -> scores (N,1)
+
+    resolution, channel_base, channel_max: as the generator's. architecture: resnet, or orig, without skips
+    mbstd_group: samples that minibatch standard deviation compares. With classes the score is the inner product of
+    the features with a vector that `mapping_layers` layers make of the label (StyleGAN2-ADA's code)
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, architecture: Architecture = "resnet",
+                 channel_base: int = 32768, channel_max: int = 512, mbstd_group: int = 4, mapping_layers: int = 8,
+                 mapping_lr: float = 0.01, classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, base = halvings(resolution, most=MOST_DOUBLINGS)
+        widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)[::-1]
+        self.classes, self.feature_dim = classes if conditional else 0, widths[-1]
+        self.from_rgb = EqualisedConv2d(channels, widths[0], 1)
+        self.blocks = nn.Sequential(*(DownBlock(a, b, residual=architecture == "resnet") for a, b in zip(widths, widths[1:], strict=False)))
+        self.compare = MinibatchStd(mbstd_group)
+        self.conv = EqualisedConv2d(widths[-1] + 1, widths[-1])
+        self.dense = EqualisedLinear(widths[-1] * base[0] * base[1], widths[-1])
+        self.out = EqualisedLinear(widths[-1], widths[-1] if self.classes else 1)
+        self.mapping = Mapping(z_dim=0, w_dim=widths[-1], layers=mapping_layers, lr_mul=mapping_lr,
+                               classes=self.classes) if self.classes else None
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        h = self.blocks(leaky(self.from_rgb(x)))
+        with exactly(x):
+            h = leaky(self.conv(self.compare(full(h))))
+            return leaky(self.dense(h.flatten(1)))
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        with exactly(h):
+            scores = self.out(full(h))
+            if self.mapping is None:
+                return scores
+            return (scores * self.mapping(None, label)).sum(1, keepdim=True) / scores.shape[1] ** 0.5
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
