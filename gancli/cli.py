@@ -41,7 +41,7 @@ VERBS = {
         ("label=NAME, per_class=N  one class, or N images of every class; the grid has a column (per_class: a row) a class",
          "interpolate=STEPS        interpolation.png: rows from one latent to another, within a class",
          "sweep=NAME steps=10      sweep.png: all values of a code (code0, ...) or of the label, a column each; all else fixed in a row",
-         "truncation=0.5           latents of no more than so many deviations: better images, fewer kinds (normal latents)",
+         "truncation=0.5           better images, fewer kinds: latents within so many deviations, or styles so near the mean one",
          "standing=16              measure batch norm's statistics anew, over so many batches", *_HYDRA_FLAGS), "sample"),
     "check": Verb(
         "gancli.commands.check", "try a config for one real step: time, memory, disk", "[KEY=VALUE ...] [FLAGS]",
