@@ -17,6 +17,8 @@ from gancli.hints import nearest
 
 ROOT = Path(config.__file__).resolve().parents[1]
 
+EXPERIMENTS = config.options([config.conf_dir()])["experiment"]
+
 
 def write(base: Path, files: dict[str, str]) -> Path:
     for name, text in files.items():
@@ -169,7 +171,7 @@ def test_several_problems_are_reported_at_once():
     (["+head=acgan"], "a head needs a name below model.heads", "+head@model.heads.NAME=OPTION"),
     (["+penalty@loss.penalties.r1=r11"], "no option 'r11' in group 'penalty'",
      "did you mean 'r1'?\noptions: consistency, dragan, drift, gp, lecam, r1, r2"),
-    (["experiment=rign"], "no option 'rign' in group 'experiment'", "did you mean 'ring'?\noptions: ring"),
+    (["experiment=rign"], "no option 'rign' in group 'experiment'", "did you mean 'ring'?\noptions: " + ", ".join(EXPERIMENTS)),
     (["~model"], "the config has no model", "drop ~model"),
     (["model=5"], "'model=5' does not name an option", "gan list model shows them"),
     (["experiment=null"], "'experiment=null' does not name an option", "~experiment drops it"),
