@@ -225,3 +225,11 @@ def test_rotation_wants_square_images():
         small("ssgan", "dataset.resolution=[16,24]")
     with pytest.raises(Problems, match="give square images"):
         frozen("model=mlp", "dataset=ring", "+head@model.heads.rotation=rotation")
+
+
+def test_a_clip_reaches_heads_that_score_and_no_others():
+    setup = small("cgan", "loss=wgan", "model.discriminator.conditional=false", "+head@model.heads.p=projection", "model.heads.p.norm=none",
+                  "+head@model.heads.a=acgan")
+    trainer = steps(trainer_for(setup), 1)
+    clip = setup["loss"]["clip"]
+    assert trainer.game.heads["p"].project.table.weight.abs().max() <= clip < trainer.game.heads["a"].out.weight.abs().max()

@@ -51,6 +51,7 @@ class ClassProjection(Head):
     """Adds <v_label, features> to the score of a critic that sees no labels itself (Miyato and Koyama 2018, equation 3)."""
 
     needs_labels = True
+    scores = True
 
     def __init__(self, *, classes: int, norm: Literal["none", "spectral"] = "spectral"):
         super().__init__()

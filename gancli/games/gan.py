@@ -100,6 +100,9 @@ class GAN(Game):
 
     def constrain(self, logs: Logs) -> None:
         super().constrain(logs)
+        for head in self.heads.values():
+            if head.scores:
+                self.adversarial.constrain(head)
         if self.augment is not None:
             self.augment.adapt(logs["d/sign_real"], self.progress.nimg)
             logs |= {f"d/{key}": value for key, value in self.augment.logs().items()}

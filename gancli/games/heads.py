@@ -11,9 +11,11 @@ class Head(nn.Module):
     """A term of the critic's loss, of the generator's, or of the score itself; its parameters move with player d.
 
     needs_labels: the task is about classes, so the model must be conditional
+    scores: it adds to the score, so a loss that constrains the critic (WGAN's clip) constrains it too
     """
 
     needs_labels = False
+    scores = False
 
     def attach(self, feature_dim: int) -> None:
         """Builds what depends on the critic; the game calls it once, when it is built."""
