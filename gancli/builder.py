@@ -22,6 +22,7 @@ ROOTS = tuple(f"gancli.{name}" for name in ("games", "networks", "losses", "augm
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 LISTS, MAPPINGS = (list, tuple, Sequence, Collection, Iterable), (dict, Mapping)  # what a config's list and mapping serve as
 Problem = tuple[str, str]  # message, hint
+PARTS = ("loss", "augment", "perceptual")  # of a config, that a game may take beside its own
 
 
 def is_builtin(target: str) -> bool:
@@ -254,7 +255,7 @@ def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Game:
     if not issubclass(cls, Game):
         raise UserError(f"model._target_: {cls.__name__} is no Game", "derive it from gancli.game.Game or gancli.games.gan.GAN")
     parts = {}
-    for name in {"loss", "augment"} & parameters_of(cls).keys():
+    for name in {*PARTS} & parameters_of(cls).keys():
         spec = config.get(name)
         if found := misfits(spec, parameters_of(cls)[name].annotation, where=name, trust=trust):
             raise UserError(*found[0])

@@ -88,6 +88,14 @@ class Game(nn.Module):
             Phase(name="g", loss=self.g_loss, updates=("g",), every=self.n_critic),
         ]
 
+    def ready(self) -> None:
+        """Reads what training needs and a checkpoint does not hold. Raises ValueError where it is missing."""
+
+    def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
+        """A batch of the right shapes, for a look at networks on the meta device."""
+        batch = {"image": torch.zeros(n, channels, *size), "label": torch.zeros(n, dtype=torch.int64)}
+        return {key: batch[key] for key in self.needs}
+
     def advance(self, progress: Progress) -> bool:
         """Moves the curriculum to `progress`, of which it is a pure function. True: drop the optimizers' moments."""
         return False

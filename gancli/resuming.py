@@ -57,6 +57,7 @@ def complete(config: dict) -> None:
 
     if "metrics" not in config:
         config["metrics"] = option("metrics", "none")
+    config.setdefault("perceptual", None)
     if "watch" not in config:
         config["watch"] = OmegaConf.to_container(front.compose("train", ["watch.action=off"]).cfg.watch)
 

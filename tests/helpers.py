@@ -1,17 +1,21 @@
 """What several tests share: composed configs, small trainers, and comparison of checkpoints leaf by leaf."""
 from __future__ import annotations
 
+import atexit
 import copy
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import torch
+from PIL import Image, ImageDraw
 
 from gancli.builder import build, build_game
 from gancli.config import compose
 from gancli.data.base import split
 from gancli.data.stream import Stream
-from gancli.judge import Judge
+from gancli.restoration import judge_for
 from gancli.seeding import reseed, seed_of
 from gancli.trainer import Trainer
 from gancli.validate import validate
@@ -19,6 +23,30 @@ from gancli.validate import validate
 REPO = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("GANCLI_TEST_DATA", REPO.parent / "shared" / "data"))
 CPU = torch.device("cpu")
+OF_DIGITS = ("+dataset@dataset.of=digits", "dataset.resolution=16", "dataset.channels=1", "dataset.holdout=4")
+
+
+def folders() -> tuple[str, str]:
+    """Two folders made anew: 24 pairs side by side, and two domains; circles and their outlines, 16 pixels, RGB."""
+    root = Path(tempfile.mkdtemp(prefix="gancli-test-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    for folder in ("pairs", "domains/trainA", "domains/trainB"):
+        (root / folder).mkdir(parents=True)
+    for k in range(24):
+        sides = []
+        for fill in ((40 + 8 * k, 90, 200), None):
+            image = Image.new("RGB", (16, 16), (230, 230, 10 * k))
+            ImageDraw.Draw(image).ellipse([k % 5, k % 3, 9 + k % 7, 8 + k % 6], fill=fill, outline=(0, 0, 0))
+            sides.append(image)
+        whole = Image.new("RGB", (32, 16))
+        for x, side, name in zip((0, 16), sides, "AB", strict=True):
+            whole.paste(side, (x, 0))
+            side.save(root / f"domains/train{name}/{k:02d}.png")
+        whole.save(root / f"pairs/{k:02d}.png")
+    return str(root / "pairs"), str(root / "domains")
+
+
+PAIRS, DOMAINS = folders()
 SMALL = {
     "dcgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "cgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
@@ -41,6 +69,19 @@ SMALL = {
                  "model.stable_kimg=0.024", "model.fade_kimg=0.016", "dataset.resolution=16"),
     "stylegan2": ("model.z_dim=8", "model.w_dim=8", "model.channel_base=64", "model.channel_max=8", "model.generator.mapping_layers=1",
                   "model.discriminator.mapping_layers=1", "model.r1_every=2", "model.pl_every=2", "dataset.resolution=16"),
+    "r3gan": ("model.z_dim=8", "model.channel_base=32", "model.channel_max=8", "model.group=4", "model.blocks=1", "dataset.resolution=8"),
+    "lapgan": ("model.width=4", "model.generator.hidden=[16]", "model.discriminator.hidden=[12]", "dataset.resolution=16"),
+    "cogan": ("model.width=4", "model.max_width=8", "model.discriminator.width=4", "model.discriminator.units=12", "dataset.resolution=16"),
+    "pix2pix": (f"dataset.path={PAIRS}", "model.width=4", "model.generator.downs=3", "model.discriminator.layers=1"),
+    "cyclegan": (f"dataset.path={DOMAINS}", "model.width=4", "model.generator.ab.blocks=1", "model.discriminator.a.layers=1", "model.pool=6"),
+    "srgan": (*OF_DIGITS, "dataset.scale=2", "model.width=4", "model.generator.blocks=1", "model.discriminator.levels=2",
+              "model.discriminator.hidden=8", "model.warmup=2", "perceptual=none"),
+    "esrgan": (*OF_DIGITS, "dataset.scale=2", "model.width=4", "model.generator.blocks=1", "model.generator.growth=2",
+               "model.discriminator.levels=2", "model.discriminator.hidden=8", "model.warmup=2", "perceptual=none"),
+    "inpaint": (*OF_DIGITS, "model.width=4", "model.generator.bottleneck=16"),
+    "enhance": (*OF_DIGITS, "model.width=4", "model.generator.blocks=1", "model.discriminator.layers=1"),
+    "simgan": (f"dataset.path={DOMAINS}", "model.width=4", "model.generator.blocks=1", "model.discriminator.layers=1", "model.pool=6",
+               "model.warmup=1"),
 }
 TINY = ("trainer.batch_size=8", "metrics=none", "dataset.limit=30", "log.every=1000", "trainer.device=cpu", "trainer.precision=fp32")
 DIGITS = {}
@@ -68,7 +109,7 @@ def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
     reseed(seed_of(config["seed"], "init"), CPU)
     game = build_game(config, trust=None)
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": []}
-    judge = Judge(train=train, held=held, labelled="label" in game.needs, config=config, device=CPU)
+    judge = judge_for(game, train=train, held=held, config=config, device=CPU)
     return Trainer(game, stream, judge, config=config, device=CPU, data=data)
 
 

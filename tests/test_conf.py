@@ -14,6 +14,9 @@ from gancli.losses.penalties import Penalty
 
 CONF = options([conf_dir()])
 NEEDS_PATH = {"folder"}
+TRANSLATES = {"pix2pix", "cyclegan", "srgan", "esrgan", "inpaint", "enhance", "simgan", "styletransfer"}
+TRANSLATED = {"paired": "pix2pix", "unpaired": "cyclegan", "superres": "srgan", "masked": "inpaint", "degraded": "enhance"}  # by whom
+FILES = ["dataset.path=nowhere", "dataset.resolution=128", "dataset.channels=3", "dataset.holdout=2"]
 
 
 def overrides_for(group: str, option: str) -> list[str]:
@@ -21,6 +24,14 @@ def overrides_for(group: str, option: str) -> list[str]:
         return [f"+penalty@loss.penalties.{option}={option}"]
     if group == "head":
         return [f"+head@model.heads.{option}={option}"]
+    if group == "model" and option in TRANSLATES:
+        return [f"model={option}", *FILES]
+    if group == "loss" and option == "none":
+        return ["model=pix2pix", "loss=none", *FILES]
+    if group == "perceptual":
+        return ["model=enhance", f"perceptual={option}", *FILES]
+    if group == "dataset" and option in TRANSLATED:
+        return [f"model={TRANSLATED[option]}", f"dataset={option}", *FILES]
     if group == "dataset":
         given = ["dataset.path=nowhere", "dataset.resolution=32", "dataset.channels=3", "dataset.classes=2"] if option in NEEDS_PATH else []
         return [f"dataset={option}", "model=mlp", *given]

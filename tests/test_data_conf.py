@@ -22,6 +22,9 @@ def composed(option: str, *overrides: str) -> dict:
     return OmegaConf.to_container(cfg.dataset, resolve=True)
 
 
+FILES = ("folder", "paired", "unpaired", "superres", "masked", "degraded")
+
+
 def test_the_options():
     named = ["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "stl10", "svhn", "celeba", "lsun"]
     assert set(OPTIONS) >= {*named, "folder", "ring", "grid"}
@@ -32,17 +35,17 @@ def test_an_option(option, monkeypatch):
     monkeypatch.delenv("GANCLI_DATA", raising=False)
     first = (CONF / "dataset" / f"{option}.yaml").read_text().splitlines()[0]
     assert first.startswith("# ") and 40 < len(first) <= 125
-    spec = composed(option, *(["dataset.path=x"] if option == "folder" else []))
+    spec = composed(option, *(["dataset.path=x"] if option in FILES else []))
     assert [key for key in DECLARED if key in spec] == list(DECLARED)
     assert problems(spec, where="dataset", trust=None) == []
     cls = locate(spec["_target_"], trust=None)
     assert issubclass(cls, Source) and set(spec) - {"_target_"} == set(inspect.signature(cls).parameters)
     source = build(spec, where="dataset", trust=None)
-    assert (option == "folder") == ("auto" in source.declared().values())
+    assert (option in FILES) == ("auto" in source.declared().values())
     for key, parameter in inspect.signature(cls).parameters.items():
         if key not in ("resolution", "channels", "classes", "flip", "path"):
             assert spec[key] == parameter.default, f"{key} has two defaults"
-    if option not in ("folder", "lsun", "celeba", "ring", "grid", "digits"):
+    if option not in (*FILES, "lsun", "celeba", "ring", "grid", "digits"):
         assert cls.native[1:] == (spec["channels"], spec["classes"])
 
 

@@ -18,8 +18,8 @@ def main(argv: list[str]) -> int:
     from gancli.builder import build_game
     from gancli.commands.train import check_first_batch, finish_budget, open_data
     from gancli.display import duration
-    from gancli.judge import Judge
     from gancli.precision import peak_memory, resolve_device
+    from gancli.restoration import judge_for
     from gancli.trainer import Trainer
     from gancli.validate import validate
 
@@ -33,8 +33,8 @@ def main(argv: list[str]) -> int:
     finish_budget(config, stream.n)
     print(f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped")
     game = build_game(config, trust=None)
-    check_first_batch(game.needs, stream)
-    judge = Judge(train=train, held=held, labelled="label" in game.needs, config=config, device=device)
+    check_first_batch(game, stream)
+    judge = judge_for(game, train=train, held=held, config=config, device=device)
     trainer = Trainer(game, stream, judge, config=config, device=device)
     seconds = measure(trainer, warm_up=game.n_critic)
     settings = config["trainer"]

@@ -59,7 +59,7 @@ def checked(cfg) -> dict:
 
 
 def of_checkpoint(options: dict) -> Report:
-    from gancli import panels
+    from gancli import panels, restoration
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.commands.sample import beside
@@ -75,9 +75,12 @@ def of_checkpoint(options: dict) -> Report:
     source, train, held = open_data(config["dataset"], trust=trust)
     if train.digest != loaded.tree["data"]["hash"]:
         panels.warn("these are other images than the run was trained on (their names, sizes or labels differ)")
+        if "a" in loaded.game.needs:  # all of them are new to it
+            held = replace(source, limit=None, holdout=0).load()
     held, split = (held, "held out in training") if held is not None else held_out(source)
-    report = evaluate(game=loaded.game, generator=loaded.generator, train=train, held=held, spec=options["metrics"],
-                      config=config, seed=options["seed"], device=device, ema=options["ema"], trust=trust)
+    what = {"game": loaded.game, "generator": loaded.generator, "train": train, "held": held, "spec": options["metrics"],
+            "config": config, "seed": options["seed"], "device": device, "ema": options["ema"]}
+    report = restoration.measure(**what) if "a" in loaded.game.needs else evaluate(**what, trust=trust)
     if held is not None:
         report.protocol["held_out"] = f"{len(held)} images, {split}"
     folder = beside(loaded.path)

@@ -36,7 +36,7 @@ def main(argv: list[str]) -> int:
     options, words = read(argv)
     device, trust = resolve_device(options["device"]), trusted(options["trust"])
     loaded = load_game(options["ckpt"], trust=trust, device=str(device))
-    if not isinstance(loaded.game, Judging):
+    if not isinstance(loaded.game, Judging) or "a" in loaded.game.needs:
         raise UserError(f"the critic of {loaded.path} does not judge single images", "gan features takes a model from noise to images")
     source, name = open_source(words, loaded, trust=trust)
     other = held_out(source) if source.classes else (None, "")

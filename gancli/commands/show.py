@@ -67,8 +67,7 @@ def output_shapes(game, data: dict) -> dict:
 
     handles = [layer.register_forward_hook(note) for layer in game.modules()]
     with torch.device("meta"):
-        batch = {"image": torch.empty(2, data["channels"], *size_of(data["resolution"])), "label": torch.zeros(2, dtype=torch.int64)}
-        game.g_loss({key: batch[key] for key in game.needs})
+        game.g_loss(game.example(2, data["channels"], size_of(data["resolution"])))
     for handle in handles:
         handle.remove()
     return shapes
@@ -102,4 +101,5 @@ def show_run(target: str, *, as_json: bool) -> None:
     for key, value in facts.items():
         print(f"{key:<11} {value}")
     left = facts["steps"] - facts["step"]
-    print(f"{left} steps to go: gan train resume={target}" if left > 0 else f"complete: gan sample ckpt={target}")
+    verb = "translate" if facts["dataset"].startswith(("gancli.data.pairs.", "gancli.data.derived.")) else "sample"
+    print(f"{left} steps to go: gan train resume={target}" if left > 0 else f"complete: gan {verb} ckpt={target}")

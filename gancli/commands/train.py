@@ -98,8 +98,8 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     """Gate 3 (the data), then the folder, then the loop."""
     from gancli import distributed
     from gancli.builder import build_game
-    from gancli.judge import Judge
     from gancli.quarantine import check_savable
+    from gancli.restoration import judge_for
     from gancli.runfolder import RunFolder, resume_line
     from gancli.seeding import reseed, seed_of
     from gancli.trainer import Trainer
@@ -114,12 +114,12 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
             return plan.folder
     reseed(seed_of(plan.config["seed"], "init"), device)
     game = build_game(plan.config, trust=plan.trust)
-    check_first_batch(game.needs, stream)
+    check_first_batch(game, stream)
     folder = RunFolder(distributed.from_rank_0(claim(plan, composed) if distributed.rank() == 0 else None))
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes),
             "skipped": [list(item) for item in train.skipped]}
     with explained_memory(plan.config, device):
-        judge = Judge(train=train, held=held, labelled="label" in game.needs, config=plan.config, device=device)
+        judge = judge_for(game, train=train, held=held, config=plan.config, device=device)
         trainer = Trainer(game, stream, judge, config=plan.config, device=device, data=data)
         if plan.tree is not None:
             trainer.load_state_dict(plan.tree)
@@ -149,8 +149,13 @@ def finish_budget(config: dict, n: int) -> None:
         trainer["steps"] = max(1, math.ceil(trainer["epochs"] * n / trainer["batch_size"]))
 
 
-def check_first_batch(needs: tuple[str, ...], stream) -> None:
-    """Gate 3: the keys that the game needs, and images in range."""
+def check_first_batch(game, stream) -> None:
+    """Gate 3: the keys that the game needs, images in range, and whatever else it reads."""
+    needs = game.needs
+    try:
+        game.ready()
+    except ValueError as error:
+        raise UserError(str(error)) from error
     for key, value in stream(0, needs).items():
         if value.is_floating_point() and not value.isfinite().all():
             raise UserError(f"the first batch's {key!r} holds values that are not finite",
@@ -245,7 +250,8 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     if first:
         for line in published(plan.config["dataset"]["_target_"]) if trainer.judge.measures else ():
             print(line)
-        print(f"done: {folder.path}\n  gan sample {run_words('ckpt', folder.path, strangers(plan.config))}")
+        verb = "translate" if "a" in trainer.game.needs else "sample"
+        print(f"done: {folder.path}\n  gan {verb} {run_words('ckpt', folder.path, strangers(plan.config))}")
     return folder.path
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gancli.data.decode import Decoder
 from gancli.data.draws import permutation
 from gancli.errors import UserError
 from gancli.seeding import seed_of
@@ -25,6 +27,14 @@ def digest_of(parts: Iterable[str | bytes]) -> str:
     return digest.hexdigest()
 
 
+class Pairing(Protocol):
+    """Makes what a game translates out of what is stored."""
+
+    def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        """Images (N,C,H,W) in [-1,1] as cut and flipped, and (N,) uint64, a draw for each -> "a" the source, "b" the target,
+        and "mask" (N,1,H,W), 1 in a hole, where there are holes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """A data set in memory, or mapped into it.
@@ -32,6 +42,7 @@ class Decoded:
     images: (N,C,H,W) uint8 at load_size (or resolution); points are (N,2,1,1) float32, divided by the declared scale.
     labels: (N,) int64. classes: the names of the labels. digest: what identifies the data when a run resumes.
     skipped: (file, reason). place: (N,) int64, where each image stands in the order that `split` cuts; None: by index.
+    pairing: makes sources and targets of the images. other: the second of two domains without pairs, which has no other.
     """
 
     images: Tensor
@@ -40,6 +51,8 @@ class Decoded:
     digest: str = ""
     skipped: tuple[tuple[str, str], ...] = ()
     place: Tensor | None = None
+    pairing: Pairing | None = None
+    other: Decoded | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -82,7 +95,7 @@ class Source:
         require(self.kind in ("image", "points"), f"dataset.kind={self.kind}", "image or points")
         require(self.on_error in ("skip", "fail"), f"dataset.on_error={self.on_error}", "skip or fail")
         require(self.limit is None or self.limit >= 1, f"dataset.limit={self.limit} trains on nothing", "1 or more, or null")
-        require(self.holdout >= 0, f"dataset.holdout={self.holdout} is negative", "0 holds nothing out")
+        require(self.holdout == "auto" or self.holdout >= 0, f"dataset.holdout={self.holdout} is negative", "0 holds nothing out")
         require(self.workers >= 1, f"dataset.workers={self.workers} decodes nothing", "1 or more")
         require(self.channels == "auto" or self.channels in (1, 2, 3, 4), f"dataset.channels={self.channels}",
                 "1 grey, 2 grey + alpha, 3 RGB, 4 RGBA, or auto")
@@ -121,6 +134,14 @@ class Source:
         """-> (h, w) at which images are decoded."""
         return pair(self.resolution if self.load_size is None else self.load_size)
 
+    def decoder(self) -> Decoder:
+        """What turns one file into the stored pixels (`depth` channels of them)."""
+        return Decoder(self.size(), self.channels)
+
+    def depth(self) -> int:
+        """The channels that are stored for an image."""
+        return self.channels
+
     def labelled(self, labels: np.ndarray | None, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
         """-> labels and their names as the configuration wants them. UserError if the data has another number of them."""
         if self.classes == 0:
@@ -147,10 +168,15 @@ def pair(size: int | Sequence[int], *, key: str = "dataset.resolution") -> tuple
     return values[0], values[1]
 
 
-def choose(n: int, *, limit: int | None, holdout: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def ordered(n: int, tail: int = 0) -> np.ndarray:
+    """-> (n,) int64, the order that limit and holdout cut: shuffled, with the last `tail` images still the last ones."""
+    return np.concatenate([permutation(n - tail, ORDER_SEED), n - tail + permutation(tail, ORDER_SEED)])
+
+
+def choose(n: int, *, limit: int | None, holdout: int, tail: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> (held, train, spare) indices out of n, in the order's own order: held from its end, train from its start."""
     leaves_some(n, holdout)
-    order = permutation(n, ORDER_SEED)
+    order = ordered(n, tail)
     rest, held = order[:n - holdout], order[n - holdout:]
     return (held, rest, rest[:0]) if limit is None else (held, rest[:limit], rest[limit:])
 
@@ -160,15 +186,21 @@ def leaves_some(n: int, holdout: int) -> None:
     require(n > holdout, f"dataset.holdout={holdout} leaves none of the {n} images to train on", f"at most {n - 1}")
 
 
-def places(n: int) -> np.ndarray:
+def places(n: int, tail: int = 0) -> np.ndarray:
     """-> (n,) int64, the inverse of the order that `choose` cuts."""
     place = np.empty(n, np.int64)
-    place[permutation(n, ORDER_SEED)] = np.arange(n)
+    place[ordered(n, tail)] = np.arange(n)
     return place
 
 
 def split(decoded: Decoded, *, limit: int | None, holdout: int) -> tuple[Decoded, Decoded | None]:
-    """-> (train, held out): the last `holdout` of a fixed order, and the first `limit` of the rest. UserError if none is left."""
+    """-> (train, held out): the last `holdout` of a fixed order, and the first `limit` of the rest. UserError if none is left.
+
+    Of two domains each is split so."""
+    if decoded.other is not None:
+        parts = (split(domain, limit=limit, holdout=holdout) for domain in (replace(decoded, other=None), decoded.other))
+        (train, held), (other, other_held) = parts
+        return replace(train, other=other), None if held is None else replace(held, other=other_held)
     n = len(decoded)
     leaves_some(n, holdout)
     if not holdout and (limit is None or limit >= n):

@@ -26,18 +26,20 @@ CACHE_FORMAT = 1  # raise it when the same file would decode to other pixels
 class Files:
     """Files that can be read in any order, by any thread.
 
-    read: index -> path or bytes. sizes: bytes, part of the data's identity. stamps: changes, which only the cache looks at.
+    read: index -> path, bytes or, for a pair, two paths. sizes: bytes, part of the data's identity. stamps: changes, for the cache.
     refused: (name, reason) of those that are not even opened. passed_over: what else lies there, for the log.
+    tail: so many at the end are what the data set itself holds out.
     """
 
     names: list[str]
-    read: Callable[[int], str | io.BytesIO]
+    read: Callable[[int], str | io.BytesIO | tuple[str, str]]
     sizes: list[int]
     stamps: list[int]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     passed_over: str = ""
+    tail: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
@@ -49,8 +51,8 @@ def decode_files(files: Files, source: Source) -> Decoded:
         refuse(*files.refused[0])
     labels, classes = source.labelled(files.labels, files.classes)
     digest = digest_of(f"{name}\0{size}" for name, size in zip(files.names, files.sizes, strict=True))
-    parts = choose(len(files), limit=source.limit, holdout=source.holdout)
-    shape = (len(parts[0]) + len(parts[1]), source.channels, *source.size())
+    parts = choose(len(files), limit=source.limit, holdout=source.holdout, tail=files.tail)
+    shape = (len(parts[0]) + len(parts[1]), source.depth(), *source.size())
     key = digest_of([digest, repr((CACHE_FORMAT, files.stamps, shape, source.limit, source.holdout))])
     found = cache.find(cache.cache_root() / key, shape) or decode_chosen(files, source, parts, cache.make_room(shape, key))
     pixels, chosen, skipped = found
@@ -59,14 +61,14 @@ def decode_files(files: Files, source: Source) -> Decoded:
     index = torch.from_numpy(chosen)
     return Decoded(
         images=torch.from_numpy(pixels), labels=None if labels is None else labels[index], classes=classes, digest=digest,
-        skipped=(*files.refused, *skipped), place=torch.from_numpy(places(len(files)))[index],
+        skipped=(*files.refused, *skipped), place=torch.from_numpy(places(len(files), files.tail))[index],
     )
 
 
 def decode_chosen(files: Files, source: Source, parts: tuple[np.ndarray, np.ndarray, np.ndarray],
                   room: cache.Room) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
     """-> (pixels, the file behind each row, skipped). Held-out rows come first, so that both parts are ranges."""
-    decoder = Decoder(source.size(), source.channels)
+    decoder = source.decoder()
     held, train, spare = parts
     queue = deque(np.concatenate([train, spare, held]).tolist())
     chosen, bad = np.full(len(room.pixels), -1), []

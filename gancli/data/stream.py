@@ -12,6 +12,8 @@ from gancli.data.draws import draws, permutation
 from gancli.errors import UserError
 from gancli.seeding import seed_of
 
+PAIRED = ("a", "b", "mask")
+
 
 class Stream:
     """Shuffles every epoch anew, cuts windows and flips: all of it follows from (seed, position, salt) alone."""
@@ -30,6 +32,11 @@ class Stream:
         # Two epochs meet in one batch and a phase may draw its own: 4 cover a step, 8 are safe.
         self.epoch = functools.lru_cache(maxsize=8)(self.shuffled)
         self.draw_seed = functools.lru_cache(maxsize=64)(functools.partial(seed_of, seed, "draw"))
+        self.pairing = decoded.pairing
+        # Another seed: with the first one's, two domains of equal length would go through in step.
+        self.other = None if decoded.other is None else Stream(
+            decoded.other, batch_size=batch_size, seed=seed_of(seed, "other domain"), resolution=resolution, flip=flip, device=device,
+            rank=rank, world=world)
 
     def shuffled(self, epoch: int, salt: str) -> np.ndarray:
         return permutation(self.n, seed_of(self.seed, "epoch", epoch, salt))
@@ -37,19 +44,32 @@ class Stream:
     def __call__(self, nimg: int, keys: tuple[str, ...], *, salt: str = "") -> dict[str, Tensor]:
         """-> this rank's share of the images nimg ... nimg + batch_size - 1.
 
-        image: (N,C,h,w) float32 in [-1,1] (points as they are); label: (N,) int64. UserError for a key that the data lacks.
+        image: (N,C,h,w) float32 in [-1,1] (points as they are); label: (N,) int64. a, b: of pairs or of two domains, the source
+        and the target; mask: (N,1,h,w), 1 in the holes of a. UserError for a key that the data lacks.
         """
         first = nimg + self.first
         index = torch.from_numpy(self.index(first, salt)).to(self.images.device, non_blocking=True)
-        batch = {}
+        batch, views = {}, self.views(nimg, index, salt) if {*keys} & {*PAIRED} else {}
         for key in keys:
-            if key == "image":
+            if key in views:
+                batch[key] = views[key]
+            elif key == "image" and self.pairing is None and self.other is None:
                 batch[key] = self.pick_images(index, first, salt)
             elif key == "label" and self.labels is not None:
                 batch[key] = self.labels.index_select(0, index).to(self.device, non_blocking=True)
             else:
                 raise UserError(f"this data set gives no '{key}'", missing_hint(key))
         return batch
+
+    def views(self, nimg: int, index: Tensor, salt: str) -> dict[str, Tensor]:
+        """What images are translated from and to; {} where the data set is of single images."""
+        first = nimg + self.first
+        if self.other is not None:
+            return {"a": self.pick_images(index, first, salt), "b": self.other(nimg, ("image",), salt=salt)["image"]}
+        if self.pairing is None:
+            return {}
+        bits = draws(seed_of(self.seed, "pairing", salt), np.arange(first, first + self.local))
+        return self.pairing(self.pick_images(index, first, salt), bits)
 
     def index(self, first: int, salt: str) -> np.ndarray:
         """-> (local,) int64, the images at the positions first ... first + local - 1."""
@@ -103,6 +123,8 @@ def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
 
 
 def missing_hint(key: str) -> str:
+    if key in PAIRED:
+        return "the model translates images: choose dataset=paired, unpaired, superres, masked or degraded, or another model"
     if key == "label":
         return "the model wants labels: model.conditional=false, or a data set with classes (and dataset.classes not 0)"
-    return "a data set of images gives 'image', and 'label' where it has classes"
+    return "pairs and domains are for models such as pix2pix and cyclegan; single images come from dataset=folder, and the like"

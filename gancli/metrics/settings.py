@@ -8,10 +8,12 @@ from typing import Literal
 IMAGE_ITEMS = ("swd", "ms_ssim", "lpips", "frechet", "kernel", "inception_score", "prdc", "memorisation", "classes",
                "overfitting", "cas", "codes")
 POINT_ITEMS = ("modes", "w1")
-BEST = ("fid", "fd_", "w1", "swd")  # the first of these that was measured is what `best: auto` follows
+PAIR_ITEMS = ("psnr", "ssim", "lpips", "cycle")  # of images that are translated; lpips is then the distance to the target
+BEST = ("fid", "fd_", "w1", "swd", "psnr")  # the first of these that was measured is what `best: auto` follows
 LEAST = 10  # images: fewer say nothing, and the inception score splits them in ten
-LOWER = ("fid", "fd_", "kid", "kd_", "swd", "w1", "kl", "ms_ssim", "copies", "critic_")
-HIGHER = ("is", "precision", "recall", "density", "coverage", "modes", "high_quality", "class_accuracy", "code_accuracy", "cas", "lpips")
+LOWER = ("lpips_distance", "cycle", "fid", "fd_", "kid", "kd_", "swd", "w1", "kl", "ms_ssim", "copies", "critic_")
+HIGHER = ("is", "precision", "recall", "density", "coverage", "modes", "high_quality", "class_accuracy", "code_accuracy", "cas", "lpips",
+          "psnr", "ssim")
 PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGAN's (Lin 2018)
     "gancli.data.toy.Ring": ("modes of 8, high quality", (
         ("GAN (VEEGAN)", "1", "99.3 %"), ("Unrolled (VEEGAN)", "7.6", "35.6 %"), ("VEEGAN", "8", "52.9 %"),
@@ -32,7 +34,7 @@ PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGA
 class MetricsConfig:
     """The part `metrics` of a config. Numbers are comparable only where all of it agrees."""
 
-    items: list[str]  # names out of IMAGE_ITEMS and POINT_ITEMS; those of the other kind of data are passed over
+    items: list[str]  # names out of IMAGE_ITEMS, POINT_ITEMS and PAIR_ITEMS; those of other kinds of data are passed over
     every: int  # steps between two evaluations of a run, which has one at its end too
     n: int | None  # samples; null: 10,000 images, 26,000 of stacked_mnist, 2,500 points
     n_real: int | None  # real images that the distances use; null: all
@@ -71,7 +73,7 @@ def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
 
 def problems(spec: dict) -> list[tuple[str, str]]:
     """What no type shows: (message, hint) for each value of a part `metrics` that makes no sense."""
-    known = (*IMAGE_ITEMS, *POINT_ITEMS)
+    known = tuple(dict.fromkeys((*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)))
     found = [(f"metrics.items: there is no {name!r}", f"there are {', '.join(known)}")
              for name in spec["items"] if name not in known]
     least = {"every": 1, "n": LEAST, "n_real": LEAST, "swd_patches": 1, "swd_directions": 1, "pairs": 1}

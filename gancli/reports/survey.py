@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from gancli.data.base import Decoded, Source
 from gancli.data.decode import BadImage, Decoder, opened, orientation, quiet
 from gancli.data.files import Files
 from gancli.data.folder import MAX_MEMBER, Folder, listing
+from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
 
 KEPT, KEPT_BYTES = 256, 128_000_000  # decoded images that are kept for the contact sheet and the value range
@@ -218,8 +219,9 @@ def survey_array(source: Source) -> Survey:
     decoded = source.load()
     found = Survey(source=source, total=len(decoded) + len(decoded.skipped), looked_at=len(decoded), images=len(decoded),
                    seconds=time.perf_counter() - started, bad=list(decoded.skipped))
-    images = decoded.images
-    found.sizes[tuple(images.shape[-2:])] = len(images)
+    found.sizes[tuple(decoded.images.shape[-2:])] = len(decoded)  # of one side, where they are pairs
+    decoded = as_single(decoded)
+    images, found.images = decoded.images, len(decoded)
     if decoded.labels is not None:
         numbers = Counter(decoded.labels.tolist())
         found.labels = {name: numbers.get(k, 0) for k, name in enumerate(decoded.classes)}
@@ -243,6 +245,17 @@ def survey_array(source: Source) -> Survey:
     return found
 
 
+def as_single(decoded: Decoded) -> Decoded:
+    """Pairs as pictures side by side, two domains as two classes: so they can be counted, compared and shown as any others."""
+    if isinstance(decoded.pairing, SideBySide):
+        return replace(decoded, images=torch.cat(decoded.images.chunk(2, 1), 3))
+    if decoded.other is None:
+        return decoded
+    both = torch.cat([decoded.images, decoded.other.images])
+    label = (torch.arange(len(both)) >= len(decoded)).long()
+    return replace(decoded, images=both, labels=label, classes=("a", "b"), other=None)
+
+
 def name_duplicates(found: Survey, decoded: Decoded, groups: list[list[int]]) -> None:
     found.duplicates = [[f"image {k}" for k in rows] for rows in groups]
     if decoded.labels is not None:
@@ -264,7 +277,8 @@ def keep(found: Survey, images: Tensor, labels: list[int] | None) -> None:
     source = found.source
     found.kept, found.kept_labels = images, labels or []
     some = images[::max(1, len(images) // 64)]
-    stream = Stream(Decoded(images=some), batch_size=len(some), seed=0, resolution=source.resolution, flip=source.flip)
+    size = source.resolution if images.shape[2:] == source.size() else list(images.shape[2:])  # pairs side by side are wider
+    stream = Stream(Decoded(images=some), batch_size=len(some), seed=0, resolution=size, flip=source.flip)
     batch = stream(0, ("image",))["image"]
     found.value_range = (float(batch.min()), float(batch.max()))
 

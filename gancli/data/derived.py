@@ -1,0 +1,271 @@
+"""Sources that are made of their targets on the fly: smaller, with holes, or worse. The same position always gives the same one."""
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from gancli.data.base import Decoded, Source, pair, require
+from gancli.data.folder import listing
+from gancli.data.pairs import MOST_HELD, images
+
+HOLE = (117 / 127.5 - 1, 104 / 127.5 - 1, 123 / 127.5 - 1)  # ImageNet's mean colour, which fills a hole (Pathak 2016's code)
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(kw_only=True)
+class Derived(Source):
+    """Base of data sets that are made of single images: those below `path`, or those of another data set `of`.
+
+    holdout: auto keeps a tenth, at most 100, out of a folder, and 64 out of another data set."""
+
+    path: str | None = None
+    of: Source | None = None
+    holdout: int | str = "auto"
+    kind_of_pair = "derived"
+
+    def inner(self) -> Source:
+        return images(self.path, self.of, self.kind_of_pair)
+
+    def scan(self) -> dict:
+        inner, found = self.inner(), {}
+        if "auto" in self.declared().values():
+            whole = inner.declared() | inner.scan()
+            found = self.fill(resolution=whole["resolution"], channels=whole["channels"], classes=0)
+        if self.holdout == "auto":
+            found["holdout"] = 64 if self.path is None else min(MOST_HELD, len(listing(self.path)) // 10)
+        return found
+
+    def load(self) -> Decoded:
+        source = replace(self, **self.scan())
+        inner = replace(source.inner(), resolution=source.resolution, channels=source.channels, classes=0, limit=source.limit,
+                        holdout=source.holdout, load_size=source.load_size, on_error=source.on_error, workers=source.workers)
+        return replace(inner.load(), labels=None, classes=(), pairing=source.pairing())
+
+    def pairing(self):
+        raise NotImplementedError
+
+
+def generators(bits: np.ndarray) -> list[torch.Generator]:
+    """One for each image, on the CPU: every device and every world size draws the same."""
+    return [torch.Generator().manual_seed(int(seed >> np.uint64(1))) for seed in bits]
+
+
+def rounded(x: Tensor) -> Tensor:
+    """To the 256 levels that a file has."""
+    return (x.clamp(-1, 1).mul(127.5).add(127.5).round()).sub(127.5).mul(1 / 127.5)
+
+
+@dataclass(frozen=True)
+class Downscaled:
+    """Bicubic with antialiasing, as Pillow's and MATLAB's imresize, and rounded to 8 bits."""
+
+    scale: int
+
+    def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        size = [side // self.scale for side in x.shape[2:]]
+        return {"a": rounded(F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)), "b": x}
+
+
+@dataclass(kw_only=True)
+class SuperRes(Derived):
+    """Images as targets, and the same `scale` times smaller as sources. resolution: of the targets, a multiple of scale."""
+
+    scale: int = 4
+    kind_of_pair = "superres"
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(self.scale >= 2, f"dataset.scale={self.scale} enlarges nothing", "2, 4 or 8")
+        if self.resolution != "auto":
+            sides = pair(self.resolution)
+            require(all(side % self.scale == 0 for side in sides), f"dataset.resolution={self.resolution} is no multiple of {self.scale}",
+                    f"dataset.resolution={max(1, sides[0] // self.scale) * self.scale}")
+
+    def scan(self) -> dict:
+        found = super().scan()
+        if "resolution" in found:  # the next smaller size that can be divided
+            sides = [max(1, side // self.scale) * self.scale for side in pair(found["resolution"])]
+            found["resolution"] = sides[0] if sides[0] == sides[1] else sides
+        return found
+
+    def pairing(self) -> Downscaled:
+        return Downscaled(self.scale)
+
+
+@dataclass(frozen=True)
+class Holed:
+    """holes: centre is the middle half of each side; boxes and strokes are drawn for each image."""
+
+    holes: str
+    share: float
+
+    def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        n, channels, height, width = x.shape
+        if self.holes == "centre":
+            mask = torch.zeros(n, 1, height, width)
+            mask[:, :, height // 4:height - height // 4, width // 4:width - width // 4] = 1
+        else:
+            draw = boxes if self.holes == "boxes" else strokes
+            mask = torch.stack([draw(height, width, self.share, rng) for rng in generators(bits)])[:, None]
+        mask = mask.to(x.device)
+        return {"a": filled(x, mask), "b": x, "mask": mask}
+
+
+def filled(x: Tensor, mask: Tensor) -> Tensor:
+    """x (N,C,H,W), its holes painted in the colour that stands for them; mask (N,1,H,W) is 1 there."""
+    colour = torch.tensor(HOLE if x.shape[1] > 2 else [sum(HOLE) / 3], device=x.device)
+    fill = torch.ones(x.shape[1], device=x.device)  # opaque where there is alpha
+    fill[:len(colour)] = colour
+    return x * (1 - mask) + fill[:, None, None] * mask
+
+
+def boxes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor:
+    """-> (H,W): rectangles of about a quarter of each side, until `share` of the image is hidden."""
+    mask = torch.zeros(height, width)
+    while mask.mean() < share:
+        h, w = (max(1, int(side * (0.1 + 0.25 * torch.rand((), generator=rng).item()))) for side in (height, width))
+        top, left = (int(torch.randint(side - part + 1, (), generator=rng)) for side, part in ((height, h), (width, w)))
+        mask[top:top + h, left:left + w] = 1
+    return mask
+
+
+def strokes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor:
+    """-> (H,W): a brush that wanders, until `share` of the image is hidden."""
+    mask, y, x = torch.zeros(height, width), torch.arange(height)[:, None], torch.arange(width)
+    side = min(height, width)
+    at, angle = torch.rand(2, generator=rng) * torch.tensor([height, width]), torch.rand((), generator=rng) * 6.283
+    while mask.mean() < share:
+        radius = side * (0.02 + 0.05 * torch.rand((), generator=rng))
+        mask[(y - at[0]) ** 2 + (x - at[1]) ** 2 <= radius.square() + 0.5] = 1
+        angle = angle + torch.randn((), generator=rng) * 0.5
+        at = (at + radius * torch.stack([angle.sin(), angle.cos()])) % torch.tensor([height, width])
+    return mask
+
+
+@dataclass(kw_only=True)
+class Masked(Derived):
+    """Images as targets, and the same with holes as sources; the key mask tells where they are.
+
+    holes: centre, boxes or strokes. share: of the image that boxes or strokes hide, at least."""
+
+    holes: Literal["centre", "boxes", "strokes"] = "centre"
+    share: float = 0.25
+    kind_of_pair = "masked"
+
+    def __post_init__(self):
+        super().__post_init__()
+        require(0 < self.share < 0.9, f"dataset.share={self.share} of an image cannot be hidden", "above 0 and below 0.9, as 0.25")
+
+    def pairing(self) -> Holed:
+        return Holed(self.holes, self.share)
+
+
+@dataclass(frozen=True)
+class Worsened:
+    """blur, then grey, noise and jpeg: the order in which a camera does so. A strength is drawn for each image from its range."""
+
+    noise: tuple[float, float]
+    blur: tuple[float, float]
+    jpeg: tuple[int, int] | None
+    grey: bool
+
+    def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        worse = x
+        rngs = generators(bits)
+        if self.blur[1] > 0:
+            worse = torch.stack([blurred(image, within(self.blur, rng)) for image, rng in zip(worse, rngs, strict=True)])
+        if self.grey:
+            worse = greyed(worse)
+        if self.noise[1] > 0:
+            noise = [within(self.noise, rng) / 127.5 * torch.randn(x.shape[1:], generator=rng) for rng in rngs]
+            worse = worse + torch.stack(noise).to(x.device)
+        worse = rounded(worse)
+        if self.jpeg is not None:
+            worse = torch.stack([compressed(image, round(within(self.jpeg, rng))) for image, rng in zip(worse, rngs, strict=True)])
+        return {"a": worse, "b": x}
+
+
+def within(limits: tuple[float, float], rng: torch.Generator) -> float:
+    return limits[0] + (limits[1] - limits[0]) * torch.rand((), generator=rng).item()
+
+
+def blurred(image: Tensor, deviation: float) -> Tensor:
+    """(C,H,W), filtered by a Gaussian of so many pixels."""
+    if deviation < 0.05:
+        return image
+    reach = max(1, int(3 * deviation + 0.5))
+    taps = torch.exp(-torch.arange(-reach, reach + 1, device=image.device).float().square() / (2 * deviation**2))
+    taps = (taps / taps.sum()).expand(len(image), 1, 1, -1)
+    x = F.pad(image[None], (reach, reach, reach, reach), mode="replicate")
+    x = F.conv2d(F.conv2d(x, taps, groups=len(image)), taps.transpose(2, 3), groups=len(image))
+    return x[0]
+
+
+def greyed(x: Tensor) -> Tensor:
+    """(N,C,H,W), colours replaced by their brightness; alpha stays."""
+    if x.shape[1] < 3:
+        return x
+    luma = (x[:, :3] * torch.tensor(LUMA, device=x.device)[:, None, None]).sum(1, keepdim=True)
+    return torch.cat([luma.expand(-1, 3, -1, -1), x[:, 3:]], 1)
+
+
+def compressed(image: Tensor, quality: int) -> Tensor:
+    """(C,H,W) after JPEG; alpha, which JPEG does not have, stays."""
+    colours = 1 if len(image) < 3 else 3
+    pixels = image[:colours].mul(127.5).add(127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    file = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if colours == 1 else pixels).save(file, format="JPEG", quality=quality)
+    back = torch.from_numpy(np.array(Image.open(file))).float().sub(127.5).mul(1 / 127.5)
+    back = back[None] if colours == 1 else back.permute(2, 0, 1)
+    return torch.cat([back.to(image.device), image[colours:]])
+
+
+@dataclass(kw_only=True)
+class Degraded(Derived):
+    """Images as targets, and worse ones as sources: noise, blur, loss of colour, compression, or several of them.
+
+    noise: standard deviation in levels of 255, None: 25 where nothing else is chosen; blur: of a Gaussian, in pixels; jpeg: quality from 1 to 95, null leaves it out.
+    Each is a number or a range [low, high], from which every image draws its own. grey: colour is taken away."""
+
+    noise: float | list[float] | None = None
+    blur: float | list[float] = 0.0
+    jpeg: int | list[int] | None = None
+    grey: bool = False
+    kind_of_pair = "degraded"
+
+    def __post_init__(self):
+        super().__post_init__()
+        for key, value in (("noise", self.levels()), ("blur", self.blur)):
+            low, high = limits(value, key)
+            require(0 <= low <= high, f"dataset.{key}={value} is no range", f"dataset.{key}=25, or [0,50]")
+        if self.jpeg is not None:
+            low, high = limits(self.jpeg, "jpeg")
+            require(1 <= low <= high <= 95, f"dataset.jpeg={self.jpeg} is no quality", "dataset.jpeg=30, or [10,50]; from 1 to 95")
+        require(self.others() or limits(self.levels(), "noise")[1] > 0, "dataset=degraded changes nothing: noise=0, blur=0, jpeg=null, grey=false",
+                "choose what is to be repaired: dataset.noise=25, dataset.blur=[1,3], dataset.jpeg=[10,50] or dataset.grey=true")
+        require(not self.grey or self.channels not in (1, 2), f"dataset.grey=true: {self.channels} channels hold no colour",
+                "dataset.channels=3")
+
+    def others(self) -> bool:
+        """Is anything but noise chosen?"""
+        return limits(self.blur, "blur")[1] > 0 or self.jpeg is not None or self.grey
+
+    def levels(self) -> float | list[float]:
+        return (0.0 if self.others() else 25.0) if self.noise is None else self.noise
+
+    def pairing(self) -> Worsened:
+        return Worsened(noise=limits(self.levels(), "noise"), blur=limits(self.blur, "blur"), grey=self.grey,
+                        jpeg=None if self.jpeg is None else limits(self.jpeg, "jpeg"))
+
+
+def limits(value: float | list[float], key: str) -> tuple[float, float]:
+    values = value if isinstance(value, list) else [value, value]
+    require(len(values) == 2, f"dataset.{key}={value} is no range", f"a number, or [low,high]: dataset.{key}=[0,30]")
+    return values[0], values[1]

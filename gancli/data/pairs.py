@@ -1,0 +1,236 @@
+"""Images that belong together: pairs of a source and its target, and two domains without pairs."""
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from torch import Tensor
+
+from gancli.data.base import Decoded, Source, digest_of, require
+from gancli.data.decode import BadImage, Decoder, opened, quiet
+from gancli.data.files import Files, decode_files, listed
+from gancli.data.folder import Folder, listing, measure
+from gancli.errors import UserError
+
+log = logging.getLogger("gancli.data")
+OWN = ("val", "test")  # sub-folders that a data set itself holds out
+MOST_HELD = 100        # pairs, where holdout is auto and the data set has no such folder
+LAYOUTS = "files with source and target side by side, or a folder A and a folder B with the same file names"
+
+
+@dataclass(frozen=True)
+class SideBySide:
+    """Cuts the stored channels into source and target."""
+
+    direction: Literal["ab", "ba"]
+
+    def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        first, second = x.chunk(2, 1)
+        return {"a": first, "b": second} if self.direction == "ab" else {"a": second, "b": first}
+
+
+class PairDecoder(Decoder):
+    """A file with two images side by side, or two files -> (2C,h,w) uint8. BadImage where they do not fit."""
+
+    def __call__(self, file: str | io.BytesIO | tuple[str, str]) -> np.ndarray:
+        if isinstance(file, tuple):
+            sizes = [header(name)[:2] for name in file]
+            if sizes[0] != sizes[1]:
+                raise BadImage("its two sides differ in size: {}x{} and {}x{}".format(*sizes[0], *sizes[1]))
+            return np.concatenate([super(PairDecoder, self).__call__(name) for name in file])
+        width = header(file)[0]
+        if width % 2:
+            raise BadImage(f"{width} pixels wide, which is no pair side by side")
+        half = Decoder((self.size[0], 2 * self.size[1]), self.channels, self.notes)
+        return np.concatenate(np.split(half(file), 2, axis=2))
+
+
+def header(file: str | io.BytesIO) -> tuple[int, int]:
+    """-> (width, height)"""
+    with opened(file) as image:
+        return image.size
+
+
+@dataclass(kw_only=True)
+class Paired(Source):
+    """Pairs below `path`: files with both images side by side, or two folders whose files have the same names.
+
+    A sub-folder train is used if there is one, and then val (or test) is what is held out. a, b: names of the two folders.
+    direction: ab translates the left (or a) image to the other, ba the other way round. holdout: auto takes the data set's own,
+    else a tenth, at most 100 pairs. What has no partner is a bad file (on_error). Geometry acts on both sides alike.
+    """
+
+    path: str
+    a: str = "A"
+    b: str = "B"
+    direction: Literal["ab", "ba"] = "ab"
+    holdout: int | str = "auto"
+
+    def scan(self) -> dict:
+        found: dict = {}
+        if "auto" in self.declared().values():
+            resolution, channels = self.measured(self.files("train"))
+            found = self.fill(resolution=resolution, channels=channels, classes=0)
+        if self.holdout == "auto":
+            own = self.files("held")
+            found["holdout"] = min(MOST_HELD, len(self.files("train")) // 10) if own is None else len(own)
+        return found
+
+    def load(self) -> Decoded:
+        source = self.settled()
+        files = source.files("train")
+        own = source.files("held") if source.holdout else None
+        if own is not None:
+            require(source.holdout <= len(own), f"dataset.holdout={source.holdout}: its own held-out folder has {len(own)} pairs",
+                    f"at most {len(own)}, or auto")
+            files = joined(files, own, source.holdout)
+        log.info("%s: %d pairs, %d of them held out", self.path, len(files), source.holdout)
+        if files.refused:
+            log.warning("%s: without a partner: %s", self.path, listed(files.refused))
+        return replace(decode_files(files, source), pairing=SideBySide(self.direction))
+
+    def settled(self) -> Source:
+        return replace(self, **self.scan())
+
+    def decoder(self) -> Decoder:
+        return PairDecoder(self.size(), self.channels)
+
+    def depth(self) -> int:
+        return 2 * self.channels
+
+    def files(self, part: Literal["train", "held"]) -> Files | None:
+        """What is trained on, or what the data set itself holds out: None where it does not."""
+        root = Path(self.path).expanduser()
+        whole = not (root / "train").is_dir()
+        if part == "train":
+            return self.pairs(root if whole else root / "train")
+        own = None if whole else next((root / name for name in OWN if (root / name).is_dir()), None)
+        return None if own is None else self.pairs(own)
+
+    def pairs(self, root: Path) -> Files:
+        sides = [root / self.a, root / self.b]
+        there = [side.is_dir() for side in sides]
+        if all(there):
+            return matched(*(listing(str(side)) for side in sides), sides)
+        if any(there):
+            missing = sides[there.index(False)]
+            raise UserError(f"dataset.path={self.path}: there is a folder {sides[there.index(True)].name}, and no {missing.name} beside it",
+                            "name the two with dataset.a= and dataset.b=")
+        files = listing(str(root))
+        require(not files.classes, f"dataset.path={self.path}: it has sub-folders ({', '.join(files.classes[:5])}), and holds no pairs",
+                f"a data set of pairs is {LAYOUTS}; name those two with dataset.a= and dataset.b=")
+        return files
+
+    def measured(self, files: Files) -> tuple[int | list[int], int]:
+        """The size of one side, and the channels that both have."""
+        first = files.read(0)
+        if isinstance(first, tuple):
+            return measure(replace(files, read=lambda i: files.read(i)[1]))
+        with quiet():
+            try:
+                width, height = header(first)
+            except BadImage as error:
+                raise UserError(f"{files.names[0]}: {error}", "dataset.resolution=N dataset.channels=3 need no look at it") from error
+        require(width % 2 == 0, f"{files.names[0]} is {width} pixels wide, which is no pair side by side",
+                f"a data set of pairs is {LAYOUTS}")
+        _, channels = measure(files)
+        return (height if width == 2 * height else [height, width // 2]), channels
+
+
+def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
+    """The files of two folders that have the same name, whatever its ending; the others are refused."""
+    stems = [{str(Path(name).with_suffix("")): k for k, name in enumerate(side.names)} for side in (a, b)]
+    both = [stem for stem in stems[0] if stem in stems[1]]
+    lost = [(side.names[k], f"no partner in {roots[1 - i].name}") for i, side in enumerate((a, b))
+            for stem, k in stems[i].items() if stem not in stems[1 - i]]
+    if len(lost) > 2 * len(both):
+        raise UserError(f"most files of {roots[0]} and {roots[1]} have no partner: {listed(lost)}",
+                        "the two images of a pair have the same name in both folders")
+    index = [(stems[0][stem], stems[1][stem]) for stem in both]
+    return Files(
+        names=[f"{roots[0].name}|{roots[1].name}/{stem}" for stem in both], read=lambda i: (a.read(index[i][0]), b.read(index[i][1])),
+        sizes=[a.sizes[i] + b.sizes[j] for i, j in index], stamps=[a.stamps[i] ^ (b.stamps[j] << 1) for i, j in index],
+        refused=(*a.refused, *b.refused, *lost))
+
+
+def joined(files: Files, own: Files, holdout: int) -> Files:
+    """Both in one list, of which the last `holdout` are the data set's own held-out ones."""
+    n = len(files)
+    return Files(
+        names=files.names + [f"held/{name}" for name in own.names[:holdout]],
+        read=lambda i: files.read(i) if i < n else own.read(i - n), sizes=files.sizes + own.sizes[:holdout],
+        stamps=files.stamps + own.stamps[:holdout], refused=(*files.refused, *own.refused), tail=holdout)
+
+
+@dataclass(kw_only=True)
+class Unpaired(Source):
+    """Two domains below `path`: folders trainA and trainB, or those that a and b name; testA and testB are held out.
+
+    holdout: auto takes what both test folders have, else a tenth of the smaller domain, at most 100. limit counts in each."""
+
+    path: str
+    a: str = "trainA"
+    b: str = "trainB"
+    holdout: int | str = "auto"
+
+    def scan(self) -> dict:
+        found: dict = {}
+        if "auto" in self.declared().values():
+            facts = [measure(listing(str(folder))) for folder in self.folders()]
+            sizes, channels = zip(*facts, strict=True)
+            found = self.fill(resolution=min(sizes, key=shorter), channels=max(channels), classes=0)
+        if self.holdout == "auto":
+            own = self.own()
+            counts = [len(listing(str(folder))) for folder in own or self.folders()]
+            found["holdout"] = min(counts) if own else min(MOST_HELD, min(counts) // 10)
+        return found
+
+    def load(self) -> Decoded:
+        source = replace(self, **self.scan())
+        own = source.own() if source.holdout else None
+        domains = []
+        for k, folder in enumerate(source.folders()):
+            files = replace(listing(str(folder)), labels=None, classes=())
+            if own:
+                held = listing(str(own[k]))
+                require(source.holdout <= len(held), f"dataset.holdout={source.holdout}: {own[k]} has {len(held)} images",
+                        f"at most {len(held)}, or auto")
+                files = joined(files, held, source.holdout)
+            log.info("%s: %d images, %d of them held out", folder, len(files), source.holdout)
+            domains.append(decode_files(files, replace(source, classes=0)))
+        return replace(domains[0], other=domains[1], digest=digest_of([domain.digest for domain in domains]),
+                       skipped=(*domains[0].skipped, *domains[1].skipped))
+
+    def folders(self) -> list[Path]:
+        root = Path(self.path).expanduser()
+        found = [root / self.a, root / self.b]
+        for key, folder in zip("ab", found, strict=True):
+            if not folder.is_dir():
+                there = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+                raise UserError(f"dataset.path={self.path}: there is no folder {folder.name} in it"
+                                + (f" (folders: {', '.join(there[:6])})" if there else ""),
+                                f"two domains are two folders; name them with dataset.{key}=FOLDER")
+        return found
+
+    def own(self) -> list[Path] | None:
+        """The folders of the images that the data set itself holds out."""
+        root = Path(self.path).expanduser()
+        pairs = ([root / name.replace("train", part) for name in (self.a, self.b)] for part in ("test", "val"))
+        return next((pair for pair in pairs if all(folder.is_dir() and folder not in self.folders() for folder in pair)), None)
+
+
+def shorter(size: int | list[int]) -> int:
+    return size if isinstance(size, int) else min(size)
+
+
+def images(path: str | None, of: Source | None, kind: str) -> Source:
+    """The single images that sources are made of."""
+    if (path is None) == (of is None):
+        raise UserError(f"dataset={kind} needs images" if path is None else "dataset.path and dataset.of are both given",
+                        "dataset.path=FOLDER, or another data set: +dataset@dataset.of=digits")
+    return of if path is None else Folder(path=path)

@@ -1,0 +1,112 @@
+"""CycleGAN: two domains without pairs, a generator for each way, and the demand that there and back again is where it began."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.augment.base import Augment
+from gancli.critic import BoundCritic
+from gancli.errors import UserError
+from gancli.game import Batch, Game, Logs, Phase
+from gancli.games.pool import ImagePool, blank, summed
+from gancli.games.translation import Direction, fitting, judging
+from gancli.losses.adversarial import AdversarialLoss
+from gancli.networks.layers import size_of
+from gancli.networks.translation import Translator
+
+
+class CycleGAN(Game):
+    """Zhu 2017, section 3. generator: ab and ba; discriminator: a and b, the critic of each domain. A batch has "a" and "b".
+
+    cycle: weight of the L1 distance between an image and what comes back of it. identity: weight, as a share of `cycle`, of the
+    distance between an image and what the generator that makes its domain makes of it; 0 leaves it out (section 5.2)
+    pool: earlier fakes that each critic is shown too. resolution, channels: of the images
+    """
+
+    directions: tuple[Direction, ...] = ("ab", "ba")
+    extras: tuple[str, ...] = ()
+
+    def __init__(self, *, generator: dict[str, Translator], discriminator: dict[str, nn.Module], loss: AdversarialLoss,
+                 resolution: int | list[int], channels: int, augment: Augment | None = None, cycle: float = 10.0,
+                 identity: float = 0.5, pool: int = 50):
+        for name, parts, wanted in (("generator", generator, {"ab", "ba"}), ("discriminator", discriminator, {"a", "b"})):
+            if set(parts) != wanted:
+                raise ValueError(f"model.{name} has {', '.join(parts)}: it needs {' and '.join(sorted(wanted))}")
+        if cycle < 0 or identity < 0:
+            raise ValueError(f"cycle={cycle}, identity={identity}: give 0 or more (the paper's: 10 and 0.5)")
+        super().__init__(generator=nn.ModuleDict(generator), discriminator=nn.ModuleDict(discriminator), loss=loss)
+        self.size, self.augment, self.cycle, self.identity = size_of(resolution), augment, cycle, identity
+        for network in generator.values():
+            fitting(network, self.size)
+        for critic in discriminator.values():
+            judging(critic, self.size)
+        self.pools = nn.ModuleDict({side: ImagePool(pool, (channels, *self.size)) for side in "ab"})
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return ("a", "b")
+
+    def phases(self) -> list[Phase]:
+        d, g = super().phases()
+        return [g, replace(d, prepare=self.pooled)]  # the generators move first, as in the reference code
+
+    def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
+        """Raises UserError: there is nothing to draw."""
+        raise UserError("this model makes images out of images, and not out of noise", "gan translate ckpt=RUN input=FOLDER out=FOLDER")
+
+    def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
+        return blank(n, self.needs, channels=channels, source=self.size, target=self.size)
+
+    def translator(self, generator: nn.Module, direction: Direction = "ab") -> Translator:
+        """The network of a direction: it tells which sizes it takes and gives."""
+        return generator[direction]
+
+    def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
+        """inputs: "a" (N,C,H,W), an image of the domain that is left -> its likeness in the other one, of the same size."""
+        return generator[direction](inputs["a"])
+
+    def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
+        """What a sample grid shows side by side, by name."""
+        b, a = generator["ab"](batch["a"]), generator["ba"](batch["b"])
+        return {"a": batch["a"], "a to b": b, "and back to a": generator["ba"](b), "b": batch["b"], "b to a": a,
+                "and back to b": generator["ab"](a)}
+
+    def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor:
+        """(N,): the mean distance per value, in [-1,1], between an image and what comes back of it, both ways together."""
+        ab, ba = generator["ab"], generator["ba"]
+        errors = (ba(ab(batch["a"])) - batch["a"]).abs(), (ab(ba(batch["b"])) - batch["b"]).abs()
+        return sum(error.flatten(1).mean(1) for error in errors) / 2
+
+    def critic(self, side: str) -> BoundCritic:
+        network = self.discriminator[side]
+        return BoundCritic(network.trunk, network.head, augment=self.augment, noise=self.adversarial[side].noise(self.progress))
+
+    @torch.no_grad()
+    def pooled(self, batch: Batch, rng: torch.Generator) -> Batch:
+        fakes = {"a": self.generator["ba"](batch["b"]), "b": self.generator["ab"](batch["a"])}
+        return batch | {f"fake_{side}": self.pools[side].swap(fakes[side], rng) for side in "ab"}
+
+    def constrain(self, logs: Logs) -> None:
+        super().constrain(logs)
+        if self.augment is not None:
+            self.augment.adapt((logs["d/a_sign_real"] + logs["d/b_sign_real"]) / 2, self.progress.nimg)
+            logs |= {f"d/{key}": value for key, value in self.augment.logs().items()}
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        return summed({side: self.adversarial[side].d(self.critic(side), batch[side], batch[f"fake_{side}"], self.progress)
+                       for side in "ab"})
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        a, b, ab, ba = batch["a"], batch["b"], self.generator["ab"], self.generator["ba"]
+        fakes = {"a": ba(b), "b": ab(a)}
+        loss, logs = summed({side: self.adversarial[side].g(self.critic(side), batch[side], fakes[side], self.progress)
+                             for side in "ab"})
+        cycle = F.l1_loss(ba(fakes["b"]).float(), a) + F.l1_loss(ab(fakes["a"]).float(), b)
+        loss, logs["cycle"] = loss + self.cycle * cycle, cycle.detach()
+        if self.identity:
+            same = F.l1_loss(ba(a).float(), a) + F.l1_loss(ab(b).float(), b)
+            loss, logs["identity"] = loss + self.identity * self.cycle * same, same.detach()
+        return loss, logs

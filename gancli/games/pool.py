@@ -1,0 +1,47 @@
+"""A memory of earlier fakes, from which a critic is shown some in place of new ones (Shrivastava 2017, section 2.3)."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gancli.game import Batch, Logs
+
+
+class ImagePool(nn.Module):
+    """Buffers, and so in the checkpoint; every rank has its own. size: images; 0 remembers nothing. shape: (C,H,W) of an image."""
+
+    def __init__(self, size: int, shape: tuple[int, int, int]):
+        super().__init__()
+        if size < 0:
+            raise ValueError(f"pool={size}: give 0 or more images (the paper's: 50)")
+        self.size = size
+        self.register_buffer("images", torch.zeros(size, *shape))
+        self.register_buffer("filled", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def swap(self, new: Tensor, rng: torch.Generator) -> Tensor:
+        """new (N,C,H,W) -> as many: while it fills up, the same; then each with probability 1/2 an older one, whose place it takes."""
+        if self.size == 0:
+            return new
+        coins, places = torch.rand(len(new), generator=rng) < 0.5, torch.randint(self.size, (len(new),), generator=rng)
+        shown = []
+        for image, coin, place in zip(new, coins.to(new.device), places.to(new.device), strict=True):
+            full = self.filled >= self.size  # a tensor: no branch, so the host never waits for it
+            place = torch.where(full, place, self.filled.clamp(max=self.size - 1))
+            old, take, keep = self.images[place], full & coin, ~full | coin
+            shown.append(torch.where(take, old.to(image.dtype), image))
+            self.images[place] = torch.where(keep, image.to(old.dtype), old)
+            self.filled.add_((~full).long())
+        return torch.stack(shown)
+
+
+def summed(parts: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
+    """The losses of several critics in one; their log keys get the critic's name."""
+    logs = {f"{name}_{key}": value for name, (_, some) in parts.items() for key, value in some.items()}
+    return sum(loss for loss, _ in parts.values()), logs
+
+
+def blank(n: int, keys: tuple[str, ...], *, channels: int, source: tuple[int, int], target: tuple[int, int]) -> Batch:
+    """A batch of the right shapes, for a look at networks on the meta device."""
+    shapes = {"a": (n, channels, *source), "b": (n, channels, *target), "mask": (n, 1, *source)}
+    return {key: torch.zeros(shapes[key]) for key in keys}

@@ -1,0 +1,59 @@
+"""Style transfer: the features of a painting's style on those of a photograph's content, in one pass of a network."""
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.augment.base import Augment
+from gancli.game import Batch, Logs
+from gancli.games.translation import Direction, Translation
+from gancli.losses.adversarial import AdversarialLoss
+from gancli.networks.adain import AdaINNet
+from gancli.networks.perceptual import Perceptual, gram
+from gancli.networks.styletransfer import TransformerNet
+from gancli.networks.translation import Translator
+
+
+class StyleTransfer(Translation):
+    """Johnson 2016, section 3.2; of any style with an AdaINNet (Huang and Belongie 2017), of one with a TransformerNet.
+
+    A batch has contents "a" and styles "b", without pairs. perceptual: its last layer compares contents, all of them styles
+    content_weight, style_weight, smoothness: of the content term, of the Gram matrices', of the total variation. A loss and a
+    critic are allowed and not usual: the critic then compares with the styles. Raises ValueError without features.
+    """
+
+    def __init__(self, *, generator: Translator, resolution: int | list[int], channels: int, discriminator: nn.Module | None = None,
+                 loss: AdversarialLoss | None = None, augment: Augment | None = None, perceptual: Perceptual | None = None,
+                 adversarial_weight: float = 1.0, content_weight: float = 1.0, style_weight: float = 1e4, smoothness: float = 1e-4):
+        if perceptual is None or perceptual.backbone == "none":
+            raise ValueError("style transfer compares features, and there are none: perceptual=vgg19_style, "
+                             "or perceptual=squeezenet_style perceptual.weights=FILE")
+        if min(content_weight, style_weight, smoothness) < 0:
+            raise ValueError(f"content_weight={content_weight}, style_weight={style_weight}, smoothness={smoothness}: give 0 or more")
+        super().__init__(generator=generator, discriminator=discriminator, resolution=resolution, channels=channels, loss=loss,
+                         augment=augment, perceptual=perceptual, judged=1, adversarial_weight=adversarial_weight, pixel_weight=0.0)
+        self.content_weight, self.style_weight, self.smoothness = content_weight, style_weight, smoothness
+        self.extras = ("style",) if self.many else ()
+
+    @property
+    def many(self) -> bool:
+        """Does the generator look at the style, or has it learnt its only one?"""
+        return not isinstance(self.generator, TransformerNet)
+
+    def sample(self, inputs: Batch, generator: TransformerNet | AdaINNet, *, direction: Direction = "ab") -> Tensor:
+        """inputs: "a" (N,C,H,W), and where the generator takes any style "style" (N,C,h,w), or "b" in its place -> (N,C,H,W)"""
+        if not self.many:
+            return generator(inputs["a"])
+        return generator(inputs["a"], style=inputs["style"] if "style" in inputs else inputs["b"])
+
+    def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
+        return {"content": batch["a"], "output": self.sample(batch, generator), "style": batch["b"]}
+
+    def distances(self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False) -> tuple[Tensor, Logs]:
+        made, wanted, painted = (self.perceptual.features(x) for x in (fake, batch["a"], batch["b"]))
+        last = list(made)[-1]
+        content = F.mse_loss(made[last].float(), wanted[last].float())
+        style = sum(F.mse_loss(gram(made[name]), gram(painted[name])) for name in made)
+        rough = (fake[:, :, 1:] - fake[:, :, :-1]).abs().mean() + (fake[..., 1:] - fake[..., :-1]).abs().mean()
+        total = self.content_weight * content + self.style_weight * style + self.smoothness * rough
+        return total, {"content": content.detach(), "style": style.detach(), "rough": rough.detach()}

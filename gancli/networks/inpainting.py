@@ -1,0 +1,113 @@
+"""Context encoders: a generator that fills holes from their surroundings, and the critic of what it filled (Pathak 2016)."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gancli.networks.dcgan import down, init_dcgan, widths_of
+from gancli.networks.layers import Output, constrained, halvings, norm2d, size_of, to_range
+from gancli.networks.translation import Translator, init_normal
+
+Hole = Literal["centre", "free"]
+
+
+class ContextEncoder(Translator):
+    """source (N,channels_in,H,W), its holes filled with any colour -> (N,channels_out,H,W) (Pathak 2016, section 3.1)
+
+    hole: "centre": the paper's network: sees `resolution` only, makes the central H/2 x W/2 (`patch`), and puts it into the
+    image, which the first channels_out channels of the source are. "free": a decoder with one more level makes the whole image,
+    of any size from the shorter side of `resolution` on; give it the mask as one more channel
+    resolution: side or [H,W] in pixels, halvable down to 4..7; bottleneck: channels of the one place (larger images have more)
+    between encoder and decoder. width: channels of the first two levels; they double up to max_width
+    """
+
+    def __init__(self, *, channels_in: int, channels_out: int, resolution: int | list[int] = 128, bottleneck: int = 4000,
+                 width: int = 64, max_width: int = 512, hole: Hole = "centre", norm: Literal["batch", "none"] = "batch",
+                 output: Output = "tanh"):
+        super().__init__(channels_in, channels_out)
+        times, base = halvings(resolution)
+        if min(bottleneck, width, max_width) < 1:
+            raise ValueError(f"bottleneck={bottleneck}, width={width}, max_width={max_width}: give 1 or more (the paper's: 4000, 64, 512)")
+        if hole == "centre" and (times < 2 or channels_in < channels_out):
+            raise ValueError(f"hole=centre: {size_of(resolution)} pixels, {channels_in} channels into {channels_out}: the image must "
+                             "have 16 pixels or more and be among the source's channels; or use hole=free")
+        self.hole, self.multiple, self.tileable = hole, 2**times, hole == "free"
+        self.smallest = min(size_of(resolution))
+        if hole == "centre":
+            self.size = size_of(resolution)
+        else:  # square, so that tall and wide images do
+            base = (min(base), min(base))
+            self.reach = (base[0] + 4) * 2**times
+        widths = [width, *widths_of(width, times - 1, max_width)]
+        layers = [nn.Conv2d(channels_in, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        for c_in, c_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), norm2d(norm, c_out), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(widths[-1], bottleneck, base), norm2d(norm, bottleneck), nn.LeakyReLU(0.2)]
+        layers += [nn.ConvTranspose2d(bottleneck, widths[-1], base), norm2d(norm, widths[-1]), nn.ReLU()]
+        back = widths[::-1] if hole == "free" else widths[:0:-1]
+        for c_in, c_out in zip(back, back[1:], strict=False):
+            layers += [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1), norm2d(norm, c_out), nn.ReLU()]
+        self.net = nn.Sequential(*layers, nn.ConvTranspose2d(back[-1], channels_out, 4, 2, 1), to_range(output)).apply(init_normal)
+
+    def patch(self, source: Tensor) -> Tensor:
+        """What the network itself makes: (N,channels_out,H/2,W/2) for a central hole, else all of the image."""
+        return self.net(self.entering(source, None))
+
+    def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
+        assert noise is None, "noise was given to a generator that has none"
+        made = self.patch(source)
+        return made if self.hole == "free" else pasted(source[:, :self.channels_out], made)
+
+
+class ContextDiscriminator(nn.Module):
+    """DCGAN's critic with a bias in every convolution (Pathak 2016, code). trunk: x (N,channels,H,W) -> (N,C,h,w) at 4..7
+    pixels; head: -> scores (N,1)
+
+    resolution: of the images, side or [H,W]. hole: "centre": it looks at their central H/2 x W/2 alone; "free": at all of them
+    """
+
+    def __init__(self, *, channels: int, resolution: int | list[int] = 128, hole: Hole = "centre", width: int = 64,
+                 max_width: int = 512, norm: Literal["batch", "layer", "spectral", "none"] = "batch"):
+        super().__init__()
+        self.hole, seen = hole, size_of(resolution)
+        if hole == "centre":
+            seen = (seen[0] // 2, seen[1] // 2)
+        times, base = halvings(list(seen))
+        widths = widths_of(width, times, max_width)
+        self.feature_dim = widths[-1] * base[0] * base[1]
+        layers: list[nn.Module] = []
+        for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
+            inner = norm if k or norm == "spectral" else "none"
+            layers += down(c_in, c_out, inner, "leaky_relu", "strided", bias=True)
+        self.body = nn.Sequential(*layers)
+        self.out = constrained(init_dcgan(nn.Conv2d(widths[-1], 1, base)), norm)
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.zeros_(layer.bias)
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(central(x) if self.hole == "centre" else x)
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.out(h).flatten(1)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
+
+
+def central(x: Tensor) -> Tensor:
+    """(N,C,H,W) -> its middle (N,C,H/2,W/2)"""
+    h, w = x.shape[2] // 2, x.shape[3] // 2
+    return x[:, :, h // 2:h // 2 + h, w // 2:w // 2 + w]
+
+
+def pasted(image: Tensor, middle: Tensor) -> Tensor:
+    """image (N,C,H,W), middle (N,C,H/2,W/2) -> the image with the middle in it"""
+    h, w = middle.shape[2:]
+    top, left = h // 2, w // 2
+    image = image.to(middle.dtype)
+    rows = image[:, :, top:top + h]
+    rows = torch.cat([rows[..., :left], middle, rows[..., left + w:]], 3)
+    return torch.cat([image[:, :, :top], rows, image[:, :, top + h:]], 2)

@@ -1,0 +1,167 @@
+"""Perceptual loss: how far two images are apart in the features of a network that knows photographs (Johnson 2016)."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Backbone = Literal["vgg19", "squeezenet", "none"]
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of values from 0 to 1
+SMALLEST = 32  # pixels: below, the last pooling layers have nothing left
+URLS = {"vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "squeezenet": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"}
+DEFAULTS = {"vgg19": ["relu5_4"], "squeezenet": ["fire5"], "none": []}
+
+
+def vgg19_layers() -> dict[str, int]:
+    """conv1_1, relu1_1 ... relu5_4 and pool1 ... pool5 -> place in torchvision's vgg19().features"""
+    names = []
+    for block, convolutions in enumerate((2, 2, 4, 4, 4), 1):
+        for k in range(1, convolutions + 1):
+            names += [f"conv{block}_{k}", f"relu{block}_{k}"]
+        names.append(f"pool{block}")
+    return {name: place for place, name in enumerate(names)}
+
+
+# Of torchvision's squeezenet1_1().features, named as in the paper (Iandola 2016, table 1).
+SQUEEZENET_LAYERS = {"conv1": 0, "relu1": 1, "fire2": 3, "fire3": 4, "fire4": 6, "fire5": 7, "fire6": 9, "fire7": 10, "fire8": 11,
+                     "fire9": 12}
+LAYERS = {"vgg19": vgg19_layers(), "squeezenet": SQUEEZENET_LAYERS, "none": {}}
+
+
+class Perceptual:
+    """x, y (N,C,H,W) in [-1,1] -> scalar: mean distance of features, summed over layers; gradients reach x alone.
+
+    No nn.Module: a game that holds one has no more parameters and nothing more in its checkpoint. Weights are read on first use, or
+    by `load`; building a game, or sampling from it, needs none.
+
+    backbone: vgg19 (SRGAN, ESRGAN), squeezenet (5 MB, for offline use), or none: the distance is 0
+    layers: reluB_K after activation (SRGAN: relu5_4), convB_K before (ESRGAN: conv5_4), poolB; of squeezenet relu1 and fire2 to
+    fire9; null: relu5_4, fire5
+    weights: a file with the state dict of torchvision's vgg19 or squeezenet1_1; null: torchvision's download, once
+    distance: l2 is the mean square, l1 the mean magnitude. factor: multiplies features (SRGAN, section 3.2: 1 / 12.75)
+    """
+
+    def __init__(self, *, backbone: Backbone = "vgg19", layers: list[str] | None = None, weights: str | None = None,
+                 distance: Literal["l1", "l2"] = "l1", factor: float = 1.0):
+        if backbone not in LAYERS or distance not in ("l1", "l2"):
+            raise ValueError(f"backbone={backbone}, distance={distance}: give vgg19, squeezenet or none, and l1 or l2")
+        known = LAYERS[backbone]
+        self.layers = list(DEFAULTS[backbone] if layers is None or backbone == "none" else layers)
+        if wrong := [name for name in self.layers if name not in known]:
+            raise ValueError(f"layers=[{','.join(wrong)}]: {backbone} has {', '.join(known)}")
+        if backbone != "none" and not self.layers:
+            raise ValueError(f"layers=[]: give layers of {backbone}, such as [{DEFAULTS[backbone][0]}], or backbone=none")
+        self.backbone, self.weights, self.distance, self.factor = backbone, weights, distance, factor
+        self.net: nn.Sequential | None = None
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        if self.backbone == "none":
+            return torch.zeros((), device=x.device)
+        with torch.no_grad():
+            wanted = self.features(y)
+        cost = F.l1_loss if self.distance == "l1" else F.mse_loss
+        return sum(cost(value.float(), wanted[name].float()) for name, value in self.features(x).items())
+
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """(N,C,H,W) in [-1,1] -> layer -> (N,F,h,w), in the order of the network, times `factor`. Raises ValueError without weights."""
+        if self.backbone == "none":
+            return {}
+        assert not x.is_meta, "images without values have no features"
+        if self.net is None:
+            self.load()
+        if next(self.net.parameters()).device != x.device:
+            self.net.to(x.device)
+        names = {LAYERS[self.backbone][name]: name for name in self.layers}
+        h, found = prepared(x, self.net.mean, self.net.deviation), {}
+        for place, layer in enumerate(self.net):
+            h = layer(h)
+            if place in names:
+                found[names[place]] = self.factor * h  # a copy: the next activation works in place
+        return found
+
+    def load(self) -> None:
+        """Reads the weights. Raises ValueError, which says where to get them; call it before a long run begins."""
+        if self.backbone == "none" or self.net is not None:
+            return
+        net = empty(self.backbone)[:1 + max(LAYERS[self.backbone][name] for name in self.layers)]
+        state = state_of(self.weights, self.backbone)
+        try:
+            net.load_state_dict({key: state[key].float() for key in net.state_dict()}, assign=True)
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(f"{self.weights or URLS[self.backbone]} does not hold the weights of {self.backbone}; "
+                             + remedy(self.backbone)) from error
+        for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
+            net.register_buffer(name, torch.tensor(values, device="cpu").view(1, 3, 1, 1))
+        self.net = net.eval().requires_grad_(False)
+
+
+def empty(backbone: Backbone) -> nn.Sequential:
+    """The convolutional part on the meta device: initialising it would take seconds, and draw from the global generator."""
+    from torchvision import models  # 3 s, and needed nowhere else
+
+    with torch.device("meta"):
+        return (models.vgg19 if backbone == "vgg19" else models.squeezenet1_1)(weights=None).features
+
+
+def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
+    """The tensors of the convolutional part, read without running anything of the file's. Raises ValueError."""
+    file = Path(weights).expanduser() if weights is not None else downloaded(backbone)
+    if not file.is_file():
+        raise ValueError(f"there is no file {file} with the weights of {backbone}; {remedy(backbone)}")
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - what a broken file can make the reader raise has no end
+        raise ValueError(f"{file} holds no weights that can be read safely; {remedy(backbone)}") from error
+    if not isinstance(state, dict):
+        raise ValueError(f"{file} is no state dict; {remedy(backbone)}")
+    return {key.removeprefix("features."): value for key, value in state.items()
+            if isinstance(key, str) and key.startswith("features.") and isinstance(value, Tensor)}
+
+
+def downloaded(backbone: Backbone) -> Path:
+    """torchvision's file, where torch keeps such files. Raises ValueError without a network."""
+    url = URLS[backbone]
+    file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not file.is_file():
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            prefix = file.stem.rpartition("-")[2]  # of its sha256: these files are named so
+            torch.hub.download_url_to_file(url, str(file), hash_prefix=prefix, progress=False)
+        except Exception as error:  # noqa: BLE001 - URLError, timeouts, a hash that differs, a full disk
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ValueError(f"the weights of {backbone} could not be downloaded ({reason}); {remedy(backbone)}") from error
+    return file
+
+
+def remedy(backbone: Backbone) -> str:
+    """What to do about missing weights."""
+    other = "perceptual=squeezenet (5 MB), or perceptual=none" if backbone == "vgg19" else "perceptual=none"
+    return f"get {URLS[backbone]} and add perceptual.weights=PATH, or use {other}"
+
+
+def prepared(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """(N,C,H,W) in [-1,1], C 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA -> (N,3,h,w) as ImageNet's networks know it.
+
+    Alpha is dropped over white. Small images are enlarged by a whole factor. Raises ValueError for other C."""
+    channels = x.shape[1]
+    if channels not in (1, 2, 3, 4):
+        raise ValueError(f"images of {channels} channels have no perceptual features: use 1 to 4, or perceptual=none")
+    x = (x + 1) / 2
+    if channels in (2, 4):
+        colour, alpha = x[:, :-1], x[:, -1:]
+        x = colour * alpha + (1 - alpha)
+    x = (x - mean) / deviation  # grey is repeated by the broadcast
+    factor = -(-SMALLEST // min(x.shape[2:]))
+    return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="nearest")
+
+
+def gram(features: Tensor) -> Tensor:
+    """(N,C,H,W) -> (N,C,C): products of channels, averaged over places and channels (Johnson 2016, section 3.2), in float32."""
+    n, c, h, w = features.shape
+    flat = features.float().flatten(2)
+    with torch.autocast(features.device.type, enabled=False):  # sums of so many products leave bf16's precision
+        return flat @ flat.transpose(1, 2) / (c * h * w)

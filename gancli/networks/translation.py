@@ -1,0 +1,208 @@
+"""Generators from image to image: the contract that all of them keep, CycleGAN's residual one and pix2pix's U-Net."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.networks.layers import Output, to_range
+
+ImageNorm = Literal["batch", "instance", "none"]
+NOISIEST = 3  # decoder layers of the U-Net that have dropout
+
+
+class Translator(nn.Module):
+    """forward(source (N,channels_in,H,W), noise (N,noise_channels,H,W) or None) -> (N,channels_out,scale * H,scale * W)
+
+    noise: drawn from the global generator where the network has some and none is given
+    multiple: H and W must be multiples of it; smallest: their least value; size: the only (H,W) that it takes, None: any.
+    forward raises ValueError for others
+    tileable: does a pixel depend on its surroundings alone, once in eval()? reach: how far those extend at most, in pixels
+    of the source to each side; tiles that overlap by twice that, cut at multiples of `multiple`, give the whole image's pixels
+    """
+
+    scale = 1
+    multiple = 1
+    smallest = 1
+    size: tuple[int, int] | None = None
+    tileable = False
+    reach: int | None = None
+
+    def __init__(self, channels_in: int, channels_out: int, *, noise_channels: int = 0):
+        super().__init__()
+        if min(channels_in, channels_out) < 1 or noise_channels < 0:
+            raise ValueError(f"channels_in={channels_in}, channels_out={channels_out}, noise_channels={noise_channels}: "
+                             "give 1 or more, and 0 or more of noise")
+        self.channels_in, self.channels_out, self.noise_channels = channels_in, channels_out, noise_channels
+
+    def entering(self, source: Tensor, noise: Tensor | None) -> Tensor:
+        """What the first layer sees: (N,channels_in+noise_channels,H,W). Raises ValueError for a size that does not fit."""
+        n, channels, h, w = source.shape
+        assert channels == self.channels_in, f"{channels} channels came where {self.channels_in} were meant to"
+        if self.size is not None and (h, w) != self.size:
+            raise ValueError(f"an image of {h}x{w} pixels: this generator takes {self.size[0]}x{self.size[1]} only")
+        if h % self.multiple or w % self.multiple or min(h, w) < self.smallest:
+            raise ValueError(f"an image of {h}x{w} pixels: this generator takes sides from {self.smallest} pixels on"
+                             + (f" that are multiples of {self.multiple}" if self.multiple > 1 else ""))
+        if not self.noise_channels:
+            assert noise is None, "noise was given to a generator that has none"
+            return source
+        if noise is None:
+            noise = torch.randn(n, self.noise_channels, h, w, device=source.device, dtype=source.dtype)
+        return torch.cat([source, noise], 1)
+
+
+class ResNetGenerator(Translator):
+    """CycleGAN's generator (Zhu 2017, appendix 7.2; Johnson 2016): residual blocks between strided convolutions.
+
+    source (N,channels_in,H,W) -> (N,channels_out,H,W). width: channels at full size; they double at each of `downs` halvings
+    blocks: 9 from 256 pixels on, 6 below. affine: instance norms with a gain and a bias, as in the first Lua code
+    dropout: share of each block's hidden values, in training. noise_channels: of noise that join the source
+    """
+
+    def __init__(self, *, channels_in: int, channels_out: int, width: int = 64, blocks: int = 9, downs: int = 2,
+                 norm: ImageNorm = "instance", affine: bool = False, dropout: float = 0.0, output: Output = "tanh",
+                 noise_channels: int = 0):
+        super().__init__(channels_in, channels_out, noise_channels=noise_channels)
+        if width < 1 or not 0 <= blocks <= 64 or not 0 <= downs <= 5 or not 0 <= dropout < 1:
+            raise ValueError(f"width={width}, blocks={blocks}, downs={downs}, dropout={dropout}: give 1 or more, 0 to 64, "
+                             "0 to 5, and a share from 0 up to 1 (the paper's: 64, 9, 2, 0)")
+        self.multiple, self.smallest = 2**downs, max(4, 2 * 2**downs)  # mirroring p pixels needs p + 1
+        self.tileable = norm != "instance"
+        self.reach = 6 + 2**downs * (2 * blocks + 3) if self.tileable else None
+        widths, bias = [width * 2**k for k in range(downs + 1)], norm != "batch"
+        layers: list[nn.Module] = [Mirror(3), nn.Conv2d(channels_in + noise_channels, width, 7, bias=bias), *rest(norm, width, affine)]
+        for c_in, c_out in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(c_in, c_out, 3, 2, 1, bias=bias), *rest(norm, c_out, affine)]
+        layers += [ResidualBlock(widths[-1], norm=norm, affine=affine, dropout=dropout) for _ in range(blocks)]
+        for c_in, c_out in zip(widths[:0:-1], widths[-2::-1], strict=True):
+            layers += [nn.ConvTranspose2d(c_in, c_out, 3, 2, 1, output_padding=1, bias=bias), *rest(norm, c_out, affine)]
+        self.net = nn.Sequential(*layers, Mirror(3), nn.Conv2d(width, channels_out, 7), to_range(output)).apply(init_normal)
+
+    def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
+        return self.net(self.entering(source, noise))
+
+
+class UNetGenerator(Translator):
+    """pix2pix's generator (Isola 2017, section 6.1.1): each level of the decoder also sees that of the encoder.
+
+    source (N,channels_in,H,W) -> (N,channels_out,H,W), sides multiples of 2^downs
+    width: channels after the first halving; they double up to max_width. downs: 8 for 256 pixels, 7 for 128
+    noisy: the paper's way (section 3.3): dropout is the noise, so eval() leaves it on, and batch norm uses statistics of what
+    it sees, in eval() those of each image by itself. false: eval() drops nothing and norms by running means
+    noise_channels: of noise that join the source
+    """
+
+    def __init__(self, *, channels_in: int, channels_out: int, width: int = 64, downs: int = 8, max_width: int = 512,
+                 norm: ImageNorm = "batch", dropout: float = 0.5, output: Output = "tanh", noisy: bool = True,
+                 noise_channels: int = 0):
+        super().__init__(channels_in, channels_out, noise_channels=noise_channels)
+        if min(width, max_width) < 1 or not 1 <= downs <= 10 or not 0 <= dropout < 1:
+            raise ValueError(f"width={width}, max_width={max_width}, downs={downs}, dropout={dropout}: give 1 or more, 1 or more, "
+                             "1 to 10, and a share from 0 up to 1 (the paper's: 64, 512, 8, 0.5)")
+        self.multiple = self.smallest = 2**downs
+        self.tileable = norm == "none" and not dropout or norm != "instance" and not noisy
+        self.reach = 4 * 2**downs if self.tileable else None
+        widths, bias = [min(width * 2**k, max_width) for k in range(downs)], norm != "batch"
+        drop = nn.Identity() if not dropout else PresentDropout(dropout) if noisy else nn.Dropout(dropout)
+        self.down = nn.ModuleList([nn.Conv2d(channels_in + noise_channels, widths[0], 4, 2, 1, bias=bias)])
+        for k in range(1, downs):
+            # No norm where an image may be one pixel: less its mean, nothing would be left of it.
+            inner = norm if k < downs - 1 else "none"
+            self.down.append(nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(widths[k - 1], widths[k], 4, 2, 1, bias=bias),
+                                           norm_of(inner, widths[k], present=noisy)))
+        self.up = nn.ModuleList()
+        for k in range(downs - 1, 0, -1):
+            c_in = widths[k] * (1 if k == downs - 1 else 2)
+            self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(c_in, widths[k - 1], 4, 2, 1, bias=bias),
+                                         norm_of(norm, widths[k - 1], present=noisy),
+                                         drop if downs - 1 - k < NOISIEST else nn.Identity()))
+        c_in = widths[0] * (1 if downs == 1 else 2)
+        self.end = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(c_in, channels_out, 4, 2, 1), to_range(output))
+        self.apply(init_normal)
+
+    def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
+        levels = [self.entering(source, noise)]
+        for down in self.down:
+            levels.append(down(levels[-1]))
+        h = levels.pop()
+        for up in self.up:
+            h = torch.cat([up(h), levels.pop()], 1)
+        return self.end(h)
+
+
+class ResidualBlock(nn.Module):
+    """(N,C,H,W) -> the same shape: two convolutions of mirrored borders, added to what came in."""
+
+    def __init__(self, channels: int, *, norm: ImageNorm, affine: bool, dropout: float):
+        super().__init__()
+        bias = norm != "batch"
+        self.net = nn.Sequential(
+            Mirror(1), nn.Conv2d(channels, channels, 3, bias=bias), *rest(norm, channels, affine),
+            nn.Dropout(dropout) if dropout else nn.Identity(),
+            Mirror(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_of(norm, channels, affine=affine))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.net(x)
+
+
+class Mirror(nn.Module):
+    """(N,C,H,W) -> (N,C,H+2p,W+2p), borders mirrored about the outermost pixels. Of slices, since the gradient of torch's own
+    is summed in any order on a GPU, and a resumed run would differ."""
+
+    def __init__(self, pixels: int):
+        super().__init__()
+        self.pixels = pixels
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = self.pixels
+        x = torch.cat([x[:, :, 1:p + 1].flip(2), x, x[:, :, -p - 1:-1].flip(2)], 2)
+        return torch.cat([x[..., 1:p + 1].flip(3), x, x[..., -p - 1:-1].flip(3)], 3)
+
+
+class PresentBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm without a memory. In eval() each image is normed by itself: the paper's batches hold one image then, and
+    what an image becomes should not depend on its company. (N,C,H,W) -> the same shape"""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(x)
+        return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
+
+
+class PresentDropout(nn.Module):
+    """Dropout that eval() leaves on, drawn from the global generator."""
+
+    def __init__(self, share: float):
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.share, training=True)
+
+
+def norm_of(norm: ImageNorm, channels: int, *, affine: bool = False, present: bool = False) -> nn.Module:
+    """affine: of instance norm. present: batch norm without running means."""
+    if norm == "batch":
+        return PresentBatchNorm2d(channels) if present else nn.BatchNorm2d(channels)
+    return nn.InstanceNorm2d(channels, affine=affine) if norm == "instance" else nn.Identity()
+
+
+def rest(norm: ImageNorm, channels: int, affine: bool) -> list[nn.Module]:
+    return [norm_of(norm, channels, affine=affine), nn.ReLU()]
+
+
+@torch.no_grad()
+def init_normal(module: nn.Module) -> None:
+    """Weights N(0, 0.02), gains of norms N(1, 0.02), biases 0 (pix2pix's and CycleGAN's code)."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm | nn.Linear):
+        centre = 0.0 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) else 1.0
+        if module.weight is not None:
+            nn.init.normal_(module.weight, centre, 0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
