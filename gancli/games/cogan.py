@@ -1,0 +1,97 @@
+"""CoGAN: two domains learned together without pairs, because both generators share what both critics share: the meaning."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.augment.base import Augment, colours
+from gancli.critic import BoundCritic
+from gancli.errors import UserError
+from gancli.game import Batch, Logs
+from gancli.games.gan import GAN
+from gancli.games.lapgan import together
+from gancli.losses.adversarial import AdversarialLoss
+
+Domain = Literal["a", "b", "both"]
+
+
+class CoGAN(GAN):
+    """Liu and Tuzel 2016. Domain a is the data; b is the edges of other images of the data, or their negatives (section 4).
+
+    generator: z (N,z_dim) -> an image of a and one of b. discriminator: ModuleDict of the critics "a" and "b"
+    """
+
+    def __init__(self, *, generator: nn.Module, discriminator: nn.ModuleDict, loss: AdversarialLoss, augment: Augment | None = None,
+                 latent: Literal["normal", "uniform"] = "normal", second: Literal["edges", "negatives"] = "edges"):
+        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, latent=latent)
+        self.second = second
+
+    def inputs(self, n: int, rng: torch.Generator | None, *, truncation: float | None = None) -> Batch:
+        """z (n,z_dim), of which `sample` makes a pair. truncation: see GAN."""
+        return super().inputs(n, rng, truncation=truncation)
+
+    def showcase(self, columns: int, rng: torch.Generator) -> Batch:
+        """Pairs, one below the other: rows of domain a, each above the same latents' row of domain b."""
+        z = self.inputs(4 * columns, rng)["z"].unflatten(0, (4, columns))
+        domain = torch.tensor([0, 1]).repeat_interleave(columns).repeat(4)
+        return {"z": torch.stack([z, z], 1).flatten(0, 2), "domain": domain}
+
+    def sample(self, inputs: Batch, generator: nn.Module, *, domain: Domain | None = None) -> Tensor:
+        """-> (N,C,H,W) of domain a or b, or both side by side (N,C,H,2W). None: a, or where the inputs have `domain` (N,) what
+        that says for each image, 0 or 1. Raises UserError for another domain."""
+        a, b = generator(inputs["z"])
+        if domain is None and "domain" in inputs:
+            return torch.where(inputs["domain"][:, None, None, None] == 0, a, b)
+        images = {None: a, "a": a, "b": b, "both": torch.cat([a, b], 3)}
+        if domain not in images:
+            raise UserError(f"domain={domain}: this model makes images of two domains", "give a, b or both")
+        return images[domain]
+
+    def critic(self, batch: Batch) -> BoundCritic:
+        """That of domain a, to which the data belong."""
+        return self.domain_critic("a")
+
+    def domain_critic(self, name: str) -> BoundCritic:
+        network = self.discriminator[name]
+        return BoundCritic(network.trunk, network.head, augment=self.augment, noise=self.adversarial[name].noise(self.progress))
+
+    def halves(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Reals of both domains: the first half of the batch as it is, of the second the edges or negatives.
+
+        Not both of every image: without pairs is what the paper claims, and so no step sees one. Not in the data set either:
+        what b is belongs to the model, every data set of images will do, and windows and flips have been drawn by now."""
+        if len(image) < 2:
+            raise UserError("CoGAN shares a batch between its two domains, and one image is too few",
+                            "use a larger trainer.batch_size, or fewer micro-batches (trainer.accumulate)")
+        first, rest = image.chunk(2)
+        return first, edges(rest) if self.second == "edges" else negatives(rest)
+
+    def domains(self, batch: Batch) -> Iterator[tuple[str, tuple[BoundCritic, Tensor, Tensor]]]:
+        """Of each domain its critic, real and fake; the fakes are pairs, of one z each."""
+        reals = self.halves(batch["image"])
+        fakes = self.generator(self.inputs(len(reals[0]), None)["z"])
+        for name, real, fake in zip(self.discriminator, reals, fakes, strict=True):
+            yield name, (self.domain_critic(name), real, fake[:len(real)])  # of an odd batch b has one image fewer
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        return together({name: self.adversarial[name].d(*domain, self.progress) for name, domain in self.domains(batch)})
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        return together({name: self.adversarial[name].g(*domain, self.progress) for name, domain in self.domains(batch)})
+
+
+def edges(image: Tensor) -> Tensor:
+    """How much brighter the brightest of a pixel's 3x3 neighbours is, in [-1,1] like the image (N,C,H,W); alpha stays."""
+    k = colours(image.shape[1])
+    colour = image[:, :k]
+    return torch.cat([F.max_pool2d(colour, 3, 1, 1) - colour - 1, image[:, k:]], 1)
+
+
+def negatives(image: Tensor) -> Tensor:
+    """Light where the image (N,C,H,W) is dark; alpha stays."""
+    k = colours(image.shape[1])
+    return torch.cat([-image[:, :k], image[:, k:]], 1)

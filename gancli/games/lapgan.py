@@ -1,0 +1,110 @@
+"""LAPGAN: a pyramid of games; the coarsest makes small images, each of the others what a twice as large one adds to them."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gancli.augment.base import Augment
+from gancli.critic import BoundCritic
+from gancli.errors import UserError
+from gancli.game import Batch, Logs
+from gancli.games.gan import GAN
+from gancli.losses.adversarial import AdversarialLoss
+from gancli.networks.lapgan import pyramid, up
+from gancli.networks.pggan import enlarge
+from gancli.networks.stylegan import Noise
+
+
+class LapGAN(GAN):
+    """Denton 2015, section 3. In training every level gets true coarse images, so the levels are independent games: their
+    networks share nothing, and the sum of their losses trains each as if it were alone. Sampling chains them.
+
+    generator, discriminator: ModuleLists, the coarsest level first, with `sizes`; [0] are an ordinary pair, the other
+    generators make a residual of (noise, low, label), the other critics see residual and low added
+    latent: the distribution of z and of the noise planes
+    """
+
+    def __init__(self, *, generator: nn.ModuleList, discriminator: nn.ModuleList, loss: AdversarialLoss,
+                 augment: Augment | None = None, latent: Literal["normal", "uniform"] = "uniform"):
+        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment,
+                         conditional=generator.classes > 0, latent=latent)
+        if (generator.sizes, generator.classes) != (discriminator.sizes, discriminator.classes):
+            raise ValueError(f"the generator's levels are {generator.sizes}, with {generator.classes} classes, the critic's "
+                             f"{discriminator.sizes}, with {discriminator.classes}: give both one resolution, levels and conditional")
+
+    @property
+    def levels(self) -> int:
+        """How many sizes it can show."""
+        return len(self.generator)
+
+    def planes(self, low: Tensor, noise: Noise = "random") -> Tensor:
+        """The noise (N,1,h,w) beside a coarse image (N,C,h,w): for each image anew, one and the same for all, or zeros."""
+        n, _, *size = low.shape
+        if noise == "none":
+            return low.new_zeros(n, 1, *size)
+        # The same for all: drawn on the CPU, so that every device has the same.
+        rng = torch.Generator().manual_seed(size[0]) if noise == "fixed" else None
+        z = torch.empty(n if rng is None else 1, 1, *size, device=low.device if rng is None else "cpu")
+        z = z.normal_(generator=rng) if self.latent == "normal" else z.uniform_(-(3**0.5), 3**0.5, generator=rng)
+        return z.to(low.device).expand(n, -1, -1, -1)
+
+    def sample(self, inputs: Batch, generator: nn.ModuleList, *, level: int | None = None, noise: Noise = "random") -> Tensor:
+        """-> (N,C,H,W) of full size. level: stop there, 0 the coarsest, and repeat its pixels. Raises UserError for no such level.
+
+        noise: fixed is the same for all images, as a film needs it."""
+        last, label = self.levels - 1, inputs.get("label")
+        if level is None:
+            level = last
+        if not 0 <= level <= last:
+            raise UserError(f"level={level}: this model's pyramid has levels 0 (the coarsest) to {last}", "leave level= out for the last")
+        image = generator[0](inputs["z"], label)
+        for k in range(1, level + 1):
+            low = up(image)
+            image = low + generator[k](self.planes(low, noise), low, label)
+        return enlarge(image, 2 ** (last - level))
+
+    def critic(self, batch: Batch) -> BoundCritic:
+        """The finest level's, which sees whole images."""
+        return self.level_critic(-1, batch.get("label"), None)
+
+    def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
+        """A level's critic, of residuals where there is a coarse image `low` that they belong to, else of images."""
+        network, whole = self.discriminator[level], low is None
+        # A residual alone must not be moved or coloured: the augmentation has to see what the network sees.
+        return BoundCritic(partial(network.trunk, label=label), partial(network.head, label=label),
+                           noise=self.adversarial[level].noise(self.progress), augment=self.augment if whole else None,
+                           join=None if whole else lambda residual: self.augmented(residual + low))
+
+    def augmented(self, image: Tensor) -> Tensor:
+        return image if self.augment is None else self.augment(image)
+
+    def rounds(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
+        """Of each level its critic, real and fake: images of the coarsest, residuals of true coarse images of the others."""
+        label = batch.get("label")
+        for k, (real, low) in enumerate(pyramid(batch["image"], self.levels)):
+            if low is None:
+                fake = self.generator[k](self.inputs(len(real), None, label=label)["z"], label)
+            else:
+                fake = self.generator[k](self.planes(low), low, label)
+            yield self.level_critic(k, label, low), real, fake
+
+    def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        return together({f"level{k}": self.adversarial[k].d(*level, self.progress) for k, level in enumerate(self.rounds(batch))})
+
+    def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        return together({f"level{k}": self.adversarial[k].g(*level, self.progress) for k, level in enumerate(self.rounds(batch))})
+
+
+def together(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
+    """Losses of several critics -> their sum; each one's logs under its name, and without a name the means of all,
+    which the watchdog and adaptive augmentation read (the sign of reals, which nobody else does, only so)."""
+    logs: Logs = {}
+    for key in next(iter(results.values()))[1]:
+        logs[key] = torch.stack([part[key] for _, part in results.values()]).mean()
+    for name, (_, part) in results.items():
+        logs |= {f"{name}_{key}": value for key, value in part.items() if key != "sign_real"}
+    return torch.stack([loss for loss, _ in results.values()]).sum(), logs

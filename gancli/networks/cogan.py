@@ -1,0 +1,119 @@
+"""CoGAN's pair of pairs (Liu and Tuzel 2016): generators that share all but the last layer, critics all but the first."""
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from gancli.networks.dcgan import widths_of
+from gancli.networks.layers import Output, size_of, to_range
+
+DOMAINS = ("a", "b")
+
+
+class CoGANGenerator(nn.Module):
+    """z (N,z_dim) -> two images (N,channels,H,W), one per domain: what both share is the meaning, what they do not the look.
+
+    resolution: side or [H,W] in pixels, 8 or more; 28 is the paper's (4, 7, 13, 25, then 28)
+    width: channels of the last shared layer; they double towards z, up to max_width
+    """
+
+    classes = 0
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 100, width: int = 128, max_width: int = 1024,
+                 output: Output = "tanh"):
+        super().__init__()
+        self.z_dim, sizes = z_dim, generator_sizes(resolution)
+        widths = widths_of(width, len(sizes), max_width)[::-1]
+        layers = enlarging(nn.ConvTranspose2d(z_dim, widths[0], sizes[0]))
+        for k in range(1, len(sizes)):
+            # An odd size is met exactly, as in the paper; an even one wants one more row or column.
+            extra = tuple(1 - side % 2 for side in sizes[k])
+            layers += enlarging(nn.ConvTranspose2d(widths[k - 1], widths[k], 3, 2, 1, output_padding=extra))
+        self.shared = nn.Sequential(*layers)
+        # tanh is twice as steep as the authors' sigmoid, for images in [0,1]: half the weight starts as far from its ends.
+        self.last = nn.ModuleDict({
+            name: nn.Sequential(init(nn.ConvTranspose2d(widths[-1], channels, 6, 1, 1), gain=0.5**0.5), to_range(output))
+            for name in DOMAINS})
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        h = self.shared(z[:, :, None, None])
+        return self.last["a"](h), self.last["b"](h)
+
+
+class CoGANDiscriminator(nn.ModuleDict):
+    """The critics "a" and "b", with one trunk between them: the very same modules, after a first layer of each one's own.
+
+    width: channels of the first layers; the shared ones have 5/2 of it, then twice as many with each, up to units
+    logits: outputs of the last layer, 1, or the paper's 2 (fake and real), whose difference is the score
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 20, units: int = 500, logits: Literal[1, 2] = 1):
+        super().__init__()
+        stages, rest = critic_stages(resolution)
+        widths = [width, *(min(width * 5 // 2 * 2**k, units) for k in range(stages - 1))]
+        shared = [layer for c_in, c_out in zip(widths, widths[1:], strict=False) for layer in halving(c_in, c_out)]
+        body = nn.Sequential(*shared, init(nn.Conv2d(widths[-1], units, rest)), nn.PReLU())
+        out = init(nn.Conv2d(units, logits, 1))
+        self.feature_dim = units
+        self.update({name: CoupledCritic(nn.Sequential(*halving(channels, width)), body, out) for name in DOMAINS})
+
+
+class CoupledCritic(nn.Module):
+    """trunk: x (N,channels,H,W) -> (N,units,1,1); head: -> scores (N,1). body and out belong to both critics."""
+
+    def __init__(self, first: nn.Module, body: nn.Module, out: nn.Module):
+        super().__init__()
+        self.first, self.body, self.out = first, body, out
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(self.first(x))
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        scores = self.out(h).flatten(1)
+        # Two classes' softmax is the sigmoid of this difference.
+        return scores if scores.shape[1] == 1 else scores[:, 1:] - scores[:, :1]
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
+
+
+def generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
+    """(height, width) after each shared layer: 3 less than the image in the end, halved, rounded up, while 7 or more."""
+    h, w = checked(resolution)
+    sizes = [(h - 3, w - 3)]
+    while min(sizes[0]) >= 7:
+        sizes.insert(0, ((sizes[0][0] + 1) // 2, (sizes[0][1] + 1) // 2))
+    return sizes
+
+
+def critic_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
+    """How many convolutions of 5x5 with pooling, and what they leave: at most 7 pixels of the shorter side."""
+    (h, w), stages = checked(resolution), 0
+    while stages == 0 or min(h, w) >= 8:
+        h, w, stages = (h - 4) // 2, (w - 4) // 2, stages + 1
+    return stages, (h, w)
+
+
+def checked(resolution: int | list[int]) -> tuple[int, int]:
+    h, w = size_of(resolution)
+    if not 8 <= min(h, w) <= max(h, w) <= 512:
+        raise ValueError(f"resolution {h}x{w} does not fit: sides from 8 to 512 pixels do (the paper's: 28)")
+    return h, w
+
+
+def enlarging(conv: nn.ConvTranspose2d) -> list[nn.Module]:
+    return [init(conv), nn.BatchNorm2d(conv.out_channels, affine=False), nn.PReLU()]
+
+
+def halving(c_in: int, c_out: int) -> list[nn.Module]:
+    return [init(nn.Conv2d(c_in, c_out, 5)), nn.MaxPool2d(2)]
+
+
+@torch.no_grad()
+def init(conv: nn.Module, *, gain: float = 2**0.5) -> nn.Module:
+    """Glorot-uniform weights times the root of 2, biases 0.1, as in the authors' code."""
+    nn.init.xavier_uniform_(conv.weight, gain=gain)
+    nn.init.constant_(conv.bias, 0.1)
+    return conv

@@ -1,0 +1,153 @@
+"""LAPGAN's networks (Denton 2015): dense ones for the coarsest image, small convolutional ones for every finer residual."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.networks.layers import Norm, Output, constrained, halvings, norm2d, one_hot, size_of
+from gancli.networks.mlp import MLPDiscriminator, MLPGenerator
+
+MOST = 8  # levels; as many as 1024 pixels have above 8
+LEAST = 6  # pixels of the coarsest: of twice as many the critics' convolutions leave 2x2
+
+
+def down(x: Tensor) -> Tensor:
+    """Half the size, the mean of 2x2 pixels: (N,C,H,W) -> (N,C,H/2,W/2)"""
+    return F.avg_pool2d(x, 2)
+
+
+def up(x: Tensor) -> Tensor:
+    """Twice the size, smoothly: (N,C,H,W) -> (N,C,2H,2W)"""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
+    """An image (N,C,H,W) -> of each level, the coarsest first, what its generator makes and what that is added to.
+
+    Of the coarsest the small image and None, of the others the residual h and l: h + l is the image in the level's size."""
+    found: list[tuple[Tensor, Tensor | None]] = []
+    for _ in range(levels - 1):
+        small = down(image)
+        low = up(small)
+        found.append((image - low, low))
+        image = small
+    return [(image, None), *reversed(found)]
+
+
+def sizes_of(resolution: int | list[int], levels: int | None, coarsest: int) -> list[tuple[int, int]]:
+    """(height, width) of each level, the coarsest first. levels None: halved until the shorter side is coarsest..2*coarsest-1.
+
+    Raises ValueError, naming what would do, where a halving would leave a fraction or too few pixels."""
+    if coarsest < LEAST or levels is not None and not 1 <= levels <= MOST:
+        raise ValueError(f"coarsest={coarsest}, levels={levels}: give {LEAST} pixels or more; levels from 1 to {MOST}, "
+                         "or null for all that fit")
+    if levels is None:
+        times, (h, w) = halvings(resolution, smallest=coarsest, most=MOST - 1)
+        return [(h * 2**k, w * 2**k) for k in range(times + 1)]
+    (h, w), unit = size_of(resolution), 2 ** (levels - 1)
+    if h % unit or w % unit:
+        near = [max(unit, (side + unit // 2) // unit * unit) for side in (h, w)]
+        raise ValueError(f"resolution {h}x{w} cannot be halved {levels - 1} times, as levels={levels} wants: "
+                         f"use dataset.resolution=[{near[0]},{near[1]}], or fewer levels")
+    if levels > 1 and min(h, w) // unit < LEAST:
+        raise ValueError(f"levels={levels} goes down to {h // unit}x{w // unit} pixels: use levels="
+                         f"{max(1, (min(h, w) // LEAST).bit_length())} or fewer, so that {LEAST} pixels are left")
+    return [(h * 2**k // unit, w * 2**k // unit) for k in range(levels)]
+
+
+class LapGANGenerator(nn.ModuleList):
+    """The generators of all levels, the coarsest first: z (N,z_dim) -> image; then noise, low, label -> residual.
+
+    resolution: side or [H,W] in pixels. levels, coarsest: see `sizes_of`
+    hidden: units of the coarsest's layers; width: channels of the others; output: of the coarsest, residuals are linear
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, levels: int | None = None, coarsest: int = 8,
+                 z_dim: int = 100, hidden: list[int], width: int = 64, output: Output = "tanh", classes: int = 0,
+                 conditional: bool = False):
+        super().__init__()
+        self.sizes, self.z_dim = sizes_of(resolution, levels, coarsest), z_dim
+        self.classes = known_classes(classes, conditional)
+        self.append(MLPGenerator(resolution=list(self.sizes[0]), channels=channels, z_dim=z_dim, hidden=hidden, output=output,
+                                 classes=classes, conditional=conditional))
+        self.extend(ResidualGenerator(size=size, channels=channels, width=width, classes=self.classes) for size in self.sizes[1:])
+
+
+class LapGANDiscriminator(nn.ModuleList):
+    """The critics of all levels, the coarsest first: each sees images (N,channels,h,w) in the size of its level.
+
+    hidden: units of the coarsest's layers; width: channels of the others; dropout: share dropped of a hidden layer;
+    norm: of the second convolution (the paper's: none); "spectral" divides every weight of the convolutional critics
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, levels: int | None = None, coarsest: int = 8,
+                 hidden: list[int], width: int = 64, norm: Norm = "none", dropout: float = 0.5, classes: int = 0,
+                 conditional: bool = False):
+        super().__init__()
+        self.sizes, self.classes = sizes_of(resolution, levels, coarsest), known_classes(classes, conditional)
+        self.append(MLPDiscriminator(resolution=list(self.sizes[0]), channels=channels, hidden=hidden, pieces=1, dropout_in=0.0,
+                                     dropout=dropout, classes=classes, conditional=conditional))
+        self.extend(ResidualDiscriminator(size=size, channels=channels, width=width, norm=norm, dropout=dropout, classes=self.classes)
+                    for size in self.sizes[1:])
+        self.feature_dim = self[-1].feature_dim
+
+
+class ResidualGenerator(nn.Module):
+    """noise (N,1,h,w), low (N,channels,h,w), label (N,) -> what the smooth image `low` lacks, (N,channels,h,w)"""
+
+    def __init__(self, *, size: tuple[int, int], channels: int, width: int = 64, classes: int = 0):
+        super().__init__()
+        self.plane = ClassPlane(classes, size) if classes else None
+        self.net = nn.Sequential(
+            nn.Conv2d(channels + 1 + bool(classes), width, 7, 1, 3), nn.ReLU(),
+            nn.Conv2d(width, width, 7, 1, 3), nn.ReLU(), nn.Conv2d(width, channels, 5, 1, 2))
+
+    def forward(self, noise: Tensor, low: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.net(torch.cat([noise.to(low.dtype), with_class(self.plane, low, label)], 1))
+
+
+class ResidualDiscriminator(nn.Module):
+    """trunk: x (N,channels,h,w), residual and low added, label (N,) -> (N,width,h',w'); head: -> scores (N,1)"""
+
+    def __init__(self, *, size: tuple[int, int], channels: int, width: int = 64, norm: Norm = "none", dropout: float = 0.5,
+                 classes: int = 0):
+        super().__init__()
+        self.plane = ClassPlane(classes, size) if classes else None
+        h, w = ((side - 4 - 5) // 2 + 1 for side in size)
+        self.feature_dim = width * h * w
+        self.body = nn.Sequential(
+            constrained(nn.Conv2d(channels + bool(classes), width, 5), norm), nn.ReLU(),
+            constrained(nn.Conv2d(width, width, 5, 2), norm), norm2d(norm, width), nn.ReLU(), nn.Dropout(dropout))
+        self.out = constrained(nn.Linear(self.feature_dim, 1), norm)
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.body(with_class(self.plane, x, label))
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.out(h.flatten(1))
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
+
+
+class ClassPlane(nn.Module):
+    """label (N,) -> one more plane of an image, (N,1,h,w), learned for each class"""
+
+    def __init__(self, classes: int, size: tuple[int, int]):
+        super().__init__()
+        self.classes, self.size = classes, size
+        self.linear = nn.Linear(classes, size[0] * size[1])
+
+    def forward(self, label: Tensor | None) -> Tensor:
+        return self.linear(one_hot(label, self.classes, self.linear.weight)).relu().unflatten(1, (1, *self.size))
+
+
+def with_class(plane: ClassPlane | None, x: Tensor, label: Tensor | None) -> Tensor:
+    return x if plane is None else torch.cat([plane(label).to(x.dtype), x], 1)
+
+
+def known_classes(classes: int, conditional: bool) -> int:
+    if conditional and not classes:
+        raise ValueError("conditional=true, but the data set has no labels: use model.conditional=false, or class sub-folders")
+    return classes if conditional else 0
