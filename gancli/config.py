@@ -16,12 +16,13 @@ from gancli.arguments import as_program, quoted, split_args, variants
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.gate import Session, file_warnings
 from gancli.metrics.settings import MetricsConfig
+from gancli.schedules import Number
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-TOP_KEYS = ("seed", "resume", "trust", "name", "model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "metrics",
-            "log", "watch")
+TOP_KEYS = ("seed", "resume", "trust", "name", "model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "perceptual",
+            "metrics", "log", "watch")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class TrainerConfig:
 class EmaConfig:
     """The averaged generator, see ema.py."""
 
-    half_life_kimg: float
+    half_life_kimg: Number
     rampup: float | None
 
 
@@ -85,6 +86,7 @@ class PlayerConfig:
     step_kimg: float | None = None
     gamma: float = 0.1
     warmup_kimg: float = 0.0
+    beta2: Number | None = None  # in place of betas[1]
 
 
 _stamps: list[str] = []  # of the commands that are running: a job of a sweep may compose again, and the sweep's own must stay
@@ -142,6 +144,14 @@ def slug(values: Sequence[str], *, length: int = 60) -> str:
     return "-".join(word for word in words if word)[:length].rstrip("-.") or "default"
 
 
+def halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
+    """How often an image of so many pixels can be halved evenly, from 1 to `most` times; `most` while that is auto."""
+    if isinstance(resolution, str):
+        return most
+    sides = [resolution] if isinstance(resolution, int) else list(resolution)
+    return max(1, min(most, *((side & -side).bit_length() - 1 for side in sides)))
+
+
 def _folder(name: str | None, choices: dict[str, str]) -> str:
     return slug([f"={name or '-'.join(choices.get(group) or 'own' for group in ('model', 'dataset'))}"])
 
@@ -164,6 +174,7 @@ def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
     OmegaConf.register_new_resolver("gan.stamp", lambda: _stamps[-1], replace=True)
     OmegaConf.register_new_resolver("gan.slug", slug, replace=True)
     OmegaConf.register_new_resolver("gan.times", lambda a, b: a * b, replace=True)  # channels of a pack
+    OmegaConf.register_new_resolver("gan.halvings", halvings, replace=True)  # levels of a U-Net
     OmegaConf.register_new_resolver("gan.folder", _folder, replace=True)
     plugins, before = Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin], GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from gancli.builder import build, signature_of
 from gancli.config import PlayerConfig
-from gancli.schedules import lr_factor
+from gancli.schedules import lr_factor, schedule
 
 OURS = tuple(field.name for field in dataclasses.fields(PlayerConfig))
 
@@ -17,7 +17,7 @@ class Player:
     """modules: the networks that this player moves; what is frozen in them now stays frozen.
 
     spec: `{_target_: torch.optim.Adam, lr: ..., clip: ..., ...}`; lazy: k, if it also moves in a phase due every k
-    steps; then c = k / (k + 1) corrects Adam: lr * c, betas ** c (StyleGAN2, appendix B)."""
+    steps; then c = k / (k + 1) corrects Adam: lr * c, betas ** c (StyleGAN2, appendix B); beta2: betas[1] by schedule."""
 
     def __init__(self, modules: list[nn.Module], spec: dict, *, lazy: int | None = None):
         self.modules = modules
@@ -25,8 +25,9 @@ class Player:
         self.parameters = list(dict.fromkeys(p for m in modules for p in m.parameters() if p.requires_grad))
         self.ours = PlayerConfig(**{key: spec[key] for key in OURS if key in spec})
         theirs = {key: value for key, value in spec.items() if key not in OURS}
-        c = 1.0 if lazy is None else lazy / (lazy + 1)
+        self.lazy = c = 1.0 if lazy is None else lazy / (lazy + 1)
         self.lr = theirs["lr"] * c
+        self.beta2 = None if self.ours.beta2 is None else schedule(self.ours.beta2)
         if "betas" in theirs:
             theirs["betas"] = [beta**c for beta in theirs["betas"]]
         if "fused" in signature_of(theirs["_target_"]):
@@ -57,6 +58,8 @@ class Player:
                            final=ours.final, step_kimg=ours.step_kimg, gamma=ours.gamma, warmup_kimg=ours.warmup_kimg)
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * factor
+            if self.beta2 is not None:
+                group["betas"] = (group["betas"][0], self.beta2(nimg) ** self.lazy)
         self.optimizer.step()
 
 

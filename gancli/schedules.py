@@ -7,6 +7,8 @@ from typing import Literal
 from gancli.errors import UserError
 
 Number = float | dict[str, float | str]  # 0.5, or {kind: cosine, start: 1, end: 0.1, end_kimg: 200}
+NEEDED = ("start", "end", "end_kimg")
+NUMBERS = (*NEEDED, "start_kimg")
 
 
 def ramp(nimg: int, *, start_kimg: float, end_kimg: float) -> float:
@@ -44,8 +46,25 @@ class Constant:
 
 
 def schedule(value: Number) -> Schedule | Constant:
-    """A plain number stays what it is; a mapping describes a `Schedule`."""
-    return Schedule(**value) if isinstance(value, dict) else Constant(float(value))
+    """A plain number stays what it is; a mapping describes a `Schedule`. Raises UserError for one that does not."""
+    if not isinstance(value, dict):
+        return Constant(float(value))
+    wrong = [key for key, part in value.items() if key != "kind" and not (key in NUMBERS and isinstance(part, int | float))]
+    if wrong or not {*NEEDED} <= value.keys():
+        raise UserError(f"{value} is no schedule: " + (f"{wrong[0]} does not fit" if wrong else f"it needs {', '.join(NEEDED)}"),
+                        "write one like {kind: cosine, start: 1, end: 0.1, end_kimg: 200}; start_kimg, of 0, may be added")
+    return Schedule(**value)
+
+
+def schedule_problems(value: Number | None, *, where: str, below: float = math.inf) -> list[tuple[str, str]]:
+    """A number, or a schedule, that shall stay from 0 up to, not including, `below`; where: its key. -> (message, hint) of each mistake."""
+    if not isinstance(value, int | float | dict):
+        return []  # null, or reported as no number
+    try:
+        fits = all(0 <= schedule(value)(nimg) < below for nimg in (0, 10**15))
+    except UserError as error:
+        return [(f"{where}: {error.message}", error.hint)]
+    return [] if fits else [(f"{where}={value} does not fit", "give 0 or more" + (f" and less than {below}" if below < math.inf else ""))]
 
 
 def lr_factor(nimg: int, *, kind: str, start_kimg: float, end_kimg: float | None, final: float,

@@ -22,6 +22,7 @@ from gancli.logbook import Logbook
 from gancli.optimizers import Player
 from gancli.precision import autocast, memory_format, peak_memory, place
 from gancli.runfolder import RunFolder
+from gancli.schedules import schedule
 from gancli.seeding import reseed, seed_of
 from gancli.watch import Watch
 
@@ -36,6 +37,7 @@ class Trainer:
     def __init__(self, game: Game, stream: Stream, judge: Judge, *, config: dict, device: torch.device, data: dict | None = None):
         self.settings, self.log = TrainerConfig(**config["trainer"]), LogConfig(**config["log"])
         self.ema_settings, self.seed = EmaConfig(**config["ema"]), config["seed"]
+        self.half_life_kimg = schedule(self.ema_settings.half_life_kimg)
         self.config, self.data, self.device, self.stream, self.judge = config, data or {}, device, stream, judge
         self.game = place(game, device, self.settings.precision).train()
         self.layout = memory_format(device, self.settings.precision)
@@ -95,7 +97,7 @@ class Trainer:
                 logs, flag = self.play(phase, batch)
                 self.logs |= logs
                 flags.append(flag)
-        beta = ema_beta(self.settings.batch_size, progress.nimg, half_life_kimg=self.ema_settings.half_life_kimg,
+        beta = ema_beta(self.settings.batch_size, progress.nimg, half_life_kimg=self.half_life_kimg(progress.nimg),
                         rampup=self.ema_settings.rampup)
         update_ema(self.ema, self.game.generator, beta)
         self.unread.append(torch.stack(flags).amax(0) if flags else torch.zeros(2, device=self.device))

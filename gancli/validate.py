@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import logging
 import re
 import typing
@@ -13,6 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from gancli import distributed
 from gancli.builder import (
+    PARTS,
     Problem,
     build,
     build_game,
@@ -28,10 +30,11 @@ from gancli.game import Game
 from gancli.losses.objectives import RelativisticPairing
 from gancli.metrics import settings
 from gancli.precision import resolve_device, resolve_precision
+from gancli.schedules import schedule_problems
 
 log = logging.getLogger("gancli")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
-SCANNED = ("resolution", "channels", "classes")
+SCANNED = ("resolution", "channels", "classes", "holdout")
 
 
 def validate(cfg: DictConfig) -> dict:
@@ -46,12 +49,16 @@ def validate(cfg: DictConfig) -> dict:
     for where in shared:  # they only feed interpolations, which are resolved now
         drop(frozen, where)
     found += [p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)]
-    found += [p for name in ("loss", "augment") if frozen[name] is not None for p in problems(frozen[name], where=name, trust=None)]
+    found += [p for name in PARTS if frozen[name] is not None for p in problems(frozen[name], where=name, trust=None)]
     found += optimizer_problems(frozen["optimizer"])
     found += scalar_problems(frozen)
     if not found:
         fill_autos(frozen)
-        given = tuple(name for name in ("loss", "augment") if name in parameters_of(model_class(frozen)))
+        known = parameters_of(model_class(frozen))
+        given = tuple(name for name in PARTS if name in known)
+        if frozen["loss"] is None and "loss" in known and known["loss"].default is inspect.Parameter.empty:
+            found.append(("loss=none leaves this model nothing to learn from: it has a critic, and no target",
+                          "choose a loss, such as loss=non_saturating (gan list loss)"))
         found += problems(frozen["model"], where="model", trust=None, given=given)
     if not found:
         found += rules(frozen)
@@ -111,7 +118,8 @@ def shared_keys(raw: dict) -> list[str]:
                 known = parameters_of(locate(node["_target_"], trust=None))
             except UserError:
                 continue  # reported where the target itself is checked
-            if key not in known:
+            ours = fields_of(PlayerConfig) if parent_key.startswith("optimizer.") else ()
+            if key not in (*known, *ours):
                 shared.append(where)
     return shared
 
@@ -172,6 +180,10 @@ def player_rules(values: dict, where: str) -> list[Problem]:
         found.append((f"{where}.lr={values['lr']} does not fit", "give a number above 0"))
     if any(not 0 <= beta < 1 for beta in values.get("betas", [])):
         found.append((f"{where}.betas={values['betas']} does not fit", "give two numbers from 0 up to, not including, 1"))
+    if ours.beta2 is not None and "betas" not in values:
+        found.append((f"{where}.beta2 replaces the second of betas, and there are none",
+                      f"add {where}.betas=[0.0,0.9], or {where}.beta2=null"))
+    found += schedule_problems(ours.beta2, where=f"{where}.beta2", below=1)
     if ours.schedule in ("linear", "cosine") and (ours.end_kimg is None or ours.end_kimg <= ours.start_kimg):
         found.append((f"{where}.schedule={ours.schedule} has no end", f"add {where}.end_kimg=..., in thousands of real images"))
     if ours.schedule == "step" and not (ours.step_kimg or 0) > 0:
@@ -183,13 +195,15 @@ def player_rules(values: dict, where: str) -> list[Problem]:
 def scalar_problems(frozen: dict) -> list[Problem]:
     found = misfits(frozen["seed"], int, where="seed", trust=None)
     least = {"trainer.steps": 1, "trainer.batch_size": 1, "trainer.accumulate": 1, "trainer.save_every": 1, "trainer.keep": 1,
-             "log.every": 1, "log.sample_every": 1, "log.grid": 1, "ema.half_life_kimg": 0, "loss.n_critic": 1,
+             "log.every": 1, "log.sample_every": 1, "log.grid": 1, "loss.n_critic": 1,
              "watch.retries": 0, "watch.start_kimg": 0, "watch.patience": 1, "watch.worse": 1}
     for where, bound in least.items():
         group, key = where.split(".")
         value = (frozen[group] or {}).get(key) if isinstance(frozen[group], dict | None) else None
         if isinstance(value, int | float) and value < bound:
             found.append((f"{where}={value} does not fit", f"give {bound} or more"))
+    ema = frozen["ema"]
+    found += schedule_problems(ema.get("half_life_kimg"), where="ema.half_life_kimg") if isinstance(ema, dict) else []
     trainer = frozen["trainer"]
     sound = not closed_problems(frozen["metrics"], CLOSED["metrics"], where="metrics")
     found += settings.problems(frozen["metrics"]) if sound else []

@@ -1,11 +1,15 @@
 """Learning rates, averages and optimizer corrections against their closed forms."""
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
+from helpers import differences, frozen, small, steps, trainer_for
 from torch import nn
 
 from gancli.ema import ema_beta, update_ema
+from gancli.errors import Problems
 from gancli.game import Phase, Progress, due
 from gancli.optimizers import Player
 from gancli.schedules import lr_factor, ramp
@@ -39,6 +43,80 @@ def test_ema_averages_parameters_and_copies_buffers():
 def test_lazy_adam(lazy, lr, beta2):
     group = Player([nn.Linear(1, 1)], ADAM, lazy=lazy).optimizer.param_groups[0]
     assert group["lr"] == pytest.approx(lr, abs=1e-8) and group["betas"][1] == pytest.approx(beta2, abs=1e-8)
+
+
+def betas_of(spec, *, nimg, lazy=None):
+    player = Player([nn.Linear(1, 1)], ADAM | spec, lazy=lazy)
+    player.step(nimg)
+    return player.optimizer.param_groups[0]["betas"]
+
+
+def test_beta2_may_move():
+    moving = {"beta2": {"kind": "cosine", "start": 0.9, "end": 0.99, "end_kimg": 20.0}}
+    assert [betas_of(moving, nimg=nimg)[1] for nimg in (0, 5_000, 10_000, 20_000, 10**9)] == pytest.approx(
+        [0.9, 0.9131802, 0.945, 0.99, 0.99])
+    assert betas_of(moving, nimg=10_000)[0] == 0 and betas_of(moving, nimg=0, lazy=4)[1] == pytest.approx(0.9**0.8)
+    assert betas_of({"beta2": 0.95}, nimg=7)[1] == 0.95 and betas_of({"beta2": None}, nimg=7)[1] == betas_of({}, nimg=7)[1] == 0.99
+
+
+def test_beta2_takes_part_in_the_step():
+    """Adam's second step by its definition, with another beta2 than its first."""
+    layer = nn.Linear(1, 1, bias=False)
+    layer.weight.data.zero_()
+    player = Player([layer], ADAM | {"lr": 1.0, "beta2": {"start": 0.5, "end": 0.9, "end_kimg": 0.01}})
+    at, v = 0.0, 0.0
+    for step, (grad, nimg, beta2) in enumerate(((3.0, 0, 0.5), (1.0, 5, 0.7)), 1):
+        player.begin()
+        layer.weight.grad = torch.tensor([[grad]])
+        player.step(nimg)
+        v = beta2 * v + (1 - beta2) * grad**2
+        at -= grad / ((v / (1 - beta2**step)) ** 0.5 + 1e-8)
+        assert layer.weight.item() == pytest.approx(at, rel=1e-5)
+
+
+@pytest.mark.parametrize(("override", "words"), [
+    ("optimizer.g.beta2={start: 0.9, end: 1.0, end_kimg: 10}", "less than 1"), ("optimizer.d.beta2=-0.1", "0 or more"),
+    ("optimizer.g.beta2={start: 0.9}", "needs start, end, end_kimg"), ("optimizer.g.beta2={start: 0, end: 0.9, end_kimg: 0}", "no length"),
+    ("optimizer.g.beta2=often", "does not fit"), ("ema.half_life_kimg={start: 0, end: -5, end_kimg: 10}", "0 or more"),
+    ("ema.half_life_kimg={start: 0, stop: 5, end_kimg: 10}", "stop does not fit"), ("ema.half_life_kimg=-1", "0 or more"),
+    ("ema.half_life_kimg={start: 0, end: 5, end_kimg: soon}", "end_kimg does not fit"),
+    ("loss.penalties.r1.weight={start: 1, end: 2}", "needs start, end, end_kimg"),
+])
+def test_mistaken_schedules_are_told(override, words):
+    with pytest.raises(Problems) as raised:
+        frozen("model=mlp", "loss=r1", "optimizer=adam_b0", override)
+    assert words in str(raised.value.problems)
+
+
+def test_beta2_needs_betas():
+    with pytest.raises(Problems) as raised:
+        frozen("model=mlp", "optimizer=rmsprop", "optimizer.g.beta2=0.9")
+    assert "there are none" in str(raised.value.problems)
+
+
+def test_an_average_may_follow_a_schedule():
+    """Half-lives 0, then 8 images, then 16: the average copies, then follows."""
+    trainer = trainer_for(small("mlp", "ema.half_life_kimg={start: 0, end: 0.016, end_kimg: 0.016}", "ema.rampup=null"))
+    (name, p), shadow = next(iter(trainer.game.generator.named_parameters())), dict(trainer.ema.named_parameters())
+    want = None
+    for beta in (0.0, 0.5, 0.5**0.5, 0.5**0.5):
+        steps(trainer, 1)
+        want = p.detach().clone() if want is None else want.lerp(p.detach(), 1 - beta)
+        assert torch.allclose(shadow[name], want, atol=1e-7)
+
+
+def test_a_config_from_before_beta2_plays_on():
+    config = small("mlp")
+    old = copy.deepcopy(config)
+    for spec in old["optimizer"].values():
+        del spec["beta2"]
+    now, then = (steps(trainer_for(setup), 2).game.state_dict() for setup in (config, old))
+    assert differences(now, then) == []
+
+
+def test_a_player_may_refer_to_its_own_keys():
+    config = frozen("model=mlp", "optimizer.g.schedule=linear", "optimizer.g.end_kimg=5", "optimizer.d.warmup_kimg=${optimizer.g.end_kimg}")
+    assert config["optimizer"]["g"]["end_kimg"] == config["optimizer"]["d"]["warmup_kimg"] == 5
 
 
 def test_lr_factors():

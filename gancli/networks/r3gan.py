@@ -1,0 +1,153 @@
+"""R3GAN's pair (Huang 2024): residual stages of plain layers, without norms; what keeps them apart is how they begin."""
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.networks import stylegan2
+from gancli.networks.layers import halvings, one_hot
+from gancli.networks.style_layers import downsample, exactly, full, upsample
+
+MOST_DOUBLINGS, MOST_BLOCKS = 8, 16  # 4 to 1024 pixels; of a stage
+SLOPE = 0.2
+GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # what leaky ReLU takes from the mean square of its input
+
+
+def widths_of(base: tuple[int, int], times: int, *, channel_base: int, channel_max: int, group: int) -> list[int]:
+    """Channels from the coarsest level to the finest: channel_base / side, up to channel_max, rounded down to whole groups."""
+    if group < 1:
+        raise ValueError(f"group={group}: give 1 or more, e.g. 16")
+    unit = group // math.gcd(group, 2)  # twice the width is cut into groups
+    widths = stylegan2.widths_of(base, times, channel_base=channel_base, channel_max=channel_max)
+    return [max(unit, width // unit * unit) for width in widths]
+
+
+def scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+    """Weights from N(0, gain^2 / inputs): where a mean square of 1 enters, gain^2 leaves (He 2015)."""
+    nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
+    return layer
+
+
+def conv1x1(c_in: int, c_out: int, gain: float = 1.0) -> nn.Conv2d:
+    return scaled(nn.Conv2d(c_in, c_out, 1, bias=False), gain)
+
+
+class Activation(nn.Module):
+    """Leaky ReLU of (N,C,H,W) plus a bias per channel, the only ones there are."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], SLOPE)
+
+
+class ResidualBlock(nn.Module):
+    """(N,C,H,W) plus what three convolutions of it give, as wide as 2 C inside; the last one starts at 0 (Zhang 2019, Fixup).
+
+    group: channels that the 3x3 convolution sees together. depth: how many such blocks the network has
+    """
+
+    def __init__(self, channels: int, *, group: int, depth: int):
+        super().__init__()
+        inner, gain = 2 * channels, GAIN * depth**-0.25  # Fixup: depth ** (-1 / (2 m - 2)) for m = 3 layers
+        mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group, bias=False)
+        self.expand, self.activation1 = conv1x1(channels, inner, gain), Activation(inner)
+        self.mix, self.activation2 = scaled(mix, gain), Activation(inner)
+        self.reduce = conv1x1(inner, channels, gain=0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.activation1(self.expand(x))
+        return x + self.reduce(self.activation2(self.mix(y)))
+
+
+def stage(channels: int, blocks: int, *, group: int, depth: int) -> nn.Sequential:
+    return nn.Sequential(*(ResidualBlock(channels, group=group, depth=depth) for _ in range(blocks)))
+
+
+def changed(c_in: int, c_out: int) -> nn.Module:
+    """Between two stages, at the lower resolution of the two, where it is cheap."""
+    return nn.Identity() if c_in == c_out else conv1x1(c_in, c_out)
+
+
+def check_blocks(blocks: int) -> None:
+    if not 1 <= blocks <= MOST_BLOCKS:
+        raise ValueError(f"blocks={blocks}: a stage has 1 to {MOST_BLOCKS} residual blocks, e.g. 2")
+
+
+class R3GANGenerator(nn.Module):
+    """z (N,z_dim), label (N,) -> (N,channels,H,W), linear: values may leave [-1,1]
+
+    resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8, 28 = 7 * 2^2)
+    channel_base, channel_max, group: see widths_of. blocks: of a stage. embed_dim: of a class's embedding, which stands behind z
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 64, embed_dim: int = 64,
+                 channel_base: int = 24576, channel_max: int = 768, group: int = 16, blocks: int = 2, classes: int = 0,
+                 conditional: bool = False):
+        super().__init__()
+        times, base = halvings(resolution, most=MOST_DOUBLINGS)
+        if min(z_dim, embed_dim) < 1:
+            raise ValueError(f"z_dim={z_dim}, embed_dim={embed_dim}: give 1 or more, e.g. 64")
+        check_blocks(blocks)
+        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max, group=group)
+        self.embed = scaled(nn.Linear(self.classes, embed_dim, bias=False)) if self.classes else None
+        self.basis = nn.Parameter(torch.randn(widths[0], *base))
+        self.start = scaled(nn.Linear(z_dim + (embed_dim if self.classes else 0), widths[0], bias=False))
+        self.stages = nn.ModuleList(stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths)
+        self.changes = nn.ModuleList(changed(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.to_rgb = conv1x1(widths[-1], channels)
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            z = torch.cat([z, self.embed(one_hot(label, self.classes, z))], 1)
+        x = self.stages[0](self.basis * self.start(z)[:, :, None, None])
+        for change, blocks in zip(self.changes, self.stages[1:], strict=True):
+            x = blocks(upsample(change(x)))
+        with exactly(x):  # bf16 has fewer digits than a colour
+            return self.to_rgb(full(x))
+
+
+class R3GANDiscriminator(nn.Module):
+    """trunk: x (N,channels,H,W) -> (N,feature_dim); head: features, label (N,) -> scores (N,1)
+
+    resolution, channel_base, channel_max, group, blocks: as the generator's. With classes the score is the inner product of
+    as many numbers as there are features with the class's embedding.
+    """
+
+    def __init__(self, *, resolution: int | list[int], channels: int, channel_base: int = 24576, channel_max: int = 768,
+                 group: int = 16, blocks: int = 2, classes: int = 0, conditional: bool = False):
+        super().__init__()
+        times, base = halvings(resolution, most=MOST_DOUBLINGS)
+        check_blocks(blocks)
+        widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max, group=group)[::-1]
+        self.classes, self.feature_dim = classes if conditional else 0, widths[-1]
+        self.from_rgb = conv1x1(channels, widths[0])
+        self.stages = nn.ModuleList(stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths)
+        self.changes = nn.ModuleList(changed(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.pool = scaled(nn.Conv2d(widths[-1], widths[-1], base, groups=widths[-1], bias=False))
+        self.out = scaled(nn.Linear(widths[-1], widths[-1] if self.classes else 1, bias=False))
+        # The product adds up feature_dim terms: with this gain it starts as large as each of them.
+        self.embed = scaled(nn.Linear(self.classes, widths[-1], bias=False), widths[-1] ** -0.5) if self.classes else None
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        h = self.stages[0](self.from_rgb(x))
+        for change, blocks in zip(self.changes, self.stages[1:], strict=True):
+            h = blocks(change(downsample(h)))
+        with exactly(x):  # a paired loss reads differences of scores
+            return self.pool(full(h)).flatten(1)
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        with exactly(h):
+            scores = self.out(full(h))
+            if self.embed is None:
+                return scores
+            return (scores * self.embed(one_hot(label, self.classes, scores))).sum(1, keepdim=True)
+
+    def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        return self.head(self.trunk(x, label), label)
