@@ -188,8 +188,8 @@ def test_fakes_and_path_lengths_have_the_batchs_labels():
 
 def test_sampling_options():
     game = game_of().eval()
-    assert options_of(game) == {"truncation", "truncated_layers", "noise"}
-    assert options_of(game_of("model.conditional=true")) == {"truncation", "truncated_layers", "noise", "label", "per_class", "sweep"}
+    own = {"truncation", "truncated_layers", "noise", "mix", "level", "levels"}
+    assert options_of(game) == own and options_of(game_of("model.conditional=true")) == own | {"label", "per_class", "sweep"}
     g = game.generator
     g.w_avg.normal_()
     for layer in g.styled:
@@ -198,7 +198,7 @@ def test_sampling_options():
     plain, half = (game.inputs(3, rng.manual_seed(1), **more) for more in ({}, {"truncation": 0.5, "truncated_layers": 2}))
     assert set(plain) == {"z"} and torch.equal(plain["z"], half["z"]) and half["psi"].tolist() == [0.5] * 3
     seen = []
-    g.synthesis = lambda styles, noise: seen.append((styles, noise)) or StyleGAN2Generator.synthesis(g, styles, noise=noise)
+    g.synthesis = lambda styles, noise, level: seen.append((styles, noise)) or StyleGAN2Generator.synthesis(g, styles, noise=noise)
     game.sample(plain, g, noise="none")
     game.sample(half, g)
     (whole, none), (near, noise) = seen
@@ -218,7 +218,7 @@ def test_a_grid_of_sources_and_destinations():
     a, b = (game.inputs(2, torch.Generator().manual_seed(k)) for k in (0, 1))
     both = game.mixed(a, b, first=2, last=4)
     seen = []
-    game.generator.synthesis = lambda styles, noise: seen.append(styles)
+    game.generator.synthesis = lambda styles, noise, level: seen.append(styles)
     for inputs in (a, b, both):
         game.sample(inputs, game.generator)
     assert torch.equal(seen[2][:, 2:4], seen[1][:, 2:4])

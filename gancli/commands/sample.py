@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import Literal
 
 from gancli import config as front
+from gancli import panels
 from gancli.arguments import ema_apart
+from gancli.commands.sample_pictures import COLUMNS, begun, images_of, in_data_units, series, walked, write_picture, write_walk
 from gancli.errors import Busy, UserError
 
-COLUMNS, ROWS = 8, 64  # of the grid
+ROWS = 64  # of the grid
+# what only some models have
+OWN = ("label", "per_class", "truncation", "truncated_layers", "sweep", "mix", "noise", "level", "levels", "domain")
+DRAWN = ("label", "per_class", "truncation", "interpolate", "sweep", "mix", "levels", "walk")  # what needs latents to be drawn
 
 
 def main(argv: list[str]) -> int:
-    from gancli import panels
-
     rest, average = ema_apart(argv)
     composed = front.compose("sample", rest, missing=True)
     composed.cfg.update(average)
@@ -38,6 +41,7 @@ def run(cfg) -> Path:
     if options["ckpt"] in (None, "???"):
         raise UserError("ckpt is not given", "gan sample ckpt=outputs/<model>-<dataset>/<stamp>")
     check_types(options)
+    options["n"] = options["n"] if options["latent"] is None else 1
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.precision import resolve_device
@@ -45,20 +49,25 @@ def run(cfg) -> Path:
 
     loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trusted(options["trust"]),
                        device=str(resolve_device(options["device"])))
-    refuse_unknown(loaded.game, {key: options[key] for key in ("label", "per_class", "truncation", "sweep")})
+    refuse_unknown(loaded.game, {key: options[key] for key in OWN})
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
     label = labels(loaded.game, options, classes)
     options["n"] = options["n"] if label is None else len(label)
     # All that can be refused comes before the folder is made.
-    inputs, pictures = draw(loaded.game, options["n"], label, options), series(loaded.game, label, options)
+    if options["truncated_layers"] is not None and options["truncation"] is None:
+        panels.warn("truncated_layers has no effect without truncation=")
+    inputs, given = begun(loaded.game, label, options)
+    pictures, film = series(loaded.game, inputs, label, options), walked(loaded, inputs, label, options)
     loaded = with_standing(loaded, options)
     out = Path(os.path.expanduser(options["out"])) if options["out"] else beside(loaded.path) / f"samples-seed{options['seed']}"
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
         write = write_points if loaded.tree["config"]["dataset"]["kind"] == "points" else write_images
-        write(loaded, inputs, out, options=options, classes=classes)
-        for name, (some, columns) in pictures.items():
-            write_picture(loaded, some, out / f"{name}.png", columns=columns, seed=options["seed"])
+        write(loaded, inputs, out, options=options, classes=classes, given=given)
+        for name, picture in pictures.items():
+            write_picture(loaded, picture, out / f"{name}.png", seed=options["seed"])
+        if film is not None:
+            write_walk(loaded, film, out / options["film"], seed=options["seed"])
     return out
 
 
@@ -67,12 +76,19 @@ def check_types(options: dict) -> None:
     from gancli.errors import Problems
 
     kinds = {"n": int, "seed": int, "ema": bool, "label": int | str | None, "per_class": int | None,
-             "interpolate": int | None, "truncation": float | None, "sweep": str | None, "steps": int, "standing": int | None,
-             "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
+             "interpolate": int | None, "truncation": float | None, "truncated_layers": int | None, "sweep": str | None,
+             "steps": int, "standing": int | None, "mix": int | str | None, "noise": Literal["random", "fixed", "none"] | None,
+             "level": int | None, "levels": int | None, "walk": float | None, "film": str, "latent": str | None,
+             "domain": Literal["a", "b", "both"] | None, "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
     found = [p for key, kind in kinds.items() for p in misfits(options[key], kind, where=key, trust=())]
-    least = {"n": 1, "per_class": 1, "interpolate": 2, "steps": 2, "standing": 1}
+    least = {"n": 1, "per_class": 1, "interpolate": 2, "steps": 2, "standing": 1, "truncated_layers": 1, "level": 0,
+             "levels": 1}
     found += [(f"{key}={options[key]} does not fit", f"give {bound} or more") for key, bound in least.items()
               if isinstance(options[key], int) and options[key] < bound]
+    if isinstance(options["walk"], int | float) and not 0 < options["walk"] <= 600:
+        found.append((f"walk={options['walk']} does not fit", "give seconds, up to 600"))
+    if options["latent"] is not None and (drawn := [key for key in DRAWN if options[key] is not None]):
+        found.append((f"latent= and {'=, '.join(drawn)}= do not go together", "latent= makes the one image that gan project has found"))
     if options["label"] is not None and options["per_class"] is not None:
         found.append(("label= and per_class= do not go together", "per_class makes every class; label with n= makes one"))
     if found:
@@ -120,28 +136,6 @@ def label_index(value: int | str, count: int, classes: list[str]) -> int:
                     f"give 0 to {count - 1}" + (f", or a name: {did_you_mean(str(value), names)}" if names else ""))
 
 
-def draw(game, n: int, label, options: dict, *, shift: int = 0) -> dict:
-    """What n images start from. label: of all images, or None; shift: of the seed, for other latents."""
-    from gancli import sampling
-
-    return sampling.draw_inputs(game, n, seed=options["seed"] + shift, label=None if label is None else label[:n],
-                                truncation=options["truncation"])
-
-
-def series(game, label, options: dict) -> dict[str, tuple[dict, int]]:
-    """File name -> inputs, row by row, and how many are in a row: the pictures that were asked for beside the images."""
-    from gancli import sampling
-
-    rows, found = min(COLUMNS, options["n"]), {}
-    if options["interpolate"] is not None:
-        ends = [draw(game, rows, label, options, shift=k) for k in (0, 1)]
-        found["interpolation"] = sampling.interpolate(*ends, options["interpolate"]), options["interpolate"]
-    if options["sweep"] is not None:
-        swept = sampling.sweep(game, draw(game, rows, label, options), options["sweep"], options["steps"])
-        found["sweep"] = swept, len(swept[options["sweep"]]) // rows
-    return found
-
-
 def with_standing(loaded, options: dict):
     """The same with statistics of batch norm that were measured anew, if so many passes are asked for."""
     if options["standing"] is None:
@@ -154,20 +148,12 @@ def with_standing(loaded, options: dict):
     return dataclasses.replace(loaded, generator=measured)
 
 
-def images_of(loaded, inputs: dict, seed: int) -> Iterator:
-    """(C,H,W) each. One after the other: 50,000 need not fit into memory."""
-    from gancli import sampling
-
-    for batch in sampling.generate(loaded.game, loaded.generator, inputs, seed=seed):
-        yield from batch
-
-
-def write_points(loaded, inputs, out: Path, *, options: dict, classes: list[str]) -> None:
+def write_points(loaded, inputs, out: Path, *, options: dict, classes: list[str], given: dict) -> None:
     import torch
 
     from gancli.grids import save_png, scatter
 
-    points, label = in_data_units(loaded, torch.stack(list(images_of(loaded, inputs, options["seed"])))), inputs.get("label")
+    points, label = in_data_units(loaded, torch.stack(list(images_of(loaded, inputs, options["seed"], given)))), inputs.get("label")
     lines = [f"{x:.9g},{y:.9g}" for x, y in points.flatten(1).tolist()]
     if label is not None:
         lines = [f"{line},{k}" for line, k in zip(lines, label.tolist(), strict=True)]
@@ -175,11 +161,7 @@ def write_points(loaded, inputs, out: Path, *, options: dict, classes: list[str]
     save_png(scatter(points, real=None), out / "grid.png")
 
 
-def in_data_units(loaded, points):
-    return points * loaded.tree["config"]["dataset"]["scale"]  # the networks see points divided by it
-
-
-def write_images(loaded, inputs, out: Path, *, options: dict, classes: list[str]) -> None:
+def write_images(loaded, inputs, out: Path, *, options: dict, classes: list[str], given: dict) -> None:
     import torch
 
     from gancli.grids import grid, save_image, save_png
@@ -193,7 +175,7 @@ def write_images(loaded, inputs, out: Path, *, options: dict, classes: list[str]
             (out / folder).mkdir(exist_ok=True)
     shown, columns = tiles(n, inputs.get("label"), options)
     kept = dict.fromkeys(shown)
-    for k, image in enumerate(images_of(loaded, inputs, options["seed"])):
+    for k, image in enumerate(images_of(loaded, inputs, options["seed"], given)):
         save_image(image, out / names[k])
         if k in kept:
             kept[k] = image
@@ -215,13 +197,3 @@ def folder_names(classes: list[str], count: int) -> list[str]:
     safe = [name or f"{k:03d}" for k, name in enumerate(safe)]
     lower = [name.lower() for name in safe]  # some disks do not tell A from a
     return [name if lower.count(name.lower()) == 1 else f"{k:03d}-{name}" for k, name in enumerate(safe)]
-
-
-def write_picture(loaded, inputs: dict, path: Path, *, columns: int, seed: int) -> None:
-    import torch
-
-    from gancli.grids import grid, save_png, scatter
-
-    images = torch.stack(list(images_of(loaded, inputs, seed)))
-    points = loaded.tree["config"]["dataset"]["kind"] == "points"
-    save_png(scatter(in_data_units(loaded, images), real=None) if points else grid(images, columns=columns), path)

@@ -102,12 +102,22 @@ class Growing(GAN):
         inputs = self.inputs(len(batch["image"]), None, label=batch.get("label"))
         return self.generator(inputs["z"], inputs.get("label"), stage=self.stage, alpha=self.alpha)
 
-    def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
-        """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated."""
-        return self.full(generator(inputs["z"], inputs.get("label"), stage=self.stage, alpha=self.alpha))
+    @property
+    def levels(self) -> int:
+        """How many sizes it can show: those of the stages so far."""
+        return self.stage + 1
 
-    def full(self, x: Tensor) -> Tensor:
-        return enlarge(x, 2 ** (self.last - self.stage))
+    def at(self, level: int | None) -> tuple[int, Tensor | None]:
+        """-> stage and alpha of a level, null: as far as training is. A stage's own image stops learning when the next one comes."""
+        return (self.stage, self.alpha) if level is None or level >= self.stage else (level, None)
+
+    def sample(self, inputs: Batch, generator: nn.Module, *, level: int | None = None) -> Tensor:
+        """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated. level: of a stage before, 0 the smallest."""
+        stage, alpha = self.at(level)
+        return self.full(generator(inputs["z"], inputs.get("label"), stage=stage, alpha=alpha), stage)
+
+    def full(self, x: Tensor, stage: int) -> Tensor:
+        return enlarge(x, 2 ** (self.last - stage))
 
 
 class StyleGAN(Growing):
@@ -159,17 +169,18 @@ class StyleGAN(Growing):
             inputs |= {"other": self.inputs(n, None, label=label)["z"], "mask": self.crossed(inputs["z"].device)}
         return self.drawn(inputs, self.generator, noise="random")
 
-    def sample(self, inputs: Batch, generator: nn.Module, *, noise: Noise = "random") -> Tensor:
+    def sample(self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor] = "random", level: int | None = None) -> Tensor:
         """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
-        (N,layers,w_dim) alone. noise: fixed is the same for all images, as a film needs it"""
-        return self.full(self.drawn(inputs, generator, noise=noise))
+        (N,layers,w_dim) alone. noise: fixed is the same for all images, as a film needs it, planes (with styles) are given ones"""
+        return self.full(self.drawn(inputs, generator, noise=noise, level=level), self.at(level)[0])
 
-    def drawn(self, inputs: Batch, generator: nn.Module, *, noise: Noise) -> Tensor:
+    def drawn(self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor], level: int | None = None) -> Tensor:
+        stage, alpha = self.at(level)
         if "styles" in inputs:
-            return generator.synthesis(inputs["styles"], stage=self.stage, alpha=self.alpha, noise=noise)
+            return generator.synthesis(inputs["styles"], stage=stage, alpha=alpha, noise=noise)
         psi = inputs.get("psi")
         if psi is not None:
             layer = torch.arange(generator.layers, device=psi.device)
             psi = torch.where(layer < inputs["psi_layers"][:, None], psi[:, None], 1.0)
         return generator(inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask"), psi=psi,
-                         stage=self.stage, alpha=self.alpha, noise=noise)
+                         stage=stage, alpha=alpha, noise=noise)

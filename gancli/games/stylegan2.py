@@ -10,6 +10,7 @@ from gancli.games.gan import GAN
 from gancli.games.heads import Head
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.penalties import GradientPenalty
+from gancli.networks.pggan import enlarge
 from gancli.networks.stylegan2 import Noise, StyleGAN2Generator
 
 
@@ -98,17 +99,28 @@ class StyleGAN2(GAN):
     def fake(self, batch: Batch) -> Tensor:
         return self.sample(self.drawn(len(batch["image"]), batch.get("label")), self.generator)
 
-    def sample(self, inputs: Batch, generator: nn.Module, *, noise: Noise = "random") -> Tensor:
+    @property
+    def levels(self) -> int:
+        """How many sizes the skips have."""
+        return self.generator.layers // 2
+
+    def sample(self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor] = "random", level: int | None = None) -> Tensor:
         """inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles (N,layers,w_dim) alone.
 
-        noise: fixed is the same for all images, as a film needs it"""
+        noise: fixed is the same for all images, as a film needs it; planes (with styles) are given ones. level: the image as
+        it is after so many doublings, its pixels repeated up to the full size"""
+        image = self.made(inputs, generator, noise=noise, level=level)
+        return image if level is None else enlarge(image, generator.size[0] // image.shape[2])
+
+    def made(self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor], level: int | None) -> Tensor:
         if "styles" in inputs:
-            return generator.synthesis(inputs["styles"], noise=noise)
+            return generator.synthesis(inputs["styles"], noise=noise, level=level)
         psi = inputs.get("psi")
         if psi is not None:
             layer = torch.arange(generator.layers, device=psi.device)
             psi = torch.where(layer < inputs["psi_layers"][:, None], psi[:, None], 1.0)
-        return generator(inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask"), psi=psi, noise=noise)
+        return generator(inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask"), psi=psi,
+                         noise=noise, level=level)
 
 
 def gamma_for(size: tuple[int, int], batch_size: int | None) -> float:

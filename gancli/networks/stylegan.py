@@ -71,13 +71,22 @@ class StyleGANGenerator(nn.Module):
             styles = self.w_avg + psi[..., None] * (styles - self.w_avg)
         return self.synthesis(styles, stage=stage, alpha=alpha, noise=noise)
 
-    def synthesis(self, styles: Tensor, *, stage: int | None = None, alpha: Tensor | None = None, noise: Noise = "random") -> Tensor:
-        """styles (N,layers,w_dim) -> (N,channels,h,w). noise: random for each image, the same fixed one for all, or none."""
+    def synthesis(self, styles: Tensor, *, stage: int | None = None, alpha: Tensor | None = None,
+                  noise: Noise | list[Tensor] = "random") -> Tensor:
+        """styles (N,layers,w_dim) -> (N,channels,h,w)
+
+        noise: random for each image, the same fixed one for all, none, or planes, of which `planes` tells the sizes"""
         stage = self.stages - 1 if stage is None else stage
+        noises = [noise] * self.layers if isinstance(noise, str) else noise
         h = before = self.const.expand(len(styles), -1, -1, -1)
         for k, block in enumerate(self.blocks[:stage + 1]):
-            before, h = h, block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noise=noise)
+            before, h = h, block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noises=noises[2 * k:2 * k + 2])
         return self.range(blended_image(self.to_image, before, h, stage=stage, alpha=alpha))
+
+    @property
+    def planes(self) -> list[tuple[int, int]]:
+        """Height and width of each layer's noise."""
+        return [(self.base[0] * 2 ** (k // 2), self.base[1] * 2 ** (k // 2)) for k in range(self.layers)]
 
 
 class Mapping(nn.Module):
@@ -110,16 +119,17 @@ class StyleBlock(nn.Module):
         self.second = EqualisedConv2d(c_out, c_out, gain=SQRT2, bias=False)
         self.styled = nn.ModuleList(Styled(c_out, w_dim, layer=2 * number + k) for k in range(2))
 
-    def forward(self, x: Tensor, style: Tensor, other: Tensor, *, noise: Noise) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, other: Tensor, *, noises: list[Noise | Tensor]) -> Tensor:
         h = x if self.first is None else blur(self.first(enlarge(x)), SOFT)
-        h = self.styled[0](h, style, noise=noise)
-        return self.styled[1](self.second(h), other, noise=noise)
+        h = self.styled[0](h, style, noise=noises[0])
+        return self.styled[1](self.second(h), other, noise=noises[1])
 
 
 class Styled(nn.Module):
     """What follows a convolution: noise, bias, activation, instance norm, and the style's scale and shift of each channel.
 
-    (N,C,h,w), style (N,w_dim) -> (N,C,h,w). The strength of the noise is learned for each channel, and starts at 0."""
+    (N,C,h,w), style (N,w_dim) -> (N,C,h,w). The strength of the noise is learned for each channel, and starts at 0.
+    noise: a plane (1 or N,1,h,w) as well"""
 
     def __init__(self, width: int, w_dim: int, *, layer: int):
         super().__init__()
@@ -127,10 +137,11 @@ class Styled(nn.Module):
         self.strength, self.bias = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
         self.style = EqualisedLinear(w_dim, 2 * width)
 
-    def forward(self, x: Tensor, style: Tensor, *, noise: Noise) -> Tensor:
+    def forward(self, x: Tensor, style: Tensor, *, noise: Noise | Tensor) -> Tensor:
         h = x + self.bias[:, None, None]
-        if noise != "none":
-            h = h + self.strength[:, None, None] * self.drawn(x, fixed=noise == "fixed").to(h.dtype)
+        if isinstance(noise, Tensor) or noise != "none":
+            plane = noise if isinstance(noise, Tensor) else self.drawn(x, fixed=noise == "fixed")
+            h = h + self.strength[:, None, None] * plane.to(h.dtype)
         scale, shift = self.style(style)[:, :, None, None].chunk(2, 1)
         return instance_norm(act(h)) * (1 + scale) + shift
 

@@ -100,7 +100,8 @@ class ModulatedConv2d(nn.Module):
 class StyledLayer(nn.Module):
     """Modulated convolution, noise, bias and leaky ReLU: x (N,c_in,h,w), w (N,w_dim) -> (N,c_out,h,w), twice the size with `up`
 
-    The noise is one plane for all channels; its strength is learned, from 0 (Karras 2020, figure 2). number: the layer's
+    The noise is one plane for all channels; its strength is learned, from 0 (Karras 2020, figure 2). number: the layer's;
+    noise: a plane (1 or N,1,h,w) as well
     """
 
     def __init__(self, c_in: int, c_out: int, *, w_dim: int, number: int, up: bool = False):
@@ -108,10 +109,11 @@ class StyledLayer(nn.Module):
         self.number, self.conv = number, ModulatedConv2d(c_in, c_out, w_dim=w_dim, up=up)
         self.strength, self.bias = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(c_out))
 
-    def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise: Noise | Tensor) -> Tensor:
         x = self.conv(x, w)
-        if noise != "none":
-            x = x + (self.strength * self.plane(x, fixed=noise == "fixed")).to(x.dtype)
+        if isinstance(noise, Tensor) or noise != "none":
+            plane = noise if isinstance(noise, Tensor) else self.plane(x, fixed=noise == "fixed")
+            x = x + (self.strength * plane).to(x.dtype)
         return leaky(x + self.bias.to(x.dtype)[:, None, None])
 
     def plane(self, x: Tensor, *, fixed: bool) -> Tensor:
@@ -161,9 +163,9 @@ class StyleGAN2Generator(nn.Module):
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
     def forward(self, z: Tensor, label: Tensor | None = None, *, other: Tensor | None = None, mask: Tensor | None = None,
-                psi: Tensor | None = None, noise: Noise = "random") -> Tensor:
-        """other, mask, psi: as in `styles`; noise: random for each image, the same fixed one for all, or none"""
-        return self.synthesis(self.styles(z, label, other=other, mask=mask, psi=psi), noise=noise)
+                psi: Tensor | None = None, noise: Noise = "random", level: int | None = None) -> Tensor:
+        """other, mask, psi: as in `styles`; noise, level: as in `synthesis`"""
+        return self.synthesis(self.styles(z, label, other=other, mask=mask, psi=psi), noise=noise, level=level)
 
     def styles(self, z: Tensor, label: Tensor | None = None, *, other: Tensor | None = None, mask: Tensor | None = None,
                psi: Tensor | None = None) -> Tensor:
@@ -183,16 +185,26 @@ class StyleGAN2Generator(nn.Module):
             styles = self.w_avg + psi[..., None] * (styles - self.w_avg)
         return styles
 
-    def synthesis(self, styles: Tensor, *, noise: Noise = "random") -> Tensor:
-        """styles (N,layers,w_dim) -> images (N,channels,H,W)"""
-        w = styles.unbind(1)
-        x = self.styled[0](self.const.expand(len(styles), -1, -1, -1), w[0], noise)
+    def synthesis(self, styles: Tensor, *, noise: Noise | list[Tensor] = "random", level: int | None = None) -> Tensor:
+        """styles (N,layers,w_dim) -> images (N,channels,H,W)
+
+        noise: random for each image, the same fixed one for all, none, or planes, of which `planes` tells the sizes
+        level: the sum of the skips up to this one, in its own size; 0 is the coarsest, null all
+        """
+        w, noises = styles.unbind(1), [noise] * len(self.styled) if isinstance(noise, str) else noise
+        x = self.styled[0](self.const.expand(len(styles), -1, -1, -1), w[0], noises[0])
         image = self.to_rgb[0](x, w[1])
-        for k in range(1, len(self.to_rgb)):
-            x = self.styled[2 * k - 1](x, w[2 * k - 1], noise)
-            x = self.styled[2 * k](x, w[2 * k], noise)
+        for k in range(1, len(self.to_rgb) if level is None else level + 1):
+            x = self.styled[2 * k - 1](x, w[2 * k - 1], noises[2 * k - 1])
+            x = self.styled[2 * k](x, w[2 * k], noises[2 * k])
             image = upsample(image) + self.to_rgb[k](x, w[2 * k + 1])
         return image
+
+    @property
+    def planes(self) -> list[tuple[int, int]]:
+        """Height and width of each layer's noise."""
+        base = self.const.shape[1:]
+        return [(base[0] * 2 ** ((k + 1) // 2), base[1] * 2 ** ((k + 1) // 2)) for k in range(len(self.styled))]
 
 
 class DownBlock(nn.Module):

@@ -1,0 +1,180 @@
+"""gan project: the latent whose image is most like a given one, with the search as a film."""
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gancli import config as front
+from gancli import panels
+from gancli.arguments import ema_apart
+from gancli.errors import Problems, UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+    from torch import Tensor
+
+    from gancli.checkpoint import Loaded
+    from gancli.projection import Distance, Found
+
+FRAMES = 100  # of the film at most; the last one stays for a second
+FORMAT = 1
+
+
+def main(argv: list[str]) -> int:
+    rest, average = ema_apart(argv)
+    composed = front.compose("project", rest, missing=True)
+    composed.cfg.update(average)
+    for message in composed.warnings:
+        panels.warn(message)
+    out = run(composed.cfg)
+    print(f"done: {out}")
+    return 0
+
+
+def run(cfg) -> Path:
+    """-> the folder written. Raises UserError."""
+    options = checked(cfg)
+    from gancli.builder import trusted
+    from gancli.checkpoint import load_game
+    from gancli.commands.sample import beside, explained_writes, label_index
+    from gancli.films import check_name
+    from gancli.precision import resolve_device
+    from gancli.projection import search, space_of
+    from gancli.sampling import refuse_unknown
+
+    if options["film"] is not None:
+        check_name(options["film"])
+    loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trusted(options["trust"]),
+                       device=str(resolve_device(options["device"])))
+    refuse_unknown(loaded.game, {"label": options["label"]})
+    classes = [str(name) for name in loaded.tree["data"]["classes"]]
+    label = None if options["label"] is None else label_index(options["label"], loaded.game.generator.classes, classes)
+    target = target_of(options["input"], loaded)
+    space = space_of(loaded.game, options["space"])
+    distance = distance_of(options, target)
+    out = Path(os.path.expanduser(options["out"])) if options["out"] else beside(loaded.path) / f"project-{Path(options['input']).stem}"
+    start = search(loaded.game, loaded.generator, distance, space=space, label=label, noise=options["noise"], seed=options["seed"])
+    with explained_writes(out):
+        out.mkdir(parents=True, exist_ok=True)
+        first, found, frames = searched(loaded, distance, start, target, options)
+        facts = {"space": space, "features": distance.name, "distance": found.distance}
+        write(out, found, target, frames, options["film"], facts)
+    print(f"distance ({distance.name}, {space}): {first:.6g} at the start, {found.distance:.6g} after {options['steps']} steps")
+    return out
+
+
+def checked(cfg) -> dict:
+    """The options as plain data. Raises Problems with all that is wrong."""
+    from omegaconf import OmegaConf
+
+    from gancli.builder import misfits
+
+    options = OmegaConf.to_container(cfg, resolve=True)
+    usage = "gan project ckpt=outputs/<model>-<dataset>/<stamp> input=IMAGE"
+    found = [(f"{key} is not given", usage) for key in ("ckpt", "input") if options[key] in (None, "???")]
+    kinds = {"input": str, "out": str | None, "steps": int, "lr": float, "seed": int, "space": Literal["auto", "w", "w_plus", "z"],
+             "label": int | str | None, "noise": bool, "features": Literal["auto", "pixels", "squeezenet"], "weights": str | None,
+             "lpips_heads": str | None, "film": str | None, "ema": bool, "device": Literal["auto", "cpu", "cuda", "mps"]}
+    found += [p for key, kind in kinds.items() for p in misfits(options[key], kind, where=key, trust=())]
+    if isinstance(options["steps"], int) and options["steps"] < 1:
+        found.append((f"steps={options['steps']} does not fit", "give 1 or more"))
+    if isinstance(options["lr"], int | float) and not 0 < options["lr"] < 100:
+        found.append((f"lr={options['lr']} does not fit", "give a number above 0, e.g. 0.1"))
+    files = [key for key in ("weights", "lpips_heads") if options[key] is not None]
+    if options["features"] == "squeezenet" and len(files) < 2 or len(files) == 1 and options["features"] == "auto":
+        found.append(("LPIPS needs two files", "weights=FILE of torchvision's squeezenet1_1, lpips_heads=FILE of lpips_v0.1_squeeze.pth; "
+                                               "or features=pixels"))
+    if found:
+        raise Problems(found)
+    return options
+
+
+def target_of(path: str, loaded: Loaded) -> Tensor:
+    """The image (1,C,H,W) in [-1,1] at the model's size, on its device. Raises UserError."""
+    import torch
+
+    from gancli.data.base import pair
+    from gancli.data.decode import BadImage, Decoder, quiet
+
+    spec = loaded.tree["config"]["dataset"]
+    if spec["kind"] == "points":
+        raise UserError("this checkpoint's model makes points, which no image shows", "gan project takes a model of images")
+    file = os.path.expanduser(path)
+    if os.path.isdir(file):
+        raise UserError(f"input={path} is a folder", "give one image")
+    decoder = Decoder(pair(spec["resolution"]), spec["channels"])
+    try:
+        with quiet():
+            pixels = decoder(file)
+    except BadImage as error:
+        raise UserError(f"input={path} cannot be used: {error}", "give an image file") from error
+    for note in sorted(decoder.notes):
+        panels.warn(note)
+    return (torch.tensor(pixels)[None] / 127.5 - 1).to(next(loaded.generator.parameters()).device)
+
+
+def distance_of(options: dict, target: Tensor) -> Distance:
+    """LPIPS or pixels; says which if it was left open. Raises UserError for weights that are none, and for alpha."""
+    from gancli.metrics.lpips import Lpips
+    from gancli.projection import Perceptual, Pixels
+
+    usable = target.shape[1] in (1, 3)
+    given = options["weights"] is not None and options["lpips_heads"] is not None
+    if options["features"] == "pixels" or options["features"] == "auto" and not (given and usable):
+        if options["features"] == "auto":
+            why = "it takes no alpha" if given else "weights= and lpips_heads= are not given"
+            print(f"compared by pixels and not by LPIPS: {why}")
+        return Pixels(target)
+    weights, heads = (os.path.expanduser(options[key]) for key in ("weights", "lpips_heads"))
+    distance = Perceptual(Lpips(weights, heads).eval().to(target.device), target)
+    distance(target)  # images with alpha are refused here
+    return distance
+
+
+def searched(loaded: Loaded, distance: Distance, start, target: Tensor, options: dict) -> tuple[float, Found, list[Image.Image]]:
+    """-> the distance at the start, what was found, and the frames of the film. Shows a bar where there is a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from gancli.films import FPS
+    from gancli.projection import look, project
+
+    steps, seed = options["steps"], options["seed"]
+    parts = loaded.game, loaded.generator, distance, start
+    found = look(*parts, seed=seed)
+    first, frames = found.distance, [beside_each_other(target, found.image)]
+    every = -(-steps // FRAMES)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("projecting", total=steps)
+        for step, far in enumerate(project(*parts, steps=steps, lr=options["lr"], seed=seed), start=1):
+            bar.update(task, completed=step, description=f"distance {far:.4g}")
+            if step % every == 0 and step < steps and options["film"] is not None:
+                frames.append(beside_each_other(target, look(*parts, seed=seed).image))
+    found = look(*parts, seed=seed)
+    return first, found, frames + [beside_each_other(target, found.image)] * FPS
+
+
+def beside_each_other(target: Tensor, image: Tensor) -> Image.Image:
+    import torch
+
+    from gancli.grids import grid
+
+    return grid(torch.cat([target, image]).cpu(), columns=2, min_tile=128)
+
+
+def write(out: Path, found: Found, target: Tensor, frames: list[Image.Image], film: str | None, facts: dict) -> None:
+    import torch
+
+    from gancli import durable
+    from gancli.films import write_film
+    from gancli.grids import save_image, save_png
+
+    save_image(found.image[0], out / "projected.png")
+    save_png(beside_each_other(target, found.image), out / "comparison.png")
+    tree = facts | {"format": FORMAT, "inputs": {key: value.cpu() for key, value in found.inputs.items()},
+                    "planes": [plane.cpu() for plane in found.planes]}
+    durable.write(out / "projected.pt", lambda file: torch.save(tree, file))
+    if film is not None:
+        write_film(frames, out / film)

@@ -1,0 +1,158 @@
+"""What gan sample draws beside the images: interpolations, sweeps, mixed styles, levels, and the film of a walk."""
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from gancli.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from gancli.checkpoint import Loaded
+    from gancli.game import Batch, Game
+
+COLUMNS = 8  # of the grid
+MIXED = 6  # rows and columns of mixing.png
+LEG_S = 2.0  # seconds of a walk from one latent to the next
+
+
+class Picture(NamedTuple):
+    parts: list[tuple[Batch, dict]]  # inputs, row by row, and the options of the game's sample for them
+    columns: int
+    corner: bool = True  # is the first tile shown?
+
+
+class Walk(NamedTuple):
+    inputs: Batch  # frame by frame
+    tiles: int  # in a frame
+    columns: int
+    given: dict
+
+
+def given_to(game: Game, options: dict) -> dict:
+    """The options of the game's `sample` that were asked for. Raises UserError for a level that it has not."""
+    level = options["level"]
+    if level is not None and level >= game.levels:
+        raise UserError(f"level={level} is none of this checkpoint's", f"give 0 to {game.levels - 1}")
+    return {key: options[key] for key in ("noise", "level", "domain") if options[key] is not None}
+
+
+def still(game: Game, options: dict) -> dict:
+    """The same, with one noise for all images unless another was asked for: what else differs is to be seen."""
+    from gancli.sampling import options_of
+
+    return ({"noise": "fixed"} if "noise" in options_of(game) else {}) | given_to(game, options)
+
+
+def draw(game: Game, n: int, label: Tensor | None, options: dict, *, shift: int = 0) -> Batch:
+    """What n images start from. label: of all images, or None; shift: of the seed, for other latents."""
+    from gancli import sampling
+
+    return sampling.draw_inputs(game, n, seed=options["seed"] + shift, label=None if label is None else label[:n],
+                                truncation=options["truncation"], truncated_layers=options["truncated_layers"])
+
+
+def begun(game: Game, label: Tensor | None, options: dict) -> tuple[Batch, dict]:
+    """What the images start from, and the options of the game's `sample` for them. Raises UserError for a latent of another model."""
+    if options["latent"] is None:
+        return draw(game, options["n"], label, options), given_to(game, options)
+    from gancli.projection import read_latent
+
+    inputs, planes = read_latent(options["latent"], game)
+    planes = [plane.to(next(game.parameters()).device) for plane in planes]
+    return inputs, still(game, options) | ({"noise": planes} if planes and options["noise"] is None else {})
+
+
+def first_of(inputs: Batch, n: int) -> Batch:
+    """Not drawn anew: so many latents are not the first of more of them."""
+    return {key: value[:n] for key, value in inputs.items()}
+
+
+def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> dict[str, Picture]:
+    """File name -> the pictures that were asked for, of the first of the images. Raises UserError for what the game has not."""
+    from gancli import sampling
+
+    rows, given, found = min(COLUMNS, options["n"]), still(game, options), {}
+    if options["interpolate"] is not None:
+        ends = first_of(inputs, rows), draw(game, rows, label, options, shift=1)
+        found["interpolation"] = Picture([(sampling.interpolate(*ends, options["interpolate"]), given)], options["interpolate"])
+    if options["sweep"] is not None:
+        swept = sampling.sweep(game, first_of(inputs, rows), options["sweep"], options["steps"])
+        found["sweep"] = Picture([(swept, given)], len(swept[options["sweep"]]) // rows)
+    if options["mix"] is not None:
+        first, last = sampling.layers_of(game, options["mix"])
+        side = min(MIXED, options["n"])
+        one = {} if label is None else {"label": label[:1].expand(side)}  # a source's style is made with the row's label
+        ends = (batch | one for batch in (first_of(inputs, side), draw(game, side, label, options, shift=1)))
+        found["mixing"] = Picture([(sampling.mixing(game, *ends, first=first, last=last), given)], side + 1, corner=False)
+    if options["levels"] is not None:
+        columns = min(options["levels"], options["n"])
+        found["levels"] = Picture([(first_of(inputs, columns), given | {"level": k}) for k in range(game.levels)], columns)
+    return found
+
+
+def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -> Walk | None:
+    """The walk that was asked for: of the first 16 images side by side, fewer where they are large. Raises UserError."""
+    from gancli import films, sampling
+    from gancli.data.base import pair
+
+    if options["walk"] is None:
+        return None
+    spec = loaded.tree["config"]["dataset"]
+    if spec["kind"] == "points":
+        raise UserError(f"walk={options['walk']} does not apply to this checkpoint: its model makes points", "leave walk= out")
+    films.check_name(options["film"])
+    height, width = pair(spec["resolution"])
+    side = max(1, min(4, 1024 // max(height, width)))
+    tiles = min(options["n"], side * side)
+    columns = math.ceil(tiles**0.5)
+    legs = max(3, round(options["walk"] / LEG_S))  # between two it would go back the way it came
+    frames, factor = max(legs, round(options["walk"] * films.FPS)), math.ceil(tile_size(columns) / min(height, width))
+    films.check_size(frames, (columns * width * factor, math.ceil(tiles / columns) * height * factor))
+    stops = [first_of(inputs, tiles), *(draw(loaded.game, tiles, label, options, shift=k) for k in range(1, legs))]
+    return Walk(sampling.walk(stops, frames), tiles, columns, still(loaded.game, options))
+
+
+def tile_size(columns: int) -> int:
+    return 256 // columns
+
+
+def images_of(loaded: Loaded, inputs: Batch, seed: int, given: dict) -> Iterator[Tensor]:
+    """(C,H,W) each. One after the other: 50,000 need not fit into memory."""
+    from gancli import sampling
+
+    for batch in sampling.generate(loaded.game, loaded.generator, inputs, seed=seed, given=given):
+        yield from batch
+
+
+def in_data_units(loaded: Loaded, points: Tensor) -> Tensor:
+    return points * loaded.tree["config"]["dataset"]["scale"]  # the networks see points divided by it
+
+
+def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) -> None:
+    import torch
+
+    from gancli.grids import grid, save_png, scatter
+
+    images = torch.stack([image for inputs, given in picture.parts for image in images_of(loaded, inputs, seed, given)])
+    if not picture.corner:
+        images[0] = 0  # the grey of the gaps
+    points = loaded.tree["config"]["dataset"]["kind"] == "points"
+    save_png(scatter(in_data_units(loaded, images), real=None) if points else grid(images, columns=picture.columns), path)
+
+
+def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
+    import torch
+
+    from gancli.films import write_film
+    from gancli.grids import grid
+
+    images, frames = images_of(loaded, walk.inputs, seed, walk.given), []
+    while tiles := list(islice(images, walk.tiles)):
+        gap = 2 if walk.tiles > 1 else 0
+        frames.append(grid(torch.stack(tiles), columns=walk.columns, gap=gap, min_tile=tile_size(walk.columns)))
+    write_film(frames, path)
