@@ -16,6 +16,7 @@ CONF = options([conf_dir()])
 NEEDS_PATH = {"folder"}
 TRANSLATES = {"pix2pix", "cyclegan", "srgan", "esrgan", "inpaint", "enhance", "simgan", "styletransfer"}
 TRANSLATED = {"paired": "pix2pix", "unpaired": "cyclegan", "superres": "srgan", "masked": "inpaint", "degraded": "enhance"}  # by whom
+OF_FILES = {"pix2pix_facades", "cyclegan_horse2zebra", "srgan_x4", "esrgan_x4", "inpaint_paris"}
 FILES = ["dataset.path=nowhere", "dataset.resolution=128", "dataset.channels=3", "dataset.holdout=2"]
 
 
@@ -26,6 +27,8 @@ def overrides_for(group: str, option: str) -> list[str]:
         return [f"+head@model.heads.{option}={option}"]
     if group == "model" and option in TRANSLATES:
         return [f"model={option}", *FILES]
+    if group == "experiment" and option in OF_FILES:
+        return [f"experiment={option}", *FILES[::3], "dataset.channels=3", *(["perceptual=none"] if "srgan" in option else [])]
     if group == "loss" and option == "none":
         return ["model=pix2pix", "loss=none", *FILES]
     if group == "perceptual":
