@@ -13,7 +13,7 @@ from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Logs
 from gancli.games.gan import GAN
-from gancli.games.lapgan import together
+from gancli.games.several import together
 from gancli.losses.adversarial import AdversarialLoss
 
 Domain = Literal["a", "b", "both"]

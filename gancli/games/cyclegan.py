@@ -11,7 +11,8 @@ from gancli.augment.base import Augment
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Game, Logs, Phase
-from gancli.games.pool import ImagePool, blank, summed
+from gancli.games.pool import ImagePool, blank
+from gancli.games.several import together
 from gancli.games.translation import Direction, fitting, judging
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.layers import size_of
@@ -92,18 +93,18 @@ class CycleGAN(Game):
     def constrain(self, logs: Logs) -> None:
         super().constrain(logs)
         if self.augment is not None:
-            self.augment.adapt((logs["d/a_sign_real"] + logs["d/b_sign_real"]) / 2, self.progress.nimg)
+            self.augment.adapt(logs["d/sign_real"], self.progress.nimg)
             logs |= {f"d/{key}": value for key, value in self.augment.logs().items()}
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return summed({side: self.adversarial[side].d(self.critic(side), batch[side], batch[f"fake_{side}"], self.progress)
-                       for side in "ab"})
+        return together({side: self.adversarial[side].d(self.critic(side), batch[side], batch[f"fake_{side}"], self.progress)
+                         for side in "ab"})
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         a, b, ab, ba = batch["a"], batch["b"], self.generator["ab"], self.generator["ba"]
         fakes = {"a": ba(b), "b": ab(a)}
-        loss, logs = summed({side: self.adversarial[side].g(self.critic(side), batch[side], fakes[side], self.progress)
-                             for side in "ab"})
+        loss, logs = together({side: self.adversarial[side].g(self.critic(side), batch[side], fakes[side], self.progress)
+                               for side in "ab"})
         cycle = F.l1_loss(ba(fakes["b"]).float(), a) + F.l1_loss(ab(fakes["a"]).float(), b)
         loss, logs["cycle"] = loss + self.cycle * cycle, cycle.detach()
         if self.identity:

@@ -13,6 +13,7 @@ from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Logs
 from gancli.games.gan import GAN
+from gancli.games.several import together
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.lapgan import pyramid, up
 from gancli.networks.pggan import enlarge
@@ -97,14 +98,3 @@ class LapGAN(GAN):
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return together({f"level{k}": self.adversarial[k].g(*level, self.progress) for k, level in enumerate(self.rounds(batch))})
-
-
-def together(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
-    """Losses of several critics -> their sum; each one's logs under its name, and without a name the means of all,
-    which the watchdog and adaptive augmentation read (the sign of reals, which nobody else does, only so)."""
-    logs: Logs = {}
-    for key in next(iter(results.values()))[1]:
-        logs[key] = torch.stack([part[key] for _, part in results.values()]).mean()
-    for name, (_, part) in results.items():
-        logs |= {f"{name}_{key}": value for key, value in part.items() if key != "sign_real"}
-    return torch.stack([loss for loss, _ in results.values()]).sum(), logs

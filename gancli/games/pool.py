@@ -4,7 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gancli.game import Batch, Logs
+from gancli.game import Batch
 
 
 class ImagePool(nn.Module):
@@ -33,12 +33,6 @@ class ImagePool(nn.Module):
             self.images[place] = torch.where(keep, image.to(old.dtype), old)
             self.filled.add_((~full).long())
         return torch.stack(shown)
-
-
-def summed(parts: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
-    """The losses of several critics in one; their log keys get the critic's name."""
-    logs = {f"{name}_{key}": value for name, (_, some) in parts.items() for key, value in some.items()}
-    return sum(loss for loss, _ in parts.values()), logs
 
 
 def blank(n: int, keys: tuple[str, ...], *, channels: int, source: tuple[int, int], target: tuple[int, int]) -> Batch:

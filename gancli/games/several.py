@@ -1,0 +1,18 @@
+"""Games of several critics: their losses in one."""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from gancli.game import Logs
+
+
+def together(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
+    """Losses of several critics -> their sum; each one's logs under its name, and without a name the means of all,
+    which the watchdog and adaptive augmentation read (the sign of reals, which nobody else does, only so)."""
+    logs: Logs = {}
+    for key in next(iter(results.values()))[1]:
+        logs[key] = torch.stack([part[key] for _, part in results.values()]).mean()
+    for name, (_, part) in results.items():
+        logs |= {f"{name}_{key}": value for key, value in part.items() if key != "sign_real"}
+    return torch.stack([loss for loss, _ in results.values()]).sum(), logs
