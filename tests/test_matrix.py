@@ -21,7 +21,7 @@ MODELS = sorted({*CONF["model"]} - {"styletransfer"})  # which needs a perceptua
 LOSSES = sorted({*CONF["loss"]} - {"none"})
 OPTIMIZERS = sorted(CONF["optimizer"])
 LATER = [model for model in MODELS if model not in ("cgan", "dcgan", "mlp")]  # two image kinds and two optimizers each, in turn
-THOROUGH = ("cgan", "dcgan", "mlp", "stylegan2", "pggan", "infogan", "pix2pix", "cyclegan")  # every option; the others three each, in turn
+THOROUGH = ("cgan", "dcgan", "mlp", "stylegan2", "pggan", "infogan", "pix2pix", "cyclegan")  # with every option; others with three, in turn
 IMAGES = {"grey": ("dataset.channels=1",), "rgb": ("dataset.channels=3",), "rgba": ("dataset.channels=4",),
           "rectangular": ("dataset.resolution=[16,24]",)}
 STEPS, HALF = 6, 3  # n_critic is 5 at most: the generator moves once, after the resume
@@ -63,7 +63,8 @@ def drawn(loaded: checkpoint.Loaded, setup: dict) -> torch.Tensor:
     """Two images from a checkpoint alone."""
     if "a" not in loaded.game.needs:
         return loaded.game.sample(loaded.game.inputs(2, torch.Generator().manual_seed(0)), loaded.generator)
-    return loaded.game.sample(loaded.game.example(2, setup["dataset"]["channels"], size_of(setup["dataset"]["resolution"])), loaded.generator)
+    data = setup["dataset"]
+    return loaded.game.sample(loaded.game.example(2, data["channels"], size_of(data["resolution"])), loaded.generator)
 
 
 @functools.cache

@@ -231,8 +231,8 @@ def compressed(image: Tensor, quality: int) -> Tensor:
 class Degraded(Derived):
     """Images as targets, and worse ones as sources: noise, blur, loss of colour, compression, or several of them.
 
-    noise: standard deviation in levels of 255, None: 25 where nothing else is chosen; blur: of a Gaussian, in pixels; jpeg: quality from 1 to 95, null leaves it out.
-    Each is a number or a range [low, high], from which every image draws its own. grey: colour is taken away."""
+    noise: standard deviation in levels of 255, None: 25 where nothing else is chosen; blur: of a Gaussian, in pixels
+    jpeg: quality from 1 to 95, None leaves it out. Each is a number or a range [low, high], from which every image draws its own. grey: colour is taken away."""
 
     noise: float | list[float] | None = None
     blur: float | list[float] = 0.0
@@ -248,7 +248,7 @@ class Degraded(Derived):
         if self.jpeg is not None:
             low, high = limits(self.jpeg, "jpeg")
             require(1 <= low <= high <= 95, f"dataset.jpeg={self.jpeg} is no quality", "dataset.jpeg=30, or [10,50]; from 1 to 95")
-        require(self.others() or limits(self.levels(), "noise")[1] > 0, "dataset=degraded changes nothing: noise=0, blur=0, jpeg=null, grey=false",
+        require(self.others() or limits(self.levels(), "noise")[1] > 0, "dataset=degraded changes nothing",
                 "choose what is to be repaired: dataset.noise=25, dataset.blur=[1,3], dataset.jpeg=[10,50] or dataset.grey=true")
         require(not self.grey or self.channels not in (1, 2), f"dataset.grey=true: {self.channels} channels hold no colour",
                 "dataset.channels=3")

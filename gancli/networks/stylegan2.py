@@ -24,6 +24,7 @@ from gancli.networks.style_layers import (
 
 Noise = Literal["random", "fixed", "none"]  # for each image anew, one and the same for all, or left out
 Architecture = Literal["resnet", "orig"]
+GROUPED_FROM = 64 * 64  # pixels
 MOST_DOUBLINGS, MOST_LAYERS = 8, 16  # 4 to 1024 pixels; of a mapping
 
 
@@ -66,8 +67,8 @@ class ModulatedConv2d(nn.Module):
     """x (N,c_in,H,W), w (N,w_dim) -> (N,c_out,H,W), of twice the height and width with `up` (Karras 2020, section 2.2).
 
     Each sample's kernel is the shared one with its input channels scaled by the sample's style and, with `demodulate`,
-    every filter brought to length 1. Instead of N kernels, x's channels are scaled before one convolution and the result's
-    after it: the same sums, without N weights in memory and without grouped convolutions, whose second derivatives are slow.
+    every filter brought to length 1. There are two ways to the same sums: N kernels in a grouped convolution, or one kernel, with
+    x's channels scaled before it and the result's after it. `grouped` says which; docs/benchmarks.md has the measurement.
     """
 
     def __init__(self, c_in: int, c_out: int, side: int = 3, *, w_dim: int, up: bool = False, demodulate: bool = True):
@@ -78,8 +79,22 @@ class ModulatedConv2d(nn.Module):
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         before, after = self.scales(w)
-        y = self.convolve(x * before.to(x.dtype)[:, :, None, None])
+        if self.grouped(x):
+            return self.convolve_each(x, before, after)
+        y = self.convolve(x * before.to(x.dtype)[:, :, None, None], self.weight)
         return y if after is None else y * after.to(y.dtype)[:, :, None, None]
+
+    @staticmethod
+    def grouped(x: Tensor) -> bool:
+        """On a CPU, where to pass over a large image twice more costs more than N small kernels do."""
+        return x.device.type == "cpu" and x.shape[2] * x.shape[3] >= GROUPED_FROM
+
+    def convolve_each(self, x: Tensor, before: Tensor, after: Tensor | None) -> Tensor:
+        """With a kernel of its own for each sample."""
+        n = len(x)
+        kernels = self.weight * before[:, None, :, None, None]
+        kernels = kernels if after is None else kernels * after[:, :, None, None, None]
+        return self.convolve(x.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n).unflatten(1, (n, -1))[0]
 
     def scales(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
         """(N,w_dim) -> what channels are multiplied by: (N,c_in) before the convolution, (N,c_out) after it."""
@@ -90,11 +105,13 @@ class ModulatedConv2d(nn.Module):
             lengths = style.square() @ self.weight.square().sum((2, 3)).T
             return style, (lengths + 1e-8).rsqrt()
 
-    def convolve(self, x: Tensor) -> Tensor:
+    def convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+        """weight: (groups * c_out,c_in,side,side)"""
         if not self.up:
-            return F.conv2d(x, self.weight, padding=self.weight.shape[2] // 2)
+            return F.conv2d(x, weight, padding=weight.shape[2] // 2, groups=groups)
         # Zeros between the pixels, the kernel, then the filter: at a quarter of the cost of filtering first.
-        return blur(F.conv_transpose2d(x, self.weight.transpose(0, 1), stride=2), padding=1, gain=4.0)
+        back = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+        return blur(F.conv_transpose2d(x, back, stride=2, groups=groups), padding=1, gain=4.0)
 
 
 class StyledLayer(nn.Module):

@@ -1,0 +1,90 @@
+"""gan translate: images into images by a checkpoint, of any size, mode and number."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from gancli import config as front
+from gancli import panels
+from gancli.arguments import ema_apart
+from gancli.errors import Problems
+
+if TYPE_CHECKING:
+    from gancli.commands.translate_files import Item
+
+SHOWN = 16  # sources on the sheet
+MOST_ANSWERS = 1000
+
+
+def main(argv: list[str]) -> int:
+    rest, average = ema_apart(argv)
+    composed = front.compose("translate", rest, missing=True)
+    composed.cfg.update(average)
+    for message in composed.warnings:
+        panels.warn(message)
+    out = run(composed.cfg)
+    print(f"done: {out}")
+    return 0
+
+
+def run(cfg) -> Path:
+    """-> the folder written. Raises UserError, also where no image could be translated."""
+    options = checked(cfg)
+    from gancli.commands.sample import explained_writes
+    from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_strangers
+    from gancli.commands.translate_images import attempt, job_of, report
+
+    job = job_of(options)
+    items = items_of(options["input"], job.out)
+    job.masks = masks_of(options["mask"], items) if options["mask"] is not None else None
+    files = [item.file(options["format"], answer) for item in items for answer in job.answers]
+    taken = {file.lower() for file in files}
+    sheet = next(name for name in (f"sheet{k}.png" for k in ("", *range(2, len(files) + 3))) if name not in taken)
+    refuse_strangers(job.out, files + [sheet] * options["sheet"], items)
+    # All that can be refused comes before the folder is made.
+    with explained_writes(job.out):
+        job.out.mkdir(parents=True, exist_ok=True)
+        shown = Sheet(SHOWN)
+        for item in watched(items):
+            reason = attempt(job, item, shown)
+            if reason is not None:
+                job.bad.append((item.name, reason))
+                if len(items) > 1:
+                    panels.warn(f"{item.name}: {reason}")
+        if options["sheet"] and shown.thumbnails:
+            shown.save(job.out / sheet)
+    report(job, len(items))
+    return job.out
+
+
+def checked(cfg) -> dict:
+    """The options as plain data. Raises Problems with all that is wrong."""
+    from omegaconf import OmegaConf
+
+    from gancli.builder import misfits
+
+    options = OmegaConf.to_container(cfg, resolve=True)
+    usage = "gan translate ckpt=outputs/<model>-<dataset>/<stamp> input=FOLDER_OR_FILE"
+    found = [(f"{key} is not given", usage) for key in ("ckpt", "input") if options[key] in (None, "???")]
+    kinds = {"input": str, "out": str | None, "direction": Literal["ab", "ba"], "answers": int, "mask": str | None, "style": str | None,
+             "seed": int, "format": Literal["png", "jpg", "webp"], "sheet": bool, "max_size": int | None,
+             "tile": int | Literal["auto", "off"], "ema": bool, "device": Literal["auto", "cpu", "cuda", "mps"]}
+    found += [p for key, kind in kinds.items() if options[key] != "???" for p in misfits(options[key], kind, where=key, trust=())]
+    if not found:
+        limits = {"answers": (1, MOST_ANSWERS), "max_size": (16, 2**20), "tile": (1, 2**20)}
+        found = [(f"{key}={options[key]} does not fit", f"give {low} to {high}") for key, (low, high) in limits.items()
+                 if isinstance(options[key], int) and not low <= options[key] <= high]
+    if found:
+        raise Problems(found)
+    return options
+
+
+def watched(items: Sequence[Item]) -> Iterator[Item]:
+    """With a bar of progress on a terminal."""
+    from rich.progress import track
+
+    from gancli.display import default_console, on_terminal
+
+    console = default_console()
+    yield from track(items, "translating", console=console, disable=not on_terminal(console) or len(items) == 1, transient=True)

@@ -1,0 +1,205 @@
+"""What gan translate does with one image after the other: read, translated, written, or named and passed over."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli import panels
+from gancli.builder import trusted
+from gancli.checkpoint import load_game
+from gancli.commands.sample import beside
+from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
+from gancli.data.decode import BadImage, quiet, resize_all, to_channels
+from gancli.data.derived import filled
+from gancli.errors import UserError
+from gancli.game import Batch, Game
+from gancli.grids import to_uint8
+from gancli.networks.translation import Translator
+from gancli.precision import resolve_device
+from gancli.seeding import forked, seed_of
+from gancli.translating import Translating, Way, is_noisy, pieces, tileable, way_of, whole_only
+
+
+@dataclass
+class Job:
+    """One call. extras: inputs that all images share; masks: name of an image -> the file of its holes, None: its alpha.
+
+    shrunk: images that the network did not see at their size; notes: what else was done to some; bad: (name, reason)"""
+
+    options: dict
+    game: Game
+    generator: nn.Module
+    network: Translator
+    channels: int
+    out: Path
+    extras: Batch = field(default_factory=dict)
+    masks: dict[str, Path] | None = None
+    shrunk: int = 0
+    notes: set[str] = field(default_factory=set)
+    bad: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def answers(self) -> Sequence[int | None]:
+        """What tells the answers to one source apart in their names."""
+        return range(self.options["answers"]) if self.options["answers"] > 1 else (None,)
+
+
+def job_of(options: dict) -> Job:
+    """Loads the checkpoint. Raises UserError for what it does not have."""
+    loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trusted(options["trust"]),
+                       device=str(resolve_device(options["device"])))
+    game, direction = loaded.game, options["direction"]
+    if not isinstance(game, Translating):
+        raise UserError("this checkpoint's model makes images out of noise, and not out of images", f"gan sample ckpt={options['ckpt']}")
+    if direction not in game.directions:
+        raise UserError(f"direction={direction} does not apply to this checkpoint: its model knows {' and '.join(game.directions)} alone",
+                        "leave direction= out")
+    network = game.translator(loaded.generator, direction)
+    refuse_unfit(options, network, game.extras)
+    way_of(network, (1, 1), tile=options["tile"], max_size=options["max_size"])
+    name = "translated" if direction == "ab" else f"translated-{direction}"
+    out = Path(os.path.expanduser(options["out"])) if options["out"] else beside(loaded.path) / name
+    # Not the rest of what was loaded: a checkpoint's tensors may be a gigabyte.
+    job = Job(options, game, loaded.generator, network, channels=loaded.tree["config"]["dataset"]["channels"], out=out)
+    if options["style"] is not None:
+        job.extras["style"] = style_of(job)
+    return job
+
+
+def refuse_unfit(options: dict, network: Translator, extras: tuple[str, ...]) -> None:
+    reasons = {"answers": ("its generator has no noise, and gives one answer alone", options["answers"] > 1 and not is_noisy(network)),
+               "mask": ("its model fills no holes", options["mask"] is not None and "mask" not in extras),
+               "style": ("its model takes no style from an image", options["style"] is not None and "style" not in extras)}
+    for key, (reason, unfit) in reasons.items():
+        if unfit:
+            raise UserError(f"{key}={options[key]} does not apply to this checkpoint: {reason}", f"leave {key}= out")
+    if "style" in extras and options["style"] is None:
+        raise UserError("this checkpoint's model paints in the style of an image, and style is not given", "style=painting.jpg")
+
+
+def style_of(job: Job) -> Tensor:
+    """(1,C,h,w) in [-1,1]. Raises UserError."""
+    path = Path(os.path.expanduser(job.options["style"]))
+    try:
+        with quiet():
+            style = scaled(to_channels(read(path, job.notes), job.channels))
+    except BadImage as error:
+        raise UserError(f"style={job.options['style']}: {error}", "give an image file") from error
+    if min(style.shape[2:]) < job.network.smallest:
+        raise UserError(f"style={job.options['style']} measures {style.shape[2]}x{style.shape[3]} pixels",
+                        f"its sides need {job.network.smallest} or more")
+    size = way_of(job.network, tuple(style.shape[2:]), tile="off", max_size=job.options["max_size"]).size
+    return F.interpolate(style, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+
+def scaled(pixels: np.ndarray) -> Tensor:
+    """(C,H,W) uint8 -> (1,C,H,W) in [-1,1]"""
+    return torch.from_numpy(pixels[None].copy()).float().sub_(127.5).mul_(1 / 127.5)
+
+
+def attempt(job: Job, item: Item, sheet: Sheet) -> str | None:
+    """Translates one image. -> why that cannot be done"""
+    try:
+        with quiet():
+            translate(job, item, sheet)
+    except BadImage as error:
+        return str(error)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):  # how PyTorch says it, of a CPU and of a GPU
+            raise
+        return "not enough memory; a smaller max_size= needs less"
+    return None
+
+
+def translate(job: Job, item: Item, sheet: Sheet) -> None:
+    """Reads, translates and writes one image. Raises BadImage, OSError."""
+    pixels, channels = read(item.path, job.notes), job.channels
+    size = (pixels.shape[1], pixels.shape[2])
+    holes = hole_of(job, item, pixels) if "mask" in job.game.extras else None
+    apart = channels in (1, 3) and len(pixels) in (2, 4)
+    colours = to_channels(pixels, channels + apart)
+    alpha = colours[channels:] if apart and (holes is None or job.masks is not None) else None
+    inputs = inputs_of(colours[:channels], holes)
+    way = way_of(job.network, size, tile=job.options["tile"], max_size=job.options["max_size"])
+    made = []
+    for answer in job.answers:
+        canvas = answered(job, inputs, way, alpha, seed_of(job.options["seed"], "translate", item.name, answer or 0))
+        save(canvas, job.out / item.file(job.options["format"], answer))
+        made.append(thumbnail(canvas))
+    # A window around a hole loses nothing but its own pixels.
+    job.shrunk += way.size != size and not (holes is not None and job.network.size)
+    sheet.add(to_uint8(inputs["a"][0]).permute(1, 2, 0).numpy(), made)
+
+
+def hole_of(job: Job, item: Item, pixels: np.ndarray) -> Tensor:
+    """(1,1,H,W), 1 where the mask is white or, without masks, the image transparent. Raises BadImage where nothing is hidden."""
+    if job.masks is None:
+        if len(pixels) not in (2, 4) or not (pixels[-1] < 128).any():
+            raise BadImage("nothing in it is transparent, and mask= is not given")
+        hidden = pixels[-1] < 128
+    else:
+        if item.name not in job.masks:
+            raise BadImage("no mask has its name")
+        try:
+            hidden = to_channels(read(job.masks[item.name], job.notes), 1)[0] >= 128
+        except BadImage as error:
+            raise BadImage(f"its mask: {error}") from error
+        if hidden.shape != pixels.shape[1:]:
+            raise BadImage("its mask measures {}x{} pixels, and itself {}x{}".format(*hidden.shape[::-1], *pixels.shape[:0:-1]))
+        if not hidden.any():
+            raise BadImage("nothing in its mask is white")
+    return torch.from_numpy(hidden.astype(np.float32))[None, None]
+
+
+def inputs_of(colours: np.ndarray, holes: Tensor | None) -> Batch:
+    """(C,H,W) uint8 -> "a" and, with holes, which are painted over, "mask"."""
+    image = scaled(colours)
+    return {"a": image} if holes is None else {"a": filled(image, holes), "mask": holes}
+
+
+def answered(job: Job, inputs: Batch, way: Way, alpha: np.ndarray | None, seed: int) -> np.ndarray:
+    """-> (H,W,C) uint8, with alpha (1,h,w) enlarged behind its colours. Floats of the whole would be four times as much."""
+    scale, device = job.network.scale, next(job.generator.parameters()).device
+
+    def through(window: Batch) -> Tensor:
+        batch = {key: x.to(device) for key, x in (window | job.extras).items()}
+        return job.game.sample(batch, job.generator, direction=job.options["direction"])
+
+    height, width = (scale * side for side in inputs["a"].shape[2:])
+    canvas = np.empty((height, width, job.network.channels_out + (alpha is not None)), np.uint8)
+    with torch.no_grad(), forked(seed, device):
+        for top, left, part in pieces(inputs, job.network, through, way):
+            canvas[top:top + part.shape[1], left:left + part.shape[2], :len(part)] = to_uint8(part).permute(1, 2, 0).numpy()
+    if alpha is not None:
+        canvas[..., -1] = resize_all(alpha[None], (height, width))[0, 0]
+    return canvas
+
+
+def report(job: Job, total: int) -> None:
+    """Says what was done to some of the images. Raises UserError where none was translated."""
+    for note in sorted(job.notes):
+        panels.warn(note)
+    if job.shrunk:
+        panels.warn(f"{job.shrunk} of {total} images {how_shrunk(job)}")
+    if len(job.bad) == total:
+        message = "{}: {}".format(*job.bad[0]) if total == 1 else f"none of {total} images could be translated"
+        masks = any("mask" in reason for _, reason in job.bad)
+        raise UserError(message, "mask=FILE_OR_FOLDER says in white what is to be filled" if masks else "give other images")
+    if job.bad:
+        panels.warn(f"skipped {len(job.bad)} of {total} images")
+
+
+def how_shrunk(job: Job) -> str:
+    size = job.network.size
+    if size is not None:
+        return f"were resized to {size[0]}x{size[1]} and back: this generator takes no other size"
+    why = "tile=off" if job.options["tile"] == "off" and tileable(job.network) else whole_only(job.network)
+    return (f"are larger than max_size={job.options['max_size']}; {why}, so they were translated smaller and enlarged again "
+            "(a larger max_size= takes more memory)")

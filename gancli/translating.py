@@ -1,0 +1,213 @@
+"""An image of any size through a network that translates: padded to what it takes, in tiles where it allows that, else shrunk."""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.data.derived import filled
+from gancli.errors import UserError
+from gancli.game import Batch
+from gancli.networks.translation import PresentDropout, Translator
+
+# Of a network that halves nothing: what is farther away than this counts for less than rounding does. Influence fades like a
+# normal distribution whose width grows with the root of the depth alone (Luo 2016, section 2.2), while `reach` grows with the depth.
+FAR = 64
+Tile = int | Literal["auto", "off"]
+Translate = Callable[[Batch], Tensor]  # one image's inputs, of a size that the network takes -> (1,C,scale * h,scale * w)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How an image goes through a network.
+
+    size: (H,W) at which the network meets it, before padding. core: side of the middle of a tile, which is kept; 0: no tiles
+    context: pixels around the middle that are thrown away again. All in pixels of the source"""
+
+    size: tuple[int, int]
+    core: int = 0
+    context: int = 0
+
+
+@runtime_checkable
+class Translating(Protocol):
+    """A game whose `sample` makes images out of images.
+
+    directions: "ab", and "ba" where it knows the way back. extras: what a source needs beside itself: "mask", "style" or nothing"""
+
+    directions: tuple[str, ...]
+    extras: tuple[str, ...]
+
+    def translator(self, generator: nn.Module, direction: str = "ab") -> Translator: ...
+
+
+def is_noisy(network: Translator) -> bool:
+    """Does the same source give another answer each time?"""
+    return network.noise_channels > 0 or any(isinstance(part, PresentDropout) for part in network.modules())
+
+
+def tileable(network: Translator) -> bool:
+    """Noise that is drawn for each tile would show at the seams."""
+    return network.tileable and not is_noisy(network)
+
+
+def whole_only(network: Translator) -> str:
+    """Why not in tiles, in words."""
+    if network.size is not None:
+        return f"this generator takes {network.size[0]}x{network.size[1]} pixels only"
+    if is_noisy(network):
+        return "this generator's noise is drawn for a whole image"
+    if network.tileable:
+        return f"what this generator makes of a pixel depends on all others within {network.reach} pixels"
+    return "this generator sees whole images only, since it norms by their mean and variance"
+
+
+def context_of(network: Translator) -> int:
+    """Pixels around a tile that what it becomes depends on, as a multiple of what the network takes."""
+    reach = min(network.reach, FAR) if network.multiple == 1 else network.reach
+    return up(reach, network.multiple)
+
+
+def up(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple
+
+
+def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: int | None) -> Way:
+    """How an image of `size` (H,W) goes through.
+
+    tile: side of a tile with its surroundings, in pixels of the source; auto: tiles of max_size where an image is larger
+    max_size: side of the square of output pixels that the network works on at once; None: whatever comes
+    Raises UserError for a tile that the network does not allow."""
+    if network.size is not None:
+        if isinstance(tile, int):
+            raise UserError(f"tile={tile} does not apply to this checkpoint: {whole_only(network)}", "leave tile= out")
+        return Way(network.size)
+    if isinstance(tile, int):
+        core = core_of(network, tile)
+        return Way(size, core, context_of(network)) if max(size) > tile else Way(size)
+    area, most = size[0] * size[1] * network.scale**2, None if max_size is None else max_size**2
+    if most is None or area <= most and within(network, size, 2 * most):
+        return Way(size)
+    if tile == "auto" and tileable(network):
+        context = context_of(network)
+        core = max_size // network.scale // network.multiple * network.multiple - 2 * context
+        if core > 0:
+            return Way(size, core, context)
+    share = min(1.0, max_size / area**0.5)
+    small = [max(1, int(side * share)) for side in size]
+    if not within(network, small, 2 * most):  # a strip, padded to what the network takes at least: then its shape has to give
+        longer = small.index(max(small))
+        small[longer] = max(1, 2 * most // network.scale**2 // padded(small[1 - longer], network))
+    return Way((small[0], small[1]))
+
+
+def within(network: Translator, size: Sequence[int], most: int) -> bool:
+    """Has its output, as padded, `most` pixels or fewer?"""
+    return padded(size[0], network) * padded(size[1], network) * network.scale**2 <= most
+
+
+def core_of(network: Translator, tile: int) -> int:
+    """The middle of tiles of a side that the user gave. Raises UserError where there is none."""
+    if not tileable(network):
+        raise UserError(f"tile={tile} does not apply to this checkpoint: {whole_only(network)}",
+                        "leave tile= out; max_size= bounds what it takes")
+    context = context_of(network)
+    core = tile // network.multiple * network.multiple - 2 * context
+    if core <= 0:
+        raise UserError(f"tile={tile} is too small: {context} pixels on each side of a tile are its surroundings",
+                        f"give {up(4 * context + network.multiple, network.multiple)}, or tile=auto")
+    return core
+
+
+def pieces(inputs: Batch, network: Translator, translate: Translate, way: Way) -> Iterator[tuple[int, int, Tensor]]:
+    """inputs: "a" (1,C,H,W) in [-1,1] and, where there are holes, "mask" (1,1,H,W) -> top, left and (C,h,w) on the CPU of parts
+    that make up the whole (C,scale * H,scale * W)."""
+    size = tuple(inputs["a"].shape[2:])
+    if network.size is not None and "mask" in inputs:
+        yield 0, 0, windowed(inputs, network, translate)[0]
+    elif way.size != size:
+        made = complete(resized(inputs, way.size), network, translate)
+        made = enlarged(made, (network.scale * size[0], network.scale * size[1]))
+        if "mask" in inputs:  # what was not hidden has lost nothing
+            made = torch.lerp(inputs["a"], made, inputs["mask"])
+        yield 0, 0, made[0]
+    elif way.core:
+        yield from tiles(inputs, network, translate, way)
+    else:
+        yield 0, 0, complete(inputs, network, translate)[0]
+
+
+def complete(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
+    """At once: mirrored beyond its right and lower borders to a size that the network takes, and cut back."""
+    height, width = inputs["a"].shape[2:]
+    to_height, to_width = padded(height, network), padded(width, network)
+    made = translate(cut(inputs, (0, to_height), (0, to_width))).float().cpu()
+    return made[:, :, :network.scale * height, :network.scale * width]
+
+
+def padded(side: int, network: Translator) -> int:
+    return up(max(side, network.smallest), network.multiple)
+
+
+def tiles(inputs: Batch, network: Translator, translate: Translate, way: Way) -> Iterator[tuple[int, int, Tensor]]:
+    """Tiles end where the padded image does, so that borders are met as in the whole image."""
+    sides, scale = inputs["a"].shape[2:], network.scale
+    spans = [[(at, min(at + way.core, side), max(0, min(at - way.context, padded(side, network) - padded(1, network))),
+               min(at + way.core + way.context, padded(side, network))) for at in range(0, side, way.core)] for side in sides]
+    for top, bottom, above, below in spans[0]:
+        for left, right, before, behind in spans[1]:
+            made = translate(cut(inputs, (above, below), (before, behind)))
+            made = made[0, :, scale * (top - above):scale * (bottom - above), scale * (left - before):scale * (right - before)]
+            yield scale * top, scale * left, made.float().cpu()
+
+
+def cut(inputs: Batch, rows: tuple[int, int], columns: tuple[int, int]) -> Batch:
+    """A window (from, before), which may reach beyond the image on any side: there it is mirrored, however often."""
+    height, width = inputs["a"].shape[2:]
+    inside = rows[0] >= 0 and columns[0] >= 0 and rows[1] <= height and columns[1] <= width
+    if inside:
+        return {key: x[:, :, slice(*rows), slice(*columns)] for key, x in inputs.items()}
+    return {key: x.index_select(2, mirrored(height, *rows)).index_select(3, mirrored(width, *columns)) for key, x in inputs.items()}
+
+
+def mirrored(n: int, start: int, stop: int) -> Tensor:
+    """Which of n pixels stand at start ... stop - 1, where the image is mirrored about its outermost pixels."""
+    period = max(1, 2 * (n - 1))
+    at = torch.arange(start, stop).remainder(period)
+    return torch.where(at < n, at, period - at)
+
+
+def resized(inputs: Batch, size: tuple[int, int]) -> Batch:
+    """Bicubic with antialiasing; a pixel that any part of a hole falls into is hidden."""
+    small = {"a": F.interpolate(inputs["a"], size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)}
+    if "mask" in inputs:
+        small["mask"] = (F.interpolate(inputs["mask"], size, mode="area") > 0).float()
+        small["a"] = filled(small["a"], small["mask"])
+    return small
+
+
+def enlarged(made: Tensor, size: tuple[int, int]) -> Tensor:
+    """Back to a size; also smaller, for a small image in a network of one size."""
+    return F.interpolate(made, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+
+
+def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
+    """For a network that fills the middle of one size: a window around the hole, which lies in its middle, as the network wants it."""
+    (height, width), mask = network.size, inputs["mask"]
+    rows, columns = (mask[0, 0].amax(1 - dim).nonzero()[:, 0].tolist() for dim in (0, 1))
+    factor = max(1.0, 2 * (rows[-1] + 1 - rows[0]) / height, 2 * (columns[-1] + 1 - columns[0]) / width)
+    h, w = math.ceil(factor * height), math.ceil(factor * width)
+    top, left = (rows[0] + rows[-1] + 1 - h) // 2, (columns[0] + columns[-1] + 1 - w) // 2
+    window = resized(cut(inputs, (top, top + h), (left, left + w)), (height, width))
+    middle = torch.zeros(1, 1, height, width)
+    middle[:, :, height // 4:height - height // 4, width // 4:width - width // 4] = 1
+    made = enlarged(translate({"a": filled(window["a"], middle), "mask": middle}).float().cpu(), (h, w))
+    whole, inner = inputs["a"].clone(), (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    made = made[:, :, rows[0] - top:rows[-1] + 1 - top, columns[0] - left:columns[-1] + 1 - left]
+    whole[:, :, inner[0], inner[1]] = torch.lerp(whole[:, :, inner[0], inner[1]], made, mask[:, :, inner[0], inner[1]])
+    return whole
