@@ -14,7 +14,8 @@ from gancli.errors import UserError
 from gancli.hints import composition_errors, did_you_mean, nearest, parse
 
 PATH_KEYS = ("ckpt", "resume", "dataset.path", "dataset.root", "out", "input", "real", "fake", "weights", "lpips_heads", "latent",
-             "mask", "style", "perceptual.weights", "metrics.weights", "metrics.lpips_backbone", "metrics.lpips_heads", "hydra.run.dir", "hydra.sweep.dir")
+             "mask", "style", "perceptual.weights", "metrics.weights",
+             "metrics.lpips_backbone", "metrics.lpips_heads", "hydra.run.dir", "hydra.sweep.dir")
 COMMANDS = ("multirun", "cfg", "info", "hydra-help", "shell-completion")  # what replaces a single run
 SHORT = {"-cd": "--config-dir", "-cn": "--config-name", "-c": "--cfg", "-p": "--package", "-i": "--info", "-m": "--multirun",
          "-r": "--run", "-sc": "--shell-completion"}

@@ -93,7 +93,7 @@ def test_every_model_with_every_loss(model, loss, tmp_path):
 
 @pytest.mark.parametrize(("model", "extra"), [
     *((model, extra) for model in MODELS if model in THOROUGH for extra in EXTRAS),
-    *((model, list(EXTRAS)[(3 * k + j) % len(EXTRAS)]) for k, model in enumerate(m for m in MODELS if m not in THOROUGH) for j in range(3))])
+    *((model, list(EXTRAS)[(3 * k + j) % len(EXTRAS)]) for k, model in enumerate(sorted({*MODELS} - {*THOROUGH})) for j in range(3))])
 def test_options_resume_exactly(model, extra, tmp_path):
     if model == "mlp" and extra == "windows and flips":
         extra_overrides = ("dataset.load_size=10", "dataset.flip=true")

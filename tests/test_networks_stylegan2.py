@@ -118,7 +118,23 @@ def test_up_is_filtered_enlargement_and_then_the_kernel():
     conv = ModulatedConv2d(3, 4, w_dim=2, up=True)
     x = torch.randn(1, 3, 6, 6)
     want = F.conv2d(upsample(x), conv.weight.flip(2, 3), padding=1)
-    assert torch.allclose(conv.convolve(x)[:, :, 2:-2, 2:-2], want[:, :, 2:-2, 2:-2], atol=1e-4)
+    assert torch.allclose(conv.convolve(x, conv.weight)[:, :, 2:-2, 2:-2], want[:, :, 2:-2, 2:-2], atol=1e-4)
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("demodulate", [False, True])
+def test_both_ways_of_modulation_are_the_same(up, demodulate, monkeypatch):
+    conv = ModulatedConv2d(3, 4, w_dim=2, up=up, demodulate=demodulate).double()
+    x, w = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3, 6, 5), (2, 2)))
+    found = []
+    for grouped in (False, True):
+        monkeypatch.setattr(ModulatedConv2d, "grouped", staticmethod(lambda x, grouped=grouped: grouped))
+        y = conv(x, w)
+        (grad,) = torch.autograd.grad(y.square().sum(), w, create_graph=True)
+        (second,) = torch.autograd.grad(grad.square().sum(), conv.weight)
+        found.append((y.detach(), grad.detach(), second))
+    assert all(torch.allclose(one, other, atol=1e-10) for one, other in zip(*found, strict=True))
+    assert ModulatedConv2d.grouped(x) == grouped and found[0][0].abs().max() > 0
 
 
 def test_demodulated_filters_have_length_1():

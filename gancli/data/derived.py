@@ -232,7 +232,8 @@ class Degraded(Derived):
     """Images as targets, and worse ones as sources: noise, blur, loss of colour, compression, or several of them.
 
     noise: standard deviation in levels of 255, None: 25 where nothing else is chosen; blur: of a Gaussian, in pixels
-    jpeg: quality from 1 to 95, None leaves it out. Each is a number or a range [low, high], from which every image draws its own. grey: colour is taken away."""
+    jpeg: quality from 1 to 95, None leaves it out. Each is a number or a range [low, high], from which every image draws its
+    own. grey: colour is taken away."""
 
     noise: float | list[float] | None = None
     blur: float | list[float] = 0.0

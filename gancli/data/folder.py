@@ -26,7 +26,8 @@ SAMPLE = 2000  # headers that a scan reads, evenly spaced: 0.2 s
 ALPHA_SAMPLE = 32  # pictures that it decodes to see whether their alpha hides anything
 MAX_MEMBER = 500_000_000  # bytes of one file in a zip
 GREY = {"1", "L", "LA", "La", "I", "F"}
-SHEETS = ("grid.png", "interpolation.png", "sweep.png", "mixing.png", "levels.png", "sheet.png")  # what `gan sample per_class=N` lays beside the classes' folders
+SHEETS = ("grid.png", "interpolation.png", "sweep.png", "mixing.png", "levels.png",
+          "sheet.png")  # what `gan sample per_class=N` lays beside the classes' folders
 
 
 @dataclass(kw_only=True)
