@@ -188,7 +188,7 @@ def shows_config(argv: list[str]) -> bool:
 
 
 def usage() -> str:
-    verbs = [f"  {name:9}{verb.summary}" for name, verb in VERBS.items()]
+    verbs = [f"  {name:10}{verb.summary}" for name, verb in VERBS.items()]
     examples = [f"  {verb.examples[0]}" for verb in VERBS.values()]
     return "\n".join(["gan: train every kind of GAN", "", "usage: gan COMMAND [KEY=VALUE ...] [FLAGS]", "", *verbs, "",
                       "examples:", *examples, "", "gan COMMAND --help says more."])
