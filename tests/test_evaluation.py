@@ -25,7 +25,7 @@ from gancli.data.base import Decoded, split
 from gancli.data.toy import Grid, Ring
 from gancli.errors import UserError
 from gancli.evaluation import Report, compare, evaluate, note_end, save_report, write_report
-from gancli.metrics.settings import BEST, IMAGE_ITEMS, POINT_ITEMS, MetricsConfig, best_key, better, problems
+from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, MetricsConfig, best_key, better, problems
 
 DIGITS = {"dataset": {"_target_": "gancli.data.builtin.Digits", "kind": "image", "resolution": 32, "channels": 1, "classes": 10}}
 UNLABELLED = {"dataset": DIGITS["dataset"] | {"classes": 0}}
@@ -260,7 +260,7 @@ def test_every_option_has_the_keys_of_the_schema():
         found = spec(option)
         assert set(found) == keys and problems(found) == []
         MetricsConfig(**found)
-    assert set(spec("full")["items"]) == {*IMAGE_ITEMS, *POINT_ITEMS}
+    assert set(spec("full")["items"]) == {*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS}
     wrong = problems(spec(items=["fid"], every=0, n=3, pairs=0, best="loss"))
     assert len(wrong) == 5 and wrong[0][1].startswith("there are swd") and wrong[-1][1] == "add metrics.best_mode=max or min"
     assert problems(spec(best="loss", best_mode="min")) == problems(spec(best="kl")) == []
@@ -277,4 +277,4 @@ def test_which_way_is_better_and_what_is_best():
     assert best_key(spec_ | {"best": "modes"}, {"modes": 8.0}) == ("modes", "max")
     assert best_key(spec_ | {"best": "modes", "best_mode": "min"}, {"modes": 8.0}) == ("modes", "min")
     assert best_key(spec_ | {"best": None}, {"fd_self": 1.0}) is None and best_key(spec_, {"kl": 1.0}) is None
-    assert all(better(key) == "min" for key in BEST if not key.endswith("_"))
+    assert all(better(key) == ("max" if key == "psnr" else "min") for key in BEST if not key.endswith("_"))
