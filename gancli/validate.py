@@ -64,6 +64,9 @@ def validate(cfg: DictConfig) -> dict:
         found += rules(frozen)
     if found:
         raise Problems(found)
+    for name in {*PARTS} - {*given}:
+        if name != "loss" and frozen[name] is not None:
+            log.warning("%s has no effect: %s takes none", name, frozen["model"]["_target_"].rpartition(".")[2])
     return frozen
 
 

@@ -47,7 +47,7 @@ def gan(*argv: str, **options) -> subprocess.CompletedProcess:
 def test_usage_has_a_line_for_every_verb(argv, capsys):
     assert main(argv) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name:9}{verb.summary}" in out for name, verb in VERBS.items())
+    assert all(f"  {name:10}{verb.summary}" in out for name, verb in VERBS.items())
     assert "gan train" in out
 
 

@@ -69,3 +69,9 @@ def test_settings_without_effect_warn(caplog):
 def test_a_relative_or_shared_key_is_not_unknown():
     config = frozen("model=dcgan", "model.width=8")
     assert config["model"]["generator"]["width"] == config["model"]["discriminator"]["width"] == 8
+
+
+def test_a_part_that_the_model_does_not_take_is_warned_about(caplog):
+    with caplog.at_level(logging.WARNING, "gancli"):
+        frozen("model=dcgan", "perceptual=squeezenet")
+    assert "perceptual has no effect: GAN takes none" in caplog.text
