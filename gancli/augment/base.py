@@ -21,6 +21,13 @@ class Augment(nn.Module):
         return {}
 
 
+def follow(augment: Augment | None, logs: dict[str, Tensor], nimg: int) -> None:
+    """Adapts an augmentation to the averaged logs of a step of the critic, and adds its own to them; None does nothing."""
+    if augment is not None:
+        augment.adapt(logs["d/sign_real"], nimg)
+        logs |= {f"d/{key}": value for key, value in augment.logs().items()}
+
+
 def need_images(resolution: int | list[int], name: str) -> None:
     """Raises UserError for points, which are (2,1,1): they have no neighbours to move and no colours."""
     if min([resolution] if isinstance(resolution, int) else resolution) < 2:

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gancli.augment.base import Augment
+from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Game, Logs
@@ -103,9 +103,7 @@ class GAN(Game):
         for head in self.heads.values():
             if head.scores:
                 self.adversarial.constrain(head)
-        if self.augment is not None:
-            self.augment.adapt(logs["d/sign_real"], self.progress.nimg)
-            logs |= {f"d/{key}": value for key, value in self.augment.logs().items()}
+        follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         critic, real, fake = self.critic(batch), batch["image"], self.fake(batch)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli.augment.base import Augment
+from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Game, Logs, Phase
@@ -123,9 +123,7 @@ class Translation(Game):
 
     def constrain(self, logs: Logs) -> None:
         super().constrain(logs)
-        if self.augment is not None:
-            self.augment.adapt(logs["d/sign_real"], self.progress.nimg)
-            logs |= {f"d/{key}": value for key, value in self.augment.logs().items()}
+        follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         fake = batch["fake"] if "fake" in batch else self.sample(batch, self.generator)
