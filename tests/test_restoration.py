@@ -84,6 +84,16 @@ def test_looking_does_not_change_training():
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
+def test_looking_leaves_the_global_generator_alone():
+    """The U-Net's dropout draws from it, when it looks as when it trains."""
+    trainer, judge = judged("pix2pix")
+    for look in (lambda: judge.glance(trainer.game, trainer.ema), lambda: judge.picture(trainer.game, trainer.ema, columns=4),
+                 lambda: judge.measure(trainer.game, trainer.ema)):
+        before = torch.get_rng_state()
+        look()
+        assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_without_held_out_images_those_of_the_training_serve():
     trainer, judge = judged("enhance", "dataset.holdout=0")
     assert judge.held is None and judge.measure(trainer.game, trainer.ema).protocol["split"] == "train"
