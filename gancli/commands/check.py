@@ -16,6 +16,7 @@ def main(argv: list[str]) -> int:
 
     from gancli import panels
     from gancli.builder import build_game
+    from gancli.commands.failures import explained
     from gancli.commands.train import check_first_batch, finish_budget, open_data
     from gancli.display import duration
     from gancli.precision import peak_memory, resolve_device
@@ -34,9 +35,10 @@ def main(argv: list[str]) -> int:
     print(f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped")
     game = build_game(config, trust=None)
     check_first_batch(game, stream)
-    judge = judge_for(game, train=train, held=held, config=config, device=device)
-    trainer = Trainer(game, stream, judge, config=config, device=device)
-    seconds = measure(trainer, warm_up=game.n_critic)
+    with explained(config, device):
+        judge = judge_for(game, train=train, held=held, config=config, device=device)
+        trainer = Trainer(game, stream, judge, config=config, device=device)
+        seconds = measure(trainer, warm_up=game.n_critic)
     settings = config["trainer"]
     print(f"step      {seconds * 1000:.0f} ms, {settings['batch_size'] / seconds:.0f} img/s on {settings['device']} {settings['precision']}"
           f" (mean of {TIMED_STEPS} rounds of {game.n_critic})")

@@ -98,6 +98,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     """Gate 3 (the data), then the folder, then the loop."""
     from gancli import distributed
     from gancli.builder import build_game
+    from gancli.commands.failures import explained
     from gancli.quarantine import check_savable
     from gancli.restoration import judge_for
     from gancli.runfolder import RunFolder, resume_line
@@ -118,7 +119,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     folder = RunFolder(distributed.from_rank_0(claim(plan, composed) if distributed.rank() == 0 else None))
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes),
             "skipped": [list(item) for item in train.skipped]}
-    with explained_memory(plan.config, device):
+    with explained(plan.config, device):
         judge = judge_for(game, train=train, held=held, config=plan.config, device=device)
         trainer = Trainer(game, stream, judge, config=plan.config, device=device, data=data)
         if plan.tree is not None:
@@ -188,30 +189,10 @@ def take(folder, plan: Plan, composed: front.Composed) -> None:
             write_hydra(folder.path, config=composed.cfg, hydra=composed.hydra, overrides=composed.overrides)
 
 
-@contextlib.contextmanager
-def explained_memory(config: dict, device) -> Iterator[None]:
-    """Turns running out of memory into a sentence and three settings that need less."""
-    import torch
-
-    from gancli.trainer import peak_memory
-
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        # What the CPU's allocator raises has no type of its own.
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
-            raise
-        size, pieces = config["trainer"]["batch_size"], config["trainer"]["accumulate"]
-        raise GanError(f"out of memory on {device}: {peak_memory(device) / 1e9:.1f} GB at the peak, with "
-                       f"trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)}",
-                       f"trainer.accumulate={2 * pieces} computes the same batch in smaller pieces;\n"
-                       f"trainer.batch_size={max(1, size // 2)}, or a smaller model.width or dataset.resolution, needs less;\n"
-                       "trainer.precision=bf16 halves what the layers keep") from error
-
-
 def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     """Opens the books, trains, and says in the last line where the run is and what to type next."""
     from gancli import distributed
+    from gancli.commands.failures import explained
     from gancli.display import Display
     from gancli.logbook import Logbook, run_log
     from gancli.metrics.settings import published
@@ -233,7 +214,7 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
         stack.enter_context(listening(trainer))
         log.info("training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path)
         try:
-            with explained_memory(plan.config, trainer.device):
+            with explained(plan.config, trainer.device):
                 trainer.train(folder=folder, logbook=logbook, display=display)
         except GanError as error:
             if has_checkpoints(folder.path):
