@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from gancli import config as front
-from gancli.arguments import ema_apart
+from gancli.commands import checkpoint_verbs
 from gancli.errors import Problems, UserError
 
 MOST_HELD = 10_000  # of a test split: MNIST's and CIFAR's have as many
@@ -17,14 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    from gancli import panels
-
-    rest, average = ema_apart(argv)
-    composed = front.compose("evaluate", rest)
-    composed.cfg.update(average)
-    for message in composed.warnings:
-        panels.warn(message)
-    options = checked(composed.cfg)
+    options = checked(checkpoint_verbs.composed("evaluate", argv))
     if options["ckpt"] is not None:
         of_checkpoint(options)
     else:
@@ -34,16 +26,13 @@ def main(argv: list[str]) -> int:
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong."""
-    from omegaconf import OmegaConf
-
-    from gancli.builder import misfits
     from gancli.metrics.settings import LEAST, MetricsConfig, problems
     from gancli.validate import closed_problems
 
-    options = OmegaConf.to_container(cfg, resolve=True)
     kinds = {"ckpt": str | None, "real": str | None, "fake": str | None, "n": int | None, "seed": int, "ema": bool,
              "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
-    found = [p for key, kind in kinds.items() for p in misfits(options[key], kind, where=key, trust=())]
+    usage = "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"
+    options, found = checkpoint_verbs.read(cfg, kinds, needs=(), usage=usage)
     found += closed_problems(options["metrics"], MetricsConfig, where="metrics")
     found += [] if found else problems(options["metrics"])
     if isinstance(options["n"], int) and options["n"] < LEAST:
@@ -51,7 +40,7 @@ def checked(cfg) -> dict:
     given = [key for key in ("ckpt", "real", "fake") if options[key] is not None]
     if given not in (["ckpt"], ["real", "fake"]):
         found.append(("nothing to evaluate" if not given else f"{' and '.join(given)} do not make an evaluation",
-                      "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"))
+                      usage))
     if found:
         raise Problems(found)
     options["metrics"]["n"] = options["n"] or options["metrics"]["n"]
@@ -62,7 +51,7 @@ def of_checkpoint(options: dict) -> Report:
     from gancli import panels, restoration
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
-    from gancli.commands.sample import beside
+    from gancli.commands.checkpoint_verbs import beside
     from gancli.evaluation import evaluate, write_report
     from gancli.precision import resolve_device
 

@@ -1,10 +1,12 @@
-"""What PyTorch raises in the middle of a step, in words and with the keys that help."""
+"""What breaks in the middle of the work, in words and with the keys that help."""
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Iterator
+from pathlib import Path
 
-from gancli.errors import GanError, UserError
+from gancli.errors import Busy, GanError, UserError
 
 
 @contextlib.contextmanager
@@ -42,3 +44,12 @@ def lonely(settings: dict) -> UserError:
                      f"(trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)})",
                      f"give more images at once, trainer.batch_size={max(2, 2 * pieces)}, a larger dataset.resolution, or a network "
                      "with another norm")
+
+
+@contextlib.contextmanager
+def explained_writes(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        kind = Busy if error.errno in (errno.ENOSPC, errno.EDQUOT) else UserError
+        raise kind(f"{out} cannot be written: {error.strerror}", "choose another out=") from error

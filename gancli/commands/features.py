@@ -27,8 +27,9 @@ LEAST = {"n": 2, "k": 1, "seed": 0, "l2": 0}
 def main(argv: list[str]) -> int:
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
+    from gancli.commands.checkpoint_verbs import out_folder
     from gancli.commands.evaluate import held_out
-    from gancli.commands.sample import beside, explained_writes
+    from gancli.commands.failures import explained_writes
     from gancli.evaluation import Judging
     from gancli.precision import resolve_device
     from gancli.probing import choose, judged, own_labels
@@ -45,7 +46,7 @@ def main(argv: list[str]) -> int:
     values, skipped = measure(features, chosen, options, device)
     step = loaded.tree["progress"]["step"]
     report = {"values": values, "protocol": {"step": step} | chosen.facts | protocol_of(loaded, chosen, options), "skipped": skipped}
-    out = Path(options["out"]).expanduser() if options["out"] else beside(loaded.path) / f"features{name and '-'}{name}"
+    out = out_folder(options["out"], loaded.path, f"features{name and '-'}{name}")
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
         write(out, chosen, features, scores, report)

@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gancli import config as front
 from gancli import panels
-from gancli.arguments import ema_apart
+from gancli.commands import checkpoint_verbs
 from gancli.errors import Problems, UserError
 
 if TYPE_CHECKING:
@@ -23,14 +22,7 @@ FORMAT = 1
 
 
 def main(argv: list[str]) -> int:
-    rest, average = ema_apart(argv)
-    composed = front.compose("project", rest, missing=True)
-    composed.cfg.update(average)
-    for message in composed.warnings:
-        panels.warn(message)
-    out = run(composed.cfg)
-    print(f"done: {out}")
-    return 0
+    return checkpoint_verbs.write("project", argv, run)
 
 
 def run(cfg) -> Path:
@@ -38,7 +30,8 @@ def run(cfg) -> Path:
     options = checked(cfg)
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
-    from gancli.commands.sample import beside, explained_writes, label_index
+    from gancli.commands.failures import explained_writes
+    from gancli.commands.sample import label_index
     from gancli.films import check_name
     from gancli.precision import resolve_device
     from gancli.projection import search, space_of
@@ -54,7 +47,7 @@ def run(cfg) -> Path:
     target = target_of(options["input"], loaded)
     space = space_of(loaded.game, options["space"])
     distance = distance_of(options, target)
-    out = Path(os.path.expanduser(options["out"])) if options["out"] else beside(loaded.path) / f"project-{Path(options['input']).stem}"
+    out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"project-{Path(options['input']).stem}")
     start = search(loaded.game, loaded.generator, distance, space=space, label=label, noise=options["noise"], seed=options["seed"])
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -67,17 +60,11 @@ def run(cfg) -> Path:
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong."""
-    from omegaconf import OmegaConf
-
-    from gancli.builder import misfits
-
-    options = OmegaConf.to_container(cfg, resolve=True)
-    usage = "gan project ckpt=outputs/<model>-<dataset>/<stamp> input=IMAGE"
-    found = [(f"{key} is not given", usage) for key in ("ckpt", "input") if options[key] in (None, "???")]
     kinds = {"input": str, "out": str | None, "steps": int, "lr": float, "seed": int, "space": Literal["auto", "w", "w_plus", "z"],
              "label": int | str | None, "noise": bool, "features": Literal["auto", "pixels", "squeezenet"], "weights": str | None,
              "lpips_heads": str | None, "film": str | None, "ema": bool, "device": Literal["auto", "cpu", "cuda", "mps"]}
-    found += [p for key, kind in kinds.items() for p in misfits(options[key], kind, where=key, trust=())]
+    options, found = checkpoint_verbs.read(cfg, kinds, needs=("ckpt", "input"),
+                                           usage="gan project ckpt=outputs/<model>-<dataset>/<stamp> input=IMAGE")
     if isinstance(options["steps"], int) and options["steps"] < 1:
         found.append((f"steps={options['steps']} does not fit", "give 1 or more"))
     if isinstance(options["lr"], int | float) and not 0 < options["lr"] < 100:

@@ -1,20 +1,16 @@
 """gan sample: images from a checkpoint, and nothing but the checkpoint."""
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from gancli import config as front
 from gancli import panels
-from gancli.arguments import ema_apart
+from gancli.commands import checkpoint_verbs
+from gancli.commands.failures import explained_writes
 from gancli.commands.sample_pictures import COLUMNS, begun, images_of, in_data_units, series, walked, write_picture, write_walk
-from gancli.errors import Busy, UserError
+from gancli.errors import Problems, UserError
 
 ROWS = 64  # of the grid
 # what only some models have
@@ -23,24 +19,12 @@ DRAWN = ("label", "per_class", "truncation", "interpolate", "sweep", "mix", "lev
 
 
 def main(argv: list[str]) -> int:
-    rest, average = ema_apart(argv)
-    composed = front.compose("sample", rest, missing=True)
-    composed.cfg.update(average)
-    for message in composed.warnings:
-        panels.warn(message)
-    out = run(composed.cfg)
-    print(f"done: {out}")
-    return 0
+    return checkpoint_verbs.write("sample", argv, run)
 
 
 def run(cfg) -> Path:
     """-> the folder written. Raises UserError."""
-    from omegaconf import OmegaConf
-
-    options = OmegaConf.to_container(cfg, resolve=True)
-    if options["ckpt"] in (None, "???"):
-        raise UserError("ckpt is not given", "gan sample ckpt=outputs/<model>-<dataset>/<stamp>")
-    check_types(options)
+    options = checked(cfg)
     options["n"] = options["n"] if options["latent"] is None else 1
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
@@ -59,7 +43,7 @@ def run(cfg) -> Path:
     inputs, given = begun(loaded.game, label, options)
     pictures, film = series(loaded.game, inputs, label, options), walked(loaded, inputs, label, options)
     loaded = with_standing(loaded, options)
-    out = Path(os.path.expanduser(options["out"])) if options["out"] else beside(loaded.path) / f"samples-seed{options['seed']}"
+    out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"samples-seed{options['seed']}")
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
         write = write_points if loaded.tree["config"]["dataset"]["kind"] == "points" else write_images
@@ -71,16 +55,14 @@ def run(cfg) -> Path:
     return out
 
 
-def check_types(options: dict) -> None:
-    from gancli.builder import misfits
-    from gancli.errors import Problems
-
+def checked(cfg) -> dict:
+    """The options as plain data. Raises Problems with all that is wrong."""
     kinds = {"n": int, "seed": int, "ema": bool, "label": int | str | None, "per_class": int | None,
              "interpolate": int | None, "truncation": float | None, "truncated_layers": int | None, "sweep": str | None,
              "steps": int, "standing": int | None, "mix": int | str | None, "noise": Literal["random", "fixed", "none"] | None,
              "level": int | None, "levels": int | None, "walk": float | None, "film": str, "latent": str | None,
              "domain": Literal["a", "b", "both"] | None, "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
-    found = [p for key, kind in kinds.items() for p in misfits(options[key], kind, where=key, trust=())]
+    options, found = checkpoint_verbs.read(cfg, kinds, needs=("ckpt",), usage="gan sample ckpt=outputs/<model>-<dataset>/<stamp>")
     least = {"n": 1, "per_class": 1, "interpolate": 2, "steps": 2, "standing": 1, "truncated_layers": 1, "level": 0,
              "levels": 1}
     found += [(f"{key}={options[key]} does not fit", f"give {bound} or more") for key, bound in least.items()
@@ -93,20 +75,7 @@ def check_types(options: dict) -> None:
         found.append(("label= and per_class= do not go together", "per_class makes every class; label with n= makes one"))
     if found:
         raise Problems(found)
-
-
-def beside(checkpoint: Path) -> Path:
-    """The run folder of a checkpoint, or the folder that holds a lone file."""
-    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-
-
-@contextlib.contextmanager
-def explained_writes(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        kind = Busy if error.errno in (errno.ENOSPC, errno.EDQUOT) else UserError
-        raise kind(f"{out} cannot be written: {error.strerror}", "choose another out=") from error
+    return options
 
 
 def labels(game, options: dict, classes: list[str]):

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gancli import config as front
 from gancli import panels
-from gancli.arguments import ema_apart
+from gancli.commands import checkpoint_verbs
 from gancli.errors import Problems
 
 if TYPE_CHECKING:
@@ -18,20 +17,13 @@ MOST_ANSWERS = 1000
 
 
 def main(argv: list[str]) -> int:
-    rest, average = ema_apart(argv)
-    composed = front.compose("translate", rest, missing=True)
-    composed.cfg.update(average)
-    for message in composed.warnings:
-        panels.warn(message)
-    out = run(composed.cfg)
-    print(f"done: {out}")
-    return 0
+    return checkpoint_verbs.write("translate", argv, run)
 
 
 def run(cfg) -> Path:
     """-> the folder written. Raises UserError, also where no image could be translated."""
     options = checked(cfg)
-    from gancli.commands.sample import explained_writes
+    from gancli.commands.failures import explained_writes
     from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_strangers
     from gancli.commands.translate_images import attempt, job_of, report
 
@@ -60,17 +52,11 @@ def run(cfg) -> Path:
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong."""
-    from omegaconf import OmegaConf
-
-    from gancli.builder import misfits
-
-    options = OmegaConf.to_container(cfg, resolve=True)
-    usage = "gan translate ckpt=outputs/<model>-<dataset>/<stamp> input=FOLDER_OR_FILE"
-    found = [(f"{key} is not given", usage) for key in ("ckpt", "input") if options[key] in (None, "???")]
     kinds = {"input": str, "out": str | None, "direction": Literal["ab", "ba"], "answers": int, "mask": str | None, "style": str | None,
              "seed": int, "format": Literal["png", "jpg", "webp"], "sheet": bool, "max_size": int | None,
              "tile": int | Literal["auto", "off"], "ema": bool, "device": Literal["auto", "cpu", "cuda", "mps"]}
-    found += [p for key, kind in kinds.items() if options[key] != "???" for p in misfits(options[key], kind, where=key, trust=())]
+    options, found = checkpoint_verbs.read(cfg, kinds, needs=("ckpt", "input"),
+                                           usage="gan translate ckpt=outputs/<model>-<dataset>/<stamp> input=FOLDER_OR_FILE")
     if not found:
         limits = {"answers": (1, MOST_ANSWERS), "max_size": (16, 2**20), "tile": (1, 2**20)}
         found = [(f"{key}={options[key]} does not fit", f"give {low} to {high}") for key, (low, high) in limits.items()

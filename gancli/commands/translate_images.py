@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from gancli import panels
 from gancli.builder import trusted
 from gancli.checkpoint import load_game
-from gancli.commands.sample import beside
+from gancli.commands.checkpoint_verbs import out_folder
 from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
 from gancli.data.decode import BadImage, quiet, resize_all, to_channels
 from gancli.data.derived import filled
@@ -65,7 +65,7 @@ def job_of(options: dict) -> Job:
     refuse_unfit(options, network, game.extras)
     way_of(network, (1, 1), tile=options["tile"], max_size=options["max_size"])
     name = "translated" if direction == "ab" else f"translated-{direction}"
-    out = Path(os.path.expanduser(options["out"])) if options["out"] else beside(loaded.path) / name
+    out = out_folder(options["out"], loaded.path, name)
     # Not the rest of what was loaded: a checkpoint's tensors may be a gigabyte.
     job = Job(options, game, loaded.generator, network, channels=loaded.tree["config"]["dataset"]["channels"], out=out)
     if options["style"] is not None:

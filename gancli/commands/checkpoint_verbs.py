@@ -1,0 +1,55 @@
+"""What the verbs that start from a checkpoint share: how their options are read, and where they write."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli import config as front
+from gancli import panels
+from gancli.arguments import ema_apart
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def composed(verb: str, argv: Sequence[str], *, missing: bool = False) -> DictConfig:
+    """The options of a verb's command line, `ema=` among them; prints the warnings."""
+    rest, average = ema_apart(argv)
+    found = front.compose(verb, rest, missing=missing)
+    found.cfg.update(average)
+    for message in found.warnings:
+        panels.warn(message)
+    return found.cfg
+
+
+def write(verb: str, argv: Sequence[str], run: Callable[[DictConfig], Path]) -> int:
+    """A verb that writes a folder: `run` takes the options and gives the folder."""
+    print(f"done: {run(composed(verb, argv, missing=True))}")
+    return 0
+
+
+def read(cfg: DictConfig, kinds: dict[str, object], *, needs: tuple[str, ...], usage: str) -> tuple[dict, list[tuple[str, str]]]:
+    """-> (the options as plain data, what is missing or of another type, each with what to type instead).
+
+    kinds: the type of each option. needs: those without a default. usage: a command line that has them."""
+    from omegaconf import OmegaConf
+
+    from gancli.builder import misfits
+
+    options = OmegaConf.to_container(cfg, resolve=True)
+    absent = [key for key in needs if options[key] in (None, "???")]
+    found = [(f"{key} is not given", usage) for key in absent]
+    found += [p for key, kind in kinds.items() if key not in absent for p in misfits(options[key], kind, where=key, trust=())]
+    return options, found
+
+
+def out_folder(given: str | None, checkpoint: Path, name: str) -> Path:
+    """What out= says, else a folder of this name beside the run's checkpoints."""
+    return Path(os.path.expanduser(given)) if given else beside(checkpoint) / name
+
+
+def beside(checkpoint: Path) -> Path:
+    """The run folder of a checkpoint, or the folder that holds a lone file."""
+    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
