@@ -2,16 +2,13 @@
 from __future__ import annotations
 
 import os
-import re
-import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gancli import hints, panels
+from gancli import hints, panels, resolvers
 from gancli.arguments import as_program, quoted, split_args, variants
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.gate import Session, file_warnings
@@ -89,7 +86,6 @@ class PlayerConfig:
     beta2: Number | None = None  # in place of betas[1]
 
 
-_stamps: list[str] = []  # of the commands that are running: a job of a sweep may compose again, and the sweep's own must stay
 CLOSED = {"trainer": TrainerConfig, "ema": EmaConfig, "log": LogConfig, "watch": WatchConfig, "metrics": MetricsConfig}
 
 
@@ -132,37 +128,12 @@ def describe(path: Path | str) -> str:
     return next((line.lstrip("# ").strip() for line in lines if line.startswith("#") and not line.startswith("# @package")), "")
 
 
-def new_stamp() -> str:
-    """UTC time and four random characters: sortable, and two runs started in the same second still differ."""
-    letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(4))
-    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{letters}"
-
-
-def slug(values: Sequence[str], *, length: int = 60) -> str:
-    """A folder name made of the values in KEY=VALUE texts: only a-z 0-9 . _ - and at most `length` characters."""
-    words = [re.sub(r"[^a-z0-9._-]+", "-", value.partition("=")[2].lower()).strip("-.") for value in values]
-    return "-".join(word for word in words if word)[:length].rstrip("-.") or "default"
-
-
-def halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
-    """How often an image of so many pixels can be halved evenly, from 1 to `most` times; `most` while that is auto."""
-    if isinstance(resolution, str):
-        return most
-    sides = [resolution] if isinstance(resolution, int) else list(resolution)
-    return max(1, min(most, *((side & -side).bit_length() - 1 for side in sides)))
-
-
-def _folder(name: str | None, choices: dict[str, str]) -> str:
-    return slug([f"={name or '-'.join(choices.get(group) or 'own' for group in ('model', 'dataset'))}"])
-
-
 @contextmanager
 def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
     """Hydra's globals for one command: a fresh stamp, the user's folders, and whatever was there before is put back."""
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
-    from omegaconf import OmegaConf
 
     class UserFolders(SearchPathPlugin):
         # Not hydra.searchpath=[...]: it would replace the one in a user's primary config, which it also hides from --config-name.
@@ -170,19 +141,14 @@ def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
             for path in dirs:
                 search_path.append("user", f"file://{path}")
 
-    _stamps.append(new_stamp())
-    OmegaConf.register_new_resolver("gan.stamp", lambda: _stamps[-1], replace=True)
-    OmegaConf.register_new_resolver("gan.slug", slug, replace=True)
-    OmegaConf.register_new_resolver("gan.times", lambda a, b: a * b, replace=True)  # channels of a pack
-    OmegaConf.register_new_resolver("gan.halvings", halvings, replace=True)  # levels of a U-Net
-    OmegaConf.register_new_resolver("gan.folder", _folder, replace=True)
+    resolvers.begin()
     plugins, before = Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin], GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     Plugins.instance().register(UserFolders)
     try:
         yield
     finally:
-        _stamps.pop()
+        resolvers.end()
         plugins.remove(UserFolders)
         GlobalHydra.instance().hydra = before
 

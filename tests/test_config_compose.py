@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from gancli import config
+from gancli import config, resolvers
 from gancli.arguments import quoted, split_args, variants
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.hints import nearest
@@ -131,11 +131,11 @@ def test_eight_processes_in_one_second_get_eight_folders():
     (["loss=wgan_gp", "seed=1"], "wgan_gp-1"), (["optimizer.g.lr=1e-4"], "1e-4"), ([], "default"), (["name=''"], "default"),
     (["dataset.path='/a b/c=d,e'"], "a-b-c-d-e"), (["name=.."], "default"), (["a=ÜBER x"], "ber-x"), (["x=[1,2]"], "1-2")])
 def test_slug(values, expected):
-    assert config.slug(values) == expected
+    assert resolvers.slug(values) == expected
 
 
 def test_slug_is_short_and_safe():
-    name = config.slug([f"k={'Long/Name=,' * 9}" for _ in range(9)])
+    name = resolvers.slug([f"k={'Long/Name=,' * 9}" for _ in range(9)])
     assert len(name) <= 60 and re.fullmatch(r"[a-z0-9._-]+", name)
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from gancli import logbook
 from gancli.errors import Busy, GanError, UserError
-from gancli.logbook import Logbook, early_log, run_log
+from gancli.logbook import Logbook
+from gancli.runlog import early_log, run_log
 
 logger = logging.getLogger("gancli")
 
@@ -272,7 +273,7 @@ def test_run_log_ends_when_an_error_passes(tmp_path):
 
 def test_a_run_log_on_a_full_disk_warns_once(tmp_path):
     (tmp_path / "run.log").symlink_to("/dev/full")
-    script = ("import logging, pathlib, sys; from gancli.logbook import run_log\n"
+    script = ("import logging, pathlib, sys; from gancli.runlog import run_log\n"
               "with run_log(pathlib.Path(sys.argv[1])):\n"
               "    for _ in range(9): logging.getLogger('gancli').info('saved')\n"
               "print({'torch', 'tensorboard'} & set(sys.modules))")

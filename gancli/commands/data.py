@@ -11,6 +11,7 @@ from pathlib import Path
 from gancli import config as front
 from gancli import panels
 from gancli.errors import Problems, UserError
+from gancli.resolvers import slug
 
 
 def main(argv: list[str]) -> int:
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> int:
         source = open_source(composed.cfg)
         found = survey(source, sample=sample, tick=progress)
     warnings = [*alarms(found), *messages]
-    sheet = out or Path("outputs") / "data" / f"{front.slug(['=' + subject(composed)])}.png"
+    sheet = out or Path("outputs") / "data" / f"{slug(['=' + subject(composed)])}.png"
     sheet = draw(found, sheet) if found.kept is not None else None
     if as_json:
         print(json.dumps(facts(found) | {"alarms": warnings, "sheet": str(sheet) if sheet else None}, indent=2))

@@ -11,6 +11,7 @@ from gancli import config as front
 from gancli import panels
 from gancli.errors import Problems, UserError
 from gancli.hints import composition_errors, did_you_mean, nearest, parse
+from gancli.resolvers import slug
 
 if TYPE_CHECKING:
     import torch
@@ -136,7 +137,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
         panels.warn(message)
     if made.cfg.dataset.get("kind", "image") == trained["kind"] and (found := dataset_problems(made.cfg)):
         raise Problems(found)
-    return OmegaConf.to_container(made.cfg.dataset, resolve=True), front.slug([f"={made.choices.get('dataset', 'own')}"])
+    return OmegaConf.to_container(made.cfg.dataset, resolve=True), slug([f"={made.choices.get('dataset', 'own')}"])
 
 
 def changes(words: Sequence[str]) -> dict:

@@ -40,8 +40,8 @@ def compose(argv: list[str]) -> front.Composed:
 def run(composed: front.Composed) -> Path:
     """Trains to the end of the budget. -> the run folder. Raises GanError; whatever it raises, the run can be resumed."""
     from gancli import distributed, panels
-    from gancli.logbook import early_log
     from gancli.precision import resolve_device
+    from gancli.runlog import early_log
 
     for message in composed.warnings:
         panels.warn(message)
@@ -194,9 +194,10 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     from gancli import distributed
     from gancli.commands.failures import explained
     from gancli.display import Display
-    from gancli.logbook import Logbook, run_log
+    from gancli.logbook import Logbook
     from gancli.metrics.settings import published
     from gancli.runfolder import has_checkpoints, resume_line, run_words
+    from gancli.runlog import run_log
 
     first, settings = distributed.rank() == 0, trainer.settings
     with contextlib.ExitStack() as stack:
