@@ -1,7 +1,9 @@
-"""What was typed beside resume=: it goes into the run's own config where it may, and is refused where a run keeps its config."""
+"""What was typed beside resume=: it goes into the run's own config where it may, and is refused where a run keeps its config.
+
+And what must be typed: the packages to trust."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gancli import config as front
@@ -82,3 +84,15 @@ def descend(tree: dict, key: str) -> tuple[dict | None, str]:
     for part in parents:
         tree = tree.get(part) if isinstance(tree, dict) else None
     return (tree if isinstance(tree, dict) else None), last
+
+
+def strangers(config: dict) -> tuple[str, ...]:
+    """The user's own packages that a config names, and that a checkpoint of it may use only if they are trusted."""
+    return tuple(sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"}))
+
+
+def specs(tree: object) -> Iterator[dict]:
+    if isinstance(tree, dict) and "_target_" in tree:
+        yield tree
+    for item in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from specs(item)

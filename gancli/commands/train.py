@@ -89,7 +89,7 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     resuming.change(tree["config"], composed.overrides, folder)
     trust = composed.cfg.trust
     trust = trusted(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
-    for spec in specs(tree["config"]):
+    for spec in resuming.specs(tree["config"]):
         locate(spec["_target_"], trust=trust)  # all of them, before anything is read, imported or built
     return Plan(revalidate(tree["config"]), folder=folder, tree=tree, trust=trust)
 
@@ -101,6 +101,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     from gancli.commands.failures import explained
     from gancli.quarantine import check_savable
     from gancli.restoration import judge_for
+    from gancli.resuming import strangers
     from gancli.runfolder import RunFolder, resume_line
     from gancli.seeding import reseed, seed_of
     from gancli.trainer import Trainer
@@ -196,6 +197,7 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     from gancli.display import Display
     from gancli.logbook import Logbook
     from gancli.metrics.settings import published
+    from gancli.resuming import strangers
     from gancli.runfolder import has_checkpoints, resume_line, run_words
     from gancli.runlog import run_log
 
@@ -244,18 +246,6 @@ def end(folder, sentence: str, *, first: bool) -> None:
     if first:
         with contextlib.suppress(OSError):  # a full disk; the sentence is printed as well
             note_end(folder.path / "evaluation.json", sentence)
-
-
-def strangers(config: dict) -> tuple[str, ...]:
-    """The user's own packages that a config names, and that a checkpoint of it may use only if they are trusted."""
-    return tuple(sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"}))
-
-
-def specs(tree: object) -> Iterator[dict]:
-    if isinstance(tree, dict) and "_target_" in tree:
-        yield tree
-    for item in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from specs(item)
 
 
 class Silent:
