@@ -272,6 +272,10 @@ def rules(frozen: dict) -> list[Problem]:
     loss = game.adversarial
     if getattr(loss, "objective", None) is not None and isinstance(loss.objective, RelativisticPairing) and loss.fake_target != 0:
         log.warning("loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target")
+    objective, adapts = (frozen["loss"] or {}).get("objective"), (frozen["augment"] or {}).get("target") is not None
+    if objective and adapts and getattr(locate(objective["_target_"], trust=None), "boundary", 0.0) is None:
+        log.warning("augment.target reads the sign of real scores, and with this loss only their differences count: add "
+                    "augment.target=null augment.p=0.2")
     found = []
     if not game.penalisable and (penalised := per_sample_penalties(frozen)):
         found.append((f"loss.penalties.{penalised[0]} cannot reach this model's critic, whose score stops the gradient",

@@ -174,6 +174,17 @@ def test_drift_and_lazy_weights():
     assert scheduled.weighted(None, None, None, R, F, Progress(nimg=500)).item() == pytest.approx(2.5)
 
 
+@pytest.mark.parametrize(("objective", "sure"), [
+    (NonSaturating(), 0.5), (Hinge(), 0.5), (LeastSquares(), 0), (LeastSquares(a=-1.0), 0.5), (Wasserstein(), 0.5)],
+    ids=lambda value: type(value).__name__)
+def test_the_mean_sign_of_real_scores_is_taken_from_the_boundary(objective, sure):
+    # Of the scores -1, 0.25, 0.75 and 2 three are above 0, and two above 1/2, half way between the labels of LSGAN.
+    scores = torch.tensor([-1, 0.25, 0.75, 2.0])
+    critic = BoundCritic(lambda x: x, lambda x: x, augment=None)
+    _, logs = AdversarialLoss(objective=objective).d(critic, scores, scores, Progress())
+    assert logs["sign_real"] == sure
+
+
 def test_penalties_are_added_when_due_and_logged_by_name():
     loss = AdversarialLoss(objective=Wasserstein(), penalties={"gp": GradientPenalty(weight=10.0, at="real", every=2)})
     plain, logs = loss.d(linear, ROWS, ROWS, Progress(step=0))

@@ -71,6 +71,15 @@ def test_a_relative_or_shared_key_is_not_unknown():
     assert config["model"]["generator"]["width"] == config["model"]["discriminator"]["width"] == 8
 
 
+@pytest.mark.parametrize(("words", "warned"), [
+    (["loss=wgan_gp"], True), (["loss=rpgan"], True), (["loss=lsgan"], False), (["loss=hinge"], False),
+    (["loss=wgan_gp", "augment.target=null", "augment.p=0.2"], False)])
+def test_ada_warns_where_the_sign_of_a_score_says_nothing(caplog, words, warned):
+    with caplog.at_level(logging.WARNING, "gancli"):
+        frozen("model=dcgan", "augment=ada", *words)
+    assert ("augment.target reads the sign" in caplog.text) == warned
+
+
 def test_a_part_that_the_model_does_not_take_is_warned_about(caplog):
     with caplog.at_level(logging.WARNING, "gancli"):
         frozen("model=dcgan", "perceptual=squeezenet")

@@ -48,13 +48,15 @@ class AdversarialLoss(nn.Module):
         return self.instance_noise * (1 - ramp(progress.nimg, start_kimg=0, end_kimg=self.instance_noise_kimg))
 
     def d(self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress) -> tuple[Tensor, Logs]:
-        """real, fake (N,C,H,W) -> scalar, logs (scores, and the mean sign of the real ones, which ADA reads)."""
+        """real, fake (N,C,H,W) -> scalar, logs (scores, and the mean sign of the real ones, which ADA reads).
+
+        The sign tells on which side of the objective's boundary a score is; of 0 where there is none."""
         real_scores, fake_scores = critic(real).float(), critic(fake).float()
         loss = self.objective.d(real_scores, fake_scores, self.target(self.real_target, real_scores),
                                 self.target(self.fake_target, fake_scores))
         logs = {
             "adv": loss.detach(), "real": real_scores.detach().mean(), "fake": fake_scores.detach().mean(),
-            "sign_real": real_scores.detach().sign().mean(),  # the sign of a mean is another number
+            "sign_real": (real_scores.detach() - (self.objective.boundary or 0)).sign().mean(),  # the sign of a mean is another number
         }
         for name, penalty in self.penalties.items():
             if due(progress.step, penalty.every, penalty.start):

@@ -12,9 +12,11 @@ class Objective:
     """real, fake: raw scores of any equal shape -> scalar. A subclass gives `judge`, and `g` where it differs.
 
     relativistic: the generator's loss needs the real scores too.
+    boundary: the score of a sample that is as likely real as fake; None where scores count by their differences alone.
     """
 
     relativistic = False
+    boundary: float | None = 0.0
 
     def judge(self, scores: Tensor, target: Target) -> Tensor:
         """Elementwise cost of scores that ought to say `target`."""
@@ -48,6 +50,7 @@ class LeastSquares(Objective):
 
     def __init__(self, *, a: float = 0.0, b: float = 1.0, c: float = 1.0, scale: float = 0.5):
         self.a, self.b, self.c, self.scale = a, b, c, scale
+        self.boundary = (a + b) / 2
 
     def judge(self, scores: Tensor, target: Target) -> Tensor:
         return self.scale * (scores - (self.a + target * (self.b - self.a))).square()
@@ -58,6 +61,8 @@ class LeastSquares(Objective):
 
 class Wasserstein(Objective):
     """Differences of scores (Arjovsky 2017, algorithm 1): needs a Lipschitz critic, by clip or penalty."""
+
+    boundary = None
 
     def judge(self, scores: Tensor, target: Target) -> Tensor:
         return (1 - 2 * target) * scores
@@ -79,6 +84,7 @@ class RelativisticPairing(NonSaturating):
     There is one term, so only the real target acts."""
 
     relativistic = True
+    boundary = None
 
     def d(self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0) -> Tensor:
         # Shapes (N,) and (N,1) would broadcast to N x N pairs and still train, badly.
@@ -95,6 +101,7 @@ class RelativisticAverage(Objective):
     base: how a difference is judged: NonSaturating (RaSGAN), Hinge, or LeastSquares with a=-1, b=1, scale=1."""
 
     relativistic = True
+    boundary = None
 
     def __init__(self, *, base: Objective):
         self.base = base
