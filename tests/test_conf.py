@@ -16,7 +16,8 @@ CONF = options([conf_dir()])
 NEEDS_PATH = {"folder"}
 TRANSLATES = {"pix2pix", "cyclegan", "srgan", "esrgan", "inpaint", "enhance", "simgan", "styletransfer"}
 TRANSLATED = {"paired": "pix2pix", "unpaired": "cyclegan", "superres": "srgan", "masked": "inpaint", "degraded": "enhance"}  # by whom
-OF_FILES = {"pix2pix_facades", "cyclegan_horse2zebra", "srgan_x4", "esrgan_x4", "inpaint_paris"}
+OF_FILES = {"pix2pix_facades", "pix2pix_facades64", "cyclegan_horse2zebra", "cyclegan_horse2zebra64", "srgan_x4",
+            "esrgan_x4", "inpaint_paris"}
 FILES = ["dataset.path=nowhere", "dataset.resolution=128", "dataset.channels=3", "dataset.holdout=2"]
 
 

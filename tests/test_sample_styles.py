@@ -185,7 +185,14 @@ def test_a_growing_network_shows_the_stages_so_far(gan, runs):
     inputs = sampling.draw_inputs(loaded.game, 3, seed=0)
     torch.testing.assert_close(images(loaded, inputs, level=1), images(loaded, inputs))
     torch.testing.assert_close(images(loaded, inputs, level=0)[:, :, ::4, ::4], loaded.generator(inputs["z"], stage=0))
-    assert gan("pggan", "n=3", "levels=3")[0] == 0 and tiles("out/levels.png") == (3, 2)
+    code, err = gan("pggan", "n=3", "levels=3")
+    assert code == 0 and "stale" not in err and tiles("out/levels.png") == (3, 2)
+
+
+def test_levels_whose_image_layers_rest_are_called_stale(gan):
+    for words, warned in ((["levels=2"], True), (["level=0"], True), (["level=1"], True), (["level=2"], False), ([], False)):
+        code, err = gan("stylegan", "n=1", *words)
+        assert code == 0 and ("levels below 2 are stale" in err) == warned
 
 
 def test_a_pyramid_shows_its_levels(gan, runs):

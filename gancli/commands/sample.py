@@ -40,6 +40,9 @@ def run(cfg) -> Path:
     # All that can be refused comes before the folder is made.
     if options["truncated_layers"] is not None and options["truncation"] is None:
         panels.warn("truncated_layers has no effect without truncation=")
+    resting, level = getattr(loaded.game, "resting", 0), options["level"]
+    if resting and options["levels"] is not None or level is not None and level < resting:
+        panels.warn(f"levels below {resting} are stale: their image layers have rested since the next size came; what they read has not")
     inputs, given = begun(loaded.game, label, options)
     pictures, film = series(loaded.game, inputs, label, options), walked(loaded, inputs, label, options)
     loaded = with_standing(loaded, options)

@@ -107,6 +107,11 @@ class Growing(GAN):
         """How many sizes it can show: those of the stages so far."""
         return self.stage + 1
 
+    @property
+    def resting(self) -> int:
+        """How many of these have an image layer that no longer learns, while what it reads goes on."""
+        return self.stage - self.blending
+
     def at(self, level: int | None) -> tuple[int, Tensor | None]:
         """-> stage and alpha of a level, null: as far as training is. A stage's own image stops learning when the next one comes."""
         return (self.stage, self.alpha) if level is None or level >= self.stage else (level, None)
