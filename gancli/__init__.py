@@ -1,4 +1,5 @@
 """gancli trains every kind of GAN from the command line; a GAN is a game, see game.py."""
+
 import os
 
 # Read by OpenMP when torch is first imported. A thread that spins while its partner waits for a core wastes that core: with

@@ -1,4 +1,5 @@
 """`python -m gancli` is `gan`."""
+
 import sys
 
 from gancli.cli import main

@@ -1,4 +1,5 @@
 """A command line cut into overrides and flags, and a sweep into single runs."""
+
 from __future__ import annotations
 
 import logging
@@ -13,12 +14,44 @@ from pathlib import Path
 from gancli.errors import UserError
 from gancli.hints import composition_errors, did_you_mean, nearest, parse
 
-PATH_KEYS = ("ckpt", "resume", "dataset.path", "dataset.root", "out", "input", "real", "fake", "weights", "lpips_heads", "latent",
-             "mask", "style", "perceptual.weights", "metrics.weights",
-             "metrics.lpips_backbone", "metrics.lpips_heads", "hydra.run.dir", "hydra.sweep.dir")
-COMMANDS = ("multirun", "cfg", "info", "hydra-help", "shell-completion")  # what replaces a single run
-SHORT = {"-cd": "--config-dir", "-cn": "--config-name", "-c": "--cfg", "-p": "--package", "-i": "--info", "-m": "--multirun",
-         "-r": "--run", "-sc": "--shell-completion"}
+PATH_KEYS = (
+    "ckpt",
+    "resume",
+    "dataset.path",
+    "dataset.root",
+    "out",
+    "input",
+    "real",
+    "fake",
+    "weights",
+    "lpips_heads",
+    "latent",
+    "mask",
+    "style",
+    "perceptual.weights",
+    "metrics.weights",
+    "metrics.lpips_backbone",
+    "metrics.lpips_heads",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+)
+COMMANDS = (
+    "multirun",
+    "cfg",
+    "info",
+    "hydra-help",
+    "shell-completion",
+)  # what replaces a single run
+SHORT = {
+    "-cd": "--config-dir",
+    "-cn": "--config-name",
+    "-c": "--cfg",
+    "-p": "--package",
+    "-i": "--info",
+    "-m": "--multirun",
+    "-r": "--run",
+    "-sc": "--shell-completion",
+}
 FLAGS = (*SHORT.values(), "--resolve", "--hydra-help")
 VALUED = ("--config-dir", "--config-name", "--cfg", "--package")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
@@ -43,7 +76,9 @@ class Arguments:
             self.flags.append(f"--{name}={value}" if value else f"--{name}")
         if name in COMMANDS:
             if self.command not in ("", name):
-                raise UserError(f"--{self.command} and --{name} do not go together", "give one of them")
+                raise UserError(
+                    f"--{self.command} and --{name} do not go together", "give one of them"
+                )
             self.command = name
 
 
@@ -71,18 +106,28 @@ def split_args(argv: Sequence[str]) -> Arguments:
 
 def refused(flag: str) -> UserError:
     if flag == "--experimental-rerun":
-        return UserError(f"{flag} is refused: it unpickles a file, and a pickle can run anything",
-                         "gan train resume=RUN continues a run")
+        return UserError(
+            f"{flag} is refused: it unpickles a file, and a pickle can run anything",
+            "gan train resume=RUN continues a run",
+        )
     if flag in ("--config-path", "-cp"):
-        return UserError(f"{flag} would hide the built-in options", "--config-dir DIR adds yours to them")
-    return UserError(f"unknown flag '{flag}'", did_you_mean(nearest(flag, [*FLAGS, *SHORT, "--help"])) or "see --help")
+        return UserError(
+            f"{flag} would hide the built-in options", "--config-dir DIR adds yours to them"
+        )
+    return UserError(
+        f"unknown flag '{flag}'",
+        did_you_mean(nearest(flag, [*FLAGS, *SHORT, "--help"])) or "see --help",
+    )
 
 
 def config_dir(value: str) -> Path:
     """The folder of --config-dir, absolute; raises UserError if it is none."""
     path = Path(value).expanduser().absolute()
     if not path.is_dir():
-        raise UserError(f"--config-dir: there is no folder '{path}'", "give the folder that holds model/, loss/, ... of your own")
+        raise UserError(
+            f"--config-dir: there is no folder '{path}'",
+            "give the folder that holds model/, loss/, ... of your own",
+        )
     return path
 
 
@@ -92,7 +137,9 @@ def ema_apart(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
     For the verbs whose own key `ema` says whether the averaged generator is meant; a value that is no truth stays a text."""
     rest = [word for word in argv if not word.startswith("ema=")]
     values = [word.removeprefix("ema=") for word in argv if word.startswith("ema=")]
-    return rest, {"ema": {"true": True, "false": False}.get(values[-1].lower(), values[-1])} if values else {}
+    return rest, {
+        "ema": {"true": True, "false": False}.get(values[-1].lower(), values[-1])
+    } if values else {}
 
 
 def quoted(override: str, *, sweep: bool = False) -> str:
@@ -121,12 +168,19 @@ def variants(overrides: Sequence[str]) -> Iterator[list[str]]:
             continue
         if not override.is_sweep_override():
             lists.append([line])
-        elif override.is_discrete_sweep() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP:
-            lists.append([f"{override.get_key_element()}={value}" for value in islice(override.sweep_string_iterator(), 32)])
+        elif (
+            override.is_discrete_sweep() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP
+        ):
+            lists.append(
+                [
+                    f"{override.get_key_element()}={value}"
+                    for value in islice(override.sweep_string_iterator(), 32)
+                ]
+            )
     first = [values[0] for values in lists]
     yield first
     for index, values in enumerate(lists):
-        yield from ([*first[:index], value, *first[index + 1:]] for value in values[1:])
+        yield from ([*first[:index], value, *first[index + 1 :]] for value in values[1:])
 
 
 @contextmanager

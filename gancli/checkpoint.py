@@ -1,4 +1,5 @@
 """One file holds a run: tensors and plain containers, checked before use, replaced only once the new one is safe."""
+
 from __future__ import annotations
 
 import copy
@@ -21,9 +22,20 @@ from gancli.quarantine import ONLY_OURS, Damaged, check_size, first_line, load_p
 
 FORMAT = 1
 LAYOUT = {  # what a file must hold: a type, or what lies below
-    "format": int, "version": str, "game": dict, "buffers": list, "ema": dict, "optimizers": dict,
-    "config": {"model": dict, "dataset": {"kind": str}, "trainer": {"steps": int, "precision": str}, "seed": int},
-    "progress": {"step": int, "nimg": int, "attempt": int}, "data": {"n": int, "hash": str, "classes": list},
+    "format": int,
+    "version": str,
+    "game": dict,
+    "buffers": list,
+    "ema": dict,
+    "optimizers": dict,
+    "config": {
+        "model": dict,
+        "dataset": {"kind": str},
+        "trainer": {"steps": int, "precision": str},
+        "seed": int,
+    },
+    "progress": {"step": int, "nimg": int, "attempt": int},
+    "data": {"n": int, "hash": str, "classes": list},
     "run": {"world": int, "threads": int, "device": str, "torch": str},
 }
 STEP = re.compile(r"step-(\d+)\.pt")
@@ -36,9 +48,15 @@ def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
     Raises OSError where the disk is full."""
     path = folder / f"step-{tree['progress']['step']:08d}.pt"
     whole = tree | {"format": FORMAT, "version": gancli.__version__}
-    durable.write(path, lambda file: torch.save(whole, file), names=("last.pt", "best.pt") if best else ("last.pt",))
+    durable.write(
+        path,
+        lambda file: torch.save(whole, file),
+        names=("last.pt", "best.pt") if best else ("last.pt",),
+    )
     files = steps_in(folder)
-    for old in files[files.index(path) + keep:]:  # by number from this one on: a higher one is damaged, or was left behind
+    for old in files[
+        files.index(path) + keep :
+    ]:  # by number from this one on: a higher one is damaged, or was left behind
         old.unlink(missing_ok=True)
     durable.sync_folder(folder)
     return path
@@ -46,7 +64,11 @@ def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
 
 def steps_in(folder: Path) -> list[Path]:
     """Numbered checkpoints, newest first; by number, since step-100 sorts before step-20 as text."""
-    found = [(int(match[1]), path) for path in folder.glob("step-*.pt") if (match := STEP.fullmatch(path.name))]
+    found = [
+        (int(match[1]), path)
+        for path in folder.glob("step-*.pt")
+        if (match := STEP.fullmatch(path.name))
+    ]
     return [path for _, path in sorted(found, reverse=True)]
 
 
@@ -54,10 +76,15 @@ def read(path: Path) -> dict:
     """The tree of a checkpoint. Raises Damaged (broken file) or UserError (not ours, or unsafe); runs no code of its."""
     tree = load_plain(path)
     if not isinstance(tree, dict) or not isinstance(tree.get("format"), int):
-        raise UserError(f"{path} is not a checkpoint of gancli's", "ckpt= takes a run folder or a file of its checkpoints/")
+        raise UserError(
+            f"{path} is not a checkpoint of gancli's",
+            "ckpt= takes a run folder or a file of its checkpoints/",
+        )
     if tree["format"] != FORMAT:
-        raise UserError(f"{path} has format {tree['format']}, this gancli ({gancli.__version__}) reads {FORMAT}",
-                        f"use gancli {show(tree.get('version'))}")
+        raise UserError(
+            f"{path} has format {tree['format']}, this gancli ({gancli.__version__}) reads {FORMAT}",
+            f"use gancli {show(tree.get('version'))}",
+        )
     if missing := list(absent(tree, LAYOUT)):
         raise UserError(f"{path} lacks {', '.join(missing[:3])}", ONLY_OURS)
     check_size(tree["config"])
@@ -97,17 +124,24 @@ def newest(folder: Path) -> tuple[Path, dict]:
             continue
         return path, tree
     if reasons:
-        raise UserError("no checkpoint can be used: " + "; ".join(reasons), "nothing was deleted; start a new run")
+        raise UserError(
+            "no checkpoint can be used: " + "; ".join(reasons),
+            "nothing was deleted; start a new run",
+        )
     raise UserError(f"{folder} holds no checkpoint", "give the folder of a run that has saved one")
 
 
 def resolve(path: str) -> Path:
     """A run folder or a file -> the file to read, or the folder of checkpoints to search."""
-    given = Path(os.path.expanduser(path))  # pathlib would raise for an unknown ~user or a name too long
+    given = Path(
+        os.path.expanduser(path)
+    )  # pathlib would raise for an unknown ~user or a name too long
     if os.path.isdir(given):
         return given / "checkpoints" if (given / "checkpoints").is_dir() else given
     if not os.path.exists(given):
-        raise UserError(f"{show(path)} does not exist", "give a run folder (outputs/...) or a .pt file")
+        raise UserError(
+            f"{show(path)} does not exist", "give a run folder (outputs/...) or a .pt file"
+        )
     return given
 
 
@@ -127,7 +161,9 @@ class Loaded:
     path: Path
 
 
-def load_game(path: str, *, ema: bool = True, trust: tuple[str, ...] = (), device: str = "cpu") -> Loaded:
+def load_game(
+    path: str, *, ema: bool = True, trust: tuple[str, ...] = (), device: str = "cpu"
+) -> Loaded:
     """Rebuilds a game from its checkpoint alone, for sampling, evaluation and notebooks. Raises UserError.
 
     trust: the user's own packages that the file may name; nothing else outside gancli is ever imported."""
@@ -151,7 +187,9 @@ def matching_game(tree: dict, path: Path, *, trust: tuple[str, ...]) -> Game:
     except GanError:
         raise
     except Exception as error:  # noqa: BLE001 - what sizes from a file can make a network raise has no end
-        raise UserError(f"the config in {path} builds no game: {first_line(error)}", ONLY_OURS) from error
+        raise UserError(
+            f"the config in {path} builds no game: {first_line(error)}", ONLY_OURS
+        ) from error
     compare(ghost.state_dict(), tree["game"], path)
     compare(ghost.generator.state_dict(), tree["ema"], path)
     return build_game(tree["config"], trust=trust)
@@ -159,13 +197,25 @@ def matching_game(tree: dict, path: Path, *, trust: tuple[str, ...]) -> Game:
 
 def compare(wanted: dict[str, Tensor], got: dict[str, Tensor], path: Path) -> None:
     """Raises UserError naming the first tensors that differ between a config's networks and a file."""
-    differ = [f"{show(name)}: config {shape_of(wanted, name)}, file {shape_of(got, name)}"
-              for name in wanted | got if shape_of(wanted, name) != shape_of(got, name)]
+    differ = [
+        f"{show(name)}: config {shape_of(wanted, name)}, file {shape_of(got, name)}"
+        for name in wanted | got
+        if shape_of(wanted, name) != shape_of(got, name)
+    ]
     if differ:
-        raise UserError(f"{path} does not hold the networks of its config ({len(differ)} tensors differ): "
-                        + "; ".join(differ[:3]), "use a checkpoint of the same model, size and classes")
+        raise UserError(
+            f"{path} does not hold the networks of its config ({len(differ)} tensors differ): "
+            + "; ".join(differ[:3]),
+            "use a checkpoint of the same model, size and classes",
+        )
 
 
 def shape_of(tensors: dict[str, Tensor], name: str) -> str:
     value = tensors.get(name)
-    return str(tuple(value.shape)) if isinstance(value, Tensor) else show(value) if name in tensors else "nothing"
+    return (
+        str(tuple(value.shape))
+        if isinstance(value, Tensor)
+        else show(value)
+        if name in tensors
+        else "nothing"
+    )

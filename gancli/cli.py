@@ -1,4 +1,5 @@
 """The front door: a table of verbs, their help, and the one place where an error becomes a panel and an exit code."""
+
 from __future__ import annotations
 
 import contextlib
@@ -21,110 +22,213 @@ class Verb(NamedTuple):
     config: str = ""  # the primary config of a verb that Hydra composes
 
 
-_CONFIG_FLAGS = ("-cd, --config-dir DIR    a folder with groups and options of your own",
-                 "-cn, --config-name NAME  another primary config")
-_HYDRA_FLAGS = ("--cfg job [-p KEY]       print the composed config and stop",
-                "--info defaults-tree     print which file chose what",
-                "--hydra-help             Hydra's own flags")
+_CONFIG_FLAGS = (
+    "-cd, --config-dir DIR    a folder with groups and options of your own",
+    "-cn, --config-name NAME  another primary config",
+)
+_HYDRA_FLAGS = (
+    "--cfg job [-p KEY]       print the composed config and stop",
+    "--info defaults-tree     print which file chose what",
+    "--hydra-help             Hydra's own flags",
+)
 
 VERBS = {
     "train": Verb(
-        "gancli.commands.train", "train a GAN, or resume a run", "[KEY=VALUE ...] [FLAGS]",
-        ("gan train", "gan train model=dcgan loss=wgan_gp dataset=cifar10",
-         "gan train dataset=folder dataset.path=photos trainer.steps=20000",
-         "gan train resume=outputs/cgan-digits/20261121-093612-k3f9", "gan train -m loss=wgan_gp,hinge seed=1,2"),
-        ("-m, --multirun           one run for every combination of a=1,2 b=x,y", *_CONFIG_FLAGS, *_HYDRA_FLAGS), "train"),
+        "gancli.commands.train",
+        "train a GAN, or resume a run",
+        "[KEY=VALUE ...] [FLAGS]",
+        (
+            "gan train",
+            "gan train model=dcgan loss=wgan_gp dataset=cifar10",
+            "gan train dataset=folder dataset.path=photos trainer.steps=20000",
+            "gan train resume=outputs/cgan-digits/20261121-093612-k3f9",
+            "gan train -m loss=wgan_gp,hinge seed=1,2",
+        ),
+        (
+            "-m, --multirun           one run for every combination of a=1,2 b=x,y",
+            *_CONFIG_FLAGS,
+            *_HYDRA_FLAGS,
+        ),
+        "train",
+    ),
     "sample": Verb(
-        "gancli.commands.sample", "draw images from a checkpoint", "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
-        ("gan sample ckpt=RUN n=64 out=images", "gan sample ckpt=RUN per_class=10 seed=1", "gan sample ckpt=RUN interpolate=8 label=3",
-         "gan sample ckpt=RUN truncation=0.5 standing=16", "gan sample ckpt=RUN sweep=code0",
-         "gan sample ckpt=RUN mix=coarse truncation=0.7", "gan sample ckpt=RUN walk=8 n=9", "gan sample ckpt=RUN n=1 walk=5 film=walk.mp4"),
-        ("label=NAME, per_class=N  one class, or N images of every class; the grid has a column (per_class: a row) a class",
-         "interpolate=STEPS        interpolation.png: rows from one latent to another, within a class",
-         "sweep=NAME steps=10      sweep.png: all values of a code (code0, ...) or of the label, a column each; all else fixed in a row",
-         "truncation=0.5           better images, fewer kinds: latents within so many deviations, or styles so near the mean one",
-         "truncated_layers=4       only the styles of the first so many layers",
-         "standing=16              measure batch norm's statistics anew, over so many batches",
-         "mix=coarse               mixing.png: rows' images with the styles of the columns' in layers 0-3; or middle, fine, FIRST-LAST",
-         "noise=none               inside the StyleGANs and LAPGAN: random, fixed or none",
-         "levels=8                 levels.png: so many images as each level of the network leaves them, a row a level",
-         "level=1                  all images as they are after level 0, 1, ...",
-         "domain=both              of CoGAN's two: a, b or both",
-         "latent=projected.pt      the image that gan project has found",
-         "walk=8 film=walk.gif     a film of so many seconds from latent to latent and back: .webp, .gif, .mp4", *_HYDRA_FLAGS), "sample"),
+        "gancli.commands.sample",
+        "draw images from a checkpoint",
+        "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
+        (
+            "gan sample ckpt=RUN n=64 out=images",
+            "gan sample ckpt=RUN per_class=10 seed=1",
+            "gan sample ckpt=RUN interpolate=8 label=3",
+            "gan sample ckpt=RUN truncation=0.5 standing=16",
+            "gan sample ckpt=RUN sweep=code0",
+            "gan sample ckpt=RUN mix=coarse truncation=0.7",
+            "gan sample ckpt=RUN walk=8 n=9",
+            "gan sample ckpt=RUN n=1 walk=5 film=walk.mp4",
+        ),
+        (
+            "label=NAME, per_class=N  one class, or N images of every class; the grid has a column (per_class: a row) a class",
+            "interpolate=STEPS        interpolation.png: rows from one latent to another, within a class",
+            "sweep=NAME steps=10      sweep.png: all values of a code (code0, ...) or of the label, a column each; all else fixed in a row",
+            "truncation=0.5           better images, fewer kinds: latents within so many deviations, or styles so near the mean one",
+            "truncated_layers=4       only the styles of the first so many layers",
+            "standing=16              measure batch norm's statistics anew, over so many batches",
+            "mix=coarse               mixing.png: rows' images with the styles of the columns' in layers 0-3; or middle, fine, FIRST-LAST",
+            "noise=none               inside the StyleGANs and LAPGAN: random, fixed or none",
+            "levels=8                 levels.png: so many images as each level of the network leaves them, a row a level",
+            "level=1                  all images as they are after level 0, 1, ...",
+            "domain=both              of CoGAN's two: a, b or both",
+            "latent=projected.pt      the image that gan project has found",
+            "walk=8 film=walk.gif     a film of so many seconds from latent to latent and back: .webp, .gif, .mp4",
+            *_HYDRA_FLAGS,
+        ),
+        "sample",
+    ),
     "translate": Verb(
-        "gancli.commands.translate", "turn images into images by a checkpoint: translate, restore, enlarge, fill, restyle",
+        "gancli.commands.translate",
+        "turn images into images by a checkpoint: translate, restore, enlarge, fill, restyle",
         "ckpt=RUN_OR_FILE input=FOLDER_OR_FILE [KEY=VALUE ...]",
-        ("gan translate ckpt=RUN input=photos out=translated", "gan translate ckpt=RUN input=photo.jpg direction=ba",
-         "gan translate ckpt=RUN input=photos mask=masks format=jpg", "gan translate ckpt=RUN input=photos style=painting.jpg",
-         "gan translate ckpt=RUN input=photo.jpg answers=4 seed=1"),
-        ("out=FOLDER               default: translated in the run folder. Files in it are replaced if gan translate has written them;",
-         "                         where one is yours, nothing is done",
-         "direction=ba             the way back, where the model knows it (cyclegan)",
-         "answers=N                NAME-0.png, NAME-1.png, ... where the generator has noise",
-         "mask=FILE_OR_FOLDER      of inpainting: white is filled; without it, what is transparent in the input",
-         "style=FILE               of style transfer to any style",
-         "format=png|jpg|webp      sheet=false leaves out sheet.png, the first 16 beside what became of them",
-         "max_size=1536            what the network works on at once: a square of so many pixels; more needs more memory. Larger images go",
-         "                         through in tiles, or shrunk and back where the network sees whole images only",
-         "tile=auto|PIXELS|off     side of a tile, in pixels of the input", *_HYDRA_FLAGS), "translate"),
+        (
+            "gan translate ckpt=RUN input=photos out=translated",
+            "gan translate ckpt=RUN input=photo.jpg direction=ba",
+            "gan translate ckpt=RUN input=photos mask=masks format=jpg",
+            "gan translate ckpt=RUN input=photos style=painting.jpg",
+            "gan translate ckpt=RUN input=photo.jpg answers=4 seed=1",
+        ),
+        (
+            "out=FOLDER               default: translated in the run folder. Files in it are replaced if gan translate has written them;",
+            "                         where one is yours, nothing is done",
+            "direction=ba             the way back, where the model knows it (cyclegan)",
+            "answers=N                NAME-0.png, NAME-1.png, ... where the generator has noise",
+            "mask=FILE_OR_FOLDER      of inpainting: white is filled; without it, what is transparent in the input",
+            "style=FILE               of style transfer to any style",
+            "format=png|jpg|webp      sheet=false leaves out sheet.png, the first 16 beside what became of them",
+            "max_size=1536            what the network works on at once: a square of so many pixels; more needs more memory. Larger images go",
+            "                         through in tiles, or shrunk and back where the network sees whole images only",
+            "tile=auto|PIXELS|off     side of a tile, in pixels of the input",
+            *_HYDRA_FLAGS,
+        ),
+        "translate",
+    ),
     "project": Verb(
-        "gancli.commands.project", "find the latent whose image is most like a given one", "ckpt=RUN_OR_FILE input=IMAGE [KEY=VALUE ...]",
-        ("gan project ckpt=RUN input=face.png", "gan project ckpt=RUN input=face.png space=w_plus steps=500 out=projected",
-         "gan project ckpt=RUN input=face.jpg weights=squeezenet1_1.pth lpips_heads=lpips_v0.1_squeeze.pth"),
-        ("space=w|w_plus|z         one style for all layers, one for each, or the latent itself; default: w where there are styles",
-         "features=squeezenet      likeness by LPIPS (weights=FILE lpips_heads=FILE); pixels: by squared differences; default: LPIPS",
-         "                         where both files are given, else pixels",
-         "steps=1000 lr=0.1        of the search", "noise=false              leave the noise of the StyleGANs' layers alone",
-         "label=NAME               of a conditional model", "film=projection.gif      .webp, .gif or .mp4; null: none", *_HYDRA_FLAGS),
-        "project"),
+        "gancli.commands.project",
+        "find the latent whose image is most like a given one",
+        "ckpt=RUN_OR_FILE input=IMAGE [KEY=VALUE ...]",
+        (
+            "gan project ckpt=RUN input=face.png",
+            "gan project ckpt=RUN input=face.png space=w_plus steps=500 out=projected",
+            "gan project ckpt=RUN input=face.jpg weights=squeezenet1_1.pth lpips_heads=lpips_v0.1_squeeze.pth",
+        ),
+        (
+            "space=w|w_plus|z         one style for all layers, one for each, or the latent itself; default: w where there are styles",
+            "features=squeezenet      likeness by LPIPS (weights=FILE lpips_heads=FILE); pixels: by squared differences; default: LPIPS",
+            "                         where both files are given, else pixels",
+            "steps=1000 lr=0.1        of the search",
+            "noise=false              leave the noise of the StyleGANs' layers alone",
+            "label=NAME               of a conditional model",
+            "film=projection.gif      .webp, .gif or .mp4; null: none",
+            *_HYDRA_FLAGS,
+        ),
+        "project",
+    ),
     "check": Verb(
-        "gancli.commands.check", "try a config for one real step: time, memory, disk", "[KEY=VALUE ...] [FLAGS]",
-        ("gan check", "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64"), _CONFIG_FLAGS),
+        "gancli.commands.check",
+        "try a config for one real step: time, memory, disk",
+        "[KEY=VALUE ...] [FLAGS]",
+        ("gan check", "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64"),
+        _CONFIG_FLAGS,
+    ),
     "list": Verb(
-        "gancli.commands.list", "list the groups and their options", "[GROUP ...] [--config-dir DIR] [--json]",
+        "gancli.commands.list",
+        "list the groups and their options",
+        "[GROUP ...] [--config-dir DIR] [--json]",
         ("gan list", "gan list loss", "gan list model --config-dir my_conf --json"),
-        ("--config-dir DIR         a folder with groups and options of your own",
-         "--json                   {group: {option: line}}")),
+        (
+            "--config-dir DIR         a folder with groups and options of your own",
+            "--json                   {group: {option: line}}",
+        ),
+    ),
     "show": Verb(
-        "gancli.commands.show", "show networks and parameter counts, or where a run stands",
+        "gancli.commands.show",
+        "show networks and parameter counts, or where a run stands",
         "[KEY=VALUE ...] [--json] | RUN | CHECKPOINT",
-        ("gan show model=dcgan", "gan show model=dcgan dataset.resolution=64 --json",
-         "gan show outputs/cgan-digits/20261121-093612-k3f9"),
-        ("--json                   one flat object: network -> parameters", *_CONFIG_FLAGS)),
+        (
+            "gan show model=dcgan",
+            "gan show model=dcgan dataset.resolution=64 --json",
+            "gan show outputs/cgan-digits/20261121-093612-k3f9",
+        ),
+        ("--json                   one flat object: network -> parameters", *_CONFIG_FLAGS),
+    ),
     "evaluate": Verb(
-        "gancli.commands.evaluate", "measure a checkpoint, or one folder of images against another",
+        "gancli.commands.evaluate",
+        "measure a checkpoint, or one folder of images against another",
         "ckpt=RUN_OR_FILE | real=FOLDER fake=FOLDER",
-        ("gan evaluate ckpt=RUN", "gan evaluate ckpt=RUN metrics=fast n=1000",
-         "gan evaluate real=photos fake=samples metrics.features=squeezenet"),
-        _HYDRA_FLAGS, "evaluate"),
+        (
+            "gan evaluate ckpt=RUN",
+            "gan evaluate ckpt=RUN metrics=fast n=1000",
+            "gan evaluate real=photos fake=samples metrics.features=squeezenet",
+        ),
+        _HYDRA_FLAGS,
+        "evaluate",
+    ),
     "compare": Verb(
-        "gancli.commands.compare", "which of several runs won: leaderboard, curves, samples",
+        "gancli.commands.compare",
+        "which of several runs won: leaderboard, curves, samples",
         "RUN ... | SWEEP_FOLDER [out=FOLDER] [by=METRIC]",
-        ("gan compare outputs/sweeps/20261121-093612-k3f9", "gan compare RUN RUN by=d/adv out=pages", "gan compare RUN RUN --json"),
-        ("by=METRIC, mode=min|max  what to rank by; default: what best.pt follows",
-         "out=FOLDER               compare.html, compare.csv, runs.csv; default: the sweep's folder, or outputs/compare",
-         "--csv FILE               the leaderboard as CSV",
-         "--json                   everything as plain data; writes no page unless out= is given")),
+        (
+            "gan compare outputs/sweeps/20261121-093612-k3f9",
+            "gan compare RUN RUN by=d/adv out=pages",
+            "gan compare RUN RUN --json",
+        ),
+        (
+            "by=METRIC, mode=min|max  what to rank by; default: what best.pt follows",
+            "out=FOLDER               compare.html, compare.csv, runs.csv; default: the sweep's folder, or outputs/compare",
+            "--csv FILE               the leaderboard as CSV",
+            "--json                   everything as plain data; writes no page unless out= is given",
+        ),
+    ),
     "report": Verb(
-        "gancli.commands.report", "one page about one run: film, metrics, curves, config", "RUN [out=FILE]",
-        ("gan report outputs/cgan-digits/20261121-093612-k3f9",), ("out=FILE                 default: report.html in the run folder",)),
+        "gancli.commands.report",
+        "one page about one run: film, metrics, curves, config",
+        "RUN [out=FILE]",
+        ("gan report outputs/cgan-digits/20261121-093612-k3f9",),
+        ("out=FILE                 default: report.html in the run folder",),
+    ),
     "features": Verb(
-        "gancli.commands.features", "what the critic knows: probe, neighbours, images ranked by its score",
+        "gancli.commands.features",
+        "what the critic knows: probe, neighbours, images ranked by its score",
         "ckpt=RUN_OR_FILE [dataset=NAME] [KEY=VALUE ...]",
-        ("gan features ckpt=RUN", "gan features ckpt=RUN dataset=folder dataset.path=photos n=2000",
-         "gan features ckpt=RUN dataset=mnist k=20 distance=euclidean out=features"),
-        ("dataset=NAME             another data set, at the checkpoint's size; default: the one it was trained on",
-         "n=N                      images in all, a fifth of them to test on; default: 10000, fewer where features are long",
-         "k=5, distance=cosine     of the nearest neighbours; or euclidean", "l2=0.01                  weight decay of the linear probe",
-         "out=FOLDER               features.npz, ranking.csv, ranking.png, features.json; default: features in the run folder",
-         "seed=0, device=auto      what is drawn, and where it runs",
-         "trust=PACKAGE            a package of your own that the checkpoint may name", *_CONFIG_FLAGS[:1])),
+        (
+            "gan features ckpt=RUN",
+            "gan features ckpt=RUN dataset=folder dataset.path=photos n=2000",
+            "gan features ckpt=RUN dataset=mnist k=20 distance=euclidean out=features",
+        ),
+        (
+            "dataset=NAME             another data set, at the checkpoint's size; default: the one it was trained on",
+            "n=N                      images in all, a fifth of them to test on; default: 10000, fewer where features are long",
+            "k=5, distance=cosine     of the nearest neighbours; or euclidean",
+            "l2=0.01                  weight decay of the linear probe",
+            "out=FOLDER               features.npz, ranking.csv, ranking.png, features.json; default: features in the run folder",
+            "seed=0, device=auto      what is drawn, and where it runs",
+            "trust=PACKAGE            a package of your own that the checkpoint may name",
+            *_CONFIG_FLAGS[:1],
+        ),
+    ),
     "data": Verb(
-        "gancli.commands.data", "look at a data set: counts, broken files, copies, labels", "PATH | dataset=NAME [KEY=VALUE ...] [FLAGS]",
-        ("gan data photos", "gan data dataset=mnist dataset.root=data", "gan data photos --sample 2000 --json"),
-        ("out=FILE.png             the contact sheet; default: outputs/data/<name>.png",
-         "--sample N               look at N files, evenly spread", "--json                   everything as plain data", *_CONFIG_FLAGS)),
+        "gancli.commands.data",
+        "look at a data set: counts, broken files, copies, labels",
+        "PATH | dataset=NAME [KEY=VALUE ...] [FLAGS]",
+        (
+            "gan data photos",
+            "gan data dataset=mnist dataset.root=data",
+            "gan data photos --sample 2000 --json",
+        ),
+        (
+            "out=FILE.png             the contact sheet; default: outputs/data/<name>.png",
+            "--sample N               look at N files, evenly spread",
+            "--json                   everything as plain data",
+            *_CONFIG_FLAGS,
+        ),
+    ),
 }
 
 
@@ -166,8 +270,12 @@ def dispatch(argv: list[str]) -> int:
         from gancli.errors import UserError
         from gancli.hints import did_you_mean, nearest
 
-        close = [f"gan train {name}"] if "=" in name else nearest(name, [*VERBS, "--help", "--version"])
-        raise UserError(f"unknown command '{name}'", did_you_mean(close) or f"commands: {', '.join(VERBS)}")
+        close = (
+            [f"gan train {name}"] if "=" in name else nearest(name, [*VERBS, "--help", "--version"])
+        )
+        raise UserError(
+            f"unknown command '{name}'", did_you_mean(close) or f"commands: {', '.join(VERBS)}"
+        )
     if "-h" in rest or "--help" in rest:
         print(help_of(name, [word for word in rest if word not in ("-h", "--help")]))
         return 0
@@ -190,15 +298,33 @@ def shows_config(argv: list[str]) -> bool:
 def usage() -> str:
     verbs = [f"  {name:10}{verb.summary}" for name, verb in VERBS.items()]
     examples = [f"  {verb.examples[0]}" for verb in VERBS.values()]
-    return "\n".join(["gan: train every kind of GAN", "", "usage: gan COMMAND [KEY=VALUE ...] [FLAGS]", "", *verbs, "",
-                      "examples:", *examples, "", "gan COMMAND --help says more."])
+    return "\n".join(
+        [
+            "gan: train every kind of GAN",
+            "",
+            "usage: gan COMMAND [KEY=VALUE ...] [FLAGS]",
+            "",
+            *verbs,
+            "",
+            "examples:",
+            *examples,
+            "",
+            "gan COMMAND --help says more.",
+        ]
+    )
 
 
 def help_of(name: str, argv: list[str]) -> str:
     """The help screen of one verb; of a composed one with its groups and the config that argv composes."""
     verb = VERBS[name]
-    lines = [f"gan {name}: {verb.summary}", "", f"usage: gan {name} {verb.usage}", "",
-             "examples:", *(f"  {text}" for text in verb.examples)]
+    lines = [
+        f"gan {name}: {verb.summary}",
+        "",
+        f"usage: gan {name} {verb.usage}",
+        "",
+        "examples:",
+        *(f"  {text}" for text in verb.examples),
+    ]
     if verb.flags:
         lines += ["", "flags:", *(f"  {text}" for text in verb.flags)]
     return "\n".join([*lines, *(composed_help(verb.config, argv) if verb.config else [])])
@@ -237,7 +363,9 @@ def complete(argv: list[str]) -> int:
         name = {"check": "train", "show": "train"}.get(words[1], words[1])
         if name not in VERBS or not VERBS[name].config:
             return 0
-        os.environ["COMP_LINE"] = f"gan {(line.split(maxsplit=2) + [''])[2]}" + " " * (line.endswith(" ") and len(words) > 2)
+        os.environ["COMP_LINE"] = f"gan {(line.split(maxsplit=2) + [''])[2]}" + " " * (
+            line.endswith(" ") and len(words) > 2
+        )
         with contextlib.suppress(GanError):  # a flag is half typed
             dirs = [f"--config-dir={path}" for path in split_args(words[2:]).dirs]
     return hydra_main(VERBS[name].config, _never, ["--shell-completion", *argv[1:], *dirs])
@@ -251,7 +379,9 @@ def closed_pipe() -> int:
     """Whoever read our output has gone (`gan list | head`): stay quiet. A broken pipe of another kind keeps its traceback."""
     gone = [stream for stream in (sys.stdout, sys.stderr) if _nobody_reads(stream)]
     for stream in gone:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # or Python complains once more when it exits
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), stream.fileno()
+        )  # or Python complains once more when it exits
     if not gone:
         traceback.print_exc()
     return 1

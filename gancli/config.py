@@ -1,4 +1,5 @@
 """From the command line to one checked config: the closed parts' schema, Hydra's composition and gate 1, all without torch."""
+
 from __future__ import annotations
 
 import os
@@ -18,8 +19,23 @@ from gancli.schedules import Number
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-TOP_KEYS = ("seed", "resume", "trust", "name", "model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "perceptual",
-            "metrics", "log", "watch")
+TOP_KEYS = (
+    "seed",
+    "resume",
+    "trust",
+    "name",
+    "model",
+    "loss",
+    "dataset",
+    "optimizer",
+    "trainer",
+    "ema",
+    "augment",
+    "perceptual",
+    "metrics",
+    "log",
+    "watch",
+)
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,13 @@ class PlayerConfig:
     beta2: Number | None = None  # in place of betas[1]
 
 
-CLOSED = {"trainer": TrainerConfig, "ema": EmaConfig, "log": LogConfig, "watch": WatchConfig, "metrics": MetricsConfig}
+CLOSED = {
+    "trainer": TrainerConfig,
+    "ema": EmaConfig,
+    "log": LogConfig,
+    "watch": WatchConfig,
+    "metrics": MetricsConfig,
+}
 
 
 @dataclass(frozen=True)
@@ -108,7 +130,10 @@ def conf_dir() -> Path:
     for path in (package / "conf", package.parent / "conf"):
         if (path / "train.yaml").is_file():
             return path
-    raise UserError(f"the built-in configs are missing from {package}", "reinstall: pip install --force-reinstall gancli")
+    raise UserError(
+        f"the built-in configs are missing from {package}",
+        "reinstall: pip install --force-reinstall gancli",
+    )
 
 
 def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
@@ -117,7 +142,9 @@ def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
     for base in dirs:
         for path in sorted(base.glob("*/**/*.yaml")):
             group, *names = path.relative_to(base).with_suffix("").parts
-            if group != "hydra" and not any(name.startswith(("_", ".")) for name in (group, *names)):
+            if group != "hydra" and not any(
+                name.startswith(("_", ".")) for name in (group, *names)
+            ):
                 found.setdefault(group, {}).setdefault("/".join(names), path)
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
 
@@ -125,7 +152,14 @@ def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
 def describe(path: Path | str) -> str:
     """The first comment line of a YAML file: what it is and its paper."""
     lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.lstrip("# ").strip() for line in lines if line.startswith("#") and not line.startswith("# @package")), "")
+    return next(
+        (
+            line.lstrip("# ").strip()
+            for line in lines
+            if line.startswith("#") and not line.startswith("# @package")
+        ),
+        "",
+    )
 
 
 @contextmanager
@@ -142,7 +176,10 @@ def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
                 search_path.append("user", f"file://{path}")
 
     resolvers.begin()
-    plugins, before = Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin], GlobalHydra.instance().hydra
+    plugins, before = (
+        Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin],
+        GlobalHydra.instance().hydra,
+    )
     GlobalHydra.instance().clear()
     Plugins.instance().register(UserFolders)
     try:
@@ -153,7 +190,9 @@ def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
         GlobalHydra.instance().hydra = before
 
 
-def compose(name: str, argv: Sequence[str], *, extra: Sequence[str] = (), missing: bool = False) -> Composed:
+def compose(
+    name: str, argv: Sequence[str], *, extra: Sequence[str] = (), missing: bool = False
+) -> Composed:
     """Composes conf/<name>.yaml with the command line and checks it (gate 1); makes no folder.
 
     argv: KEY=VALUE, --config-dir DIR, --config-name NAME. extra: overrides of the calling verb. missing: let pass what is still
@@ -162,10 +201,14 @@ def compose(name: str, argv: Sequence[str], *, extra: Sequence[str] = (), missin
     if args.command:
         raise UserError(f"--{args.command} does not work here", "gan train takes it")
     with _hydra(args.dirs):
-        return _compose(name, args.config_name or name, [*map(quoted, args.overrides), *extra], missing=missing)
+        return _compose(
+            name, args.config_name or name, [*map(quoted, args.overrides), *extra], missing=missing
+        )
 
 
-def _compose(name: str, config_name: str, overrides: list[str], *, missing: bool = False) -> Composed:
+def _compose(
+    name: str, config_name: str, overrides: list[str], *, missing: bool = False
+) -> Composed:
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(conf_dir()), job_name=name, version_base="1.3"):
@@ -197,7 +240,10 @@ def _composed(full: DictConfig) -> Composed:
     from omegaconf import OmegaConf, open_dict
 
     with open_dict(full):
-        full.hydra.run.dir, full.hydra.sweep.dir = str(full.hydra.run.dir), str(full.hydra.sweep.dir)
+        full.hydra.run.dir, full.hydra.sweep.dir = (
+            str(full.hydra.run.dir),
+            str(full.hydra.sweep.dir),
+        )
         full.hydra.runtime.output_dir = os.path.abspath(full.hydra.run.dir)
     HydraConfig.instance().set_config(full)  # for ${hydra:...} in a user's file
     cfg = OmegaConf.masked_copy(full, [key for key in full if key != "hydra"])
@@ -206,12 +252,25 @@ def _composed(full: DictConfig) -> Composed:
 
 
 def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
-    choices = {group: option for group, option in hydra.runtime.choices.items() if option and not group.startswith("hydra/")}
-    sources = [Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"]
+    choices = {
+        group: option
+        for group, option in hydra.runtime.choices.items()
+        if option and not group.startswith("hydra/")
+    }
+    sources = [
+        Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"
+    ]
     overrides = [*hydra.overrides.hydra, *hydra.overrides.task]
     given = in_sweep() or any(line.lstrip("+").startswith("hydra.run.dir=") for line in overrides)
-    return Composed(cfg=cfg, hydra=hydra, overrides=overrides, choices=choices, run_dir=run_dir, run_dir_given=given,
-                    warnings=[] if in_sweep() else file_warnings(sources))
+    return Composed(
+        cfg=cfg,
+        hydra=hydra,
+        overrides=overrides,
+        choices=choices,
+        run_dir=run_dir,
+        run_dir_given=given,
+        warnings=[] if in_sweep() else file_warnings(sources),
+    )
 
 
 def in_sweep() -> bool:
@@ -247,13 +306,20 @@ def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str
             raised.append(ex)
             raise
 
-    program = "gan" if args.command == "shell-completion" else f"gan {name}"  # the completion script names the executable
+    program = (
+        "gan" if args.command == "shell-completion" else f"gan {name}"
+    )  # the completion script names the executable
     with _hydra(args.dirs), as_program([program, *args.flags, *overrides]):
-        if args.command in ("multirun", "cfg"):  # the others are there to look into a config that does not compose
+        if args.command in (
+            "multirun",
+            "cfg",
+        ):  # the others are there to look into a config that does not compose
             for message in _check_all(name, config_name, overrides, missing=args.command == "cfg"):
                 panels.warn(message)
         try:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(job)()
+            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(
+                job
+            )()
         except _Leave as ex:
             raise ex.__cause__ from None
         except SystemExit as ex:  # --hydra-help leaves so
@@ -272,7 +338,9 @@ def _check_all(name: str, config_name: str, overrides: list[str], *, missing: bo
     warnings: dict[str, None] = {}
     for variant in variants(overrides):
         try:
-            warnings.update(dict.fromkeys(_compose(name, config_name, variant, missing=missing).warnings))
+            warnings.update(
+                dict.fromkeys(_compose(name, config_name, variant, missing=missing).warnings)
+            )
         except Problems as ex:
             problems.update(dict.fromkeys(ex.problems))
     if problems:

@@ -1,4 +1,5 @@
 """Turns a discriminator into a critic: binds what belongs to the batch and runs the trunk once per tensor."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,9 +17,24 @@ class BoundCritic:
     pack: images judged together (PacGAN, Lin 2018): N images give M = N / pack scores
     """
 
-    def __init__(self, trunk: Callable, head: Callable, *, augment: Callable | None = None, noise: float = 0.0,
-                 join: Callable | None = None, pack: int = 1):
-        self.trunk, self.head, self.augment, self.noise, self.join, self.pack = trunk, head, augment, noise, join, pack
+    def __init__(
+        self,
+        trunk: Callable,
+        head: Callable,
+        *,
+        augment: Callable | None = None,
+        noise: float = 0.0,
+        join: Callable | None = None,
+        pack: int = 1,
+    ):
+        self.trunk, self.head, self.augment, self.noise, self.join, self.pack = (
+            trunk,
+            head,
+            augment,
+            noise,
+            join,
+            pack,
+        )
         # Pairs of (image, hidden). The image itself is kept: a bare id() is reused once a tensor is freed.
         self.seen: list[tuple[Tensor, Tensor]] = []
 

@@ -1,4 +1,5 @@
 """What a run shows while it trains: a live panel on a terminal, plain lines anywhere else."""
+
 from __future__ import annotations
 
 import os
@@ -15,7 +16,10 @@ from rich.text import Text
 
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.2  # drawing takes a millisecond, which a run that logs every step would feel
-RATE_POINTS, RATE_EVERY_S = 16, 0.5  # the speed is the mean over the last 16 log lines, or over 8 s where lines come faster
+RATE_POINTS, RATE_EVERY_S = (
+    16,
+    0.5,
+)  # the speed is the mean over the last 16 log lines, or over 8 s where lines come faster
 GAP = "  "
 PANEL_WIDTH = 100  # on a wider screen the numbers would drift apart
 
@@ -27,10 +31,24 @@ class Display:
     or the pipe goes away it falls silent. batch_size is in real images a step.
     """
 
-    def __init__(self, *, title: str, total_steps: int, start_step: int, batch_size: int, console: Console | None = None):
+    def __init__(
+        self,
+        *,
+        title: str,
+        total_steps: int,
+        start_step: int,
+        batch_size: int,
+        console: Console | None = None,
+    ):
         self.console = console or default_console()
-        self.live = Live(console=self.console, auto_refresh=False) if on_terminal(self.console) else None
-        self.title, self.total_steps, self.batch_size = printable(title, self.console), total_steps, batch_size
+        self.live = (
+            Live(console=self.console, auto_refresh=False) if on_terminal(self.console) else None
+        )
+        self.title, self.total_steps, self.batch_size = (
+            printable(title, self.console),
+            total_steps,
+            batch_size,
+        )
         self.silent = False
         self.shown_at: float | None = None
         self.pending: Report | None = None  # the newest state, if it came too soon to be shown
@@ -64,9 +82,16 @@ class Display:
         if len(self.history) > 1 and now - self.history[-2][0] < RATE_EVERY_S:
             self.history.pop()
         self.history.append((now, step))
-        self.pending = Report(step=step, nimg=nimg, values=values, total_steps=self.total_steps, batch_size=self.batch_size,
-                              steps_per_s=(step - first) / (now - then) if now > then else 0.0,
-                              elapsed_s=now - self.started, memory_bytes=memory_bytes)
+        self.pending = Report(
+            step=step,
+            nimg=nimg,
+            values=values,
+            total_steps=self.total_steps,
+            batch_size=self.batch_size,
+            steps_per_s=(step - first) / (now - then) if now > then else 0.0,
+            elapsed_s=now - self.started,
+            memory_bytes=memory_bytes,
+        )
         pause = PLAIN_EVERY_S if self.live is None else LIVE_EVERY_S
         if self.shown_at is None or now - self.shown_at >= pause or step >= self.total_steps:
             self.attempt(self.show, self.pending)
@@ -83,7 +108,9 @@ class Display:
             self.live.update(report.panel(self.title, console=self.console), refresh=True)
 
     def print(self, text: str) -> None:
-        if self.live is None:  # rich would break the line, and answers a closed pipe by ending the process
+        if (
+            self.live is None
+        ):  # rich would break the line, and answers a closed pipe by ending the process
             print(text, file=self.console.file, flush=True)
         else:
             self.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
@@ -96,7 +123,9 @@ class Display:
             draw(*arguments)
         except (OSError, ValueError, SystemExit) as error:
             # rich goes quiet and exits on a broken pipe; another SystemExit or ValueError is none of ours.
-            closed = self.console.quiet if isinstance(error, SystemExit) else self.console.file.closed
+            closed = (
+                self.console.quiet if isinstance(error, SystemExit) else self.console.file.closed
+            )
             if not (isinstance(error, OSError) or closed):
                 raise
             self.silence()
@@ -114,18 +143,39 @@ class Display:
 class Report:
     """One log line in words, which both ways of showing it share."""
 
-    def __init__(self, *, step: int, nimg: int, values: dict[str, float], total_steps: int, batch_size: int,
-                 steps_per_s: float, elapsed_s: float, memory_bytes: int):
+    def __init__(
+        self,
+        *,
+        step: int,
+        nimg: int,
+        values: dict[str, float],
+        total_steps: int,
+        batch_size: int,
+        steps_per_s: float,
+        elapsed_s: float,
+        memory_bytes: int,
+    ):
         left = max(0, total_steps - step)
         self.step, self.total = step, total_steps
-        self.scores = {short(key, values): number(value) for key, value in values.items() if is_score(key)}
+        self.scores = {
+            short(key, values): number(value) for key, value in values.items() if is_score(key)
+        }
         self.losses = {key: number(value) for key, value in values.items() if not is_score(key)}
-        self.kimg, self.total_kimg = f"{nimg / 1000:.1f}", f"{(nimg + left * batch_size) / 1000:.1f}"
+        self.kimg, self.total_kimg = (
+            f"{nimg / 1000:.1f}",
+            f"{(nimg + left * batch_size) / 1000:.1f}",
+        )
         images_per_s = steps_per_s * batch_size
-        self.speed = f"{images_per_s:.0f} img/s" if images_per_s >= 100 else f"{images_per_s:.1f} img/s"
+        self.speed = (
+            f"{images_per_s:.0f} img/s" if images_per_s >= 100 else f"{images_per_s:.1f} img/s"
+        )
         self.eta = duration(left / steps_per_s) if steps_per_s > 0 else "-"
         self.elapsed = duration(elapsed_s)
-        self.memory = f"{memory_bytes / 1e9:.1f} GB" if memory_bytes >= 1e9 else f"{memory_bytes / 1e6:.0f} MB"
+        self.memory = (
+            f"{memory_bytes / 1e9:.1f} GB"
+            if memory_bytes >= 1e9
+            else f"{memory_bytes / 1e6:.0f} MB"
+        )
 
     def line(self) -> str:
         parts = [f"step {self.step}/{self.total}", f"kimg {self.kimg}"]
@@ -137,12 +187,27 @@ class Report:
     def panel(self, title: str, *, console: Console) -> Panel:
         outer = min(console.width, PANEL_WIDTH)
         width = max(1, outer - 4)
-        cells = [("step", f"{self.step}/{self.total}"), ("kimg", f"{self.kimg}/{self.total_kimg}"), ("", self.speed),
-                 ("eta", self.eta), ("elapsed", self.elapsed), ("mem", self.memory)]
-        rows = [bar(self.step / max(1, self.total), width, ascii_only=console.options.ascii_only), flow(cells, width)]
+        cells = [
+            ("step", f"{self.step}/{self.total}"),
+            ("kimg", f"{self.kimg}/{self.total_kimg}"),
+            ("", self.speed),
+            ("eta", self.eta),
+            ("elapsed", self.elapsed),
+            ("mem", self.memory),
+        ]
+        rows = [
+            bar(self.step / max(1, self.total), width, ascii_only=console.options.ascii_only),
+            flow(cells, width),
+        ]
         if self.losses or self.scores:
             rows += [Text(), table(((self.losses, "cyan"), (self.scores, "magenta")), width)]
-        return Panel(Text("\n").join(rows), title=Text(title, "bold"), title_align="left", border_style="dim", width=outer)
+        return Panel(
+            Text("\n").join(rows),
+            title=Text(title, "bold"),
+            title_align="left",
+            border_style="dim",
+            width=outer,
+        )
 
 
 def bar(share: float, width: int, *, ascii_only: bool) -> Text:
@@ -150,7 +215,9 @@ def bar(share: float, width: int, *, ascii_only: bool) -> Text:
     done, rest = "=-" if ascii_only else "━─"
     length = max(1, width - 5)
     filled = int(length * min(1.0, share))
-    return Text.assemble((done * filled, "green"), (rest * (length - filled), "dim"), f"{int(100 * share):4}%")
+    return Text.assemble(
+        (done * filled, "green"), (rest * (length - filled), "dim"), f"{int(100 * share):4}%"
+    )
 
 
 def flow(cells: list[tuple[str, str]], width: int) -> Text:
@@ -192,7 +259,7 @@ def last(key: str) -> str:
 
 
 def short(key: str, values: dict[str, float]) -> str:
-    """"d/real" -> "real", unless another critic has such a key too"""
+    """ "d/real" -> "real", unless another critic has such a key too"""
     return last(key) if [last(other) for other in values].count(last(key)) == 1 else key
 
 

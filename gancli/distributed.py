@@ -1,4 +1,5 @@
 """Several ranks under torchrun: every gradient of a phase travels in one flat sum."""
+
 from __future__ import annotations
 
 import os
@@ -96,7 +97,9 @@ def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:
     # Zeros only for the sum: where no rank had a gradient None returns, or Adam would move a resting parameter.
     missing = [p.grad is None for p in parameters]
     found = torch.tensor([float(not m) for m in missing], device=values.device)
-    pieces = [torch.zeros_like(p) if m else p.grad for p, m in zip(parameters, missing, strict=True)] + [found, values]
+    pieces = [
+        torch.zeros_like(p) if m else p.grad for p, m in zip(parameters, missing, strict=True)
+    ] + [found, values]
     flat = torch.cat([piece.flatten() for piece in pieces])
     dist.all_reduce(flat)
     *grads, found, values = flat.split([piece.numel() for piece in pieces])

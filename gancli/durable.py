@@ -1,4 +1,5 @@
 """Files that are whole or not there at all: written aside, flushed to the disk, renamed."""
+
 from __future__ import annotations
 
 import errno
@@ -19,11 +20,15 @@ def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[st
             dump(file)
             file.flush()
             sync(file.fileno())
-        for name in names:  # first, so that a process killed between the two has its newest state in last.pt
+        for name in (
+            names
+        ):  # first, so that a process killed between the two has its newest state in last.pt
             link(aside, path.with_name(name))
         os.replace(aside, path)
     except RuntimeError as error:  # how torch reports a write that was cut short
-        raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error)) from error
+        raise (
+            error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error))
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -54,5 +59,9 @@ def sync(handle: int) -> None:
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS):  # what disks say that know no fsync
+        if error.errno not in (
+            errno.EINVAL,
+            errno.ENOTSUP,
+            errno.ENOSYS,
+        ):  # what disks say that know no fsync
             raise

@@ -1,4 +1,5 @@
 """The generator's exponential moving average, which sampling uses: half-life in images, so batch sizes compare."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 """The errors that a user is meant to read: one sentence, one hint, an exit code."""
+
 from __future__ import annotations
 
 

@@ -1,4 +1,5 @@
 """Says in numbers how good a generator is, with the protocol beside them; looking never changes what is looked at."""
+
 from __future__ import annotations
 
 import json
@@ -30,7 +31,11 @@ from gancli.metrics.suite import floor, measure
 from gancli.seeding import forked, seed_of
 
 log = logging.getLogger("gancli")
-N_IMAGES, N_STACKED, N_POINTS = 10_000, 26_000, 2_500  # samples where metrics.n is null; the last two are the papers'
+N_IMAGES, N_STACKED, N_POINTS = (
+    10_000,
+    26_000,
+    2_500,
+)  # samples where metrics.n is null; the last two are the papers'
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,19 @@ class Reading(Protocol):
     def recognise(self, image: Tensor) -> Batch: ...
 
 
-def evaluate(*, game: Game, generator: nn.Module, train: Decoded, held: Decoded | None, spec: dict, config: dict, seed: int,
-             device: torch.device, ema: bool = True, trust: tuple[str, ...] | None = None) -> Report:
+def evaluate(
+    *,
+    game: Game,
+    generator: nn.Module,
+    train: Decoded,
+    held: Decoded | None,
+    spec: dict,
+    config: dict,
+    seed: int,
+    device: torch.device,
+    ema: bool = True,
+    trust: tuple[str, ...] | None = None,
+) -> Report:
     """Draws samples and measures them.
 
     generator: of `game`, on `device`; ema: is it the average, for the protocol. train, held: as `data.base.split` gives them.
@@ -76,18 +92,44 @@ def evaluate(*, game: Game, generator: nn.Module, train: Decoded, held: Decoded 
         n = asked if isinstance(asked, int) else len(asked)
         asked = None if isinstance(asked, int) else asked
         fake, bad = samples(game, generator, n, asked, seed=seed, points=source.kind == "points")
-        window = None if train.images.shape[2:] == pair(source.resolution) else tuple(train.images.shape[2:])
+        window = (
+            None
+            if train.images.shape[2:] == pair(source.resolution)
+            else tuple(train.images.shape[2:])
+        )
         train, held = (None if data is None else at_size(data, source) for data in (train, held))
         fake, notes = in_units(fake, train, source)
-        bench = Bench(fake=fake, asked=asked, train=train, held=held, spec=spec, seed=seed, device=device, notes=notes,
-                      classes=0 if train.labels is None else max(len(train.classes), int(train.labels.max()) + 1),
-                      stacked=isinstance(source, StackedMNIST), mixture=source if isinstance(source, Mixture) else None,
-                      score=score_of(game, device) if isinstance(game, Judging) else None, read=reader_of(game, device))
+        bench = Bench(
+            fake=fake,
+            asked=asked,
+            train=train,
+            held=held,
+            spec=spec,
+            seed=seed,
+            device=device,
+            notes=notes,
+            classes=0
+            if train.labels is None
+            else max(len(train.classes), int(train.labels.max()) + 1),
+            stacked=isinstance(source, StackedMNIST),
+            mixture=source if isinstance(source, Mixture) else None,
+            score=score_of(game, device) if isinstance(game, Judging) else None,
+            read=reader_of(game, device),
+        )
         items = POINT_ITEMS if source.kind == "points" else IMAGE_ITEMS
-        report = run(bench, tuple(item for item in items if item != "codes" or bench.read is not None))
-    report.protocol.update({
-        "dataset": config["dataset"]["_target_"], "data": train.digest, "ema": ema, "truncation": None,
-        "labels": "none" if asked is None else "drawn as often as in the training data", "precision": "fp32"})
+        report = run(
+            bench, tuple(item for item in items if item != "codes" or bench.read is not None)
+        )
+    report.protocol.update(
+        {
+            "dataset": config["dataset"]["_target_"],
+            "data": train.digest,
+            "ema": ema,
+            "truncation": None,
+            "labels": "none" if asked is None else "drawn as often as in the training data",
+            "precision": "fp32",
+        }
+    )
     if window is not None:
         report.protocol["real_images"] = f"the middle of {window[0]}x{window[1]}"
     if bad:
@@ -99,12 +141,39 @@ def evaluate(*, game: Game, generator: nn.Module, train: Decoded, held: Decoded 
 def compare(*, real: Decoded, fake: Decoded, spec: dict, seed: int, device: torch.device) -> Report:
     """Measures one set of images against another of the same size. Labels count where both have them, by their names."""
     with forked(seed_of(seed, "evaluation"), device), torch.no_grad():
-        both = fake.labels is not None and real.labels is not None and set(fake.classes) <= set(real.classes)
-        asked = torch.tensor([real.classes.index(name) for name in fake.classes])[fake.labels] if both else None
-        bench = Bench(fake=fake.images, asked=asked, train=real, held=None, spec=spec, seed=seed, device=device,
-                      classes=len(real.classes))
-        report = run(bench, tuple(item for item in IMAGE_ITEMS if item not in ("overfitting", "memorisation", "codes")))
-    report.protocol.update({"data": real.digest, "fake_data": fake.digest, "labels": "by the folders' names" if both else "none"})
+        both = (
+            fake.labels is not None
+            and real.labels is not None
+            and set(fake.classes) <= set(real.classes)
+        )
+        asked = (
+            torch.tensor([real.classes.index(name) for name in fake.classes])[fake.labels]
+            if both
+            else None
+        )
+        bench = Bench(
+            fake=fake.images,
+            asked=asked,
+            train=real,
+            held=None,
+            spec=spec,
+            seed=seed,
+            device=device,
+            classes=len(real.classes),
+        )
+        report = run(
+            bench,
+            tuple(
+                item for item in IMAGE_ITEMS if item not in ("overfitting", "memorisation", "codes")
+            ),
+        )
+    report.protocol.update(
+        {
+            "data": real.digest,
+            "fake_data": fake.digest,
+            "labels": "by the folders' names" if both else "none",
+        }
+    )
     return report
 
 
@@ -112,18 +181,29 @@ def run(bench: Bench, possible: tuple[str, ...]) -> Report:
     """The items of the spec that the kind of data has."""
     items = tuple(item for item in possible if item in bench.spec["items"])
     values, skipped = measure(bench, items)
-    return Report(values, protocol_of(bench), skipped, floor(bench, items) if bench.spec["floor"] else {})
+    return Report(
+        values, protocol_of(bench), skipped, floor(bench, items) if bench.spec["floor"] else {}
+    )
 
 
 def protocol_of(bench: Bench) -> dict[str, object]:
     protocol: dict[str, object] = {
-        "n_fake": len(bench.fake), "n_real": len(bench.train), "split": bench.spec["reference"],
-        "size": list(bench.fake.shape[1:]), "seed": bench.seed, "device": bench.device.type}
+        "n_fake": len(bench.fake),
+        "n_real": len(bench.train),
+        "split": bench.spec["reference"],
+        "size": list(bench.fake.shape[1:]),
+        "seed": bench.seed,
+        "device": bench.device.type,
+    }
     if bench.spec["reference"] == "train" or bench.held is not None:
         protocol["n_real"] = len(bench.reference)
     if "backbone" in vars(bench):  # some item has used it
         backbone = bench.backbone
-        protocol |= {"backbone": backbone.name, "checksum": backbone.checksum, "resize": backbone.resize}
+        protocol |= {
+            "backbone": backbone.name,
+            "checksum": backbone.checksum,
+            "resize": backbone.resize,
+        }
     if "judge" in vars(bench):
         protocol |= {f"classifier_{key}": value for key, value in bench.judge.facts.items()}
         protocol["classifier_checksum"] = bench.judge.checksum
@@ -145,22 +225,34 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def asked_labels(game: Game, train: Decoded, *, spec: dict, source: Source, seed: int) -> Tensor | int:
+def asked_labels(
+    game: Game, train: Decoded, *, spec: dict, source: Source, seed: int
+) -> Tensor | int:
     """The labels of the samples, as frequent as in the data; their number where the game takes none."""
-    n = spec["n"] or (N_POINTS if source.kind == "points" else N_STACKED if isinstance(source, StackedMNIST) else N_IMAGES)
+    n = spec["n"] or (
+        N_POINTS
+        if source.kind == "points"
+        else N_STACKED
+        if isinstance(source, StackedMNIST)
+        else N_IMAGES
+    )
     if "label" not in game.needs:
         return n
     rng = torch.Generator().manual_seed(seed_of(seed, "labels"))
     return train.labels[torch.randint(len(train), (n,), generator=rng)]
 
 
-def samples(game: Game, generator: nn.Module, n: int, label: Tensor | None, *, seed: int, points: bool) -> tuple[Tensor, int]:
+def samples(
+    game: Game, generator: nn.Module, n: int, label: Tensor | None, *, seed: int, points: bool
+) -> tuple[Tensor, int]:
     """-> uint8 (n,C,H,W), or float32 where they are points, and how many of them are not finite."""
     inputs = sampling.draw_inputs(game, n, seed=seed_of(seed, "evaluation"), label=label)
     parts, bad = [], 0
     for batch in sampling.generate(game, generator, inputs, seed=seed_of(seed, "evaluation")):
         bad += int((~batch.flatten(1).isfinite().all(1)).sum())
-        parts.append(batch if points else to_uint8(batch))  # at once: floats take four times the memory
+        parts.append(
+            batch if points else to_uint8(batch)
+        )  # at once: floats take four times the memory
     return torch.cat(parts), bad
 
 
@@ -170,7 +262,11 @@ def at_size(data: Decoded, source: Source) -> Decoded:
         return replace(data, images=data.images.flatten(1) * scale_of(source))
     height, width = pair(source.resolution)
     top, left = (data.images.shape[2] - height) // 2, (data.images.shape[3] - width) // 2
-    return data if top == left == 0 else replace(data, images=data.images[:, :, top:top + height, left:left + width])
+    return (
+        data
+        if top == left == 0
+        else replace(data, images=data.images[:, :, top : top + height, left : left + width])
+    )
 
 
 def scale_of(source: Source) -> float:
@@ -184,12 +280,16 @@ def in_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict
     if fake.shape[2:] == train.images.shape[2:]:
         return fake, {}
     resized = torch.from_numpy(resize_all(fake.numpy(), tuple(train.images.shape[2:])))
-    return resized, {"samples": f"resized from {fake.shape[2]}x{fake.shape[3]}, bicubic, antialiased"}
+    return resized, {
+        "samples": f"resized from {fake.shape[2]}x{fake.shape[3]}, bicubic, antialiased"
+    }
 
 
 def score_of(game: Game, device: torch.device) -> Score:
     def score(images: Tensor, labels: Tensor | None) -> Tensor:
-        batch = {"image": images.to(device)} | ({"label": labels.to(device)} if "label" in game.needs else {})
+        batch = {"image": images.to(device)} | (
+            {"label": labels.to(device)} if "label" in game.needs else {}
+        )
         return game.critic(batch)(batch["image"])
 
     return score
@@ -207,7 +307,9 @@ def write_report(path: Path, report: Report, *, step: int) -> None:
     try:
         save_report(path, report, step=step)
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}", "choose another file with out=") from error
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}", "choose another file with out="
+        ) from error
 
 
 def note_end(path: Path, sentence: str) -> None:
@@ -218,8 +320,13 @@ def note_end(path: Path, sentence: str) -> None:
 
 def save_report(path: Path, report: Report, *, step: int, best: dict | None = None) -> None:
     """`best` and why the run ended stay what they were unless given. Raises OSError."""
-    tree = {"step": step, "values": plain(report.values), "reals": plain(report.reals), "protocol": plain(report.protocol),
-            "skipped": report.skipped}
+    tree = {
+        "step": step,
+        "values": plain(report.values),
+        "reals": plain(report.reals),
+        "protocol": plain(report.protocol),
+        "skipped": report.skipped,
+    }
     before = earlier(path)
     save(path, tree | {"best": best or before.get("best"), "ended": before.get("ended", "")})
 

@@ -1,4 +1,5 @@
 """Films: frames to one WebP, GIF or MP4 file; the same frames give the same bytes, and no time or path is inside."""
+
 from __future__ import annotations
 
 import os
@@ -17,7 +18,10 @@ MOST = 400_000_000  # pixels: Pillow holds all frames at once, 1.2 GB of them
 def check_name(name: str) -> None:
     """Raises UserError unless it is a bare file name with an ending that a film can have, for which all is installed."""
     if Path(name).name != name or Path(name).suffix.lower() not in ENDINGS:
-        raise UserError(f"film={name} does not name a film", "give a file name without a folder: walk.webp, walk.gif or walk.mp4")
+        raise UserError(
+            f"film={name} does not name a film",
+            "give a file name without a folder: walk.webp, walk.gif or walk.mp4",
+        )
     if Path(name).suffix.lower() == ".mp4":
         mp4_writer()
 
@@ -26,8 +30,10 @@ def check_size(frames: int, size: tuple[int, int]) -> None:
     """size: width and height of a frame. Raises UserError for a film that would not fit into memory."""
     if frames * size[0] * size[1] > MOST:
         seconds = MOST // (size[0] * size[1]) / FPS
-        raise UserError(f"a film of {frames} frames of {size[0]}x{size[1]} pixels does not fit into memory",
-                        f"give at most {seconds:.0f} seconds, or fewer images: n=1")
+        raise UserError(
+            f"a film of {frames} frames of {size[0]}x{size[1]} pixels does not fit into memory",
+            f"give at most {seconds:.0f} seconds, or fewer images: n=1",
+        )
 
 
 def write_film(frames: Sequence[Image.Image], path: Path, *, fps: int = FPS) -> None:
@@ -41,9 +47,23 @@ def write_film(frames: Sequence[Image.Image], path: Path, *, fps: int = FPS) -> 
         if ending == ".mp4":
             write_mp4(frames, aside, fps=fps)
         else:
-            first, *rest = [frame.convert("RGBA") if frame.mode == "LA" else frame for frame in frames]
-            options = {"quality": 90, "method": 4} if ending == ".webp" else {"disposal": 2 * (first.mode == "RGBA")}
-            first.save(aside, format=ending[1:].upper(), save_all=True, append_images=rest, duration=round(1000 / fps), loop=0, **options)
+            first, *rest = [
+                frame.convert("RGBA") if frame.mode == "LA" else frame for frame in frames
+            ]
+            options = (
+                {"quality": 90, "method": 4}
+                if ending == ".webp"
+                else {"disposal": 2 * (first.mode == "RGBA")}
+            )
+            first.save(
+                aside,
+                format=ending[1:].upper(),
+                save_all=True,
+                append_images=rest,
+                duration=round(1000 / fps),
+                loop=0,
+                **options,
+            )
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -53,16 +73,35 @@ def mp4_writer():
     try:
         from imageio_ffmpeg import write_frames
     except ImportError as error:
-        raise UserError("an MP4 needs the package imageio-ffmpeg, which is not installed",
-                        "pip install 'gancli[mp4]', or name a film that needs nothing: .webp or .gif") from error
+        raise UserError(
+            "an MP4 needs the package imageio-ffmpeg, which is not installed",
+            "pip install 'gancli[mp4]', or name a film that needs nothing: .webp or .gif",
+        ) from error
     return write_frames
 
 
 def write_mp4(frames: Sequence[Image.Image], path: Path, *, fps: int) -> None:
     """H.264, which every browser plays; transparency becomes white, and an odd side loses its last pixel."""
     width, height = (side - side % 2 for side in frames[0].size)
-    writer = mp4_writer()(str(path), (width, height), fps=fps, codec="libx264", pix_fmt_out="yuv420p", quality=None, macro_block_size=2,
-                          output_params=["-crf", "18", "-threads", "1", "-fflags", "+bitexact", "-flags:v", "+bitexact"])
+    writer = mp4_writer()(
+        str(path),
+        (width, height),
+        fps=fps,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        quality=None,
+        macro_block_size=2,
+        output_params=[
+            "-crf",
+            "18",
+            "-threads",
+            "1",
+            "-fflags",
+            "+bitexact",
+            "-flags:v",
+            "+bitexact",
+        ],
+    )
     writer.send(None)
     for frame in frames:
         writer.send(opaque(frame).crop((0, 0, width, height)).tobytes())

@@ -1,4 +1,5 @@
 """The contract: a game is networks, players and phases; the trainer plays phases and knows nothing else."""
+
 from __future__ import annotations
 
 import copy
@@ -9,8 +10,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-Batch = dict[str, Tensor]  # "image" (N,C,H,W) in [-1,1]; "label" (N,) int64; or "a", "b" for pairs. 2-D points: (N,2,1,1)
-Logs = dict[str, Tensor]  # detached scalars; averaged over micro-batches and ranks; read on the host when a line is due
+Batch = dict[
+    str, Tensor
+]  # "image" (N,C,H,W) in [-1,1]; "label" (N,) int64; or "a", "b" for pairs. 2-D points: (N,2,1,1)
+Logs = dict[
+    str, Tensor
+]  # detached scalars; averaged over micro-batches and ranks; read on the host when a line is due
 
 
 class Critic(Protocol):
@@ -29,7 +34,9 @@ class Progress:
 
     step: int = 0  # real batches drawn: the clock of logging, saving and the budget
     nimg: int = 0  # real images shown, over all ranks: what every schedule reads
-    attempt: int = 0  # rollbacks so far; part of every noise seed, or a replay would meet the same NaN
+    attempt: int = (
+        0  # rollbacks so far; part of every noise seed, or a replay would meet the same NaN
+    )
 
 
 def due(step: int, every: int, start: int = 0, stop: int | None = None) -> bool:
@@ -48,9 +55,15 @@ class Phase:
     start: int = 0
     stop: int | None = None
     fresh: bool = False  # draws a real batch of its own; nimg does not count it
-    lazy: bool = False  # an extra, rarer update of its players: corrects their Adam (StyleGAN2, appendix B)
-    prepare: Callable[[Batch, torch.Generator], Batch] | None = None  # sees the whole local batch, before it is cut
-    after: Callable[[Logs], None] | None = None  # sees the averaged logs (with prefix), so all ranks decide alike
+    lazy: bool = (
+        False  # an extra, rarer update of its players: corrects their Adam (StyleGAN2, appendix B)
+    )
+    prepare: Callable[[Batch, torch.Generator], Batch] | None = (
+        None  # sees the whole local batch, before it is cut
+    )
+    after: Callable[[Logs], None] | None = (
+        None  # sees the averaged logs (with prefix), so all ranks decide alike
+    )
 
     def due(self, step: int) -> bool:
         return due(step, self.every, self.start, self.stop)
@@ -67,7 +80,9 @@ class Game(nn.Module):
 
     penalisable = True
 
-    def __init__(self, *, generator: nn.Module, discriminator: nn.Module | None, loss: nn.Module | None):
+    def __init__(
+        self, *, generator: nn.Module, discriminator: nn.Module | None, loss: nn.Module | None
+    ):
         super().__init__()
         self.generator, self.discriminator = generator, discriminator
         self.adversarial = per_critic(loss, discriminator)
@@ -93,7 +108,10 @@ class Game(nn.Module):
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
         """A batch of the right shapes, for a look at networks on the meta device."""
-        batch = {"image": torch.zeros(n, channels, *size), "label": torch.zeros(n, dtype=torch.int64)}
+        batch = {
+            "image": torch.zeros(n, channels, *size),
+            "label": torch.zeros(n, dtype=torch.int64),
+        }
         return {key: batch[key] for key in self.needs}
 
     def advance(self, progress: Progress) -> bool:
@@ -102,7 +120,9 @@ class Game(nn.Module):
 
     def constrain(self, logs: Logs) -> None:
         """Keeps the critic in its set after each of its updates (WGAN's clip)."""
-        for loss, critic in zip(children(self.adversarial), children(self.discriminator), strict=True):
+        for loss, critic in zip(
+            children(self.adversarial), children(self.discriminator), strict=True
+        ):
             loss.constrain(critic)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:

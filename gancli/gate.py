@@ -1,4 +1,5 @@
 """Gate 1: everything that is wrong with what the user typed or wrote into a YAML file, found at once."""
+
 from __future__ import annotations
 
 import re
@@ -9,7 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.errors import UserError
-from gancli.hints import NAMED, Problem, composition_errors, did_you_mean, explain, nearest, parse, unknown_option
+from gancli.hints import (
+    NAMED,
+    Problem,
+    composition_errors,
+    did_you_mean,
+    explain,
+    nearest,
+    parse,
+    unknown_option,
+)
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -38,7 +48,9 @@ class Session:
         from hydra.core.object_type import ObjectType
 
         kind = ObjectType.GROUP if groups else ObjectType.CONFIG
-        return self.loader.get_group_options(group, kind, config_name=self.config_name, overrides=list(search))
+        return self.loader.get_group_options(
+            group, kind, config_name=self.config_name, overrides=list(search)
+        )
 
     def file_of(self, config_path: str) -> str:
         """The file of `model/mine`, or the name itself where no folder has it."""
@@ -63,7 +75,9 @@ class Session:
         search = [o.input_line for o in parsed if o.key_or_group == "hydra.searchpath"]
         groups = self.names("", groups=True, search=search)
         choices = [o for o in parsed if o.is_hydra_override() or _chooses(o, groups)]
-        for override in sorted(choices, key=lambda o: not o.is_hydra_override()):  # a search path comes before what it holds
+        for override in sorted(
+            choices, key=lambda o: not o.is_hydra_override()
+        ):  # a search path comes before what it holds
             tree = self._add(override, tree, good, problems)
         values, base = [], list(good)
         for override in parsed:
@@ -77,7 +91,9 @@ class Session:
                 tree = self._add(override, tree, good, problems)
         return tree, problems
 
-    def _add(self, override: Override, tree: DictConfig, good: list[str], problems: list[Problem]) -> DictConfig:
+    def _add(
+        self, override: Override, tree: DictConfig, good: list[str], problems: list[Problem]
+    ) -> DictConfig:
         """The tree with one override more; if it does not compose, the old tree and a new problem."""
         try:
             tree = self.load([*good, override.input_line])
@@ -90,24 +106,40 @@ class Session:
         key, sep, value = line.partition("=")
         if sep:
             return f"cannot read '{line}'", f"""put the value in quotes: '{key}="{value}"'"""
-        homes = [f"{group}={line}" for group in self.names("", groups=True) if line in self.names(group)]
+        homes = [
+            f"{group}={line}" for group in self.names("", groups=True) if line in self.names(group)
+        ]
         return f"'{line}' is not KEY=VALUE", did_you_mean(homes)
 
-    def _unknown(self, override: Override, tree: DictConfig, good: list[str], groups: list[str]) -> Problem | None:
+    def _unknown(
+        self, override: Override, tree: DictConfig, good: list[str], groups: list[str]
+    ) -> Problem | None:
         """The problem of a key that is not in the tree, None if it is or may be added."""
         key, top = override.key_or_group, override.key_or_group.partition(".")[0]
         adds = override.is_add() or override.is_force_add()
         if (adds and top in self.top_keys) or (not adds and exists(tree, key)):
             return None
-        what = f"there is nothing to delete at '{key}'" if override.is_delete() else f"unknown key '{key}'"
-        known = {path: parent for path, parent, _ in walk(tree) if not path.startswith("hydra")} | dict.fromkeys(groups)
+        what = (
+            f"there is nothing to delete at '{key}'"
+            if override.is_delete()
+            else f"unknown key '{key}'"
+        )
+        known = {
+            path: parent for path, parent, _ in walk(tree) if not path.startswith("hydra")
+        } | dict.fromkeys(groups)
         close = nearest(key, (other for other in known if not key.startswith(f"{other}.")))
         typo = any(SequenceMatcher(None, key, other).ratio() >= 0.85 for other in close)
         if not typo and (homes := self.elsewhere(key, good, groups)):
             return what, f"it exists with {' or '.join(homes)}"
         section = next((path for path in _parents(key) if exists(tree, path)), "")
-        siblings = [path.rpartition(".")[2] for path in known if path.rpartition(".")[0] == section and path != "hydra"]
-        return what, did_you_mean(close) or (f"keys of {section or 'the config'}: {', '.join(siblings)}" if siblings else "")
+        siblings = [
+            path.rpartition(".")[2]
+            for path in known
+            if path.rpartition(".")[0] == section and path != "hydra"
+        ]
+        return what, did_you_mean(close) or (
+            f"keys of {section or 'the config'}: {', '.join(siblings)}" if siblings else ""
+        )
 
     def elsewhere(self, key: str, good: list[str], groups: Sequence[str]) -> list[str]:
         """The options of the key's group, as GROUP=OPTION, that have this key; at most three."""
@@ -124,30 +156,54 @@ class Session:
                 homes.append(choice)
         return homes[:3]
 
-    def inspect(self, full: DictConfig, overrides: Sequence[str], *, whole: bool, missing: bool) -> list[Problem]:
+    def inspect(
+        self, full: DictConfig, overrides: Sequence[str], *, whole: bool, missing: bool
+    ) -> list[Problem]:
         """What Hydra lets through. whole: all overrides are in; missing: top-level ??? are allowed."""
         problems = self._absent(full) + self._strangers(full)
-        given = {line.lstrip("+").partition("=")[0] for line in overrides if not line.endswith("=null")}
+        given = {
+            line.lstrip("+").partition("=")[0] for line in overrides if not line.endswith("=null")
+        }
         if {"trainer.steps", "trainer.epochs"} <= given:
-            problems.append(("trainer.steps and trainer.epochs are both given", "one of them sets the length; drop the other"))
+            problems.append(
+                (
+                    "trainer.steps and trainer.epochs are both given",
+                    "one of them sets the length; drop the other",
+                )
+            )
         if not missing:
-            problems += [(f"{key} is not given", f"add {EXAMPLES.get(key, f'{key}=VALUE')}")
-                         for key in full if _is_missing(full, key)]
+            problems += [
+                (f"{key} is not given", f"add {EXAMPLES.get(key, f'{key}=VALUE')}")
+                for key in full
+                if _is_missing(full, key)
+            ]
         if not whole:
             return problems
         absent = [key for key in self.top_keys if key not in full.keys()]  # noqa: SIM118 - `in full` is False for ???
         removed = [f"~{key}" for key in absent if f"~{key}" in given]
         if absent:
-            hint = f"drop {' and '.join(removed)}" if removed else "start your config from `defaults: [train, _self_]`"
+            hint = (
+                f"drop {' and '.join(removed)}"
+                if removed
+                else "start your config from `defaults: [train, _self_]`"
+            )
             problems.append((f"the config has no {', '.join(absent)}", hint))
         return problems + dangling(full)
 
     def _absent(self, full: DictConfig) -> list[Problem]:
         """Options that were asked for under an `optional` default, which Hydra drops in silence."""
-        problems, search = [], [line for line in full.hydra.overrides.hydra if line.startswith("hydra.searchpath=")]
+        problems, search = (
+            [],
+            [line for line in full.hydra.overrides.hydra if line.startswith("hydra.searchpath=")],
+        )
         for choice, option in full.hydra.runtime.choices.items():
             group, path = choice.partition("@")[0], f"{choice.partition('@')[0]}/{option}"
-            if option and not group.startswith("hydra/") and option[0] != "[" and self.file_of(path) == path:
+            if (
+                option
+                and not group.startswith("hydra/")
+                and option[0] != "["
+                and self.file_of(path) == path
+            ):
                 known = self.names(group, search=search)
                 problems += [] if option in known else [unknown_option(group, option, known)]
         return problems
@@ -157,27 +213,46 @@ class Session:
         problems = []
         for key in map(str, full):
             if key in NAMED:
-                problems.append((f"a {key} needs a name below {NAMED[key]}", f"+{key}@{NAMED[key]}.NAME=OPTION"))
+                problems.append(
+                    (f"a {key} needs a name below {NAMED[key]}", f"+{key}@{NAMED[key]}.NAME=OPTION")
+                )
             elif key not in (*self.top_keys, "hydra"):
-                hint = did_you_mean(nearest(key, self.top_keys)) or f"keys: {', '.join(self.top_keys)}"
+                hint = (
+                    did_you_mean(nearest(key, self.top_keys)) or f"keys: {', '.join(self.top_keys)}"
+                )
                 problems.append((f"unknown key '{key}'{self._origin(full, key)}", hint))
         for name, cls in self.closed.items():
             known = [part.name for part in fields(cls)]
-            given = [path.partition(".")[2] for path, _, _ in walk(full, depth=2) if path.startswith(f"{name}.")]
+            given = [
+                path.partition(".")[2]
+                for path, _, _ in walk(full, depth=2)
+                if path.startswith(f"{name}.")
+            ]
             for key in given:
                 if key not in known:
                     close = [f"{name}.{other}" for other in nearest(key, known)]
-                    problems.append((f"unknown key '{name}.{key}'{self._origin(full, key)}",
-                                     did_you_mean(close) or f"keys of {name}: {', '.join(known)}"))
+                    problems.append(
+                        (
+                            f"unknown key '{name}.{key}'{self._origin(full, key)}",
+                            did_you_mean(close) or f"keys of {name}: {', '.join(known)}",
+                        )
+                    )
         return problems
 
     def _origin(self, full: DictConfig, key: str) -> str:
         """Where a key that the command line did not give stands, as ` in FILE, line N`."""
-        if any(re.search(rf"\b{re.escape(key)}\b", line.partition("=")[0]) for line in full.hydra.overrides.task):
+        if any(
+            re.search(rf"\b{re.escape(key)}\b", line.partition("=")[0])
+            for line in full.hydra.overrides.task
+        ):
             return ""
         chosen = [f"{group}/{option}" for group, option in full.hydra.runtime.choices.items()]
         for path in map(self.file_of, [self.config_name, *chosen]):
-            lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines() if Path(path).is_file() else []
+            lines = (
+                Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+                if Path(path).is_file()
+                else []
+            )
             for number, line in enumerate(lines, start=1):
                 if re.match(rf"\s*{re.escape(key)}\s*:|.*[{{,]\s*{re.escape(key)}\s*:", line):
                     return f" in {path}, line {number}"
@@ -201,9 +276,14 @@ def dangling(full: DictConfig) -> list[Problem]:
         except OmegaConfBaseException as ex:
             target = re.search(r"Interpolation key '([^']+)' not found", str(ex))
             reason = "points to nothing" if target else str(ex).splitlines()[0]
-            problems.append((f"{path}: {parent._get_node(key)._value()} {reason}", target[1] if target else ""))
+            problems.append(
+                (f"{path}: {parent._get_node(key)._value()} {reason}", target[1] if target else "")
+            )
     known = [path for path in paths if not path.startswith("hydra")]
-    return [(message, did_you_mean(nearest(target, known)) if target else "") for message, target in problems]
+    return [
+        (message, did_you_mean(nearest(target, known)) if target else "")
+        for message, target in problems
+    ]
 
 
 def _is_missing(full: DictConfig, key: str) -> bool:
@@ -222,14 +302,20 @@ def exists(tree: DictConfig, key: str) -> bool:
             return True
         if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
             node = node._get_node(int(part))
-        elif isinstance(node, DictConfig) and not (node._is_none() or node._is_missing()) and part in map(str, node.keys()):
+        elif (
+            isinstance(node, DictConfig)
+            and not (node._is_none() or node._is_missing())
+            and part in map(str, node.keys())
+        ):
             node = node._get_node(part)
         else:
             return False
     return True
 
 
-def walk(node: DictConfig, prefix: str = "", *, depth: int = 100) -> Iterator[tuple[str, DictConfig, object]]:
+def walk(
+    node: DictConfig, prefix: str = "", *, depth: int = 100
+) -> Iterator[tuple[str, DictConfig, object]]:
     """Every key below node as (dotted path, parent, key), sections included, nothing resolved. depth: how many levels."""
     from omegaconf import Container, ListConfig
 
@@ -264,6 +350,10 @@ def file_warnings(dirs: Sequence[Path]) -> list[str]:
             first = seen.setdefault(path.relative_to(base), path)
             if first != path:
                 found.append(f"{path} is not used: {first} has the same name and comes first")
-            elif base != dirs[0] and re.match(r"(#(?! *@).*\n)+# *@package", path.read_text(encoding="utf-8", errors="replace")):
-                found.append(f"{path}: `# @package` has no effect below another comment; make it the first line")
+            elif base != dirs[0] and re.match(
+                r"(#(?! *@).*\n)+# *@package", path.read_text(encoding="utf-8", errors="replace")
+            ):
+                found.append(
+                    f"{path}: `# @package` has no effect below another comment; make it the first line"
+                )
     return found

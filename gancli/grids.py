@@ -1,4 +1,5 @@
 """Pictures of what a generator makes: tensors to PNG files, sample grids and 2-D point clouds."""
+
 from __future__ import annotations
 
 import math
@@ -16,7 +17,9 @@ GAP_GREY = 128  # as far from a black image as from a white one
 PAPER, BOX, AXIS, INK = (255, 255, 255), (205, 208, 214), (236, 238, 242), (140, 145, 155)
 REAL, FAKE = (120, 144, 180), (232, 84, 32)
 MOST_OPAQUE = 0.85  # reals stay visible below any number of fakes
-SUPERSAMPLE = 2  # points and lines are drawn at twice the size and averaged down, which smooths their edges
+SUPERSAMPLE = (
+    2  # points and lines are drawn at twice the size and averaged down, which smooths their edges
+)
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -25,7 +28,13 @@ def to_uint8(images: Tensor) -> Tensor:
     Rounded and clipped, never rescaled: a batch's own range must not change what it looks like. NaN becomes 0, since a
     cast of NaN gives another byte on every device.
     """
-    return (images.detach().float() * 127.5 + 127.5).nan_to_num(nan=0.0).clamp(0, 255).round().to(torch.uint8)
+    return (
+        (images.detach().float() * 127.5 + 127.5)
+        .nan_to_num(nan=0.0)
+        .clamp(0, 255)
+        .round()
+        .to(torch.uint8)
+    )
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -45,30 +54,40 @@ def grid(images: Tensor, *, columns: int, gap: int = 2, min_tile: int = 48) -> I
     Small images are enlarged by a whole factor, pixel by pixel, until their shorter side has min_tile pixels. The last row
     may stay unfilled; fewer images than `columns` make a narrower picture. Alpha is kept, the gap is opaque.
     """
-    assert images.ndim == 4 and len(images) and images.shape[1] in MODES, f"not a batch of images: {tuple(images.shape)}"
+    assert images.ndim == 4 and len(images) and images.shape[1] in MODES, (
+        f"not a batch of images: {tuple(images.shape)}"
+    )
     assert columns > 0 and gap >= 0
     tiles = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
     factor = max(1, math.ceil(min_tile / min(tiles.shape[1:3])))
     tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
     n, height, width, channels = tiles.shape
     columns = min(columns, n)
-    canvas = np.full((gap + math.ceil(n / columns) * (height + gap), gap + columns * (width + gap), channels),
-                     GAP_GREY, np.uint8)
+    canvas = np.full(
+        (gap + math.ceil(n / columns) * (height + gap), gap + columns * (width + gap), channels),
+        GAP_GREY,
+        np.uint8,
+    )
     if channels in (2, 4):
         canvas[..., -1] = 255
     for i, tile in enumerate(tiles):
         y, x = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
-        canvas[y:y + height, x:x + width] = tile
+        canvas[y : y + height, x : x + width] = tile
     return from_pixels(canvas)
 
 
-def scatter(points: Tensor, *, real: Tensor | None, extent: float | None = None, size: int = 512) -> Image.Image:
+def scatter(
+    points: Tensor, *, real: Tensor | None, extent: float | None = None, size: int = 512
+) -> Image.Image:
     """Draws 2-D points in data units, (N,2) or (N,2,1,1): fakes orange over reals grey-blue.
 
     The axes reach from -extent to extent, by default a quarter farther than the reals (without reals, than the fakes) do.
     A point beyond them is drawn on the edge, where a generator that runs away is still seen; non-finite ones are left out.
     """
-    fake_xy, real_xy = finite_points(points), finite_points(real if real is not None else points[:0])
+    fake_xy, real_xy = (
+        finite_points(points),
+        finite_points(real if real is not None else points[:0]),
+    )
     if extent is None:
         extent = 1.25 * float(np.abs(real_xy if len(real_xy) else fake_xy).max(initial=0)) or 1.0
     assert size >= 64 and extent > 0
@@ -90,7 +109,12 @@ def scatter(points: Tensor, *, real: Tensor | None, extent: float | None = None,
         pixels = stamp(pixels, where, colour, opacity=opacity, radius=size / 220 * SUPERSAMPLE)
     small = pixels.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, 3).mean(axis=(1, 3))
     picture = Image.fromarray(small.round().astype(np.uint8))
-    return label(picture, extent, margin, legend={"fake": FAKE} if real is None else {"fake": FAKE, "real": REAL})
+    return label(
+        picture,
+        extent,
+        margin,
+        legend={"fake": FAKE} if real is None else {"fake": FAKE, "real": REAL},
+    )
 
 
 def finite_points(points: Tensor) -> np.ndarray:
@@ -99,7 +123,9 @@ def finite_points(points: Tensor) -> np.ndarray:
     return xy[np.isfinite(xy).all(axis=1)]
 
 
-def stamp(pixels: np.ndarray, where: np.ndarray, colour: tuple, *, opacity: float, radius: float) -> np.ndarray:
+def stamp(
+    pixels: np.ndarray, where: np.ndarray, colour: tuple, *, opacity: float, radius: float
+) -> np.ndarray:
     """Blends a disc over pixels (H,H,3) at each of `where` (N,2; x, y). Counting the discs that cover a pixel and blending
     once shows density, and a million points cost little more than a thousand."""
     side, reach = len(pixels), math.ceil(radius)
@@ -110,7 +136,9 @@ def stamp(pixels: np.ndarray, where: np.ndarray, colour: tuple, *, opacity: floa
     for dx in range(-reach, reach + 1):
         for dy in range(-reach, reach + 1):
             if dx * dx + dy * dy <= radius * radius:
-                counts[at + dy * side + dx] += centres[at]  # `at` is unique and the margin keeps discs inside
+                counts[at + dy * side + dx] += centres[
+                    at
+                ]  # `at` is unique and the margin keeps discs inside
     alpha = MOST_OPAQUE * (1 - (1 - opacity) ** counts).reshape(side, side, 1).astype(np.float32)
     return pixels * (1 - alpha) + np.array(colour, np.float32) * alpha
 
@@ -123,7 +151,9 @@ def ticks(extent: float) -> list[float]:
     return [i * step for i in range(-reach, reach + 1)]
 
 
-def label(picture: Image.Image, extent: float, margin: int, *, legend: dict[str, tuple]) -> Image.Image:
+def label(
+    picture: Image.Image, extent: float, margin: int, *, legend: dict[str, tuple]
+) -> Image.Image:
     """Writes the numbers below and left of the box and the legend above it, where there is room to read them."""
     if margin < 16:
         return picture
@@ -134,7 +164,9 @@ def label(picture: Image.Image, extent: float, margin: int, *, legend: dict[str,
         draw.text((at, size - margin * 0.82), f"{tick:g}", INK, font=font, anchor="ma")
         draw.text((margin * 0.85, size - at), f"{tick:g}", INK, font=font, anchor="rm")
     for i, (name, colour) in enumerate(legend.items()):
-        draw.text((size - margin * (1 + 1.2 * i), margin * 0.8), name, colour, font=font, anchor="rs")
+        draw.text(
+            (size - margin * (1 + 1.2 * i), margin * 0.8), name, colour, font=font, anchor="rs"
+        )
     return picture
 
 
@@ -144,7 +176,9 @@ def save_png(image: Image.Image, path: Path | str) -> None:
     OSError: the folder is missing or read-only, or the disk is full; an older file of that name is then untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # the same folder, or the rename would not be atomic
+    temporary = path.with_name(
+        f".{path.name}.{os.getpid()}.tmp"
+    )  # the same folder, or the rename would not be atomic
     try:
         image.save(temporary, format="PNG", compress_level=6)
         os.replace(temporary, path)

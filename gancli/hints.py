@@ -1,4 +1,5 @@
 """What was probably meant: the nearest words to a typo, and Hydra's exceptions in one sentence of ours."""
+
 from __future__ import annotations
 
 import re
@@ -11,7 +12,10 @@ if TYPE_CHECKING:
     from hydra.errors import MissingConfigException
 
 Problem = tuple[str, str]  # message, hint
-NAMED = {"penalty": "loss.penalties", "head": "model.heads"}  # groups of parts that go into a named place, and where
+NAMED = {
+    "penalty": "loss.penalties",
+    "head": "model.heads",
+}  # groups of parts that go into a named place, and where
 
 
 def nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
@@ -25,7 +29,9 @@ def nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
             return leaf
         return max(SequenceMatcher(None, word, other).ratio(), 0.9 * leaf)
 
-    scored = sorted(((likeness(other), other) for other in set(known)), key=lambda pair: (-pair[0], pair[1]))
+    scored = sorted(
+        ((likeness(other), other) for other in set(known)), key=lambda pair: (-pair[0], pair[1])
+    )
     return [other for score, other in scored if score >= max(0.7, scored[0][0] - 0.07)][:count]
 
 
@@ -46,7 +52,14 @@ def composition_errors() -> tuple[type[Exception], ...]:
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
-    return HydraException, OmegaConfBaseException, YAMLError, RecursionError, UnicodeDecodeError, ValueError
+    return (
+        HydraException,
+        OmegaConfBaseException,
+        YAMLError,
+        RecursionError,
+        UnicodeDecodeError,
+        ValueError,
+    )
 
 
 def parse(line: str) -> Override:
@@ -71,38 +84,72 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
     if isinstance(ex, MissingConfigException) and ex.missing_cfg_file:
         return _missing_file(ex, text, folders, override)
     if isinstance(ex, MarkedYAMLError) and ex.problem_mark:
-        return f"{ex.problem_mark.name}, line {ex.problem_mark.line + 1}: {ex.problem}", "mend the YAML there"
-    file = folders.file_of(f"{override.key_or_group}/{override.value()}") if override else "a config file"
+        return (
+            f"{ex.problem_mark.name}, line {ex.problem_mark.line + 1}: {ex.problem}",
+            "mend the YAML there",
+        )
+    file = (
+        folders.file_of(f"{override.key_or_group}/{override.value()}")
+        if override
+        else "a config file"
+    )
     if isinstance(ex, UnicodeDecodeError):
         return f"{file} is not text in UTF-8", "save it as UTF-8"
     if isinstance(ex, RecursionError):
         return f"{file}: its defaults list comes back to itself in a circle", ""
     if "Ambiguous value" in text or "requires --multirun" in text:
-        return f"'{line or text}' gives several values", "add -m to run one job for each, or write KEY=[a,b] for a list"
-    if override and override.is_add() and re.search("Multiple values|more than once|already at", text):
+        return (
+            f"'{line or text}' gives several values",
+            "add -m to run one job for each, or write KEY=[a,b] for a list",
+        )
+    if (
+        override
+        and override.is_add()
+        and re.search("Multiple values|more than once|already at", text)
+    ):
         return f"'{override.key_or_group}' is there already", f"drop the plus: {line.lstrip('+')}"
     if override and "No match in the defaults list" in text:
         package = f"@{NAMED[override.key_or_group]}.NAME" if override.key_or_group in NAMED else ""
-        how = "" if override.is_delete() else f"+{override.key_or_group}{package}={override.value()} adds one"
+        how = (
+            ""
+            if override.is_delete()
+            else f"+{override.key_or_group}{package}={override.value()} adds one"
+        )
         return f"'{line}': no '{override.key_or_group}' is chosen yet", how
     first, *more = text.splitlines() or [type(ex).__name__]
     where = re.match(r"In '([^']+)': (.*)", first)
     if where:
-        lost = re.match(r"Could not override '([^@']+)@", where[2])  # Hydra reads `override /optimizer` from the file's own place
-        hint = f"write `override /{lost[1]}@_global_.{lost[1]}: ...`, or `# @package _global_` in the first line" if lost else ""
+        lost = re.match(
+            r"Could not override '([^@']+)@", where[2]
+        )  # Hydra reads `override /optimizer` from the file's own place
+        hint = (
+            f"write `override /{lost[1]}@_global_.{lost[1]}: ...`, or `# @package _global_` in the first line"
+            if lost
+            else ""
+        )
         return f"{folders.file_of(where[1])}: {where[2]}", hint
     if override and first.startswith("Could not override"):
-        return f"unknown key '{override.get_key_element()}'", " ".join(more[:1]) if more and more[0].startswith("Did") else ""
+        return f"unknown key '{override.get_key_element()}'", " ".join(more[:1]) if more and more[
+            0
+        ].startswith("Did") else ""
     if override and "must be a string or a list" in first:
         group, none = override.key_or_group, override.value() is None
-        return f"'{line}' does not name an option", f"~{group} drops it" if none else f"gan list {group} shows them"
+        return (
+            f"'{line}' does not name an option",
+            f"~{group} drops it" if none else f"gan list {group} shows them",
+        )
     return (f"'{line}': " if line else "") + first, ""
 
 
-def _missing_file(ex: MissingConfigException, text: str, folders: Folders, override: Override | None) -> Problem:
+def _missing_file(
+    ex: MissingConfigException, text: str, folders: Folders, override: Override | None
+) -> Problem:
     group, _, option = ex.missing_cfg_file.rpartition("/")
     if not group:
-        return f"--config-name: there is no '{option}.yaml' in the config folders", "if it is yours, give --config-dir DIR too"
+        return (
+            f"--config-name: there is no '{option}.yaml' in the config folders",
+            "if it is yours, give --config-dir DIR too",
+        )
     problem = unknown_option(group, option, folders.names(group))
     if override and override.value() == option:
         return problem

@@ -1,4 +1,5 @@
 """Looks at a run while it trains: a glance at every log line, a picture and numbers now and then, and which were the best."""
+
 from __future__ import annotations
 
 import math
@@ -22,13 +23,31 @@ class Judge:
 
     train, held: as `data.base.split` gives them. labelled: does the game draw by label? config: the frozen config of the run."""
 
-    def __init__(self, *, train: Decoded, held: Decoded | None, labelled: bool, config: dict, device: torch.device):
-        self.train, self.held, self.config, self.device, self.spec = train, held, config, device, config["metrics"]
+    def __init__(
+        self,
+        *,
+        train: Decoded,
+        held: Decoded | None,
+        labelled: bool,
+        config: dict,
+        device: torch.device,
+    ):
+        self.train, self.held, self.config, self.device, self.spec = (
+            train,
+            held,
+            config,
+            device,
+            config["metrics"],
+        )
         self.seed = seed_of(config["seed"], "judge")
         rng = torch.Generator().manual_seed(self.seed)
         first = torch.randint(len(train), (512,), generator=rng)
         # Of one class only if samples are, or the real ones' distance would be the smaller by what tells classes apart.
-        second = partners(first, train, rng) if labelled else torch.randint(len(train), (512,), generator=rng)
+        second = (
+            partners(first, train, rng)
+            if labelled
+            else torch.randint(len(train), (512,), generator=rng)
+        )
         self.real_spread = apart(in_range(train.images[first]), in_range(train.images[second]))
         self.labels = train.labels[first[:PAIRS]] if labelled else None
 
@@ -39,26 +58,53 @@ class Judge:
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart samples are (of one class, where there are classes), as a share of how far real images are."""
         rng = torch.Generator().manual_seed(self.seed)
-        inputs = game.inputs(2 * PAIRS, rng) if self.labels is None else game.inputs(2 * PAIRS, rng, label=self.labels.repeat(2))
+        inputs = (
+            game.inputs(2 * PAIRS, rng)
+            if self.labels is None
+            else game.inputs(2 * PAIRS, rng, label=self.labels.repeat(2))
+        )
         with torch.no_grad(), forked(self.seed, self.device):
-            images = game.sample({key: value.to(self.device) for key, value in inputs.items()}, generator).float().cpu()
+            images = (
+                game.sample(
+                    {key: value.to(self.device) for key, value in inputs.items()}, generator
+                )
+                .float()
+                .cpu()
+            )
         return {"watch/diversity": apart(*images.chunk(2)) / self.real_spread}
 
     @torch.no_grad()
     def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """The run's fixed latents as a grid; points lie on the real ones."""
         source, seed = self.config["dataset"], self.config["seed"]
-        rng, points = torch.Generator().manual_seed(seed_of(seed, "showcase")), source["kind"] == "points"
+        rng, points = (
+            torch.Generator().manual_seed(seed_of(seed, "showcase")),
+            source["kind"] == "points",
+        )
         real = self.train.images[:2500]
         inputs = game.inputs(len(real), rng) if points else game.showcase(columns, rng)
         with forked(seed_of(seed, "showcase noise"), self.device):
-            images = game.sample({key: value.to(self.device) for key, value in inputs.items()}, generator)
+            images = game.sample(
+                {key: value.to(self.device) for key, value in inputs.items()}, generator
+            )
         # The networks see points divided by `scale`.
-        return scatter(images * source["scale"], real=real * source["scale"]) if points else grid(images, columns=columns)
+        return (
+            scatter(images * source["scale"], real=real * source["scale"])
+            if points
+            else grid(images, columns=columns)
+        )
 
     def measure(self, game: Game, generator: nn.Module) -> evaluation.Report:
-        return evaluation.evaluate(game=game, generator=generator, train=self.train, held=self.held, spec=self.spec,
-                                   config=self.config, seed=self.config["seed"], device=self.device)
+        return evaluation.evaluate(
+            game=game,
+            generator=generator,
+            train=self.train,
+            held=self.held,
+            spec=self.spec,
+            config=self.config,
+            seed=self.config["seed"],
+            device=self.device,
+        )
 
     def better(self, values: dict[str, float], step: int, best: dict | None) -> dict | None:
         """-> what the run's best is now: a new one, or the one it had."""
@@ -77,7 +123,12 @@ def partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
     order = torch.randperm(len(train), generator=rng)
     labels = train.labels[order]
     by_class = {int(label): order[labels == label] for label in train.labels[first].unique()}
-    return torch.stack([by_class[int(label)][k % len(by_class[int(label)])] for k, label in enumerate(train.labels[first])])
+    return torch.stack(
+        [
+            by_class[int(label)][k % len(by_class[int(label)])]
+            for k, label in enumerate(train.labels[first])
+        ]
+    )
 
 
 def in_range(images: Tensor) -> Tensor:

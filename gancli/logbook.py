@@ -2,6 +2,7 @@
 
 Training never stops because one of them cannot be written.
 """
+
 from __future__ import annotations
 
 import errno
@@ -39,7 +40,9 @@ class Logbook:
         with writable(folder):
             self.earlier = cut_back(self.metrics, step)
             append(self.metrics, b"")
-            self.events = EventFile(Path(folder) / "tensorboard", step=step) if tensorboard else None
+            self.events = (
+                EventFile(Path(folder) / "tensorboard", step=step) if tensorboard else None
+            )
         self.sinks: dict[str, Sink] = {}
         self.started = time.monotonic()  # the wall clock may jump
 
@@ -103,7 +106,11 @@ class Sink:
             except OSError as error:
                 self.failures += 1
                 if not self.lost:
-                    logger.warning("%s cannot be written (%s); training goes on", self.place, error.strerror or error)
+                    logger.warning(
+                        "%s cannot be written (%s); training goes on",
+                        self.place,
+                        error.strerror or error,
+                    )
             else:
                 self.failures = 0  # a network disk that hiccups now and then is not given up
                 return True
@@ -123,12 +130,22 @@ class EventFile:
             from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
             from tensorboard.summary.writer.record_writer import RecordWriter
         except ImportError as error:
-            raise UserError(f"TensorBoard cannot be imported: {error}", "pip install tensorboard") from error
-        self.event, self.summary, self.tensor, self.types = event_pb2, summary_pb2, tensor_pb2, types_pb2
+            raise UserError(
+                f"TensorBoard cannot be imported: {error}", "pip install tensorboard"
+            ) from error
+        self.event, self.summary, self.tensor, self.types = (
+            event_pb2,
+            summary_pb2,
+            tensor_pb2,
+            types_pb2,
+        )
         self.record_writer = RecordWriter
         folder.mkdir(parents=True, exist_ok=True)
         # Sessions are read in the order of their names; a clock in the name could run backwards, a number cannot.
-        taken = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.[0-9]*[0-9].gancli")]
+        taken = [
+            int(path.name.split(".")[3])
+            for path in folder.glob("events.out.tfevents.[0-9]*[0-9].gancli")
+        ]
         self.path = folder / f"events.out.tfevents.{max(taken, default=0) + 1:010d}.gancli"
         self.add(0, file_version="brain.Event:2")
         if any(path != self.path for path in folder.iterdir()):
@@ -139,30 +156,62 @@ class EventFile:
         start = self.event.SessionLog(status=self.event.SessionLog.START)
         self.add(step + 1 if step else 0, session_log=start)
 
-    def add(self, step: int, *, file_version: str | None = None, session_log=None, values: list | None = None) -> None:
+    def add(
+        self,
+        step: int,
+        *,
+        file_version: str | None = None,
+        session_log=None,
+        values: list | None = None,
+    ) -> None:
         """Appends one record; `values` are summary_pb2.Summary.Value."""
         summary = self.summary.Summary(value=values) if values else None
-        event = self.event.Event(wall_time=time.time(), step=step, file_version=file_version, session_log=session_log,
-                                 summary=summary)
+        event = self.event.Event(
+            wall_time=time.time(),
+            step=step,
+            file_version=file_version,
+            session_log=session_log,
+            summary=summary,
+        )
         record = io.BytesIO()
         self.record_writer(record).write(event.SerializeToString())
         append(self.path, record.getvalue())
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        self.add(step, values=[self.summary.Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+        self.add(
+            step,
+            values=[
+                self.summary.Summary.Value(tag=tag, simple_value=value)
+                for tag, value in values.items()
+            ],
+        )
 
     def picture(self, step: int, tag: str, image: Image.Image) -> None:
         png = io.BytesIO()
         image.save(png, format="PNG")
-        proto = self.summary.Summary.Image(width=image.width, height=image.height, colorspace=len(image.getbands()),
-                                           encoded_image_string=png.getvalue())
+        proto = self.summary.Summary.Image(
+            width=image.width,
+            height=image.height,
+            colorspace=len(image.getbands()),
+            encoded_image_string=png.getvalue(),
+        )
         self.add(step, values=[self.summary.Summary.Value(tag=tag, image=proto)])
 
     def text(self, step: int, tag: str, markdown: str) -> None:
         plugin = self.summary.SummaryMetadata.PluginData(plugin_name="text")
-        tensor = self.tensor.TensorProto(dtype=self.types.DT_STRING, string_val=[markdown.encode(errors="backslashreplace")])
-        self.add(step, values=[self.summary.Summary.Value(
-            tag=tag, metadata=self.summary.SummaryMetadata(plugin_data=plugin), tensor=tensor)])
+        tensor = self.tensor.TensorProto(
+            dtype=self.types.DT_STRING, string_val=[markdown.encode(errors="backslashreplace")]
+        )
+        self.add(
+            step,
+            values=[
+                self.summary.Summary.Value(
+                    tag=tag,
+                    metadata=self.summary.SummaryMetadata(plugin_data=plugin),
+                    tensor=tensor,
+                )
+            ],
+        )
 
 
 def append(path: Path, data: bytes) -> None:
@@ -208,6 +257,9 @@ def writable(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind, hint = (Busy, "free some space and resume") if error.errno in DISK_FULL else (
-            GanError, "choose another folder with hydra.run.dir=...")
+        kind, hint = (
+            (Busy, "free some space and resume")
+            if error.errno in DISK_FULL
+            else (GanError, "choose another folder with hydra.run.dir=...")
+        )
         raise kind(f"cannot write in {folder}: {error.strerror or error}", hint) from error

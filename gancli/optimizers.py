@@ -1,4 +1,5 @@
 """One optimizer per player: a torch.optim class plus the learning-rate schedule, weight terms and clipping of its config."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -22,7 +23,9 @@ class Player:
     def __init__(self, modules: list[nn.Module], spec: dict, *, lazy: int | None = None):
         self.modules = modules
         # dict: a module shared by two networks is moved once. What is frozen now must not be unfrozen with its player.
-        self.parameters = list(dict.fromkeys(p for m in modules for p in m.parameters() if p.requires_grad))
+        self.parameters = list(
+            dict.fromkeys(p for m in modules for p in m.parameters() if p.requires_grad)
+        )
         self.ours = PlayerConfig(**{key: spec[key] for key in OURS if key in spec})
         theirs = {key: value for key, value in spec.items() if key not in OURS}
         self.lazy = c = 1.0 if lazy is None else lazy / (lazy + 1)
@@ -31,7 +34,9 @@ class Player:
         if "betas" in theirs:
             theirs["betas"] = [beta**c for beta in theirs["betas"]]
         if "fused" in signature_of(theirs["_target_"]):
-            theirs.setdefault("fused", True)  # one kernel for all tensors, on every device that we support
+            theirs.setdefault(
+                "fused", True
+            )  # one kernel for all tensors, on every device that we support
         # Trusted: whoever made this config has passed the gates, which looked at every class in it.
         self.optimizer = build(theirs | {"lr": self.lr}, trust=None, params=self.parameters)
         self.matrices = matrices(modules) if self.ours.orthogonal else []
@@ -54,8 +59,16 @@ class Player:
         if ours.clip is not None:
             for module in self.modules:
                 torch.nn.utils.clip_grad_norm_(module.parameters(), ours.clip)
-        factor = lr_factor(nimg, kind=ours.schedule, start_kimg=ours.start_kimg, end_kimg=ours.end_kimg,
-                           final=ours.final, step_kimg=ours.step_kimg, gamma=ours.gamma, warmup_kimg=ours.warmup_kimg)
+        factor = lr_factor(
+            nimg,
+            kind=ours.schedule,
+            start_kimg=ours.start_kimg,
+            end_kimg=ours.end_kimg,
+            final=ours.final,
+            step_kimg=ours.step_kimg,
+            gamma=ours.gamma,
+            warmup_kimg=ours.warmup_kimg,
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr * factor
             if self.beta2 is not None:
@@ -65,8 +78,19 @@ class Player:
 
 def matrices(modules: list[nn.Module]) -> list[nn.Parameter]:
     """The weights of linear and convolutional layers; embeddings stay free, as BigGAN's shared one does."""
-    tables = {id(p) for m in modules for e in m.modules() if isinstance(e, nn.Embedding) for p in e.parameters()}
-    return [p for m in modules for p in m.parameters() if p.requires_grad and p.ndim >= 2 and id(p) not in tables]
+    tables = {
+        id(p)
+        for m in modules
+        for e in m.modules()
+        if isinstance(e, nn.Embedding)
+        for p in e.parameters()
+    }
+    return [
+        p
+        for m in modules
+        for p in m.parameters()
+        if p.requires_grad and p.ndim >= 2 and id(p) not in tables
+    ]
 
 
 def orthogonal_gradient(weight: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """How an error or a warning meets the user: one panel on a terminal, plain lines anywhere else."""
+
 from __future__ import annotations
 
 import sys
@@ -46,4 +47,6 @@ def _panel(title: str, problems: list[tuple[str, str]]) -> None:
         text.append("\n" if text else "").append(number + message, style="bold")
         for line in hint.splitlines():
             text.append("\n" + " " * len(number) + line)
-    Console(stderr=True, highlight=False).print(Panel(text, title=title, title_align="left", border_style="red"))
+    Console(stderr=True, highlight=False).print(
+        Panel(text, title=title, title_align="left", border_style="red")
+    )

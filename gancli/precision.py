@@ -1,4 +1,5 @@
 """Which device, number format and memory layout a run uses, decided once and by static rules."""
+
 from __future__ import annotations
 
 import contextlib
@@ -14,13 +15,23 @@ from gancli.errors import UserError
 def resolve_device(name: str) -> torch.device:
     """auto, cpu, cuda or mps -> the device. Raises UserError where it is not there. Under torchrun: this rank's GPU."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("trainer.device=cuda, but PyTorch sees no GPU",
-                        f"check the driver (torch {torch.__version__} was built for CUDA {torch.version.cuda}), "
-                        "or use trainer.device=cpu")
+        raise UserError(
+            "trainer.device=cuda, but PyTorch sees no GPU",
+            f"check the driver (torch {torch.__version__} was built for CUDA {torch.version.cuda}), "
+            "or use trainer.device=cpu",
+        )
     if name == "mps" and not torch.backends.mps.is_available():
-        raise UserError("trainer.device=mps, but PyTorch sees no Apple GPU", "use trainer.device=cpu")
+        raise UserError(
+            "trainer.device=mps, but PyTorch sees no Apple GPU", "use trainer.device=cpu"
+        )
     return torch.device(name)
 
 
@@ -50,7 +61,10 @@ def memory_format(device: torch.device, precision: str) -> torch.memory_format:
 def place(game: nn.Module, device: torch.device, precision: str) -> nn.Module:
     """Moves a game to its device and layout."""
     if device.type == "cuda":
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False  # resume is exact
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = (
+            True,
+            False,
+        )  # resume is exact
     return game.to(device=device).to(memory_format=memory_format(device, precision))
 
 
@@ -58,4 +72,6 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: of the GPU's allocator, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )

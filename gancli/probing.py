@@ -1,4 +1,5 @@
 """Images as a trained critic sees them: which are looked at, its features of them, and its scores; labels do not leak."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -17,7 +18,10 @@ from gancli.game import Game
 from gancli.metrics.features import BATCH
 from gancli.seeding import forked, seed_of
 
-MOST_IMAGES, MOST_VALUES = 10_000, 50_000_000  # where n= is not given; so many features take 400 MB in float64
+MOST_IMAGES, MOST_VALUES = (
+    10_000,
+    50_000_000,
+)  # where n= is not given; so many features take 400 MB in float64
 MOST_LABELS = 16  # over which a conditional critic is averaged
 TEST_SHARE, BY_SEED = 0.2, "set apart by the seed"
 
@@ -36,34 +40,52 @@ class Chosen:
     facts: dict[str, object]
 
 
-def choose(source: Source, loaded: Loaded, *, other: tuple[Decoded | None, str], n: int | None, seed: int) -> Chosen:
+def choose(
+    source: Source, loaded: Loaded, *, other: tuple[Decoded | None, str], n: int | None, seed: int
+) -> Chosen:
     """Draws n images; a fifth of them to test on, of `other` (the set's test split), else of what training held out, else by
     the seed. Images without labels are all to learn from, though nothing will be learnt."""
     whole = at_size(source.load(), source)
     names, labelled = names_of(source, whole), whole.labels is not None
     # Numbers in place of images: the split then says which these are.
-    train, held = split(replace(whole, images=torch.arange(len(whole)), labels=None), limit=source.limit, holdout=source.holdout)
+    train, held = split(
+        replace(whole, images=torch.arange(len(whole)), labels=None),
+        limit=source.limit,
+        holdout=source.holdout,
+    )
     learn, test, how, tests = train.images, train.images[:0], "", whole
     if labelled and other[0] is not None:
         tests, how, test = at_size(other[0], source), other[1], torch.arange(len(other[0]))
     elif labelled and held is not None:
         test, how = held.images, "held out in training"
     elif labelled:
-        test, learn = learn[order_of(len(learn), seed, "test")].tensor_split([round(TEST_SHARE * len(learn))])
+        test, learn = learn[order_of(len(learn), seed, "test")].tensor_split(
+            [round(TEST_SHARE * len(learn))]
+        )
         how = BY_SEED
     n = n or most_images(loaded.game, whole)
     test = drawn(test, round(TEST_SHARE * n), seed)
     learn = drawn(learn, n - len(test), seed)
-    facts = {"dataset": f"{type(source).__module__}.{type(source).__qualname__}", "data": train.digest,
-             "images": f"{len(learn)} to learn from" + (f", {len(test)} to test on ({how})" if len(test) else "")}
+    facts = {
+        "dataset": f"{type(source).__module__}.{type(source).__qualname__}",
+        "data": train.digest,
+        "images": f"{len(learn)} to learn from"
+        + (f", {len(test)} to test on ({how})" if len(test) else ""),
+    }
     if train.digest == loaded.tree["data"]["hash"]:
         whose = "all of these" if how == BY_SEED else "those to learn from"
-        facts["critic_trained_on"] = f"{whose}, with{'' if 'label' in loaded.game.needs else 'out'} their labels"
+        facts["critic_trained_on"] = (
+            f"{whose}, with{'' if 'label' in loaded.game.needs else 'out'} their labels"
+        )
     test_names = names if tests is whole else [f"test-{k:06d}" for k in range(len(tests))]
     return Chosen(
-        images=torch.cat([whole.images[learn], tests.images[test]]), classes=whole.classes, n_train=len(learn), facts=facts,
+        images=torch.cat([whole.images[learn], tests.images[test]]),
+        classes=whole.classes,
+        n_train=len(learn),
+        facts=facts,
         labels=torch.cat([whole.labels[learn], tests.labels[test]]) if labelled else None,
-        names=[names[k] for k in learn.tolist()] + [test_names[k] for k in test.tolist()])
+        names=[names[k] for k in learn.tolist()] + [test_names[k] for k in test.tolist()],
+    )
 
 
 def at_size(data: Decoded, source: Source) -> Decoded:
@@ -89,7 +111,9 @@ def drawn(index: Tensor, most: int, seed: int) -> Tensor:
 
 
 def most_images(game: Game, data: Decoded) -> int:
-    width = view(game, in_range(data.images[:1]).to(next(game.parameters()).device), bound_labels(game)[0])[0].shape[1]
+    width = view(
+        game, in_range(data.images[:1]).to(next(game.parameters()).device), bound_labels(game)[0]
+    )[0].shape[1]
     return min(MOST_IMAGES, max(10, MOST_VALUES // width))
 
 
@@ -117,11 +141,17 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
     """What the critic sees in (N,C,H,W): features (N,F) and scores (N,), without augmentation and instance noise."""
     batch = {"image": x}
     if label is not None:
-        batch["label"] = torch.full((len(x),), label, device=x.device) if isinstance(label, int) else label.to(x.device)
+        batch["label"] = (
+            torch.full((len(x),), label, device=x.device)
+            if isinstance(label, int)
+            else label.to(x.device)
+        )
     critic, pack = game.critic(batch), 1
     if isinstance(critic, BoundCritic):
         critic.augment, critic.noise, pack = None, 0.0, critic.pack
-    x = x.repeat_interleave(pack, 0)  # a packed critic sees copies of one image: whatever else it saw would show in the features
+    x = x.repeat_interleave(
+        pack, 0
+    )  # a packed critic sees copies of one image: whatever else it saw would show in the features
     return critic.features(x).float(), critic(x).float().flatten(1).mean(1)
 
 
@@ -133,14 +163,17 @@ def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tupl
     device, features, scores = next(game.parameters()).device, [], []
     with torch.no_grad(), forked(seed_of(seed, "features"), device):  # a network may draw noise
         for first in range(0, len(images), BATCH):
-            x = in_range(images[first:first + BATCH]).to(device)
+            x = in_range(images[first : first + BATCH]).to(device)
             views = [view(game, x, label) for label in bound_labels(game)]
             if own is not None:
-                scores.append(view(game, x, own[first:first + BATCH])[1].cpu())
+                scores.append(view(game, x, own[first : first + BATCH])[1].cpu())
             else:
                 scores.append(torch.stack([score for _, score in views]).mean(0).cpu())
             features.append(torch.stack([hidden for hidden, _ in views]).mean(0).cpu())
     features, scores = torch.cat(features), torch.cat(scores)
     if not (features.isfinite().all() and scores.isfinite().all()):
-        raise UserError("the critic's features or scores of some images are not finite", "the run has diverged: take an earlier checkpoint")
+        raise UserError(
+            "the critic's features or scores of some images are not finite",
+            "the run has diverged: take an earlier checkpoint",
+        )
     return features, scores

@@ -1,4 +1,5 @@
 """Projection: the latent, or the style, whose image is most like a given one, found by gradient descent (Karras 2020, appendix D)."""
+
 from __future__ import annotations
 
 import math
@@ -20,10 +21,16 @@ from gancli.seeding import forked, seed_of
 Space = Literal["w", "w_plus", "z"]
 MEAN_OF = 10_000  # styles, of which the search starts at the mean (Karras 2020, appendix D)
 STARTS = 1_000  # latents, of which it starts at the one with the likest image
-WANDERING, WANDERS = 0.05, 0.75  # noise on the style in spreads at the start, and the share of the steps after which it is gone
+WANDERING, WANDERS = (
+    0.05,
+    0.75,
+)  # noise on the style in spreads at the start, and the share of the steps after which it is gone
 WARM_UP, SLOW_DOWN = 0.05, 0.25  # shares of the steps
 NOISE_WEIGHT, SMALLEST_PLANE = 1e5, 8
-SMALLEST, LARGEST = 64, 256  # sides in pixels that LPIPS sees: its judges saw 64, and the paper's projections 256
+SMALLEST, LARGEST = (
+    64,
+    256,
+)  # sides in pixels that LPIPS sees: its judges saw 64, and the paper's projections 256
 
 Distance = Callable[[Tensor], Tensor]  # images (N,C,H,W) -> their distances from the target (N,)
 
@@ -54,12 +61,19 @@ class Search:
     layers: int | None  # that share or have a style; null: the leaves are inputs themselves
 
     def inputs(self, leaves: Batch) -> Batch:
-        return {**leaves, **self.rest} if self.layers is None else {"styles": leaves["styles"].expand(-1, self.layers, -1)}
+        return (
+            {**leaves, **self.rest}
+            if self.layers is None
+            else {"styles": leaves["styles"].expand(-1, self.layers, -1)}
+        )
 
     def wandering(self, share: float, rng: torch.Generator) -> Batch:
         """Leaves with noise of so many spreads, which keeps the search from the nearest hollow."""
-        return {key: leaf + share * self.spread[key] * torch.randn(leaf.shape, generator=rng).to(leaf.device)
-                for key, leaf in self.leaves.items()}
+        return {
+            key: leaf
+            + share * self.spread[key] * torch.randn(leaf.shape, generator=rng).to(leaf.device)
+            for key, leaf in self.leaves.items()
+        }
 
     @torch.no_grad()
     def bound(self) -> None:
@@ -84,11 +98,23 @@ def space_of(game: Game, wanted: Literal["auto", "w", "w_plus", "z"]) -> Space:
     """Raises UserError for styles that a model has not."""
     styled = isinstance(game, Styled) and isinstance(game.generator, Mapped)
     if wanted in ("w", "w_plus") and not styled:
-        raise UserError(f"space={wanted} does not apply to this checkpoint: its model has no styles", "leave space= out, or give space=z")
+        raise UserError(
+            f"space={wanted} does not apply to this checkpoint: its model has no styles",
+            "leave space= out, or give space=z",
+        )
     return ("w" if styled else "z") if wanted == "auto" else wanted
 
 
-def search(game: Game, generator: nn.Module, distance: Distance, *, space: Space, label: int | None, noise: bool, seed: int) -> Search:
+def search(
+    game: Game,
+    generator: nn.Module,
+    distance: Distance,
+    *,
+    space: Space,
+    label: int | None,
+    noise: bool,
+    seed: int,
+) -> Search:
     """Where the search starts: at the mean style, or at the latent of the likest of many images.
 
     label: of a conditional model; null: of all classes, or of the likest image. Raises UserError where there is no latent."""
@@ -100,39 +126,73 @@ def search(game: Game, generator: nn.Module, distance: Distance, *, space: Space
     layers = generator.layers
     start = mean.expand(1, 1 if space == "w" else layers, -1).clone().requires_grad_()
     rng = torch.Generator().manual_seed(seed_of(seed, "noise planes"))
-    planes = [torch.randn(1, 1, *size, generator=rng).to(mean.device).requires_grad_() for size in generator.planes] if noise else []
+    planes = (
+        [
+            torch.randn(1, 1, *size, generator=rng).to(mean.device).requires_grad_()
+            for size in generator.planes
+        ]
+        if noise
+        else []
+    )
     return Search({"styles": start}, {}, {"styles": spread}, {}, planes, layers)
 
 
 @torch.no_grad()
 def mean_styles(game: Game, generator: nn.Module, *, label: int | None, seed: int) -> Tensor:
     """-> (MEAN_OF,w_dim)"""
-    inputs, device = drawn(game, MEAN_OF, label=label, seed=seed), next(generator.parameters()).device
-    chunks = [{key: value[first:first + CHUNK].to(device) for key, value in inputs.items()} for first in range(0, MEAN_OF, CHUNK)]
-    return torch.cat([generator.mapping(chunk["z"], chunk.get("label")).float() for chunk in chunks])
+    inputs, device = (
+        drawn(game, MEAN_OF, label=label, seed=seed),
+        next(generator.parameters()).device,
+    )
+    chunks = [
+        {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
+        for first in range(0, MEAN_OF, CHUNK)
+    ]
+    return torch.cat(
+        [generator.mapping(chunk["z"], chunk.get("label")).float() for chunk in chunks]
+    )
 
 
 def drawn(game: Game, n: int, *, label: int | None, seed: int) -> Batch:
     rng = torch.Generator().manual_seed(seed_of(seed, "projection"))
     if "label" not in game.needs:
         return game.inputs(n, rng)
-    return game.inputs(n, rng, label=torch.arange(n) % game.generator.classes if label is None else torch.full((n,), label))
+    return game.inputs(
+        n,
+        rng,
+        label=torch.arange(n) % game.generator.classes
+        if label is None
+        else torch.full((n,), label),
+    )
 
 
 @torch.no_grad()
-def from_latents(game: Game, generator: nn.Module, distance: Distance, *, label: int | None, seed: int) -> Search:
-    inputs, device = drawn(game, STARTS, label=label, seed=seed), next(generator.parameters()).device
+def from_latents(
+    game: Game, generator: nn.Module, distance: Distance, *, label: int | None, seed: int
+) -> Search:
+    inputs, device = (
+        drawn(game, STARTS, label=label, seed=seed),
+        next(generator.parameters()).device,
+    )
     moving = [key for key, value in inputs.items() if value.is_floating_point()]
     if not any(key.startswith("z") for key in moving):
-        raise UserError("this checkpoint's model takes no latent that could be found", "gan project takes a model from noise to images")
+        raise UserError(
+            "this checkpoint's model takes no latent that could be found",
+            "gan project takes a model from noise to images",
+        )
     found = []
     for first in range(0, STARTS, CHUNK):
-        chunk = {key: value[first:first + CHUNK].to(device) for key, value in inputs.items()}
+        chunk = {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
         found.append(distance(made(game, generator, chunk, [], seed=seed)))
     best = int(torch.cat(found).argmin())
-    leaves = {key: inputs[key][best:best + 1].to(device).requires_grad_() for key in moving}
-    rest = {key: value[best:best + 1].to(device) for key, value in inputs.items() if key not in moving}
-    flat = {key: inputs[key].flatten(1) if inputs[key].ndim > 1 else inputs[key][:, None] for key in moving}
+    leaves = {key: inputs[key][best : best + 1].to(device).requires_grad_() for key in moving}
+    rest = {
+        key: value[best : best + 1].to(device) for key, value in inputs.items() if key not in moving
+    }
+    flat = {
+        key: inputs[key].flatten(1) if inputs[key].ndim > 1 else inputs[key][:, None]
+        for key in moving
+    }
     spread = {key: (x - x.mean(0)).square().sum(1).mean().sqrt().item() for key, x in flat.items()}
     farthest = {key: (x.abs().max().item(), x.norm(dim=1).max().item()) for key, x in flat.items()}
     return Search(leaves, rest, spread, farthest, [], None)
@@ -141,19 +201,38 @@ def from_latents(game: Game, generator: nn.Module, distance: Distance, *, label:
 def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
     """What `gan project` found -> inputs and planes for the game's `sample`. Raises UserError unless they are this model's."""
     tree = load_plain(Path(path).expanduser())
-    inputs, planes = (tree.get("inputs"), tree.get("planes")) if isinstance(tree, dict) else (None, None)
-    if not isinstance(inputs, dict) or not isinstance(planes, list) or not all(map(torch.is_tensor, [*inputs.values(), *planes])):
-        raise UserError(f"latent={path} is no latent that gan project has written", "give a projected.pt")
+    inputs, planes = (
+        (tree.get("inputs"), tree.get("planes")) if isinstance(tree, dict) else (None, None)
+    )
+    if (
+        not isinstance(inputs, dict)
+        or not isinstance(planes, list)
+        or not all(map(torch.is_tensor, [*inputs.values(), *planes]))
+    ):
+        raise UserError(
+            f"latent={path} is no latent that gan project has written", "give a projected.pt"
+        )
     styled = isinstance(game, Styled) and isinstance(game.generator, Mapped)
     sizes = [(1, 1, *size) for size in game.generator.planes] if styled and planes else []
     if "styles" in inputs:
-        wanted = {"styles": torch.zeros(1, game.generator.layers, len(game.generator.w_avg))} if styled else {}
+        wanted = (
+            {"styles": torch.zeros(1, game.generator.layers, len(game.generator.w_avg))}
+            if styled
+            else {}
+        )
     else:
         wanted = drawn(game, 1, label=None, seed=0)
     label = inputs.get("label", torch.zeros(1))
-    if (kinds(inputs) != kinds(wanted) or [tuple(plane.shape) for plane in planes] != sizes
-            or "label" in wanted and not 0 <= label.item() < game.generator.classes):
-        raise UserError(f"latent={path} is of another model than this checkpoint's", "give the checkpoint that it was projected with")
+    if (
+        kinds(inputs) != kinds(wanted)
+        or [tuple(plane.shape) for plane in planes] != sizes
+        or "label" in wanted
+        and not 0 <= label.item() < game.generator.classes
+    ):
+        raise UserError(
+            f"latent={path} is of another model than this checkpoint's",
+            "give the checkpoint that it was projected with",
+        )
     return inputs, planes
 
 
@@ -161,7 +240,9 @@ def kinds(inputs: Batch) -> dict[str, tuple]:
     return {key: (tuple(value.shape), value.dtype) for key, value in inputs.items()}
 
 
-def made(game: Game, generator: nn.Module, inputs: Batch, planes: list[Tensor], *, seed: int) -> Tensor:
+def made(
+    game: Game, generator: nn.Module, inputs: Batch, planes: list[Tensor], *, seed: int
+) -> Tensor:
     """-> images (N,C,H,W), of the same randomness at every step."""
     given = {"noise": planes or "fixed"} if "noise" in options_of(game) else {}
     device = next(generator.parameters()).device
@@ -169,7 +250,16 @@ def made(game: Game, generator: nn.Module, inputs: Batch, planes: list[Tensor], 
         return game.sample(inputs, generator, **given).float()
 
 
-def project(game: Game, generator: nn.Module, distance: Distance, start: Search, *, steps: int, lr: float, seed: int) -> Iterator[float]:
+def project(
+    game: Game,
+    generator: nn.Module,
+    distance: Distance,
+    start: Search,
+    *,
+    steps: int,
+    lr: float,
+    seed: int,
+) -> Iterator[float]:
     """Moves `start`, and yields the distance that each step met; `look` shows where it is."""
     rng = torch.Generator().manual_seed(seed_of(seed, "projection steps"))
     adam = torch.optim.Adam([*start.leaves.values(), *start.planes], lr=lr)
@@ -188,7 +278,9 @@ def project(game: Game, generator: nn.Module, distance: Distance, start: Search,
 
 
 @torch.no_grad()
-def look(game: Game, generator: nn.Module, distance: Distance, start: Search, *, seed: int) -> Found:
+def look(
+    game: Game, generator: nn.Module, distance: Distance, start: Search, *, seed: int
+) -> Found:
     """Where the search is, without the noise of its steps."""
     inputs = start.inputs({key: leaf.detach().clone() for key, leaf in start.leaves.items()})
     planes = [plane.detach().clone() for plane in start.planes]
@@ -257,4 +349,8 @@ def seen(x: Tensor) -> Tensor:
     if min(x.shape[2:]) < SMALLEST:
         return F.interpolate(x, scale_factor=math.ceil(SMALLEST / min(x.shape[2:])), mode="nearest")
     factor = max(x.shape[2:]) / LARGEST
-    return x if factor <= 1 else F.interpolate(x, [max(1, round(side / factor)) for side in x.shape[2:]], mode="area")
+    return (
+        x
+        if factor <= 1
+        else F.interpolate(x, [max(1, round(side / factor)) for side in x.shape[2:]], mode="area")
+    )

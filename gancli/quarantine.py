@@ -1,4 +1,5 @@
 """A file from anywhere is plain data, whole and of sane size, or it is refused: nothing in it ever runs."""
+
 from __future__ import annotations
 
 import itertools
@@ -16,7 +17,17 @@ from torch import Tensor
 from gancli.errors import UserError
 
 ONLY_OURS = "use a file that gancli wrote"
-PLAIN = {dict, OrderedDict, list, tuple, str, int, float, bool, type(None)}  # exactly: numpy's float64 passes for a float
+PLAIN = {
+    dict,
+    OrderedDict,
+    list,
+    tuple,
+    str,
+    int,
+    float,
+    bool,
+    type(None),
+}  # exactly: numpy's float64 passes for a float
 DEEPEST, MOST = 32, 10**6  # of nested containers, and of keys, leaves and containers together
 
 
@@ -29,7 +40,9 @@ def load_plain(path: Path) -> object:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}", "check the path after ckpt= or resume=") from error
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}", "check the path after ckpt= or resume="
+        ) from error
     with file:  # one handle for both looks: a live run may replace the file in between
         size = os.fstat(file.fileno()).st_size
         check_archive(file, path, size=size)
@@ -37,8 +50,10 @@ def load_plain(path: Path) -> object:
         try:
             tree = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
-            raise UserError(f"{path} holds more than tensors and plain data, and nothing of it was run",
-                            "load only checkpoints that gancli wrote") from error
+            raise UserError(
+                f"{path} holds more than tensors and plain data, and nothing of it was run",
+                "load only checkpoints that gancli wrote",
+            ) from error
         except Exception as error:  # noqa: BLE001 - what a file can make the reader raise has no end
             raise Damaged(f"{path} is damaged: {first_line(error)}") from error
     check_plain(tree, path, size=size)
@@ -69,8 +84,10 @@ def check_plain(tree: object, where: Path | str, *, size: int) -> None:
         if isinstance(node, Tensor) and node.layout is torch.strided and node.device.type != "meta":
             claimed += node.numel() * node.element_size()
         elif type(node) not in PLAIN:
-            raise UserError(f"{where} holds a {type(node).__name__} of a kind that no checkpoint may",
-                            "only dense tensors, numbers, texts, lists and mappings are saved and loaded")
+            raise UserError(
+                f"{where} holds a {type(node).__name__} of a kind that no checkpoint may",
+                "only dense tensors, numbers, texts, lists and mappings are saved and loaded",
+            )
     if claimed > 4 * size:  # not once: tied weights are listed twice and stored once
         raise UserError(f"{where} claims tensors larger than the file holds", ONLY_OURS)
 
@@ -85,14 +102,20 @@ def nodes(tree: object, *, most: int) -> Iterator[object]:
                 return
         yield node
         if isinstance(node, dict | list | tuple):
-            stack.append(itertools.chain(node, node.values()) if isinstance(node, dict) else iter(node))
+            stack.append(
+                itertools.chain(node, node.values()) if isinstance(node, dict) else iter(node)
+            )
         if len(stack) > DEEPEST:
             break
-    raise UserError("the checkpoint is nested deeper, or holds more, than any that gancli writes", ONLY_OURS)
+    raise UserError(
+        "the checkpoint is nested deeper, or holds more, than any that gancli writes", ONLY_OURS
+    )
 
 
 def check_size(config: dict) -> None:
-    for _ in nodes(config, most=5000):  # each may become a layer, and building so many would take minutes
+    for _ in nodes(
+        config, most=5000
+    ):  # each may become a layer, and building so many would take minutes
         pass
 
 

@@ -1,4 +1,5 @@
 """Judges a game that translates images: what it makes of held-out sources, beside the targets, in numbers and in pictures."""
+
 from __future__ import annotations
 
 import logging
@@ -27,7 +28,7 @@ from gancli.metrics.ssim import psnr, ssim
 from gancli.seeding import forked, seed_of
 
 log = logging.getLogger("gancli")
-MOST = 500       # images in an evaluation where metrics.n is null
+MOST = 500  # images in an evaluation where metrics.n is null
 GLANCE, CHUNK = 8, 16
 UNPAIRED = ("swd", "frechet", "kernel", "prdc")  # what compares sets of images
 
@@ -49,14 +50,30 @@ class Cyclic(Protocol):
 class PairJudge(Judge):
     """As Judge, for games with sources. It looks at held-out images, and without any at those of the training."""
 
-    def __init__(self, *, train: Decoded, held: Decoded | None, needs: tuple[str, ...], config: dict, device: torch.device):
-        self.train, self.held, self.config, self.device, self.spec = train, held, config, device, config["metrics"]
+    def __init__(
+        self,
+        *,
+        train: Decoded,
+        held: Decoded | None,
+        needs: tuple[str, ...],
+        config: dict,
+        device: torch.device,
+    ):
+        self.train, self.held, self.config, self.device, self.spec = (
+            train,
+            held,
+            config,
+            device,
+            config["metrics"],
+        )
         self.seed, self.needs = seed_of(config["seed"], "judge"), needs
         self.few = self.some(GLANCE)
 
     def some(self, n: int) -> Batch:
         data = self.train if self.held is None else self.held
-        return next(batches(data, self.needs, n, config=self.config, device=self.device, seed=self.seed))
+        return next(
+            batches(data, self.needs, n, config=self.config, device=self.device, seed=self.seed)
+        )
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart outputs are, as a share of how far targets are."""
@@ -64,7 +81,9 @@ class PairJudge(Judge):
             return {}
         with torch.no_grad(), forked(self.seed, self.device):
             made = game.sample(self.few, generator).float().cpu()
-        return {"watch/diversity": apart(*halves(made)) / max(apart(*halves(self.few["b"].cpu())), 1e-6)}
+        return {
+            "watch/diversity": apart(*halves(made)) / max(apart(*halves(self.few["b"].cpu())), 1e-6)
+        }
 
     @torch.no_grad()
     def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
@@ -74,43 +93,82 @@ class PairJudge(Judge):
         return sheet(shown)
 
     def measure(self, game: Game, generator: nn.Module) -> evaluation.Report:
-        return measure(game=game, generator=generator, train=self.train, held=self.held, spec=self.spec, config=self.config,
-                       seed=self.config["seed"], device=self.device)
+        return measure(
+            game=game,
+            generator=generator,
+            train=self.train,
+            held=self.held,
+            spec=self.spec,
+            config=self.config,
+            seed=self.config["seed"],
+            device=self.device,
+        )
 
 
-def judge_for(game: Game, *, train: Decoded, held: Decoded | None, config: dict, device: torch.device) -> Judge:
+def judge_for(
+    game: Game, *, train: Decoded, held: Decoded | None, config: dict, device: torch.device
+) -> Judge:
     """The judge that suits a game."""
     if "a" in game.needs:
         return PairJudge(train=train, held=held, needs=game.needs, config=config, device=device)
-    return Judge(train=train, held=held, labelled="label" in game.needs, config=config, device=device)
+    return Judge(
+        train=train, held=held, labelled="label" in game.needs, config=config, device=device
+    )
 
 
 def halves(x: Tensor) -> tuple[Tensor, Tensor]:
     n = len(x) // 2
-    return x[:n], x[n:2 * n]
+    return x[:n], x[n : 2 * n]
 
 
-def batches(data: Decoded, keys: tuple[str, ...], n: int, *, config: dict, device: torch.device, seed: int,
-            size: int = CHUNK) -> Iterator[Batch]:
+def batches(
+    data: Decoded,
+    keys: tuple[str, ...],
+    n: int,
+    *,
+    config: dict,
+    device: torch.device,
+    seed: int,
+    size: int = CHUNK,
+) -> Iterator[Batch]:
     """n sources and targets, or as many as there are, always the same ones, in batches of `size`."""
     n = min(n, len(data))
-    stream = Stream(data, batch_size=min(size, n), seed=seed, resolution=config["dataset"]["resolution"], device=device)
+    stream = Stream(
+        data,
+        batch_size=min(size, n),
+        seed=seed,
+        resolution=config["dataset"]["resolution"],
+        device=device,
+    )
     for first in range(0, n, stream.local):
         batch = stream(first, keys)
-        yield {key: value[:n - first] for key, value in batch.items()}
+        yield {key: value[: n - first] for key, value in batch.items()}
 
 
 def sheet(shown: dict[str, Tensor]) -> Image:
     """Images of several kinds, row by row; smaller ones are enlarged pixel by pixel."""
     images = [image.float().cpu() for image in shown.values()]
     size = [max(image.shape[d] for image in images) for d in (2, 3)]
-    images = [image if list(image.shape[2:]) == size else F.interpolate(image, size, mode="nearest") for image in images]
+    images = [
+        image if list(image.shape[2:]) == size else F.interpolate(image, size, mode="nearest")
+        for image in images
+    ]
     return grid(torch.stack(images, 1).flatten(0, 1), columns=len(images))
 
 
 @torch.no_grad()
-def measure(*, game: Game, generator: nn.Module, train: Decoded, held: Decoded | None, spec: dict, config: dict, seed: int,
-            device: torch.device, ema: bool = True) -> evaluation.Report:
+def measure(
+    *,
+    game: Game,
+    generator: nn.Module,
+    train: Decoded,
+    held: Decoded | None,
+    spec: dict,
+    config: dict,
+    seed: int,
+    device: torch.device,
+    ema: bool = True,
+) -> evaluation.Report:
     """Translates held-out sources (without any, those of the training) and measures the outputs. Arguments as `evaluation.evaluate`.
 
     psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean are what the source itself,
@@ -123,29 +181,61 @@ def measure(*, game: Game, generator: nn.Module, train: Decoded, held: Decoded |
         for batch in batches(reals, game.needs, n, config=config, device=device, seed=seed):
             made = game.sample(batch, generator).float()
             source, size = batch["a"], made.shape[2:]
-            source = source if source.shape[2:] == size else F.interpolate(source, size, mode="bicubic", antialias=True)
+            source = (
+                source
+                if source.shape[2:] == size
+                else F.interpolate(source, size, mode="bicubic", antialias=True)
+            )
             for key, images in (("source", source), ("output", made), ("target", batch["b"])):
                 parts[key].append(to_uint8(images).cpu())
             if isinstance(game, Cyclic):
                 parts["cycle"].append(game.cycle_error(batch, generator).cpu())
     source, output, target = (torch.cat(parts[key]) for key in ("source", "output", "target"))
-    protocol = {"n_fake": len(output), "split": "train" if held is None else "held", "size": list(output.shape[1:]), "seed": config["seed"],
-                "device": device.type, "dataset": config["dataset"]["_target_"], "data": train.digest, "ema": ema, "precision": "fp32"}
+    protocol = {
+        "n_fake": len(output),
+        "split": "train" if held is None else "held",
+        "size": list(output.shape[1:]),
+        "seed": config["seed"],
+        "device": device.type,
+        "dataset": config["dataset"]["_target_"],
+        "data": train.digest,
+        "ema": ema,
+        "precision": "fp32",
+    }
     skipped: dict[str, str] = {}
     if train.other is not None:
-        values = of_sets(output, target, spec=spec, seed=seed, device=device, protocol=protocol, skipped=skipped)
+        values = of_sets(
+            output, target, spec=spec, seed=seed, device=device, protocol=protocol, skipped=skipped
+        )
     else:
         mean = mean_target(train, game.needs, config=config, device=device, seed=seed)
-        values = of_pairs(source, output, target, mean, spec=spec, device=device, skipped=skipped,
-                          worse=not isinstance(train.pairing, SideBySide))
+        values = of_pairs(
+            source,
+            output,
+            target,
+            mean,
+            spec=spec,
+            device=device,
+            skipped=skipped,
+            worse=not isinstance(train.pairing, SideBySide),
+        )
     if parts["cycle"] and "cycle" in spec["items"]:
         values["cycle"] = torch.cat(parts["cycle"]).mean().item()
     log.info("evaluated %d images in %.1f s", len(output), time.monotonic() - started)
     return evaluation.Report(values, protocol, skipped)
 
 
-def of_pairs(source: Tensor, output: Tensor, target: Tensor, mean: Tensor, *, spec: dict, device: torch.device,
-             skipped: dict[str, str], worse: bool) -> dict[str, float]:
+def of_pairs(
+    source: Tensor,
+    output: Tensor,
+    target: Tensor,
+    mean: Tensor,
+    *,
+    spec: dict,
+    device: torch.device,
+    skipped: dict[str, str],
+    worse: bool,
+) -> dict[str, float]:
     """uint8 (N,C,H,W) each. worse: is the source a worse version of the target, so that it can be compared with it?"""
     values: dict[str, float] = {}
     if "psnr" in spec["items"]:
@@ -170,23 +260,47 @@ def lpips_of(output: Tensor, target: Tensor, *, spec: dict, device: torch.device
     backbone, heads = spec["lpips_backbone"] or spec["weights"], spec["lpips_heads"]
     if backbone is None or heads is None:
         raise UserError("LPIPS needs metrics.lpips_backbone=FILE and metrics.lpips_heads=FILE", "")
-    net = store.remembered(f"lpips {backbone} {heads} {device}", lambda: Lpips(backbone, heads).eval().to(device))
-    found = [net(*(x.to(device).float().sub(127.5).mul(1 / 127.5) for x in pair)).flatten().cpu()
-             for pair in zip(output.split(CHUNK), target.split(CHUNK), strict=True)]
+    net = store.remembered(
+        f"lpips {backbone} {heads} {device}", lambda: Lpips(backbone, heads).eval().to(device)
+    )
+    found = [
+        net(*(x.to(device).float().sub(127.5).mul(1 / 127.5) for x in pair)).flatten().cpu()
+        for pair in zip(output.split(CHUNK), target.split(CHUNK), strict=True)
+    ]
     return torch.cat(found).mean().item()
 
 
-def mean_target(train: Decoded, keys: tuple[str, ...], *, config: dict, device: torch.device, seed: int) -> Tensor:
+def mean_target(
+    train: Decoded, keys: tuple[str, ...], *, config: dict, device: torch.device, seed: int
+) -> Tensor:
     """(1,C,H,W) uint8: the mean of training targets, which whoever knows nothing of a source would answer with."""
-    total = sum(batch["b"].double().sum(0) for batch in batches(train, keys, MOST, config=config, device=device, seed=seed))
+    total = sum(
+        batch["b"].double().sum(0)
+        for batch in batches(train, keys, MOST, config=config, device=device, seed=seed)
+    )
     return to_uint8(total / min(MOST, len(train))).cpu()[None]
 
 
-def of_sets(output: Tensor, target: Tensor, *, spec: dict, seed: int, device: torch.device, protocol: dict,
-            skipped: dict[str, str]) -> dict[str, float]:
+def of_sets(
+    output: Tensor,
+    target: Tensor,
+    *,
+    spec: dict,
+    seed: int,
+    device: torch.device,
+    protocol: dict,
+    skipped: dict[str, str],
+) -> dict[str, float]:
     """Distances between what was made of a's and real b's."""
-    bench = Bench(fake=output, asked=None, train=Decoded(images=target), held=None, spec=spec | {"reference": "train"}, seed=seed,
-                  device=device)
+    bench = Bench(
+        fake=output,
+        asked=None,
+        train=Decoded(images=target),
+        held=None,
+        spec=spec | {"reference": "train"},
+        seed=seed,
+        device=device,
+    )
     report = evaluation.run(bench, tuple(item for item in IMAGE_ITEMS if item in UNPAIRED))
     skipped |= report.skipped
     for key, value in report.protocol.items():

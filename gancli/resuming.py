@@ -1,6 +1,7 @@
 """What was typed beside resume=: it goes into the run's own config where it may, and is refused where a run keeps its config.
 
 And what must be typed: the packages to trust."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +12,24 @@ from gancli import hints
 from gancli.errors import Problems, UserError
 
 ASIDE = ("resume=", "trust=", "hydra.", "+hydra.")  # they say how to resume, not what
-CHANGEABLE = ("trainer.", "log.", "watch.", "metrics", "dataset.path", "dataset.root", "dataset.workers")
+CHANGEABLE = (
+    "trainer.",
+    "log.",
+    "watch.",
+    "metrics",
+    "dataset.path",
+    "dataset.root",
+    "dataset.workers",
+)
 KEEPS = "a run keeps its config; leave it out to resume, or start a new run"
 
 
 def resumes(overrides: Sequence[str]) -> bool:
     """Is a certain run to be resumed? Then its own config counts, and the defaults beside it would only get in the way."""
-    return any(item.startswith("resume=") and item not in ("resume=auto", "resume=null") for item in overrides)
+    return any(
+        item.startswith("resume=") and item not in ("resume=auto", "resume=null")
+        for item in overrides
+    )
 
 
 def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
@@ -40,8 +52,14 @@ def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
             if key == "trainer.steps":
                 parent["epochs"] = None  # which would replace it
         elif item not in started and not (sets and value == old):
-            found.append((f"{key} is {show(old)} in {folder}, {show(value)} here" if sets and old is not None else
-                          f"{folder} was started without {item}", KEEPS))
+            found.append(
+                (
+                    f"{key} is {show(old)} in {folder}, {show(value)} here"
+                    if sets and old is not None
+                    else f"{folder} was started without {item}",
+                    KEEPS,
+                )
+            )
     if found:
         raise Problems(found)
 
@@ -50,7 +68,9 @@ def option(group: str, name: str) -> dict:
     """What a fresh run would compose for an option of a group. Raises UserError where there is none."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_container(front.compose("train", [f"{group}={name}"]).cfg[group], resolve=True)
+    return OmegaConf.to_container(
+        front.compose("train", [f"{group}={name}"]).cfg[group], resolve=True
+    )
 
 
 def complete(config: dict) -> None:
@@ -61,7 +81,9 @@ def complete(config: dict) -> None:
         config["metrics"] = option("metrics", "none")
     config.setdefault("perceptual", None)
     if "watch" not in config:
-        config["watch"] = OmegaConf.to_container(front.compose("train", ["watch.action=off"]).cfg.watch)
+        config["watch"] = OmegaConf.to_container(
+            front.compose("train", ["watch.action=off"]).cfg.watch
+        )
 
 
 def parsed(item: str) -> tuple[str, object, bool]:
@@ -70,12 +92,18 @@ def parsed(item: str) -> tuple[str, object, bool]:
 
     try:
         override = hints.parse(item)
-        value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)["value"]
+        value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)[
+            "value"
+        ]
     except hints.composition_errors() as error:
         raise UserError(f"'{item}' cannot be read", "write KEY=VALUE") from error
     if override.is_sweep_override():
         raise UserError(f"'{item}' gives several values", "a run is resumed with one")
-    return override.key_or_group, value, not override.is_delete() and (not override.is_add() or override.is_force_add())
+    return (
+        override.key_or_group,
+        value,
+        not override.is_delete() and (not override.is_add() or override.is_force_add()),
+    )
 
 
 def descend(tree: dict, key: str) -> tuple[dict | None, str]:
@@ -88,7 +116,9 @@ def descend(tree: dict, key: str) -> tuple[dict | None, str]:
 
 def strangers(config: dict) -> tuple[str, ...]:
     """The user's own packages that a config names, and that a checkpoint of it may use only if they are trusted."""
-    return tuple(sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"}))
+    return tuple(
+        sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"})
+    )
 
 
 def specs(tree: object) -> Iterator[dict]:

@@ -1,4 +1,5 @@
 """The folder of one run: made once, held by one process, and found again to resume."""
+
 from __future__ import annotations
 
 import fcntl
@@ -30,20 +31,31 @@ class RunFolder:
             self.samples.mkdir(exist_ok=True)
             self.lock = open(self.path / "run.lock", "a+")  # noqa: SIM115 - held as long as the run
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written: {error.strerror}", "choose another hydra.run.dir=") from error
+            raise UserError(
+                f"{self.path} cannot be written: {error.strerror}", "choose another hydra.run.dir="
+            ) from error
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.lock.seek(0)
             holder = self.lock.read().strip() or "another process"
             self.lock.close()
-            raise Busy(f"{self.path} is in use by {holder}", "wait for it, or stop it; it saves before it ends") from error
+            raise Busy(
+                f"{self.path} is in use by {holder}",
+                "wait for it, or stop it; it saves before it ends",
+            ) from error
         except OSError as error:
-            log.warning("%s cannot be locked (%s): see that no other process uses it", self.path, error.strerror)
+            log.warning(
+                "%s cannot be locked (%s): see that no other process uses it",
+                self.path,
+                error.strerror,
+            )
         self.lock.truncate(0)
         self.lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
         self.lock.flush()
-        for leftover in self.checkpoints.glob(".tmp-*"):  # of a process that was killed while it saved
+        for leftover in self.checkpoints.glob(
+            ".tmp-*"
+        ):  # of a process that was killed while it saved
             leftover.unlink(missing_ok=True)
         return self
 
@@ -53,7 +65,6 @@ class RunFolder:
 
     def write_sample(self, step: int, image) -> None:
         save_png(image, self.samples / f"step-{step:08d}.png")
-
 
     def write_report(self, report: Report, *, step: int, best: dict | None) -> None:
         save_report(self.path / "evaluation.json", report, step=step, best=best)
@@ -73,15 +84,19 @@ def resume_line(path: Path, trust: tuple[str, ...] = ()) -> str:
 
 
 def run_words(key: str, path: Path, trust: tuple[str, ...]) -> str:
-    words = [f"{key}={path}"] + ([f"trust={trust[0] if len(trust) == 1 else '[' + ','.join(trust) + ']'}"] if trust else [])
+    words = [f"{key}={path}"] + (
+        [f"trust={trust[0] if len(trust) == 1 else '[' + ','.join(trust) + ']'}"] if trust else []
+    )
     return " ".join(map(shlex.quote, words))
 
 
 def refuse_used(path: Path) -> None:
     """Raises UserError where a run lives already."""
     if has_checkpoints(path):
-        raise UserError(f"{path} already holds a run",
-                        f"{resume_line(path)}   continues it; another hydra.run.dir= starts a new one")
+        raise UserError(
+            f"{path} already holds a run",
+            f"{resume_line(path)}   continues it; another hydra.run.dir= starts a new one",
+        )
 
 
 def make_new(path: Path, *, exclusive: bool) -> Path:
@@ -90,11 +105,15 @@ def make_new(path: Path, *, exclusive: bool) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=not exclusive)
     except OSError as error:
-        raise UserError(f"{path} cannot be made: {error.strerror}", "choose another hydra.run.dir=") from error
+        raise UserError(
+            f"{path} cannot be made: {error.strerror}", "choose another hydra.run.dir="
+        ) from error
     return path
 
 
-def find_resumable(resume: str, *, run_dir: Path, explicit_dir: bool, overrides: list[str]) -> Path | None:
+def find_resumable(
+    resume: str, *, run_dir: Path, explicit_dir: bool, overrides: list[str]
+) -> Path | None:
     """The run that resume= means, or None if `auto` finds none. Raises UserError."""
     if resume != "auto":
         path = Path(os.path.expanduser(resume))
@@ -102,12 +121,20 @@ def find_resumable(resume: str, *, run_dir: Path, explicit_dir: bool, overrides:
             return path
         inside = path if path.name == "checkpoints" else path.parent
         known = inside.name == "checkpoints" and os.path.exists(path)
-        raise UserError(f"resume={show(resume)} is no run folder",
-                        resume_line(inside.parent) if known else "give a folder under outputs/, or resume=auto")
+        raise UserError(
+            f"resume={show(resume)} is no run folder",
+            resume_line(inside.parent) if known else "give a folder under outputs/, or resume=auto",
+        )
     if explicit_dir:
         return run_dir if has_checkpoints(run_dir) else None
-    return next((path for path in sorted(run_dir.parent.glob("*"), reverse=True)
-                 if has_checkpoints(path) and overrides_of(path) == comparable(overrides)), None)
+    return next(
+        (
+            path
+            for path in sorted(run_dir.parent.glob("*"), reverse=True)
+            if has_checkpoints(path) and overrides_of(path) == comparable(overrides)
+        ),
+        None,
+    )
 
 
 def comparable(overrides: list[str]) -> list[str]:
@@ -150,4 +177,6 @@ def write_hydra(path: Path, *, config, hydra, overrides: list[str]) -> None:
         OmegaConf.save(OmegaConf.create({"hydra": hydra}), folder / "hydra.yaml")
         OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")
     except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}", "choose another hydra.run.dir=") from error
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}", "choose another hydra.run.dir="
+        ) from error

@@ -1,4 +1,5 @@
 """What is said during a run: run.log gets all of it, the terminal the warnings."""
+
 from __future__ import annotations
 
 import logging
@@ -24,7 +25,11 @@ def shout(text: str) -> None:
     if sys.stderr is not None:
         encoding = sys.stderr.encoding or "utf-8"
         with suppress(OSError, ValueError):  # stderr is closed
-            print(text.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+            print(
+                text.encode(encoding, "backslashreplace").decode(encoding),
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 class RunLog(logging.FileHandler):

@@ -1,4 +1,5 @@
 """Values that change over training, each a pure function of the number of real images shown."""
+
 from __future__ import annotations
 
 import math
@@ -19,14 +20,29 @@ def ramp(nimg: int, *, start_kimg: float, end_kimg: float) -> float:
 class Schedule:
     """From `start` to `end` between start_kimg and end_kimg (thousands of real images), linearly or as a half cosine."""
 
-    def __init__(self, *, start: float, end: float, end_kimg: float, start_kimg: float = 0.0,
-                 kind: Literal["linear", "cosine"] = "linear"):
+    def __init__(
+        self,
+        *,
+        start: float,
+        end: float,
+        end_kimg: float,
+        start_kimg: float = 0.0,
+        kind: Literal["linear", "cosine"] = "linear",
+    ):
         if kind not in ("linear", "cosine"):
             raise UserError(f"schedule kind {kind!r} is not known", "use linear or cosine")
         if not 0 <= start_kimg < end_kimg:
-            raise UserError(f"a schedule from start_kimg={start_kimg} to end_kimg={end_kimg} has no length",
-                            "end_kimg must be larger than start_kimg, and neither may be negative")
-        self.start, self.end, self.start_kimg, self.end_kimg, self.kind = start, end, start_kimg, end_kimg, kind
+            raise UserError(
+                f"a schedule from start_kimg={start_kimg} to end_kimg={end_kimg} has no length",
+                "end_kimg must be larger than start_kimg, and neither may be negative",
+            )
+        self.start, self.end, self.start_kimg, self.end_kimg, self.kind = (
+            start,
+            end,
+            start_kimg,
+            end_kimg,
+            kind,
+        )
 
     def __call__(self, nimg: int) -> float:
         t = ramp(nimg, start_kimg=self.start_kimg, end_kimg=self.end_kimg)
@@ -49,14 +65,23 @@ def schedule(value: Number) -> Schedule | Constant:
     """A plain number stays what it is; a mapping describes a `Schedule`. Raises UserError for one that does not."""
     if not isinstance(value, dict):
         return Constant(float(value))
-    wrong = [key for key, part in value.items() if key != "kind" and not (key in NUMBERS and isinstance(part, int | float))]
+    wrong = [
+        key
+        for key, part in value.items()
+        if key != "kind" and not (key in NUMBERS and isinstance(part, int | float))
+    ]
     if wrong or not {*NEEDED} <= value.keys():
-        raise UserError(f"{value} is no schedule: " + (f"{wrong[0]} does not fit" if wrong else f"it needs {', '.join(NEEDED)}"),
-                        "write one like {kind: cosine, start: 1, end: 0.1, end_kimg: 200}; start_kimg, of 0, may be added")
+        raise UserError(
+            f"{value} is no schedule: "
+            + (f"{wrong[0]} does not fit" if wrong else f"it needs {', '.join(NEEDED)}"),
+            "write one like {kind: cosine, start: 1, end: 0.1, end_kimg: 200}; start_kimg, of 0, may be added",
+        )
     return Schedule(**value)
 
 
-def schedule_problems(value: Number | None, *, where: str, below: float = math.inf) -> list[tuple[str, str]]:
+def schedule_problems(
+    value: Number | None, *, where: str, below: float = math.inf
+) -> list[tuple[str, str]]:
     """A number, or a schedule, that shall stay from 0 up to, not including, `below`; where: its key. -> (message, hint) of each mistake."""
     if not isinstance(value, int | float | dict):
         return []  # null, or reported as no number
@@ -64,11 +89,29 @@ def schedule_problems(value: Number | None, *, where: str, below: float = math.i
         fits = all(0 <= schedule(value)(nimg) < below for nimg in (0, 10**15))
     except UserError as error:
         return [(f"{where}: {error.message}", error.hint)]
-    return [] if fits else [(f"{where}={value} does not fit", "give 0 or more" + (f" and less than {below}" if below < math.inf else ""))]
+    return (
+        []
+        if fits
+        else [
+            (
+                f"{where}={value} does not fit",
+                "give 0 or more" + (f" and less than {below}" if below < math.inf else ""),
+            )
+        ]
+    )
 
 
-def lr_factor(nimg: int, *, kind: str, start_kimg: float, end_kimg: float | None, final: float,
-              step_kimg: float | None, gamma: float, warmup_kimg: float) -> float:
+def lr_factor(
+    nimg: int,
+    *,
+    kind: str,
+    start_kimg: float,
+    end_kimg: float | None,
+    final: float,
+    step_kimg: float | None,
+    gamma: float,
+    warmup_kimg: float,
+) -> float:
     """What the learning rate is multiplied by after nimg real images: a warm-up times one of four shapes.
 
     constant: 1. linear, cosine: from 1 at start_kimg to `final` at end_kimg. step: times gamma every step_kimg.
@@ -78,4 +121,6 @@ def lr_factor(nimg: int, *, kind: str, start_kimg: float, end_kimg: float | None
         return warm * gamma ** int(max(0.0, nimg / 1000 - start_kimg) / step_kimg)
     if kind == "constant":
         return warm
-    return warm * Schedule(kind=kind, start=1.0, end=final, start_kimg=start_kimg, end_kimg=end_kimg)(nimg)
+    return warm * Schedule(
+        kind=kind, start=1.0, end=final, start_kimg=start_kimg, end_kimg=end_kimg
+    )(nimg)

@@ -1,4 +1,5 @@
 """Every random number follows from counters: hash them to a seed, then seed the generator that the draw uses."""
+
 from __future__ import annotations
 
 import contextlib

@@ -1,4 +1,5 @@
 """Standing statistics: what batch norm knows when sampling, measured anew on the generator that samples."""
+
 from __future__ import annotations
 
 import copy
@@ -13,8 +14,15 @@ from gancli.seeding import forked, seed_of
 
 
 @torch.no_grad()
-def standing_statistics(game: Game, generator: nn.Module, *, passes: int, batch: int, seed: int,
-                        truncation: float | None = None) -> nn.Module:
+def standing_statistics(
+    game: Game,
+    generator: nn.Module,
+    *,
+    passes: int,
+    batch: int,
+    seed: int,
+    truncation: float | None = None,
+) -> nn.Module:
     """A copy of `generator`, in eval mode, whose running means and variances are the plain averages, over `passes`
     batches of `batch` fresh inputs, of each batch's mean and unbiased variance (Brock 2019, appendix on sampling).
 
@@ -22,13 +30,21 @@ def standing_statistics(game: Game, generator: nn.Module, *, passes: int, batch:
     truncation: of the latents, where the game has it; a generator that samples with it meets other activations.
     Neither `generator` nor the global random state changes. Raises UserError where there is no batch norm to measure."""
     if passes < 1 or batch < 2:
-        raise UserError(f"standing statistics over {passes} passes of {batch} samples do not exist",
-                        "use 1 pass or more, of 2 samples or more")
+        raise UserError(
+            f"standing statistics over {passes} passes of {batch} samples do not exist",
+            "use 1 pass or more, of 2 samples or more",
+        )
     measured = copy.deepcopy(generator).eval()
-    norms = [part for part in measured.modules() if isinstance(part, _BatchNorm) and part.running_mean is not None]
+    norms = [
+        part
+        for part in measured.modules()
+        if isinstance(part, _BatchNorm) and part.running_mean is not None
+    ]
     if not norms:
-        raise UserError("standing statistics do not apply to this checkpoint: its generator has no batch norm with running statistics",
-                        "leave them out: such a generator draws the same image alone and in any batch")
+        raise UserError(
+            "standing statistics do not apply to this checkpoint: its generator has no batch norm with running statistics",
+            "leave them out: such a generator draws the same image alone and in any batch",
+        )
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
@@ -39,7 +55,13 @@ def standing_statistics(game: Game, generator: nn.Module, *, passes: int, batch:
     options = {} if truncation is None else {"truncation": truncation}
     with forked(seed_of(seed, "standing noise"), device):
         for _ in range(passes):
-            game.sample({key: value.to(device) for key, value in game.inputs(batch, rng, **options).items()}, measured)
+            game.sample(
+                {
+                    key: value.to(device)
+                    for key, value in game.inputs(batch, rng, **options).items()
+                },
+                measured,
+            )
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
     return measured.eval()

@@ -1,4 +1,5 @@
 """An image of any size through a network that translates: padded to what it takes, in tiles where it allows that, else shrunk."""
+
 from __future__ import annotations
 
 import math
@@ -19,7 +20,9 @@ from gancli.networks.translation import PresentDropout, Translator
 # normal distribution whose width grows with the root of the depth alone (Luo 2016, section 2.2), while `reach` grows with the depth.
 FAR = 64
 Tile = int | Literal["auto", "off"]
-Translate = Callable[[Batch], Tensor]  # one image's inputs, of a size that the network takes -> (1,C,scale * h,scale * w)
+Translate = Callable[
+    [Batch], Tensor
+]  # one image's inputs, of a size that the network takes -> (1,C,scale * h,scale * w)
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,9 @@ class Translating(Protocol):
 
 def is_noisy(network: Translator) -> bool:
     """Does the same source give another answer each time?"""
-    return network.noise_channels > 0 or any(isinstance(part, PresentDropout) for part in network.modules())
+    return network.noise_channels > 0 or any(
+        isinstance(part, PresentDropout) for part in network.modules()
+    )
 
 
 def tileable(network: Translator) -> bool:
@@ -85,7 +90,10 @@ def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: 
     Raises UserError for a tile that the network does not allow."""
     if network.size is not None:
         if isinstance(tile, int):
-            raise UserError(f"tile={tile} does not apply to this checkpoint: {whole_only(network)}", "leave tile= out")
+            raise UserError(
+                f"tile={tile} does not apply to this checkpoint: {whole_only(network)}",
+                "leave tile= out",
+            )
         return Way(network.size)
     if isinstance(tile, int):
         core = core_of(network, tile)
@@ -100,7 +108,9 @@ def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: 
             return Way(size, core, context)
     share = min(1.0, max_size / area**0.5)
     small = [max(1, int(side * share)) for side in size]
-    if not within(network, small, 2 * most):  # a strip, padded to what the network takes at least: then its shape has to give
+    if not within(
+        network, small, 2 * most
+    ):  # a strip, padded to what the network takes at least: then its shape has to give
         longer = small.index(max(small))
         small[longer] = max(1, 2 * most // network.scale**2 // padded(small[1 - longer], network))
     return Way((small[0], small[1]))
@@ -114,17 +124,23 @@ def within(network: Translator, size: Sequence[int], most: int) -> bool:
 def core_of(network: Translator, tile: int) -> int:
     """The middle of tiles of a side that the user gave. Raises UserError where there is none."""
     if not tileable(network):
-        raise UserError(f"tile={tile} does not apply to this checkpoint: {whole_only(network)}",
-                        "leave tile= out; max_size= bounds what it takes")
+        raise UserError(
+            f"tile={tile} does not apply to this checkpoint: {whole_only(network)}",
+            "leave tile= out; max_size= bounds what it takes",
+        )
     context = context_of(network)
     core = tile // network.multiple * network.multiple - 2 * context
     if core <= 0:
-        raise UserError(f"tile={tile} is too small: {context} pixels on each side of a tile are its surroundings",
-                        f"give {up(4 * context + network.multiple, network.multiple)}, or tile=auto")
+        raise UserError(
+            f"tile={tile} is too small: {context} pixels on each side of a tile are its surroundings",
+            f"give {up(4 * context + network.multiple, network.multiple)}, or tile=auto",
+        )
     return core
 
 
-def pieces(inputs: Batch, network: Translator, translate: Translate, way: Way) -> Iterator[tuple[int, int, Tensor]]:
+def pieces(
+    inputs: Batch, network: Translator, translate: Translate, way: Way
+) -> Iterator[tuple[int, int, Tensor]]:
     """inputs: "a" (1,C,H,W) in [-1,1] and, where there are holes, "mask" (1,1,H,W) -> top, left and (C,h,w) on the CPU of parts
     that make up the whole (C,scale * H,scale * W)."""
     size = tuple(inputs["a"].shape[2:])
@@ -147,22 +163,39 @@ def complete(inputs: Batch, network: Translator, translate: Translate) -> Tensor
     height, width = inputs["a"].shape[2:]
     to_height, to_width = padded(height, network), padded(width, network)
     made = translate(cut(inputs, (0, to_height), (0, to_width))).float().cpu()
-    return made[:, :, :network.scale * height, :network.scale * width]
+    return made[:, :, : network.scale * height, : network.scale * width]
 
 
 def padded(side: int, network: Translator) -> int:
     return up(max(side, network.smallest), network.multiple)
 
 
-def tiles(inputs: Batch, network: Translator, translate: Translate, way: Way) -> Iterator[tuple[int, int, Tensor]]:
+def tiles(
+    inputs: Batch, network: Translator, translate: Translate, way: Way
+) -> Iterator[tuple[int, int, Tensor]]:
     """Tiles end where the padded image does, so that borders are met as in the whole image."""
     sides, scale = inputs["a"].shape[2:], network.scale
-    spans = [[(at, min(at + way.core, side), max(0, min(at - way.context, padded(side, network) - padded(1, network))),
-               min(at + way.core + way.context, padded(side, network))) for at in range(0, side, way.core)] for side in sides]
+    spans = [
+        [
+            (
+                at,
+                min(at + way.core, side),
+                max(0, min(at - way.context, padded(side, network) - padded(1, network))),
+                min(at + way.core + way.context, padded(side, network)),
+            )
+            for at in range(0, side, way.core)
+        ]
+        for side in sides
+    ]
     for top, bottom, above, below in spans[0]:
         for left, right, before, behind in spans[1]:
             made = translate(cut(inputs, (above, below), (before, behind)))
-            made = made[0, :, scale * (top - above):scale * (bottom - above), scale * (left - before):scale * (right - before)]
+            made = made[
+                0,
+                :,
+                scale * (top - above) : scale * (bottom - above),
+                scale * (left - before) : scale * (right - before),
+            ]
             yield scale * top, scale * left, made.float().cpu()
 
 
@@ -172,7 +205,10 @@ def cut(inputs: Batch, rows: tuple[int, int], columns: tuple[int, int]) -> Batch
     inside = rows[0] >= 0 and columns[0] >= 0 and rows[1] <= height and columns[1] <= width
     if inside:
         return {key: x[:, :, slice(*rows), slice(*columns)] for key, x in inputs.items()}
-    return {key: x.index_select(2, mirrored(height, *rows)).index_select(3, mirrored(width, *columns)) for key, x in inputs.items()}
+    return {
+        key: x.index_select(2, mirrored(height, *rows)).index_select(3, mirrored(width, *columns))
+        for key, x in inputs.items()
+    }
 
 
 def mirrored(n: int, start: int, stop: int) -> Tensor:
@@ -184,7 +220,11 @@ def mirrored(n: int, start: int, stop: int) -> Tensor:
 
 def resized(inputs: Batch, size: tuple[int, int]) -> Batch:
     """Bicubic with antialiasing; a pixel that any part of a hole falls into is hidden."""
-    small = {"a": F.interpolate(inputs["a"], size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)}
+    small = {
+        "a": F.interpolate(
+            inputs["a"], size, mode="bicubic", antialias=True, align_corners=False
+        ).clamp(-1, 1)
+    }
     if "mask" in inputs:
         small["mask"] = (F.interpolate(inputs["mask"], size, mode="area") > 0).float()
         small["a"] = filled(small["a"], small["mask"])
@@ -193,21 +233,34 @@ def resized(inputs: Batch, size: tuple[int, int]) -> Batch:
 
 def enlarged(made: Tensor, size: tuple[int, int]) -> Tensor:
     """Back to a size; also smaller, for a small image in a network of one size."""
-    return F.interpolate(made, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+    return F.interpolate(made, size, mode="bicubic", antialias=True, align_corners=False).clamp(
+        -1, 1
+    )
 
 
 def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
     """For a network that fills the middle of one size: a window around the hole, which lies in its middle, as the network wants it."""
     (height, width), mask = network.size, inputs["mask"]
     rows, columns = (mask[0, 0].amax(1 - dim).nonzero()[:, 0].tolist() for dim in (0, 1))
-    factor = max(1.0, 2 * (rows[-1] + 1 - rows[0]) / height, 2 * (columns[-1] + 1 - columns[0]) / width)
+    factor = max(
+        1.0, 2 * (rows[-1] + 1 - rows[0]) / height, 2 * (columns[-1] + 1 - columns[0]) / width
+    )
     h, w = math.ceil(factor * height), math.ceil(factor * width)
     top, left = (rows[0] + rows[-1] + 1 - h) // 2, (columns[0] + columns[-1] + 1 - w) // 2
     window = resized(cut(inputs, (top, top + h), (left, left + w)), (height, width))
     middle = torch.zeros(1, 1, height, width)
-    middle[:, :, height // 4:height - height // 4, width // 4:width - width // 4] = 1
-    made = enlarged(translate({"a": filled(window["a"], middle), "mask": middle}).float().cpu(), (h, w))
-    whole, inner = inputs["a"].clone(), (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-    made = made[:, :, rows[0] - top:rows[-1] + 1 - top, columns[0] - left:columns[-1] + 1 - left]
-    whole[:, :, inner[0], inner[1]] = torch.lerp(whole[:, :, inner[0], inner[1]], made, mask[:, :, inner[0], inner[1]])
+    middle[:, :, height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
+    made = enlarged(
+        translate({"a": filled(window["a"], middle), "mask": middle}).float().cpu(), (h, w)
+    )
+    whole, inner = (
+        inputs["a"].clone(),
+        (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)),
+    )
+    made = made[
+        :, :, rows[0] - top : rows[-1] + 1 - top, columns[0] - left : columns[-1] + 1 - left
+    ]
+    whole[:, :, inner[0], inner[1]] = torch.lerp(
+        whole[:, :, inner[0], inner[1]], made, mask[:, :, inner[0], inner[1]]
+    )
     return whole

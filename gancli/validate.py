@@ -1,4 +1,5 @@
 """Gate 2: fills every `auto`, binds every key against its class, and reports all that is wrong at once."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -48,17 +49,32 @@ def validate(cfg: DictConfig) -> dict:
     shared = shared_keys(raw)
     for where in shared:  # they only feed interpolations, which are resolved now
         drop(frozen, where)
-    found += [p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)]
-    found += [p for name in PARTS if frozen[name] is not None for p in problems(frozen[name], where=name, trust=None)]
+    found += [
+        p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)
+    ]
+    found += [
+        p
+        for name in PARTS
+        if frozen[name] is not None
+        for p in problems(frozen[name], where=name, trust=None)
+    ]
     found += optimizer_problems(frozen["optimizer"])
     found += scalar_problems(frozen)
     if not found:
         fill_autos(frozen)
         known = parameters_of(model_class(frozen))
         given = tuple(name for name in PARTS if name in known)
-        if frozen["loss"] is None and "loss" in known and known["loss"].default is inspect.Parameter.empty:
-            found.append(("loss=none leaves this model nothing to learn from: it has a critic, and no target",
-                          "choose a loss, such as loss=non_saturating (gan list loss)"))
+        if (
+            frozen["loss"] is None
+            and "loss" in known
+            and known["loss"].default is inspect.Parameter.empty
+        ):
+            found.append(
+                (
+                    "loss=none leaves this model nothing to learn from: it has a critic, and no target",
+                    "choose a loss, such as loss=non_saturating (gan list loss)",
+                )
+            )
         found += problems(frozen["model"], where="model", trust=None, given=given)
     if not found:
         found += rules(frozen)
@@ -66,12 +82,20 @@ def validate(cfg: DictConfig) -> dict:
         raise Problems(found)
     for name in {*PARTS} - {*given}:
         if name != "loss" and frozen[name] is not None:
-            log.warning("%s has no effect: %s takes none", name, frozen["model"]["_target_"].rpartition(".")[2])
+            log.warning(
+                "%s has no effect: %s takes none",
+                name,
+                frozen["model"]["_target_"].rpartition(".")[2],
+            )
     return frozen
 
 
 def unknown_top(raw: dict) -> list[Problem]:
-    return [(f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS))) for key in raw if key not in TOP_KEYS]
+    return [
+        (f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS)))
+        for key in raw
+        if key not in TOP_KEYS
+    ]
 
 
 def dataset_problems(cfg: DictConfig) -> list[Problem]:
@@ -100,7 +124,9 @@ def resolved(cfg: DictConfig, found: list[Problem]) -> dict:
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise Problems([*found, (f"{error.full_key or 'config'}: {first_line(error)}", "give it a value")]) from error
+        raise Problems(
+            [*found, (f"{error.full_key or 'config'}: {first_line(error)}", "give it a value")]
+        ) from error
 
 
 def first_line(error: Exception) -> str:
@@ -129,7 +155,11 @@ def shared_keys(raw: dict) -> list[str]:
 
 def strings(tree: object) -> list[str]:
     if isinstance(tree, dict | list):
-        return [text for item in (tree.values() if isinstance(tree, dict) else tree) for text in strings(item)]
+        return [
+            text
+            for item in (tree.values() if isinstance(tree, dict) else tree)
+            for text in strings(item)
+        ]
     return [tree] if isinstance(tree, str) else []
 
 
@@ -143,9 +173,18 @@ def drop(tree: dict, where: str) -> None:
 def closed_problems(spec: object, cls: type, *, where: str) -> list[Problem]:
     """A part of the config against the dataclass that describes it."""
     if not isinstance(spec, dict):
-        return [(f"{where}={spec!r} does not fit", f"{where} is a mapping; change single keys, such as {where}.{fields_of(cls)[0]}=...")]
+        return [
+            (
+                f"{where}={spec!r} does not fit",
+                f"{where} is a mapping; change single keys, such as {where}.{fields_of(cls)[0]}=...",
+            )
+        ]
     hints = typing.get_type_hints(cls)
-    found = [(f"unknown key {where}.{key}", did_you_mean(str(key), list(hints))) for key in spec if key not in hints]
+    found = [
+        (f"unknown key {where}.{key}", did_you_mean(str(key), list(hints)))
+        for key in spec
+        if key not in hints
+    ]
     for key, value in spec.items():
         if key in hints:
             found += misfits(value, hints[key], where=f"{where}.{key}", trust=None)
@@ -158,17 +197,33 @@ def fields_of(cls: type) -> list[str]:
 
 def optimizer_problems(spec: object) -> list[Problem]:
     if not isinstance(spec, dict) or "g" not in spec:
-        return [("optimizer.g is missing", "every player falls back to it: choose optimizer=adam_b05, or write optimizer.g")]
+        return [
+            (
+                "optimizer.g is missing",
+                "every player falls back to it: choose optimizer=adam_b05, or write optimizer.g",
+            )
+        ]
     ours, found = fields_of(PlayerConfig), []
     for player, values in spec.items():
         where = f"optimizer.{player}"
         if not isinstance(values, dict):
-            found.append((f"{where}={values!r} does not fit", f"change single keys, such as {where}.lr=1e-4"))
+            found.append(
+                (f"{where}={values!r} does not fit", f"change single keys, such as {where}.lr=1e-4")
+            )
             continue
-        found += closed_problems({k: v for k, v in values.items() if k in ours}, PlayerConfig, where=where)
+        found += closed_problems(
+            {k: v for k, v in values.items() if k in ours}, PlayerConfig, where=where
+        )
         theirs = {k: v for k, v in values.items() if k not in ours}
-        found += [(m, h if "takes no" not in m else did_you_mean(m.split(":")[0].rpartition(".")[2], [*ours, *theirs]))
-                  for m, h in problems(theirs, where=where, trust=None, given=("params",))]
+        found += [
+            (
+                m,
+                h
+                if "takes no" not in m
+                else did_you_mean(m.split(":")[0].rpartition(".")[2], [*ours, *theirs]),
+            )
+            for m, h in problems(theirs, where=where, trust=None, given=("params",))
+        ]
         if not found:
             found += player_rules(values, where)
     return found
@@ -182,40 +237,91 @@ def player_rules(values: dict, where: str) -> list[Problem]:
     elif not values["lr"] > 0:
         found.append((f"{where}.lr={values['lr']} does not fit", "give a number above 0"))
     if any(not 0 <= beta < 1 for beta in values.get("betas", [])):
-        found.append((f"{where}.betas={values['betas']} does not fit", "give two numbers from 0 up to, not including, 1"))
+        found.append(
+            (
+                f"{where}.betas={values['betas']} does not fit",
+                "give two numbers from 0 up to, not including, 1",
+            )
+        )
     if ours.beta2 is not None and "betas" not in values:
-        found.append((f"{where}.beta2 replaces the second of betas, and there are none",
-                      f"add {where}.betas=[0.0,0.9], or {where}.beta2=null"))
+        found.append(
+            (
+                f"{where}.beta2 replaces the second of betas, and there are none",
+                f"add {where}.betas=[0.0,0.9], or {where}.beta2=null",
+            )
+        )
     found += schedule_problems(ours.beta2, where=f"{where}.beta2", below=1)
-    if ours.schedule in ("linear", "cosine") and (ours.end_kimg is None or ours.end_kimg <= ours.start_kimg):
-        found.append((f"{where}.schedule={ours.schedule} has no end", f"add {where}.end_kimg=..., in thousands of real images"))
+    if ours.schedule in ("linear", "cosine") and (
+        ours.end_kimg is None or ours.end_kimg <= ours.start_kimg
+    ):
+        found.append(
+            (
+                f"{where}.schedule={ours.schedule} has no end",
+                f"add {where}.end_kimg=..., in thousands of real images",
+            )
+        )
     if ours.schedule == "step" and not (ours.step_kimg or 0) > 0:
-        found.append((f"{where}.schedule=step has no period", f"add {where}.step_kimg=..., in thousands of real images"))
-    negative = [key for key in ("l1", "orthogonal", "clip", "warmup_kimg", "start_kimg", "final") if (getattr(ours, key) or 0) < 0]
+        found.append(
+            (
+                f"{where}.schedule=step has no period",
+                f"add {where}.step_kimg=..., in thousands of real images",
+            )
+        )
+    negative = [
+        key
+        for key in ("l1", "orthogonal", "clip", "warmup_kimg", "start_kimg", "final")
+        if (getattr(ours, key) or 0) < 0
+    ]
     return found + [(f"{where}.{key} is negative", "give 0 or more") for key in negative]
 
 
 def scalar_problems(frozen: dict) -> list[Problem]:
     found = misfits(frozen["seed"], int, where="seed", trust=None)
-    least = {"trainer.steps": 1, "trainer.batch_size": 1, "trainer.accumulate": 1, "trainer.save_every": 1, "trainer.keep": 1,
-             "log.every": 1, "log.sample_every": 1, "log.grid": 1, "loss.n_critic": 1,
-             "watch.retries": 0, "watch.start_kimg": 0, "watch.patience": 1, "watch.worse": 1}
+    least = {
+        "trainer.steps": 1,
+        "trainer.batch_size": 1,
+        "trainer.accumulate": 1,
+        "trainer.save_every": 1,
+        "trainer.keep": 1,
+        "log.every": 1,
+        "log.sample_every": 1,
+        "log.grid": 1,
+        "loss.n_critic": 1,
+        "watch.retries": 0,
+        "watch.start_kimg": 0,
+        "watch.patience": 1,
+        "watch.worse": 1,
+    }
     for where, bound in least.items():
         group, key = where.split(".")
         value = (frozen[group] or {}).get(key) if isinstance(frozen[group], dict | None) else None
         if isinstance(value, int | float) and value < bound:
             found.append((f"{where}={value} does not fit", f"give {bound} or more"))
     ema = frozen["ema"]
-    found += schedule_problems(ema.get("half_life_kimg"), where="ema.half_life_kimg") if isinstance(ema, dict) else []
+    found += (
+        schedule_problems(ema.get("half_life_kimg"), where="ema.half_life_kimg")
+        if isinstance(ema, dict)
+        else []
+    )
     trainer = frozen["trainer"]
     sound = not closed_problems(frozen["metrics"], CLOSED["metrics"], where="metrics")
     found += settings.problems(frozen["metrics"]) if sound else []
     if not found and trainer["epochs"] is not None and not trainer["epochs"] > 0:
-        found.append((f"trainer.epochs={trainer['epochs']} does not fit", "give a number above 0, or null"))
-    ranks, size, accumulate = distributed.launched_world(), trainer["batch_size"], trainer["accumulate"]
+        found.append(
+            (f"trainer.epochs={trainer['epochs']} does not fit", "give a number above 0, or null")
+        )
+    ranks, size, accumulate = (
+        distributed.launched_world(),
+        trainer["batch_size"],
+        trainer["accumulate"],
+    )
     if not found and size % (ranks * accumulate):
-        found.append((f"trainer.batch_size={size} does not divide into {ranks} ranks x {accumulate} micro-batches",
-                      f"use a multiple of {ranks * accumulate}"))
+        found.append(
+            (
+                f"trainer.batch_size={size} does not divide into {ranks} ranks x {accumulate} micro-batches",
+                f"use a multiple of {ranks * accumulate}",
+            )
+        )
     return found
 
 
@@ -225,7 +331,14 @@ def model_class(frozen: dict) -> type:
     except UserError as error:
         raise Problems([(f"model._target_: {error.message}", error.hint)]) from error
     if not issubclass(cls, Game):
-        raise Problems([(f"model._target_: {cls.__name__} is no Game", "derive it from gancli.game.Game or gancli.games.gan.GAN")])
+        raise Problems(
+            [
+                (
+                    f"model._target_: {cls.__name__} is no Game",
+                    "derive it from gancli.game.Game or gancli.games.gan.GAN",
+                )
+            ]
+        )
     return cls
 
 
@@ -235,62 +348,124 @@ def fill_autos(frozen: dict) -> None:
     frozen["trainer"]["device"] = device.type
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
     points, penalised = frozen["dataset"]["kind"] == "points", per_sample_penalties(frozen)
-    values = {"norm": "layer" if penalised else "batch", "output": "linear" if points else "tanh",
-              "dropout": 0.0 if points else 0.5, "dropout_in": 0.0 if points else 0.2}  # two coordinates are too few to drop any
+    values = {
+        "norm": "layer" if penalised else "batch",
+        "output": "linear" if points else "tanh",
+        "dropout": 0.0 if points else 0.5,
+        "dropout_in": 0.0 if points else 0.2,
+    }  # two coordinates are too few to drop any
     for node in [frozen["model"], *nested(frozen["model"])]:
         if node.get("norm") == "auto" and penalised:
-            log.info("norm=auto: the critic uses layer norm, since %s takes one gradient per sample", ", ".join(penalised))
-        elif node.get("norm") == "batch" and penalised and node is frozen["model"].get("discriminator"):
-            log.warning("batch norm mixes the samples whose gradients %s takes one by one; model.discriminator.norm=layer does not",
-                        ", ".join(penalised))
+            log.info(
+                "norm=auto: the critic uses layer norm, since %s takes one gradient per sample",
+                ", ".join(penalised),
+            )
+        elif (
+            node.get("norm") == "batch"
+            and penalised
+            and node is frozen["model"].get("discriminator")
+        ):
+            log.warning(
+                "batch norm mixes the samples whose gradients %s takes one by one; model.discriminator.norm=layer does not",
+                ", ".join(penalised),
+            )
         node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
 
 
 def nested(tree: object) -> list[dict]:
     """Every description below a description."""
     items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
-    return [node for item in items for node in ([item] if isinstance(item, dict) and "_target_" in item else []) + nested(item)]
+    return [
+        node
+        for item in items
+        for node in ([item] if isinstance(item, dict) and "_target_" in item else []) + nested(item)
+    ]
 
 
 def per_sample_penalties(frozen: dict) -> list[str]:
     penalties = (frozen["loss"] or {}).get("penalties") or {}
-    return [name for name, spec in penalties.items() if locate(spec["_target_"], trust=None).per_sample]
+    return [
+        name for name, spec in penalties.items() if locate(spec["_target_"], trust=None).per_sample
+    ]
 
 
 def rules(frozen: dict) -> list[Problem]:
     """What no single key shows: built once on the meta device, where sizes cost nothing."""
     if frozen["model"].get("conditional") and not frozen["dataset"]["classes"]:
-        return [("model.conditional=true, but the data set has no labels (dataset.classes=0)",
-                 "use model.conditional=false, or class sub-folders")]
+        return [
+            (
+                "model.conditional=true, but the data set has no labels (dataset.classes=0)",
+                "use model.conditional=false, or class sub-folders",
+            )
+        ]
     try:
         with torch.device("meta"):
             game = build_game(frozen, trust=None)
             players = game.players()
     except UserError as error:
         points = frozen["dataset"]["kind"] == "points"
-        return [(error.message, error.hint or ("the data are points in the plane: model=mlp learns them" if points else ""))]
+        return [
+            (
+                error.message,
+                error.hint
+                or ("the data are points in the plane: model=mlp learns them" if points else ""),
+            )
+        ]
     loss = game.adversarial
-    if getattr(loss, "objective", None) is not None and isinstance(loss.objective, RelativisticPairing) and loss.fake_target != 0:
-        log.warning("loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target")
-    objective, adapts = (frozen["loss"] or {}).get("objective"), (frozen["augment"] or {}).get("target") is not None
-    if objective and adapts and getattr(locate(objective["_target_"], trust=None), "boundary", 0.0) is None:
-        log.warning("augment.target reads the sign of real scores, and with this loss only their differences count: add "
-                    "augment.target=null augment.p=0.2")
+    if (
+        getattr(loss, "objective", None) is not None
+        and isinstance(loss.objective, RelativisticPairing)
+        and loss.fake_target != 0
+    ):
+        log.warning(
+            "loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target"
+        )
+    objective, adapts = (
+        (frozen["loss"] or {}).get("objective"),
+        (frozen["augment"] or {}).get("target") is not None,
+    )
+    if (
+        objective
+        and adapts
+        and getattr(locate(objective["_target_"], trust=None), "boundary", 0.0) is None
+    ):
+        log.warning(
+            "augment.target reads the sign of real scores, and with this loss only their differences count: add "
+            "augment.target=null augment.p=0.2"
+        )
     found = []
     if not game.penalisable and (penalised := per_sample_penalties(frozen)):
-        found.append((f"loss.penalties.{penalised[0]} cannot reach this model's critic, whose score stops the gradient",
-                      "choose a loss without gradient penalties, such as loss=non_saturating"))
-    shard = frozen["trainer"]["batch_size"] // (distributed.launched_world() * frozen["trainer"]["accumulate"])
+        found.append(
+            (
+                f"loss.penalties.{penalised[0]} cannot reach this model's critic, whose score stops the gradient",
+                "choose a loss without gradient penalties, such as loss=non_saturating",
+            )
+        )
+    shard = frozen["trainer"]["batch_size"] // (
+        distributed.launched_world() * frozen["trainer"]["accumulate"]
+    )
     if shard % frozen["model"].get("pack", 1):
-        found.append((f"model.pack={frozen['model']['pack']} does not divide the {shard} images that are judged at a time",
-                      "choose trainer.batch_size so that it does"))
-    return found + [(f"optimizer.{name} moves nothing: the model's players are {', '.join(players)}", did_you_mean(name, list(players)))
-            for name in frozen["optimizer"] if name not in players and name != "d"]
+        found.append(
+            (
+                f"model.pack={frozen['model']['pack']} does not divide the {shard} images that are judged at a time",
+                "choose trainer.batch_size so that it does",
+            )
+        )
+    return found + [
+        (
+            f"optimizer.{name} moves nothing: the model's players are {', '.join(players)}",
+            did_you_mean(name, list(players)),
+        )
+        for name in frozen["optimizer"]
+        if name not in players and name != "d"
+    ]
 
 
 def revalidate(frozen: dict) -> dict:
     """A stored config whose trainer or log keys were changed on the command line; in place. Raises Problems."""
-    found = [p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)]
+    found = [
+        p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)
+    ]
     found += [] if found else scalar_problems(frozen)
     if found:
         raise Problems(found)

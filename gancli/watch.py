@@ -1,4 +1,5 @@
 """The watchdog: looks at live signals and says in words why a run is lost; what is done then is the trainer's."""
+
 from __future__ import annotations
 
 import math
@@ -40,16 +41,20 @@ class Watch:
             lowest, know_nothing = self.range
             share = (values["d/adv"] - lowest) / (know_nothing - lowest)
             found["saturated"] = share < settings.saturated and (
-                f"the critic has won: its loss is {values['d/adv']:.2g}, a guess costs {know_nothing:.2g}; the generator learns nothing")
+                f"the critic has won: its loss is {values['d/adv']:.2g}, a guess costs {know_nothing:.2g}; the generator learns nothing"
+            )
         if "watch/diversity" in values:
             found["diversity"] = values["watch/diversity"] < settings.diversity and (
-                f"the samples have collapsed: they differ {values['watch/diversity']:.2f} times as much as real images do")
+                f"the samples have collapsed: they differ {values['watch/diversity']:.2f} times as much as real images do"
+            )
         if "eval/critic_overfit" in values:
             found["overfit"] = values["eval/critic_overfit"] > settings.overfit and (
-                f"the critic knows its images by heart: of the gap to samples held-out ones make {values['eval/critic_overfit']:.2f}")
+                f"the critic knows its images by heart: of the gap to samples held-out ones make {values['eval/critic_overfit']:.2f}"
+            )
         if best is not None and (key := f"eval/{best['key']}") in values:
             found["worse"] = worse(values[key], best, settings.worse) and (
-                f"{best['key']} is {values[key]:.4g}; its best was {best['value']:.4g} at step {best['step']}")
+                f"{best['key']} is {values[key]:.4g}; its best was {best['value']:.4g} at step {best['step']}"
+            )
         return found
 
 
@@ -57,19 +62,36 @@ def worse(value: float, best: dict, factor: float) -> bool:
     """Is a value `factor` times as bad as the best?"""
     if not math.isfinite(value):
         return True
-    return value > factor * best["value"] if best["mode"] == "min" else value < best["value"] / factor
+    return (
+        value > factor * best["value"] if best["mode"] == "min" else value < best["value"] / factor
+    )
 
 
 def costs(loss: AdversarialLoss) -> tuple[float, float] | None:
     """-> the critic's lowest loss, and its loss if it tells nothing apart; None where the lowest has no bound (Wasserstein)."""
-    real, fake = (target if isinstance(target, float | int) else sum(target) / 2 for target in (loss.real_target, loss.fake_target))
+    real, fake = (
+        target if isinstance(target, float | int) else sum(target) / 2
+        for target in (loss.real_target, loss.fake_target)
+    )
     real, fake = (target + loss.flip * (1 - 2 * target) for target in (real, fake))
     lowest = []
     for reach in (20.0, 40.0):
-        scores, of_real, of_fake = torch.linspace(-reach, reach, 41, dtype=torch.float64)[:, None], torch.zeros(1), torch.zeros(1)
+        scores, of_real, of_fake = (
+            torch.linspace(-reach, reach, 41, dtype=torch.float64)[:, None],
+            torch.zeros(1),
+            torch.zeros(1),
+        )
         for _ in range(2):  # one score after the other: all pairs would take half a second
-            of_real = min(scores, key=lambda score: loss.objective.d(score, of_fake, real, fake).item())
-            of_fake = min(scores, key=lambda score: loss.objective.d(of_real, score, real, fake).item())
+            of_real = min(
+                scores, key=lambda score: loss.objective.d(score, of_fake, real, fake).item()
+            )
+            of_fake = min(
+                scores, key=lambda score: loss.objective.d(of_real, score, real, fake).item()
+            )
         lowest.append(loss.objective.d(of_real, of_fake, real, fake).item())
     zero = torch.zeros(1, dtype=torch.float64)
-    return (lowest[0], loss.objective.d(zero, zero, real, fake).item()) if lowest[1] > lowest[0] - 0.1 else None
+    return (
+        (lowest[0], loss.objective.d(zero, zero, real, fake).item())
+        if lowest[1] > lowest[0] - 0.1
+        else None
+    )

@@ -1,6 +1,7 @@
 """Not a test: the trainer against a bare hand-written loop with the same networks, EMA, precision and critic calls.
 
 python tests/bench_loop.py [KEY=VALUE ...]   alternates short rounds of both, so that a busy machine slows both alike."""
+
 from __future__ import annotations
 
 import copy
@@ -23,7 +24,11 @@ class BareLoop:
 
     def __init__(self, config: dict):
         trainer = trainer_for(config)
-        self.g, self.d, self.stream = trainer.game.generator, trainer.game.discriminator, trainer.stream
+        self.g, self.d, self.stream = (
+            trainer.game.generator,
+            trainer.game.discriminator,
+            trainer.stream,
+        )
         self.average = copy.deepcopy(self.g).eval()
         self.batch_size = config["trainer"]["batch_size"]
         images = [self.stream(n, ("image", "label")) for n in range(0, 1792, self.batch_size)]
@@ -50,7 +55,11 @@ class BareLoop:
         loss.backward()
         self.opt_g.step()
         self.progress.nimg += self.batch_size
-        update_ema(self.average, self.g, ema_beta(self.batch_size, self.progress.nimg, half_life_kimg=2, rampup=0.05))
+        update_ema(
+            self.average,
+            self.g,
+            ema_beta(self.batch_size, self.progress.nimg, half_life_kimg=2, rampup=0.05),
+        )
 
 
 def timed(loop) -> float:
@@ -68,8 +77,10 @@ def main() -> None:
     trainer.read_flags(wait=True)
     ratio = statistics.median(a / b for a, b in pairs)
     ours, theirs = (1000 * statistics.median(times) for times in zip(*pairs, strict=True))
-    print(f"gancli {ours:.1f} ms/step, bare loop {theirs:.1f} ms/step, "
-          f"median ratio of {ROUNDS} rounds {ratio:.3f} ({torch.get_num_threads()} threads)")
+    print(
+        f"gancli {ours:.1f} ms/step, bare loop {theirs:.1f} ms/step, "
+        f"median ratio of {ROUNDS} rounds {ratio:.3f} ({torch.get_num_threads()} threads)"
+    )
 
 
 if __name__ == "__main__":

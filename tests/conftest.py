@@ -1,4 +1,5 @@
 """Every test: one thread, since parallel tests share two cores; and how many lacked the real data."""
+
 from __future__ import annotations
 
 import os
@@ -19,6 +20,12 @@ def one_thread():
 
 
 def pytest_terminal_summary(terminalreporter):
-    lacking = [r for r in terminalreporter.stats.get("skipped", []) if "GANCLI_TEST_DATA" in str(r.longrepr)]
+    lacking = [
+        r
+        for r in terminalreporter.stats.get("skipped", [])
+        if "GANCLI_TEST_DATA" in str(r.longrepr)
+    ]
     if lacking:
-        terminalreporter.write_line(f"{len(lacking)} tests skipped for want of real data: set GANCLI_TEST_DATA")
+        terminalreporter.write_line(
+            f"{len(lacking)} tests skipped for want of real data: set GANCLI_TEST_DATA"
+        )

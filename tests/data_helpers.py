@@ -1,4 +1,5 @@
 """Image files for the tests of folders, zip files and the cache."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,7 +9,9 @@ from PIL import Image
 FIXED = {"resolution": 8, "channels": 1, "classes": 0}
 
 
-def picture(path: Path, value: int | tuple = 100, *, size=(8, 8), mode: str = "L", **kwargs) -> Path:
+def picture(
+    path: Path, value: int | tuple = 100, *, size=(8, 8), mode: str = "L", **kwargs
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, value).save(path, **kwargs)
     return path

@@ -1,4 +1,5 @@
 """What the tests of evaluations share: a cache of their own, specs, a game that shows given images, and a short budget."""
+
 from __future__ import annotations
 
 import functools
@@ -76,7 +77,12 @@ class Showing(Game):
         if self.labels is None:
             return {"index": torch.arange(n) % len(self.images)}
         of_class = [(self.labels == k).nonzero()[:, 0] for k in range(int(self.labels.max()) + 1)]
-        return {"index": torch.stack([of_class[k][i % len(of_class[k])] for i, k in enumerate(label.tolist())]), "label": label}
+        return {
+            "index": torch.stack(
+                [of_class[k][i % len(of_class[k])] for i, k in enumerate(label.tolist())]
+            ),
+            "label": label,
+        }
 
     def sample(self, inputs, generator):
         return self.images[inputs["index"]]

@@ -1,4 +1,5 @@
 """What several tests share: composed configs, small trainers, and comparison of checkpoints leaf by leaf."""
+
 from __future__ import annotations
 
 import atexit
@@ -23,7 +24,12 @@ from gancli.validate import validate
 REPO = Path(__file__).resolve().parent.parent
 TEST_DATA = Path(os.environ.get("GANCLI_TEST_DATA", REPO.parent / "shared" / "data"))
 CPU = torch.device("cpu")
-OF_DIGITS = ("+dataset@dataset.of=digits", "dataset.resolution=16", "dataset.channels=1", "dataset.holdout=4")
+OF_DIGITS = (
+    "+dataset@dataset.of=digits",
+    "dataset.resolution=16",
+    "dataset.channels=1",
+    "dataset.holdout=4",
+)
 
 
 def folders() -> tuple[str, str]:
@@ -36,7 +42,9 @@ def folders() -> tuple[str, str]:
         sides = []
         for fill in ((40 + 8 * k, 90, 200), None):
             image = Image.new("RGB", (16, 16), (230, 230, 10 * k))
-            ImageDraw.Draw(image).ellipse([k % 5, k % 3, 9 + k % 7, 8 + k % 6], fill=fill, outline=(0, 0, 0))
+            ImageDraw.Draw(image).ellipse(
+                [k % 5, k % 3, 9 + k % 7, 8 + k % 6], fill=fill, outline=(0, 0, 0)
+            )
             sides.append(image)
         whole = Image.new("RGB", (32, 16))
         for x, side, name in zip((0, 16), sides, "AB", strict=True):
@@ -50,9 +58,17 @@ PAIRS, DOMAINS = folders()
 SMALL = {
     "dcgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "cgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
-    "mlp": ("model.generator.hidden=[16]", "model.discriminator.hidden=[12]", "dataset.resolution=8"),
+    "mlp": (
+        "model.generator.hidden=[16]",
+        "model.discriminator.hidden=[12]",
+        "dataset.resolution=8",
+    ),
     "sngan": ("model.width=4", "dataset.resolution=16"),
-    "wgan_resnet": ("model.width=4", "dataset.resolution=16", "optimizer.d.clip=1"),  # or SGD leaves the numbers
+    "wgan_resnet": (
+        "model.width=4",
+        "dataset.resolution=16",
+        "optimizer.d.clip=1",
+    ),  # or SGD leaves the numbers
     "sagan": ("model.width=4", "dataset.resolution=16"),
     "sndcgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "biggan": ("model.width=2", "model.attention=8", "dataset.resolution=16"),
@@ -60,31 +76,129 @@ SMALL = {
     "acgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "contragan": ("model.width=4", "model.heads.contragan.dim=8", "dataset.resolution=16"),
     "ssgan": ("model.width=4", "dataset.resolution=16"),
-    "infogan": ("model.width=4", "model.max_width=8", "model.units=16", "model.q.units=8", "dataset.resolution=16"),
-    "contrad": ("model.width=4", "model.max_width=8", "model.hidden=16", "model.dim=8", "dataset.resolution=16"),
+    "infogan": (
+        "model.width=4",
+        "model.max_width=8",
+        "model.units=16",
+        "model.q.units=8",
+        "dataset.resolution=16",
+    ),
+    "contrad": (
+        "model.width=4",
+        "model.max_width=8",
+        "model.hidden=16",
+        "model.dim=8",
+        "dataset.resolution=16",
+    ),
     # They grow after steps 1 and 4, and after step 3.
-    "pggan": ("model.z_dim=8", "model.channel_base=64", "model.channel_max=8", "model.stable_kimg=0.008", "model.fade_kimg=0.016",
-              "dataset.resolution=16"),
-    "stylegan": ("model.z_dim=8", "model.w_dim=8", "model.mapping_layers=2", "model.channel_base=64", "model.channel_max=8",
-                 "model.stable_kimg=0.024", "model.fade_kimg=0.016", "dataset.resolution=16"),
-    "stylegan2": ("model.z_dim=8", "model.w_dim=8", "model.channel_base=64", "model.channel_max=8", "model.generator.mapping_layers=1",
-                  "model.discriminator.mapping_layers=1", "model.r1_every=2", "model.pl_every=2", "dataset.resolution=16"),
-    "r3gan": ("model.z_dim=8", "model.channel_base=32", "model.channel_max=8", "model.group=4", "model.blocks=1", "dataset.resolution=8"),
-    "lapgan": ("model.width=4", "model.generator.hidden=[16]", "model.discriminator.hidden=[12]", "dataset.resolution=16"),
-    "cogan": ("model.width=4", "model.max_width=8", "model.discriminator.width=4", "model.discriminator.units=12", "dataset.resolution=16"),
-    "pix2pix": (f"dataset.path={PAIRS}", "model.width=4", "model.generator.downs=3", "model.discriminator.layers=1"),
-    "cyclegan": (f"dataset.path={DOMAINS}", "model.width=4", "model.generator.ab.blocks=1", "model.discriminator.a.layers=1",
-                 "model.pool=6"),
-    "srgan": (*OF_DIGITS, "dataset.scale=2", "model.width=4", "model.generator.blocks=1", "model.discriminator.levels=2",
-              "model.discriminator.hidden=8", "model.warmup=2", "perceptual=none"),
-    "esrgan": (*OF_DIGITS, "dataset.scale=2", "model.width=4", "model.generator.blocks=1", "model.generator.growth=2",
-               "model.discriminator.levels=2", "model.discriminator.hidden=8", "model.warmup=2", "perceptual=none"),
+    "pggan": (
+        "model.z_dim=8",
+        "model.channel_base=64",
+        "model.channel_max=8",
+        "model.stable_kimg=0.008",
+        "model.fade_kimg=0.016",
+        "dataset.resolution=16",
+    ),
+    "stylegan": (
+        "model.z_dim=8",
+        "model.w_dim=8",
+        "model.mapping_layers=2",
+        "model.channel_base=64",
+        "model.channel_max=8",
+        "model.stable_kimg=0.024",
+        "model.fade_kimg=0.016",
+        "dataset.resolution=16",
+    ),
+    "stylegan2": (
+        "model.z_dim=8",
+        "model.w_dim=8",
+        "model.channel_base=64",
+        "model.channel_max=8",
+        "model.generator.mapping_layers=1",
+        "model.discriminator.mapping_layers=1",
+        "model.r1_every=2",
+        "model.pl_every=2",
+        "dataset.resolution=16",
+    ),
+    "r3gan": (
+        "model.z_dim=8",
+        "model.channel_base=32",
+        "model.channel_max=8",
+        "model.group=4",
+        "model.blocks=1",
+        "dataset.resolution=8",
+    ),
+    "lapgan": (
+        "model.width=4",
+        "model.generator.hidden=[16]",
+        "model.discriminator.hidden=[12]",
+        "dataset.resolution=16",
+    ),
+    "cogan": (
+        "model.width=4",
+        "model.max_width=8",
+        "model.discriminator.width=4",
+        "model.discriminator.units=12",
+        "dataset.resolution=16",
+    ),
+    "pix2pix": (
+        f"dataset.path={PAIRS}",
+        "model.width=4",
+        "model.generator.downs=3",
+        "model.discriminator.layers=1",
+    ),
+    "cyclegan": (
+        f"dataset.path={DOMAINS}",
+        "model.width=4",
+        "model.generator.ab.blocks=1",
+        "model.discriminator.a.layers=1",
+        "model.pool=6",
+    ),
+    "srgan": (
+        *OF_DIGITS,
+        "dataset.scale=2",
+        "model.width=4",
+        "model.generator.blocks=1",
+        "model.discriminator.levels=2",
+        "model.discriminator.hidden=8",
+        "model.warmup=2",
+        "perceptual=none",
+    ),
+    "esrgan": (
+        *OF_DIGITS,
+        "dataset.scale=2",
+        "model.width=4",
+        "model.generator.blocks=1",
+        "model.generator.growth=2",
+        "model.discriminator.levels=2",
+        "model.discriminator.hidden=8",
+        "model.warmup=2",
+        "perceptual=none",
+    ),
     "inpaint": (*OF_DIGITS, "model.width=4", "model.generator.bottleneck=16"),
-    "enhance": (*OF_DIGITS, "model.width=4", "model.generator.blocks=1", "model.discriminator.layers=1"),
-    "simgan": (f"dataset.path={DOMAINS}", "model.width=4", "model.generator.blocks=1", "model.discriminator.layers=1", "model.pool=6",
-               "model.warmup=1"),
+    "enhance": (
+        *OF_DIGITS,
+        "model.width=4",
+        "model.generator.blocks=1",
+        "model.discriminator.layers=1",
+    ),
+    "simgan": (
+        f"dataset.path={DOMAINS}",
+        "model.width=4",
+        "model.generator.blocks=1",
+        "model.discriminator.layers=1",
+        "model.pool=6",
+        "model.warmup=1",
+    ),
 }
-TINY = ("trainer.batch_size=8", "metrics=none", "dataset.limit=30", "log.every=1000", "trainer.device=cpu", "trainer.precision=fp32")
+TINY = (
+    "trainer.batch_size=8",
+    "metrics=none",
+    "dataset.limit=30",
+    "log.every=1000",
+    "trainer.device=cpu",
+    "trainer.precision=fp32",
+)
 DIGITS = {}
 
 
@@ -103,10 +217,22 @@ def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
     spec = config["dataset"]
     key = repr(spec)
     if key not in DIGITS:  # decoded once for all tests
-        DIGITS[key] = split(build(spec, where="dataset", trust=None).load(), limit=spec["limit"], holdout=spec["holdout"])
+        DIGITS[key] = split(
+            build(spec, where="dataset", trust=None).load(),
+            limit=spec["limit"],
+            holdout=spec["holdout"],
+        )
     train, held = DIGITS[key]
-    stream = Stream(train, batch_size=config["trainer"]["batch_size"], seed=config["seed"], resolution=spec["resolution"],
-                    flip=spec["flip"], device=CPU, rank=rank, world=world)
+    stream = Stream(
+        train,
+        batch_size=config["trainer"]["batch_size"],
+        seed=config["seed"],
+        resolution=spec["resolution"],
+        flip=spec["flip"],
+        device=CPU,
+        rank=rank,
+        world=world,
+    )
     reseed(seed_of(config["seed"], "init"), CPU)
     game = build_game(config, trust=None)
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": []}

@@ -6,6 +6,7 @@ For each seed it draws a few of the bundled digits a class, trains a conditional
 data set, and trains the same small classifier on real images, on samples and on both. All are tested on 797 other digits.
 What a work folder already holds is not made again.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,8 +24,13 @@ from gancli.data.folder import Folder
 from gancli.metrics.classifier import accuracy, train
 from gancli.seeding import seed_of
 
-HELD, SIZE = 797, 16  # the digits were scanned at 8 pixels: 16 lose nothing, and a run takes minutes
-NETS = 3  # classifiers for each seed and arm: with so few images their order alone moves the accuracy
+HELD, SIZE = (
+    797,
+    16,
+)  # the digits were scanned at 8 pixels: 16 lose nothing, and a run takes minutes
+NETS = (
+    3  # classifiers for each seed and arm: with so few images their order alone moves the accuracy
+)
 
 
 def halves() -> tuple[Decoded, Decoded]:
@@ -51,11 +57,28 @@ def sampled(real: Path, work: Path, *, samples: int, seed: int, words: list[str]
     """What a GAN trained on this folder writes, read back as a data set."""
     run, out = work / "run", work / "samples"
     if not (run / "checkpoints").is_dir():
-        code = gan(["train", "model=cgan", "model.width=32", "dataset=folder", f"dataset.path={real}", f"seed={seed}", "metrics=none",
-                    "log.tensorboard=false", "log.every=500", "trainer.steps=4000", f"hydra.run.dir={run}", *words])
+        code = gan(
+            [
+                "train",
+                "model=cgan",
+                "model.width=32",
+                "dataset=folder",
+                f"dataset.path={real}",
+                f"seed={seed}",
+                "metrics=none",
+                "log.tensorboard=false",
+                "log.every=500",
+                "trainer.steps=4000",
+                f"hydra.run.dir={run}",
+                *words,
+            ]
+        )
         assert code == 0, "the training stopped"
     if not out.is_dir():
-        assert gan(["sample", f"ckpt={run}", f"per_class={samples}", f"seed={seed}", f"out={out}"]) == 0
+        assert (
+            gan(["sample", f"ckpt={run}", f"per_class={samples}", f"seed={seed}", f"out={out}"])
+            == 0
+        )
     found = Folder(path=str(out), resolution=SIZE, channels=1, classes=10).load()
     assert found.labels is not None and len(found) == 10 * samples
     return found
@@ -68,12 +91,18 @@ def joined(*parts: Decoded) -> tuple[torch.Tensor, torch.Tensor]:
 def arms(real: Decoded, fake: Decoded) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
     """What the classifiers are trained on. Each sees at least 10,000 images, shifted by up to 2 pixels, however few there are."""
     again = [real] * (len(fake) // len(real))
-    return {f"{len(real)} real": joined(real), f"{len(real)} real + {len(fake)} samples": joined(real, fake),
-            f"the same, real ones {len(again)} times": joined(*again, fake), f"{len(fake)} samples": joined(fake)}
+    return {
+        f"{len(real)} real": joined(real),
+        f"{len(real)} real + {len(fake)} samples": joined(real, fake),
+        f"the same, real ones {len(again)} times": joined(*again, fake),
+        f"{len(fake)} samples": joined(fake),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--real", type=int, default=10)
     parser.add_argument("--samples", type=int, default=100)
@@ -85,12 +114,16 @@ def main() -> None:
         real, work = few(pool, options.real, seed), options.work / f"seed{seed}"
         path = work / "real" if (work / "real").is_dir() else write(real, work / "real")
         fake = sampled(path, work, samples=options.samples, seed=seed, words=words)
-        for name, (images, labels) in (arms(real, fake) | {f"all {len(pool)} real": joined(pool)}).items():
+        for name, (images, labels) in (
+            arms(real, fake) | {f"all {len(pool)} real": joined(pool)}
+        ).items():
             nets = [train(images, labels, 10, seed=seed_of(seed, k)).net for k in range(NETS)]
             scores = [accuracy(net, held.images, held.labels) for net in nets]
             found.setdefault(name, []).append(statistics.mean(scores))
             print(f"seed {seed}  {name:<36} {found[name][-1]:.3f}", flush=True)
-    print(f"\naccuracy on {len(held)} other digits: mean and deviation over {options.seeds} seeds, each the mean of {NETS} classifiers")
+    print(
+        f"\naccuracy on {len(held)} other digits: mean and deviation over {options.seeds} seeds, each the mean of {NETS} classifiers"
+    )
     for name, scores in found.items():
         deviation = statistics.stdev(scores) if len(scores) > 1 else 0.0
         print(f"{name:<36} {statistics.mean(scores):.3f} +- {deviation:.3f}")

@@ -1,4 +1,5 @@
 """DiffAugment: amounts within the paper's bounds, each operation against its formula, derivatives, kinds of images."""
+
 from __future__ import annotations
 
 import pytest
@@ -22,7 +23,9 @@ def test_shapes_and_seeds(shape, policy):
     x = torch.rand(6, *shape) + 0.1
     out = augment(x, *policy)
     assert out.shape == x.shape and out.isfinite().all()
-    assert torch.equal(out, augment(x, *policy)) and not torch.equal(out, augment(x, *policy, seed=1))
+    assert torch.equal(out, augment(x, *policy)) and not torch.equal(
+        out, augment(x, *policy, seed=1)
+    )
     assert not torch.equal(out, x)
     assert len({tuple(row) for row in out.flatten(1).tolist()}) == 6, "each image draws its own"
 
@@ -32,19 +35,25 @@ def test_colour_is_a_shift_a_saturation_and_a_contrast_within_the_bounds():
     out = augment(x, "color")
     shift = (out - x).mean((1, 2, 3))  # the other two leave the mean
     grey, out_grey = x.mean(1), out.mean(1)
-    contrast = ((out_grey[:, 0, 0] - out_grey[:, 1, 1]) / (grey[:, 0, 0] - grey[:, 1, 1]))
+    contrast = (out_grey[:, 0, 0] - out_grey[:, 1, 1]) / (grey[:, 0, 0] - grey[:, 1, 1])
     saturation = (out[:, 0] - out[:, 1])[:, 0, 0] / (x[:, 0] - x[:, 1])[:, 0, 0] / contrast
     for value, low, high in ((shift, -0.5, 0.5), (contrast, 0.5, 1.5), (saturation, 0, 2)):
         assert value.quantile(0.005) > low - 0.01 and value.quantile(0.995) < high + 0.01
         assert value.median().item() == pytest.approx((low + high) / 2, abs=0.06)
-        assert value.quantile(0.25).item() == pytest.approx(low + (high - low) / 4, abs=0.06), "it is uniform"
+        assert value.quantile(0.25).item() == pytest.approx(low + (high - low) / 4, abs=0.06), (
+            "it is uniform"
+        )
 
 
 def test_grey_images_keep_their_channel_and_alpha_its_values():
     grey = torch.rand(8, 1, 4, 4)
     out = augment(grey, "color")
     slope = (out - out.mean((1, 2, 3), True)) / (grey - grey.mean((1, 2, 3), True))
-    assert torch.allclose(slope, slope[:, :, :1, :1].expand_as(slope), atol=1e-2) and slope.min() > 0.49 and slope.max() < 1.51
+    assert (
+        torch.allclose(slope, slope[:, :, :1, :1].expand_as(slope), atol=1e-2)
+        and slope.min() > 0.49
+        and slope.max() < 1.51
+    )
     rgba = torch.rand(8, 4, 4, 4)
     out = augment(rgba, "color")
     assert torch.equal(out[:, 3], rgba[:, 3])
@@ -60,11 +69,14 @@ def test_translation_reaches_an_eighth_and_zeros_move_in(h, w, reach_y, reach_x)
         (top, left), (bottom, right) = inside.min(0).values.tolist(), inside.max(0).values.tolist()
         dy, dx = top or bottom - (h - 1), left or right - (w - 1)
         want = torch.zeros_like(image)
-        want[:, max(dy, 0):h + min(dy, 0), max(dx, 0):w + min(dx, 0)] = \
-            image[:, max(-dy, 0):h + min(-dy, 0), max(-dx, 0):w + min(-dx, 0)]
+        want[:, max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = image[
+            :, max(-dy, 0) : h + min(-dy, 0), max(-dx, 0) : w + min(-dx, 0)
+        ]
         assert torch.equal(out, want)
         found.add((dy, dx))
-    assert {dy for dy, _ in found} == {*range(-reach_y, reach_y + 1)} and {dx for _, dx in found} == {*range(-reach_x, reach_x + 1)}
+    assert {dy for dy, _ in found} == {*range(-reach_y, reach_y + 1)} and {
+        dx for _, dx in found
+    } == {*range(-reach_x, reach_x + 1)}
 
 
 def test_the_hole_is_half_the_size_and_may_be_clipped():

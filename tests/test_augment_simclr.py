@@ -1,4 +1,5 @@
 """SimCLR's views: what stays, what changes and by how much, for every kind of image, with every derivative."""
+
 from __future__ import annotations
 
 import pytest
@@ -48,26 +49,40 @@ def test_a_window_is_bilinear_and_stays_inside():
     torch.testing.assert_close(matrix.sum(2), torch.ones(100, 12))
     seen = matrix @ (torch.arange(12) + 0.5)  # where each pixel of the view lies
     inner = seen[:, 1:] - seen[:, :-1]
-    assert (inner <= share[:, None] + 1e-4).all() and (inner >= 0).all() and seen.min() >= 0.5 and seen.max() <= 11.5
+    assert (
+        (inner <= share[:, None] + 1e-4).all()
+        and (inner >= 0).all()
+        and seen.min() >= 0.5
+        and seen.max() <= 11.5
+    )
     torch.testing.assert_close(inner[:, 5], share, atol=1e-4, rtol=0)
     torch.testing.assert_close(window(torch.ones(1), 12)[0], torch.eye(12), atol=1e-5, rtol=0)
 
 
 def test_crops_have_at_least_the_area_asked_for_and_fit(monkeypatch):
     shares = []
-    monkeypatch.setattr("gancli.augment.simclr.window", lambda share, size: shares.append(share) or window(share, size))
+    monkeypatch.setattr(
+        "gancli.augment.simclr.window",
+        lambda share, size: shares.append(share) or window(share, size),
+    )
     view(smallest=0.3)(images(1, 1000))
     rows, columns = shares
     area, ratio = rows * columns, columns / rows
     assert area.min() >= 0.3 - 1e-6 and area.max() <= 1 and max(rows.max(), columns.max()) <= 1
-    assert 3 / 4 - 1e-5 <= ratio.min() < 0.8 and 1.25 < ratio.max() <= 4 / 3 + 1e-5 and area.mean().item() == pytest.approx(0.65, abs=0.03)
+    assert (
+        3 / 4 - 1e-5 <= ratio.min() < 0.8
+        and 1.25 < ratio.max() <= 4 / 3 + 1e-5
+        and area.mean().item() == pytest.approx(0.65, abs=0.03)
+    )
 
 
 def test_half_of_the_images_are_mirrored():
     x = images(3, 400)
     y = view(mirror=True)(x)
     turned = torch.isclose(y, x.flip(3), atol=1e-5).flatten(1).all(1)
-    assert 0.4 < turned.float().mean() < 0.6 and torch.isclose(y[~turned], x[~turned], atol=1e-5).all()
+    assert (
+        0.4 < turned.float().mean() < 0.6 and torch.isclose(y[~turned], x[~turned], atol=1e-5).all()
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -119,7 +134,9 @@ def test_nothing_of_it_is_saved():
     assert not view().state_dict()
 
 
-@pytest.mark.parametrize("wrong", [{"smallest": 0.0}, {"jitter": 1.5}, {"hue": -0.1}, {"grey": 2.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"smallest": 0.0}, {"jitter": 1.5}, {"hue": -0.1}, {"grey": 2.0}]
+)
 def test_wrong_values(wrong):
     with pytest.raises(ValueError, match="share|from 0 to 1"):
         view(**wrong)

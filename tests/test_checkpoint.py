@@ -1,4 +1,5 @@
 """A checkpoint is whole or refused, and the one before it survives whatever happens to the newest."""
+
 from __future__ import annotations
 
 import copy
@@ -43,12 +44,16 @@ def damage(path: Path, how: str = "flip") -> None:
     path.unlink()
     if how == "flip":
         with zipfile.ZipFile(io.BytesIO(bytes(data))) as archive:
-            record = next(entry for entry in archive.infolist() if entry.filename.endswith("/data/0"))
-        header = record.header_offset  # its name and padding have their lengths at 26 and 28; the numbers follow them
-        lengths = [int.from_bytes(data[header + k:header + k + 2], "little") for k in (26, 28)]
+            record = next(
+                entry for entry in archive.infolist() if entry.filename.endswith("/data/0")
+            )
+        header = (
+            record.header_offset
+        )  # its name and padding have their lengths at 26 and 28; the numbers follow them
+        lengths = [int.from_bytes(data[header + k : header + k + 2], "little") for k in (26, 28)]
         data[header + 30 + sum(lengths) + 5] ^= 1
     else:
-        data = data[:int(how)]
+        data = data[: int(how)]
     path.write_bytes(data)
 
 
@@ -57,19 +62,36 @@ def damage(path: Path, how: str = "flip") -> None:
 
 def test_what_is_written_is_what_is_read(tree, tmp_path):
     path = save(tree, tmp_path, keep=1)
-    assert path.name == "step-00000002.pt" and sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", path.name]
+    assert path.name == "step-00000002.pt" and sorted(p.name for p in tmp_path.iterdir()) == [
+        "last.pt",
+        path.name,
+    ]
     assert differences(tree | {"format": 1, "version": gancli.__version__}, read(path)) == []
     assert (tmp_path / "last.pt").read_bytes() == path.read_bytes()
 
 
 def test_keep_goes_by_number_and_not_by_text(tree, tmp_path):
-    for step in (99999998, 99999999, 100000000, 100000001):  # one digit more: as text the larger sorts first
+    for step in (
+        99999998,
+        99999999,
+        100000000,
+        100000001,
+    ):  # one digit more: as text the larger sorts first
         save(at(tree, step), tmp_path, keep=3)
-    assert [path.name for path in steps_in(tmp_path)] == ["step-100000001.pt", "step-100000000.pt", "step-99999999.pt"]
+    assert [path.name for path in steps_in(tmp_path)] == [
+        "step-100000001.pt",
+        "step-100000000.pt",
+        "step-99999999.pt",
+    ]
     (tmp_path / "step-mine.pt").write_bytes(b"")
     (tmp_path / "best.pt").write_bytes(b"")
     save(at(tree, 100000002), tmp_path, keep=1)
-    assert {path.name for path in tmp_path.iterdir()} == {"step-100000002.pt", "last.pt", "step-mine.pt", "best.pt"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "step-100000002.pt",
+        "last.pt",
+        "step-mine.pt",
+        "best.pt",
+    }
 
 
 def test_a_damaged_future_does_not_push_out_the_present(tree, tmp_path):
@@ -135,7 +157,9 @@ def test_a_disk_without_fsync_or_links_serves(tree, tmp_path, monkeypatch, code)
 @pytest.mark.parametrize("where", ["fsync", "write", "copy"])
 def test_a_failed_write_is_an_oserror_and_the_old_file_stays(tree, tmp_path, monkeypatch, where):
     save(at(tree, 1), tmp_path, keep=1)
-    tree["run"]["best"] = torch.zeros(10**6)  # more than a buffer holds, so that the write fails inside torch
+    tree["run"]["best"] = torch.zeros(
+        10**6
+    )  # more than a buffer holds, so that the write fails inside torch
 
     def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -188,7 +212,10 @@ def test_a_disk_full_for_a_while_costs_no_step(tmp_path, monkeypatch, caplog):
     trainer = trainer_for(setup)
     with caplog.at_level(logging.WARNING, "gancli"):
         full_disk(trainer, folder, monkeypatch, until=4)
-    assert [record.getMessage().split(" could")[0] for record in caplog.records] == ["step 2", "step 4"]
+    assert [record.getMessage().split(" could")[0] for record in caplog.records] == [
+        "step 2",
+        "step 4",
+    ]
     assert all("disk is full" in record.getMessage() for record in caplog.records)
     tree = newest(folder.checkpoints)[1]
     whole = steps(trainer_for(setup), 6).state_dict()
@@ -242,7 +269,9 @@ def test_any_damaged_byte_is_refused_or_harmless(tree, tmp_path):
         try:
             assert differences(sound, read(path)) == []
         except UserError as error:
-            assert isinstance(error, Damaged), f"byte {places[_ % 2]}: {error}, and no older file would be tried"
+            assert isinstance(error, Damaged), (
+                f"byte {places[_ % 2]}: {error}, and no older file would be tried"
+            )
 
 
 def test_the_newest_sound_one_serves_and_the_message_says_so(tree, tmp_path, caplog):
@@ -253,7 +282,11 @@ def test_the_newest_sound_one_serves_and_the_message_says_so(tree, tmp_path, cap
     path, found = newest(tmp_path)
     assert path.name == "step-00000002.pt" and found["progress"]["step"] == 2
     said = [record.getMessage() for record in caplog.records]
-    assert len(said) == 2 and "last.pt is damaged" in said[0] and "step-00000003.pt is damaged" in said[1]
+    assert (
+        len(said) == 2
+        and "last.pt is damaged" in said[0]
+        and "step-00000003.pt is damaged" in said[1]
+    )
     assert all(line.endswith("trying the one before") for line in said)
     (tmp_path / "last.pt").unlink()
     assert newest(tmp_path)[0].name == "step-00000002.pt"
@@ -265,7 +298,10 @@ def test_all_damaged_is_one_error_with_reasons_and_nothing_is_deleted(tree, tmp_
     for path in tmp_path.iterdir():
         damage(path, "1000")
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(UserError, match=r"no checkpoint can be used: .*last\.pt.*step-00000002\.pt.*step-00000001\.pt") as caught:
+    with pytest.raises(
+        UserError,
+        match=r"no checkpoint can be used: .*last\.pt.*step-00000002\.pt.*step-00000001\.pt",
+    ) as caught:
         newest(tmp_path)
     assert caught.value.code == 2 and sorted(tmp_path.iterdir()) == before
 
@@ -301,7 +337,9 @@ def test_a_loaded_game_is_frozen_and_has_the_asked_generator(state, tmp_path):
     assert differences(averaged.generator.state_dict(), state["ema"]) == []
     assert differences(trained.generator.state_dict(), trained.game.generator.state_dict()) == []
     assert differences(averaged.generator.state_dict(), trained.generator.state_dict())
-    assert not averaged.generator.training and not any(p.requires_grad for p in averaged.game.parameters())
+    assert not averaged.generator.training and not any(
+        p.requires_grad for p in averaged.game.parameters()
+    )
     assert averaged.game.progress.step == 2
 
 

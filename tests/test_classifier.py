@@ -1,4 +1,5 @@
 """The backbone `self`: it learns, it gives the same bits twice, it is kept, and it leaves the global generators alone."""
+
 from __future__ import annotations
 
 import pytest
@@ -18,7 +19,9 @@ def test_it_learns_digits_and_is_kept(digits_cache, monkeypatch):  # noqa: F811
     assert not trained.net.training and not any(p.requires_grad for p in trained.net.parameters())
     monkeypatch.setattr(classifier, "train", lambda *_, **__: pytest.fail("it was trained before"))
     again = classifier.for_data(data, (32, 32), 10)
-    assert again.accuracy == trained.accuracy and classifier.checksum(again.net) == classifier.checksum(trained.net)
+    assert again.accuracy == trained.accuracy and classifier.checksum(
+        again.net
+    ) == classifier.checksum(trained.net)
 
 
 def test_the_same_bits_and_no_global_draws(hasty):  # noqa: F811
@@ -31,7 +34,10 @@ def test_the_same_bits_and_no_global_draws(hasty):  # noqa: F811
         assert torch.equal(torch.rand(4), want)
     torch.manual_seed(99)
     two = classifier.train(data.images, data.labels, 10)
-    assert classifier.checksum(one.net) == classifier.checksum(two.net) and one.accuracy == two.accuracy
+    assert (
+        classifier.checksum(one.net) == classifier.checksum(two.net)
+        and one.accuracy == two.accuracy
+    )
     other = classifier.train(data.images, data.labels, 10, seed=1)
     assert classifier.checksum(one.net) != classifier.checksum(other.net)
 
@@ -40,13 +46,21 @@ def test_other_data_have_another_classifier(hasty, monkeypatch):  # noqa: F811
     data = part(digits(), 0, 100)
     calls = []
     train = classifier.train
-    monkeypatch.setattr(classifier, "train", lambda images, *args: calls.append(len(images)) or train(images, *args))
-    relabelled = Decoded(images=data.images, labels=9 - data.labels, classes=data.classes, digest=data.digest)
-    changed = Decoded(images=255 - data.images, labels=data.labels, classes=data.classes, digest=data.digest)
+    monkeypatch.setattr(
+        classifier, "train", lambda images, *args: calls.append(len(images)) or train(images, *args)
+    )
+    relabelled = Decoded(
+        images=data.images, labels=9 - data.labels, classes=data.classes, digest=data.digest
+    )
+    changed = Decoded(
+        images=255 - data.images, labels=data.labels, classes=data.classes, digest=data.digest
+    )
     smaller = part(digits(16), 0, 100)
     for some in (data, data, relabelled, changed, smaller):
         classifier.for_data(some, tuple(some.images.shape[2:]), 10)
-    assert len(calls) == 4, "only the second is kept: labels, pixels and size count, whatever the digest says"
+    assert len(calls) == 4, (
+        "only the second is kept: labels, pixels and size count, whatever the digest says"
+    )
 
 
 def test_a_damaged_entry_is_made_anew(hasty, caplog):  # noqa: F811
@@ -55,7 +69,9 @@ def test_a_damaged_entry_is_made_anew(hasty, caplog):  # noqa: F811
     [file] = (cache_root() / "metrics").glob("*.pt")
     file.write_bytes(file.read_bytes()[:-500])
     again = classifier.for_data(data, (32, 32), 10)
-    assert "is made anew" in caplog.text and classifier.checksum(first.net) == classifier.checksum(again.net)
+    assert "is made anew" in caplog.text and classifier.checksum(first.net) == classifier.checksum(
+        again.net
+    )
 
 
 def test_a_disk_that_cannot_be_written_costs_only_time(hasty, monkeypatch, tmp_path):  # noqa: F811
@@ -67,13 +83,19 @@ def test_a_disk_that_cannot_be_written_costs_only_time(hasty, monkeypatch, tmp_p
 
 @pytest.mark.parametrize("shape", [(4, 16, 24), (3, 100, 50), (1, 8, 8), (2, 7, 5)])
 def test_any_size_and_channels(hasty, shape):  # noqa: F811
-    data = Decoded(images=torch.randint(0, 256, (40, *shape), dtype=torch.uint8), labels=torch.arange(40) % 2, classes=("a", "b"))
+    data = Decoded(
+        images=torch.randint(0, 256, (40, *shape), dtype=torch.uint8),
+        labels=torch.arange(40) % 2,
+        classes=("a", "b"),
+    )
     backbone = features.own(data, 2, CPU)
     out = backbone(data.images)
     assert out["features"].shape == (40, 128) and out["probabilities"].shape == (40, 2)
     assert torch.allclose(out["probabilities"].sum(1), torch.ones(40))
     height, width = classifier.inner_size(*shape[1:])
-    assert max(height, width) <= 32 and ((height, width) == shape[1:]) == (backbone.resize == "none")
+    assert max(height, width) <= 32 and ((height, width) == shape[1:]) == (
+        backbone.resize == "none"
+    )
     assert abs(height / width - shape[1] / shape[2]) < 0.1
 
 
@@ -96,14 +118,21 @@ def stacks(n: int) -> Decoded:
     data = digits(16)
     picked = torch.randint(len(data), (n, 3), generator=torch.Generator().manual_seed(0))
     labels = (data.labels[picked] * torch.tensor([100, 10, 1])).sum(1)
-    return Decoded(images=data.images[picked][:, :, 0], labels=labels, classes=tuple(f"{k:03d}" for k in range(1000)))
+    return Decoded(
+        images=data.images[picked][:, :, 0],
+        labels=labels,
+        classes=tuple(f"{k:03d}" for k in range(1000)),
+    )
 
 
 def test_stacked_digits_are_taken_apart():
     data = stacks(400)
     apart = classifier.unstacked(data)
     assert len(apart) == len(data.images.flatten(0, 1).unique(dim=0)) < 1200, "each digit once"
-    pairs = {(image.numpy().tobytes(), int(label)) for image, label in zip(apart.images, apart.labels, strict=True)}
+    pairs = {
+        (image.numpy().tobytes(), int(label))
+        for image, label in zip(apart.images, apart.labels, strict=True)
+    }
     for image, label in zip(data.images[:20], data.labels[:20].tolist(), strict=True):
         for channel, digit in zip(image, (label // 100, label // 10 % 10, label % 10), strict=True):
             assert (channel.numpy().tobytes(), digit) in pairs
@@ -118,7 +147,9 @@ def test_the_backbone_of_stacked_digits(hasty, monkeypatch):  # noqa: F811
     assert torch.allclose(out["probabilities"].sum(1), torch.ones(500), atol=1e-5)
     seen = out["probabilities"].argmax(1)
     assert (seen == data.labels).float().mean() > 0.6, "three digits at once"
-    one = features.own(data, 1000, CPU, stacked=True)(data.images[:1, [2, 1, 0]])["probabilities"].argmax(1)
+    one = features.own(data, 1000, CPU, stacked=True)(data.images[:1, [2, 1, 0]])[
+        "probabilities"
+    ].argmax(1)
     assert int(one) == int(f"{int(seen[0]):03d}"[::-1]), "the first channel is the hundreds"
 
 
@@ -133,6 +164,7 @@ def test_memory_forgets_the_oldest(monkeypatch):
     def fails():
         made.append("failed")
         raise UserError("no network", "a file")
+
     for _ in range(2):
         with pytest.raises(UserError, match="no network"):
             store.remembered("x", fails)

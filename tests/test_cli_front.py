@@ -1,4 +1,5 @@
 """The front door as a user meets it: help, errors, exit codes, and what may not be imported."""
+
 from __future__ import annotations
 
 import json
@@ -32,12 +33,19 @@ def train(monkeypatch):
 def raises(error: BaseException):
     def command(argv):
         raise error
+
     return command
 
 
 def gan(*argv: str, **options) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *options.pop("python", ()), "-m", "gancli", *argv], cwd=ROOT, text=True, timeout=60,
-                          capture_output=True, **options)
+    return subprocess.run(
+        [sys.executable, *options.pop("python", ()), "-m", "gancli", *argv],
+        cwd=ROOT,
+        text=True,
+        timeout=60,
+        capture_output=True,
+        **options,
+    )
 
 
 # help
@@ -66,7 +74,9 @@ def test_help_of_train_shows_groups_and_the_composed_config(capsys, tmp_path):
     (tmp_path / "model/dcgan.yaml").write_text("# Not used\n")
     assert main(["train", "--help", "-cd", str(tmp_path), "model=mine", "trainer.steps=123"]) == 0
     captured = capsys.readouterr()
-    assert {"cgan", "dcgan", "mine", "mlp"} <= set(captured.out.split()) and "_base" not in captured.out
+    assert {"cgan", "dcgan", "mine", "mlp"} <= set(
+        captured.out.split()
+    ) and "_base" not in captured.out
     assert "    steps: 123" in captured.out and "    width: 7" in captured.out
     assert "hydra" not in captured.out.split("config, ")[1]
     assert "dcgan.yaml is not used" in captured.err
@@ -85,14 +95,26 @@ def test_version(capsys):
 # what may not be imported, and how long it may take
 
 
-@pytest.mark.parametrize(("argv", "banned"), [
-    ([], ("torch", "hydra", "omegaconf", "rich", "numpy")), (["--help"], ("torch", "hydra", "omegaconf", "rich", "numpy")),
-    (["trian"], ("torch", "hydra", "omegaconf")), (["list"], ("torch", "hydra", "omegaconf")),
-    (["check", "--help"], ("torch", "hydra")), (["train", "--help"], ("torch", "numpy")),
-    (["train", "model=dcgna", "trainer.stepz=1"], ("torch", "numpy")), (["sample", "sed=1"], ("torch",))])
+@pytest.mark.parametrize(
+    ("argv", "banned"),
+    [
+        ([], ("torch", "hydra", "omegaconf", "rich", "numpy")),
+        (["--help"], ("torch", "hydra", "omegaconf", "rich", "numpy")),
+        (["trian"], ("torch", "hydra", "omegaconf")),
+        (["list"], ("torch", "hydra", "omegaconf")),
+        (["check", "--help"], ("torch", "hydra")),
+        (["train", "--help"], ("torch", "numpy")),
+        (["train", "model=dcgna", "trainer.stepz=1"], ("torch", "numpy")),
+        (["sample", "sed=1"], ("torch",)),
+    ],
+)
 def test_heavy_imports_stay_out(argv, banned):
     lines = gan(*argv, python=("-X", "importtime")).stderr.splitlines()
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines if line.startswith("import time:")}
+    imported = {
+        line.rpartition("|")[2].strip().partition(".")[0]
+        for line in lines
+        if line.startswith("import time:")
+    }
     assert "gancli" in imported and not imported & set(banned)
 
 
@@ -101,24 +123,38 @@ def test_help_is_quick():
         start = time.perf_counter()
         gan("--help")
         return time.perf_counter() - start
+
     assert min(seconds() for _ in range(5)) < 0.3
 
 
 # errors and exit codes
 
 
-@pytest.mark.parametrize(("argv", "hint"), [
-    (["trian"], "did you mean 'train'?"), (["--hlep"], "did you mean '--help'?"),
-    (["model=dcgan"], "did you mean 'gan train model=dcgan'?"), (["xyzzy"], f"commands: {', '.join(VERBS)}")])
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["trian"], "did you mean 'train'?"),
+        (["--hlep"], "did you mean '--help'?"),
+        (["model=dcgan"], "did you mean 'gan train model=dcgan'?"),
+        (["xyzzy"], f"commands: {', '.join(VERBS)}"),
+    ],
+)
 def test_an_unknown_verb(argv, hint, capsys):
     assert main(argv) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err == f"gan: unknown command '{argv[0]}'\n  {hint}\n"
 
 
-@pytest.mark.parametrize(("error", "code"), [
-    (GanError("no"), 1), (Stopped("no"), 3), (Busy("no", "wait"), 75), (Interrupted("no", code=143), 143),
-    (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (GanError("no"), 1),
+        (Stopped("no"), 3),
+        (Busy("no", "wait"), 75),
+        (Interrupted("no", code=143), 143),
+        (KeyboardInterrupt(), 130),
+    ],
+)
 def test_exit_codes(train, error, code, capsys):
     train.main = raises(error)
     assert main(["train"]) == code
@@ -132,7 +168,11 @@ def test_an_unexpected_error_keeps_its_traceback_and_names_the_log(train, capsys
     train.main = raises(error)
     assert main(["train"]) == 1
     err = capsys.readouterr().err
-    assert "Traceback" in err and "ZeroDivisionError: ours" in err and err.endswith("run's log is outputs/x/run.log\n")
+    assert (
+        "Traceback" in err
+        and "ZeroDivisionError: ours" in err
+        and err.endswith("run's log is outputs/x/run.log\n")
+    )
 
 
 def test_a_broken_pipe_that_is_not_our_output_keeps_its_traceback(train, capsys):
@@ -144,22 +184,37 @@ def test_a_broken_pipe_that_is_not_our_output_keeps_its_traceback(train, capsys)
 def test_several_problems_in_one_plain_list(capsys):
     assert main(["train", "model=dcgna", "trainer.stepz=1"]) == 2
     assert capsys.readouterr().err.splitlines()[:4] == [
-        "gan: 2 problems", "  1. no option 'dcgna' in group 'model'", "     did you mean 'dcgan'?",
-        "     options: " + ", ".join(path.stem for path in sorted((ROOT / "conf/model").glob("[!_]*.yaml")))]
+        "gan: 2 problems",
+        "  1. no option 'dcgna' in group 'model'",
+        "     did you mean 'dcgan'?",
+        "     options: "
+        + ", ".join(path.stem for path in sorted((ROOT / "conf/model").glob("[!_]*.yaml"))),
+    ]
 
 
 def test_a_real_process_shows_no_traceback():
     done = gan("train", "model=dcgna", "+typo=1")
     assert done.returncode == 2 and done.stdout == ""
-    assert "Traceback" not in done.stderr and "HYDRA_FULL_ERROR" not in done.stderr and "gan: 2 problems" in done.stderr
+    assert (
+        "Traceback" not in done.stderr
+        and "HYDRA_FULL_ERROR" not in done.stderr
+        and "gan: 2 problems" in done.stderr
+    )
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_closed_pipe_is_quiet(unbuffered):
     ours, theirs = os.pipe()
     os.close(ours)  # whoever should read has gone before the first byte
-    done = subprocess.run([sys.executable, "-m", "gancli", "list"], cwd=ROOT, env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
-                          stdout=theirs, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "gancli", "list"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+    )
     os.close(theirs)
     assert (done.returncode, done.stderr) == (1, "")
 
@@ -168,7 +223,11 @@ def terminal(command: list[str], *, columns: int, **env: str) -> str:
     """What a command writes to a terminal of that width."""
     ours, theirs = pty.openpty()
     env = {"COLUMNS": str(columns), "TERM": "xterm"} | env
-    env |= {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "COLUMNS", "TERM")}
+    env |= {
+        key: value
+        for key, value in os.environ.items()
+        if key not in ("NO_COLOR", "COLUMNS", "TERM")
+    }
     command = [sys.executable, "-m", "gancli", *command]
     with subprocess.Popen(command, cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs):
         os.close(theirs)
@@ -193,7 +252,10 @@ def test_a_terminal_shows_a_panel():
 def test_a_terminal_of_20_columns_without_colour():
     seen = terminal(["trian"], columns=20, NO_COLOR="1")
     assert "\x1b[3" not in seen
-    assert max(len(line) for line in seen.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines()) <= 20
+    assert (
+        max(len(line) for line in seen.replace("\x1b[1m", "").replace("\x1b[0m", "").splitlines())
+        <= 20
+    )
     assert "'train'?" in seen
 
 
@@ -212,9 +274,15 @@ def test_cfg_job_prints_the_config(capsys):
     assert out.startswith("# @package trainer\nsteps: 9\n") and "seed" not in out
 
 
-@pytest.mark.parametrize(("argv", "expected"), [
-    (["train", "--info", "defaults-tree"], "model: cgan"), (["train", "--hydra-help"], "--multirun,-m"),
-    (["sample", "--cfg=job"], "ckpt: ???"), (["train", "-c", "job", "--resolve", "-p", "model.generator.resolution"], "32")])
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        (["train", "--info", "defaults-tree"], "model: cgan"),
+        (["train", "--hydra-help"], "--multirun,-m"),
+        (["sample", "--cfg=job"], "ckpt: ???"),
+        (["train", "-c", "job", "--resolve", "-p", "model.generator.resolution"], "32"),
+    ],
+)
 def test_hydras_own_flags(argv, expected, capsys):
     before = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
     assert main(argv) == 0
@@ -232,10 +300,18 @@ def test_rerun_from_a_pickle_is_refused(tmp_path, capsys):
     assert "unpickles" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("line", "expected"), [
-    ("gan ", {"train", "list"}), ("gan tr", {"train"}), ("gan train model=", {"model=dcgan", "model=cgan"}),
-    ("gan train optimizer.g.l", {"optimizer.g.lr="}), ("gan sample ck", {"ckpt="}), ("gan check trainer.st", {"trainer.steps="}),
-    ("gan train seed=3 ", {"loss=", "trainer."})])
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("gan ", {"train", "list"}),
+        ("gan tr", {"train"}),
+        ("gan train model=", {"model=dcgan", "model=cgan"}),
+        ("gan train optimizer.g.l", {"optimizer.g.lr="}),
+        ("gan sample ck", {"ckpt="}),
+        ("gan check trainer.st", {"trainer.steps="}),
+        ("gan train seed=3 ", {"loss=", "trainer."}),
+    ],
+)
 def test_shell_completion(line, expected, capsys, monkeypatch):
     monkeypatch.setenv("COMP_LINE", line)
     assert main(["-sc", "query=bash"]) == 0
@@ -256,22 +332,35 @@ def test_shell_completion_sees_the_users_folder(tmp_path, capsys, monkeypatch):
 def test_list_shows_every_option_with_its_line(capsys):
     assert main(["list", "loss"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "loss" and len(lines) == 1 + len(list((ROOT / "conf/loss").glob("[!_]*.yaml")))
+    assert lines[0] == "loss" and len(lines) == 1 + len(
+        list((ROOT / "conf/loss").glob("[!_]*.yaml"))
+    )
     assert all(len(line.split(maxsplit=1)) == 2 for line in lines[1:])
 
 
 def test_list_as_json_with_a_users_folder(tmp_path, capsys):
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/mine.yaml").write_text("# @package model\n# Mine, ünïcode (Me 2026)\na: 1\n", encoding="utf-8")
+    (tmp_path / "model/mine.yaml").write_text(
+        "# @package model\n# Mine, ünïcode (Me 2026)\na: 1\n", encoding="utf-8"
+    )
     assert main(["list", "--json", "--config-dir", str(tmp_path)]) == 0
     table = json.loads(capsys.readouterr().out)
-    assert table["model"]["mine"] == "Mine, ünïcode (Me 2026)" and "dcgan" in table["model"] and set(table) >= {"loss", "dataset"}
+    assert (
+        table["model"]["mine"] == "Mine, ünïcode (Me 2026)"
+        and "dcgan" in table["model"]
+        and set(table) >= {"loss", "dataset"}
+    )
 
 
-@pytest.mark.parametrize(("argv", "message"), [
-    (["modle"], "no group 'modle'\n  did you mean 'model'?\n  groups: augment, "),
-    (["--jsn"], "unknown flag '--jsn'\n  did you mean '--json'?"),
-    (["--config-dir"], "--config-dir needs a value"), (["--config-dir", "no/dir"], "there is no folder")])
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["modle"], "no group 'modle'\n  did you mean 'model'?\n  groups: augment, "),
+        (["--jsn"], "unknown flag '--jsn'\n  did you mean '--json'?"),
+        (["--config-dir"], "--config-dir needs a value"),
+        (["--config-dir", "no/dir"], "there is no folder"),
+    ],
+)
 def test_mistakes_in_list(argv, message, capsys):
     assert main(["list", *argv]) == 2
     assert message in capsys.readouterr().err
@@ -285,6 +374,11 @@ def test_list_on_a_terminal_fits(columns):
 
 
 def test_many_commands_in_one_process(capsys):
-    for argv, code in [(["train", "--cfg", "job"], 0), (["train", "modle=x"], 2), (["list", "ema"], 0), (["train", "-h"], 0)] * 2:
+    for argv, code in [
+        (["train", "--cfg", "job"], 0),
+        (["train", "modle=x"], 2),
+        (["list", "ema"], 0),
+        (["train", "-h"], 0),
+    ] * 2:
         assert main(argv) == code
     capsys.readouterr()

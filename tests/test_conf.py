@@ -1,4 +1,5 @@
 """Every YAML option composes, passes the gates and builds; its first line says what it is."""
+
 from __future__ import annotations
 
 import pytest
@@ -14,11 +15,38 @@ from gancli.losses.penalties import Penalty
 
 CONF = options([conf_dir()])
 NEEDS_PATH = {"folder"}
-TRANSLATES = {"pix2pix", "cyclegan", "srgan", "esrgan", "inpaint", "enhance", "simgan", "styletransfer"}
-TRANSLATED = {"paired": "pix2pix", "unpaired": "cyclegan", "superres": "srgan", "masked": "inpaint", "degraded": "enhance"}  # by whom
-OF_FILES = {"pix2pix_facades", "pix2pix_facades64", "cyclegan_horse2zebra", "cyclegan_horse2zebra64", "srgan_x4",
-            "esrgan_x4", "inpaint_paris"}
-FILES = ["dataset.path=nowhere", "dataset.resolution=128", "dataset.channels=3", "dataset.holdout=2"]
+TRANSLATES = {
+    "pix2pix",
+    "cyclegan",
+    "srgan",
+    "esrgan",
+    "inpaint",
+    "enhance",
+    "simgan",
+    "styletransfer",
+}
+TRANSLATED = {
+    "paired": "pix2pix",
+    "unpaired": "cyclegan",
+    "superres": "srgan",
+    "masked": "inpaint",
+    "degraded": "enhance",
+}  # by whom
+OF_FILES = {
+    "pix2pix_facades",
+    "pix2pix_facades64",
+    "cyclegan_horse2zebra",
+    "cyclegan_horse2zebra64",
+    "srgan_x4",
+    "esrgan_x4",
+    "inpaint_paris",
+}
+FILES = [
+    "dataset.path=nowhere",
+    "dataset.resolution=128",
+    "dataset.channels=3",
+    "dataset.holdout=2",
+]
 
 
 def overrides_for(group: str, option: str) -> list[str]:
@@ -29,7 +57,12 @@ def overrides_for(group: str, option: str) -> list[str]:
     if group == "model" and option in TRANSLATES:
         return [f"model={option}", *FILES]
     if group == "experiment" and option in OF_FILES:
-        return [f"experiment={option}", *FILES[::3], "dataset.channels=3", *(["perceptual=none"] if "srgan" in option else [])]
+        return [
+            f"experiment={option}",
+            *FILES[::3],
+            "dataset.channels=3",
+            *(["perceptual=none"] if "srgan" in option else []),
+        ]
     if group == "loss" and option == "none":
         return ["model=pix2pix", "loss=none", *FILES]
     if group == "perceptual":
@@ -37,12 +70,23 @@ def overrides_for(group: str, option: str) -> list[str]:
     if group == "dataset" and option in TRANSLATED:
         return [f"model={TRANSLATED[option]}", f"dataset={option}", *FILES]
     if group == "dataset":
-        given = ["dataset.path=nowhere", "dataset.resolution=32", "dataset.channels=3", "dataset.classes=2"] if option in NEEDS_PATH else []
+        given = (
+            [
+                "dataset.path=nowhere",
+                "dataset.resolution=32",
+                "dataset.channels=3",
+                "dataset.classes=2",
+            ]
+            if option in NEEDS_PATH
+            else []
+        )
         return [f"dataset={option}", "model=mlp", *given]
     return [f"{group}={option}"]
 
 
-@pytest.mark.parametrize(("group", "option"), [(g, o) for g in CONF for o in CONF[g] if g not in ("metrics",)])
+@pytest.mark.parametrize(
+    ("group", "option"), [(g, o) for g in CONF for o in CONF[g] if g not in ("metrics",)]
+)
 def test_option(group, option):
     words = describe(CONF[group][option])
     assert len(words) > 15 and words[0].isupper() or words[0].isdigit(), words
@@ -72,7 +116,9 @@ def test_a_frozen_config_is_plain_and_free_of_auto():
             assert tree is None or type(tree) in (int, float, bool, str), tree
             assert tree != "auto" and not str(tree).startswith("${")
 
-    walk({key: part for key, part in config.items() if key != "metrics"})  # what can be measured is known only when it is
+    walk(
+        {key: part for key, part in config.items() if key != "metrics"}
+    )  # what can be measured is known only when it is
     assert config["model"]["discriminator"]["norm"] == "layer"
     assert frozen("model=dcgan")["model"]["discriminator"]["norm"] == "batch"
     assert "width" not in config["model"], "it only fed the networks"
@@ -80,13 +126,18 @@ def test_a_frozen_config_is_plain_and_free_of_auto():
 
 def test_who_wins():
     assert frozen("loss=wgan")["optimizer"]["g"]["_target_"] == "torch.optim.RMSprop"
-    assert frozen("loss=wgan", "optimizer=adam_b0")["optimizer"]["g"]["_target_"] == "torch.optim.Adam"
+    assert (
+        frozen("loss=wgan", "optimizer=adam_b0")["optimizer"]["g"]["_target_"] == "torch.optim.Adam"
+    )
     assert frozen("loss=wgan_gp")["optimizer"]["g"]["betas"] == [0.0, 0.9]
 
 
 def test_shapes_follow_the_data():
     config = frozen("model=cgan", "dataset=cifar100")
-    assert config["model"]["generator"]["classes"] == 100 and config["model"]["generator"]["channels"] == 3
+    assert (
+        config["model"]["generator"]["classes"] == 100
+        and config["model"]["generator"]["channels"] == 3
+    )
 
 
 @pytest.mark.skipif(not (TEST_DATA / "cifar10-lite").exists(), reason="GANCLI_TEST_DATA is missing")

@@ -1,4 +1,5 @@
 """Sources and the rule that sets images apart."""
+
 from __future__ import annotations
 
 import inspect
@@ -27,35 +28,56 @@ class Stripes(Source):
     n: int = 10
 
     def load(self) -> Decoded:
-        return Decoded(torch.zeros(self.n, 1, 8, 8, dtype=torch.uint8), digest=digest_of(["stripes", str(self.n)]))
+        return Decoded(
+            torch.zeros(self.n, 1, 8, 8, dtype=torch.uint8),
+            digest=digest_of(["stripes", str(self.n)]),
+        )
 
 
 def test_a_source_of_your_own():
-    assert list(inspect.signature(Stripes).parameters)[-1] == "n" and "resolution" in inspect.signature(Stripes).parameters
+    assert (
+        list(inspect.signature(Stripes).parameters)[-1] == "n"
+        and "resolution" in inspect.signature(Stripes).parameters
+    )
     source = Stripes(resolution=8, channels=1, classes=0)
     assert source.scan() == {} and len(source.load()) == 10 and source.settled() is source
-    with pytest.raises(UserError, match="dataset.channels, dataset.classes=auto: Stripes cannot tell"):
+    with pytest.raises(
+        UserError, match="dataset.channels, dataset.classes=auto: Stripes cannot tell"
+    ):
         Stripes(resolution=8).scan()
 
 
 def test_annotations_can_be_read_from_a_module_that_imports_nothing(tmp_path, monkeypatch):
     (tmp_path / "my_data.py").write_text(
         "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom gancli.data.base import Source\n\n"
-        "@dataclass(kw_only=True)\nclass Mine(Source):\n    path: str\n")
+        "@dataclass(kw_only=True)\nclass Mine(Source):\n    path: str\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     import my_data
+
     hints = typing.get_type_hints(my_data.Mine.__init__)
     assert hints["limit"] == int | None and hints["path"] is str
 
 
-@pytest.mark.parametrize(("values", "words"), [
-    ({"limit": 0}, "dataset.limit=0"), ({"holdout": -1}, "dataset.holdout=-1"), ({"workers": 0}, "dataset.workers=0"),
-    ({"channels": 5}, "dataset.channels=5"), ({"classes": -1}, "dataset.classes=-1"), ({"resolution": 0}, "dataset.resolution=0"),
-    ({"resolution": [8]}, "dataset.resolution"), ({"resolution": "big"}, "dataset.resolution=big"),
-    ({"resolution": [8, 2.5]}, "dataset.resolution"), ({"resolution": 8, "load_size": 7}, "dataset.load_size=7"),
-    ({"resolution": [8, 16], "load_size": [32, 8]}, "dataset.load_size"), ({"kind": "points", "flip": True}, "dataset.flip"),
-    ({"kind": "sound"}, "dataset.kind=sound"), ({"on_error": "ignore"}, "dataset.on_error=ignore"),
-])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"limit": 0}, "dataset.limit=0"),
+        ({"holdout": -1}, "dataset.holdout=-1"),
+        ({"workers": 0}, "dataset.workers=0"),
+        ({"channels": 5}, "dataset.channels=5"),
+        ({"classes": -1}, "dataset.classes=-1"),
+        ({"resolution": 0}, "dataset.resolution=0"),
+        ({"resolution": [8]}, "dataset.resolution"),
+        ({"resolution": "big"}, "dataset.resolution=big"),
+        ({"resolution": [8, 2.5]}, "dataset.resolution"),
+        ({"resolution": 8, "load_size": 7}, "dataset.load_size=7"),
+        ({"resolution": [8, 16], "load_size": [32, 8]}, "dataset.load_size"),
+        ({"kind": "points", "flip": True}, "dataset.flip"),
+        ({"kind": "sound"}, "dataset.kind=sound"),
+        ({"on_error": "ignore"}, "dataset.on_error=ignore"),
+    ],
+)
 def test_values_that_make_no_sense_are_named(values, words):
     with pytest.raises(UserError) as caught:
         Stripes(**values)
@@ -63,7 +85,9 @@ def test_values_that_make_no_sense_are_named(values, words):
 
 
 def test_size_is_the_load_size_where_there_is_one():
-    assert Stripes(resolution=8).size() == (8, 8) and Stripes(resolution=[8, 4], load_size=[9, 9]).size() == (9, 9)
+    assert Stripes(resolution=8).size() == (8, 8) and Stripes(
+        resolution=[8, 4], load_size=[9, 9]
+    ).size() == (9, 9)
     assert pair(3) == pair([3, 3]) == (3, 3)
 
 
@@ -76,7 +100,9 @@ def test_labels_follow_the_configuration():
         Stripes(classes=3).labelled(labels, ("a", "b"))
 
 
-@given(n=st.integers(1, 60), limit=st.one_of(st.none(), st.integers(1, 70)), holdout=st.integers(0, 70))
+@given(
+    n=st.integers(1, 60), limit=st.one_of(st.none(), st.integers(1, 70)), holdout=st.integers(0, 70)
+)
 @settings(max_examples=80, deadline=None)
 def test_split_keeps_its_promises(n, limit, holdout):
     if holdout >= n:
@@ -88,7 +114,9 @@ def test_split_keeps_its_promises(n, limit, holdout):
     assert train.labels.tolist() == sorted(train.labels.tolist())
     if held is not None:
         assert len(held) == holdout and not set(held.labels.tolist()) & set(train.labels.tolist())
-        assert torch.equal(split(data(n), limit=None, holdout=holdout)[1].labels, held.labels)  # whatever the limit
+        assert torch.equal(
+            split(data(n), limit=None, holdout=holdout)[1].labels, held.labels
+        )  # whatever the limit
     again, _ = split(data(n), limit=limit, holdout=holdout)
     assert torch.equal(again.labels, train.labels) and again.digest == train.digest
 
@@ -109,7 +137,12 @@ def test_place_decides_where_it_is_given():
 def test_subset_of_a_range_is_a_view():
     whole = data(10)
     part, gaps = whole.subset(np.arange(3, 7)), whole.subset([1, 5])
-    assert part.images.data_ptr() == whole.images[3:].data_ptr() and part.labels.tolist() == [3, 4, 5, 6]
+    assert part.images.data_ptr() == whole.images[3:].data_ptr() and part.labels.tolist() == [
+        3,
+        4,
+        5,
+        6,
+    ]
     assert gaps.labels.tolist() == [1, 5] and gaps.classes == whole.classes
     assert len({whole.digest, part.digest, gaps.digest}) == 3
     assert len(whole.subset([])) == 0
@@ -117,5 +150,7 @@ def test_subset_of_a_range_is_a_view():
 
 
 def test_digest_sees_every_part_and_where_it_ends():
-    assert digest_of(["ab", "c"]) != digest_of(["a", "bc"]) and digest_of([b"x"]) == digest_of(["x"])
+    assert digest_of(["ab", "c"]) != digest_of(["a", "bc"]) and digest_of([b"x"]) == digest_of(
+        ["x"]
+    )
     assert digest_of(["\udcff"])  # a file name that is no UTF-8

@@ -1,4 +1,5 @@
 """Data sets with a name: the bundled digits, and torchvision's on real files or on files of their layout."""
+
 from __future__ import annotations
 
 import gzip
@@ -17,7 +18,18 @@ from PIL import Image
 
 from gancli.data import builtin
 from gancli.data.base import split
-from gancli.data.builtin import CIFAR10, CIFAR100, KMNIST, LSUN, MNIST, STL10, SVHN, CelebA, Digits, FashionMNIST
+from gancli.data.builtin import (
+    CIFAR10,
+    CIFAR100,
+    KMNIST,
+    LSUN,
+    MNIST,
+    STL10,
+    SVHN,
+    CelebA,
+    Digits,
+    FashionMNIST,
+)
 from gancli.errors import UserError
 
 REAL = Path(os.environ.get("GANCLI_TEST_DATA", "../shared/data"))
@@ -26,12 +38,17 @@ RANDOM = np.random.RandomState(0)
 
 # digits
 
+
 def test_digits_are_ucis():
     datasets = pytest.importorskip("sklearn.datasets")
     with np.load(Path(builtin.__file__).parent / "digits.npz", allow_pickle=False) as file:
         images, labels = file["images"], file["labels"]
     reference = datasets.load_digits()
-    assert images.dtype == np.uint8 and (images == reference.images).all() and (labels == reference.target).all()
+    assert (
+        images.dtype == np.uint8
+        and (images == reference.images).all()
+        and (labels == reference.target).all()
+    )
 
 
 def test_digits_are_small_and_credited():
@@ -47,10 +64,15 @@ def test_digits_load_smoothly_at_32():
     assert decoded.labels.bincount().tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     x = decoded.images.float()
     assert x.max() == 255 and x[:, :, 0].max() < 40 and x[:, :, :, 0].max() < 40  # black margins
-    assert (x[:, :, :, 1:] - x[:, :, :, :-1]).abs().max() < 130  # no blocks: those would jump by 255
+    assert (
+        x[:, :, :, 1:] - x[:, :, :, :-1]
+    ).abs().max() < 130  # no blocks: those would jump by 255
 
 
-@pytest.mark.parametrize(("resolution", "shape"), [(16, (16, 16)), (64, (64, 64)), ([32, 64], (32, 64)), ([40, 24], (40, 24))])
+@pytest.mark.parametrize(
+    ("resolution", "shape"),
+    [(16, (16, 16)), (64, (64, 64)), ([32, 64], (32, 64)), ([40, 24], (40, 24))],
+)
 def test_digits_at_any_size_are_whole(resolution, shape):
     images = Digits(resolution=resolution, channels=3, limit=50).load().images
     assert images.shape == (50, 3, *shape)
@@ -65,23 +87,39 @@ def test_digits_options():
     assert len(train) == 100 and len(held) == 50 and train.digest != held.digest
     whole, _ = split(Digits().load(), limit=100, holdout=50)
     assert torch.equal(train.images, whole.images) and torch.equal(train.labels, whole.labels)
-    assert Digits().load().digest == Digits(resolution=64).load().digest != Digits(classes=0).load().digest
+    assert (
+        Digits().load().digest
+        == Digits(resolution=64).load().digest
+        != Digits(classes=0).load().digest
+    )
     with pytest.raises(UserError, match="10 classes, dataset.classes=5"):
         Digits(classes=5).load()
 
 
 # the scans need no files
 
-@pytest.mark.parametrize(("source", "facts"), [
-    (MNIST(), (28, 1, 10)), (FashionMNIST(), (28, 1, 10)), (KMNIST(), (28, 1, 10)), (CIFAR10(), (32, 3, 10)),
-    (CIFAR100(), (32, 3, 100)), (STL10(), (96, 3, 10)), (STL10(split="unlabeled"), (96, 3, 0)), (SVHN(), (32, 3, 10)),
-    (CelebA(), ([218, 178], 3, 2)), (LSUN(), (256, 3, 0)),
-])
+
+@pytest.mark.parametrize(
+    ("source", "facts"),
+    [
+        (MNIST(), (28, 1, 10)),
+        (FashionMNIST(), (28, 1, 10)),
+        (KMNIST(), (28, 1, 10)),
+        (CIFAR10(), (32, 3, 10)),
+        (CIFAR100(), (32, 3, 100)),
+        (STL10(), (96, 3, 10)),
+        (STL10(split="unlabeled"), (96, 3, 0)),
+        (SVHN(), (32, 3, 10)),
+        (CelebA(), ([218, 178], 3, 2)),
+        (LSUN(), (256, 3, 0)),
+    ],
+)
 def test_what_a_set_declares_of_itself(source, facts):
     assert source.scan() == dict(zip(("resolution", "channels", "classes"), facts, strict=True))
 
 
 # real files
+
 
 @pytest.fixture(scope="module")
 def mnist_root(tmp_path_factory):
@@ -102,15 +140,22 @@ def test_real_mnist(mnist_root):
     test = MNIST(root=str(mnist_root), split="test", limit=500, holdout=100, download=False)
     part = test.load()
     assert part.images.shape == (600, 1, 28, 28) and part.digest != decoded.digest
-    raw = gzip.decompress((mnist_root / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").read_bytes())[16:]
+    raw = gzip.decompress(
+        (mnist_root / "MNIST" / "raw" / "t10k-images-idx3-ubyte.gz").read_bytes()
+    )[16:]
     pixels = np.frombuffer(raw, np.uint8).reshape(-1, 28, 28)
     train, held = split(part, limit=500, holdout=100)
     whole, _ = split(MNIST(root=str(mnist_root), split="test").load(), limit=500, holdout=100)
-    assert len(held) == 100 and torch.equal(train.images, whole.images) and torch.equal(train.labels, whole.labels)
+    assert (
+        len(held) == 100
+        and torch.equal(train.images, whole.images)
+        and torch.equal(train.labels, whole.labels)
+    )
     assert (pixels == train.images[0, 0].numpy()).all(axis=(1, 2)).any()
 
 
 # files of the right layout, small
+
 
 @pytest.fixture
 def unchecked(monkeypatch):
@@ -122,35 +167,74 @@ def unchecked(monkeypatch):
 
 
 def test_cifar(tmp_path, unchecked):
-    pixels, labels = RANDOM.randint(0, 256, (60, 3072), dtype=np.uint8), RANDOM.randint(0, 10, 60).tolist()
+    pixels, labels = (
+        RANDOM.randint(0, 256, (60, 3072), dtype=np.uint8),
+        RANDOM.randint(0, 10, 60).tolist(),
+    )
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for k, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):
-        (folder / name).write_bytes(pickle.dumps({"data": pixels[10 * k:10 * k + 10], "labels": labels[10 * k:10 * k + 10]}))
-    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+        (folder / name).write_bytes(
+            pickle.dumps(
+                {"data": pixels[10 * k : 10 * k + 10], "labels": labels[10 * k : 10 * k + 10]}
+            )
+        )
+    names = [
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ]
     (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
     decoded = CIFAR10(root=str(tmp_path)).load()
     assert torch.equal(decoded.images, torch.from_numpy(pixels[:50]).view(50, 3, 32, 32))
     assert decoded.labels.tolist() == labels[:50] and decoded.classes == tuple(names)
     assert len(CIFAR10(root=str(tmp_path), split="test").load()) == 10
-    assert CIFAR10(root=str(tmp_path), resolution=16, channels=1).load().images.shape == (50, 1, 16, 16)
+    assert CIFAR10(root=str(tmp_path), resolution=16, channels=1).load().images.shape == (
+        50,
+        1,
+        16,
+        16,
+    )
 
 
-@pytest.mark.parametrize(("part", "n", "labelled"), [
-    ("train", 6, True), ("test", 5, True), ("unlabeled", 4, False), ("train+unlabeled", 10, False),
-])
+@pytest.mark.parametrize(
+    ("part", "n", "labelled"),
+    [
+        ("train", 6, True),
+        ("test", 5, True),
+        ("unlabeled", 4, False),
+        ("train+unlabeled", 10, False),
+    ],
+)
 def test_stl10(tmp_path, unchecked, part, n, labelled):
     folder = tmp_path / "stl10_binary"
     folder.mkdir()
     pixels = RANDOM.randint(0, 256, (15, 3, 96, 96), dtype=np.uint8)
-    for name, rows in (("train", slice(0, 6)), ("unlabeled", slice(6, 10)), ("test", slice(10, 15))):
+    for name, rows in (
+        ("train", slice(0, 6)),
+        ("unlabeled", slice(6, 10)),
+        ("test", slice(10, 15)),
+    ):
         (folder / f"{name}_X.bin").write_bytes(pixels[rows].transpose(0, 1, 3, 2).tobytes())
         (folder / f"{name}_y.bin").write_bytes(bytes([1 + k % 10 for k in range(15)[rows]]))
-    (folder / "class_names.txt").write_text("airplane\nbird\ncar\ncat\ndeer\ndog\nhorse\nmonkey\nship\ntruck\n")
+    (folder / "class_names.txt").write_text(
+        "airplane\nbird\ncar\ncat\ndeer\ndog\nhorse\nmonkey\nship\ntruck\n"
+    )
     decoded = STL10(root=str(tmp_path), split=part).load()
-    assert decoded.images.shape == (n, 3, 96, 96) and len(decoded.classes) == (10 if labelled else 0)
+    assert decoded.images.shape == (n, 3, 96, 96) and len(decoded.classes) == (
+        10 if labelled else 0
+    )
     if part == "train":
-        assert torch.equal(decoded.images, torch.from_numpy(pixels[:6])) and decoded.labels.tolist() == list(range(6))
+        assert torch.equal(
+            decoded.images, torch.from_numpy(pixels[:6])
+        ) and decoded.labels.tolist() == list(range(6))
     if not labelled:
         with pytest.raises(UserError, match="0 classes, dataset.classes=10"):
             STL10(root=str(tmp_path), split=part, classes=10).load()
@@ -174,12 +258,21 @@ def celeba_files(root: Path) -> Path:
     for k, name in enumerate(names, 1):
         Image.new("RGB", (178, 218), (20 * k,) * 3).save(folder / "img_align_celeba" / name)
     parts = [0] * 5 + [1] * 2 + [2] * 2
-    (folder / "list_eval_partition.txt").write_text("".join(f"{n} {p}\n" for n, p in zip(names, parts, strict=True)))
+    (folder / "list_eval_partition.txt").write_text(
+        "".join(f"{n} {p}\n" for n, p in zip(names, parts, strict=True))
+    )
     (folder / "identity_CelebA.txt").write_text("".join(f"{n} 7\n" for n in names))
-    for file, header, row in (("list_bbox_celeba", "image_id x_1 y_1 width height", "1 2 3 4"),
-                              ("list_landmarks_align_celeba", "lefteye_x lefteye_y", "5 6")):
-        (folder / f"{file}.txt").write_text(f"9\n{header}\n" + "".join(f"{n} {row}\n" for n in names))
-    rows = "".join(f"{n} {1 if k % 2 == 0 else -1:2d} {1 if k < 5 else -1:2d}\n" for k, n in enumerate(names, 1))
+    for file, header, row in (
+        ("list_bbox_celeba", "image_id x_1 y_1 width height", "1 2 3 4"),
+        ("list_landmarks_align_celeba", "lefteye_x lefteye_y", "5 6"),
+    ):
+        (folder / f"{file}.txt").write_text(
+            f"9\n{header}\n" + "".join(f"{n} {row}\n" for n in names)
+        )
+    rows = "".join(
+        f"{n} {1 if k % 2 == 0 else -1:2d} {1 if k < 5 else -1:2d}\n"
+        for k, n in enumerate(names, 1)
+    )
     (folder / "list_attr_celeba.txt").write_text("9\nSmiling Male \n" + rows)
     return folder
 
@@ -189,9 +282,14 @@ def test_celeba(tmp_path, unchecked):
     decoded = CelebA(root=str(tmp_path), resolution=64).load()
     assert decoded.images.shape == (5, 3, 64, 64) and decoded.classes == ("not Male", "Male")
     assert decoded.labels.tolist() == [1, 1, 1, 1, 0]
-    assert [round(x) for x in decoded.images.float().mean(dim=(1, 2, 3)).tolist()] == pytest.approx([20, 40, 60, 80, 100], abs=2)
+    assert [round(x) for x in decoded.images.float().mean(dim=(1, 2, 3)).tolist()] == pytest.approx(
+        [20, 40, 60, 80, 100], abs=2
+    )
     smiling = CelebA(root=str(tmp_path), attribute="Smiling", split="all").load()
-    assert smiling.labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0] and smiling.images.shape[-2:] == (218, 178)
+    assert smiling.labels.tolist() == [0, 1, 0, 1, 0, 1, 0, 1, 0] and smiling.images.shape[-2:] == (
+        218,
+        178,
+    )
     assert CelebA(root=str(tmp_path), classes=0).load().labels is None
     with pytest.raises(UserError, match="attribute=Smile") as caught:
         CelebA(root=str(tmp_path), attribute="Smile").load()
@@ -209,21 +307,40 @@ def test_lsun(tmp_path):
             file = io.BytesIO()
             Image.new("RGB", (64, 48), (k, k, k)).save(file, "WEBP", lossless=True)
             writer.put(f"{k:040x}".encode(), file.getvalue() if k != 3 else b"broken")
-    source = LSUN(root=str(tmp_path), category="church_outdoor", resolution=32, channels=3, workers=3)
+    source = LSUN(
+        root=str(tmp_path), category="church_outdoor", resolution=32, channels=3, workers=3
+    )
     decoded = source.load()
-    assert decoded.images[:, 0, 0, 0].tolist() == [k for k in range(150) if k != 3] and decoded.labels is None
+    assert (
+        decoded.images[:, 0, 0, 0].tolist() == [k for k in range(150) if k != 3]
+        and decoded.labels is None
+    )
     assert decoded.skipped == ((f"{3:040x}", "not an image"),)
-    assert len(LSUN(root=str(tmp_path), category="church_outdoor", limit=20, holdout=5, resolution=32).load()) == 25
+    assert (
+        len(
+            LSUN(
+                root=str(tmp_path), category="church_outdoor", limit=20, holdout=5, resolution=32
+            ).load()
+        )
+        == 25
+    )
     with pytest.raises(UserError, match="there is no .*bedroom_train_lmdb"):
         LSUN(root=str(tmp_path)).load()
 
 
 # what is missing
 
+
 def test_missing_files_say_where_they_belong(tmp_path):
-    with pytest.raises(UserError, match="MNIST: its files are not complete under dataset.root=") as caught:
+    with pytest.raises(
+        UserError, match="MNIST: its files are not complete under dataset.root="
+    ) as caught:
         MNIST(root=str(tmp_path), download=False).load()
-    assert "MNIST/raw/" in caught.value.hint and str(tmp_path) in caught.value.hint and "dataset=digits" in caught.value.hint
+    assert (
+        "MNIST/raw/" in caught.value.hint
+        and str(tmp_path) in caught.value.hint
+        and "dataset=digits" in caught.value.hint
+    )
     for source in (FashionMNIST, KMNIST, CIFAR10, CIFAR100, STL10, CelebA, SVHN):
         with pytest.raises(UserError, match=source.__name__):
             source(root=str(tmp_path), download=False).load()
@@ -234,6 +351,7 @@ def test_without_network(tmp_path, monkeypatch):
 
     def unreachable(*args, **kwargs):
         raise urllib.error.URLError("no route to host")
+
     monkeypatch.setattr(utils, "_urlretrieve", unreachable)
     for source in (MNIST, CIFAR10, STL10, SVHN):
         with pytest.raises(UserError, match="could not be downloaded") as caught:
@@ -245,8 +363,11 @@ def test_missing_extras_are_named(tmp_path, monkeypatch, unchecked):
     for module in ("scipy.io", "scipy", "lmdb", "gdown"):
         monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "train_32x32.mat").write_bytes(b"x")
-    for source, extra in ((SVHN(root=str(tmp_path), download=False), "svhn"), (LSUN(root=str(tmp_path)), "lsun"),
-                          (CelebA(root=str(tmp_path)), "celeba")):
+    for source, extra in (
+        (SVHN(root=str(tmp_path), download=False), "svhn"),
+        (LSUN(root=str(tmp_path)), "lsun"),
+        (CelebA(root=str(tmp_path)), "celeba"),
+    ):
         with pytest.raises(UserError, match="needs the package") as caught:
             source.load()
         assert caught.value.hint == f"pip install 'gancli[{extra}]'"

@@ -1,4 +1,5 @@
 """The cache: what exceeds the memory is mapped from a file, found again, and never trusted blindly."""
+
 from __future__ import annotations
 
 import os
@@ -29,11 +30,19 @@ def test_what_exceeds_memory_is_mapped_and_found_again(tmp_path, little_memory, 
     root = str(numbered(tmp_path / "a", 40, bad=(3, 9)))
     decoded = Folder(path=root, holdout=10, **FIXED).load()
     (folder,) = cache.cache_root().iterdir()
-    assert sorted(path.name for path in folder.iterdir()) == ["chosen.npy", "images.npy", "skipped.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "chosen.npy",
+        "images.npy",
+        "skipped.json",
+    ]
     monkeypatch.setattr("gancli.data.files.decode_chosen", None)  # a second decoding would fail
     again = Folder(path=root, holdout=10, **FIXED).load()
     assert torch.equal(again.images, decoded.images) and torch.equal(again.place, decoded.place)
-    assert again.skipped == decoded.skipped and len(again.skipped) == 2 and again.digest == decoded.digest
+    assert (
+        again.skipped == decoded.skipped
+        and len(again.skipped) == 2
+        and again.digest == decoded.digest
+    )
     train, held = split(again, limit=None, holdout=10)
     assert train.images.data_ptr() == again.images[10:].data_ptr() and len(held) == 10
 
@@ -55,8 +64,15 @@ def test_another_transform_or_a_touched_file_is_another_cache(tmp_path, little_m
     assert values(Folder(path=str(root), **FIXED).load())[7] == 8
 
 
-@pytest.mark.parametrize("damage", [lambda file: os.truncate(file, 500), lambda file: os.truncate(file, 0),
-                                    lambda file: np.save(file, np.zeros((3, 3), np.uint8)), os.remove])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda file: os.truncate(file, 500),
+        lambda file: os.truncate(file, 0),
+        lambda file: np.save(file, np.zeros((3, 3), np.uint8)),
+        os.remove,
+    ],
+)
 def test_a_damaged_cache_is_made_anew(tmp_path, little_memory, caplog, damage):
     root = str(numbered(tmp_path / "a", 40))
     want = values(Folder(path=root, **FIXED).load())

@@ -1,4 +1,5 @@
 """gan data: what it counts, what it raises the alarm about, and the sheet it draws."""
+
 from __future__ import annotations
 
 import json
@@ -18,7 +19,9 @@ from gancli.data.folder import Folder
 from gancli.errors import GanError, UserError
 from gancli.reports import alarms, survey
 
-real = pytest.mark.skipif(not TEST_DATA.is_dir(), reason="needs the real images: set GANCLI_TEST_DATA")
+real = pytest.mark.skipif(
+    not TEST_DATA.is_dir(), reason="needs the real images: set GANCLI_TEST_DATA"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,9 @@ def facts(capsys, *argv: str) -> dict:
 def noise(path, seed: int, *, size=(20, 16), mode: str = "RGB", **kwargs):
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (size[1], size[0], len(mode)) if len(mode) > 1 else (size[1], size[0])
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)).save(path, **kwargs)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)).save(
+        path, **kwargs
+    )
     return path
 
 
@@ -50,7 +55,7 @@ def messy(tmp_path):
     (root / "none").mkdir()
     (root / "none" / "zeros.png").write_bytes(b"\0" * 64)
     whole = noise(root / "cats" / "cut.jpg", 7).read_bytes()
-    (root / "cats" / "cut.jpg").write_bytes(whole[:len(whole) // 2])
+    (root / "cats" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     shutil.copy(root / "cats" / "1.png", root / "cats" / "copy.png")
     shutil.copy(root / "cats" / "2.png", root / "dogs" / "wrong.png")
     Image.open(root / "cats" / "3.png").save(root / "cats" / "again.bmp")
@@ -62,22 +67,41 @@ def test_files_are_counted_by_what_they_are(messy, capsys):
     found = facts(capsys, "photos")
     assert (found["images"], found["files"], found["looked_at"]) == (10, 14, 14)
     assert {item["file"]: item["reason"].split()[0] for item in found["bad"]} == {
-        "cats/cut.jpg": "corrupt:", "cats/empty.png": "empty", "cats/page.jpg": "a", "none/zeros.png": "the"}
-    assert found["sizes"] == {"16x20": 10} and found["modes"] == {"RGB": 10} and found["formats"] == {"PNG": 9, "BMP": 1}
+        "cats/cut.jpg": "corrupt:",
+        "cats/empty.png": "empty",
+        "cats/page.jpg": "a",
+        "none/zeros.png": "the",
+    }
+    assert (
+        found["sizes"] == {"16x20": 10}
+        and found["modes"] == {"RGB": 10}
+        and found["formats"] == {"PNG": 9, "BMP": 1}
+    )
     assert found["labels"] == {"cats": 8, "dogs": 2, "none": 0} and found["passed_over"] == "1 .txt"
-    assert found["bytes"] == sum(path.stat().st_size for path in messy.rglob("*") if path.is_file()) - 1
+    assert (
+        found["bytes"]
+        == sum(path.stat().st_size for path in messy.rglob("*") if path.is_file()) - 1
+    )
 
 
 def test_copies_are_found_by_bytes_by_pixels_and_across_classes(messy, capsys):
     found = facts(capsys, "photos")
-    assert found["duplicates"] == [["cats/1.png", "cats/copy.png"], ["cats/2.png", "dogs/wrong.png"]]
+    assert found["duplicates"] == [
+        ["cats/1.png", "cats/copy.png"],
+        ["cats/2.png", "dogs/wrong.png"],
+    ]
     assert found["equal_pixels"] == [["cats/3.png", "cats/again.bmp"]]
     assert found["mislabelled"] == [["cats/2.png", "dogs/wrong.png"]]
 
 
 def test_the_alarms_say_what_is_wrong(messy, capsys):
     said = "\n".join(facts(capsys, "photos")["alarms"])
-    for part in ("4 of 14 files cannot be used", "2 images repeated", "1 image in more than one class: cats/2.png", "none"):
+    for part in (
+        "4 of 14 files cannot be used",
+        "2 images repeated",
+        "1 image in more than one class: cats/2.png",
+        "none",
+    ):
         assert part in said, part
 
 
@@ -91,7 +115,9 @@ def test_means_and_range_are_those_of_the_pixels(tmp_path, capsys):
     for k, value in enumerate([(0, 51, 255), (102, 51, 255)]):
         picture(tmp_path / "photos" / f"{k}.png", value, mode="RGB")
     found = facts(capsys, "photos")
-    assert np.allclose(found["means"], [0.2, 0.2, 1.0]) and np.allclose(found["deviations"], [0.2, 0.0, 0.0])
+    assert np.allclose(found["means"], [0.2, 0.2, 1.0]) and np.allclose(
+        found["deviations"], [0.2, 0.0, 0.0]
+    )
     assert found["value_range"] == [-1.0, 1.0] and (found["low"], found["high"]) == (0, 255)
     assert found["decode"]["bytes"] == 2 * 3 * 8 * 8 and found["decode"]["images"] == 2
 
@@ -100,14 +126,24 @@ def test_label_maps_single_colours_and_grey_pictures_are_noticed(tmp_path, capsy
     for k in range(8):
         picture(tmp_path / "maps" / f"{k}.png", (k % 3, k % 3, k % 3), mode="RGB")
     said = "\n".join(facts(capsys, "maps")["alarms"])
-    assert "between 0 and 2 of 255" in said and "8 images of one single colour" in said and "channels=1" in said
+    assert (
+        "between 0 and 2 of 255" in said
+        and "8 images of one single colour" in said
+        and "channels=1" in said
+    )
 
 
 def test_enlarging_cropping_and_lost_alpha_are_noticed(tmp_path, capsys):
     for k in range(4):
         noise(tmp_path / "small" / f"{k}.png", k, size=(40, 10), mode="RGBA")
-    said = "\n".join(facts(capsys, "small", "dataset.resolution=32", "dataset.channels=3")["alarms"])
-    for part in ("4 images enlarged to 32x32", "4 images losing more than 25%", "4 images with an alpha channel"):
+    said = "\n".join(
+        facts(capsys, "small", "dataset.resolution=32", "dataset.channels=3")["alarms"]
+    )
+    for part in (
+        "4 images enlarged to 32x32",
+        "4 images losing more than 25%",
+        "4 images with an alpha channel",
+    ):
         assert part in said, part
 
 
@@ -154,7 +190,11 @@ def test_an_array_is_counted_and_its_copies_found():
 
 def test_the_bundled_digits_and_points_need_no_files(capsys):
     found = facts(capsys, "dataset=digits")
-    assert found["images"] == 1797 and sum(found["labels"].values()) == 1797 and found["value_range"] == [-1.0, 1.0]
+    assert (
+        found["images"] == 1797
+        and sum(found["labels"].values()) == 1797
+        and found["value_range"] == [-1.0, 1.0]
+    )
     found = facts(capsys, "dataset=ring", "dataset.n=800")
     assert found["kind"] == "points" and set(found["labels"].values()) == {100}
     assert found["decode"]["bytes"] == 800 * 2 * 4
@@ -166,8 +206,14 @@ def test_a_sample_is_spread_over_the_files_and_time_is_scaled_to_all(tmp_path):
     found = survey.survey(source, sample=10)
     assert (found.looked_at, found.total, found.images) == (10, 40, 10)
     assert found.decode_seconds() == pytest.approx(4 * found.seconds)
-    assert survey.survey(Folder(path=str(tmp_path / "many"), resolution=8, channels=1, classes=0, limit=5,
-                                holdout=3)).decoded_images() == 8
+    assert (
+        survey.survey(
+            Folder(
+                path=str(tmp_path / "many"), resolution=8, channels=1, classes=0, limit=5, holdout=3
+            )
+        ).decoded_images()
+        == 8
+    )
 
 
 def test_a_zip_file_is_looked_at_like_a_folder(messy, tmp_path, capsys):
@@ -190,7 +236,9 @@ def test_what_is_kept_for_the_sheet_is_bounded(tmp_path):
 
 def test_the_sheet_has_a_row_for_every_class(tmp_path):
     for k in range(30):
-        picture(tmp_path / "photos" / "abc"[k % 3] / f"{k:02}.png", 60 + 60 * (k % 3), size=(48, 48))
+        picture(
+            tmp_path / "photos" / "abc"[k % 3] / f"{k:02}.png", 60 + 60 * (k % 3), size=(48, 48)
+        )
     assert data.main(["photos", "out=sheet.png"]) == 0
     with Image.open("sheet.png") as sheet:
         assert sheet.size == (2 + 8 * 50, 2 + 3 * 50)
@@ -207,8 +255,17 @@ def test_large_images_are_shrunk_for_the_sheet(tmp_path):
 def test_the_terminal_names_what_matters(messy, capsys):
     assert data.main(["photos"]) == 0
     out = capsys.readouterr().out
-    for part in ("10 usable", "16x20", "cats", "########", "cats/cut.jpg: corrupt", "cats/3.png = cats/again.bmp",
-                 "ALARM: 4 of 14", "in memory", "sheet     outputs/data/photos.png"):
+    for part in (
+        "10 usable",
+        "16x20",
+        "cats",
+        "########",
+        "cats/cut.jpg: corrupt",
+        "cats/3.png = cats/again.bmp",
+        "ALARM: 4 of 14",
+        "in memory",
+        "sheet     outputs/data/photos.png",
+    ):
         assert part in out, part
 
 
@@ -220,9 +277,20 @@ def test_a_name_that_is_no_text_is_shown_all_the_same(tmp_path, capsys):
     assert "\\udcff" in out and "\x1b" not in out
 
 
-@pytest.mark.parametrize("argv", [
-    ["nowhere"], ["."], [], ["a", "b"], ["--sample", "x", "."], ["dataset=nosuch"], ["dataset=folder"], [".", "--jsn"],
-    [".", "dataset.resolutio=3"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["nowhere"],
+        ["."],
+        [],
+        ["a", "b"],
+        ["--sample", "x", "."],
+        ["dataset=nosuch"],
+        ["dataset=folder"],
+        [".", "--jsn"],
+        [".", "dataset.resolutio=3"],
+    ],
+)
 def test_mistakes_are_told(argv):
     with pytest.raises(UserError):
         data.main(argv)
@@ -242,4 +310,6 @@ def test_the_real_images(capsys):
     found = facts(capsys, str(TEST_DATA / "emoji64-rgba"), "--sample", "200")
     assert found["channels"] == 4 and found["looked_at"] == 200 and found["modes"] == {"RGBA": 200}
     found = facts(capsys, str(TEST_DATA / "sr" / "Set14"))
-    assert found["modes"] == {"RGB": 12, "L": 1} and any("centre crop" in text for text in found["alarms"])
+    assert found["modes"] == {"RGB": 12, "L": 1} and any(
+        "centre crop" in text for text in found["alarms"]
+    )

@@ -1,4 +1,5 @@
 """Every option of the group `dataset` says what it is, suits its class, and can be built."""
+
 from __future__ import annotations
 
 import inspect
@@ -13,7 +14,18 @@ from gancli.data.base import Source
 
 CONF = Path(__file__).parent.parent / "conf"
 OPTIONS = sorted(path.stem for path in (CONF / "dataset").glob("[!_]*.yaml"))
-DECLARED = ("kind", "resolution", "channels", "classes", "limit", "holdout", "load_size", "flip", "on_error", "workers")
+DECLARED = (
+    "kind",
+    "resolution",
+    "channels",
+    "classes",
+    "limit",
+    "holdout",
+    "load_size",
+    "flip",
+    "on_error",
+    "workers",
+)
 
 
 def composed(option: str, *overrides: str) -> dict:
@@ -26,7 +38,18 @@ FILES = ("folder", "paired", "unpaired", "superres", "masked", "degraded")
 
 
 def test_the_options():
-    named = ["digits", "mnist", "fashion_mnist", "kmnist", "cifar10", "cifar100", "stl10", "svhn", "celeba", "lsun"]
+    named = [
+        "digits",
+        "mnist",
+        "fashion_mnist",
+        "kmnist",
+        "cifar10",
+        "cifar100",
+        "stl10",
+        "svhn",
+        "celeba",
+        "lsun",
+    ]
     assert set(OPTIONS) >= {*named, "folder", "ring", "grid"}
 
 
@@ -39,7 +62,9 @@ def test_an_option(option, monkeypatch):
     assert [key for key in DECLARED if key in spec] == list(DECLARED)
     assert problems(spec, where="dataset", trust=None) == []
     cls = locate(spec["_target_"], trust=None)
-    assert issubclass(cls, Source) and set(spec) - {"_target_"} == set(inspect.signature(cls).parameters)
+    assert issubclass(cls, Source) and set(spec) - {"_target_"} == set(
+        inspect.signature(cls).parameters
+    )
     source = build(spec, where="dataset", trust=None)
     assert (option in FILES) == ("auto" in source.declared().values())
     for key, parameter in inspect.signature(cls).parameters.items():
@@ -50,11 +75,27 @@ def test_an_option(option, monkeypatch):
 
 
 def test_types_are_checked():
-    for override in ("dataset.limit=many", "dataset.flip=3", "dataset.split=all", "dataset.resolution=2.5"):
-        assert len(problems(composed("mnist", override), where="dataset", trust=None)) == 1, override
+    for override in (
+        "dataset.limit=many",
+        "dataset.flip=3",
+        "dataset.split=all",
+        "dataset.resolution=2.5",
+    ):
+        assert len(problems(composed("mnist", override), where="dataset", trust=None)) == 1, (
+            override
+        )
     for override in ("dataset.on_error=3", "dataset.kind=1", "dataset.path=7"):
-        assert len(problems(composed("folder", "dataset.path=x", override), where="dataset", trust=None)) == 1, override
-    assert problems(composed("mnist", "dataset.resolution=[32,64]"), where="dataset", trust=None) == []
+        assert (
+            len(
+                problems(
+                    composed("folder", "dataset.path=x", override), where="dataset", trust=None
+                )
+            )
+            == 1
+        ), override
+    assert (
+        problems(composed("mnist", "dataset.resolution=[32,64]"), where="dataset", trust=None) == []
+    )
 
 
 def test_the_root_comes_from_the_environment(monkeypatch):

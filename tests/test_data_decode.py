@@ -1,4 +1,5 @@
 """Decoding: every mode to the right grey, every orientation upright, every bad file to a reason."""
+
 from __future__ import annotations
 
 import io
@@ -9,7 +10,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gancli.data.decode import BadImage, Decoder, extensions, fit, opened, orientation, plain, quiet, resize_all, to_channels
+from gancli.data.decode import (
+    BadImage,
+    Decoder,
+    extensions,
+    fit,
+    opened,
+    orientation,
+    plain,
+    quiet,
+    resize_all,
+    to_channels,
+)
 
 GREY = 102  # 0.4 of white: survives 8 bits, 16 bits, float and CMYK
 
@@ -53,7 +65,13 @@ def palette(transparent: bool) -> io.BytesIO:
 
 def animated(form: str) -> io.BytesIO:
     frames = [solid("RGB", (GREY,) * 3), solid("RGB", (250, 0, 0)), solid("RGB", (0, 250, 0))]
-    return stored(frames[0], form, save_all=True, append_images=frames[1:], **({"lossless": True} if form == "WEBP" else {}))
+    return stored(
+        frames[0],
+        form,
+        save_all=True,
+        append_images=frames[1:],
+        **({"lossless": True} if form == "WEBP" else {}),
+    )
 
 
 def array(values: np.ndarray, form: str) -> io.BytesIO:
@@ -93,10 +111,25 @@ SAME_GREY = {
 
 
 def big_endian_tiff() -> io.BytesIO:
-    tags = [(256, 3, 1, 20 << 16), (257, 3, 1, 10 << 16), (258, 3, 1, 16 << 16), (259, 3, 1, 1 << 16), (262, 3, 1, 1 << 16),
-            (273, 4, 1, 122), (277, 3, 1, 1 << 16), (278, 3, 1, 10 << 16), (279, 4, 1, 400)]
+    tags = [
+        (256, 3, 1, 20 << 16),
+        (257, 3, 1, 10 << 16),
+        (258, 3, 1, 16 << 16),
+        (259, 3, 1, 1 << 16),
+        (262, 3, 1, 1 << 16),
+        (273, 4, 1, 122),
+        (277, 3, 1, 1 << 16),
+        (278, 3, 1, 10 << 16),
+        (279, 4, 1, 400),
+    ]
     entries = b"".join(struct.pack(">HHII", *tag) for tag in tags)
-    return io.BytesIO(b"MM\0*" + struct.pack(">IH", 8, len(tags)) + entries + bytes(4) + struct.pack(">H", GREY * 257) * 200)
+    return io.BytesIO(
+        b"MM\0*"
+        + struct.pack(">IH", 8, len(tags))
+        + entries
+        + bytes(4)
+        + struct.pack(">H", GREY * 257) * 200
+    )
 
 
 @pytest.mark.parametrize("name", SAME_GREY)
@@ -104,7 +137,11 @@ def big_endian_tiff() -> io.BytesIO:
 def test_every_mode_gives_the_same_grey(name, channels):
     with quiet():
         pixels = Decoder((8, 8), channels)(SAME_GREY[name]())
-    assert pixels.shape == (channels, 8, 8) and pixels.dtype == np.uint8 and pixels.flags["C_CONTIGUOUS"]
+    assert (
+        pixels.shape == (channels, 8, 8)
+        and pixels.dtype == np.uint8
+        and pixels.flags["C_CONTIGUOUS"]
+    )
     colour = pixels[:-1] if channels in (2, 4) else pixels
     if channels in (2, 4) and "0.6" in name:
         assert set(pixels[-1].flat) == {153} and set(colour.flat) == {0}
@@ -145,7 +182,9 @@ def test_transparent_colours_do_not_bleed():
         visible = rgba[3] > 8
         assert rgba[1][visible].max() <= 8 and rgba[0][visible].min() >= 247
         assert (rgba[:3, rgba[3] == 0] == 255).all()
-        assert (Decoder((size, size), 3)(file)[0] >= 250).all()  # red over white has full red everywhere
+        assert (
+            Decoder((size, size), 3)(file)[0] >= 250
+        ).all()  # red over white has full red everywhere
 
 
 @pytest.mark.parametrize("turn", range(1, 9))
@@ -163,7 +202,9 @@ def test_exif_orientation(turn, form):
         assert orientation(header) == turn
     pixels = Decoder((32, 64), 3)(io.BytesIO(file.getvalue()))
     assert pixels.shape == (3, 32, 64)
-    assert pixels[1, 4, 4] < 60 and all(pixels[1, y, x] > 200 for y, x in ((4, 60), (28, 4), (28, 60), (4, 28), (24, 8)))
+    assert pixels[1, 4, 4] < 60 and all(
+        pixels[1, y, x] > 200 for y, x in ((4, 60), (28, 4), (28, 60), (4, 28), (24, 8))
+    )
 
 
 def test_damaged_exif_does_not_cost_the_image():
@@ -186,7 +227,9 @@ def test_resizing_is_antialiased_down_and_smooth_up():
     stripes = np.zeros((64, 64), np.uint8)
     stripes[:, ::2] = 255
     down = Decoder((16, 16), 1)(stored(Image.fromarray(stripes), "PNG"))
-    assert np.abs(down[0, 2:-2, 2:-2].astype(int) - 127).max() <= 8  # without it one phase of the stripes survives
+    assert (
+        np.abs(down[0, 2:-2, 2:-2].astype(int) - 127).max() <= 8
+    )  # without it one phase of the stripes survives
     step = np.zeros((4, 4), np.uint8)
     step[:, 2:] = 255
     up = Decoder((64, 64), 1)(stored(Image.fromarray(step), "PNG"))[0].astype(int)
@@ -196,10 +239,14 @@ def test_resizing_is_antialiased_down_and_smooth_up():
 
 
 def test_draft_of_a_large_jpeg_agrees_with_the_full_one():
-    smooth = Image.fromarray(np.random.RandomState(0).randint(0, 256, (9, 12, 3), dtype=np.uint8)).resize((1200, 900), 3)
+    smooth = Image.fromarray(
+        np.random.RandomState(0).randint(0, 256, (9, 12, 3), dtype=np.uint8)
+    ).resize((1200, 900), 3)
     file = stored(smooth, "JPEG", quality=95)
     drafted = Decoder((64, 64), 3)(file).astype(int)
-    full = np.asarray(fit(plain(Image.open(io.BytesIO(file.getvalue())), set()), (64, 64))).transpose(2, 0, 1)
+    full = np.asarray(
+        fit(plain(Image.open(io.BytesIO(file.getvalue())), set()), (64, 64))
+    ).transpose(2, 0, 1)
     assert np.abs(drafted - full).mean() < 2
 
 
@@ -216,9 +263,16 @@ def test_channels_of_arrays():
 def test_resizing_arrays_agrees_with_pillow():
     pixels = np.random.RandomState(0).randint(0, 256, (3, 1, 28, 28), dtype=np.uint8)
     for size in (32, 16):
-        pillow = np.stack([np.asarray(Image.fromarray(x[0]).resize((size, size), Image.Resampling.BICUBIC)) for x in pixels])
+        pillow = np.stack(
+            [
+                np.asarray(Image.fromarray(x[0]).resize((size, size), Image.Resampling.BICUBIC))
+                for x in pixels
+            ]
+        )
         off = np.abs(resize_all(pixels, (size, size))[:, 0].astype(int) - pillow)
-        assert (off <= 1).mean() > 0.95 and off.max() < 20  # Pillow clips to 8 bits between rows and columns, noise hits that
+        assert (
+            (off <= 1).mean() > 0.95 and off.max() < 20
+        )  # Pillow clips to 8 bits between rows and columns, noise hits that
     assert resize_all(pixels, (28, 28)) is pixels
     many = np.repeat(pixels[:1], 1500, axis=0)  # more than one block
     assert (resize_all(many, (32, 32)) == resize_all(pixels[:1], (32, 32))).all()
@@ -227,13 +281,17 @@ def test_resizing_arrays_agrees_with_pillow():
 def test_contain_keeps_the_whole_and_cover_the_centre():
     white = np.full((2, 1, 8, 8), 255, np.uint8)
     inside = resize_all(white, (16, 32), contain=True)
-    assert (inside[..., 8:24] == 255).all() and not inside[..., :8].any() and not inside[..., 24:].any()
+    assert (
+        (inside[..., 8:24] == 255).all()
+        and not inside[..., :8].any()
+        and not inside[..., 24:].any()
+    )
     assert (resize_all(white, (16, 32)) == 255).all()
 
 
 def truncated(file: io.BytesIO, share: float) -> io.BytesIO:
     data = file.getvalue()
-    return io.BytesIO(data[:int(share * len(data))])
+    return io.BytesIO(data[: int(share * len(data))])
 
 
 BAD = {
@@ -247,13 +305,28 @@ BAD = {
     "truncated webp": (lambda: truncated(stored(noise(), "WEBP"), 0.5), "corrupt"),
     "truncated gif": (lambda: truncated(stored(noise(), "GIF"), 0.5), "corrupt"),
     "truncated tiff": (lambda: truncated(stored(noise(), "TIFF"), 0.5), "corrupt"),
-    "header only": (lambda: io.BytesIO(stored(noise(), "PNG").getvalue()[:40]), "corrupt|not an image"),
+    "header only": (
+        lambda: io.BytesIO(stored(noise(), "PNG").getvalue()[:40]),
+        "corrupt|not an image",
+    ),
     "bomb of 400 Mpx": (lambda: bomb(20000, 20000), "too large: 20000x20000"),
     "bomb of 144 Mpx": (lambda: bomb(12000, 12000), "too large: 12000x12000"),
-    "float beyond 1": (lambda: array(np.full((8, 8), 3.5, np.float32), "TIFF"), "float pixels outside"),
-    "float nan": (lambda: array(np.full((8, 8), np.nan, np.float32), "TIFF"), "float pixels outside"),
-    "32-bit beyond 16": (lambda: array(np.full((8, 8), 70000, np.int32), "TIFF"), "32-bit pixels outside"),
-    "postscript": (lambda: io.BytesIO(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"), "not an image"),
+    "float beyond 1": (
+        lambda: array(np.full((8, 8), 3.5, np.float32), "TIFF"),
+        "float pixels outside",
+    ),
+    "float nan": (
+        lambda: array(np.full((8, 8), np.nan, np.float32), "TIFF"),
+        "float pixels outside",
+    ),
+    "32-bit beyond 16": (
+        lambda: array(np.full((8, 8), 70000, np.int32), "TIFF"),
+        "32-bit pixels outside",
+    ),
+    "postscript": (
+        lambda: io.BytesIO(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n"),
+        "not an image",
+    ),
 }
 
 
@@ -297,5 +370,15 @@ def test_pillows_own_limit_is_put_back():
 
 
 def test_endings():
-    assert {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".ppm"} <= extensions()
+    assert {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".webp",
+        ".bmp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".ppm",
+    } <= extensions()
     assert not {".pdf", ".eps", ".ps", ".mpg", ".txt", ".zip", ""} & extensions()

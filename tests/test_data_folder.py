@@ -1,4 +1,5 @@
 """Folders: labels, what a scan finds, odd and bad files, and what the user is told."""
+
 from __future__ import annotations
 
 import logging
@@ -25,12 +26,18 @@ def own_cache(tmp_path, monkeypatch):
 
 # what is an image, and its label
 
+
 def test_flat_folder(tmp_path):
     numbered(tmp_path / "a", 5)
     source = Folder(path=str(tmp_path / "a"))
     assert source.scan() == {"resolution": 8, "channels": 1, "classes": 0}
     decoded = source.load()
-    assert values(decoded) == [0, 1, 2, 3, 4] and decoded.labels is None and decoded.classes == () and decoded.skipped == ()
+    assert (
+        values(decoded) == [0, 1, 2, 3, 4]
+        and decoded.labels is None
+        and decoded.classes == ()
+        and decoded.skipped == ()
+    )
     assert decoded.images.shape == (5, 1, 8, 8) and decoded.images.dtype == torch.uint8
 
 
@@ -66,7 +73,13 @@ def test_images_beside_sub_folders_unlabel_the_set(tmp_path, caplog):
 
 def test_what_gan_sample_writes_is_a_labelled_set(tmp_path, caplog):
     """Its grids lie beside the classes' folders; a folder of grids alone holds images like any other."""
-    for name in ("out/0/000000.png", "out/1/000000.png", "out/grid.png", "out/sweep.png", "out/1/grid.png"):
+    for name in (
+        "out/0/000000.png",
+        "out/1/000000.png",
+        "out/grid.png",
+        "out/sweep.png",
+        "out/1/grid.png",
+    ):
         picture(tmp_path / name)
     with caplog.at_level(logging.INFO):
         for path in (tmp_path, tmp_path / "out"):
@@ -103,13 +116,16 @@ def test_links_are_followed_once(tmp_path):
 
 # what a scan finds
 
+
 def test_scan_of_rectangles_and_mixed_sizes(tmp_path):
     picture(tmp_path / "a" / "x.png", size=(30, 20))
     picture(tmp_path / "a" / "y.png", size=(30, 20))
     assert Folder(path=str(tmp_path / "a")).scan()["resolution"] == [20, 30]
     for k, size in enumerate([(300, 100), (90, 80), (40, 500)]):
         picture(tmp_path / "a" / f"{k}.png", size=size)
-    assert Folder(path=str(tmp_path / "a")).scan()["resolution"] == 32  # shorter sides 20 20 40 80 100
+    assert (
+        Folder(path=str(tmp_path / "a")).scan()["resolution"] == 32
+    )  # shorter sides 20 20 40 80 100
     assert Folder(path=str(tmp_path / "a"), channels=3, classes=0).scan() == {"resolution": 32}
     for k in range(9):
         picture(tmp_path / "a" / f"large{k}.png", size=(3000 + k, 3000))
@@ -127,11 +143,17 @@ def test_scan_turns_by_exif(tmp_path):
     assert Folder(path=str(tmp_path / "a")).load().images.shape[-2:] == (30, 20)
 
 
-@pytest.mark.parametrize(("pictures", "channels"), [
-    ([("L", 9), ("1", 1), ("L", 8)], 1), ([("L", 9), ("RGB", (1, 2, 3))], 3),
-    ([("RGBA", (1, 2, 3, 255))] * 3, 3), ([("RGBA", (1, 2, 3, 90))] * 2 + [("RGB", (1, 2, 3))], 4),
-    ([("RGBA", (1, 2, 3, 90))] + [("RGB", (1, 2, 3))] * 2, 3), ([("I;16", 900)], 1),
-])
+@pytest.mark.parametrize(
+    ("pictures", "channels"),
+    [
+        ([("L", 9), ("1", 1), ("L", 8)], 1),
+        ([("L", 9), ("RGB", (1, 2, 3))], 3),
+        ([("RGBA", (1, 2, 3, 255))] * 3, 3),
+        ([("RGBA", (1, 2, 3, 90))] * 2 + [("RGB", (1, 2, 3))], 4),
+        ([("RGBA", (1, 2, 3, 90))] + [("RGB", (1, 2, 3))] * 2, 3),
+        ([("I;16", 900)], 1),
+    ],
+)
 def test_scan_of_channels(tmp_path, pictures, channels):
     for k, (mode, value) in enumerate(pictures):
         picture(tmp_path / "a" / f"{k}.png", value, mode=mode)
@@ -144,14 +166,19 @@ def test_a_settled_source_reads_no_header(tmp_path):
 
 # bad files
 
+
 def test_bad_files_are_skipped_named_and_counted(tmp_path, caplog):
     root = numbered(tmp_path / "a", 9, bad=(2, 5))
     (root / "page.jpg").write_bytes(b"<html>404</html>")
     (root / "z.png").symlink_to(tmp_path / "gone")
     decoded = Folder(path=str(root), **FIXED).load()
     assert values(decoded) == [0, 1, 3, 4, 6, 7, 8]
-    assert decoded.skipped == (("002.png", "empty file"), ("005.png", "empty file"), ("page.jpg", "a web page, not an image"),
-                               ("z.png", "no such file, perhaps a broken link"))
+    assert decoded.skipped == (
+        ("002.png", "empty file"),
+        ("005.png", "empty file"),
+        ("page.jpg", "a web page, not an image"),
+        ("z.png", "no such file, perhaps a broken link"),
+    )
     assert "skipped 4 of 11 files: 002.png (empty file)" in caplog.text
     assert torch.equal(Folder(path=str(root), workers=5, **FIXED).load().images, decoded.images)
 
@@ -166,7 +193,9 @@ def test_bad_files_can_be_refused(tmp_path):
 @pytest.mark.parametrize("good", [0, 2])
 def test_mostly_bad_is_refused_in_any_case(tmp_path, good):
     root = numbered(tmp_path / "a", good + 3, bad=tuple(range(good, good + 3)))
-    with pytest.raises(UserError, match=rf"3 of {good + 3} image files cannot be used: 00\d.png \(empty file\)"):
+    with pytest.raises(
+        UserError, match=rf"3 of {good + 3} image files cannot be used: 00\d.png \(empty file\)"
+    ):
         Folder(path=str(root), **FIXED).load()
 
 
@@ -178,10 +207,21 @@ def test_sixteen_bits_are_said_once(tmp_path, caplog):
 
 
 def test_a_folder_of_odd_files_decodes_without_a_warning(tmp_path):
-    modes = [("L", 100, "png"), ("1", 1, "png"), ("LA", (100, 200), "png"), ("RGB", (1, 2, 3), "jpg"),
-             ("RGBA", (1, 2, 3, 4), "png"), ("CMYK", (1, 2, 3, 4), "jpg"), ("P", 3, "gif"), ("I;16", 900, "png"),
-             ("I", 900, "tiff"), ("F", 0.5, "tiff"), ("RGB", (1, 2, 3), "bmp"), ("RGB", (1, 2, 3), "webp"),
-             ("RGB", (1, 2, 3), "tga")]
+    modes = [
+        ("L", 100, "png"),
+        ("1", 1, "png"),
+        ("LA", (100, 200), "png"),
+        ("RGB", (1, 2, 3), "jpg"),
+        ("RGBA", (1, 2, 3, 4), "png"),
+        ("CMYK", (1, 2, 3, 4), "jpg"),
+        ("P", 3, "gif"),
+        ("I;16", 900, "png"),
+        ("I", 900, "tiff"),
+        ("F", 0.5, "tiff"),
+        ("RGB", (1, 2, 3), "bmp"),
+        ("RGB", (1, 2, 3), "webp"),
+        ("RGB", (1, 2, 3), "tga"),
+    ]
     for k, (mode, value, ending) in enumerate(modes):
         picture(tmp_path / "a" / f"{k}.{ending}", value, mode=mode, size=(10 + k, 30 - k))
     for channels in (1, 3, 4):
@@ -192,6 +232,7 @@ def test_a_folder_of_odd_files_decodes_without_a_warning(tmp_path):
 
 
 # paths
+
 
 def test_a_missing_path_names_its_neighbours(tmp_path):
     numbered(tmp_path / "faces", 1)
@@ -225,6 +266,7 @@ def test_no_permission(tmp_path):
 def test_permission_errors_become_sentences(tmp_path, monkeypatch):
     def denied(path):
         raise PermissionError(13, "Permission denied", str(path))
+
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(UserError, match="no permission"):
         Folder(path=str(tmp_path)).load()
@@ -241,6 +283,7 @@ def test_one_image_and_odd_names(tmp_path):
 
 # real images
 
+
 def real(name: str) -> str:
     if not (REAL / name).exists():
         pytest.skip(f"no {REAL / name}")
@@ -249,7 +292,11 @@ def real(name: str) -> str:
 
 def test_real_classes():
     decoded = Folder(path=real("cifar10-lite/test")).load()
-    assert decoded.images.shape == (1000, 3, 32, 32) and decoded.classes[0] == "airplane" and len(decoded.classes) == 10
+    assert (
+        decoded.images.shape == (1000, 3, 32, 32)
+        and decoded.classes[0] == "airplane"
+        and len(decoded.classes) == 10
+    )
     assert decoded.labels.bincount().tolist() == [100] * 10 and decoded.skipped == ()
     assert 100 < decoded.images.float().mean() < 140
 
@@ -264,7 +311,9 @@ def test_real_alpha():
     source = Folder(path=real("emoji64-rgba"), limit=100)
     assert source.scan() == {"resolution": 64, "channels": 4, "classes": 0}
     images = source.load().images
-    assert images.shape == (100, 4, 64, 64) and images[:, 3].min() == 0 and images[:, 3].max() == 255
+    assert (
+        images.shape == (100, 4, 64, 64) and images[:, 3].min() == 0 and images[:, 3].max() == 255
+    )
     on_page = Folder(path=real("emoji64-rgba"), limit=100, channels=3).load().images
     assert (on_page[:, :, 0, 0] == 255).float().mean() > 0.9
 
@@ -274,4 +323,7 @@ def test_real_mixed_sizes_and_a_grey_one(tmp_path):
     assert source.scan() == {"resolution": 256, "channels": 3, "classes": 0}
     images = np.asarray(Folder(path=real("sr/Set14"), resolution=[64, 96]).load().images)
     assert images.shape[1:] == (3, 64, 96) and images.std() > 30
-    assert real("facades128") and Folder(path=real("facades128/val")).scan()["resolution"] == [128, 256]
+    assert real("facades128") and Folder(path=real("facades128/val")).scan()["resolution"] == [
+        128,
+        256,
+    ]

@@ -1,4 +1,5 @@
 """Pairs, two domains, and sources that are made of their targets: what belongs together stays together, at every position."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -32,15 +33,32 @@ def negatives(folder: Path, n: int = 20, *, first: int = 0) -> str:
     return str(folder)
 
 
-def stream_of(source, *, batch_size: int = 8, seed: int = 3, rank: int = 0, world: int = 1, held: bool = False) -> Stream:
-    settled = source.settled() if isinstance(source, Paired) else type(source)(**vars(source) | source.scan())
+def stream_of(
+    source, *, batch_size: int = 8, seed: int = 3, rank: int = 0, world: int = 1, held: bool = False
+) -> Stream:
+    settled = (
+        source.settled()
+        if isinstance(source, Paired)
+        else type(source)(**vars(source) | source.scan())
+    )
     parts = split(settled.load(), limit=settled.limit, holdout=settled.holdout)
-    return Stream(parts[int(held)], batch_size=batch_size, seed=seed, resolution=settled.resolution, flip=settled.flip, rank=rank,
-                  world=world)
+    return Stream(
+        parts[int(held)],
+        batch_size=batch_size,
+        seed=seed,
+        resolution=settled.resolution,
+        flip=settled.flip,
+        rank=rank,
+        world=world,
+    )
 
 
 def test_windows_and_flips_act_on_both_sides_alike(tmp_path):
-    stream = stream_of(Paired(path=negatives(tmp_path), resolution=8, load_size=12, flip=True, channels=3, classes=0))
+    stream = stream_of(
+        Paired(
+            path=negatives(tmp_path), resolution=8, load_size=12, flip=True, channels=3, classes=0
+        )
+    )
     batch = stream(0, ("a", "b"))
     assert batch["a"].shape == batch["b"].shape == (8, 3, 8, 8)
     assert (batch["a"] + batch["b"]).abs().max() < 1e-6
@@ -49,12 +67,23 @@ def test_windows_and_flips_act_on_both_sides_alike(tmp_path):
 
 def test_direction_turns_the_pair_round(tmp_path):
     negatives(tmp_path)
-    one, other = (stream_of(Paired(path=str(tmp_path), direction=d))(0, ("a", "b")) for d in ("ab", "ba"))
-    assert torch.equal(one["a"], other["b"]) and torch.equal(one["b"], other["a"]) and not torch.equal(one["a"], one["b"])
+    one, other = (
+        stream_of(Paired(path=str(tmp_path), direction=d))(0, ("a", "b")) for d in ("ab", "ba")
+    )
+    assert (
+        torch.equal(one["a"], other["b"])
+        and torch.equal(one["b"], other["a"])
+        and not torch.equal(one["a"], one["b"])
+    )
 
 
 def test_a_scan_sees_one_side(tmp_path):
-    assert Paired(path=negatives(tmp_path)).scan() == {"resolution": 12, "channels": 3, "classes": 0, "holdout": 2}
+    assert Paired(path=negatives(tmp_path)).scan() == {
+        "resolution": 12,
+        "channels": 3,
+        "classes": 0,
+        "holdout": 2,
+    }
 
 
 def test_its_own_folder_is_held_out(tmp_path):
@@ -62,14 +91,28 @@ def test_its_own_folder_is_held_out(tmp_path):
     negatives(tmp_path / "val", 4, first=100)
     source = Paired(path=str(tmp_path))
     assert source.scan()["holdout"] == 4
-    held = {tuple(x.flatten().tolist()) for x in stream_of(source, held=True, batch_size=4)(0, ("a",))["a"]}
-    expected = {tuple(((torch.from_numpy(noise(k)).permute(2, 0, 1).float() - 127.5) / 127.5).flatten().tolist()) for k in range(100, 104)}
-    assert {tuple(round(v, 4) for v in x) for x in held} == {tuple(round(v, 4) for v in x) for x in expected}
+    held = {
+        tuple(x.flatten().tolist())
+        for x in stream_of(source, held=True, batch_size=4)(0, ("a",))["a"]
+    }
+    expected = {
+        tuple(
+            ((torch.from_numpy(noise(k)).permute(2, 0, 1).float() - 127.5) / 127.5)
+            .flatten()
+            .tolist()
+        )
+        for k in range(100, 104)
+    }
+    assert {tuple(round(v, 4) for v in x) for x in held} == {
+        tuple(round(v, 4) for v in x) for x in expected
+    }
     train = stream_of(source, batch_size=10)(0, ("a",))["a"]
     assert not held & {tuple(x.flatten().tolist()) for x in train}
     with pytest.raises(UserError, match="held-out folder has 4 pairs"):
         Paired(path=str(tmp_path), resolution=12, channels=3, classes=0, holdout=5).load()
-    assert Paired(path=str(tmp_path), resolution=12, channels=3, classes=0, holdout=0).load().images.shape == (10, 6, 12, 12)
+    assert Paired(
+        path=str(tmp_path), resolution=12, channels=3, classes=0, holdout=0
+    ).load().images.shape == (10, 6, 12, 12)
 
 
 def test_two_folders_are_matched_by_name(tmp_path, caplog):
@@ -79,7 +122,10 @@ def test_two_folders_are_matched_by_name(tmp_path, caplog):
             save(tmp_path / "B" / f"{k}.bmp", 255 - noise(k))
     save(tmp_path / "B" / "odd.bmp", noise(9))
     decoded = Paired(path=str(tmp_path)).load()
-    assert decoded.images.shape == (5, 6, 12, 12) and {name for name, _ in decoded.skipped} == {"2.png", "odd.bmp"}
+    assert decoded.images.shape == (5, 6, 12, 12) and {name for name, _ in decoded.skipped} == {
+        "2.png",
+        "odd.bmp",
+    }
     assert "2.png (no partner in B)" in caplog.text
     left, right = decoded.images.chunk(2, 1)
     assert torch.equal(left, 255 - right)
@@ -127,7 +173,10 @@ def test_class_folders_are_no_pairs(tmp_path):
 def domains(root: Path, counts: dict[str, int]) -> str:
     for folder, n in counts.items():
         for k in range(n):
-            save(root / folder / f"{k}.png", np.full((12, 12, 3), (40 if folder.endswith("A") else 140) + k, np.uint8))
+            save(
+                root / folder / f"{k}.png",
+                np.full((12, 12, 3), (40 if folder.endswith("A") else 140) + k, np.uint8),
+            )
     return str(root)
 
 
@@ -136,8 +185,12 @@ def test_two_domains_go_through_each_at_its_own_pace(tmp_path):
     assert source.scan() == {"resolution": 12, "channels": 3, "classes": 0, "holdout": 2}
     stream = stream_of(source)
     batch = stream(0, ("a", "b"))
-    values = {side: (batch[side][:, 0, 0, 0] * 127.5 + 127.5).round().int().tolist() for side in "ab"}
-    assert sorted(values["a"]) == list(range(40, 48)) and sorted(values["b"]) == list(range(140, 148))
+    values = {
+        side: (batch[side][:, 0, 0, 0] * 127.5 + 127.5).round().int().tolist() for side in "ab"
+    }
+    assert sorted(values["a"]) == list(range(40, 48)) and sorted(values["b"]) == list(
+        range(140, 148)
+    )
     assert [v - 40 for v in values["a"]] != [v - 140 for v in values["b"]]
     held = stream_of(source, held=True, batch_size=2)(0, ("a", "b"))
     assert held["a"].max() < 0 < held["b"].min()
@@ -155,12 +208,24 @@ def test_a_missing_domain_is_told(tmp_path):
 
 
 def digits(cls, **options):
-    return cls(of=Digits(resolution=16, channels=1, classes=10), resolution=16, channels=1, classes=0, holdout=4, limit=40, **options)
+    return cls(
+        of=Digits(resolution=16, channels=1, classes=10),
+        resolution=16,
+        channels=1,
+        classes=0,
+        holdout=4,
+        limit=40,
+        **options,
+    )
 
 
-MADE = {"superres": (SuperRes, {"scale": 2}), "centre": (Masked, {}), "boxes": (Masked, {"holes": "boxes"}),
-        "strokes": (Masked, {"holes": "strokes"}),
-        "degraded": (Degraded, {"noise": [5, 50], "blur": [0.5, 2.0], "jpeg": [5, 60]})}
+MADE = {
+    "superres": (SuperRes, {"scale": 2}),
+    "centre": (Masked, {}),
+    "boxes": (Masked, {"holes": "boxes"}),
+    "strokes": (Masked, {"holes": "strokes"}),
+    "degraded": (Degraded, {"noise": [5, 50], "blur": [0.5, 2.0], "jpeg": [5, 60]}),
+}
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -213,18 +278,29 @@ def flat(tmp_path: Path, colour: tuple[int, int, int]) -> str:
 
 
 def test_noise_has_its_deviation(tmp_path):
-    stream = stream_of(Degraded(path=flat(tmp_path, (128, 128, 128)), noise=20, holdout=1), batch_size=2)
+    stream = stream_of(
+        Degraded(path=flat(tmp_path, (128, 128, 128)), noise=20, holdout=1), batch_size=2
+    )
     a = stream(0, ("a",))["a"] * 127.5
-    assert a.std().item() == pytest.approx(20, rel=0.03) and a.mean().item() == pytest.approx(0.5, abs=0.7)
+    assert a.std().item() == pytest.approx(20, rel=0.03) and a.mean().item() == pytest.approx(
+        0.5, abs=0.7
+    )
 
 
 def test_colour_is_taken_away_by_its_brightness(tmp_path):
-    a = stream_of(Degraded(path=flat(tmp_path, (200, 100, 50)), grey=True, holdout=1), batch_size=2)(0, ("a",))["a"]
-    assert (a * 127.5 + 127.5).round().unique().tolist() == [round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)]
+    a = stream_of(
+        Degraded(path=flat(tmp_path, (200, 100, 50)), grey=True, holdout=1), batch_size=2
+    )(0, ("a",))["a"]
+    assert (a * 127.5 + 127.5).round().unique().tolist() == [
+        round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
+    ]
 
 
 def test_blur_keeps_the_mean_and_removes_detail():
-    sharp, soft = (stream_of(digits(Degraded, noise=0 if blur else None, blur=blur or 1e-9))(0, ("b", "a")) for blur in (0, 2.0))
+    sharp, soft = (
+        stream_of(digits(Degraded, noise=0 if blur else None, blur=blur or 1e-9))(0, ("b", "a"))
+        for blur in (0, 2.0)
+    )
     assert soft["a"].var() < 0.6 * soft["b"].var()
     assert soft["a"].mean().item() == pytest.approx(soft["b"].mean().item(), abs=0.05)
     assert torch.equal(sharp["b"], soft["b"])
@@ -235,9 +311,16 @@ def test_noise_is_the_degradation_if_no_other_is_chosen():
     assert Degraded(path="x", blur=1, noise=5).levels() == 5
 
 
-@pytest.mark.parametrize(("options", "words"), [
-    ({"noise": 0}, "changes nothing"), ({"noise": [30, 10]}, "no range"), ({"jpeg": 120}, "no quality"), ({"blur": [1]}, "no range"),
-    ({"grey": True, "channels": 1}, "no colour")])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"noise": 0}, "changes nothing"),
+        ({"noise": [30, 10]}, "no range"),
+        ({"jpeg": 120}, "no quality"),
+        ({"blur": [1]}, "no range"),
+        ({"grey": True, "channels": 1}, "no colour"),
+    ],
+)
 def test_what_makes_no_sense_is_refused(options, words):
     with pytest.raises(UserError, match=words):
         Degraded(path="x", **options)

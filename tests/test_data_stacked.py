@@ -1,4 +1,5 @@
 """stacked_mnist: three digits of the real MNIST a picture, the same for ever, and a label that says which."""
+
 from __future__ import annotations
 
 import shutil
@@ -26,8 +27,15 @@ def root(tmp_path_factory):
 
 
 def test_each_channel_is_the_digit_that_the_label_says(root):
-    stacked, digits = StackedMNIST(root=root, n=300, resolution=32).load(), MNIST(root=root, resolution=32).load()
-    assert stacked.images.shape == (300, 3, 32, 32) and stacked.classes[123] == "123" and len(stacked.classes) == 1000
+    stacked, digits = (
+        StackedMNIST(root=root, n=300, resolution=32).load(),
+        MNIST(root=root, resolution=32).load(),
+    )
+    assert (
+        stacked.images.shape == (300, 3, 32, 32)
+        and stacked.classes[123] == "123"
+        and len(stacked.classes) == 1000
+    )
     chosen = torch.from_numpy(triples(300, 60_000, "train"))
     for channel, factor in enumerate((100, 10, 1)):
         assert torch.equal(stacked.images[:, channel], digits.images[chosen[:, channel], 0])
@@ -46,7 +54,9 @@ def test_modes_are_nearly_even():
     p = counts / counts.sum()
     kl = (p[p > 0] * (p[p > 0] * 1000).log()).sum()
     assert len(counts) == 1000 and counts.min() > 0
-    assert kl == pytest.approx(999 / 52_000, rel=0.15), "the floor of a perfect generator, REFERENCE section 8"
+    assert kl == pytest.approx(999 / 52_000, rel=0.15), (
+        "the floor of a perfect generator, REFERENCE section 8"
+    )
 
 
 def test_options(root):
@@ -55,10 +65,15 @@ def test_options(root):
     part = test.load()
     assert part.images.shape == (70, 3, 28, 28)
     train, held = split(part, limit=50, holdout=20)
-    whole = split(StackedMNIST(root=root, split="test", n=90, resolution=28).load(), limit=50, holdout=20)
+    whole = split(
+        StackedMNIST(root=root, split="test", n=90, resolution=28).load(), limit=50, holdout=20
+    )
     assert torch.equal(train.images, whole[0].images) and torch.equal(held.labels, whole[1].labels)
     assert StackedMNIST(root=root, split="test", n=10, classes=0).load().labels is None
-    digests = {StackedMNIST(root=root, split=which, n=n).load().digest for which, n in (("test", 9), ("test", 10), ("train", 10))}
+    digests = {
+        StackedMNIST(root=root, split=which, n=n).load().digest
+        for which, n in (("test", 9), ("test", 10), ("train", 10))
+    }
     assert len(digests) == 3
 
 

@@ -1,4 +1,5 @@
 """The stream: batches follow from the position alone, for any number of ranks."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -15,7 +16,11 @@ from gancli.errors import UserError
 
 def numbered(n: int, *, channels: int = 1, size: int = 4) -> Decoded:
     """Image i is filled with i; label i."""
-    images = torch.arange(n, dtype=torch.uint8)[:, None, None, None].expand(n, channels, size, size).contiguous()
+    images = (
+        torch.arange(n, dtype=torch.uint8)[:, None, None, None]
+        .expand(n, channels, size, size)
+        .contiguous()
+    )
     return Decoded(images, labels=torch.arange(n), classes=tuple(map(str, range(n))))
 
 
@@ -31,7 +36,11 @@ def ids(stream: Stream, nimg: int, **kwargs) -> list[int]:
 
 def test_splitmix64_golden_values():
     # The first outputs of the generator for seed 0 and 1234567, as its authors' C code gives them.
-    assert [int(x) for x in draws(0, [1, 2, 3])] == [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert [int(x) for x in draws(0, [1, 2, 3])] == [
+        0xE220A8397B1DCDAF,
+        0x6E789E6AA1B965F4,
+        0x06C45D188009454F,
+    ]
     assert int(draws(1234567, [1])[0]) == 6457827717110365317
     assert sorted(permutation(1000, 5).tolist()) == list(range(1000))
     assert permutation(6, 1).tolist() == permutation(6, 1).tolist() != permutation(6, 2).tolist()
@@ -50,11 +59,13 @@ def test_every_epoch_shows_every_image_once(n, batch, seed):
     stream = Stream(numbered(n), batch_size=batch, seed=seed, resolution=4)
     shown = [i for k in range(3 * n // batch + 1) for i in ids(stream, k * batch)]
     for epoch in range(3):
-        assert sorted(shown[epoch * n:(epoch + 1) * n]) == list(range(n))
+        assert sorted(shown[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
 def test_epochs_seeds_and_salts_differ():
-    stream, other = (Stream(numbered(50), batch_size=50, seed=seed, resolution=4) for seed in (0, 1))
+    stream, other = (
+        Stream(numbered(50), batch_size=50, seed=seed, resolution=4) for seed in (0, 1)
+    )
     orders = [ids(stream, 0), ids(stream, 50), ids(stream, 0, salt="g"), ids(other, 0)]
     assert len({tuple(order) for order in orders}) == 4
 
@@ -75,17 +86,30 @@ def test_ranks_share_what_one_rank_draws(world):
     pixels = torch.randint(0, 256, (7, 1, 8, 8), generator=torch.Generator().manual_seed(0))
     data = Decoded(pixels.to(torch.uint8), torch.arange(7))
     whole = Stream(data, batch_size=6, seed=3, resolution=4, flip=True)(18, ("image", "label"))
-    parts = [Stream(data, batch_size=6, seed=3, resolution=4, flip=True, rank=rank, world=world)(18, ("image", "label"))
-             for rank in range(world)]
+    parts = [
+        Stream(data, batch_size=6, seed=3, resolution=4, flip=True, rank=rank, world=world)(
+            18, ("image", "label")
+        )
+        for rank in range(world)
+    ]
     for key in whole:
         assert torch.equal(torch.cat([part[key] for part in parts]), whole[key])
 
 
 def test_images_lie_in_minus_one_to_one_and_labels_stay_with_them():
-    images = torch.tensor([0, 255, 51], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 2, 5, 7).contiguous()
+    images = (
+        torch.tensor([0, 255, 51], dtype=torch.uint8)
+        .view(3, 1, 1, 1)
+        .expand(3, 2, 5, 7)
+        .contiguous()
+    )
     data = Decoded(images, torch.tensor([4, 5, 6]))
     batch = Stream(data, batch_size=3, seed=0, resolution=[5, 7])(0, ("image", "label"))
-    assert batch["image"].shape == (3, 2, 5, 7) and batch["image"].dtype == torch.float32 and batch["label"].dtype == torch.int64
+    assert (
+        batch["image"].shape == (3, 2, 5, 7)
+        and batch["image"].dtype == torch.float32
+        and batch["label"].dtype == torch.int64
+    )
     value = dict(zip(batch["label"].tolist(), batch["image"][:, 0, 0, 0].tolist(), strict=True))
     assert value[4] == -1 and value[5] == 1 and value[6] == pytest.approx(51 / 127.5 - 1, abs=1e-6)
 
@@ -105,19 +129,27 @@ def test_windows_take_every_place_alike():
     x = ((stream(0, ("image",))["image"] + 1) * 127.5).round()[:, 0].long()
     assert x.shape == (3000, 4, 3)
     top, left = x[:, 0, 0] // 16, x[:, 0, 0] % 16
-    assert torch.equal(x, (16 * (top[:, None] + torch.arange(4)))[:, :, None] + (left[:, None] + torch.arange(3))[:, None])
+    assert torch.equal(
+        x,
+        (16 * (top[:, None] + torch.arange(4)))[:, :, None]
+        + (left[:, None] + torch.arange(3))[:, None],
+    )
     counts = torch.bincount(top * 3 + left, minlength=9)
     assert len(counts) == 9 and counts.min() > 260 and counts.max() < 410
 
 
 def test_points_pass_through():
     points = torch.randn(10, 2, 1, 1)
-    batch = Stream(Decoded(points, torch.arange(10)), batch_size=10, seed=0, resolution=1, flip=True)(0, ("image", "label"))
+    batch = Stream(
+        Decoded(points, torch.arange(10)), batch_size=10, seed=0, resolution=1, flip=True
+    )(0, ("image", "label"))
     assert torch.equal(batch["image"], points[batch["label"]])
 
 
 def test_a_key_that_the_data_lacks():
-    stream = Stream(Decoded(torch.zeros(3, 1, 4, 4, dtype=torch.uint8)), batch_size=2, seed=0, resolution=4)
+    stream = Stream(
+        Decoded(torch.zeros(3, 1, 4, 4, dtype=torch.uint8)), batch_size=2, seed=0, resolution=4
+    )
     with pytest.raises(UserError, match="no 'label'") as caught:
         stream(0, ("image", "label"))
     assert "conditional=false" in caught.value.hint
@@ -129,13 +161,22 @@ def test_images_below_the_resolution_are_refused():
     with pytest.raises(UserError, match="4x4"):
         Stream(numbered(3), batch_size=1, seed=0, resolution=8)
     with pytest.raises(UserError, match="no image"):
-        Stream(Decoded(torch.zeros(0, 1, 4, 4, dtype=torch.uint8)), batch_size=1, seed=0, resolution=4)
+        Stream(
+            Decoded(torch.zeros(0, 1, 4, 4, dtype=torch.uint8)), batch_size=1, seed=0, resolution=4
+        )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_draws_the_same_bits():
     data = Decoded(torch.randint(0, 256, (20, 3, 12, 12), dtype=torch.uint8), torch.arange(20))
     for resolution in (12, 8):
-        host, device = (Stream(data, batch_size=16, seed=0, resolution=resolution, flip=True, device=d) for d in ("cpu", "cuda"))
+        host, device = (
+            Stream(data, batch_size=16, seed=0, resolution=resolution, flip=True, device=d)
+            for d in ("cpu", "cuda")
+        )
         a, b = host(32, ("image", "label")), device(32, ("image", "label"))
-        assert b["image"].is_cuda and torch.equal(a["image"], b["image"].cpu()) and torch.equal(a["label"], b["label"].cpu())
+        assert (
+            b["image"].is_cuda
+            and torch.equal(a["image"], b["image"].cpu())
+            and torch.equal(a["label"], b["label"].cpu())
+        )

@@ -1,4 +1,5 @@
 """Zip files: read like folders, never extracted, and strict about what is inside."""
+
 from __future__ import annotations
 
 import io
@@ -21,7 +22,9 @@ def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def zipped(folder: Path, target: Path, *, prefix: str = "", method: int = zipfile.ZIP_DEFLATED) -> Path:
+def zipped(
+    folder: Path, target: Path, *, prefix: str = "", method: int = zipfile.ZIP_DEFLATED
+) -> Path:
     with zipfile.ZipFile(target, "w", method) as file:
         for path in sorted(folder.rglob("*")):
             file.write(path, prefix + path.relative_to(folder).as_posix())
@@ -33,7 +36,10 @@ def test_zip_equals_its_folder(tmp_path, method):
     for i in range(200):
         picture(tmp_path / "a" / str(i % 2) / f"{i}.png", i)
     file = zipped(tmp_path / "a", tmp_path / "a.zip", prefix="wrapper/", method=method)
-    folder, packed = Folder(path=str(tmp_path / "a")).load(), Folder(path=str(file), workers=4).load()
+    folder, packed = (
+        Folder(path=str(tmp_path / "a")).load(),
+        Folder(path=str(file), workers=4).load(),
+    )
     assert torch.equal(folder.images, packed.images) and torch.equal(folder.labels, packed.labels)
     assert packed.classes == ("0", "1")
 
@@ -84,7 +90,7 @@ def test_zip_that_lies_about_a_size_gives_no_more_than_it_said(tmp_path):
         file.writestr("x.png", bytes(5_000_000))
     data = bytearray(path.read_bytes())
     at = data.index(b"PK\1\2") + 24
-    data[at:at + 4] = (1000).to_bytes(4, "little")
+    data[at : at + 4] = (1000).to_bytes(4, "little")
     path.write_bytes(data)
     with pytest.raises(UserError, match=r"1 of 1 .*cannot be unpacked"):
         Folder(path=str(path), **FIXED).load()

@@ -1,4 +1,5 @@
 """The display: what it says, that it fits, that it is cheap, and that a terminal which goes away takes nothing along."""
+
 from __future__ import annotations
 
 import io
@@ -39,13 +40,21 @@ def clock(monkeypatch):
 
 def plain(**changes) -> tuple[Display, io.StringIO]:
     out = io.StringIO()
-    settings = {"title": "cgan", "total_steps": 2000, "start_step": 0, "batch_size": 64, "console": Console(file=out)}
+    settings = {
+        "title": "cgan",
+        "total_steps": 2000,
+        "start_step": 0,
+        "batch_size": 64,
+        "console": Console(file=out),
+    }
     return Display(**settings | changes), out
 
 
 def live(width: int = 100, *, file=None, **options) -> tuple[Display, io.StringIO]:
     out = file or io.StringIO()
-    console = Console(file=out, force_terminal=True, width=width, color_system="truecolor", **options)
+    console = Console(
+        file=out, force_terminal=True, width=width, color_system="truecolor", **options
+    )
     return plain(console=console)[0], out
 
 
@@ -60,7 +69,8 @@ def test_a_plain_line_says_everything(clock):
         shown.update(250, 16000, VALUES, memory_bytes=1_230_000_000)
     assert out.getvalue().splitlines() == [
         "cgan",
-        "step 250/2000  kimg 16.0  d/adv 1.21  g/adv 0.83  real 0.61 fake -0.42  800 img/s  eta 2:20  mem 1.2 GB"]
+        "step 250/2000  kimg 16.0  d/adv 1.21  g/adv 0.83  real 0.61 fake -0.42  800 img/s  eta 2:20  mem 1.2 GB",
+    ]
 
 
 def test_plain_lines_come_at_once_then_every_five_seconds_and_at_the_end(clock):
@@ -70,7 +80,9 @@ def test_plain_lines_come_at_once_then_every_five_seconds_and_at_the_end(clock):
             clock.now += 0.01
             shown.update(step, step * 64, VALUES, memory_bytes=0)
         shown.note("done")
-    assert out.getvalue().endswith("mem 0 MB\ndone\n"), "the last line is not kept back until the end"
+    assert out.getvalue().endswith("mem 0 MB\ndone\n"), (
+        "the last line is not kept back until the end"
+    )
     steps = [int(line.split("/")[0].split()[1]) for line in out.getvalue().splitlines()[1:-1]]
     assert steps[0] == 1 and steps[-1] == 2000 and len(steps) == 5
     assert all(abs(later - earlier - 500) <= 1 for earlier, later in itertools.pairwise(steps[:-1]))
@@ -110,7 +122,9 @@ def test_many_quick_lines_are_averaged_over_seconds(clock):
 def test_numbers_that_are_missing_or_odd_do_not_stop_the_line(clock):
     shown, out = plain(total_steps=0)
     with shown:
-        shown.update(5, 320, {"d/adv": float("nan"), "g/adv": float("inf")}, memory_bytes=512_000_000)
+        shown.update(
+            5, 320, {"d/adv": float("nan"), "g/adv": float("inf")}, memory_bytes=512_000_000
+        )
     assert "d/adv nan  g/adv inf  0.0 img/s  eta -  mem 512 MB" in out.getvalue()
 
 
@@ -139,8 +153,19 @@ def test_the_panel_fits_its_terminal(clock, width):
     assert max(map(len, rows)) == min(width, display.PANEL_WIDTH)
     if width >= 20:
         text = " ".join(" ".join(rows).replace("│", " ").split())
-        for part in ("12%", "step 250/2000", "kimg 16.0/128.0", "800 img/s", "eta 2:20", "elapsed 0:20", "mem 1.2 GB",
-                     "d/adv 1.21", "g/adv 0.83", "real 0.61", "fake -0.42"):
+        for part in (
+            "12%",
+            "step 250/2000",
+            "kimg 16.0/128.0",
+            "800 img/s",
+            "eta 2:20",
+            "elapsed 0:20",
+            "mem 1.2 GB",
+            "d/adv 1.21",
+            "g/adv 0.83",
+            "real 0.61",
+            "fake -0.42",
+        ):
             assert part in text
 
 
@@ -179,11 +204,17 @@ def test_a_terminal_that_knows_only_ascii(clock, terminal):
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
     console = Console(file=file, force_terminal=terminal, width=60)
-    with Display(title="für · b", total_steps=10, start_step=0, batch_size=1, console=console) as shown:
+    with Display(
+        title="für · b", total_steps=10, start_step=0, batch_size=1, console=console
+    ) as shown:
         shown.update(5, 5, VALUES, memory_bytes=0)
         shown.note("saved /dätä/\udcff")
     assert not shown.silent
-    assert rb"saved /d\xe4t\xe4/\udcff" in raw.getvalue() and rb"f\xfcr" in raw.getvalue() and b"5/10" in raw.getvalue()
+    assert (
+        rb"saved /d\xe4t\xe4/\udcff" in raw.getvalue()
+        and rb"f\xfcr" in raw.getvalue()
+        and b"5/10" in raw.getvalue()
+    )
 
 
 class Hangup(io.StringIO):
@@ -221,6 +252,7 @@ def test_a_file_that_was_closed_silences_it_too():
 def test_what_is_not_the_terminals_fault_is_not_swallowed(error):
     def fail():
         raise error
+
     shown, _ = plain()
     with pytest.raises(type(error)):
         shown.attempt(fail)
@@ -243,7 +275,9 @@ print("trained to the end", file=sys.stderr)
 
 @pytest.mark.parametrize("kind", ["plain", "live"])
 def test_a_pipe_that_closes_ends_nothing(kind):
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, kind], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, kind], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == b"trained to the end\n"
@@ -251,12 +285,21 @@ def test_a_pipe_that_closes_ends_nothing(kind):
 
 
 def test_no_stdout_at_all_and_colours_forced_into_a_pipe():
-    closed = subprocess.run([sys.executable, "-c", "import os, sys\nsys.stdout = None\n" + SCRIPT, "plain"],
-                            stderr=subprocess.PIPE, timeout=60)
+    closed = subprocess.run(
+        [sys.executable, "-c", "import os, sys\nsys.stdout = None\n" + SCRIPT, "plain"],
+        stderr=subprocess.PIPE,
+        timeout=60,
+    )
     assert (closed.returncode, closed.stderr) == (0, b"trained to the end\n")
-    forced = subprocess.run([sys.executable, "-c", SCRIPT, "plain"], capture_output=True, timeout=60,
-                            env=os.environ | {"FORCE_COLOR": "1"})
-    assert forced.returncode == 0 and b"\x1b" not in forced.stdout and b"step 400/400" in forced.stdout
+    forced = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "plain"],
+        capture_output=True,
+        timeout=60,
+        env=os.environ | {"FORCE_COLOR": "1"},
+    )
+    assert (
+        forced.returncode == 0 and b"\x1b" not in forced.stdout and b"step 400/400" in forced.stdout
+    )
 
 
 def test_an_update_costs_less_than_two_milliseconds(monkeypatch):
@@ -272,8 +315,23 @@ def test_an_update_costs_less_than_two_milliseconds(monkeypatch):
 
 
 def test_numbers_and_durations_are_short():
-    for value, text in ((1.2113, "1.21"), (-0.4212, "-0.42"), (0, "0.00"), (0.0031, "0.0031"), (1.24e-5, "1.2e-05"),
-                        (999.0, "999.00"), (3.41e6, "3.4e+06"), (float("nan"), "nan"), (float("-inf"), "-inf")):
+    for value, text in (
+        (1.2113, "1.21"),
+        (-0.4212, "-0.42"),
+        (0, "0.00"),
+        (0.0031, "0.0031"),
+        (1.24e-5, "1.2e-05"),
+        (999.0, "999.00"),
+        (3.41e6, "3.4e+06"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+    ):
         assert number(value) == text
-    for seconds, text in ((0, "0:00"), (62.4, "1:02"), (59.6, "1:00"), (3600, "1:00:00"), (183845, "2d 03:04:05")):
+    for seconds, text in (
+        (0, "0:00"),
+        (62.4, "1:02"),
+        (59.6, "1:00"),
+        (3600, "1:00:00"),
+        (183845, "2d 03:04:05"),
+    ):
         assert duration(seconds) == text

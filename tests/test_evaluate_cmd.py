@@ -1,4 +1,5 @@
 """gan evaluate, as a user types it: a checkpoint, two folders, and what goes wrong."""
+
 from __future__ import annotations
 
 import json
@@ -32,7 +33,9 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def points(tmp_path_factory):
     folder = tmp_path_factory.mktemp("points")
-    trainer = steps(trainer_for(small("mlp", "dataset=ring", "dataset.resolution=1", "dataset.n=100")), 1)
+    trainer = steps(
+        trainer_for(small("mlp", "dataset=ring", "dataset.resolution=1", "dataset.n=100")), 1
+    )
     checkpoint.save(trainer.state_dict(), folder, keep=1)
     return folder
 
@@ -44,9 +47,18 @@ def result(folder) -> dict:
 def test_a_checkpoint(hasty, run, capsys):  # noqa: F811
     assert main([f"ckpt={run}", *SMALL]) == 0
     out, found = capsys.readouterr().out, result(run)
-    assert found["step"] == 2 and {"fd_self", "swd", "class_accuracy", "modes", "kl"} <= set(found["values"])
-    assert found["protocol"]["n_fake"] == 24 and found["protocol"]["n_real"] == 30 and found["protocol"]["ema"] is True
-    assert all(word in out for word in ("fd_self", "lower", "protocol", "checksum", f"done: {run}/evaluation.json"))
+    assert found["step"] == 2 and {"fd_self", "swd", "class_accuracy", "modes", "kl"} <= set(
+        found["values"]
+    )
+    assert (
+        found["protocol"]["n_fake"] == 24
+        and found["protocol"]["n_real"] == 30
+        and found["protocol"]["ema"] is True
+    )
+    assert all(
+        word in out
+        for word in ("fd_self", "lower", "protocol", "checksum", f"done: {run}/evaluation.json")
+    )
     assert found["protocol"]["held_out"] == "12 images, held out in training"
     events = [file.read_bytes() for file in (run / "tensorboard" / "evaluate").iterdir()]
     assert any(b"eval/fd_self" in data for data in events), "apart from the run's own curves"
@@ -60,10 +72,22 @@ def test_the_same_seed_gives_the_same_file(hasty, run, tmp_path):  # noqa: F811
 
 
 def test_the_trained_generator_and_other_items(hasty, run, tmp_path, capsys):  # noqa: F811
-    main([f"ckpt={run}", "ema=false", f"out={tmp_path / 'x'}", "metrics.items=[swd,lpips,overfitting]", "metrics.floor=true",
-          *SMALL])
+    main(
+        [
+            f"ckpt={run}",
+            "ema=false",
+            f"out={tmp_path / 'x'}",
+            "metrics.items=[swd,lpips,overfitting]",
+            "metrics.floor=true",
+            *SMALL,
+        ]
+    )
     found = json.loads((tmp_path / "x").read_text())
-    assert found["protocol"]["ema"] is False and set(found["skipped"]) == {"lpips"} and "critic_gap" in found["values"]
+    assert (
+        found["protocol"]["ema"] is False
+        and set(found["skipped"]) == {"lpips"}
+        and "critic_gap" in found["values"]
+    )
     assert set(found["reals"]) == {"swd", "swd/16"}
     out = capsys.readouterr().out
     assert "held-out reals" in out and "lpips: LPIPS has no weights" in out
@@ -118,26 +142,51 @@ def folder_of(images, path, *, names=None):
 
 def test_two_folders_of_other_sizes(hasty, tmp_path, capsys):  # noqa: F811
     data = digits()
-    real = folder_of(data.images[:40], tmp_path / "real", names=[str(int(k)) for k in data.labels[:40]])
-    fake = folder_of(digits(16).images[40:70], tmp_path / "fake", names=[str(int(k)) for k in data.labels[40:70]])
+    real = folder_of(
+        data.images[:40], tmp_path / "real", names=[str(int(k)) for k in data.labels[:40]]
+    )
+    fake = folder_of(
+        digits(16).images[40:70], tmp_path / "fake", names=[str(int(k)) for k in data.labels[40:70]]
+    )
     out = tmp_path / "out.json"
     assert main([f"real={real}", f"fake={fake}", f"out={out}", *QUICK]) == 0
     found, text = json.loads(out.read_text()), capsys.readouterr().out
-    assert found["protocol"]["n_real"] == 40 and found["protocol"]["n_fake"] == 30 and found["protocol"]["size"] == [1, 16, 16]
-    assert found["protocol"]["images"].startswith("16x16, 1 channels; real ones measure 32x32, generated ones 16x16")
-    assert {"fd_self", "swd", "ms_ssim", "class_accuracy", "precision_self"} <= set(found["values"]) and "protocol" in text
+    assert (
+        found["protocol"]["n_real"] == 40
+        and found["protocol"]["n_fake"] == 30
+        and found["protocol"]["size"] == [1, 16, 16]
+    )
+    assert found["protocol"]["images"].startswith(
+        "16x16, 1 channels; real ones measure 32x32, generated ones 16x16"
+    )
+    assert {"fd_self", "swd", "ms_ssim", "class_accuracy", "precision_self"} <= set(
+        found["values"]
+    ) and "protocol" in text
     assert "overfitting" not in found["skipped"] and "memorisation" not in found["skipped"]
-    assert main([f"real={real}", f"fake={real}", f"out={out}", "metrics.items=[swd,frechet]", *QUICK]) == 0
+    assert (
+        main([f"real={real}", f"fake={real}", f"out={out}", "metrics.items=[swd,frechet]", *QUICK])
+        == 0
+    )
     assert max(json.loads(out.read_text())["values"].values()) < 1e-3
 
 
-@pytest.mark.parametrize(("argv", "words"), [
-    ([], "nothing to evaluate"), (["real=a"], "real do not make"), (["ckpt=a", "real=b", "fake=c"], "do not make"),
-    (["ckpt=a", "metrics.items=[fid]"], "there is no 'fid'"), (["ckpt=a", "metrics.features=resnet"], "metrics.features"),
-    (["ckpt=a", "n=3"], "n=3 does not fit"), (["ckpt=a", "n=many"], "n='many'"), (["ckpt=a", "metrics=fats"], "fats"),
-    (["ckpt=a", "+metrics.typo=1"], "typo"), (["ckpt=a", "device=tpu"], "device"), (["ckpt=a", "+typo=1"], "typo"),
-    (["ckpt=a", "ema=maybe"], "ema='maybe'"),
-])
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "nothing to evaluate"),
+        (["real=a"], "real do not make"),
+        (["ckpt=a", "real=b", "fake=c"], "do not make"),
+        (["ckpt=a", "metrics.items=[fid]"], "there is no 'fid'"),
+        (["ckpt=a", "metrics.features=resnet"], "metrics.features"),
+        (["ckpt=a", "n=3"], "n=3 does not fit"),
+        (["ckpt=a", "n=many"], "n='many'"),
+        (["ckpt=a", "metrics=fats"], "fats"),
+        (["ckpt=a", "+metrics.typo=1"], "typo"),
+        (["ckpt=a", "device=tpu"], "device"),
+        (["ckpt=a", "+typo=1"], "typo"),
+        (["ckpt=a", "ema=maybe"], "ema='maybe'"),
+    ],
+)
 def test_mistakes(argv, words):
     with pytest.raises(Problems) as caught:
         main(argv)
@@ -149,7 +198,10 @@ def test_a_key_that_the_data_set_does_not_take(run):
         main([f"ckpt={run}", "dataset.root=x", *SMALL])
 
 
-@pytest.mark.parametrize(("target", "words"), [("os.system", "may not be built"), ("somebody.Data", "code of somebody's")])
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [("os.system", "may not be built"), ("somebody.Data", "code of somebody's")],
+)
 def test_a_strangers_class_is_refused(run, tmp_path, target, words):
     tree = checkpoint.open_checkpoint(str(run))[1]
     tree["config"]["dataset"] = tree["config"]["dataset"] | {"_target_": target}

@@ -1,4 +1,5 @@
 """Backbones: what they take, what they give, what they are called, and what they say where weights are missing."""
+
 from __future__ import annotations
 
 import hashlib
@@ -17,7 +18,9 @@ from gancli.metrics import features, store
 from gancli.metrics.fid import frechet_distance, frechet_from_moments, moments
 
 SQUEEZENET = TEST_DATA / "weights" / "squeezenet1_1-imagenet-fp16.pth"
-needs_squeezenet = pytest.mark.skipif(not SQUEEZENET.is_file(), reason="no squeezenet1_1 in GANCLI_TEST_DATA/weights")
+needs_squeezenet = pytest.mark.skipif(
+    not SQUEEZENET.is_file(), reason="no squeezenet1_1 in GANCLI_TEST_DATA/weights"
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,9 @@ def test_squeezenet_from_a_local_file(squeezenet):
     assert squeezenet.checksum == hashlib.sha256(SQUEEZENET.read_bytes()).hexdigest()[:16]
     out = squeezenet(torch.randint(0, 256, (3, 3, 40, 24), dtype=torch.uint8))
     assert out["features"].shape == (3, 512) and out["features"].dtype == torch.float32
-    assert out["probabilities"].shape == (3, 1000) and torch.allclose(out["probabilities"].sum(1), torch.ones(3), atol=1e-5)
+    assert out["probabilities"].shape == (3, 1000) and torch.allclose(
+        out["probabilities"].sum(1), torch.ones(3), atol=1e-5
+    )
 
 
 @needs_squeezenet
@@ -69,6 +74,7 @@ def test_the_frechet_distance_rises_with_noise_and_blur(squeezenet):
 
     def noisy(s):
         return (x + s * torch.randn(x.shape, generator=rng)).clamp(0, 255).round().to(torch.uint8)
+
     values = [frechet_distance(real, squeezenet(noisy(s))["features"]) for s in (0, 3, 60)]
     assert values[0] < 1e-3 and values == sorted(values) and values[-1] > 1000
 
@@ -109,7 +115,10 @@ def test_the_two_parts_are_the_network(name):
     net = net.to_empty(device="cpu").eval()
     with torch.no_grad():
         for value in net.state_dict().values():
-            value.copy_(torch.rand(value.shape, generator=torch.Generator().manual_seed(value.numel())) * 0.1)
+            value.copy_(
+                torch.rand(value.shape, generator=torch.Generator().manual_seed(value.numel()))
+                * 0.1
+            )
         x = torch.rand(1, 3, 64, 64)
         assert torch.allclose(parts(net, x)[1], net(x))
 
@@ -121,6 +130,7 @@ def test_missing_and_unsafe_weights(tmp_path):
     class Evil:
         def __reduce__(self):
             return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
+
     torch.save({"a": Evil()}, tmp_path / "evil.pth")
     (tmp_path / "old.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
     (tmp_path / "text.pth").write_text("hello")
@@ -137,10 +147,13 @@ def test_without_a_network_the_missing_file_is_named(tmp_path, monkeypatch):
 
     def unreachable(*args, **kwargs):
         raise OSError("no route to host")
+
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     with pytest.raises(UserError, match=r"could not be downloaded \(no route to host\)") as caught:
         features.on_imagenet("resnet50", None, CPU)
-    assert "metrics.weights=PATH of resnet50" in caught.value.hint and "https://" in caught.value.hint
+    assert (
+        "metrics.weights=PATH of resnet50" in caught.value.hint and "https://" in caught.value.hint
+    )
 
 
 def test_inception_without_its_package(monkeypatch):
@@ -155,12 +168,15 @@ def test_inception_without_its_package(monkeypatch):
 @pytest.fixture(scope="module")
 def random_inception(tmp_path_factory):
     """A file with the shapes of FID's network and random weights."""
-    library = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3", reason="the extra gancli[metrics]")
+    library = pytest.importorskip(
+        "torch_fidelity.feature_extractor_inceptionv3", reason="the extra gancli[metrics]"
+    )
     path = tmp_path_factory.mktemp("inception") / "weights.pth"
 
     def saved(url, **_):
         with torch.device("meta"):
             raise RuntimeError(url)
+
     net = library.FeatureExtractorInceptionV3.__new__(library.FeatureExtractorInceptionV3)
     original, library.load_state_dict_from_url = library.load_state_dict_from_url, saved
     try:
@@ -192,11 +208,15 @@ def test_inception_is_the_librarys(random_inception):
     """The features and the bias-free logits are those that torch-fidelity itself computes."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    theirs = FeatureExtractorInceptionV3("x", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(random_inception))
+    theirs = FeatureExtractorInceptionV3(
+        "x", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(random_inception)
+    )
     images = digits().images[:3].expand(-1, 3, -1, -1)
     want, logits = theirs(images)
     out = features.inception(str(random_inception), CPU)(images)
-    assert torch.equal(out["features"], want) and torch.equal(out["probabilities"], logits.softmax(1))
+    assert torch.equal(out["features"], want) and torch.equal(
+        out["probabilities"], logits.softmax(1)
+    )
 
 
 class Pixels:
@@ -221,7 +241,9 @@ def test_real_statistics_are_computed_once(hasty):  # noqa: F811
     assert backbone.calls == 1, "from the disk"
     assert torch.equal(again.features, first.features) and torch.equal(again.cov, first.cov)
     fake = backbone(images[:20])["features"]
-    assert frechet_from_moments(again.mean, again.cov, *moments(fake)) == frechet_distance(first.features, fake)
+    assert frechet_from_moments(again.mean, again.cov, *moments(fake)) == frechet_distance(
+        first.features, fake
+    )
     before = backbone.calls
     features.reals(backbone, images, key="held a")
     features.reals(backbone, images[:40], key="train a")

@@ -1,4 +1,5 @@
 """gan features, as a user types it: what it writes, which images it looks at, that labels do not leak, and what goes wrong."""
+
 from __future__ import annotations
 
 import csv
@@ -24,7 +25,9 @@ CPU = "device=cpu"
 
 def saved(folder, config, n_steps: int = 1):
     (folder / "checkpoints").mkdir(parents=True)
-    checkpoint.save(steps(trainer_for(config), n_steps).state_dict(), folder / "checkpoints", keep=1)
+    checkpoint.save(
+        steps(trainer_for(config), n_steps).state_dict(), folder / "checkpoints", keep=1
+    )
     return folder
 
 
@@ -36,7 +39,10 @@ def runs(tmp_path_factory):
     saved(root / "dcgan", small("dcgan", "dataset.limit=null"))
     saved(root / "packed", small("dcgan", "model.pack=2"))
     saved(root / "held", small("dcgan", "dataset.holdout=12"))
-    saved(root / "points", small("mlp", "dataset=ring", "dataset.resolution=1", "dataset.n=200", "dataset.limit=null"))
+    saved(
+        root / "points",
+        small("mlp", "dataset=ring", "dataset.resolution=1", "dataset.n=200", "dataset.limit=null"),
+    )
     return root
 
 
@@ -67,15 +73,34 @@ def test_what_is_written_and_said(runs, capsys):
     digits = Digits(resolution=16, limit=120).load()
     assert (found["labels"] == digits.labels.numpy()[found["names"].astype(int)]).all()
     assert set(values) == {f"{a}_{b}" for a in ("linear", "knn") for b in ("critic", "pixels")} | {
-        "linear_critic_train", "linear_pixels_train", "chance"}
-    assert values["linear_pixels"] > 0.5 > values["chance"] and all(0 <= value <= 1 for value in values.values())
+        "linear_critic_train",
+        "linear_pixels_train",
+        "chance",
+    }
+    assert values["linear_pixels"] > 0.5 > values["chance"] and all(
+        0 <= value <= 1 for value in values.values()
+    )
     scores = [float(row["score"]) for row in table]
     assert scores == sorted(scores) and np.allclose(scores, np.sort(found["scores"]))
     first = int(np.flatnonzero(found["names"] == table[0]["name"])[0])
-    assert table[0]["rank"] == "1" and first == found["scores"].argmin() and table[0]["class"] == str(found["labels"][first])
+    assert (
+        table[0]["rank"] == "1"
+        and first == found["scores"].argmin()
+        and table[0]["class"] == str(found["labels"][first])
+    )
     assert Image.open(folder / "ranking.png").size[0] > 400
-    assert all(words in out for words in ("linear probe", "3 nearest", "raw pixels", "chance", "set apart by the seed",
-                                          "mean over 10 labels", f"done: {folder}"))
+    assert all(
+        words in out
+        for words in (
+            "linear probe",
+            "3 nearest",
+            "raw pixels",
+            "chance",
+            "set apart by the seed",
+            "mean over 10 labels",
+            f"done: {folder}",
+        )
+    )
 
 
 def test_the_same_seed_gives_the_same_bytes(runs, tmp_path):
@@ -118,7 +143,12 @@ def test_the_label_of_an_image_does_not_show_in_its_features(runs):
 def test_many_labels_are_sampled_evenly():
     game = SimpleNamespace(needs=("image", "label"), generator=SimpleNamespace(classes=1000))
     labels = probing.bound_labels(game)
-    assert labels[0] == 0 and len(labels) == probing.MOST_LABELS and max(labels) < 1000 and len(set(labels)) == len(labels)
+    assert (
+        labels[0] == 0
+        and len(labels) == probing.MOST_LABELS
+        and max(labels) < 1000
+        and len(set(labels)) == len(labels)
+    )
 
 
 def test_the_critics_noise_and_augmentation_stay_out(runs):
@@ -139,15 +169,25 @@ def test_a_packed_critic_sees_copies(runs, capsys):
     found, game = arrays(folder), load_game(str(runs / "packed")).game
     digits = Digits(resolution=16, limit=30).load()
     x = probing.in_range(digits.images[[int(name) for name in found["names"]]])
-    assert np.allclose(found["features"], game.discriminator.trunk(torch.cat([x, x], 1)).flatten(1).numpy(), atol=1e-5)
+    assert np.allclose(
+        found["features"],
+        game.discriminator.trunk(torch.cat([x, x], 1)).flatten(1).numpy(),
+        atol=1e-5,
+    )
     assert report(folder)["protocol"]["pack"] == "2 copies of each image"
 
 
 def test_what_training_held_out_is_tested_on(runs):
     gan(runs / "held")
-    found, protocol = arrays(runs / "held" / "features"), report(runs / "held" / "features")["protocol"]
+    found, protocol = (
+        arrays(runs / "held" / "features"),
+        report(runs / "held" / "features")["protocol"],
+    )
     assert (found["split"] == "test").sum() == 12
-    assert "held out in training" in protocol["images"] and protocol["critic_trained_on"] == "those to learn from, without their labels"
+    assert (
+        "held out in training" in protocol["images"]
+        and protocol["critic_trained_on"] == "those to learn from, without their labels"
+    )
 
 
 def picture(path, value: int, size: int = 16):
@@ -160,13 +200,23 @@ def test_names_are_the_files_whatever_was_skipped(runs, tmp_path):
     for k in range(60):
         picture(tmp_path / "data" / "ab"[k % 2] / f"{k:03}.png", 4 * k)
     (tmp_path / "data" / "a" / "010.png").write_bytes(b"broken")
-    gan(runs / "dcgan", "dataset=folder", f"dataset.path={tmp_path / 'data'}", "dataset.limit=40", f"out={tmp_path / 'out'}")
+    gan(
+        runs / "dcgan",
+        "dataset=folder",
+        f"dataset.path={tmp_path / 'data'}",
+        "dataset.limit=40",
+        f"out={tmp_path / 'out'}",
+    )
     found = arrays(tmp_path / "out")
     game = load_game(str(runs / "dcgan")).game
     assert len(found["names"]) == 40 and "a/010.png" not in found["names"]
     for k, name in enumerate(found["names"]):
         grey = torch.full((1, 1, 16, 16), 4 * int(name[2:5]), dtype=torch.uint8)
-        assert np.allclose(found["features"][k], game.discriminator.trunk(probing.in_range(grey)).flatten(1)[0], atol=1e-5)
+        assert np.allclose(
+            found["features"][k],
+            game.discriminator.trunk(probing.in_range(grey)).flatten(1)[0],
+            atol=1e-5,
+        )
         assert found["classes"][found["labels"][k]] == name[0]
 
 
@@ -183,14 +233,25 @@ def test_images_without_labels_are_ranked_all_the_same(runs, tmp_path, capsys):
 def test_one_class_is_nothing_to_probe(runs, tmp_path, capsys):
     for k in range(10):
         picture(tmp_path / "data" / ("x" if k else "y") / f"{k}.png", 20 * k)
-    gan(runs / "dcgan", "dataset=folder", f"dataset.path={tmp_path / 'data'}", "n=2", f"out={tmp_path / 'out'}")
+    gan(
+        runs / "dcgan",
+        "dataset=folder",
+        f"dataset.path={tmp_path / 'data'}",
+        "n=2",
+        f"out={tmp_path / 'out'}",
+    )
     assert "too few images" in capsys.readouterr().out
 
 
 def test_data_that_moved(runs, tmp_path):
     for k in range(20):
         picture(tmp_path / "images" / "ab"[k % 2] / f"{k}.png", 10 * k)
-    run = saved(tmp_path / "run", small("dcgan", "dataset=folder", f"dataset.path={tmp_path / 'images'}", "dataset.limit=null"))
+    run = saved(
+        tmp_path / "run",
+        small(
+            "dcgan", "dataset=folder", f"dataset.path={tmp_path / 'images'}", "dataset.limit=null"
+        ),
+    )
     moved = tmp_path / "else where"
     shutil.move(tmp_path / "images", moved)
     assert cli.main(["features", f"ckpt={run}"]) == 2
@@ -216,11 +277,18 @@ def test_a_sets_own_test_split(tmp_path):
     (tmp_path / "FashionMNIST" / "raw").mkdir(parents=True)
     for file in raw.glob("*.gz"):
         shutil.copy(file, tmp_path / "FashionMNIST" / "raw")
-    run = saved(tmp_path / "run", small("dcgan", "dataset=fashion_mnist", f"dataset.root={tmp_path}", "dataset.limit=400"))
+    run = saved(
+        tmp_path / "run",
+        small("dcgan", "dataset=fashion_mnist", f"dataset.root={tmp_path}", "dataset.limit=400"),
+    )
     gan(run, "n=400")
     found = arrays(run / "features")
-    assert [name.startswith("test-") for name in found["names"]] == [part == "test" for part in found["split"]]
-    assert (found["split"] == "test").sum() == 80 and report(run / "features")["values"]["linear_pixels"] > 0.6
+    assert [name.startswith("test-") for name in found["names"]] == [
+        part == "test" for part in found["split"]
+    ]
+    assert (found["split"] == "test").sum() == 80 and report(run / "features")["values"][
+        "linear_pixels"
+    ] > 0.6
 
 
 def test_a_critic_that_diverged(runs, tmp_path):
@@ -233,15 +301,33 @@ def test_a_critic_that_diverged(runs, tmp_path):
         gan(tmp_path, "n=20")
 
 
-@pytest.mark.parametrize(("argv", "words"), [
-    (["k=0"], "k=0 does not fit"), (["k=two"], "k=two"), (["n=1"], "n=1"), (["l2=-1"], "l2=-1"), (["l2=nan"], "l2=nan"),
-    (["distance=manhattan"], "one of cosine, euclidean"), (["device=tpu"], "device=tpu"), (["seeed=1"], "did you mean 'seed'"),
-    (["--jsn"], "has no --jsn"), (["dataset=mnits"], "did you mean 'mnist'"), (["dataset=digits", "dataset.typo=1"], "typo"),
-    (["dataset=ring"], "sees images"), (["dataset.resolution=32"], "sees 16x16 pixels of 1 channels"), (["dataset.typo=1"], "typo"),
-    (["dataset=digits", "dataset.channels=3"], "leave dataset.resolution and dataset.channels out"),
-    (["~dataset.path=x"], "does not change"), (["dataset.limit=1,2"], "does not change"),
-    (["dataset=folder", "dataset.path=nowhere"], "nowhere"), (["k=2000"], "give 1 to"),
-])
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["k=0"], "k=0 does not fit"),
+        (["k=two"], "k=two"),
+        (["n=1"], "n=1"),
+        (["l2=-1"], "l2=-1"),
+        (["l2=nan"], "l2=nan"),
+        (["distance=manhattan"], "one of cosine, euclidean"),
+        (["device=tpu"], "device=tpu"),
+        (["seeed=1"], "did you mean 'seed'"),
+        (["--jsn"], "has no --jsn"),
+        (["dataset=mnits"], "did you mean 'mnist'"),
+        (["dataset=digits", "dataset.typo=1"], "typo"),
+        (["dataset=ring"], "sees images"),
+        (["dataset.resolution=32"], "sees 16x16 pixels of 1 channels"),
+        (["dataset.typo=1"], "typo"),
+        (
+            ["dataset=digits", "dataset.channels=3"],
+            "leave dataset.resolution and dataset.channels out",
+        ),
+        (["~dataset.path=x"], "does not change"),
+        (["dataset.limit=1,2"], "does not change"),
+        (["dataset=folder", "dataset.path=nowhere"], "nowhere"),
+        (["k=2000"], "give 1 to"),
+    ],
+)
 def test_mistakes(runs, argv, words, capsys):
     assert cli.main(["features", f"ckpt={runs / 'dcgan'}", CPU, *argv]) == 2
     err = capsys.readouterr().err

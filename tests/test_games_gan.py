@@ -1,4 +1,5 @@
 """What any GAN can be given beside networks and a loss: packs, bigger batches of fakes, heads, top-k, feature matching, truncation."""
+
 from __future__ import annotations
 
 import pytest
@@ -67,8 +68,13 @@ def test_orthogonal_leaves_embeddings_and_biases():
 
 
 def test_orthogonal_reaches_the_step():
-    plain, kept = (steps(trainer_for(small("dcgan", f"optimizer.g.orthogonal={x}")), 2).state_dict()["game"] for x in (0, 1.0))
-    assert any(not torch.equal(plain[key], kept[key]) for key in plain if key.startswith("generator"))
+    plain, kept = (
+        steps(trainer_for(small("dcgan", f"optimizer.g.orthogonal={x}")), 2).state_dict()["game"]
+        for x in (0, 1.0)
+    )
+    assert any(
+        not torch.equal(plain[key], kept[key]) for key in plain if key.startswith("generator")
+    )
 
 
 def test_a_pack_is_judged_as_one():
@@ -86,7 +92,11 @@ def test_a_pack_is_judged_as_one():
 def test_a_bigger_batch_of_fakes_in_the_generators_step(monkeypatch):
     game = build_game(small("cgan", "model.generator_batch=3"), trust=None)
     seen = []
-    monkeypatch.setattr(game.generator, "forward", lambda z, label: seen.append(label) or torch.zeros(len(z), 1, 16, 16))
+    monkeypatch.setattr(
+        game.generator,
+        "forward",
+        lambda z, label: seen.append(label) or torch.zeros(len(z), 1, 16, 16),
+    )
     batch = {"image": torch.rand(4, 1, 16, 16), "label": torch.tensor([3, 1, 4, 1])}
     game.d_loss(batch)
     game.g_loss(batch)
@@ -113,7 +123,11 @@ class OfClasses(Head):
 
 
 def test_heads_train_with_the_critic_and_add_to_its_score():
-    setup = small("dcgan", f"+model.heads.bright._target_={__name__}.Brightness", "model.discriminator.norm=none")
+    setup = small(
+        "dcgan",
+        f"+model.heads.bright._target_={__name__}.Brightness",
+        "model.discriminator.norm=none",
+    )
     trainer = trainer_for(setup)
     before = trainer.game.heads["bright"].out.weight.clone()
     steps(trainer, 2)
@@ -121,7 +135,10 @@ def test_heads_train_with_the_critic_and_add_to_its_score():
     assert not torch.equal(before, trainer.game.heads["bright"].out.weight)
     game, x = trainer.game, torch.rand(2, 1, 16, 16)
     hidden = game.discriminator.trunk(x)
-    assert torch.equal(game.critic({"image": x})(x), game.discriminator.head(hidden) + 0.5 * hidden.flatten(1)[:, :1])
+    assert torch.equal(
+        game.critic({"image": x})(x),
+        game.discriminator.head(hidden) + 0.5 * hidden.flatten(1)[:, :1],
+    )
 
 
 def test_a_head_about_classes_wants_a_conditional_model():

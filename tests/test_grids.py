@@ -1,4 +1,5 @@
 """The pictures: exact pixels, visible gaps, the same bytes twice, and files that are whole or absent."""
+
 from __future__ import annotations
 
 import os
@@ -43,9 +44,9 @@ def test_grid_holds_every_tile_and_only_grey_between_them(channels, mode):
     array, seen = pixels(picture), np.zeros(picture.size[::-1], bool)
     for i, image in enumerate(to_uint8(images)):
         y, x = 2 + i // 3 * 18, 2 + i % 3 * 26
-        tile = array[y:y + 16, x:x + 24]
+        tile = array[y : y + 16, x : x + 24]
         assert (tile == image.permute(1, 2, 0).numpy().repeat(2, axis=0).repeat(2, axis=1)).all()
-        seen[y:y + 16, x:x + 24] = True
+        seen[y : y + 16, x : x + 24] = True
     rest = array[~seen]
     colours = 1 if channels < 3 else 3
     assert (rest[:, :colours] == 128).all()
@@ -54,7 +55,10 @@ def test_grid_holds_every_tile_and_only_grey_between_them(channels, mode):
 
 def test_tiles_are_enlarged_by_whole_factors_and_only_when_small():
     for side, factor in ((1, 48), (8, 6), (28, 2), (32, 2), (47, 2), (48, 1), (64, 1)):
-        assert grid(torch.zeros(1, 1, side, side), columns=1, gap=0).size == (side * factor, side * factor)
+        assert grid(torch.zeros(1, 1, side, side), columns=1, gap=0).size == (
+            side * factor,
+            side * factor,
+        )
     assert grid(torch.zeros(1, 3, 16, 200), columns=1, gap=0).size == (600, 48)
 
 
@@ -69,17 +73,26 @@ def test_grid_refuses_what_is_not_a_batch_of_images():
 
 
 def test_scatter_puts_points_where_they_are():
-    picture = scatter(torch.tensor([[1.0, 0.5]] * 50), real=torch.tensor([[-1.0, -0.5]] * 50), extent=2.0)
+    picture = scatter(
+        torch.tensor([[1.0, 0.5]] * 50), real=torch.tensor([[-1.0, -0.5]] * 50), extent=2.0
+    )
     assert picture.size == (512, 512)
     margin, side = 31, 450  # of the box; y points up, the rows down
     for colour, (x, y) in ((FAKE, (1.0, 0.5)), (REAL, (-1.0, -0.5))):
         where = nearest(picture, colour)
-        assert np.abs(where.mean(axis=0) - (margin + (2 - y) / 4 * side, margin + (x + 2) / 4 * side)).max() < 2
+        assert (
+            np.abs(
+                where.mean(axis=0) - (margin + (2 - y) / 4 * side, margin + (x + 2) / 4 * side)
+            ).max()
+            < 2
+        )
 
 
 def test_scatter_shows_runaways_on_the_edge_and_drops_what_is_not_finite():
     real = torch.tensor([[-1.0, -1.0], [1.0, 1.0]])
-    edge = scatter(torch.tensor([[1e30, 0.0], [float("nan"), 0.0], [0.0, float("inf")]] * 50), real=real)
+    edge = scatter(
+        torch.tensor([[1e30, 0.0], [float("nan"), 0.0], [0.0, float("inf")]] * 50), real=real
+    )
     where = nearest(edge, FAKE)
     assert len(where) and (where[:, 1] > 470).all()
     assert scatter(torch.full((3, 2), float("nan")), real=None).size == (512, 512)
@@ -95,7 +108,9 @@ def test_scatter_takes_points_as_batches_hold_them_and_is_deterministic():
 
 def test_reals_stay_visible_below_many_fakes():
     spot = torch.zeros(5000, 2)
-    covered, alone = (pixels(scatter(spot, real=real, extent=1.0))[256, 256] for real in (spot, None))
+    covered, alone = (
+        pixels(scatter(spot, real=real, extent=1.0))[256, 256] for real in (spot, None)
+    )
     assert np.abs(covered - alone).sum() > 20
 
 
@@ -108,7 +123,7 @@ def test_ticks_are_few_symmetric_and_inside(extent):
 def chunks(path) -> list[bytes]:
     data, at, names = path.read_bytes(), 8, []
     while at < len(data):
-        length, name = struct.unpack(">I4s", data[at:at + 8])
+        length, name = struct.unpack(">I4s", data[at : at + 8])
         names.append(name)
         at += 12 + length
     return names
@@ -120,7 +135,9 @@ def test_a_png_holds_pixels_and_nothing_else(tmp_path):
     save_image(image, str(tmp_path / "other name.png"))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "other name.png").read_bytes()
     assert set(chunks(tmp_path / "a.png")) == {b"IHDR", b"IDAT", b"IEND"}
-    assert torch.equal(torch.from_numpy(np.array(Image.open(tmp_path / "a.png"))).permute(2, 0, 1), to_uint8(image))
+    assert torch.equal(
+        torch.from_numpy(np.array(Image.open(tmp_path / "a.png"))).permute(2, 0, 1), to_uint8(image)
+    )
     for channels, mode in ((1, "L"), (4, "RGBA")):
         save_image(torch.zeros(channels, 5, 4), tmp_path / "b.png")
         assert Image.open(tmp_path / "b.png").mode == mode

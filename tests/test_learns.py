@@ -1,4 +1,5 @@
 """Slow: it learns. A ring of 8 Gaussians keeps 8 modes, and digits are recognised as the class they were asked for."""
+
 from __future__ import annotations
 
 import math
@@ -18,9 +19,25 @@ def test_ring_of_eight(loss, tmp_path):
     from gancli.checkpoint import load_game
 
     run = str(tmp_path / "run")
-    assert main(["train", "experiment=ring", f"loss={loss}", "trainer.steps=3000", "trainer.device=cpu", f"hydra.run.dir={run}"]) == 0
+    assert (
+        main(
+            [
+                "train",
+                "experiment=ring",
+                f"loss={loss}",
+                "trainer.steps=3000",
+                "trainer.device=cpu",
+                f"hydra.run.dir={run}",
+            ]
+        )
+        == 0
+    )
     loaded = load_game(run)
-    points = torch.cat(list(generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 2500, seed=0), seed=0))).flatten(1)
+    points = torch.cat(
+        list(
+            generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 2500, seed=0), seed=0)
+        )
+    ).flatten(1)
     angles = torch.arange(8) * 2 * math.pi / 8
     distance, mode = torch.cdist(points, torch.stack([angles.cos(), angles.sin()], 1)).min(1)
     good = distance < 3 * 0.01  # high-quality: within three standard deviations
@@ -36,10 +53,21 @@ def test_digits_of_the_default_run_are_recognised(tmp_path):
     from gancli.checkpoint import load_game
 
     run = str(tmp_path / "run")
-    assert main(["train", "trainer.device=cpu", "trainer.precision=fp32", f"hydra.run.dir={run}"]) == 0
+    assert (
+        main(["train", "trainer.device=cpu", "trainer.precision=fp32", f"hydra.run.dir={run}"]) == 0
+    )
     loaded = load_game(run)
     label = torch.arange(10).repeat_interleave(100)
-    images = torch.cat(list(generate(loaded.game, loaded.generator, draw_inputs(loaded.game, 1000, seed=0, label=label), seed=0)))
+    images = torch.cat(
+        list(
+            generate(
+                loaded.game,
+                loaded.generator,
+                draw_inputs(loaded.game, 1000, seed=0, label=label),
+                seed=0,
+            )
+        )
+    )
     digits = load_digits()
     real = upsampled(torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1)
     judge = svm.SVC().fit(small(real), digits.target)
@@ -49,7 +77,12 @@ def test_digits_of_the_default_run_are_recognised(tmp_path):
 
 def upsampled(images):
     """As the data set shows them: 8x8 in a margin of one cell, smoothly enlarged to 32."""
-    return torch.nn.functional.interpolate(torch.nn.functional.pad(images, (1, 1, 1, 1), value=-1), size=32, mode="bicubic", antialias=True)
+    return torch.nn.functional.interpolate(
+        torch.nn.functional.pad(images, (1, 1, 1, 1), value=-1),
+        size=32,
+        mode="bicubic",
+        antialias=True,
+    )
 
 
 def small(images):
@@ -59,7 +92,13 @@ def small(images):
 @pytest.mark.timeout(900)
 def test_a_compiled_generator_trains_resumes_and_samples(tmp_path):
     run = str(tmp_path / "run")
-    common = ["trainer.compile=true", "trainer.device=cpu", "model.width=4", "loss=wgan_gp", f"hydra.run.dir={run}"]
+    common = [
+        "trainer.compile=true",
+        "trainer.device=cpu",
+        "model.width=4",
+        "loss=wgan_gp",
+        f"hydra.run.dir={run}",
+    ]
     assert main(["train", *common, "trainer.steps=6"]) == 0
     assert main(["train", f"resume={run}", "trainer.steps=7"]) == 0
     assert main(["sample", f"ckpt={run}", "n=2", f"out={tmp_path / 'images'}"]) == 0

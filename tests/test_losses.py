@@ -1,4 +1,5 @@
 """Objectives and penalties against REFERENCE's golden numbers: r = [1, -2], f = [0.5, -3], float64."""
+
 from __future__ import annotations
 
 import math
@@ -22,14 +23,24 @@ from gancli.losses.objectives import (
 from gancli.losses.penalties import GradientPenalty, Penalty, ScoreDrift
 from gancli.schedules import Schedule
 
-R, F = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor([0.5, -3.0], dtype=torch.float64)
+R, F = (
+    torch.tensor([1.0, -2.0], dtype=torch.float64),
+    torch.tensor([0.5, -3.0], dtype=torch.float64),
+)
 PEARSON = LeastSquares(a=-1.0, b=1.0, c=0.0)
 RALS = RelativisticAverage(base=LeastSquares(a=-1.0, b=1.0, scale=1.0))
 GOLDEN = [  # objective, critic's loss, generator's loss
-    (Saturating(), 1.7314270, -0.5113322), (NonSaturating(), 1.7314270, 1.7613322), (LeastSquares(), 4.5625, 4.0625),
-    (PEARSON, 3.8125, 2.3125), (LeastSquares(scale=1.0), 9.125, 8.125), (Hinge(), 2.25, 1.25), (Wasserstein(), -0.75, 1.25),
-    (RelativisticPairing(), 0.3936693, 1.1436693), (RelativisticAverage(base=NonSaturating()), 0.6573072, 1.4073072),
-    (RALS, 2.71875, 5.71875), (RelativisticAverage(base=Hinge()), 0.9375, 1.75),
+    (Saturating(), 1.7314270, -0.5113322),
+    (NonSaturating(), 1.7314270, 1.7613322),
+    (LeastSquares(), 4.5625, 4.0625),
+    (PEARSON, 3.8125, 2.3125),
+    (LeastSquares(scale=1.0), 9.125, 8.125),
+    (Hinge(), 2.25, 1.25),
+    (Wasserstein(), -0.75, 1.25),
+    (RelativisticPairing(), 0.3936693, 1.1436693),
+    (RelativisticAverage(base=NonSaturating()), 0.6573072, 1.4073072),
+    (RALS, 2.71875, 5.71875),
+    (RelativisticAverage(base=Hinge()), 0.9375, 1.75),
 ]
 
 
@@ -39,8 +50,14 @@ def test_golden_losses(objective, d, g):
     assert objective.g(R, F).item() == pytest.approx(g, abs=1e-7)
 
 
-@pytest.mark.parametrize(("objective", "d", "g"), [
-    (NonSaturating(), 2 * math.log(2), math.log(2)), (Hinge(), 2.0, 0.0), (RelativisticPairing(), math.log(2), math.log(2))])
+@pytest.mark.parametrize(
+    ("objective", "d", "g"),
+    [
+        (NonSaturating(), 2 * math.log(2), math.log(2)),
+        (Hinge(), 2.0, 0.0),
+        (RelativisticPairing(), math.log(2), math.log(2)),
+    ],
+)
 def test_values_at_equal_scores(objective, d, g):
     zero = torch.zeros(4, dtype=torch.float64)
     assert objective.d(zero, zero).item() == pytest.approx(d)
@@ -65,7 +82,9 @@ def test_gradient_of_the_generator_where_the_critic_is_sure():
         assert score.grad.item() == pytest.approx(want, abs=1e-5)
 
 
-@pytest.mark.parametrize(("scores", "range_", "want"), [(R, [0.7, 1.2], 2.1866667), (F, [0.0, 0.3], 2.5150)])
+@pytest.mark.parametrize(
+    ("scores", "range_", "want"), [(R, [0.7, 1.2], 2.1866667), (F, [0.0, 0.3], 2.5150)]
+)
 def test_targets_drawn_per_sample_have_the_closed_form_mean(scores, range_, want):
     """E of the half square against a uniform target; per sample, so the two scores of a draw differ in target."""
     torch.manual_seed(0)
@@ -75,7 +94,9 @@ def test_targets_drawn_per_sample_have_the_closed_form_mean(scores, range_, want
     assert target.min() >= range_[0] and target.max() <= range_[1] and target.std() > 0.05
     assert LeastSquares().judge(many, target).mean().item() == pytest.approx(want, abs=5e-3)
     if scores is R:
-        assert NonSaturating().judge(many, target).mean().item() == pytest.approx(1.1950948, abs=2e-3)
+        assert NonSaturating().judge(many, target).mean().item() == pytest.approx(
+            1.1950948, abs=2e-3
+        )
 
 
 def test_flips_turn_their_share_of_targets_round():
@@ -121,9 +142,15 @@ def test_one_centred_penalty_on_a_linear_critic(at):
 
 @pytest.mark.parametrize("at", ["real", "fake"])
 def test_zero_centred_penalties(at):
-    assert penalty(linear, ROWS, weight=5.0, at=at, target=0.0) == pytest.approx(125.0)  # gamma = 10
-    assert penalty(linear, ROWS, weight=10.0, at=at, target=0.0) == pytest.approx(250.0)  # gamma = 20, GAN stability's code
-    assert penalty(quadratic, ROWS, weight=1.0, at=at, target=0.0) == pytest.approx(7.0)  # gamma = 2
+    assert penalty(linear, ROWS, weight=5.0, at=at, target=0.0) == pytest.approx(
+        125.0
+    )  # gamma = 10
+    assert penalty(linear, ROWS, weight=10.0, at=at, target=0.0) == pytest.approx(
+        250.0
+    )  # gamma = 20, GAN stability's code
+    assert penalty(quadratic, ROWS, weight=1.0, at=at, target=0.0) == pytest.approx(
+        7.0
+    )  # gamma = 2
 
 
 def test_norms_are_per_sample():
@@ -150,8 +177,12 @@ def test_dragan_noise_is_one_sided_and_scaled_by_the_deviation():
 def test_packed_and_patch_scores_give_one_gradient_per_row():
     x = torch.randn(6, 1, 2, 2)
     packed = BoundCritic(torch.nn.Flatten(), lambda h: h.sum(1, keepdim=True), pack=3)
-    assert penalty(packed, x, weight=1.0, at="real", target=0.0) == pytest.approx(12)  # a slope of 1 in each of 12 inputs
-    patches = BoundCritic(lambda v: 2 * v, lambda h: h)  # 4 patches of slope 2, averaged: 4 inputs of slope 1/2
+    assert penalty(packed, x, weight=1.0, at="real", target=0.0) == pytest.approx(
+        12
+    )  # a slope of 1 in each of 12 inputs
+    patches = BoundCritic(
+        lambda v: 2 * v, lambda h: h
+    )  # 4 patches of slope 2, averaged: 4 inputs of slope 1/2
     assert penalty(patches, x, weight=1.0, at="real", target=0.0) == pytest.approx(1.0)
 
 
@@ -163,7 +194,9 @@ def test_penalties_are_fp32_inside_autocast():
         return x.flatten(1).square().sum(1)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        GradientPenalty(weight=1.0, at="real", target=0.0).weighted(critic, torch.randn(2, 1, 3, 3), None, None, None, Progress())
+        GradientPenalty(weight=1.0, at="real", target=0.0).weighted(
+            critic, torch.randn(2, 1, 3, 3), None, None, None, Progress()
+        )
     assert seen == [torch.float32]
 
 
@@ -171,12 +204,22 @@ def test_drift_and_lazy_weights():
     drift = ScoreDrift(weight=0.001, every=4)
     assert drift.weighted(None, None, None, R, F, Progress()).item() == pytest.approx(4 * 0.0025)
     scheduled = ScoreDrift(weight={"start": 0.0, "end": 2.0, "end_kimg": 1.0})
-    assert scheduled.weighted(None, None, None, R, F, Progress(nimg=500)).item() == pytest.approx(2.5)
+    assert scheduled.weighted(None, None, None, R, F, Progress(nimg=500)).item() == pytest.approx(
+        2.5
+    )
 
 
-@pytest.mark.parametrize(("objective", "sure"), [
-    (NonSaturating(), 0.5), (Hinge(), 0.5), (LeastSquares(), 0), (LeastSquares(a=-1.0), 0.5), (Wasserstein(), 0.5)],
-    ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("objective", "sure"),
+    [
+        (NonSaturating(), 0.5),
+        (Hinge(), 0.5),
+        (LeastSquares(), 0),
+        (LeastSquares(a=-1.0), 0.5),
+        (Wasserstein(), 0.5),
+    ],
+    ids=lambda value: type(value).__name__,
+)
 def test_the_mean_sign_of_real_scores_is_taken_from_the_boundary(objective, sure):
     # Of the scores -1, 0.25, 0.75 and 2 three are above 0, and two above 1/2, half way between the labels of LSGAN.
     scores = torch.tensor([-1, 0.25, 0.75, 2.0])
@@ -186,11 +229,17 @@ def test_the_mean_sign_of_real_scores_is_taken_from_the_boundary(objective, sure
 
 
 def test_penalties_are_added_when_due_and_logged_by_name():
-    loss = AdversarialLoss(objective=Wasserstein(), penalties={"gp": GradientPenalty(weight=10.0, at="real", every=2)})
+    loss = AdversarialLoss(
+        objective=Wasserstein(), penalties={"gp": GradientPenalty(weight=10.0, at="real", every=2)}
+    )
     plain, logs = loss.d(linear, ROWS, ROWS, Progress(step=0))
     assert plain.item() == 0 and set(logs) == {"adv", "real", "fake", "sign_real"}
     added, logs = loss.d(linear, ROWS, ROWS, Progress(step=1))
-    assert added.item() == pytest.approx(2 * 160) and logs["gp"].item() == pytest.approx(320) and logs["sign_real"] == 1
+    assert (
+        added.item() == pytest.approx(2 * 160)
+        and logs["gp"].item() == pytest.approx(320)
+        and logs["sign_real"] == 1
+    )
     loss, _ = loss.g(linear, ROWS, ROWS, Progress())
     assert loss.item() == pytest.approx(-11.5)
 
@@ -203,13 +252,17 @@ def test_clip_clamps_every_parameter():
 
 def test_instance_noise_decays_by_images():
     loss = AdversarialLoss(objective=Hinge(), instance_noise=0.2, instance_noise_kimg=1.0)
-    assert [loss.noise(Progress(nimg=n)) for n in (0, 500, 1000, 9000)] == pytest.approx([0.2, 0.1, 0.0, 0.0])
+    assert [loss.noise(Progress(nimg=n)) for n in (0, 500, 1000, 9000)] == pytest.approx(
+        [0.2, 0.1, 0.0, 0.0]
+    )
     assert AdversarialLoss(objective=Hinge(), instance_noise=0.2).noise(Progress(nimg=10**9)) == 0.2
 
 
 def test_schedules():
     half = Schedule(kind="cosine", start=0.05, end=0.005, end_kimg=20_000)
-    assert [half(n) for n in (0, 10_000_000, 20_000_000, 30_000_000)] == pytest.approx([0.05, 0.0275, 0.005, 0.005])
+    assert [half(n) for n in (0, 10_000_000, 20_000_000, 30_000_000)] == pytest.approx(
+        [0.05, 0.0275, 0.005, 0.005]
+    )
     with pytest.raises(UserError, match="no length"):
         Schedule(start=0, end=1, end_kimg=0)
 

@@ -1,4 +1,5 @@
 """LeCam and consistency: golden numbers, running means, and critics for which the answer is known."""
+
 from __future__ import annotations
 
 import pytest
@@ -9,22 +10,31 @@ from gancli.errors import UserError
 from gancli.game import Progress
 from gancli.losses.regularisers import Consistency, LeCam, lecam
 
-R, F = torch.tensor([1.0, -2.0], dtype=torch.float64), torch.tensor([0.5, -3.0], dtype=torch.float64)
+R, F = (
+    torch.tensor([1.0, -2.0], dtype=torch.float64),
+    torch.tensor([0.5, -3.0], dtype=torch.float64),
+)
 
 
 def test_golden_lecam():
     assert lecam(R, F, 0.5, -0.25).item() == pytest.approx(6.90625)
-    assert ((R + 0.25).square().mean() + (0.5 - F).square().mean()).item() == pytest.approx(8.4375), "without relu: not ours"
+    assert ((R + 0.25).square().mean() + (0.5 - F).square().mean()).item() == pytest.approx(
+        8.4375
+    ), "without relu: not ours"
 
 
 def use(penalty, real, fake):
-    return penalty.weighted(None, None, None, torch.as_tensor(real), torch.as_tensor(fake), Progress()).item()
+    return penalty.weighted(
+        None, None, None, torch.as_tensor(real), torch.as_tensor(fake), Progress()
+    ).item()
 
 
 def test_lecam_remembers_means_with_its_decay():
     penalty = LeCam(weight=0.5, decay=0.9)
     first = use(penalty, [2.0, 4.0], [-1.0, -3.0])
-    assert (penalty.real.item(), penalty.fake.item()) == pytest.approx((3.0, -2.0)), "it begins with the first use, not at 0"
+    assert (penalty.real.item(), penalty.fake.item()) == pytest.approx((3.0, -2.0)), (
+        "it begins with the first use, not at 0"
+    )
     assert first == pytest.approx(0.5 * ((4**2 + 6**2) / 2 + (4**2 + 6**2) / 2))
     second = use(penalty, [1.0, 1.0], [0.0, 0.0])
     assert (penalty.real.item(), penalty.fake.item()) == pytest.approx((0.9 * 3 + 0.1, 0.9 * -2))
@@ -37,7 +47,9 @@ def test_lecam_moves_scores_and_not_its_memory():
     penalty = LeCam(weight=1.0)
     real, fake = R.clone().requires_grad_(True), F.clone().requires_grad_(True)
     with_memory = penalty(None, None, None, real, fake, Progress())
-    penalty(None, None, None, real * 2, fake * 2, Progress())  # the next micro-batch, before this one's backward
+    penalty(
+        None, None, None, real * 2, fake * 2, Progress()
+    )  # the next micro-batch, before this one's backward
     with_memory.backward()
     before = (-0.5, -1.25)  # the means of R and F, to float32
     assert real.grad.tolist() == pytest.approx((torch.relu(R - before[1])).tolist())
@@ -49,7 +61,11 @@ def test_lecams_memory_is_saved_and_one_per_critic():
     use(penalty, [2.0], [1.0])
     other.load_state_dict(penalty.state_dict())
     assert set(penalty.state_dict()) == {"real", "fake", "uses"}
-    assert use(penalty, [5.0], [3.0]) == use(other, [5.0], [3.0]) != use(LeCam(weight=1.0), [5.0], [3.0])
+    assert (
+        use(penalty, [5.0], [3.0])
+        == use(other, [5.0], [3.0])
+        != use(LeCam(weight=1.0), [5.0], [3.0])
+    )
 
 
 def consistency(critic, x, **options):
@@ -64,7 +80,9 @@ def test_consistency_is_0_for_a_critic_that_flips_and_moves_do_not_touch():
     flat = x.mean((2, 3), keepdim=True).expand_as(x).clone()
     assert consistency(lambda v: v.square().mean((1, 2, 3)), flat) == 0
     mirrored = torch.cat([x, x.flip(3)], 3)
-    assert consistency(lambda v: v.sum((1, 2, 3)), mirrored, shift=0.0) == pytest.approx(0, abs=1e-6)
+    assert consistency(lambda v: v.sum((1, 2, 3)), mirrored, shift=0.0) == pytest.approx(
+        0, abs=1e-6
+    )
     assert consistency(lambda v: v[:, 0, 0, 0], x) > 0.1
 
 
@@ -83,7 +101,9 @@ def test_consistency_against_its_formula():
 def test_the_balanced_form_adds_fakes():
     x, critic = torch.rand(200, 1, 8, 8), lambda v: v[:, 0, 2, 2]
     real = consistency(critic, x)
-    assert consistency(critic, x, fake=1.0) == pytest.approx(5 * real, rel=0.5)  # fakes are twice the reals
+    assert consistency(critic, x, fake=1.0) == pytest.approx(
+        5 * real, rel=0.5
+    )  # fakes are twice the reals
     assert consistency(critic, x, fake=0.5) == pytest.approx(3 * real, rel=0.5)
 
 
@@ -93,8 +113,17 @@ def test_moves_reach_an_eighth_of_the_mirrored_image():
     out = Consistency(weight=1.0, resolution=[16, 32], flip=False).moved(x)
     padded, found = torch.nn.functional.pad(x, (4, 4, 2, 2), mode="reflect"), []
     for a, b in zip(out, padded, strict=True):
-        found += [(dy, dx) for dy in range(5) for dx in range(9) if torch.equal(a, b[:, dy:dy + 16, dx:dx + 32])]
-    assert len(found) == 900 and {dy for dy, _ in found} == {*range(5)} and {dx for _, dx in found} == {*range(9)}
+        found += [
+            (dy, dx)
+            for dy in range(5)
+            for dx in range(9)
+            if torch.equal(a, b[:, dy : dy + 16, dx : dx + 32])
+        ]
+    assert (
+        len(found) == 900
+        and {dy for dy, _ in found} == {*range(5)}
+        and {dx for _, dx in found} == {*range(9)}
+    )
 
 
 def test_gradients_flow_through_both_scores():
@@ -106,7 +135,10 @@ def test_gradients_flow_through_both_scores():
     def value(detach):
         torch.manual_seed(1)
         scores = critic(x)
-        return torch.autograd.grad(penalty(critic, x, None, scores.detach() if detach else scores, None, Progress()), weight)[0]
+        return torch.autograd.grad(
+            penalty(critic, x, None, scores.detach() if detach else scores, None, Progress()),
+            weight,
+        )[0]
 
     torch.manual_seed(1)
     difference = (x - penalty.moved(x)).flatten(1)
@@ -125,10 +157,19 @@ def test_what_they_refuse():
         Consistency(weight=1.0, resolution=1)
 
 
-@pytest.mark.parametrize("extra", [(), ("trainer.accumulate=2",), ("loss.penalties.consistency.fake=1.0", "augment=diffaug")])
+@pytest.mark.parametrize(
+    "extra",
+    [(), ("trainer.accumulate=2",), ("loss.penalties.consistency.fake=1.0", "augment=diffaug")],
+)
 def test_a_run_resumes_to_the_same_bits(extra):
-    setup = small("dcgan", "loss=hinge", "+penalty@loss.penalties.lecam=lecam", "loss.penalties.lecam.start=2",
-                  "+penalty@loss.penalties.consistency=consistency", *extra)
+    setup = small(
+        "dcgan",
+        "loss=hinge",
+        "+penalty@loss.penalties.lecam=lecam",
+        "loss.penalties.lecam.start=2",
+        "+penalty@loss.penalties.consistency=consistency",
+        *extra,
+    )
     whole = steps(trainer_for(setup), 5)
     half = steps(trainer_for(setup), 4).state_dict()
     resumed = trainer_for(setup)
@@ -136,7 +177,12 @@ def test_a_run_resumes_to_the_same_bits(extra):
     steps(resumed, 1)
     assert differences(whole.state_dict(), resumed.state_dict()) == []
     memory = whole.game.adversarial.penalties["lecam"]
-    assert memory.uses > 0 and memory.real != 0 and whole.logs["d/lecam"].isfinite() and whole.logs["d/consistency"] >= 0
+    assert (
+        memory.uses > 0
+        and memory.real != 0
+        and whole.logs["d/lecam"].isfinite()
+        and whole.logs["d/consistency"] >= 0
+    )
     lost = half | {"game": half["game"] | {"adversarial.penalties.lecam.real": torch.tensor(9.0)}}
     fresh = trainer_for(setup)
     fresh.load_state_dict(lost)

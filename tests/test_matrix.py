@@ -1,4 +1,5 @@
 """Every model with every loss: both sides move, all stays finite, and a killed run resumes to the same bits."""
+
 from __future__ import annotations
 
 import copy
@@ -17,22 +18,60 @@ from gancli.networks.layers import size_of
 from gancli.validate import model_class, per_sample_penalties
 
 CONF = options([conf_dir()])
-MODELS = sorted({*CONF["model"]} - {"styletransfer"})  # which needs a perceptual network: test_games_translation.py
+MODELS = sorted(
+    {*CONF["model"]} - {"styletransfer"}
+)  # which needs a perceptual network: test_games_translation.py
 LOSSES = sorted({*CONF["loss"]} - {"none"})
 OPTIMIZERS = sorted(CONF["optimizer"])
-LATER = [model for model in MODELS if model not in ("cgan", "dcgan", "mlp")]  # two image kinds and two optimizers each, in turn
-THOROUGH = ("cgan", "dcgan", "mlp", "stylegan2", "pggan", "infogan", "pix2pix", "cyclegan")  # with every option; others with three, in turn
-IMAGES = {"grey": ("dataset.channels=1",), "rgb": ("dataset.channels=3",), "rgba": ("dataset.channels=4",),
-          "rectangular": ("dataset.resolution=[16,24]",)}
+LATER = [
+    model for model in MODELS if model not in ("cgan", "dcgan", "mlp")
+]  # two image kinds and two optimizers each, in turn
+THOROUGH = (
+    "cgan",
+    "dcgan",
+    "mlp",
+    "stylegan2",
+    "pggan",
+    "infogan",
+    "pix2pix",
+    "cyclegan",
+)  # with every option; others with three, in turn
+IMAGES = {
+    "grey": ("dataset.channels=1",),
+    "rgb": ("dataset.channels=3",),
+    "rgba": ("dataset.channels=4",),
+    "rectangular": ("dataset.resolution=[16,24]",),
+}
 STEPS, HALF = 6, 3  # n_critic is 5 at most: the generator moves once, after the resume
 EXTRAS = {
-    "accumulation": ("trainer.accumulate=2",), "bf16": ("trainer.precision=bf16",), "no ema": ("ema=none",),
-    "schedules": ("optimizer.g.schedule=linear", "optimizer.g.end_kimg=0.06", "optimizer.d.schedule=step",
-                  "optimizer.d.step_kimg=0.016", "optimizer.d.warmup_kimg=0.02"),
-    "label tricks": ("loss.real_target=[0.7,1.2]", "loss.fake_target=[0,0.3]", "loss.flip=0.1",
-                     "loss.instance_noise=0.1", "loss.instance_noise_kimg=1"),
-    "penalties": ("+penalty@loss.penalties.drift=drift", "+penalty@loss.penalties.r1=r1", "loss.penalties.r1.every=2"),
-    "l1 and clip": ("optimizer.g.l1=1e-4", "optimizer.d.weight_decay=0.01", "optimizer.g.clip=0.5", "optimizer.d.clip=0.5"),
+    "accumulation": ("trainer.accumulate=2",),
+    "bf16": ("trainer.precision=bf16",),
+    "no ema": ("ema=none",),
+    "schedules": (
+        "optimizer.g.schedule=linear",
+        "optimizer.g.end_kimg=0.06",
+        "optimizer.d.schedule=step",
+        "optimizer.d.step_kimg=0.016",
+        "optimizer.d.warmup_kimg=0.02",
+    ),
+    "label tricks": (
+        "loss.real_target=[0.7,1.2]",
+        "loss.fake_target=[0,0.3]",
+        "loss.flip=0.1",
+        "loss.instance_noise=0.1",
+        "loss.instance_noise_kimg=1",
+    ),
+    "penalties": (
+        "+penalty@loss.penalties.drift=drift",
+        "+penalty@loss.penalties.r1=r1",
+        "loss.penalties.r1.every=2",
+    ),
+    "l1 and clip": (
+        "optimizer.g.l1=1e-4",
+        "optimizer.d.weight_decay=0.01",
+        "optimizer.g.clip=0.5",
+        "optimizer.d.clip=0.5",
+    ),
     "windows and flips": ("dataset.load_size=20", "dataset.flip=true"),
     "attempt": ("seed=7",),
 }
@@ -45,7 +84,9 @@ def check_cell(setup: dict, folder) -> None:
     now = whole.game.state_dict()
     assert all(value.isfinite().all() for value in now.values())
     for side in ("generator", "discriminator"):
-        assert any(not torch.equal(now[key], start[key]) for key in start if key.startswith(side)), f"the {side} did not move"
+        assert any(
+            not torch.equal(now[key], start[key]) for key in start if key.startswith(side)
+        ), f"the {side} did not move"
 
     half = steps(trainer_for(setup), HALF)
     path = checkpoint.save(half.state_dict(), folder, keep=1)
@@ -62,9 +103,13 @@ def check_cell(setup: dict, folder) -> None:
 def drawn(loaded: checkpoint.Loaded, setup: dict) -> torch.Tensor:
     """Two images from a checkpoint alone."""
     if "a" not in loaded.game.needs:
-        return loaded.game.sample(loaded.game.inputs(2, torch.Generator().manual_seed(0)), loaded.generator)
+        return loaded.game.sample(
+            loaded.game.inputs(2, torch.Generator().manual_seed(0)), loaded.generator
+        )
     data = setup["dataset"]
-    return loaded.game.sample(loaded.game.example(2, data["channels"], size_of(data["resolution"])), loaded.generator)
+    return loaded.game.sample(
+        loaded.game.example(2, data["channels"], size_of(data["resolution"])), loaded.generator
+    )
 
 
 @functools.cache
@@ -91,9 +136,17 @@ def test_every_model_with_every_loss(model, loss, tmp_path):
     check_cell(setup_for(model, f"loss={loss}"), tmp_path)
 
 
-@pytest.mark.parametrize(("model", "extra"), [
-    *((model, extra) for model in MODELS if model in THOROUGH for extra in EXTRAS),
-    *((model, list(EXTRAS)[(3 * k + j) % len(EXTRAS)]) for k, model in enumerate(sorted({*MODELS} - {*THOROUGH})) for j in range(3))])
+@pytest.mark.parametrize(
+    ("model", "extra"),
+    [
+        *((model, extra) for model in MODELS if model in THOROUGH for extra in EXTRAS),
+        *(
+            (model, list(EXTRAS)[(3 * k + j) % len(EXTRAS)])
+            for k, model in enumerate(sorted({*MODELS} - {*THOROUGH}))
+            for j in range(3)
+        ),
+    ],
+)
 def test_options_resume_exactly(model, extra, tmp_path):
     if model == "mlp" and extra == "windows and flips":
         extra_overrides = ("dataset.load_size=10", "dataset.flip=true")
@@ -102,9 +155,19 @@ def test_options_resume_exactly(model, extra, tmp_path):
     check_cell(setup_for(model, *extra_overrides), tmp_path)
 
 
-@pytest.mark.parametrize(("model", "optimizer"), [
-    *((m, o) for k, (m, o) in enumerate(itertools.product([m for m in MODELS if m not in LATER], OPTIMIZERS)) if k % 2 or m == "dcgan"),
-    *((m, o) for k, m in enumerate(LATER) for o in in_turn(OPTIMIZERS, k))])
+@pytest.mark.parametrize(
+    ("model", "optimizer"),
+    [
+        *(
+            (m, o)
+            for k, (m, o) in enumerate(
+                itertools.product([m for m in MODELS if m not in LATER], OPTIMIZERS)
+            )
+            if k % 2 or m == "dcgan"
+        ),
+        *((m, o) for k, m in enumerate(LATER) for o in in_turn(OPTIMIZERS, k)),
+    ],
+)
 def test_optimizers_resume_exactly(model, optimizer, tmp_path):
     check_cell(small(model, f"optimizer={optimizer}"), tmp_path)
 
@@ -113,26 +176,59 @@ def test_optimizers_resume_exactly(model, optimizer, tmp_path):
 @pytest.mark.parametrize("conditional", ["true", "false"])
 @pytest.mark.parametrize("model", [model for model in MODELS if model not in LATER])
 def test_image_kinds(model, conditional, kind, tmp_path):
-    check_cell(small(model, *IMAGES[kind], f"model.conditional={conditional}", "loss=wgan_gp"), tmp_path)
+    check_cell(
+        small(model, *IMAGES[kind], f"model.conditional={conditional}", "loss=wgan_gp"), tmp_path
+    )
 
 
-@pytest.mark.parametrize(("model", "kind", "other"), [
-    (model, kind, j == 1) for k, model in enumerate(LATER)
-    for j, kind in enumerate(in_turn([kind for kind in IMAGES if (model, kind) != ("ssgan", "rectangular")], k))])
+@pytest.mark.parametrize(
+    ("model", "kind", "other"),
+    [
+        (model, kind, j == 1)
+        for k, model in enumerate(LATER)
+        for j, kind in enumerate(
+            in_turn([kind for kind in IMAGES if (model, kind) != ("ssgan", "rectangular")], k)
+        )
+    ],
+)
 def test_image_kinds_of_later_models(model, kind, other, tmp_path):
     """other: with labels where the model has none by itself, and without where it has, if that is its choice."""
     setup = small(model)["model"]
-    free = "conditional" in setup and not any(locate(head["_target_"]).needs_labels for head in setup.get("heads", {}).values())
-    turned = [f"model.conditional={str(not setup['conditional']).lower()}"] if other and free else []
-    check_cell(small(model, *IMAGES[kind], *turned, "loss=wgan_gp" if game_of(model).penalisable else "loss=hinge"), tmp_path)
+    free = "conditional" in setup and not any(
+        locate(head["_target_"]).needs_labels for head in setup.get("heads", {}).values()
+    )
+    turned = (
+        [f"model.conditional={str(not setup['conditional']).lower()}"] if other and free else []
+    )
+    check_cell(
+        small(
+            model,
+            *IMAGES[kind],
+            *turned,
+            "loss=wgan_gp" if game_of(model).penalisable else "loss=hinge",
+        ),
+        tmp_path,
+    )
 
 
 @pytest.mark.parametrize("dataset", ["ring", "grid"])
 @pytest.mark.parametrize("loss", ["non_saturating", "wgan_gp", "ragan"])
 def test_points(dataset, loss, tmp_path):
-    setup = frozen("model=mlp", f"dataset={dataset}", f"loss={loss}", "model.generator.hidden=[16]", "dataset.n=100",
-                   "model.discriminator.hidden=[12]", "trainer.batch_size=8", "trainer.device=cpu", "trainer.precision=fp32")
-    assert setup["model"]["generator"]["output"] == "linear" and setup["model"]["discriminator"]["dropout"] == 0
+    setup = frozen(
+        "model=mlp",
+        f"dataset={dataset}",
+        f"loss={loss}",
+        "model.generator.hidden=[16]",
+        "dataset.n=100",
+        "model.discriminator.hidden=[12]",
+        "trainer.batch_size=8",
+        "trainer.device=cpu",
+        "trainer.precision=fp32",
+    )
+    assert (
+        setup["model"]["generator"]["output"] == "linear"
+        and setup["model"]["discriminator"]["dropout"] == 0
+    )
     check_cell(setup, tmp_path)
 
 
@@ -163,9 +259,19 @@ def test_a_rollback_meets_other_draws_and_keeps_its_attempt():
 
 def test_accumulation_is_the_same_step_in_pieces():
     """Two micro-batches of one batch draw other noise, but the log of what the critic saw of the reals stays close."""
-    one, two = (steps(trainer_for(small("mlp", "model.discriminator.dropout=0", "model.discriminator.dropout_in=0",
-                                        f"trainer.accumulate={k}")), 1) for k in (1, 2))
+    one, two = (
+        steps(
+            trainer_for(
+                small(
+                    "mlp",
+                    "model.discriminator.dropout=0",
+                    "model.discriminator.dropout_in=0",
+                    f"trainer.accumulate={k}",
+                )
+            ),
+            1,
+        )
+        for k in (1, 2)
+    )
     assert one.logs["d/real"].item() == pytest.approx(two.logs["d/real"].item(), abs=1e-5)
     assert one.logs["d/fake"].item() != two.logs["d/fake"].item()
-
-

@@ -1,4 +1,5 @@
 """LPIPS with SqueezeNet: the two published distances, and what must hold with any weights."""
+
 from __future__ import annotations
 
 import copy
@@ -14,7 +15,9 @@ from gancli.metrics.lpips import CHANNELS, Lpips, lpips_diversity
 
 FOLDER = TEST_DATA / "weights"
 BACKBONE, HEADS = FOLDER / "squeezenet1_1-imagenet-fp16.pth", FOLDER / "lpips_v0.1_squeeze.pth"
-real = pytest.mark.skipif(not (BACKBONE.exists() and HEADS.exists()), reason="GANCLI_TEST_DATA is missing")
+real = pytest.mark.skipif(
+    not (BACKBONE.exists() and HEADS.exists()), reason="GANCLI_TEST_DATA is missing"
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +29,10 @@ def files(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         torch.save(squeezenet1_1(weights=None).state_dict(), folder / "net.pth")
-        torch.save({f"lin{k}.model.1.weight": torch.rand(1, c, 1, 1) for k, c in enumerate(CHANNELS)}, folder / "heads.pth")
+        torch.save(
+            {f"lin{k}.model.1.weight": torch.rand(1, c, 1, 1) for k, c in enumerate(CHANNELS)},
+            folder / "heads.pth",
+        )
     return folder
 
 
@@ -88,14 +94,21 @@ def test_diversity_by_pairs(lpips):
         return torch.Generator().manual_seed(0)
 
     x = torch.randint(0, 256, (4, 3, 20, 20), generator=rng(), dtype=torch.uint8)
-    assert lpips_diversity(lpips, x[:1].expand(4, -1, -1, -1), 70, rng()) == {"mean": 0.0, "std": 0.0}
+    assert lpips_diversity(lpips, x[:1].expand(4, -1, -1, -1), 70, rng()) == {
+        "mean": 0.0,
+        "std": 0.0,
+    }
     got = lpips_diversity(lpips, x, 70, rng())
     assert got == lpips_diversity(lpips, x, 70, rng()) and got["mean"] > 0 and got["std"] > 0
-    assert lpips_diversity(lpips, x[[0, 1, 0, 1]], 9, rng(), torch.tensor([0, 1, 0, 1]))["mean"] == 0
+    assert (
+        lpips_diversity(lpips, x[[0, 1, 0, 1]], 9, rng(), torch.tensor([0, 1, 0, 1]))["mean"] == 0
+    )
 
 
 def test_unusable_files_and_images_are_refused(files, lpips, tmp_path):
-    with pytest.raises(UserError, match="needs the weights of SqueezeNet 1.1, and there is no file"):
+    with pytest.raises(
+        UserError, match="needs the weights of SqueezeNet 1.1, and there is no file"
+    ):
         Lpips(tmp_path / "none.pth", files / "heads.pth")
     with pytest.raises(UserError, match="needs the LPIPS v0.1 heads"):
         Lpips(files / "net.pth", tmp_path / "none.pth")

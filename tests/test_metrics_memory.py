@@ -1,4 +1,5 @@
 """Memorisation: copies are told from new samples, and from merely poor ones."""
+
 from __future__ import annotations
 
 import pytest
@@ -21,7 +22,9 @@ TRAIN, HELD_OUT = normal(N, 0), normal(HELD, 1)
 def test_new_samples_of_the_same_distribution():
     got = memorisation(normal(1000, 2), TRAIN, HELD_OUT)
     assert got["ratio"] == pytest.approx(1, abs=0.03) and got["copies"] < 0.03
-    assert got["chance"] == N / (N + HELD) and got["train_share"] == pytest.approx(got["chance"], abs=0.04)
+    assert got["chance"] == N / (N + HELD) and got["train_share"] == pytest.approx(
+        got["chance"], abs=0.04
+    )
 
 
 def test_copies_of_the_training_set():
@@ -44,14 +47,21 @@ def test_poor_samples_are_not_copies():
 
 def test_more_copies_mean_lower_ratio_and_more_share():
     noise = normal(500, 5)
-    runs = [memorisation(TRAIN[:500] + level * noise, TRAIN, HELD_OUT) for level in (0.0, 0.1, 0.3, 0.6)]
+    runs = [
+        memorisation(TRAIN[:500] + level * noise, TRAIN, HELD_OUT) for level in (0.0, 0.1, 0.3, 0.6)
+    ]
     assert [run["ratio"] for run in runs] == sorted(run["ratio"] for run in runs)
     assert [run["copies"] for run in runs] == sorted((run["copies"] for run in runs), reverse=True)
 
 
 def test_a_tie_counts_half_and_duplicates_in_the_data_do_not_divide_by_zero():
     point = torch.zeros(4, 2)
-    assert memorisation(point, point, point) == {"ratio": 1.0, "copies": 1.0, "train_share": 0.5, "chance": 0.5}
+    assert memorisation(point, point, point) == {
+        "ratio": 1.0,
+        "copies": 1.0,
+        "train_share": 0.5,
+        "chance": 0.5,
+    }
 
 
 def test_blocks_do_not_matter(monkeypatch):
@@ -62,7 +72,11 @@ def test_blocks_do_not_matter(monkeypatch):
 
 def test_unusable_inputs_are_refused():
     x = normal(3, 0)
-    for sets, words in (((x[:0], x, x), "1 generated"), ((x, x[:0], x), "1 training"), ((x, x, x[:1]), "2 held-out"),
-                        ((x / 0, x, x), "not finite")):
+    for sets, words in (
+        ((x[:0], x, x), "1 generated"),
+        ((x, x[:0], x), "1 training"),
+        ((x, x, x[:1]), "2 held-out"),
+        ((x / 0, x, x), "not finite"),
+    ):
         with pytest.raises(UserError, match=words):
             memorisation(*sets)

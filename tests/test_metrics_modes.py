@@ -1,4 +1,5 @@
 """Mode coverage: perfect and failing generators of the ring and the grid, and class histograms."""
+
 from __future__ import annotations
 
 import itertools
@@ -20,12 +21,16 @@ def test_a_perfect_generator(source, modes):
     mode = torch.randint(len(centers), (200_000,), generator=generator)
     points = centers[mode] + source.sigma * torch.randn(200_000, 2, generator=generator)
     got = ring_grid(points, centers, source.sigma)
-    assert got["modes"] == modes and got["high_quality"] == pytest.approx(0.98889, abs=8e-4)  # 3 standard errors
+    assert got["modes"] == modes and got["high_quality"] == pytest.approx(
+        0.98889, abs=8e-4
+    )  # 3 standard errors
 
 
 def test_only_modes_with_good_points_count():
     centers = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
-    points = torch.tensor([[0.0, 2.9], [1.0, 0.0], [10.0, 3.1], [3.0, 0.0]])  # the last lies on the edge: not below 3
+    points = torch.tensor(
+        [[0.0, 2.9], [1.0, 0.0], [10.0, 3.1], [3.0, 0.0]]
+    )  # the last lies on the edge: not below 3
     assert ring_grid(points, centers, 1.0) == {"modes": 1.0, "high_quality": 0.5}
     assert ring_grid(points + 100, centers, 1.0) == {"modes": 0.0, "high_quality": 0.0}
 
@@ -39,7 +44,9 @@ def test_kl_to_uniform(classes, kl):
 def test_stacked_mnists_floor():
     """A perfect generator's 26,000 samples: about 999 / (2 N), and no mode missed."""
     generator = torch.Generator().manual_seed(0)
-    runs = [histogram_kl(torch.randint(1000, (26_000,), generator=generator), 1000) for _ in range(20)]
+    runs = [
+        histogram_kl(torch.randint(1000, (26_000,), generator=generator), 1000) for _ in range(20)
+    ]
     values = torch.tensor([run["kl"] for run in runs])
     assert all(run["modes"] == 1000 for run in runs)
     assert values.mean().item() == pytest.approx(0.01934, abs=0.0006)
@@ -74,7 +81,10 @@ def test_the_assignment_is_the_cheapest_of_all(size):
         cost = cost.mul(3).round() if seed % 2 else cost  # ties as well
         columns = assign(cost)
         assert sorted(columns.tolist()) == list(range(size))
-        best = min(sum(cost[row, column].item() for row, column in enumerate(order)) for order in itertools.permutations(range(size)))
+        best = min(
+            sum(cost[row, column].item() for row, column in enumerate(order))
+            for order in itertools.permutations(range(size))
+        )
         assert cost[torch.arange(size), columns].sum().item() == pytest.approx(best)
 
 
@@ -85,6 +95,8 @@ def test_codes_that_are_renamed_labels_are_right_whatever_their_names():
     # Greedy would give code 0 the label 0 (3 images) and be left with 3 of 7.
     codes, labels = torch.tensor([0, 0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 0, 0])
     assert assignment_accuracy(codes, labels) == pytest.approx(4 / 7)
-    assert assignment_accuracy(torch.tensor([5, 5, 2]), torch.tensor([0, 0, 1])) == 1.0, "more codes than labels"
+    assert assignment_accuracy(torch.tensor([5, 5, 2]), torch.tensor([0, 0, 1])) == 1.0, (
+        "more codes than labels"
+    )
     with pytest.raises(UserError, match="at least 1 image"):
         assignment_accuracy(labels[:0], labels[:0])

@@ -1,4 +1,5 @@
 """More damage, worse numbers: blur, noise and dropped classes, on the bundled digits and, where present, on CIFAR-10."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -52,9 +53,13 @@ def pixels(x: torch.Tensor) -> torch.Tensor:
 
 def numbers(real: torch.Tensor, fake: torch.Tensor, features) -> dict[str, float]:
     a, b = features(real), features(fake)
-    return {"frechet": frechet_distance(a, b), "kernel": kernel_mmd2(a, b),
-            **prdc(a, b), **{f"closed_{key}": value for key, value in improved_precision_recall(a, b).items()},
-            "swd": sliced_wasserstein(real, fake, rng(), patches=16, directions=64)["swd"]}
+    return {
+        "frechet": frechet_distance(a, b),
+        "kernel": kernel_mmd2(a, b),
+        **prdc(a, b),
+        **{f"closed_{key}": value for key, value in improved_precision_recall(a, b).items()},
+        "swd": sliced_wasserstein(real, fake, rng(), patches=16, directions=64)["swd"],
+    }
 
 
 def rises(values: list[float]) -> bool:
@@ -65,9 +70,17 @@ def falls(values: list[float]) -> bool:
     return rises([-value for value in values])
 
 
-@pytest.mark.parametrize(("harm", "levels", "faithless"), [
-    (blurred, (0, 2, 4, 8), ()),  # a slight blur draws images to the middle of the real ones: precision and density rise first
-    (noisy, (0, 30, 60, 120), ("precision", "density", "closed_precision"))])
+@pytest.mark.parametrize(
+    ("harm", "levels", "faithless"),
+    [
+        (
+            blurred,
+            (0, 2, 4, 8),
+            (),
+        ),  # a slight blur draws images to the middle of the real ones: precision and density rise first
+        (noisy, (0, 30, 60, 120), ("precision", "density", "closed_precision")),
+    ],
+)
 def test_damage_shows(digits, harm, levels, faithless):
     real, fake, _ = digits
     runs = [numbers(real, harm(fake, level), pixels) for level in levels]
@@ -76,7 +89,10 @@ def test_damage_shows(digits, harm, levels, faithless):
     for key in ("recall", "coverage", "closed_recall", *faithless):
         assert falls([run[key] for run in runs]), (key, [run[key] for run in runs])
     clean = runs[0]
-    assert runs[-1]["frechet"] > 10 * clean["frechet"] and abs(clean["kernel"]) < 0.05 * runs[-1]["kernel"]
+    assert (
+        runs[-1]["frechet"] > 10 * clean["frechet"]
+        and abs(clean["kernel"]) < 0.05 * runs[-1]["kernel"]
+    )
 
 
 def test_dropped_classes_show(digits):
@@ -89,7 +105,9 @@ def test_dropped_classes_show(digits):
         assert rises([run[key] for run in runs]), (key, [run[key] for run in runs])
     for key in ("recall", "closed_recall", "coverage", "modes"):
         assert falls([run[key] for run in runs]), (key, [run[key] for run in runs])
-    assert runs[-1]["precision"] > 0.7  # what remains is as good as before: fidelity is not diversity
+    assert (
+        runs[-1]["precision"] > 0.7
+    )  # what remains is as good as before: fidelity is not diversity
 
 
 def test_pairs_of_images_show_damage(digits):
@@ -106,10 +124,17 @@ def test_photographs_through_squeezenet():
     @torch.no_grad()
     def features(x):
         large = F.interpolate(x.float() / 127.5 - 1, scale_factor=2, mode="bilinear")
-        return torch.cat([net.features((part - net.shift) / net.scale).mean((2, 3)) for part in large.split(50)])
+        return torch.cat(
+            [net.features((part - net.shift) / net.scale).mean((2, 3)) for part in large.split(50)]
+        )
 
     files = sorted(CIFAR.glob("*/*.png"))[::2]  # 50 of each class
-    x = torch.stack([torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1) for file in files])
+    x = torch.stack(
+        [
+            torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1)
+            for file in files
+        ]
+    )
     real, fake = x[::2], x[1::2]
     clean = numbers(real, fake, features)
     for harm in ([blurred(fake, k) for k in (1, 3, 8)], [noisy(fake, k) for k in (15, 40, 100)]):

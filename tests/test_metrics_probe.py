@@ -1,4 +1,5 @@
 """The linear probe and the nearest neighbours against closed forms and scikit-learn's; and what they refuse."""
+
 from __future__ import annotations
 
 import pytest
@@ -31,11 +32,19 @@ def test_the_weights_are_scikit_learns():
     x, y = blobs(spread=2.0)
     z, l2 = standardised(x.double(), x.double())[0], 0.03
     weight, bias = probe.fit(z, y, l2=l2)
-    theirs = sklearn.LogisticRegression(C=1 / (l2 * len(z)), tol=1e-10, max_iter=2000).fit(z.numpy(), y.numpy())
+    theirs = sklearn.LogisticRegression(C=1 / (l2 * len(z)), tol=1e-10, max_iter=2000).fit(
+        z.numpy(), y.numpy()
+    )
     # The biases are free: only their differences count.
     assert torch.allclose(weight, torch.from_numpy(theirs.coef_), atol=2e-4)
-    assert torch.allclose(bias - bias.mean(), torch.from_numpy(theirs.intercept_ - theirs.intercept_.mean()), atol=2e-4)
-    assert linear_probe(x, y, x, y, l2=l2)["accuracy"] == pytest.approx(theirs.score(z.numpy(), y.numpy()))
+    assert torch.allclose(
+        bias - bias.mean(),
+        torch.from_numpy(theirs.intercept_ - theirs.intercept_.mean()),
+        atol=2e-4,
+    )
+    assert linear_probe(x, y, x, y, l2=l2)["accuracy"] == pytest.approx(
+        theirs.score(z.numpy(), y.numpy())
+    )
 
 
 def test_the_gradient_vanishes_at_the_solution():
@@ -51,7 +60,10 @@ def test_units_and_constants_do_not_matter():
     test, labels = blobs(spread=1.5, seed=1)
     wanted = linear_probe(x, y, test, labels)
     units = torch.tensor([1e-3, 1, 1e3, 7, 0.2])
-    moved = [torch.cat([part * units + 5, torch.full((len(part), 2), 3.3)], 1).double() for part in (x, test)]
+    moved = [
+        torch.cat([part * units + 5, torch.full((len(part), 2), 3.3)], 1).double()
+        for part in (x, test)
+    ]
     assert linear_probe(moved[0], y, moved[1], labels) == wanted
 
 
@@ -71,7 +83,9 @@ def test_the_same_bits_and_no_global_draw():
     x, y = blobs()
     before = torch.get_rng_state()
     with torch.no_grad():  # as commands call it
-        assert torch.equal(probe.fit(x.double(), y, l2=0.01)[0], probe.fit(x.double(), y, l2=0.01)[0])
+        assert torch.equal(
+            probe.fit(x.double(), y, l2=0.01)[0], probe.fit(x.double(), y, l2=0.01)[0]
+        )
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -79,12 +93,26 @@ LINE = torch.tensor([[0.0], [1.0], [2.0], [10.0], [11.0]])
 LINE_LABELS = torch.tensor([0, 1, 1, 2, 2])
 
 
-@pytest.mark.parametrize(("k", "at", "label"), [
-    (1, 0.2, 0), (3, 0.2, 1), (1, 10.4, 2), (3, 10.4, 2), (2, 0.2, 0), (2, 0.8, 1), (5, 4.0, 1), (5, 8.0, 2)])
+@pytest.mark.parametrize(
+    ("k", "at", "label"),
+    [
+        (1, 0.2, 0),
+        (3, 0.2, 1),
+        (1, 10.4, 2),
+        (3, 10.4, 2),
+        (2, 0.2, 0),
+        (2, 0.8, 1),
+        (5, 4.0, 1),
+        (5, 8.0, 2),
+    ],
+)
 def test_neighbours_on_a_line(k, at, label):
     """Among 2 with a class each, and among 2 + 2 + 1, the nearer class decides."""
     test = torch.tensor([[at]])
-    assert knn_accuracy(LINE, LINE_LABELS, test, torch.tensor([label]), k=k, distance="euclidean") == 1.0
+    assert (
+        knn_accuracy(LINE, LINE_LABELS, test, torch.tensor([label]), k=k, distance="euclidean")
+        == 1.0
+    )
 
 
 def test_cosine_looks_at_the_direction_from_the_mean():
@@ -98,9 +126,17 @@ def test_neighbours_are_scikit_learns(monkeypatch):
     sklearn = pytest.importorskip("sklearn.neighbors")
     (x, y), (test, labels) = blobs(spread=3.0), blobs(101, spread=3.0, seed=1)
     whole = knn_accuracy(x, y, test, labels, k=7, distance="euclidean")
-    theirs = sklearn.KNeighborsClassifier(7, algorithm="brute").fit(x.numpy(), y.numpy()).predict(test.numpy())
+    theirs = (
+        sklearn.KNeighborsClassifier(7, algorithm="brute")
+        .fit(x.numpy(), y.numpy())
+        .predict(test.numpy())
+    )
     # 3 + 3 + 1 votes are a tie, which scikit-learn gives to the lower class.
-    assert whole == pytest.approx((torch.from_numpy(theirs) == labels).double().mean().item(), abs=0.05) and whole < 1
+    assert (
+        whole
+        == pytest.approx((torch.from_numpy(theirs) == labels).double().mean().item(), abs=0.05)
+        and whole < 1
+    )
     monkeypatch.setattr("gancli.metrics.prdc.ENTRIES", 1000)
     assert knn_accuracy(x, y, test, labels, k=7, distance="euclidean") == whole, "in blocks"
 

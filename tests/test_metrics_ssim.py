@@ -1,4 +1,5 @@
 """PSNR, SSIM and MS-SSIM against closed forms and pytorch-msssim; pairs for diversity."""
+
 from __future__ import annotations
 
 import math
@@ -34,24 +35,42 @@ def luminance(a: float, b: float) -> float:
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 37, 50), (4, 176, 180)])
 def test_identity_is_one(shape):
     x = smooth(3, *shape)
-    assert ssim(x, x) == pytest.approx(1, abs=1e-12) and ms_ssim(x, x)[0] == pytest.approx(1, abs=1e-12)
+    assert ssim(x, x) == pytest.approx(1, abs=1e-12) and ms_ssim(x, x)[0] == pytest.approx(
+        1, abs=1e-12
+    )
 
 
 def test_constant_images_differ_in_luminance_alone():
     x, y = flat(100, 2, 1, 32, 32), flat(150, 2, 1, 32, 32)
     assert ssim(x, y) == pytest.approx(luminance(100, 150), rel=1e-10)
-    value, names = ms_ssim(x, y)  # two scales: luminance at the coarsest, with its part of the whole weight
-    assert names == ("32", "16") and value == pytest.approx(luminance(100, 150) ** (SCALES[1] / sum(SCALES[:2])), rel=1e-10)
+    value, names = ms_ssim(
+        x, y
+    )  # two scales: luminance at the coarsest, with its part of the whole weight
+    assert names == ("32", "16") and value == pytest.approx(
+        luminance(100, 150) ** (SCALES[1] / sum(SCALES[:2])), rel=1e-10
+    )
     large, other = flat(100, 1, 1, 176, 176), flat(150, 1, 1, 176, 176)
     assert ms_ssim(large, other)[0] == pytest.approx(luminance(100, 150) ** 0.1333, rel=1e-10)
 
 
 def test_the_scales_that_fit_are_named():
     assert sum(SCALES) == pytest.approx(1.0001)
-    assert scale_names(161, 400) == ("161", "81", "41", "21", "11") and scale_names(512, 512) == ("512", "256", "128", "64", "32")
-    assert len(scale_names(160, 160)) == 4 and scale_names(28, 28) == ("28", "14") and scale_names(11, 64) == ("11",)
+    assert scale_names(161, 400) == ("161", "81", "41", "21", "11") and scale_names(512, 512) == (
+        "512",
+        "256",
+        "128",
+        "64",
+        "32",
+    )
+    assert (
+        len(scale_names(160, 160)) == 4
+        and scale_names(28, 28) == ("28", "14")
+        and scale_names(11, 64) == ("11",)
+    )
     for side in (11, 28, 161):  # what is named is what is computed
-        assert ms_ssim(smooth(1, 1, side, side), smooth(1, 1, side, side, seed=5))[1] == scale_names(side, side)
+        assert ms_ssim(smooth(1, 1, side, side), smooth(1, 1, side, side, seed=5))[
+            1
+        ] == scale_names(side, side)
 
 
 def window(channels: int) -> torch.Tensor:
@@ -81,7 +100,9 @@ def test_ms_ssim_agrees_with_pytorch_msssim(side):
     else:  # it refuses such sizes, so its parts are put together here
         a, b, value = x.double(), y.double(), 1.0
         for k, weight in enumerate(weights):
-            whole, structure = reference.ssim.__globals__["_ssim"](a, b, data_range=255, win=window(3))
+            whole, structure = reference.ssim.__globals__["_ssim"](
+                a, b, data_range=255, win=window(3)
+            )
             value = value * torch.relu(whole if k == n - 1 else structure) ** weight
             a, b = (torch.nn.functional.avg_pool2d(z, 2) for z in (a, b))
         assert ms_ssim(x, y)[0] == pytest.approx(value.mean().item(), rel=1e-9)
@@ -118,7 +139,11 @@ def test_the_border_is_cut():
     x = flat(100, 1, 1, 20, 20)
     y = x.clone()
     y[:, :, :2], y[:, :, :, -2:] = 0, 0
-    assert psnr(x, y) < 30 and psnr(x, y, border=2) == math.inf and ssim(x, y, border=2) == pytest.approx(1)
+    assert (
+        psnr(x, y) < 30
+        and psnr(x, y, border=2) == math.inf
+        and ssim(x, y, border=2) == pytest.approx(1)
+    )
     with pytest.raises(UserError, match="a border of 10 pixels leaves nothing"):
         psnr(x, y, border=10)
 
@@ -135,7 +160,9 @@ def test_pairs_are_of_different_images_of_one_class_and_all_alike():
     torch.testing.assert_close(counts, want, atol=0.012, rtol=0)
     a, b = draw_pairs(4, 12_000, rng(), None)
     counts = torch.bincount(a * 4 + b, minlength=16).view(4, 4)
-    assert (counts.diagonal() == 0).all() and counts.sum() == 12_000 and counts[counts > 0].min() > 850
+    assert (
+        (counts.diagonal() == 0).all() and counts.sum() == 12_000 and counts[counts > 0].min() > 850
+    )
 
 
 def test_diversity_sees_collapse_and_classes():
@@ -147,7 +174,9 @@ def test_diversity_sees_collapse_and_classes():
     assert diversity(two, 20, rng(), torch.tensor([0, 1, 0, 1]))["mean"] == pytest.approx(1)
     assert diversity(two, 20, rng())["mean"] < 0.9
     before = torch.random.get_rng_state()
-    assert diversity(x, 10, rng()) == diversity(x, 10, rng()) and torch.equal(before, torch.random.get_rng_state())
+    assert diversity(x, 10, rng()) == diversity(x, 10, rng()) and torch.equal(
+        before, torch.random.get_rng_state()
+    )
 
 
 def test_unusable_inputs_are_refused():

@@ -1,4 +1,5 @@
 """Networks: exact parameter counts of REFERENCE, shapes at every resolution, options, conditioning."""
+
 from __future__ import annotations
 
 import pytest
@@ -13,14 +14,27 @@ def count(network):
     return sum(p.numel() for p in network.parameters())
 
 
-@pytest.mark.parametrize(("resolution", "channels", "classes", "width", "g", "d"), [
-    (64, 3, 0, 64, 3_576_704, 2_765_568), (32, 3, 0, 64, 1_068_928, 663_296), (32, 1, 0, 64, 1_066_880, 661_248),
-    (64, 3, 10, 64, 3_658_624, 2_775_808), (32, 3, 10, 64, 1_109_888, 673_536), (32, 1, 10, 64, 1_107_840, 671_488),
-    (64, 3, 0, 128, 12_658_432, 11_036_160),
-])
+@pytest.mark.parametrize(
+    ("resolution", "channels", "classes", "width", "g", "d"),
+    [
+        (64, 3, 0, 64, 3_576_704, 2_765_568),
+        (32, 3, 0, 64, 1_068_928, 663_296),
+        (32, 1, 0, 64, 1_066_880, 661_248),
+        (64, 3, 10, 64, 3_658_624, 2_775_808),
+        (32, 3, 10, 64, 1_109_888, 673_536),
+        (32, 1, 10, 64, 1_107_840, 671_488),
+        (64, 3, 0, 128, 12_658_432, 11_036_160),
+    ],
+)
 def test_dcgan_and_cgan_counts(resolution, channels, classes, width, g, d):
-    options = {"resolution": resolution, "channels": channels, "classes": classes, "conditional": classes > 0, "width": width,
-               "max_width": 8 * width}
+    options = {
+        "resolution": resolution,
+        "channels": channels,
+        "classes": classes,
+        "conditional": classes > 0,
+        "width": width,
+        "max_width": 8 * width,
+    }
     with torch.device("meta"):
         assert count(DCGANGenerator(**options)) == g
         assert count(DCGANDiscriminator(**options)) == d
@@ -32,10 +46,19 @@ def test_original_mlp_counts():
         assert count(MLPDiscriminator(resolution=28, channels=1, hidden=[240, 240])) == 1_231_441
 
 
-@pytest.mark.parametrize("resolution", [8, 16, 28, 32, 48, 64, 128, 256, [32, 48], [64, 32], [40, 24]])
+@pytest.mark.parametrize(
+    "resolution", [8, 16, 28, 32, 48, 64, 128, 256, [32, 48], [64, 32], [40, 24]]
+)
 @pytest.mark.parametrize("conditional", [False, True])
 def test_dcgan_shapes(resolution, conditional):
-    options = {"resolution": resolution, "channels": 4, "classes": 5, "conditional": conditional, "width": 4, "max_width": 8}
+    options = {
+        "resolution": resolution,
+        "channels": 4,
+        "classes": 5,
+        "conditional": conditional,
+        "width": 4,
+        "max_width": 8,
+    }
     g, d = DCGANGenerator(**options).eval(), DCGANDiscriminator(**options)
     label = torch.tensor([0, 4]) if conditional else None
     x = g(torch.randn(2, 100), label)
@@ -75,7 +98,9 @@ def test_one_samples_score_does_not_depend_on_the_others(norm):
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations_by_name(name):
-    assert DCGANDiscriminator(resolution=16, channels=1, width=4, activation=name)(torch.randn(2, 1, 16, 16)).shape == (2, 1)
+    assert DCGANDiscriminator(resolution=16, channels=1, width=4, activation=name)(
+        torch.randn(2, 1, 16, 16)
+    ).shape == (2, 1)
 
 
 def test_label_planes_are_zero_or_one_and_constant():
@@ -85,18 +110,30 @@ def test_label_planes_are_zero_or_one_and_constant():
 
 def test_the_label_changes_image_and_score():
     options = {"resolution": 16, "channels": 1, "classes": 3, "conditional": True, "width": 4}
-    g, d, z = DCGANGenerator(**options).eval(), DCGANDiscriminator(**options).eval(), torch.randn(1, 100)
+    g, d, z = (
+        DCGANGenerator(**options).eval(),
+        DCGANDiscriminator(**options).eval(),
+        torch.randn(1, 100),
+    )
     a, b = torch.tensor([0]), torch.tensor([1])
     assert not torch.equal(g(z, a), g(z, b)) and not torch.equal(d(g(z, a), a), d(g(z, a), b))
 
 
 def test_mlp_is_linear_for_points_and_maxout_takes_the_largest_piece():
     g = MLPGenerator(resolution=1, channels=2, hidden=[8], output="linear")
-    assert g(100 * torch.randn(64, 100)).abs().max() > 1 and g(torch.randn(3, 100)).shape == (3, 2, 1, 1)
+    assert g(100 * torch.randn(64, 100)).abs().max() > 1 and g(torch.randn(3, 100)).shape == (
+        3,
+        2,
+        1,
+        1,
+    )
     assert Maxout(2)(torch.tensor([[1.0, 5.0, 2.0, -1.0]])).tolist() == [[5.0, 2.0]]
 
 
 def test_initial_weights_follow_the_paper():
     torch.manual_seed(0)
     g = DCGANGenerator(resolution=32, channels=3)
-    assert g.net[3].weight.std().item() == pytest.approx(0.02, rel=0.02) and g.net[4].bias.abs().max() == 0
+    assert (
+        g.net[3].weight.std().item() == pytest.approx(0.02, rel=0.02)
+        and g.net[4].bias.abs().max() == 0
+    )

@@ -1,4 +1,5 @@
 """BigGAN and BigGAN-deep: the reference's exact counts, widths and blocks, conditioning by class and by chunks of z."""
+
 from __future__ import annotations
 
 import copy
@@ -20,13 +21,22 @@ from gancli.networks.biggan import (
     level_of,
     norm_by,
 )
-from gancli.networks.biggan_deep import BigGANDeepDiscriminator, BigGANDeepGenerator, DeepDownBlock, DeepUpBlock
+from gancli.networks.biggan_deep import (
+    BigGANDeepDiscriminator,
+    BigGANDeepGenerator,
+    DeepDownBlock,
+    DeepUpBlock,
+)
 from gancli.networks.conditional import ConditionalBatchNorm2d
 
 PLAIN, DEEP = (BigGANGenerator, BigGANDiscriminator), (BigGANDeepGenerator, BigGANDeepDiscriminator)
 PAIRS = [PLAIN, DEEP]
 LAYERS = Layers(False, nn.init.orthogonal_)
-SCRIPT = {"width": 64, "attention": 0, "init": "normal"}  # the CIFAR script of the authors' PyTorch code
+SCRIPT = {
+    "width": 64,
+    "attention": 0,
+    "init": "normal",
+}  # the CIFAR script of the authors' PyTorch code
 
 
 def count(network):
@@ -35,7 +45,14 @@ def count(network):
 
 def small(pair, *, g=None, **options):
     """A conditional pair with 3 classes at 16 pixels, with attention."""
-    options = {"resolution": 16, "channels": 3, "width": 4, "attention": 8, "classes": 3, "conditional": True} | options
+    options = {
+        "resolution": 16,
+        "channels": 3,
+        "width": 4,
+        "attention": 8,
+        "classes": 3,
+        "conditional": True,
+    } | options
     return pair[0](**options, **(g or {})), pair[1](**options)
 
 
@@ -43,18 +60,37 @@ def draw(g, n=4):
     return torch.randn(n, g.z_dim), torch.arange(n) % 3 if g.classes else None
 
 
-@pytest.mark.parametrize(("pair", "resolution", "classes", "options", "g_options", "z_dim", "g", "d"), [
-    (PLAIN, 128, 1000, {}, {}, 120, 70_433_988, 87_982_370),
-    (PLAIN, 256, 1000, {}, {}, 140, 82_235_844, 99_225_890),
-    (PLAIN, 128, 1000, {"width": 64}, {"z_dim": 120}, 120, 31_978_628, 39_448_258),
-    (DEEP, 128, 1000, {}, {}, 128, 50_244_484, 34_590_210),
-    (DEEP, 256, 1000, {}, {}, 128, 55_736_708, 38_247_426),
-    (PLAIN, 32, 10, SCRIPT, {"shared_dim": 0, "hierarchical": False}, 128, 4_304_387, 4_207_361),
-    (PLAIN, 32, 10, {}, {}, 80, 9_231_875, 9_456_769),
-    (PLAIN, 32, 10, {"attention": 16}, {"z_dim": 80}, 80, 9_416_196, 9_641_090),
-])
+@pytest.mark.parametrize(
+    ("pair", "resolution", "classes", "options", "g_options", "z_dim", "g", "d"),
+    [
+        (PLAIN, 128, 1000, {}, {}, 120, 70_433_988, 87_982_370),
+        (PLAIN, 256, 1000, {}, {}, 140, 82_235_844, 99_225_890),
+        (PLAIN, 128, 1000, {"width": 64}, {"z_dim": 120}, 120, 31_978_628, 39_448_258),
+        (DEEP, 128, 1000, {}, {}, 128, 50_244_484, 34_590_210),
+        (DEEP, 256, 1000, {}, {}, 128, 55_736_708, 38_247_426),
+        (
+            PLAIN,
+            32,
+            10,
+            SCRIPT,
+            {"shared_dim": 0, "hierarchical": False},
+            128,
+            4_304_387,
+            4_207_361,
+        ),
+        (PLAIN, 32, 10, {}, {}, 80, 9_231_875, 9_456_769),
+        (PLAIN, 32, 10, {"attention": 16}, {"z_dim": 80}, 80, 9_416_196, 9_641_090),
+    ],
+)
 def test_counts(pair, resolution, classes, options, g_options, z_dim, g, d):
-    shared = {"resolution": resolution, "channels": 3, "classes": classes, "conditional": True, "spectral": False, **options}
+    shared = {
+        "resolution": resolution,
+        "channels": 3,
+        "classes": classes,
+        "conditional": True,
+        "spectral": False,
+        **options,
+    }
     with torch.device("meta"):
         generator, critic = pair[0](**shared, **g_options), pair[1](**shared)
     assert (generator.z_dim, count(generator), count(critic)) == (z_dim, g, d)
@@ -66,10 +102,15 @@ def test_spectral_norm_adds_no_parameters():
             assert count(plain) == count(spectral)
 
 
-@pytest.mark.parametrize(("resolution", "g", "d"), [
-    (32, [4, 4, 4, 4], [4, 4, 4, 4]), (64, [16, 16, 8, 4, 2], [1, 2, 4, 8, 16]), (128, [16, 16, 8, 4, 2, 1], [1, 2, 4, 8, 16, 16]),
-    (256, [16, 16, 8, 8, 4, 2, 1], [1, 2, 4, 8, 8, 16, 16]),
-])
+@pytest.mark.parametrize(
+    ("resolution", "g", "d"),
+    [
+        (32, [4, 4, 4, 4], [4, 4, 4, 4]),
+        (64, [16, 16, 8, 4, 2], [1, 2, 4, 8, 16]),
+        (128, [16, 16, 8, 4, 2, 1], [1, 2, 4, 8, 16, 16]),
+        (256, [16, 16, 8, 8, 4, 2, 1], [1, 2, 4, 8, 8, 16, 16]),
+    ],
+)
 def test_widths_at_every_level(resolution, g, d):
     options = {"resolution": resolution, "channels": 3, "width": 8, "spectral": False}
     with torch.device("meta"):
@@ -79,40 +120,80 @@ def test_widths_at_every_level(resolution, g, d):
     assert [block.conv1.out_channels for block in generator.blocks] == [8 * m for m in g[1:]]
     blocks = [part for part in critic.body if isinstance(part, DownBlock)]
     assert [block.conv2.out_channels for block in blocks] == [8 * m for m in d]
-    assert [block.conv1.out_channels for block in blocks] == [8 * m for m in d], "wide: hidden = out"
+    assert [block.conv1.out_channels for block in blocks] == [8 * m for m in d], (
+        "wide: hidden = out"
+    )
     assert critic.body(x).shape[2:] == ((8, 8) if resolution == 32 else (4, 4))
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 @pytest.mark.parametrize("conditional", [False, True])
-@pytest.mark.parametrize("resolution", [8, 10, 16, 28, 32, 48, 64, 112, 128, [16, 24], [64, 40], 256])
+@pytest.mark.parametrize(
+    "resolution", [8, 10, 16, 28, 32, 48, 64, 112, 128, [16, 24], [64, 40], 256]
+)
 def test_shapes(pair, resolution, conditional):
     h, w = (resolution, resolution) if isinstance(resolution, int) else resolution
-    g, d = small(pair, resolution=resolution, channels=4 if h % 3 else 1, conditional=conditional, spectral=False, init="normal",
-                 width=8 if h in (64, 112, 128) else 4, attention=min(h, w) // 2 if h < 112 else 64)
+    g, d = small(
+        pair,
+        resolution=resolution,
+        channels=4 if h % 3 else 1,
+        conditional=conditional,
+        spectral=False,
+        init="normal",
+        width=8 if h in (64, 112, 128) else 4,
+        attention=min(h, w) // 2 if h < 112 else 64,
+    )
     z, label = draw(g, 2)
     x = g(z, label)
     assert x.shape == (2, 4 if h % 3 else 1, h, w) and x.abs().max() <= 1
     hidden = d.trunk(x, label)
-    assert hidden.shape == (2, d.feature_dim) and d.head(hidden, label).shape == (2, 1) and d(x, label).isfinite().all()
+    assert (
+        hidden.shape == (2, d.feature_dim)
+        and d.head(hidden, label).shape == (2, 1)
+        and d(x, label).isfinite().all()
+    )
     for network in (g, d):
-        assert sum(isinstance(part, SelfAttention) for part in network.modules()) == (0 if network is g and h < 11 else 1)
+        assert sum(isinstance(part, SelfAttention) for part in network.modules()) == (
+            0 if network is g and h < 11 else 1
+        )
 
 
 def test_attention_stands_at_64_pixels_of_128_and_at_16_of_32():
     with torch.device("meta"):
-        for resolution, attention, *places in ((128, 64, 3, 0), (256, 64, 3, 1), (32, 16, 1, 0), (64, 64, 3, None), (32, 64, None, None)):
-            options = {"resolution": resolution, "channels": 3, "width": 8, "attention": attention, "spectral": False}
+        for resolution, attention, *places in (
+            (128, 64, 3, 0),
+            (256, 64, 3, 1),
+            (32, 16, 1, 0),
+            (64, 64, 3, None),
+            (32, 64, None, None),
+        ):
+            options = {
+                "resolution": resolution,
+                "channels": 3,
+                "width": 8,
+                "attention": attention,
+                "spectral": False,
+            }
             g, d = BigGANGenerator(**options), BigGANDiscriminator(**options)
             for found, place in ((list(g.attention), places[0]), (list(d.body)[1::2], places[1])):
-                assert [k for k, part in enumerate(found) if isinstance(part, SelfAttention)] == ([] if place is None else [place])
-    assert level_of(64, [14, 28, 56, 112]) == 2 and level_of(64, [10, 20, 40, 80]) == 2 and level_of(0, [8, 16]) is None
-    assert level_of(16, [16, 8, 8, 8]) == 0 and level_of(8, [16, 8, 8, 8]) == 1, "only the first block at 8 pixels"
+                assert [k for k, part in enumerate(found) if isinstance(part, SelfAttention)] == (
+                    [] if place is None else [place]
+                )
+    assert (
+        level_of(64, [14, 28, 56, 112]) == 2
+        and level_of(64, [10, 20, 40, 80]) == 2
+        and level_of(0, [8, 16]) is None
+    )
+    assert level_of(16, [16, 8, 8, 8]) == 0 and level_of(8, [16, 8, 8, 8]) == 1, (
+        "only the first block at 8 pixels"
+    )
 
 
 def test_z_of_120_is_six_chunks_of_20_and_each_steers_one_place():
     with torch.device("meta"):
-        g = BigGANGenerator(resolution=128, channels=3, z_dim=120, classes=1000, conditional=True, spectral=False)
+        g = BigGANGenerator(
+            resolution=128, channels=3, z_dim=120, classes=1000, conditional=True, spectral=False
+        )
         first, conditions = g.conditions(torch.zeros(2, 120), torch.zeros(2, dtype=torch.long))
     assert first.shape == (2, 20) and [c.shape for c in conditions] == [(2, 148)] * 5
 
@@ -134,11 +215,16 @@ def test_a_chunk_does_not_reach_the_blocks_before_its_own():
     assert not torch.equal(g(z, label), g(other, label)) and torch.equal(*seen)
 
 
-@pytest.mark.parametrize(("options", "norm"), [
-    ({}, LinearBatchNorm2d), ({"conditional": False}, LinearBatchNorm2d), ({"g": {"hierarchical": False}}, LinearBatchNorm2d),
-    ({"g": {"hierarchical": False, "shared_dim": 0}}, ConditionalBatchNorm2d),
-    ({"conditional": False, "g": {"hierarchical": False}}, FreeBatchNorm2d),
-])
+@pytest.mark.parametrize(
+    ("options", "norm"),
+    [
+        ({}, LinearBatchNorm2d),
+        ({"conditional": False}, LinearBatchNorm2d),
+        ({"g": {"hierarchical": False}}, LinearBatchNorm2d),
+        ({"g": {"hierarchical": False, "shared_dim": 0}}, ConditionalBatchNorm2d),
+        ({"conditional": False, "g": {"hierarchical": False}}, FreeBatchNorm2d),
+    ],
+)
 def test_what_steers_the_norms(options, norm):
     g, _ = small(PLAIN, **options)
     assert isinstance(g.blocks[0].norm1, norm)
@@ -155,7 +241,11 @@ def test_deep_appends_z_whole_to_the_class():
     for conditional, dim in ((True, 128 + 32), (False, 32)):
         g, _ = small(DEEP, conditional=conditional, g={"z_dim": 32})
         assert g.first.in_features == dim
-        assert all(norm.gain.in_features == dim for norm in g.modules() if isinstance(norm, LinearBatchNorm2d))
+        assert all(
+            norm.gain.in_features == dim
+            for norm in g.modules()
+            if isinstance(norm, LinearBatchNorm2d)
+        )
 
 
 def test_gains_start_near_one_and_a_zero_condition_leaves_plain_batch_norm():
@@ -167,10 +257,14 @@ def test_gains_start_near_one_and_a_zero_condition_leaves_plain_batch_norm():
         gain = 1 + block.norm1.gain(condition)
         assert gain.mean().item() == pytest.approx(1, abs=0.1) and 0.05 < gain.std() < 0.6
     norm, x = LinearBatchNorm2d(8, dim=5, layers=LAYERS), torch.randn(4, 8, 6, 6)
-    assert torch.allclose(norm(x, torch.zeros(4, 5)), F.batch_norm(x, None, None, training=True), atol=1e-6)
+    assert torch.allclose(
+        norm(x, torch.zeros(4, 5)), F.batch_norm(x, None, None, training=True), atol=1e-6
+    )
     c = torch.randn(4, 5)
     gain, bias = ((c @ part.weight.T)[:, :, None, None] for part in (norm.gain, norm.bias))
-    assert torch.allclose(norm(x, c), F.batch_norm(x, None, None, training=True) * (1 + gain) + bias, atol=1e-5)
+    assert torch.allclose(
+        norm(x, c), F.batch_norm(x, None, None, training=True) * (1 + gain) + bias, atol=1e-5
+    )
     assert norm.gain.bias is None and norm.norm.weight is None
 
 
@@ -203,8 +297,11 @@ def test_the_deep_blocks_compute_what_the_paper_draws():
 def test_the_shortcut_sees_x_before_the_relu():
     """An activation in place would cut the shortcut's negative values, and the caller's."""
     x = torch.randn(2, 8, 4, 4)
-    for block in (DownBlock(8, 8, halve=False, first=False, layers=LAYERS), DeepDownBlock(8, 8, halve=False, layers=LAYERS),
-                  DeepUpBlock(8, 8, double=False, norm=norm_by(5, 0, LAYERS), layers=LAYERS)):
+    for block in (
+        DownBlock(8, 8, halve=False, first=False, layers=LAYERS),
+        DeepDownBlock(8, 8, halve=False, layers=LAYERS),
+        DeepUpBlock(8, 8, double=False, norm=norm_by(5, 0, LAYERS), layers=LAYERS),
+    ):
         last = {DownBlock: "conv2", DeepDownBlock: "expand", DeepUpBlock: "convs.3"}[type(block)]
         for p in block.get_submodule(last).parameters():
             nn.init.zeros_(p)
@@ -222,14 +319,23 @@ def test_deep_shortcuts_drop_channels_going_up_and_append_them_going_down():
     nn.init.zeros_(down.expand.weight), nn.init.zeros_(down.expand.bias)
     pooled = F.avg_pool2d(x, 2)
     assert torch.equal(down(x), torch.cat([pooled, down.append(pooled)], 1))
-    assert [conv.weight.shape[:3] for conv in up.convs] == [(2, 8, 1), (2, 2, 3), (2, 2, 3), (4, 2, 1)]
+    assert [conv.weight.shape[:3] for conv in up.convs] == [
+        (2, 8, 1),
+        (2, 2, 3),
+        (2, 2, 3),
+        (4, 2, 1),
+    ]
     assert (down.reduce.out_channels, down.append.out_channels) == (3, 4)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
 def test_depth_counts_blocks_per_level(depth):
     g, d = small(DEEP, depth=depth)
-    assert [len(level) for level in g.levels] == [depth, depth] and g.levels[0][-1].double and not any(b.double for b in g.levels[0][:-1])
+    assert (
+        [len(level) for level in g.levels] == [depth, depth]
+        and g.levels[0][-1].double
+        and not any(b.double for b in g.levels[0][:-1])
+    )
     assert sum(isinstance(part, DeepDownBlock) for part in d.body) == 2 * depth
     assert d(g(*draw(g)), torch.tensor([0, 1, 2, 0])).shape == (4, 1)
 
@@ -241,10 +347,14 @@ def test_orthogonal_weights_have_spectral_norm_one(pair):
         for layer in network.modules():
             if hasattr(layer, "parametrizations"):
                 original = layer.parametrizations.weight.original.detach()
-                assert torch.allclose(torch.linalg.svdvals(original.flatten(1)), torch.ones(()), atol=1e-4)
+                assert torch.allclose(
+                    torch.linalg.svdvals(original.flatten(1)), torch.ones(()), atol=1e-4
+                )
                 assert torch.allclose(layer.weight, original, atol=1e-4)
                 weights += 1
-            assert not isinstance(layer, nn.Conv2d | nn.Linear) or hasattr(layer, "parametrizations"), "spectral norm everywhere"
+            assert not isinstance(layer, nn.Conv2d | nn.Linear) or hasattr(
+                layer, "parametrizations"
+            ), "spectral norm everywhere"
         assert weights > 8
 
 
@@ -254,7 +364,9 @@ def test_initialisation_by_name_and_tables_with_and_without_spectral_norm():
     assert g.blocks[0].conv1.weight.std().item() == pytest.approx(0.02, rel=0.05)
     assert g.embed.weight.std().item() == pytest.approx(0.02, rel=0.2)
     g, d = small(PLAIN)
-    assert not hasattr(g.embed, "parametrizations") and hasattr(d.score.project.table, "parametrizations")
+    assert not hasattr(g.embed, "parametrizations") and hasattr(
+        d.score.project.table, "parametrizations"
+    )
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -264,7 +376,11 @@ def test_gradients_reach_every_parameter(pair, conditional):
     z, label = draw(g)
     d(g(z, label), label).sum().backward()
     for network in (g, d):
-        assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()] == []
+        assert [
+            name
+            for name, p in network.named_parameters()
+            if p.grad is None or not p.grad.isfinite().all()
+        ] == []
     assert not conditional or (g.embed.weight.grad.abs().sum(1) > 0).all()
 
 
@@ -275,11 +391,13 @@ def test_a_penalty_differentiates_the_critic_twice(pair):
         if isinstance(part, SelfAttention):
             nn.init.ones_(part.gamma)
     x, label = torch.randn(4, 3, 16, 16, requires_grad=True), torch.tensor([0, 1, 2, 0])
-    gradient, = torch.autograd.grad(d(x, label).sum(), x, create_graph=True)
+    (gradient,) = torch.autograd.grad(d(x, label).sum(), x, create_graph=True)
     gradient.square().sum().backward()
     grads = {name: p.grad for name, p in d.named_parameters()}
     assert all(value is None or value.isfinite().all() for value in grads.values())
-    assert [name for name, value in grads.items() if value is None and not name.endswith("bias")] == []
+    assert [
+        name for name, value in grads.items() if value is None and not name.endswith("bias")
+    ] == []
     assert grads["score.project.table.parametrizations.weight.original"].abs().sum() > 0
 
 
@@ -296,7 +414,11 @@ def test_the_score_is_linear_plus_projection_on_summed_features():
     _, d = small(PLAIN, spectral=False)
     x, label = torch.randn(2, 3, 16, 16), torch.tensor([1, 2])
     h = F.relu(d.body(x)).sum((2, 3))
-    want = h @ d.score.linear.weight.T + d.score.linear.bias + (d.score.project.table.weight[label] * h).sum(1, keepdim=True)
+    want = (
+        h @ d.score.linear.weight.T
+        + d.score.linear.bias
+        + (d.score.project.table.weight[label] * h).sum(1, keepdim=True)
+    )
     assert torch.allclose(d(x, label), want, rtol=1e-4)
 
 
@@ -309,21 +431,36 @@ def test_bf16_copies_and_eval(pair):
     score.float().sum().backward()
     assert score.isfinite().all() and all(p.grad.dtype == torch.float32 for p in g.parameters())
     g.eval()
-    assert torch.equal(copy.deepcopy(g)(z, label), g(z, label)) and torch.equal(g(z, label), g(z, label))
+    assert torch.equal(copy.deepcopy(g)(z, label), g(z, label)) and torch.equal(
+        g(z, label), g(z, label)
+    )
     with pytest.raises(AssertionError, match="without labels"):
         g(z)
 
 
-@pytest.mark.parametrize(("cls", "options", "words"), [
-    (BigGANGenerator, {"z_dim": 121}, "use 120 or 123"), (BigGANGenerator, {"z_dim": 2}, "3 equal chunks"),
-    (BigGANGenerator, {"resolution": 30}, "nearest"), (BigGANGenerator, {"resolution": 512}, "nearest"),
-    (BigGANDiscriminator, {"resolution": [64, 100]}, "nearest"), (BigGANGenerator, {"width": 0}, "1 or more"),
-    (BigGANGenerator, {"attention": -1}, "0 for none"), (BigGANGenerator, {"shared_dim": 0}, "hierarchical=false"),
-    (BigGANGenerator, {"shared_dim": -1}, "0 for none"), (BigGANGenerator, {"attention": 8, "width": 1}, "width"),
-    (BigGANDeepGenerator, {"shared_dim": 0}, "shared_dim=128"), (BigGANDeepGenerator, {"depth": 0}, "1 to 8"),
-    (BigGANDeepDiscriminator, {"depth": 10**9}, "1 to 8"), (BigGANDeepGenerator, {"width": 3}, "4 or more"),
-    (BigGANDeepGenerator, {"z_dim": 0}, "1 or more"),
-])
+@pytest.mark.parametrize(
+    ("cls", "options", "words"),
+    [
+        (BigGANGenerator, {"z_dim": 121}, "use 120 or 123"),
+        (BigGANGenerator, {"z_dim": 2}, "3 equal chunks"),
+        (BigGANGenerator, {"resolution": 30}, "nearest"),
+        (BigGANGenerator, {"resolution": 512}, "nearest"),
+        (BigGANDiscriminator, {"resolution": [64, 100]}, "nearest"),
+        (BigGANGenerator, {"width": 0}, "1 or more"),
+        (BigGANGenerator, {"attention": -1}, "0 for none"),
+        (BigGANGenerator, {"shared_dim": 0}, "hierarchical=false"),
+        (BigGANGenerator, {"shared_dim": -1}, "0 for none"),
+        (BigGANGenerator, {"attention": 8, "width": 1}, "width"),
+        (BigGANDeepGenerator, {"shared_dim": 0}, "shared_dim=128"),
+        (BigGANDeepGenerator, {"depth": 0}, "1 to 8"),
+        (BigGANDeepDiscriminator, {"depth": 10**9}, "1 to 8"),
+        (BigGANDeepGenerator, {"width": 3}, "4 or more"),
+        (BigGANDeepGenerator, {"z_dim": 0}, "1 or more"),
+    ],
+)
 def test_what_does_not_fit_is_refused_with_what_to_type(cls, options, words):
     with pytest.raises(ValueError, match=words):
-        cls(**{"resolution": 16, "channels": 3, "width": 4, "classes": 3, "conditional": True} | options)
+        cls(
+            **{"resolution": 16, "channels": 3, "width": 4, "classes": 3, "conditional": True}
+            | options
+        )

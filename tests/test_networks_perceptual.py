@@ -1,4 +1,5 @@
 """Perceptual distance: the layers' names, the values of torchvision's networks, what images may be, and missing weights."""
+
 from __future__ import annotations
 
 import pytest
@@ -10,7 +11,9 @@ from torch import nn
 from gancli.networks.perceptual import DEVIATION, LAYERS, MEAN, Perceptual, gram
 
 SQUEEZENET = TEST_DATA / "weights" / "squeezenet1_1-imagenet-fp16.pth"
-needs_weights = pytest.mark.skipif(not SQUEEZENET.is_file(), reason=f"{SQUEEZENET} is missing: set GANCLI_TEST_DATA")
+needs_weights = pytest.mark.skipif(
+    not SQUEEZENET.is_file(), reason=f"{SQUEEZENET} is missing: set GANCLI_TEST_DATA"
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +22,10 @@ def vgg(tmp_path_factory):
     torch.manual_seed(0)
     state = {}
     for place, (c_in, c_out) in {0: (3, 64), 2: (64, 64)}.items():
-        state |= {f"features.{place}.weight": 0.1 * torch.randn(c_out, c_in, 3, 3), f"features.{place}.bias": torch.randn(c_out)}
+        state |= {
+            f"features.{place}.weight": 0.1 * torch.randn(c_out, c_in, 3, 3),
+            f"features.{place}.bias": torch.randn(c_out),
+        }
     path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
     torch.save(state, path)
     return str(path)
@@ -33,22 +39,43 @@ def test_names_point_at_torchvisions_layers():
     from torchvision import models
 
     with torch.device("meta"):
-        vgg, small = models.vgg19(weights=None).features, models.squeezenet1_1(weights=None).features
-    kinds = {"conv": nn.Conv2d, "relu": nn.ReLU, "pool": nn.MaxPool2d, "fire": models.squeezenet.Fire}
+        vgg, small = (
+            models.vgg19(weights=None).features,
+            models.squeezenet1_1(weights=None).features,
+        )
+    kinds = {
+        "conv": nn.Conv2d,
+        "relu": nn.ReLU,
+        "pool": nn.MaxPool2d,
+        "fire": models.squeezenet.Fire,
+    }
     for net, backbone in ((vgg, "vgg19"), (small, "squeezenet")):
-        assert all(isinstance(net[place], kinds[name[:4]]) for name, place in LAYERS[backbone].items())
-    assert LAYERS["vgg19"]["relu5_4"] == 35 and LAYERS["vgg19"]["conv5_4"] == 34 and LAYERS["vgg19"]["relu2_2"] == 8
+        assert all(
+            isinstance(net[place], kinds[name[:4]]) for name, place in LAYERS[backbone].items()
+        )
+    assert (
+        LAYERS["vgg19"]["relu5_4"] == 35
+        and LAYERS["vgg19"]["conv5_4"] == 34
+        and LAYERS["vgg19"]["relu2_2"] == 8
+    )
 
 
 def test_before_and_after_activation_from_one_pass(vgg):
     p = Perceptual(layers=["conv1_1", "relu1_1", "conv1_2", "relu1_2"], weights=vgg)
     x = torch.rand(2, 3, 32, 40) * 2 - 1
     found = p.features(x)
-    assert list(found) == ["conv1_1", "relu1_1", "conv1_2", "relu1_2"] and found["conv1_2"].shape == (2, 64, 32, 40)
+    assert list(found) == ["conv1_1", "relu1_1", "conv1_2", "relu1_2"] and found[
+        "conv1_2"
+    ].shape == (2, 64, 32, 40)
     assert found["conv1_2"].min() < 0 and torch.equal(found["conv1_2"].relu(), found["relu1_2"])
     state = torch.load(vgg, weights_only=True)
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
-    want = F.conv2d(((x + 1) / 2 - mean) / deviation, state["features.0.weight"], state["features.0.bias"], padding=1)
+    want = F.conv2d(
+        ((x + 1) / 2 - mean) / deviation,
+        state["features.0.weight"],
+        state["features.0.bias"],
+        padding=1,
+    )
     assert torch.allclose(found["conv1_1"], want, atol=1e-5)
 
 
@@ -56,11 +83,17 @@ def test_distances_layers_and_factor(vgg):
     x, y = torch.rand(2, 1, 3, 32, 32)
     one, two = (Perceptual(layers=[name], weights=vgg)(x, y) for name in ("relu1_1", "relu1_2"))
     assert torch.allclose(Perceptual(layers=["relu1_2", "relu1_1"], weights=vgg)(x, y), one + two)
-    a, b = (Perceptual(layers=["relu1_2"], weights=vgg).features(image)["relu1_2"] for image in (x, y))
+    a, b = (
+        Perceptual(layers=["relu1_2"], weights=vgg).features(image)["relu1_2"] for image in (x, y)
+    )
     assert torch.allclose(two, (a - b).abs().mean())
-    assert torch.allclose(Perceptual(layers=["relu1_2"], weights=vgg, distance="l2")(x, y), (a - b).square().mean())
-    assert torch.allclose(Perceptual(layers=["relu1_2"], weights=vgg, distance="l2", factor=1 / 12.75)(x, y),
-                          (a - b).square().mean() / 12.75**2)
+    assert torch.allclose(
+        Perceptual(layers=["relu1_2"], weights=vgg, distance="l2")(x, y), (a - b).square().mean()
+    )
+    assert torch.allclose(
+        Perceptual(layers=["relu1_2"], weights=vgg, distance="l2", factor=1 / 12.75)(x, y),
+        (a - b).square().mean() / 12.75**2,
+    )
 
 
 def test_it_is_no_part_of_a_game_and_draws_nothing(vgg):
@@ -71,7 +104,12 @@ def test_it_is_no_part_of_a_game_and_draws_nothing(vgg):
     y = x.detach().flip(3).requires_grad_()
     game.perceptual(x, y).backward()
     assert torch.equal(before, torch.get_rng_state())
-    assert not list(game.parameters()) and not game.state_dict() and x.grad.abs().max() > 0 and y.grad is None
+    assert (
+        not list(game.parameters())
+        and not game.state_dict()
+        and x.grad.abs().max() > 0
+        and y.grad is None
+    )
     assert all(not p.requires_grad and p.grad is None for p in game.perceptual.net.parameters())
 
 
@@ -96,8 +134,16 @@ def test_grey_alpha_and_small_images(vgg):
         p(torch.rand(1, 5, 32, 32), torch.rand(1, 5, 32, 32))
 
 
-@pytest.mark.parametrize("options", [{"backbone": "vgg16"}, {"layers": ["relu6_1"]}, {"layers": []}, {"distance": "cosine"},
-                                     {"backbone": "squeezenet", "layers": ["relu5_4"]}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"backbone": "vgg16"},
+        {"layers": ["relu6_1"]},
+        {"layers": []},
+        {"distance": "cosine"},
+        {"backbone": "squeezenet", "layers": ["relu5_4"]},
+    ],
+)
 def test_mistakes_are_named_before_anything_is_read(options):
     with pytest.raises(ValueError, match="give|has"):
         Perceptual(**options)
@@ -106,8 +152,16 @@ def test_mistakes_are_named_before_anything_is_read(options):
 def test_missing_weights_say_what_to_do(tmp_path, monkeypatch, vgg):
     (tmp_path / "text.pth").write_text("no weights")
     torch.save([1], tmp_path / "list.pth")
-    for path in (tmp_path / "none.pth", tmp_path / "text.pth", tmp_path / "list.pth", vgg):  # the last: of the first block only
-        with pytest.raises(ValueError, match=r"vgg19-dcbb9e9d\.pth.*perceptual\.weights=PATH.*perceptual=squeezenet.*perceptual=none"):
+    for path in (
+        tmp_path / "none.pth",
+        tmp_path / "text.pth",
+        tmp_path / "list.pth",
+        vgg,
+    ):  # the last: of the first block only
+        with pytest.raises(
+            ValueError,
+            match=r"vgg19-dcbb9e9d\.pth.*perceptual\.weights=PATH.*perceptual=squeezenet.*perceptual=none",
+        ):
             Perceptual(weights=str(path)).load()
 
     def offline(*args, **options):
@@ -115,7 +169,9 @@ def test_missing_weights_say_what_to_do(tmp_path, monkeypatch, vgg):
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
     monkeypatch.setattr(torch.hub, "download_url_to_file", offline)
-    with pytest.raises(ValueError, match=r"no route to host.*vgg19-dcbb9e9d\.pth.*perceptual\.weights=PATH"):
+    with pytest.raises(
+        ValueError, match=r"no route to host.*vgg19-dcbb9e9d\.pth.*perceptual\.weights=PATH"
+    ):
         Perceptual()(torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32))
 
 
@@ -129,10 +185,15 @@ def test_squeezenet_is_torchvisions():
     from torchvision import models
 
     net = models.squeezenet1_1(weights=None)
-    net.load_state_dict({key: value.float() for key, value in torch.load(SQUEEZENET, weights_only=True).items()})
+    net.load_state_dict(
+        {key: value.float() for key, value in torch.load(SQUEEZENET, weights_only=True).items()}
+    )
     x = torch.rand(1, 3, 64, 48) * 2 - 1
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
-    h, names = ((x + 1) / 2 - mean) / deviation, {place: name for name, place in LAYERS["squeezenet"].items()}
+    h, names = (
+        ((x + 1) / 2 - mean) / deviation,
+        {place: name for name, place in LAYERS["squeezenet"].items()},
+    )
     found = squeezenet(layers=["relu1", "fire3", "fire5", "fire9"]).features(x)
     with torch.no_grad():
         for place, layer in enumerate(net.eval().features):

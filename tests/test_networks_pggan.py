@@ -1,4 +1,5 @@
 """PGGAN's pair: exact counts, sizes of every stage, fading without a jump, equalised weights, norms and what rests."""
+
 from __future__ import annotations
 
 import copy
@@ -31,9 +32,16 @@ def share(value):
     return torch.tensor(float(value))
 
 
-@pytest.mark.parametrize(("resolution", "g", "d"), [
-    (1024, 23_079_115, 23_087_249), (256, 23_044_309, 23_052_353), (128, 22_933_394, 22_941_313), (64, 22_490_383, 22_498_049),
-    (32, 20_719_628, 20_726_785)])
+@pytest.mark.parametrize(
+    ("resolution", "g", "d"),
+    [
+        (1024, 23_079_115, 23_087_249),
+        (256, 23_044_309, 23_052_353),
+        (128, 22_933_394, 22_941_313),
+        (64, 22_490_383, 22_498_049),
+        (32, 20_719_628, 20_726_785),
+    ],
+)
 def test_counts_of_the_paper(resolution, g, d):
     with torch.device("meta"):
         assert count(PGGANGenerator(resolution=resolution, channels=3)) == g
@@ -43,7 +51,10 @@ def test_counts_of_the_paper(resolution, g, d):
 def test_counts_of_the_last_stage_alone():
     """What is left when the smaller stages' image layers are dropped; the paper states 23.1 million each."""
     with torch.device("meta"):
-        g, d = PGGANGenerator(resolution=1024, channels=3), PGGANDiscriminator(resolution=1024, channels=3)
+        g, d = (
+            PGGANGenerator(resolution=1024, channels=3),
+            PGGANDiscriminator(resolution=1024, channels=3),
+        )
     g.to_image, d.from_image = g.to_image[-1:], d.from_image[-1:]
     assert (count(g), count(d)) == (23_071_507, 23_077_137)
 
@@ -51,10 +62,15 @@ def test_counts_of_the_last_stage_alone():
 def test_counts_of_the_cifar_setting():
     options = {"resolution": 32, "channels": 3, "channel_base": 8192, "channel_max": 128}
     with torch.device("meta"):
-        assert (count(PGGANGenerator(z_dim=128, **options)), count(PGGANDiscriminator(**options))) == (1_296_908, 1_298_689)
+        assert (
+            count(PGGANGenerator(z_dim=128, **options)),
+            count(PGGANDiscriminator(**options)),
+        ) == (1_296_908, 1_298_689)
 
 
-@pytest.mark.parametrize(("resolution", "stages"), [(8, 2), (28, 3), (40, 4), (64, 5), ([16, 24], 3)])
+@pytest.mark.parametrize(
+    ("resolution", "stages"), [(8, 2), (28, 3), (40, 4), (64, 5), ([16, 24], 3)]
+)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_sizes_of_every_stage(resolution, stages, channels):
     g, d = pair(resolution, channels)
@@ -93,14 +109,22 @@ def test_what_rests_gets_no_gradient():
     g, d = pair()
     d(g(torch.randn(4, 8), stage=1), stage=1).sum().backward()
     moved = {name for net in (g, d) for name, p in net.named_parameters() if p.grad is not None}
-    assert {name.rpartition(".")[0] for name in moved if "image" in name} == {"to_image.1", "from_image.1"}
-    assert any(name.startswith("blocks.0") for name in moved) and not any(name.startswith("blocks.1") for name in moved)
+    assert {name.rpartition(".")[0] for name in moved if "image" in name} == {
+        "to_image.1",
+        "from_image.1",
+    }
+    assert any(name.startswith("blocks.0") for name in moved) and not any(
+        name.startswith("blocks.1") for name in moved
+    )
     g(torch.randn(4, 8), stage=1, alpha=share(0.5)).sum().backward()
     assert g.to_image[0].weight.grad is not None and g.to_image[2].weight.grad is None
 
 
 def test_weights_are_equalised():
-    g, d = PGGANGenerator(resolution=16, channels=3, channel_max=32), PGGANDiscriminator(resolution=16, channels=3, channel_max=32)
+    g, d = (
+        PGGANGenerator(resolution=16, channels=3, channel_max=32),
+        PGGANDiscriminator(resolution=16, channels=3, channel_max=32),
+    )
     for net in (g, d):
         for name, p in net.named_parameters():
             if p.ndim == 1:
@@ -110,14 +134,21 @@ def test_weights_are_equalised():
     assert g.first.dense.scale == pytest.approx(2**0.5 / 4 / 512**0.5)
     assert g.blocks[0].first.scale == pytest.approx((2 / (32 * 9)) ** 0.5)
     assert g.to_image[0].scale == pytest.approx(32**-0.5), "images are linear: no gain"
-    assert d.from_image[0].scale == pytest.approx((2 / 3) ** 0.5) and d.score.scale == pytest.approx(d.feature_dim**-0.5)
+    assert d.from_image[0].scale == pytest.approx(
+        (2 / 3) ** 0.5
+    ) and d.score.scale == pytest.approx(d.feature_dim**-0.5)
 
 
 def test_signals_keep_their_size():
-    g, d = PGGANGenerator(resolution=32, channels=3, channel_max=64), PGGANDiscriminator(resolution=32, channels=3, channel_max=64)
+    g, d = (
+        PGGANGenerator(resolution=32, channels=3, channel_max=64),
+        PGGANDiscriminator(resolution=32, channels=3, channel_max=64),
+    )
     h = g.first(torch.nn.functional.normalize(torch.randn(16, 512)) * 512**0.5)
     for block in g.blocks:
-        assert torch.allclose(h.square().mean(1), torch.ones_like(h[:, 0]), atol=1e-4), "pixel norm at every place"
+        assert torch.allclose(h.square().mean(1), torch.ones_like(h[:, 0]), atol=1e-4), (
+            "pixel norm at every place"
+        )
         h = block(h)
     assert 0.5 < g(torch.randn(16, 512)).std() < 2
     assert 0.2 < d.trunk(torch.randn(16, 3, 32, 32)).square().mean() < 2
@@ -170,12 +201,18 @@ def test_a_gradient_penalty_reaches_all_that_is_in_use(soft, alpha):
     torch.manual_seed(0)
     d = PGGANDiscriminator(resolution=16, channels=2, blur=soft, **SMALL)
     x = torch.randn(4, 2, 8, 8, requires_grad=True)
-    (grad,) = torch.autograd.grad(d(x, stage=1, alpha=None if alpha is None else share(alpha)).sum(), x, create_graph=True)
+    (grad,) = torch.autograd.grad(
+        d(x, stage=1, alpha=None if alpha is None else share(alpha)).sum(), x, create_graph=True
+    )
     grad.square().sum().backward()
-    used = [d.from_image[1], d.blocks[0], d.conv, d.dense, d.score] + ([] if alpha is None else [d.from_image[0]])
+    used = [d.from_image[1], d.blocks[0], d.conv, d.dense, d.score] + (
+        [] if alpha is None else [d.from_image[0]]
+    )
     for part in used:
         for name, p in part.named_parameters():
-            assert name.endswith("bias") or (p.grad.isfinite().all() and p.grad.abs().sum() > 0), name
+            assert name.endswith("bias") or (p.grad.isfinite().all() and p.grad.abs().sum() > 0), (
+                name
+            )
     assert d.blocks[1].first.weight.grad is None
 
 
@@ -185,10 +222,17 @@ def test_stylegans_critic_filters_then_halves_then_activates():
     x = torch.randn(2, 4, 8, 8)
     taps = torch.tensor([1.0, 2.0, 1.0]) / 4
     h = torch.nn.functional.leaky_relu(plain.first(x), 0.2)
-    h = torch.nn.functional.conv2d(h, torch.outer(taps, taps).expand(4, 1, 3, 3), padding=1, groups=4)
+    h = torch.nn.functional.conv2d(
+        h, torch.outer(taps, taps).expand(4, 1, 3, 3), padding=1, groups=4
+    )
     want = torch.nn.functional.leaky_relu(torch.nn.functional.avg_pool2d(plain.second(h), 2), 0.2)
     assert torch.allclose(soft(x), want, atol=1e-5)
-    assert not torch.allclose(plain(x), want, atol=1e-2) and plain(x).shape == want.shape == (2, 6, 4, 4)
+    assert not torch.allclose(plain(x), want, atol=1e-2) and plain(x).shape == want.shape == (
+        2,
+        6,
+        4,
+        4,
+    )
 
 
 def test_copies_and_half_precision():

@@ -1,4 +1,5 @@
 """Networks from image to image: counts of REFERENCE, the contract of sizes, tiles and noise, patches and holes."""
+
 from __future__ import annotations
 
 import copy
@@ -17,17 +18,36 @@ from gancli.networks.translation import Mirror, PresentBatchNorm2d, ResNetGenera
 RGB = {"channels_in": 3, "channels_out": 3}
 TINY = {  # name -> a small generator of 2 channels into 2
     "resnet": lambda: ResNetGenerator(channels_in=2, channels_out=2, width=4, blocks=1),
-    "resnet_batch": lambda: ResNetGenerator(channels_in=2, channels_out=2, width=4, blocks=1, norm="batch"),
-    "resnet_none": lambda: ResNetGenerator(channels_in=2, channels_out=2, width=4, blocks=1, downs=1, norm="none", noise_channels=1),
+    "resnet_batch": lambda: ResNetGenerator(
+        channels_in=2, channels_out=2, width=4, blocks=1, norm="batch"
+    ),
+    "resnet_none": lambda: ResNetGenerator(
+        channels_in=2, channels_out=2, width=4, blocks=1, downs=1, norm="none", noise_channels=1
+    ),
     "unet": lambda: UNetGenerator(channels_in=2, channels_out=2, width=4, downs=3),
-    "unet_quiet": lambda: UNetGenerator(channels_in=2, channels_out=2, width=4, downs=3, noisy=False),
-    "unet_instance": lambda: UNetGenerator(channels_in=2, channels_out=2, width=4, downs=3, norm="instance", dropout=0.0,
-                                           noise_channels=2),
-    "unet_none": lambda: UNetGenerator(channels_in=2, channels_out=2, width=4, downs=2, norm="none", dropout=0.0),
+    "unet_quiet": lambda: UNetGenerator(
+        channels_in=2, channels_out=2, width=4, downs=3, noisy=False
+    ),
+    "unet_instance": lambda: UNetGenerator(
+        channels_in=2,
+        channels_out=2,
+        width=4,
+        downs=3,
+        norm="instance",
+        dropout=0.0,
+        noise_channels=2,
+    ),
+    "unet_none": lambda: UNetGenerator(
+        channels_in=2, channels_out=2, width=4, downs=2, norm="none", dropout=0.0
+    ),
     "srresnet": lambda: SRResNet(channels=2, width=4, blocks=1, scale=2),
     "rrdb": lambda: RRDBNet(channels=2, width=4, growth=2, blocks=1, scale=2),
-    "centre": lambda: ContextEncoder(channels_in=2, channels_out=2, resolution=[16, 32], bottleneck=8, width=4),
-    "free": lambda: ContextEncoder(channels_in=2, channels_out=2, resolution=16, bottleneck=8, width=4, hole="free"),
+    "centre": lambda: ContextEncoder(
+        channels_in=2, channels_out=2, resolution=[16, 32], bottleneck=8, width=4
+    ),
+    "free": lambda: ContextEncoder(
+        channels_in=2, channels_out=2, resolution=16, bottleneck=8, width=4, hole="free"
+    ),
     "styles": lambda: TransformerNet(channels_in=2, channels_out=2, width=4, blocks=1),
 }
 
@@ -44,15 +64,24 @@ def size_for(g):
     return side, side + g.multiple
 
 
-@pytest.mark.parametrize(("cls", "options", "parameters"), [
-    (ResNetGenerator, RGB, 11_378_179), (ResNetGenerator, RGB | {"blocks": 6}, 7_837_699),
-    (ResNetGenerator, RGB | {"norm": "batch"}, 11_383_427), (ResNetGenerator, RGB | {"affine": True}, 11_388_675),
-    (UNetGenerator, RGB, 54_413_955), (UNetGenerator, RGB | {"downs": 7}, 41_828_995),
-    (PatchDiscriminator, {"channels": 6}, 2_768_705), (PatchDiscriminator, {"channels": 3, "norm": "instance"}, 2_764_737),
-    (PatchDiscriminator, {"channels": 6, "layers": 0}, 9_024),
-    (ContextEncoder, RGB, 71_130_531), (ContextEncoder, RGB | {"bottleneck": 100}, 7_221_231),
-    (ContextDiscriminator, {"channels": 3}, 2_766_529), (TransformerNet, {}, 1_679_235),
-])
+@pytest.mark.parametrize(
+    ("cls", "options", "parameters"),
+    [
+        (ResNetGenerator, RGB, 11_378_179),
+        (ResNetGenerator, RGB | {"blocks": 6}, 7_837_699),
+        (ResNetGenerator, RGB | {"norm": "batch"}, 11_383_427),
+        (ResNetGenerator, RGB | {"affine": True}, 11_388_675),
+        (UNetGenerator, RGB, 54_413_955),
+        (UNetGenerator, RGB | {"downs": 7}, 41_828_995),
+        (PatchDiscriminator, {"channels": 6}, 2_768_705),
+        (PatchDiscriminator, {"channels": 3, "norm": "instance"}, 2_764_737),
+        (PatchDiscriminator, {"channels": 6, "layers": 0}, 9_024),
+        (ContextEncoder, RGB, 71_130_531),
+        (ContextEncoder, RGB | {"bottleneck": 100}, 7_221_231),
+        (ContextDiscriminator, {"channels": 3}, 2_766_529),
+        (TransformerNet, {}, 1_679_235),
+    ],
+)
 def test_counts(cls, options, parameters):
     with torch.device("meta"):
         assert count(cls(**options)) == parameters
@@ -61,7 +90,12 @@ def test_counts(cls, options, parameters):
 def test_the_papers_shapes():
     with torch.device("meta"):
         x = torch.empty(1, 3, 256, 256)
-        assert ResNetGenerator(**RGB)(x).shape == UNetGenerator(**RGB)(x).shape == TransformerNet()(x).shape == x.shape
+        assert (
+            ResNetGenerator(**RGB)(x).shape
+            == UNetGenerator(**RGB)(x).shape
+            == TransformerNet()(x).shape
+            == x.shape
+        )
         assert PatchDiscriminator(channels=6)(torch.cat([x, x], 1)).shape == (1, 1, 30, 30)
         encoder, small = ContextEncoder(**RGB).eval(), torch.empty(1, 3, 128, 128)
         assert encoder.patch(small).shape == (1, 3, 64, 64) and encoder(small).shape == small.shape
@@ -74,7 +108,11 @@ def test_every_generator_keeps_the_contract(name):
     h, w = size_for(g)
     x = torch.rand(2, 2, h, w) * 2 - 1
     y = g(x)
-    assert y.shape == (2, 2, g.scale * h, g.scale * w) and y.isfinite().all() and (g.channels_in, g.channels_out) == (2, 2)
+    assert (
+        y.shape == (2, 2, g.scale * h, g.scale * w)
+        and y.isfinite().all()
+        and (g.channels_in, g.channels_out) == (2, 2)
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert g(x).isfinite().all()
     with torch.device("meta"):
@@ -103,7 +141,9 @@ def test_an_image_does_not_depend_on_its_company(name):
     together = g(x, noise)[:1]
     torch.manual_seed(0)
     alone = g(x[:1], None if noise is None else noise[:1])
-    if name == "unet":  # its dropout draws another mask for another batch; what its norms do is tested below
+    if (
+        name == "unet"
+    ):  # its dropout draws another mask for another batch; what its norms do is tested below
         assert not torch.equal(together, alone)
     else:
         assert torch.allclose(together, alone, atol=1e-5)
@@ -125,25 +165,46 @@ def test_tiles_give_the_whole_images_pixels_where_that_is_promised(name):
     noise = torch.randn(1, g.noise_channels, *x.shape[2:]) if g.noise_channels else None
     cut = slice(side, side + 2 * margin + side)
     whole, part = g(x, noise), g(x[:, :, cut], None if noise is None else noise[:, :, cut])
-    kept = part[:, :, g.scale * margin:-g.scale * margin]
+    kept = part[:, :, g.scale * margin : -g.scale * margin]
     top = g.scale * (side + margin)
-    assert torch.allclose(whole[:, :, top:top + kept.shape[2]], kept, atol=1e-5) and kept.std() > 0.01
+    assert (
+        torch.allclose(whole[:, :, top : top + kept.shape[2]], kept, atol=1e-5)
+        and kept.std() > 0.01
+    )
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet", (8, 10)), ("resnet", (4, 4)), ("unet", (8, 12)), ("free", (12, 12)),
-                                            ("centre", (16, 16)), ("styles", (4, 8))])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet", (8, 10)),
+        ("resnet", (4, 4)),
+        ("unet", (8, 12)),
+        ("free", (12, 12)),
+        ("centre", (16, 16)),
+        ("styles", (4, 8)),
+    ],
+)
 def test_sizes_that_do_not_fit_are_refused(name, size):
     with pytest.raises(ValueError, match="pixels"):
         TINY[name]()(torch.rand(1, 2, *size))
 
 
-@pytest.mark.parametrize("build", [
-    lambda: ResNetGenerator(**RGB, blocks=65), lambda: ResNetGenerator(**RGB, downs=6),
-    lambda: ResNetGenerator(channels_in=0, channels_out=1),
-    lambda: UNetGenerator(**RGB, downs=11), lambda: UNetGenerator(**RGB, dropout=1.0), lambda: PatchDiscriminator(channels=3, layers=9),
-    lambda: ContextEncoder(**RGB, resolution=8), lambda: ContextEncoder(**RGB, resolution=100, bottleneck=0),
-    lambda: ContextEncoder(channels_in=1, channels_out=3), lambda: TransformerNet(styles=0), lambda: TransformerNet(blocks=65),
-])
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: ResNetGenerator(**RGB, blocks=65),
+        lambda: ResNetGenerator(**RGB, downs=6),
+        lambda: ResNetGenerator(channels_in=0, channels_out=1),
+        lambda: UNetGenerator(**RGB, downs=11),
+        lambda: UNetGenerator(**RGB, dropout=1.0),
+        lambda: PatchDiscriminator(channels=3, layers=9),
+        lambda: ContextEncoder(**RGB, resolution=8),
+        lambda: ContextEncoder(**RGB, resolution=100, bottleneck=0),
+        lambda: ContextEncoder(channels_in=1, channels_out=3),
+        lambda: TransformerNet(styles=0),
+        lambda: TransformerNet(blocks=65),
+    ],
+)
 def test_what_cannot_be_built_says_so(build):
     with torch.device("meta"), pytest.raises(ValueError, match=r"\w"):
         build()
@@ -170,7 +231,9 @@ def test_the_u_nets_noise_is_its_dropout_also_in_eval():
     torch.manual_seed(0)
     x = torch.rand(2, 2, 16, 16)
     noisy, quiet = TINY["unet"](), TINY["unet_quiet"]()
-    assert not noisy.state_dict().keys() & {"running_mean"} and not any("running" in key for key in noisy.state_dict())
+    assert not noisy.state_dict().keys() & {"running_mean"} and not any(
+        "running" in key for key in noisy.state_dict()
+    )
     assert any("running_mean" in key for key in quiet.state_dict())
     for _ in range(3):
         quiet(x)
@@ -196,10 +259,16 @@ def test_initial_weights():
     torch.manual_seed(0)
     g = UNetGenerator(channels_in=1, channels_out=1, width=16, downs=5)
     assert g.down[4][1].weight.std().item() == pytest.approx(0.02, rel=0.02)
-    assert g.up[0][2].weight.mean().item() == pytest.approx(1, abs=0.01) and g.end[1].bias.abs().max() == 0
+    assert (
+        g.up[0][2].weight.mean().item() == pytest.approx(1, abs=0.01)
+        and g.end[1].bias.abs().max() == 0
+    )
 
 
-@pytest.mark.parametrize(("layers", "reach", "scores"), [(0, 1, 256), (1, 16, 126), (2, 34, 62), (3, 70, 30), (4, 142, 14), (5, 286, 6)])
+@pytest.mark.parametrize(
+    ("layers", "reach", "scores"),
+    [(0, 1, 256), (1, 16, 126), (2, 34, 62), (3, 70, 30), (4, 142, 14), (5, 286, 6)],
+)
 def test_patches_have_the_papers_sizes(layers, reach, scores):
     d = PatchDiscriminator(channels=1, width=1, max_width=2, layers=layers, norm="none").double()
     for p in d.parameters():
@@ -284,7 +353,11 @@ def test_styles_are_chosen_and_mixed():
     pure = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])
     assert torch.allclose(g(x, style=pure), y, atol=1e-6)
     norm, h = g.body[0].first.norm, torch.randn(1, 16, 4, 4)
-    one, two, mixed = (norm(h, torch.tensor([shares])) for shares in ([1.0, 0, 0], [0, 0, 1.0], [0.25, 0, 0.75]))
-    assert torch.allclose(mixed, 0.25 * one + 0.75 * two, atol=1e-5) and not torch.allclose(one, two)
+    one, two, mixed = (
+        norm(h, torch.tensor([shares])) for shares in ([1.0, 0, 0], [0, 0, 1.0], [0.25, 0, 0.75])
+    )
+    assert torch.allclose(mixed, 0.25 * one + 0.75 * two, atol=1e-5) and not torch.allclose(
+        one, two
+    )
     with pytest.raises(AssertionError):
         g(x)

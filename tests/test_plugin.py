@@ -1,4 +1,5 @@
 """A second user's model, loss and data set, from a folder outside the package: the README's section, run as written."""
+
 from __future__ import annotations
 
 import os
@@ -13,7 +14,14 @@ ENV = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
 
 
 def gan(folder, *args):
-    run = subprocess.run([sys.executable, "-m", "gancli", *args], cwd=folder, env=ENV, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(
+        [sys.executable, "-m", "gancli", *args],
+        cwd=folder,
+        env=ENV,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     return run.returncode, run.stdout, run.stderr
 
 
@@ -22,8 +30,13 @@ def folder(tmp_path_factory):
     """The files that the README shows, plus a loss and a data set."""
     folder = tmp_path_factory.mktemp("mine")
     section = (REPO / "README.md").read_text().split("## Your own model")[1].split("\n## ")[0]
-    python, yaml = re.search(r"```python\n(.*?)```", section, re.S)[1], re.search(r"```yaml\n(.*?)```", section, re.S)[1]
-    (folder / "my_gan.py").write_text(python + """
+    python, yaml = (
+        re.search(r"```python\n(.*?)```", section, re.S)[1],
+        re.search(r"```yaml\n(.*?)```", section, re.S)[1],
+    )
+    (folder / "my_gan.py").write_text(
+        python
+        + """
 
 import torch
 from dataclasses import dataclass
@@ -43,12 +56,21 @@ class Stripes(Source):
     def load(self):
         images = (torch.arange(self.n).view(-1, 1, 1, 1) * 6 + torch.zeros(1, 1, *self.size())).to(torch.uint8)
         return Decoded(images=images, labels=None, classes=(), digest="stripes", skipped=())
-""")
+"""
+    )
     for group, name, text in (
         ("model", "tiny", yaml),
-        ("loss", "squared", "# Fourth powers\ndefaults: [_base, _self_]\nobjective: {_target_: my_gan.Squared}\n"),
-        ("dataset", "stripes", "# Grey stripes\ndefaults: [_base, _self_]\n_target_: my_gan.Stripes\nresolution: 16\nchannels: 1\n"
-                               "classes: 0\n"),
+        (
+            "loss",
+            "squared",
+            "# Fourth powers\ndefaults: [_base, _self_]\nobjective: {_target_: my_gan.Squared}\n",
+        ),
+        (
+            "dataset",
+            "stripes",
+            "# Grey stripes\ndefaults: [_base, _self_]\n_target_: my_gan.Stripes\nresolution: 16\nchannels: 1\n"
+            "classes: 0\n",
+        ),
     ):
         (folder / "my_conf" / group).mkdir(parents=True)
         (folder / "my_conf" / group / f"{name}.yaml").write_text(text)
@@ -56,8 +78,15 @@ class Stripes(Source):
 
 
 def test_train_resume_and_sample(folder):
-    mine = ["--config-dir", "my_conf", "model=tiny", "loss=squared", "dataset=stripes", "model.discriminator.width=4",
-            "trainer.batch_size=8"]
+    mine = [
+        "--config-dir",
+        "my_conf",
+        "model=tiny",
+        "loss=squared",
+        "dataset=stripes",
+        "model.discriminator.width=4",
+        "trainer.batch_size=8",
+    ]
     code, out, err = gan(folder, "train", *mine, "trainer.steps=3", "hydra.run.dir=run")
     assert code == 0, err
     code, _, err = gan(folder, "sample", "ckpt=run", "n=2", "out=images")

@@ -1,4 +1,5 @@
 """A stranger's file is data and nothing else: nothing of it runs, nothing is allocated on its word, and it is refused in a sentence."""
+
 from __future__ import annotations
 
 import copy
@@ -69,15 +70,29 @@ def refuse(path: Path, *, seconds: float = 2.0, **options) -> UserError:
 
 G, D = "config/model/generator", "config/model/discriminator"
 STRANGERS = {
-    "os.system": "may not be built", "subprocess.Popen": "may not be built", "pathlib.Path": "may not be built",
-    "builtins.open": "may not be built", "torch.load": "may not be built", "torch.hub.load": "may not be built",
-    "torch.nn.Linear": "may not be built", "gancli.checkpoint.Loaded": "may not be built",
-    "gancli.losses.penalties.torch.load": "no module", "gancli.games.gan.BoundCritic": "only reachable through it",
-    "gancli.networks.dcgan.nn": "not a class", "gancli.networks.dcgan.up": "not a class",
-    "gancli.losses.penalties.Tensor": "only reachable through it", "torch.optim.lr_scheduler.StepLR": "may not be built",
-    "hydra.utils.instantiate": "code of hydra's", "numpy.load": "code of numpy's", "evil_package.Net": "code of evil_package's",
-    "open": "does not name a class", "gancli.networks.dcgan.": "does not name a class", "../evil.Net": "does not name a class",
-    "${oc.env:HOME}.x": "does not name a class", "a." * 10**5 + "b": "does not name a class", 7: "does not name a class",
+    "os.system": "may not be built",
+    "subprocess.Popen": "may not be built",
+    "pathlib.Path": "may not be built",
+    "builtins.open": "may not be built",
+    "torch.load": "may not be built",
+    "torch.hub.load": "may not be built",
+    "torch.nn.Linear": "may not be built",
+    "gancli.checkpoint.Loaded": "may not be built",
+    "gancli.losses.penalties.torch.load": "no module",
+    "gancli.games.gan.BoundCritic": "only reachable through it",
+    "gancli.networks.dcgan.nn": "not a class",
+    "gancli.networks.dcgan.up": "not a class",
+    "gancli.losses.penalties.Tensor": "only reachable through it",
+    "torch.optim.lr_scheduler.StepLR": "may not be built",
+    "hydra.utils.instantiate": "code of hydra's",
+    "numpy.load": "code of numpy's",
+    "evil_package.Net": "code of evil_package's",
+    "open": "does not name a class",
+    "gancli.networks.dcgan.": "does not name a class",
+    "../evil.Net": "does not name a class",
+    "${oc.env:HOME}.x": "does not name a class",
+    "a." * 10**5 + "b": "does not name a class",
+    7: "does not name a class",
     None: "does not name a class",
 }
 
@@ -95,7 +110,12 @@ def test_no_target_of_a_file_runs(tree, tmp_path, monkeypatch, target, where):
 
 
 def test_trust_of_one_package_is_not_trust_of_another(tree, tmp_path):
-    for target in ("os.system", "torch.load", "gancli.checkpoint.Loaded", "hydra.utils.instantiate"):
+    for target in (
+        "os.system",
+        "torch.load",
+        "gancli.checkpoint.Loaded",
+        "hydra.utils.instantiate",
+    ):
         path = write(changed(tree, f"{G}/_target_", target), tmp_path / "x.pt")
         refuse(path, trust=("os", "torch", "gancli", "mine"))
 
@@ -112,9 +132,14 @@ class Stranger:
     pass
 
 
-@pytest.mark.parametrize("what", [RunsCode(), Stranger(), Path("x"), io.BytesIO(), slice(1), print],
-                         ids=lambda what: type(what).__name__)
-def test_a_pickle_with_more_than_data_is_refused_and_does_not_run(tree, tmp_path, monkeypatch, what):
+@pytest.mark.parametrize(
+    "what",
+    [RunsCode(), Stranger(), Path("x"), io.BytesIO(), slice(1), print],
+    ids=lambda what: type(what).__name__,
+)
+def test_a_pickle_with_more_than_data_is_refused_and_does_not_run(
+    tree, tmp_path, monkeypatch, what
+):
     monkeypatch.chdir(tmp_path)
     try:
         path = write(changed(tree, "run/best", what), tmp_path / "x.pt")
@@ -182,9 +207,21 @@ ODD = {
     "a list for a network": (G, [1, 2], "generator"),
     "a network for a list": (f"{G}/hidden", MAXOUT, "hidden"),
     "a network for a loss": ("config/loss", MAXOUT, "is no AdversarialLoss"),
-    "a reader for a loss": ("config/loss", {"_target_": "gancli.data.folder.Zip", "path": "/etc/passwd"}, "loss"),
-    "a data set for augment": ("config/augment", {"_target_": "gancli.data.builtin.Digits"}, "is no Augment"),
-    "an optimizer for a critic": (D, {"_target_": "torch.optim.SGD", "params": [], "lr": 0.1}, "discriminator"),
+    "a reader for a loss": (
+        "config/loss",
+        {"_target_": "gancli.data.folder.Zip", "path": "/etc/passwd"},
+        "loss",
+    ),
+    "a data set for augment": (
+        "config/augment",
+        {"_target_": "gancli.data.builtin.Digits"},
+        "is no Augment",
+    ),
+    "an optimizer for a critic": (
+        D,
+        {"_target_": "torch.optim.SGD", "params": [], "lr": 0.1},
+        "discriminator",
+    ),
     "a network for a game": ("config/model", MAXOUT, "is no Game"),
     "a penalty for penalties": ("config/loss/penalties", DRIFT, "penalties"),
     "an odd schedule": ("config/loss/penalties", {"x": DRIFT | {"weight": {"foo": 1.0}}}, "."),
@@ -219,7 +256,9 @@ SLOW = ("2,000 layers", "2^23 entries")  # a second on an idle machine
 @pytest.mark.parametrize("name", ODD)
 def test_what_no_run_could_have_written_is_refused(tree, tmp_path, name):
     where, value, message = ODD[name]
-    error = refuse(write(changed(tree, where, value), tmp_path / "x.pt"), seconds=5.0 if name in SLOW else 2.0)
+    error = refuse(
+        write(changed(tree, where, value), tmp_path / "x.pt"), seconds=5.0 if name in SLOW else 2.0
+    )
     assert re.search(message, error.message), error.message
 
 
@@ -232,8 +271,25 @@ def places(tree: object, path: tuple = ()):
 
 def test_one_odd_value_anywhere_is_a_sentence_or_harmless(tree, tmp_path):
     """A random place of the file, a random value that does not belong there."""
-    values = [None, -1, 10**400, float("nan"), "", "\x1b[2J", [], [1], {}, {1: 2}, (1, 2), MAXOUT, {"_target_": 5}, torch.zeros(3),
-              torch.zeros(0), torch.zeros(2, dtype=torch.complex64), GONE]
+    values = [
+        None,
+        -1,
+        10**400,
+        float("nan"),
+        "",
+        "\x1b[2J",
+        [],
+        [1],
+        {},
+        {1: 2},
+        (1, 2),
+        MAXOUT,
+        {"_target_": 5},
+        torch.zeros(3),
+        torch.zeros(0),
+        torch.zeros(2, dtype=torch.complex64),
+        GONE,
+    ]
     rng = random.Random(0)
     spots = [path for path in places(tree | {"format": 1, "version": ""}) if path]
     for _ in range(150):
@@ -259,7 +315,9 @@ def test_shapes_that_differ_from_the_config_are_named(tree, tmp_path):
     tree["game"] = {key: value[:1] if value.ndim else value for key, value in tree["game"].items()}
     error = refuse(write(tree | {"format": 1, "version": ""}, tmp_path / "x.pt"))
     assert "'generator.net.0.weight': config (16, 100), file (1, 100)" in error.message
-    assert "6 tensors differ" in error.message and error.message.count("file (1") == 3, "the first three"
+    assert "6 tensors differ" in error.message and error.message.count("file (1") == 3, (
+        "the first three"
+    )
 
 
 def test_an_average_of_another_shape_is_refused_too(tree, tmp_path):
@@ -268,11 +326,20 @@ def test_an_average_of_another_shape_is_refused_too(tree, tmp_path):
     assert "'net.0.weight': config (16, 100), file (1, 100)" in error.message
 
 
-def repacked(source: Path, target: Path, *, method: int = zipfile.ZIP_STORED, replace: dict[str, bytes] | None = None) -> Path:
+def repacked(
+    source: Path,
+    target: Path,
+    *,
+    method: int = zipfile.ZIP_STORED,
+    replace: dict[str, bytes] | None = None,
+) -> Path:
     """The same archive, written anew; replace: by the end of a record's name."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", method) as new:
         for entry in old.infolist():
-            other = next((data for end, data in (replace or {}).items() if entry.filename.endswith(end)), None)
+            other = next(
+                (data for end, data in (replace or {}).items() if entry.filename.endswith(end)),
+                None,
+            )
             new.writestr(entry.filename, old.read(entry) if other is None else other)
     return target
 
@@ -294,18 +361,33 @@ def test_nesting_ten_thousand_deep_is_refused(tree, tmp_path):
     """Written as opcodes: the pickler itself could not go so deep."""
     path = write({"a": 1}, tmp_path / "x.pt")
     deep = b"\x80\x02" + b"]" * 10**4 + b"a" * (10**4 - 1) + b"."
-    assert "nested deeper" in refuse(repacked(path, tmp_path / "deep.pt", replace={"data.pkl": deep})).message
+    assert (
+        "nested deeper"
+        in refuse(repacked(path, tmp_path / "deep.pt", replace={"data.pkl": deep})).message
+    )
 
 
 def test_refusing_takes_little_memory(tree, tmp_path):
     """In a process whose address space may grow by 200 MB, which one allocation of what the file claims would exceed."""
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux")
-    claims = {"sparse": ("game/x", SPARSE), "stretched": ("game/generator.net.0.weight", torch.zeros(1).expand(10**9)),
-              "channels": (f"{G}/channels", 10**6)}
-    paths = [write(changed(tree, *claim), tmp_path / f"{name}.pt") for name, claim in claims.items()]
+    claims = {
+        "sparse": ("game/x", SPARSE),
+        "stretched": ("game/generator.net.0.weight", torch.zeros(1).expand(10**9)),
+        "channels": (f"{G}/channels", 10**6),
+    }
+    paths = [
+        write(changed(tree, *claim), tmp_path / f"{name}.pt") for name, claim in claims.items()
+    ]
     plain = write({"x": torch.zeros(10)}, tmp_path / "plain.pt")
-    paths.append(repacked(plain, tmp_path / "bomb.pt", method=zipfile.ZIP_DEFLATED, replace={"/data/0": bytes(3 * 10**8)}))
+    paths.append(
+        repacked(
+            plain,
+            tmp_path / "bomb.pt",
+            method=zipfile.ZIP_DEFLATED,
+            replace={"/data/0": bytes(3 * 10**8)},
+        )
+    )
     code = f"""
         import resource, time
         from gancli.checkpoint import load_game
@@ -319,14 +401,26 @@ def test_refusing_takes_little_memory(tree, tmp_path):
             except GanError as error:
                 print(error.code, time.perf_counter() - started < 2, error.message)
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=60, cwd=REPO,
-                          env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=REPO,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
     lines = done.stdout.splitlines()
-    assert len(lines) == 4 and all(line.startswith("2 True") for line in lines), done.stdout + done.stderr[-800:]
+    assert len(lines) == 4 and all(line.startswith("2 True") for line in lines), (
+        done.stdout + done.stderr[-800:]
+    )
     assert "unpack to more than it is" in lines[3]
 
 
-@pytest.mark.parametrize("weird", [np.float64(1), np.zeros(3), torch.float32, {1}, Path("x"), SPARSE], ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize(
+    "weird",
+    [np.float64(1), np.zeros(3), torch.float32, {1}, Path("x"), SPARSE],
+    ids=lambda v: type(v).__name__,
+)
 def test_a_state_that_could_not_be_read_again_is_refused_before_it_is_written(tree, weird):
     check_savable(tree)
     tree["game"]["head._extra_state"] = weird

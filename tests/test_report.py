@@ -1,4 +1,5 @@
 """gan report: one run's page, its film, and the command that repeats it."""
+
 from __future__ import annotations
 
 import base64
@@ -26,13 +27,28 @@ def written(folder) -> Page:
 def test_the_page_holds_the_whole_run_and_needs_no_network(tmp_path):
     found = evaluated(12.5, best=(30, 11.0), n_fake=1000, ema=True)
     found |= {"skipped": {"fid": "no Inception weights"}, "reals": {"self/frechet": 3.25}}
-    folder = make_run(tmp_path / "run", evaluation=found, overrides=["loss=hinge", "optimizer.g.lr=2e-4"],
-                      lines=losses(40, **{"eval/self/frechet": 11.0, "d/real": 1.0, "d/fake": -1.0}))
+    folder = make_run(
+        tmp_path / "run",
+        evaluation=found,
+        overrides=["loss=hinge", "optimizer.g.lr=2e-4"],
+        lines=losses(40, **{"eval/self/frechet": 11.0, "d/real": 1.0, "d/fake": -1.0}),
+    )
     page = written(folder)
     check_self_contained(page)
-    for text in ("cgan-hinge-digits", "complete: 40 steps", "12.5", "3.25", "n_fake", "no Inception weights",
-                 "gan train loss=hinge optimizer.g.lr=2e-4", "11 at step 30", "torch 2.14", "optimizer.g.betas",
-                 "losses", "scores of d"):
+    for text in (
+        "cgan-hinge-digits",
+        "complete: 40 steps",
+        "12.5",
+        "3.25",
+        "n_fake",
+        "no Inception weights",
+        "gan train loss=hinge optimizer.g.lr=2e-4",
+        "11 at step 30",
+        "torch 2.14",
+        "optimizer.g.betas",
+        "losses",
+        "scores of d",
+    ):
         assert text in page.text, text
     assert page.names().count("svg") == 3  # the metric, losses, scores
 
@@ -43,15 +59,25 @@ def test_the_film_shows_one_frame_and_has_a_slider_over_all(tmp_path):
     assert [at["alt"] for at in frames] == ["step 10", "step 20", "step 30"]
     assert ["hidden" in at for at in frames] == [True, True, False]
     slider = next(at for tag, at in page.elements if tag == "input")
-    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == ("range", "0", "2", "2")
+    assert (slider["type"], slider["min"], slider["max"], slider["value"]) == (
+        "range",
+        "0",
+        "2",
+        "2",
+    )
 
 
 def test_a_long_film_is_thinned_and_says_so(tmp_path, monkeypatch):
     page = written(make_run(tmp_path / "run", grids=tuple(range(1, 81))))
-    assert page.names().count("img") == single.MOST_FRAMES and "32 of 80 grids are left out" in page.text
+    assert (
+        page.names().count("img") == single.MOST_FRAMES
+        and "32 of 80 grids are left out" in page.text
+    )
     monkeypatch.setattr(single, "FILM_BYTES", 1)
     page = written(tmp_path / "run")
-    assert [at["alt"] for tag, at in page.elements if tag == "img"] == ["step 80"]  # the last is kept whatever it weighs
+    assert [at["alt"] for tag, at in page.elements if tag == "img"] == [
+        "step 80"
+    ]  # the last is kept whatever it weighs
 
 
 def test_pictures_are_shrunk_and_a_broken_one_is_left_out(tmp_path):
@@ -84,33 +110,73 @@ def test_transparency_survives(tmp_path):
 
 
 def test_the_command_is_quoted_and_leaves_out_what_only_that_run_had(tmp_path):
-    given = ["hydra.run.dir='/x/y'", "dataset.path='my photos; rm -rf'", "+penalty@loss.penalties.r1=r1", "resume=auto", "seed=3"]
+    given = [
+        "hydra.run.dir='/x/y'",
+        "dataset.path='my photos; rm -rf'",
+        "+penalty@loss.penalties.r1=r1",
+        "resume=auto",
+        "seed=3",
+    ]
     run = read_run(make_run(tmp_path / "run", overrides=given))
     words = shlex.split(single.command(run))
-    assert words == ["gan", "train", "dataset.path='my photos; rm -rf'", "+penalty@loss.penalties.r1=r1", "seed=3"]
+    assert words == [
+        "gan",
+        "train",
+        "dataset.path='my photos; rm -rf'",
+        "+penalty@loss.penalties.r1=r1",
+        "seed=3",
+    ]
 
 
 def test_what_a_resume_changed_is_in_the_command(tmp_path):
-    folder = make_run(tmp_path / "run", config=changed(("trainer.steps", 80)), step=80, overrides=["trainer.steps=40", "seed=1"])
-    (folder / ".hydra" / "config.yaml").write_text(json.dumps(changed(("trainer.steps", 40), ("trainer.device", "auto"))))
+    folder = make_run(
+        tmp_path / "run",
+        config=changed(("trainer.steps", 80)),
+        step=80,
+        overrides=["trainer.steps=40", "seed=1"],
+    )
+    (folder / ".hydra" / "config.yaml").write_text(
+        json.dumps(changed(("trainer.steps", 40), ("trainer.device", "auto")))
+    )
     assert single.command(read_run(folder)) == "gan train seed=1 trainer.steps=80"
 
 
 def test_the_users_own_config_folder_is_named(tmp_path):
     folder = make_run(tmp_path / "run", overrides=["model=mine"])
-    (folder / ".hydra" / "hydra.yaml").write_text(json.dumps({"hydra": {"job": {"config_name": "big"}, "runtime": {"choices": {},
-        "config_sources": [{"provider": "main", "path": "/a"}, {"provider": "user", "path": "/my conf"}]}}}))
-    assert single.command(read_run(folder)) == "gan train --config-dir '/my conf' --config-name big model=mine"
+    (folder / ".hydra" / "hydra.yaml").write_text(
+        json.dumps(
+            {
+                "hydra": {
+                    "job": {"config_name": "big"},
+                    "runtime": {
+                        "choices": {},
+                        "config_sources": [
+                            {"provider": "main", "path": "/a"},
+                            {"provider": "user", "path": "/my conf"},
+                        ],
+                    },
+                }
+            }
+        )
+    )
+    assert (
+        single.command(read_run(folder))
+        == "gan train --config-dir '/my conf' --config-name big model=mine"
+    )
 
 
-@pytest.mark.parametrize("value", ["my photos", "it's", "a\\b", "a\\'b\\", "x=1,2", "x", None, True, 3, 2.5e-4])
+@pytest.mark.parametrize(
+    "value", ["my photos", "it's", "a\\b", "a\\'b\\", "x=1,2", "x", None, True, 3, 2.5e-4]
+)
 def test_a_value_written_for_hydra_reads_back_as_itself(value):
     from gancli.hints import parse
 
     if not isinstance(value, str):
         assert parse(f"trainer.steps={single.hydra_text(value)}").value() == value
     else:
-        composed = config.compose("train", ["dataset=folder", f"dataset.path={single.hydra_text(value)}"])
+        composed = config.compose(
+            "train", ["dataset=folder", f"dataset.path={single.hydra_text(value)}"]
+        )
         assert composed.cfg.dataset.path == value
 
 
@@ -118,9 +184,21 @@ def test_a_value_written_for_hydra_reads_back_as_itself(value):
 
 
 def test_a_run_that_broke_at_once_still_has_a_page(tmp_path):
-    page = written(make_run(tmp_path / "run", saved=False, lines=[], grids=(), log="2026-01-01T00:00:01Z INFO ended: no luck\n"))
+    page = written(
+        make_run(
+            tmp_path / "run",
+            saved=False,
+            lines=[],
+            grids=(),
+            log="2026-01-01T00:00:01Z INFO ended: no luck\n",
+        )
+    )
     check_self_contained(page)
-    assert "no luck" in page.text and "it saved no checkpoint" in page.text and "Not evaluated" in page.text
+    assert (
+        "no luck" in page.text
+        and "it saved no checkpoint" in page.text
+        and "Not evaluated" in page.text
+    )
 
 
 def test_an_empty_folder_with_metrics_alone_has_a_page(tmp_path):
@@ -145,8 +223,14 @@ def test_the_page_goes_where_it_is_asked_for(tmp_path):
 def test_mistakes_are_told(tmp_path):
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep" / "sweep.jsonl").write_text("")
-    for argv, hint in (([], "gan report RUN"), (["/nowhere"], "gan report"), ([str(tmp_path)], "gan train wrote"),
-                       ([str(tmp_path / "sweep")], "gan compare"), (["a", "b"], "gan compare a b"), (["--x"], "gan report RUN")):
+    for argv, hint in (
+        ([], "gan report RUN"),
+        (["/nowhere"], "gan report"),
+        ([str(tmp_path)], "gan train wrote"),
+        ([str(tmp_path / "sweep")], "gan compare"),
+        (["a", "b"], "gan compare a b"),
+        (["--x"], "gan report RUN"),
+    ):
         with pytest.raises(UserError) as caught:
             report.main(argv)
         assert hint in caught.value.hint, argv

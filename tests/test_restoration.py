@@ -1,4 +1,5 @@
 """The judge of games from images to images: its numbers in closed form, its pictures, and that looking changes nothing."""
+
 from __future__ import annotations
 
 import pytest
@@ -26,9 +27,13 @@ def test_a_generator_that_changes_nothing_is_as_good_as_the_source():
     game.generator = Same()
     values = judge.measure(game, Same()).values
     assert values["psnr"] == values["psnr_source"] and values["ssim"] == values["ssim_source"]
-    noisy, clean = next(batches(judge.held, ("a", "b"), 4, config=judge.config, device=CPU, seed=0)).values()
+    noisy, clean = next(
+        batches(judge.held, ("a", "b"), 4, config=judge.config, device=CPU, seed=0)
+    ).values()
     error = ((noisy - clean) * 127.5).square().mean((1, 2, 3))
-    assert values["psnr"] == pytest.approx((10 * (255**2 / error).log10()).mean().item(), abs=0.35), "other draws of the same noise"
+    assert values["psnr"] == pytest.approx(
+        (10 * (255**2 / error).log10()).mean().item(), abs=0.35
+    ), "other draws of the same noise"
 
 
 def test_a_perfect_generator():
@@ -39,11 +44,29 @@ def test_a_perfect_generator():
 def test_the_mean_of_the_targets_is_a_baseline_for_pairs():
     trainer, judge = judged("pix2pix")
     values = judge.measure(trainer.game, trainer.ema).values
-    assert {"psnr", "psnr_y", "psnr_mean", "ssim"} == set(values)  # a source that looks like something else is no baseline
-    train = torch.cat([batch["b"] for batch in batches(judge.train, ("a", "b"), 500, config=judge.config, device=CPU, seed=1)])
-    held = torch.cat([batch["b"] for batch in batches(judge.held, ("a", "b"), 500, config=judge.config, device=CPU, seed=1)])
+    assert {"psnr", "psnr_y", "psnr_mean", "ssim"} == set(
+        values
+    )  # a source that looks like something else is no baseline
+    train = torch.cat(
+        [
+            batch["b"]
+            for batch in batches(
+                judge.train, ("a", "b"), 500, config=judge.config, device=CPU, seed=1
+            )
+        ]
+    )
+    held = torch.cat(
+        [
+            batch["b"]
+            for batch in batches(
+                judge.held, ("a", "b"), 500, config=judge.config, device=CPU, seed=1
+            )
+        ]
+    )
     error = ((train.mean(0) - held) * 127.5).square().mean((1, 2, 3))
-    assert values["psnr_mean"] == pytest.approx((10 * (255**2 / error).log10()).mean().item(), abs=0.1)
+    assert values["psnr_mean"] == pytest.approx(
+        (10 * (255**2 / error).log10()).mean().item(), abs=0.1
+    )
 
 
 def test_two_domains_are_compared_as_sets_and_by_what_comes_back():
@@ -57,7 +80,10 @@ def test_two_domains_are_compared_as_sets_and_by_what_comes_back():
 def test_the_picture_has_a_row_for_each_source():
     trainer, judge = judged("srgan")
     picture = judge.picture(trainer.game, trainer.ema, columns=10)
-    assert picture.size == (3 * 50 + 2, 4 * 50 + 2)  # 4 held-out images, source, output, target; 48 pixels and a gap each
+    assert picture.size == (
+        3 * 50 + 2,
+        4 * 50 + 2,
+    )  # 4 held-out images, source, output, target; 48 pixels and a gap each
     trainer, judge = judged("cyclegan")
     assert judge.picture(trainer.game, trainer.ema, columns=10).width == 6 * 50 + 2
 
@@ -87,8 +113,11 @@ def test_looking_does_not_change_training():
 def test_looking_leaves_the_global_generator_alone():
     """The U-Net's dropout draws from it, when it looks as when it trains."""
     trainer, judge = judged("pix2pix")
-    for look in (lambda: judge.glance(trainer.game, trainer.ema), lambda: judge.picture(trainer.game, trainer.ema, columns=4),
-                 lambda: judge.measure(trainer.game, trainer.ema)):
+    for look in (
+        lambda: judge.glance(trainer.game, trainer.ema),
+        lambda: judge.picture(trainer.game, trainer.ema, columns=4),
+        lambda: judge.measure(trainer.game, trainer.ema),
+    ):
         before = torch.get_rng_state()
         look()
         assert torch.equal(torch.get_rng_state(), before)
@@ -96,18 +125,40 @@ def test_looking_leaves_the_global_generator_alone():
 
 def test_without_held_out_images_those_of_the_training_serve():
     trainer, judge = judged("enhance", "dataset.holdout=0")
-    assert judge.held is None and judge.measure(trainer.game, trainer.ema).protocol["split"] == "train"
+    assert (
+        judge.held is None and judge.measure(trainer.game, trainer.ema).protocol["split"] == "train"
+    )
 
 
 def test_the_number_of_images_is_bounded():
     trainer, judge = judged("enhance", "metrics.n=10", "dataset.holdout=14")
-    report = measure(game=trainer.game, generator=trainer.ema, train=judge.train, held=judge.held, spec=judge.spec, config=judge.config,
-                     seed=0, device=CPU)
+    report = measure(
+        game=trainer.game,
+        generator=trainer.ema,
+        train=judge.train,
+        held=judge.held,
+        spec=judge.spec,
+        config=judge.config,
+        seed=0,
+        device=CPU,
+    )
     assert report.protocol["n_fake"] == 10
-    assert len(judge_for(trainer.game, train=judge.train, held=judge.held, config=judge.config, device=CPU).few["a"]) == 8
+    assert (
+        len(
+            judge_for(
+                trainer.game, train=judge.train, held=judge.held, config=judge.config, device=CPU
+            ).few["a"]
+        )
+        == 8
+    )
 
 
 def test_which_way_is_better():
-    assert (better("psnr"), better("ssim"), better("lpips_distance"), better("cycle")) == ("max", "max", "min", "min")
+    assert (better("psnr"), better("ssim"), better("lpips_distance"), better("cycle")) == (
+        "max",
+        "max",
+        "min",
+        "min",
+    )
     spec = {"best": "auto", "best_mode": None}
     assert best_key(spec, {"psnr": 20.0, "psnr_mean": 12.0, "ssim": 0.5}) == ("psnr", "max")

@@ -1,4 +1,5 @@
 """What gan sample can do beyond drawing: truncation, sweeps of one input, standing statistics; and why a model has none of them."""
+
 from __future__ import annotations
 
 import os
@@ -55,7 +56,11 @@ def test_a_sweep_has_a_column_a_value_and_a_row_a_draw(gan):
     for name, columns in (("code0", 10), ("code1", 3), ("code2", 7)):
         assert gan("infogan", "n=5", f"sweep={name}", "steps=7") == (0, "done: out\n")
         assert tiles("out/sweep.png") == (columns, 5)
-    assert sorted(os.listdir("out")) == [*(f"{k:06d}.png" for k in range(5)), "grid.png", "sweep.png"]
+    assert sorted(os.listdir("out")) == [
+        *(f"{k:06d}.png" for k in range(5)),
+        "grid.png",
+        "sweep.png",
+    ]
     assert gan("infogan", "n=20", "sweep=code3")[0] == 0 and tiles("out/sweep.png") == (10, 8)
 
 
@@ -63,9 +68,15 @@ def test_a_sweep_of_the_label_is_a_class_grid_of_the_same_latents(gan):
     assert gan("cgan", "n=3", "sweep=label")[0] == 0 and tiles("out/sweep.png") == (10, 3)
 
 
-@pytest.mark.parametrize(("run", "name", "wanted"), [
-    ("infogan", "code0", list(range(10))), ("infogan", "code1", [0, 1, 2]), ("infogan", "code3", [-1, -0.5, 0, 0.5, 1]),
-    ("cgan", "label", list(range(10)))])
+@pytest.mark.parametrize(
+    ("run", "name", "wanted"),
+    [
+        ("infogan", "code0", list(range(10))),
+        ("infogan", "code1", [0, 1, 2]),
+        ("infogan", "code3", [-1, -0.5, 0, 0.5, 1]),
+        ("cgan", "label", list(range(10))),
+    ],
+)
 def test_only_the_swept_input_changes(runs, run, name, wanted):
     game = load_game(str(runs / run)).game
     inputs = sampling.draw_inputs(game, 4, seed=3)
@@ -73,8 +84,12 @@ def test_only_the_swept_input_changes(runs, run, name, wanted):
     assert swept.keys() == inputs.keys() and swept[name].dtype == inputs[name].dtype
     assert swept[name].view(4, -1).tolist() == [wanted] * 4
     for key in inputs.keys() - {name}:
-        torch.testing.assert_close(swept[key].view(4, len(wanted), *inputs[key].shape[1:]),
-                                   inputs[key][:, None].expand(4, len(wanted), *inputs[key].shape[1:]), rtol=0, atol=0)
+        torch.testing.assert_close(
+            swept[key].view(4, len(wanted), *inputs[key].shape[1:]),
+            inputs[key][:, None].expand(4, len(wanted), *inputs[key].shape[1:]),
+            rtol=0,
+            atol=0,
+        )
 
 
 def test_a_swept_picture_shows_what_the_generator_makes_of_it(gan, runs):
@@ -82,19 +97,36 @@ def test_a_swept_picture_shows_what_the_generator_makes_of_it(gan, runs):
     loaded = load_game(str(runs / "infogan"))
     inputs = sampling.draw_inputs(loaded.game, 1, seed=4)
     for k in range(3):
-        (image,) = sampling.generate(loaded.game, loaded.generator, inputs | {"code1": torch.tensor([k])}, seed=4)
-        tile = np.asarray(Image.open("out/sweep.png"), np.float32)[2:50:3, 2 + 50 * k:50 + 50 * k:3]
-        assert (torch.from_numpy(tile).flatten() - ((image.flatten() + 1) * 127.5).round()).abs().max() <= 1
+        (image,) = sampling.generate(
+            loaded.game, loaded.generator, inputs | {"code1": torch.tensor([k])}, seed=4
+        )
+        tile = np.asarray(Image.open("out/sweep.png"), np.float32)[
+            2:50:3, 2 + 50 * k : 50 + 50 * k : 3
+        ]
+        assert (
+            torch.from_numpy(tile).flatten() - ((image.flatten() + 1) * 127.5).round()
+        ).abs().max() <= 1
 
 
-@pytest.mark.parametrize(("run", "option", "reason"), [
-    ("mlp", "sweep=code0", "its model has neither codes nor labels"), ("mlp", "sweep=label", "its model has neither codes nor labels"),
-    ("cgan", "sweep=code0", "no such input"), ("infogan", "sweep=code9", "did you mean code"), ("infogan", "sweep=label", "no such input"),
-    ("infogan", "label=1", "its model is not conditional"), ("infogan", "per_class=1", "its model is not conditional"),
-    ("mlp", "truncation=0.5", "its latents are uniform"), ("cgan", "truncation=-1", "it is a bound above 0"),
-    ("mlp", "standing=4", "no batch norm"), ("cgan", "standing=0", "give 1 or more"), ("cgan", "steps=1", "give 2 or more"),
-    ("cgan", "sweep=3", "sweep=3 does not fit"), ("cgan", "standing=many", "does not fit"),
-])
+@pytest.mark.parametrize(
+    ("run", "option", "reason"),
+    [
+        ("mlp", "sweep=code0", "its model has neither codes nor labels"),
+        ("mlp", "sweep=label", "its model has neither codes nor labels"),
+        ("cgan", "sweep=code0", "no such input"),
+        ("infogan", "sweep=code9", "did you mean code"),
+        ("infogan", "sweep=label", "no such input"),
+        ("infogan", "label=1", "its model is not conditional"),
+        ("infogan", "per_class=1", "its model is not conditional"),
+        ("mlp", "truncation=0.5", "its latents are uniform"),
+        ("cgan", "truncation=-1", "it is a bound above 0"),
+        ("mlp", "standing=4", "no batch norm"),
+        ("cgan", "standing=0", "give 1 or more"),
+        ("cgan", "steps=1", "give 2 or more"),
+        ("cgan", "sweep=3", "sweep=3 does not fit"),
+        ("cgan", "standing=many", "does not fit"),
+    ],
+)
 def test_what_a_model_has_not_is_refused_with_the_reason(gan, run, option, reason):
     code, said = gan(run, option)
     assert code == 2 and reason in said and not Path("out").exists()
@@ -106,7 +138,9 @@ def test_truncation_narrows_the_latents_and_changes_the_images(gan, runs):
         assert z.abs().max() <= 0.3 and z.std().item() == pytest.approx(0.3 / 3**0.5, rel=0.05)
     gan("cgan", "n=2")
     wide = Path("out/000000.png").read_bytes()
-    assert gan("cgan", "n=2", "truncation=0.3")[0] == 0 and Path("out/000000.png").read_bytes() != wide
+    assert (
+        gan("cgan", "n=2", "truncation=0.3")[0] == 0 and Path("out/000000.png").read_bytes() != wide
+    )
 
 
 def test_standing_statistics_change_the_images_and_are_measured_as_they_sample(gan, monkeypatch):
@@ -114,9 +148,15 @@ def test_standing_statistics_change_the_images_and_are_measured_as_they_sample(g
     running = Path("out/000000.png").read_bytes()
     gan("cgan", "n=2", "standing=2")
     standing = Path("out/000000.png").read_bytes()
-    assert gan("cgan", "n=2", "standing=2")[0] == 0 and Path("out/000000.png").read_bytes() == standing != running
+    assert (
+        gan("cgan", "n=2", "standing=2")[0] == 0
+        and Path("out/000000.png").read_bytes() == standing != running
+    )
     asked = []
-    monkeypatch.setattr("gancli.standing.standing_statistics", lambda game, generator, **options: asked.append(options) or generator)
+    monkeypatch.setattr(
+        "gancli.standing.standing_statistics",
+        lambda game, generator, **options: asked.append(options) or generator,
+    )
     gan("cgan", "n=2", "standing=5", "truncation=0.5", "seed=9")
     assert asked == [{"passes": 5, "batch": 64, "seed": 9, "truncation": 0.5}]
 
@@ -132,8 +172,12 @@ def test_interpolation_keeps_a_class_and_the_categories(runs):
 
 
 def test_all_at_once(gan):
-    code, _ = gan("cgan", "n=9", "label=3", "interpolate=4", "sweep=label", "truncation=0.7", "standing=2")
-    assert code == 0 and tiles("out/interpolation.png") == (4, 8) and tiles("out/sweep.png") == (10, 8)
+    code, _ = gan(
+        "cgan", "n=9", "label=3", "interpolate=4", "sweep=label", "truncation=0.7", "standing=2"
+    )
+    assert (
+        code == 0 and tiles("out/interpolation.png") == (4, 8) and tiles("out/sweep.png") == (10, 8)
+    )
 
 
 def test_the_help_lists_the_options(capsys):

@@ -1,4 +1,5 @@
 """What gan sample draws of networks with styles, noise and levels, and the films of walks; and why a model has none of them."""
+
 from __future__ import annotations
 
 import os
@@ -40,8 +41,17 @@ def runs(tmp_path_factory) -> Path:
     run_folder(root / "infogan", small("infogan"))
     run_folder(root / "lapgan", small("lapgan"))
     run_folder(root / "cogan", small("cogan"))
-    run_folder(root / "points", frozen("model=mlp", "dataset=ring", "model.generator.hidden=[8]", "model.discriminator.hidden=[8]",
-                                       "dataset.n=100", "trainer.batch_size=8"))
+    run_folder(
+        root / "points",
+        frozen(
+            "model=mlp",
+            "dataset=ring",
+            "model.generator.hidden=[8]",
+            "model.discriminator.hidden=[8]",
+            "dataset.n=100",
+            "trainer.batch_size=8",
+        ),
+    )
     return root
 
 
@@ -66,13 +76,17 @@ def tiles(path: str) -> tuple[int, int]:
 
 
 def images(loaded, inputs: dict, **given) -> Tensor:
-    return torch.cat(list(sampling.generate(loaded.game, loaded.generator, inputs, seed=0, given=given)))
+    return torch.cat(
+        list(sampling.generate(loaded.game, loaded.generator, inputs, seed=0, given=given))
+    )
 
 
 def tile(path: str, column: int, row: int) -> Tensor:
     """One tile of a picture, at 16 pixels."""
     y, x = 2 + 50 * row, 2 + 50 * column
-    return torch.from_numpy(np.array(Image.open(path))[y:y + 48:3, x:x + 48:3].astype(np.float32))
+    return torch.from_numpy(
+        np.array(Image.open(path))[y : y + 48 : 3, x : x + 48 : 3].astype(np.float32)
+    )
 
 
 def bytes_of(name: str) -> bytes:
@@ -88,26 +102,35 @@ def test_mixing_shows_sources_above_and_destinations_left(gan, runs, run):
     assert tiles("out/mixing.png") == (7, 7) and tile("out/mixing.png", 0, 0).eq(128).all()
     loaded = load_game(str(runs / run))
     label = torch.zeros(9, dtype=torch.long) if run == "classes" else None
-    rows, columns = (sampling.draw_inputs(loaded.game, n, seed=seed, label=None if label is None else label[:n])
-                     for n, seed in ((9, 0), (6, 1)))
+    rows, columns = (
+        sampling.draw_inputs(loaded.game, n, seed=seed, label=None if label is None else label[:n])
+        for n, seed in ((9, 0), (6, 1))
+    )
     rows = {key: value[:6] for key, value in rows.items()}
     mixed = sampling.mixing(loaded.game, rows, columns, first=2, last=4)
     shown = images(loaded, mixed, noise="none").unflatten(0, (7, 7))
     torch.testing.assert_close(shown[0, 1:], images(loaded, columns, noise="none"))
     torch.testing.assert_close(shown[1:, 0], images(loaded, rows, noise="none"))
     for row in range(6):
-        one = {key: value[row:row + 1].expand(6, *value.shape[1:]) for key, value in rows.items()}
+        one = {key: value[row : row + 1].expand(6, *value.shape[1:]) for key, value in rows.items()}
         wanted = images(loaded, loaded.game.mixed(one, columns, first=2, last=4), noise="none")
         torch.testing.assert_close(shown[row + 1, 1:], wanted)
     assert not torch.equal(shown[1, 1], shown[1, 0]) and not torch.equal(shown[1, 1], shown[0, 1])
-    assert (tile("out/mixing.png", 3, 5) - ((shown[5, 3, 0].clamp(-1, 1) + 1) * 127.5).round()).abs().max() <= 1
+    assert (
+        tile("out/mixing.png", 3, 5) - ((shown[5, 3, 0].clamp(-1, 1) + 1) * 127.5).round()
+    ).abs().max() <= 1
 
 
 def test_with_all_layers_a_column_is_its_source(gan):
     gan("stylegan2", "n=3", "mix=0-5")
     for column in (1, 2, 3):
-        assert all(torch.equal(tile("out/mixing.png", column, row), tile("out/mixing.png", column, 0)) for row in (1, 2, 3))
-    assert not torch.equal(tile("out/mixing.png", 0, 1), tile("out/mixing.png", 1, 1)), "the first column stays as it is"
+        assert all(
+            torch.equal(tile("out/mixing.png", column, row), tile("out/mixing.png", column, 0))
+            for row in (1, 2, 3)
+        )
+    assert not torch.equal(tile("out/mixing.png", 0, 1), tile("out/mixing.png", 1, 1)), (
+        "the first column stays as it is"
+    )
 
 
 class Deep:
@@ -115,10 +138,27 @@ class Deep:
         self.levels = levels
 
 
-@pytest.mark.parametrize(("levels", "mix", "wanted"), [
-    (9, "coarse", (0, 4)), (9, "middle", (4, 8)), (9, "fine", (8, 18)), (5, "fine", (8, 10)), (5, "coarse", (0, 4)),
-    (3, "coarse", (0, 2)), (3, "middle", (2, 4)), (3, "fine", (4, 6)), (4, "coarse", (0, 2)), (4, "fine", (5, 8)), (2, "middle", (1, 2)),
-    (9, "0-3", (0, 4)), (9, "4-17", (4, 18)), (9, 7, (7, 8)), (9, "7", (7, 8)), (3, "5-5", (5, 6))])
+@pytest.mark.parametrize(
+    ("levels", "mix", "wanted"),
+    [
+        (9, "coarse", (0, 4)),
+        (9, "middle", (4, 8)),
+        (9, "fine", (8, 18)),
+        (5, "fine", (8, 10)),
+        (5, "coarse", (0, 4)),
+        (3, "coarse", (0, 2)),
+        (3, "middle", (2, 4)),
+        (3, "fine", (4, 6)),
+        (4, "coarse", (0, 2)),
+        (4, "fine", (5, 8)),
+        (2, "middle", (1, 2)),
+        (9, "0-3", (0, 4)),
+        (9, "4-17", (4, 18)),
+        (9, 7, (7, 8)),
+        (9, "7", (7, 8)),
+        (3, "5-5", (5, 6)),
+    ],
+)
 def test_the_layers_of_a_mix(levels, mix, wanted):
     assert sampling.layers_of(Deep(levels), mix) == wanted
 
@@ -138,7 +178,12 @@ def test_truncation_of_the_first_layers(gan, runs):
     inputs = sampling.draw_inputs(game, 3, seed=0, truncation=0.5, truncated_layers=2)
     assert inputs["psi"].tolist() == [0.5] * 3 and inputs["psi_layers"].tolist() == [2] * 3
     seen = set()
-    for argv in ((), ("truncation=0.5",), ("truncation=0.5", "truncated_layers=2"), ("truncation=1",)):
+    for argv in (
+        (),
+        ("truncation=0.5",),
+        ("truncation=0.5", "truncated_layers=2"),
+        ("truncation=1",),
+    ):
         assert gan("stylegan2", "n=1", "noise=none", *argv)[0] == 0
         seen.add(bytes_of("000000.png"))
     assert len(seen) == 3, "1 changes nothing"
@@ -151,7 +196,9 @@ def test_noise_is_random_fixed_or_none(gan):
     for noise in ("random", "fixed", "none", "null"):
         assert gan("stylegan2", "n=1", f"noise={noise}", "levels=1", "seed=3")[0] == 0
         made[noise] = bytes_of("000000.png"), bytes_of("levels.png")
-    assert made["null"][0] == made["random"][0] and len({images for images, _ in made.values()}) == 3
+    assert (
+        made["null"][0] == made["random"][0] and len({images for images, _ in made.values()}) == 3
+    )
     assert made["null"][1] == made["fixed"][1], "in a picture only what it shows differs"
 
 
@@ -167,7 +214,10 @@ def test_levels_end_at_the_image_and_start_coarse(gan, runs, run):
         blocks = tile("out/levels.png", 1, row).view(size, 16 // size, size, 16 // size)
         assert (blocks == blocks[:, :1, :, :1]).all() and len(blocks.unique()) > 2
     assert gan(run, "n=5", "level=1", "noise=fixed")[0] == 0
-    assert torch.equal(torch.from_numpy(np.array(Image.open("out/000001.png")).astype(np.float32)), tile("out/levels.png", 1, 1))
+    assert torch.equal(
+        torch.from_numpy(np.array(Image.open("out/000001.png")).astype(np.float32)),
+        tile("out/levels.png", 1, 1),
+    )
 
 
 def test_skips_add_up(runs):
@@ -176,7 +226,9 @@ def test_skips_add_up(runs):
     inputs = sampling.draw_inputs(loaded.game, 2, seed=0)
     g, styles = loaded.generator, loaded.generator.styles(inputs["z"])
     x = g.styled[0](g.const.expand(2, -1, -1, -1), styles[:, 0], "none")
-    torch.testing.assert_close(images(loaded, inputs, noise="none", level=0)[:, :, ::4, ::4], g.to_rgb[0](x, styles[:, 1]))
+    torch.testing.assert_close(
+        images(loaded, inputs, noise="none", level=0)[:, :, ::4, ::4], g.to_rgb[0](x, styles[:, 1])
+    )
 
 
 def test_a_growing_network_shows_the_stages_so_far(gan, runs):
@@ -184,13 +236,21 @@ def test_a_growing_network_shows_the_stages_so_far(gan, runs):
     assert loaded.game.levels == 2 and loaded.game.alpha is not None
     inputs = sampling.draw_inputs(loaded.game, 3, seed=0)
     torch.testing.assert_close(images(loaded, inputs, level=1), images(loaded, inputs))
-    torch.testing.assert_close(images(loaded, inputs, level=0)[:, :, ::4, ::4], loaded.generator(inputs["z"], stage=0))
+    torch.testing.assert_close(
+        images(loaded, inputs, level=0)[:, :, ::4, ::4], loaded.generator(inputs["z"], stage=0)
+    )
     code, err = gan("pggan", "n=3", "levels=3")
     assert code == 0 and "stale" not in err and tiles("out/levels.png") == (3, 2)
 
 
 def test_levels_whose_image_layers_rest_are_called_stale(gan):
-    for words, warned in ((["levels=2"], True), (["level=0"], True), (["level=1"], True), (["level=2"], False), ([], False)):
+    for words, warned in (
+        (["levels=2"], True),
+        (["level=0"], True),
+        (["level=1"], True),
+        (["level=2"], False),
+        ([], False),
+    ):
         code, err = gan("stylegan", "n=1", *words)
         assert code == 0 and ("levels below 2 are stale" in err) == warned
 
@@ -235,12 +295,25 @@ def test_any_game_with_levels_can_show_them(runs):
 # walks
 
 
-@pytest.mark.parametrize(("run", "film", "n", "size"), [
-    ("stylegan2", "walk.webp", 4, 2 + 2 * 130), ("stylegan", "walk.gif", 1, 256), ("classes", "walk.webp", 5, 2 + 3 * 98),
-    ("pggan", "mine.WEBP", 64, 2 + 4 * 66), ("cgan", "walk.webp", 10, 2 + 4 * 66), ("infogan", "walk.gif", 1, 256),
-    ("lapgan", "walk.gif", 1, 256)])
+@pytest.mark.parametrize(
+    ("run", "film", "n", "size"),
+    [
+        ("stylegan2", "walk.webp", 4, 2 + 2 * 130),
+        ("stylegan", "walk.gif", 1, 256),
+        ("classes", "walk.webp", 5, 2 + 3 * 98),
+        ("pggan", "mine.WEBP", 64, 2 + 4 * 66),
+        ("cgan", "walk.webp", 10, 2 + 4 * 66),
+        ("infogan", "walk.gif", 1, 256),
+        ("lapgan", "walk.gif", 1, 256),
+    ],
+)
 def test_every_model_walks(gan, run, film, n, size):
-    argv = f"n={n}", "walk=0.4", f"film={film}", *(["standing=1"] if run in ("cgan", "infogan") else [])
+    argv = (
+        f"n={n}",
+        "walk=0.4",
+        f"film={film}",
+        *(["standing=1"] if run in ("cgan", "infogan") else []),
+    )
     assert gan(run, *argv) == (0, "done: out\n")
     first = bytes_of(film)
     picture = Image.open(f"out/{film}")
@@ -259,8 +332,14 @@ def test_every_model_walks(gan, run, film, n, size):
 
 def test_a_walk_is_closed_even_and_long_enough():
     rng = torch.Generator().manual_seed(0)
-    stops = [{"z": torch.randn(2, 64, generator=rng), "label": torch.tensor([3, 4]) + k, "code": torch.rand(2, generator=rng)}
-             for k in range(3)]
+    stops = [
+        {
+            "z": torch.randn(2, 64, generator=rng),
+            "label": torch.tensor([3, 4]) + k,
+            "code": torch.rand(2, generator=rng),
+        }
+        for k in range(3)
+    ]
     made = sampling.walk(stops, 30)
     z = made["z"].view(30, 2, 64)
     assert made["label"].view(30, 2).tolist() == [[3, 4]] * 30, "labels do not move"
@@ -268,15 +347,21 @@ def test_a_walk_is_closed_even_and_long_enough():
         torch.testing.assert_close(z[10 * k], stops[k]["z"])
         torch.testing.assert_close(made["code"].view(30, 2)[10 * k], stops[k]["code"])
     strides = (z - z.roll(-1, 0)).norm(dim=2)
-    assert strides.max() < 1.6 * strides.min(), "the last is as far from the first as any two neighbours"
+    assert strides.max() < 1.6 * strides.min(), (
+        "the last is as far from the first as any two neighbours"
+    )
     lengths = z.norm(dim=2)
-    assert lengths.min() > 0.99 * min(stop["z"].norm(dim=1).min() for stop in stops), "on the arc, not through its middle"
+    assert lengths.min() > 0.99 * min(stop["z"].norm(dim=1).min() for stop in stops), (
+        "on the arc, not through its middle"
+    )
     assert len(sampling.walk(stops, 4)["z"]) == 8, "frames need not divide by stops"
 
 
 def test_latents_of_any_shape_move_on_the_arc():
     a, b = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
-    torch.testing.assert_close(sampling.slerp(a, b, 0.3).flatten(1), sampling.slerp(a.flatten(1), b.flatten(1), 0.3))
+    torch.testing.assert_close(
+        sampling.slerp(a, b, 0.3).flatten(1), sampling.slerp(a.flatten(1), b.flatten(1), 0.3)
+    )
 
 
 def test_a_walk_of_fixed_noise_only_moves_its_latent(runs, monkeypatch, gan):
@@ -290,13 +375,20 @@ def test_a_walk_of_fixed_noise_only_moves_its_latent(runs, monkeypatch, gan):
     monkeypatch.setattr(sampling, "generate", generate)
     gan("stylegan2", "n=1", "walk=0.2")
     gan("stylegan2", "n=1", "walk=0.2", "noise=random", "level=1")
-    assert asked == [{}, {"noise": "fixed"}, {"noise": "random", "level": 1}, {"noise": "random", "level": 1}]
+    assert asked == [
+        {},
+        {"noise": "fixed"},
+        {"noise": "random", "level": 1},
+        {"noise": "random", "level": 1},
+    ]
 
 
 def test_an_mp4_without_its_extra_names_it(gan, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     code, said = gan("pggan", "walk=1", "film=walk.mp4")
-    assert code == 2 and "gancli[mp4]" in said and ".webp or .gif" in said and not Path("out").exists()
+    assert (
+        code == 2 and "gancli[mp4]" in said and ".webp or .gif" in said and not Path("out").exists()
+    )
 
 
 def test_an_mp4(tmp_path):
@@ -304,19 +396,30 @@ def test_an_mp4(tmp_path):
     frames = [Image.fromarray(np.full((31, 33, 4), 10 * k, np.uint8)) for k in range(10)]
     for name in ("a.mp4", "b.mp4"):
         films.write_film(frames, tmp_path / name)
-    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes() and sorted(os.listdir(tmp_path)) == ["a.mp4", "b.mp4"]
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes() and sorted(
+        os.listdir(tmp_path)
+    ) == ["a.mp4", "b.mp4"]
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 @pytest.mark.parametrize("ending", ["webp", "gif"])
 def test_films_of_every_kind_of_picture(tmp_path, mode, ending):
-    frames = [Image.new("RGBA", (40, 30), (k * 60, 200 - k * 60, 90, 255)).convert(mode) for k in range(3)]
+    frames = [
+        Image.new("RGBA", (40, 30), (k * 60, 200 - k * 60, 90, 255)).convert(mode) for k in range(3)
+    ]
     films.write_film(frames, tmp_path / f"film.{ending}", fps=10)
     film = Image.open(tmp_path / f"film.{ending}")
-    assert film.n_frames == 3 and film.size == (40, 30) and os.listdir(tmp_path) == [f"film.{ending}"]
+    assert (
+        film.n_frames == 3 and film.size == (40, 30) and os.listdir(tmp_path) == [f"film.{ending}"]
+    )
     for k in range(3):
         film.seek(k)
-        assert np.abs(np.asarray(film.convert("RGB"), int) - np.asarray(frames[k].convert("RGB"), int)).max() < 12
+        assert (
+            np.abs(
+                np.asarray(film.convert("RGB"), int) - np.asarray(frames[k].convert("RGB"), int)
+            ).max()
+            < 12
+        )
 
 
 def test_a_film_that_does_not_fit_is_refused_with_what_would():
@@ -329,23 +432,39 @@ def test_a_film_that_does_not_fit_is_refused_with_what_would():
 # refusals
 
 
-@pytest.mark.parametrize(("run", "argv", "reason"), [
-    ("cgan", ("mix=coarse",), "its model has no styles"), ("pggan", ("mix=0-1",), "its model has no styles"),
-    ("cgan", ("noise=none",), "its model has no noise of its own"), ("pggan", ("noise=fixed",), "its model has no noise of its own"),
-    ("cgan", ("levels=4",), "its model makes its images at once"), ("cgan", ("level=0",), "its model makes its images at once"),
-    ("cgan", ("truncated_layers=2",), "its model has no styles"), ("pggan", ("truncation=0.5",), "truncation=0.5 does not apply"),
-    ("cgan", ("domain=b",), "its model has one domain"), ("cogan", ("domain=c",), "give one of a, b, both"),
-    ("points", ("walk=1",), "its model makes points"), ("points", ("levels=1",), "at once"),
-    ("stylegan2", ("level=3",), "give 0 to 2"), ("pggan", ("level=2",), "give 0 to 1"), ("stylegan2", ("mix=4-6",), "within 0-5"),
-    ("stylegan2", ("mix=corse",), "give coarse, middle, fine"), ("stylegan2", ("noise=loud",), "give one of random, fixed, none"),
-    ("stylegan2", ("levels=0",), "give 1 or more"), ("stylegan2", ("level=-1",), "give 0 or more"),
-    ("stylegan2", ("level=a",), "does not fit"),
-    ("stylegan2", ("truncated_layers=0", "truncation=0.5"), "give 1 or more"), ("stylegan2", ("walk=0",), "give seconds, up to 600"),
-    ("stylegan2", ("walk=long",), "walk='long' does not fit"), ("stylegan2", ("walk=601",), "give seconds, up to 600"),
-    ("stylegan2", ("walk=1", "film=walk.avi"), "walk.webp, walk.gif or walk.mp4"),
-    ("stylegan2", ("walk=1", "film=a/b.gif"), "without a folder"),
-    ("stylegan2", ("walk=1", "film=.gif"), "does not name a film"), ("stylegan2", ("film=null",), "film=None does not fit"),
-])
+@pytest.mark.parametrize(
+    ("run", "argv", "reason"),
+    [
+        ("cgan", ("mix=coarse",), "its model has no styles"),
+        ("pggan", ("mix=0-1",), "its model has no styles"),
+        ("cgan", ("noise=none",), "its model has no noise of its own"),
+        ("pggan", ("noise=fixed",), "its model has no noise of its own"),
+        ("cgan", ("levels=4",), "its model makes its images at once"),
+        ("cgan", ("level=0",), "its model makes its images at once"),
+        ("cgan", ("truncated_layers=2",), "its model has no styles"),
+        ("pggan", ("truncation=0.5",), "truncation=0.5 does not apply"),
+        ("cgan", ("domain=b",), "its model has one domain"),
+        ("cogan", ("domain=c",), "give one of a, b, both"),
+        ("points", ("walk=1",), "its model makes points"),
+        ("points", ("levels=1",), "at once"),
+        ("stylegan2", ("level=3",), "give 0 to 2"),
+        ("pggan", ("level=2",), "give 0 to 1"),
+        ("stylegan2", ("mix=4-6",), "within 0-5"),
+        ("stylegan2", ("mix=corse",), "give coarse, middle, fine"),
+        ("stylegan2", ("noise=loud",), "give one of random, fixed, none"),
+        ("stylegan2", ("levels=0",), "give 1 or more"),
+        ("stylegan2", ("level=-1",), "give 0 or more"),
+        ("stylegan2", ("level=a",), "does not fit"),
+        ("stylegan2", ("truncated_layers=0", "truncation=0.5"), "give 1 or more"),
+        ("stylegan2", ("walk=0",), "give seconds, up to 600"),
+        ("stylegan2", ("walk=long",), "walk='long' does not fit"),
+        ("stylegan2", ("walk=601",), "give seconds, up to 600"),
+        ("stylegan2", ("walk=1", "film=walk.avi"), "walk.webp, walk.gif or walk.mp4"),
+        ("stylegan2", ("walk=1", "film=a/b.gif"), "without a folder"),
+        ("stylegan2", ("walk=1", "film=.gif"), "does not name a film"),
+        ("stylegan2", ("film=null",), "film=None does not fit"),
+    ],
+)
 def test_what_a_model_has_not_is_refused_with_the_reason(gan, run, argv, reason):
     code, said = gan(run, *argv)
     assert code == 2 and reason in said and not Path("out").exists()
@@ -355,14 +474,31 @@ def test_what_a_model_has_not_is_refused_with_the_reason(gan, run, argv, reason)
 
 
 def test_all_at_once_and_the_same_bytes_again(gan):
-    argv = ("n=4", "seed=3", "truncation=0.7", "truncated_layers=4", "mix=fine", "levels=3", "walk=0.3", "interpolate=3", "label=2")
+    argv = (
+        "n=4",
+        "seed=3",
+        "truncation=0.7",
+        "truncated_layers=4",
+        "mix=fine",
+        "levels=3",
+        "walk=0.3",
+        "interpolate=3",
+        "label=2",
+    )
     made = []
     for _ in range(2):
         assert gan("classes", *argv)[0] == 0
         made.append({name: bytes_of(name) for name in sorted(os.listdir("out"))})
         torch.rand(5)
     assert made[0] == made[1]
-    assert list(made[0]) == [*(f"{k:06d}.png" for k in range(4)), "grid.png", "interpolation.png", "levels.png", "mixing.png", "walk.webp"]
+    assert list(made[0]) == [
+        *(f"{k:06d}.png" for k in range(4)),
+        "grid.png",
+        "interpolation.png",
+        "levels.png",
+        "mixing.png",
+        "walk.webp",
+    ]
 
 
 def test_the_help_lists_the_options(capsys):

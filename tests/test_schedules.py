@@ -1,4 +1,5 @@
 """Learning rates, averages and optimizer corrections against their closed forms."""
+
 from __future__ import annotations
 
 import copy
@@ -16,17 +17,34 @@ from gancli.schedules import lr_factor, ramp
 from gancli.seeding import forked, seed_of
 
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.0025, "betas": [0.0, 0.99]}
-SHAPE = {"start_kimg": 0.0, "end_kimg": None, "final": 0.0, "step_kimg": None, "gamma": 0.1, "warmup_kimg": 0.0}
+SHAPE = {
+    "start_kimg": 0.0,
+    "end_kimg": None,
+    "final": 0.0,
+    "step_kimg": None,
+    "gamma": 0.1,
+    "warmup_kimg": 0.0,
+}
 
 
-@pytest.mark.parametrize(("batch", "half_life_kimg", "beta"), [(32, 10, 0.99778439), (64, 500, 0.99991128), (512, 5000, 0.99992902)])
+@pytest.mark.parametrize(
+    ("batch", "half_life_kimg", "beta"),
+    [(32, 10, 0.99778439), (64, 500, 0.99991128), (512, 5000, 0.99992902)],
+)
 def test_ema_beta(batch, half_life_kimg, beta):
-    assert ema_beta(batch, 10**9, half_life_kimg=half_life_kimg, rampup=None) == pytest.approx(beta, abs=1e-8)
+    assert ema_beta(batch, 10**9, half_life_kimg=half_life_kimg, rampup=None) == pytest.approx(
+        beta, abs=1e-8
+    )
 
 
 def test_ema_ramps_up_and_can_be_off():
-    assert ema_beta(64, 64_000, half_life_kimg=500, rampup=0.05) == pytest.approx(0.5 ** (64 / 3200))
-    assert ema_beta(64, 0, half_life_kimg=500, rampup=0.05) == 0 and ema_beta(64, 10, half_life_kimg=0, rampup=None) == 0
+    assert ema_beta(64, 64_000, half_life_kimg=500, rampup=0.05) == pytest.approx(
+        0.5 ** (64 / 3200)
+    )
+    assert (
+        ema_beta(64, 0, half_life_kimg=500, rampup=0.05) == 0
+        and ema_beta(64, 10, half_life_kimg=0, rampup=None) == 0
+    )
 
 
 def test_ema_averages_parameters_and_copies_buffers():
@@ -36,13 +54,22 @@ def test_ema_averages_parameters_and_copies_buffers():
         module.running_mean.fill_(7)
         module.num_batches_tracked.fill_(5)
     update_ema(shadow, module, 0.75)
-    assert shadow.weight.tolist() == [1.5, 1.5] and shadow.running_mean.tolist() == [7, 7] and shadow.num_batches_tracked == 5
+    assert (
+        shadow.weight.tolist() == [1.5, 1.5]
+        and shadow.running_mean.tolist() == [7, 7]
+        and shadow.num_batches_tracked == 5
+    )
 
 
-@pytest.mark.parametrize(("lazy", "lr", "beta2"), [(16, 0.00235294, 0.99058546), (4, 0.002, 0.99199197), (None, 0.0025, 0.99)])
+@pytest.mark.parametrize(
+    ("lazy", "lr", "beta2"),
+    [(16, 0.00235294, 0.99058546), (4, 0.002, 0.99199197), (None, 0.0025, 0.99)],
+)
 def test_lazy_adam(lazy, lr, beta2):
     group = Player([nn.Linear(1, 1)], ADAM, lazy=lazy).optimizer.param_groups[0]
-    assert group["lr"] == pytest.approx(lr, abs=1e-8) and group["betas"][1] == pytest.approx(beta2, abs=1e-8)
+    assert group["lr"] == pytest.approx(lr, abs=1e-8) and group["betas"][1] == pytest.approx(
+        beta2, abs=1e-8
+    )
 
 
 def betas_of(spec, *, nimg, lazy=None):
@@ -53,17 +80,25 @@ def betas_of(spec, *, nimg, lazy=None):
 
 def test_beta2_may_move():
     moving = {"beta2": {"kind": "cosine", "start": 0.9, "end": 0.99, "end_kimg": 20.0}}
-    assert [betas_of(moving, nimg=nimg)[1] for nimg in (0, 5_000, 10_000, 20_000, 10**9)] == pytest.approx(
-        [0.9, 0.9131802, 0.945, 0.99, 0.99])
-    assert betas_of(moving, nimg=10_000)[0] == 0 and betas_of(moving, nimg=0, lazy=4)[1] == pytest.approx(0.9**0.8)
-    assert betas_of({"beta2": 0.95}, nimg=7)[1] == 0.95 and betas_of({"beta2": None}, nimg=7)[1] == betas_of({}, nimg=7)[1] == 0.99
+    assert [
+        betas_of(moving, nimg=nimg)[1] for nimg in (0, 5_000, 10_000, 20_000, 10**9)
+    ] == pytest.approx([0.9, 0.9131802, 0.945, 0.99, 0.99])
+    assert betas_of(moving, nimg=10_000)[0] == 0 and betas_of(moving, nimg=0, lazy=4)[
+        1
+    ] == pytest.approx(0.9**0.8)
+    assert (
+        betas_of({"beta2": 0.95}, nimg=7)[1] == 0.95
+        and betas_of({"beta2": None}, nimg=7)[1] == betas_of({}, nimg=7)[1] == 0.99
+    )
 
 
 def test_beta2_takes_part_in_the_step():
     """Adam's second step by its definition, with another beta2 than its first."""
     layer = nn.Linear(1, 1, bias=False)
     layer.weight.data.zero_()
-    player = Player([layer], ADAM | {"lr": 1.0, "beta2": {"start": 0.5, "end": 0.9, "end_kimg": 0.01}})
+    player = Player(
+        [layer], ADAM | {"lr": 1.0, "beta2": {"start": 0.5, "end": 0.9, "end_kimg": 0.01}}
+    )
     at, v = 0.0, 0.0
     for step, (grad, nimg, beta2) in enumerate(((3.0, 0, 0.5), (1.0, 5, 0.7)), 1):
         player.begin()
@@ -74,14 +109,21 @@ def test_beta2_takes_part_in_the_step():
         assert layer.weight.item() == pytest.approx(at, rel=1e-5)
 
 
-@pytest.mark.parametrize(("override", "words"), [
-    ("optimizer.g.beta2={start: 0.9, end: 1.0, end_kimg: 10}", "less than 1"), ("optimizer.d.beta2=-0.1", "0 or more"),
-    ("optimizer.g.beta2={start: 0.9}", "needs start, end, end_kimg"), ("optimizer.g.beta2={start: 0, end: 0.9, end_kimg: 0}", "no length"),
-    ("optimizer.g.beta2=often", "does not fit"), ("ema.half_life_kimg={start: 0, end: -5, end_kimg: 10}", "0 or more"),
-    ("ema.half_life_kimg={start: 0, stop: 5, end_kimg: 10}", "stop does not fit"), ("ema.half_life_kimg=-1", "0 or more"),
-    ("ema.half_life_kimg={start: 0, end: 5, end_kimg: soon}", "end_kimg does not fit"),
-    ("loss.penalties.r1.weight={start: 1, end: 2}", "needs start, end, end_kimg"),
-])
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.g.beta2={start: 0.9, end: 1.0, end_kimg: 10}", "less than 1"),
+        ("optimizer.d.beta2=-0.1", "0 or more"),
+        ("optimizer.g.beta2={start: 0.9}", "needs start, end, end_kimg"),
+        ("optimizer.g.beta2={start: 0, end: 0.9, end_kimg: 0}", "no length"),
+        ("optimizer.g.beta2=often", "does not fit"),
+        ("ema.half_life_kimg={start: 0, end: -5, end_kimg: 10}", "0 or more"),
+        ("ema.half_life_kimg={start: 0, stop: 5, end_kimg: 10}", "stop does not fit"),
+        ("ema.half_life_kimg=-1", "0 or more"),
+        ("ema.half_life_kimg={start: 0, end: 5, end_kimg: soon}", "end_kimg does not fit"),
+        ("loss.penalties.r1.weight={start: 1, end: 2}", "needs start, end, end_kimg"),
+    ],
+)
 def test_mistaken_schedules_are_told(override, words):
     with pytest.raises(Problems) as raised:
         frozen("model=mlp", "loss=r1", "optimizer=adam_b0", override)
@@ -96,8 +138,15 @@ def test_beta2_needs_betas():
 
 def test_an_average_may_follow_a_schedule():
     """Half-lives 0, then 8 images, then 16: the average copies, then follows."""
-    trainer = trainer_for(small("mlp", "ema.half_life_kimg={start: 0, end: 0.016, end_kimg: 0.016}", "ema.rampup=null"))
-    (name, p), shadow = next(iter(trainer.game.generator.named_parameters())), dict(trainer.ema.named_parameters())
+    trainer = trainer_for(
+        small(
+            "mlp", "ema.half_life_kimg={start: 0, end: 0.016, end_kimg: 0.016}", "ema.rampup=null"
+        )
+    )
+    (name, p), shadow = (
+        next(iter(trainer.game.generator.named_parameters())),
+        dict(trainer.ema.named_parameters()),
+    )
     want = None
     for beta in (0.0, 0.5, 0.5**0.5, 0.5**0.5):
         steps(trainer, 1)
@@ -115,19 +164,32 @@ def test_a_config_from_before_beta2_plays_on():
 
 
 def test_a_player_may_refer_to_its_own_keys():
-    config = frozen("model=mlp", "optimizer.g.schedule=linear", "optimizer.g.end_kimg=5", "optimizer.d.warmup_kimg=${optimizer.g.end_kimg}")
+    config = frozen(
+        "model=mlp",
+        "optimizer.g.schedule=linear",
+        "optimizer.g.end_kimg=5",
+        "optimizer.d.warmup_kimg=${optimizer.g.end_kimg}",
+    )
     assert config["optimizer"]["g"]["end_kimg"] == config["optimizer"]["d"]["warmup_kimg"] == 5
 
 
 def test_lr_factors():
     linear = SHAPE | {"kind": "linear", "start_kimg": 100.0, "end_kimg": 200.0}
-    assert [lr_factor(n, **linear) for n in (0, 100_000, 150_000, 200_000, 10**9)] == pytest.approx([1, 1, 0.5, 0, 0])
+    assert [lr_factor(n, **linear) for n in (0, 100_000, 150_000, 200_000, 10**9)] == pytest.approx(
+        [1, 1, 0.5, 0, 0]
+    )
     cosine = SHAPE | {"kind": "cosine", "end_kimg": 20_000.0, "final": 0.25}
-    assert [lr_factor(n, **cosine) for n in (0, 10_000_000, 20_000_000)] == pytest.approx([1, 0.625, 0.25])
+    assert [lr_factor(n, **cosine) for n in (0, 10_000_000, 20_000_000)] == pytest.approx(
+        [1, 0.625, 0.25]
+    )
     step = SHAPE | {"kind": "step", "step_kimg": 10.0, "gamma": 0.5}
-    assert [lr_factor(n, **step) for n in (0, 9_999, 10_000, 25_000)] == pytest.approx([1, 1, 0.5, 0.25])
+    assert [lr_factor(n, **step) for n in (0, 9_999, 10_000, 25_000)] == pytest.approx(
+        [1, 1, 0.5, 0.25]
+    )
     warm = SHAPE | {"kind": "constant", "warmup_kimg": 10.0}
-    assert [lr_factor(n, **warm) for n in (0, 5_000, 10_000, 20_000)] == pytest.approx([0, 0.5, 1, 1])
+    assert [lr_factor(n, **warm) for n in (0, 5_000, 10_000, 20_000)] == pytest.approx(
+        [0, 0.5, 1, 1]
+    )
     assert ramp(50, start_kimg=0, end_kimg=0.1) == 0.5
 
 

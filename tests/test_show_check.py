@@ -1,4 +1,5 @@
 """gan show and gan check: what they print, and that they leave nothing behind."""
+
 from __future__ import annotations
 
 import json
@@ -11,8 +12,13 @@ from gancli.cli import main
 
 
 def test_show_json_is_one_flat_object(capsys):
-    assert main(["show", "model=dcgan", "dataset.resolution=64", "dataset.channels=3", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"generator": 3_576_704, "discriminator": 2_765_568}
+    assert (
+        main(["show", "model=dcgan", "dataset.resolution=64", "dataset.channels=3", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out) == {
+        "generator": 3_576_704,
+        "discriminator": 2_765_568,
+    }
     assert main(["show", "model=cgan", "dataset=cifar10", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"generator": 1_109_888, "discriminator": 673_536}
 
@@ -44,9 +50,15 @@ def test_show_a_run(tmp_path, capsys):
 
 def test_check_runs_real_steps_and_keeps_nothing(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["check", "model=dcgan", *SMALL["dcgan"], *TINY, "loss=wgan_gp", "trainer.steps=1000"]) == 0
+    assert (
+        main(["check", "model=dcgan", *SMALL["dcgan"], *TINY, "loss=wgan_gp", "trainer.steps=1000"])
+        == 0
+    )
     out = capsys.readouterr().out
-    assert all(word in out for word in ("30 images", "ms", "img/s", "GB at most", "1,000 steps", "checkpoints"))
+    assert all(
+        word in out
+        for word in ("30 images", "ms", "img/s", "GB at most", "1,000 steps", "checkpoints")
+    )
     assert list(tmp_path.iterdir()) == []
 
 

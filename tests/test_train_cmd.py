@@ -1,4 +1,5 @@
 """gan train as a user meets it: runs that stop, go on and clash, and what is said each time."""
+
 from __future__ import annotations
 
 import os
@@ -36,8 +37,13 @@ def test_a_resumed_run_equals_an_unbroken_one_in_every_leaf(gan):
     assert done.out.splitlines()[-2:] == ["done: part", "  gan sample ckpt=part"]
     assert differences(last("whole"), last("part")) == []
     assert lines("whole") == lines("part")
-    names = [[path.name for path in steps_in(Path(run, "checkpoints"))] for run in ("whole", "part")]
-    assert names[0] == ["step-00000007.pt", "step-00000006.pt", "step-00000004.pt"] and len(names[1]) == 3
+    names = [
+        [path.name for path in steps_in(Path(run, "checkpoints"))] for run in ("whole", "part")
+    ]
+    assert (
+        names[0] == ["step-00000007.pt", "step-00000006.pt", "step-00000004.pt"]
+        and len(names[1]) == 3
+    )
     assert "training from step 3 to 7" in Path("part/run.log").read_text()
 
 
@@ -45,7 +51,10 @@ def test_a_complete_run_says_so_and_what_to_type(gan):
     sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=run"))
     before = Path("run/checkpoints/last.pt").stat().st_mtime_ns
     done = sound(gan("train", "resume=run"))
-    assert done.out.strip() == "run is complete at step 2; gan train resume=run trainer.steps=N goes on"
+    assert (
+        done.out.strip()
+        == "run is complete at step 2; gan train resume=run trainer.steps=N goes on"
+    )
     assert "complete at step 2" in sound(gan("train", "resume=run", "trainer.steps=1")).out
     assert Path("run/checkpoints/last.pt").stat().st_mtime_ns == before
 
@@ -55,8 +64,13 @@ def test_a_used_folder_is_refused_before_the_data_are_read(gan, monkeypatch):
     before = {path: path.read_bytes() for path in Path("my run").rglob("*") if path.is_file()}
     monkeypatch.setattr(command, "open_data", lambda *_, **__: pytest.fail("the data were read"))
     done = sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=my run"), 2)
-    assert "my run already holds a run" in done.err and "gan train 'resume=my run'   continues it" in done.err
-    assert {path: path.read_bytes() for path in Path("my run").rglob("*") if path.is_file()} == before
+    assert (
+        "my run already holds a run" in done.err
+        and "gan train 'resume=my run'   continues it" in done.err
+    )
+    assert {
+        path: path.read_bytes() for path in Path("my run").rglob("*") if path.is_file()
+    } == before
 
 
 def test_resume_auto_continues_the_same_overrides_or_starts(gan):
@@ -73,17 +87,29 @@ def test_resume_auto_continues_the_same_overrides_or_starts(gan):
 def test_what_a_run_keeps_is_refused_and_the_run_stays_as_it_was(gan):
     sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
     before = last("run")
-    for override, said in (("loss=hinge", "loss is 'non_saturating' in run, 'hinge' here"),
-                           ("seed=5", "seed is 0 in run, 5 here"),
-                           ("model.generator.hidden=[8]", "model.generator.hidden is [16] in run, [8] here"),
-                           ("dataset.limit=20", "dataset.limit is 30 in run, 20 here"),
-                           ("trainer.stepz=9", "unknown key trainer.stepz"),
-                           ("trainer.steps=many", "trainer.steps='many' does not fit"),
-                           ("trainer.batch_size=0", "give 1 or more"),
-                           ("dataset.path=elsewhere", "Digits takes no 'path'")):
+    for override, said in (
+        ("loss=hinge", "loss is 'non_saturating' in run, 'hinge' here"),
+        ("seed=5", "seed is 0 in run, 5 here"),
+        ("model.generator.hidden=[8]", "model.generator.hidden is [16] in run, [8] here"),
+        ("dataset.limit=20", "dataset.limit is 30 in run, 20 here"),
+        ("trainer.stepz=9", "unknown key trainer.stepz"),
+        ("trainer.steps=many", "trainer.steps='many' does not fit"),
+        ("trainer.batch_size=0", "give 1 or more"),
+        ("dataset.path=elsewhere", "Digits takes no 'path'"),
+    ):
         assert said in sound(gan("train", "resume=run", "trainer.steps=9", override), 2).err
     assert differences(before, last("run")) == []
-    sound(gan("train", "resume=run", "trainer.steps=2", "trainer.keep=1", "log.every=1", "dataset.workers=1", "model=mlp"))
+    sound(
+        gan(
+            "train",
+            "resume=run",
+            "trainer.steps=2",
+            "trainer.keep=1",
+            "log.every=1",
+            "dataset.workers=1",
+            "model=mlp",
+        )
+    )
     assert last("run")["config"]["trainer"]["keep"] == 1
 
 
@@ -125,17 +151,24 @@ def test_resume_falls_back_and_says_so(gan, harm):
     for path in files:
         if harm == "none" or (harm == "missing last" and path.name == "last.pt"):
             path.unlink()
-        elif harm == "all truncated" or (harm == "truncated last" and path.name in ("last.pt", "step-00000004.pt")):
+        elif harm == "all truncated" or (
+            harm == "truncated last" and path.name in ("last.pt", "step-00000004.pt")
+        ):
             data = path.read_bytes()
             path.unlink()  # last.pt is a second name of the same bytes
             path.write_bytes(data[:-100])
     if harm in ("all truncated", "none"):
         done = sound(gan("train", "resume=run", "trainer.steps=6"), 2)
-        assert ("no checkpoint can be used" if harm == "all truncated" else "holds no checkpoint") in done.err
+        assert (
+            "no checkpoint can be used" if harm == "all truncated" else "holds no checkpoint"
+        ) in done.err
         assert len(list(Path("run/checkpoints").iterdir())) == (0 if harm == "none" else len(files))
         return
     sound(gan("train", "resume=run", "trainer.steps=6"))
-    assert f"training from step {2 if harm == 'truncated last' else 4} to 6" in Path("run/run.log").read_text()
+    assert (
+        f"training from step {2 if harm == 'truncated last' else 4} to 6"
+        in Path("run/run.log").read_text()
+    )
     sound(gan("train", *TINY, "trainer.steps=6", "trainer.save_every=2", "hydra.run.dir=whole"))
     assert differences(last("whole"), last("run")) == []
 
@@ -172,22 +205,30 @@ def test_a_run_that_ended_meanwhile_is_not_overwritten(gan, monkeypatch, moment)
         return real(*args, **kwargs)
 
     monkeypatch.setattr(place, slow)
-    assert "already holds a run" in sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"), 2).err
+    assert (
+        "already holds a run"
+        in sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"), 2).err
+    )
     assert not Path("run/.hydra").exists()
 
 
 # signals
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75),
-                                              (signal.SIGUSR2, 75)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75)],
+)
 def test_a_signal_saves_prints_the_resume_line_and_loses_nothing(gan, at_step, number, code):
     always = ("log.every=2", "trainer.steps=6")
     sound(gan("train", *TINY, *always, "hydra.run.dir=whole"))
     before = signal.getsignal(number)
     at_step(3, lambda _: os.kill(os.getpid(), number))
     done = sound(gan("train", *TINY, *always, "hydra.run.dir=part"), code)
-    assert f"{number.name}: saved step 3 of 6" in done.err and "gan train resume=part   goes on" in done.err
+    assert (
+        f"{number.name}: saved step 3 of 6" in done.err
+        and "gan train resume=part   goes on" in done.err
+    )
     assert last("part")["progress"]["step"] == 3 and signal.getsignal(number) == before
     if number == signal.SIGINT:
         sound(gan("train", "resume=part"))
@@ -203,7 +244,11 @@ def test_a_second_interrupt_leaves_at_once(gan, at_step):
     at_step(3, twice)
     started = time.perf_counter()
     done = sound(gan("train", *TINY, "trainer.steps=6", "hydra.run.dir=run"), 130)
-    assert time.perf_counter() - started < 5 and "interrupted" in done.err and not any(Path("run/checkpoints").iterdir())
+    assert (
+        time.perf_counter() - started < 5
+        and "interrupted" in done.err
+        and not any(Path("run/checkpoints").iterdir())
+    )
 
 
 def test_a_signal_in_the_middle_of_a_save_is_obeyed_after_it(gan, monkeypatch):
@@ -214,8 +259,13 @@ def test_a_signal_in_the_middle_of_a_save_is_obeyed_after_it(gan, monkeypatch):
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    done = sound(gan("train", *TINY, "trainer.steps=9", "trainer.save_every=2", "hydra.run.dir=run"), 143)
-    assert "saved step 3 of 9" in done.err and read(Path("run/checkpoints/last.pt"))["progress"]["step"] == 3
+    done = sound(
+        gan("train", *TINY, "trainer.steps=9", "trainer.save_every=2", "hydra.run.dir=run"), 143
+    )
+    assert (
+        "saved step 3 of 9" in done.err
+        and read(Path("run/checkpoints/last.pt"))["progress"]["step"] == 3
+    )
 
 
 def test_a_signal_in_the_last_step_is_a_run_that_is_done(gan, at_step):
@@ -238,8 +288,14 @@ SLOWLY = """
 
 
 def start(folder: Path, *argv: str) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(SLOWLY), *argv], cwd=folder, env=ENV, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(SLOWLY), *argv],
+        cwd=folder,
+        env=ENV,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def wait_for_step(process: subprocess.Popen, step: int) -> None:
@@ -262,7 +318,11 @@ def test_kill_9_of_a_real_process_then_resume_and_a_signal_to_a_real_process(gan
         wait_for_step(process, 12)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 143 and "SIGTERM: saved step" in err and "gan train resume=part   goes on" in err
+    assert (
+        process.returncode == 143
+        and "SIGTERM: saved step" in err
+        and "gan train resume=part   goes on" in err
+    )
     sound(gan("train", "resume=part"))
     assert differences(last("whole"), last("part")) == []
 
@@ -281,5 +341,7 @@ def test_kill_9_at_random_moments_costs_nothing(gan, tmp_path):
         step = last("part")["progress"]["step"]
     assert 8 < step < 400
     sound(gan("train", *always, "hydra.run.dir=part"))
-    assert differences(last("whole"), last("part")) == [] and not list(Path("part/checkpoints").glob(".tmp-*"))
+    assert differences(last("whole"), last("part")) == [] and not list(
+        Path("part/checkpoints").glob(".tmp-*")
+    )
     assert len(steps_in(Path("part/checkpoints"))) == 2

@@ -1,4 +1,5 @@
 """How a run of gan train ends when something breaks, whose code it may run, and what becomes of a sweep."""
+
 from __future__ import annotations
 
 import gc
@@ -17,7 +18,9 @@ from train_helpers import NETWORKS, QUIET, TINY, last, sound
 
 from gancli.trainer import Trainer
 
-gan, package, at_step = map(pytest.fixture, (train_helpers.gan, train_helpers.package, train_helpers.at_step))
+gan, package, at_step = map(
+    pytest.fixture, (train_helpers.gan, train_helpers.package, train_helpers.at_step)
+)
 
 # what ends a run badly
 
@@ -34,7 +37,12 @@ BREAKS = """
 
 def broken(package, deed: str) -> tuple[str, ...]:
     name = package(BREAKS.format(deed=deed))
-    return (f"model._target_={name}.Breaks", "trainer.steps=8", "trainer.save_every=2", "hydra.run.dir=run")
+    return (
+        f"model._target_={name}.Breaks",
+        "trainer.steps=8",
+        "trainer.save_every=2",
+        "hydra.run.dir=run",
+    )
 
 
 def test_a_loss_that_is_not_finite_stops_with_code_3_and_the_last_file_is_sound(gan, package):
@@ -43,32 +51,69 @@ def test_a_loss_that_is_not_finite_stops_with_code_3_and_the_last_file_is_sound(
     assert "step 5: g/adv is not finite" in done.err and "optimizer.<player>.lr" in done.err
     assert "gan train resume=run trust=mine_" in done.err
     tree = last("run")
-    assert tree["progress"]["step"] == 4 and all(value.isfinite().all() for value in tree["game"].values())
+    assert tree["progress"]["step"] == 4 and all(
+        value.isfinite().all() for value in tree["game"].values()
+    )
 
 
 def test_weights_that_are_not_finite_are_not_saved(gan, package):
     deed = "next(self.generator.parameters()).data[0] = float('inf')"
     done = sound(gan("train", *TINY, *broken(package, deed)), 3)
     assert "not finite" in done.err
-    assert all(value.isfinite().all() for value in [*last("run")["game"].values(), *last("run")["ema"].values()])
+    assert all(
+        value.isfinite().all()
+        for value in [*last("run")["game"].values(), *last("run")["ema"].values()]
+    )
 
 
 def test_a_run_that_stopped_before_its_first_save_offers_no_resume(gan, package):
-    done = sound(gan("train", *TINY, *broken(package, "return loss * float('nan'), logs"), "trainer.save_every=100"), 3)
+    done = sound(
+        gan(
+            "train",
+            *TINY,
+            *broken(package, "return loss * float('nan'), logs"),
+            "trainer.save_every=100",
+        ),
+        3,
+    )
     assert "resume" not in done.err
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
-                                   RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"),
-                                   MemoryError()], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError(
+            "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"
+        ),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_out_of_memory_names_the_peak_the_batch_and_three_settings(gan, at_step, error):
     def fail(_):
         raise error
 
     at_step(3, fail)
-    done = sound(gan("train", *TINY, "trainer.steps=9", "trainer.save_every=2", "trainer.accumulate=2", "hydra.run.dir=run"), 1)
-    assert "out of memory on cpu: " in done.err and " GB at the peak, with trainer.batch_size=8 in 2 pieces" in done.err
-    assert all(word in done.err for word in ("trainer.accumulate=4", "trainer.batch_size=4", "trainer.precision=bf16"))
+    done = sound(
+        gan(
+            "train",
+            *TINY,
+            "trainer.steps=9",
+            "trainer.save_every=2",
+            "trainer.accumulate=2",
+            "hydra.run.dir=run",
+        ),
+        1,
+    )
+    assert (
+        "out of memory on cpu: " in done.err
+        and " GB at the peak, with trainer.batch_size=8 in 2 pieces" in done.err
+    )
+    assert all(
+        word in done.err
+        for word in ("trainer.accumulate=4", "trainer.batch_size=4", "trainer.precision=bf16")
+    )
     assert "gan train resume=run   goes on" in done.err and last("run")["progress"]["step"] == 2
     assert "Traceback" in Path("run/run.log").read_text(), "where it happened"
 
@@ -76,21 +121,44 @@ def test_out_of_memory_names_the_peak_the_batch_and_three_settings(gan, at_step,
 @pytest.mark.parametrize("verb", ["train", "check"])
 def test_one_value_a_channel_is_said_with_a_batch_that_works(gan, verb):
     # The context encoder's bottleneck is a single place: one image at a time leaves its batch norm one value a channel.
-    words = "experiment=inpaint_small", "model.width=4", "model.generator.bottleneck=8", *QUIET, "trainer.steps=1"
+    words = (
+        "experiment=inpaint_small",
+        "model.width=4",
+        "model.generator.bottleneck=8",
+        *QUIET,
+        "trainer.steps=1",
+    )
     done = sound(gan(verb, *words, "trainer.batch_size=2", "trainer.accumulate=2"), 2)
-    assert "one value a channel (trainer.batch_size=2 in 2 pieces)" in done.err and "trainer.batch_size=4" in done.err
+    assert (
+        "one value a channel (trainer.batch_size=2 in 2 pieces)" in done.err
+        and "trainer.batch_size=4" in done.err
+    )
     sound(gan(verb, *words, "trainer.batch_size=4", "trainer.accumulate=2", "hydra.run.dir=four"))
 
 
 def test_an_unexpected_error_keeps_its_traceback_and_points_to_the_log(gan, package):
     done = gan("train", *TINY, *broken(package, "1 / 0"))
-    assert done.code == 1 and "ZeroDivisionError" in done.err and "the run's log is run/run.log" in done.err
+    assert (
+        done.code == 1
+        and "ZeroDivisionError" in done.err
+        and "the run's log is run/run.log" in done.err
+    )
     assert "ZeroDivisionError" in Path("run/run.log").read_text()
 
 
 def test_a_run_folder_that_vanishes_is_a_warning_and_code_75_at_the_end(gan, at_step):
     at_step(3, lambda _: shutil.rmtree("run"))
-    done = sound(gan("train", *TINY, "trainer.steps=6", "trainer.save_every=2", "log.every=2", "hydra.run.dir=run"), 75)
+    done = sound(
+        gan(
+            "train",
+            *TINY,
+            "trainer.steps=6",
+            "trainer.save_every=2",
+            "log.every=2",
+            "hydra.run.dir=run",
+        ),
+        75,
+    )
     assert "step 4 could not be saved" in done.err and "step 6 could not be saved" in done.err
 
 
@@ -109,8 +177,12 @@ def test_a_state_that_could_not_be_read_again_is_refused_before_the_first_step(g
             def set_extra_state(self, state):
                 pass
     """)
-    done = sound(gan("train", *TINY, f"model._target_={name}.Odd", "trainer.steps=2", "hydra.run.dir=run"), 2)
-    assert "the state of the model holds a set" in done.err and not list(Path("run").glob("checkpoints/*"))
+    done = sound(
+        gan("train", *TINY, f"model._target_={name}.Odd", "trainer.steps=2", "hydra.run.dir=run"), 2
+    )
+    assert "the state of the model holds a set" in done.err and not list(
+        Path("run").glob("checkpoints/*")
+    )
 
 
 def test_data_that_are_not_finite_are_refused_before_a_folder_is_made(gan, package):
@@ -122,10 +194,19 @@ def test_data_that_are_not_finite_are_refused_before_a_folder_is_made(gan, packa
             def load(self):
                 return Decoded(images=torch.full((20, 2, 1, 1), float("nan")), digest="holes")
     """)
-    own = (f"dataset._target_={name}.Holes", "dataset.resolution=1", "dataset.channels=2", "dataset.classes=0",
-           "dataset.kind=points")
+    own = (
+        f"dataset._target_={name}.Holes",
+        "dataset.resolution=1",
+        "dataset.channels=2",
+        "dataset.classes=0",
+        "dataset.kind=points",
+    )
     done = gan("train", *NETWORKS, *QUIET, *own, "trainer.steps=2", "hydra.run.dir=run")
-    assert done.code == 2 and "'image' holds values that are not finite" in done.err and not Path("run").exists()
+    assert (
+        done.code == 2
+        and "'image' holds values that are not finite" in done.err
+        and not Path("run").exists()
+    )
 
 
 # a user's own code
@@ -133,13 +214,22 @@ def test_data_that_are_not_finite_are_refused_before_a_folder_is_made(gan, packa
 
 def test_a_run_of_the_users_code_goes_on_only_with_trust(gan, package):
     name = package("class Mine(GAN):\n    pass\n")
-    done = sound(gan("train", *TINY, f"model._target_={name}.Mine", "trainer.steps=2", "hydra.run.dir=run"))
+    done = sound(
+        gan("train", *TINY, f"model._target_={name}.Mine", "trainer.steps=2", "hydra.run.dir=run")
+    )
     assert done.out.splitlines()[-1] == f"  gan sample ckpt=run trust={name}"
-    for argv in (("train", "resume=run", "trainer.steps=3"), ("train", "resume=run", "trainer.steps=3", "trust=[other]"),
-                 ("sample", "ckpt=run", "n=2"), ("sample", "ckpt=run", "n=2", "trust=other")):
+    for argv in (
+        ("train", "resume=run", "trainer.steps=3"),
+        ("train", "resume=run", "trainer.steps=3", "trust=[other]"),
+        ("sample", "ckpt=run", "n=2"),
+        ("sample", "ckpt=run", "n=2", "trust=other"),
+    ):
         done = sound(gan(*argv), 2)
         assert f"{name}.Mine is code of {name}'s" in done.err and f"add trust={name}" in done.err
-    assert f"resume=run trust={name} trainer.steps=N" in sound(gan("train", "resume=run", f"trust={name}")).out
+    assert (
+        f"resume=run trust={name} trainer.steps=N"
+        in sound(gan("train", "resume=run", f"trust={name}")).out
+    )
     sound(gan("train", "resume=run", "trainer.steps=3", f"trust={name}"))
     sound(gan("train", "resume=run", "trainer.steps=4", f"trust=[other,{name}]"))
     sound(gan("sample", "ckpt=run", "n=2", f"trust={name}"))
@@ -150,7 +240,9 @@ def test_a_strangers_run_is_refused_before_anything_of_it_is_imported(gan, packa
     sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
     name = package("open('canary', 'w')\nclass Mine(GAN):\n    pass\n")
     tree = last("run")
-    (tree["config"]["optimizer"]["g"] if part == "optimizer" else tree["config"][part])["_target_"] = f"{name}.Mine"
+    (tree["config"]["optimizer"]["g"] if part == "optimizer" else tree["config"][part])[
+        "_target_"
+    ] = f"{name}.Mine"
     torch.save(tree, "run/checkpoints/last.pt")
     done = sound(gan("train", "resume=run", "trainer.steps=2"), 2)
     assert f"{name}.Mine is code of {name}'s" in done.err and not Path("canary").exists()
@@ -162,7 +254,15 @@ def test_an_optimizer_of_the_users_own(gan, package):
             def __init__(self, params, *, lr: float, betas: list[float], weight_decay: float):
                 super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay)
     """)
-    sound(gan("train", *TINY, f"optimizer.g._target_={name}.Mine", "trainer.steps=1", "hydra.run.dir=run"))
+    sound(
+        gan(
+            "train",
+            *TINY,
+            f"optimizer.g._target_={name}.Mine",
+            "trainer.steps=1",
+            "hydra.run.dir=run",
+        )
+    )
     sound(gan("train", "resume=run", "trainer.steps=2", f"trust={name}"))
 
 
@@ -184,18 +284,32 @@ def test_a_sweep_survives_a_failing_job_and_says_how_each_ended(gan, package):
                     raise ZeroDivisionError("on purpose")
                 return super().d_loss(batch)
     """)
-    done = gan("train", "-m", *TINY, f"model._target_={name}.Sometimes", "+model.fail=false,true,false", "trainer.steps=2",
-               "hydra.sweep.dir=sweep")
+    done = gan(
+        "train",
+        "-m",
+        *TINY,
+        f"model._target_={name}.Sometimes",
+        "+model.fail=false,true,false",
+        "trainer.steps=2",
+        "hydra.sweep.dir=sweep",
+    )
     assert done.code == 1
     found = entries("sweep")
     assert [entry["state"] for entry in found] == ["done", "failed", "done"]
-    assert found[1]["reason"] == "ZeroDivisionError: on purpose" and "+model.fail=True" in found[1]["overrides"]
-    assert done.err.count("Traceback") == 1, "its traceback is shown once, and the sweep's end has none"
+    assert (
+        found[1]["reason"] == "ZeroDivisionError: on purpose"
+        and "+model.fail=True" in found[1]["overrides"]
+    )
+    assert done.err.count("Traceback") == 1, (
+        "its traceback is shown once, and the sweep's end has none"
+    )
     table = done.out.splitlines()[-5:]
     assert table[0] == "sweep: sweep" and table[3].strip() == "ZeroDivisionError: on purpose"
     for k, line in zip((0, 1, 2), (table[1], table[2], table[4]), strict=True):
         assert line.split()[:2] == [str(k), found[k]["state"]] and line.endswith(found[k]["folder"])
-        assert line.split()[3] == "s" and Path(found[k]["folder"], ".hydra", "overrides.yaml").exists()
+        assert (
+            line.split()[3] == "s" and Path(found[k]["folder"], ".hydra", "overrides.yaml").exists()
+        )
     assert last(found[0]["folder"])["progress"]["step"] == 2
 
 
@@ -210,9 +324,23 @@ def test_a_sweep_in_which_all_is_well(gan):
 
 
 def test_a_sweep_started_again_skips_what_is_done(gan, at_step):
-    sweep = ("train", "-m", *TINY, "seed=1,2", "trainer.steps=3", "hydra.sweep.dir=sweep", "resume=auto")
+    sweep = (
+        "train",
+        "-m",
+        *TINY,
+        "seed=1,2",
+        "trainer.steps=3",
+        "hydra.sweep.dir=sweep",
+        "resume=auto",
+    )
     seen = []
-    at_step(2, lambda trainer: (seen.append(trainer.seed), seen == [1, 2] and os.kill(os.getpid(), signal.SIGTERM)))
+    at_step(
+        2,
+        lambda trainer: (
+            seen.append(trainer.seed),
+            seen == [1, 2] and os.kill(os.getpid(), signal.SIGTERM),
+        ),
+    )
     sound(gan(*sweep), 143)
     assert [entry["state"] for entry in entries("sweep")] == ["done", "interrupted"]
     done = sound(gan(*sweep))
@@ -224,12 +352,16 @@ def test_a_job_that_gate_2_refuses_fails_alone(gan):
     sizes = ("trainer.batch_size=9,8", "trainer.accumulate=2")
     sound(gan("train", "-m", *TINY, *sizes, "trainer.steps=1", "hydra.sweep.dir=sweep"), 1)
     found = entries("sweep")
-    assert [entry["state"] for entry in found] == ["failed", "done"] and "does not divide" in found[0]["reason"]
+    assert [entry["state"] for entry in found] == ["failed", "done"] and "does not divide" in found[
+        0
+    ]["reason"]
 
 
 def test_a_sweep_stops_on_an_interrupt(gan, at_step):
     at_step(2, lambda _: os.kill(os.getpid(), signal.SIGINT))
-    done = sound(gan("train", "-m", *TINY, "seed=1,2,3", "trainer.steps=4", "hydra.sweep.dir=sweep"), 130)
+    done = sound(
+        gan("train", "-m", *TINY, "seed=1,2,3", "trainer.steps=4", "hydra.sweep.dir=sweep"), 130
+    )
     assert [entry["state"] for entry in entries("sweep")] == ["interrupted"]
     assert "sweep: sweep" in done.out and "saved step 2 of 4" in done.err
 

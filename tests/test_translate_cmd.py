@@ -1,4 +1,5 @@
 """gan translate: any image of any size and mode in, as large out; the same seed gives the same bytes."""
+
 from __future__ import annotations
 
 import os
@@ -16,7 +17,10 @@ from gancli import config
 from gancli.checkpoint import load_game
 from gancli.cli import main
 
-runs, gan = pytest.fixture(scope="module")(translate_helpers.runs), pytest.fixture(translate_helpers.gan)
+runs, gan = (
+    pytest.fixture(scope="module")(translate_helpers.runs),
+    pytest.fixture(translate_helpers.gan),
+)
 
 # sizes and modes
 
@@ -29,25 +33,35 @@ def test_every_mode_and_size_comes_back_as_large(gan, mode):
     elif mode not in ("LA", "RGBA"):
         image = image.convert(mode)
     put("in/image.tiff" if mode in ("CMYK", "LA") else "in/image.png", image)
-    for run, scale, wanted in (("pix2pix", 1, "RGBA" if "A" in mode else "RGB"), ("srgan", 2, "LA" if "A" in mode else "L"),
-                               ("alpha", 1, "RGBA")):
+    for run, scale, wanted in (
+        ("pix2pix", 1, "RGBA" if "A" in mode else "RGB"),
+        ("srgan", 2, "LA" if "A" in mode else "L"),
+        ("alpha", 1, "RGBA"),
+    ):
         make(gan, run, "input=in")
         result = Image.open("out/image.png")
         assert (result.size, result.mode) == ((37 * scale, 21 * scale), wanted)
         if wanted in ("RGBA", "LA") and run == "pix2pix":
-            np.testing.assert_array_equal(np.asarray(result)[..., -1], np.asarray(image)[..., -1], "alpha is kept")
+            np.testing.assert_array_equal(
+                np.asarray(result)[..., -1], np.asarray(image)[..., -1], "alpha is kept"
+            )
 
 
 def test_16_bit_is_said_once(gan):
     for name in "ab":
         put(f"in/{name}.png", Image.fromarray(np.full((8, 8), 40000, np.uint16)))
-    assert gan("srgan", "input=in", "out=out")[2] == "gan: warning: 16-bit pixels were scaled to 8 bits\n"
+    assert (
+        gan("srgan", "input=in", "out=out")[2]
+        == "gan: warning: 16-bit pixels were scaled to 8 bits\n"
+    )
 
 
 def test_what_is_written_is_what_the_generator_makes(gan, runs, monkeypatch):
     monkeypatch.setattr(config, "compose", translate_helpers.compose)
     put("in/a.png", noise((16, 24), "L"))
-    make(gan, "srgan", "input=in", "ema=true", "max_size=null", "tile=auto", "trust=[]", "device=cpu")
+    make(
+        gan, "srgan", "input=in", "ema=true", "max_size=null", "tile=auto", "trust=[]", "device=cpu"
+    )
     loaded = load_game(str(runs / "srgan"))
     source = torch.from_numpy(pixels("in/a.png")).float()[None, None] / 127.5 - 1
     want = ((loaded.generator(source)[0, 0].clamp(-1, 1) + 1) * 127.5).round().numpy()
@@ -72,7 +86,10 @@ def test_a_photo_that_was_held_upright_is_turned(gan):
     put("in/a.jpg", b"")
     os.remove("in/a.jpg")
     put("in/a.png", upright)
-    assert Image.open("out/a.png").size == (24, 40) and make(gan, "cyclegan", "input=in")["a.png"] == made["a.png"]
+    assert (
+        Image.open("out/a.png").size == (24, 40)
+        and make(gan, "cyclegan", "input=in")["a.png"] == made["a.png"]
+    )
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 90), (16, 16)])
@@ -89,8 +106,10 @@ def test_a_large_image_where_no_tiles_are_allowed_is_shrunk_and_said_once(gan):
     put("in/c.png", noise((16, 16)))
     code, _, err = gan("cyclegan", "input=in", "out=out", "max_size=40")
     assert code == 0 and Image.open("out/a.png").size == (90, 60)
-    assert err == ("gan: warning: 2 of 3 images are larger than max_size=40; this generator sees whole images only, since it norms by "
-                   "their mean and variance, so they were translated smaller and enlarged again (a larger max_size= takes more memory)\n")
+    assert err == (
+        "gan: warning: 2 of 3 images are larger than max_size=40; this generator sees whole images only, since it norms by "
+        "their mean and variance, so they were translated smaller and enlarged again (a larger max_size= takes more memory)\n"
+    )
     assert gan("cyclegan", "input=in", "out=out", "max_size=null")[2] == ""
 
 
@@ -105,8 +124,14 @@ def test_tiles_are_the_whole_image(gan):
 # the same bytes
 
 
-@pytest.mark.parametrize(("run", "argv"), [("pix2pix", ("answers=2",)), ("cyclegan", ("direction=ba", "format=jpg")),
-                                           ("srgan", ("format=webp", "tile=48"))])
+@pytest.mark.parametrize(
+    ("run", "argv"),
+    [
+        ("pix2pix", ("answers=2",)),
+        ("cyclegan", ("direction=ba", "format=jpg")),
+        ("srgan", ("format=webp", "tile=48")),
+    ],
+)
 def test_the_same_seed_gives_the_same_bytes_in_every_file(gan, runs, tmp_path, run, argv):
     for name in ("a", "sub/b"):
         put(f"in/{name}.png", noise((60, 40)))
@@ -115,7 +140,9 @@ def test_the_same_seed_gives_the_same_bytes_in_every_file(gan, runs, tmp_path, r
     shutil.copytree("in", "elsewhere/input")
     shutil.copytree(runs / run, tmp_path / "moved here")
     shutil.rmtree("in")
-    assert make(gan, str(tmp_path / "moved here"), "input=elsewhere/input", *argv) == first, "no path inside"
+    assert make(gan, str(tmp_path / "moved here"), "input=elsewhere/input", *argv) == first, (
+        "no path inside"
+    )
     other = make(gan, run, "input=elsewhere/input", "seed=4", *argv)
     assert (other != first) == (run == "pix2pix")
 
@@ -124,7 +151,9 @@ def test_what_an_image_becomes_does_not_depend_on_its_company(gan):
     for name in "abc":
         put(f"in/{name}.png", noise((16, 16)))
     all_of_them = make(gan, "pix2pix", "input=in")
-    assert all_of_them["a.png"] != all_of_them["b.png"], "the same source, under another name, draws other noise"
+    assert all_of_them["a.png"] != all_of_them["b.png"], (
+        "the same source, under another name, draws other noise"
+    )
     assert make(gan, "pix2pix", "input=in/b.png")["b.png"] == all_of_them["b.png"]
 
 
@@ -139,22 +168,34 @@ def test_the_average_and_the_trained_generator_may_be_chosen(gan):
 
 def test_both_directions(gan, runs):
     put("a.png", noise((16, 16)))
-    ab, ba = (make(gan, "cyclegan", "input=a.png", f"direction={way}")["a.png"] for way in ("ab", "ba"))
+    ab, ba = (
+        make(gan, "cyclegan", "input=a.png", f"direction={way}")["a.png"] for way in ("ab", "ba")
+    )
     assert ab != ba == make(gan, "cyclegan", "input=a.png", "direction=ba")["a.png"]
     loaded = load_game(str(runs / "cyclegan"))
     source = torch.from_numpy(pixels("a.png")).permute(2, 0, 1).float()[None] / 127.5 - 1
-    want = ((loaded.generator["ba"](source)[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0).numpy()
+    want = (
+        ((loaded.generator["ba"](source)[0].clamp(-1, 1) + 1) * 127.5)
+        .round()
+        .permute(1, 2, 0)
+        .numpy()
+    )
     assert np.abs(pixels("out/a.png") - want).max() <= 1
 
 
 def test_several_answers(gan):
     put("in/sub/a.png", noise((16, 16)))
     made = make(gan, "pix2pix", "input=in", "answers=3", "sheet=false")
-    assert sorted(made) == ["sub/a-0.png", "sub/a-1.png", "sub/a-2.png"] and len(set(made.values())) == 3
+    assert (
+        sorted(made) == ["sub/a-0.png", "sub/a-1.png", "sub/a-2.png"]
+        and len(set(made.values())) == 3
+    )
     assert make(gan, "pix2pix", "input=in", "sheet=false") == {"sub/a.png": made["sub/a-0.png"]}
 
 
-def holed(path: str, size: tuple[int, int], box: tuple[int, int, int, int], mode: str = "LA") -> Image.Image:
+def holed(
+    path: str, size: tuple[int, int], box: tuple[int, int, int, int], mode: str = "LA"
+) -> Image.Image:
     image = noise(size, mode)
     image.putalpha(255)
     image.paste(tuple([7] * (len(mode) - 1) + [0]), box)
@@ -188,11 +229,20 @@ def test_beside_a_mask_alpha_is_kept(gan):
     np.testing.assert_array_equal(pixels("out/a.png")[..., 1], np.asarray(image)[..., 3])
 
 
-@pytest.mark.parametrize(("argv", "said"), [
-    ((), "a.png: nothing in it is transparent, and mask= is not given\n  mask=FILE_OR_FOLDER says in white"),
-    (("mask=black.png",), "nothing in its mask is white"), (("mask=small.png",), "its mask measures 5x4 pixels, and itself 20x12"),
-    (("mask=broken.png",), "its mask: not an image"), (("mask=nothing",), "mask=nothing: there is no such image or folder"),
-    (("mask=others",), "no image in it has the name of one in the input")])
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (
+            (),
+            "a.png: nothing in it is transparent, and mask= is not given\n  mask=FILE_OR_FOLDER says in white",
+        ),
+        (("mask=black.png",), "nothing in its mask is white"),
+        (("mask=small.png",), "its mask measures 5x4 pixels, and itself 20x12"),
+        (("mask=broken.png",), "its mask: not an image"),
+        (("mask=nothing",), "mask=nothing: there is no such image or folder"),
+        (("mask=others",), "no image in it has the name of one in the input"),
+    ],
+)
 def test_a_mask_that_does_not_do_is_told_why(gan, argv, said):
     put("in/a.png", noise((20, 12)))
     put("black.png", Image.new("L", (20, 12)))
@@ -208,19 +258,35 @@ def test_any_style(gan):
     put("a.png", noise((20, 14)))
     put("red.png", noise((30, 30), seed=1))
     put("grey.jpg", Image.new("L", (200, 90), 90))
-    red, grey = (make(gan, "style", "input=a.png", f"style={name}", "sheet=false")["a.png"] for name in ("red.png", "grey.jpg"))
+    red, grey = (
+        make(gan, "style", "input=a.png", f"style={name}", "sheet=false")["a.png"]
+        for name in ("red.png", "grey.jpg")
+    )
     assert red != grey and Image.open("out/a.png").size == (20, 14)
-    for style, said in (("", "style=painting.jpg"), ("style=none.png", "no such file"), ("style=tiny.png", "measures 2x3 pixels")):
+    for style, said in (
+        ("", "style=painting.jpg"),
+        ("style=none.png", "no such file"),
+        ("style=tiny.png", "measures 2x3 pixels"),
+    ):
         put("tiny.png", noise((3, 2)))
         code, _, err = gan("style", "input=a.png", *([style] if style else []))
         assert code == 2 and said in err
 
 
-@pytest.mark.parametrize(("run", "argv", "said"), [
-    ("pix2pix", "direction=ba", "its model knows ab alone"), ("cyclegan", "answers=2", "its generator has no noise"),
-    ("cyclegan", "mask=a.png", "its model fills no holes"), ("cyclegan", "style=a.png", "takes no style from an image"),
-    ("cyclegan", "tile=64", "sees whole images only"), ("inpaint", "tile=64", "takes 16x16 pixels only"),
-    ("srgan", "tile=9", "is too small"), ("mlp", "seed=1", "makes images out of noise"), ("ring", "seed=1", "makes images out of noise")])
+@pytest.mark.parametrize(
+    ("run", "argv", "said"),
+    [
+        ("pix2pix", "direction=ba", "its model knows ab alone"),
+        ("cyclegan", "answers=2", "its generator has no noise"),
+        ("cyclegan", "mask=a.png", "its model fills no holes"),
+        ("cyclegan", "style=a.png", "takes no style from an image"),
+        ("cyclegan", "tile=64", "sees whole images only"),
+        ("inpaint", "tile=64", "takes 16x16 pixels only"),
+        ("srgan", "tile=9", "is too small"),
+        ("mlp", "seed=1", "makes images out of noise"),
+        ("ring", "seed=1", "makes images out of noise"),
+    ],
+)
 def test_what_a_model_cannot_do_is_refused_with_the_reason(gan, run, argv, said):
     put("a.png", noise((16, 16)))
     code, _, err = gan(run, "input=a.png", "out=out", argv)
@@ -228,12 +294,21 @@ def test_what_a_model_cannot_do_is_refused_with_the_reason(gan, run, argv, said)
     assert ("gan sample ckpt=" in err) == (run in ("mlp", "ring"))
 
 
-@pytest.mark.parametrize(("argv", "said"), [
-    ((), "input is not given"), (("input=nothing",), "input=nothing: there is no such image or folder"),
-    (("input=empty",), "input=empty: no image in it"), (("input=a.png", "answers=0"), "answers=0 does not fit"),
-    (("input=a.png", "tile=half"), "tile='half' does not fit"), (("input=a.png", "format=gif"), "give one of png, jpg, webp"),
-    (("input=a.png", "max_size=3"), "max_size=3 does not fit"), (("input=a.png", "direction=b"), "give one of ab, ba"),
-    (("input=a.png", "sheet=1"), "sheet=1 does not fit"), (("inputs=a.png",), "did you mean 'input'")])
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        ((), "input is not given"),
+        (("input=nothing",), "input=nothing: there is no such image or folder"),
+        (("input=empty",), "input=empty: no image in it"),
+        (("input=a.png", "answers=0"), "answers=0 does not fit"),
+        (("input=a.png", "tile=half"), "tile='half' does not fit"),
+        (("input=a.png", "format=gif"), "give one of png, jpg, webp"),
+        (("input=a.png", "max_size=3"), "max_size=3 does not fit"),
+        (("input=a.png", "direction=b"), "give one of ab, ba"),
+        (("input=a.png", "sheet=1"), "sheet=1 does not fit"),
+        (("inputs=a.png",), "did you mean 'input'"),
+    ],
+)
 def test_a_wrong_option_is_refused_with_the_reason(gan, argv, said):
     put("a.png", noise((16, 16)))
     put("empty/readme.txt", b"hello")

@@ -1,4 +1,5 @@
 """gan translate: which files it reads, names, writes and leaves alone, and what it shows of its work."""
+
 from __future__ import annotations
 
 import os
@@ -14,21 +15,42 @@ from translate_helpers import files, make, noise, put
 
 from gancli.commands.translate_files import mark_of, targets
 
-runs, gan = pytest.fixture(scope="module")(translate_helpers.runs), pytest.fixture(translate_helpers.gan)
+runs, gan = (
+    pytest.fixture(scope="module")(translate_helpers.runs),
+    pytest.fixture(translate_helpers.gan),
+)
 
 # files
 
 
 def test_folders_keep_their_structure_and_what_is_hidden_is_passed_over(gan):
-    for name in ("a.jpg", "sub/b.png", "sub/deep/c.bmp", ".hidden.png", ".git/d.png", "notes.txt", "__MACOSX/e.png"):
+    for name in (
+        "a.jpg",
+        "sub/b.png",
+        "sub/deep/c.bmp",
+        ".hidden.png",
+        ".git/d.png",
+        "notes.txt",
+        "__MACOSX/e.png",
+    ):
         put(f"in/{name}", b"x" if name.endswith("txt") else noise((16, 16)))
-    assert set(make(gan, "cyclegan", "input=in")) == {"a.png", "sub/b.png", "sub/deep/c.png", "sheet.png"}
+    assert set(make(gan, "cyclegan", "input=in")) == {
+        "a.png",
+        "sub/b.png",
+        "sub/deep/c.png",
+        "sheet.png",
+    }
 
 
 def test_names_that_differ_by_their_ending_alone_keep_it(gan):
     for name in ("a.jpg", "a.png", "b.png", "sub/A.png"):
         put(f"in/{name}", noise((16, 16)))
-    assert set(make(gan, "cyclegan", "input=in", "sheet=false")) == {"a.jpg.png", "a.png.png", "b.png.png", "sub/A.png"}
+    assert set(make(gan, "cyclegan", "input=in", "sheet=false")) == {
+        "a.jpg.png",
+        "a.png.png",
+        "b.png.png",
+        "sub/A.png",
+    }
     assert targets(["x/a.b.png", "x/A.b.jpg", "a.png"]) == ["x/a.b.png", "x/A.b.jpg", "a"]
 
 
@@ -41,7 +63,9 @@ def test_a_bad_file_is_named_and_passed_over(gan):
     code, out, err = gan("cyclegan", "input=in", "out=out")
     assert (code, out) == (0, "done: out\n") and set(files()) == {"b.png", "sheet.png"}
     lines = err.splitlines()
-    assert lines[0] == "gan: warning: a.png: a web page, not an image" and lines[1].startswith("gan: warning: c.jpg: corrupt: ")
+    assert lines[0] == "gan: warning: a.png: a web page, not an image" and lines[1].startswith(
+        "gan: warning: c.jpg: corrupt: "
+    )
     assert lines[2] == "gan: warning: d.png: no such file, perhaps a broken link"
     assert lines[3:] == ["gan: warning: skipped 3 of 4 images"]
 
@@ -55,7 +79,9 @@ def test_only_bad_files_are_code_2(gan):
     assert code == 2 and "gan: none of 2 images could be translated\n" in err and files() == {}
 
 
-@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
 def test_no_memory_for_one_image_leaves_the_others(gan, monkeypatch, error):
     from gancli.games.cyclegan import CycleGAN
 
@@ -68,7 +94,11 @@ def test_no_memory_for_one_image_leaves_the_others(gan, monkeypatch, error):
     put("in/a.png", noise((16, 16)))
     put("in/b.png", noise((40, 16)))
     code, _, err = gan("cyclegan", "input=in", "out=out")
-    assert code == 0 and "b.png: not enough memory; a smaller max_size= needs less" in err and "a.png" in files()
+    assert (
+        code == 0
+        and "b.png: not enough memory; a smaller max_size= needs less" in err
+        and "a.png" in files()
+    )
 
 
 def test_a_file_of_the_users_is_never_overwritten(gan):
@@ -76,7 +106,11 @@ def test_a_file_of_the_users_is_never_overwritten(gan):
     put("out/a.png", noise((5, 5)))
     before = files()
     code, _, err = gan("cyclegan", "input=in", "out=out")
-    assert code == 2 and "out holds files that gan translate has not written, or reads: a.png" in err and files() == before
+    assert (
+        code == 2
+        and "out holds files that gan translate has not written, or reads: a.png" in err
+        and files() == before
+    )
     os.remove("out/a.png")
     for _ in range(2):  # our own are replaced
         assert gan("cyclegan", "input=in", "out=out")[0] == 0
@@ -90,7 +124,10 @@ def test_our_own_files_are_known_again_in_each_format(gan, form):
     put("in/a.png", noise((16, 16)))
     for _ in range(2):
         assert gan("cyclegan", "input=in", "out=out", f"format={form}")[0] == 0
-    assert mark_of(Path(f"out/a.{form}")) == "gan translate" and mark_of(Path("out/sheet.png")) == "gan translate: sheet"
+    assert (
+        mark_of(Path(f"out/a.{form}")) == "gan translate"
+        and mark_of(Path("out/sheet.png")) == "gan translate: sheet"
+    )
 
 
 def test_an_input_is_never_overwritten(gan):
@@ -103,7 +140,9 @@ def test_an_input_is_never_overwritten(gan):
     assert gan("cyclegan", "input=in/a.png", "out=in")[0] == 2 and files("in") == before
     assert gan("cyclegan", "input=in", "out=made")[0] == 0
     made = files("made")
-    assert gan("cyclegan", "input=made/a.png", "out=made", "direction=ba")[0] == 2, "though it is ours"
+    assert gan("cyclegan", "input=made/a.png", "out=made", "direction=ba")[0] == 2, (
+        "though it is ours"
+    )
     os.symlink("../in/a.png", "made/b.png")
     put("in2/b.png", noise((16, 16)))
     assert gan("cyclegan", "input=in2", "out=made")[0] == 2 and files("in") == before
@@ -123,8 +162,13 @@ def test_what_was_made_is_not_made_again(gan):
 def test_out_is_beside_the_run(gan, runs, tmp_path):
     shutil.copytree(runs / "cyclegan", "run")
     put("a.png", noise((16, 16)))
-    assert gan(str(tmp_path / "run"), "input=a.png")[1] == f"done: {tmp_path / 'run' / 'translated'}\n"
-    assert gan(str(tmp_path / "run"), "input=a.png", "direction=ba")[1] == f"done: {tmp_path / 'run' / 'translated-ba'}\n"
+    assert (
+        gan(str(tmp_path / "run"), "input=a.png")[1] == f"done: {tmp_path / 'run' / 'translated'}\n"
+    )
+    assert (
+        gan(str(tmp_path / "run"), "input=a.png", "direction=ba")[1]
+        == f"done: {tmp_path / 'run' / 'translated-ba'}\n"
+    )
     assert set(files("run/translated")) == {"a.png", "sheet.png"}
 
 
@@ -165,7 +209,9 @@ def test_the_sheet_shows_the_first_beside_what_became_of_them(gan):
         put(f"in/{k:02}.png", noise((16, 16)) if k else Image.new("RGB", (16, 8), (255, 0, 0)))
     make(gan, "cyclegan", "input=in")
     sheet = Image.open("out/sheet.png").convert("RGB")
-    assert sheet.size == (2 + 4 * 50, 2 + 8 * 50), "two pairs in a row, 16 of them, enlarged to 48 pixels"
+    assert sheet.size == (2 + 4 * 50, 2 + 8 * 50), (
+        "two pairs in a row, 16 of them, enlarged to 48 pixels"
+    )
     assert sheet.getpixel((26, 26)) == (255, 0, 0) and sheet.getpixel((26, 5)) == (128, 128, 128)
     made = Image.open("out/00.png").convert("RGB")
     assert sheet.getpixel((2 + 50 + 24, 26)) == made.getpixel((8, 4))
@@ -183,7 +229,9 @@ def test_a_bar_on_a_terminal_and_none_in_a_pipe(gan, monkeypatch):
     for k in range(3):
         put(f"in/{k}.png", noise((16, 16)))
     assert gan("cyclegan", "input=in", "out=out")[1:] == ("done: out\n", "")
-    monkeypatch.setattr("gancli.display.default_console", lambda: Console(file=sys.stdout, force_terminal=True))
+    monkeypatch.setattr(
+        "gancli.display.default_console", lambda: Console(file=sys.stdout, force_terminal=True)
+    )
     code, out, err = gan("cyclegan", "input=in", "out=out")
     assert code == 0 and "translating" in out and out.endswith("done: out\n") and not err
 

@@ -1,4 +1,5 @@
 """Any size goes through a network: padded, in tiles that leave no seam, shrunk where nothing else is left, and around holes."""
+
 from __future__ import annotations
 
 import math
@@ -14,7 +15,19 @@ from gancli.networks.inpainting import ContextEncoder
 from gancli.networks.srgan import RRDBNet, SRResNet
 from gancli.networks.styletransfer import TransformerNet
 from gancli.networks.translation import ResNetGenerator, UNetGenerator
-from gancli.translating import FAR, Way, complete, context_of, cut, is_noisy, mirrored, padded, pieces, tileable, way_of
+from gancli.translating import (
+    FAR,
+    Way,
+    complete,
+    context_of,
+    cut,
+    is_noisy,
+    mirrored,
+    padded,
+    pieces,
+    tileable,
+    way_of,
+)
 
 BOTH = {"channels_in": 3, "channels_out": 3}
 
@@ -39,8 +52,10 @@ def assembled(network: nn.Module, inputs: dict, way: Way, translate=None) -> tor
     """All parts in their places; a pixel that no part covers stays NaN, and none may be covered twice."""
     height, width = inputs["a"].shape[2:]
     canvas = torch.full((3, network.scale * height, network.scale * width), float("nan"))
-    for top, left, part in pieces(inputs, network, translate or (lambda window: network(window["a"])), way):
-        place = canvas[:, top:top + part.shape[1], left:left + part.shape[2]]
+    for top, left, part in pieces(
+        inputs, network, translate or (lambda window: network(window["a"])), way
+    ):
+        place = canvas[:, top : top + part.shape[1], left : left + part.shape[2]]
         assert part.shape == place.shape and place.isnan().all()
         place.copy_(part)
     return canvas
@@ -55,7 +70,9 @@ TILED = {
     "srresnet": lambda: SRResNet(channels=3, width=4, blocks=2, scale=2),
     "base": lambda: SRResNet(channels=3, width=4, blocks=1, scale=4, norm="none", base="bicubic"),
     "rrdb": lambda: RRDBNet(channels=3, width=4, growth=2, blocks=1, scale=2),
-    "encoder": lambda: ContextEncoder(**BOTH, resolution=16, bottleneck=8, width=4, hole="free", output="linear"),
+    "encoder": lambda: ContextEncoder(
+        **BOTH, resolution=16, bottleneck=8, width=4, hole="free", output="linear"
+    ),
 }
 
 
@@ -65,7 +82,10 @@ def test_tiles_make_what_the_whole_image_makes(name, more):
     network = settled(TILED[name]())
     context, multiple = context_of(network), network.multiple
     core = multiple * (1 + more) * 2
-    size = (3 * core + multiple + 1, 2 * context + 2 * core + 3)  # some tiles have neighbours on all sides, and the last ones are cut
+    size = (
+        3 * core + multiple + 1,
+        2 * context + 2 * core + 3,
+    )  # some tiles have neighbours on all sides, and the last ones are cut
     image = torch.rand(1, 3, *size) * 2 - 1
     way = way_of(network, size, tile=core + 2 * context, max_size=None)
     assert (way.core, way.context, way.size) == (core, context, size)
@@ -89,24 +109,42 @@ def test_of_the_deepest_network_what_is_far_away_counts_for_nothing():
     assert network.reach > 5 * FAR and context_of(network) == FAR
     image = torch.rand(1, 3, 12, 6 * FAR) * 2 - 1
     want = whole(network, image)[0]
-    got = assembled(network, {"a": image}, way_of(network, (12, 6 * FAR), tile=4 * FAR, max_size=None))
+    got = assembled(
+        network, {"a": image}, way_of(network, (12, 6 * FAR), tile=4 * FAR, max_size=None)
+    )
     torch.testing.assert_close(got, want, atol=1e-5 * want.abs().max().item(), rtol=0)
 
 
 def test_what_cannot_be_tiled():
     assert not tileable(ResNetGenerator(**BOTH, width=4, blocks=1)), "instance norm"
-    assert not tileable(ResNetGenerator(**BOTH, width=4, blocks=1, norm="none", noise_channels=1)), "noise would differ at the seams"
-    assert not tileable(TransformerNet(width=4)) and not tileable(UNetGenerator(**BOTH, width=4, downs=3))
-    assert is_noisy(UNetGenerator(**BOTH, width=4, downs=3)) and not is_noisy(UNetGenerator(**BOTH, width=4, downs=3, noisy=False))
+    assert not tileable(
+        ResNetGenerator(**BOTH, width=4, blocks=1, norm="none", noise_channels=1)
+    ), "noise would differ at the seams"
+    assert not tileable(TransformerNet(width=4)) and not tileable(
+        UNetGenerator(**BOTH, width=4, downs=3)
+    )
+    assert is_noisy(UNetGenerator(**BOTH, width=4, downs=3)) and not is_noisy(
+        UNetGenerator(**BOTH, width=4, downs=3, noisy=False)
+    )
     assert is_noisy(ResNetGenerator(**BOTH, width=4, blocks=1, noise_channels=2))
     assert not is_noisy(ResNetGenerator(**BOTH, width=4, blocks=1))
 
 
-@pytest.mark.parametrize(("network", "said"), [
-    (ResNetGenerator(**BOTH, width=2, blocks=1), "sees whole images only"),
-    (ResNetGenerator(**BOTH, width=2, blocks=1, norm="none", noise_channels=1), "noise is drawn for a whole image"),
-    (ContextEncoder(**BOTH, resolution=16, bottleneck=4, width=2), "takes 16x16 pixels only"),
-    (ResNetGenerator(**BOTH, width=2, blocks=1, norm="batch"), "tile=33 is too small: 28 pixels on each side")])
+@pytest.mark.parametrize(
+    ("network", "said"),
+    [
+        (ResNetGenerator(**BOTH, width=2, blocks=1), "sees whole images only"),
+        (
+            ResNetGenerator(**BOTH, width=2, blocks=1, norm="none", noise_channels=1),
+            "noise is drawn for a whole image",
+        ),
+        (ContextEncoder(**BOTH, resolution=16, bottleneck=4, width=2), "takes 16x16 pixels only"),
+        (
+            ResNetGenerator(**BOTH, width=2, blocks=1, norm="batch"),
+            "tile=33 is too small: 28 pixels on each side",
+        ),
+    ],
+)
 def test_a_tile_that_cannot_be_is_refused(network, said):
     with pytest.raises(UserError, match="tile=33") as caught:
         way_of(network, (500, 500), tile=33, max_size=None)
@@ -117,28 +155,44 @@ def test_the_hint_for_a_tile_that_is_too_small_is_one_that_works():
     network = ResNetGenerator(**BOTH, width=2, blocks=1, norm="batch")
     with pytest.raises(UserError) as caught:
         way_of(network, (500, 500), tile=3, max_size=None)
-    assert way_of(network, (500, 500), tile=int(caught.value.hint.split()[1].strip(",")), max_size=None).core > 0
+    assert (
+        way_of(
+            network, (500, 500), tile=int(caught.value.hint.split()[1].strip(",")), max_size=None
+        ).core
+        > 0
+    )
 
 
 # which way
 
 
 def test_the_way_follows_from_the_size():
-    tiles, instance = SRResNet(channels=3, width=2, blocks=1, scale=4), ResNetGenerator(**BOTH, width=2, blocks=1)
+    tiles, instance = (
+        SRResNet(channels=3, width=2, blocks=1, scale=4),
+        ResNetGenerator(**BOTH, width=2, blocks=1),
+    )
     context = context_of(tiles)
-    assert way_of(tiles, (100, 400), tile="auto", max_size=800) == Way((100, 400)), "800 x 800 in its output, whatever their shape"
-    assert way_of(tiles, (101, 400), tile="auto", max_size=800) == Way((101, 400), 200 - 2 * context, context)
+    assert way_of(tiles, (100, 400), tile="auto", max_size=800) == Way((100, 400)), (
+        "800 x 800 in its output, whatever their shape"
+    )
+    assert way_of(tiles, (101, 400), tile="auto", max_size=800) == Way(
+        (101, 400), 200 - 2 * context, context
+    )
     assert way_of(tiles, (9000, 9000), tile="auto", max_size=None) == Way((9000, 9000))
     assert way_of(tiles, (400, 400), tile="off", max_size=800) == Way((200, 200))
     assert way_of(tiles, (400, 90), tile=100, max_size=800).core == 100 - 2 * context
     assert way_of(tiles, (100, 90), tile=100, max_size=8) == Way((100, 90)), "one tile is enough"
     assert way_of(instance, (3000, 4000), tile="auto", max_size=1536) == Way((1330, 1773))
-    assert way_of(instance, (1, 10**6), tile="auto", max_size=100) == Way((1, 2500)), "padded to 8 rows, twice the pixels at most"
+    assert way_of(instance, (1, 10**6), tile="auto", max_size=100) == Way((1, 2500)), (
+        "padded to 8 rows, twice the pixels at most"
+    )
 
 
 def test_reach_that_leaves_no_tile_shrinks():
     network = UNetGenerator(**BOTH, width=2, downs=8, noisy=False)
-    assert tileable(network) and way_of(network, (4000, 4000), tile="auto", max_size=1536) == Way((1536, 1536))
+    assert tileable(network) and way_of(network, (4000, 4000), tile="auto", max_size=1536) == Way(
+        (1536, 1536)
+    )
 
 
 # padding
@@ -153,11 +207,23 @@ def test_mirrored_is_numpys_reflect_however_far(n):
 def test_a_window_within_the_image_is_just_that():
     x = torch.rand(1, 2, 9, 8)
     torch.testing.assert_close(cut({"a": x}, (2, 5), (0, 8))["a"], x[:, :, 2:5], rtol=0, atol=0)
-    torch.testing.assert_close(cut({"a": x}, (-1, 5), (6, 9))["a"], x[:, :, [1, 0, 1, 2, 3, 4]][..., [6, 7, 6]], rtol=0, atol=0)
+    torch.testing.assert_close(
+        cut({"a": x}, (-1, 5), (6, 9))["a"],
+        x[:, :, [1, 0, 1, 2, 3, 4]][..., [6, 7, 6]],
+        rtol=0,
+        atol=0,
+    )
 
 
-@pytest.mark.parametrize("make", [lambda: ResNetGenerator(**BOTH, width=2, blocks=1), lambda: UNetGenerator(**BOTH, width=2, downs=5),
-                                  lambda: SRResNet(channels=3, width=2, blocks=1), lambda: TransformerNet(width=2, blocks=1)])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ResNetGenerator(**BOTH, width=2, blocks=1),
+        lambda: UNetGenerator(**BOTH, width=2, downs=5),
+        lambda: SRResNet(channels=3, width=2, blocks=1),
+        lambda: TransformerNet(width=2, blocks=1),
+    ],
+)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (33, 17), (64, 64), (5, 200)])
 def test_any_size_comes_out_at_its_size(make, size):
     network = settled(make())
@@ -167,7 +233,12 @@ def test_any_size_comes_out_at_its_size(make, size):
         seen.append(tuple(inputs["a"].shape[2:]))
         return network(inputs["a"])
 
-    made = assembled(network, {"a": torch.rand(1, 3, *size)}, way_of(network, size, tile="auto", max_size=1536), translate)
+    made = assembled(
+        network,
+        {"a": torch.rand(1, 3, *size)},
+        way_of(network, size, tile="auto", max_size=1536),
+        translate,
+    )
     assert made.isfinite().all()
     assert seen == [tuple(padded(side, network) for side in size)]
     assert all(side >= network.smallest and side % network.multiple == 0 for side in seen[0])
@@ -203,7 +274,10 @@ def test_around_a_hole_a_shrunk_image_keeps_its_own_pixels():
 
     def translate(inputs):
         torch.testing.assert_close(inputs["a"], filled(inputs["a"], inputs["mask"]), rtol=0, atol=0)
-        assert 0 < inputs["mask"].mean() < 0.2 and ((inputs["mask"] == 0) | (inputs["mask"] == 1)).all()
+        assert (
+            0 < inputs["mask"].mean() < 0.2
+            and ((inputs["mask"] == 0) | (inputs["mask"] == 1)).all()
+        )
         return torch.full_like(inputs["a"], 0.25)
 
     made = assembled(network, {"a": filled(image, mask), "mask": mask}, Way((32, 48)), translate)
@@ -212,8 +286,18 @@ def test_around_a_hole_a_shrunk_image_keeps_its_own_pixels():
     torch.testing.assert_close(made[hidden], torch.full_like(made[hidden], 0.25), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("hole", [(20, 26, 30, 40), (0, 5, 0, 5), (44, 50, 60, 70), (0, 50, 3, 9), (3, 48, 2, 69), (0, 50, 0, 70),
-                                  (7, 8, 9, 10)])
+@pytest.mark.parametrize(
+    "hole",
+    [
+        (20, 26, 30, 40),
+        (0, 5, 0, 5),
+        (44, 50, 60, 70),
+        (0, 50, 3, 9),
+        (3, 48, 2, 69),
+        (0, 50, 0, 70),
+        (7, 8, 9, 10),
+    ],
+)
 def test_a_network_of_a_central_hole_fills_one_anywhere(hole):
     """The window lies about the hole, which is in its middle half, at the network's size; nothing else changes."""
     network = ContextEncoder(**BOTH, resolution=[16, 32], bottleneck=4, width=2)
@@ -225,12 +309,21 @@ def test_a_network_of_a_central_hole_fills_one_anywhere(hole):
         assert window["a"].shape == (1, 3, 16, 32) and window["mask"].sum() == 8 * 16
         outside = window["a"][0][:, window["mask"][0, 0] == 0]
         if hole == (20, 26, 30, 40):
-            assert not torch.isin(outside, filled(image, torch.ones_like(mask))[0, :, 0, 0]).any(), "of the hole's colour nothing is left"
+            assert not torch.isin(
+                outside, filled(image, torch.ones_like(mask))[0, :, 0, 0]
+            ).any(), "of the hole's colour nothing is left"
         return torch.where(window["mask"] == 1, torch.tensor(0.5), torch.tensor(9.0))
 
-    made = assembled(network, {"a": filled(image, mask), "mask": mask}, way_of(network, (50, 70), tile="auto", max_size=None), translate)
+    made = assembled(
+        network,
+        {"a": filled(image, mask), "mask": mask},
+        way_of(network, (50, 70), tile="auto", max_size=None),
+        translate,
+    )
     hidden = mask[0].expand(3, -1, -1) == 1
     assert torch.equal(made[~hidden], image[0][~hidden])
-    edge = 3 * math.ceil(max(1, (bottom - top) / 8, (right - left) / 16))  # where enlarging blends what is beside the middle
-    inner = made[:, top + edge:max(0, bottom - edge), left + edge:max(0, right - edge)]
+    edge = 3 * math.ceil(
+        max(1, (bottom - top) / 8, (right - left) / 16)
+    )  # where enlarging blends what is beside the middle
+    inner = made[:, top + edge : max(0, bottom - edge), left + edge : max(0, right - edge)]
     torch.testing.assert_close(inner, torch.full_like(inner, 0.5), atol=0.05, rtol=0)

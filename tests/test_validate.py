@@ -1,4 +1,5 @@
 """Gate 2: what is wrong with values, said all at once, with the key and what to type instead."""
+
 from __future__ import annotations
 
 import logging
@@ -10,31 +11,56 @@ from gancli.cli import main
 from gancli.errors import Problems
 
 WRONG = {  # override -> words of the message and of the hint
-    "trainer.steps=0": ("trainer.steps", "1 or more"), "trainer.steps=fast": ("trainer.steps", "whole number"),
-    "trainer.steps=1.5": ("trainer.steps", "whole number"), "trainer.device=gpu": ("trainer.device", "cuda"),
-    "trainer.precision=fp16": ("trainer.precision", "bf16"), "trainer.batch_size=0": ("trainer.batch_size", "1 or more"),
-    "trainer.epochs=0": ("trainer.epochs", "above 0"), "trainer=5": ("trainer", ""), "seed=x": ("seed", "whole number"),
-    "trainer.accumulate=3": ("does not divide", "multiple of 3"), "ema.half_life_kimg=-1": ("ema.half_life_kimg", "0 or more"),
-    "log.every=null": ("log.every", "whole number"), "optimizer.g.lr=fast": ("optimizer.g.lr", "number"),
-    "optimizer.g.lr=-1": ("optimizer.g.lr", "above 0"), "optimizer.d.betas=[2,0]": ("optimizer.d.betas", "from 0"),
-    "optimizer.d.betas=[0.5]": ("optimizer.d.betas", "2"), "optimizer.g.schedule=cosine": ("has no end", "end_kimg"),
-    "optimizer.g.schedule=linaer": ("optimizer.g.schedule", "linear"), "optimizer.g.schedule=step": ("has no period", "step_kimg"),
-    "optimizer.g.clip=-1": ("optimizer.g.clip", "0 or more"), "+optimizer.g.lrr=1": ("lrr", "lr"),
+    "trainer.steps=0": ("trainer.steps", "1 or more"),
+    "trainer.steps=fast": ("trainer.steps", "whole number"),
+    "trainer.steps=1.5": ("trainer.steps", "whole number"),
+    "trainer.device=gpu": ("trainer.device", "cuda"),
+    "trainer.precision=fp16": ("trainer.precision", "bf16"),
+    "trainer.batch_size=0": ("trainer.batch_size", "1 or more"),
+    "trainer.epochs=0": ("trainer.epochs", "above 0"),
+    "trainer=5": ("trainer", ""),
+    "seed=x": ("seed", "whole number"),
+    "trainer.accumulate=3": ("does not divide", "multiple of 3"),
+    "ema.half_life_kimg=-1": ("ema.half_life_kimg", "0 or more"),
+    "log.every=null": ("log.every", "whole number"),
+    "optimizer.g.lr=fast": ("optimizer.g.lr", "number"),
+    "optimizer.g.lr=-1": ("optimizer.g.lr", "above 0"),
+    "optimizer.d.betas=[2,0]": ("optimizer.d.betas", "from 0"),
+    "optimizer.d.betas=[0.5]": ("optimizer.d.betas", "2"),
+    "optimizer.g.schedule=cosine": ("has no end", "end_kimg"),
+    "optimizer.g.schedule=linaer": ("optimizer.g.schedule", "linear"),
+    "optimizer.g.schedule=step": ("has no period", "step_kimg"),
+    "optimizer.g.clip=-1": ("optimizer.g.clip", "0 or more"),
+    "+optimizer.g.lrr=1": ("lrr", "lr"),
     "+optimizer.q={_target_: torch.optim.Adam, lr: 0.1}": ("optimizer.q moves nothing", ""),
-    "loss.n_critic=0": ("loss.n_critic", "1 or more"), "loss.n_critic=two": ("loss.n_critic", "whole number"),
-    "+loss.penalties.gp={_target_: gancli.losses.penalties.GradientPenalty, weight: 1, att: real}": ("att", "at"),
-    "+loss.penalties.gp={_target_: gancli.losses.penalties.GradientPenalty}": ("weight is missing", "weight"),
-    "+loss.penalties.gp={_target_: gancli.losses.penalties.GradientPenalty, weight: 1, at: here}": ("at", "interpolate"),
+    "loss.n_critic=0": ("loss.n_critic", "1 or more"),
+    "loss.n_critic=two": ("loss.n_critic", "whole number"),
+    "+loss.penalties.gp={_target_: gancli.losses.penalties.GradientPenalty, weight: 1, att: real}": (
+        "att",
+        "at",
+    ),
+    "+loss.penalties.gp={_target_: gancli.losses.penalties.GradientPenalty}": (
+        "weight is missing",
+        "weight",
+    ),
+    "+loss.penalties.gp={_target_: gancli.losses.penalties.GradientPenalty, weight: 1, at: here}": (
+        "at",
+        "interpolate",
+    ),
     "loss.objective._target_=gancli.losses.objectives.Hing": ("Hing", "Hinge"),
     "loss.objective._target_=os.system": ("os.system", "nothing of it was run"),
     "loss.objective._target_=gancli.losses.penalties.ScoreDrift": ("objective", ""),
     "loss.real_target=[0.7,1.2,3]": ("loss: real_target", "[low, high]"),
     "loss.real_target=[1.2,0.7]": ("loss: real_target", "[low, high]"),
     "loss.flip=2": ("loss: flip=2", "from 0 to 1"),
-    "model.generator.norm=bach": ("norm", "batch"), "model.discriminator.pooling=max": ("pooling", "average"),
-    "+model.generator.widht=3": ("widht", "width"), "dataset.resolution=30": ("30", "nearest"),
-    "dataset.classes=0": ("no labels", "conditional=false"), "dataset.holdout=-1": ("holdout", ""),
-    "dataset=ring": ("1x1", "model=mlp"), "+bogus=1": ("bogus", ""),
+    "model.generator.norm=bach": ("norm", "batch"),
+    "model.discriminator.pooling=max": ("pooling", "average"),
+    "+model.generator.widht=3": ("widht", "width"),
+    "dataset.resolution=30": ("30", "nearest"),
+    "dataset.classes=0": ("no labels", "conditional=false"),
+    "dataset.holdout=-1": ("holdout", ""),
+    "dataset=ring": ("1x1", "model=mlp"),
+    "+bogus=1": ("bogus", ""),
 }
 
 
@@ -49,7 +75,9 @@ def test_each_mistake_is_named_with_a_way_out(override, capsys):
 def test_all_mistakes_at_once(capsys):
     assert main(["show", "trainer.steps=0", "optimizer.g.lr=-1", "loss.n_critic=1.5"]) == 2
     out = capsys.readouterr().err
-    assert "3 problems" in out and all(key in out for key in ("trainer.steps", "optimizer.g.lr", "loss.n_critic"))
+    assert "3 problems" in out and all(
+        key in out for key in ("trainer.steps", "optimizer.g.lr", "loss.n_critic")
+    )
 
 
 def test_problems_hold_message_and_hint():
@@ -71,9 +99,16 @@ def test_a_relative_or_shared_key_is_not_unknown():
     assert config["model"]["generator"]["width"] == config["model"]["discriminator"]["width"] == 8
 
 
-@pytest.mark.parametrize(("words", "warned"), [
-    (["loss=wgan_gp"], True), (["loss=rpgan"], True), (["loss=lsgan"], False), (["loss=hinge"], False),
-    (["loss=wgan_gp", "augment.target=null", "augment.p=0.2"], False)])
+@pytest.mark.parametrize(
+    ("words", "warned"),
+    [
+        (["loss=wgan_gp"], True),
+        (["loss=rpgan"], True),
+        (["loss=lsgan"], False),
+        (["loss=hinge"], False),
+        (["loss=wgan_gp", "augment.target=null", "augment.p=0.2"], False),
+    ],
+)
 def test_ada_warns_where_the_sign_of_a_score_says_nothing(caplog, words, warned):
     with caplog.at_level(logging.WARNING, "gancli"):
         frozen("model=dcgan", "augment=ada", *words)

@@ -1,5 +1,6 @@
 """What the tests of gan train share: command lines run in this process, a user's files, and deeds after a step. Its first
 functions become fixtures where they are used: `gan = pytest.fixture(train_helpers.gan)`."""
+
 from __future__ import annotations
 
 import importlib
@@ -17,7 +18,12 @@ from gancli.checkpoint import newest
 from gancli.cli import main
 from gancli.trainer import Trainer
 
-QUIET = ("log.tensorboard=false", "trainer.device=cpu", "trainer.precision=fp32", "trainer.batch_size=8")
+QUIET = (
+    "log.tensorboard=false",
+    "trainer.device=cpu",
+    "trainer.precision=fp32",
+    "trainer.batch_size=8",
+)
 NETWORKS = ("model=mlp", "model.generator.hidden=[16]", "model.discriminator.hidden=[12]")
 TINY = (*NETWORKS, *QUIET, "dataset.resolution=8", "dataset.limit=30", "metrics=none")
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
@@ -44,9 +50,12 @@ def gan(tmp_path, monkeypatch, capsys):
 
 def package(gan, tmp_path):
     """Writes a Python file of the user's, under a name that no other test has imported, and returns the name."""
+
     def write(text: str) -> str:
         name = f"mine_{uuid.uuid4().hex[:8]}"
-        (tmp_path / f"{name}.py").write_text("import torch\nfrom gancli.games.gan import GAN\n" + textwrap.dedent(text))
+        (tmp_path / f"{name}.py").write_text(
+            "import torch\nfrom gancli.games.gan import GAN\n" + textwrap.dedent(text)
+        )
         importlib.invalidate_caches()
         return name
 
@@ -55,6 +64,7 @@ def package(gan, tmp_path):
 
 def at_step(monkeypatch):
     """at_step(k, deed): does the deed at the end of step k, before anything of it is logged or saved."""
+
     def plan(k: int, deed) -> None:
         real = Trainer.step
 

@@ -1,5 +1,6 @@
 """What the tests of gan translate share: runs of a few steps, a command line in this process, images. `runs` and `gan` become
 fixtures where they are used: `runs = pytest.fixture(scope="module")(translate_helpers.runs)`."""
+
 from __future__ import annotations
 
 import copy
@@ -18,11 +19,30 @@ from gancli.checkpoint import save
 from gancli.cli import main
 from gancli.hints import parse
 
-STYLE = (f"dataset.path={DOMAINS}", "perceptual=squeezenet_style", "model.width=4", "+model.generator.blocks=2")
-FREE = ("model.hole=free", "dataset.holes=boxes", "model.width=4", "model.generator.bottleneck=16", "dataset.resolution=16",
-        "+dataset@dataset.of=digits", "dataset.channels=1")
-DEEP = ("model.generator.downs=3", "model.generator.noisy=false", "model.generator.norm=batch", "model.width=4",
-        f"dataset.path={PAIRS}", "model.discriminator.layers=1", "dataset.channels=4")
+STYLE = (
+    f"dataset.path={DOMAINS}",
+    "perceptual=squeezenet_style",
+    "model.width=4",
+    "+model.generator.blocks=2",
+)
+FREE = (
+    "model.hole=free",
+    "dataset.holes=boxes",
+    "model.width=4",
+    "model.generator.bottleneck=16",
+    "dataset.resolution=16",
+    "+dataset@dataset.of=digits",
+    "dataset.channels=1",
+)
+DEEP = (
+    "model.generator.downs=3",
+    "model.generator.noisy=false",
+    "model.generator.norm=batch",
+    "model.width=4",
+    f"dataset.path={PAIRS}",
+    "model.discriminator.layers=1",
+    "dataset.channels=4",
+)
 
 
 def saved(path: Path, config: dict, *, n: int = 2) -> None:
@@ -38,7 +58,17 @@ def runs(tmp_path_factory) -> Path:
     saved(root / "free", frozen("model=inpaint", *FREE, *TINY))
     saved(root / "alpha", frozen("model=pix2pix", *DEEP, *TINY))
     saved(root / "style", frozen("model=styletransfer", *STYLE, *TINY), n=0)
-    saved(root / "ring", frozen("model=mlp", "dataset=ring", "model.generator.hidden=[8]", "model.discriminator.hidden=[8]", *TINY), n=0)
+    saved(
+        root / "ring",
+        frozen(
+            "model=mlp",
+            "dataset=ring",
+            "model.generator.hidden=[8]",
+            "model.discriminator.hidden=[8]",
+            *TINY,
+        ),
+        n=0,
+    )
     return root
 
 
@@ -94,7 +124,11 @@ def put(path: str, image: Image.Image | bytes, **options) -> str:
 
 
 def files(folder: str | Path = "out") -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(Path(folder).rglob("*"))
+        if path.is_file()
+    }
 
 
 def make(gan, run: str, *argv: str) -> dict[str, bytes]:

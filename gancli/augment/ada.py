@@ -1,4 +1,5 @@
 """Adaptive augmentation: geometry and colour, each with a probability that follows how sure the critic is of reals."""
+
 from __future__ import annotations
 
 import math
@@ -13,10 +14,27 @@ from gancli.schedules import Number, schedule
 BLIT, GEOMETRY = ("xflip", "rotate90", "xint"), ("scale", "rotate", "aniso", "xfrac")
 COLOUR, CUT = ("brightness", "contrast", "lumaflip", "hue", "saturation"), ("cutout",)
 OPS = (*BLIT, *GEOMETRY, *COLOUR, *CUT)  # the names of StyleGAN2-ADA's code
-SWITCHES = ("rotate", "rotate_after", *(name for name in OPS if name != "rotate"))  # it turns before and after the stretch
-UNIFORM = ("xflip", "rotate90", "xint_x", "xint_y", "rotate", "rotate_after", "lumaflip", "hue", "cutout_x", "cutout_y")
+SWITCHES = (
+    "rotate",
+    "rotate_after",
+    *(name for name in OPS if name != "rotate"),
+)  # it turns before and after the stretch
+UNIFORM = (
+    "xflip",
+    "rotate90",
+    "xint_x",
+    "xint_y",
+    "rotate",
+    "rotate_after",
+    "lumaflip",
+    "hue",
+    "cutout_x",
+    "cutout_y",
+)
 NORMAL = ("scale", "aniso", "xfrac_x", "xfrac_y", "brightness", "contrast", "saturation")
-Draws = dict[str, Tensor]  # (N,) each: an image's own amounts, U(-1, 1) or N(0, 1), and 0 where the operation is off
+Draws = dict[
+    str, Tensor
+]  # (N,) each: an image's own amounts, U(-1, 1) or N(0, 1), and 0 where the operation is off
 
 
 class ADA(Augment):
@@ -28,20 +46,37 @@ class ADA(Augment):
     strength: operation -> 0 to 1; an absent one is off. resolution: of the data. Raises UserError for points.
     """
 
-    def __init__(self, *, resolution: int | list[int], strength: dict[str, float], p: Number = 0.0,
-                 target: float | None = 0.6, interval: int = 4, kimg: float = 500.0):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        strength: dict[str, float],
+        p: Number = 0.0,
+        target: float | None = 0.6,
+        interval: int = 4,
+        kimg: float = 500.0,
+    ):
         super().__init__()
         need_images(resolution, "ADA")
         if unknown := [name for name in strength if name not in OPS]:
-            raise ValueError(f"strength.{unknown[0]} is no operation of ADA's: there are {', '.join(OPS)}")
+            raise ValueError(
+                f"strength.{unknown[0]} is no operation of ADA's: there are {', '.join(OPS)}"
+            )
         if any(not 0 <= value <= 1 for value in strength.values()):
             raise ValueError(f"strength={strength}: give numbers from 0 to 1")
         if target is not None and isinstance(p, dict):
             raise ValueError("p is a schedule, so nothing is left to adapt: add target=null")
         self.schedule, self.target, self.interval, self.kimg = schedule(p), target, interval, kimg
-        if interval < 1 or kimg <= 0 or min(self.schedule(0), self.schedule(10**15)) < 0 or not -1 <= (target or 0) <= 1:
-            raise ValueError(f"p={p}, target={target}, interval={interval}, kimg={kimg}: give p 0 or more, a target from -1 to 1 "
-                             "or null, an interval of 1 or more and kimg above 0")
+        if (
+            interval < 1
+            or kimg <= 0
+            or min(self.schedule(0), self.schedule(10**15)) < 0
+            or not -1 <= (target or 0) <= 1
+        ):
+            raise ValueError(
+                f"p={p}, target={target}, interval={interval}, kimg={kimg}: give p 0 or more, a target from -1 to 1 "
+                "or null, an interval of 1 or more and kimg above 0"
+            )
         self.used = {name for name, value in strength.items() if value > 0}
         strengths = [float(strength.get(name.removesuffix("_after"), 0)) for name in SWITCHES]
         self.register_buffer("strength", torch.tensor(strengths), persistent=False)
@@ -59,7 +94,9 @@ class ADA(Augment):
         self.signs += sign_real
         self.steps += 1
         due = self.steps == self.interval
-        images = (nimg - self.nimg) * self.interval  # by the newest step: the first interval has one difference too few
+        images = (
+            nimg - self.nimg
+        ) * self.interval  # by the newest step: the first interval has one difference too few
         move = torch.sign(self.signs / self.interval - self.target) * images / (1000 * self.kimg)
         self.p.copy_(torch.where(due, (self.p + move).clamp(min=0), self.p))
         self.signs *= ~due
@@ -70,7 +107,9 @@ class ADA(Augment):
         return {"p": self.p}
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):  # bf16 has 8 bits: fewer than a colour, and than a coordinate
+        with torch.autocast(
+            x.device.type, enabled=False
+        ):  # bf16 has 8 bits: fewer than a colour, and than a coordinate
             return self.augmented(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
 
     def augmented(self, x: Tensor) -> Tensor:
@@ -80,18 +119,29 @@ class ADA(Augment):
         if self.used & {*COLOUR}:
             k = colours(x.shape[1])
             x = torch.cat([recolour(x[:, :k], draws), x[:, k:]], 1)
-        return x * ~(on["cutout"][:, None, None, None] & hole(draws, *x.shape[2:])) if self.used & {*CUT} else x
+        return (
+            x * ~(on["cutout"][:, None, None, None] & hole(draws, *x.shape[2:]))
+            if self.used & {*CUT}
+            else x
+        )
 
     def draw(self, n: int) -> tuple[Draws, Draws]:
         """-> which operations are on, and their amounts. Every number is drawn, always: none depends on p."""
         device = self.p.device
         chance = torch.rand(len(SWITCHES), n, device=device)
-        uniform, normal = 2 * torch.rand(len(UNIFORM), n, device=device) - 1, torch.randn(len(NORMAL), n, device=device)
+        uniform, normal = (
+            2 * torch.rand(len(UNIFORM), n, device=device) - 1,
+            torch.randn(len(NORMAL), n, device=device),
+        )
         odds = self.p * self.strength
-        odds = torch.cat([1 - (1 - odds[:2]).clamp(0, 1).sqrt(), odds[2:]])  # so that the chance of either turn is p
+        odds = torch.cat(
+            [1 - (1 - odds[:2]).clamp(0, 1).sqrt(), odds[2:]]
+        )  # so that the chance of either turn is p
         on = dict(zip(SWITCHES, chance < odds[:, None], strict=True))
         amounts = zip((*UNIFORM, *NORMAL), (*uniform, *normal), strict=True)
-        return on, {name: amount * on[name if name in on else name[:-2]] for name, amount in amounts}
+        return on, {
+            name: amount * on[name if name in on else name[:-2]] for name, amount in amounts
+        }
 
     def moved(self, x: Tensor, on: Draws, draws: Draws) -> Tensor:
         """Whole pixels are copied as they are; only images that are also turned or stretched are resampled."""
@@ -111,8 +161,13 @@ def blit_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
 
     A flip or none, one of four quarter turns (of two half turns where the image is not square), a move by up to an eighth."""
     flip = 1 - 2 * (draws["xflip"] < 0).float()
-    quarters = (2 * draws["rotate90"]).floor() if h == w else 2 * draws["rotate90"].floor()  # -2 to 1
-    cos, sin = (quarters == 0).float() - (quarters == -2).float(), (quarters == 1).float() - (quarters == -1).float()  # exact
+    quarters = (
+        (2 * draws["rotate90"]).floor() if h == w else 2 * draws["rotate90"].floor()
+    )  # -2 to 1
+    cos, sin = (
+        (quarters == 0).float() - (quarters == -2).float(),
+        (quarters == 1).float() - (quarters == -1).float(),
+    )  # exact
     shift = torch.stack([draws["xint_x"] * w / 8, draws["xint_y"] * h / 8], 1).round()
     return matrix(flip * cos, flip * sin, -sin, cos), shift[:, :, None]
 
@@ -140,18 +195,29 @@ def recolour(x: Tensor, draws: Draws) -> Tensor:
     """(N,1 or 3,H,W): brightness + N(0, 0.2), contrast x 2^N(0, 0.5), luma turned round, hue turned, saturation x 2^N(0, 1).
 
     All but the first share an axis: they scale the grey part of a colour, and scale and turn what is left around it."""
-    brightness, contrast, lumaflip, hue, saturation = (draws[name].view(-1, 1, 1, 1).to(x.dtype) for name in COLOUR)
+    brightness, contrast, lumaflip, hue, saturation = (
+        draws[name].view(-1, 1, 1, 1).to(x.dtype) for name in COLOUR
+    )
     x = (x + 0.2 * brightness) * 2 ** (0.5 * contrast)
     luma = 1 - 2 * (lumaflip < 0).to(x.dtype)
     if x.shape[1] == 1:
         return x * luma
     # A matrix with such an axis is circulant: a channel, the one before and the one after have one weight each.
-    along, around = 2**saturation * (math.pi * hue).cos(), 2**saturation * (math.pi * hue).sin() / 3**0.5
-    return (luma + 2 * along) / 3 * x + ((luma - along) / 3 + around) * x.roll(1, 1) + ((luma - along) / 3 - around) * x.roll(-1, 1)
+    along, around = (
+        2**saturation * (math.pi * hue).cos(),
+        2**saturation * (math.pi * hue).sin() / 3**0.5,
+    )
+    return (
+        (luma + 2 * along) / 3 * x
+        + ((luma - along) / 3 + around) * x.roll(1, 1)
+        + ((luma - along) / 3 - around) * x.roll(-1, 1)
+    )
 
 
 def hole(draws: Draws, h: int, w: int) -> Tensor:
     """-> (N,1,H,W): is the place in a rectangle of half the height and width, its middle anywhere in the image?"""
-    far_y, far_x = (((2 * torch.arange(size, device=at.device) + 1) / size - 1 - at[:, None]).abs() >= 0.5
-                    for at, size in ((draws["cutout_y"], h), (draws["cutout_x"], w)))
+    far_y, far_x = (
+        ((2 * torch.arange(size, device=at.device) + 1) / size - 1 - at[:, None]).abs() >= 0.5
+        for at, size in ((draws["cutout_y"], h), (draws["cutout_x"], w))
+    )
     return ~(far_y[:, None, :, None] | far_x[:, None, None, :])

@@ -1,4 +1,5 @@
 """What every augmentation of the critic's view has in common."""
+
 from __future__ import annotations
 
 from torch import Tensor, nn
@@ -31,8 +32,10 @@ def follow(augment: Augment | None, logs: dict[str, Tensor], nimg: int) -> None:
 def need_images(resolution: int | list[int], name: str) -> None:
     """Raises UserError for points, which are (2,1,1): they have no neighbours to move and no colours."""
     if min([resolution] if isinstance(resolution, int) else resolution) < 2:
-        raise UserError(f"{name} needs images of 2 x 2 pixels or more, and the data have resolution {resolution}",
-                        "leave it out, or train on images")
+        raise UserError(
+            f"{name} needs images of 2 x 2 pixels or more, and the data have resolution {resolution}",
+            "leave it out, or train on images",
+        )
 
 
 def colours(channels: int) -> int:

@@ -1,4 +1,5 @@
 """DiffAugment: the same few changes of colour and place for reals and fakes, always on."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -17,12 +18,21 @@ class DiffAugment(Augment):
     resolution: of the data. Raises UserError for points, ValueError for an empty policy.
     """
 
-    def __init__(self, *, policy: list[Literal["color", "translation", "cutout"]], resolution: int | list[int]):
+    def __init__(
+        self,
+        *,
+        policy: list[Literal["color", "translation", "cutout"]],
+        resolution: int | list[int],
+    ):
         super().__init__()
         need_images(resolution, "DiffAugment")
         if not policy or len({*policy}) != len(policy):
-            raise ValueError(f"policy={policy}: name each of color, translation and cutout at most once, or use augment=none")
-        self.color, self.translation, self.cutout = (name in policy for name in ("color", "translation", "cutout"))
+            raise ValueError(
+                f"policy={policy}: name each of color, translation and cutout at most once, or use augment=none"
+            )
+        self.color, self.translation, self.cutout = (
+            name in policy for name in ("color", "translation", "cutout")
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.color:
@@ -35,7 +45,9 @@ class DiffAugment(Augment):
 
 def recolour(x: Tensor) -> Tensor:
     """Brightness +U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5); (N,1 or 3,H,W) in [-1,1], not clipped."""
-    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype)
+    brightness, saturation, contrast = torch.rand(
+        3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype
+    )
     x = x + (brightness - 0.5)
     x = around(x, x.mean(1, keepdim=True), 2 * saturation)
     return around(x, x.mean((1, 2, 3), keepdim=True), contrast + 0.5)
@@ -57,7 +69,9 @@ def translate(x: Tensor) -> Tensor:
 def shifted(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """-> (N,size): which pixel moves to each place, and whether there is one."""
     reach = int(size / 8 + 0.5)
-    index = torch.arange(size, device=device) - torch.randint(-reach, reach + 1, (n, 1), device=device)
+    index = torch.arange(size, device=device) - torch.randint(
+        -reach, reach + 1, (n, 1), device=device
+    )
     return index.clamp(0, size - 1), (index >= 0) & (index < size)
 
 

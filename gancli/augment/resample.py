@@ -2,6 +2,7 @@
 
 torch's own grid_sample has no second one, which a gradient penalty through an augmentation needs.
 """
+
 from __future__ import annotations
 
 import functools
@@ -12,9 +13,18 @@ from torch import Tensor
 # The least asymmetric wavelet filter with six vanishing moments (Daubechies 1992, section 6.4). It is orthonormal: what it
 # spreads over twice as many samples, it gathers again without loss.
 SYM6 = (
-    0.015404109327027373, 0.0034907120842174702, -0.11799011114819057, -0.048311742585633, 0.4910559419267466,
-    0.787641141030194, 0.3379294217276218, -0.07263752278646252, -0.021060292512300564, 0.04472490177066578,
-    0.0017677118642428036, -0.007800708325034148,
+    0.015404109327027373,
+    0.0034907120842174702,
+    -0.11799011114819057,
+    -0.048311742585633,
+    0.4910559419267466,
+    0.787641141030194,
+    0.3379294217276218,
+    -0.07263752278646252,
+    -0.021060292512300564,
+    0.04472490177066578,
+    0.0017677118642428036,
+    -0.007800708325034148,
 )
 # Pixel k lies at sample 2k + CENTRE. The filter is not quite symmetric: with its middle (5.5) instead of its centre of
 # mass a mirrored image would move by 0.4 pixels.
@@ -40,14 +50,20 @@ def reflect(index: Tensor, size: int) -> Tensor:
 
 def raster(height: int, width: int, device: torch.device) -> Tensor:
     """-> (2,H*W): x and y of every pixel, row by row, measured in pixels from the middle of the image."""
-    y, x = (torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2 for size in (height, width))
+    y, x = (
+        torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2
+        for size in (height, width)
+    )
     return torch.stack([x.repeat(height), y.repeat_interleave(width)])
 
 
 def fine_raster(height: int, width: int, device: torch.device) -> Tensor:
     """-> (2,Q): the same for the samples, half a pixel apart, from which `warp` makes its pixels."""
-    y, x = ((torch.arange(2 * size + len(SYM6) - 2, device=device, dtype=torch.float32) - CENTRE) / 2 - (size - 1) / 2
-            for size in (height, width))
+    y, x = (
+        (torch.arange(2 * size + len(SYM6) - 2, device=device, dtype=torch.float32) - CENTRE) / 2
+        - (size - 1) / 2
+        for size in (height, width)
+    )
     return torch.stack([x.repeat(len(y)), y.repeat_interleave(len(x))])
 
 
@@ -59,7 +75,10 @@ def apply(matrix: Tensor, points: Tensor) -> Tensor:
 def blit(x: Tensor, source: Tensor) -> Tensor:
     """x (N,C,H,W), source (N,2,H*W) places of pixels -> the pixels there; beyond the edges the image is mirrored."""
     h, w = x.shape[2:]
-    column, row = ((at + (size - 1) / 2).round().long() for at, size in zip(source.unbind(1), (w, h), strict=True))
+    column, row = (
+        (at + (size - 1) / 2).round().long()
+        for at, size in zip(source.unbind(1), (w, h), strict=True)
+    )
     return pick(x.flatten(2), reflect(row, h) * w + reflect(column, w)).view(x.shape)
 
 
@@ -69,7 +88,9 @@ def warp(x: Tensor, source: Tensor) -> Tensor:
     Twice the resolution, bilinear, and back, which blurs and aliases less than bilinear alone (Karras 2020b, appendix B).
     Beyond the edges the image is mirrored, endlessly (the paper: once)."""
     n, c, h, w = x.shape
-    column, row = (2 * at + (size - 1 + CENTRE) for at, size in zip(source.unbind(1), (w, h), strict=True))
+    column, row = (
+        2 * at + (size - 1 + CENTRE) for at, size in zip(source.unbind(1), (w, h), strict=True)
+    )
     rows, columns = (spread(size, x.dtype, x.device) for size in (h, w))
     fine = bilinear(rows @ x @ columns.T, row, column)
     rows, columns = (gathered(size, x.dtype, x.device) for size in (h, w))
@@ -101,11 +122,18 @@ def bilinear(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """x (N,C,H,W), one period of an endless image; row, column (N,Q), in samples -> (N,C,Q)."""
     n, c, h, w = x.shape
     (rows, down), (columns, right) = neighbours(row, h), neighbours(column, w)
-    index, weight = rows[:, :, None] * w + columns[:, None], (down[:, :, None] * right[:, None]).to(x.dtype)  # (N,2,2,Q)
-    return (pick(x.flatten(2), index.flatten(1)).view(n, c, 4, -1) * weight.flatten(1, 2)[:, None]).sum(2)
+    index, weight = (
+        rows[:, :, None] * w + columns[:, None],
+        (down[:, :, None] * right[:, None]).to(x.dtype),
+    )  # (N,2,2,Q)
+    return (
+        pick(x.flatten(2), index.flatten(1)).view(n, c, 4, -1) * weight.flatten(1, 2)[:, None]
+    ).sum(2)
 
 
 def neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """(N,Q) -> (N,2,Q): the whole numbers around a place, and how much each counts."""
     first, beyond = at.floor(), at - at.floor()
-    return torch.stack([first, first + 1], 1).long().remainder(size), torch.stack([1 - beyond, beyond], 1)
+    return torch.stack([first, first + 1], 1).long().remainder(size), torch.stack(
+        [1 - beyond, beyond], 1
+    )

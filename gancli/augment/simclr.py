@@ -1,4 +1,5 @@
 """SimCLR's views of an image: a crop at full size, a mirror, other colours, sometimes grey."""
+
 from __future__ import annotations
 
 import math
@@ -22,16 +23,35 @@ class SimCLR(Augment):
     Colours are not clipped: where they were, the generator would learn nothing. Raises UserError for points.
     """
 
-    def __init__(self, *, resolution: int | list[int], smallest: float = 0.2, mirror: bool = True, jitter: float = 0.8,
-                 brightness: float = 0.4, contrast: float = 0.4, saturation: float = 0.4, hue: float = 0.1, grey: float = 0.2):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        smallest: float = 0.2,
+        mirror: bool = True,
+        jitter: float = 0.8,
+        brightness: float = 0.4,
+        contrast: float = 0.4,
+        saturation: float = 0.4,
+        hue: float = 0.1,
+        grey: float = 0.2,
+    ):
         super().__init__()
         need_images(resolution, "SimCLR's augmentation")
-        if not 0 < smallest <= 1 or not all(0 <= share <= 1 for share in (jitter, grey, brightness, contrast, saturation, hue)):
-            raise ValueError(f"smallest={smallest} is a share above 0; jitter={jitter}, grey={grey}, brightness={brightness}, "
-                             f"contrast={contrast}, saturation={saturation} and hue={hue} lie from 0 to 1")
+        if not 0 < smallest <= 1 or not all(
+            0 <= share <= 1 for share in (jitter, grey, brightness, contrast, saturation, hue)
+        ):
+            raise ValueError(
+                f"smallest={smallest} is a share above 0; jitter={jitter}, grey={grey}, brightness={brightness}, "
+                f"contrast={contrast}, saturation={saturation} and hue={hue} lie from 0 to 1"
+            )
         self.smallest, self.mirror, self.jitter, self.grey = smallest, mirror, jitter, grey
         # Not saved: constants, which shall be where the images are.
-        self.register_buffer("reach", torch.tensor([brightness, contrast, saturation, 2 * math.pi * hue]), persistent=False)
+        self.register_buffer(
+            "reach",
+            torch.tensor([brightness, contrast, saturation, 2 * math.pi * hue]),
+            persistent=False,
+        )
         self.register_buffer("forth", torch.tensor(YIQ), persistent=False)
         self.register_buffer("back", torch.tensor(YIQ).inverse(), persistent=False)
 
@@ -44,16 +64,26 @@ class SimCLR(Augment):
         area = torch.empty(len(x), device=x.device).uniform_(self.smallest, 1)
         # Between ratios at which both sides still fit; torchvision draws again until they do.
         ratio = torch.empty_like(area).uniform_(NARROW, WIDE).clamp(area.log(), -area.log()).exp()
-        rows, columns = window((area / ratio).sqrt(), x.shape[2]), window((area * ratio).sqrt(), x.shape[3])
+        rows, columns = (
+            window((area / ratio).sqrt(), x.shape[2]),
+            window((area * ratio).sqrt(), x.shape[3]),
+        )
         if self.mirror:
-            columns = torch.where(torch.rand(len(x), 1, 1, device=x.device) < 0.5, columns.flip(1), columns)
+            columns = torch.where(
+                torch.rand(len(x), 1, 1, device=x.device) < 0.5, columns.flip(1), columns
+            )
         return rows.to(x.dtype)[:, None] @ x @ columns.to(x.dtype)[:, None].transpose(2, 3)
 
     def recolour(self, x: Tensor) -> Tensor:
         """(N,1 or 3,H,W) in [-1,1] -> the same: brightness, contrast, saturation and hue in this order, then grey."""
         n, k = x.shape[:2]
-        on, grey = torch.rand(n, device=x.device) < self.jitter, torch.rand(n, device=x.device) < self.grey
-        bright, contrast, saturation, turn = (2 * torch.rand(4, n, device=x.device) - 1) * on * self.reach[:, None]
+        on, grey = (
+            torch.rand(n, device=x.device) < self.jitter,
+            torch.rand(n, device=x.device) < self.grey,
+        )
+        bright, contrast, saturation, turn = (
+            (2 * torch.rand(4, n, device=x.device) - 1) * on * self.reach[:, None]
+        )
         x = (x + 1) * (1 + bright).to(x.dtype)[:, None, None, None]  # black is 0 here, and stays
         luma = x if k == 1 else (x * self.forth[0].to(x.dtype)[:, None, None]).sum(1, keepdim=True)
         mean = luma.mean((2, 3), keepdim=True)
@@ -74,5 +104,10 @@ def window(share: Tensor, size: int) -> Tensor:
 
 def turned(length: Tensor, angle: Tensor) -> Tensor:
     """(N,), (N,) -> (N,3,3): luma stays, the plane of colours is stretched and turned."""
-    cos, sin, one, zero = length * angle.cos(), length * angle.sin(), torch.ones_like(angle), torch.zeros_like(angle)
+    cos, sin, one, zero = (
+        length * angle.cos(),
+        length * angle.sin(),
+        torch.ones_like(angle),
+        torch.zeros_like(angle),
+    )
     return torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)

@@ -1,4 +1,5 @@
 """gan check: everything that gan train would do up to its first steps, and a forecast of the rest; nothing is kept."""
+
 from __future__ import annotations
 
 import io
@@ -32,7 +33,9 @@ def main(argv: list[str]) -> int:
     started = time.perf_counter()
     train, held, stream = open_data(config, device, trust=None)
     finish_budget(config, stream.n)
-    print(f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped")
+    print(
+        f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped"
+    )
     game = build_game(config, trust=None)
     check_first_batch(game, stream)
     with explained(config, device):
@@ -40,17 +43,28 @@ def main(argv: list[str]) -> int:
         trainer = Trainer(game, stream, judge, config=config, device=device)
         seconds = measure(trainer, warm_up=game.n_critic)
     settings = config["trainer"]
-    print(f"step      {seconds * 1000:.0f} ms, {settings['batch_size'] / seconds:.0f} img/s on {settings['device']} {settings['precision']}"
-          f" (mean of {TIMED_STEPS} rounds of {game.n_critic})")
+    print(
+        f"step      {seconds * 1000:.0f} ms, {settings['batch_size'] / seconds:.0f} img/s on {settings['device']} {settings['precision']}"
+        f" (mean of {TIMED_STEPS} rounds of {game.n_critic})"
+    )
     print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most")
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
-    files = min(settings["keep"], -(-settings["steps"] // settings["save_every"])) + 2  # the best, and the newest while it is written
-    disk, free = files * buffer.getbuffer().nbytes, shutil.disk_usage(existing(composed.run_dir)).free
-    print(f"forecast  {settings['steps']:,} steps in {duration(seconds * settings['steps'])}, "
-          f"{disk / 1e6:.0f} MB of checkpoints ({free / 1e9:.0f} GB free)")
+    files = (
+        min(settings["keep"], -(-settings["steps"] // settings["save_every"])) + 2
+    )  # the best, and the newest while it is written
+    disk, free = (
+        files * buffer.getbuffer().nbytes,
+        shutil.disk_usage(existing(composed.run_dir)).free,
+    )
+    print(
+        f"forecast  {settings['steps']:,} steps in {duration(seconds * settings['steps'])}, "
+        f"{disk / 1e6:.0f} MB of checkpoints ({free / 1e9:.0f} GB free)"
+    )
     if disk > free:
-        panels.warn("the disk has less room than that: lower trainer.keep, or choose another hydra.run.dir=")
+        panels.warn(
+            "the disk has less room than that: lower trainer.keep, or choose another hydra.run.dir="
+        )
     return 0
 
 
@@ -69,5 +83,3 @@ def measure(trainer, *, warm_up: int) -> float:
 def existing(path: Path) -> Path:
     path = path.absolute()
     return path if path.exists() else existing(path.parent)
-
-

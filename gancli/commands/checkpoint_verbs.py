@@ -1,4 +1,5 @@
 """What the verbs that start from a checkpoint share: how their options are read, and where they write."""
+
 from __future__ import annotations
 
 import os
@@ -30,7 +31,9 @@ def write(verb: str, argv: Sequence[str], run: Callable[[DictConfig], Path]) -> 
     return 0
 
 
-def read(cfg: DictConfig, kinds: dict[str, object], *, needs: tuple[str, ...], usage: str) -> tuple[dict, list[tuple[str, str]]]:
+def read(
+    cfg: DictConfig, kinds: dict[str, object], *, needs: tuple[str, ...], usage: str
+) -> tuple[dict, list[tuple[str, str]]]:
     """-> (the options as plain data, what is missing or of another type, each with what to type instead).
 
     kinds: the type of each option. needs: those without a default. usage: a command line that has them."""
@@ -41,7 +44,12 @@ def read(cfg: DictConfig, kinds: dict[str, object], *, needs: tuple[str, ...], u
     options = OmegaConf.to_container(cfg, resolve=True)
     absent = [key for key in needs if options[key] in (None, "???")]
     found = [(f"{key} is not given", usage) for key in absent]
-    found += [p for key, kind in kinds.items() if key not in absent for p in misfits(options[key], kind, where=key, trust=())]
+    found += [
+        p
+        for key, kind in kinds.items()
+        if key not in absent
+        for p in misfits(options[key], kind, where=key, trust=())
+    ]
     return options, found
 
 
@@ -52,4 +60,6 @@ def out_folder(given: str | None, checkpoint: Path, name: str) -> Path:
 
 def beside(checkpoint: Path) -> Path:
     """The run folder of a checkpoint, or the folder that holds a lone file."""
-    return checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    return (
+        checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    )

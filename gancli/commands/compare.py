@@ -1,4 +1,5 @@
 """gan compare: which of several runs won, in the terminal, as CSV and as one page that needs no network."""
+
 from __future__ import annotations
 
 import json
@@ -62,13 +63,21 @@ def read(argv: list[str]) -> tuple[list[str], dict[str, str], bool]:
             given[key] = value
         elif word.startswith("-") or ("=" in word and not Path(word).expanduser().exists()):
             hint = did_you_mean(nearest(key.lstrip("-"), [*OPTIONS, "json"]))
-            raise UserError(f"gan compare has no {key}", hint or f"it takes runs, {'=, '.join(OPTIONS)}= and --json")
+            raise UserError(
+                f"gan compare has no {key}",
+                hint or f"it takes runs, {'=, '.join(OPTIONS)}= and --json",
+            )
         else:
             targets.append(word)
     if not targets:
-        raise UserError("which runs?", "gan compare RUN RUN ...   or   gan compare outputs/sweeps/<stamp>")
+        raise UserError(
+            "which runs?", "gan compare RUN RUN ...   or   gan compare outputs/sweeps/<stamp>"
+        )
     if given.get("mode", "min") not in ("min", "max"):
-        raise UserError(f"mode={given['mode']} is neither min nor max", "mode=min: smaller is better; mode=max: larger is")
+        raise UserError(
+            f"mode={given['mode']} is neither min nor max",
+            "mode=min: smaller is better; mode=max: larger is",
+        )
     return targets, given, as_json
 
 
@@ -93,7 +102,9 @@ def show(board, *, unstarted: int, failed: bool = True) -> None:
     from gancli.reports import tables
 
     metric = board.metric
-    way = {"min": "smaller is better", "max": "larger is better", "": "it ranks nothing"}[metric.mode]
+    way = {"min": "smaller is better", "max": "larger is better", "": "it ranks nothing"}[
+        metric.mode
+    ]
     n = len(board.runs())
     tables.say(f"{n} run{'s' if n != 1 else ''} by {metric.key} ({way}): {metric.why}")
     head, rows = tables.leaderboard_rows(board)
@@ -119,7 +130,9 @@ def write(board, out: Path, *, targets: list[str]) -> Path:
     title = sweep.resolve().name if sweep else f"{len(board.runs())} runs"
     page = out / "compare.html"
     with writing(page):
-        markup.write(page, comparison.document(board, title=title, unstarted=unstarted(targets, board)))
+        markup.write(
+            page, comparison.document(board, title=title, unstarted=unstarted(targets, board))
+        )
     if sweep:
         hparams(board)
     return page
@@ -143,7 +156,10 @@ class writing:  # noqa: N801 - reads as a verb
 
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, OSError):
-            raise UserError(f"{self.path} cannot be written: {error.strerror or error}", "choose another out=FOLDER") from error
+            raise UserError(
+                f"{self.path} cannot be written: {error.strerror or error}",
+                "choose another out=FOLDER",
+            ) from error
 
 
 def hparams(board) -> None:
@@ -153,7 +169,10 @@ def hparams(board) -> None:
     from gancli.reports.runs import asked
 
     wanted = dict.fromkeys(key for run in board.runs() for key in asked(run))
-    axes = [key for key in wanted if len({asked(run).get(key) for run in board.runs()}) > 1] or [*board.differing, "seed"]
+    axes = [key for key in wanted if len({asked(run).get(key) for run in board.runs()}) > 1] or [
+        *board.differing,
+        "seed",
+    ]
     for run in board.runs():
         if run.state != "done" or not (run.folder / "tensorboard").is_dir():
             continue
@@ -161,6 +180,11 @@ def hparams(board) -> None:
         chosen = {key: run.choices.get(key, settings.get(key)) for key in axes}
         values = {key: value for key in measured(run) if (value := value_of(run, key)) is not None}
         try:
-            write_hparams(run.folder, {key: value for key, value in chosen.items() if value is not None}, values, step=run.step)
+            write_hparams(
+                run.folder,
+                {key: value for key, value in chosen.items() if value is not None},
+                values,
+                step=run.step,
+            )
         except OSError as error:
             panels.warn(f"TensorBoard's hparams view lacks {run.name}: {error.strerror or error}")

@@ -1,4 +1,5 @@
 """gan data: a look at a data set before a run is spent on it."""
+
 from __future__ import annotations
 
 import json
@@ -31,7 +32,12 @@ def main(argv: list[str]) -> int:
     sheet = out or Path("outputs") / "data" / f"{slug(['=' + subject(composed)])}.png"
     sheet = draw(found, sheet) if found.kept is not None else None
     if as_json:
-        print(json.dumps(facts(found) | {"alarms": warnings, "sheet": str(sheet) if sheet else None}, indent=2))
+        print(
+            json.dumps(
+                facts(found) | {"alarms": warnings, "sheet": str(sheet) if sheet else None},
+                indent=2,
+            )
+        )
     else:
         show(found, warnings, subject=subject(composed))
         if sheet:
@@ -61,7 +67,15 @@ def read(argv: list[str]) -> tuple[list[str], Path | None, int | None, bool]:
         raise UserError(f"one data set at a time: {', '.join(paths)}", f"gan data {paths[0]}")
     if not paths and not any(word.startswith("dataset") for word in overrides):
         raise UserError("which data set?", "gan data FOLDER_OR_ZIP   or   gan data dataset=mnist")
-    return [*(word for path in paths for word in ("dataset=folder", f"dataset.path={path}")), *overrides], out, sample, as_json
+    return (
+        [
+            *(word for path in paths for word in ("dataset=folder", f"dataset.path={path}")),
+            *overrides,
+        ],
+        out,
+        sample,
+        as_json,
+    )
 
 
 def open_source(cfg):
@@ -104,7 +118,12 @@ def said() -> Iterator[list[str]]:
 
 def progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
-        print(f"\r{done:,} of {total:,} files", end="\n" if done == total else "", file=sys.stderr, flush=True)
+        print(
+            f"\r{done:,} of {total:,} files",
+            end="\n" if done == total else "",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def draw(found, path: Path) -> Path:
@@ -116,5 +135,7 @@ def draw(found, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_png(contact_sheet(found), path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be written: {error}", "choose another out=FILE.png") from error
+        raise UserError(
+            f"{path} cannot be written: {error}", "choose another out=FILE.png"
+        ) from error
     return path

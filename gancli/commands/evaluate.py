@@ -1,4 +1,5 @@
 """gan evaluate: how good a checkpoint is, or one folder of images against another, in numbers with their protocol."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -29,8 +30,16 @@ def checked(cfg) -> dict:
     from gancli.metrics.settings import LEAST, MetricsConfig, problems
     from gancli.validate import closed_problems
 
-    kinds = {"ckpt": str | None, "real": str | None, "fake": str | None, "n": int | None, "seed": int, "ema": bool,
-             "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
+    kinds = {
+        "ckpt": str | None,
+        "real": str | None,
+        "fake": str | None,
+        "n": int | None,
+        "seed": int,
+        "ema": bool,
+        "out": str | None,
+        "device": Literal["auto", "cpu", "cuda", "mps"],
+    }
     usage = "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"
     options, found = checkpoint_verbs.read(cfg, kinds, needs=(), usage=usage)
     found += closed_problems(options["metrics"], MetricsConfig, where="metrics")
@@ -39,8 +48,14 @@ def checked(cfg) -> dict:
         found.append((f"n={options['n']} does not fit", f"give {LEAST} or more"))
     given = [key for key in ("ckpt", "real", "fake") if options[key] is not None]
     if given not in (["ckpt"], ["real", "fake"]):
-        found.append(("nothing to evaluate" if not given else f"{' and '.join(given)} do not make an evaluation",
-                      usage))
+        found.append(
+            (
+                "nothing to evaluate"
+                if not given
+                else f"{' and '.join(given)} do not make an evaluation",
+                usage,
+            )
+        )
     if found:
         raise Problems(found)
     options["metrics"]["n"] = options["n"] or options["metrics"]["n"]
@@ -63,13 +78,26 @@ def of_checkpoint(options: dict) -> Report:
     config = config | {"dataset": config["dataset"] | moved}
     source, train, held = open_data(config["dataset"], trust=trust)
     if train.digest != loaded.tree["data"]["hash"]:
-        panels.warn("these are other images than the run was trained on (their names, sizes or labels differ)")
+        panels.warn(
+            "these are other images than the run was trained on (their names, sizes or labels differ)"
+        )
         if "a" in loaded.game.needs:  # all of them are new to it
             held = replace(source, limit=None, holdout=0).load()
     held, split = (held, "held out in training") if held is not None else held_out(source)
-    what = {"game": loaded.game, "generator": loaded.generator, "train": train, "held": held, "spec": options["metrics"],
-            "config": config, "seed": options["seed"], "device": device, "ema": options["ema"]}
-    report = restoration.measure(**what) if "a" in loaded.game.needs else evaluate(**what, trust=trust)
+    what = {
+        "game": loaded.game,
+        "generator": loaded.generator,
+        "train": train,
+        "held": held,
+        "spec": options["metrics"],
+        "config": config,
+        "seed": options["seed"],
+        "device": device,
+        "ema": options["ema"],
+    }
+    report = (
+        restoration.measure(**what) if "a" in loaded.game.needs else evaluate(**what, trust=trust)
+    )
     if held is not None:
         report.protocol["held_out"] = f"{len(held)} images, {split}"
     folder = beside(loaded.path)
@@ -100,7 +128,9 @@ def held_out(source: Source) -> tuple[Decoded | None, str]:
     parameter = parameters_of(type(source)).get("split")
     if parameter is None or vars(source)["split"] != "train":
         return None, ""
-    other = next((name for name in ("test", "valid", "val") if name in get_args(parameter.annotation)), None)
+    other = next(
+        (name for name in ("test", "valid", "val") if name in get_args(parameter.annotation)), None
+    )
     if other is None:
         return None, ""
     try:
@@ -119,7 +149,9 @@ def of_folders(options: dict) -> Report:
         panels.warn("dataset.* has no effect: real= and fake= are the folders")
     real, fake, note = open_folders(options["real"], options["fake"], n=options["metrics"]["n"])
     device = resolve_device(options["device"])
-    report = compare(real=real, fake=fake, spec=options["metrics"], seed=options["seed"], device=device)
+    report = compare(
+        real=real, fake=fake, spec=options["metrics"], seed=options["seed"], device=device
+    )
     report.protocol["images"] = note
     show(report, title=f"{options['fake']} against {options['real']}", target="")
     if options["out"]:
@@ -137,12 +169,20 @@ def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decod
     sizes = [pair(fact["resolution"]) for fact in facts]
     size = sizes[0] if sizes[0][0] * sizes[0][1] <= sizes[1][0] * sizes[1][1] else sizes[1]
     channels = facts[0]["channels"]
-    decoded = [Folder(path=path, resolution=list(size), channels=channels, limit=limit).load()
-               for path, limit in ((real, None), (fake, n))]
+    decoded = [
+        Folder(path=path, resolution=list(size), channels=channels, limit=limit).load()
+        for path, limit in ((real, None), (fake, n))
+    ]
     same = sizes[0] == sizes[1]
-    note = f"{size[0]}x{size[1]}, {channels} channels" + (
-        "" if same else f"; real ones measure {sizes[0][0]}x{sizes[0][1]}, generated ones {sizes[1][0]}x{sizes[1][1]}") + (
-        "; other sizes: shorter side resized (Lanczos down, bicubic up), centre cut")
+    note = (
+        f"{size[0]}x{size[1]}, {channels} channels"
+        + (
+            ""
+            if same
+            else f"; real ones measure {sizes[0][0]}x{sizes[0][1]}, generated ones {sizes[1][0]}x{sizes[1][1]}"
+        )
+        + ("; other sizes: shorter side resized (Lanczos down, bicubic up), centre cut")
+    )
     return decoded[0], decoded[1], note
 
 
@@ -163,7 +203,9 @@ def show(report: Report, *, title: str, target: str) -> None:
     table.add_column("better")
     for key, value in report.values.items():
         reals = [number(report.reals[key]) if key in report.reals else ""] if report.reals else []
-        table.add_row(key, number(value), *reals, {"min": "lower", "max": "higher"}.get(better(key) or "", ""))
+        table.add_row(
+            key, number(value), *reals, {"min": "lower", "max": "higher"}.get(better(key) or "", "")
+        )
     console.print(table)
     console.print("\nprotocol", style="bold")
     for key, value in report.protocol.items():

@@ -1,4 +1,5 @@
 """What breaks in the middle of the work, in words and with the keys that help."""
+
 from __future__ import annotations
 
 import contextlib
@@ -18,11 +19,15 @@ def explained(config: dict, device) -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         # What the CPU's allocator raises has no type of its own.
-        if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in str(error):
+        if not isinstance(
+            error, torch.OutOfMemoryError | MemoryError
+        ) and "can't allocate memory" not in str(error):
             raise
         raise out_of_memory(config["trainer"], device) from error
     except ValueError as error:
-        if "more than 1 value per channel" not in str(error):  # torch.nn.functional.batch_norm's and instance_norm's words
+        if "more than 1 value per channel" not in str(
+            error
+        ):  # torch.nn.functional.batch_norm's and instance_norm's words
             raise
         raise lonely(config["trainer"]) from error
 
@@ -31,19 +36,23 @@ def out_of_memory(settings: dict, device) -> GanError:
     from gancli.trainer import peak_memory
 
     size, pieces = settings["batch_size"], settings["accumulate"]
-    return GanError(f"out of memory on {device}: {peak_memory(device) / 1e9:.1f} GB at the peak, with "
-                    f"trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)}",
-                    f"trainer.accumulate={2 * pieces} computes the same batch in smaller pieces;\n"
-                    f"trainer.batch_size={max(1, size // 2)}, or a smaller model.width or dataset.resolution, needs less;\n"
-                    "trainer.precision=bf16 halves what the layers keep")
+    return GanError(
+        f"out of memory on {device}: {peak_memory(device) / 1e9:.1f} GB at the peak, with "
+        f"trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)}",
+        f"trainer.accumulate={2 * pieces} computes the same batch in smaller pieces;\n"
+        f"trainer.batch_size={max(1, size // 2)}, or a smaller model.width or dataset.resolution, needs less;\n"
+        "trainer.precision=bf16 halves what the layers keep",
+    )
 
 
 def lonely(settings: dict) -> UserError:
     size, pieces = settings["batch_size"], settings["accumulate"]
-    return UserError(f"a layer that normalises over the batch or over places was given one value a channel "
-                     f"(trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)})",
-                     f"give more images at once, trainer.batch_size={max(2, 2 * pieces)}, a larger dataset.resolution, or a network "
-                     "with another norm")
+    return UserError(
+        f"a layer that normalises over the batch or over places was given one value a channel "
+        f"(trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)})",
+        f"give more images at once, trainer.batch_size={max(2, 2 * pieces)}, a larger dataset.resolution, or a network "
+        "with another norm",
+    )
 
 
 @contextlib.contextmanager

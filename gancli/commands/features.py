@@ -1,4 +1,5 @@
 """gan features: the critic as a feature extractor: what a probe and neighbours read from it, and images by their score."""
+
 from __future__ import annotations
 
 import json
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from gancli.data.base import Source
     from gancli.probing import Chosen
 
-DEFAULTS = {"out": None, "n": None, "k": 5, "distance": "cosine", "l2": 1e-2, "seed": 0, "device": "auto", "trust": None}
+DEFAULTS = {
+    "out": None,
+    "n": None,
+    "k": 5,
+    "distance": "cosine",
+    "l2": 1e-2,
+    "seed": 0,
+    "device": "auto",
+    "trust": None,
+}
 LEAST = {"n": 2, "k": 1, "seed": 0, "l2": 0}
 
 
@@ -39,14 +49,23 @@ def main(argv: list[str]) -> int:
     device, trust = resolve_device(options["device"]), trusted(options["trust"])
     loaded = load_game(options["ckpt"], trust=trust, device=str(device))
     if not isinstance(loaded.game, Judging) or "a" in loaded.game.needs:
-        raise UserError(f"the critic of {loaded.path} does not judge single images", "gan features takes a model from noise to images")
+        raise UserError(
+            f"the critic of {loaded.path} does not judge single images",
+            "gan features takes a model from noise to images",
+        )
     source, name = open_source(words, loaded, trust=trust)
     other = held_out(source) if source.classes else (None, "")
     chosen = choose(source, loaded, other=other, n=options["n"], seed=options["seed"])
-    features, scores = judged(loaded.game, chosen.images, own=own_labels(loaded, chosen), seed=options["seed"])
+    features, scores = judged(
+        loaded.game, chosen.images, own=own_labels(loaded, chosen), seed=options["seed"]
+    )
     values, skipped = measure(features, chosen, options, device)
     step = loaded.tree["progress"]["step"]
-    report = {"values": values, "protocol": {"step": step} | chosen.facts | protocol_of(loaded, chosen, options), "skipped": skipped}
+    report = {
+        "values": values,
+        "protocol": {"step": step} | chosen.facts | protocol_of(loaded, chosen, options),
+        "skipped": skipped,
+    }
     out = out_folder(options["out"], loaded.path, f"features{name and '-'}{name}")
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -70,14 +89,22 @@ def read(argv: list[str]) -> tuple[dict, list[str]]:
             given[key] = value
         else:
             hint = did_you_mean(nearest(key.lstrip("-"), ["ckpt", "dataset", *DEFAULTS]))
-            found.append((f"gan features has no {key}", hint or f"it takes ckpt=, dataset=, {'=, '.join(DEFAULTS)}="))
+            found.append(
+                (
+                    f"gan features has no {key}",
+                    hint or f"it takes ckpt=, dataset=, {'=, '.join(DEFAULTS)}=",
+                )
+            )
     if "ckpt" not in given:
         found.append(("ckpt is not given", "gan features ckpt=outputs/<model>-<dataset>/<stamp>"))
     options = DEFAULTS | given
     for key, kind in (("n", int), ("k", int), ("seed", int), ("l2", float)):
         options[key], problem = number(options[key], key, kind)
         found += problem
-    for key, known in (("distance", ("cosine", "euclidean")), ("device", ("auto", "cpu", "cuda", "mps"))):
+    for key, known in (
+        ("distance", ("cosine", "euclidean")),
+        ("device", ("auto", "cpu", "cuda", "mps")),
+    ):
         if options[key] not in known:
             found.append((f"{key}={options[key]} does not fit", f"give one of {', '.join(known)}"))
     if found:
@@ -96,7 +123,12 @@ def number(value: object, key: str, kind: type) -> tuple[float | None, list[tupl
     except ValueError:
         made = math.nan
     if not (math.isfinite(made) and made >= LEAST[key]):
-        return None, [(f"{key}={value} does not fit", f"give {'a whole number, ' * (kind is int)}{LEAST[key]} or more")]
+        return None, [
+            (
+                f"{key}={value} does not fit",
+                f"give {'a whole number, ' * (kind is int)}{LEAST[key]} or more",
+            )
+        ]
     return made, []
 
 
@@ -113,14 +145,24 @@ def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> 
         spec = trained | changes(words)
     if spec.get("kind", "image") != trained["kind"]:
         wanted = "points" if trained["kind"] == "points" else "images"
-        raise UserError(f"the critic of this checkpoint sees {wanted}, which this data set has not", "choose another dataset=NAME")
+        raise UserError(
+            f"the critic of this checkpoint sees {wanted}, which this data set has not",
+            "choose another dataset=NAME",
+        )
     source = build(spec, where="dataset", trust=trust).settled()
-    given, wanted = ((pair(size), channels) for size, channels in (
-        (source.resolution, source.channels), (trained["resolution"], trained["channels"])))
+    given, wanted = (
+        (pair(size), channels)
+        for size, channels in (
+            (source.resolution, source.channels),
+            (trained["resolution"], trained["channels"]),
+        )
+    )
     if given != wanted:
         (height, width), channels = wanted
-        raise UserError(f"the critic of this checkpoint sees {height}x{width} pixels of {channels} channels",
-                        "leave dataset.resolution and dataset.channels out: they follow the checkpoint")
+        raise UserError(
+            f"the critic of this checkpoint sees {height}x{width} pixels of {channels} channels",
+            "leave dataset.resolution and dataset.channels out: they follow the checkpoint",
+        )
     return source, name
 
 
@@ -131,13 +173,21 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     from gancli.validate import dataset_problems
 
     typed = {word.lstrip("+").partition("=")[0] for word in words}
-    size = [f"dataset.{key}={trained[key]}".replace(" ", "") for key in ("resolution", "channels") if f"dataset.{key}" not in typed]
+    size = [
+        f"dataset.{key}={trained[key]}".replace(" ", "")
+        for key in ("resolution", "channels")
+        if f"dataset.{key}" not in typed
+    ]
     made = front.compose("train", words, extra=size)
     for message in made.warnings:
         panels.warn(message)
-    if made.cfg.dataset.get("kind", "image") == trained["kind"] and (found := dataset_problems(made.cfg)):
+    if made.cfg.dataset.get("kind", "image") == trained["kind"] and (
+        found := dataset_problems(made.cfg)
+    ):
         raise Problems(found)
-    return OmegaConf.to_container(made.cfg.dataset, resolve=True), slug([f"={made.choices.get('dataset', 'own')}"])
+    return OmegaConf.to_container(made.cfg.dataset, resolve=True), slug(
+        [f"={made.choices.get('dataset', 'own')}"]
+    )
 
 
 def changes(words: Sequence[str]) -> dict:
@@ -152,27 +202,41 @@ def changes(words: Sequence[str]) -> dict:
         except composition_errors():
             override = None
         if override is None or not key.isidentifier() or override.is_sweep_override():
-            raise UserError(f"'{word}' does not change the checkpoint's data set", "write dataset.KEY=VALUE, or choose one by dataset=NAME")
+            raise UserError(
+                f"'{word}' does not change the checkpoint's data set",
+                "write dataset.KEY=VALUE, or choose one by dataset=NAME",
+            )
         made[key] = override.value()
     return made
 
 
-def measure(features: Tensor, chosen: Chosen, options: dict, device: torch.device) -> tuple[dict[str, float], dict[str, str]]:
+def measure(
+    features: Tensor, chosen: Chosen, options: dict, device: torch.device
+) -> tuple[dict[str, float], dict[str, str]]:
     """-> accuracies, on the critic's features and on raw pixels, and why there are none."""
     from gancli.metrics.classifier import prepared
     from gancli.metrics.probe import knn_accuracy, linear_probe, majority
 
     n, labels, points = chosen.n_train, chosen.labels, chosen.images.is_floating_point()
     if labels is None:
-        return {}, {"probe": "the data set has no labels; a labelled one may be given with dataset=NAME"}
+        return {}, {
+            "probe": "the data set has no labels; a labelled one may be given with dataset=NAME"
+        }
     if len(labels[:n].unique()) < 2 or n == len(labels):
-        return {}, {"probe": f"too few images: {n} of {len(labels[:n].unique())} classes to learn from, {len(labels) - n} to test on"}
+        return {}, {
+            "probe": f"too few images: {n} of {len(labels[:n].unique())} classes to learn from, {len(labels) - n} to test on"
+        }
     values = {}
-    for name, rows in (("critic", features), ("pixels", (chosen.images if points else prepared(chosen.images)).flatten(1))):
+    for name, rows in (
+        ("critic", features),
+        ("pixels", (chosen.images if points else prepared(chosen.images)).flatten(1)),
+    ):
         rows = rows if device.type == "mps" else rows.to(device)  # it has no float64
         found = linear_probe(rows[:n], labels[:n], rows[n:], labels[n:], l2=options["l2"])
         values |= {f"linear_{name}": found["accuracy"], f"linear_{name}_train": found["train"]}
-        values[f"knn_{name}"] = knn_accuracy(rows[:n], labels[:n], rows[n:], labels[n:], k=options["k"], distance=options["distance"])
+        values[f"knn_{name}"] = knn_accuracy(
+            rows[:n], labels[:n], rows[n:], labels[n:], k=options["k"], distance=options["distance"]
+        )
     return values | {"chance": majority(labels[n:])}, {}
 
 
@@ -182,12 +246,23 @@ def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, obje
     labels, pack = bound_labels(loaded.game), loaded.tree["config"]["model"].get("pack", 1)
     conditional, mean = labels != [None], f"mean over {len(labels)} labels"
     known = own_labels(loaded, chosen) is not None
-    how = {"features": "of the trunk, in eval mode" + (f", {mean}: an image's own does not show" if conditional else ""),
-           "scores": "under each image's own label" if known else mean if conditional else "of the critic"}
+    how = {
+        "features": "of the trunk, in eval mode"
+        + (f", {mean}: an image's own does not show" if conditional else ""),
+        "scores": "under each image's own label"
+        if known
+        else mean
+        if conditional
+        else "of the critic",
+    }
     if pack > 1:
         how["pack"] = f"{pack} copies of each image"
-    return how | {"linear": f"logistic regression on standardised features, l2={options['l2']:g}",
-                  "knn": f"k={options['k']}, {options['distance']}", "pixels": "averaged down to at most 32x32", "seed": options["seed"]}
+    return how | {
+        "linear": f"logistic regression on standardised features, l2={options['l2']:g}",
+        "knn": f"k={options['k']}, {options['distance']}",
+        "pixels": "averaged down to at most 32x32",
+        "seed": options["seed"],
+    }
 
 
 def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: dict) -> None:
@@ -197,13 +272,29 @@ def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: d
     from gancli.reports.ranking import ranking_csv, sheet, write_npz
 
     labels = [] if chosen.labels is None else chosen.labels.tolist()
-    split = ["train" if k < chosen.n_train else "test" for k in range(len(chosen.names))] if labels else []
-    arrays = {"features": features.numpy(), "scores": scores.numpy(), "names": np.array(chosen.names)}
+    split = (
+        ["train" if k < chosen.n_train else "test" for k in range(len(chosen.names))]
+        if labels
+        else []
+    )
+    arrays = {
+        "features": features.numpy(),
+        "scores": scores.numpy(),
+        "names": np.array(chosen.names),
+    }
     if labels:
-        arrays |= {"labels": chosen.labels.numpy(), "classes": np.array(chosen.classes), "split": np.array(split)}
+        arrays |= {
+            "labels": chosen.labels.numpy(),
+            "classes": np.array(chosen.classes),
+            "split": np.array(split),
+        }
     write_npz(out / "features.npz", arrays)
-    columns = {"name": chosen.names} | ({"split": split, "class": [chosen.classes[k] for k in labels]} if labels else {})
-    (out / "ranking.csv").write_text(ranking_csv(scores, columns), encoding="utf-8", errors="surrogateescape")
+    columns = {"name": chosen.names} | (
+        {"split": split, "class": [chosen.classes[k] for k in labels]} if labels else {}
+    )
+    (out / "ranking.csv").write_text(
+        ranking_csv(scores, columns), encoding="utf-8", errors="surrogateescape"
+    )
     if not chosen.images.is_floating_point():
         save_png(sheet(chosen.images, scores), out / "ranking.png")
     (out / "features.json").write_text(json.dumps(report, indent=2) + "\n")

@@ -1,4 +1,5 @@
 """`gan list`: every option of every group with its one line."""
+
 from __future__ import annotations
 
 import json
@@ -20,8 +21,14 @@ def main(argv: list[str]) -> int:
     for group in groups:
         if group not in found:
             hint = did_you_mean(nearest(group, found))
-            raise UserError(f"no group '{group}'", "\n".join(filter(None, [hint, f"groups: {', '.join(found)}"])))
-    table = {group: {option: describe(path) for option, path in found[group].items()} for group in groups or found}
+            raise UserError(
+                f"no group '{group}'",
+                "\n".join(filter(None, [hint, f"groups: {', '.join(found)}"])),
+            )
+    table = {
+        group: {option: describe(path) for option, path in found[group].items()}
+        for group in groups or found
+    }
     if as_json:
         print(json.dumps(table, indent=2, ensure_ascii=False))
     elif sys.stdout.isatty():
@@ -44,7 +51,10 @@ def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
             dirs.append(config_dir(value or rest.pop(0)))
         elif word.startswith("-"):
             known = ["--json", "--config-dir", "--help"]
-            raise UserError(f"unknown flag '{flag}'", did_you_mean(nearest(flag, known)) or f"flags: {', '.join(known)}")
+            raise UserError(
+                f"unknown flag '{flag}'",
+                did_you_mean(nearest(flag, known)) or f"flags: {', '.join(known)}",
+            )
         else:
             groups.append(word)
     return groups, dirs, as_json
@@ -53,8 +63,12 @@ def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
 def plain(table: Table) -> str:
     """One option a line, whole and unwrapped, for pipes and files."""
     width = max((len(option) for found in table.values() for option in found), default=0)
-    return "\n\n".join("\n".join([group, *(f"  {option:{width}}  {line}".rstrip() for option, line in found.items())])
-                       for group, found in table.items())
+    return "\n\n".join(
+        "\n".join(
+            [group, *(f"  {option:{width}}  {line}".rstrip() for option, line in found.items())]
+        )
+        for group, found in table.items()
+    )
 
 
 def show(table: Table) -> None:
@@ -62,7 +76,10 @@ def show(table: Table) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    console, width = Console(highlight=False), max(len(option) for found in table.values() for option in found)
+    console, width = (
+        Console(highlight=False),
+        max(len(option) for found in table.values() for option in found),
+    )
     narrow = shutil.get_terminal_size().columns < 2 * width
     for group, found in table.items():
         console.print(Text(group, style="bold"))

@@ -1,4 +1,5 @@
 """gan project: the latent whose image is most like a given one, with the search as a film."""
+
 from __future__ import annotations
 
 import os
@@ -39,40 +40,87 @@ def run(cfg) -> Path:
 
     if options["film"] is not None:
         check_name(options["film"])
-    loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trusted(options["trust"]),
-                       device=str(resolve_device(options["device"])))
+    loaded = load_game(
+        str(options["ckpt"]),
+        ema=options["ema"],
+        trust=trusted(options["trust"]),
+        device=str(resolve_device(options["device"])),
+    )
     refuse_unknown(loaded.game, {"label": options["label"]})
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
-    label = None if options["label"] is None else label_index(options["label"], loaded.game.generator.classes, classes)
+    label = (
+        None
+        if options["label"] is None
+        else label_index(options["label"], loaded.game.generator.classes, classes)
+    )
     target = target_of(options["input"], loaded)
     space = space_of(loaded.game, options["space"])
     distance = distance_of(options, target)
-    out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"project-{Path(options['input']).stem}")
-    start = search(loaded.game, loaded.generator, distance, space=space, label=label, noise=options["noise"], seed=options["seed"])
+    out = checkpoint_verbs.out_folder(
+        options["out"], loaded.path, f"project-{Path(options['input']).stem}"
+    )
+    start = search(
+        loaded.game,
+        loaded.generator,
+        distance,
+        space=space,
+        label=label,
+        noise=options["noise"],
+        seed=options["seed"],
+    )
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
         first, found, frames = searched(loaded, distance, start, target, options)
         facts = {"space": space, "features": distance.name, "distance": found.distance}
         write(out, found, target, frames, options["film"], facts)
-    print(f"distance ({distance.name}, {space}): {first:.6g} at the start, {found.distance:.6g} after {options['steps']} steps")
+    print(
+        f"distance ({distance.name}, {space}): {first:.6g} at the start, {found.distance:.6g} after {options['steps']} steps"
+    )
     return out
 
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong."""
-    kinds = {"input": str, "out": str | None, "steps": int, "lr": float, "seed": int, "space": Literal["auto", "w", "w_plus", "z"],
-             "label": int | str | None, "noise": bool, "features": Literal["auto", "pixels", "squeezenet"], "weights": str | None,
-             "lpips_heads": str | None, "film": str | None, "ema": bool, "device": Literal["auto", "cpu", "cuda", "mps"]}
-    options, found = checkpoint_verbs.read(cfg, kinds, needs=("ckpt", "input"),
-                                           usage="gan project ckpt=outputs/<model>-<dataset>/<stamp> input=IMAGE")
+    kinds = {
+        "input": str,
+        "out": str | None,
+        "steps": int,
+        "lr": float,
+        "seed": int,
+        "space": Literal["auto", "w", "w_plus", "z"],
+        "label": int | str | None,
+        "noise": bool,
+        "features": Literal["auto", "pixels", "squeezenet"],
+        "weights": str | None,
+        "lpips_heads": str | None,
+        "film": str | None,
+        "ema": bool,
+        "device": Literal["auto", "cpu", "cuda", "mps"],
+    }
+    options, found = checkpoint_verbs.read(
+        cfg,
+        kinds,
+        needs=("ckpt", "input"),
+        usage="gan project ckpt=outputs/<model>-<dataset>/<stamp> input=IMAGE",
+    )
     if isinstance(options["steps"], int) and options["steps"] < 1:
         found.append((f"steps={options['steps']} does not fit", "give 1 or more"))
     if isinstance(options["lr"], int | float) and not 0 < options["lr"] < 100:
         found.append((f"lr={options['lr']} does not fit", "give a number above 0, e.g. 0.1"))
     files = [key for key in ("weights", "lpips_heads") if options[key] is not None]
-    if options["features"] == "squeezenet" and len(files) < 2 or len(files) == 1 and options["features"] == "auto":
-        found.append(("LPIPS needs two files", "weights=FILE of torchvision's squeezenet1_1, lpips_heads=FILE of lpips_v0.1_squeeze.pth; "
-                                               "or features=pixels"))
+    if (
+        options["features"] == "squeezenet"
+        and len(files) < 2
+        or len(files) == 1
+        and options["features"] == "auto"
+    ):
+        found.append(
+            (
+                "LPIPS needs two files",
+                "weights=FILE of torchvision's squeezenet1_1, lpips_heads=FILE of lpips_v0.1_squeeze.pth; "
+                "or features=pixels",
+            )
+        )
     if found:
         raise Problems(found)
     return options
@@ -87,7 +135,10 @@ def target_of(path: str, loaded: Loaded) -> Tensor:
 
     spec = loaded.tree["config"]["dataset"]
     if spec["kind"] == "points":
-        raise UserError("this checkpoint's model makes points, which no image shows", "gan project takes a model of images")
+        raise UserError(
+            "this checkpoint's model makes points, which no image shows",
+            "gan project takes a model of images",
+        )
     file = os.path.expanduser(path)
     if os.path.isdir(file):
         raise UserError(f"input={path} is a folder", "give one image")
@@ -120,7 +171,9 @@ def distance_of(options: dict, target: Tensor) -> Distance:
     return distance
 
 
-def searched(loaded: Loaded, distance: Distance, start, target: Tensor, options: dict) -> tuple[float, Found, list[Image.Image]]:
+def searched(
+    loaded: Loaded, distance: Distance, start, target: Tensor, options: dict
+) -> tuple[float, Found, list[Image.Image]]:
     """-> the distance at the start, what was found, and the frames of the film. Shows a bar where there is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
@@ -133,9 +186,13 @@ def searched(loaded: Loaded, distance: Distance, start, target: Tensor, options:
     found = look(*parts, seed=seed)
     first, frames = found.distance, [beside_each_other(target, found.image)]
     every = -(-steps // FRAMES)
-    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as bar:
         task = bar.add_task("projecting", total=steps)
-        for step, far in enumerate(project(*parts, steps=steps, lr=options["lr"], seed=seed), start=1):
+        for step, far in enumerate(
+            project(*parts, steps=steps, lr=options["lr"], seed=seed), start=1
+        ):
             bar.update(task, completed=step, description=f"distance {far:.4g}")
             if step % every == 0 and step < steps and options["film"] is not None:
                 frames.append(beside_each_other(target, look(*parts, seed=seed).image))
@@ -151,7 +208,14 @@ def beside_each_other(target: Tensor, image: Tensor) -> Image.Image:
     return grid(torch.cat([target, image]).cpu(), columns=2, min_tile=128)
 
 
-def write(out: Path, found: Found, target: Tensor, frames: list[Image.Image], film: str | None, facts: dict) -> None:
+def write(
+    out: Path,
+    found: Found,
+    target: Tensor,
+    frames: list[Image.Image],
+    film: str | None,
+    facts: dict,
+) -> None:
     import torch
 
     from gancli import durable
@@ -160,8 +224,11 @@ def write(out: Path, found: Found, target: Tensor, frames: list[Image.Image], fi
 
     save_image(found.image[0], out / "projected.png")
     save_png(beside_each_other(target, found.image), out / "comparison.png")
-    tree = facts | {"format": FORMAT, "inputs": {key: value.cpu() for key, value in found.inputs.items()},
-                    "planes": [plane.cpu() for plane in found.planes]}
+    tree = facts | {
+        "format": FORMAT,
+        "inputs": {key: value.cpu() for key, value in found.inputs.items()},
+        "planes": [plane.cpu() for plane in found.planes],
+    }
     durable.write(out / "projected.pt", lambda file: torch.save(tree, file))
     if film is not None:
         write_film(frames, out / film)

@@ -1,4 +1,5 @@
 """gan report: one page about one run that needs no network."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -18,14 +19,19 @@ def main(argv: list[str]) -> int:
     if not is_run(folder):
         if is_sweep(folder):
             raise UserError(f"{folder} is a sweep", f"gan compare {folder}")
-        raise UserError(f"{folder} is no run", "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl")
+        raise UserError(
+            f"{folder} is no run",
+            "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl",
+        )
     page = out / "report.html" if out.is_dir() else out
     document = single.document(read_run(folder))
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         markup.write(page, document)
     except OSError as error:
-        raise UserError(f"{page} cannot be written: {error.strerror or error}", "choose another out=FILE") from error
+        raise UserError(
+            f"{page} cannot be written: {error.strerror or error}", "choose another out=FILE"
+        ) from error
     say(f"page: {page}")
     return 0
 
@@ -40,5 +46,7 @@ def read(argv: list[str]) -> tuple[Path, Path]:
         hint = f"gan compare {' '.join(targets)}" if targets else "gan report RUN"
         raise UserError("give one run" if targets else "which run?", hint)
     folder = Path(targets[0]).expanduser()
-    out = next((word.removeprefix("out=") for word in reversed(argv) if word.startswith("out=")), "")
+    out = next(
+        (word.removeprefix("out=") for word in reversed(argv) if word.startswith("out=")), ""
+    )
     return folder, Path(out).expanduser() if out else folder

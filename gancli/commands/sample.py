@@ -1,4 +1,5 @@
 """gan sample: images from a checkpoint, and nothing but the checkpoint."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -9,13 +10,42 @@ from typing import Literal
 from gancli import panels
 from gancli.commands import checkpoint_verbs
 from gancli.commands.failures import explained_writes
-from gancli.commands.sample_pictures import COLUMNS, begun, images_of, in_data_units, series, walked, write_picture, write_walk
+from gancli.commands.sample_pictures import (
+    COLUMNS,
+    begun,
+    images_of,
+    in_data_units,
+    series,
+    walked,
+    write_picture,
+    write_walk,
+)
 from gancli.errors import Problems, UserError
 
 ROWS = 64  # of the grid
 # what only some models have
-OWN = ("label", "per_class", "truncation", "truncated_layers", "sweep", "mix", "noise", "level", "levels", "domain")
-DRAWN = ("label", "per_class", "truncation", "interpolate", "sweep", "mix", "levels", "walk")  # what needs latents to be drawn
+OWN = (
+    "label",
+    "per_class",
+    "truncation",
+    "truncated_layers",
+    "sweep",
+    "mix",
+    "noise",
+    "level",
+    "levels",
+    "domain",
+)
+DRAWN = (
+    "label",
+    "per_class",
+    "truncation",
+    "interpolate",
+    "sweep",
+    "mix",
+    "levels",
+    "walk",
+)  # what needs latents to be drawn
 
 
 def main(argv: list[str]) -> int:
@@ -31,8 +61,12 @@ def run(cfg) -> Path:
     from gancli.precision import resolve_device
     from gancli.sampling import refuse_unknown
 
-    loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trusted(options["trust"]),
-                       device=str(resolve_device(options["device"])))
+    loaded = load_game(
+        str(options["ckpt"]),
+        ema=options["ema"],
+        trust=trusted(options["trust"]),
+        device=str(resolve_device(options["device"])),
+    )
     refuse_unknown(loaded.game, {key: options[key] for key in OWN})
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
     label = labels(loaded.game, options, classes)
@@ -42,14 +76,21 @@ def run(cfg) -> Path:
         panels.warn("truncated_layers has no effect without truncation=")
     resting, level = getattr(loaded.game, "resting", 0), options["level"]
     if resting and options["levels"] is not None or level is not None and level < resting:
-        panels.warn(f"levels below {resting} are stale: their image layers have rested since the next size came; what they read has not")
+        panels.warn(
+            f"levels below {resting} are stale: their image layers have rested since the next size came; what they read has not"
+        )
     inputs, given = begun(loaded.game, label, options)
-    pictures, film = series(loaded.game, inputs, label, options), walked(loaded, inputs, label, options)
+    pictures, film = (
+        series(loaded.game, inputs, label, options),
+        walked(loaded, inputs, label, options),
+    )
     loaded = with_standing(loaded, options)
     out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"samples-seed{options['seed']}")
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
-        write = write_points if loaded.tree["config"]["dataset"]["kind"] == "points" else write_images
+        write = (
+            write_points if loaded.tree["config"]["dataset"]["kind"] == "points" else write_images
+        )
         write(loaded, inputs, out, options=options, classes=classes, given=given)
         for name, picture in pictures.items():
             write_picture(loaded, picture, out / f"{name}.png", seed=options["seed"])
@@ -60,22 +101,65 @@ def run(cfg) -> Path:
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong."""
-    kinds = {"n": int, "seed": int, "ema": bool, "label": int | str | None, "per_class": int | None,
-             "interpolate": int | None, "truncation": float | None, "truncated_layers": int | None, "sweep": str | None,
-             "steps": int, "standing": int | None, "mix": int | str | None, "noise": Literal["random", "fixed", "none"] | None,
-             "level": int | None, "levels": int | None, "walk": float | None, "film": str, "latent": str | None,
-             "domain": Literal["a", "b", "both"] | None, "out": str | None, "device": Literal["auto", "cpu", "cuda", "mps"]}
-    options, found = checkpoint_verbs.read(cfg, kinds, needs=("ckpt",), usage="gan sample ckpt=outputs/<model>-<dataset>/<stamp>")
-    least = {"n": 1, "per_class": 1, "interpolate": 2, "steps": 2, "standing": 1, "truncated_layers": 1, "level": 0,
-             "levels": 1}
-    found += [(f"{key}={options[key]} does not fit", f"give {bound} or more") for key, bound in least.items()
-              if isinstance(options[key], int) and options[key] < bound]
+    kinds = {
+        "n": int,
+        "seed": int,
+        "ema": bool,
+        "label": int | str | None,
+        "per_class": int | None,
+        "interpolate": int | None,
+        "truncation": float | None,
+        "truncated_layers": int | None,
+        "sweep": str | None,
+        "steps": int,
+        "standing": int | None,
+        "mix": int | str | None,
+        "noise": Literal["random", "fixed", "none"] | None,
+        "level": int | None,
+        "levels": int | None,
+        "walk": float | None,
+        "film": str,
+        "latent": str | None,
+        "domain": Literal["a", "b", "both"] | None,
+        "out": str | None,
+        "device": Literal["auto", "cpu", "cuda", "mps"],
+    }
+    options, found = checkpoint_verbs.read(
+        cfg, kinds, needs=("ckpt",), usage="gan sample ckpt=outputs/<model>-<dataset>/<stamp>"
+    )
+    least = {
+        "n": 1,
+        "per_class": 1,
+        "interpolate": 2,
+        "steps": 2,
+        "standing": 1,
+        "truncated_layers": 1,
+        "level": 0,
+        "levels": 1,
+    }
+    found += [
+        (f"{key}={options[key]} does not fit", f"give {bound} or more")
+        for key, bound in least.items()
+        if isinstance(options[key], int) and options[key] < bound
+    ]
     if isinstance(options["walk"], int | float) and not 0 < options["walk"] <= 600:
         found.append((f"walk={options['walk']} does not fit", "give seconds, up to 600"))
-    if options["latent"] is not None and (drawn := [key for key in DRAWN if options[key] is not None]):
-        found.append((f"latent= and {'=, '.join(drawn)}= do not go together", "latent= makes the one image that gan project has found"))
+    if options["latent"] is not None and (
+        drawn := [key for key in DRAWN if options[key] is not None]
+    ):
+        found.append(
+            (
+                f"latent= and {'=, '.join(drawn)}= do not go together",
+                "latent= makes the one image that gan project has found",
+            )
+        )
     if options["label"] is not None and options["per_class"] is not None:
-        found.append(("label= and per_class= do not go together", "per_class makes every class; label with n= makes one"))
+        found.append(
+            (
+                "label= and per_class= do not go together",
+                "per_class makes every class; label with n= makes one",
+            )
+        )
     if found:
         raise Problems(found)
     return options
@@ -92,7 +176,9 @@ def labels(game, options: dict, classes: list[str]):
         return torch.arange(count).repeat_interleave(options["per_class"])
     if options["label"] is not None:
         return torch.full((options["n"],), label_index(options["label"], count, classes))
-    return torch.arange(options["n"]) % count  # not drawn: every class shows, and a column of the grid has one
+    return (
+        torch.arange(options["n"]) % count
+    )  # not drawn: every class shows, and a column of the grid has one
 
 
 def label_index(value: int | str, count: int, classes: list[str]) -> int:
@@ -104,8 +190,11 @@ def label_index(value: int | str, count: int, classes: list[str]) -> int:
     if isinstance(value, int) and 0 <= value < count:
         return value
     names = [name for name in classes if not name.isdecimal()]
-    raise UserError(f"label={value} is no class of this checkpoint's",
-                    f"give 0 to {count - 1}" + (f", or a name: {did_you_mean(str(value), names)}" if names else ""))
+    raise UserError(
+        f"label={value} is no class of this checkpoint's",
+        f"give 0 to {count - 1}"
+        + (f", or a name: {did_you_mean(str(value), names)}" if names else ""),
+    )
 
 
 def with_standing(loaded, options: dict):
@@ -115,25 +204,40 @@ def with_standing(loaded, options: dict):
     from gancli.sampling import CHUNK
     from gancli.standing import standing_statistics
 
-    measured = standing_statistics(loaded.game, loaded.generator, passes=options["standing"], batch=CHUNK, seed=options["seed"],
-                                   truncation=options["truncation"])
+    measured = standing_statistics(
+        loaded.game,
+        loaded.generator,
+        passes=options["standing"],
+        batch=CHUNK,
+        seed=options["seed"],
+        truncation=options["truncation"],
+    )
     return dataclasses.replace(loaded, generator=measured)
 
 
-def write_points(loaded, inputs, out: Path, *, options: dict, classes: list[str], given: dict) -> None:
+def write_points(
+    loaded, inputs, out: Path, *, options: dict, classes: list[str], given: dict
+) -> None:
     import torch
 
     from gancli.grids import save_png, scatter
 
-    points, label = in_data_units(loaded, torch.stack(list(images_of(loaded, inputs, options["seed"], given)))), inputs.get("label")
+    points, label = (
+        in_data_units(loaded, torch.stack(list(images_of(loaded, inputs, options["seed"], given)))),
+        inputs.get("label"),
+    )
     lines = [f"{x:.9g},{y:.9g}" for x, y in points.flatten(1).tolist()]
     if label is not None:
         lines = [f"{line},{k}" for line, k in zip(lines, label.tolist(), strict=True)]
-    (out / "points.csv").write_text("\n".join(["x,y" if label is None else "x,y,label", *lines]) + "\n")
+    (out / "points.csv").write_text(
+        "\n".join(["x,y" if label is None else "x,y,label", *lines]) + "\n"
+    )
     save_png(scatter(points, real=None), out / "grid.png")
 
 
-def write_images(loaded, inputs, out: Path, *, options: dict, classes: list[str], given: dict) -> None:
+def write_images(
+    loaded, inputs, out: Path, *, options: dict, classes: list[str], given: dict
+) -> None:
     import torch
 
     from gancli.grids import grid, save_image, save_png
@@ -158,14 +262,22 @@ def tiles(n: int, label, options: dict) -> tuple[list[int], int]:
     """Which images the grid shows, and how many in a row: a row a class with per_class, else a column a class."""
     if options["per_class"] is not None:
         columns = min(options["per_class"], 16)
-        return [k for k in range(n) if k % options["per_class"] < columns][:columns * ROWS], columns
-    columns = COLUMNS if label is None or options["label"] is not None else min(int(label.max()) + 1, 16)
+        return [k for k in range(n) if k % options["per_class"] < columns][
+            : columns * ROWS
+        ], columns
+    columns = (
+        COLUMNS if label is None or options["label"] is not None else min(int(label.max()) + 1, 16)
+    )
     return list(range(min(n, columns * ROWS))), columns
 
 
 def folder_names(classes: list[str], count: int) -> list[str]:
     """A folder for every class; whatever the data set called them, they stay inside `out` and apart."""
-    safe = [re.sub(r"[^\w .+-]", "_", name)[:60].strip(" .") for name in classes[:count]] + [""] * (count - len(classes))
+    safe = [re.sub(r"[^\w .+-]", "_", name)[:60].strip(" .") for name in classes[:count]] + [""] * (
+        count - len(classes)
+    )
     safe = [name or f"{k:03d}" for k, name in enumerate(safe)]
     lower = [name.lower() for name in safe]  # some disks do not tell A from a
-    return [name if lower.count(name.lower()) == 1 else f"{k:03d}-{name}" for k, name in enumerate(safe)]
+    return [
+        name if lower.count(name.lower()) == 1 else f"{k:03d}-{name}" for k, name in enumerate(safe)
+    ]

@@ -1,4 +1,5 @@
 """What gan sample draws beside the images: interpolations, sweeps, mixed styles, levels, and the film of a walk."""
+
 from __future__ import annotations
 
 import math
@@ -21,7 +22,9 @@ LEG_S = 2.0  # seconds of a walk from one latent to the next
 
 
 class Picture(NamedTuple):
-    parts: list[tuple[Batch, dict]]  # inputs, row by row, and the options of the game's sample for them
+    parts: list[
+        tuple[Batch, dict]
+    ]  # inputs, row by row, and the options of the game's sample for them
     columns: int
     corner: bool = True  # is the first tile shown?
 
@@ -37,7 +40,9 @@ def given_to(game: Game, options: dict) -> dict:
     """The options of the game's `sample` that were asked for. Raises UserError for a level that it has not."""
     level = options["level"]
     if level is not None and level >= game.levels:
-        raise UserError(f"level={level} is none of this checkpoint's", f"give 0 to {game.levels - 1}")
+        raise UserError(
+            f"level={level} is none of this checkpoint's", f"give 0 to {game.levels - 1}"
+        )
     return {key: options[key] for key in ("noise", "level", "domain") if options[key] is not None}
 
 
@@ -52,8 +57,14 @@ def draw(game: Game, n: int, label: Tensor | None, options: dict, *, shift: int 
     """What n images start from. label: of all images, or None; shift: of the seed, for other latents."""
     from gancli import sampling
 
-    return sampling.draw_inputs(game, n, seed=options["seed"] + shift, label=None if label is None else label[:n],
-                                truncation=options["truncation"], truncated_layers=options["truncated_layers"])
+    return sampling.draw_inputs(
+        game,
+        n,
+        seed=options["seed"] + shift,
+        label=None if label is None else label[:n],
+        truncation=options["truncation"],
+        truncated_layers=options["truncated_layers"],
+    )
 
 
 def begun(game: Game, label: Tensor | None, options: dict) -> tuple[Batch, dict]:
@@ -64,7 +75,9 @@ def begun(game: Game, label: Tensor | None, options: dict) -> tuple[Batch, dict]
 
     inputs, planes = read_latent(options["latent"], game)
     planes = [plane.to(next(game.parameters()).device) for plane in planes]
-    return inputs, still(game, options) | ({"noise": planes} if planes and options["noise"] is None else {})
+    return inputs, still(game, options) | (
+        {"noise": planes} if planes and options["noise"] is None else {}
+    )
 
 
 def first_of(inputs: Batch, n: int) -> Batch:
@@ -79,19 +92,30 @@ def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> di
     rows, given, found = min(COLUMNS, options["n"]), still(game, options), {}
     if options["interpolate"] is not None:
         ends = first_of(inputs, rows), draw(game, rows, label, options, shift=1)
-        found["interpolation"] = Picture([(sampling.interpolate(*ends, options["interpolate"]), given)], options["interpolate"])
+        found["interpolation"] = Picture(
+            [(sampling.interpolate(*ends, options["interpolate"]), given)], options["interpolate"]
+        )
     if options["sweep"] is not None:
         swept = sampling.sweep(game, first_of(inputs, rows), options["sweep"], options["steps"])
         found["sweep"] = Picture([(swept, given)], len(swept[options["sweep"]]) // rows)
     if options["mix"] is not None:
         first, last = sampling.layers_of(game, options["mix"])
         side = min(MIXED, options["n"])
-        one = {} if label is None else {"label": label[:1].expand(side)}  # a source's style is made with the row's label
-        ends = (batch | one for batch in (first_of(inputs, side), draw(game, side, label, options, shift=1)))
-        found["mixing"] = Picture([(sampling.mixing(game, *ends, first=first, last=last), given)], side + 1, corner=False)
+        one = (
+            {} if label is None else {"label": label[:1].expand(side)}
+        )  # a source's style is made with the row's label
+        ends = (
+            batch | one
+            for batch in (first_of(inputs, side), draw(game, side, label, options, shift=1))
+        )
+        found["mixing"] = Picture(
+            [(sampling.mixing(game, *ends, first=first, last=last), given)], side + 1, corner=False
+        )
     if options["levels"] is not None:
         columns = min(options["levels"], options["n"])
-        found["levels"] = Picture([(first_of(inputs, columns), given | {"level": k}) for k in range(game.levels)], columns)
+        found["levels"] = Picture(
+            [(first_of(inputs, columns), given | {"level": k}) for k in range(game.levels)], columns
+        )
     return found
 
 
@@ -104,16 +128,27 @@ def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -
         return None
     spec = loaded.tree["config"]["dataset"]
     if spec["kind"] == "points":
-        raise UserError(f"walk={options['walk']} does not apply to this checkpoint: its model makes points", "leave walk= out")
+        raise UserError(
+            f"walk={options['walk']} does not apply to this checkpoint: its model makes points",
+            "leave walk= out",
+        )
     films.check_name(options["film"])
     height, width = pair(spec["resolution"])
     side = max(1, min(4, 1024 // max(height, width)))
     tiles = min(options["n"], side * side)
     columns = math.ceil(tiles**0.5)
     legs = max(3, round(options["walk"] / LEG_S))  # between two it would go back the way it came
-    frames, factor = max(legs, round(options["walk"] * films.FPS)), math.ceil(tile_size(columns) / min(height, width))
-    films.check_size(frames, (columns * width * factor, math.ceil(tiles / columns) * height * factor))
-    stops = [first_of(inputs, tiles), *(draw(loaded.game, tiles, label, options, shift=k) for k in range(1, legs))]
+    frames, factor = (
+        max(legs, round(options["walk"] * films.FPS)),
+        math.ceil(tile_size(columns) / min(height, width)),
+    )
+    films.check_size(
+        frames, (columns * width * factor, math.ceil(tiles / columns) * height * factor)
+    )
+    stops = [
+        first_of(inputs, tiles),
+        *(draw(loaded.game, tiles, label, options, shift=k) for k in range(1, legs)),
+    ]
     return Walk(sampling.walk(stops, frames), tiles, columns, still(loaded.game, options))
 
 
@@ -130,7 +165,9 @@ def images_of(loaded: Loaded, inputs: Batch, seed: int, given: dict) -> Iterator
 
 
 def in_data_units(loaded: Loaded, points: Tensor) -> Tensor:
-    return points * loaded.tree["config"]["dataset"]["scale"]  # the networks see points divided by it
+    return (
+        points * loaded.tree["config"]["dataset"]["scale"]
+    )  # the networks see points divided by it
 
 
 def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) -> None:
@@ -138,11 +175,22 @@ def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) ->
 
     from gancli.grids import grid, save_png, scatter
 
-    images = torch.stack([image for inputs, given in picture.parts for image in images_of(loaded, inputs, seed, given)])
+    images = torch.stack(
+        [
+            image
+            for inputs, given in picture.parts
+            for image in images_of(loaded, inputs, seed, given)
+        ]
+    )
     if not picture.corner:
         images[0] = 0  # the grey of the gaps
     points = loaded.tree["config"]["dataset"]["kind"] == "points"
-    save_png(scatter(in_data_units(loaded, images), real=None) if points else grid(images, columns=picture.columns), path)
+    save_png(
+        scatter(in_data_units(loaded, images), real=None)
+        if points
+        else grid(images, columns=picture.columns),
+        path,
+    )
 
 
 def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
@@ -154,5 +202,9 @@ def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
     images, frames = images_of(loaded, walk.inputs, seed, walk.given), []
     while tiles := list(islice(images, walk.tiles)):
         gap = 2 if walk.tiles > 1 else 0
-        frames.append(grid(torch.stack(tiles), columns=walk.columns, gap=gap, min_tile=tile_size(walk.columns)))
+        frames.append(
+            grid(
+                torch.stack(tiles), columns=walk.columns, gap=gap, min_tile=tile_size(walk.columns)
+            )
+        )
     write_film(frames, path)

@@ -1,4 +1,5 @@
 """gan show: the networks of a config, with shapes and parameter counts; or what a run is and where it stands."""
+
 from __future__ import annotations
 
 import json
@@ -11,9 +12,17 @@ from gancli.errors import UserError
 def main(argv: list[str]) -> int:
     as_json = "--json" in argv
     rest = [word for word in argv if word != "--json"]
-    targets = [word for word in rest if "=" not in word and not word.startswith(("-", "~", "+")) and Path(word).expanduser().exists()]
+    targets = [
+        word
+        for word in rest
+        if "=" not in word
+        and not word.startswith(("-", "~", "+"))
+        and Path(word).expanduser().exists()
+    ]
     if targets and len(rest) > 1:
-        raise UserError(f"{targets[0]} is a run, and a run takes no overrides", f"gan show {targets[0]}")
+        raise UserError(
+            f"{targets[0]} is a run, and a run takes no overrides", f"gan show {targets[0]}"
+        )
     if targets:
         show_run(targets[0], as_json=as_json)
     else:
@@ -23,7 +32,11 @@ def main(argv: list[str]) -> int:
 
 def networks(game) -> dict[str, object]:
     """Name -> network, for every part of a game that has parameters."""
-    return {name: module for name, module in game.named_children() if any(True for _ in module.parameters())}
+    return {
+        name: module
+        for name, module in game.named_children()
+        if any(True for _ in module.parameters())
+    }
 
 
 def count(module) -> int:
@@ -50,7 +63,9 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
         console.print(f"[bold]{name}[/]  {count(module):,} parameters")
         print_layers(console, module, shapes)
     data = frozen["dataset"]
-    console.print(f"data  {data['resolution']} pixels, {data['channels']} channels, {data['classes']} classes")
+    console.print(
+        f"data  {data['resolution']} pixels, {data['channels']} channels, {data['classes']} classes"
+    )
 
 
 def output_shapes(game, data: dict) -> dict:
@@ -79,7 +94,9 @@ def print_layers(console, network, shapes: dict) -> None:
         own = sum(p.numel() for p in layer.parameters(recurse=False))
         if own:
             made = "x".join(map(str, shapes.get(layer, ())[1:]))
-            console.print(f"  {name:<16} {type(layer).__name__:<18} {made:<14} {own:>12,}", markup=False)
+            console.print(
+                f"  {name:<16} {type(layer).__name__:<18} {made:<14} {own:>12,}", markup=False
+            )
 
 
 def show_run(target: str, *, as_json: bool) -> None:
@@ -88,12 +105,21 @@ def show_run(target: str, *, as_json: bool) -> None:
     path, tree = open_checkpoint(target)
     config, progress, data = tree["config"], tree["progress"], tree["data"]
     facts = {
-        "checkpoint": str(path), "step": progress["step"], "steps": config["trainer"]["steps"], "nimg": progress["nimg"],
-        "model": config["model"]["_target_"], "generator": config["model"].get("generator", {}).get("_target_"),
+        "checkpoint": str(path),
+        "step": progress["step"],
+        "steps": config["trainer"]["steps"],
+        "nimg": progress["nimg"],
+        "model": config["model"]["_target_"],
+        "generator": config["model"].get("generator", {}).get("_target_"),
         "objective": ((config["loss"] or {}).get("objective") or {}).get("_target_"),
-        "dataset": config["dataset"]["_target_"], "images": data.get("n"), "classes": len(data.get("classes", [])),
-        "seed": config["seed"], "device": tree["run"]["device"], "precision": config["trainer"]["precision"],
-        "torch": tree["run"]["torch"], "gancli": tree["version"],
+        "dataset": config["dataset"]["_target_"],
+        "images": data.get("n"),
+        "classes": len(data.get("classes", [])),
+        "seed": config["seed"],
+        "device": tree["run"]["device"],
+        "precision": config["trainer"]["precision"],
+        "torch": tree["run"]["torch"],
+        "gancli": tree["version"],
     }
     if as_json:
         print(json.dumps(facts))
@@ -101,5 +127,13 @@ def show_run(target: str, *, as_json: bool) -> None:
     for key, value in facts.items():
         print(f"{key:<11} {value}")
     left = facts["steps"] - facts["step"]
-    verb = "translate" if facts["dataset"].startswith(("gancli.data.pairs.", "gancli.data.derived.")) else "sample"
-    print(f"{left} steps to go: gan train resume={target}" if left > 0 else f"complete: gan {verb} ckpt={target}")
+    verb = (
+        "translate"
+        if facts["dataset"].startswith(("gancli.data.pairs.", "gancli.data.derived."))
+        else "sample"
+    )
+    print(
+        f"{left} steps to go: gan train resume={target}"
+        if left > 0
+        else f"complete: gan {verb} ckpt={target}"
+    )

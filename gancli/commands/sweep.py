@@ -1,4 +1,5 @@
 """gan train -m: one run after another, each in a folder of its own; one that fails does not stop the others."""
+
 from __future__ import annotations
 
 import json
@@ -36,7 +37,11 @@ def job(composed: front.Composed) -> None:
 
     Jobs.folder = Path(composed.hydra.sweep.dir)
     started = time.monotonic()
-    entry = {"job": composed.hydra.job.num, "overrides": list(composed.hydra.overrides.task), "folder": str(composed.run_dir)}
+    entry = {
+        "job": composed.hydra.job.num,
+        "overrides": list(composed.hydra.overrides.task),
+        "folder": str(composed.run_dir),
+    }
     print(f"job {entry['job']}: {' '.join(entry['overrides'])}", flush=True)
     state, reason = "done", ""
     try:
@@ -71,7 +76,11 @@ def let_go(error: BaseException | None) -> None:
 def report(folder: Path | None) -> int:
     """Prints a line per job, the newest entry of each. -> 1 if any is not done"""
     file = folder / "sweep.jsonl" if folder else None
-    entries = [json.loads(line) for line in file.read_text().splitlines()] if file and file.exists() else []
+    entries = (
+        [json.loads(line) for line in file.read_text().splitlines()]
+        if file and file.exists()
+        else []
+    )
     newest = {entry["job"]: entry for entry in entries}
     if newest:
         rank(folder)

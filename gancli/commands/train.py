@@ -1,4 +1,5 @@
 """gan train: composes a run, passes the gates, makes or finds its folder, and trains."""
+
 from __future__ import annotations
 
 import contextlib
@@ -57,8 +58,14 @@ def run(composed: front.Composed) -> Path:
 class Plan:
     """What the gates have let through: the frozen config, and the folder and state to continue from, if any."""
 
-    def __init__(self, config: dict, *, folder: Path | None = None, tree: dict | None = None,
-                 trust: tuple[str, ...] | None = None):
+    def __init__(
+        self,
+        config: dict,
+        *,
+        folder: Path | None = None,
+        tree: dict | None = None,
+        trust: tuple[str, ...] | None = None,
+    ):
         self.config, self.folder, self.tree, self.trust = config, folder, tree, trust
 
 
@@ -68,8 +75,12 @@ def plan_run(composed: front.Composed) -> Plan:
 
     resume, folder = composed.cfg.resume, None
     if resume is not None:
-        folder = find_resumable(str(resume), run_dir=composed.run_dir, explicit_dir=composed.run_dir_given,
-                                overrides=composed.overrides)
+        folder = find_resumable(
+            str(resume),
+            run_dir=composed.run_dir,
+            explicit_dir=composed.run_dir_given,
+            overrides=composed.overrides,
+        )
     if folder is not None:
         return plan_resume(folder, composed)
     refuse_used(composed.run_dir)  # here, since the data may take minutes to load
@@ -90,7 +101,9 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     trust = composed.cfg.trust
     trust = trusted(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
     for spec in resuming.specs(tree["config"]):
-        locate(spec["_target_"], trust=trust)  # all of them, before anything is read, imported or built
+        locate(
+            spec["_target_"], trust=trust
+        )  # all of them, before anything is read, imported or built
     return Plan(revalidate(tree["config"]), folder=folder, tree=tree, trust=trust)
 
 
@@ -111,15 +124,23 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     if plan.tree is not None:
         compare_data(plan.tree, train.digest, plan.folder)
         if plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]:
-            print(f"{plan.folder} is complete at step {plan.tree['progress']['step']}; "
-                  f"{resume_line(plan.folder, strangers(plan.config))} trainer.steps=N goes on")
+            print(
+                f"{plan.folder} is complete at step {plan.tree['progress']['step']}; "
+                f"{resume_line(plan.folder, strangers(plan.config))} trainer.steps=N goes on"
+            )
             return plan.folder
     reseed(seed_of(plan.config["seed"], "init"), device)
     game = build_game(plan.config, trust=plan.trust)
     check_first_batch(game, stream)
-    folder = RunFolder(distributed.from_rank_0(claim(plan, composed) if distributed.rank() == 0 else None))
-    data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes),
-            "skipped": [list(item) for item in train.skipped]}
+    folder = RunFolder(
+        distributed.from_rank_0(claim(plan, composed) if distributed.rank() == 0 else None)
+    )
+    data = {
+        "n": stream.n,
+        "hash": train.digest,
+        "classes": list(train.classes),
+        "skipped": [list(item) for item in train.skipped],
+    }
     with explained(plan.config, device):
         judge = judge_for(game, train=train, held=held, config=plan.config, device=device)
         trainer = Trainer(game, stream, judge, config=plan.config, device=device, data=data)
@@ -138,10 +159,20 @@ def open_data(config: dict, device, *, trust):
 
     spec = config["dataset"]
     source = build(spec, where="dataset", trust=trust)
-    decoded = distributed.rank_0_first(source.load)  # it may download, or write the cache that the others map
+    decoded = distributed.rank_0_first(
+        source.load
+    )  # it may download, or write the cache that the others map
     train, held = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
-    stream = Stream(train, batch_size=config["trainer"]["batch_size"], seed=config["seed"], resolution=spec["resolution"],
-                    flip=spec["flip"], device=device, rank=distributed.rank(), world=distributed.world())
+    stream = Stream(
+        train,
+        batch_size=config["trainer"]["batch_size"],
+        seed=config["seed"],
+        resolution=spec["resolution"],
+        flip=spec["flip"],
+        device=device,
+        rank=distributed.rank(),
+        world=distributed.world(),
+    )
     return train, held, stream
 
 
@@ -160,16 +191,22 @@ def check_first_batch(game, stream) -> None:
         raise UserError(str(error)) from error
     for key, value in stream(0, needs).items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise UserError(f"the first batch's {key!r} holds values that are not finite",
-                            "look at the data: gan check dataset=...")
+            raise UserError(
+                f"the first batch's {key!r} holds values that are not finite",
+                "look at the data: gan check dataset=...",
+            )
     if "label" in needs and len(stream(0, ("label",))["label"].shape) != 1:
-        raise UserError("labels must be one whole number an image", "return labels of shape (N,) from load()")
+        raise UserError(
+            "labels must be one whole number an image", "return labels of shape (N,) from load()"
+        )
 
 
 def compare_data(tree: dict, digest: str, folder: Path) -> None:
     if tree["data"]["hash"] != digest:
-        raise UserError(f"{folder} was trained on other data (names or sizes of its images differ)",
-                        "point dataset.path or dataset.root at the same images, or start a new run")
+        raise UserError(
+            f"{folder} was trained on other data (names or sizes of its images differ)",
+            "point dataset.path or dataset.root at the same images, or start a new run",
+        )
 
 
 def claim(plan: Plan, composed: front.Composed) -> Path:
@@ -187,7 +224,9 @@ def take(folder, plan: Plan, composed: front.Composed) -> None:
     if plan.tree is None:
         refuse_used(folder.path)
         if not front.in_sweep():  # there Hydra has written them
-            write_hydra(folder.path, config=composed.cfg, hydra=composed.hydra, overrides=composed.overrides)
+            write_hydra(
+                folder.path, config=composed.cfg, hydra=composed.hydra, overrides=composed.overrides
+            )
 
 
 def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
@@ -208,14 +247,30 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             take(folder, plan, composed)
             stack.enter_context(run_log(folder.path))
             say_differences(plan.tree, trainer)
-        logbook = Logbook(folder.path, step=trainer.progress.step, tensorboard=trainer.log.tensorboard) if first else Silent()
+        logbook = (
+            Logbook(folder.path, step=trainer.progress.step, tensorboard=trainer.log.tensorboard)
+            if first
+            else Silent()
+        )
         stack.callback(logbook.close)
         logbook.text("config", as_markdown(plan.config))
         title = f"{folder.path}  {plan.config['trainer']['device']} {plan.config['trainer']['precision']}"
-        display = stack.enter_context(Display(title=title, total_steps=settings.steps, start_step=trainer.progress.step,
-                                              batch_size=settings.batch_size)) if first else Silent()
+        display = (
+            stack.enter_context(
+                Display(
+                    title=title,
+                    total_steps=settings.steps,
+                    start_step=trainer.progress.step,
+                    batch_size=settings.batch_size,
+                )
+            )
+            if first
+            else Silent()
+        )
         stack.enter_context(listening(trainer))
-        log.info("training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path)
+        log.info(
+            "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
+        )
         try:
             with explained(plan.config, trainer.device):
                 trainer.train(folder=folder, logbook=logbook, display=display)
@@ -235,7 +290,9 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
         for line in published(plan.config["dataset"]["_target_"]) if trainer.judge.measures else ():
             print(line)
         verb = "translate" if "a" in trainer.game.needs else "sample"
-        print(f"done: {folder.path}\n  gan {verb} {run_words('ckpt', folder.path, strangers(plan.config))}")
+        print(
+            f"done: {folder.path}\n  gan {verb} {run_words('ckpt', folder.path, strangers(plan.config))}"
+        )
     return folder.path
 
 
@@ -273,12 +330,18 @@ def say_differences(tree: dict | None, trainer) -> None:
         return
     for key, now in trainer.surroundings().items():
         if tree["run"].get(key) != now:
-            log.warning("resumed with %s %s instead of %s: the run goes on, but not bit for bit", key, now, tree["run"].get(key))
+            log.warning(
+                "resumed with %s %s instead of %s: the run goes on, but not bit for bit",
+                key,
+                now,
+                tree["run"].get(key),
+            )
 
 
 @contextlib.contextmanager
 def listening(trainer) -> Iterator[None]:
     """Signals ask the trainer to save and stop after its step; a second Ctrl-C leaves at once."""
+
     def handle(number: int, _frame: object) -> None:
         if trainer.signal and number == signal.SIGINT:
             raise KeyboardInterrupt

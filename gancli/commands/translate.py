@@ -1,4 +1,5 @@
 """gan translate: images into images by a checkpoint, of any size, mode and number."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +33,11 @@ def run(cfg) -> Path:
     job.masks = masks_of(options["mask"], items) if options["mask"] is not None else None
     files = [item.file(options["format"], answer) for item in items for answer in job.answers]
     taken = {file.lower() for file in files}
-    sheet = next(name for name in (f"sheet{k}.png" for k in ("", *range(2, len(files) + 3))) if name not in taken)
+    sheet = next(
+        name
+        for name in (f"sheet{k}.png" for k in ("", *range(2, len(files) + 3)))
+        if name not in taken
+    )
     refuse_strangers(job.out, files + [sheet] * options["sheet"], items)
     # All that can be refused comes before the folder is made.
     with explained_writes(job.out):
@@ -52,15 +57,34 @@ def run(cfg) -> Path:
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong."""
-    kinds = {"input": str, "out": str | None, "direction": Literal["ab", "ba"], "answers": int, "mask": str | None, "style": str | None,
-             "seed": int, "format": Literal["png", "jpg", "webp"], "sheet": bool, "max_size": int | None,
-             "tile": int | Literal["auto", "off"], "ema": bool, "device": Literal["auto", "cpu", "cuda", "mps"]}
-    options, found = checkpoint_verbs.read(cfg, kinds, needs=("ckpt", "input"),
-                                           usage="gan translate ckpt=outputs/<model>-<dataset>/<stamp> input=FOLDER_OR_FILE")
+    kinds = {
+        "input": str,
+        "out": str | None,
+        "direction": Literal["ab", "ba"],
+        "answers": int,
+        "mask": str | None,
+        "style": str | None,
+        "seed": int,
+        "format": Literal["png", "jpg", "webp"],
+        "sheet": bool,
+        "max_size": int | None,
+        "tile": int | Literal["auto", "off"],
+        "ema": bool,
+        "device": Literal["auto", "cpu", "cuda", "mps"],
+    }
+    options, found = checkpoint_verbs.read(
+        cfg,
+        kinds,
+        needs=("ckpt", "input"),
+        usage="gan translate ckpt=outputs/<model>-<dataset>/<stamp> input=FOLDER_OR_FILE",
+    )
     if not found:
         limits = {"answers": (1, MOST_ANSWERS), "max_size": (16, 2**20), "tile": (1, 2**20)}
-        found = [(f"{key}={options[key]} does not fit", f"give {low} to {high}") for key, (low, high) in limits.items()
-                 if isinstance(options[key], int) and not low <= options[key] <= high]
+        found = [
+            (f"{key}={options[key]} does not fit", f"give {low} to {high}")
+            for key, (low, high) in limits.items()
+            if isinstance(options[key], int) and not low <= options[key] <= high
+        ]
     if found:
         raise Problems(found)
     return options
@@ -73,4 +97,10 @@ def watched(items: Sequence[Item]) -> Iterator[Item]:
     from gancli.display import default_console, on_terminal
 
     console = default_console()
-    yield from track(items, "translating", console=console, disable=not on_terminal(console) or len(items) == 1, transient=True)
+    yield from track(
+        items,
+        "translating",
+        console=console,
+        disable=not on_terminal(console) or len(items) == 1,
+        transient=True,
+    )

@@ -1,4 +1,5 @@
 """What gan translate reads and writes: which files, under which names, never over one of the user's."""
+
 from __future__ import annotations
 
 import os
@@ -12,12 +13,24 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, PngImagePlugin
 
-from gancli.data.decode import TURNS, BadImage, extensions, first_line, opened, orientation, plain, to_channels
+from gancli.data.decode import (
+    TURNS,
+    BadImage,
+    extensions,
+    first_line,
+    opened,
+    orientation,
+    plain,
+    to_channels,
+)
 from gancli.data.folder import is_hidden, neighbours, walk
 from gancli.errors import UserError
 from gancli.grids import from_pixels, grid
 
-MARK, SHEET_MARK = "gan translate", "gan translate: sheet"  # in the key Software, by which our own files are known again
+MARK, SHEET_MARK = (
+    "gan translate",
+    "gan translate: sheet",
+)  # in the key Software, by which our own files are known again
 THUMBNAIL = 256
 MODES = {"png": (1, 2, 3, 4), "jpg": (1, 3), "webp": (3, 4)}  # channels that a format holds
 
@@ -42,19 +55,35 @@ def items_of(given: str, out: Path) -> list[Item]:
     if not os.path.isdir(root):
         raise UserError(f"input={given}: there is no such image or folder", neighbours(root))
     if os.path.realpath(root) == os.path.realpath(out):
-        raise UserError(f"out={out} is the input folder: what is made would lie among what it is made of", "choose another out=")
-    names = [name for name in image_names(root) if not within(root / name, out) and mark_of(root / name) != SHEET_MARK]
+        raise UserError(
+            f"out={out} is the input folder: what is made would lie among what it is made of",
+            "choose another out=",
+        )
+    names = [
+        name
+        for name in image_names(root)
+        if not within(root / name, out) and mark_of(root / name) != SHEET_MARK
+    ]
     if not names:
         raise UserError(f"input={given}: no image in it", "an image file, or a folder of them")
-    return [Item(name, root / name, target) for name, target in zip(names, targets(names), strict=True)]
+    return [
+        Item(name, root / name, target) for name, target in zip(names, targets(names), strict=True)
+    ]
 
 
 def image_names(root: Path) -> list[str]:
     try:
         names = sorted(name for name, *_ in walk(root))
     except PermissionError as error:
-        raise UserError(f"no permission to read {error.filename or root}", "change its permissions, or take another folder") from error
-    return [name for name in names if not is_hidden(name) and PurePosixPath(name).suffix.lower() in extensions()]
+        raise UserError(
+            f"no permission to read {error.filename or root}",
+            "change its permissions, or take another folder",
+        ) from error
+    return [
+        name
+        for name in names
+        if not is_hidden(name) and PurePosixPath(name).suffix.lower() in extensions()
+    ]
 
 
 def within(path: Path, folder: Path) -> bool:
@@ -66,7 +95,10 @@ def targets(names: Sequence[str]) -> list[str]:
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
     count = Counter(stem.lower() for stem in stems)
     double = {str(PurePosixPath(stem).parent) for stem in stems if count[stem.lower()] > 1}
-    return [name if str(PurePosixPath(name).parent) in double else stem for name, stem in zip(names, stems, strict=True)]
+    return [
+        name if str(PurePosixPath(name).parent) in double else stem
+        for name, stem in zip(names, stems, strict=True)
+    ]
 
 
 def mark_of(path: Path) -> str | None:
@@ -82,11 +114,17 @@ def refuse_strangers(out: Path, files: Sequence[str], items: Sequence[Item]) -> 
     """Raises UserError where a file of the user's would be overwritten: an input, or one that we have not written."""
     there = [name for name in files if os.path.lexists(out / name)]
     inputs = {os.path.realpath(item.path) for item in items}
-    found = [name for name in there if os.path.realpath(out / name) in inputs or mark_of(out / name) not in (MARK, SHEET_MARK)]
+    found = [
+        name
+        for name in there
+        if os.path.realpath(out / name) in inputs or mark_of(out / name) not in (MARK, SHEET_MARK)
+    ]
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-        raise UserError(f"{out} holds files that gan translate has not written, or reads: {', '.join(found[:3])}{more}",
-                        "choose another out=, or move them away")
+        raise UserError(
+            f"{out} holds files that gan translate has not written, or reads: {', '.join(found[:3])}{more}",
+            "choose another out=, or move them away",
+        )
 
 
 def masks_of(given: str | None, items: Sequence[Item]) -> dict[str, Path]:
@@ -101,8 +139,10 @@ def masks_of(given: str | None, items: Sequence[Item]) -> dict[str, Path]:
     found = {str(PurePosixPath(name).with_suffix("")): root / name for name in image_names(root)}
     stems = {item.name: str(PurePosixPath(item.name).with_suffix("")) for item in items}
     if not any(stem in found for stem in stems.values()):
-        raise UserError(f"mask={given}: no image in it has the name of one in the input",
-                        "masks have their images' names, in sub-folders too")
+        raise UserError(
+            f"mask={given}: no image in it has the name of one in the input",
+            "masks have their images' names, in sub-folders too",
+        )
     return {name: found[stem] for name, stem in stems.items() if stem in found}
 
 
@@ -119,23 +159,31 @@ def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:
     """(H,W,C) uint8, in the format of the name's ending, whole or not at all. BadImage where the format cannot hold it; OSError."""
     form = path.suffix[1:]
     given = pixels.shape[2]
-    channels = next((n for n in MODES[form] if n >= given and n % 2 == given % 2), given - 1)  # with alpha, or else over white
+    channels = next(
+        (n for n in MODES[form] if n >= given and n % 2 == given % 2), given - 1
+    )  # with alpha, or else over white
     if channels != given:
         pixels = to_channels(pixels.transpose(2, 0, 1), channels).transpose(1, 2, 0)
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = mark
-    options = {"png": {"format": "PNG", "compress_level": 6, "pnginfo": text(mark)},
-               "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0, "exif": exif},
-               "webp": {"format": "WEBP", "quality": 90, "exif": exif}}[form]
+    options = {
+        "png": {"format": "PNG", "compress_level": 6, "pnginfo": text(mark)},
+        "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0, "exif": exif},
+        "webp": {"format": "WEBP", "quality": 90, "exif": exif},
+    }[form]
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.tmp")  # the same folder, or the rename would not be atomic
+    aside = path.with_name(
+        f".{os.getpid()}.tmp"
+    )  # the same folder, or the rename would not be atomic
     try:
         from_pixels(pixels).save(aside, **options)
         os.replace(aside, path)
     except (OSError, ValueError, struct.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise BadImage(f"{pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written as {form}: {first_line(error)}") from error
+        raise BadImage(
+            f"{pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written as {form}: {first_line(error)}"
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 
@@ -160,22 +208,36 @@ class Sheet:
             self.columns = 1 + len(made)
         if len(self.thumbnails) < self.rows * self.columns:
             picture = from_pixels(to_channels(source.transpose(2, 0, 1), 3).transpose(1, 2, 0))
-            self.thumbnails += [picture.resize(made[0].size, Image.Resampling.BICUBIC, reducing_gap=3.0), *made]
+            self.thumbnails += [
+                picture.resize(made[0].size, Image.Resampling.BICUBIC, reducing_gap=3.0),
+                *made,
+            ]
 
     def save(self, path: Path) -> None:
         side = max(max(picture.size) for picture in self.thumbnails)
         tiles = np.full((len(self.thumbnails), side, side, 3), 128, np.uint8)
         for tile, picture in zip(tiles, self.thumbnails, strict=True):
             top, left = (side - picture.height) // 2, (side - picture.width) // 2
-            tile[top:top + picture.height, left:left + picture.width] = np.asarray(picture)
+            tile[top : top + picture.height, left : left + picture.width] = np.asarray(picture)
         images = torch.from_numpy(tiles).permute(0, 3, 1, 2).float().sub(127.5).div(127.5)
-        columns = 4 if self.columns == 2 and len(tiles) > 8 else self.columns  # two pairs in a row, or it would be a tower
+        columns = (
+            4 if self.columns == 2 and len(tiles) > 8 else self.columns
+        )  # two pairs in a row, or it would be a tower
         save(np.asarray(grid(images, columns=columns)), path, mark=SHEET_MARK)
 
 
 def thumbnail(pixels: np.ndarray) -> Image.Image:
     """(H,W,C) uint8 -> RGB over white, its longer side THUMBNAIL at most."""
-    shape = [max(1, round(side * min(1.0, THUMBNAIL / max(pixels.shape[:2])))) for side in pixels.shape[:2]]
-    picture = from_pixels(pixels).resize((shape[1], shape[0]), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    shape = [
+        max(1, round(side * min(1.0, THUMBNAIL / max(pixels.shape[:2]))))
+        for side in pixels.shape[:2]
+    ]
+    picture = from_pixels(pixels).resize(
+        (shape[1], shape[0]), Image.Resampling.LANCZOS, reducing_gap=3.0
+    )
     small = np.asarray(picture)
-    return from_pixels(to_channels(small[None] if small.ndim == 2 else small.transpose(2, 0, 1), 3).transpose(1, 2, 0))
+    return from_pixels(
+        to_channels(small[None] if small.ndim == 2 else small.transpose(2, 0, 1), 3).transpose(
+            1, 2, 0
+        )
+    )

@@ -1,4 +1,5 @@
 """What gan translate does with one image after the other: read, translated, written, or named and passed over."""
+
 from __future__ import annotations
 
 import os
@@ -53,35 +54,65 @@ class Job:
 
 def job_of(options: dict) -> Job:
     """Loads the checkpoint. Raises UserError for what it does not have."""
-    loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trusted(options["trust"]),
-                       device=str(resolve_device(options["device"])))
+    loaded = load_game(
+        str(options["ckpt"]),
+        ema=options["ema"],
+        trust=trusted(options["trust"]),
+        device=str(resolve_device(options["device"])),
+    )
     game, direction = loaded.game, options["direction"]
     if not isinstance(game, Translating):
-        raise UserError("this checkpoint's model makes images out of noise, and not out of images", f"gan sample ckpt={options['ckpt']}")
+        raise UserError(
+            "this checkpoint's model makes images out of noise, and not out of images",
+            f"gan sample ckpt={options['ckpt']}",
+        )
     if direction not in game.directions:
-        raise UserError(f"direction={direction} does not apply to this checkpoint: its model knows {' and '.join(game.directions)} alone",
-                        "leave direction= out")
+        raise UserError(
+            f"direction={direction} does not apply to this checkpoint: its model knows {' and '.join(game.directions)} alone",
+            "leave direction= out",
+        )
     network = game.translator(loaded.generator, direction)
     refuse_unfit(options, network, game.extras)
     way_of(network, (1, 1), tile=options["tile"], max_size=options["max_size"])
     name = "translated" if direction == "ab" else f"translated-{direction}"
     out = out_folder(options["out"], loaded.path, name)
     # Not the rest of what was loaded: a checkpoint's tensors may be a gigabyte.
-    job = Job(options, game, loaded.generator, network, channels=loaded.tree["config"]["dataset"]["channels"], out=out)
+    job = Job(
+        options,
+        game,
+        loaded.generator,
+        network,
+        channels=loaded.tree["config"]["dataset"]["channels"],
+        out=out,
+    )
     if options["style"] is not None:
         job.extras["style"] = style_of(job)
     return job
 
 
 def refuse_unfit(options: dict, network: Translator, extras: tuple[str, ...]) -> None:
-    reasons = {"answers": ("its generator has no noise, and gives one answer alone", options["answers"] > 1 and not is_noisy(network)),
-               "mask": ("its model fills no holes", options["mask"] is not None and "mask" not in extras),
-               "style": ("its model takes no style from an image", options["style"] is not None and "style" not in extras)}
+    reasons = {
+        "answers": (
+            "its generator has no noise, and gives one answer alone",
+            options["answers"] > 1 and not is_noisy(network),
+        ),
+        "mask": ("its model fills no holes", options["mask"] is not None and "mask" not in extras),
+        "style": (
+            "its model takes no style from an image",
+            options["style"] is not None and "style" not in extras,
+        ),
+    }
     for key, (reason, unfit) in reasons.items():
         if unfit:
-            raise UserError(f"{key}={options[key]} does not apply to this checkpoint: {reason}", f"leave {key}= out")
+            raise UserError(
+                f"{key}={options[key]} does not apply to this checkpoint: {reason}",
+                f"leave {key}= out",
+            )
     if "style" in extras and options["style"] is None:
-        raise UserError("this checkpoint's model paints in the style of an image, and style is not given", "style=painting.jpg")
+        raise UserError(
+            "this checkpoint's model paints in the style of an image, and style is not given",
+            "style=painting.jpg",
+        )
 
 
 def style_of(job: Job) -> Tensor:
@@ -93,10 +124,16 @@ def style_of(job: Job) -> Tensor:
     except BadImage as error:
         raise UserError(f"style={job.options['style']}: {error}", "give an image file") from error
     if min(style.shape[2:]) < job.network.smallest:
-        raise UserError(f"style={job.options['style']} measures {style.shape[2]}x{style.shape[3]} pixels",
-                        f"its sides need {job.network.smallest} or more")
-    size = way_of(job.network, tuple(style.shape[2:]), tile="off", max_size=job.options["max_size"]).size
-    return F.interpolate(style, size, mode="bicubic", antialias=True, align_corners=False).clamp(-1, 1)
+        raise UserError(
+            f"style={job.options['style']} measures {style.shape[2]}x{style.shape[3]} pixels",
+            f"its sides need {job.network.smallest} or more",
+        )
+    size = way_of(
+        job.network, tuple(style.shape[2:]), tile="off", max_size=job.options["max_size"]
+    ).size
+    return F.interpolate(style, size, mode="bicubic", antialias=True, align_corners=False).clamp(
+        -1, 1
+    )
 
 
 def scaled(pixels: np.ndarray) -> Tensor:
@@ -112,7 +149,9 @@ def attempt(job: Job, item: Item, sheet: Sheet) -> str | None:
     except BadImage as error:
         return str(error)
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):  # how PyTorch says it, of a CPU and of a GPU
+        if isinstance(error, RuntimeError) and "memory" not in str(
+            error
+        ):  # how PyTorch says it, of a CPU and of a GPU
             raise
         return "not enough memory; a smaller max_size= needs less"
     return None
@@ -130,7 +169,13 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
     way = way_of(job.network, size, tile=job.options["tile"], max_size=job.options["max_size"])
     made = []
     for answer in job.answers:
-        canvas = answered(job, inputs, way, alpha, seed_of(job.options["seed"], "translate", item.name, answer or 0))
+        canvas = answered(
+            job,
+            inputs,
+            way,
+            alpha,
+            seed_of(job.options["seed"], "translate", item.name, answer or 0),
+        )
         save(canvas, job.out / item.file(job.options["format"], answer))
         made.append(thumbnail(canvas))
     # A window around a hole loses nothing but its own pixels.
@@ -152,7 +197,11 @@ def hole_of(job: Job, item: Item, pixels: np.ndarray) -> Tensor:
         except BadImage as error:
             raise BadImage(f"its mask: {error}") from error
         if hidden.shape != pixels.shape[1:]:
-            raise BadImage("its mask measures {}x{} pixels, and itself {}x{}".format(*hidden.shape[::-1], *pixels.shape[:0:-1]))
+            raise BadImage(
+                "its mask measures {}x{} pixels, and itself {}x{}".format(
+                    *hidden.shape[::-1], *pixels.shape[:0:-1]
+                )
+            )
         if not hidden.any():
             raise BadImage("nothing in its mask is white")
     return torch.from_numpy(hidden.astype(np.float32))[None, None]
@@ -176,7 +225,9 @@ def answered(job: Job, inputs: Batch, way: Way, alpha: np.ndarray | None, seed: 
     canvas = np.empty((height, width, job.network.channels_out + (alpha is not None)), np.uint8)
     with torch.no_grad(), forked(seed, device):
         for top, left, part in pieces(inputs, job.network, through, way):
-            canvas[top:top + part.shape[1], left:left + part.shape[2], :len(part)] = to_uint8(part).permute(1, 2, 0).numpy()
+            canvas[top : top + part.shape[1], left : left + part.shape[2], : len(part)] = (
+                to_uint8(part).permute(1, 2, 0).numpy()
+            )
     if alpha is not None:
         canvas[..., -1] = resize_all(alpha[None], (height, width))[0, 0]
     return canvas
@@ -189,9 +240,18 @@ def report(job: Job, total: int) -> None:
     if job.shrunk:
         panels.warn(f"{job.shrunk} of {total} images {how_shrunk(job)}")
     if len(job.bad) == total:
-        message = "{}: {}".format(*job.bad[0]) if total == 1 else f"none of {total} images could be translated"
+        message = (
+            "{}: {}".format(*job.bad[0])
+            if total == 1
+            else f"none of {total} images could be translated"
+        )
         masks = any("mask" in reason for _, reason in job.bad)
-        raise UserError(message, "mask=FILE_OR_FOLDER says in white what is to be filled" if masks else "give other images")
+        raise UserError(
+            message,
+            "mask=FILE_OR_FOLDER says in white what is to be filled"
+            if masks
+            else "give other images",
+        )
     if job.bad:
         panels.warn(f"skipped {len(job.bad)} of {total} images")
 
@@ -200,6 +260,12 @@ def how_shrunk(job: Job) -> str:
     size = job.network.size
     if size is not None:
         return f"were resized to {size[0]}x{size[1]} and back: this generator takes no other size"
-    why = "tile=off" if job.options["tile"] == "off" and tileable(job.network) else whole_only(job.network)
-    return (f"are larger than max_size={job.options['max_size']}; {why}, so they were translated smaller and enlarged again "
-            "(a larger max_size= takes more memory)")
+    why = (
+        "tile=off"
+        if job.options["tile"] == "off" and tileable(job.network)
+        else whole_only(job.network)
+    )
+    return (
+        f"are larger than max_size={job.options['max_size']}; {why}, so they were translated smaller and enlarged again "
+        "(a larger max_size= takes more memory)"
+    )

@@ -1,4 +1,5 @@
 """Data sets that come as one array of pixels: chosen, resized and labelled like any other."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -12,8 +13,15 @@ from gancli.data.decode import resize_all, to_channels
 from gancli.errors import UserError
 
 
-def decode_array(pixels: np.ndarray, labels: np.ndarray | None, classes: Sequence[str], source: Source, *, name: str,
-                 contain: bool = False) -> Decoded:
+def decode_array(
+    pixels: np.ndarray,
+    labels: np.ndarray | None,
+    classes: Sequence[str],
+    source: Source,
+    *,
+    name: str,
+    contain: bool = False,
+) -> Decoded:
     """(N,C,H,W) in 0 ... 255, any dtype, to the size and channels of the settled source. name: part of the data's identity.
 
     contain: small drawings on black keep their whole shape when the format changes; photographs are cut.
@@ -31,13 +39,27 @@ def decode_array(pixels: np.ndarray, labels: np.ndarray | None, classes: Sequenc
             f"{cache.gigabytes(cache.available_memory() or 0)} of memory are free",
             "dataset.limit=N or a smaller dataset.resolution",
         )
-    images = torch.from_numpy(to_channels(resize_all(pixels, source.size(), contain=contain), source.channels))
+    images = torch.from_numpy(
+        to_channels(resize_all(pixels, source.size(), contain=contain), source.channels)
+    )
     index = torch.from_numpy(chosen)
-    return Decoded(images=images, labels=None if labels is None else labels[index], classes=classes, digest=digest,
-                   place=torch.from_numpy(places(n))[index])
+    return Decoded(
+        images=images,
+        labels=None if labels is None else labels[index],
+        classes=classes,
+        digest=digest,
+        place=torch.from_numpy(places(n))[index],
+    )
 
 
 def fingerprint(name: str, pixels: np.ndarray, labels: torch.Tensor | None) -> str:
     """Names, sizes, all labels, and 256 images: to hash every pixel would take seconds at each start."""
-    sample = np.ascontiguousarray(pixels[::max(1, len(pixels) // 256)])
-    return digest_of([name, repr(pixels.shape), b"" if labels is None else labels.numpy().tobytes(), sample.tobytes()])
+    sample = np.ascontiguousarray(pixels[:: max(1, len(pixels) // 256)])
+    return digest_of(
+        [
+            name,
+            repr(pixels.shape),
+            b"" if labels is None else labels.numpy().tobytes(),
+            sample.tobytes(),
+        ]
+    )

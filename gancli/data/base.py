@@ -1,4 +1,5 @@
 """What a data set is: a source that decodes its images once, and the rule that sets some of them apart."""
+
 from __future__ import annotations
 
 import hashlib
@@ -15,7 +16,9 @@ from gancli.data.draws import permutation
 from gancli.errors import UserError
 from gancli.seeding import seed_of
 
-ORDER_SEED = seed_of("limit and holdout")  # not the run's: another seed must not train on what this one held out
+ORDER_SEED = seed_of(
+    "limit and holdout"
+)  # not the run's: another seed must not train on what this one held out
 
 
 def digest_of(parts: Iterable[str | bytes]) -> str:
@@ -61,9 +64,13 @@ class Decoded:
         """-> the images at `index` (M,); a range without gaps is a view, so what is mapped stays mapped."""
         index = torch.as_tensor(index, dtype=torch.int64)
         first, n = (int(index[0]), len(index)) if len(index) else (0, 0)
-        rows = slice(first, first + n) if torch.equal(index, torch.arange(first, first + n)) else index
+        rows = (
+            slice(first, first + n) if torch.equal(index, torch.arange(first, first + n)) else index
+        )
         return replace(
-            self, images=self.images[rows], digest=digest_of([self.digest, index.numpy().tobytes()]),
+            self,
+            images=self.images[rows],
+            digest=digest_of([self.digest, index.numpy().tobytes()]),
             labels=None if self.labels is None else self.labels[rows],
             place=None if self.place is None else self.place[rows],
         )
@@ -93,26 +100,52 @@ class Source:
     def __post_init__(self):
         # Not Literal: a subclass's annotations are looked up in its own module, which need not import it.
         require(self.kind in ("image", "points"), f"dataset.kind={self.kind}", "image or points")
-        require(self.on_error in ("skip", "fail"), f"dataset.on_error={self.on_error}", "skip or fail")
-        require(self.limit is None or self.limit >= 1, f"dataset.limit={self.limit} trains on nothing", "1 or more, or null")
-        require(self.holdout == "auto" or self.holdout >= 0, f"dataset.holdout={self.holdout} is negative", "0 holds nothing out")
+        require(
+            self.on_error in ("skip", "fail"), f"dataset.on_error={self.on_error}", "skip or fail"
+        )
+        require(
+            self.limit is None or self.limit >= 1,
+            f"dataset.limit={self.limit} trains on nothing",
+            "1 or more, or null",
+        )
+        require(
+            self.holdout == "auto" or self.holdout >= 0,
+            f"dataset.holdout={self.holdout} is negative",
+            "0 holds nothing out",
+        )
         require(self.workers >= 1, f"dataset.workers={self.workers} decodes nothing", "1 or more")
-        require(self.channels == "auto" or self.channels in (1, 2, 3, 4), f"dataset.channels={self.channels}",
-                "1 grey, 2 grey + alpha, 3 RGB, 4 RGBA, or auto")
-        require(self.classes == "auto" or is_count(self.classes, least=0), f"dataset.classes={self.classes}",
-                "0 (without labels), the number of classes, or auto")
-        require(not (self.flip and self.kind == "points"), "dataset.flip=true: points cannot be flipped", "dataset.flip=false")
+        require(
+            self.channels == "auto" or self.channels in (1, 2, 3, 4),
+            f"dataset.channels={self.channels}",
+            "1 grey, 2 grey + alpha, 3 RGB, 4 RGBA, or auto",
+        )
+        require(
+            self.classes == "auto" or is_count(self.classes, least=0),
+            f"dataset.classes={self.classes}",
+            "0 (without labels), the number of classes, or auto",
+        )
+        require(
+            not (self.flip and self.kind == "points"),
+            "dataset.flip=true: points cannot be flipped",
+            "dataset.flip=false",
+        )
         if self.resolution != "auto":
             size = pair(self.resolution)
             load = size if self.load_size is None else pair(self.load_size, key="dataset.load_size")
-            require(load[0] >= size[0] and load[1] >= size[1], f"dataset.load_size={self.load_size} is below the resolution",
-                    f"windows of {size[0]}x{size[1]} are cut out of it; null loads at the resolution itself")
+            require(
+                load[0] >= size[0] and load[1] >= size[1],
+                f"dataset.load_size={self.load_size} is below the resolution",
+                f"windows of {size[0]}x{size[1]} are cut out of it; null loads at the resolution itself",
+            )
 
     def scan(self) -> dict:
         """-> a value for each of resolution, channels and classes that is "auto". Reads headers at most."""
         open_keys = [key for key, value in self.declared().items() if value == "auto"]
-        require(not open_keys, f"dataset.{', dataset.'.join(open_keys)}=auto: {type(self).__name__} cannot tell",
-                "give the value in the data set's YAML, or write a scan() that finds it")
+        require(
+            not open_keys,
+            f"dataset.{', dataset.'.join(open_keys)}=auto: {type(self).__name__} cannot tell",
+            "give the value in the data set's YAML, or write a scan() that finds it",
+        )
         return {}
 
     def load(self) -> Decoded:
@@ -142,12 +175,17 @@ class Source:
         """The channels that are stored for an image."""
         return self.channels
 
-    def labelled(self, labels: np.ndarray | None, classes: Sequence[str]) -> tuple[Tensor | None, tuple[str, ...]]:
+    def labelled(
+        self, labels: np.ndarray | None, classes: Sequence[str]
+    ) -> tuple[Tensor | None, tuple[str, ...]]:
         """-> labels and their names as the configuration wants them. UserError if the data has another number of them."""
         if self.classes == 0:
             return None, ()
-        require(len(classes) == self.classes, f"the data set has {len(classes)} classes, dataset.classes={self.classes}",
-                f"dataset.classes={len(classes)}, or 0 to leave the labels out")
+        require(
+            len(classes) == self.classes,
+            f"the data set has {len(classes)} classes, dataset.classes={self.classes}",
+            f"dataset.classes={len(classes)}, or 0 to leave the labels out",
+        )
         return torch.as_tensor(labels, dtype=torch.int64), tuple(classes)
 
 
@@ -162,28 +200,45 @@ def is_count(value, *, least: int) -> bool:
 
 def pair(size: int | Sequence[int], *, key: str = "dataset.resolution") -> tuple[int, int]:
     """-> (h, w) of `n` or `[h, w]`."""
-    values = [size, size] if isinstance(size, int) else list(size) if isinstance(size, list | tuple) else []
-    require(len(values) == 2 and all(is_count(value, least=1) for value in values), f"{key}={size} is no image size",
-            "pixels, as 64 or as [height,width]")
+    values = (
+        [size, size]
+        if isinstance(size, int)
+        else list(size)
+        if isinstance(size, list | tuple)
+        else []
+    )
+    require(
+        len(values) == 2 and all(is_count(value, least=1) for value in values),
+        f"{key}={size} is no image size",
+        "pixels, as 64 or as [height,width]",
+    )
     return values[0], values[1]
 
 
 def ordered(n: int, tail: int = 0) -> np.ndarray:
     """-> (n,) int64, the order that limit and holdout cut: shuffled, with the last `tail` images still the last ones."""
-    return np.concatenate([permutation(n - tail, ORDER_SEED), n - tail + permutation(tail, ORDER_SEED)])
+    return np.concatenate(
+        [permutation(n - tail, ORDER_SEED), n - tail + permutation(tail, ORDER_SEED)]
+    )
 
 
-def choose(n: int, *, limit: int | None, holdout: int, tail: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def choose(
+    n: int, *, limit: int | None, holdout: int, tail: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """-> (held, train, spare) indices out of n, in the order's own order: held from its end, train from its start."""
     leaves_some(n, holdout)
     order = ordered(n, tail)
-    rest, held = order[:n - holdout], order[n - holdout:]
+    rest, held = order[: n - holdout], order[n - holdout :]
     return (held, rest, rest[:0]) if limit is None else (held, rest[:limit], rest[limit:])
 
 
 def leaves_some(n: int, holdout: int) -> None:
     require(n > 0, "the data set has no image", "look at dataset.path and dataset.limit")
-    require(n > holdout, f"dataset.holdout={holdout} leaves none of the {n} images to train on", f"at most {n - 1}")
+    require(
+        n > holdout,
+        f"dataset.holdout={holdout} leaves none of the {n} images to train on",
+        f"at most {n - 1}",
+    )
 
 
 def places(n: int, tail: int = 0) -> np.ndarray:
@@ -198,14 +253,19 @@ def split(decoded: Decoded, *, limit: int | None, holdout: int) -> tuple[Decoded
 
     Of two domains each is split so."""
     if decoded.other is not None:
-        parts = (split(domain, limit=limit, holdout=holdout) for domain in (replace(decoded, other=None), decoded.other))
+        parts = (
+            split(domain, limit=limit, holdout=holdout)
+            for domain in (replace(decoded, other=None), decoded.other)
+        )
         (train, held), (other, other_held) = parts
-        return replace(train, other=other), None if held is None else replace(held, other=other_held)
+        return replace(train, other=other), None if held is None else replace(
+            held, other=other_held
+        )
     n = len(decoded)
     leaves_some(n, holdout)
     if not holdout and (limit is None or limit >= n):
         return decoded, None
     place = places(n) if decoded.place is None else decoded.place.numpy()
     order = np.argsort(place, kind="stable")
-    held, train = order[n - holdout:], order[:n - holdout][:limit]
+    held, train = order[n - holdout :], order[: n - holdout][:limit]
     return decoded.subset(np.sort(train)), decoded.subset(np.sort(held)) if holdout else None

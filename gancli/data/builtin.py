@@ -1,4 +1,5 @@
 """Data sets that have a name: the bundled digits, torchvision's, and LSUN."""
+
 from __future__ import annotations
 
 import difflib
@@ -35,7 +36,9 @@ class Digits(Source):
             cells, labels = file["images"], file["labels"]
         # The strokes touch the edges of the 8x8 cells; without the margin they would look cut off.
         cells = np.pad(cells.astype(np.float32) * (255 / 16), ((0, 0), (1, 1), (1, 1)))
-        return decode_array(cells[:, None], labels, DIGITS, self.settled(), name="digits", contain=True)
+        return decode_array(
+            cells[:, None], labels, DIGITS, self.settled(), name="digits", contain=True
+        )
 
 
 @dataclass(kw_only=True)
@@ -58,7 +61,9 @@ class Downloaded(Source):
 
     def load(self) -> Decoded:
         source = self.settled()
-        pixels, labels, classes = from_torchvision(self.fetch, type(self).__name__, self.root, self.download)
+        pixels, labels, classes = from_torchvision(
+            self.fetch, type(self).__name__, self.root, self.download
+        )
         name = f"{type(self).__name__} {source.split}"
         return decode_array(pixels, labels, classes, source, name=name, contain=self.drawing)
 
@@ -68,13 +73,22 @@ def from_torchvision(make: Callable[[Any], Any], name: str, root: str, download:
     try:
         from torchvision import datasets  # 3 s, and needed nowhere else
     except (ImportError, RuntimeError) as error:
-        raise UserError(f"torchvision cannot be imported: {error}", "install the release that belongs to this torch") from error
+        raise UserError(
+            f"torchvision cannot be imported: {error}",
+            "install the release that belongs to this torch",
+        ) from error
     try:
         return make(datasets)
     except Exception as error:  # URLError, gdown's, zip, gzip and pickle errors: all of them mean missing or broken files
-        for cause in (error, error.__context__):  # of a missing gdown torchvision makes a RuntimeError
+        for cause in (
+            error,
+            error.__context__,
+        ):  # of a missing gdown torchvision makes a RuntimeError
             if isinstance(cause, ModuleNotFoundError):
-                raise UserError(f"{name} needs the package {cause.name}", f"pip install 'gancli[{name.lower()}]'") from error
+                raise UserError(
+                    f"{name} needs the package {cause.name}",
+                    f"pip install 'gancli[{name.lower()}]'",
+                ) from error
         tried = "could not be downloaded" if download else "dataset.download=false"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
         raise UserError(
@@ -85,12 +99,15 @@ def from_torchvision(make: Callable[[Any], Any], name: str, root: str, download:
 
 
 PLACES = {
-    "MNIST": "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz", "CIFAR10": "cifar-10-python.tar.gz",
+    "MNIST": "MNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
+    "CIFAR10": "cifar-10-python.tar.gz",
     "FashionMNIST": "FashionMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
-    "KMNIST": "KMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz", "CIFAR100": "cifar-100-python.tar.gz",
-    "STL10": "stl10_binary.tar.gz", "SVHN": "{train,test,extra}_32x32.mat",
+    "KMNIST": "KMNIST/raw/{train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
+    "CIFAR100": "cifar-100-python.tar.gz",
+    "STL10": "stl10_binary.tar.gz",
+    "SVHN": "{train,test,extra}_32x32.mat",
     "CelebA": "celeba/{list_attr_celeba,identity_CelebA,list_bbox_celeba,list_landmarks_align_celeba,list_eval_partition}.txt "
-              "and the folder celeba/img_align_celeba",
+    "and the folder celeba/img_align_celeba",
 }
 
 
@@ -204,18 +221,34 @@ class CelebA(Source):
     def load(self) -> Decoded:
         source, folder = self.settled(), Path(self.root) / "celeba" / "img_align_celeba"
         data = from_torchvision(
-            lambda sets: sets.CelebA(self.root, split=self.split, download=self.download), "CelebA", self.root, self.download)
+            lambda sets: sets.CelebA(self.root, split=self.split, download=self.download),
+            "CelebA",
+            self.root,
+            self.download,
+        )
         attributes = [name for name in data.attr_names if name]
-        require(self.attribute in attributes, f"dataset.attribute={self.attribute}: CelebA has no such attribute",
-                "did you mean " + " or ".join(difflib.get_close_matches(self.attribute, attributes, n=3, cutoff=0)) + "?")
+        require(
+            self.attribute in attributes,
+            f"dataset.attribute={self.attribute}: CelebA has no such attribute",
+            "did you mean "
+            + " or ".join(difflib.get_close_matches(self.attribute, attributes, n=3, cutoff=0))
+            + "?",
+        )
         names = list(data.filename)
         missing = [name for name in names if not (folder / name).is_file()]
-        require(not missing, f"CelebA: {len(missing)} of {len(names)} pictures are missing, as {folder}/{missing[:1]}",
-                "unpack img_align_celeba.zip there once more")
+        require(
+            not missing,
+            f"CelebA: {len(missing)} of {len(names)} pictures are missing, as {folder}/{missing[:1]}",
+            "unpack img_align_celeba.zip there once more",
+        )
         files = Files(
-            names=names, read=lambda i: str(folder / names[i]), sizes=[(folder / name).stat().st_size for name in names],
-            stamps=[0] * len(names), labels=data.attr[:, attributes.index(self.attribute)].numpy(),
-            classes=(f"not {self.attribute}", self.attribute))
+            names=names,
+            read=lambda i: str(folder / names[i]),
+            sizes=[(folder / name).stat().st_size for name in names],
+            stamps=[0] * len(names),
+            labels=data.attr[:, attributes.index(self.attribute)].numpy(),
+            classes=(f"not {self.attribute}", self.attribute),
+        )
         return decode_files(files, source)
 
 
@@ -239,18 +272,28 @@ class LSUN(Source):
         except ModuleNotFoundError as error:
             raise UserError("LSUN needs the package lmdb", "pip install 'gancli[lsun]'") from error
         source, path = self.settled(), Path(self.root) / f"{self.category}_{self.split}_lmdb"
-        require((path / "data.mdb").is_file(), f"LSUN: there is no {path}",
-                f"dataset.root: the folder that holds {path.name} (from https://github.com/fyu/lsun, unpacked)")
+        require(
+            (path / "data.mdb").is_file(),
+            f"LSUN: there is no {path}",
+            f"dataset.root: the folder that holds {path.name} (from https://github.com/fyu/lsun, unpacked)",
+        )
         with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as database:
             with database.begin() as reader:
                 keys = [bytes(key) for key in reader.cursor().iternext(keys=True, values=False)]
 
             def read(i: int) -> io.BytesIO:
-                with database.begin() as reader:  # one for each read: a transaction belongs to one thread
+                with (
+                    database.begin() as reader
+                ):  # one for each read: a transaction belongs to one thread
                     return io.BytesIO(reader.get(keys[i]))
 
             # The sizes of three million values would mean reading 43 GB; the keys are hashes of the pictures.
-            files = Files(names=[key.decode() for key in keys], read=read, sizes=[0] * len(keys), stamps=[0] * len(keys))
+            files = Files(
+                names=[key.decode() for key in keys],
+                read=read,
+                sizes=[0] * len(keys),
+                stamps=[0] * len(keys),
+            )
             return decode_files(files, source)
 
 

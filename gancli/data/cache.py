@@ -1,4 +1,5 @@
 """Room for decoded images: memory where they fit, else a file mapped into it that the next run finds again."""
+
 from __future__ import annotations
 
 import json
@@ -56,7 +57,7 @@ class Room:
     def keep(self, chosen: np.ndarray, skipped: list[tuple[str, str]]) -> np.ndarray:
         """-> the first len(chosen) rows, complete: a file gets its final name only now."""
         if self.partial is None:
-            return self.pixels[:len(chosen)]
+            return self.pixels[: len(chosen)]
         self.pixels.flush()
         np.save(self.partial / "chosen.npy", chosen)
         (self.partial / "skipped.json").write_text(json.dumps(skipped))
@@ -86,7 +87,9 @@ def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
         if need > 0.95 * free:
             raise OSError(f"{gigabytes(free)} are free there")
         partial.mkdir()
-        pixels = np.lib.format.open_memmap(partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape)
+        pixels = np.lib.format.open_memmap(
+            partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape
+        )
     except OSError as error:
         raise UserError(
             f"{shape[0]} decoded images of {shape[1]}x{shape[2]}x{shape[3]} take {gigabytes(need)}: more than the memory "
@@ -97,7 +100,9 @@ def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
     return Room(pixels, folder, partial)
 
 
-def find(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]] | None:
+def find(
+    folder: Path, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]] | None:
     """-> (pixels, chosen, skipped) of a complete cache, or None; a damaged one is removed."""
     if not folder.is_dir():
         return None
@@ -105,14 +110,16 @@ def find(folder: Path, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, 
         # Copy on write: torch wants an array that it could write to.
         pixels = np.load(folder / "images.npy", mmap_mode="c", allow_pickle=False)
         chosen = np.load(folder / "chosen.npy", allow_pickle=False)
-        skipped = [(name, reason) for name, reason in json.loads((folder / "skipped.json").read_text())]
+        skipped = [
+            (name, reason) for name, reason in json.loads((folder / "skipped.json").read_text())
+        ]
         if pixels.shape != shape or len(chosen) > len(pixels):
             raise ValueError(f"holds {pixels.shape}")
     except (OSError, ValueError, EOFError) as error:
         log.warning("the cache %s is damaged (%s) and is made anew", folder, error)
         shutil.rmtree(folder)
         return None
-    return pixels[:len(chosen)], chosen, skipped
+    return pixels[: len(chosen)], chosen, skipped
 
 
 def sweep(root: Path) -> None:

@@ -1,4 +1,5 @@
 """One image file to uint8 pixels: whatever its mode, orientation and size, and a reason where that cannot be done."""
+
 from __future__ import annotations
 
 import functools
@@ -17,8 +18,13 @@ MAX_PIXELS = 100_000_000  # 300 MB as RGB; a PNG of 50 KB can claim 400 million
 # Video, weather and document formats that Pillow lists but hands to other programs, Ghostscript among them.
 FOREIGN = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF", "XVTHUMB"}
 TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 SIZE_LOCK = threading.Lock()
 
@@ -30,13 +36,19 @@ class BadImage(Exception):
 def extensions() -> set[str]:
     """-> the endings, as ".png", of the formats that are read."""
     Image.init()
-    return {ending for ending, name in Image.registered_extensions().items() if name in formats() or name == "MPO"}
+    return {
+        ending
+        for ending, name in Image.registered_extensions().items()
+        if name in formats() or name == "MPO"
+    }
 
 
 @functools.cache
 def formats() -> list[str]:
     Image.init()
-    return [name for name in Image.ID if name not in FOREIGN]  # in Pillow's order: it tries the common ones first
+    return [
+        name for name in Image.ID if name not in FOREIGN
+    ]  # in Pillow's order: it tries the common ones first
 
 
 @contextmanager
@@ -91,7 +103,11 @@ def what_else(file: str | io.BytesIO) -> str:
             head = stream.read(512)
     if not head.strip(b"\0"):
         return "empty file" if not head else "the file begins with zeros: a broken download?"
-    return "a web page, not an image" if b"<html" in head.lower() or b"<!doctype" in head.lower() else "not an image"
+    return (
+        "a web page, not an image"
+        if b"<html" in head.lower() or b"<!doctype" in head.lower()
+        else "not an image"
+    )
 
 
 def first_line(error: BaseException) -> str:
@@ -164,7 +180,9 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     dx, dy = max(0, image.width - width / scale) / 2, max(0, image.height - height / scale) / 2
     # Lanczos is the sharpest down, but upwards its ringing shows around every edge.
     method = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
-    return image.resize((width, height), method, box=(dx, dy, image.width - dx, image.height - dy), reducing_gap=3.0)
+    return image.resize(
+        (width, height), method, box=(dx, dy, image.width - dx, image.height - dy), reducing_gap=3.0
+    )
 
 
 def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -181,12 +199,16 @@ def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
         colour = np.repeat(colour, 3, axis=-3)
     elif channels in (1, 2) and colour.shape[-3] == 3:
         red, green, blue = np.moveaxis(colour.astype(np.uint32), -3, 0)
-        colour = ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[..., None, :, :]  # ITU-R 601
+        colour = ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[
+            ..., None, :, :
+        ]  # ITU-R 601
     if channels in (1, 3):
         return np.ascontiguousarray(colour)
     alpha = np.full_like(colour[..., :1, :, :], 255) if alpha is None else alpha
     # Under full transparency files hold anything; white there is one thing less to learn, and agrees with the rule above.
-    return np.ascontiguousarray(np.concatenate([np.where(alpha == 0, np.uint8(255), colour), alpha], axis=-3))
+    return np.ascontiguousarray(
+        np.concatenate([np.where(alpha == 0, np.uint8(255), colour), alpha], axis=-3)
+    )
 
 
 def resize_all(pixels: np.ndarray, size: tuple[int, int], *, contain: bool = False) -> np.ndarray:
@@ -202,14 +224,22 @@ def resize_all(pixels: np.ndarray, size: tuple[int, int], *, contain: bool = Fal
     inner = [max(1, round(side * scale)) for side in pixels.shape[-2:]]
     out = np.zeros((*pixels.shape[:2], height, width), np.uint8)
     (to_y, from_y), (to_x, from_x) = overlap(height, inner[0]), overlap(width, inner[1])
-    for start in range(0, len(pixels), 1024):  # in floats all at once would take four times the room
-        x = torch.from_numpy(np.ascontiguousarray(pixels[start:start + 1024])).float()
-        x = torch.nn.functional.interpolate(x, inner, mode="bicubic", antialias=True, align_corners=False)
-        out[start:start + 1024, :, to_y, to_x] = x[:, :, from_y, from_x].round_().clamp_(0, 255).to(torch.uint8).numpy()
+    for start in range(
+        0, len(pixels), 1024
+    ):  # in floats all at once would take four times the room
+        x = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 1024])).float()
+        x = torch.nn.functional.interpolate(
+            x, inner, mode="bicubic", antialias=True, align_corners=False
+        )
+        out[start : start + 1024, :, to_y, to_x] = (
+            x[:, :, from_y, from_x].round_().clamp_(0, 255).to(torch.uint8).numpy()
+        )
     return out
 
 
 def overlap(outer: int, inner: int) -> tuple[slice, slice]:
     """-> where the centre of `inner` pixels lies within `outer`, and which of them it takes."""
     n = min(outer, inner)
-    return slice((outer - n) // 2, (outer - n) // 2 + n), slice((inner - n) // 2, (inner - n) // 2 + n)
+    return slice((outer - n) // 2, (outer - n) // 2 + n), slice(
+        (inner - n) // 2, (inner - n) // 2 + n
+    )

@@ -1,4 +1,5 @@
 """Sources that are made of their targets on the fly: smaller, with holes, or worse. The same position always gives the same one."""
+
 from __future__ import annotations
 
 import io
@@ -15,7 +16,11 @@ from gancli.data.base import Decoded, Source, pair, require
 from gancli.data.folder import listing
 from gancli.data.pairs import MOST_HELD, images
 
-HOLE = (117 / 127.5 - 1, 104 / 127.5 - 1, 123 / 127.5 - 1)  # ImageNet's mean colour, which fills a hole (Pathak 2016's code)
+HOLE = (
+    117 / 127.5 - 1,
+    104 / 127.5 - 1,
+    123 / 127.5 - 1,
+)  # ImageNet's mean colour, which fills a hole (Pathak 2016's code)
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -39,13 +44,24 @@ class Derived(Source):
             whole = inner.declared() | inner.scan()
             found = self.fill(resolution=whole["resolution"], channels=whole["channels"], classes=0)
         if self.holdout == "auto":
-            found["holdout"] = 64 if self.path is None else min(MOST_HELD, len(listing(self.path)) // 10)
+            found["holdout"] = (
+                64 if self.path is None else min(MOST_HELD, len(listing(self.path)) // 10)
+            )
         return found
 
     def load(self) -> Decoded:
         source = replace(self, **self.scan())
-        inner = replace(source.inner(), resolution=source.resolution, channels=source.channels, classes=0, limit=source.limit,
-                        holdout=source.holdout, load_size=source.load_size, on_error=source.on_error, workers=source.workers)
+        inner = replace(
+            source.inner(),
+            resolution=source.resolution,
+            channels=source.channels,
+            classes=0,
+            limit=source.limit,
+            holdout=source.holdout,
+            load_size=source.load_size,
+            on_error=source.on_error,
+            workers=source.workers,
+        )
         return replace(inner.load(), labels=None, classes=(), pairing=source.pairing())
 
     def pairing(self):
@@ -70,7 +86,12 @@ class Downscaled:
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
         size = [side // self.scale for side in x.shape[2:]]
-        return {"a": rounded(F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)), "b": x}
+        return {
+            "a": rounded(
+                F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
+            ),
+            "b": x,
+        }
 
 
 @dataclass(kw_only=True)
@@ -85,8 +106,11 @@ class SuperRes(Derived):
         require(self.scale >= 2, f"dataset.scale={self.scale} enlarges nothing", "2, 4 or 8")
         if self.resolution != "auto":
             sides = pair(self.resolution)
-            require(all(side % self.scale == 0 for side in sides), f"dataset.resolution={self.resolution} is no multiple of {self.scale}",
-                    f"dataset.resolution={max(1, sides[0] // self.scale) * self.scale}")
+            require(
+                all(side % self.scale == 0 for side in sides),
+                f"dataset.resolution={self.resolution} is no multiple of {self.scale}",
+                f"dataset.resolution={max(1, sides[0] // self.scale) * self.scale}",
+            )
 
     def scan(self) -> dict:
         found = super().scan()
@@ -110,10 +134,12 @@ class Holed:
         n, channels, height, width = x.shape
         if self.holes == "centre":
             mask = torch.zeros(n, 1, height, width)
-            mask[:, :, height // 4:height - height // 4, width // 4:width - width // 4] = 1
+            mask[:, :, height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
         else:
             draw = boxes if self.holes == "boxes" else strokes
-            mask = torch.stack([draw(height, width, self.share, rng) for rng in generators(bits)])[:, None]
+            mask = torch.stack([draw(height, width, self.share, rng) for rng in generators(bits)])[
+                :, None
+            ]
         mask = mask.to(x.device)
         return {"a": filled(x, mask), "b": x, "mask": mask}
 
@@ -122,7 +148,7 @@ def filled(x: Tensor, mask: Tensor) -> Tensor:
     """x (N,C,H,W), its holes painted in the colour that stands for them; mask (N,1,H,W) is 1 there."""
     colour = torch.tensor(HOLE if x.shape[1] > 2 else [sum(HOLE) / 3], device=x.device)
     fill = torch.ones(x.shape[1], device=x.device)  # opaque where there is alpha
-    fill[:len(colour)] = colour
+    fill[: len(colour)] = colour
     return x * (1 - mask) + fill[:, None, None] * mask
 
 
@@ -130,9 +156,15 @@ def boxes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor
     """-> (H,W): rectangles of about a quarter of each side, until `share` of the image is hidden."""
     mask = torch.zeros(height, width)
     while mask.mean() < share:
-        h, w = (max(1, int(side * (0.1 + 0.25 * torch.rand((), generator=rng).item()))) for side in (height, width))
-        top, left = (int(torch.randint(side - part + 1, (), generator=rng)) for side, part in ((height, h), (width, w)))
-        mask[top:top + h, left:left + w] = 1
+        h, w = (
+            max(1, int(side * (0.1 + 0.25 * torch.rand((), generator=rng).item())))
+            for side in (height, width)
+        )
+        top, left = (
+            int(torch.randint(side - part + 1, (), generator=rng))
+            for side, part in ((height, h), (width, w))
+        )
+        mask[top : top + h, left : left + w] = 1
     return mask
 
 
@@ -140,7 +172,10 @@ def strokes(height: int, width: int, share: float, rng: torch.Generator) -> Tens
     """-> (H,W): a brush that wanders, until `share` of the image is hidden."""
     mask, y, x = torch.zeros(height, width), torch.arange(height)[:, None], torch.arange(width)
     side = min(height, width)
-    at, angle = torch.rand(2, generator=rng) * torch.tensor([height, width]), torch.rand((), generator=rng) * 6.283
+    at, angle = (
+        torch.rand(2, generator=rng) * torch.tensor([height, width]),
+        torch.rand((), generator=rng) * 6.283,
+    )
     while mask.mean() < share:
         radius = side * (0.02 + 0.05 * torch.rand((), generator=rng))
         mask[(y - at[0]) ** 2 + (x - at[1]) ** 2 <= radius.square() + 0.5] = 1
@@ -161,7 +196,11 @@ class Masked(Derived):
 
     def __post_init__(self):
         super().__post_init__()
-        require(0 < self.share < 0.9, f"dataset.share={self.share} of an image cannot be hidden", "above 0 and below 0.9, as 0.25")
+        require(
+            0 < self.share < 0.9,
+            f"dataset.share={self.share} of an image cannot be hidden",
+            "above 0 and below 0.9, as 0.25",
+        )
 
     def pairing(self) -> Holed:
         return Holed(self.holes, self.share)
@@ -180,15 +219,28 @@ class Worsened:
         worse = x
         rngs = generators(bits)
         if self.blur[1] > 0:
-            worse = torch.stack([blurred(image, within(self.blur, rng)) for image, rng in zip(worse, rngs, strict=True)])
+            worse = torch.stack(
+                [
+                    blurred(image, within(self.blur, rng))
+                    for image, rng in zip(worse, rngs, strict=True)
+                ]
+            )
         if self.grey:
             worse = greyed(worse)
         if self.noise[1] > 0:
-            noise = [within(self.noise, rng) / 127.5 * torch.randn(x.shape[1:], generator=rng) for rng in rngs]
+            noise = [
+                within(self.noise, rng) / 127.5 * torch.randn(x.shape[1:], generator=rng)
+                for rng in rngs
+            ]
             worse = worse + torch.stack(noise).to(x.device)
         worse = rounded(worse)
         if self.jpeg is not None:
-            worse = torch.stack([compressed(image, round(within(self.jpeg, rng))) for image, rng in zip(worse, rngs, strict=True)])
+            worse = torch.stack(
+                [
+                    compressed(image, round(within(self.jpeg, rng)))
+                    for image, rng in zip(worse, rngs, strict=True)
+                ]
+            )
         return {"a": worse, "b": x}
 
 
@@ -201,7 +253,9 @@ def blurred(image: Tensor, deviation: float) -> Tensor:
     if deviation < 0.05:
         return image
     reach = max(1, int(3 * deviation + 0.5))
-    taps = torch.exp(-torch.arange(-reach, reach + 1, device=image.device).float().square() / (2 * deviation**2))
+    taps = torch.exp(
+        -torch.arange(-reach, reach + 1, device=image.device).float().square() / (2 * deviation**2)
+    )
     taps = (taps / taps.sum()).expand(len(image), 1, 1, -1)
     x = F.pad(image[None], (reach, reach, reach, reach), mode="replicate")
     x = F.conv2d(F.conv2d(x, taps, groups=len(image)), taps.transpose(2, 3), groups=len(image))
@@ -219,9 +273,13 @@ def greyed(x: Tensor) -> Tensor:
 def compressed(image: Tensor, quality: int) -> Tensor:
     """(C,H,W) after JPEG; alpha, which JPEG does not have, stays."""
     colours = 1 if len(image) < 3 else 3
-    pixels = image[:colours].mul(127.5).add(127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    pixels = (
+        image[:colours].mul(127.5).add(127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+    )
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if colours == 1 else pixels).save(file, format="JPEG", quality=quality)
+    Image.fromarray(pixels[..., 0] if colours == 1 else pixels).save(
+        file, format="JPEG", quality=quality
+    )
     back = torch.from_numpy(np.array(Image.open(file))).float().sub(127.5).mul(1 / 127.5)
     back = back[None] if colours == 1 else back.permute(2, 0, 1)
     return torch.cat([back.to(image.device), image[colours:]])
@@ -245,14 +303,28 @@ class Degraded(Derived):
         super().__post_init__()
         for key, value in (("noise", self.levels()), ("blur", self.blur)):
             low, high = limits(value, key)
-            require(0 <= low <= high, f"dataset.{key}={value} is no range", f"dataset.{key}=25, or [0,50]")
+            require(
+                0 <= low <= high,
+                f"dataset.{key}={value} is no range",
+                f"dataset.{key}=25, or [0,50]",
+            )
         if self.jpeg is not None:
             low, high = limits(self.jpeg, "jpeg")
-            require(1 <= low <= high <= 95, f"dataset.jpeg={self.jpeg} is no quality", "dataset.jpeg=30, or [10,50]; from 1 to 95")
-        require(self.others() or limits(self.levels(), "noise")[1] > 0, "dataset=degraded changes nothing",
-                "choose what is to be repaired: dataset.noise=25, dataset.blur=[1,3], dataset.jpeg=[10,50] or dataset.grey=true")
-        require(not self.grey or self.channels not in (1, 2), f"dataset.grey=true: {self.channels} channels hold no colour",
-                "dataset.channels=3")
+            require(
+                1 <= low <= high <= 95,
+                f"dataset.jpeg={self.jpeg} is no quality",
+                "dataset.jpeg=30, or [10,50]; from 1 to 95",
+            )
+        require(
+            self.others() or limits(self.levels(), "noise")[1] > 0,
+            "dataset=degraded changes nothing",
+            "choose what is to be repaired: dataset.noise=25, dataset.blur=[1,3], dataset.jpeg=[10,50] or dataset.grey=true",
+        )
+        require(
+            not self.grey or self.channels not in (1, 2),
+            f"dataset.grey=true: {self.channels} channels hold no colour",
+            "dataset.channels=3",
+        )
 
     def others(self) -> bool:
         """Is anything but noise chosen?"""
@@ -262,11 +334,19 @@ class Degraded(Derived):
         return (0.0 if self.others() else 25.0) if self.noise is None else self.noise
 
     def pairing(self) -> Worsened:
-        return Worsened(noise=limits(self.levels(), "noise"), blur=limits(self.blur, "blur"), grey=self.grey,
-                        jpeg=None if self.jpeg is None else limits(self.jpeg, "jpeg"))
+        return Worsened(
+            noise=limits(self.levels(), "noise"),
+            blur=limits(self.blur, "blur"),
+            grey=self.grey,
+            jpeg=None if self.jpeg is None else limits(self.jpeg, "jpeg"),
+        )
 
 
 def limits(value: float | list[float], key: str) -> tuple[float, float]:
     values = value if isinstance(value, list) else [value, value]
-    require(len(values) == 2, f"dataset.{key}={value} is no range", f"a number, or [low,high]: dataset.{key}=[0,30]")
+    require(
+        len(values) == 2,
+        f"dataset.{key}={value} is no range",
+        f"a number, or [low,high]: dataset.{key}=[0,30]",
+    )
     return values[0], values[1]

@@ -1,4 +1,5 @@
 """Random numbers as a pure function of counters, so that no loader or sampler has a state to save."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Many image files to one array: threads, the list of bad ones, and their replacements."""
+
 from __future__ import annotations
 
 import io
@@ -50,23 +51,36 @@ def decode_files(files: Files, source: Source) -> Decoded:
     if files.refused and source.on_error == "fail":
         refuse(*files.refused[0])
     labels, classes = source.labelled(files.labels, files.classes)
-    digest = digest_of(f"{name}\0{size}" for name, size in zip(files.names, files.sizes, strict=True))
+    digest = digest_of(
+        f"{name}\0{size}" for name, size in zip(files.names, files.sizes, strict=True)
+    )
     parts = choose(len(files), limit=source.limit, holdout=source.holdout, tail=files.tail)
     shape = (len(parts[0]) + len(parts[1]), source.depth(), *source.size())
-    key = digest_of([digest, repr((CACHE_FORMAT, files.stamps, shape, source.limit, source.holdout))])
-    found = cache.find(cache.cache_root() / key, shape) or decode_chosen(files, source, parts, cache.make_room(shape, key))
+    key = digest_of(
+        [digest, repr((CACHE_FORMAT, files.stamps, shape, source.limit, source.holdout))]
+    )
+    found = cache.find(cache.cache_root() / key, shape) or decode_chosen(
+        files, source, parts, cache.make_room(shape, key)
+    )
     pixels, chosen, skipped = found
     if skipped:
-        log.warning("skipped %d of %d files: %s", len(skipped), len(chosen) + len(skipped), listed(skipped))
+        log.warning(
+            "skipped %d of %d files: %s", len(skipped), len(chosen) + len(skipped), listed(skipped)
+        )
     index = torch.from_numpy(chosen)
     return Decoded(
-        images=torch.from_numpy(pixels), labels=None if labels is None else labels[index], classes=classes, digest=digest,
-        skipped=(*files.refused, *skipped), place=torch.from_numpy(places(len(files), files.tail))[index],
+        images=torch.from_numpy(pixels),
+        labels=None if labels is None else labels[index],
+        classes=classes,
+        digest=digest,
+        skipped=(*files.refused, *skipped),
+        place=torch.from_numpy(places(len(files), files.tail))[index],
     )
 
 
-def decode_chosen(files: Files, source: Source, parts: tuple[np.ndarray, np.ndarray, np.ndarray],
-                  room: cache.Room) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
+def decode_chosen(
+    files: Files, source: Source, parts: tuple[np.ndarray, np.ndarray, np.ndarray], room: cache.Room
+) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
     """-> (pixels, the file behind each row, skipped). Held-out rows come first, so that both parts are ranges."""
     decoder = source.decoder()
     held, train, spare = parts
@@ -74,11 +88,16 @@ def decode_chosen(files: Files, source: Source, parts: tuple[np.ndarray, np.ndar
     chosen, bad = np.full(len(room.pixels), -1), []
     try:
         with quiet(), ThreadPoolExecutor(source.workers) as pool:
-            for first, n, take in ((0, len(held), queue.pop), (len(held), len(train), queue.popleft)):
+            for first, n, take in (
+                (0, len(held), queue.pop),
+                (len(held), len(train), queue.popleft),
+            ):
                 items = sorted(take() for _ in range(min(n, len(queue))))
                 rows = list(zip(range(first, first + n), items, strict=False))
                 while rows:
-                    failed = decode_rows(rows, files, decoder, room.pixels, pool, strict=source.on_error == "fail")
+                    failed = decode_rows(
+                        rows, files, decoder, room.pixels, pool, strict=source.on_error == "fail"
+                    )
                     for row, item in rows:
                         chosen[row] = -1 if row in failed else item
                     bad += [(item, failed[row]) for row, item in rows if row in failed]
@@ -97,9 +116,17 @@ def decode_chosen(files: Files, source: Source, parts: tuple[np.ndarray, np.ndar
         raise
 
 
-def decode_rows(rows: list[tuple[int, int]], files: Files, decoder: Decoder, pixels: np.ndarray, pool: ThreadPoolExecutor, *,
-                strict: bool) -> dict[int, str]:
+def decode_rows(
+    rows: list[tuple[int, int]],
+    files: Files,
+    decoder: Decoder,
+    pixels: np.ndarray,
+    pool: ThreadPoolExecutor,
+    *,
+    strict: bool,
+) -> dict[int, str]:
     """Writes the pixels of each (row, file). -> row: reason, for the bad ones; with `strict` the first raises UserError."""
+
     def work(block: list[tuple[int, int]]) -> dict[int, str]:
         failed = {}
         for row, item in block:
@@ -110,7 +137,7 @@ def decode_rows(rows: list[tuple[int, int]], files: Files, decoder: Decoder, pix
         return failed
 
     failed, said = {}, time.monotonic()
-    blocks = [rows[start:start + BLOCK] for start in range(0, len(rows), BLOCK)]
+    blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     for done, (block, found) in enumerate(zip(blocks, pool.map(work, blocks), strict=True)):
         failed |= found
         if found and strict:
@@ -122,13 +149,18 @@ def decode_rows(rows: list[tuple[int, int]], files: Files, decoder: Decoder, pix
 
 
 def refuse(name: str, reason: str) -> None:
-    raise UserError(f"{name}: {reason}", "remove or repair it, or dataset.on_error=skip to train without such files")
+    raise UserError(
+        f"{name}: {reason}",
+        "remove or repair it, or dataset.on_error=skip to train without such files",
+    )
 
 
 def refuse_if_most(skipped: list[tuple[str, str]], good: int) -> None:
     if len(skipped) > good:
-        raise UserError(f"{len(skipped)} of {len(skipped) + good} image files cannot be used: {listed(skipped)}",
-                        "look at dataset.path: are they all downloaded, and are they images?")
+        raise UserError(
+            f"{len(skipped)} of {len(skipped) + good} image files cannot be used: {listed(skipped)}",
+            "look at dataset.path: are they all downloaded, and are they images?",
+        )
 
 
 def listed(skipped: Sequence[tuple[str, str]], most: int = 5) -> str:

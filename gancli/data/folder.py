@@ -1,4 +1,5 @@
 """Images of your own: a folder (flat, or with a sub-folder for each class) or a zip file of one."""
+
 from __future__ import annotations
 
 import difflib
@@ -26,8 +27,14 @@ SAMPLE = 2000  # headers that a scan reads, evenly spaced: 0.2 s
 ALPHA_SAMPLE = 32  # pictures that it decodes to see whether their alpha hides anything
 MAX_MEMBER = 500_000_000  # bytes of one file in a zip
 GREY = {"1", "L", "LA", "La", "I", "F"}
-SHEETS = ("grid.png", "interpolation.png", "sweep.png", "mixing.png", "levels.png",
-          "sheet.png")  # what `gan sample per_class=N` lays beside the classes' folders
+SHEETS = (
+    "grid.png",
+    "interpolation.png",
+    "sweep.png",
+    "mixing.png",
+    "levels.png",
+    "sheet.png",
+)  # what `gan sample per_class=N` lays beside the classes' folders
 
 
 @dataclass(kw_only=True)
@@ -52,7 +59,11 @@ class Folder(Source):
 
     def load(self) -> Decoded:
         source, files = self.settled(), listing(self.path)
-        labels = f"{len(files.classes)} classes: {shortened(files.classes)}" if files.classes else "no labels"
+        labels = (
+            f"{len(files.classes)} classes: {shortened(files.classes)}"
+            if files.classes
+            else "no labels"
+        )
         log.info("%s: %d images, %s", self.path, len(files), labels)
         if files.passed_over:
             log.info("%s: passed over what is no image: %s", self.path, files.passed_over)
@@ -72,21 +83,33 @@ def listing(path: str) -> Files:
             by_name = Zip(root)
             entries, refused = by_name.entries()
         else:
-            raise UserError(f"dataset.path={path}: there is no such folder or zip file", neighbours(root))
+            raise UserError(
+                f"dataset.path={path}: there is no such folder or zip file", neighbours(root)
+            )
     except PermissionError as error:
-        raise UserError(f"dataset.path={path}: no permission to read {error.filename or root}",
-                        "change its permissions, or take another path") from error
+        raise UserError(
+            f"dataset.path={path}: no permission to read {error.filename or root}",
+            "change its permissions, or take another path",
+        ) from error
     return sort_out(path, entries, refused, by_name)
 
 
 def neighbours(root: Path) -> str:
     """-> a hint: what stands where the missing path was expected."""
     parent = root.absolute().parent
-    names = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() and os.access(parent, os.R_OK) else []
+    names = (
+        sorted(entry.name for entry in parent.iterdir())
+        if parent.is_dir() and os.access(parent, os.R_OK)
+        else []
+    )
     close = difflib.get_close_matches(root.name, names, n=3)
     if close:
         return f"did you mean {', '.join(str(root.with_name(name)) for name in close)}?"
-    return f"{parent} does not exist" if not parent.is_dir() else f"relative paths count from {Path.cwd()}"
+    return (
+        f"{parent} does not exist"
+        if not parent.is_dir()
+        else f"relative paths count from {Path.cwd()}"
+    )
 
 
 Entry = tuple[str, int, int]  # name with "/" between its parts, bytes, stamp
@@ -108,13 +131,19 @@ def walk(root: Path) -> list[Entry]:
                 elif entry.is_file():
                     info = entry.stat()
                     entries.append((prefix + entry.name, info.st_size, info.st_mtime_ns))
-                elif entry.is_symlink():  # a broken one: kept, so that it is named among the bad files
+                elif (
+                    entry.is_symlink()
+                ):  # a broken one: kept, so that it is named among the bad files
                     entries.append((prefix + entry.name, 0, 0))
     return entries
 
 
-def sort_out(path: str, entries: list[Entry], refused: list[tuple[str, str]],
-             by_name: Callable[[str], str | io.BytesIO]) -> Files:
+def sort_out(
+    path: str,
+    entries: list[Entry],
+    refused: list[tuple[str, str]],
+    by_name: Callable[[str], str | io.BytesIO],
+) -> Files:
     """Keeps the images, by name, and finds their labels."""
     endings = extensions()
     entries = sorted(entry for entry in entries if not is_hidden(entry[0]))
@@ -125,13 +154,22 @@ def sort_out(path: str, entries: list[Entry], refused: list[tuple[str, str]],
     found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
     if not images:
         also = f"; refused: {listed(refused)}" if refused else ""
-        raise UserError(f"dataset.path={path}: no image in it (found: {found or 'no file'}{also})",
-                        "it must hold image files, or a sub-folder of them for each class")
+        raise UserError(
+            f"dataset.path={path}: no image in it (found: {found or 'no file'}{also})",
+            "it must hold image files, or a sub-folder of them for each class",
+        )
     names = [name for name, *_ in images]
     labels, classes = label(path, names)
     return Files(
-        names=names, read=lambda i: by_name(names[i]), sizes=[size for _, size, _ in images],
-        stamps=[stamp for *_, stamp in images], labels=labels, classes=classes, refused=tuple(refused), passed_over=found)
+        names=names,
+        read=lambda i: by_name(names[i]),
+        sizes=[size for _, size, _ in images],
+        stamps=[stamp for *_, stamp in images],
+        labels=labels,
+        classes=classes,
+        refused=tuple(refused),
+        passed_over=found,
+    )
 
 
 def is_hidden(name: str) -> bool:
@@ -142,7 +180,9 @@ def is_sheet(name: str, images: list[Entry]) -> bool:
     """A grid of samples beside sub-folders of images: itself no sample, and it must not take the labels from those that are."""
     place, _, last = name.rpartition("/")
     below = f"{place}/" if place else ""
-    return last in SHEETS and any(other.startswith(below) and "/" in other[len(below):] for other, *_ in images)
+    return last in SHEETS and any(
+        other.startswith(below) and "/" in other[len(below) :] for other, *_ in images
+    )
 
 
 def shortened(names: tuple[str, ...]) -> str:
@@ -158,7 +198,11 @@ def label(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ..
     classes = sorted({part[0] for part in parts if len(part) > 1})
     if flat is not None:
         if classes:
-            log.warning("%s: images stand beside sub-folders (%s), so none is labelled; for classes move it into one", path, flat)
+            log.warning(
+                "%s: images stand beside sub-folders (%s), so none is labelled; for classes move it into one",
+                path,
+                flat,
+            )
         return None, ()
     number = {name: k for k, name in enumerate(classes)}
     return np.array([number[part[0]] for part in parts]), tuple(classes)
@@ -183,8 +227,10 @@ class Zip:
         except (zipfile.BadZipFile, OSError) as error:
             if isinstance(error, PermissionError):
                 raise
-            raise UserError(f"dataset.path={path} is neither a folder nor a readable zip file: {error}",
-                            "a folder of images, or a .zip of one; unpack other archives first") from error
+            raise UserError(
+                f"dataset.path={path} is neither a folder nor a readable zip file: {error}",
+                "a folder of images, or a .zip of one; unpack other archives first",
+            ) from error
         self.members: dict[str, zipfile.ZipInfo] = {}
         self.lock = threading.Lock()
 
@@ -205,7 +251,15 @@ class Zip:
         try:
             with self.lock, self.file.open(info) as member:
                 data = member.read(info.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError, EOFError, ValueError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            NotImplementedError,
+            RuntimeError,
+            OSError,
+            EOFError,
+            ValueError,
+        ) as error:
             raise BadImage(f"cannot be unpacked: {error}") from error
         return io.BytesIO(data)
 
@@ -222,7 +276,9 @@ def refusal(info: zipfile.ZipInfo, name: str, again: bool) -> str | None:
     if stat.S_ISLNK(info.external_attr >> 16):
         return "a link"
     # An image is compressed already; a plain one of a single colour reaches 1:1000, but then it is small.
-    if info.file_size > MAX_MEMBER or (info.file_size > 20_000_000 and info.file_size > 100 * max(1, info.compress_size)):
+    if info.file_size > MAX_MEMBER or (
+        info.file_size > 20_000_000 and info.file_size > 100 * max(1, info.compress_size)
+    ):
         return f"too large: {info.compress_size} bytes unpack to {info.file_size}"
     return None
 
@@ -236,7 +292,9 @@ def measure(files: Files) -> tuple[int | list[int], int]:
             try:
                 with opened(files.read(i)) as image:
                     turned = orientation(image) >= 5
-                    sizes.append((image.width, image.height) if turned else (image.height, image.width))
+                    sizes.append(
+                        (image.width, image.height) if turned else (image.height, image.width)
+                    )
                     greys += image.mode in GREY or image.mode.startswith("I;")
                     if image.has_transparency_data:
                         alphas.append(i)
@@ -244,9 +302,20 @@ def measure(files: Files) -> tuple[int | list[int], int]:
                 bad.append((files.names[i], str(error)))
         require(bool(sizes), f"no image can be read: {listed(bad)}", "look at dataset.path")
         resolution = common_size(sizes)
-        channels = 1 if greys == len(sizes) else 4 if 2 * really_transparent(files, alphas) > len(sizes) else 3
+        channels = (
+            1
+            if greys == len(sizes)
+            else 4
+            if 2 * really_transparent(files, alphas) > len(sizes)
+            else 3
+        )
     shown = str(resolution).replace(" ", "")
-    log.info("dataset.resolution=%s dataset.channels=%d, from the headers of %d files", shown, channels, n)
+    log.info(
+        "dataset.resolution=%s dataset.channels=%d, from the headers of %d files",
+        shown,
+        channels,
+        n,
+    )
     return resolution, channels
 
 
@@ -261,7 +330,7 @@ def common_size(sizes: list[tuple[int, int]]) -> int | list[int]:
 
 def really_transparent(files: Files, alphas: list[int]) -> float:
     """-> how many of the files with an alpha channel hide something by it; screenshots have one that is 255 throughout."""
-    sample = alphas[::max(1, len(alphas) // ALPHA_SAMPLE)]
+    sample = alphas[:: max(1, len(alphas) // ALPHA_SAMPLE)]
     decoder, hits, tried = Decoder((32, 32), 4), 0, 0
     for i in sample:
         try:

@@ -1,4 +1,5 @@
 """Images that belong together: pairs of a source and its target, and two domains without pairs."""
+
 from __future__ import annotations
 
 import io
@@ -19,7 +20,7 @@ from gancli.errors import UserError
 
 log = logging.getLogger("gancli.data")
 OWN = ("val", "test")  # sub-folders that a data set itself holds out
-MOST_HELD = 100        # pairs, where holdout is auto and the data set has no such folder
+MOST_HELD = 100  # pairs, where holdout is auto and the data set has no such folder
 LAYOUTS = "files with source and target side by side, or a folder A and a folder B with the same file names"
 
 
@@ -41,7 +42,9 @@ class PairDecoder(Decoder):
         if isinstance(file, tuple):
             sizes = [header(name)[:2] for name in file]
             if sizes[0] != sizes[1]:
-                raise BadImage("its two sides differ in size: {}x{} and {}x{}".format(*sizes[0], *sizes[1]))
+                raise BadImage(
+                    "its two sides differ in size: {}x{} and {}x{}".format(*sizes[0], *sizes[1])
+                )
             return np.concatenate([super(PairDecoder, self).__call__(name) for name in file])
         width = header(file)[0]
         if width % 2:
@@ -78,7 +81,9 @@ class Paired(Source):
             found = self.fill(resolution=resolution, channels=channels, classes=0)
         if self.holdout == "auto":
             own = self.files("held")
-            found["holdout"] = min(MOST_HELD, len(self.files("train")) // 10) if own is None else len(own)
+            found["holdout"] = (
+                min(MOST_HELD, len(self.files("train")) // 10) if own is None else len(own)
+            )
         return found
 
     def load(self) -> Decoded:
@@ -86,8 +91,11 @@ class Paired(Source):
         files = source.files("train")
         own = source.files("held") if source.holdout else None
         if own is not None:
-            require(source.holdout <= len(own), f"dataset.holdout={source.holdout}: its own held-out folder has {len(own)} pairs",
-                    f"at most {len(own)}, or auto")
+            require(
+                source.holdout <= len(own),
+                f"dataset.holdout={source.holdout}: its own held-out folder has {len(own)} pairs",
+                f"at most {len(own)}, or auto",
+            )
             files = joined(files, own, source.holdout)
         log.info("%s: %d pairs, %d of them held out", self.path, len(files), source.holdout)
         if files.refused:
@@ -119,11 +127,16 @@ class Paired(Source):
             return matched(*(listing(str(side)) for side in sides), sides)
         if any(there):
             missing = sides[there.index(False)]
-            raise UserError(f"dataset.path={self.path}: there is a folder {sides[there.index(True)].name}, and no {missing.name} beside it",
-                            "name the two with dataset.a= and dataset.b=")
+            raise UserError(
+                f"dataset.path={self.path}: there is a folder {sides[there.index(True)].name}, and no {missing.name} beside it",
+                "name the two with dataset.a= and dataset.b=",
+            )
         files = listing(str(root))
-        require(not files.classes, f"dataset.path={self.path}: it has sub-folders ({', '.join(files.classes[:5])}), and holds no pairs",
-                f"a data set of pairs is {LAYOUTS}; name those two with dataset.a= and dataset.b=")
+        require(
+            not files.classes,
+            f"dataset.path={self.path}: it has sub-folders ({', '.join(files.classes[:5])}), and holds no pairs",
+            f"a data set of pairs is {LAYOUTS}; name those two with dataset.a= and dataset.b=",
+        )
         return files
 
     def measured(self, files: Files) -> tuple[int | list[int], int]:
@@ -135,27 +148,44 @@ class Paired(Source):
             try:
                 width, height = header(first)
             except BadImage as error:
-                raise UserError(f"{files.names[0]}: {error}", "dataset.resolution=N dataset.channels=3 need no look at it") from error
-        require(width % 2 == 0, f"{files.names[0]} is {width} pixels wide, which is no pair side by side",
-                f"a data set of pairs is {LAYOUTS}")
+                raise UserError(
+                    f"{files.names[0]}: {error}",
+                    "dataset.resolution=N dataset.channels=3 need no look at it",
+                ) from error
+        require(
+            width % 2 == 0,
+            f"{files.names[0]} is {width} pixels wide, which is no pair side by side",
+            f"a data set of pairs is {LAYOUTS}",
+        )
         _, channels = measure(files)
         return (height if width == 2 * height else [height, width // 2]), channels
 
 
 def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
     """The files of two folders that have the same name, whatever its ending; the others are refused."""
-    stems = [{str(Path(name).with_suffix("")): k for k, name in enumerate(side.names)} for side in (a, b)]
+    stems = [
+        {str(Path(name).with_suffix("")): k for k, name in enumerate(side.names)} for side in (a, b)
+    ]
     both = [stem for stem in stems[0] if stem in stems[1]]
-    lost = [(side.names[k], f"no partner in {roots[1 - i].name}") for i, side in enumerate((a, b))
-            for stem, k in stems[i].items() if stem not in stems[1 - i]]
+    lost = [
+        (side.names[k], f"no partner in {roots[1 - i].name}")
+        for i, side in enumerate((a, b))
+        for stem, k in stems[i].items()
+        if stem not in stems[1 - i]
+    ]
     if len(lost) > 2 * len(both):
-        raise UserError(f"most files of {roots[0]} and {roots[1]} have no partner: {listed(lost)}",
-                        "the two images of a pair have the same name in both folders")
+        raise UserError(
+            f"most files of {roots[0]} and {roots[1]} have no partner: {listed(lost)}",
+            "the two images of a pair have the same name in both folders",
+        )
     index = [(stems[0][stem], stems[1][stem]) for stem in both]
     return Files(
-        names=[f"{roots[0].name}|{roots[1].name}/{stem}" for stem in both], read=lambda i: (a.read(index[i][0]), b.read(index[i][1])),
-        sizes=[a.sizes[i] + b.sizes[j] for i, j in index], stamps=[a.stamps[i] ^ (b.stamps[j] << 1) for i, j in index],
-        refused=(*a.refused, *b.refused, *lost))
+        names=[f"{roots[0].name}|{roots[1].name}/{stem}" for stem in both],
+        read=lambda i: (a.read(index[i][0]), b.read(index[i][1])),
+        sizes=[a.sizes[i] + b.sizes[j] for i, j in index],
+        stamps=[a.stamps[i] ^ (b.stamps[j] << 1) for i, j in index],
+        refused=(*a.refused, *b.refused, *lost),
+    )
 
 
 def joined(files: Files, own: Files, holdout: int) -> Files:
@@ -163,8 +193,12 @@ def joined(files: Files, own: Files, holdout: int) -> Files:
     n = len(files)
     return Files(
         names=files.names + [f"held/{name}" for name in own.names[:holdout]],
-        read=lambda i: files.read(i) if i < n else own.read(i - n), sizes=files.sizes + own.sizes[:holdout],
-        stamps=files.stamps + own.stamps[:holdout], refused=(*files.refused, *own.refused), tail=holdout)
+        read=lambda i: files.read(i) if i < n else own.read(i - n),
+        sizes=files.sizes + own.sizes[:holdout],
+        stamps=files.stamps + own.stamps[:holdout],
+        refused=(*files.refused, *own.refused),
+        tail=holdout,
+    )
 
 
 @dataclass(kw_only=True)
@@ -198,30 +232,53 @@ class Unpaired(Source):
             files = replace(listing(str(folder)), labels=None, classes=())
             if own:
                 held = listing(str(own[k]))
-                require(source.holdout <= len(held), f"dataset.holdout={source.holdout}: {own[k]} has {len(held)} images",
-                        f"at most {len(held)}, or auto")
+                require(
+                    source.holdout <= len(held),
+                    f"dataset.holdout={source.holdout}: {own[k]} has {len(held)} images",
+                    f"at most {len(held)}, or auto",
+                )
                 files = joined(files, held, source.holdout)
             log.info("%s: %d images, %d of them held out", folder, len(files), source.holdout)
             domains.append(decode_files(files, replace(source, classes=0)))
-        return replace(domains[0], other=domains[1], digest=digest_of([domain.digest for domain in domains]),
-                       skipped=(*domains[0].skipped, *domains[1].skipped))
+        return replace(
+            domains[0],
+            other=domains[1],
+            digest=digest_of([domain.digest for domain in domains]),
+            skipped=(*domains[0].skipped, *domains[1].skipped),
+        )
 
     def folders(self) -> list[Path]:
         root = Path(self.path).expanduser()
         found = [root / self.a, root / self.b]
         for key, folder in zip("ab", found, strict=True):
             if not folder.is_dir():
-                there = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
-                raise UserError(f"dataset.path={self.path}: there is no folder {folder.name} in it"
-                                + (f" (folders: {', '.join(there[:6])})" if there else ""),
-                                f"two domains are two folders; name them with dataset.{key}=FOLDER")
+                there = (
+                    sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+                    if root.is_dir()
+                    else []
+                )
+                raise UserError(
+                    f"dataset.path={self.path}: there is no folder {folder.name} in it"
+                    + (f" (folders: {', '.join(there[:6])})" if there else ""),
+                    f"two domains are two folders; name them with dataset.{key}=FOLDER",
+                )
         return found
 
     def own(self) -> list[Path] | None:
         """The folders of the images that the data set itself holds out."""
         root = Path(self.path).expanduser()
-        pairs = ([root / name.replace("train", part) for name in (self.a, self.b)] for part in ("test", "val"))
-        return next((pair for pair in pairs if all(folder.is_dir() and folder not in self.folders() for folder in pair)), None)
+        pairs = (
+            [root / name.replace("train", part) for name in (self.a, self.b)]
+            for part in ("test", "val")
+        )
+        return next(
+            (
+                pair
+                for pair in pairs
+                if all(folder.is_dir() and folder not in self.folders() for folder in pair)
+            ),
+            None,
+        )
 
 
 def shorter(size: int | list[int]) -> int:
@@ -231,6 +288,10 @@ def shorter(size: int | list[int]) -> int:
 def images(path: str | None, of: Source | None, kind: str) -> Source:
     """The single images that sources are made of."""
     if (path is None) == (of is None):
-        raise UserError(f"dataset={kind} needs images" if path is None else "dataset.path and dataset.of are both given",
-                        "dataset.path=FOLDER, or another data set: +dataset@dataset.of=digits")
+        raise UserError(
+            f"dataset={kind} needs images"
+            if path is None
+            else "dataset.path and dataset.of are both given",
+            "dataset.path=FOLDER, or another data set: +dataset@dataset.of=digits",
+        )
     return of if path is None else Folder(path=path)

@@ -1,4 +1,5 @@
 """Three random MNIST digits as the channels of one colour image: 1,000 modes that a classifier can count."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -30,23 +31,40 @@ class StackedMNIST(Downloaded):
     def __post_init__(self):
         super().__post_init__()
         require(self.n >= 1, f"dataset.n={self.n} makes no image", "1 or more")
-        require(self.channels in (3, "auto"), f"dataset.channels={self.channels}: stacked digits are red, green and blue",
-                "dataset.channels=3")
+        require(
+            self.channels in (3, "auto"),
+            f"dataset.channels={self.channels}: stacked digits are red, green and blue",
+            "dataset.channels=3",
+        )
 
     def load(self) -> Decoded:
         source = self.settled()
         height, width = source.size()
         held, train, spare = choose(source.n, limit=source.limit, holdout=source.holdout)
-        chosen = np.concatenate([np.sort(held), np.sort(train)]) if len(spare) else np.arange(source.n)
+        chosen = (
+            np.concatenate([np.sort(held), np.sort(train)]) if len(spare) else np.arange(source.n)
+        )
         require_memory(len(chosen) * 3 * height * width)
-        digits = MNIST(root=source.root, download=source.download, split=source.split, resolution=[height, width],
-                       channels=1, classes=10).load()
+        digits = MNIST(
+            root=source.root,
+            download=source.download,
+            split=source.split,
+            resolution=[height, width],
+            channels=1,
+            classes=10,
+        ).load()
         picked = torch.from_numpy(triples(source.n, len(digits), source.split)[chosen])
         labels, classes = source.labelled(
-            (digits.labels[picked] @ torch.tensor([100, 10, 1])).numpy(), [f"{k:03d}" for k in range(1000)])
-        return Decoded(images=digits.images[picked][:, :, 0], labels=labels, classes=classes,
-                       digest=digest_of([digits.digest, "stacked", str(source.n)]),
-                       place=torch.from_numpy(places(source.n)[chosen]))
+            (digits.labels[picked] @ torch.tensor([100, 10, 1])).numpy(),
+            [f"{k:03d}" for k in range(1000)],
+        )
+        return Decoded(
+            images=digits.images[picked][:, :, 0],
+            labels=labels,
+            classes=classes,
+            digest=digest_of([digits.digest, "stacked", str(source.n)]),
+            place=torch.from_numpy(places(source.n)[chosen]),
+        )
 
 
 def triples(n: int, digits: int, split: str) -> np.ndarray:
@@ -58,5 +76,7 @@ def triples(n: int, digits: int, split: str) -> np.ndarray:
 def require_memory(need: int) -> None:
     if not cache.fits(need):
         free = cache.gigabytes(cache.available_memory() or 0)
-        raise UserError(f"stacked_mnist takes {cache.gigabytes(need)} of memory, {free} are free",
-                        "a smaller dataset.n, or dataset.limit=N")
+        raise UserError(
+            f"stacked_mnist takes {cache.gigabytes(need)} of memory, {free} are free",
+            "a smaller dataset.n, or dataset.limit=N",
+        )

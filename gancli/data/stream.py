@@ -1,4 +1,5 @@
 """Real batches as a pure function of position: the sampler has no state beside the number of images shown."""
+
 from __future__ import annotations
 
 import functools
@@ -18,11 +19,23 @@ PAIRED = ("a", "b", "mask")
 class Stream:
     """Shuffles every epoch anew, cuts windows and flips: all of it follows from (seed, position, salt) alone."""
 
-    def __init__(self, decoded: Decoded, *, batch_size: int, seed: int, resolution: int | list[int], flip: bool = False,
-                 device: str | torch.device = "cpu", rank: int = 0, world: int = 1):
+    def __init__(
+        self,
+        decoded: Decoded,
+        *,
+        batch_size: int,
+        seed: int,
+        resolution: int | list[int],
+        flip: bool = False,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+        world: int = 1,
+    ):
         """batch_size counts the images over all ranks. UserError if the images are smaller than `resolution`."""
         assert batch_size % world == 0, "ranks of unequal share would be weighed alike"
-        require(len(decoded) > 0, "the data set has no image", "look at dataset.path and dataset.limit")
+        require(
+            len(decoded) > 0, "the data set has no image", "look at dataset.path and dataset.limit"
+        )
         self.n, self.seed, self.device = len(decoded), seed, torch.device(device)
         self.local, self.first = batch_size // world, rank * (batch_size // world)
         self.images = settle(decoded.images, self.device)
@@ -34,9 +47,20 @@ class Stream:
         self.draw_seed = functools.lru_cache(maxsize=64)(functools.partial(seed_of, seed, "draw"))
         self.pairing = decoded.pairing
         # Another seed: with the first one's, two domains of equal length would go through in step.
-        self.other = None if decoded.other is None else Stream(
-            decoded.other, batch_size=batch_size, seed=seed_of(seed, "other domain"), resolution=resolution, flip=flip, device=device,
-            rank=rank, world=world)
+        self.other = (
+            None
+            if decoded.other is None
+            else Stream(
+                decoded.other,
+                batch_size=batch_size,
+                seed=seed_of(seed, "other domain"),
+                resolution=resolution,
+                flip=flip,
+                device=device,
+                rank=rank,
+                world=world,
+            )
+        )
 
     def shuffled(self, epoch: int, salt: str) -> np.ndarray:
         return permutation(self.n, seed_of(self.seed, "epoch", epoch, salt))
@@ -65,7 +89,10 @@ class Stream:
         """What images are translated from and to; {} where the data set is of single images."""
         first = nimg + self.first
         if self.other is not None:
-            return {"a": self.pick_images(index, first, salt), "b": self.other(nimg, ("image",), salt=salt)["image"]}
+            return {
+                "a": self.pick_images(index, first, salt),
+                "b": self.other(nimg, ("image",), salt=salt)["image"],
+            }
         if self.pairing is None:
             return {}
         bits = draws(seed_of(self.seed, "pairing", salt), np.arange(first, first + self.local))
@@ -76,7 +103,7 @@ class Stream:
         last, pieces, position = first + self.local, [], first
         while position < last:
             epoch, start = divmod(position, self.n)
-            piece = self.epoch(epoch, salt)[start:start + last - position]
+            piece = self.epoch(epoch, salt)[start : start + last - position]
             pieces.append(piece)
             position += len(piece)
         return np.concatenate(pieces)
@@ -92,7 +119,11 @@ class Stream:
         x = x.to(self.device, non_blocking=True)
         if self.flip:
             # x where the mask is 0, its mirror image where it is 255: torch.where takes five times as long on bytes.
-            mask = dice[2].to(self.device, torch.uint8, non_blocking=True).mul_(255)[:, None, None, None]
+            mask = (
+                dice[2]
+                .to(self.device, torch.uint8, non_blocking=True)
+                .mul_(255)[:, None, None, None]
+            )
             x = x.flip(3).bitwise_xor_(x).bitwise_and_(mask).bitwise_xor_(x)
         # Symmetric and the same bits on every device: x - 127.5 is exact, so 0 and 255 become -1 and 1.
         return x.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
@@ -100,9 +131,14 @@ class Stream:
     def dice(self, first: int, salt: str) -> Tensor:
         """-> (3, local) int64: row and column of the window, and whether to flip. By position, so any world draws alike."""
         bits = draws(self.draw_seed(salt), np.arange(first, first + self.local))
-        rows, columns = (1, 1) if self.windows is None else (self.windows.shape[2], self.windows.shape[3])
+        rows, columns = (
+            (1, 1) if self.windows is None else (self.windows.shape[2], self.windows.shape[3])
+        )
         half = np.uint64(0x7FFFFFFF)
-        row, column = (bits >> np.uint64(32) & half) % np.uint64(rows), (bits & half) % np.uint64(columns)
+        row, column = (
+            (bits >> np.uint64(32) & half) % np.uint64(rows),
+            (bits & half) % np.uint64(columns),
+        )
         dice = np.stack([row, column, bits >> np.uint64(63)])
         return torch.from_numpy(dice.astype(np.int64)).to(self.images.device, non_blocking=True)
 
@@ -117,8 +153,11 @@ def settle(images: Tensor, device: torch.device) -> Tensor:
 def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
     """-> a view (N,C,H-h+1,W-w+1,h,w) of all windows, or None if the images have that size already."""
     loaded = tuple(images.shape[-2:])
-    require(loaded[0] >= size[0] and loaded[1] >= size[1], f"the data set gives images of {loaded[0]}x{loaded[1]} pixels",
-            f"they must have at least dataset.resolution, {size[0]}x{size[1]}")
+    require(
+        loaded[0] >= size[0] and loaded[1] >= size[1],
+        f"the data set gives images of {loaded[0]}x{loaded[1]} pixels",
+        f"they must have at least dataset.resolution, {size[0]}x{size[1]}",
+    )
     return None if loaded == size else images.unfold(2, size[0], 1).unfold(3, size[1], 1)
 
 

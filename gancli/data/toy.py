@@ -1,4 +1,5 @@
 """Mixtures of Gaussians in the plane: the benchmark in which lost modes can be counted (REFERENCE section 8)."""
+
 from __future__ import annotations
 
 import math
@@ -24,10 +25,18 @@ class Mixture(Source):
 
     def __post_init__(self):
         super().__post_init__()
-        require(self.n >= 1 and self.sigma >= 0 and self.scale > 0, f"dataset.n={self.n} sigma={self.sigma} scale={self.scale}",
-                "n and scale above 0, sigma not below")
-        require(self.resolution in (1, "auto", [1, 1]) and self.channels in (2, "auto") and self.kind == "points",
-                "points have kind points, resolution 1 and channels 2", "leave the three as they are")
+        require(
+            self.n >= 1 and self.sigma >= 0 and self.scale > 0,
+            f"dataset.n={self.n} sigma={self.sigma} scale={self.scale}",
+            "n and scale above 0, sigma not below",
+        )
+        require(
+            self.resolution in (1, "auto", [1, 1])
+            and self.channels in (2, "auto")
+            and self.kind == "points",
+            "points have kind points, resolution 1 and channels 2",
+            "leave the three as they are",
+        )
 
     def centers(self) -> Tensor:
         """-> (modes,2) float32 in data units."""
@@ -44,7 +53,12 @@ class Mixture(Source):
         points = ((centers[mode].double() + self.sigma * noise) / self.scale).float()
         labels, classes = source.labelled(mode, [str(k) for k in range(len(centers))])
         identity = [type(self).__name__, repr((self.n, self.sigma, self.scale))]
-        return Decoded(images=points[:, :, None, None], labels=labels, classes=classes, digest=digest_of(identity))
+        return Decoded(
+            images=points[:, :, None, None],
+            labels=labels,
+            classes=classes,
+            digest=digest_of(identity),
+        )
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,5 @@
 """Heads about classes: an auxiliary classifier, a projection onto the label, and a contrast between classes."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -23,23 +24,46 @@ class AuxiliaryClassifier(Head):
 
     needs_labels = True
 
-    def __init__(self, *, classes: int, real: float = 1.0, fake: float = 1.0, generator: float = 1.0,
-                 norm: Literal["none", "spectral"] = "none"):
+    def __init__(
+        self,
+        *,
+        classes: int,
+        real: float = 1.0,
+        fake: float = 1.0,
+        generator: float = 1.0,
+        norm: Literal["none", "spectral"] = "none",
+    ):
         super().__init__()
         if min(real, fake, generator) < 0:
-            raise ValueError(f"real={real}, fake={fake}, generator={generator}: weights are 0 or more")
-        self.classes, self.real, self.fake, self.generator, self.norm = classes, real, fake, generator, norm
+            raise ValueError(
+                f"real={real}, fake={fake}, generator={generator}: weights are 0 or more"
+            )
+        self.classes, self.real, self.fake, self.generator, self.norm = (
+            classes,
+            real,
+            fake,
+            generator,
+            norm,
+        )
 
     def attach(self, feature_dim: int) -> None:
         self.out = constrained(linear(feature_dim, self.classes), self.norm)
 
-    def d(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+    def d(
+        self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
+    ) -> tuple[Tensor, Logs]:
         logits = self.out(critic.features(real)).float()
         of_real, of_fake = F.cross_entropy(logits, label), self.cost(critic, fake, label)
         hits = (logits.detach().argmax(1) == label).float().mean()
-        return self.real * of_real + self.fake * of_fake, {"real": of_real.detach(), "fake": of_fake.detach(), "accuracy": hits}
+        return self.real * of_real + self.fake * of_fake, {
+            "real": of_real.detach(),
+            "fake": of_fake.detach(),
+            "accuracy": hits,
+        }
 
-    def g(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+    def g(
+        self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
+    ) -> tuple[Tensor, Logs]:
         of_fake = self.cost(critic, fake, label)
         return self.generator * of_fake, {"fake": of_fake.detach()}
 
@@ -73,27 +97,52 @@ class ClassContrast(Head):
 
     needs_labels = True
 
-    def __init__(self, *, classes: int, dim: int = 512, temperature: float = 1.0, weight: float = 1.0,
-                 norm: Literal["none", "spectral"] = "none"):
+    def __init__(
+        self,
+        *,
+        classes: int,
+        dim: int = 512,
+        temperature: float = 1.0,
+        weight: float = 1.0,
+        norm: Literal["none", "spectral"] = "none",
+    ):
         super().__init__()
         if dim < 1 or temperature <= 0 or weight < 0:
-            raise ValueError(f"dim={dim}, temperature={temperature}, weight={weight}: dim is 1 or more, temperature above 0, "
-                             "weight 0 or more")
-        self.classes, self.dim, self.temperature, self.weight, self.norm = classes, dim, temperature, weight, norm
+            raise ValueError(
+                f"dim={dim}, temperature={temperature}, weight={weight}: dim is 1 or more, temperature above 0, "
+                "weight 0 or more"
+            )
+        self.classes, self.dim, self.temperature, self.weight, self.norm = (
+            classes,
+            dim,
+            temperature,
+            weight,
+            norm,
+        )
 
     def attach(self, feature_dim: int) -> None:
         proxies = nn.Embedding(self.classes, self.dim)
         nn.init.xavier_uniform_(proxies.weight)
-        self.embed, self.proxies = constrained(linear(feature_dim, self.dim), self.norm), constrained(proxies, self.norm)
+        self.embed, self.proxies = (
+            constrained(linear(feature_dim, self.dim), self.norm),
+            constrained(proxies, self.norm),
+        )
 
-    def d(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+    def d(
+        self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
+    ) -> tuple[Tensor, Logs]:
         return self.term(critic, real, label)
 
-    def g(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+    def g(
+        self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
+    ) -> tuple[Tensor, Logs]:
         return self.term(critic, fake, label)
 
     def term(self, critic: Critic, x: Tensor, label: Tensor) -> tuple[Tensor, Logs]:
-        h, own = (F.normalize(part.float(), dim=1) for part in (self.embed(critic.features(x)), self.proxies(label)))
+        h, own = (
+            F.normalize(part.float(), dim=1)
+            for part in (self.embed(critic.features(x)), self.proxies(label))
+        )
         contrast = class_contrast(h, own, label, self.temperature)
         return self.weight * contrast, {"2c": contrast.detach()}
 
@@ -105,5 +154,8 @@ def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float
     others = cosines(h, h) / temperature
     itself = torch.eye(len(h), dtype=torch.bool, device=h.device)
     stranger = itself | (label[:, None] != label)
-    near, all_ = (torch.cat([own, others.masked_fill(left_out, -torch.inf)], 1).logsumexp(1) for left_out in (stranger, itself))
+    near, all_ = (
+        torch.cat([own, others.masked_fill(left_out, -torch.inf)], 1).logsumexp(1)
+        for left_out in (stranger, itself)
+    )
     return (all_ - near).mean()

@@ -1,4 +1,5 @@
 """CoGAN: two domains learned together without pairs, because both generators share what both critics share: the meaning."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -25,12 +26,28 @@ class CoGAN(GAN):
     generator: z (N,z_dim) -> an image of a and one of b. discriminator: ModuleDict of the critics "a" and "b"
     """
 
-    def __init__(self, *, generator: nn.Module, discriminator: nn.ModuleDict, loss: AdversarialLoss, augment: Augment | None = None,
-                 latent: Literal["normal", "uniform"] = "normal", second: Literal["edges", "negatives"] = "edges"):
-        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, latent=latent)
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        discriminator: nn.ModuleDict,
+        loss: AdversarialLoss,
+        augment: Augment | None = None,
+        latent: Literal["normal", "uniform"] = "normal",
+        second: Literal["edges", "negatives"] = "edges",
+    ):
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            loss=loss,
+            augment=augment,
+            latent=latent,
+        )
         self.second = second
 
-    def inputs(self, n: int, rng: torch.Generator | None, *, truncation: float | None = None) -> Batch:
+    def inputs(
+        self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
+    ) -> Batch:
         """z (n,z_dim), of which `sample` makes a pair. truncation: see GAN."""
         return super().inputs(n, rng, truncation=truncation)
 
@@ -40,7 +57,9 @@ class CoGAN(GAN):
         domain = torch.tensor([0, 1]).repeat_interleave(columns).repeat(4)
         return {"z": torch.stack([z, z], 1).flatten(0, 2), "domain": domain}
 
-    def sample(self, inputs: Batch, generator: nn.Module, *, domain: Domain | None = None) -> Tensor:
+    def sample(
+        self, inputs: Batch, generator: nn.Module, *, domain: Domain | None = None
+    ) -> Tensor:
         """-> (N,C,H,W) of domain a or b, or both side by side (N,C,H,2W). None: a, or where the inputs have `domain` (N,) what
         that says for each image, 0 or 1. Raises UserError for another domain."""
         a, b = generator(inputs["z"])
@@ -48,7 +67,9 @@ class CoGAN(GAN):
             return torch.where(inputs["domain"][:, None, None, None] == 0, a, b)
         images = {None: a, "a": a, "b": b, "both": torch.cat([a, b], 3)}
         if domain not in images:
-            raise UserError(f"domain={domain}: this model makes images of two domains", "give a, b or both")
+            raise UserError(
+                f"domain={domain}: this model makes images of two domains", "give a, b or both"
+            )
         return images[domain]
 
     def critic(self, batch: Batch) -> BoundCritic:
@@ -57,7 +78,12 @@ class CoGAN(GAN):
 
     def domain_critic(self, name: str) -> BoundCritic:
         network = self.discriminator[name]
-        return BoundCritic(network.trunk, network.head, augment=self.augment, noise=self.adversarial[name].noise(self.progress))
+        return BoundCritic(
+            network.trunk,
+            network.head,
+            augment=self.augment,
+            noise=self.adversarial[name].noise(self.progress),
+        )
 
     def halves(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Reals of both domains: the first half of the batch as it is, of the second the edges or negatives.
@@ -65,8 +91,10 @@ class CoGAN(GAN):
         Not both of every image: without pairs is what the paper claims, and so no step sees one. Not in the data set either:
         what b is belongs to the model, every data set of images will do, and windows and flips have been drawn by now."""
         if len(image) < 2:
-            raise UserError("CoGAN shares a batch between its two domains, and one image is too few",
-                            "use a larger trainer.batch_size, or fewer micro-batches (trainer.accumulate)")
+            raise UserError(
+                "CoGAN shares a batch between its two domains, and one image is too few",
+                "use a larger trainer.batch_size, or fewer micro-batches (trainer.accumulate)",
+            )
         first, rest = image.chunk(2)
         return first, edges(rest) if self.second == "edges" else negatives(rest)
 
@@ -75,13 +103,26 @@ class CoGAN(GAN):
         reals = self.halves(batch["image"])
         fakes = self.generator(self.inputs(len(reals[0]), None)["z"])
         for name, real, fake in zip(self.discriminator, reals, fakes, strict=True):
-            yield name, (self.domain_critic(name), real, fake[:len(real)])  # of an odd batch b has one image fewer
+            yield (
+                name,
+                (self.domain_critic(name), real, fake[: len(real)]),
+            )  # of an odd batch b has one image fewer
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together({name: self.adversarial[name].d(*domain, self.progress) for name, domain in self.domains(batch)})
+        return together(
+            {
+                name: self.adversarial[name].d(*domain, self.progress)
+                for name, domain in self.domains(batch)
+            }
+        )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together({name: self.adversarial[name].g(*domain, self.progress) for name, domain in self.domains(batch)})
+        return together(
+            {
+                name: self.adversarial[name].g(*domain, self.progress)
+                for name, domain in self.domains(batch)
+            }
+        )
 
 
 def edges(image: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
 """ContraD: the critic's trunk learns by contrast alone, and a small head on its features tells reals from fakes."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -29,17 +30,38 @@ class ContraD(GAN):
 
     penalisable = False
 
-    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss, augment: Augment | None = None,
-                 latent: Literal["normal", "uniform"] = "normal", hidden: int = 512, dim: int = 128, temperature: float = 0.1,
-                 weight: float = 1.0, norm: Literal["none", "spectral"] = "spectral"):
-        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, latent=latent)
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: AdversarialLoss,
+        augment: Augment | None = None,
+        latent: Literal["normal", "uniform"] = "normal",
+        hidden: int = 512,
+        dim: int = 128,
+        temperature: float = 0.1,
+        weight: float = 1.0,
+        norm: Literal["none", "spectral"] = "spectral",
+    ):
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            loss=loss,
+            augment=augment,
+            latent=latent,
+        )
         if augment is None:
             raise ValueError("ContraD compares two views of an image: give it some, augment=simclr")
         if min(hidden, dim) < 1 or temperature <= 0 or weight < 0:
-            raise ValueError(f"hidden={hidden}, dim={dim}, temperature={temperature}, weight={weight}: hidden and dim are 1 or more, "
-                             "temperature above 0, weight 0 or more")
+            raise ValueError(
+                f"hidden={hidden}, dim={dim}, temperature={temperature}, weight={weight}: hidden and dim are 1 or more, "
+                "temperature above 0, weight 0 or more"
+            )
         self.temperature, self.weight = temperature, weight
-        self.scorer, self.of_reals, self.of_fakes = (two_layers(discriminator.feature_dim, hidden, n, norm) for n in (1, dim, dim))
+        self.scorer, self.of_reals, self.of_fakes = (
+            two_layers(discriminator.feature_dim, hidden, n, norm) for n in (1, dim, dim)
+        )
 
     def players(self) -> dict[str, list[nn.Module]]:
         players = super().players()
@@ -58,16 +80,30 @@ class ContraD(GAN):
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         real, fake, noise = batch["image"], self.fake(batch), self.adversarial.noise(self.progress)
         # Two critics, since one remembers its view of an image, and reals are compared in two.
-        critic, other = (BoundCritic(self.discriminator.trunk, self.judge_alone, augment=self.augment, noise=noise) for _ in range(2))
+        critic, other = (
+            BoundCritic(
+                self.discriminator.trunk, self.judge_alone, augment=self.augment, noise=noise
+            )
+            for _ in range(2)
+        )
         loss, logs = self.adversarial.d(critic, real, fake, self.progress)
         first, second, made = critic.features(real), other.features(real), critic.features(fake)
         contrast = nt_xent(*(unit(self.of_reals(h)) for h in (first, second)), self.temperature)
-        apart = repulsion(*(unit(self.of_fakes(h)) for h in (first, second, made)), self.temperature)
-        return loss + contrast + self.weight * apart, logs | {"simclr": contrast.detach(), "apart": apart.detach()}
+        apart = repulsion(
+            *(unit(self.of_fakes(h)) for h in (first, second, made)), self.temperature
+        )
+        return loss + contrast + self.weight * apart, logs | {
+            "simclr": contrast.detach(),
+            "apart": apart.detach(),
+        }
 
 
 def two_layers(n_in: int, hidden: int, n_out: int, norm: Literal["none", "spectral"]) -> nn.Module:
-    return nn.Sequential(constrained(linear(n_in, hidden), norm), nn.LeakyReLU(0.1), constrained(linear(hidden, n_out), norm))
+    return nn.Sequential(
+        constrained(linear(n_in, hidden), norm),
+        nn.LeakyReLU(0.1),
+        constrained(linear(hidden, n_out), norm),
+    )
 
 
 def unit(h: Tensor) -> Tensor:
@@ -77,7 +113,9 @@ def unit(h: Tensor) -> Tensor:
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """(N,D), (N,D) of length 1 -> scalar: which of the 2N - 1 others is the other view of this image? (Chen 2020, equation 1)"""
     n, both = len(first), torch.cat([first, second])
-    logits = (cosines(both, both) / temperature).masked_fill(torch.eye(2 * n, dtype=torch.bool, device=both.device), -torch.inf)
+    logits = (cosines(both, both) / temperature).masked_fill(
+        torch.eye(2 * n, dtype=torch.bool, device=both.device), -torch.inf
+    )
     return F.cross_entropy(logits, torch.arange(2 * n, device=both.device).roll(n))
 
 
@@ -87,5 +125,7 @@ def repulsion(first: Tensor, second: Tensor, fake: Tensor, temperature: float) -
     n = len(fake)
     itself = torch.eye(n, dtype=torch.bool, device=fake.device)
     to_fakes = cosines(fake, fake).masked_fill(itself, -torch.inf)
-    shares = (torch.cat([to_fakes, cosines(fake, torch.cat([first, second]))], 1) / temperature).log_softmax(1)
+    shares = (
+        torch.cat([to_fakes, cosines(fake, torch.cat([first, second]))], 1) / temperature
+    ).log_softmax(1)
     return -shares[:, :n].masked_fill(itself, 0.0).sum(1).mean() / max(n - 1, 1)

@@ -1,4 +1,5 @@
 """CycleGAN: two domains without pairs, a generator for each way, and the demand that there and back again is where it began."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -30,16 +31,42 @@ class CycleGAN(Game):
     directions: tuple[Direction, ...] = ("ab", "ba")
     extras: tuple[str, ...] = ()
 
-    def __init__(self, *, generator: dict[str, Translator], discriminator: dict[str, nn.Module], loss: AdversarialLoss,
-                 resolution: int | list[int], channels: int, augment: Augment | None = None, cycle: float = 10.0,
-                 identity: float = 0.5, pool: int = 50):
-        for name, parts, wanted in (("generator", generator, {"ab", "ba"}), ("discriminator", discriminator, {"a", "b"})):
+    def __init__(
+        self,
+        *,
+        generator: dict[str, Translator],
+        discriminator: dict[str, nn.Module],
+        loss: AdversarialLoss,
+        resolution: int | list[int],
+        channels: int,
+        augment: Augment | None = None,
+        cycle: float = 10.0,
+        identity: float = 0.5,
+        pool: int = 50,
+    ):
+        for name, parts, wanted in (
+            ("generator", generator, {"ab", "ba"}),
+            ("discriminator", discriminator, {"a", "b"}),
+        ):
             if set(parts) != wanted:
-                raise ValueError(f"model.{name} has {', '.join(parts)}: it needs {' and '.join(sorted(wanted))}")
+                raise ValueError(
+                    f"model.{name} has {', '.join(parts)}: it needs {' and '.join(sorted(wanted))}"
+                )
         if cycle < 0 or identity < 0:
-            raise ValueError(f"cycle={cycle}, identity={identity}: give 0 or more (the paper's: 10 and 0.5)")
-        super().__init__(generator=nn.ModuleDict(generator), discriminator=nn.ModuleDict(discriminator), loss=loss)
-        self.size, self.augment, self.cycle, self.identity = size_of(resolution), augment, cycle, identity
+            raise ValueError(
+                f"cycle={cycle}, identity={identity}: give 0 or more (the paper's: 10 and 0.5)"
+            )
+        super().__init__(
+            generator=nn.ModuleDict(generator),
+            discriminator=nn.ModuleDict(discriminator),
+            loss=loss,
+        )
+        self.size, self.augment, self.cycle, self.identity = (
+            size_of(resolution),
+            augment,
+            cycle,
+            identity,
+        )
         for network in generator.values():
             fitting(network, self.size)
         for critic in discriminator.values():
@@ -52,11 +79,17 @@ class CycleGAN(Game):
 
     def phases(self) -> list[Phase]:
         d, g = super().phases()
-        return [g, replace(d, prepare=self.pooled)]  # the generators move first, as in the reference code
+        return [
+            g,
+            replace(d, prepare=self.pooled),
+        ]  # the generators move first, as in the reference code
 
     def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
         """Raises UserError: there is nothing to draw."""
-        raise UserError("this model makes images out of images, and not out of noise", "gan translate ckpt=RUN input=FOLDER out=FOLDER")
+        raise UserError(
+            "this model makes images out of images, and not out of noise",
+            "gan translate ckpt=RUN input=FOLDER out=FOLDER",
+        )
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
         return blank(n, self.needs, channels=channels, source=self.size, target=self.size)
@@ -72,8 +105,14 @@ class CycleGAN(Game):
     def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
         """What a sample grid shows side by side, by name."""
         b, a = generator["ab"](batch["a"]), generator["ba"](batch["b"])
-        return {"a": batch["a"], "a to b": b, "and back to a": generator["ba"](b), "b": batch["b"], "b to a": a,
-                "and back to b": generator["ab"](a)}
+        return {
+            "a": batch["a"],
+            "a to b": b,
+            "and back to a": generator["ba"](b),
+            "b": batch["b"],
+            "b to a": a,
+            "and back to b": generator["ab"](a),
+        }
 
     def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor:
         """(N,): the mean distance per value, in [-1,1], between an image and what comes back of it, both ways together."""
@@ -83,7 +122,12 @@ class CycleGAN(Game):
 
     def critic(self, side: str) -> BoundCritic:
         network = self.discriminator[side]
-        return BoundCritic(network.trunk, network.head, augment=self.augment, noise=self.adversarial[side].noise(self.progress))
+        return BoundCritic(
+            network.trunk,
+            network.head,
+            augment=self.augment,
+            noise=self.adversarial[side].noise(self.progress),
+        )
 
     @torch.no_grad()
     def pooled(self, batch: Batch, rng: torch.Generator) -> Batch:
@@ -95,14 +139,26 @@ class CycleGAN(Game):
         follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together({side: self.adversarial[side].d(self.critic(side), batch[side], batch[f"fake_{side}"], self.progress)
-                         for side in "ab"})
+        return together(
+            {
+                side: self.adversarial[side].d(
+                    self.critic(side), batch[side], batch[f"fake_{side}"], self.progress
+                )
+                for side in "ab"
+            }
+        )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         a, b, ab, ba = batch["a"], batch["b"], self.generator["ab"], self.generator["ba"]
         fakes = {"a": ba(b), "b": ab(a)}
-        loss, logs = together({side: self.adversarial[side].g(self.critic(side), batch[side], fakes[side], self.progress)
-                               for side in "ab"})
+        loss, logs = together(
+            {
+                side: self.adversarial[side].g(
+                    self.critic(side), batch[side], fakes[side], self.progress
+                )
+                for side in "ab"
+            }
+        )
         cycle = F.l1_loss(ba(fakes["b"]).float(), a) + F.l1_loss(ab(fakes["a"]).float(), b)
         loss, logs["cycle"] = loss + self.cycle * cycle, cycle.detach()
         if self.identity:

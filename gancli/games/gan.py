@@ -1,4 +1,5 @@
 """Noise to image: one generator against one discriminator. MLP, CGAN, DCGAN and more are this game with other networks."""
+
 from __future__ import annotations
 
 from functools import partial
@@ -26,20 +27,38 @@ class GAN(Game):
     generator_batch: fakes in a step of the generator, in batches (SNGAN's code: 2)
     """
 
-    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss,
-                 augment: Augment | None = None, conditional: bool = False, latent: Literal["normal", "uniform"] = "normal",
-                 heads: dict[str, Head] | None = None, pack: int = 1, generator_batch: int = 1):
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: AdversarialLoss,
+        augment: Augment | None = None,
+        conditional: bool = False,
+        latent: Literal["normal", "uniform"] = "normal",
+        heads: dict[str, Head] | None = None,
+        pack: int = 1,
+        generator_batch: int = 1,
+    ):
         super().__init__(generator=generator, discriminator=discriminator, loss=loss)
         self.augment, self.conditional, self.latent = augment, conditional, latent
-        self.heads, self.pack, self.generator_batch = nn.ModuleDict(heads or {}), pack, generator_batch
+        self.heads, self.pack, self.generator_batch = (
+            nn.ModuleDict(heads or {}),
+            pack,
+            generator_batch,
+        )
         if pack < 1 or generator_batch < 1:
             raise ValueError(f"pack={pack}, generator_batch={generator_batch}: give 1 or more")
         if pack > 1 and (conditional or heads):
-            raise ValueError(f"pack={pack}: a pack of images has no label and no task of its own; "
-                             "use pack=1, or conditional=false without heads")
+            raise ValueError(
+                f"pack={pack}: a pack of images has no label and no task of its own; "
+                "use pack=1, or conditional=false without heads"
+            )
         for name, head in self.heads.items():
             if head.needs_labels and not conditional:
-                raise ValueError(f"heads.{name} is about classes: add model.conditional=true, on labelled data")
+                raise ValueError(
+                    f"heads.{name} is about classes: add model.conditional=true, on labelled data"
+                )
             head.attach(discriminator.feature_dim)
 
     @property
@@ -49,13 +68,24 @@ class GAN(Game):
     def players(self) -> dict[str, list[nn.Module]]:
         return {"g": [self.generator], "d": [self.discriminator, *self.heads.values()]}
 
-    def inputs(self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None, truncation: float | None = None) -> Batch:
+    def inputs(
+        self,
+        n: int,
+        rng: torch.Generator | None,
+        *,
+        label: Tensor | None = None,
+        truncation: float | None = None,
+    ) -> Batch:
         """z (n,z_dim) and, when conditional, label (n,): the given ones, or uniform over the classes.
 
         truncation: numbers beyond it are drawn again (Brock 2019, section 3.1)."""
         device = next(self.generator.parameters()).device if rng is None else torch.device("cpu")
         z = torch.empty(n, self.generator.z_dim, device=device)
-        z = z.normal_(generator=rng) if self.latent == "normal" else z.uniform_(-(3**0.5), 3**0.5, generator=rng)
+        z = (
+            z.normal_(generator=rng)
+            if self.latent == "normal"
+            else z.uniform_(-(3**0.5), 3**0.5, generator=rng)
+        )
         if truncation is not None:
             z = self.truncated(z, rng, truncation)
         if not self.conditional:
@@ -66,10 +96,15 @@ class GAN(Game):
 
     def truncated(self, z: Tensor, rng: torch.Generator | None, limit: float) -> Tensor:
         if self.latent != "normal" or limit <= 0:
-            raise UserError(f"truncation={limit} does not apply to this checkpoint: "
-                            + ("its latents are uniform" if limit > 0 else "it is a bound above 0"), "leave truncation= out, or give 0.5")
+            raise UserError(
+                f"truncation={limit} does not apply to this checkpoint: "
+                + ("its latents are uniform" if limit > 0 else "it is a bound above 0"),
+                "leave truncation= out, or give 0.5",
+            )
         # The inverse of the normal's distribution function: drawing again would not end for a small bound.
-        u = 0.5 + (torch.rand(z.shape, generator=rng, device=z.device) - 0.5) * torch.erf(torch.tensor(limit / 2**0.5))
+        u = 0.5 + (torch.rand(z.shape, generator=rng, device=z.device) - 0.5) * torch.erf(
+            torch.tensor(limit / 2**0.5)
+        )
         return torch.special.ndtri(u.double()).to(z.dtype).clamp(-limit, limit)
 
     def showcase(self, columns: int, rng: torch.Generator) -> Batch:
@@ -84,8 +119,13 @@ class GAN(Game):
 
     def critic(self, batch: Batch) -> BoundCritic:
         label = batch.get("label")
-        return BoundCritic(partial(self.discriminator.trunk, label=label), partial(self.judge, label=label),
-                           augment=self.augment, noise=self.adversarial.noise(self.progress), pack=self.pack)
+        return BoundCritic(
+            partial(self.discriminator.trunk, label=label),
+            partial(self.judge, label=label),
+            augment=self.augment,
+            noise=self.adversarial.noise(self.progress),
+            pack=self.pack,
+        )
 
     def judge(self, hidden: Tensor, label: Tensor | None) -> Tensor:
         """The critic's score, and what heads add to it (projection)."""
@@ -96,7 +136,9 @@ class GAN(Game):
 
     def fake(self, batch: Batch) -> Tensor:
         """One fake per real, with the batch's own labels, so that both share the conditioning."""
-        return self.sample(self.inputs(len(batch["image"]), None, label=batch.get("label")), self.generator)
+        return self.sample(
+            self.inputs(len(batch["image"]), None, label=batch.get("label")), self.generator
+        )
 
     def constrain(self, logs: Logs) -> None:
         super().constrain(logs)
@@ -108,16 +150,29 @@ class GAN(Game):
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         critic, real, fake = self.critic(batch), batch["image"], self.fake(batch)
         loss, logs = self.adversarial.d(critic, real, fake, self.progress)
-        return self.with_heads(loss, logs, [head.d(critic, real, fake, batch.get("label")) for head in self.heads.values()])
+        return self.with_heads(
+            loss,
+            logs,
+            [head.d(critic, real, fake, batch.get("label")) for head in self.heads.values()],
+        )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         if self.generator_batch > 1:
             batch = {key: torch.cat([value] * self.generator_batch) for key, value in batch.items()}
         critic, real, fake = self.critic(batch), batch["image"], self.fake(batch)
         loss, logs = self.adversarial.g(critic, real, fake, self.progress)
-        return self.with_heads(loss, logs, [head.g(critic, real, fake, batch.get("label")) for head in self.heads.values()])
+        return self.with_heads(
+            loss,
+            logs,
+            [head.g(critic, real, fake, batch.get("label")) for head in self.heads.values()],
+        )
 
-    def with_heads(self, loss: Tensor, logs: Logs, terms: list[tuple[Tensor | float, Logs]]) -> tuple[Tensor, Logs]:
+    def with_heads(
+        self, loss: Tensor, logs: Logs, terms: list[tuple[Tensor | float, Logs]]
+    ) -> tuple[Tensor, Logs]:
         for name, (term, parts) in zip(self.heads, terms, strict=True):
-            loss, logs = loss + term, logs | {f"{name}_{key}": value for key, value in parts.items()}
+            loss, logs = (
+                loss + term,
+                logs | {f"{name}_{key}": value for key, value in parts.items()},
+            )
         return loss, logs

@@ -1,4 +1,5 @@
 """Growing GANs: training starts on tiny images and adds one size after the other, blended in; PGGAN, and StyleGAN on top of it."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -24,21 +25,52 @@ class Growing(GAN):
     growth. start_stage: where training starts, with a stable time and no blending
     """
 
-    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss,
-                 augment: Augment | None = None, conditional: bool = False, latent: Literal["normal", "uniform"] = "normal",
-                 heads: dict[str, Head] | None = None, pack: int = 1, generator_batch: int = 1, fade_kimg: float = 600.0,
-                 stable_kimg: float = 600.0, start_stage: int = 0):
-        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, conditional=conditional,
-                         latent=latent, heads=heads, pack=pack, generator_batch=generator_batch)
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: AdversarialLoss,
+        augment: Augment | None = None,
+        conditional: bool = False,
+        latent: Literal["normal", "uniform"] = "normal",
+        heads: dict[str, Head] | None = None,
+        pack: int = 1,
+        generator_batch: int = 1,
+        fade_kimg: float = 600.0,
+        stable_kimg: float = 600.0,
+        start_stage: int = 0,
+    ):
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            loss=loss,
+            augment=augment,
+            conditional=conditional,
+            latent=latent,
+            heads=heads,
+            pack=pack,
+            generator_batch=generator_batch,
+        )
         if fade_kimg < 0 or stable_kimg < 0:
-            raise ValueError(f"fade_kimg={fade_kimg}, stable_kimg={stable_kimg}: give thousands of images, 0 or more")
+            raise ValueError(
+                f"fade_kimg={fade_kimg}, stable_kimg={stable_kimg}: give thousands of images, 0 or more"
+            )
         if generator.stages != discriminator.stages:
-            raise ValueError(f"the generator has {generator.stages} stages, the critic {discriminator.stages}: give both one resolution")
+            raise ValueError(
+                f"the generator has {generator.stages} stages, the critic {discriminator.stages}: give both one resolution"
+            )
         self.last = generator.stages - 1
         if not 0 <= start_stage <= self.last:
-            raise ValueError(f"start_stage={start_stage}: images of this size have stages 0 to {self.last}")
+            raise ValueError(
+                f"start_stage={start_stage}: images of this size have stages 0 to {self.last}"
+            )
         # Whole images: thousands in binary fractions would put a boundary just before or after the step that meets it.
-        self.fade_nimg, self.stable_nimg, self.start_stage = round(1000 * fade_kimg), round(1000 * stable_kimg), start_stage
+        self.fade_nimg, self.stable_nimg, self.start_stage = (
+            round(1000 * fade_kimg),
+            round(1000 * stable_kimg),
+            start_stage,
+        )
         self.stage, share = self.plan(0)
         self.blending = share is not None
         # Written in place: a fresh tensor each step would be a copy that the host waits for, and no captured graph would see it.
@@ -119,7 +151,9 @@ class Growing(GAN):
     def sample(self, inputs: Batch, generator: nn.Module, *, level: int | None = None) -> Tensor:
         """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated. level: of a stage before, 0 the smallest."""
         stage, alpha = self.at(level)
-        return self.full(generator(inputs["z"], inputs.get("label"), stage=stage, alpha=alpha), stage)
+        return self.full(
+            generator(inputs["z"], inputs.get("label"), stage=stage, alpha=alpha), stage
+        )
 
     def full(self, x: Tensor, stage: int) -> Tensor:
         return enlarge(x, 2 ** (self.last - stage))
@@ -131,27 +165,62 @@ class StyleGAN(Growing):
     mixing: share of batches whose fakes take the styles of another latent from a random layer on
     """
 
-    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, loss: AdversarialLoss,
-                 augment: Augment | None = None, conditional: bool = False, latent: Literal["normal", "uniform"] = "normal",
-                 heads: dict[str, Head] | None = None, pack: int = 1, generator_batch: int = 1, fade_kimg: float = 600.0,
-                 stable_kimg: float = 600.0, start_stage: int = 1, mixing: float = 0.9):
-        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, conditional=conditional,
-                         latent=latent, heads=heads, pack=pack, generator_batch=generator_batch, fade_kimg=fade_kimg,
-                         stable_kimg=stable_kimg, start_stage=start_stage)
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        loss: AdversarialLoss,
+        augment: Augment | None = None,
+        conditional: bool = False,
+        latent: Literal["normal", "uniform"] = "normal",
+        heads: dict[str, Head] | None = None,
+        pack: int = 1,
+        generator_batch: int = 1,
+        fade_kimg: float = 600.0,
+        stable_kimg: float = 600.0,
+        start_stage: int = 1,
+        mixing: float = 0.9,
+    ):
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            loss=loss,
+            augment=augment,
+            conditional=conditional,
+            latent=latent,
+            heads=heads,
+            pack=pack,
+            generator_batch=generator_batch,
+            fade_kimg=fade_kimg,
+            stable_kimg=stable_kimg,
+            start_stage=start_stage,
+        )
         if not 0 <= mixing <= 1:
-            raise ValueError(f"mixing={mixing}: give a share of batches, from 0 to 1 (the paper's: 0.9)")
+            raise ValueError(
+                f"mixing={mixing}: give a share of batches, from 0 to 1 (the paper's: 0.9)"
+            )
         self.mixing = mixing
 
-    def inputs(self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None, truncation: float | None = None,
-               truncated_layers: int = 8) -> Batch:
+    def inputs(
+        self,
+        n: int,
+        rng: torch.Generator | None,
+        *,
+        label: Tensor | None = None,
+        truncation: float | None = None,
+        truncated_layers: int = 8,
+    ) -> Batch:
         """z, label as GAN's. truncation: how far the styles of the first layers may be from the mean one: 1 as far as they are,
         0.7 nearer, 0 not at all; the layers after truncated_layers hold details, which may vary (Karras 2019, appendix B)."""
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
             return inputs
         device = inputs["z"].device
-        return inputs | {"psi": torch.full((n,), float(truncation), device=device),
-                         "psi_layers": torch.full((n,), truncated_layers, device=device)}
+        return inputs | {
+            "psi": torch.full((n,), float(truncation), device=device),
+            "psi_layers": torch.full((n,), truncated_layers, device=device),
+        }
 
     def mixed(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
         """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers, partner by partner: 0 to 4 is
@@ -171,15 +240,32 @@ class StyleGAN(Growing):
         n, label = len(batch["image"]), batch.get("label")
         inputs = self.inputs(n, None, label=label)
         if self.mixing > 0:
-            inputs |= {"other": self.inputs(n, None, label=label)["z"], "mask": self.crossed(inputs["z"].device)}
+            inputs |= {
+                "other": self.inputs(n, None, label=label)["z"],
+                "mask": self.crossed(inputs["z"].device),
+            }
         return self.drawn(inputs, self.generator, noise="random")
 
-    def sample(self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor] = "random", level: int | None = None) -> Tensor:
+    def sample(
+        self,
+        inputs: Batch,
+        generator: nn.Module,
+        *,
+        noise: Noise | list[Tensor] = "random",
+        level: int | None = None,
+    ) -> Tensor:
         """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
         (N,layers,w_dim) alone. noise: fixed is the same for all images, as a film needs it, planes (with styles) are given ones"""
         return self.full(self.drawn(inputs, generator, noise=noise, level=level), self.at(level)[0])
 
-    def drawn(self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor], level: int | None = None) -> Tensor:
+    def drawn(
+        self,
+        inputs: Batch,
+        generator: nn.Module,
+        *,
+        noise: Noise | list[Tensor],
+        level: int | None = None,
+    ) -> Tensor:
         stage, alpha = self.at(level)
         if "styles" in inputs:
             return generator.synthesis(inputs["styles"], stage=stage, alpha=alpha, noise=noise)
@@ -187,5 +273,13 @@ class StyleGAN(Growing):
         if psi is not None:
             layer = torch.arange(generator.layers, device=psi.device)
             psi = torch.where(layer < inputs["psi_layers"][:, None], psi[:, None], 1.0)
-        return generator(inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask"), psi=psi,
-                         stage=stage, alpha=alpha, noise=noise)
+        return generator(
+            inputs["z"],
+            inputs.get("label"),
+            other=inputs.get("other"),
+            mask=inputs.get("mask"),
+            psi=psi,
+            stage=stage,
+            alpha=alpha,
+            noise=noise,
+        )

@@ -1,4 +1,5 @@
 """Tasks beside real or fake, solved from the critic's features; `model.heads` names any number of them."""
+
 from __future__ import annotations
 
 import torch
@@ -24,11 +25,15 @@ class Head(nn.Module):
         """(M,F), (M,) -> (M,1), added to the critic's score."""
         return 0.0
 
-    def d(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor | float, Logs]:
+    def d(
+        self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
+    ) -> tuple[Tensor | float, Logs]:
         """real, fake (N,C,H,W), label (N,) of both -> a weighted scalar, added to the critic's loss."""
         return 0.0, {}
 
-    def g(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor | float, Logs]:
+    def g(
+        self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
+    ) -> tuple[Tensor | float, Logs]:
         """The same for the generator's loss."""
         return 0.0, {}
 

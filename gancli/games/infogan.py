@@ -1,4 +1,5 @@
 """InfoGAN: a part of the latent is a code, and what can be read of it in the image is maximised; no labels are needed."""
+
 from __future__ import annotations
 
 import math
@@ -31,20 +32,53 @@ class InfoGAN(GAN):
     latent: the distribution of the noise, of unit variance either way (the authors': uniform)
     """
 
-    def __init__(self, *, generator: nn.Module, discriminator: nn.Module, q: nn.Module, loss: AdversarialLoss,
-                 augment: Augment | None = None, categories: list[int], continuous: int,
-                 latent: Literal["normal", "uniform"] = "uniform", weight_categorical: float = 1.0,
-                 weight_continuous: float = 1.0, deviation: Literal["one", "learned"] = "one"):
-        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, latent=latent)
+    def __init__(
+        self,
+        *,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        q: nn.Module,
+        loss: AdversarialLoss,
+        augment: Augment | None = None,
+        categories: list[int],
+        continuous: int,
+        latent: Literal["normal", "uniform"] = "uniform",
+        weight_categorical: float = 1.0,
+        weight_continuous: float = 1.0,
+        deviation: Literal["one", "learned"] = "one",
+    ):
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            loss=loss,
+            augment=augment,
+            latent=latent,
+        )
         self.noise = generator.z_dim - sum(categories) - continuous
-        if any(size < 2 for size in categories) or continuous < 0 or not categories and continuous == 0:
-            raise ValueError(f"categories={categories}, continuous={continuous}: give categories of 2 or more, [10], or continuous codes")
+        if (
+            any(size < 2 for size in categories)
+            or continuous < 0
+            or not categories
+            and continuous == 0
+        ):
+            raise ValueError(
+                f"categories={categories}, continuous={continuous}: give categories of 2 or more, [10], or continuous codes"
+            )
         if self.noise < 0:
-            raise ValueError(f"z_dim={generator.z_dim} does not hold categories={categories} and {continuous} continuous codes: "
-                             f"give model.z_dim={generator.z_dim - self.noise} or more; the rest is noise (the paper's: 74)")
+            raise ValueError(
+                f"z_dim={generator.z_dim} does not hold categories={categories} and {continuous} continuous codes: "
+                f"give model.z_dim={generator.z_dim - self.noise} or more; the rest is noise (the paper's: 74)"
+            )
         if generator.classes:
-            raise ValueError("the codes are learned without labels: give InfoGAN a generator that takes none, conditional=false")
-        self.q, self.categories, self.continuous, self.learned = q, categories, continuous, deviation == "learned" and continuous > 0
+            raise ValueError(
+                "the codes are learned without labels: give InfoGAN a generator that takes none, conditional=false"
+            )
+        self.q, self.categories, self.continuous, self.learned = (
+            q,
+            categories,
+            continuous,
+            deviation == "learned" and continuous > 0,
+        )
         self.weights = weight_categorical, weight_continuous
         q.attach(discriminator.feature_dim, sum(categories) + continuous * (1 + self.learned))
 
@@ -59,40 +93,69 @@ class InfoGAN(GAN):
     def phases(self) -> list[Phase]:
         return [replace(phase, updates=(*phase.updates, "q")) for phase in super().phases()]
 
-    def inputs(self, n: int, rng: torch.Generator | None, *, truncation: float | None = None) -> Batch:
+    def inputs(
+        self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
+    ) -> Batch:
         """z (n,noise); a categorical code (n,) int64, a continuous one (n,). truncation: of the noise, see GAN."""
-        z = super().inputs(n, rng, truncation=truncation)["z"][:, :self.noise]
-        drawn = [torch.randint(size, (n,), generator=rng, device=z.device) for size in self.categories]
-        drawn += [torch.empty(n, device=z.device).uniform_(-1, 1, generator=rng) for _ in range(self.continuous)]
+        z = super().inputs(n, rng, truncation=truncation)["z"][:, : self.noise]
+        drawn = [
+            torch.randint(size, (n,), generator=rng, device=z.device) for size in self.categories
+        ]
+        drawn += [
+            torch.empty(n, device=z.device).uniform_(-1, 1, generator=rng)
+            for _ in range(self.continuous)
+        ]
         return {"z": z} | dict(zip(self.codes, drawn, strict=True))
 
     def values(self, name: str, steps: int) -> Tensor:
         """What a sweep shows of the code `name`: each of its categories, or `steps` numbers from -1 to 1."""
         k = self.codes.index(name)
-        return torch.arange(self.categories[k]) if k < len(self.categories) else torch.linspace(-1, 1, steps)
+        return (
+            torch.arange(self.categories[k])
+            if k < len(self.categories)
+            else torch.linspace(-1, 1, steps)
+        )
 
     def showcase(self, columns: int, rng: torch.Generator) -> Batch:
         """Rows of one noise, columns of one value of the first code."""
-        inputs = {key: value.repeat_interleave(columns, 0) for key, value in self.inputs(8, rng).items()}
-        values = torch.arange(columns) % self.categories[0] if self.categories else torch.linspace(-1, 1, columns)
+        inputs = {
+            key: value.repeat_interleave(columns, 0) for key, value in self.inputs(8, rng).items()
+        }
+        values = (
+            torch.arange(columns) % self.categories[0]
+            if self.categories
+            else torch.linspace(-1, 1, columns)
+        )
         return inputs | {"code0": values.repeat(8)}
 
     def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
         z, codes = inputs["z"], [inputs[name] for name in self.codes]
         cut = len(self.categories)
-        hot = [one_hot(code, size, z) for code, size in zip(codes[:cut], self.categories, strict=True)]
+        hot = [
+            one_hot(code, size, z) for code, size in zip(codes[:cut], self.categories, strict=True)
+        ]
         return generator(torch.cat([z, *hot, *(code[:, None] for code in codes[cut:])], 1))
 
     def recognise(self, image: Tensor) -> Batch:
         """What q reads in images (N,C,H,W): the likeliest category of each categorical code (N,), the mean of each other (N,)."""
         logits, mean, _ = self.read(self.discriminator.trunk(image).flatten(1))
-        return dict(zip(self.codes, [*(part.argmax(1) for part in logits), *mean.unbind(1)], strict=True))
+        return dict(
+            zip(self.codes, [*(part.argmax(1) for part in logits), *mean.unbind(1)], strict=True)
+        )
 
     def read(self, features: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """(N,F) -> logits (N,size) of each categorical code; means and logarithms of the deviations (N,continuous)"""
-        *logits, rest = self.q(features).float().split([*self.categories, self.continuous * (1 + self.learned)], 1)
+        *logits, rest = (
+            self.q(features)
+            .float()
+            .split([*self.categories, self.continuous * (1 + self.learned)], 1)
+        )
         mean, log_deviation = rest.chunk(2, 1) if self.learned else (rest, torch.zeros_like(rest))
-        return logits, mean, log_deviation.clamp(-5, 5)  # q may come to predict a code exactly, and exp would overflow
+        return (
+            logits,
+            mean,
+            log_deviation.clamp(-5, 5),
+        )  # q may come to predict a code exactly, and exp would overflow
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return self.informed(batch, self.adversarial.d)
@@ -115,13 +178,25 @@ class InfoGAN(GAN):
         code: 0 for a reader who knows nothing."""
         logits, mean, log_deviation = self.read(features)
         codes, cut = [inputs[name] for name in self.codes], len(self.categories)
-        ce = sum((F.cross_entropy(*pair) for pair in zip(logits, codes, strict=False)), mean.new_zeros(()))
-        nll = gaussian_nll(torch.stack(codes[cut:], 1), mean, log_deviation).sum() if self.continuous else mean.new_zeros(())
+        ce = sum(
+            (F.cross_entropy(*pair) for pair in zip(logits, codes, strict=False)),
+            mean.new_zeros(()),
+        )
+        nll = (
+            gaussian_nll(torch.stack(codes[cut:], 1), mean, log_deviation).sum()
+            if self.continuous
+            else mean.new_zeros(())
+        )
         blind = sum(math.log(size) for size in self.categories) + self.continuous * BLIND
-        return self.weights[0] * ce + self.weights[1] * nll, {"mi": (blind - ce - nll).detach(), "ce": ce.detach(), "nll": nll.detach()}
+        return self.weights[0] * ce + self.weights[1] * nll, {
+            "mi": (blind - ce - nll).detach(),
+            "ce": ce.detach(),
+            "nll": nll.detach(),
+        }
 
 
 def gaussian_nll(x: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
     """(N,D) each -> (D,), averaged over N"""
-    return (HALF_LOG_TAU + log_deviation + 0.5 * ((x - mean) * (-log_deviation).exp()).square()).mean(0)
-
+    return (
+        HALF_LOG_TAU + log_deviation + 0.5 * ((x - mean) * (-log_deviation).exp()).square()
+    ).mean(0)

@@ -1,4 +1,5 @@
 """LAPGAN: a pyramid of games; the coarsest makes small images, each of the others what a twice as large one adds to them."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -29,13 +30,28 @@ class LapGAN(GAN):
     latent: the distribution of z and of the noise planes
     """
 
-    def __init__(self, *, generator: nn.ModuleList, discriminator: nn.ModuleList, loss: AdversarialLoss,
-                 augment: Augment | None = None, latent: Literal["normal", "uniform"] = "uniform"):
-        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment,
-                         conditional=generator.classes > 0, latent=latent)
+    def __init__(
+        self,
+        *,
+        generator: nn.ModuleList,
+        discriminator: nn.ModuleList,
+        loss: AdversarialLoss,
+        augment: Augment | None = None,
+        latent: Literal["normal", "uniform"] = "uniform",
+    ):
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            loss=loss,
+            augment=augment,
+            conditional=generator.classes > 0,
+            latent=latent,
+        )
         if (generator.sizes, generator.classes) != (discriminator.sizes, discriminator.classes):
-            raise ValueError(f"the generator's levels are {generator.sizes}, with {generator.classes} classes, the critic's "
-                             f"{discriminator.sizes}, with {discriminator.classes}: give both one resolution, levels and conditional")
+            raise ValueError(
+                f"the generator's levels are {generator.sizes}, with {generator.classes} classes, the critic's "
+                f"{discriminator.sizes}, with {discriminator.classes}: give both one resolution, levels and conditional"
+            )
 
     @property
     def levels(self) -> int:
@@ -49,11 +65,24 @@ class LapGAN(GAN):
             return low.new_zeros(n, 1, *size)
         # The same for all: drawn on the CPU, so that every device has the same.
         rng = torch.Generator().manual_seed(size[0]) if noise == "fixed" else None
-        z = torch.empty(n if rng is None else 1, 1, *size, device=low.device if rng is None else "cpu")
-        z = z.normal_(generator=rng) if self.latent == "normal" else z.uniform_(-(3**0.5), 3**0.5, generator=rng)
+        z = torch.empty(
+            n if rng is None else 1, 1, *size, device=low.device if rng is None else "cpu"
+        )
+        z = (
+            z.normal_(generator=rng)
+            if self.latent == "normal"
+            else z.uniform_(-(3**0.5), 3**0.5, generator=rng)
+        )
         return z.to(low.device).expand(n, -1, -1, -1)
 
-    def sample(self, inputs: Batch, generator: nn.ModuleList, *, level: int | None = None, noise: Noise = "random") -> Tensor:
+    def sample(
+        self,
+        inputs: Batch,
+        generator: nn.ModuleList,
+        *,
+        level: int | None = None,
+        noise: Noise = "random",
+    ) -> Tensor:
         """-> (N,C,H,W) of full size. level: stop there, 0 the coarsest, and repeat its pixels. Raises UserError for no such level.
 
         noise: fixed is the same for all images, as a film needs it."""
@@ -61,7 +90,10 @@ class LapGAN(GAN):
         if level is None:
             level = last
         if not 0 <= level <= last:
-            raise UserError(f"level={level}: this model's pyramid has levels 0 (the coarsest) to {last}", "leave level= out for the last")
+            raise UserError(
+                f"level={level}: this model's pyramid has levels 0 (the coarsest) to {last}",
+                "leave level= out for the last",
+            )
         image = generator[0](inputs["z"], label)
         for k in range(1, level + 1):
             low = up(image)
@@ -76,9 +108,13 @@ class LapGAN(GAN):
         """A level's critic, of residuals where there is a coarse image `low` that they belong to, else of images."""
         network, whole = self.discriminator[level], low is None
         # A residual alone must not be moved or coloured: the augmentation has to see what the network sees.
-        return BoundCritic(partial(network.trunk, label=label), partial(network.head, label=label),
-                           noise=self.adversarial[level].noise(self.progress), augment=self.augment if whole else None,
-                           join=None if whole else lambda residual: self.augmented(residual + low))
+        return BoundCritic(
+            partial(network.trunk, label=label),
+            partial(network.head, label=label),
+            noise=self.adversarial[level].noise(self.progress),
+            augment=self.augment if whole else None,
+            join=None if whole else lambda residual: self.augmented(residual + low),
+        )
 
     def augmented(self, image: Tensor) -> Tensor:
         return image if self.augment is None else self.augment(image)
@@ -94,7 +130,17 @@ class LapGAN(GAN):
             yield self.level_critic(k, label, low), real, fake
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together({f"level{k}": self.adversarial[k].d(*level, self.progress) for k, level in enumerate(self.rounds(batch))})
+        return together(
+            {
+                f"level{k}": self.adversarial[k].d(*level, self.progress)
+                for k, level in enumerate(self.rounds(batch))
+            }
+        )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together({f"level{k}": self.adversarial[k].g(*level, self.progress) for k, level in enumerate(self.rounds(batch))})
+        return together(
+            {
+                f"level{k}": self.adversarial[k].g(*level, self.progress)
+                for k, level in enumerate(self.rounds(batch))
+            }
+        )

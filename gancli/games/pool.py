@@ -1,4 +1,5 @@
 """A memory of earlier fakes, from which a critic is shown some in place of new ones (Shrivastava 2017, section 2.3)."""
+
 from __future__ import annotations
 
 import torch
@@ -23,9 +24,14 @@ class ImagePool(nn.Module):
         """new (N,C,H,W) -> as many: while it fills up, the same; then each with probability 1/2 an older one, whose place it takes."""
         if self.size == 0:
             return new
-        coins, places = torch.rand(len(new), generator=rng) < 0.5, torch.randint(self.size, (len(new),), generator=rng)
+        coins, places = (
+            torch.rand(len(new), generator=rng) < 0.5,
+            torch.randint(self.size, (len(new),), generator=rng),
+        )
         shown = []
-        for image, coin, place in zip(new, coins.to(new.device), places.to(new.device), strict=True):
+        for image, coin, place in zip(
+            new, coins.to(new.device), places.to(new.device), strict=True
+        ):
             full = self.filled >= self.size  # a tensor: no branch, so the host never waits for it
             place = torch.where(full, place, self.filled.clamp(max=self.size - 1))
             old, take, keep = self.images[place], full & coin, ~full | coin
@@ -35,7 +41,14 @@ class ImagePool(nn.Module):
         return torch.stack(shown)
 
 
-def blank(n: int, keys: tuple[str, ...], *, channels: int, source: tuple[int, int], target: tuple[int, int]) -> Batch:
+def blank(
+    n: int,
+    keys: tuple[str, ...],
+    *,
+    channels: int,
+    source: tuple[int, int],
+    target: tuple[int, int],
+) -> Batch:
     """A batch of the right shapes, for a look at networks on the meta device."""
     shapes = {"a": (n, channels, *source), "b": (n, channels, *target), "mask": (n, 1, *source)}
     return {key: torch.zeros(shapes[key]) for key in keys}

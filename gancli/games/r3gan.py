@@ -1,4 +1,5 @@
 """R3GAN: a GAN whose generator meets reals of its own, since its loss compares each fake with one."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,4 +13,7 @@ class R3GAN(GAN):
 
     def phases(self) -> list[Phase]:
         d, g = super().phases()
-        return [d, dataclasses.replace(g, fresh=True)]  # the critic has just learnt from the batch of d
+        return [
+            d,
+            dataclasses.replace(g, fresh=True),
+        ]  # the critic has just learnt from the batch of d

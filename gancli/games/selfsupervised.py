@@ -1,4 +1,5 @@
 """Heads that need no labels: tasks whose answers the data hold themselves."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -21,12 +22,21 @@ class Rotation(Head):
     Each quarter of the batch is turned by another angle, as in mimicry's code, so that an image keeps its place and its label.
     """
 
-    def __init__(self, *, resolution: int | list[int], d: float = 1.0, g: float = 0.2, norm: Literal["none", "spectral"] = "none"):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        d: float = 1.0,
+        g: float = 0.2,
+        norm: Literal["none", "spectral"] = "none",
+    ):
         super().__init__()
         height, width = size_of(resolution)
         if height != width or height < 2:
-            raise ValueError(f"a {height}x{width} image cannot be turned by a quarter unseen: give square images, "
-                             "dataset.resolution=64, or leave the rotation head out")
+            raise ValueError(
+                f"a {height}x{width} image cannot be turned by a quarter unseen: give square images, "
+                "dataset.resolution=64, or leave the rotation head out"
+            )
         if min(d, g) < 0:
             raise ValueError(f"d={d}, g={g}: weights are 0 or more")
         self.weight_d, self.weight_g, self.norm = d, g, norm
@@ -34,16 +44,23 @@ class Rotation(Head):
     def attach(self, feature_dim: int) -> None:
         self.out = constrained(linear(feature_dim, 4), self.norm)
 
-    def d(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+    def d(
+        self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
+    ) -> tuple[Tensor, Logs]:
         return self.term(critic, real, self.weight_d)
 
-    def g(self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None) -> tuple[Tensor, Logs]:
+    def g(
+        self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
+    ) -> tuple[Tensor, Logs]:
         return self.term(critic, fake, self.weight_g)
 
     def term(self, critic: Critic, x: Tensor, weight: float) -> tuple[Tensor, Logs]:
         turns = torch.arange(len(x), device=x.device) * 4 // len(x)
         logits = self.out(critic.features(turned(x))).float()
-        cost, hits = F.cross_entropy(logits, turns), (logits.detach().argmax(1) == turns).float().mean()
+        cost, hits = (
+            F.cross_entropy(logits, turns),
+            (logits.detach().argmax(1) == turns).float().mean(),
+        )
         return weight * cost, {"ce": cost.detach(), "accuracy": hits}
 
 
@@ -51,4 +68,9 @@ def turned(x: Tensor) -> Tensor:
     """(N,C,S,S) -> the same; image i turned anticlockwise by i * 4 // N quarters."""
     n = len(x)
     ends = [-(-k * n // 4) for k in range(5)]  # where i * 4 // N becomes k
-    return torch.cat([x[first:last].rot90(k, (2, 3)) for k, (first, last) in enumerate(zip(ends, ends[1:], strict=False))])
+    return torch.cat(
+        [
+            x[first:last].rot90(k, (2, 3))
+            for k, (first, last) in enumerate(zip(ends, ends[1:], strict=False))
+        ]
+    )

@@ -1,4 +1,5 @@
 """Games of several critics: their losses in one."""
+
 from __future__ import annotations
 
 import torch

@@ -1,4 +1,5 @@
 """StyleGAN2: a GAN with two rarer phases, the critic's R1 and the generator's path length, and styles that may mix."""
+
 from __future__ import annotations
 
 import torch
@@ -24,27 +25,79 @@ class StyleGAN2(GAN):
     divided by this are those of a path length update. mixing: share of the images that have two styles
     """
 
-    def __init__(self, *, generator: StyleGAN2Generator, discriminator: nn.Module, loss: AdversarialLoss,
-                 augment: Augment | None = None, conditional: bool = False, heads: dict[str, Head] | None = None,
-                 mixing: float = 0.9, r1_gamma: float | None = None, batch_size: int | None = None, r1_every: int = 16,
-                 pl_weight: float = 2.0, pl_every: int = 4, pl_decay: float = 0.01, pl_shrink: int = 2):
-        super().__init__(generator=generator, discriminator=discriminator, loss=loss, augment=augment, conditional=conditional, heads=heads)
+    def __init__(
+        self,
+        *,
+        generator: StyleGAN2Generator,
+        discriminator: nn.Module,
+        loss: AdversarialLoss,
+        augment: Augment | None = None,
+        conditional: bool = False,
+        heads: dict[str, Head] | None = None,
+        mixing: float = 0.9,
+        r1_gamma: float | None = None,
+        batch_size: int | None = None,
+        r1_every: int = 16,
+        pl_weight: float = 2.0,
+        pl_every: int = 4,
+        pl_decay: float = 0.01,
+        pl_shrink: int = 2,
+    ):
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            loss=loss,
+            augment=augment,
+            conditional=conditional,
+            heads=heads,
+        )
         gamma = gamma_for(generator.size, batch_size) if r1_gamma is None else r1_gamma
         if gamma < 0 or pl_weight < 0 or min(r1_every, pl_every, pl_shrink) < 1:
-            raise ValueError(f"r1_gamma={gamma}, pl_weight={pl_weight}, r1_every={r1_every}, pl_every={pl_every}, "
-                             f"pl_shrink={pl_shrink}: the first two are 0 or more, the others 1 or more")
+            raise ValueError(
+                f"r1_gamma={gamma}, pl_weight={pl_weight}, r1_every={r1_every}, pl_every={pl_every}, "
+                f"pl_shrink={pl_shrink}: the first two are 0 or more, the others 1 or more"
+            )
         if not 0 <= pl_decay <= 1 or not 0 <= mixing <= 1:
-            raise ValueError(f"pl_decay={pl_decay}, mixing={mixing}: give numbers from 0 to 1 (the paper's: 0.01, 0.9)")
-        self.r1 = GradientPenalty(weight=gamma / 2, at="real", target=0.0, every=r1_every) if gamma else None
-        self.pl_weight, self.pl_every, self.pl_decay, self.pl_shrink, self.mixing = pl_weight, pl_every, pl_decay, pl_shrink, mixing
+            raise ValueError(
+                f"pl_decay={pl_decay}, mixing={mixing}: give numbers from 0 to 1 (the paper's: 0.01, 0.9)"
+            )
+        self.r1 = (
+            GradientPenalty(weight=gamma / 2, at="real", target=0.0, every=r1_every)
+            if gamma
+            else None
+        )
+        self.pl_weight, self.pl_every, self.pl_decay, self.pl_shrink, self.mixing = (
+            pl_weight,
+            pl_every,
+            pl_decay,
+            pl_shrink,
+            mixing,
+        )
         self.register_buffer("pl_mean", torch.zeros(()))
 
     def phases(self) -> list[Phase]:
         d, g = super().phases()
-        rare = [Phase(name="d_r1", loss=self.r1_loss, updates=("d",), every=self.r1.every, lazy=True, after=self.clip)] if self.r1 else []
+        rare = (
+            [
+                Phase(
+                    name="d_r1",
+                    loss=self.r1_loss,
+                    updates=("d",),
+                    every=self.r1.every,
+                    lazy=True,
+                    after=self.clip,
+                )
+            ]
+            if self.r1
+            else []
+        )
         # Every so many steps of the generator, which with some losses are fewer than the critic's.
         every = self.pl_every * self.n_critic
-        rarer = [Phase(name="g_pl", loss=self.pl_loss, updates=("g",), every=every, lazy=True)] if self.pl_weight else []
+        rarer = (
+            [Phase(name="g_pl", loss=self.pl_loss, updates=("g",), every=every, lazy=True)]
+            if self.pl_weight
+            else []
+        )
         return [d, *rare, g, *rarer]
 
     def clip(self, logs: Logs) -> None:
@@ -60,30 +113,55 @@ class StyleGAN2(GAN):
 
         y and the mean over styles divide by pixels and by layers: weight 2 is gamma_pl = ln 2 / (r^2 (ln r - ln 2)) at r pixels."""
         n = max(1, len(batch["image"]) // self.pl_shrink)
-        with torch.autocast(batch["image"].device.type, enabled=False):  # squared gradients leave the range of half precision
+        with torch.autocast(
+            batch["image"].device.type, enabled=False
+        ):  # squared gradients leave the range of half precision
             inputs = self.drawn(n, batch["label"][:n] if self.conditional else None)
-            styles = self.generator.styles(inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask"))
+            styles = self.generator.styles(
+                inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask")
+            )
             lengths = path_lengths(self.generator.synthesis(styles), styles)
-        mean = self.pl_mean.lerp(lengths.detach().mean(), self.pl_decay)  # a new tensor: the next micro-batch moves the buffer
+        mean = self.pl_mean.lerp(
+            lengths.detach().mean(), self.pl_decay
+        )  # a new tensor: the next micro-batch moves the buffer
         self.pl_mean.copy_(mean)
         penalty = (lengths - mean).square().mean()
-        return self.pl_weight * self.pl_every * penalty, {"pl": penalty.detach(), "length": lengths.detach().mean()}
+        return self.pl_weight * self.pl_every * penalty, {
+            "pl": penalty.detach(),
+            "length": lengths.detach().mean(),
+        }
 
-    def inputs(self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None, truncation: float | None = None,
-               truncated_layers: int | None = None) -> Batch:
+    def inputs(
+        self,
+        n: int,
+        rng: torch.Generator | None,
+        *,
+        label: Tensor | None = None,
+        truncation: float | None = None,
+        truncated_layers: int | None = None,
+    ) -> Batch:
         """z, label as GAN's. truncation: how far styles may be from the mean one: 1 as far as they are, 0.7 nearer, 0 not at all;
         truncated_layers: only those of the first so many layers, null for all."""
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
             return inputs
-        device, first = inputs["z"].device, self.generator.layers if truncated_layers is None else truncated_layers
-        return inputs | {"psi": torch.full((n,), float(truncation), device=device), "psi_layers": torch.full((n,), first, device=device)}
+        device, first = (
+            inputs["z"].device,
+            self.generator.layers if truncated_layers is None else truncated_layers,
+        )
+        return inputs | {
+            "psi": torch.full((n,), float(truncation), device=device),
+            "psi_layers": torch.full((n,), first, device=device),
+        }
 
     def mixed(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
         """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers, partner by partner. The
         first ones hold pose and shape, the last ones colour (Karras 2019, figure 3). Labels stay those of `inputs`."""
         layer = torch.arange(self.generator.layers, device=inputs["z"].device)
-        return inputs | {"other": source["z"], "mask": ((first <= layer) & (layer < last)).expand(len(inputs["z"]), -1)}
+        return inputs | {
+            "other": source["z"],
+            "mask": ((first <= layer) & (layer < last)).expand(len(inputs["z"]), -1),
+        }
 
     def drawn(self, n: int, label: Tensor | None) -> Batch:
         """What n training images start from. In a share of them the styles of another latent take over at a random layer
@@ -93,8 +171,13 @@ class StyleGAN2(GAN):
             return inputs
         z = inputs["z"]
         cut = torch.randint(1, layers, (n,), device=z.device)
-        cut = torch.where(torch.rand(n, device=z.device) < self.mixing, cut, layers)  # on the device: the host never waits
-        return inputs | {"other": torch.randn_like(z), "mask": torch.arange(layers, device=z.device) >= cut[:, None]}
+        cut = torch.where(
+            torch.rand(n, device=z.device) < self.mixing, cut, layers
+        )  # on the device: the host never waits
+        return inputs | {
+            "other": torch.randn_like(z),
+            "mask": torch.arange(layers, device=z.device) >= cut[:, None],
+        }
 
     def fake(self, batch: Batch) -> Tensor:
         return self.sample(self.drawn(len(batch["image"]), batch.get("label")), self.generator)
@@ -104,7 +187,14 @@ class StyleGAN2(GAN):
         """How many sizes the skips have."""
         return self.generator.layers // 2
 
-    def sample(self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor] = "random", level: int | None = None) -> Tensor:
+    def sample(
+        self,
+        inputs: Batch,
+        generator: nn.Module,
+        *,
+        noise: Noise | list[Tensor] = "random",
+        level: int | None = None,
+    ) -> Tensor:
         """inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles (N,layers,w_dim) alone.
 
         noise: fixed is the same for all images, as a film needs it; planes (with styles) are given ones. level: the image as
@@ -112,20 +202,31 @@ class StyleGAN2(GAN):
         image = self.made(inputs, generator, noise=noise, level=level)
         return image if level is None else enlarge(image, generator.size[0] // image.shape[2])
 
-    def made(self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor], level: int | None) -> Tensor:
+    def made(
+        self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor], level: int | None
+    ) -> Tensor:
         if "styles" in inputs:
             return generator.synthesis(inputs["styles"], noise=noise, level=level)
         psi = inputs.get("psi")
         if psi is not None:
             layer = torch.arange(generator.layers, device=psi.device)
             psi = torch.where(layer < inputs["psi_layers"][:, None], psi[:, None], 1.0)
-        return generator(inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask"), psi=psi,
-                         noise=noise, level=level)
+        return generator(
+            inputs["z"],
+            inputs.get("label"),
+            other=inputs.get("other"),
+            mask=inputs.get("mask"),
+            psi=psi,
+            noise=noise,
+            level=level,
+        )
 
 
 def gamma_for(size: tuple[int, int], batch_size: int | None) -> float:
     if batch_size is None or batch_size < 1:
-        raise ValueError("r1_gamma=null follows the batch size: give batch_size=${trainer.batch_size}, or a number such as r1_gamma=10")
+        raise ValueError(
+            "r1_gamma=null follows the batch size: give batch_size=${trainer.batch_size}, or a number such as r1_gamma=10"
+        )
     return 0.0002 * size[0] * size[1] / batch_size
 
 

@@ -1,4 +1,5 @@
 """Style transfer: the features of a painting's style on those of a photograph's content, in one pass of a network."""
+
 from __future__ import annotations
 
 import torch.nn.functional as F
@@ -22,17 +23,47 @@ class StyleTransfer(Translation):
     critic are allowed and not usual: the critic then compares with the styles. Raises ValueError without features.
     """
 
-    def __init__(self, *, generator: Translator, resolution: int | list[int], channels: int, discriminator: nn.Module | None = None,
-                 loss: AdversarialLoss | None = None, augment: Augment | None = None, perceptual: Perceptual | None = None,
-                 adversarial_weight: float = 1.0, content_weight: float = 1.0, style_weight: float = 1e4, smoothness: float = 1e-4):
+    def __init__(
+        self,
+        *,
+        generator: Translator,
+        resolution: int | list[int],
+        channels: int,
+        discriminator: nn.Module | None = None,
+        loss: AdversarialLoss | None = None,
+        augment: Augment | None = None,
+        perceptual: Perceptual | None = None,
+        adversarial_weight: float = 1.0,
+        content_weight: float = 1.0,
+        style_weight: float = 1e4,
+        smoothness: float = 1e-4,
+    ):
         if perceptual is None or perceptual.backbone == "none":
-            raise ValueError("style transfer compares features, and there are none: perceptual=vgg19_style, "
-                             "or perceptual=squeezenet_style perceptual.weights=FILE")
+            raise ValueError(
+                "style transfer compares features, and there are none: perceptual=vgg19_style, "
+                "or perceptual=squeezenet_style perceptual.weights=FILE"
+            )
         if min(content_weight, style_weight, smoothness) < 0:
-            raise ValueError(f"content_weight={content_weight}, style_weight={style_weight}, smoothness={smoothness}: give 0 or more")
-        super().__init__(generator=generator, discriminator=discriminator, resolution=resolution, channels=channels, loss=loss,
-                         augment=augment, perceptual=perceptual, judged=1, adversarial_weight=adversarial_weight, pixel_weight=0.0)
-        self.content_weight, self.style_weight, self.smoothness = content_weight, style_weight, smoothness
+            raise ValueError(
+                f"content_weight={content_weight}, style_weight={style_weight}, smoothness={smoothness}: give 0 or more"
+            )
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            resolution=resolution,
+            channels=channels,
+            loss=loss,
+            augment=augment,
+            perceptual=perceptual,
+            judged=1,
+            adversarial_weight=adversarial_weight,
+            pixel_weight=0.0,
+        )
+        self.content_weight, self.style_weight, self.smoothness = (
+            content_weight,
+            style_weight,
+            smoothness,
+        )
         self.extras = ("style",) if self.many else ()
 
     @property
@@ -40,7 +71,9 @@ class StyleTransfer(Translation):
         """Does the generator look at the style, or has it learnt its only one?"""
         return not isinstance(self.generator, TransformerNet)
 
-    def sample(self, inputs: Batch, generator: TransformerNet | AdaINNet, *, direction: Direction = "ab") -> Tensor:
+    def sample(
+        self, inputs: Batch, generator: TransformerNet | AdaINNet, *, direction: Direction = "ab"
+    ) -> Tensor:
         """inputs: "a" (N,C,H,W), and where the generator takes any style "style" (N,C,h,w), or "b" in its place -> (N,C,H,W)"""
         if not self.many:
             return generator(inputs["a"])
@@ -49,11 +82,21 @@ class StyleTransfer(Translation):
     def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
         return {"content": batch["a"], "output": self.sample(batch, generator), "style": batch["b"]}
 
-    def distances(self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False) -> tuple[Tensor, Logs]:
-        made, wanted, painted = (self.perceptual.features(x) for x in (fake, batch["a"], batch["b"]))
+    def distances(
+        self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False
+    ) -> tuple[Tensor, Logs]:
+        made, wanted, painted = (
+            self.perceptual.features(x) for x in (fake, batch["a"], batch["b"])
+        )
         last = list(made)[-1]
         content = F.mse_loss(made[last].float(), wanted[last].float())
         style = sum(F.mse_loss(gram(made[name]), gram(painted[name])) for name in made)
-        rough = (fake[:, :, 1:] - fake[:, :, :-1]).abs().mean() + (fake[..., 1:] - fake[..., :-1]).abs().mean()
+        rough = (fake[:, :, 1:] - fake[:, :, :-1]).abs().mean() + (
+            fake[..., 1:] - fake[..., :-1]
+        ).abs().mean()
         total = self.content_weight * content + self.style_weight * style + self.smoothness * rough
-        return total, {"content": content.detach(), "style": style.detach(), "rough": rough.detach()}
+        return total, {
+            "content": content.detach(),
+            "style": style.detach(),
+            "rough": rough.detach(),
+        }

@@ -1,4 +1,5 @@
 """Source to target: pix2pix, super-resolution, inpainting, enhancement and refinement are this game with other data and terms."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -39,26 +40,52 @@ class Translation(Game):
     directions: tuple[Direction, ...] = ("ab",)
     extras: tuple[str, ...] = ()
 
-    def __init__(self, *, generator: Translator, discriminator: nn.Module | None, resolution: int | list[int], channels: int,
-                 loss: AdversarialLoss | None = None, augment: Augment | None = None, perceptual: Perceptual | None = None,
-                 judged: int = 2, adversarial_weight: float = 1.0, perceptual_weight: float = 1.0, pixel_weight: float | None = 100.0,
-                 pixel: Literal["l1", "l2", "huber"] = "l1", toward: Literal["target", "source"] = "target", warmup: int = 0,
-                 pool: int = 0):
-        super().__init__(generator=generator, discriminator=None if loss is None else discriminator, loss=loss)
+    def __init__(
+        self,
+        *,
+        generator: Translator,
+        discriminator: nn.Module | None,
+        resolution: int | list[int],
+        channels: int,
+        loss: AdversarialLoss | None = None,
+        augment: Augment | None = None,
+        perceptual: Perceptual | None = None,
+        judged: int = 2,
+        adversarial_weight: float = 1.0,
+        perceptual_weight: float = 1.0,
+        pixel_weight: float | None = 100.0,
+        pixel: Literal["l1", "l2", "huber"] = "l1",
+        toward: Literal["target", "source"] = "target",
+        warmup: int = 0,
+        pool: int = 0,
+    ):
+        super().__init__(
+            generator=generator, discriminator=None if loss is None else discriminator, loss=loss
+        )
         if loss is not None and discriminator is None:
-            raise ValueError("there is a loss, and no critic: give model.discriminator, or loss=none")
+            raise ValueError(
+                "there is a loss, and no critic: give model.discriminator, or loss=none"
+            )
         if judged not in (1, 2) or warmup < 0 or adversarial_weight < 0 or (pixel_weight or 0) < 0:
-            raise ValueError(f"judged={judged}, warmup={warmup}, adversarial_weight={adversarial_weight}, pixel_weight={pixel_weight}: "
-                             "the first is 1 or 2, the others are 0 or more")
+            raise ValueError(
+                f"judged={judged}, warmup={warmup}, adversarial_weight={adversarial_weight}, pixel_weight={pixel_weight}: "
+                "the first is 1 or 2, the others are 0 or more"
+            )
         if pixel_weight is None:
             pixel_weight = 1.0 if perceptual is None else 0.0
         if loss is None and not pixel_weight and perceptual is None:
-            raise ValueError("loss=none, pixel_weight=0 and no perceptual network: nothing is left to learn from")
+            raise ValueError(
+                "loss=none, pixel_weight=0 and no perceptual network: nothing is left to learn from"
+            )
         self.size, self.channels = size_of(resolution), channels
         fitting(generator, self.source_size)
         judging(self.discriminator, self.size)
         self.augment, self.judged, self.perceptual = augment, judged, perceptual
-        self.adversarial_weight, self.perceptual_weight, self.pixel_weight = adversarial_weight, perceptual_weight, pixel_weight
+        self.adversarial_weight, self.perceptual_weight, self.pixel_weight = (
+            adversarial_weight,
+            perceptual_weight,
+            pixel_weight,
+        )
         self.warmup, self.toward = warmup, toward
         self.distance = DISTANCES[pixel]
         self.pool = ImagePool(pool, (channels, *self.size)) if pool else None
@@ -72,14 +99,24 @@ class Translation(Game):
         return self.size[0] // self.generator.scale, self.size[1] // self.generator.scale
 
     def players(self) -> dict[str, list[nn.Module]]:
-        return {"g": [self.generator]} | ({} if self.discriminator is None else {"d": [self.discriminator]})
+        return {"g": [self.generator]} | (
+            {} if self.discriminator is None else {"d": [self.discriminator]}
+        )
 
     def phases(self) -> list[Phase]:
         if self.discriminator is None:
             return [Phase(name="g", loss=self.distance_loss, updates=("g",))]
         d, g = super().phases()
-        warm = [Phase(name="warmup", loss=self.distance_loss, updates=("g",), stop=self.warmup)] if self.warmup else []
-        return [*warm, replace(d, start=self.warmup, prepare=self.pooled if self.pool is not None else None), replace(g, start=self.warmup)]
+        warm = (
+            [Phase(name="warmup", loss=self.distance_loss, updates=("g",), stop=self.warmup)]
+            if self.warmup
+            else []
+        )
+        return [
+            *warm,
+            replace(d, start=self.warmup, prepare=self.pooled if self.pool is not None else None),
+            replace(g, start=self.warmup),
+        ]
 
     def ready(self) -> None:
         """Reads the perceptual network's weights. Raises ValueError without them."""
@@ -88,7 +125,10 @@ class Translation(Game):
 
     def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
         """Raises UserError: there is nothing to draw."""
-        raise UserError("this model makes images out of images, and not out of noise", "gan translate ckpt=RUN input=FOLDER out=FOLDER")
+        raise UserError(
+            "this model makes images out of images, and not out of noise",
+            "gan translate ckpt=RUN input=FOLDER out=FOLDER",
+        )
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
         return blank(n, self.needs, channels=channels, source=self.source_size, target=self.size)
@@ -108,9 +148,20 @@ class Translation(Game):
     def critic(self, batch: Batch) -> BoundCritic:
         noise = self.adversarial.noise(self.progress)
         if self.judged == 1:
-            return BoundCritic(self.discriminator.trunk, self.discriminator.head, augment=self.augment, noise=noise)
-        source = batch["a"] if batch["a"].shape[2:] == self.size else F.interpolate(batch["a"], self.size, mode="bicubic")
-        return BoundCritic(self.discriminator.trunk, self.discriminator.head, noise=noise, join=partial(self.beside, source))
+            return BoundCritic(
+                self.discriminator.trunk, self.discriminator.head, augment=self.augment, noise=noise
+            )
+        source = (
+            batch["a"]
+            if batch["a"].shape[2:] == self.size
+            else F.interpolate(batch["a"], self.size, mode="bicubic")
+        )
+        return BoundCritic(
+            self.discriminator.trunk,
+            self.discriminator.head,
+            noise=noise,
+            join=partial(self.beside, source),
+        )
 
     def beside(self, source: Tensor, x: Tensor) -> Tensor:
         """The image first, since augmentation colours the first channels alone; its geometry moves both alike."""
@@ -138,9 +189,16 @@ class Translation(Game):
     def distance_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         """What teaches without a critic: in a warm-up pixels alone, whatever their weight is later (SRGAN's SRResNet)."""
         warm = self.discriminator is not None
-        return self.distances(self.sample(batch, self.generator), batch, weight=1.0 if warm else self.pixel_weight, pixels_only=warm)
+        return self.distances(
+            self.sample(batch, self.generator),
+            batch,
+            weight=1.0 if warm else self.pixel_weight,
+            pixels_only=warm,
+        )
 
-    def distances(self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False) -> tuple[Tensor, Logs]:
+    def distances(
+        self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False
+    ) -> tuple[Tensor, Logs]:
         aim = batch["b"] if self.toward == "target" else batch["a"]
         pixel = self.pixel_distance(fake, aim, batch)
         total, logs = weight * pixel, {"pixel": pixel.detach()}
@@ -161,13 +219,38 @@ class Inpainting(Translation):
 
     extras = ("mask",)
 
-    def __init__(self, *, generator: Translator, discriminator: nn.Module | None, resolution: int | list[int], channels: int,
-                 loss: AdversarialLoss | None = None, augment: Augment | None = None, perceptual: Perceptual | None = None,
-                 adversarial_weight: float = 0.001, perceptual_weight: float = 1.0, pixel_weight: float | None = 0.999,
-                 pixel: Literal["l1", "l2", "huber"] = "l2", border: int = 4, warmup: int = 0):
-        super().__init__(generator=generator, discriminator=discriminator, resolution=resolution, channels=channels, loss=loss,
-                         augment=augment, perceptual=perceptual, judged=1, adversarial_weight=adversarial_weight,
-                         perceptual_weight=perceptual_weight, pixel_weight=pixel_weight, pixel=pixel, warmup=warmup)
+    def __init__(
+        self,
+        *,
+        generator: Translator,
+        discriminator: nn.Module | None,
+        resolution: int | list[int],
+        channels: int,
+        loss: AdversarialLoss | None = None,
+        augment: Augment | None = None,
+        perceptual: Perceptual | None = None,
+        adversarial_weight: float = 0.001,
+        perceptual_weight: float = 1.0,
+        pixel_weight: float | None = 0.999,
+        pixel: Literal["l1", "l2", "huber"] = "l2",
+        border: int = 4,
+        warmup: int = 0,
+    ):
+        super().__init__(
+            generator=generator,
+            discriminator=discriminator,
+            resolution=resolution,
+            channels=channels,
+            loss=loss,
+            augment=augment,
+            perceptual=perceptual,
+            judged=1,
+            adversarial_weight=adversarial_weight,
+            perceptual_weight=perceptual_weight,
+            pixel_weight=pixel_weight,
+            pixel=pixel,
+            warmup=warmup,
+        )
         if border < 0:
             raise ValueError(f"border={border}: give 0 or more pixels (the paper's: 4)")
         self.border = border
@@ -179,32 +262,50 @@ class Inpainting(Translation):
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
         """inputs: "a" (N,C,H,W) with holes of any colour, "mask" (N,1,H,W) -> the image with its holes filled."""
         image, mask = inputs["a"], inputs["mask"]
-        seen = image if generator.channels_in == image.shape[1] else torch.cat([image, mask.to(image.dtype)], 1)
+        seen = (
+            image
+            if generator.channels_in == image.shape[1]
+            else torch.cat([image, mask.to(image.dtype)], 1)
+        )
         return torch.lerp(image, generator(seen).to(image.dtype), mask.to(image.dtype))
 
     def pixel_distance(self, fake: Tensor, aim: Tensor, batch: Batch) -> Tensor:
         """A mean over the pixels of the holes, weighted towards their borders."""
         mask = batch["mask"]
         reach = 2 * self.border + 1
-        outside = F.max_pool2d(1 - F.pad(mask, [self.border] * 4, value=1), reach, 1) if self.border else torch.zeros_like(mask)
+        outside = (
+            F.max_pool2d(1 - F.pad(mask, [self.border] * 4, value=1), reach, 1)
+            if self.border
+            else torch.zeros_like(mask)
+        )
         weight = mask * (1 + 9 * outside)
-        error = (fake.float() - aim).abs() if self.distance is F.l1_loss else (fake.float() - aim).square()
+        error = (
+            (fake.float() - aim).abs()
+            if self.distance is F.l1_loss
+            else (fake.float() - aim).square()
+        )
         return (error * weight).sum() / (mask.sum() * fake.shape[1]).clamp(min=1)
 
 
 def judging(discriminator: nn.Module | None, size: tuple[int, int]) -> None:
     """Raises ValueError for images that are too small for a critic of patches."""
     if isinstance(discriminator, PatchDiscriminator) and min(size) < discriminator.smallest:
-        raise ValueError(f"images of {size[0]}x{size[1]} pixels: the critic's patches need {discriminator.smallest}; "
-                         "give the discriminator fewer layers, or choose a larger dataset.resolution")
+        raise ValueError(
+            f"images of {size[0]}x{size[1]} pixels: the critic's patches need {discriminator.smallest}; "
+            "give the discriminator fewer layers, or choose a larger dataset.resolution"
+        )
 
 
 def fitting(generator: Translator, size: tuple[int, int]) -> None:
     """Raises ValueError for sources of a size that the network does not take."""
     multiple, least = generator.multiple, generator.smallest
     if generator.size is not None and tuple(generator.size) != tuple(size):
-        raise ValueError(f"sources of {size[0]}x{size[1]} pixels, where the generator takes {generator.size[0]}x{generator.size[1]} only")
+        raise ValueError(
+            f"sources of {size[0]}x{size[1]} pixels, where the generator takes {generator.size[0]}x{generator.size[1]} only"
+        )
     if any(side % multiple or side < least for side in size):
         good = max(least, round(min(size) / multiple) * multiple) * generator.scale
-        raise ValueError(f"sources of {size[0]}x{size[1]} pixels: the generator takes sides from {least} pixels on that are multiples of "
-                         f"{multiple}; try dataset.resolution={good}, or fewer model.generator.downs")
+        raise ValueError(
+            f"sources of {size[0]}x{size[1]} pixels: the generator takes sides from {least} pixels on that are multiples of "
+            f"{multiple}; try dataset.resolution={good}, or fewer model.generator.downs"
+        )

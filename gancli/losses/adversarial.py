@@ -1,4 +1,5 @@
 """The loss that a config names: one objective, any number of penalties, label tricks, and how the critic is kept."""
+
 from __future__ import annotations
 
 import torch
@@ -21,42 +22,73 @@ class AdversarialLoss(nn.Module):
     (Salimans 2016, section 3.1); top_k is the share of fakes, those with the highest scores, that teach it (Sinha 2020).
     """
 
-    def __init__(self, *, objective: Objective, penalties: dict[str, Penalty] | None = None, n_critic: int = 1,
-                 clip: float | None = None, real_target: float | list[float] = 1.0,
-                 fake_target: float | list[float] = 0.0, flip: float = 0.0, instance_noise: float = 0.0,
-                 instance_noise_kimg: float | None = None, feature_matching: Number = 0.0, top_k: Number = 1.0):
+    def __init__(
+        self,
+        *,
+        objective: Objective,
+        penalties: dict[str, Penalty] | None = None,
+        n_critic: int = 1,
+        clip: float | None = None,
+        real_target: float | list[float] = 1.0,
+        fake_target: float | list[float] = 0.0,
+        flip: float = 0.0,
+        instance_noise: float = 0.0,
+        instance_noise_kimg: float | None = None,
+        feature_matching: Number = 0.0,
+        top_k: Number = 1.0,
+    ):
         super().__init__()
         for name, target in (("real_target", real_target), ("fake_target", fake_target)):
             if isinstance(target, list) and (len(target) != 2 or target[0] > target[1]):
                 raise ValueError(f"{name}={target} is no range: give a number or [low, high]")
         if not 0 <= flip <= 1 or instance_noise < 0 or (clip is not None and clip <= 0):
-            raise ValueError(f"flip={flip}, instance_noise={instance_noise}, clip={clip}: flip is a share from 0 to 1, "
-                             "instance_noise is 0 or more, clip is above 0 or null")
+            raise ValueError(
+                f"flip={flip}, instance_noise={instance_noise}, clip={clip}: flip is a share from 0 to 1, "
+                "instance_noise is 0 or more, clip is above 0 or null"
+            )
         self.objective, self.penalties = objective, nn.ModuleDict(penalties or {})
         self.n_critic, self.clip, self.flip = n_critic, clip, flip
         self.real_target, self.fake_target = real_target, fake_target
         self.instance_noise, self.instance_noise_kimg = instance_noise, instance_noise_kimg
-        self.matches_features, self.feature_matching, self.top_k = feature_matching != 0, schedule(feature_matching), schedule(top_k)
+        self.matches_features, self.feature_matching, self.top_k = (
+            feature_matching != 0,
+            schedule(feature_matching),
+            schedule(top_k),
+        )
         shares = [top_k] if isinstance(top_k, int | float) else [self.top_k.start, self.top_k.end]
         if any(not 0 < share <= 1 for share in shares) or (objective.relativistic and top_k != 1):
-            raise ValueError(f"top_k={top_k}: a share above 0 and up to 1; a relativistic loss, which compares with reals, takes 1 only")
+            raise ValueError(
+                f"top_k={top_k}: a share above 0 and up to 1; a relativistic loss, which compares with reals, takes 1 only"
+            )
 
     def noise(self, progress: Progress) -> float:
         """The standard deviation of instance noise now; games hand it to their critic."""
         if self.instance_noise_kimg is None:
             return self.instance_noise
-        return self.instance_noise * (1 - ramp(progress.nimg, start_kimg=0, end_kimg=self.instance_noise_kimg))
+        return self.instance_noise * (
+            1 - ramp(progress.nimg, start_kimg=0, end_kimg=self.instance_noise_kimg)
+        )
 
-    def d(self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress) -> tuple[Tensor, Logs]:
+    def d(
+        self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress
+    ) -> tuple[Tensor, Logs]:
         """real, fake (N,C,H,W) -> scalar, logs (scores, and the mean sign of the real ones, which ADA reads).
 
         The sign tells on which side of the objective's boundary a score is; of 0 where there is none."""
         real_scores, fake_scores = critic(real).float(), critic(fake).float()
-        loss = self.objective.d(real_scores, fake_scores, self.target(self.real_target, real_scores),
-                                self.target(self.fake_target, fake_scores))
+        loss = self.objective.d(
+            real_scores,
+            fake_scores,
+            self.target(self.real_target, real_scores),
+            self.target(self.fake_target, fake_scores),
+        )
         logs = {
-            "adv": loss.detach(), "real": real_scores.detach().mean(), "fake": fake_scores.detach().mean(),
-            "sign_real": (real_scores.detach() - (self.objective.boundary or 0)).sign().mean(),  # the sign of a mean is another number
+            "adv": loss.detach(),
+            "real": real_scores.detach().mean(),
+            "fake": fake_scores.detach().mean(),
+            "sign_real": (real_scores.detach() - (self.objective.boundary or 0))
+            .sign()
+            .mean(),  # the sign of a mean is another number
         }
         for name, penalty in self.penalties.items():
             if due(progress.step, penalty.every, penalty.start):
@@ -64,14 +96,23 @@ class AdversarialLoss(nn.Module):
                 loss, logs[name] = loss + term, term.detach()
         return loss, logs
 
-    def g(self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress) -> tuple[Tensor, Logs]:
+    def g(
+        self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress
+    ) -> tuple[Tensor, Logs]:
         """real, fake (N,C,H,W) -> scalar, logs; real is scored only by relativistic objectives."""
         real_scores = critic(real).float() if self.objective.relativistic else None
         loss = self.objective.g(real_scores, self.best(critic(fake).float(), progress))
         logs = {"adv": loss.detach()}
         if self.matches_features:
             # Batch means first, then their distance: single samples need not resemble each other.
-            apart = (critic.features(real).float().mean(0).detach() - critic.features(fake).float().mean(0)).abs().mean()
+            apart = (
+                (
+                    critic.features(real).float().mean(0).detach()
+                    - critic.features(fake).float().mean(0)
+                )
+                .abs()
+                .mean()
+            )
             loss, logs["fm"] = loss + self.feature_matching(progress.nimg) * apart, apart.detach()
         return loss, logs
 

@@ -1,11 +1,14 @@
 """What the two sides want: functions of the critic's raw scores, with a target per score."""
+
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Target = float | Tensor  # 1 means real, 0 fake; between, beyond or one per score where label tricks are on
+Target = (
+    float | Tensor
+)  # 1 means real, 0 fake; between, beyond or one per score where label tricks are on
 
 
 class Objective:
@@ -22,7 +25,9 @@ class Objective:
         """Elementwise cost of scores that ought to say `target`."""
         raise NotImplementedError
 
-    def d(self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0) -> Tensor:
+    def d(
+        self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0
+    ) -> Tensor:
         return self.judge(real, real_target).mean() + self.judge(fake, fake_target).mean()
 
     def g(self, real: Tensor | None, fake: Tensor) -> Tensor:
@@ -86,9 +91,13 @@ class RelativisticPairing(NonSaturating):
     relativistic = True
     boundary = None
 
-    def d(self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0) -> Tensor:
+    def d(
+        self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0
+    ) -> Tensor:
         # Shapes (N,) and (N,1) would broadcast to N x N pairs and still train, badly.
-        assert real.shape == fake.shape, f"{tuple(real.shape)} real scores, {tuple(fake.shape)} fake ones"
+        assert real.shape == fake.shape, (
+            f"{tuple(real.shape)} real scores, {tuple(fake.shape)} fake ones"
+        )
         return self.judge(real - fake, real_target).mean()
 
     def g(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -106,7 +115,9 @@ class RelativisticAverage(Objective):
     def __init__(self, *, base: Objective):
         self.base = base
 
-    def d(self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0) -> Tensor:
+    def d(
+        self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0
+    ) -> Tensor:
         real_term = self.base.judge(real - fake.mean(), real_target).mean()
         return 0.5 * (real_term + self.base.judge(fake - real.mean(), fake_target).mean())
 

@@ -1,4 +1,5 @@
 """Terms that are added to the critic's loss: they see scores and gradients of a critic, never a network."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -22,17 +23,33 @@ class Penalty(nn.Module):
     def __init__(self, *, weight: Number, every: int = 1, start: int = 0):
         super().__init__()
         if every < 1 or start < 0:
-            raise ValueError(f"every={every}, start={start}: a penalty is due every 1 step or more, from step 0 or later")
+            raise ValueError(
+                f"every={every}, start={start}: a penalty is due every 1 step or more, from step 0 or later"
+            )
         self.weight, self.every, self.start = schedule(weight), every, start
 
-    def weighted(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
-                 fake_scores: Tensor | None, progress: Progress) -> Tensor:
+    def weighted(
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor | None,
+        real_scores: Tensor | None,
+        fake_scores: Tensor | None,
+        progress: Progress,
+    ) -> Tensor:
         """forward() times its weight at this nimg; times `every`, which keeps the mean over steps."""
         term = self(critic, real, fake, real_scores, fake_scores, progress)
         return self.weight(progress.nimg) * self.every * term
 
-    def forward(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
-                fake_scores: Tensor | None, progress: Progress) -> Tensor:
+    def forward(
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor | None,
+        real_scores: Tensor | None,
+        fake_scores: Tensor | None,
+        progress: Progress,
+    ) -> Tensor:
         """-> scalar. Fakes and scores are None where the penalty is a phase of its own."""
         raise NotImplementedError
 
@@ -46,8 +63,15 @@ class GradientPenalty(Penalty):
 
     per_sample = True
 
-    def __init__(self, *, weight: Number, at: Literal["interpolate", "real", "fake", "noise"] = "interpolate",
-                 target: float = 1.0, every: int = 1, start: int = 0):
+    def __init__(
+        self,
+        *,
+        weight: Number,
+        at: Literal["interpolate", "real", "fake", "noise"] = "interpolate",
+        target: float = 1.0,
+        every: int = 1,
+        start: int = 0,
+    ):
         super().__init__(weight=weight, every=every, start=start)
         self.at, self.target = at, target
 
@@ -57,19 +81,36 @@ class GradientPenalty(Penalty):
             return real
         if self.at == "fake":
             return fake
-        amount = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)  # one per sample
-        if self.at == "noise":  # one-sided and scaled by the whole batch's deviation, as in the reference code
+        amount = torch.rand(
+            len(real), 1, 1, 1, device=real.device, dtype=real.dtype
+        )  # one per sample
+        if (
+            self.at == "noise"
+        ):  # one-sided and scaled by the whole batch's deviation, as in the reference code
             return real + amount * 0.5 * real.std() * torch.rand_like(real)
         return torch.lerp(fake.to(real.dtype), real, amount)
 
-    def forward(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
-                fake_scores: Tensor | None, progress: Progress) -> Tensor:
-        with torch.autocast(real.device.type, enabled=False):  # squared gradients leave the range of half precision
+    def forward(
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor | None,
+        real_scores: Tensor | None,
+        fake_scores: Tensor | None,
+        progress: Progress,
+    ) -> Tensor:
+        with torch.autocast(
+            real.device.type, enabled=False
+        ):  # squared gradients leave the range of half precision
             x = self.point(real, fake).detach().to(real.dtype).requires_grad_(True)
             scores = critic(x)
-            rows = scores.reshape(len(scores), -1).mean(1)  # a patch critic's sum would scale with the image's area
+            rows = scores.reshape(len(scores), -1).mean(
+                1
+            )  # a patch critic's sum would scale with the image's area
             (grad,) = torch.autograd.grad(rows.sum(), x, create_graph=True)
-        grad = grad.reshape(len(scores), -1)  # (M,...): with packing one gradient per pack, not per image
+        grad = grad.reshape(
+            len(scores), -1
+        )  # (M,...): with packing one gradient per pack, not per image
         if self.target == 0:
             return grad.square().sum(1).mean()  # no root: its slope at 0 is infinite
         return (torch.linalg.vector_norm(grad, dim=1) - self.target).square().mean()
@@ -78,6 +119,13 @@ class GradientPenalty(Penalty):
 class ScoreDrift(Penalty):
     """Keeps real scores near zero, where a Wasserstein critic would wander (Karras 2018, appendix A.1)."""
 
-    def forward(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
-                fake_scores: Tensor | None, progress: Progress) -> Tensor:
+    def forward(
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor | None,
+        real_scores: Tensor | None,
+        fake_scores: Tensor | None,
+        progress: Progress,
+    ) -> Tensor:
         return real_scores.square().mean()

@@ -1,4 +1,5 @@
 """Terms that hold a critic back by its own judgements: those it made before, and those of the same image, moved a little."""
+
 from __future__ import annotations
 
 import torch
@@ -25,13 +26,22 @@ class LeCam(Penalty):
     def __init__(self, *, weight: Number, decay: float = 0.9, every: int = 1, start: int = 0):
         super().__init__(weight=weight, every=every, start=start)
         if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay}: give 0 or more, below 1; the larger, the longer the memory")
+            raise ValueError(
+                f"decay={decay}: give 0 or more, below 1; the larger, the longer the memory"
+            )
         self.decay = decay
         for name in ("real", "fake", "uses"):
             self.register_buffer(name, torch.zeros(()))
 
-    def forward(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
-                fake_scores: Tensor | None, progress: Progress) -> Tensor:
+    def forward(
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor | None,
+        real_scores: Tensor | None,
+        fake_scores: Tensor | None,
+        progress: Progress,
+    ) -> Tensor:
         self.remember(real_scores.detach().float().mean(), fake_scores.detach().float().mean())
         return lecam(real_scores, fake_scores, self.real, self.fake)
 
@@ -43,7 +53,9 @@ class LeCam(Penalty):
         self.uses += 1
 
 
-def lecam(real: Tensor, fake: Tensor, real_before: Tensor | float, fake_before: Tensor | float) -> Tensor:
+def lecam(
+    real: Tensor, fake: Tensor, real_before: Tensor | float, fake_before: Tensor | float
+) -> Tensor:
     """Scores of any shape, and what their means were -> scalar."""
     return F.relu(real - fake_before).square().mean() + F.relu(real_before - fake).square().mean()
 
@@ -56,16 +68,34 @@ class Consistency(Penalty):
     Raises UserError for points.
     """
 
-    def __init__(self, *, weight: Number, resolution: int | list[int], fake: float = 0.0, flip: bool = True,
-                 shift: float = 0.125, every: int = 1, start: int = 0):
+    def __init__(
+        self,
+        *,
+        weight: Number,
+        resolution: int | list[int],
+        fake: float = 0.0,
+        flip: bool = True,
+        shift: float = 0.125,
+        every: int = 1,
+        start: int = 0,
+    ):
         super().__init__(weight=weight, every=every, start=start)
         need_images(resolution, "the consistency penalty")
         if fake < 0 or not 0 <= shift < 1:
-            raise ValueError(f"fake={fake}, shift={shift}: fake is 0 or more, shift a share of the image from 0 up to 1")
+            raise ValueError(
+                f"fake={fake}, shift={shift}: fake is 0 or more, shift a share of the image from 0 up to 1"
+            )
         self.fake, self.flip, self.shift = fake, flip, shift
 
-    def forward(self, critic: Critic, real: Tensor, fake: Tensor | None, real_scores: Tensor | None,
-                fake_scores: Tensor | None, progress: Progress) -> Tensor:
+    def forward(
+        self,
+        critic: Critic,
+        real: Tensor,
+        fake: Tensor | None,
+        real_scores: Tensor | None,
+        fake_scores: Tensor | None,
+        progress: Progress,
+    ) -> Tensor:
         loss = self.change(critic, real, real_scores)
         return loss + self.fake * self.change(critic, fake, fake_scores) if self.fake else loss
 
@@ -76,7 +106,9 @@ class Consistency(Penalty):
         """(N,C,H,W) -> the same, each image by its own draw."""
         n, _, h, w = x.shape
         side = 1 - 2 * torch.randint(0, 2 if self.flip else 1, (n,), device=x.device)
-        dx, dy = (torch.randint(-reach, reach + 1, (n, 1), device=x.device)
-                  for reach in (int(self.shift * w + 0.5), int(self.shift * h + 0.5)))
+        dx, dy = (
+            torch.randint(-reach, reach + 1, (n, 1), device=x.device)
+            for reach in (int(self.shift * w + 0.5), int(self.shift * h + 0.5))
+        )
         column, row = raster(h, w, x.device)
         return blit(x, torch.stack([(column - dx) * side[:, None], row - dy], 1))

@@ -1,4 +1,5 @@
 """What the items of an evaluation look at and share: samples, reals and backbones, each computed when first asked for."""
+
 from __future__ import annotations
 
 import functools
@@ -52,13 +53,22 @@ class Bench:
         if self.spec["reference"] == "held":
             return self.held_out("metrics.reference=held")
         n = self.spec["n_real"]
-        return self.train if n is None or n >= len(self.train) else self.train.subset(
-            torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:n].sort().values)
+        return (
+            self.train
+            if n is None or n >= len(self.train)
+            else self.train.subset(
+                torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:n]
+                .sort()
+                .values
+            )
+        )
 
     def held_out(self, what: str) -> Decoded:
         if self.held is None:
-            raise UserError(f"{what} needs held-out images, and there are none",
-                            "train with dataset.holdout=N, or evaluate a set that has a test split")
+            raise UserError(
+                f"{what} needs held-out images, and there are none",
+                "train with dataset.holdout=N, or evaluate a set that has a test split",
+            )
         return self.held
 
     @functools.cached_property
@@ -76,16 +86,26 @@ class Bench:
         if wanted == "self":
             return self.judge
         if wanted == "none":
-            raise UserError("there are no features",
-                            "for unlabelled data metrics.features=inception or another, with metrics.weights=PATH")
-        make = features.inception if wanted == "inception" else functools.partial(features.on_imagenet, wanted)
-        return store.remembered(f"{wanted} {weights} {self.device}", lambda: make(weights, self.device))
+            raise UserError(
+                "there are no features",
+                "for unlabelled data metrics.features=inception or another, with metrics.weights=PATH",
+            )
+        make = (
+            features.inception
+            if wanted == "inception"
+            else functools.partial(features.on_imagenet, wanted)
+        )
+        return store.remembered(
+            f"{wanted} {weights} {self.device}", lambda: make(weights, self.device)
+        )
 
     @functools.cached_property
     def judge(self) -> features.Extractor:
         """The classifier trained on the run's own labels. Raises UserError."""
-        return store.remembered(f"self {self.identity} {self.device}",
-                                lambda: features.own(self.train, self.classes, self.device, stacked=self.stacked))
+        return store.remembered(
+            f"self {self.identity} {self.device}",
+            lambda: features.own(self.train, self.classes, self.device, stacked=self.stacked),
+        )
 
     @functools.cached_property
     def real(self) -> features.Reals:
@@ -104,7 +124,9 @@ class Bench:
         return made["probabilities"].argmax(1)
 
     def backbone_is_judge(self) -> bool:
-        return self.spec["features"] == "self" or (self.spec["features"] == "auto" and self.spec["weights"] is None)
+        return self.spec["features"] == "self" or (
+            self.spec["features"] == "auto" and self.spec["weights"] is None
+        )
 
     def named(self, official: str, other: str) -> str:
         """Only the real Inception gives a FID, a KID and an IS; another backbone's number bears its name."""

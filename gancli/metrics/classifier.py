@@ -1,4 +1,5 @@
 """The backbone `self`: a small classifier trained on a run's own labelled images, once, in under a minute on one core."""
+
 from __future__ import annotations
 
 import logging
@@ -42,7 +43,11 @@ class Classifier(nn.Module):
 
 
 def block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
 
 
 def inner_size(height: int, width: int) -> tuple[int, int]:
@@ -74,20 +79,30 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
     The same seed and thread count give the same bits, and no global random state changes. UserError: nothing to train on.
     """
     if len(images) < 2 or len(labels.unique()) < 2:
-        raise UserError(f"a classifier needs images of two classes or more, and there are {len(images)} images of "
-                        f"{len(labels.unique())} classes", "a data set with labels, and a larger dataset.limit")
+        raise UserError(
+            f"a classifier needs images of two classes or more, and there are {len(images)} images of "
+            f"{len(labels.unique())} classes",
+            "a data set with labels, and a larger dataset.limit",
+        )
     order = torch.from_numpy(permutation(len(images), seed_of(seed, "aside")))
     n_aside = min(max(1, int(ASIDE * len(order))), MOST_ASIDE)
-    aside, rest = order[:n_aside], order[n_aside:n_aside + SEEN[1]]  # more would not be shown
+    aside, rest = order[:n_aside], order[n_aside : n_aside + SEEN[1]]  # more would not be shown
     with forked(seed_of(seed, "classifier"), CPU), torch.enable_grad():
         net = Classifier(images.shape[1], classes).to(memory_format=torch.channels_last)
-        fit(net, images[rest], labels[rest], rng=torch.Generator().manual_seed(seed_of(seed, "order")))
+        fit(
+            net,
+            images[rest],
+            labels[rest],
+            rng=torch.Generator().manual_seed(seed_of(seed, "order")),
+        )
     net.eval().requires_grad_(False)
     return Trained(net, accuracy(net, images[aside], labels[aside]), len(aside))
 
 
 def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator) -> None:
-    images = torch.cat([prepared(some) for some in images.split(1024)])  # once: the same for every epoch
+    images = torch.cat(
+        [prepared(some) for some in images.split(1024)]
+    )  # once: the same for every epoch
     batch = min(BATCH, len(images))
     steps = math.ceil(min(max(EPOCHS * len(images), SEEN[0]), SEEN[1]) / batch)
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=1e-2)
@@ -115,23 +130,37 @@ def shifted(x: Tensor, rng: torch.Generator) -> Tensor:
 @torch.no_grad()
 def accuracy(net: Classifier, images: Tensor, labels: Tensor) -> float:
     device = net.head.weight.device
-    hits = [(net(prepared(some.to(device)))[1].argmax(1).cpu() == wanted).float()
-            for some, wanted in zip(images.split(1024), labels.split(1024), strict=True)]
+    hits = [
+        (net(prepared(some.to(device)))[1].argmax(1).cpu() == wanted).float()
+        for some, wanted in zip(images.split(1024), labels.split(1024), strict=True)
+    ]
     return torch.cat(hits).mean().item()
 
 
 def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
     """The classifier of a labelled data set, from the disk if it was trained before. size: (h, w) of `data.images`."""
-    key = digest_of(["classifier", store.identity(data), repr((VERSION, tuple(size), data.images.shape[1], classes))])
+    key = digest_of(
+        [
+            "classifier",
+            store.identity(data),
+            repr((VERSION, tuple(size), data.images.shape[1], classes)),
+        ]
+    )
     kept = store.read(key)
     if kept is not None:
         with torch.device("meta"):  # no initialisation: it would draw from the global generator
             net = Classifier(data.images.shape[1], classes)
         net.load_state_dict(kept["net"], assign=True)
         return Trained(net.eval().requires_grad_(False), kept["accuracy"], kept["n_aside"])
-    log.info("training the classifier that judges the samples, on %d images; it is kept for the next time", len(data))
+    log.info(
+        "training the classifier that judges the samples, on %d images; it is kept for the next time",
+        len(data),
+    )
     trained = train(data.images, data.labels, classes)
-    store.write(key, {"net": trained.net.state_dict(), "accuracy": trained.accuracy, "n_aside": trained.n_aside})
+    store.write(
+        key,
+        {"net": trained.net.state_dict(), "accuracy": trained.accuracy, "n_aside": trained.n_aside},
+    )
     return trained
 
 
@@ -140,15 +169,25 @@ def unstacked(data: Decoded) -> Decoded:
 
     Each digit once: it occurs in several images, and one set aside must not be among those trained on."""
     images = data.images.flatten(0, 1)[:, None]
-    labels = torch.stack([data.labels // 100, data.labels // 10 % 10, data.labels % 10], 1).flatten()
+    labels = torch.stack(
+        [data.labels // 100, data.labels // 10 % 10, data.labels % 10], 1
+    ).flatten()
     # Whole numbers below 2^53 are exact in float64, so equal digits, and for all that matters only those, have equal sums.
-    weights = torch.from_numpy(draws(seed_of("fingerprint"), np.arange(images[0].numel())) % np.uint64(2**34)).double()
+    weights = torch.from_numpy(
+        draws(seed_of("fingerprint"), np.arange(images[0].numel())) % np.uint64(2**34)
+    ).double()
     sums = torch.cat([some.flatten(1).double() @ weights for some in images.split(4096)])
     first = np.sort(np.unique(sums.numpy(), return_index=True)[1])
-    return Decoded(images=images[first], labels=labels[first], classes=tuple("0123456789"),
-                   digest=digest_of([data.digest, "digits"]))
+    return Decoded(
+        images=images[first],
+        labels=labels[first],
+        classes=tuple("0123456789"),
+        digest=digest_of([data.digest, "digits"]),
+    )
 
 
 def checksum(net: nn.Module) -> str:
     """16 hexadecimal digits of all its weights: another machine may round otherwise and train another network."""
-    return digest_of(np.ascontiguousarray(value.cpu().numpy()).tobytes() for value in net.state_dict().values())[:16]
+    return digest_of(
+        np.ascontiguousarray(value.cpu().numpy()).tobytes() for value in net.state_dict().values()
+    )[:16]

@@ -1,4 +1,5 @@
 """Backbones: networks that turn images into features and class probabilities, and the name that their numbers bear."""
+
 from __future__ import annotations
 
 import hashlib
@@ -59,7 +60,10 @@ class Extractor:
         if self.channels is not None and images.shape[1] != self.channels:
             images = torch.from_numpy(to_channels(images.cpu().numpy(), self.channels))
         features, probabilities = self.module(images.to(self.device))
-        return features.float().cpu(), None if probabilities is None else probabilities.float().cpu()
+        return (
+            features.float().cpu(),
+            None if probabilities is None else probabilities.float().cpu(),
+        )
 
 
 class OfClassifier(nn.Module):
@@ -101,7 +105,9 @@ class OfImageNet(nn.Module):
         x = images.float()
         if x.shape[-2:] != (224, 224):
             # As clean-fid resizes (Parmar 2022): antialiased, in floats, clipped and not rounded.
-            x = F.interpolate(x, (224, 224), mode="bicubic", antialias=True, align_corners=False).clamp_(0, 255)
+            x = F.interpolate(
+                x, (224, 224), mode="bicubic", antialias=True, align_corners=False
+            ).clamp_(0, 255)
         features, logits = self.split(self.net, (x - self.mean) / self.deviation)
         return features, logits.softmax(1)
 
@@ -135,17 +141,25 @@ def vgg_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     return features, net.classifier[6](features)
 
 
-def torchvision_net(name: str) -> tuple[nn.Module, Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]], str]:
+def torchvision_net(
+    name: str,
+) -> tuple[nn.Module, Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]], str]:
     """-> an empty network, its two parts, and where torchvision fetches its weights."""
     from torchvision import models  # 3 s, and needed nowhere else
 
     build, parts, weights = {
-        "squeezenet": (models.squeezenet1_1, squeezenet_parts, models.SqueezeNet1_1_Weights.IMAGENET1K_V1),
+        "squeezenet": (
+            models.squeezenet1_1,
+            squeezenet_parts,
+            models.SqueezeNet1_1_Weights.IMAGENET1K_V1,
+        ),
         "resnet18": (models.resnet18, resnet_parts, models.ResNet18_Weights.IMAGENET1K_V1),
         "resnet50": (models.resnet50, resnet_parts, models.ResNet50_Weights.IMAGENET1K_V1),
         "vgg16": (models.vgg16, vgg_parts, models.VGG16_Weights.IMAGENET1K_V1),
     }[name]
-    with torch.device("meta"):  # no initialisation, which would draw from the global generator and take seconds
+    with torch.device(
+        "meta"
+    ):  # no initialisation, which would draw from the global generator and take seconds
         return build(weights=None), parts, weights.url
 
 
@@ -155,7 +169,9 @@ def on_imagenet(name: str, weights: str | None, device: torch.device) -> Extract
     state, sha256 = load_weights(weights, name, url=url)
     fill(net, state, name, weights or url)
     module = OfImageNet(net.eval().requires_grad_(False), parts).to(device)
-    return Extractor(name, sha256[:16], "bicubic, antialiased, to 224x224, in floats", module, device, channels=3)
+    return Extractor(
+        name, sha256[:16], "bicubic, antialiased, to 224x224, in floats", module, device, channels=3
+    )
 
 
 def inception(weights: str | None, device: torch.device) -> Extractor:
@@ -165,18 +181,25 @@ def inception(weights: str | None, device: torch.device) -> Extractor:
     try:
         from torch_fidelity import feature_extractor_inceptionv3 as library
     except ImportError as error:
-        raise UserError("FID's Inception needs the package torch-fidelity", "pip install 'gancli[metrics]'") from error
+        raise UserError(
+            "FID's Inception needs the package torch-fidelity", "pip install 'gancli[metrics]'"
+        ) from error
     state, sha256 = load_weights(weights, "inception", url=library.URL_INCEPTION_V3)
-    buffer = io.BytesIO()  # the library unpickles what it is given; these bytes were written here, from plain tensors
+    buffer = (
+        io.BytesIO()
+    )  # the library unpickles what it is given; these bytes were written here, from plain tensors
     torch.save(state, buffer)
     buffer.seek(0)
     try:
         with forked(0, torch.device("cpu")):  # it is initialised before it is filled
-            net = library.FeatureExtractorInceptionV3("inception", ["2048", "logits_unbiased"],
-                                                      feature_extractor_weights_path=buffer)
+            net = library.FeatureExtractorInceptionV3(
+                "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=buffer
+            )
     except RuntimeError as error:
-        raise UserError(f"{weights or library.URL_INCEPTION_V3} does not hold FID's Inception: {str(error).splitlines()[0]}",
-                        "metrics.weights=PATH of pt_inception-2015-12-05-6726825d.pth") from error
+        raise UserError(
+            f"{weights or library.URL_INCEPTION_V3} does not hold FID's Inception: {str(error).splitlines()[0]}",
+            "metrics.weights=PATH of pt_inception-2015-12-05-6726825d.pth",
+        ) from error
     name = "inception" if sha256 == INCEPTION_SHA256 else f"inception-{sha256[:8]}"
     resize = "bilinear, as TensorFlow 1 aligns it, not antialiased, to 299x299"
     return Extractor(name, sha256[:16], resize, OfInception(net).to(device), device, channels=3)
@@ -189,13 +212,22 @@ def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Te
         data = file.read_bytes()
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except OSError as error:
-        raise UserError(f"the weights of {name} cannot be read from {file}: {error.strerror}", "metrics.weights=PATH") from error
+        raise UserError(
+            f"the weights of {name} cannot be read from {file}: {error.strerror}",
+            "metrics.weights=PATH",
+        ) from error
     except Exception as error:  # noqa: BLE001 - what a broken file can make the reader raise has no end
-        raise UserError(f"{file} holds no weights that can be read safely: {(str(error) or 'no tensors').splitlines()[0]}",
-                        f"metrics.weights=PATH, a state dict of {name}") from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise UserError(
+            f"{file} holds no weights that can be read safely: {(str(error) or 'no tensors').splitlines()[0]}",
+            f"metrics.weights=PATH, a state dict of {name}",
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(value, Tensor) for value in state.values()
+    ):
         raise UserError(f"{file} is no state dict", f"metrics.weights=PATH, a state dict of {name}")
-    floats = {key: value.float() if value.is_floating_point() else value for key, value in state.items()}
+    floats = {
+        key: value.float() if value.is_floating_point() else value for key, value in state.items()
+    }
     return floats, hashlib.sha256(data).hexdigest()
 
 
@@ -208,8 +240,10 @@ def downloaded(url: str, name: str) -> Path:
             prefix = file.stem.rpartition("-")[2]  # of its sha256: these files are named so
             torch.hub.download_url_to_file(url, str(file), hash_prefix=prefix, progress=False)
         except Exception as error:  # noqa: BLE001 - URLError, timeouts, a hash that differs, a full disk
-            raise UserError(f"there are no weights of {name}, and they could not be downloaded ({first_line(error)})",
-                            f"metrics.weights=PATH of {file.name}, from {url}") from error
+            raise UserError(
+                f"there are no weights of {name}, and they could not be downloaded ({first_line(error)})",
+                f"metrics.weights=PATH of {file.name}, from {url}",
+            ) from error
     return file
 
 
@@ -221,21 +255,29 @@ def fill(net: nn.Module, state: dict[str, Tensor], name: str, where: str) -> Non
     try:
         net.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise UserError(f"{where} does not hold the weights of {name}: {str(error).splitlines()[-1].strip()}",
-                        f"metrics.weights=PATH, a state dict of torchvision's {name}") from error
+        raise UserError(
+            f"{where} does not hold the weights of {name}: {str(error).splitlines()[-1].strip()}",
+            f"metrics.weights=PATH, a state dict of torchvision's {name}",
+        ) from error
 
 
 def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = False) -> Extractor:
     """The backbone `self`, trained on these images unless it is kept from an earlier time. Raises UserError."""
     if train.labels is None:
-        raise UserError("the data have no labels to train a classifier on",
-                        "metrics.features=inception or squeezenet, with metrics.weights=PATH")
+        raise UserError(
+            "the data have no labels to train a classifier on",
+            "metrics.features=inception or squeezenet, with metrics.weights=PATH",
+        )
     size = tuple(train.images.shape[-2:])
     data, classes = (classifier.unstacked(train), 10) if stacked else (train, classes)
     trained = classifier.for_data(data, size, classes)
     inner = classifier.inner_size(*size)
     resize = "none" if inner == size else f"area, to {inner[0]}x{inner[1]}"
-    facts = {"accuracy": trained.accuracy, "measured_on": f"{trained.n_aside} training images set aside", "classes": classes}
+    facts = {
+        "accuracy": trained.accuracy,
+        "measured_on": f"{trained.n_aside} training images set aside",
+        "classes": classes,
+    }
     module = (OfDigits if stacked else OfClassifier)(trained.net).to(device)
     return Extractor("self", classifier.checksum(trained.net), resize, module, device, facts=facts)
 
@@ -243,13 +285,19 @@ def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = F
 def identify(weights: str) -> str:
     """Whose weights a file holds, by the names in it: `features: auto` with a file. Raises UserError."""
     state, _ = load_weights(weights, "a backbone", url="")
-    if "Mixed_7c.branch_pool.conv.weight" in state and "fc.weight" in state and len(state["fc.weight"]) == 1008:
+    if (
+        "Mixed_7c.branch_pool.conv.weight" in state
+        and "fc.weight" in state
+        and len(state["fc.weight"]) == 1008
+    ):
         return "inception"
     for name in TORCHVISION:
         if torchvision_net(name)[0].state_dict().keys() == state.keys():
             return name
-    raise UserError(f"{weights} holds the weights of no backbone that is known here",
-                    f"there are {', '.join(('inception', *TORCHVISION))}")
+    raise UserError(
+        f"{weights} holds the weights of no backbone that is known here",
+        f"there are {', '.join(('inception', *TORCHVISION))}",
+    )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 """The Frechet distance between two sets of features, and the inception score of a set of class probabilities."""
+
 from __future__ import annotations
 
 import torch
@@ -14,12 +15,19 @@ def checked(features: Tensor, which: str, *, metric: str, least: int) -> Tensor:
 
     UserError: fewer than `least` rows, or a number that is not finite.
     """
-    assert features.ndim == 2 and features.shape[1] > 0, f"features must be (N,D), not {tuple(features.shape)}"
+    assert features.ndim == 2 and features.shape[1] > 0, (
+        f"features must be (N,D), not {tuple(features.shape)}"
+    )
     if len(features) < least:
-        raise UserError(f"{metric} needs at least {least} {which} images, and there are {len(features)}", "use more images")
+        raise UserError(
+            f"{metric} needs at least {least} {which} images, and there are {len(features)}",
+            "use more images",
+        )
     if not torch.isfinite(features).all():
-        raise UserError(f"{metric} cannot be computed: some features of the {which} images are not finite",
-                        "look at the samples: the generator may have diverged")
+        raise UserError(
+            f"{metric} cannot be computed: some features of the {which} images are not finite",
+            "look at the samples: the generator may have diverged",
+        )
     return features.cpu() if features.device.type == "mps" else features
 
 
@@ -32,7 +40,9 @@ def moments(features: Tensor, which: str = "given") -> tuple[Tensor, Tensor]:
     mean = features.mean(0, dtype=torch.float64)
     cov = mean.new_zeros(len(mean), len(mean))
     for rows in features.split(ROWS):
-        centred = rows.double() - mean  # before the product: mean squares minus squared means cancel
+        centred = (
+            rows.double() - mean
+        )  # before the product: mean squares minus squared means cancel
         cov.addmm_(centred.T, centred)
     return mean, cov / (len(features) - 1)
 
@@ -46,7 +56,9 @@ def rank_note(n_real: int, n_fake: int, dims: int) -> str:
 
 def frechet_from_moments(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> float:
     """|mu1 - mu2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), >= 0 (Heusel 2017, eq. 6). Means (D,), covariances (D,D)."""
-    mu1, cov1, mu2, cov2 = (x.cpu() if x.device.type == "mps" else x for x in (mu1, cov1, mu2, cov2))
+    mu1, cov1, mu2, cov2 = (
+        x.cpu() if x.device.type == "mps" else x for x in (mu1, cov1, mu2, cov2)
+    )
     mu1, cov1, mu2, cov2 = mu1.double(), cov1.double(), mu2.double(), cov2.double()
     variances, axes = torch.linalg.eigh(cov1)
     root = axes * variances.clamp_min(0).sqrt()
@@ -75,7 +87,10 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> dict[str, float]
         part = p[k * len(p) // splits : (k + 1) * len(p) // splits]
         marginal = part.mean(0)
         # The two entropies apart: xlogy is 0 at 0, where the quotient p / marginal would be 0 / 0.
-        divergence = torch.special.xlogy(part, part).sum(1).mean() - torch.special.xlogy(marginal, marginal).sum()
+        divergence = (
+            torch.special.xlogy(part, part).sum(1).mean()
+            - torch.special.xlogy(marginal, marginal).sum()
+        )
         scores.append(divergence.exp())
     scores = torch.stack(scores)
     return {"mean": scores.mean().item(), "std": scores.std(correction=0).item()}

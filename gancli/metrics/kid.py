@@ -1,4 +1,5 @@
 """The kernel distance (KID where Inception made the features): unbiased squared maximum mean discrepancy, cubic kernel."""
+
 from __future__ import annotations
 
 import torch
@@ -26,9 +27,12 @@ def mmd2(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
     One pass over the Gram matrix serves all subsets: a hundred subsets of a thousand rows would need 25 times the
     products for 2,000 rows, and as many for 10,000.
     """
+
     def within(z: Tensor, member: Tensor) -> Tensor:
         n = member.sum(0)
-        alone = (z.square().sum(1) / z.shape[1] + 1).pow(3) @ member  # the diagonal, which makes the plain estimate biased
+        alone = (z.square().sum(1) / z.shape[1] + 1).pow(
+            3
+        ) @ member  # the diagonal, which makes the plain estimate biased
         return (weighted_sums(z, z, member, member) - alone) / (n * (n - 1))
 
     across = weighted_sums(x, y, in_x, in_y) / (in_x.sum(0) * in_y.sum(0))
@@ -47,18 +51,24 @@ def kernel_mmd2(x: Tensor, y: Tensor) -> float:
     return mmd2(x, y, x.new_ones(len(x), 1), y.new_ones(len(y), 1)).item()
 
 
-def kernel_distance(real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, *,
-                    rng: torch.Generator) -> dict[str, float]:
+def kernel_distance(
+    real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, *, rng: torch.Generator
+) -> dict[str, float]:
     """Mean and standard deviation of `kernel_mmd2` over random subsets of `size` rows of each set, drawn without replacement.
 
     real (N,D), fake (M,D). The deviation is that of one subset, not of the mean. UserError: N or M below `size`.
     """
     assert subsets >= 1 and size >= 2
     if size > (n := min(len(real), len(fake))):
-        raise UserError(f"the kernel distance draws subsets of {size} images, and the smaller set has {n}",
-                        f"use subsets of at most {n} images, or more images")
+        raise UserError(
+            f"the kernel distance draws subsets of {size} images, and the smaller set has {n}",
+            f"use subsets of at most {n} images, or more images",
+        )
     real, fake = prepared(real, fake, 2)
-    in_real, in_fake = members(len(real), subsets, size, rng), members(len(fake), subsets, size, rng)
+    in_real, in_fake = (
+        members(len(real), subsets, size, rng),
+        members(len(fake), subsets, size, rng),
+    )
     values = mmd2(real, fake, in_real.to(real), in_fake.to(fake))
     return {"mean": values.mean().item(), "std": values.std(correction=0).item()}
 

@@ -1,4 +1,5 @@
 """LPIPS: how different two images look, as distances between a SqueezeNet's activations (Zhang 2018, version 0.1)."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,23 +11,37 @@ from gancli.errors import UserError
 from gancli.metrics.ssim import draw_pairs
 
 CHANNELS = (64, 128, 256, 384, 384, 512, 512)
-TAPS = (1, 4, 7, 9, 10, 11, 12)      # of torchvision's squeezenet1_1().features: the last layer of each slice
-SHIFT = (-0.030, -0.088, -0.188)     # ImageNet's mean and deviation for images in [-1,1]
+TAPS = (
+    1,
+    4,
+    7,
+    9,
+    10,
+    11,
+    12,
+)  # of torchvision's squeezenet1_1().features: the last layer of each slice
+SHIFT = (-0.030, -0.088, -0.188)  # ImageNet's mean and deviation for images in [-1,1]
 SCALE = (0.458, 0.448, 0.450)
-SMALLEST = 17                        # pixels: below, a pooling layer has nothing left
+SMALLEST = 17  # pixels: below, a pooling layer has nothing left
 BATCH = 64
 
 
 def state_of(path: str | Path, what: str) -> dict[str, Tensor]:
     """A file of tensors, read without running code. UserError: missing, or not such a file."""
     if not Path(path).is_file():
-        raise UserError(f"LPIPS needs {what}, and there is no file {path}", "give the path of the file")
+        raise UserError(
+            f"LPIPS needs {what}, and there is no file {path}", "give the path of the file"
+        )
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"LPIPS cannot read {what} from {path}", "it may be damaged, or hold more than tensors") from error
+        raise UserError(
+            f"LPIPS cannot read {what} from {path}", "it may be damaged, or hold more than tensors"
+        ) from error
     if not isinstance(state, dict) or not all(torch.is_tensor(value) for value in state.values()):
-        raise UserError(f"LPIPS cannot use {path}: it does not hold {what}", "give the path of the file")
+        raise UserError(
+            f"LPIPS cannot use {path}: it does not hold {what}", "give the path of the file"
+        )
     return state
 
 
@@ -38,19 +53,29 @@ class Lpips(nn.Module):
 
     def __init__(self, backbone: str | Path, heads: str | Path):
         super().__init__()
-        from torchvision.models import squeezenet1_1  # not needed, and slow to import, before LPIPS is asked for
+        from torchvision.models import (
+            squeezenet1_1,
+        )  # not needed, and slow to import, before LPIPS is asked for
 
         self.features = squeezenet1_1(weights=None).features
-        weights = {key.removeprefix("features."): value.float() for key, value in
-                   state_of(backbone, "the weights of SqueezeNet 1.1").items() if key.startswith("features.")}
+        weights = {
+            key.removeprefix("features."): value.float()
+            for key, value in state_of(backbone, "the weights of SqueezeNet 1.1").items()
+            if key.startswith("features.")
+        }
         state = state_of(heads, "the LPIPS v0.1 heads for SqueezeNet")
         wanted = {f"lin{k}.model.1.weight": (1, c, 1, 1) for k, c in enumerate(CHANNELS)}
         if {key: tuple(value.shape) for key, value in state.items()} != wanted:
-            raise UserError(f"{heads} does not hold the LPIPS v0.1 heads for SqueezeNet", "give the file for SqueezeNet")
+            raise UserError(
+                f"{heads} does not hold the LPIPS v0.1 heads for SqueezeNet",
+                "give the file for SqueezeNet",
+            )
         try:
             self.features.load_state_dict(weights)
         except RuntimeError as error:
-            raise UserError(f"{backbone} does not hold the weights of SqueezeNet 1.1", "give torchvision's file") from error
+            raise UserError(
+                f"{backbone} does not hold the weights of SqueezeNet 1.1", "give torchvision's file"
+            ) from error
         for k, key in enumerate(wanted):
             self.register_buffer(f"head{k}", state[key].float())
         self.register_buffer("shift", torch.tensor(SHIFT).view(1, 3, 1, 1))
@@ -60,8 +85,11 @@ class Lpips(nn.Module):
     def activations(self, x: Tensor) -> list[Tensor]:
         """Of each slice, with unit length along the channels."""
         if x.shape[1] not in (1, 3) or min(x.shape[-2:]) < SMALLEST:
-            raise UserError(f"LPIPS takes grey or RGB images of {SMALLEST}x{SMALLEST} pixels or more, and these have "
-                            f"{x.shape[1]} channels and {x.shape[-2]}x{x.shape[-1]} pixels", "use other images")
+            raise UserError(
+                f"LPIPS takes grey or RGB images of {SMALLEST}x{SMALLEST} pixels or more, and these have "
+                f"{x.shape[1]} channels and {x.shape[-2]}x{x.shape[-1]} pixels",
+                "use other images",
+            )
         x = (x.expand(-1, 3, -1, -1) - self.shift) / self.scale
         units = []
         for k, layer in enumerate(self.features):
@@ -80,8 +108,9 @@ class Lpips(nn.Module):
 
 
 @torch.no_grad()
-def lpips_diversity(lpips: Lpips, images: Tensor, pairs: int, rng: torch.Generator,
-                    labels: Tensor | None = None) -> dict[str, float]:
+def lpips_diversity(
+    lpips: Lpips, images: Tensor, pairs: int, rng: torch.Generator, labels: Tensor | None = None
+) -> dict[str, float]:
     """LPIPS between random pairs of uint8 images (N,C,H,W), of one class if `labels` are given: mean and deviation over pairs.
 
     0 is total collapse; compare with the same of real images. UserError: no pair to draw, or images too small.
@@ -89,8 +118,12 @@ def lpips_diversity(lpips: Lpips, images: Tensor, pairs: int, rng: torch.Generat
     assert images.dtype == torch.uint8 and images.ndim == 4
     device = lpips.shift.device
     values = []
-    for a, b in zip(*(x.split(BATCH) for x in draw_pairs(len(images), pairs, rng, labels)), strict=True):
-        a, b = (images[x.to(images.device)].to(device, lpips.shift.dtype) / 127.5 - 1 for x in (a, b))
+    for a, b in zip(
+        *(x.split(BATCH) for x in draw_pairs(len(images), pairs, rng, labels)), strict=True
+    ):
+        a, b = (
+            images[x.to(images.device)].to(device, lpips.shift.dtype) / 127.5 - 1 for x in (a, b)
+        )
         values.append(lpips(a, b).cpu().double())
     values = torch.cat(values)
     return {"mean": values.mean().item(), "std": values.std(correction=0).item()}

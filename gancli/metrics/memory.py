@@ -1,4 +1,5 @@
 """Does the generator copy its training images? Nearest training image against nearest held-out image."""
+
 from __future__ import annotations
 
 from torch import Tensor
@@ -9,7 +10,9 @@ from gancli.metrics.prdc import nearest, share
 RARE = 0.01  # the share of held-out images that count as "as near as a copy"
 
 
-def memorisation(fake_features: Tensor, train_features: Tensor, held_features: Tensor) -> dict[str, float]:
+def memorisation(
+    fake_features: Tensor, train_features: Tensor, held_features: Tensor
+) -> dict[str, float]:
     """Distances to the nearest neighbour, features (M,D), (N,D), (H,D) of one backbone -> four numbers.
 
     ratio: median distance fake -> training over median distance held-out -> training. Held-out images are new by
@@ -20,15 +23,24 @@ def memorisation(fake_features: Tensor, train_features: Tensor, held_features: T
         share N / (N + H) expected of a generator that treats them alike.
     UserError: no fakes, no training images or fewer than 2 held-out ones; or not finite.
     """
-    assert fake_features.shape[1] == train_features.shape[1] == held_features.shape[1], "all sets must come from one backbone"
+    assert fake_features.shape[1] == train_features.shape[1] == held_features.shape[1], (
+        "all sets must come from one backbone"
+    )
     fake = checked(fake_features, "generated", metric="memorisation", least=1).double()
     train = checked(train_features, "training", metric="memorisation", least=1).double()
     held = checked(held_features, "held-out", metric="memorisation", least=2).double()
-    to_train, to_held, usual = nearest(fake, train), nearest(fake, held), nearest(held, train).sqrt()
+    to_train, to_held, usual = (
+        nearest(fake, train),
+        nearest(fake, held),
+        nearest(held, train).sqrt(),
+    )
     distance, typical = to_train.sqrt(), usual.median()
     # Equal to that distance counts: where 1 % of the held-out images are copies, it is 0.
     near = distance <= usual.quantile(RARE, interpolation="lower")
     ratio = 1.0 if typical == 0 == distance.median() else (distance.median() / typical).item()
-    return {"ratio": ratio, "copies": share(near),
-            "train_share": share(to_train < to_held) + share(to_train == to_held) / 2,
-            "chance": len(train) / (len(train) + len(held))}
+    return {
+        "ratio": ratio,
+        "copies": share(near),
+        "train_share": share(to_train < to_held) + share(to_train == to_held) / 2,
+        "chance": len(train) / (len(train) + len(held)),
+    }

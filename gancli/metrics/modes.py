@@ -1,4 +1,5 @@
 """Lost modes, counted: on mixtures of Gaussians by distance, on images by the classes that a classifier sees."""
+
 from __future__ import annotations
 
 import torch
@@ -24,7 +25,9 @@ def ring_grid(points: Tensor, centers: Tensor, sigma: float) -> dict[str, float]
     return {"modes": float(len(center[good].unique())), "high_quality": good.double().mean().item()}
 
 
-def histogram_kl(labels: Tensor, n_classes: int, reference: Tensor | None = None) -> dict[str, float]:
+def histogram_kl(
+    labels: Tensor, n_classes: int, reference: Tensor | None = None
+) -> dict[str, float]:
     """labels (N,) int64 in [0, n_classes) of generated images -> classes met, and KL(their histogram || reference) in nats.
 
     reference: (n_classes,) counts or shares; uniform if None. A class that the reference lacks makes the KL infinite.
@@ -32,14 +35,20 @@ def histogram_kl(labels: Tensor, n_classes: int, reference: Tensor | None = None
     """
     assert labels.ndim == 1 and not labels.is_floating_point()
     if len(labels) == 0:
-        raise UserError("the class histogram needs at least 1 generated image, and there are 0", "use more images")
+        raise UserError(
+            "the class histogram needs at least 1 generated image, and there are 0",
+            "use more images",
+        )
     assert labels.min() >= 0 and labels.max() < n_classes, f"labels must lie in [0, {n_classes})"
     counts = torch.bincount(labels.cpu(), minlength=n_classes).double()
     reference = torch.ones(n_classes) if reference is None else reference.cpu()
     assert reference.shape == (n_classes,) and (reference >= 0).all() and reference.sum() > 0
     p, q = counts / counts.sum(), reference.double() / reference.double().sum()
     met = p > 0
-    return {"modes": float(met.sum()), "kl": max(0.0, (p[met] * (p[met] / q[met]).log()).sum().item())}
+    return {
+        "modes": float(met.sum()),
+        "kl": max(0.0, (p[met] * (p[met] / q[met]).log()).sum().item()),
+    }
 
 
 def assignment_accuracy(codes: Tensor, labels: Tensor) -> float:
@@ -47,9 +56,13 @@ def assignment_accuracy(codes: Tensor, labels: Tensor) -> float:
     none twice, that makes this share largest (Chen 2016, section 7.2). UserError: no images."""
     assert codes.shape == labels.shape and codes.ndim == 1 and not codes.is_floating_point()
     if len(codes) == 0:
-        raise UserError("the accuracy of codes needs at least 1 image, and there are 0", "use more images")
+        raise UserError(
+            "the accuracy of codes needs at least 1 image, and there are 0", "use more images"
+        )
     size = 1 + int(max(codes.max(), labels.max()))
-    counts = torch.bincount(codes.cpu() * size + labels.cpu(), minlength=size * size).view(size, size)
+    counts = torch.bincount(codes.cpu() * size + labels.cpu(), minlength=size * size).view(
+        size, size
+    )
     return counts[torch.arange(size), assign(-counts.double())].sum().item() / len(codes)
 
 
@@ -58,10 +71,17 @@ def assign(cost: Tensor) -> Tensor:
 
     Row by row: the cheapest path that frees a column, in costs that prices keep at 0 or above."""
     size = len(cost)
-    price_row, price_column = torch.zeros(size, dtype=cost.dtype), torch.zeros(size, dtype=cost.dtype)
+    price_row, price_column = (
+        torch.zeros(size, dtype=cost.dtype),
+        torch.zeros(size, dtype=cost.dtype),
+    )
     owner = torch.full((size,), -1)
     for first in range(size):
-        length, via, reached = torch.full_like(price_column, torch.inf), torch.full((size,), -1), torch.zeros(size, dtype=torch.bool)
+        length, via, reached = (
+            torch.full_like(price_column, torch.inf),
+            torch.full((size,), -1),
+            torch.zeros(size, dtype=torch.bool),
+        )
         row, column, so_far = first, -1, 0.0
         while row != -1:
             ahead = so_far + cost[row] - price_row[row] - price_column

@@ -1,4 +1,5 @@
 """Fidelity and diversity apart: precision, recall, density and coverage from nearest neighbours in a space of features."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from gancli.errors import UserError
 from gancli.metrics.fid import checked
 
 ENTRIES = 4_000_000  # of a block of the distance matrix: 32 MB in float64
-ROUNDING = 1e-13     # of |x|^2 + |y|^2: what is left of the distance between equal rows
+ROUNDING = 1e-13  # of |x|^2 + |y|^2: what is left of the distance between equal rows
 
 
 def distance_blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
@@ -42,10 +43,14 @@ def radii(x: Tensor, k: int) -> Tensor:
 def prepared(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
     assert real.shape[1] == fake.shape[1], "both sets must come from one backbone"
     if k < 1:
-        raise UserError(f"k={k} nearest neighbours cannot be counted", "k is 1 or more; the papers use 3 and 5")
+        raise UserError(
+            f"k={k} nearest neighbours cannot be counted", "k is 1 or more; the papers use 3 and 5"
+        )
     words = f"precision and recall with k={k}"
-    return (checked(real, "real", metric=words, least=k + 1).double(),
-            checked(fake, "generated", metric=words, least=k + 1).double())
+    return (
+        checked(real, "real", metric=words, least=k + 1).double(),
+        checked(fake, "generated", metric=words, least=k + 1).double(),
+    )
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
@@ -58,15 +63,21 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
     """
     real, fake = prepared(real, fake, k)
     real_radii, fake_radii = radii(real, k), radii(fake, k)
-    around = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)  # real balls that hold this fake
+    around = torch.zeros(
+        len(fake), dtype=torch.int64, device=fake.device
+    )  # real balls that hold this fake
     recalled, covered = [], []
     for rows, d in distance_blocks(real, fake):
         held = d < real_radii[rows, None]
         around += held.sum(0)
         covered.append(held.any(1))
         recalled.append((d < fake_radii).any(1))
-    return {"precision": share(around > 0), "recall": share(torch.cat(recalled)),
-            "density": around.double().mean().item() / k, "coverage": share(torch.cat(covered))}
+    return {
+        "precision": share(around > 0),
+        "recall": share(torch.cat(recalled)),
+        "density": around.double().mean().item() / k,
+        "coverage": share(torch.cat(covered)),
+    }
 
 
 def improved_precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:

@@ -1,4 +1,5 @@
 """What frozen features know of labels: a linear probe, nearest neighbours, and what guessing alone would reach."""
+
 from __future__ import annotations
 
 from typing import Literal, get_args
@@ -17,7 +18,9 @@ ITERATIONS = 300
 FLAT = 1e-6  # of the largest deviation: a feature that varies less is rounding, and must not be blown up
 
 
-def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, l2: float = L2) -> dict[str, float]:
+def linear_probe(
+    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, l2: float = L2
+) -> dict[str, float]:
     """Accuracy of multinomial logistic regression: {"accuracy": on `test`, "train": on `train`} (Alain and Bengio 2017).
 
     train (N,D), test (M,D): features, standardised by the mean and deviation of `train`; labels (N,) and (M,) int64.
@@ -26,15 +29,23 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
     """
     train, test = both(train, test, metric="the linear probe")
     if len(labels.unique()) < 2:
-        raise UserError("the linear probe needs training images of 2 classes or more", "a data set with classes")
+        raise UserError(
+            "the linear probe needs training images of 2 classes or more", "a data set with classes"
+        )
     train, test = standardised(train, test)
     weight, bias = fit(train, labels.to(train.device), l2=l2)
-    return {"accuracy": hits(test @ weight.T + bias, test_labels), "train": hits(train @ weight.T + bias, labels)}
+    return {
+        "accuracy": hits(test @ weight.T + bias, test_labels),
+        "train": hits(train @ weight.T + bias, labels),
+    }
 
 
 def both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
     assert train.shape[1] == test.shape[1], "both parts must come from one network"
-    return (checked(train, "training", metric=metric, least=2).double(), checked(test, "test", metric=metric, least=1).double())
+    return (
+        checked(train, "training", metric=metric, least=2).double(),
+        checked(test, "test", metric=metric, least=1).double(),
+    )
 
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,8 +61,15 @@ def fit(x: Tensor, labels: Tensor, *, l2: float) -> tuple[Tensor, Tensor]:
     classes = int(labels.max()) + 1
     weight = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True)
     bias = torch.zeros(classes, dtype=x.dtype, device=x.device, requires_grad=True)
-    search = torch.optim.LBFGS([weight, bias], max_iter=ITERATIONS, max_eval=2 * ITERATIONS, tolerance_grad=1e-5,
-                               tolerance_change=1e-10, history_size=20, line_search_fn="strong_wolfe")
+    search = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=ITERATIONS,
+        max_eval=2 * ITERATIONS,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-10,
+        history_size=20,
+        line_search_fn="strong_wolfe",
+    )
 
     def closure() -> Tensor:
         search.zero_grad()
@@ -67,18 +85,29 @@ def hits(logits: Tensor, labels: Tensor) -> float:
     return (logits.argmax(1) == labels.to(logits.device)).double().mean().item()
 
 
-def knn_accuracy(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, k: int = 5,
-                 distance: Distance = "cosine") -> float:
+def knn_accuracy(
+    train: Tensor,
+    labels: Tensor,
+    test: Tensor,
+    test_labels: Tensor,
+    *,
+    k: int = 5,
+    distance: Distance = "cosine",
+) -> float:
     """Share of `test` (M,D) whose class most of the k nearest rows of `train` (N,D) have; between equals the nearer decides.
 
     cosine: of the angle around the mean of `train`, since features after a ReLU all point one way. labels (N,), (M,) int64.
     UserError: k < 1, fewer than k training images, an unknown distance, no test image, or a feature that is not finite.
     """
     if distance not in get_args(Distance):
-        raise UserError(f"distance={distance} is not known", f"give {' or '.join(get_args(Distance))}")
+        raise UserError(
+            f"distance={distance} is not known", f"give {' or '.join(get_args(Distance))}"
+        )
     train, test = both(train, test, metric="the nearest neighbours' accuracy")
     if not 1 <= k <= len(train):
-        raise UserError(f"k={k} does not fit: there are {len(train)} training images", f"give 1 to {len(train)}")
+        raise UserError(
+            f"k={k} does not fit: there are {len(train)} training images", f"give 1 to {len(train)}"
+        )
     if distance == "cosine":
         mean = train.mean(0)
         train, test = F.normalize(train - mean, dim=1), F.normalize(test - mean, dim=1)

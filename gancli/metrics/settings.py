@@ -1,32 +1,108 @@
 """What may be asked of an evaluation, and which way each of its numbers is better; known without torch."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
 # What needs no network first, then what needs features, then what needs labels or the critic; codes: only models that have some.
-IMAGE_ITEMS = ("swd", "ms_ssim", "lpips", "frechet", "kernel", "inception_score", "prdc", "memorisation", "classes",
-               "overfitting", "cas", "codes")
+IMAGE_ITEMS = (
+    "swd",
+    "ms_ssim",
+    "lpips",
+    "frechet",
+    "kernel",
+    "inception_score",
+    "prdc",
+    "memorisation",
+    "classes",
+    "overfitting",
+    "cas",
+    "codes",
+)
 POINT_ITEMS = ("modes", "w1")
-PAIR_ITEMS = ("psnr", "ssim", "lpips", "cycle")  # of images that are translated; lpips is then the distance to the target
-BEST = ("fid", "fd_", "w1", "swd", "psnr")  # the first of these that was measured is what `best: auto` follows
+PAIR_ITEMS = (
+    "psnr",
+    "ssim",
+    "lpips",
+    "cycle",
+)  # of images that are translated; lpips is then the distance to the target
+BEST = (
+    "fid",
+    "fd_",
+    "w1",
+    "swd",
+    "psnr",
+)  # the first of these that was measured is what `best: auto` follows
 LEAST = 10  # images: fewer say nothing, and the inception score splits them in ten
-LOWER = ("lpips_distance", "cycle", "fid", "fd_", "kid", "kd_", "swd", "w1", "kl", "ms_ssim", "copies", "critic_")
-HIGHER = ("is", "precision", "recall", "density", "coverage", "modes", "high_quality", "class_accuracy", "code_accuracy", "cas", "lpips",
-          "psnr", "ssim")
+LOWER = (
+    "lpips_distance",
+    "cycle",
+    "fid",
+    "fd_",
+    "kid",
+    "kd_",
+    "swd",
+    "w1",
+    "kl",
+    "ms_ssim",
+    "copies",
+    "critic_",
+)
+HIGHER = (
+    "is",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "modes",
+    "high_quality",
+    "class_accuracy",
+    "code_accuracy",
+    "cas",
+    "lpips",
+    "psnr",
+    "ssim",
+)
 PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGAN's (Lin 2018)
-    "gancli.data.toy.Ring": ("modes of 8, high quality", (
-        ("GAN (VEEGAN)", "1", "99.3 %"), ("Unrolled (VEEGAN)", "7.6", "35.6 %"), ("VEEGAN", "8", "52.9 %"),
-        ("GAN (PacGAN)", "6.3", "98.2 %"), ("PacGAN2", "7.9", "95.6 %"), ("PacGAN4", "7.8", "95.9 %"),
-        ("a perfect generator", "8", "98.889 %"))),
-    "gancli.data.toy.Grid": ("modes of 25, high quality", (
-        ("GAN (VEEGAN)", "3.3", "0.5 %"), ("Unrolled (VEEGAN)", "23.6", "16 %"), ("VEEGAN", "24.6", "40 %"),
-        ("GAN (PacGAN)", "17.3", "94.8 %"), ("PacGAN2", "23.8", "91.3 %"), ("PacGAN4", "24.8", "93.6 %"),
-        ("a perfect generator", "25", "98.889 %"))),
-    "gancli.data.stacked.StackedMNIST": ("modes of 1000, KL", (
-        ("DCGAN (VEEGAN)", "99", "3.40"), ("ALI (VEEGAN)", "16", "5.40"), ("Unrolled (VEEGAN)", "48.7", "4.32"),
-        ("VEEGAN", "150", "2.95"), ("DCGAN (PacGAN)", "78.9", "4.50"), ("PacDCGAN2", "1000", ".06"),
-        ("PacDCGAN4", "1000", ".07"), ("R3GAN", "1000", ".029"), ("a perfect generator", "1000", ".019"))),
+    "gancli.data.toy.Ring": (
+        "modes of 8, high quality",
+        (
+            ("GAN (VEEGAN)", "1", "99.3 %"),
+            ("Unrolled (VEEGAN)", "7.6", "35.6 %"),
+            ("VEEGAN", "8", "52.9 %"),
+            ("GAN (PacGAN)", "6.3", "98.2 %"),
+            ("PacGAN2", "7.9", "95.6 %"),
+            ("PacGAN4", "7.8", "95.9 %"),
+            ("a perfect generator", "8", "98.889 %"),
+        ),
+    ),
+    "gancli.data.toy.Grid": (
+        "modes of 25, high quality",
+        (
+            ("GAN (VEEGAN)", "3.3", "0.5 %"),
+            ("Unrolled (VEEGAN)", "23.6", "16 %"),
+            ("VEEGAN", "24.6", "40 %"),
+            ("GAN (PacGAN)", "17.3", "94.8 %"),
+            ("PacGAN2", "23.8", "91.3 %"),
+            ("PacGAN4", "24.8", "93.6 %"),
+            ("a perfect generator", "25", "98.889 %"),
+        ),
+    ),
+    "gancli.data.stacked.StackedMNIST": (
+        "modes of 1000, KL",
+        (
+            ("DCGAN (VEEGAN)", "99", "3.40"),
+            ("ALI (VEEGAN)", "16", "5.40"),
+            ("Unrolled (VEEGAN)", "48.7", "4.32"),
+            ("VEEGAN", "150", "2.95"),
+            ("DCGAN (PacGAN)", "78.9", "4.50"),
+            ("PacDCGAN2", "1000", ".06"),
+            ("PacDCGAN4", "1000", ".07"),
+            ("R3GAN", "1000", ".029"),
+            ("a perfect generator", "1000", ".019"),
+        ),
+    ),
 }
 
 
@@ -34,20 +110,26 @@ PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGA
 class MetricsConfig:
     """The part `metrics` of a config. Numbers are comparable only where all of it agrees."""
 
-    items: list[str]  # names out of IMAGE_ITEMS, POINT_ITEMS and PAIR_ITEMS; those of other kinds of data are passed over
+    items: list[
+        str
+    ]  # names out of IMAGE_ITEMS, POINT_ITEMS and PAIR_ITEMS; those of other kinds of data are passed over
     every: int  # steps between two evaluations of a run, which has one at its end too
     n: int | None  # samples; null: 10,000 images, 26,000 of stacked_mnist, 2,500 points
     n_real: int | None  # real images that the distances use; null: all
     reference: Literal["train", "held"]  # the reals that samples are compared with
     floor: bool  # also what held-out reals reach, so that a distance has a scale
-    features: Literal["auto", "none", "self", "inception", "squeezenet", "resnet18", "resnet50", "vgg16"]
+    features: Literal[
+        "auto", "none", "self", "inception", "squeezenet", "resnet18", "resnet50", "vgg16"
+    ]
     weights: str | None  # the file of the backbone's weights; null: its library's download
     lpips_backbone: str | None  # torchvision's SqueezeNet 1.1; null: `weights`, where that is it
     lpips_heads: str | None  # lpips_v0.1_squeeze.pth
     swd_patches: int  # per image and level; the paper's is 128
     swd_directions: int  # the paper's is 512
     pairs: int  # of images, whose likeness is the diversity
-    best: str | None  # the value that best.pt follows; auto: the first of fid, fd_*, w1, swd; null: none
+    best: (
+        str | None
+    )  # the value that best.pt follows; auto: the first of fid, fd_*, w1, swd; null: none
     best_mode: Literal["min", "max"] | None  # null: as `better` says
 
 
@@ -64,7 +146,15 @@ def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
     """-> (key, "min" | "max") that the best checkpoint follows; None if it was not measured, or is to follow nothing."""
     key = spec["best"]
     if key == "auto":
-        key = next((name for prefix in BEST for name in values if name.startswith(prefix) and "/" not in name), None)
+        key = next(
+            (
+                name
+                for prefix in BEST
+                for name in values
+                if name.startswith(prefix) and "/" not in name
+            ),
+            None,
+        )
     if key is None or key not in values:
         return None
     mode = spec["best_mode"] or better(key)
@@ -74,14 +164,32 @@ def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
 def problems(spec: dict) -> list[tuple[str, str]]:
     """What no type shows: (message, hint) for each value of a part `metrics` that makes no sense."""
     known = tuple(dict.fromkeys((*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)))
-    found = [(f"metrics.items: there is no {name!r}", f"there are {', '.join(known)}")
-             for name in spec["items"] if name not in known]
-    least = {"every": 1, "n": LEAST, "n_real": LEAST, "swd_patches": 1, "swd_directions": 1, "pairs": 1}
-    found += [(f"metrics.{key}={spec[key]} does not fit", f"give {bound} or more") for key, bound in least.items()
-              if spec[key] is not None and spec[key] < bound]
+    found = [
+        (f"metrics.items: there is no {name!r}", f"there are {', '.join(known)}")
+        for name in spec["items"]
+        if name not in known
+    ]
+    least = {
+        "every": 1,
+        "n": LEAST,
+        "n_real": LEAST,
+        "swd_patches": 1,
+        "swd_directions": 1,
+        "pairs": 1,
+    }
+    found += [
+        (f"metrics.{key}={spec[key]} does not fit", f"give {bound} or more")
+        for key, bound in least.items()
+        if spec[key] is not None and spec[key] < bound
+    ]
     best = spec["best"]
     if best not in (None, "auto") and spec["best_mode"] is None and better(best) is None:
-        found.append((f"metrics.best={best}: is more of it better, or less?", "add metrics.best_mode=max or min"))
+        found.append(
+            (
+                f"metrics.best={best}: is more of it better, or less?",
+                "add metrics.best_mode=max or min",
+            )
+        )
     return found
 
 

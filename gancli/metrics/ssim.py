@@ -1,4 +1,5 @@
 """Images against images, without a network: PSNR, SSIM, MS-SSIM, and the diversity of a set by MS-SSIM."""
+
 from __future__ import annotations
 
 import math
@@ -12,8 +13,8 @@ from gancli.errors import UserError
 
 WINDOW, DEVIATION = 11, 1.5
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest first; they sum to 1.0001, as published
-LUMA = (65.481, 128.553, 24.966)                   # BT.601, 16 to 235
-PIXELS = 2_000_000                                 # values of x at a time: five maps of them in float64 are 80 MB
+LUMA = (65.481, 128.553, 24.966)  # BT.601, 16 to 235
+PIXELS = 2_000_000  # values of x at a time: five maps of them in float64 are 80 MB
 
 
 def gaussian() -> list[float]:
@@ -35,10 +36,15 @@ def separable(x: Tensor, taps: list[float]) -> Tensor:
 def require_pairs(x: Tensor, y: Tensor, metric: str) -> None:
     assert x.dtype == y.dtype == torch.uint8 and x.ndim == 4, "images are uint8 (N,C,H,W)"
     if len(x) == 0:
-        raise UserError(f"{metric} needs at least 1 pair of images, and there are 0", "use more images")
+        raise UserError(
+            f"{metric} needs at least 1 pair of images, and there are 0", "use more images"
+        )
     if x.shape != y.shape:
-        raise UserError(f"{metric} compares images one by one, and they differ: {list(x.shape)} and {list(y.shape)} "
-                        "(number, channels, height, width)", "give both sets the same number, channels and size")
+        raise UserError(
+            f"{metric} compares images one by one, and they differ: {list(x.shape)} and {list(y.shape)} "
+            "(number, channels, height, width)",
+            "give both sets the same number, channels and size",
+        )
 
 
 def scale_names(height: int, width: int) -> tuple[str, ...]:
@@ -48,7 +54,10 @@ def scale_names(height: int, width: int) -> tuple[str, ...]:
     """
     side = min(height, width)
     if side < WINDOW:
-        raise UserError(f"SSIM looks through a window of 11x11 pixels, and the images are {height}x{width}", "use larger images")
+        raise UserError(
+            f"SSIM looks through a window of 11x11 pixels, and the images are {height}x{width}",
+            "use larger images",
+        )
     names = []
     while side >= WINDOW and len(names) < len(SCALES):
         names.append(str(side))
@@ -127,7 +136,10 @@ def prepared(x: Tensor, y_channel: bool, border: int) -> Tensor:
     """float64 images without `border` pixels on each side; RGB turned to luma if asked, unrounded. Grey stays as it is."""
     height, width = x.shape[-2:]
     if border < 0 or 2 * border >= min(height, width):
-        raise UserError(f"a border of {border} pixels leaves nothing of images of {height}x{width}", "use a smaller border")
+        raise UserError(
+            f"a border of {border} pixels leaves nothing of images of {height}x{width}",
+            "use a smaller border",
+        )
     x = x[..., border : height - border, border : width - border]
     if y_channel and x.shape[1] == 3:
         x = (x * x.new_tensor(LUMA).view(3, 1, 1)).sum(1, keepdim=True) / 255 + 16
@@ -143,30 +155,50 @@ def psnr(x: Tensor, y: Tensor, y_channel: bool = False, border: int = 0) -> floa
     require_pairs(x, y, "PSNR")
     errors = []
     for a, b in batches(x, y):
-        errors.append((prepared(a, y_channel, border) - prepared(b, y_channel, border)).square().mean((1, 2, 3)))
+        errors.append(
+            (prepared(a, y_channel, border) - prepared(b, y_channel, border))
+            .square()
+            .mean((1, 2, 3))
+        )
     return (10 * (255**2 / torch.cat(errors)).log10()).mean().item()
 
 
-def draw_pairs(n: int, pairs: int, rng: torch.Generator, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+def draw_pairs(
+    n: int, pairs: int, rng: torch.Generator, labels: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """-> two (pairs,) int64: indices of different images, of one class if `labels` (n,) are given. UserError: no pair exists."""
     if labels is None:
         labels = torch.zeros(n, dtype=torch.int64)
     assert len(labels) == n and pairs >= 1
     order = labels.cpu().argsort(stable=True)  # members of a class stand together
     _, counts = labels.cpu()[order].unique_consecutive(return_counts=True)
-    size, first = counts.repeat_interleave(counts), (counts.cumsum(0) - counts).repeat_interleave(counts)
+    size, first = (
+        counts.repeat_interleave(counts),
+        (counts.cumsum(0) - counts).repeat_interleave(counts),
+    )
     usable = (size > 1).nonzero()[:, 0]  # places in `order`
     if len(usable) == 0:
-        raise UserError(f"diversity compares pairs of images of one class, and among {n} images there is none", "use more images")
+        raise UserError(
+            f"diversity compares pairs of images of one class, and among {n} images there is none",
+            "use more images",
+        )
     device = rng.device
     a = usable[torch.randint(len(usable), (pairs,), generator=rng, device=device).cpu()]
     # 1 to size - 1 places further in the circle of the class: never itself, every other one alike.
-    step = 1 + (torch.rand(pairs, generator=rng, device=device, dtype=torch.float64).cpu() * (size[a] - 1)).long()
+    step = (
+        1
+        + (
+            torch.rand(pairs, generator=rng, device=device, dtype=torch.float64).cpu()
+            * (size[a] - 1)
+        ).long()
+    )
     b = first[a] + (a - first[a] + step) % size[a]
     return order[a], order[b]
 
 
-def diversity(images: Tensor, pairs: int, rng: torch.Generator, labels: Tensor | None = None) -> dict[str, float]:
+def diversity(
+    images: Tensor, pairs: int, rng: torch.Generator, labels: Tensor | None = None
+) -> dict[str, float]:
     """MS-SSIM between random pairs of uint8 images (N,C,H,W): mean and standard deviation over pairs; 1 is total collapse.
 
     labels (N,): pairs of one class (Odena 2017), else different classes count as diversity. Compare with the same of real

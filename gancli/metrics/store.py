@@ -1,4 +1,5 @@
 """What evaluations keep for the next time: in memory for this process, and on disk beside the cache of decoded images."""
+
 from __future__ import annotations
 
 import logging
@@ -25,7 +26,7 @@ _memory: OrderedDict[str, Any] = OrderedDict()
 
 def identity(data: Decoded) -> str:
     """What tells data sets apart, by content: a digest of one's own may be empty, and it does not know the image size."""
-    rows = data.images[::max(1, len(data) // SAMPLED)].contiguous()
+    rows = data.images[:: max(1, len(data) // SAMPLED)].contiguous()
     labels = b"" if data.labels is None else data.labels.numpy().tobytes()
     return digest_of([data.digest, repr(tuple(data.images.shape)), labels, rows.numpy().tobytes()])
 
@@ -73,7 +74,10 @@ def write(key: str, tree: dict) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(tree, aside)
         os.replace(aside, path)
-    except (OSError, RuntimeError) as error:  # RuntimeError: how torch reports a write that was cut short
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # RuntimeError: how torch reports a write that was cut short
         log.info("%s could not be written: %s", path, error)
         with suppress(OSError):
             aside.unlink(missing_ok=True)

@@ -1,4 +1,5 @@
 """The items of an evaluation: each turns samples, real images and what they share into a few named numbers."""
+
 from __future__ import annotations
 
 import math
@@ -29,13 +30,23 @@ def frechet(bench: Bench) -> dict[str, float]:
     real, fake = bench.real, bench.made["features"]
     if note := rank_note(len(real.features), len(fake), fake.shape[1]):
         bench.notes["frechet"] = note
-    return {bench.named("fid", "fd"): frechet_from_moments(real.mean, real.cov, *moments(fake, "generated"))}
+    return {
+        bench.named("fid", "fd"): frechet_from_moments(
+            real.mean, real.cov, *moments(fake, "generated")
+        )
+    }
 
 
 def kernel(bench: Bench) -> dict[str, float]:
-    real, fake = bench.few(bench.real.features, "kernel real"), bench.few(bench.made["features"], "kernel fake")
+    real, fake = (
+        bench.few(bench.real.features, "kernel real"),
+        bench.few(bench.made["features"], "kernel fake"),
+    )
     size = min(SUBSET_SIZE, len(real), len(fake))
-    found, name = kernel_distance(real, fake, SUBSETS, size, rng=bench.rng("kernel")), bench.named("kid", "kd")
+    found, name = (
+        kernel_distance(real, fake, SUBSETS, size, rng=bench.rng("kernel")),
+        bench.named("kid", "kd"),
+    )
     bench.notes["kernel"] = f"{SUBSETS} subsets of {size}, cubic kernel"
     return {name: found["mean"], f"{name}_std": found["std"]}
 
@@ -50,39 +61,83 @@ def of_inception_score(bench: Bench) -> dict[str, float]:
 
 
 def neighbours(bench: Bench) -> dict[str, float]:
-    n = min(len(bench.real.features), len(bench.fake), MOST_NEIGHBOURS)  # of both: density and coverage depend on the quotient
-    real, fake = bench.few(bench.real.features, "prdc real", n), bench.few(bench.made["features"], "prdc fake", n)
+    n = min(
+        len(bench.real.features), len(bench.fake), MOST_NEIGHBOURS
+    )  # of both: density and coverage depend on the quotient
+    real, fake = (
+        bench.few(bench.real.features, "prdc real", n),
+        bench.few(bench.made["features"], "prdc fake", n),
+    )
     near, balls = improved_precision_recall(real, fake), prdc(real, fake)
-    bench.notes["prdc"] = f"precision and recall with k=3, density and coverage with k=5, {n} images each"
-    found = {"precision": near["precision"], "recall": near["recall"], "density": balls["density"], "coverage": balls["coverage"]}
+    bench.notes["prdc"] = (
+        f"precision and recall with k=3, density and coverage with k=5, {n} images each"
+    )
+    found = {
+        "precision": near["precision"],
+        "recall": near["recall"],
+        "density": balls["density"],
+        "coverage": balls["coverage"],
+    }
     return {f"{key}_{bench.backbone.name}": value for key, value in found.items()}
 
 
 def swd(bench: Bench) -> dict[str, float]:
     spec, real = bench.spec, bench.reference.images
-    bench.notes["swd"] = (f"{min(len(real), len(bench.fake))} images each, {spec['swd_patches']} patches, "
-                          f"{spec['swd_directions']} directions, times 1000")
-    return sliced_wasserstein(real, bench.fake, bench.rng("swd"), patches=spec["swd_patches"], directions=spec["swd_directions"])
+    bench.notes["swd"] = (
+        f"{min(len(real), len(bench.fake))} images each, {spec['swd_patches']} patches, "
+        f"{spec['swd_directions']} directions, times 1000"
+    )
+    return sliced_wasserstein(
+        real,
+        bench.fake,
+        bench.rng("swd"),
+        patches=spec["swd_patches"],
+        directions=spec["swd_directions"],
+    )
 
 
 def ms_ssim(bench: Bench) -> dict[str, float]:
-    bench.notes["ms_ssim"] = pairs_note(bench) + f", scales {', '.join(scale_names(*bench.fake.shape[-2:]))} px"
-    return {"ms_ssim": diversity(bench.fake, bench.spec["pairs"], bench.rng("pairs"), bench.asked)["mean"]}
+    bench.notes["ms_ssim"] = (
+        pairs_note(bench) + f", scales {', '.join(scale_names(*bench.fake.shape[-2:]))} px"
+    )
+    return {
+        "ms_ssim": diversity(bench.fake, bench.spec["pairs"], bench.rng("pairs"), bench.asked)[
+            "mean"
+        ]
+    }
 
 
 def lpips(bench: Bench) -> dict[str, float]:
-    backbone, heads = bench.spec["lpips_backbone"] or bench.spec["weights"], bench.spec["lpips_heads"]
+    backbone, heads = (
+        bench.spec["lpips_backbone"] or bench.spec["weights"],
+        bench.spec["lpips_heads"],
+    )
     if not backbone or not heads:
-        raise UserError("LPIPS has no weights",
-                        "metrics.lpips_backbone=PATH of squeezenet1_1's and metrics.lpips_heads=PATH of lpips_v0.1_squeeze.pth")
-    net = store.remembered(f"lpips {backbone} {heads} {bench.device}", lambda: Lpips(backbone, heads).eval().to(bench.device))
+        raise UserError(
+            "LPIPS has no weights",
+            "metrics.lpips_backbone=PATH of squeezenet1_1's and metrics.lpips_heads=PATH of lpips_v0.1_squeeze.pth",
+        )
+    net = store.remembered(
+        f"lpips {backbone} {heads} {bench.device}",
+        lambda: Lpips(backbone, heads).eval().to(bench.device),
+    )
     bench.notes["lpips"] = pairs_note(bench) + ", SqueezeNet, v0.1"
-    images = torch.from_numpy(features.to_channels(bench.fake.numpy(), 3)) if bench.fake.shape[1] in (2, 4) else bench.fake
-    return {"lpips": lpips_diversity(net, images, bench.spec["pairs"], bench.rng("pairs"), bench.asked)["mean"]}
+    images = (
+        torch.from_numpy(features.to_channels(bench.fake.numpy(), 3))
+        if bench.fake.shape[1] in (2, 4)
+        else bench.fake
+    )
+    return {
+        "lpips": lpips_diversity(net, images, bench.spec["pairs"], bench.rng("pairs"), bench.asked)[
+            "mean"
+        ]
+    }
 
 
 def pairs_note(bench: Bench) -> str:
-    return f"{bench.spec['pairs']} pairs of samples" + (" of one class" if bench.asked is not None else "")
+    return f"{bench.spec['pairs']} pairs of samples" + (
+        " of one class" if bench.asked is not None else ""
+    )
 
 
 def classes(bench: Bench) -> dict[str, float]:
@@ -90,7 +145,9 @@ def classes(bench: Bench) -> dict[str, float]:
     # Stacked digits are compared with the uniform histogram, as in the published tables; other data with their own.
     counts = None if bench.stacked else torch.bincount(bench.train.labels, minlength=bench.classes)
     found = histogram_kl(seen, bench.classes, counts)
-    bench.notes["classes"] = f"KL to {'uniform' if bench.stacked else 'the training labels'}, {len(seen)} samples"
+    bench.notes["classes"] = (
+        f"KL to {'uniform' if bench.stacked else 'the training labels'}, {len(seen)} samples"
+    )
     if bench.asked is not None:
         found["class_accuracy"] = (seen == bench.asked).double().mean().item()
     return found
@@ -100,49 +157,84 @@ def of_memory(bench: Bench) -> dict[str, float]:
     held, backbone = bench.held_out("memorisation"), bench.backbone
     train = features.reals(backbone, bench.train.images, key=f"train {bench.identity}").features
     seen = features.reals(backbone, held.images, key=f"held {store.identity(held)}").features
-    rows = [bench.few(rows, f"memory {k}") for k, rows in enumerate((bench.made["features"], train, seen))]
+    rows = [
+        bench.few(rows, f"memory {k}")
+        for k, rows in enumerate((bench.made["features"], train, seen))
+    ]
     found = memorisation(*rows)
-    bench.notes["memorisation"] = (f"{len(rows[1])} training and {len(rows[2])} held-out images; copies: 0.01 is chance; "
-                                   f"train_share: {found['chance']:.3f} is chance")
-    return {f"memorisation_{backbone.name}": found["ratio"], f"copies_{backbone.name}": found["copies"],
-            f"train_share_{backbone.name}": found["train_share"]}
+    bench.notes["memorisation"] = (
+        f"{len(rows[1])} training and {len(rows[2])} held-out images; copies: 0.01 is chance; "
+        f"train_share: {found['chance']:.3f} is chance"
+    )
+    return {
+        f"memorisation_{backbone.name}": found["ratio"],
+        f"copies_{backbone.name}": found["copies"],
+        f"train_share_{backbone.name}": found["train_share"],
+    }
 
 
 def overfitting(bench: Bench) -> dict[str, float]:
     """The critic's mean score on training reals above that on held-out ones, and the same as a share of its gap to samples
     (Karras 2020, StyleGAN2-ADA, eq. 1: 0 does not overfit, 1 does entirely)."""
     if bench.score is None:
-        raise UserError("there is no critic to ask", "evaluate a checkpoint of a game whose critic judges single images")
+        raise UserError(
+            "there is no critic to ask",
+            "evaluate a checkpoint of a game whose critic judges single images",
+        )
     held = bench.held_out("critic overfitting")
     n = min(len(held), len(bench.train), len(bench.fake), SUBSET_SIZE)
-    pick = [torch.randperm(len(x), generator=bench.rng(f"overfitting {k}"))[:n]
-            for k, x in enumerate((bench.train, held, bench.fake))]
-    trained, new = (mean_score(bench, x.images[i], None if x.labels is None else x.labels[i])
-                    for x, i in zip((bench.train, held), pick, strict=False))
-    made = mean_score(bench, bench.fake[pick[2]], None if bench.asked is None else bench.asked[pick[2]])
+    pick = [
+        torch.randperm(len(x), generator=bench.rng(f"overfitting {k}"))[:n]
+        for k, x in enumerate((bench.train, held, bench.fake))
+    ]
+    trained, new = (
+        mean_score(bench, x.images[i], None if x.labels is None else x.labels[i])
+        for x, i in zip((bench.train, held), pick, strict=False)
+    )
+    made = mean_score(
+        bench, bench.fake[pick[2]], None if bench.asked is None else bench.asked[pick[2]]
+    )
     bench.notes["overfitting"] = f"{n} images of each kind"
     gap = trained - new
-    return {"critic_gap": gap, "critic_overfit": gap / (trained - made) if trained != made else math.nan}
+    return {
+        "critic_gap": gap,
+        "critic_overfit": gap / (trained - made) if trained != made else math.nan,
+    }
 
 
 def mean_score(bench: Bench, images: Tensor, labels: Tensor | None) -> float:
     batches = images.split(features.BATCH)
-    parts = zip(batches, [None] * len(batches) if labels is None else labels.split(features.BATCH), strict=True)
+    parts = zip(
+        batches,
+        [None] * len(batches) if labels is None else labels.split(features.BATCH),
+        strict=True,
+    )
     # As the stream scales them: the critic may know its images to the last bit.
-    scores = [bench.score((some.float() - 127.5) * (1 / 127.5), label).flatten().double().cpu() for some, label in parts]
+    scores = [
+        bench.score((some.float() - 127.5) * (1 / 127.5), label).flatten().double().cpu()
+        for some, label in parts
+    ]
     return torch.cat(scores).mean().item()
 
 
 def cas(bench: Bench) -> dict[str, float]:
     """A classifier trained on samples alone, tested on real images (Ravuri and Vinyals 2019)."""
     if bench.asked is None:
-        raise UserError("the samples have no labels to train on", "model.conditional=true trains a generator that takes labels")
+        raise UserError(
+            "the samples have no labels to train on",
+            "model.conditional=true trains a generator that takes labels",
+        )
     if bench.stacked:
-        raise UserError("stacked digits have 1,000 classes, too many for the small classifier", "use a set with fewer")
+        raise UserError(
+            "stacked digits have 1,000 classes, too many for the small classifier",
+            "use a set with fewer",
+        )
     real, which = (bench.train, "training") if bench.held is None else (bench.held, "held-out")
     trained = classifier.train(bench.fake, bench.asked, bench.classes, seed=bench.seed)
-    bench.notes["cas"] = (f"trained on {len(bench.fake)} samples, tested on {len(real)} {which} images; "
-                          f"trained on reals: {bench.judge.facts['accuracy']:.3f}")
+    bench.notes["cas"] = (
+        f"trained on {len(bench.fake)} samples, tested on {len(real)} {which} images; "
+        f"trained on reals: {bench.judge.facts['accuracy']:.3f}"
+    )
     return {"cas": classifier.accuracy(trained.net, real.images, real.labels)}
 
 
@@ -152,19 +244,32 @@ def codes(bench: Bench) -> dict[str, float]:
         raise UserError("the model has no categorical code to read", "model=infogan has")
     real, which = (bench.train, "training") if bench.held is None else (bench.held, "held-out")
     if real.labels is None:
-        raise UserError("the images have no labels to compare the codes with", "a data set with labels")
-    read = torch.cat([bench.read((some.float() - 127.5) * (1 / 127.5)).cpu() for some in real.images.split(features.BATCH)])
-    bench.notes["codes"] = f"{len(real)} {which} images, each category for the label that suits best"
+        raise UserError(
+            "the images have no labels to compare the codes with", "a data set with labels"
+        )
+    read = torch.cat(
+        [
+            bench.read((some.float() - 127.5) * (1 / 127.5)).cpu()
+            for some in real.images.split(features.BATCH)
+        ]
+    )
+    bench.notes["codes"] = (
+        f"{len(real)} {which} images, each category for the label that suits best"
+    )
     return {"code_accuracy": assignment_accuracy(read, real.labels)}
 
 
 def modes(bench: Bench) -> dict[str, float]:
     if bench.mixture is None:
-        raise UserError("modes are counted on mixtures whose centers are known", "dataset=ring or dataset=grid")
+        raise UserError(
+            "modes are counted on mixtures whose centers are known", "dataset=ring or dataset=grid"
+        )
     centers = bench.mixture.centers().double()
     found = ring_grid(bench.fake, centers, bench.mixture.sigma)
     nearest = torch.cdist(bench.fake.double(), centers).argmin(1)
-    bench.notes["modes"] = "high quality: within 3 sigma of the nearest center; KL of the nearest centers to uniform"
+    bench.notes["modes"] = (
+        "high quality: within 3 sigma of the nearest center; KL of the nearest centers to uniform"
+    )
     return found | {"kl": histogram_kl(nearest, len(centers))["kl"]}
 
 
@@ -174,19 +279,45 @@ def w1(bench: Bench) -> dict[str, float]:
     n, rng = min(len(real), len(bench.fake)), bench.rng("w1")
     real, fake = (x[torch.randperm(len(x), generator=rng)[:n]] for x in (real, bench.fake.double()))
     if not fake.isfinite().all():
-        raise UserError("some points are not finite", "look at the samples: the generator may have diverged")
+        raise UserError(
+            "some points are not finite", "look at the samples: the generator may have diverged"
+        )
     angle = torch.arange(ANGLES, dtype=torch.float64) * (math.pi / ANGLES)
     lines = torch.stack([angle.cos(), angle.sin()])
     bench.notes["w1"] = f"{n} points each, {ANGLES} projections, data units"
-    return {"w1": ((real @ lines).sort(0).values - (fake @ lines).sort(0).values).abs().mean().item()}
+    return {
+        "w1": ((real @ lines).sort(0).values - (fake @ lines).sort(0).values).abs().mean().item()
+    }
 
 
 ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
-    "swd": swd, "ms_ssim": ms_ssim, "lpips": lpips, "frechet": frechet, "kernel": kernel, "inception_score": of_inception_score,
-    "prdc": neighbours, "memorisation": of_memory, "classes": classes, "overfitting": overfitting, "cas": cas, "codes": codes,
-    "modes": modes, "w1": w1,
+    "swd": swd,
+    "ms_ssim": ms_ssim,
+    "lpips": lpips,
+    "frechet": frechet,
+    "kernel": kernel,
+    "inception_score": of_inception_score,
+    "prdc": neighbours,
+    "memorisation": of_memory,
+    "classes": classes,
+    "overfitting": overfitting,
+    "cas": cas,
+    "codes": codes,
+    "modes": modes,
+    "w1": w1,
 }
-FLOOR = ("swd", "ms_ssim", "lpips", "frechet", "kernel", "inception_score", "prdc", "classes", "modes", "w1")  # of reals as well
+FLOOR = (
+    "swd",
+    "ms_ssim",
+    "lpips",
+    "frechet",
+    "kernel",
+    "inception_score",
+    "prdc",
+    "classes",
+    "modes",
+    "w1",
+)  # of reals as well
 assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS}
 
 
@@ -207,6 +338,10 @@ def floor(bench: Bench, items: tuple[str, ...]) -> dict[str, float]:
     if bench.held is None or bench.spec["reference"] == "held":
         return {}
     n = min(len(bench.held), len(bench.fake))
-    some = bench.held.subset(torch.randperm(len(bench.held), generator=bench.rng("floor"))[:n].sort().values)
-    reals = replace(bench, fake=some.images, asked=None if bench.asked is None else some.labels, notes={})
+    some = bench.held.subset(
+        torch.randperm(len(bench.held), generator=bench.rng("floor"))[:n].sort().values
+    )
+    reals = replace(
+        bench, fake=some.images, asked=None if bench.asked is None else some.labels, notes={}
+    )
     return measure(reals, tuple(item for item in items if item in FLOOR))[0]

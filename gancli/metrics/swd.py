@@ -1,4 +1,5 @@
 """Sliced Wasserstein distance between patches of two sets of images, per band of a Laplacian pyramid: no network needed."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
@@ -12,9 +13,9 @@ from gancli.metrics.ssim import separable, wide
 
 BINOMIAL = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]
 PATCH = 7
-COARSEST = 16           # pixels: the side at which the pyramid ends
-VALUES = 4_000_000      # float64 numbers in flight: 32 MB
-KEPT = 16_000_000       # of a set's patches that are worth keeping between uses: 128 MB
+COARSEST = 16  # pixels: the side at which the pyramid ends
+VALUES = 4_000_000  # float64 numbers in flight: 32 MB
+KEPT = 16_000_000  # of a set's patches that are worth keeping between uses: 128 MB
 
 
 def blurred(x: Tensor) -> Tensor:
@@ -45,8 +46,13 @@ class Patches:
         values = top.numel() * PATCH**2  # of one channel
         self.kept = list(self.cut()) if values * x.shape[1] <= KEPT else None
         mean = sum(p.sum((0, 2)) for p in self.raw()) / values
-        deviation = (sum((p - mean[:, None]).square_().sum((0, 2)) for p in self.raw()) / values).sqrt()
-        self.mean, self.deviation = mean, torch.where(deviation > 0, deviation, 1.0)  # a constant channel stays 0
+        deviation = (
+            sum((p - mean[:, None]).square_().sum((0, 2)) for p in self.raw()) / values
+        ).sqrt()
+        self.mean, self.deviation = (
+            mean,
+            torch.where(deviation > 0, deviation, 1.0),
+        )  # a constant channel stays 0
 
     def raw(self) -> Iterable[Tensor]:
         return self.cut() if self.kept is None else self.kept
@@ -81,8 +87,14 @@ def ascending(x: Tensor) -> Tensor:
     return x
 
 
-def band_distance(real: Tensor, fake: Tensor, coarser: tuple[Tensor | None, Tensor | None], rng: torch.Generator,
-                  patches: int, directions: int) -> float:
+def band_distance(
+    real: Tensor,
+    fake: Tensor,
+    coarser: tuple[Tensor | None, Tensor | None],
+    rng: torch.Generator,
+    patches: int,
+    directions: int,
+) -> float:
     """Mean |difference| of sorted projections of one band's patches; `coarser`: the next level of both sets."""
     draw = {"generator": rng, "device": rng.device}
     n, _, height, width = real.shape
@@ -98,8 +110,14 @@ def band_distance(real: Tensor, fake: Tensor, coarser: tuple[Tensor | None, Tens
     return total / directions
 
 
-def sliced_wasserstein(real_images: Tensor, fake_images: Tensor, rng: torch.Generator, *, patches: int = 128,
-                       directions: int = 512) -> dict[str, float]:
+def sliced_wasserstein(
+    real_images: Tensor,
+    fake_images: Tensor,
+    rng: torch.Generator,
+    *,
+    patches: int = 128,
+    directions: int = 512,
+) -> dict[str, float]:
     """{"swd/16": .., "swd/32": .., "swd": their mean}, times 1000; 0 on equal sets (Karras 2018, section 5).
 
     Images uint8 (N,C,H,W) and (M,C,H,W); the larger set is cut to a random subset as large as the other. A band is named by
@@ -123,17 +141,27 @@ def sliced_wasserstein(real_images: Tensor, fake_images: Tensor, rng: torch.Gene
 
 
 def check(real: Tensor, fake: Tensor) -> None:
-    assert real.dtype == fake.dtype == torch.uint8 and real.ndim == fake.ndim == 4, "images are uint8 (N,C,H,W)"
+    assert real.dtype == fake.dtype == torch.uint8 and real.ndim == fake.ndim == 4, (
+        "images are uint8 (N,C,H,W)"
+    )
     if min(len(real), len(fake)) < 2:
-        raise UserError(f"the sliced Wasserstein distance needs at least 2 images in each set, and there are {len(real)} real "
-                        f"and {len(fake)} generated", "use more images")
+        raise UserError(
+            f"the sliced Wasserstein distance needs at least 2 images in each set, and there are {len(real)} real "
+            f"and {len(fake)} generated",
+            "use more images",
+        )
     if real.shape[1:] != fake.shape[1:]:
-        raise UserError(f"the sliced Wasserstein distance compares images of one shape, and they differ: "
-                        f"{list(real.shape[1:])} and {list(fake.shape[1:])} (channels, height, width)",
-                        "give both sets the same channels and size")
+        raise UserError(
+            f"the sliced Wasserstein distance compares images of one shape, and they differ: "
+            f"{list(real.shape[1:])} and {list(fake.shape[1:])} (channels, height, width)",
+            "give both sets the same channels and size",
+        )
     if min(real.shape[-2:]) < PATCH:
-        raise UserError(f"the sliced Wasserstein distance looks at patches of 7x7 pixels, and the images are "
-                        f"{real.shape[-2]}x{real.shape[-1]}", "use larger images")
+        raise UserError(
+            f"the sliced Wasserstein distance looks at patches of 7x7 pixels, and the images are "
+            f"{real.shape[-2]}x{real.shape[-1]}",
+            "use larger images",
+        )
 
 
 def subset(images: Tensor, n: int, rng: torch.Generator) -> Tensor:

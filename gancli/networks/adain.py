@@ -1,4 +1,5 @@
 """A feed-forward network that repaints an image in the style of any other (Huang and Belongie 2017)."""
+
 from __future__ import annotations
 
 import torch.nn.functional as F
@@ -16,21 +17,38 @@ class AdaINNet(Translator):
     width: channels at full size; they double at each of `downs` halvings. blocks: residual ones, half of them after the style
     """
 
-    def __init__(self, *, channels_in: int = 3, channels_out: int = 3, width: int = 32, blocks: int = 4, downs: int = 2,
-                 output: Output = "tanh"):
+    def __init__(
+        self,
+        *,
+        channels_in: int = 3,
+        channels_out: int = 3,
+        width: int = 32,
+        blocks: int = 4,
+        downs: int = 2,
+        output: Output = "tanh",
+    ):
         super().__init__(channels_in, channels_out)
         if width < 1 or not 0 <= blocks <= 64 or not 0 <= downs <= 5:
-            raise ValueError(f"width={width}, blocks={blocks}, downs={downs}: give 1 or more, 0 to 64, and 0 to 5")
-        self.multiple, self.smallest = 2**downs, max(5, 2 * 2**downs)  # mirroring p pixels needs p + 1
+            raise ValueError(
+                f"width={width}, blocks={blocks}, downs={downs}: give 1 or more, 0 to 64, and 0 to 5"
+            )
+        self.multiple, self.smallest = (
+            2**downs,
+            max(5, 2 * 2**downs),
+        )  # mirroring p pixels needs p + 1
         widths = [width * 2**k for k in range(downs + 1)]
         layers = [Mirror(4), nn.Conv2d(channels_in, width, 9)]
         for c_in, c_out in zip(widths, widths[1:], strict=False):
             layers += [nn.ReLU(), Mirror(1), nn.Conv2d(c_in, c_out, 3, 2)]
-        self.encoder = nn.Sequential(*layers, *(Block(widths[-1]) for _ in range(blocks - blocks // 2)))
+        self.encoder = nn.Sequential(
+            *layers, *(Block(widths[-1]) for _ in range(blocks - blocks // 2))
+        )
         layers = [Block(widths[-1]) for _ in range(blocks // 2)]
         for c_in, c_out in zip(widths[:0:-1], widths[-2::-1], strict=True):
             layers += [nn.Upsample(scale_factor=2), Mirror(1), nn.Conv2d(c_in, c_out, 3), nn.ReLU()]
-        self.decoder = nn.Sequential(*layers, Mirror(4), nn.Conv2d(width, channels_out, 9), to_range(output))
+        self.decoder = nn.Sequential(
+            *layers, Mirror(4), nn.Conv2d(width, channels_out, 9), to_range(output)
+        )
 
     def forward(self, source: Tensor, noise: Tensor | None = None, *, style: Tensor) -> Tensor:
         """style: of any size from `smallest` on; one for each source"""
@@ -42,8 +60,14 @@ class Block(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        self.net = nn.Sequential(nn.ReLU(), Mirror(1), nn.Conv2d(channels, channels, 3), nn.ReLU(), Mirror(1),
-                                 nn.Conv2d(channels, channels, 3))
+        self.net = nn.Sequential(
+            nn.ReLU(),
+            Mirror(1),
+            nn.Conv2d(channels, channels, 3),
+            nn.ReLU(),
+            Mirror(1),
+            nn.Conv2d(channels, channels, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.net(x)

@@ -1,4 +1,5 @@
 """Self-attention over the places of a feature map, for residual generators and critics."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -19,17 +20,28 @@ class SelfAttention(nn.Module):
     spectral: each weight is divided by its spectral norm. init: of the four weights; before their norms are first estimated
     """
 
-    def __init__(self, channels: int, spectral: bool = False, *, init: Init = nn.init.xavier_uniform_):
+    def __init__(
+        self, channels: int, spectral: bool = False, *, init: Init = nn.init.xavier_uniform_
+    ):
         super().__init__()
         if channels < 8:
-            raise ValueError(f"attention needs 8 channels or more where it stands, and here are {channels}: raise the width")
-        self.theta, self.phi = (pointwise(channels, channels // 8, spectral, init) for _ in range(2))
-        self.g, self.o = pointwise(channels, channels // 2, spectral, init), pointwise(channels // 2, channels, spectral, init)
+            raise ValueError(
+                f"attention needs 8 channels or more where it stands, and here are {channels}: raise the width"
+            )
+        self.theta, self.phi = (
+            pointwise(channels, channels // 8, spectral, init) for _ in range(2)
+        )
+        self.g, self.o = (
+            pointwise(channels, channels // 2, spectral, init),
+            pointwise(channels // 2, channels, spectral, init),
+        )
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
         query = self.theta(x).flatten(2)  # (N,C/8,HW)
-        key, value = (F.max_pool2d(part(x), 2).flatten(2) for part in (self.phi, self.g))  # (N,C/8,HW/4), (N,C/2,HW/4)
+        key, value = (
+            F.max_pool2d(part(x), 2).flatten(2) for part in (self.phi, self.g)
+        )  # (N,C/8,HW/4), (N,C/2,HW/4)
         # Written out: scaled_dot_product_attention has no second derivative. No 1/sqrt(d) either, as in the paper.
         logits = query.transpose(1, 2) @ key  # (N,HW,HW/4)
         weight = logits.float().softmax(2).to(value.dtype)

@@ -1,4 +1,5 @@
 """BigGAN's pair (Brock 2019): wide residual blocks, batch norms steered by class and latent, spectral norm everywhere."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,12 +16,38 @@ from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
 from gancli.networks.layers import Output, constrained, halvings, to_range
 
 # Channels in multiples of the width, by the number of doublings (3: 32 px, 6: 256 px). The paper has 3 to 6; below, 3's goes on.
-UP = {1: (4, 4), 2: (4, 4, 4), 3: (4, 4, 4, 4), 4: (16, 16, 8, 4, 2), 5: (16, 16, 8, 4, 2, 1), 6: (16, 16, 8, 8, 4, 2, 1)}
-DOWN = {1: (4, 4), 2: (4, 4, 4), 3: (4, 4, 4, 4), 4: (1, 2, 4, 8, 16), 5: (1, 2, 4, 8, 16, 16), 6: (1, 2, 4, 8, 8, 16, 16)}
-HALVED = {1: 1, 2: 2, 3: 2, 4: 4, 5: 5, 6: 6}  # so many of the critic's blocks halve; its features at 32 px are 8x8
-Z_CHUNK = 20  # numbers of the latent for each block and for the first layer (Brock 2019, appendix B)
+UP = {
+    1: (4, 4),
+    2: (4, 4, 4),
+    3: (4, 4, 4, 4),
+    4: (16, 16, 8, 4, 2),
+    5: (16, 16, 8, 4, 2, 1),
+    6: (16, 16, 8, 8, 4, 2, 1),
+}
+DOWN = {
+    1: (4, 4),
+    2: (4, 4, 4),
+    3: (4, 4, 4, 4),
+    4: (1, 2, 4, 8, 16),
+    5: (1, 2, 4, 8, 16, 16),
+    6: (1, 2, 4, 8, 8, 16, 16),
+}
+HALVED = {
+    1: 1,
+    2: 2,
+    3: 2,
+    4: 4,
+    5: 5,
+    6: 6,
+}  # so many of the critic's blocks halve; its features at 32 px are 8x8
+Z_CHUNK = (
+    20  # numbers of the latent for each block and for the first layer (Brock 2019, appendix B)
+)
 Initial = Literal["orthogonal", "normal"]
-INITS: dict[str, Init] = {"orthogonal": nn.init.orthogonal_, "normal": partial(nn.init.normal_, std=0.02)}
+INITS: dict[str, Init] = {
+    "orthogonal": nn.init.orthogonal_,
+    "normal": partial(nn.init.normal_, std=0.02),
+}
 
 
 class BigGANGenerator(nn.Module):
@@ -33,9 +60,22 @@ class BigGANGenerator(nn.Module):
     alone steer the norms. attention: shorter side in pixels after whose block it stands, 0 for none (`level_of`)
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 96, z_dim: int | None = None,
-                 shared_dim: int = 128, hierarchical: bool = True, attention: int = 64, spectral: bool = True,
-                 init: Initial = "orthogonal", output: Output = "tanh", classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 96,
+        z_dim: int | None = None,
+        shared_dim: int = 128,
+        hierarchical: bool = True,
+        attention: int = 64,
+        spectral: bool = True,
+        init: Initial = "orthogonal",
+        output: Output = "tanh",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, self.base = halvings(resolution)
         widths, layers = widths_of(UP[times], width), Layers(spectral, INITS[init])
@@ -44,24 +84,39 @@ class BigGANGenerator(nn.Module):
         self.z_dim = latent_size(z_dim, self.slots)
         self.embed = shared_embedding(self.classes, shared_dim, layers)
         if self.classes and self.embed is None and hierarchical:
-            raise ValueError("shared_dim=0 leaves no embedding for z to be appended to: use shared_dim=128 or hierarchical=false")
-        dim = (shared_dim if self.embed is not None else 0) + (self.z_dim // self.slots if hierarchical else 0)
+            raise ValueError(
+                "shared_dim=0 leaves no embedding for z to be appended to: use shared_dim=128 or hierarchical=false"
+            )
+        dim = (shared_dim if self.embed is not None else 0) + (
+            self.z_dim // self.slots if hierarchical else 0
+        )
         norm = norm_by(dim, self.classes, layers)
-        self.first = layers.linear(self.z_dim // self.slots, widths[0] * self.base[0] * self.base[1])
-        self.blocks = nn.ModuleList(UpBlock(a, b, norm=norm, layers=layers) for a, b in zip(widths, widths[1:], strict=False))
-        self.attention = layers.attention_at(level_of(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:])
+        self.first = layers.linear(
+            self.z_dim // self.slots, widths[0] * self.base[0] * self.base[1]
+        )
+        self.blocks = nn.ModuleList(
+            UpBlock(a, b, norm=norm, layers=layers)
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
+        self.attention = layers.attention_at(
+            level_of(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:]
+        )
         self.out = to_image(widths[-1], channels, layers, output)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         first, conditions = self.conditions(z, label)
         h = self.first(first).unflatten(1, (-1, *self.base))
-        for block, attention, condition in zip(self.blocks, self.attention, conditions, strict=True):
+        for block, attention, condition in zip(
+            self.blocks, self.attention, conditions, strict=True
+        ):
             h = attention(block(h, condition))
         return self.out(h)
 
     def conditions(self, z: Tensor, label: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
         """What the first layer sees, and what each block's norms see: (N,dim), labels (N,) or nothing."""
-        assert label is not None or not self.classes, "a conditional network was called without labels"
+        assert label is not None or not self.classes, (
+            "a conditional network was called without labels"
+        )
         embedded = [] if self.embed is None else [self.embed(label)]
         if self.hierarchical:
             first, *chunks = z.chunk(self.slots, 1)
@@ -75,8 +130,18 @@ class BigGANDiscriminator(nn.Module):
     Options as the generator's. A class adds <v_label, features> to the score (projection).
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 96, attention: int = 64,
-                 spectral: bool = True, init: Initial = "orthogonal", classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 96,
+        attention: int = 64,
+        spectral: bool = True,
+        init: Initial = "orthogonal",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, base = halvings(resolution)
         layers, self.classes = Layers(spectral, INITS[init]), classes if conditional else 0
@@ -84,7 +149,9 @@ class BigGANDiscriminator(nn.Module):
         halves = [k < HALVED[times] for k in range(len(widths) - 1)]
         level = level_of(attention, sides_of(min(base) * 2**times, halves))
         parts: list[nn.Module] = []
-        for a, b, halve, after in zip(widths, widths[1:], halves, layers.attention_at(level, widths[1:]), strict=False):
+        for a, b, halve, after in zip(
+            widths, widths[1:], halves, layers.attention_at(level, widths[1:]), strict=False
+        ):
             parts += [DownBlock(a, b, halve=halve, first=not parts, layers=layers), after]
         self.body, self.feature_dim = nn.Sequential(*parts), widths[-1]
         self.score = ProjectedScore(self.feature_dim, self.classes, layers)
@@ -118,8 +185,10 @@ class Layers:
 
     def attention_at(self, level: int | None, widths: list[int]) -> nn.ModuleList:
         """One module per level: attention at `level`, nothing elsewhere."""
-        return nn.ModuleList(SelfAttention(c, self.spectral, init=self.init) if k == level else nn.Identity()
-                             for k, c in enumerate(widths))
+        return nn.ModuleList(
+            SelfAttention(c, self.spectral, init=self.init) if k == level else nn.Identity()
+            for k, c in enumerate(widths)
+        )
 
 
 class LinearBatchNorm2d(nn.Module):
@@ -128,7 +197,10 @@ class LinearBatchNorm2d(nn.Module):
     def __init__(self, channels: int, *, dim: int, layers: Layers):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gain, self.bias = layers.linear(dim, channels, bias=False), layers.linear(dim, channels, bias=False)
+        self.gain, self.bias = (
+            layers.linear(dim, channels, bias=False),
+            layers.linear(dim, channels, bias=False),
+        )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         gain, bias = (part(condition)[:, :, None, None] for part in (self.gain, self.bias))
@@ -169,7 +241,9 @@ class DownBlock(nn.Module):
         self.shortcut = layers.conv(c_in, c_out, 1) if halve or c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(x if self.first else F.relu(x))  # never in place: the shortcut below needs x as it was
+        h = self.conv1(
+            x if self.first else F.relu(x)
+        )  # never in place: the shortcut below needs x as it was
         h = self.conv2(F.relu(h))
         if self.halve:
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
@@ -182,7 +256,9 @@ class ProjectedScore(nn.Module):
     def __init__(self, features: int, classes: int, layers: Layers):
         super().__init__()
         self.linear = layers.linear(features, 1)
-        self.project = Projection(features, classes, layers.spectral, init=layers.init) if classes else None
+        self.project = (
+            Projection(features, classes, layers.spectral, init=layers.init) if classes else None
+        )
 
     def forward(self, h: Tensor, label: Tensor | None) -> Tensor:
         score = self.linear(h)
@@ -201,15 +277,19 @@ def latent_size(z_dim: int | None, slots: int) -> int:
         return 128 if slots == 1 else Z_CHUNK * slots
     if z_dim < slots or z_dim % slots:
         near = sorted({max(1, z_dim // slots + d) * slots for d in (0, 1)})
-        raise ValueError(f"z_dim={z_dim} does not split into {slots} equal chunks, one for the first layer and one for each block: "
-                         f"use {' or '.join(map(str, near))}, or null for {Z_CHUNK * slots}")
+        raise ValueError(
+            f"z_dim={z_dim} does not split into {slots} equal chunks, one for the first layer and one for each block: "
+            f"use {' or '.join(map(str, near))}, or null for {Z_CHUNK * slots}"
+        )
     return z_dim
 
 
 def shared_embedding(classes: int, dim: int, layers: Layers) -> nn.Embedding | None:
     """(classes,dim), or None without classes or dimensions; not spectral-normed, as in the paper."""
     if dim < 0:
-        raise ValueError(f"shared_dim={dim}: give the length of the class embedding, such as 128, or 0 for none")
+        raise ValueError(
+            f"shared_dim={dim}: give the length of the class embedding, such as 128, or 0 for none"
+        )
     if not classes or not dim:
         return None
     embedding = nn.Embedding(classes, dim)
@@ -225,7 +305,9 @@ def norm_by(dim: int, classes: int, layers: Layers) -> Callable[[int], nn.Module
 
 
 def to_image(c_in: int, channels: int, layers: Layers, output: Output) -> nn.Sequential:
-    return nn.Sequential(nn.BatchNorm2d(c_in), nn.ReLU(), layers.conv(c_in, channels), to_range(output))
+    return nn.Sequential(
+        nn.BatchNorm2d(c_in), nn.ReLU(), layers.conv(c_in, channels), to_range(output)
+    )
 
 
 def sides_of(side: int, halves: list[bool]) -> list[int]:

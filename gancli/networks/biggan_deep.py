@@ -1,4 +1,5 @@
 """BigGAN-deep's pair (Brock 2019, appendix B): bottleneck blocks, shortcuts that drop or append channels, z whole in every norm."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -36,9 +37,22 @@ class BigGANDeepGenerator(nn.Module):
     attention: shorter side in pixels after whose blocks it stands, 0 for none. Without classes z alone steers the norms
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 128, z_dim: int = 128, depth: int = 2,
-                 shared_dim: int = 128, attention: int = 64, spectral: bool = True, init: Initial = "orthogonal",
-                 output: Output = "tanh", classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 128,
+        z_dim: int = 128,
+        depth: int = 2,
+        shared_dim: int = 128,
+        attention: int = 64,
+        spectral: bool = True,
+        init: Initial = "orthogonal",
+        output: Output = "tanh",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         check(depth, width)
         times, self.base = halvings(resolution)
@@ -48,20 +62,28 @@ class BigGANDeepGenerator(nn.Module):
         self.z_dim, self.classes = z_dim, classes if conditional else 0
         self.embed = shared_embedding(self.classes, shared_dim, layers)
         if self.classes and self.embed is None:
-            raise ValueError("shared_dim=0 leaves no way for a class into the norms: use shared_dim=128")
+            raise ValueError(
+                "shared_dim=0 leaves no way for a class into the norms: use shared_dim=128"
+            )
         dim = z_dim + (shared_dim if self.classes else 0)
         norm = norm_by(dim, self.classes, layers)
         self.first = layers.linear(dim, widths[0] * self.base[0] * self.base[1])
         self.levels = nn.ModuleList()
         for a, b in zip(widths, widths[1:], strict=False):
             last = DeepUpBlock(a, b, double=True, norm=norm, layers=layers)
-            same = [DeepUpBlock(a, a, double=False, norm=norm, layers=layers) for _ in range(depth - 1)]
+            same = [
+                DeepUpBlock(a, a, double=False, norm=norm, layers=layers) for _ in range(depth - 1)
+            ]
             self.levels.append(nn.ModuleList([*same, last]))
-        self.attention = layers.attention_at(level_of(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:])
+        self.attention = layers.attention_at(
+            level_of(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:]
+        )
         self.out = to_image(widths[-1], channels, layers, output)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        assert label is not None or not self.classes, "a conditional network was called without labels"
+        assert label is not None or not self.classes, (
+            "a conditional network was called without labels"
+        )
         condition = z if self.embed is None else torch.cat([self.embed(label), z], 1)
         h = self.first(condition).unflatten(1, (-1, *self.base))
         for level, attention in zip(self.levels, self.attention, strict=True):
@@ -77,8 +99,19 @@ class BigGANDeepDiscriminator(nn.Module):
     Options as the generator's; the first block of a resolution halves it.
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 128, depth: int = 2, attention: int = 64,
-                 spectral: bool = True, init: Initial = "orthogonal", classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 128,
+        depth: int = 2,
+        attention: int = 64,
+        spectral: bool = True,
+        init: Initial = "orthogonal",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         check(depth, width)
         times, base = halvings(resolution)
@@ -87,7 +120,9 @@ class BigGANDeepDiscriminator(nn.Module):
         halves = [k < HALVED[times] for k in range(len(widths) - 1)]
         level = level_of(attention, sides_of(min(base) * 2**times, halves))
         parts: list[nn.Module] = [layers.conv(channels, widths[0])]
-        for a, b, halve, after in zip(widths, widths[1:], halves, layers.attention_at(level, widths[1:]), strict=False):
+        for a, b, halve, after in zip(
+            widths, widths[1:], halves, layers.attention_at(level, widths[1:]), strict=False
+        ):
             same = [DeepDownBlock(b, b, halve=False, layers=layers) for _ in range(depth - 1)]
             parts += [DeepDownBlock(a, b, halve=halve, layers=layers), *same, after]
         self.body, self.feature_dim = nn.Sequential(*parts), widths[-1]
@@ -106,16 +141,30 @@ class BigGANDeepDiscriminator(nn.Module):
 class DeepUpBlock(nn.Module):
     """(N,c_in,H,W), condition (N,dim) -> (N,c_out,H,W), or twice each side; the shortcut keeps the first c_out channels."""
 
-    def __init__(self, c_in: int, c_out: int, *, double: bool, norm: Callable[[int], nn.Module], layers: Layers):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        double: bool,
+        norm: Callable[[int], nn.Module],
+        layers: Layers,
+    ):
         super().__init__()
         inner = c_in // SQUEEZE
         self.double, self.c_out = double, c_out
         self.norms = nn.ModuleList([norm(c_in), norm(inner), norm(inner), norm(inner)])
-        self.convs = nn.ModuleList([layers.conv(c_in, inner, 1), layers.conv(inner, inner), layers.conv(inner, inner),
-                                    layers.conv(inner, c_out, 1)])
+        self.convs = nn.ModuleList(
+            [
+                layers.conv(c_in, inner, 1),
+                layers.conv(inner, inner),
+                layers.conv(inner, inner),
+                layers.conv(inner, c_out, 1),
+            ]
+        )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        h, x_kept = x, x[:, :self.c_out]
+        h, x_kept = x, x[:, : self.c_out]
         for k, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
             h = F.relu(norm(h, condition))
             if self.double and k == 1:
@@ -136,7 +185,9 @@ class DeepDownBlock(nn.Module):
         self.append = layers.conv(c_in, c_out - c_in, 1) if c_out > c_in else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.relu(self.reduce(F.relu(x))))  # never in place: the shortcut below needs x as it was
+        h = self.conv1(
+            F.relu(self.reduce(F.relu(x)))
+        )  # never in place: the shortcut below needs x as it was
         h = F.relu(self.conv2(F.relu(h)))
         if self.halve:
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
@@ -149,4 +200,6 @@ def check(depth: int, width: int) -> None:
     if not 1 <= depth <= DEEPEST:
         raise ValueError(f"depth={depth}: give 1 to {DEEPEST} blocks per resolution")
     if width < SQUEEZE:
-        raise ValueError(f"width={width} leaves a bottleneck without channels: give {SQUEEZE} or more")
+        raise ValueError(
+            f"width={width} leaves a bottleneck without channels: give {SQUEEZE} or more"
+        )

@@ -1,4 +1,5 @@
 """CoGAN's pair of pairs (Liu and Tuzel 2016): generators that share all but the last layer, critics all but the first."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -21,8 +22,16 @@ class CoGANGenerator(nn.Module):
 
     classes = 0
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 100, width: int = 128, max_width: int = 1024,
-                 output: Output = "tanh"):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 100,
+        width: int = 128,
+        max_width: int = 1024,
+        output: Output = "tanh",
+    ):
         super().__init__()
         self.z_dim, sizes = z_dim, generator_sizes(resolution)
         widths = widths_of(width, len(sizes), max_width)[::-1]
@@ -30,12 +39,20 @@ class CoGANGenerator(nn.Module):
         for k in range(1, len(sizes)):
             # An odd size is met exactly, as in the paper; an even one wants one more row or column.
             extra = tuple(1 - side % 2 for side in sizes[k])
-            layers += enlarging(nn.ConvTranspose2d(widths[k - 1], widths[k], 3, 2, 1, output_padding=extra))
+            layers += enlarging(
+                nn.ConvTranspose2d(widths[k - 1], widths[k], 3, 2, 1, output_padding=extra)
+            )
         self.shared = nn.Sequential(*layers)
         # tanh is twice as steep as the authors' sigmoid, for images in [0,1]: half the weight starts as far from its ends.
-        self.last = nn.ModuleDict({
-            name: nn.Sequential(init(nn.ConvTranspose2d(widths[-1], channels, 6, 1, 1), gain=0.5**0.5), to_range(output))
-            for name in DOMAINS})
+        self.last = nn.ModuleDict(
+            {
+                name: nn.Sequential(
+                    init(nn.ConvTranspose2d(widths[-1], channels, 6, 1, 1), gain=0.5**0.5),
+                    to_range(output),
+                )
+                for name in DOMAINS
+            }
+        )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         h = self.shared(z[:, :, None, None])
@@ -49,15 +66,32 @@ class CoGANDiscriminator(nn.ModuleDict):
     logits: outputs of the last layer, 1, or the paper's 2 (fake and real), whose difference is the score
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 20, units: int = 500, logits: Literal[1, 2] = 1):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 20,
+        units: int = 500,
+        logits: Literal[1, 2] = 1,
+    ):
         super().__init__()
         stages, rest = critic_stages(resolution)
         widths = [width, *(min(width * 5 // 2 * 2**k, units) for k in range(stages - 1))]
-        shared = [layer for c_in, c_out in zip(widths, widths[1:], strict=False) for layer in halving(c_in, c_out)]
+        shared = [
+            layer
+            for c_in, c_out in zip(widths, widths[1:], strict=False)
+            for layer in halving(c_in, c_out)
+        ]
         body = nn.Sequential(*shared, init(nn.Conv2d(widths[-1], units, rest)), nn.PReLU())
         out = init(nn.Conv2d(units, logits, 1))
         self.feature_dim = units
-        self.update({name: CoupledCritic(nn.Sequential(*halving(channels, width)), body, out) for name in DOMAINS})
+        self.update(
+            {
+                name: CoupledCritic(nn.Sequential(*halving(channels, width)), body, out)
+                for name in DOMAINS
+            }
+        )
 
 
 class CoupledCritic(nn.Module):
@@ -99,7 +133,9 @@ def critic_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
 def checked(resolution: int | list[int]) -> tuple[int, int]:
     h, w = size_of(resolution)
     if not 8 <= min(h, w) <= max(h, w) <= 512:
-        raise ValueError(f"resolution {h}x{w} does not fit: sides from 8 to 512 pixels do (the paper's: 28)")
+        raise ValueError(
+            f"resolution {h}x{w} does not fit: sides from 8 to 512 pixels do (the paper's: 28)"
+        )
     return h, w
 
 

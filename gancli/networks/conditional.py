@@ -1,4 +1,5 @@
 """How a class enters a network without planes: a norm with its own gain and bias, and a projection onto the score."""
+
 from __future__ import annotations
 
 from torch import Tensor, nn
@@ -23,7 +24,9 @@ class ConditionalBatchNorm2d(nn.Module):
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
         assert label is not None, "a conditional network was called without labels"
         x = self.norm(x)
-        gain, bias = (table(label).to(x.dtype)[:, :, None, None] for table in (self.gain, self.bias))
+        gain, bias = (
+            table(label).to(x.dtype)[:, :, None, None] for table in (self.gain, self.bias)
+        )
         return x * gain + bias
 
 
@@ -33,7 +36,14 @@ class Projection(nn.Module):
     h (N,features), label (N,) -> (N,1). spectral: the table of v, (classes,features), is divided by its spectral norm
     """
 
-    def __init__(self, features: int, classes: int, spectral: bool = True, *, init: Init = nn.init.xavier_uniform_):
+    def __init__(
+        self,
+        features: int,
+        classes: int,
+        spectral: bool = True,
+        *,
+        init: Init = nn.init.xavier_uniform_,
+    ):
         super().__init__()
         table = nn.Embedding(classes, features)
         init(table.weight)

@@ -1,4 +1,5 @@
 """DCGAN's pair (Radford 2015, layer table of the PyTorch example), with labels as one-hot maps when conditional."""
+
 from __future__ import annotations
 
 import torch
@@ -30,18 +31,38 @@ class DCGANGenerator(nn.Module):
     width: channels at half the resolution; they double at each halving, up to max_width
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 100, width: int = 64,
-                 max_width: int = 512, norm: Norm = "batch", activation: Activation = "relu", output: Output = "tanh",
-                 classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 100,
+        width: int = 64,
+        max_width: int = 512,
+        norm: Norm = "batch",
+        activation: Activation = "relu",
+        output: Output = "tanh",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, base = halvings(resolution)
         self.z_dim, self.classes = z_dim, classes if conditional else 0
         widths = widths_of(width, times, max_width)[::-1]
         bias = norm in ("none", "spectral")
-        layers = up(nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=bias), norm, activation)
+        layers = up(
+            nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=bias),
+            norm,
+            activation,
+        )
         for c_in, c_out in zip(widths, widths[1:], strict=False):
             layers += up(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias), norm, activation)
-        layers += [constrained(init_dcgan(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)), norm), to_range(output)]
+        layers += [
+            constrained(
+                init_dcgan(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)), norm
+            ),
+            to_range(output),
+        ]
         self.net = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -55,9 +76,19 @@ class DCGANDiscriminator(nn.Module):
     pooling: "strided" 4x4 convolutions, or 3x3 convolutions and 2x2 "average" pooling
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 64, max_width: int = 512,
-                 norm: Norm = "batch", activation: Activation = "leaky_relu", pooling: str = "strided",
-                 classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 64,
+        max_width: int = 512,
+        norm: Norm = "batch",
+        activation: Activation = "leaky_relu",
+        pooling: str = "strided",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         if pooling not in ("strided", "average"):
             raise ValueError(f"pooling={pooling!r} is not known: use strided or average")
@@ -65,10 +96,18 @@ class DCGANDiscriminator(nn.Module):
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)
         self.feature_dim = widths[-1] * base[0] * base[1]
-        layers = down(channels + self.classes, widths[0], "spectral" if norm == "spectral" else "none", activation,
-                      pooling, bias=False)
+        layers = down(
+            channels + self.classes,
+            widths[0],
+            "spectral" if norm == "spectral" else "none",
+            activation,
+            pooling,
+            bias=False,
+        )
         for c_in, c_out in zip(widths, widths[1:], strict=False):
-            layers += down(c_in, c_out, norm, activation, pooling, bias=norm in ("none", "spectral"))
+            layers += down(
+                c_in, c_out, norm, activation, pooling, bias=norm in ("none", "spectral")
+            )
         self.body = nn.Sequential(*layers)
         self.out = constrained(init_dcgan(nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)), norm)
 
@@ -83,19 +122,36 @@ class DCGANDiscriminator(nn.Module):
 
 
 def up(conv: nn.Module, norm: Norm, act: Activation) -> list[nn.Module]:
-    return [constrained(init_dcgan(conv), norm), init_dcgan(norm2d(norm, conv.out_channels)), activation(act)]
+    return [
+        constrained(init_dcgan(conv), norm),
+        init_dcgan(norm2d(norm, conv.out_channels)),
+        activation(act),
+    ]
 
 
-def down(c_in: int, c_out: int, norm: Norm, act: Activation, pooling: str, *, bias: bool) -> list[nn.Module]:
+def down(
+    c_in: int, c_out: int, norm: Norm, act: Activation, pooling: str, *, bias: bool
+) -> list[nn.Module]:
     strided = pooling == "strided"
-    conv = nn.Conv2d(c_in, c_out, 4, 2, 1, bias=bias) if strided else nn.Conv2d(c_in, c_out, 3, 1, 1, bias=bias)
+    conv = (
+        nn.Conv2d(c_in, c_out, 4, 2, 1, bias=bias)
+        if strided
+        else nn.Conv2d(c_in, c_out, 3, 1, 1, bias=bias)
+    )
     pool = [] if strided else [nn.AvgPool2d(2)]
-    return [constrained(init_dcgan(conv), norm), *pool, init_dcgan(norm2d(norm, c_out)), activation(act)]
+    return [
+        constrained(init_dcgan(conv), norm),
+        *pool,
+        init_dcgan(norm2d(norm, c_out)),
+        activation(act),
+    ]
 
 
 @torch.no_grad()
 def init_dcgan(module: nn.Module) -> nn.Module:
     """Weights N(0, 0.02), normalisation gains N(1, 0.02) (Radford 2015, section 4)."""
     if not isinstance(module, nn.Identity):
-        nn.init.normal_(module.weight, 0.0 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) else 1.0, 0.02)
+        nn.init.normal_(
+            module.weight, 0.0 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) else 1.0, 0.02
+        )
     return module

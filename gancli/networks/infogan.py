@@ -1,4 +1,5 @@
 """InfoGAN's networks for MNIST (Chen 2016, appendix C.1), for any size that can be halved, and the head that reads the codes."""
+
 from __future__ import annotations
 
 import math
@@ -22,14 +23,30 @@ class InfoGANGenerator(nn.Module):
 
     classes = 0
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 74, width: int = 64, max_width: int = 512,
-                 units: int = 1024, output: Output = "tanh"):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 74,
+        width: int = 64,
+        max_width: int = 512,
+        units: int = 1024,
+        output: Output = "tanh",
+    ):
         super().__init__()
         times, base = halvings(resolution)
         self.z_dim, widths = z_dim, widths_of(width, times, max_width)[::-1]
         area = widths[0] * math.prod(base)
-        layers = [nn.Linear(z_dim, units), nn.BatchNorm1d(units), nn.ReLU(),
-                  nn.Linear(units, area), nn.BatchNorm1d(area), nn.ReLU(), nn.Unflatten(1, (widths[0], *base))]
+        layers = [
+            nn.Linear(z_dim, units),
+            nn.BatchNorm1d(units),
+            nn.ReLU(),
+            nn.Linear(units, area),
+            nn.BatchNorm1d(area),
+            nn.ReLU(),
+            nn.Unflatten(1, (widths[0], *base)),
+        ]
         for c_in, c_out in zip(widths, widths[1:], strict=False):
             layers += [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1), nn.BatchNorm2d(c_out), nn.ReLU()]
         layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), to_range(output)]
@@ -47,16 +64,29 @@ class InfoGANDiscriminator(nn.Module):
     norm: of all layers but the first and the last; "spectral" divides every weight by its largest singular value
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 64, max_width: int = 512, units: int = 1024,
-                 norm: VectorNorm = "batch"):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 64,
+        max_width: int = 512,
+        units: int = 1024,
+        norm: VectorNorm = "batch",
+    ):
         super().__init__()
         times, base = halvings(resolution)
         widths = widths_of(width, times, max_width)
         layers = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
-            layers += [constrained(init(nn.Conv2d(c_in, c_out, 4, 2, 1)), norm), norm2d("none" if k == 0 else norm, c_out),
-                       nn.LeakyReLU(0.1)]
-        self.body = nn.Sequential(*layers, nn.Flatten(), *dense(widths[-1] * math.prod(base), units, norm))
+            layers += [
+                constrained(init(nn.Conv2d(c_in, c_out, 4, 2, 1)), norm),
+                norm2d("none" if k == 0 else norm, c_out),
+                nn.LeakyReLU(0.1),
+            ]
+        self.body = nn.Sequential(
+            *layers, nn.Flatten(), *dense(widths[-1] * math.prod(base), units, norm)
+        )
         self.feature_dim = units
         self.out = constrained(init(nn.Linear(units, 1)), norm)
 
@@ -79,14 +109,23 @@ class CodeReader(nn.Module):
 
     def attach(self, feature_dim: int, outputs: int) -> None:
         """Builds the layers; the game calls it once, when it is built."""
-        self.net = nn.Sequential(*dense(feature_dim, self.units, self.norm), constrained(init(nn.Linear(self.units, outputs)), self.norm))
+        self.net = nn.Sequential(
+            *dense(feature_dim, self.units, self.norm),
+            constrained(init(nn.Linear(self.units, outputs)), self.norm),
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         return self.net(features)
 
 
 def dense(n_in: int, n_out: int, norm: VectorNorm) -> list[nn.Module]:
-    after = nn.BatchNorm1d(n_out) if norm == "batch" else nn.LayerNorm(n_out) if norm == "layer" else nn.Identity()
+    after = (
+        nn.BatchNorm1d(n_out)
+        if norm == "batch"
+        else nn.LayerNorm(n_out)
+        if norm == "layer"
+        else nn.Identity()
+    )
     return [constrained(init(nn.Linear(n_in, n_out)), norm), after, nn.LeakyReLU(0.1)]
 
 

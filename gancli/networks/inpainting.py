@@ -1,4 +1,5 @@
 """Context encoders: a generator that fills holes from their surroundings, and the critic of what it filled (Pathak 2016)."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -23,16 +24,30 @@ class ContextEncoder(Translator):
     between encoder and decoder. width: channels of the first two levels; they double up to max_width
     """
 
-    def __init__(self, *, channels_in: int, channels_out: int, resolution: int | list[int] = 128, bottleneck: int = 4000,
-                 width: int = 64, max_width: int = 512, hole: Hole = "centre", norm: Literal["batch", "none"] = "batch",
-                 output: Output = "tanh"):
+    def __init__(
+        self,
+        *,
+        channels_in: int,
+        channels_out: int,
+        resolution: int | list[int] = 128,
+        bottleneck: int = 4000,
+        width: int = 64,
+        max_width: int = 512,
+        hole: Hole = "centre",
+        norm: Literal["batch", "none"] = "batch",
+        output: Output = "tanh",
+    ):
         super().__init__(channels_in, channels_out)
         times, base = halvings(resolution)
         if min(bottleneck, width, max_width) < 1:
-            raise ValueError(f"bottleneck={bottleneck}, width={width}, max_width={max_width}: give 1 or more (the paper's: 4000, 64, 512)")
+            raise ValueError(
+                f"bottleneck={bottleneck}, width={width}, max_width={max_width}: give 1 or more (the paper's: 4000, 64, 512)"
+            )
         if hole == "centre" and (times < 2 or channels_in < channels_out):
-            raise ValueError(f"hole=centre: {size_of(resolution)} pixels, {channels_in} channels into {channels_out}: the image must "
-                             "have 16 pixels or more and be among the source's channels; or use hole=free")
+            raise ValueError(
+                f"hole=centre: {size_of(resolution)} pixels, {channels_in} channels into {channels_out}: the image must "
+                "have 16 pixels or more and be among the source's channels; or use hole=free"
+            )
         self.hole, self.multiple, self.tileable = hole, 2**times, hole == "free"
         self.smallest = min(size_of(resolution))
         if hole == "centre":
@@ -44,12 +59,22 @@ class ContextEncoder(Translator):
         layers = [nn.Conv2d(channels_in, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         for c_in, c_out in zip(widths, widths[1:], strict=False):
             layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), norm2d(norm, c_out), nn.LeakyReLU(0.2)]
-        layers += [nn.Conv2d(widths[-1], bottleneck, base), norm2d(norm, bottleneck), nn.LeakyReLU(0.2)]
-        layers += [nn.ConvTranspose2d(bottleneck, widths[-1], base), norm2d(norm, widths[-1]), nn.ReLU()]
+        layers += [
+            nn.Conv2d(widths[-1], bottleneck, base),
+            norm2d(norm, bottleneck),
+            nn.LeakyReLU(0.2),
+        ]
+        layers += [
+            nn.ConvTranspose2d(bottleneck, widths[-1], base),
+            norm2d(norm, widths[-1]),
+            nn.ReLU(),
+        ]
         back = widths[::-1] if hole == "free" else widths[:0:-1]
         for c_in, c_out in zip(back, back[1:], strict=False):
             layers += [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1), norm2d(norm, c_out), nn.ReLU()]
-        self.net = nn.Sequential(*layers, nn.ConvTranspose2d(back[-1], channels_out, 4, 2, 1), to_range(output)).apply(init_normal)
+        self.net = nn.Sequential(
+            *layers, nn.ConvTranspose2d(back[-1], channels_out, 4, 2, 1), to_range(output)
+        ).apply(init_normal)
 
     def patch(self, source: Tensor) -> Tensor:
         """What the network itself makes: (N,channels_out,H/2,W/2) for a central hole, else all of the image."""
@@ -58,7 +83,7 @@ class ContextEncoder(Translator):
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
         assert noise is None, "noise was given to a generator that has none"
         made = self.patch(source)
-        return made if self.hole == "free" else pasted(source[:, :self.channels_out], made)
+        return made if self.hole == "free" else pasted(source[:, : self.channels_out], made)
 
 
 class ContextDiscriminator(nn.Module):
@@ -68,8 +93,16 @@ class ContextDiscriminator(nn.Module):
     resolution: of the images, side or [H,W]. hole: "centre": it looks at their central H/2 x W/2 alone; "free": at all of them
     """
 
-    def __init__(self, *, channels: int, resolution: int | list[int] = 128, hole: Hole = "centre", width: int = 64,
-                 max_width: int = 512, norm: Literal["batch", "layer", "spectral", "none"] = "batch"):
+    def __init__(
+        self,
+        *,
+        channels: int,
+        resolution: int | list[int] = 128,
+        hole: Hole = "centre",
+        width: int = 64,
+        max_width: int = 512,
+        norm: Literal["batch", "layer", "spectral", "none"] = "batch",
+    ):
         super().__init__()
         self.hole, seen = hole, size_of(resolution)
         if hole == "centre":
@@ -100,7 +133,7 @@ class ContextDiscriminator(nn.Module):
 def central(x: Tensor) -> Tensor:
     """(N,C,H,W) -> its middle (N,C,H/2,W/2)"""
     h, w = x.shape[2] // 2, x.shape[3] // 2
-    return x[:, :, h // 2:h // 2 + h, w // 2:w // 2 + w]
+    return x[:, :, h // 2 : h // 2 + h, w // 2 : w // 2 + w]
 
 
 def pasted(image: Tensor, middle: Tensor) -> Tensor:
@@ -108,6 +141,6 @@ def pasted(image: Tensor, middle: Tensor) -> Tensor:
     h, w = middle.shape[2:]
     top, left = h // 2, w // 2
     image = image.to(middle.dtype)
-    rows = image[:, :, top:top + h]
-    rows = torch.cat([rows[..., :left], middle, rows[..., left + w:]], 3)
-    return torch.cat([image[:, :, :top], rows, image[:, :, top + h:]], 2)
+    rows = image[:, :, top : top + h]
+    rows = torch.cat([rows[..., :left], middle, rows[..., left + w :]], 3)
+    return torch.cat([image[:, :, :top], rows, image[:, :, top + h :]], 2)

@@ -1,4 +1,5 @@
 """LAPGAN's networks (Denton 2015): dense ones for the coarsest image, small convolutional ones for every finer residual."""
+
 from __future__ import annotations
 
 import torch
@@ -35,24 +36,32 @@ def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
     return [(image, None), *reversed(found)]
 
 
-def sizes_of(resolution: int | list[int], levels: int | None, coarsest: int) -> list[tuple[int, int]]:
+def sizes_of(
+    resolution: int | list[int], levels: int | None, coarsest: int
+) -> list[tuple[int, int]]:
     """(height, width) of each level, the coarsest first. levels None: halved until the shorter side is coarsest..2*coarsest-1.
 
     Raises ValueError, naming what would do, where a halving would leave a fraction or too few pixels."""
     if coarsest < LEAST or levels is not None and not 1 <= levels <= MOST:
-        raise ValueError(f"coarsest={coarsest}, levels={levels}: give {LEAST} pixels or more; levels from 1 to {MOST}, "
-                         "or null for all that fit")
+        raise ValueError(
+            f"coarsest={coarsest}, levels={levels}: give {LEAST} pixels or more; levels from 1 to {MOST}, "
+            "or null for all that fit"
+        )
     if levels is None:
         times, (h, w) = halvings(resolution, smallest=coarsest, most=MOST - 1)
         return [(h * 2**k, w * 2**k) for k in range(times + 1)]
     (h, w), unit = size_of(resolution), 2 ** (levels - 1)
     if h % unit or w % unit:
         near = [max(unit, (side + unit // 2) // unit * unit) for side in (h, w)]
-        raise ValueError(f"resolution {h}x{w} cannot be halved {levels - 1} times, as levels={levels} wants: "
-                         f"use dataset.resolution=[{near[0]},{near[1]}], or fewer levels")
+        raise ValueError(
+            f"resolution {h}x{w} cannot be halved {levels - 1} times, as levels={levels} wants: "
+            f"use dataset.resolution=[{near[0]},{near[1]}], or fewer levels"
+        )
     if levels > 1 and min(h, w) // unit < LEAST:
-        raise ValueError(f"levels={levels} goes down to {h // unit}x{w // unit} pixels: use levels="
-                         f"{max(1, (min(h, w) // LEAST).bit_length())} or fewer, so that {LEAST} pixels are left")
+        raise ValueError(
+            f"levels={levels} goes down to {h // unit}x{w // unit} pixels: use levels="
+            f"{max(1, (min(h, w) // LEAST).bit_length())} or fewer, so that {LEAST} pixels are left"
+        )
     return [(h * 2**k // unit, w * 2**k // unit) for k in range(levels)]
 
 
@@ -63,15 +72,38 @@ class LapGANGenerator(nn.ModuleList):
     hidden: units of the coarsest's layers; width: channels of the others; output: of the coarsest, residuals are linear
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, levels: int | None = None, coarsest: int = 8,
-                 z_dim: int = 100, hidden: list[int], width: int = 64, output: Output = "tanh", classes: int = 0,
-                 conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        levels: int | None = None,
+        coarsest: int = 8,
+        z_dim: int = 100,
+        hidden: list[int],
+        width: int = 64,
+        output: Output = "tanh",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         self.sizes, self.z_dim = sizes_of(resolution, levels, coarsest), z_dim
         self.classes = known_classes(classes, conditional)
-        self.append(MLPGenerator(resolution=list(self.sizes[0]), channels=channels, z_dim=z_dim, hidden=hidden, output=output,
-                                 classes=classes, conditional=conditional))
-        self.extend(ResidualGenerator(size=size, channels=channels, width=width, classes=self.classes) for size in self.sizes[1:])
+        self.append(
+            MLPGenerator(
+                resolution=list(self.sizes[0]),
+                channels=channels,
+                z_dim=z_dim,
+                hidden=hidden,
+                output=output,
+                classes=classes,
+                conditional=conditional,
+            )
+        )
+        self.extend(
+            ResidualGenerator(size=size, channels=channels, width=width, classes=self.classes)
+            for size in self.sizes[1:]
+        )
 
 
 class LapGANDiscriminator(nn.ModuleList):
@@ -81,15 +113,48 @@ class LapGANDiscriminator(nn.ModuleList):
     norm: of the second convolution (the paper's: none); "spectral" divides every weight of the convolutional critics
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, levels: int | None = None, coarsest: int = 8,
-                 hidden: list[int], width: int = 64, norm: Norm = "none", dropout: float = 0.5, classes: int = 0,
-                 conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        levels: int | None = None,
+        coarsest: int = 8,
+        hidden: list[int],
+        width: int = 64,
+        norm: Norm = "none",
+        dropout: float = 0.5,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
-        self.sizes, self.classes = sizes_of(resolution, levels, coarsest), known_classes(classes, conditional)
-        self.append(MLPDiscriminator(resolution=list(self.sizes[0]), channels=channels, hidden=hidden, pieces=1, dropout_in=0.0,
-                                     dropout=dropout, classes=classes, conditional=conditional))
-        self.extend(ResidualDiscriminator(size=size, channels=channels, width=width, norm=norm, dropout=dropout, classes=self.classes)
-                    for size in self.sizes[1:])
+        self.sizes, self.classes = (
+            sizes_of(resolution, levels, coarsest),
+            known_classes(classes, conditional),
+        )
+        self.append(
+            MLPDiscriminator(
+                resolution=list(self.sizes[0]),
+                channels=channels,
+                hidden=hidden,
+                pieces=1,
+                dropout_in=0.0,
+                dropout=dropout,
+                classes=classes,
+                conditional=conditional,
+            )
+        )
+        self.extend(
+            ResidualDiscriminator(
+                size=size,
+                channels=channels,
+                width=width,
+                norm=norm,
+                dropout=dropout,
+                classes=self.classes,
+            )
+            for size in self.sizes[1:]
+        )
         self.feature_dim = self[-1].feature_dim
 
 
@@ -100,8 +165,12 @@ class ResidualGenerator(nn.Module):
         super().__init__()
         self.plane = ClassPlane(classes, size) if classes else None
         self.net = nn.Sequential(
-            nn.Conv2d(channels + 1 + bool(classes), width, 7, 1, 3), nn.ReLU(),
-            nn.Conv2d(width, width, 7, 1, 3), nn.ReLU(), nn.Conv2d(width, channels, 5, 1, 2))
+            nn.Conv2d(channels + 1 + bool(classes), width, 7, 1, 3),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 7, 1, 3),
+            nn.ReLU(),
+            nn.Conv2d(width, channels, 5, 1, 2),
+        )
 
     def forward(self, noise: Tensor, low: Tensor, label: Tensor | None = None) -> Tensor:
         return self.net(torch.cat([noise.to(low.dtype), with_class(self.plane, low, label)], 1))
@@ -110,15 +179,28 @@ class ResidualGenerator(nn.Module):
 class ResidualDiscriminator(nn.Module):
     """trunk: x (N,channels,h,w), residual and low added, label (N,) -> (N,width,h',w'); head: -> scores (N,1)"""
 
-    def __init__(self, *, size: tuple[int, int], channels: int, width: int = 64, norm: Norm = "none", dropout: float = 0.5,
-                 classes: int = 0):
+    def __init__(
+        self,
+        *,
+        size: tuple[int, int],
+        channels: int,
+        width: int = 64,
+        norm: Norm = "none",
+        dropout: float = 0.5,
+        classes: int = 0,
+    ):
         super().__init__()
         self.plane = ClassPlane(classes, size) if classes else None
         h, w = ((side - 4 - 5) // 2 + 1 for side in size)
         self.feature_dim = width * h * w
         self.body = nn.Sequential(
-            constrained(nn.Conv2d(channels + bool(classes), width, 5), norm), nn.ReLU(),
-            constrained(nn.Conv2d(width, width, 5, 2), norm), norm2d(norm, width), nn.ReLU(), nn.Dropout(dropout))
+            constrained(nn.Conv2d(channels + bool(classes), width, 5), norm),
+            nn.ReLU(),
+            constrained(nn.Conv2d(width, width, 5, 2), norm),
+            norm2d(norm, width),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+        )
         self.out = constrained(nn.Linear(self.feature_dim, 1), norm)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -140,7 +222,11 @@ class ClassPlane(nn.Module):
         self.linear = nn.Linear(classes, size[0] * size[1])
 
     def forward(self, label: Tensor | None) -> Tensor:
-        return self.linear(one_hot(label, self.classes, self.linear.weight)).relu().unflatten(1, (1, *self.size))
+        return (
+            self.linear(one_hot(label, self.classes, self.linear.weight))
+            .relu()
+            .unflatten(1, (1, *self.size))
+        )
 
 
 def with_class(plane: ClassPlane | None, x: Tensor, label: Tensor | None) -> Tensor:
@@ -149,5 +235,7 @@ def with_class(plane: ClassPlane | None, x: Tensor, label: Tensor | None) -> Ten
 
 def known_classes(classes: int, conditional: bool) -> int:
     if conditional and not classes:
-        raise ValueError("conditional=true, but the data set has no labels: use model.conditional=false, or class sub-folders")
+        raise ValueError(
+            "conditional=true, but the data set has no labels: use model.conditional=false, or class sub-folders"
+        )
     return classes if conditional else 0

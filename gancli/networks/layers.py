@@ -1,4 +1,5 @@
 """Small parts that several networks share: norms, activations, label planes and sizes by name."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -13,7 +14,13 @@ Norm = Literal["batch", "layer", "instance", "spectral", "none"]
 Activation = Literal["relu", "leaky_relu", "elu", "silu", "tanh"]
 Output = Literal["tanh", "linear"]
 
-ACTIVATIONS = {"relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(0.2), "elu": nn.ELU, "silu": nn.SiLU, "tanh": nn.Tanh}
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky_relu": lambda: nn.LeakyReLU(0.2),
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "tanh": nn.Tanh,
+}
 
 
 def activation(name: Activation) -> nn.Module:
@@ -43,10 +50,14 @@ def constrained(layer: nn.Module, norm: Norm) -> nn.Module:
 
 def size_of(resolution: int | list[int]) -> tuple[int, int]:
     """(height, width) in pixels."""
-    return (resolution, resolution) if isinstance(resolution, int) else (resolution[0], resolution[1])
+    return (
+        (resolution, resolution) if isinstance(resolution, int) else (resolution[0], resolution[1])
+    )
 
 
-def halvings(resolution: int | list[int], *, smallest: int = 4, most: int = 6) -> tuple[int, tuple[int, int]]:
+def halvings(
+    resolution: int | list[int], *, smallest: int = 4, most: int = 6
+) -> tuple[int, tuple[int, int]]:
     """How often an image can be halved until its shorter side is smallest..2*smallest-1, and what remains of it.
 
     Raises ValueError, naming sizes that would do, where a halving would leave a fraction."""
@@ -56,8 +67,10 @@ def halvings(resolution: int | list[int], *, smallest: int = 4, most: int = 6) -
     if not 1 <= times <= most or h % unit or w % unit:
         low, high = 2 * smallest, smallest * 2 ** (most + 1) - 1
         near = [max(low, (side + d) // unit * unit) for side, d in ((h, 0), (w, 0))]
-        raise ValueError(f"resolution {h}x{w} does not fit: sides from {low} to {high} pixels that can be halved down to "
-                         f"{smallest}..{2 * smallest - 1} do; the nearest is [{near[0]},{near[1]}]")
+        raise ValueError(
+            f"resolution {h}x{w} does not fit: sides from {low} to {high} pixels that can be halved down to "
+            f"{smallest}..{2 * smallest - 1} do; the nearest is [{near[0]},{near[1]}]"
+        )
     return times, (h // unit, w // unit)
 
 

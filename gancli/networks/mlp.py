@@ -1,4 +1,5 @@
 """The original fully connected pair (Goodfellow 2014): ReLU generator, maxout critic with dropout; images or points."""
+
 from __future__ import annotations
 
 import math
@@ -12,8 +13,17 @@ from gancli.networks.layers import Output, size_of, to_range, with_one_hot
 class MLPGenerator(nn.Module):
     """z (N,z_dim), label (N,) -> (N,channels,H,W); any resolution, 1 for points."""
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 100, hidden: list[int],
-                 output: Output = "tanh", classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 100,
+        hidden: list[int],
+        output: Output = "tanh",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         self.z_dim, self.classes = z_dim, classes if conditional else 0
         h, w = size_of(resolution)
@@ -21,7 +31,11 @@ class MLPGenerator(nn.Module):
         layers: list[nn.Module] = []
         for n_in, n_out in zip(sizes, hidden, strict=False):
             layers += [linear(n_in, n_out), nn.ReLU()]
-        layers += [linear(sizes[-1], channels * h * w), nn.Unflatten(1, (channels, h, w)), to_range(output)]
+        layers += [
+            linear(sizes[-1], channels * h * w),
+            nn.Unflatten(1, (channels, h, w)),
+            to_range(output),
+        ]
         self.net = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -35,18 +49,33 @@ class MLPDiscriminator(nn.Module):
     dropout_in, dropout: shares dropped of the input and of each hidden layer
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, hidden: list[int], pieces: int = 5,
-                 dropout_in: float = 0.2, dropout: float = 0.5, classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        hidden: list[int],
+        pieces: int = 5,
+        dropout_in: float = 0.2,
+        dropout: float = 0.5,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         if not hidden:
-            raise ValueError("hidden=[] leaves no features to judge: give at least one layer, e.g. hidden=[240]")
+            raise ValueError(
+                "hidden=[] leaves no features to judge: give at least one layer, e.g. hidden=[240]"
+            )
         h, w = size_of(resolution)
         self.classes, self.feature_dim = classes if conditional else 0, hidden[-1]
         sizes = [channels * h * w + self.classes, *hidden]
         layers: list[nn.Module] = [nn.Dropout(dropout_in)]
         for n_in, n_out in zip(sizes, hidden, strict=False):
-            layers += [linear(n_in, n_out * pieces), Maxout(pieces) if pieces > 1 else nn.LeakyReLU(0.2),
-                       nn.Dropout(dropout)]
+            layers += [
+                linear(n_in, n_out * pieces),
+                Maxout(pieces) if pieces > 1 else nn.LeakyReLU(0.2),
+                nn.Dropout(dropout),
+            ]
         self.body, self.out = nn.Sequential(*layers), linear(hidden[-1], 1)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:

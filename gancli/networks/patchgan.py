@@ -1,4 +1,5 @@
 """PatchGAN: a critic with a score for each patch of an image, as pix2pix and CycleGAN have it."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -20,30 +21,48 @@ class PatchDiscriminator(nn.Module):
     C, H and W; "instance" has neither gain nor bias. spectral: every weight is divided by its spectral norm
     """
 
-    def __init__(self, *, channels: int, width: int = 64, layers: int = 3, max_width: int = 512, norm: PatchNorm = "batch",
-                 spectral: bool = False):
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int = 64,
+        layers: int = 3,
+        max_width: int = 512,
+        norm: PatchNorm = "batch",
+        spectral: bool = False,
+    ):
         super().__init__()
         if min(channels, width, max_width) < 1 or not 0 <= layers <= 8:
-            raise ValueError(f"channels={channels}, width={width}, max_width={max_width}, layers={layers}: give 1 or more each, "
-                             "and 0 to 8 layers (the paper's: 64, 512, 3)")
+            raise ValueError(
+                f"channels={channels}, width={width}, max_width={max_width}, layers={layers}: give 1 or more each, "
+                "and 0 to 8 layers (the paper's: 64, 512, 3)"
+            )
         self.smallest = 3 * 2**layers if layers else 1
         bias = norm in ("none", "instance")
         if layers == 0:
-            widths, table = [width, min(2 * width, max_width)], [(1, 1, 0)] * 3  # side, stride, padding of each convolution
+            widths, table = (
+                [width, min(2 * width, max_width)],
+                [(1, 1, 0)] * 3,
+            )  # side, stride, padding of each convolution
         else:
             widths = [min(width * 2**k, max_width) for k in range(layers + 1)]
             table = [(4, 2, 1)] * layers + [(4, 1, 1)] * 2
         body: list[nn.Module] = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
-            body += [kept(nn.Conv2d(c_in, c_out, *table[k], bias=bias or k == 0), spectral),
-                     patch_norm(norm if k else "none", c_out), nn.LeakyReLU(0.2)]
+            body += [
+                kept(nn.Conv2d(c_in, c_out, *table[k], bias=bias or k == 0), spectral),
+                patch_norm(norm if k else "none", c_out),
+                nn.LeakyReLU(0.2),
+            ]
         self.body, self.feature_dim = nn.Sequential(*body), widths[-1]
         self.out = kept(nn.Conv2d(widths[-1], 1, *table[-1], bias=bias or layers > 0), spectral)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         if min(x.shape[2:]) < self.smallest:
-            raise ValueError(f"images of {x.shape[2]}x{x.shape[3]} pixels are too small for this critic's patches: it needs "
-                             f"{self.smallest}; give it fewer layers")
+            raise ValueError(
+                f"images of {x.shape[2]}x{x.shape[3]} pixels are too small for this critic's patches: it needs "
+                f"{self.smallest}; give it fewer layers"
+            )
         return self.body(x)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
@@ -54,7 +73,12 @@ class PatchDiscriminator(nn.Module):
 
 
 def patch_norm(norm: PatchNorm, channels: int) -> nn.Module:
-    layer = {"batch": nn.BatchNorm2d, "instance": nn.InstanceNorm2d, "layer": lambda c: nn.GroupNorm(1, c), "none": lambda c: nn.Identity()}
+    layer = {
+        "batch": nn.BatchNorm2d,
+        "instance": nn.InstanceNorm2d,
+        "layer": lambda c: nn.GroupNorm(1, c),
+        "none": lambda c: nn.Identity(),
+    }
     norm = layer[norm](channels)
     init_normal(norm)
     return norm

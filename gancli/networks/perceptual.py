@@ -1,4 +1,5 @@
 """Perceptual loss: how far two images are apart in the features of a network that knows photographs (Johnson 2016)."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 Backbone = Literal["vgg19", "squeezenet", "none"]
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of values from 0 to 1
 SMALLEST = 32  # pixels: below, the last pooling layers have nothing left
-URLS = {"vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        "squeezenet": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth"}
+URLS = {
+    "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+    "squeezenet": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+}
 DEFAULTS = {"vgg19": ["relu5_4"], "squeezenet": ["fire5"], "none": []}
 
 
@@ -27,8 +30,18 @@ def vgg19_layers() -> dict[str, int]:
 
 
 # Of torchvision's squeezenet1_1().features, named as in the paper (Iandola 2016, table 1).
-SQUEEZENET_LAYERS = {"conv1": 0, "relu1": 1, "fire2": 3, "fire3": 4, "fire4": 6, "fire5": 7, "fire6": 9, "fire7": 10, "fire8": 11,
-                     "fire9": 12}
+SQUEEZENET_LAYERS = {
+    "conv1": 0,
+    "relu1": 1,
+    "fire2": 3,
+    "fire3": 4,
+    "fire4": 6,
+    "fire5": 7,
+    "fire6": 9,
+    "fire7": 10,
+    "fire8": 11,
+    "fire9": 12,
+}
 LAYERS = {"vgg19": vgg19_layers(), "squeezenet": SQUEEZENET_LAYERS, "none": {}}
 
 
@@ -45,17 +58,33 @@ class Perceptual:
     distance: l2 is the mean square, l1 the mean magnitude. factor: multiplies features (SRGAN, section 3.2: 1 / 12.75)
     """
 
-    def __init__(self, *, backbone: Backbone = "vgg19", layers: list[str] | None = None, weights: str | None = None,
-                 distance: Literal["l1", "l2"] = "l1", factor: float = 1.0):
+    def __init__(
+        self,
+        *,
+        backbone: Backbone = "vgg19",
+        layers: list[str] | None = None,
+        weights: str | None = None,
+        distance: Literal["l1", "l2"] = "l1",
+        factor: float = 1.0,
+    ):
         if backbone not in LAYERS or distance not in ("l1", "l2"):
-            raise ValueError(f"backbone={backbone}, distance={distance}: give vgg19, squeezenet or none, and l1 or l2")
+            raise ValueError(
+                f"backbone={backbone}, distance={distance}: give vgg19, squeezenet or none, and l1 or l2"
+            )
         known = LAYERS[backbone]
         self.layers = list(DEFAULTS[backbone] if layers is None or backbone == "none" else layers)
         if wrong := [name for name in self.layers if name not in known]:
             raise ValueError(f"layers=[{','.join(wrong)}]: {backbone} has {', '.join(known)}")
         if backbone != "none" and not self.layers:
-            raise ValueError(f"layers=[]: give layers of {backbone}, such as [{DEFAULTS[backbone][0]}], or backbone=none")
-        self.backbone, self.weights, self.distance, self.factor = backbone, weights, distance, factor
+            raise ValueError(
+                f"layers=[]: give layers of {backbone}, such as [{DEFAULTS[backbone][0]}], or backbone=none"
+            )
+        self.backbone, self.weights, self.distance, self.factor = (
+            backbone,
+            weights,
+            distance,
+            factor,
+        )
         self.net: nn.Sequential | None = None
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -64,7 +93,9 @@ class Perceptual:
         with torch.no_grad():
             wanted = self.features(y)
         cost = F.l1_loss if self.distance == "l1" else F.mse_loss
-        return sum(cost(value.float(), wanted[name].float()) for name, value in self.features(x).items())
+        return sum(
+            cost(value.float(), wanted[name].float()) for name, value in self.features(x).items()
+        )
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """(N,C,H,W) in [-1,1] -> layer -> (N,F,h,w), in the order of the network, times `factor`. Raises ValueError without weights."""
@@ -87,13 +118,15 @@ class Perceptual:
         """Reads the weights. Raises ValueError, which says where to get them; call it before a long run begins."""
         if self.backbone == "none" or self.net is not None:
             return
-        net = empty(self.backbone)[:1 + max(LAYERS[self.backbone][name] for name in self.layers)]
+        net = empty(self.backbone)[: 1 + max(LAYERS[self.backbone][name] for name in self.layers)]
         state = state_of(self.weights, self.backbone)
         try:
             net.load_state_dict({key: state[key].float() for key in net.state_dict()}, assign=True)
         except (KeyError, RuntimeError) as error:
-            raise ValueError(f"{self.weights or URLS[self.backbone]} does not hold the weights of {self.backbone}; "
-                             + remedy(self.backbone)) from error
+            raise ValueError(
+                f"{self.weights or URLS[self.backbone]} does not hold the weights of {self.backbone}; "
+                + remedy(self.backbone)
+            ) from error
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             net.register_buffer(name, torch.tensor(values, device="cpu").view(1, 3, 1, 1))
         self.net = net.eval().requires_grad_(False)
@@ -104,22 +137,31 @@ def empty(backbone: Backbone) -> nn.Sequential:
     from torchvision import models  # 3 s, and needed nowhere else
 
     with torch.device("meta"):
-        return (models.vgg19 if backbone == "vgg19" else models.squeezenet1_1)(weights=None).features
+        return (models.vgg19 if backbone == "vgg19" else models.squeezenet1_1)(
+            weights=None
+        ).features
 
 
 def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
     """The tensors of the convolutional part, read without running anything of the file's. Raises ValueError."""
     file = Path(weights).expanduser() if weights is not None else downloaded(backbone)
     if not file.is_file():
-        raise ValueError(f"there is no file {file} with the weights of {backbone}; {remedy(backbone)}")
+        raise ValueError(
+            f"there is no file {file} with the weights of {backbone}; {remedy(backbone)}"
+        )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # noqa: BLE001 - what a broken file can make the reader raise has no end
-        raise ValueError(f"{file} holds no weights that can be read safely; {remedy(backbone)}") from error
+        raise ValueError(
+            f"{file} holds no weights that can be read safely; {remedy(backbone)}"
+        ) from error
     if not isinstance(state, dict):
         raise ValueError(f"{file} is no state dict; {remedy(backbone)}")
-    return {key.removeprefix("features."): value for key, value in state.items()
-            if isinstance(key, str) and key.startswith("features.") and isinstance(value, Tensor)}
+    return {
+        key.removeprefix("features."): value
+        for key, value in state.items()
+        if isinstance(key, str) and key.startswith("features.") and isinstance(value, Tensor)
+    }
 
 
 def downloaded(backbone: Backbone) -> Path:
@@ -133,13 +175,19 @@ def downloaded(backbone: Backbone) -> Path:
             torch.hub.download_url_to_file(url, str(file), hash_prefix=prefix, progress=False)
         except Exception as error:  # noqa: BLE001 - URLError, timeouts, a hash that differs, a full disk
             reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ValueError(f"the weights of {backbone} could not be downloaded ({reason}); {remedy(backbone)}") from error
+            raise ValueError(
+                f"the weights of {backbone} could not be downloaded ({reason}); {remedy(backbone)}"
+            ) from error
     return file
 
 
 def remedy(backbone: Backbone) -> str:
     """What to do about missing weights."""
-    other = "perceptual=squeezenet (5 MB), or perceptual=none" if backbone == "vgg19" else "perceptual=none"
+    other = (
+        "perceptual=squeezenet (5 MB), or perceptual=none"
+        if backbone == "vgg19"
+        else "perceptual=none"
+    )
     return f"get {URLS[backbone]} and add perceptual.weights=PATH, or use {other}"
 
 
@@ -149,7 +197,9 @@ def prepared(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     Alpha is dropped over white. Small images are enlarged by a whole factor. Raises ValueError for other C."""
     channels = x.shape[1]
     if channels not in (1, 2, 3, 4):
-        raise ValueError(f"images of {channels} channels have no perceptual features: use 1 to 4, or perceptual=none")
+        raise ValueError(
+            f"images of {channels} channels have no perceptual features: use 1 to 4, or perceptual=none"
+        )
     x = (x + 1) / 2
     if channels in (2, 4):
         colour, alpha = x[:, :-1], x[:, -1:]
@@ -163,5 +213,7 @@ def gram(features: Tensor) -> Tensor:
     """(N,C,H,W) -> (N,C,C): products of channels, averaged over places and channels (Johnson 2016, section 3.2), in float32."""
     n, c, h, w = features.shape
     flat = features.float().flatten(2)
-    with torch.autocast(features.device.type, enabled=False):  # sums of so many products leave bf16's precision
+    with torch.autocast(
+        features.device.type, enabled=False
+    ):  # sums of so many products leave bf16's precision
         return flat @ flat.transpose(1, 2) / (c * h * w)

@@ -1,4 +1,5 @@
 """PGGAN's pair (Karras 2018, table 2): all sizes from 4 pixels on in one network, of which a stage uses the first so many."""
+
 from __future__ import annotations
 
 import torch
@@ -26,8 +27,18 @@ class PGGANGenerator(nn.Module):
     channel_base, channel_max: a stage of n pixels has channel_base / n channels, up to channel_max
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 512, channel_base: int = 16384,
-                 channel_max: int = 512, output: Output = "linear", classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 512,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        output: Output = "linear",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, self.base = halvings(resolution, most=MOST)
         self.stages, self.z_dim, self.classes = times + 1, z_dim, classes if conditional else 0
@@ -37,7 +48,14 @@ class PGGANGenerator(nn.Module):
         self.to_image = nn.ModuleList(EqualisedConv2d(width, channels, 1) for width in widths)
         self.range = to_range(output)
 
-    def forward(self, z: Tensor, label: Tensor | None = None, *, stage: int | None = None, alpha: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        label: Tensor | None = None,
+        *,
+        stage: int | None = None,
+        alpha: Tensor | None = None,
+    ) -> Tensor:
         """stage: 0 is the smallest, null the last; alpha: 0-d, the share of a stage that is blended in, null: all."""
         stage = self.stages - 1 if stage is None else stage
         h = before = self.first(pixel_norm(with_one_hot(z, label, self.classes)))
@@ -53,21 +71,44 @@ class PGGANDiscriminator(nn.Module):
     blur: StyleGAN's critic, which filters before it halves and halves before it activates (Karras 2019)
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, channel_base: int = 16384, channel_max: int = 512,
-                 mbstd_group: int = 4, blur: bool = False, classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        mbstd_group: int = 4,
+        blur: bool = False,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, self.base = halvings(resolution, most=MOST)
         self.stages, self.classes = times + 1, classes if conditional else 0
         widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
         self.feature_dim = min(2 * channel_base // min(self.base), channel_max)
-        self.from_image = nn.ModuleList(EqualisedConv2d(channels, width, 1, gain=SQRT2) for width in widths)
-        self.blocks = nn.ModuleList(DownBlock(b, a, soft=blur) for a, b in zip(widths, widths[1:], strict=False))
+        self.from_image = nn.ModuleList(
+            EqualisedConv2d(channels, width, 1, gain=SQRT2) for width in widths
+        )
+        self.blocks = nn.ModuleList(
+            DownBlock(b, a, soft=blur) for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.spread = MinibatchStd(mbstd_group)
         self.conv = EqualisedConv2d(widths[0] + 1, widths[0], gain=SQRT2)
-        self.dense = EqualisedLinear(widths[0] * self.base[0] * self.base[1], self.feature_dim, gain=SQRT2)
+        self.dense = EqualisedLinear(
+            widths[0] * self.base[0] * self.base[1], self.feature_dim, gain=SQRT2
+        )
         self.score = EqualisedLinear(self.feature_dim, max(self.classes, 1))
 
-    def trunk(self, x: Tensor, label: Tensor | None = None, *, stage: int | None = None, alpha: Tensor | None = None) -> Tensor:
+    def trunk(
+        self,
+        x: Tensor,
+        label: Tensor | None = None,
+        *,
+        stage: int | None = None,
+        alpha: Tensor | None = None,
+    ) -> Tensor:
         """stage and alpha as in the generator."""
         stage = self.stages - 1 if stage is None else stage
         h = act(self.from_image[stage](x))
@@ -84,7 +125,14 @@ class PGGANDiscriminator(nn.Module):
         assert label is not None, "a conditional network was called without labels"
         return scores.gather(1, label[:, None])
 
-    def forward(self, x: Tensor, label: Tensor | None = None, *, stage: int | None = None, alpha: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        label: Tensor | None = None,
+        *,
+        stage: int | None = None,
+        alpha: Tensor | None = None,
+    ) -> Tensor:
         return self.head(self.trunk(x, label, stage=stage, alpha=alpha), label)
 
 
@@ -109,7 +157,10 @@ class UpBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
-        self.first, self.second = EqualisedConv2d(c_in, c_out, gain=SQRT2), EqualisedConv2d(c_out, c_out, gain=SQRT2)
+        self.first, self.second = (
+            EqualisedConv2d(c_in, c_out, gain=SQRT2),
+            EqualisedConv2d(c_out, c_out, gain=SQRT2),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         h = pixel_norm(act(self.first(enlarge(x))))
@@ -121,7 +172,10 @@ class DownBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, soft: bool):
         super().__init__()
-        self.first, self.second = EqualisedConv2d(c_in, c_in, gain=SQRT2), EqualisedConv2d(c_in, c_out, gain=SQRT2)
+        self.first, self.second = (
+            EqualisedConv2d(c_in, c_in, gain=SQRT2),
+            EqualisedConv2d(c_in, c_out, gain=SQRT2),
+        )
         self.soft = soft
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,12 +185,16 @@ class DownBlock(nn.Module):
         return shrink(act(self.second(h)))
 
 
-def widths_of(base: tuple[int, int], times: int, *, channel_base: int, channel_max: int) -> list[int]:
+def widths_of(
+    base: tuple[int, int], times: int, *, channel_base: int, channel_max: int
+) -> list[int]:
     """Channels from the smallest stage to the largest: channel_base / side, up to channel_max (side: the shorter one)."""
     largest = min(base) * 2**times
     if channel_base < largest or channel_max < 1:
-        raise ValueError(f"channel_base={channel_base}, channel_max={channel_max} leave no channel at {largest} pixels: give "
-                         f"{largest} or more, and 1 or more (the paper's: 16384, 512)")
+        raise ValueError(
+            f"channel_base={channel_base}, channel_max={channel_max} leave no channel at {largest} pixels: give "
+            f"{largest} or more, and 1 or more (the paper's: 16384, 512)"
+        )
     return [min(channel_base // (min(base) * 2**k), channel_max) for k in range(times + 1)]
 
 
@@ -159,7 +217,9 @@ def blend(low: Tensor, high: Tensor, alpha: Tensor) -> Tensor:
     return torch.lerp(low.to(high.dtype), high, alpha.to(high.dtype))
 
 
-def blended_image(to_image: nn.ModuleList, before: Tensor, h: Tensor, *, stage: int, alpha: Tensor | None) -> Tensor:
+def blended_image(
+    to_image: nn.ModuleList, before: Tensor, h: Tensor, *, stage: int, alpha: Tensor | None
+) -> Tensor:
     """The stage's image, or on the way to it from the one before. Images are blended, not features: those of two sizes
     mean different things."""
     x = to_image[stage](h)

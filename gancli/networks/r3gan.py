@@ -1,4 +1,5 @@
 """R3GAN's pair (Huang 2024): residual stages of plain layers, without norms; what keeps them apart is how they begin."""
+
 from __future__ import annotations
 
 import math
@@ -16,7 +17,9 @@ SLOPE = 0.2
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # what leaky ReLU takes from the mean square of its input
 
 
-def widths_of(base: tuple[int, int], times: int, *, channel_base: int, channel_max: int, group: int) -> list[int]:
+def widths_of(
+    base: tuple[int, int], times: int, *, channel_base: int, channel_max: int, group: int
+) -> list[int]:
     """Channels from the coarsest level to the finest: channel_base / side, up to channel_max, rounded down to whole groups."""
     if group < 1:
         raise ValueError(f"group={group}: give 1 or more, e.g. 16")
@@ -54,7 +57,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, group: int, depth: int):
         super().__init__()
-        inner, gain = 2 * channels, GAIN * depth**-0.25  # Fixup: depth ** (-1 / (2 m - 2)) for m = 3 layers
+        inner, gain = (
+            2 * channels,
+            GAIN * depth**-0.25,
+        )  # Fixup: depth ** (-1 / (2 m - 2)) for m = 3 layers
         mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group, bias=False)
         self.expand, self.activation1 = conv1x1(channels, inner, gain), Activation(inner)
         self.mix, self.activation2 = scaled(mix, gain), Activation(inner)
@@ -66,7 +72,9 @@ class ResidualBlock(nn.Module):
 
 
 def stage(channels: int, blocks: int, *, group: int, depth: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(channels, group=group, depth=depth) for _ in range(blocks)))
+    return nn.Sequential(
+        *(ResidualBlock(channels, group=group, depth=depth) for _ in range(blocks))
+    )
 
 
 def changed(c_in: int, c_out: int) -> nn.Module:
@@ -86,21 +94,42 @@ class R3GANGenerator(nn.Module):
     channel_base, channel_max, group: see widths_of. blocks: of a stage. embed_dim: of a class's embedding, which stands behind z
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 64, embed_dim: int = 64,
-                 channel_base: int = 24576, channel_max: int = 768, group: int = 16, blocks: int = 2, classes: int = 0,
-                 conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 64,
+        embed_dim: int = 64,
+        channel_base: int = 24576,
+        channel_max: int = 768,
+        group: int = 16,
+        blocks: int = 2,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, base = halvings(resolution, most=MOST_DOUBLINGS)
         if min(z_dim, embed_dim) < 1:
             raise ValueError(f"z_dim={z_dim}, embed_dim={embed_dim}: give 1 or more, e.g. 64")
         check_blocks(blocks)
         self.z_dim, self.classes = z_dim, classes if conditional else 0
-        widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max, group=group)
-        self.embed = scaled(nn.Linear(self.classes, embed_dim, bias=False)) if self.classes else None
+        widths = widths_of(
+            base, times, channel_base=channel_base, channel_max=channel_max, group=group
+        )
+        self.embed = (
+            scaled(nn.Linear(self.classes, embed_dim, bias=False)) if self.classes else None
+        )
         self.basis = nn.Parameter(torch.randn(widths[0], *base))
-        self.start = scaled(nn.Linear(z_dim + (embed_dim if self.classes else 0), widths[0], bias=False))
-        self.stages = nn.ModuleList(stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths)
-        self.changes = nn.ModuleList(changed(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.start = scaled(
+            nn.Linear(z_dim + (embed_dim if self.classes else 0), widths[0], bias=False)
+        )
+        self.stages = nn.ModuleList(
+            stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths
+        )
+        self.changes = nn.ModuleList(
+            changed(a, b) for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.to_rgb = conv1x1(widths[-1], channels)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -120,20 +149,40 @@ class R3GANDiscriminator(nn.Module):
     as many numbers as there are features with the class's embedding.
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, channel_base: int = 24576, channel_max: int = 768,
-                 group: int = 16, blocks: int = 2, classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        channel_base: int = 24576,
+        channel_max: int = 768,
+        group: int = 16,
+        blocks: int = 2,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, base = halvings(resolution, most=MOST_DOUBLINGS)
         check_blocks(blocks)
-        widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max, group=group)[::-1]
+        widths = widths_of(
+            base, times, channel_base=channel_base, channel_max=channel_max, group=group
+        )[::-1]
         self.classes, self.feature_dim = classes if conditional else 0, widths[-1]
         self.from_rgb = conv1x1(channels, widths[0])
-        self.stages = nn.ModuleList(stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths)
-        self.changes = nn.ModuleList(changed(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.stages = nn.ModuleList(
+            stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths
+        )
+        self.changes = nn.ModuleList(
+            changed(a, b) for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.pool = scaled(nn.Conv2d(widths[-1], widths[-1], base, groups=widths[-1], bias=False))
         self.out = scaled(nn.Linear(widths[-1], widths[-1] if self.classes else 1, bias=False))
         # The product adds up feature_dim terms: with this gain it starts as large as each of them.
-        self.embed = scaled(nn.Linear(self.classes, widths[-1], bias=False), widths[-1] ** -0.5) if self.classes else None
+        self.embed = (
+            scaled(nn.Linear(self.classes, widths[-1], bias=False), widths[-1] ** -0.5)
+            if self.classes
+            else None
+        )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         h = self.stages[0](self.from_rgb(x))

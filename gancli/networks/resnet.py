@@ -1,4 +1,5 @@
 """Residual pair of SNGAN, WGAN-GP and SAGAN, from 8 to 511 pixels: one width table, and options for what tells them apart."""
+
 from __future__ import annotations
 
 import math
@@ -13,7 +14,11 @@ from gancli.networks.layers import Output, halvings, to_range
 from gancli.networks.spectral import spectral as spectrally_normalised
 
 Part = Literal["half", "quarter", "eighth"]
-PARTS = {"half": 2, "quarter": 4, "eighth": 8}  # of the image's side, so that one config fits every size
+PARTS = {
+    "half": 2,
+    "quarter": 4,
+    "eighth": 8,
+}  # of the image's side, so that one config fits every size
 FLAT = 3  # so many halvings, that is sides below 64 pixels, have the same width at every level
 DEEPEST = 16  # the widest level, in widths
 
@@ -30,8 +35,10 @@ def places(attention: list[Part], parts: list[int]) -> list[bool]:
     wanted = {PARTS[name] for name in attention}
     if missing := [name for name in attention if PARTS[name] not in parts]:
         known = [name for name, part in PARTS.items() if part in parts]
-        raise ValueError(f"attention=[{','.join(missing)}]: images this small have no such level; "
-                         + (f"give {', '.join(known)}, or []" if known else "give []"))
+        raise ValueError(
+            f"attention=[{','.join(missing)}]: images this small have no such level; "
+            + (f"give {', '.join(known)}, or []" if known else "give []")
+        )
     return [part in wanted for part in parts]
 
 
@@ -44,9 +51,20 @@ class ResNetGenerator(nn.Module):
     conditional: the blocks' batch norms have a gain and a bias per class
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 128, width: int = 64, flat: int = 4,
-                 spectral: bool = False, attention: list[Part] | None = None, output: Output = "tanh", classes: int = 0,
-                 conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 128,
+        width: int = 64,
+        flat: int = 4,
+        spectral: bool = False,
+        attention: list[Part] | None = None,
+        output: Output = "tanh",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, self.base = halvings(resolution)
         self.z_dim, self.classes = z_dim, classes if conditional else 0
@@ -56,9 +74,14 @@ class ResNetGenerator(nn.Module):
         self.attend = SelfAttention(widths[0], spectral) if attends[0] else nn.Identity()
         self.blocks = nn.ModuleList(
             UpBlock(c_in, c_out, spectral=spectral, attention=attends[k + 1], classes=self.classes)
-            for k, (c_in, c_out) in enumerate(zip(widths, widths[1:], strict=False)))
-        self.end = nn.Sequential(nn.BatchNorm2d(widths[-1]), nn.ReLU(), conv(widths[-1], channels, 3, spectral=spectral, gain=1.0),
-                                 to_range(output))
+            for k, (c_in, c_out) in enumerate(zip(widths, widths[1:], strict=False))
+        )
+        self.end = nn.Sequential(
+            nn.BatchNorm2d(widths[-1]),
+            nn.ReLU(),
+            conv(widths[-1], channels, 3, spectral=spectral, gain=1.0),
+            to_range(output),
+        )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         x = self.attend(self.start(z).unflatten(1, (-1, *self.base)))
@@ -76,21 +99,47 @@ class ResNetDiscriminator(nn.Module):
     conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018)
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 64, flat: int = 2, spectral: bool = True,
-                 hidden: Literal["in", "out"] = "in", pooling: Literal["sum", "mean"] = "sum", bias: bool | None = None,
-                 attention: list[Part] | None = None, classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 64,
+        flat: int = 2,
+        spectral: bool = True,
+        hidden: Literal["in", "out"] = "in",
+        pooling: Literal["sum", "mean"] = "sum",
+        bias: bool | None = None,
+        attention: list[Part] | None = None,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, base = halvings(resolution)
         self.classes, self.pooling = classes if conditional else 0, pooling
         widths, downs = critic_table(width, times, flat, base)
-        parts = [2**sum(downs[:k + 1]) if down else 0 for k, down in enumerate(downs)]  # 0: a level that is already there
+        parts = [
+            2 ** sum(downs[: k + 1]) if down else 0 for k, down in enumerate(downs)
+        ]  # 0: a level that is already there
         attends = places(attention or [], parts)
-        self.body = nn.Sequential(*(
-            DownBlock(c_in, c_out, hidden=c_out if k == 0 or hidden == "out" else c_in, down=downs[k], first=k == 0,
-                      spectral=spectral, attention=attends[k])
-            for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False))))
+        self.body = nn.Sequential(
+            *(
+                DownBlock(
+                    c_in,
+                    c_out,
+                    hidden=c_out if k == 0 or hidden == "out" else c_in,
+                    down=downs[k],
+                    first=k == 0,
+                    spectral=spectral,
+                    attention=attends[k],
+                )
+                for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False))
+            )
+        )
         self.feature_dim = widths[-1]
-        self.out = linear(widths[-1], 1, spectral=spectral, bias=times > FLAT if bias is None else bias)
+        self.out = linear(
+            widths[-1], 1, spectral=spectral, bias=times > FLAT if bias is None else bias
+        )
         self.project = Projection(widths[-1], self.classes, spectral) if self.classes else None
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -104,7 +153,9 @@ class ResNetDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def critic_table(width: int, times: int, flat: int, base: tuple[int, int]) -> tuple[list[int], list[bool]]:
+def critic_table(
+    width: int, times: int, flat: int, base: tuple[int, int]
+) -> tuple[list[int], list[bool]]:
     """Channels after each block, and which blocks halve, as SNGAN's code has them for 32, 64 and 128 pixels."""
     if times <= FLAT:
         return widths_of(width, times, flat)[:1] * 4, [k < min(times, 2) for k in range(4)]
@@ -119,7 +170,10 @@ class UpBlock(nn.Module):
     def __init__(self, c_in: int, c_out: int, *, spectral: bool, attention: bool, classes: int):
         super().__init__()
         self.norm1, self.norm2 = batch_norm(c_in, classes), batch_norm(c_out, classes)
-        self.conv1, self.conv2 = conv(c_in, c_out, 3, spectral=spectral), conv(c_out, c_out, 3, spectral=spectral)
+        self.conv1, self.conv2 = (
+            conv(c_in, c_out, 3, spectral=spectral),
+            conv(c_out, c_out, 3, spectral=spectral),
+        )
         self.shortcut = conv(c_in, c_out, 1, spectral=spectral, gain=1.0)
         self.attend = SelfAttention(c_out, spectral) if attention else nn.Identity()
 
@@ -135,18 +189,35 @@ class DownBlock(nn.Module):
 
     first: no ReLU before it, which would take the negative half of the image"""
 
-    def __init__(self, c_in: int, c_out: int, *, hidden: int, down: bool, first: bool, spectral: bool, attention: bool):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        hidden: int,
+        down: bool,
+        first: bool,
+        spectral: bool,
+        attention: bool,
+    ):
         super().__init__()
         self.down, self.first = down, first
-        self.conv1, self.conv2 = conv(c_in, hidden, 3, spectral=spectral), conv(hidden, c_out, 3, spectral=spectral)
+        self.conv1, self.conv2 = (
+            conv(c_in, hidden, 3, spectral=spectral),
+            conv(hidden, c_out, 3, spectral=spectral),
+        )
         learned = down or c_in != c_out
-        self.shortcut = conv(c_in, c_out, 1, spectral=spectral, gain=1.0) if learned else nn.Identity()
+        self.shortcut = (
+            conv(c_in, c_out, 1, spectral=spectral, gain=1.0) if learned else nn.Identity()
+        )
         self.attend = SelfAttention(c_out, spectral) if attention else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x if self.first else F.relu(x))
         h = self.conv2(F.relu(h))
-        if self.down:  # the shortcut too before its 1x1 convolution: a mean and a 1x1 convolution commute
+        if (
+            self.down
+        ):  # the shortcut too before its 1x1 convolution: a mean and a 1x1 convolution commute
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
         return self.attend(h + self.shortcut(x))
 
@@ -163,7 +234,9 @@ def normalised(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
     return norm(x, label) if isinstance(norm, ConditionalBatchNorm2d) else norm(x)
 
 
-def conv(c_in: int, c_out: int, side: int, *, spectral: bool, gain: float = math.sqrt(2)) -> nn.Module:
+def conv(
+    c_in: int, c_out: int, side: int, *, spectral: bool, gain: float = math.sqrt(2)
+) -> nn.Module:
     """Glorot-uniform; before the spectral norm, whose first estimate is of the weight it is given."""
     layer = nn.Conv2d(c_in, c_out, side, 1, side // 2)
     nn.init.xavier_uniform_(layer.weight, gain)

@@ -1,4 +1,5 @@
 """SNDCGAN's pair: DCGAN's generator against a critic of strided and plain convolutions, all spectrally normalised (Miyato 2018)."""
+
 from __future__ import annotations
 
 import math
@@ -24,22 +25,40 @@ class SNDCGANGenerator(nn.Module):
     conditional: batch norms have a gain and a bias per class
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 128, width: int = 64, max_width: int = 512,
-                 output: Output = "tanh", classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 128,
+        width: int = 64,
+        max_width: int = 512,
+        output: Output = "tanh",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, self.base = halvings(resolution)
         self.z_dim, self.classes = z_dim, classes if conditional else 0
         widths = widths_of(width, times, max_width)[::-1]
         units = widths[0] * math.prod(self.base)
         self.start = normal(nn.Linear(z_dim, units))
-        self.ups = nn.ModuleList(normal(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1))
-                                 for c_in, c_out in zip(widths, widths[1:], strict=False))
-        self.norms = nn.ModuleList(ConditionalBatchNorm2d(c, self.classes) if self.classes else nn.BatchNorm2d(c)
-                                   for c in [units, *widths[1:]])  # the first is per unit, as in the authors' code
-        self.end = nn.Sequential(normal(nn.ConvTranspose2d(widths[-1], channels, 3, 1, 1)), to_range(output))
+        self.ups = nn.ModuleList(
+            normal(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1))
+            for c_in, c_out in zip(widths, widths[1:], strict=False)
+        )
+        self.norms = nn.ModuleList(
+            ConditionalBatchNorm2d(c, self.classes) if self.classes else nn.BatchNorm2d(c)
+            for c in [units, *widths[1:]]
+        )  # the first is per unit, as in the authors' code
+        self.end = nn.Sequential(
+            normal(nn.ConvTranspose2d(widths[-1], channels, 3, 1, 1)), to_range(output)
+        )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        x = self.activated(self.norms[0], self.start(z)[:, :, None, None], label).reshape(len(z), -1, *self.base)
+        x = self.activated(self.norms[0], self.start(z)[:, :, None, None], label).reshape(
+            len(z), -1, *self.base
+        )
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
             x = self.activated(norm, up(x), label)
         return self.end(x)
@@ -55,20 +74,35 @@ class SNDCGANDiscriminator(nn.Module):
     conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018)
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, width: int = 64, max_width: int = 512,
-                 spectral: bool = True, classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        width: int = 64,
+        max_width: int = 512,
+        spectral: bool = True,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, base = halvings(resolution)
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)
         layers = [normal(nn.Conv2d(channels, widths[0], 3, 1, 1), spectral), nn.LeakyReLU(0.1)]
         for c_in, c_out in zip(widths, widths[1:], strict=False):
-            layers += [normal(nn.Conv2d(c_in, c_out, 4, 2, 1), spectral), nn.LeakyReLU(0.1),
-                       normal(nn.Conv2d(c_out, c_out, 3, 1, 1), spectral), nn.LeakyReLU(0.1)]
+            layers += [
+                normal(nn.Conv2d(c_in, c_out, 4, 2, 1), spectral),
+                nn.LeakyReLU(0.1),
+                normal(nn.Conv2d(c_out, c_out, 3, 1, 1), spectral),
+                nn.LeakyReLU(0.1),
+            ]
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.feature_dim = widths[-1] * math.prod(base)
         self.out = normal(nn.Linear(self.feature_dim, 1), spectral)
-        self.project = Projection(self.feature_dim, self.classes, spectral) if self.classes else None
+        self.project = (
+            Projection(self.feature_dim, self.classes, spectral) if self.classes else None
+        )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.body(x)

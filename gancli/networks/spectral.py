@@ -1,4 +1,5 @@
 """Spectral normalisation: a layer's weight divided by an estimate of its largest singular value."""
+
 from __future__ import annotations
 
 from contextlib import nullcontext
@@ -21,7 +22,9 @@ class SpectralNorm(nn.Module):
     def __init__(self, weight: Tensor, *, out_dim: int = 0):
         super().__init__()
         self.out_dim = out_dim
-        self.register_buffer("u", F.normalize(torch.randn(weight.shape[out_dim], device=weight.device), dim=0))
+        self.register_buffer(
+            "u", F.normalize(torch.randn(weight.shape[out_dim], device=weight.device), dim=0)
+        )
         if not weight.is_meta:
             for _ in range(WARM_UP):
                 self.estimate(weight)
@@ -39,14 +42,22 @@ class SpectralNorm(nn.Module):
         return u @ (matrix @ v)
 
     def forward(self, weight: Tensor) -> Tensor:
-        with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):  # meta knows no autocast
+        with (
+            nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False)
+        ):  # meta knows no autocast
             return weight / self.estimate(weight)
 
 
 def spectral(layer: nn.Module, on: bool = True) -> nn.Module:
     """The layer with its weight under SpectralNorm, if `on`. Give the weight its initial values first."""
     if on:
-        out_dim = 1 if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d) else 0
+        out_dim = (
+            1
+            if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d)
+            else 0
+        )
         # unsafe: skips one trial pass, which checks what is known
-        parametrize.register_parametrization(layer, "weight", SpectralNorm(layer.weight, out_dim=out_dim), unsafe=True)
+        parametrize.register_parametrization(
+            layer, "weight", SpectralNorm(layer.weight, out_dim=out_dim), unsafe=True
+        )
     return layer

@@ -1,4 +1,5 @@
 """Super-resolution: SRGAN's and ESRGAN's generators and critics (Ledig 2017; Wang 2018), also for restoration at scale 1."""
+
 from __future__ import annotations
 
 import math
@@ -24,18 +25,28 @@ class Enlarger(Translator):
 
     tileable = True
 
-    def __init__(self, channels: int, *, scale: Scale, blocks: int, width: int, base: Base, output: Output):
+    def __init__(
+        self, channels: int, *, scale: Scale, blocks: int, width: int, base: Base, output: Output
+    ):
         super().__init__(channels, channels)
         if scale not in (1, 2, 4, 8) or not 0 <= blocks <= MOST_BLOCKS or width < 1:
-            raise ValueError(f"scale={scale}, blocks={blocks}, width={width}: give 1, 2, 4 or 8, 0 to {MOST_BLOCKS}, and 1 or more")
+            raise ValueError(
+                f"scale={scale}, blocks={blocks}, width={width}: give 1, 2, 4 or 8, 0 to {MOST_BLOCKS}, and 1 or more"
+            )
         if base not in ("none", "bilinear", "bicubic") or base != "none" and output != "linear":
-            raise ValueError(f"base={base}, output={output}: give none, bilinear or bicubic; what is added to a base is linear")
+            raise ValueError(
+                f"base={base}, output={output}: give none, bilinear or bicubic; what is added to a base is linear"
+            )
         self.scale, self.base, self.doublings = scale, base, scale.bit_length() - 1
 
     def with_base(self, source: Tensor, x: Tensor) -> Tensor:
         if self.base == "none":
             return x
-        base = source if self.scale == 1 else F.interpolate(source, scale_factor=self.scale, mode=self.base, align_corners=False)
+        base = (
+            source
+            if self.scale == 1
+            else F.interpolate(source, scale_factor=self.scale, mode=self.base, align_corners=False)
+        )
         return base.to(x.dtype) + x
 
 
@@ -46,12 +57,27 @@ class SRResNet(Enlarger):
     base: the source, enlarged so, to which the network's output is added, as in BasicSR's MSRResNet; training starts from it
     """
 
-    def __init__(self, *, channels: int, width: int = 64, blocks: int = 16, scale: Scale = 4,
-                 norm: Literal["batch", "none"] = "batch", base: Base = "none", output: Output = "linear"):
-        super().__init__(channels, scale=scale, blocks=blocks, width=width, base=base, output=output)
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int = 64,
+        blocks: int = 16,
+        scale: Scale = 4,
+        norm: Literal["batch", "none"] = "batch",
+        base: Base = "none",
+        output: Output = "linear",
+    ):
+        super().__init__(
+            channels, scale=scale, blocks=blocks, width=width, base=base, output=output
+        )
         self.reach = 4 + 2 * blocks + 1 + math.ceil(2 + 4 / scale)
         self.start = nn.Sequential(nn.Conv2d(channels, width, 9, 1, 4), nn.PReLU())
-        self.body = nn.Sequential(*(SRBlock(width, norm) for _ in range(blocks)), nn.Conv2d(width, width, 3, 1, 1), norm2d(norm, width))
+        self.body = nn.Sequential(
+            *(SRBlock(width, norm) for _ in range(blocks)),
+            nn.Conv2d(width, width, 3, 1, 1),
+            norm2d(norm, width),
+        )
         ups: list[nn.Module] = []
         for _ in range(self.doublings):
             ups += [nn.Conv2d(width, 4 * width, 3, 1, 1), nn.PixelShuffle(2), nn.PReLU()]
@@ -68,8 +94,13 @@ class SRBlock(nn.Module):
 
     def __init__(self, width: int, norm: Literal["batch", "none"]):
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1), norm2d(norm, width), nn.PReLU(),
-                                 nn.Conv2d(width, width, 3, 1, 1), norm2d(norm, width))
+        self.net = nn.Sequential(
+            nn.Conv2d(width, width, 3, 1, 1),
+            norm2d(norm, width),
+            nn.PReLU(),
+            nn.Conv2d(width, width, 3, 1, 1),
+            norm2d(norm, width),
+        )
         if norm == "none":
             self.apply(init_small)  # or the sum would grow from block to block
 
@@ -83,19 +114,41 @@ class RRDBNet(Enlarger):
     blocks: each of three dense blocks of five convolutions; growth: channels that each convolution adds. base: as in `SRResNet`
     """
 
-    def __init__(self, *, channels: int, width: int = 64, growth: int = 32, blocks: int = 23, scale: Scale = 4,
-                 base: Base = "none", output: Output = "linear"):
-        super().__init__(channels, scale=scale, blocks=blocks, width=width, base=base, output=output)
+    def __init__(
+        self,
+        *,
+        channels: int,
+        width: int = 64,
+        growth: int = 32,
+        blocks: int = 23,
+        scale: Scale = 4,
+        base: Base = "none",
+        output: Output = "linear",
+    ):
+        super().__init__(
+            channels, scale=scale, blocks=blocks, width=width, base=base, output=output
+        )
         if growth < 1:
             raise ValueError(f"growth={growth}: give 1 or more (the paper's: 32)")
         self.reach = 1 + 3 * LINKS * blocks + 1 + math.ceil(2 + 2 / scale)
         self.start = nn.Conv2d(channels, width, 3, 1, 1)
-        self.body = nn.Sequential(*(RRDB(width, growth) for _ in range(blocks)), nn.Conv2d(width, width, 3, 1, 1))
+        self.body = nn.Sequential(
+            *(RRDB(width, growth) for _ in range(blocks)), nn.Conv2d(width, width, 3, 1, 1)
+        )
         ups: list[nn.Module] = []
         for _ in range(self.doublings):
-            ups += [nn.Upsample(scale_factor=2), nn.Conv2d(width, width, 3, 1, 1), nn.LeakyReLU(0.2)]
-        self.end = nn.Sequential(*ups, nn.Conv2d(width, width, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(width, channels, 3, 1, 1),
-                                 to_range(output))
+            ups += [
+                nn.Upsample(scale_factor=2),
+                nn.Conv2d(width, width, 3, 1, 1),
+                nn.LeakyReLU(0.2),
+            ]
+        self.end = nn.Sequential(
+            *ups,
+            nn.Conv2d(width, width, 3, 1, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, channels, 3, 1, 1),
+            to_range(output),
+        )
         quieten(self.end[-2], base)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -119,7 +172,10 @@ class DenseBlock(nn.Module):
 
     def __init__(self, width: int, growth: int):
         super().__init__()
-        self.convs = nn.ModuleList(nn.Conv2d(width + k * growth, growth if k < LINKS - 1 else width, 3, 1, 1) for k in range(LINKS))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(width + k * growth, growth if k < LINKS - 1 else width, 3, 1, 1)
+            for k in range(LINKS)
+        )
         self.apply(init_small)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,34 +195,61 @@ class SRDiscriminator(nn.Module):
     spectral: every weight is divided by its spectral norm
     """
 
-    def __init__(self, *, channels: int, resolution: int | list[int], width: int = 64, max_width: int = 512, levels: int = 4,
-                 hidden: int = 1024, kernel: Literal[3, 4] = 3, bias: bool = True,
-                 norm: Literal["batch", "layer", "none"] = "batch", spectral: bool = False):
+    def __init__(
+        self,
+        *,
+        channels: int,
+        resolution: int | list[int],
+        width: int = 64,
+        max_width: int = 512,
+        levels: int = 4,
+        hidden: int = 1024,
+        kernel: Literal[3, 4] = 3,
+        bias: bool = True,
+        norm: Literal["batch", "layer", "none"] = "batch",
+        spectral: bool = False,
+    ):
         super().__init__()
         self.size = size_of(resolution)
-        if min(channels, width, max_width, hidden) < 1 or not 1 <= levels <= 8 or kernel not in (3, 4):
-            raise ValueError(f"channels={channels}, width={width}, max_width={max_width}, hidden={hidden}, levels={levels}, "
-                             f"kernel={kernel}: give 1 or more each, 1 to 8 levels and a kernel of 3 or 4")
+        if (
+            min(channels, width, max_width, hidden) < 1
+            or not 1 <= levels <= 8
+            or kernel not in (3, 4)
+        ):
+            raise ValueError(
+                f"channels={channels}, width={width}, max_width={max_width}, hidden={hidden}, levels={levels}, "
+                f"kernel={kernel}: give 1 or more each, 1 to 8 levels and a kernel of 3 or 4"
+            )
         if min(self.size) < 2**levels:
-            raise ValueError(f"levels={levels}: an image of {self.size[0]}x{self.size[1]} pixels cannot be halved so often; "
-                             f"give {max(1, min(self.size).bit_length() - 1)} or fewer")
+            raise ValueError(
+                f"levels={levels}: an image of {self.size[0]}x{self.size[1]} pixels cannot be halved so often; "
+                f"give {max(1, min(self.size).bit_length() - 1)} or fewer"
+            )
         left = [halved(side, levels, kernel) for side in self.size]
         body: list[nn.Module] = []
         c_in = channels
         for k in range(levels):
             c_out = min(width * 2**k, max_width)
             plain = norm == "none" or bias
-            body += [spectrally_normalised(nn.Conv2d(c_in, c_out, 3, 1, 1, bias=plain or k == 0), spectral),
-                     norm2d(norm if k else "none", c_out), nn.LeakyReLU(0.2),
-                     spectrally_normalised(nn.Conv2d(c_out, c_out, kernel, 2, 1, bias=plain), spectral),
-                     norm2d(norm, c_out), nn.LeakyReLU(0.2)]
+            body += [
+                spectrally_normalised(
+                    nn.Conv2d(c_in, c_out, 3, 1, 1, bias=plain or k == 0), spectral
+                ),
+                norm2d(norm if k else "none", c_out),
+                nn.LeakyReLU(0.2),
+                spectrally_normalised(nn.Conv2d(c_out, c_out, kernel, 2, 1, bias=plain), spectral),
+                norm2d(norm, c_out),
+                nn.LeakyReLU(0.2),
+            ]
             c_in = c_out
         dense = spectrally_normalised(nn.Linear(c_in * left[0] * left[1], hidden), spectral)
         self.body = nn.Sequential(*body, nn.Flatten(), dense, nn.LeakyReLU(0.2))
         self.out, self.feature_dim = spectrally_normalised(nn.Linear(hidden, 1), spectral), hidden
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        assert tuple(x.shape[2:]) == self.size, f"this critic judges {self.size} pixels, not {tuple(x.shape[2:])}"
+        assert tuple(x.shape[2:]) == self.size, (
+            f"this critic judges {self.size} pixels, not {tuple(x.shape[2:])}"
+        )
         return self.body(x)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:

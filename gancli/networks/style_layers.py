@@ -1,4 +1,5 @@
 """What PGGAN, the StyleGANs and R3GAN share: equalised learning rate, pixel norm, minibatch deviation, FIR resampling."""
+
 from __future__ import annotations
 
 import contextlib
@@ -39,14 +40,25 @@ class EqualisedLinear(nn.Module):
     gain: standard deviation that leaves, where 1 enters. lr_mul: speed of this layer as a multiple of the optimizer's
     """
 
-    def __init__(self, n_in: int, n_out: int, *, gain: float = 1.0, lr_mul: float = 1.0, bias: bool = True, bias_init: float = 0.0):
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        *,
+        gain: float = 1.0,
+        lr_mul: float = 1.0,
+        bias: bool = True,
+        bias_init: float = 0.0,
+    ):
         super().__init__()
         self.scale, self.lr_mul = gain * lr_mul / n_in**0.5, lr_mul
         self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_mul)
         self.bias = nn.Parameter(torch.full((n_out,), bias_init / lr_mul)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight * self.scale, None if self.bias is None else self.bias * self.lr_mul)
+        return F.linear(
+            x, self.weight * self.scale, None if self.bias is None else self.bias * self.lr_mul
+        )
 
 
 class EqualisedConv2d(nn.Module):
@@ -55,8 +67,18 @@ class EqualisedConv2d(nn.Module):
     padding null: side // 2, which keeps the size at stride 1
     """
 
-    def __init__(self, c_in: int, c_out: int, side: int = 3, *, gain: float = 1.0, lr_mul: float = 1.0, bias: bool = True,
-                 stride: int = 1, padding: int | None = None):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        side: int = 3,
+        *,
+        gain: float = 1.0,
+        lr_mul: float = 1.0,
+        bias: bool = True,
+        stride: int = 1,
+        padding: int | None = None,
+    ):
         super().__init__()
         self.scale, self.lr_mul = gain * lr_mul / (c_in * side * side) ** 0.5, lr_mul
         self.stride, self.padding = stride, side // 2 if padding is None else padding
@@ -79,7 +101,9 @@ class MinibatchStd(nn.Module):
     def __init__(self, group: int = 4, channels: int = 1):
         super().__init__()
         if group < 1 or channels < 1:
-            raise ValueError(f"minibatch standard deviation over groups of {group}, {channels} channels: give 1 or more, e.g. 4 and 1")
+            raise ValueError(
+                f"minibatch standard deviation over groups of {group}, {channels} channels: give 1 or more, e.g. 4 and 1"
+            )
         self.group, self.channels = group, channels
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,22 +117,36 @@ class MinibatchStd(nn.Module):
 
 
 @functools.lru_cache(maxsize=64)
-def kernel(taps: tuple[int, ...], channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def kernel(
+    taps: tuple[int, ...], channels: int, dtype: torch.dtype, device: torch.device
+) -> Tensor:
     """-> (channels,1,k,k): the same separable filter for every channel, of sum 1."""
     line = torch.tensor(taps, dtype=torch.float64, device="cpu") / sum(taps)
     return torch.outer(line, line).to(device=device, dtype=dtype).expand(channels, 1, -1, -1)
 
 
-def filtered(x: Tensor, taps: tuple[int, ...], gain: float, *, padding: int, stride: int = 1, up: bool = False) -> Tensor:
+def filtered(
+    x: Tensor,
+    taps: tuple[int, ...],
+    gain: float,
+    *,
+    padding: int,
+    stride: int = 1,
+    up: bool = False,
+) -> Tensor:
     """A plain convolution per channel: it has every derivative and the same bits each time; interpolation, on a GPU, neither."""
     with exactly(x):
-        y = full(x) if x.device.type == "cpu" else x  # there it is ten times as fast in fp32 as in bf16
+        y = (
+            full(x) if x.device.type == "cpu" else x
+        )  # there it is ten times as fast in fp32 as in bf16
         weight = kernel(taps, y.shape[1], y.dtype, y.device) * gain
         convolve = F.conv_transpose2d if up else F.conv2d
         return convolve(y, weight, stride=stride, padding=padding, groups=y.shape[1]).to(x.dtype)
 
 
-def blur(x: Tensor, taps: tuple[int, ...] = TAPS, *, padding: int | None = None, gain: float = 1.0) -> Tensor:
+def blur(
+    x: Tensor, taps: tuple[int, ...] = TAPS, *, padding: int | None = None, gain: float = 1.0
+) -> Tensor:
     """Low-pass filter; (N,C,H,W) -> the same shape for an odd number of taps. padding: zeros at each side, null: len(taps) // 2."""
     return filtered(x, taps, gain, padding=len(taps) // 2 if padding is None else padding)
 

@@ -1,4 +1,5 @@
 """StyleGAN's generator (Karras 2019): latents become styles, which scale and shift every layer of a network that grows as PGGAN's."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -35,26 +36,55 @@ class StyleGANGenerator(nn.Module):
     w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 512, w_dim: int = 512, channel_base: int = 16384,
-                 channel_max: int = 512, mapping_layers: int = 8, mapping_lr: float = 0.01, w_decay: float = 0.995,
-                 output: Output = "linear", classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 512,
+        w_dim: int = 512,
+        channel_base: int = 16384,
+        channel_max: int = 512,
+        mapping_layers: int = 8,
+        mapping_lr: float = 0.01,
+        w_decay: float = 0.995,
+        output: Output = "linear",
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         if not 0 <= w_decay <= 1:
-            raise ValueError(f"w_decay={w_decay}: give a number from 0 to 1 (the paper's code: 0.995)")
+            raise ValueError(
+                f"w_decay={w_decay}: give a number from 0 to 1 (the paper's code: 0.995)"
+            )
         times, self.base = halvings(resolution, most=MOST)
         self.stages, self.z_dim, self.classes = times + 1, z_dim, classes if conditional else 0
         self.layers, self.w_decay = 2 * self.stages, w_decay
         widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
-        self.mapping = Mapping(z_dim, w_dim, layers=mapping_layers, lr=mapping_lr, classes=self.classes)
+        self.mapping = Mapping(
+            z_dim, w_dim, layers=mapping_layers, lr=mapping_lr, classes=self.classes
+        )
         self.const = nn.Parameter(torch.ones(1, widths[0], *self.base))
-        self.blocks = nn.ModuleList(StyleBlock(a, b, w_dim, number=k)
-                                    for k, (a, b) in enumerate(zip([None, *widths], widths, strict=False)))
+        self.blocks = nn.ModuleList(
+            StyleBlock(a, b, w_dim, number=k)
+            for k, (a, b) in enumerate(zip([None, *widths], widths, strict=False))
+        )
         self.to_image = nn.ModuleList(EqualisedConv2d(width, channels, 1) for width in widths)
         self.range = to_range(output)
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def forward(self, z: Tensor, label: Tensor | None = None, *, other: Tensor | None = None, mask: Tensor | None = None,
-                psi: Tensor | None = None, stage: int | None = None, alpha: Tensor | None = None, noise: Noise = "random") -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        label: Tensor | None = None,
+        *,
+        other: Tensor | None = None,
+        mask: Tensor | None = None,
+        psi: Tensor | None = None,
+        stage: int | None = None,
+        alpha: Tensor | None = None,
+        noise: Noise = "random",
+    ) -> Tensor:
         """stage, alpha: as PGGAN's; noise: as in `synthesis`.
 
         other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from another latent of the same label
@@ -71,22 +101,33 @@ class StyleGANGenerator(nn.Module):
             styles = self.w_avg + psi[..., None] * (styles - self.w_avg)
         return self.synthesis(styles, stage=stage, alpha=alpha, noise=noise)
 
-    def synthesis(self, styles: Tensor, *, stage: int | None = None, alpha: Tensor | None = None,
-                  noise: Noise | list[Tensor] = "random") -> Tensor:
+    def synthesis(
+        self,
+        styles: Tensor,
+        *,
+        stage: int | None = None,
+        alpha: Tensor | None = None,
+        noise: Noise | list[Tensor] = "random",
+    ) -> Tensor:
         """styles (N,layers,w_dim) -> (N,channels,h,w)
 
         noise: random for each image, the same fixed one for all, none, or planes, of which `planes` tells the sizes"""
         stage = self.stages - 1 if stage is None else stage
         noises = [noise] * self.layers if isinstance(noise, str) else noise
         h = before = self.const.expand(len(styles), -1, -1, -1)
-        for k, block in enumerate(self.blocks[:stage + 1]):
-            before, h = h, block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noises=noises[2 * k:2 * k + 2])
+        for k, block in enumerate(self.blocks[: stage + 1]):
+            before, h = (
+                h,
+                block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noises=noises[2 * k : 2 * k + 2]),
+            )
         return self.range(blended_image(self.to_image, before, h, stage=stage, alpha=alpha))
 
     @property
     def planes(self) -> list[tuple[int, int]]:
         """Height and width of each layer's noise."""
-        return [(self.base[0] * 2 ** (k // 2), self.base[1] * 2 ** (k // 2)) for k in range(self.layers)]
+        return [
+            (self.base[0] * 2 ** (k // 2), self.base[1] * 2 ** (k // 2)) for k in range(self.layers)
+        ]
 
 
 class Mapping(nn.Module):
@@ -95,14 +136,23 @@ class Mapping(nn.Module):
     def __init__(self, z_dim: int, w_dim: int, *, layers: int, lr: float, classes: int):
         super().__init__()
         if not 1 <= layers <= 32 or lr <= 0:
-            raise ValueError(f"mapping_layers={layers}, mapping_lr={lr}: give 1 to 32 layers and a speed above 0 (the paper's: 8, 0.01)")
+            raise ValueError(
+                f"mapping_layers={layers}, mapping_lr={lr}: give 1 to 32 layers and a speed above 0 (the paper's: 8, 0.01)"
+            )
         self.embed = nn.Embedding(classes, z_dim) if classes else None
         sizes = [2 * z_dim if classes else z_dim, *[w_dim] * layers]
-        self.net = nn.ModuleList(EqualisedLinear(a, b, gain=SQRT2, lr_mul=lr) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.net = nn.ModuleList(
+            EqualisedLinear(a, b, gain=SQRT2, lr_mul=lr)
+            for a, b in zip(sizes, sizes[1:], strict=False)
+        )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        assert label is not None or self.embed is None, "a conditional network was called without labels"
-        with torch.autocast(z.device.type, enabled=False):  # the errors of eight layers of bf16 would add up
+        assert label is not None or self.embed is None, (
+            "a conditional network was called without labels"
+        )
+        with torch.autocast(
+            z.device.type, enabled=False
+        ):  # the errors of eight layers of bf16 would add up
             h = pixel_norm(z if self.embed is None else torch.cat([z, self.embed(label)], 1))
             for layer in self.net:
                 h = act(layer(h))
@@ -119,7 +169,9 @@ class StyleBlock(nn.Module):
         self.second = EqualisedConv2d(c_out, c_out, gain=SQRT2, bias=False)
         self.styled = nn.ModuleList(Styled(c_out, w_dim, layer=2 * number + k) for k in range(2))
 
-    def forward(self, x: Tensor, style: Tensor, other: Tensor, *, noises: list[Noise | Tensor]) -> Tensor:
+    def forward(
+        self, x: Tensor, style: Tensor, other: Tensor, *, noises: list[Noise | Tensor]
+    ) -> Tensor:
         h = x if self.first is None else blur(self.first(enlarge(x)), SOFT)
         h = self.styled[0](h, style, noise=noises[0])
         return self.styled[1](self.second(h), other, noise=noises[1])
@@ -134,7 +186,10 @@ class Styled(nn.Module):
     def __init__(self, width: int, w_dim: int, *, layer: int):
         super().__init__()
         self.layer = layer
-        self.strength, self.bias = nn.Parameter(torch.zeros(width)), nn.Parameter(torch.zeros(width))
+        self.strength, self.bias = (
+            nn.Parameter(torch.zeros(width)),
+            nn.Parameter(torch.zeros(width)),
+        )
         self.style = EqualisedLinear(w_dim, 2 * width)
 
     def forward(self, x: Tensor, style: Tensor, *, noise: Noise | Tensor) -> Tensor:

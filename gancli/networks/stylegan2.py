@@ -1,4 +1,5 @@
 """StyleGAN2's pair (Karras 2020): styles scale the channels of a skip generator; the critic is residual, or plain as for CIFAR."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -22,16 +23,22 @@ from gancli.networks.style_layers import (
     upsample,
 )
 
-Noise = Literal["random", "fixed", "none"]  # for each image anew, one and the same for all, or left out
+Noise = Literal[
+    "random", "fixed", "none"
+]  # for each image anew, one and the same for all, or left out
 Architecture = Literal["resnet", "orig"]
 GROUPED_FROM = 64 * 64  # pixels
 MOST_DOUBLINGS, MOST_LAYERS = 8, 16  # 4 to 1024 pixels; of a mapping
 
 
-def widths_of(base: tuple[int, int], times: int, *, channel_base: int, channel_max: int) -> list[int]:
+def widths_of(
+    base: tuple[int, int], times: int, *, channel_base: int, channel_max: int
+) -> list[int]:
     """Channels from the coarsest level to the finest: channel_base / side, up to channel_max (side: the shorter one)."""
     if channel_base < 1 or channel_max < 1:
-        raise ValueError(f"channel_base={channel_base}, channel_max={channel_max}: give 1 or more, e.g. 16384 and 512")
+        raise ValueError(
+            f"channel_base={channel_base}, channel_max={channel_max}: give 1 or more, e.g. 16384 and 512"
+        )
     return [max(1, min(channel_base // (min(base) * 2**k), channel_max)) for k in range(times + 1)]
 
 
@@ -42,14 +49,18 @@ class Mapping(nn.Module):
     multiple of the optimizer's (Karras 2019, appendix C)
     """
 
-    def __init__(self, *, z_dim: int, w_dim: int, layers: int, lr_mul: float = 0.01, classes: int = 0):
+    def __init__(
+        self, *, z_dim: int, w_dim: int, layers: int, lr_mul: float = 0.01, classes: int = 0
+    ):
         super().__init__()
         if not 1 <= layers <= MOST_LAYERS:
             raise ValueError(f"mapping_layers={layers}: give 1 to {MOST_LAYERS}, e.g. 8")
         self.z_dim, self.classes = z_dim, classes
         self.embed = EqualisedLinear(classes, w_dim) if classes else None
         sizes = [z_dim + (w_dim if classes else 0)] + [w_dim] * layers
-        self.layers = nn.ModuleList(EqualisedLinear(a, b, lr_mul=lr_mul) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(
+            EqualisedLinear(a, b, lr_mul=lr_mul) for a, b in zip(sizes, sizes[1:], strict=False)
+        )
 
     def forward(self, z: Tensor | None, label: Tensor | None) -> Tensor:
         weight = self.layers[0].weight
@@ -71,7 +82,16 @@ class ModulatedConv2d(nn.Module):
     x's channels scaled before it and the result's after it. `grouped` says which; docs/benchmarks.md has the measurement.
     """
 
-    def __init__(self, c_in: int, c_out: int, side: int = 3, *, w_dim: int, up: bool = False, demodulate: bool = True):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        side: int = 3,
+        *,
+        w_dim: int,
+        up: bool = False,
+        demodulate: bool = True,
+    ):
         super().__init__()
         self.up, self.demodulate, self.gain = up, demodulate, (c_in * side * side) ** -0.5
         self.style = EqualisedLinear(w_dim, c_in, bias_init=1.0)
@@ -94,7 +114,9 @@ class ModulatedConv2d(nn.Module):
         n = len(x)
         kernels = self.weight * before[:, None, :, None, None]
         kernels = kernels if after is None else kernels * after[:, :, None, None, None]
-        return self.convolve(x.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n).unflatten(1, (n, -1))[0]
+        return self.convolve(x.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n).unflatten(
+            1, (n, -1)
+        )[0]
 
     def scales(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
         """(N,w_dim) -> what channels are multiplied by: (N,c_in) before the convolution, (N,c_out) after it."""
@@ -162,37 +184,83 @@ class StyleGAN2Generator(nn.Module):
     w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, z_dim: int = 512, w_dim: int = 512,
-                 mapping_layers: int = 8, mapping_lr: float = 0.01, channel_base: int = 32768, channel_max: int = 512,
-                 w_decay: float = 0.995, classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        z_dim: int = 512,
+        w_dim: int = 512,
+        mapping_layers: int = 8,
+        mapping_lr: float = 0.01,
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        w_decay: float = 0.995,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, base = halvings(resolution, most=MOST_DOUBLINGS)
         if z_dim < 1 or w_dim < 1 or not 0 <= w_decay <= 1:
-            raise ValueError(f"z_dim={z_dim}, w_dim={w_dim}, w_decay={w_decay}: give 1 or more, e.g. 512, and a number from 0 to 1")
-        self.z_dim, self.w_dim, self.w_decay, self.classes = z_dim, w_dim, w_decay, classes if conditional else 0
+            raise ValueError(
+                f"z_dim={z_dim}, w_dim={w_dim}, w_decay={w_decay}: give 1 or more, e.g. 512, and a number from 0 to 1"
+            )
+        self.z_dim, self.w_dim, self.w_decay, self.classes = (
+            z_dim,
+            w_dim,
+            w_decay,
+            classes if conditional else 0,
+        )
         self.layers, self.size = 2 * times + 2, (base[0] * 2**times, base[1] * 2**times)
         widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)
-        self.mapping = Mapping(z_dim=z_dim, w_dim=w_dim, layers=mapping_layers, lr_mul=mapping_lr, classes=self.classes)
+        self.mapping = Mapping(
+            z_dim=z_dim, w_dim=w_dim, layers=mapping_layers, lr_mul=mapping_lr, classes=self.classes
+        )
         self.const = nn.Parameter(torch.randn(widths[0], *base))
-        ends = [(widths[0], widths[0]), *(pair for a, b in zip(widths, widths[1:], strict=False) for pair in ((a, b), (b, b)))]
-        self.styled = nn.ModuleList(StyledLayer(a, b, w_dim=w_dim, number=k, up=k % 2 == 1) for k, (a, b) in enumerate(ends))
+        ends = [
+            (widths[0], widths[0]),
+            *(pair for a, b in zip(widths, widths[1:], strict=False) for pair in ((a, b), (b, b))),
+        ]
+        self.styled = nn.ModuleList(
+            StyledLayer(a, b, w_dim=w_dim, number=k, up=k % 2 == 1) for k, (a, b) in enumerate(ends)
+        )
         self.to_rgb = nn.ModuleList(ToRGB(c, channels, w_dim=w_dim) for c in widths)
         self.register_buffer("w_avg", torch.zeros(w_dim))
 
-    def forward(self, z: Tensor, label: Tensor | None = None, *, other: Tensor | None = None, mask: Tensor | None = None,
-                psi: Tensor | None = None, noise: Noise = "random", level: int | None = None) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        label: Tensor | None = None,
+        *,
+        other: Tensor | None = None,
+        mask: Tensor | None = None,
+        psi: Tensor | None = None,
+        noise: Noise = "random",
+        level: int | None = None,
+    ) -> Tensor:
         """other, mask, psi: as in `styles`; noise, level: as in `synthesis`"""
-        return self.synthesis(self.styles(z, label, other=other, mask=mask, psi=psi), noise=noise, level=level)
+        return self.synthesis(
+            self.styles(z, label, other=other, mask=mask, psi=psi), noise=noise, level=level
+        )
 
-    def styles(self, z: Tensor, label: Tensor | None = None, *, other: Tensor | None = None, mask: Tensor | None = None,
-               psi: Tensor | None = None) -> Tensor:
+    def styles(
+        self,
+        z: Tensor,
+        label: Tensor | None = None,
+        *,
+        other: Tensor | None = None,
+        mask: Tensor | None = None,
+        psi: Tensor | None = None,
+    ) -> Tensor:
         """-> (N,layers,w_dim)
 
         other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from another latent of the same label
         psi (N,layers): how far a style may be from the mean one: 1 as far as it is, 0 not at all (Karras 2019, appendix B)
         """
         w = self.mapping(z, label)
-        if self.training:  # not by the other latent: it has the same distribution, and not every image takes it
+        if (
+            self.training
+        ):  # not by the other latent: it has the same distribution, and not every image takes it
             with torch.no_grad():
                 self.w_avg.lerp_(w.mean(0), 1 - self.w_decay)
         styles = w[:, None].expand(-1, self.layers, -1)
@@ -202,13 +270,18 @@ class StyleGAN2Generator(nn.Module):
             styles = self.w_avg + psi[..., None] * (styles - self.w_avg)
         return styles
 
-    def synthesis(self, styles: Tensor, *, noise: Noise | list[Tensor] = "random", level: int | None = None) -> Tensor:
+    def synthesis(
+        self, styles: Tensor, *, noise: Noise | list[Tensor] = "random", level: int | None = None
+    ) -> Tensor:
         """styles (N,layers,w_dim) -> images (N,channels,H,W)
 
         noise: random for each image, the same fixed one for all, none, or planes, of which `planes` tells the sizes
         level: the sum of the skips up to this one, in its own size; 0 is the coarsest, null all
         """
-        w, noises = styles.unbind(1), [noise] * len(self.styled) if isinstance(noise, str) else noise
+        w, noises = (
+            styles.unbind(1),
+            [noise] * len(self.styled) if isinstance(noise, str) else noise,
+        )
         x = self.styled[0](self.const.expand(len(styles), -1, -1, -1), w[0], noises[0])
         image = self.to_rgb[0](x, w[1])
         for k in range(1, len(self.to_rgb) if level is None else level + 1):
@@ -221,7 +294,10 @@ class StyleGAN2Generator(nn.Module):
     def planes(self) -> list[tuple[int, int]]:
         """Height and width of each layer's noise."""
         base = self.const.shape[1:]
-        return [(base[0] * 2 ** ((k + 1) // 2), base[1] * 2 ** ((k + 1) // 2)) for k in range(len(self.styled))]
+        return [
+            (base[0] * 2 ** ((k + 1) // 2), base[1] * 2 ** ((k + 1) // 2))
+            for k in range(len(self.styled))
+        ]
 
 
 class DownBlock(nn.Module):
@@ -229,7 +305,10 @@ class DownBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, residual: bool):
         super().__init__()
-        self.conv1, self.conv2 = EqualisedConv2d(c_in, c_in), EqualisedConv2d(c_in, c_out, stride=2, padding=0)
+        self.conv1, self.conv2 = (
+            EqualisedConv2d(c_in, c_in),
+            EqualisedConv2d(c_in, c_out, stride=2, padding=0),
+        )
         self.skip = EqualisedConv2d(c_in, c_out, 1, gain=0.5**0.5, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -247,21 +326,46 @@ class StyleGAN2Discriminator(nn.Module):
     the features with a vector that `mapping_layers` layers make of the label (StyleGAN2-ADA's code)
     """
 
-    def __init__(self, *, resolution: int | list[int], channels: int, architecture: Architecture = "resnet",
-                 channel_base: int = 32768, channel_max: int = 512, mbstd_group: int = 4, mapping_layers: int = 8,
-                 mapping_lr: float = 0.01, classes: int = 0, conditional: bool = False):
+    def __init__(
+        self,
+        *,
+        resolution: int | list[int],
+        channels: int,
+        architecture: Architecture = "resnet",
+        channel_base: int = 32768,
+        channel_max: int = 512,
+        mbstd_group: int = 4,
+        mapping_layers: int = 8,
+        mapping_lr: float = 0.01,
+        classes: int = 0,
+        conditional: bool = False,
+    ):
         super().__init__()
         times, base = halvings(resolution, most=MOST_DOUBLINGS)
         widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)[::-1]
         self.classes, self.feature_dim = classes if conditional else 0, widths[-1]
         self.from_rgb = EqualisedConv2d(channels, widths[0], 1)
-        self.blocks = nn.Sequential(*(DownBlock(a, b, residual=architecture == "resnet") for a, b in zip(widths, widths[1:], strict=False)))
+        self.blocks = nn.Sequential(
+            *(
+                DownBlock(a, b, residual=architecture == "resnet")
+                for a, b in zip(widths, widths[1:], strict=False)
+            )
+        )
         self.compare = MinibatchStd(mbstd_group)
         self.conv = EqualisedConv2d(widths[-1] + 1, widths[-1])
         self.dense = EqualisedLinear(widths[-1] * base[0] * base[1], widths[-1])
         self.out = EqualisedLinear(widths[-1], widths[-1] if self.classes else 1)
-        self.mapping = Mapping(z_dim=0, w_dim=widths[-1], layers=mapping_layers, lr_mul=mapping_lr,
-                               classes=self.classes) if self.classes else None
+        self.mapping = (
+            Mapping(
+                z_dim=0,
+                w_dim=widths[-1],
+                layers=mapping_layers,
+                lr_mul=mapping_lr,
+                classes=self.classes,
+            )
+            if self.classes
+            else None
+        )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         h = self.blocks(leaky(self.from_rgb(x)))
@@ -274,7 +378,9 @@ class StyleGAN2Discriminator(nn.Module):
             scores = self.out(full(h))
             if self.mapping is None:
                 return scores
-            return (scores * self.mapping(None, label)).sum(1, keepdim=True) / scores.shape[1] ** 0.5
+            return (scores * self.mapping(None, label)).sum(1, keepdim=True) / scores.shape[
+                1
+            ] ** 0.5
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.head(self.trunk(x, label), label)

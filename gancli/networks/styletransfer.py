@@ -1,4 +1,5 @@
 """A feed-forward network that repaints images in one of several styles (Johnson 2016; Dumoulin 2017)."""
+
 from __future__ import annotations
 
 import torch
@@ -19,23 +20,46 @@ class TransformerNet(Translator):
     (Huang and Belongie 2017), looked up instead of measured. width: channels at full size; they double at each of `downs` halvings
     """
 
-    def __init__(self, *, channels_in: int = 3, channels_out: int = 3, width: int = 32, blocks: int = 5, downs: int = 2,
-                 styles: int = 1, output: Output = "tanh"):
+    def __init__(
+        self,
+        *,
+        channels_in: int = 3,
+        channels_out: int = 3,
+        width: int = 32,
+        blocks: int = 5,
+        downs: int = 2,
+        styles: int = 1,
+        output: Output = "tanh",
+    ):
         super().__init__(channels_in, channels_out)
-        if width < 1 or not 0 <= blocks <= 64 or not 0 <= downs <= 5 or not 1 <= styles <= MOST_STYLES:
-            raise ValueError(f"width={width}, blocks={blocks}, downs={downs}, styles={styles}: give 1 or more, 0 to 64, 0 to 5, "
-                             f"and 1 to {MOST_STYLES} (the paper's: 32, 5, 2, 1)")
+        if (
+            width < 1
+            or not 0 <= blocks <= 64
+            or not 0 <= downs <= 5
+            or not 1 <= styles <= MOST_STYLES
+        ):
+            raise ValueError(
+                f"width={width}, blocks={blocks}, downs={downs}, styles={styles}: give 1 or more, 0 to 64, 0 to 5, "
+                f"and 1 to {MOST_STYLES} (the paper's: 32, 5, 2, 1)"
+            )
         self.styles, self.multiple = styles, 2**downs
         self.smallest = max(5, 2 * 2**downs)  # mirroring p pixels needs p + 1
         widths = [width * 2**k for k in range(downs + 1)]
         self.down = nn.ModuleList([StyledConv(channels_in, width, 9, styles=styles)])
-        self.down.extend(StyledConv(a, b, 3, styles=styles, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.down.extend(
+            StyledConv(a, b, 3, styles=styles, stride=2)
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.body = nn.ModuleList(StyledBlock(widths[-1], styles) for _ in range(blocks))
-        self.up = nn.ModuleList(StyledConv(a, b, 3, styles=styles, double=True)
-                                for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.up = nn.ModuleList(
+            StyledConv(a, b, 3, styles=styles, double=True)
+            for a, b in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
         self.end = nn.Sequential(Mirror(4), nn.Conv2d(width, channels_out, 9), to_range(output))
 
-    def forward(self, source: Tensor, noise: Tensor | None = None, *, style: Tensor | None = None) -> Tensor:
+    def forward(
+        self, source: Tensor, noise: Tensor | None = None, *, style: Tensor | None = None
+    ) -> Tensor:
         """style: (N,) int64, one for each image, or (N,styles), shares that mix them; may be left out where there is but one."""
         shares = self.shares(style, len(source), source.device)
         h = self.entering(source, noise)
@@ -49,7 +73,9 @@ class TransformerNet(Translator):
             assert self.styles == 1, "a network of several styles was called without one"
             return torch.ones(n, 1, device=device)
         if style.is_floating_point():
-            assert style.shape == (n, self.styles), f"shares of shape {tuple(style.shape)} for {n} images and {self.styles} styles"
+            assert style.shape == (n, self.styles), (
+                f"shares of shape {tuple(style.shape)} for {n} images and {self.styles} styles"
+            )
             return style.float()
         return F.one_hot(style, self.styles).float()
 
@@ -57,7 +83,17 @@ class TransformerNet(Translator):
 class StyledConv(nn.Module):
     """(N,c_in,H,W), shares (N,styles) -> (N,c_out,H,W), half that with stride 2, or twice with `double`, which comes first."""
 
-    def __init__(self, c_in: int, c_out: int, side: int, *, styles: int, stride: int = 1, double: bool = False, active: bool = True):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        side: int,
+        *,
+        styles: int,
+        stride: int = 1,
+        double: bool = False,
+        active: bool = True,
+    ):
         super().__init__()
         self.double, self.active = double, active
         self.conv = nn.Sequential(Mirror(side // 2), nn.Conv2d(c_in, c_out, side, stride))
@@ -86,8 +122,13 @@ class StyledNorm(nn.Module):
 
     def __init__(self, channels: int, styles: int):
         super().__init__()
-        self.gain, self.bias = nn.Parameter(torch.ones(styles, channels)), nn.Parameter(torch.zeros(styles, channels))
+        self.gain, self.bias = (
+            nn.Parameter(torch.ones(styles, channels)),
+            nn.Parameter(torch.zeros(styles, channels)),
+        )
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
-        gain, bias = ((shares @ table).to(x.dtype)[:, :, None, None] for table in (self.gain, self.bias))
+        gain, bias = (
+            (shares @ table).to(x.dtype)[:, :, None, None] for table in (self.gain, self.bias)
+        )
         return F.instance_norm(x) * gain + bias

@@ -1,4 +1,5 @@
 """Generators from image to image: the contract that all of them keep, CycleGAN's residual one and pix2pix's U-Net."""
+
 from __future__ import annotations
 
 from typing import Literal
@@ -33,24 +34,38 @@ class Translator(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, *, noise_channels: int = 0):
         super().__init__()
         if min(channels_in, channels_out) < 1 or noise_channels < 0:
-            raise ValueError(f"channels_in={channels_in}, channels_out={channels_out}, noise_channels={noise_channels}: "
-                             "give 1 or more, and 0 or more of noise")
-        self.channels_in, self.channels_out, self.noise_channels = channels_in, channels_out, noise_channels
+            raise ValueError(
+                f"channels_in={channels_in}, channels_out={channels_out}, noise_channels={noise_channels}: "
+                "give 1 or more, and 0 or more of noise"
+            )
+        self.channels_in, self.channels_out, self.noise_channels = (
+            channels_in,
+            channels_out,
+            noise_channels,
+        )
 
     def entering(self, source: Tensor, noise: Tensor | None) -> Tensor:
         """What the first layer sees: (N,channels_in+noise_channels,H,W). Raises ValueError for a size that does not fit."""
         n, channels, h, w = source.shape
-        assert channels == self.channels_in, f"{channels} channels came where {self.channels_in} were meant to"
+        assert channels == self.channels_in, (
+            f"{channels} channels came where {self.channels_in} were meant to"
+        )
         if self.size is not None and (h, w) != self.size:
-            raise ValueError(f"an image of {h}x{w} pixels: this generator takes {self.size[0]}x{self.size[1]} only")
+            raise ValueError(
+                f"an image of {h}x{w} pixels: this generator takes {self.size[0]}x{self.size[1]} only"
+            )
         if h % self.multiple or w % self.multiple or min(h, w) < self.smallest:
-            raise ValueError(f"an image of {h}x{w} pixels: this generator takes sides from {self.smallest} pixels on"
-                             + (f" that are multiples of {self.multiple}" if self.multiple > 1 else ""))
+            raise ValueError(
+                f"an image of {h}x{w} pixels: this generator takes sides from {self.smallest} pixels on"
+                + (f" that are multiples of {self.multiple}" if self.multiple > 1 else "")
+            )
         if not self.noise_channels:
             assert noise is None, "noise was given to a generator that has none"
             return source
         if noise is None:
-            noise = torch.randn(n, self.noise_channels, h, w, device=source.device, dtype=source.dtype)
+            noise = torch.randn(
+                n, self.noise_channels, h, w, device=source.device, dtype=source.dtype
+            )
         return torch.cat([source, noise], 1)
 
 
@@ -62,24 +77,52 @@ class ResNetGenerator(Translator):
     dropout: share of each block's hidden values, in training. noise_channels: of noise that join the source
     """
 
-    def __init__(self, *, channels_in: int, channels_out: int, width: int = 64, blocks: int = 9, downs: int = 2,
-                 norm: ImageNorm = "instance", affine: bool = False, dropout: float = 0.0, output: Output = "tanh",
-                 noise_channels: int = 0):
+    def __init__(
+        self,
+        *,
+        channels_in: int,
+        channels_out: int,
+        width: int = 64,
+        blocks: int = 9,
+        downs: int = 2,
+        norm: ImageNorm = "instance",
+        affine: bool = False,
+        dropout: float = 0.0,
+        output: Output = "tanh",
+        noise_channels: int = 0,
+    ):
         super().__init__(channels_in, channels_out, noise_channels=noise_channels)
         if width < 1 or not 0 <= blocks <= 64 or not 0 <= downs <= 5 or not 0 <= dropout < 1:
-            raise ValueError(f"width={width}, blocks={blocks}, downs={downs}, dropout={dropout}: give 1 or more, 0 to 64, "
-                             "0 to 5, and a share from 0 up to 1 (the paper's: 64, 9, 2, 0)")
-        self.multiple, self.smallest = 2**downs, max(4, 2 * 2**downs)  # mirroring p pixels needs p + 1
+            raise ValueError(
+                f"width={width}, blocks={blocks}, downs={downs}, dropout={dropout}: give 1 or more, 0 to 64, "
+                "0 to 5, and a share from 0 up to 1 (the paper's: 64, 9, 2, 0)"
+            )
+        self.multiple, self.smallest = (
+            2**downs,
+            max(4, 2 * 2**downs),
+        )  # mirroring p pixels needs p + 1
         self.tileable = norm != "instance"
         self.reach = 6 + 2**downs * (2 * blocks + 3) if self.tileable else None
         widths, bias = [width * 2**k for k in range(downs + 1)], norm != "batch"
-        layers: list[nn.Module] = [Mirror(3), nn.Conv2d(channels_in + noise_channels, width, 7, bias=bias), *rest(norm, width, affine)]
+        layers: list[nn.Module] = [
+            Mirror(3),
+            nn.Conv2d(channels_in + noise_channels, width, 7, bias=bias),
+            *rest(norm, width, affine),
+        ]
         for c_in, c_out in zip(widths, widths[1:], strict=False):
             layers += [nn.Conv2d(c_in, c_out, 3, 2, 1, bias=bias), *rest(norm, c_out, affine)]
-        layers += [ResidualBlock(widths[-1], norm=norm, affine=affine, dropout=dropout) for _ in range(blocks)]
+        layers += [
+            ResidualBlock(widths[-1], norm=norm, affine=affine, dropout=dropout)
+            for _ in range(blocks)
+        ]
         for c_in, c_out in zip(widths[:0:-1], widths[-2::-1], strict=True):
-            layers += [nn.ConvTranspose2d(c_in, c_out, 3, 2, 1, output_padding=1, bias=bias), *rest(norm, c_out, affine)]
-        self.net = nn.Sequential(*layers, Mirror(3), nn.Conv2d(width, channels_out, 7), to_range(output)).apply(init_normal)
+            layers += [
+                nn.ConvTranspose2d(c_in, c_out, 3, 2, 1, output_padding=1, bias=bias),
+                *rest(norm, c_out, affine),
+            ]
+        self.net = nn.Sequential(
+            *layers, Mirror(3), nn.Conv2d(width, channels_out, 7), to_range(output)
+        ).apply(init_normal)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
         return self.net(self.entering(source, noise))
@@ -95,32 +138,65 @@ class UNetGenerator(Translator):
     noise_channels: of noise that join the source
     """
 
-    def __init__(self, *, channels_in: int, channels_out: int, width: int = 64, downs: int = 8, max_width: int = 512,
-                 norm: ImageNorm = "batch", dropout: float = 0.5, output: Output = "tanh", noisy: bool = True,
-                 noise_channels: int = 0):
+    def __init__(
+        self,
+        *,
+        channels_in: int,
+        channels_out: int,
+        width: int = 64,
+        downs: int = 8,
+        max_width: int = 512,
+        norm: ImageNorm = "batch",
+        dropout: float = 0.5,
+        output: Output = "tanh",
+        noisy: bool = True,
+        noise_channels: int = 0,
+    ):
         super().__init__(channels_in, channels_out, noise_channels=noise_channels)
         if min(width, max_width) < 1 or not 1 <= downs <= 10 or not 0 <= dropout < 1:
-            raise ValueError(f"width={width}, max_width={max_width}, downs={downs}, dropout={dropout}: give 1 or more, 1 or more, "
-                             "1 to 10, and a share from 0 up to 1 (the paper's: 64, 512, 8, 0.5)")
+            raise ValueError(
+                f"width={width}, max_width={max_width}, downs={downs}, dropout={dropout}: give 1 or more, 1 or more, "
+                "1 to 10, and a share from 0 up to 1 (the paper's: 64, 512, 8, 0.5)"
+            )
         self.multiple = self.smallest = 2**downs
         self.tileable = norm == "none" and not dropout or norm != "instance" and not noisy
         self.reach = 4 * 2**downs if self.tileable else None
         widths, bias = [min(width * 2**k, max_width) for k in range(downs)], norm != "batch"
-        drop = nn.Identity() if not dropout else PresentDropout(dropout) if noisy else nn.Dropout(dropout)
-        self.down = nn.ModuleList([nn.Conv2d(channels_in + noise_channels, widths[0], 4, 2, 1, bias=bias)])
+        drop = (
+            nn.Identity()
+            if not dropout
+            else PresentDropout(dropout)
+            if noisy
+            else nn.Dropout(dropout)
+        )
+        self.down = nn.ModuleList(
+            [nn.Conv2d(channels_in + noise_channels, widths[0], 4, 2, 1, bias=bias)]
+        )
         for k in range(1, downs):
             # No norm where an image may be one pixel: less its mean, nothing would be left of it.
             inner = norm if k < downs - 1 else "none"
-            self.down.append(nn.Sequential(nn.LeakyReLU(0.2), nn.Conv2d(widths[k - 1], widths[k], 4, 2, 1, bias=bias),
-                                           norm_of(inner, widths[k], present=noisy)))
+            self.down.append(
+                nn.Sequential(
+                    nn.LeakyReLU(0.2),
+                    nn.Conv2d(widths[k - 1], widths[k], 4, 2, 1, bias=bias),
+                    norm_of(inner, widths[k], present=noisy),
+                )
+            )
         self.up = nn.ModuleList()
         for k in range(downs - 1, 0, -1):
             c_in = widths[k] * (1 if k == downs - 1 else 2)
-            self.up.append(nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(c_in, widths[k - 1], 4, 2, 1, bias=bias),
-                                         norm_of(norm, widths[k - 1], present=noisy),
-                                         drop if downs - 1 - k < NOISIEST else nn.Identity()))
+            self.up.append(
+                nn.Sequential(
+                    nn.ReLU(),
+                    nn.ConvTranspose2d(c_in, widths[k - 1], 4, 2, 1, bias=bias),
+                    norm_of(norm, widths[k - 1], present=noisy),
+                    drop if downs - 1 - k < NOISIEST else nn.Identity(),
+                )
+            )
         c_in = widths[0] * (1 if downs == 1 else 2)
-        self.end = nn.Sequential(nn.ReLU(), nn.ConvTranspose2d(c_in, channels_out, 4, 2, 1), to_range(output))
+        self.end = nn.Sequential(
+            nn.ReLU(), nn.ConvTranspose2d(c_in, channels_out, 4, 2, 1), to_range(output)
+        )
         self.apply(init_normal)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -140,9 +216,14 @@ class ResidualBlock(nn.Module):
         super().__init__()
         bias = norm != "batch"
         self.net = nn.Sequential(
-            Mirror(1), nn.Conv2d(channels, channels, 3, bias=bias), *rest(norm, channels, affine),
+            Mirror(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            *rest(norm, channels, affine),
             nn.Dropout(dropout) if dropout else nn.Identity(),
-            Mirror(1), nn.Conv2d(channels, channels, 3, bias=bias), norm_of(norm, channels, affine=affine))
+            Mirror(1),
+            nn.Conv2d(channels, channels, 3, bias=bias),
+            norm_of(norm, channels, affine=affine),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.net(x)
@@ -158,8 +239,8 @@ class Mirror(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         p = self.pixels
-        x = torch.cat([x[:, :, 1:p + 1].flip(2), x, x[:, :, -p - 1:-1].flip(2)], 2)
-        return torch.cat([x[..., 1:p + 1].flip(3), x, x[..., -p - 1:-1].flip(3)], 3)
+        x = torch.cat([x[:, :, 1 : p + 1].flip(2), x, x[:, :, -p - 1 : -1].flip(2)], 2)
+        return torch.cat([x[..., 1 : p + 1].flip(3), x, x[..., -p - 1 : -1].flip(3)], 3)
 
 
 class PresentBatchNorm2d(nn.BatchNorm2d):
@@ -186,7 +267,9 @@ class PresentDropout(nn.Module):
         return F.dropout(x, self.share, training=True)
 
 
-def norm_of(norm: ImageNorm, channels: int, *, affine: bool = False, present: bool = False) -> nn.Module:
+def norm_of(
+    norm: ImageNorm, channels: int, *, affine: bool = False, present: bool = False
+) -> nn.Module:
     """affine: of instance norm. present: batch norm without running means."""
     if norm == "batch":
         return PresentBatchNorm2d(channels) if present else nn.BatchNorm2d(channels)
@@ -200,7 +283,15 @@ def rest(norm: ImageNorm, channels: int, affine: bool) -> list[nn.Module]:
 @torch.no_grad()
 def init_normal(module: nn.Module) -> None:
     """Weights N(0, 0.02), gains of norms N(1, 0.02), biases 0 (pix2pix's and CycleGAN's code)."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d | nn.InstanceNorm2d | nn.GroupNorm | nn.Linear):
+    if isinstance(
+        module,
+        nn.Conv2d
+        | nn.ConvTranspose2d
+        | nn.BatchNorm2d
+        | nn.InstanceNorm2d
+        | nn.GroupNorm
+        | nn.Linear,
+    ):
         centre = 0.0 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear) else 1.0
         if module.weight is not None:
             nn.init.normal_(module.weight, centre, 0.02)

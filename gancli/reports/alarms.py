@@ -1,4 +1,5 @@
 """What a survey of a data set should make its owner think of, in sentences."""
+
 from __future__ import annotations
 
 from gancli.reports.survey import Survey
@@ -15,19 +16,27 @@ def alarms(found: Survey) -> list[str]:
 
 
 def count(n: int, noun: str) -> str:
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
+    return (
+        f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
+    )
 
 
 def about_files(found: Survey) -> list[str]:
     said = []
     if found.bad:
-        said.append(f"{len(found.bad):,} of {count(found.looked_at, 'file')} cannot be used; "
-                    "dataset.on_error=skip trains without them")
+        said.append(
+            f"{len(found.bad):,} of {count(found.looked_at, 'file')} cannot be used; "
+            "dataset.on_error=skip trains without them"
+        )
     copies = sum(len(names) - 1 for names in found.duplicates)
     if copies:
-        said.append(f"{count(copies, 'image')} repeated from others: a run sees those the more often")
+        said.append(
+            f"{count(copies, 'image')} repeated from others: a run sees those the more often"
+        )
     if found.mislabelled:
-        said.append(f"{count(len(found.mislabelled), 'image')} in more than one class: {', '.join(found.mislabelled[0][:2])}")
+        said.append(
+            f"{count(len(found.mislabelled), 'image')} in more than one class: {', '.join(found.mislabelled[0][:2])}"
+        )
     return said
 
 
@@ -37,13 +46,21 @@ def about_labels(found: Survey) -> list[str]:
     full = {name: n for name, n in found.labels.items() if n}
     if len(full) == 1:
         name = next(iter(full))
-        where = "every label is 0" if name == next(iter(found.labels)) else f"every image has the label {name}"
-        return [f"{where}: a conditional model has nothing to learn from it; dataset.classes=0 leaves labels out"]
+        where = (
+            "every label is 0"
+            if name == next(iter(found.labels))
+            else f"every image has the label {name}"
+        )
+        return [
+            f"{where}: a conditional model has nothing to learn from it; dataset.classes=0 leaves labels out"
+        ]
     said, empty = [], [name for name, n in found.labels.items() if not n]
     if empty and found.looked_at == found.total:
         said.append(f"{count(len(empty), 'class')} without an image: {', '.join(empty[:5])}")
     if full and max(full.values()) > UNEVEN * min(full.values()):
-        said.append(f"the classes are uneven: {max(full.values())} images in the largest, {min(full.values())} in the smallest")
+        said.append(
+            f"the classes are uneven: {max(full.values())} images in the largest, {min(full.values())} in the smallest"
+        )
     return said
 
 
@@ -52,14 +69,18 @@ def about_pixels(found: Survey) -> list[str]:
     if source.kind != "image" or not found.images:
         return said
     if found.high - found.low < 64:
-        said.append(f"all values lie between {found.low:.0f} and {found.high:.0f} of 255: label maps, or badly converted?")
+        said.append(
+            f"all values lie between {found.low:.0f} and {found.high:.0f} of 255: label maps, or badly converted?"
+        )
     if found.constant > SHARE * found.images:
         said.append(f"{count(found.constant, 'image')} of one single colour")
     if source.channels >= 3 and found.grey > 0.95 * found.images:
         said.append("the images are grey: dataset.channels=1 costs less")
     if source.channels in (1, 3) and found.alpha > SHARE * found.images:
-        said.append(f"{count(found.alpha, 'image')} with an alpha channel, which is laid over white; "
-                    "dataset.channels=4 keeps it")
+        said.append(
+            f"{count(found.alpha, 'image')} with an alpha channel, which is laid over white; "
+            "dataset.channels=4 keeps it"
+        )
     return said
 
 
@@ -71,10 +92,17 @@ def about_sizes(found: Survey) -> list[str]:
     factors = {size: max(height / size[0], width / size[1]) for size in found.sizes}
     enlarged = sum(n for size, n in found.sizes.items() if factors[size] > ENLARGED)
     if enlarged > SHARE * found.images:
-        said.append(f"{count(enlarged, 'image')} enlarged to {height}x{width} by more than {ENLARGED} times, which looks soft")
-    lost = {size: 1 - height * width / (factor**2 * size[0] * size[1]) for size, factor in factors.items()}
+        said.append(
+            f"{count(enlarged, 'image')} enlarged to {height}x{width} by more than {ENLARGED} times, which looks soft"
+        )
+    lost = {
+        size: 1 - height * width / (factor**2 * size[0] * size[1])
+        for size, factor in factors.items()
+    }
     cut = sum(n for size, n in found.sizes.items() if lost[size] > CUT)
     if cut > SHARE * found.images:
-        said.append(f"{count(cut, 'image')} losing more than {CUT:.0%} of the area to the centre crop; "
-                    "dataset.resolution=[h,w] suits other shapes")
+        said.append(
+            f"{count(cut, 'image')} losing more than {CUT:.0%} of the area to the centre crop; "
+            "dataset.resolution=[h,w] suits other shapes"
+        )
     return said

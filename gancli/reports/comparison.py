@@ -1,11 +1,22 @@
 """The page of a comparison: leaderboard, curves, samples side by side, what differs, and every run."""
+
 from __future__ import annotations
 
 import gancli
 from gancli.display import duration
 from gancli.reports.curves import COLOURS, Series, chart, key, mean_curve, slot, smoothed, strip
 from gancli.reports.leaderboard import Board, Group, Metric, best_of, curve_of, setting, value_of
-from gancli.reports.markup import Html, Node, figure_text, fold, page, section, table, tag, two_digits
+from gancli.reports.markup import (
+    Html,
+    Node,
+    figure_text,
+    fold,
+    page,
+    section,
+    table,
+    tag,
+    two_digits,
+)
 from gancli.reports.pictures import data_uri, evenly
 from gancli.reports.runs import FINISHED, Run, flat
 from gancli.reports.tables import runs_text
@@ -19,18 +30,36 @@ DASH = "\u2013"
 def document(board: Board, *, title: str, unstarted: int = 0) -> str:
     """The whole page as text. unstarted: jobs of a sweep that were never begun."""
     slots = {id(run): slot(index) for index, group in enumerate(board.groups) for run in group.runs}
-    return page(f"{title} - gan compare", heading(board, title, unstarted), leaders(board), curves(board), samples(board, slots),
-                failures(board, unstarted), differences(board), all_runs(board, slots), footer(board))
+    return page(
+        f"{title} - gan compare",
+        heading(board, title, unstarted),
+        leaders(board),
+        curves(board),
+        samples(board, slots),
+        failures(board, unstarted),
+        differences(board),
+        all_runs(board, slots),
+        footer(board),
+    )
 
 
 def heading(board: Board, title: str, unstarted: int) -> list[Node]:
     runs, metric = board.runs(), board.metric
-    way = {"max": "larger is better", "min": "smaller is better"}.get(metric.mode, "which does not rank them")
+    way = {"max": "larger is better", "min": "smaller is better"}.get(
+        metric.mode, "which does not rank them"
+    )
     text = f"{count(len(runs), 'run')} in {count(len(board.groups), 'group')}, by {metric.key}: {way} ({metric.why})."
     text += f" {count(len(board.failed), 'run')} did not end well." if board.failed else ""
     text += f" {count(unstarted, 'job')} never began." if unstarted else ""
-    return [tag("header", tag("p", "gan compare", at={"class": "kind"}), tag("h1", title), tag("p", text, at={"class": "lead"})),
-            [tag("p", warning, at={"class": "warning"}) for warning in board.warnings]]
+    return [
+        tag(
+            "header",
+            tag("p", "gan compare", at={"class": "kind"}),
+            tag("h1", title),
+            tag("p", text, at={"class": "lead"}),
+        ),
+        [tag("p", warning, at={"class": "warning"}) for warning in board.warnings],
+    ]
 
 
 def count(n: int, noun: str) -> str:
@@ -39,12 +68,33 @@ def count(n: int, noun: str) -> str:
 
 def leaders(board: Board) -> Html:
     metric = board.metric
-    strips = strip([(group.values(), group.mean(), slot(k)) for k, group in enumerate(board.groups)])
+    strips = strip(
+        [(group.values(), group.mean(), slot(k)) for k, group in enumerate(board.groups)]
+    )
     spread = any(strips)
-    rows = [[tag("b", str(k + 1)) if metric.mode and group.values() else DASH, key(group.label, slot(k)), runs_text(group),
-             tag("b", spell(group)), *([strips[k] or ""] if spread else []), best_cell(group), time_cell(group.seconds()),
-             rate_cell(group.rate())] for k, group in enumerate(board.groups)]
-    head = ["#", "group", "runs", metric.key, *(["spread"] if spread else []), "best", "time", "img/s"]
+    rows = [
+        [
+            tag("b", str(k + 1)) if metric.mode and group.values() else DASH,
+            key(group.label, slot(k)),
+            runs_text(group),
+            tag("b", spell(group)),
+            *([strips[k] or ""] if spread else []),
+            best_cell(group),
+            time_cell(group.seconds()),
+            rate_cell(group.rate()),
+        ]
+        for k, group in enumerate(board.groups)
+    ]
+    head = [
+        "#",
+        "group",
+        "runs",
+        metric.key,
+        *(["spread"] if spread else []),
+        "best",
+        "time",
+        "img/s",
+    ]
     wide = len(head)
     numeric = [2, 3, wide - 3, wide - 2, wide - 1]
     note = "Mean and standard deviation (n \u2212 1) over the seeds of a group, of runs that ended well; time and speed alike."
@@ -53,7 +103,9 @@ def leaders(board: Board) -> Html:
 
 def spell(group: Group) -> str:
     """12.3 ± 0.4"""
-    return figure_text(group.mean()) + (f" \u00b1 {two_digits(group.deviation())}" if group.deviation() is not None else "")
+    return figure_text(group.mean()) + (
+        f" \u00b1 {two_digits(group.deviation())}" if group.deviation() is not None else ""
+    )
 
 
 def best_cell(group: Group) -> Node:
@@ -63,7 +115,10 @@ def best_cell(group: Group) -> Node:
 
 def moment(best: tuple[int | None, float]) -> list[Node]:
     step, value = best
-    return [figure_text(value), tag("small", f" at step {step:,}") if isinstance(step, int) else None]
+    return [
+        figure_text(value),
+        tag("small", f" at step {step:,}") if isinstance(step, int) else None,
+    ]
 
 
 def time_cell(seconds: float | None) -> str:
@@ -75,40 +130,90 @@ def rate_cell(rate: float | None) -> str:
 
 
 def curves(board: Board) -> Html | None:
-    keys = ordered(list(dict.fromkeys(key for run in board.runs() for key in run.curve_keys())), board.metric)
+    keys = ordered(
+        list(dict.fromkeys(key for run in board.runs() for key in run.curve_keys())), board.metric
+    )
     charts = [figure for key in keys if (figure := group_chart(key, board)) is not None]
     if not charts:
         return None
     named = [key(group.label, k) for k, group in enumerate(board.groups[:COLOURS])]
     others = len(board.groups) - COLOURS
-    legend = tag("p", named, key(f"{count(others, 'other group')}", -1) if others > 0 else None, at={"class": "legend"})
-    more = fold(f"{len(charts) - FIRST_CHARTS} more", tag("div", charts[FIRST_CHARTS:], at={"class": "charts"})) \
-        if len(charts) > FIRST_CHARTS else None
+    legend = tag(
+        "p",
+        named,
+        key(f"{count(others, 'other group')}", -1) if others > 0 else None,
+        at={"class": "legend"},
+    )
+    more = (
+        fold(
+            f"{len(charts) - FIRST_CHARTS} more",
+            tag("div", charts[FIRST_CHARTS:], at={"class": "charts"}),
+        )
+        if len(charts) > FIRST_CHARTS
+        else None
+    )
     few = len(board.groups) <= MOST_THIN
-    lines = "A thin line is a run, a bold one the mean of its group" if few else "A line is the mean of a group"
+    lines = (
+        "A thin line is a run, a bold one the mean of its group"
+        if few
+        else "A line is the mean of a group"
+    )
     note = f"{lines}, smoothed by medians where it has many points; over steps. A ring marks the best step of a group."
-    return section("Curves", legend, tag("div", charts[:FIRST_CHARTS], at={"class": "charts"}), more, note=note)
+    return section(
+        "Curves", legend, tag("div", charts[:FIRST_CHARTS], at={"class": "charts"}), more, note=note
+    )
 
 
 def ordered(keys: list[str], metric: Metric) -> list[str]:
     """The metric of the board, other metrics, losses, the rest."""
     first = (f"eval/{metric.key}", metric.key)
-    return sorted(keys, key=lambda name: (name not in first, not name.startswith("eval/"), not name.endswith("/adv")))
+    return sorted(
+        keys,
+        key=lambda name: (
+            name not in first,
+            not name.startswith("eval/"),
+            not name.endswith("/adv"),
+        ),
+    )
 
 
 def group_chart(name: str, board: Board) -> Html | None:
     series = []
     for index, group in enumerate(board.groups):
         lines = [(run, run.curve(name)) for run in group.runs if run.curve(name)]
-        best = group.best() if name in (f"eval/{board.metric.key}", board.metric.key) and board.metric.mode else None
-        ring = best[1:] if best is not None and best[1:] in curve_of(best[0], board.metric.key) else None
+        best = (
+            group.best()
+            if name in (f"eval/{board.metric.key}", board.metric.key) and board.metric.mode
+            else None
+        )
+        ring = (
+            best[1:]
+            if best is not None and best[1:] in curve_of(best[0], board.metric.key)
+            else None
+        )
         ended = [points for run, points in lines if run.state in FINISHED]
         mean = smoothed(mean_curve(ended)) if ended else []
         if ended:
-            series.append(Series(name=f"{group.label}, mean", points=mean, slot=slot(index), weight="bold", mark=ring))
+            series.append(
+                Series(
+                    name=f"{group.label}, mean",
+                    points=mean,
+                    slot=slot(index),
+                    weight="bold",
+                    mark=ring,
+                )
+            )
         if len(board.groups) <= MOST_THIN or not ended:  # more of them would hide each other
-            series += [Series(name=f"{group.label}, {run.name}", points=points, slot=slot(index), weight="faint")
-                       for run, points in lines if points != mean]
+            series += [
+                Series(
+                    name=f"{group.label}, {run.name}",
+                    points=points,
+                    slot=slot(index),
+                    weight="faint",
+                )
+                for run, points in lines
+                if points != mean
+            ]
     return chart(name, series, log=name.startswith("eval/"))
 
 
@@ -123,7 +228,11 @@ def samples(board: Board, slots: dict[int, int]) -> Html | None:
     figures = [figure for figure in figures if figure is not None]
     if not figures:
         return None
-    return section("Samples", tag("div", figures, at={"class": "pictures"}), note="The newest grid of each run's fixed latents.")
+    return section(
+        "Samples",
+        tag("div", figures, at={"class": "pictures"}),
+        note="The newest grid of each run's fixed latents.",
+    )
 
 
 def picture(run: Run, label: str, index: int, metric: Metric) -> Html | None:
@@ -132,9 +241,20 @@ def picture(run: Run, label: str, index: int, metric: Metric) -> Html | None:
     if source is None:
         return None
     value = value_of(run, metric.key)
-    words = [f"seed {run.seed}", f"step {step:,}", *([f"{metric.key} {figure_text(value)}"] if value is not None else [])]
-    image = tag("img", at={"src": source, "alt": f"samples of {run.name} at step {step}", "loading": "lazy"})
-    return tag("figure", tag("figcaption", key(label, index), tag("small", ", ".join(words))), image, at={"class": "picture"})
+    words = [
+        f"seed {run.seed}",
+        f"step {step:,}",
+        *([f"{metric.key} {figure_text(value)}"] if value is not None else []),
+    ]
+    image = tag(
+        "img", at={"src": source, "alt": f"samples of {run.name} at step {step}", "loading": "lazy"}
+    )
+    return tag(
+        "figure",
+        tag("figcaption", key(label, index), tag("small", ", ".join(words))),
+        image,
+        at={"class": "picture"},
+    )
 
 
 def failures(board: Board, unstarted: int) -> Html | None:
@@ -143,7 +263,11 @@ def failures(board: Board, unstarted: int) -> Html | None:
     labels = {id(run): group.label for group in board.groups for run in group.runs}
     rows = [[run.name, labels[id(run)], state(run), run.reason] for run in board.failed]
     listed = table(["run", "group", "state", "how it ended"], rows) if rows else None
-    missing = tag("p", f"{count(unstarted, 'job')} of the sweep never began.", at={"class": "note"}) if unstarted else None
+    missing = (
+        tag("p", f"{count(unstarted, 'job')} of the sweep never began.", at={"class": "note"})
+        if unstarted
+        else None
+    )
     return section("Did not end well", listed, missing, note="Their numbers are in no mean.")
 
 
@@ -154,9 +278,15 @@ def state(run: Run) -> Html:
 def differences(board: Board) -> Html | None:
     if not board.differing or len(board.groups) < 2:
         return None
-    rows = [[tag("code", name), *(setting(group.runs[0], name) for group in board.groups)] for name in board.differing]
+    rows = [
+        [tag("code", name), *(setting(group.runs[0], name) for group in board.groups)]
+        for name in board.differing
+    ]
     head = ["key of the frozen config", *(group.label for group in board.groups)]
-    return section("What differs", fold(f"{count(len(rows), 'key')} of the configs", table(head, rows, plain=True)))
+    return section(
+        "What differs",
+        fold(f"{count(len(rows), 'key')} of the configs", table(head, rows, plain=True)),
+    )
 
 
 def all_runs(board: Board, slots: dict[int, int]) -> Html:
@@ -164,16 +294,34 @@ def all_runs(board: Board, slots: dict[int, int]) -> Html:
     for group in board.groups:
         for run in group.runs:
             best = best_of(run, board.metric) if board.metric.mode else None
-            rows.append([key(run.name, slots[id(run)]), str(run.seed if run.seed is not None else DASH), state(run),
-                         f"{run.step:,} of {run.steps:,}" if run.steps else DASH, figure_text(value_of(run, board.metric.key)),
-                         moment(best) if best else DASH, time_cell(run.seconds), rate_cell(run.rate)])
+            rows.append(
+                [
+                    key(run.name, slots[id(run)]),
+                    str(run.seed if run.seed is not None else DASH),
+                    state(run),
+                    f"{run.step:,} of {run.steps:,}" if run.steps else DASH,
+                    figure_text(value_of(run, board.metric.key)),
+                    moment(best) if best else DASH,
+                    time_cell(run.seconds),
+                    rate_cell(run.rate),
+                ]
+            )
     head = ["run", "seed", "state", "saved step", board.metric.key, "best", "time", "img/s"]
     folders = tag("pre", "\n".join(str(run.folder) for run in board.runs()))
     return section("Runs", table(head, rows, numeric=[1, 3, 4, 5, 6, 7]), fold("Folders", folders))
 
 
 def footer(board: Board) -> Html:
-    protocols = [run.evaluation["protocol"] for run in board.runs() if run.evaluation.get("protocol")]
-    first = "; ".join(f"{name}: {value}" for name, value in flat(protocols[0]).items()) if protocols else ""
-    return tag("footer", tag("p", f"Protocol: {first}") if first else None, tag("p", f"gancli {gancli.__version__}"))
-
+    protocols = [
+        run.evaluation["protocol"] for run in board.runs() if run.evaluation.get("protocol")
+    ]
+    first = (
+        "; ".join(f"{name}: {value}" for name, value in flat(protocols[0]).items())
+        if protocols
+        else ""
+    )
+    return tag(
+        "footer",
+        tag("p", f"Protocol: {first}") if first else None,
+        tag("p", f"gancli {gancli.__version__}"),
+    )

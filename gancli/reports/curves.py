@@ -1,4 +1,5 @@
 """Curves as inline SVG: lines over steps, drawn at the size at which a page shows them, so that their text stays readable."""
+
 from __future__ import annotations
 
 import math
@@ -38,15 +39,26 @@ class Axis:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        value, low, high = (math.log10(v) for v in (value, self.low, self.high)) if self.log else (value, self.low, self.high)
-        return self.start + (min(max(value, low), high) - low) / (high - low) * (self.end - self.start)
+        value, low, high = (
+            (math.log10(v) for v in (value, self.low, self.high))
+            if self.log
+            else (value, self.low, self.high)
+        )
+        return self.start + (min(max(value, low), high) - low) / (high - low) * (
+            self.end - self.start
+        )
 
     def ticks(self) -> list[float]:
         if self.log:
             powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            return [10.0 ** k for k in powers][::max(1, len(powers) // 5)] or [self.low, self.high]
+            return [10.0**k for k in powers][:: max(1, len(powers) // 5)] or [self.low, self.high]
         step = nice_step(self.high - self.low)
-        return [k * step for k in range(math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1)]
+        return [
+            k * step
+            for k in range(
+                math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1
+            )
+        ]
 
 
 def slot(index: int) -> int:
@@ -57,7 +69,9 @@ def colour(index: int) -> str:
     return f"s{index}" if index >= 0 else "rest"
 
 
-def chart(title: str, series: list[Series], *, legend: bool = False, log: bool = False) -> Html | None:
+def chart(
+    title: str, series: list[Series], *, legend: bool = False, log: bool = False
+) -> Html | None:
     """A figure with its title and one line for each series; None if there is nothing finite to draw.
 
     log: a logarithmic axis where all values are positive and spread over two decades."""
@@ -73,17 +87,38 @@ def chart(title: str, series: list[Series], *, legend: bool = False, log: bool =
     x = Axis(first, last if last > first else first + 1, LEFT, WIDTH - RIGHT)
     y = Axis(low, high, HEIGHT - BOTTOM, TOP, log)
     # Grey and faint lines first, so that what matters lies above them.
-    lines = [draw(line, x, y) for line in sorted(series, key=lambda line: (line.slot >= 0, WEIGHTS.index(line.weight)))]
-    svg = tag("svg", axes(x, y), lines, at={"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": title})
+    lines = [
+        draw(line, x, y)
+        for line in sorted(series, key=lambda line: (line.slot >= 0, WEIGHTS.index(line.weight)))
+    ]
+    svg = tag(
+        "svg",
+        axes(x, y),
+        lines,
+        at={"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": title},
+    )
     notes = "; ".join(filter(None, ["logarithmic" if log else "", cut]))
-    names = [key(line.name, line.slot) for line in series if line.weight != "faint"] if legend else None
-    return tag("figure", tag("figcaption", tag("b", title), tag("span", names, at={"class": "keys"}) if names else None,
-                             tag("small", notes) if notes else None), svg, at={"class": "chart"})
+    names = (
+        [key(line.name, line.slot) for line in series if line.weight != "faint"] if legend else None
+    )
+    return tag(
+        "figure",
+        tag(
+            "figcaption",
+            tag("b", title),
+            tag("span", names, at={"class": "keys"}) if names else None,
+            tag("small", notes) if notes else None,
+        ),
+        svg,
+        at={"class": "chart"},
+    )
 
 
 def key(name: str, slot_index: int) -> Html:
     """A name beside its colour."""
-    return tag("span", tag("i", at={"class": f"dot {colour(slot_index)}"}), name, at={"class": "key"})
+    return tag(
+        "span", tag("i", at={"class": f"dot {colour(slot_index)}"}), name, at={"class": "key"}
+    )
 
 
 def frame(values: list[float]) -> tuple[float, float, str]:
@@ -93,10 +128,14 @@ def frame(values: list[float]) -> tuple[float, float, str]:
         q_low, q_high = values[len(values) // 40], values[-1 - len(values) // 40]
         reach = 1.5 * (q_high - q_low)
         if reach and high > q_high + reach:
-            cut.append(f"cut above {figure_text(q_high + reach / 3)}, where it reaches {figure_text(high)}")
+            cut.append(
+                f"cut above {figure_text(q_high + reach / 3)}, where it reaches {figure_text(high)}"
+            )
             high = q_high + reach / 3
         if reach and low < q_low - reach:
-            cut.append(f"cut below {figure_text(q_low - reach / 3)}, where it reaches {figure_text(low)}")
+            cut.append(
+                f"cut below {figure_text(q_low - reach / 3)}, where it reaches {figure_text(low)}"
+            )
             low = q_low - reach / 3
     room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
     return low - room, high + room, "; ".join(cut)
@@ -111,12 +150,32 @@ def axes(x: Axis, y: Axis) -> list[Html]:
     parts = []
     for value in y.ticks():
         at = f"{y(value):.1f}"
-        parts.append(tag("path", at={"class": "zero" if value == 0 else "rule", "d": f"M{LEFT} {at}H{WIDTH - RIGHT}"}))
-        parts.append(tag("text", tick(value), at={"x": LEFT - 6, "y": at, "dy": ".33em", "text-anchor": "end"}))
+        parts.append(
+            tag(
+                "path",
+                at={
+                    "class": "zero" if value == 0 else "rule",
+                    "d": f"M{LEFT} {at}H{WIDTH - RIGHT}",
+                },
+            )
+        )
+        parts.append(
+            tag(
+                "text",
+                tick(value),
+                at={"x": LEFT - 6, "y": at, "dy": ".33em", "text-anchor": "end"},
+            )
+        )
     # A fifth of the usual number of ticks fits a phone; the last one is pulled in to stay inside.
     for value in x.ticks():
         anchor = "end" if x(value) > WIDTH - RIGHT - 12 else "middle"
-        parts.append(tag("text", thousands(value), at={"x": f"{x(value):.1f}", "y": HEIGHT - 7, "text-anchor": anchor}))
+        parts.append(
+            tag(
+                "text",
+                thousands(value),
+                at={"x": f"{x(value):.1f}", "y": HEIGHT - 7, "text-anchor": anchor},
+            )
+        )
     return parts
 
 
@@ -133,11 +192,19 @@ def draw(line: Series, x: Axis, y: Axis) -> Html:
             pieces.append([])
         else:
             pieces[-1].append((x(step), y(value)))
-    d = "".join("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in piece) for piece in pieces if len(piece) > 1)
+    d = "".join(
+        "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in piece) for piece in pieces if len(piece) > 1
+    )
     dots = [dot(*piece[0], radius=2) for piece in pieces if len(piece) == 1]
     ring = dot(x(line.mark[0]), y(line.mark[1]), radius=4, kind="ring") if line.mark else None
-    return tag("g", tag("title", line.name), tag("path", at={"d": d}) if d else None, dots, ring,
-               at={"class": f"line {line.weight} {colour(line.slot)}"})
+    return tag(
+        "g",
+        tag("title", line.name),
+        tag("path", at={"d": d}) if d else None,
+        dots,
+        ring,
+        at={"class": f"line {line.weight} {colour(line.slot)}"},
+    )
 
 
 def dot(x: float, y: float, *, radius: float, kind: str | None = None) -> Html:
@@ -150,10 +217,16 @@ def thinned(points: Points) -> Points:
         return points
     size, kept = math.ceil(2 * len(points) / MOST_POINTS), []
     for first in range(0, len(points), size):
-        stretch = points[first:first + size]
+        stretch = points[first : first + size]
         finite = [k for k, (_, value) in enumerate(stretch) if value is not None]
-        ends = {min(finite, key=lambda k: stretch[k][1]), max(finite, key=lambda k: stretch[k][1])} if finite else {0}
-        ends |= {k for k, (_, value) in enumerate(stretch) if value is None and k == len(stretch) - 1}
+        ends = (
+            {min(finite, key=lambda k: stretch[k][1]), max(finite, key=lambda k: stretch[k][1])}
+            if finite
+            else {0}
+        )
+        ends |= {
+            k for k, (_, value) in enumerate(stretch) if value is None and k == len(stretch) - 1
+        }
         kept += [stretch[k] for k in sorted(ends)]
     return kept
 
@@ -164,7 +237,7 @@ def smoothed(points: Points) -> Points:
         return points
     size, found = math.ceil(len(points) / STRETCHES), []
     for first in range(0, len(points), size):
-        stretch = points[first:first + size]
+        stretch = points[first : first + size]
         finite = [value for _, value in stretch if value is not None]
         found.append((stretch[len(stretch) // 2][0], statistics.median(finite) if finite else None))
     return found
@@ -175,7 +248,9 @@ def mean_curve(curves: list[Points]) -> Points:
     by_step = [dict(points) for points in curves]
     steps = sorted(set.intersection(*(set(points) for points in by_step))) if by_step else []
     columns = [(step, [points[step] for points in by_step]) for step in steps]
-    return [(step, None if None in values else sum(values) / len(values)) for step, values in columns]
+    return [
+        (step, None if None in values else sum(values) / len(values)) for step, values in columns
+    ]
 
 
 def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None]:
@@ -188,7 +263,21 @@ def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None
     for values, mean, index in rows:
         parts = [tag("path", at={"class": "rule", "d": "M2 10H138"})]
         parts += [dot(x(value), 10, radius=3.5) for value in values]
-        parts += [tag("path", at={"class": "mean", "d": f"M{x(mean):.1f} 2V18"})] if mean is not None else []
-        pictures.append(tag("svg", tag("g", parts, at={"class": colour(index)}), at={
-            "class": "strip", "viewBox": "0 0 140 20", "role": "img", "aria-label": "where its values lie among all"}))
+        parts += (
+            [tag("path", at={"class": "mean", "d": f"M{x(mean):.1f} 2V18"})]
+            if mean is not None
+            else []
+        )
+        pictures.append(
+            tag(
+                "svg",
+                tag("g", parts, at={"class": colour(index)}),
+                at={
+                    "class": "strip",
+                    "viewBox": "0 0 140 20",
+                    "role": "img",
+                    "aria-label": "where its values lie among all",
+                },
+            )
+        )
     return pictures

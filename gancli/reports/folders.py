@@ -1,4 +1,5 @@
 """From the words of a command line to the runs that they mean: run folders, a sweep, or a folder full of runs."""
+
 from __future__ import annotations
 
 import contextlib
@@ -27,11 +28,17 @@ def read_targets(targets: list[str]) -> list[Run]:
     for target in targets:
         path = Path(target).expanduser()
         if not path.is_dir():
-            raise UserError(f"{target} is no folder", "give run folders (outputs/<model>-<dataset>/<stamp>) or a sweep's folder")
+            raise UserError(
+                f"{target} is no folder",
+                "give run folders (outputs/<model>-<dataset>/<stamp>) or a sweep's folder",
+            )
         for folder, job in members(path):
             found.setdefault(folder.resolve(), (folder, job))
     names = unique_names([folder for folder, _ in found.values()])
-    return [read_run(folder, name=name, job=job) for (folder, job), name in zip(found.values(), names, strict=True)]
+    return [
+        read_run(folder, name=name, job=job)
+        for (folder, job), name in zip(found.values(), names, strict=True)
+    ]
 
 
 def members(path: Path) -> list[tuple[Path, dict]]:
@@ -42,7 +49,10 @@ def members(path: Path) -> list[tuple[Path, dict]]:
         return [(path, {})]
     inside = sorted(child for child in path.iterdir() if child.is_dir() and is_run(child))
     if not inside:
-        raise UserError(f"{path} holds no run", "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl")
+        raise UserError(
+            f"{path} holds no run",
+            "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl",
+        )
     return [(child, {}) for child in inside]
 
 
@@ -52,7 +62,9 @@ def jobs(sweep: Path) -> list[tuple[Path, dict]]:
     for line in read_text(sweep / "sweep.jsonl").splitlines():
         with contextlib.suppress(ValueError, KeyError, TypeError):
             entry = json.loads(line)
-            entries[here(sweep, Path(entry["folder"]))] = entry  # the newest entry of a folder counts
+            entries[here(sweep, Path(entry["folder"]))] = (
+                entry  # the newest entry of a folder counts
+            )
     # A list that was torn by a kill lacks jobs, whose folders are there all the same.
     for child in sweep.iterdir():
         if child.is_dir() and is_run(child):

@@ -1,4 +1,5 @@
 """TensorBoard's hparams view: what was chosen for a run and what came of it, in an event file of its own."""
+
 from __future__ import annotations
 
 import io
@@ -10,7 +11,9 @@ from pathlib import Path
 NAME = "events.out.tfevents.0000000001.hparams"
 
 
-def write_hparams(run_folder: Path, config: dict[str, object], values: dict[str, float], *, step: int = 0) -> Path:
+def write_hparams(
+    run_folder: Path, config: dict[str, object], values: dict[str, float], *, step: int = 0
+) -> Path:
     """Writes (or replaces) one session of the hparams plugin below the run's tensorboard/. -> the file. Raises OSError.
 
     config: flat, key -> number, bool or text; other things are written as text. values: metrics, not finite ones are left out.
@@ -22,11 +25,24 @@ def write_hparams(run_folder: Path, config: dict[str, object], values: dict[str,
     for key, value in config.items():
         put(start.hparams[key], value)
     end = plugin_data_pb2.SessionEndInfo(status=api_pb2.STATUS_SUCCESS, end_time_secs=time.time())
-    session = [(metadata.SESSION_START_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_start_info=start)),
-               (metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end))]
-    summaries = [summary_pb2.Summary.Value(tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR)
-                 for tag, data in session]
-    summaries += [summary_pb2.Summary.Value(tag=key, simple_value=value) for key, value in values.items() if math.isfinite(value)]
+    session = [
+        (
+            metadata.SESSION_START_INFO_TAG,
+            plugin_data_pb2.HParamsPluginData(session_start_info=start),
+        ),
+        (metadata.SESSION_END_INFO_TAG, plugin_data_pb2.HParamsPluginData(session_end_info=end)),
+    ]
+    summaries = [
+        summary_pb2.Summary.Value(
+            tag=tag, metadata=metadata.create_summary_metadata(data), tensor=metadata.NULL_TENSOR
+        )
+        for tag, data in session
+    ]
+    summaries += [
+        summary_pb2.Summary.Value(tag=key, simple_value=value)
+        for key, value in values.items()
+        if math.isfinite(value)
+    ]
     # A folder of its own: among the run's event files it would be read before those of a later session, which TensorBoard
     # then takes for out of order and drops.
     path = Path(run_folder) / "tensorboard" / "hparams" / NAME
@@ -52,8 +68,14 @@ def replace(path: Path, records: list[tuple[int, object]]) -> None:
     buffer = io.BytesIO()
     writer = RecordWriter(buffer)
     for step, value in records:
-        header = {"file_version": "brain.Event:2"} if value is None else {"summary": summary_pb2.Summary(value=[value])}
-        writer.write(event_pb2.Event(wall_time=time.time(), step=step, **header).SerializeToString())
+        header = (
+            {"file_version": "brain.Event:2"}
+            if value is None
+            else {"summary": summary_pb2.Summary(value=[value])}
+        )
+        writer.write(
+            event_pb2.Event(wall_time=time.time(), step=step, **header).SerializeToString()
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -1,4 +1,5 @@
 """Which run won: runs grouped by what differs between their configs, with mean and deviation over seeds."""
+
 from __future__ import annotations
 
 import math
@@ -12,8 +13,18 @@ from gancli.metrics.settings import BEST, better
 from gancli.reports.runs import FINISHED, Run, asked, flat
 
 # How a run was started, kept and watched does not change what it learns.
-UNIMPORTANT = ("seed", "name", "resume", "trust", "log.", "metrics.", "trainer.keep", "trainer.save_every", "dataset.workers",
-               "dataset.root")
+UNIMPORTANT = (
+    "seed",
+    "name",
+    "resume",
+    "trust",
+    "log.",
+    "metrics.",
+    "trainer.keep",
+    "trainer.save_every",
+    "dataset.workers",
+    "dataset.root",
+)
 OWN_SEED = ("seed", "step")  # of a protocol: these may differ between numbers that can be compared
 FIRST = ("model", "loss", "dataset")  # in a label
 MOST_KEYS = 3
@@ -47,7 +58,9 @@ class Group:
     metric: Metric
 
     def counted(self) -> list[tuple[Run, float]]:
-        pairs = [(run, value_of(run, self.metric.key)) for run in self.runs if run.state in FINISHED]
+        pairs = [
+            (run, value_of(run, self.metric.key)) for run in self.runs if run.state in FINISHED
+        ]
         return [(run, value) for run, value in pairs if value is not None]
 
     def values(self) -> list[float]:
@@ -62,7 +75,11 @@ class Group:
 
     def best(self) -> tuple[Run, int | None, float] | None:
         """-> (run, step, value) at the best moment of any of its runs."""
-        found = [(run, *moment) for run, _ in self.counted() if (moment := best_of(run, self.metric)) is not None]
+        found = [
+            (run, *moment)
+            for run, _ in self.counted()
+            if (moment := best_of(run, self.metric)) is not None
+        ]
         return min(found, key=lambda item: self.metric.sort_key(item[2]), default=None)
 
     def seconds(self) -> float | None:
@@ -95,11 +112,20 @@ def build(runs: list[Run], *, by: str = "", mode: str = "") -> Board:
     for run in sorted(runs, key=lambda run: not run.config):  # those that have one first
         bundles.setdefault(identity(run, differing, list(bundles.values())), []).append(run)
     labels = label_all(list(bundles.values()), differing)
-    groups = [Group(label=label, runs=members, metric=metric) for label, members in zip(labels, bundles.values(), strict=True)]
+    groups = [
+        Group(label=label, runs=members, metric=metric)
+        for label, members in zip(labels, bundles.values(), strict=True)
+    ]
     if metric.mode:
         groups.sort(key=lambda group: metric.sort_key(group.mean()))
     failed = [run for run in runs if run.state not in FINISHED]
-    return Board(metric=metric, groups=groups, failed=failed, warnings=warnings(runs, groups, metric), differing=differing)
+    return Board(
+        metric=metric,
+        groups=groups,
+        failed=failed,
+        warnings=warnings(runs, groups, metric),
+        differing=differing,
+    )
 
 
 def choose(runs: list[Run], *, by: str = "", mode: str = "") -> Metric:
@@ -113,22 +139,39 @@ def choose(runs: list[Run], *, by: str = "", mode: str = "") -> Metric:
         return Metric(key=key, mode=mode or direction(key, runs), why="chosen by by=")
     bests = Counter(run.evaluation["best"]["key"] for run in runs if "best" in run.evaluation)
     evaluated = Counter(key for run in runs for key in run.evaluation.get("values", {}))
-    watched = Counter(key.removeprefix("eval/") for run in runs for key in run.curve_keys() if key.startswith("eval/"))
+    watched = Counter(
+        key.removeprefix("eval/")
+        for run in runs
+        for key in run.curve_keys()
+        if key.startswith("eval/")
+    )
     losses = Counter(key for run in runs for key in run.curve_keys() if key.endswith("/adv"))
-    for found, why in ((bests, "the metric that best.pt follows"), (evaluated, "the first metric of evaluation.json"),
-                       (watched, "the first metric measured while training; no run has an evaluation.json")):
+    for found, why in (
+        (bests, "the metric that best.pt follows"),
+        (evaluated, "the first metric of evaluation.json"),
+        (watched, "the first metric measured while training; no run has an evaluation.json"),
+    ):
         if found:
             key = favourite(found)
             return Metric(key=key, mode=mode or direction(key, runs), why=why)
     key = favourite(losses) if losses else "d/adv"
-    return Metric(key=key, mode=mode, why="no run was evaluated, and a GAN's losses do not say which one is better")
+    return Metric(
+        key=key,
+        mode=mode,
+        why="no run was evaluated, and a GAN's losses do not say which one is better",
+    )
 
 
 def favourite(found: Counter) -> str:
     """The key that most runs have; among equals the most telling, then the first."""
     most = max(found.values())
     keys = [key for key, count in found.items() if count == most]
-    return min(keys, key=lambda key: next((k for k, start in enumerate(BEST) if key.startswith(start)), len(BEST)))
+    return min(
+        keys,
+        key=lambda key: next(
+            (k for k, start in enumerate(BEST) if key.startswith(start)), len(BEST)
+        ),
+    )
 
 
 def direction(key: str, runs: list[Run]) -> str:
@@ -136,14 +179,24 @@ def direction(key: str, runs: list[Run]) -> str:
     for run in runs:
         if run.evaluation.get("best", {}).get("key") == key:
             return run.evaluation["best"]["mode"]
-    if all(key not in run.evaluation.get("values", {}) and f"eval/{key}" not in run.curve_keys() for run in runs):
+    if all(
+        key not in run.evaluation.get("values", {}) and f"eval/{key}" not in run.curve_keys()
+        for run in runs
+    ):
         return ""  # a loss or a score
     return better(key) or ""
 
 
 def measured(run: Run) -> list[str]:
     """Every key that `by=` may name for this run."""
-    return list(dict.fromkeys([*run.evaluation.get("values", {}), *(key.removeprefix("eval/") for key in run.curve_keys())]))
+    return list(
+        dict.fromkeys(
+            [
+                *run.evaluation.get("values", {}),
+                *(key.removeprefix("eval/") for key in run.curve_keys()),
+            ]
+        )
+    )
 
 
 def curve_of(run: Run, key: str) -> list[tuple[int, float | None]]:
@@ -176,13 +229,21 @@ def differing_keys(runs: list[Run]) -> list[str]:
     """Keys of the frozen configs whose values are not the same in all runs that have one; those that matter."""
     settings = [run.settings() for run in runs if run.config]
     keys = dict.fromkeys(key for item in settings for key in item)
-    return [key for key in keys if not key.startswith(UNIMPORTANT)
-            and any(repr(item.get(key)) != repr(settings[0].get(key)) for item in settings)]
+    return [
+        key
+        for key in keys
+        if not key.startswith(UNIMPORTANT)
+        and any(repr(item.get(key)) != repr(settings[0].get(key)) for item in settings)
+    ]
 
 
 def identity(run: Run, differing: list[str], bundles: list[list[Run]]) -> str:
     """What runs of one group share. A run that left no config belongs to those that were asked for the same."""
-    twin = run if run.config else next((members[0] for members in bundles if request(members[0]) == request(run)), run)
+    twin = (
+        run
+        if run.config
+        else next((members[0] for members in bundles if request(members[0]) == request(run)), run)
+    )
     if not twin.config:
         return request(twin)
     settings = twin.settings()
@@ -197,22 +258,37 @@ def label_all(bundles: list[list[Run]], differing: list[str]) -> list[str]:
     """A short name for each group: what was asked for differently, or, where that says nothing, what differs in the config."""
     leaders = [members[0] for members in bundles]
     wanted = dict.fromkeys([*FIRST, *(key for run in leaders for key in asked(run))])
-    values = {key: {setting(run, key) for run in leaders} - {NOTHING} for key in wanted if not key.startswith(UNIMPORTANT)}
+    values = {
+        key: {setting(run, key) for run in leaders} - {NOTHING}
+        for key in wanted
+        if not key.startswith(UNIMPORTANT)
+    }
     keys = [key for key, found in values.items() if len(found) > 1]
     # Runs that were started elsewhere, or with another version's defaults, may differ in what nobody asked for.
     main = [key for key in keys if key in FIRST]
-    told, rest = telling(leaders, [key for key in (*keys, *differing) if key not in main], given=main)
+    told, rest = telling(
+        leaders, [key for key in (*keys, *differing) if key not in main], given=main
+    )
     if len(keys) <= MOST_KEYS:
         told, rest = list(dict.fromkeys([*keys, *told])), []
     labels = [join(run, told, more=bool(set(rest) & set(keys))) for run in leaders]
     if len(set(labels)) < len(labels):
         labels = [f"{label} ({run.name})" for label, run in zip(labels, leaders, strict=True)]
-    return [label or join(run, list(FIRST), more=False) or run.name for label, run in zip(labels, leaders, strict=True)]
+    return [
+        label or join(run, list(FIRST), more=False) or run.name
+        for label, run in zip(labels, leaders, strict=True)
+    ]
 
 
-def telling(leaders: list[Run], keys: list[str], *, given: list[str]) -> tuple[list[str], list[str]]:
+def telling(
+    leaders: list[Run], keys: list[str], *, given: list[str]
+) -> tuple[list[str], list[str]]:
     """-> (the given keys and those that each tell one more group apart, the others)"""
-    told, rest, seen = list(given), [], len({tuple(setting(run, key) for key in given) for run in leaders})
+    told, rest, seen = (
+        list(given),
+        [],
+        len({tuple(setting(run, key) for key in given) for run in leaders}),
+    )
     for key in dict.fromkeys(keys):
         n = len({tuple(setting(run, name) for name in [*told, key]) for run in leaders})
         (told if n > seen else rest).append(key)
@@ -222,7 +298,11 @@ def telling(leaders: list[Run], keys: list[str], *, given: list[str]) -> tuple[l
 
 def join(run: Run, keys: list[str], *, more: bool) -> str:
     """loss and such by their value alone; more: other things differ too."""
-    parts = [value if key in FIRST else f"{key}={value}" for key in keys if (value := setting(run, key)) not in (NOTHING, "None")]
+    parts = [
+        value if key in FIRST else f"{key}={value}"
+        for key in keys
+        if (value := setting(run, key)) not in (NOTHING, "None")
+    ]
     return " ".join([*parts, *(["..."] if more else [])])
 
 
@@ -235,25 +315,31 @@ def setting(run: Run, key: str) -> str:
         text = str(found[key])
     else:
         text = asked(run).get(key, NOTHING)
-    return text if len(text) <= LONGEST else "..." + text[3 - LONGEST:]
+    return text if len(text) <= LONGEST else "..." + text[3 - LONGEST :]
 
 
 def warnings(runs: list[Run], groups: list[Group], metric: Metric) -> list[str]:
     """Why numbers that stand side by side may not be comparable."""
     ended = [run for run in runs if run.state in FINISHED]
     evaluated = [run for run in ended if metric.key in run.evaluation.get("values", {})]
-    watched = [run for run in ended if run not in evaluated and value_of(run, metric.key) is not None]
+    watched = [
+        run for run in ended if run not in evaluated and value_of(run, metric.key) is not None
+    ]
     lacking = [run.name for run in ended if run not in evaluated and run not in watched]
     found = protocol_warnings(evaluated)
     if evaluated and watched:
-        found.append(f"not evaluated, so the last value of training stands for them: {', '.join(run.name for run in watched)}")
+        found.append(
+            f"not evaluated, so the last value of training stands for them: {', '.join(run.name for run in watched)}"
+        )
     if lacking:
         found.append(f"without {metric.key}: {', '.join(lacking)}")
     for group in groups:
         seeds = Counter(str(run.seed) for run in group.runs if run.config)
         twice = [seed for seed, count in seeds.items() if count > 1]
         if twice:
-            found.append(f"{group.label}: seed {', '.join(twice)} occurs more than once; equal runs do not show the spread")
+            found.append(
+                f"{group.label}: seed {', '.join(twice)} occurs more than once; equal runs do not show the spread"
+            )
     return found
 
 
@@ -263,7 +349,9 @@ def protocol_warnings(evaluated: list[Run]) -> list[str]:
     for key in dict.fromkeys(key for item in protocols for key in item):
         values = list(dict.fromkeys(str(item.get(key, "not given")) for item in protocols))
         if len(values) > 1 and key.rpartition(".")[2] not in OWN_SEED:
-            found.append(f"the protocols differ in {key} ({', '.join(values)}): their numbers do not compare")
+            found.append(
+                f"the protocols differ in {key} ({', '.join(values)}): their numbers do not compare"
+            )
     return found
 
 

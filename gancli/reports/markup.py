@@ -1,4 +1,5 @@
 """HTML that cannot be broken into: text is escaped unless this module made it, and a page runs nothing of its content."""
+
 from __future__ import annotations
 
 import base64
@@ -10,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 VOID = {"img", "input", "meta", "br"}
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")  # not allowed in HTML, and of no use in a report
+CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]"
+)  # not allowed in HTML, and of no use in a report
 
 
 class Html(str):
@@ -22,8 +25,11 @@ Node = str | Sequence["Node"] | None
 
 def tag(name: str, *children: Node, at: dict[str, object] | None = None) -> Html:
     """One element. at: attributes; None and False leave one out, True writes its name alone."""
-    attributes = "".join(f" {key}" if value is True else f' {key}="{text(str(value))}"'
-                         for key, value in (at or {}).items() if value is not None and value is not False)
+    attributes = "".join(
+        f" {key}" if value is True else f' {key}="{text(str(value))}"'
+        for key, value in (at or {}).items()
+        if value is not None and value is not False
+    )
     if name in VOID:
         return Html(f"<{name}{attributes}>")
     return Html(f"<{name}{attributes}>{render(children)}</{name}>")
@@ -47,13 +53,18 @@ def page(title: str, *body: Node) -> str:
     """A whole document. Its policy lets the browser run our script and style by their hashes, show data: pictures, and
     nothing else: no address is ever asked, and a script that came in with a run's text would be refused."""
     style, script = asset("page.css"), asset("page.js")
-    policy = (f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
-              "base-uri 'none'; form-action 'none'")
-    head = [tag("meta", at={"charset": "utf-8"}),
-            tag("meta", at={"http-equiv": "Content-Security-Policy", "content": policy}),
-            tag("meta", at={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-            tag("meta", at={"name": "color-scheme", "content": "light dark"}),
-            tag("title", title), tag("style", Html(style))]
+    policy = (
+        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    head = [
+        tag("meta", at={"charset": "utf-8"}),
+        tag("meta", at={"http-equiv": "Content-Security-Policy", "content": policy}),
+        tag("meta", at={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
+        tag("meta", at={"name": "color-scheme", "content": "light dark"}),
+        tag("title", title),
+        tag("style", Html(style)),
+    ]
     rest = tag("body", tag("main", body), tag("script", Html(script)))
     document = tag("html", tag("head", head), "\n", rest, at={"lang": "en"})
     return f"<!DOCTYPE html>\n{document}\n"
@@ -78,19 +89,39 @@ def write(path: Path, document: str) -> None:
 
 
 def section(title: str, *body: Node, note: Node = None) -> Html:
-    return tag("section", tag("h2", title), tag("p", note, at={"class": "note"}) if note else None, body)
+    return tag(
+        "section", tag("h2", title), tag("p", note, at={"class": "note"}) if note else None, body
+    )
 
 
-def table(head: list[str], rows: list[list[Node]], *, numeric: Sequence[int] = (), plain: bool = False) -> Html:
+def table(
+    head: list[str], rows: list[list[Node]], *, numeric: Sequence[int] = (), plain: bool = False
+) -> Html:
     """A table that becomes a stack of cards on a narrow screen, unless `plain`. numeric: columns that line up on the right."""
     cell = [{"class": "num"} if k in numeric else {} for k in range(len(head))]
-    header = tag("tr", [tag("th", name, at=cell[k] | {"scope": "col"}) for k, name in enumerate(head)])
+    header = tag(
+        "tr", [tag("th", name, at=cell[k] | {"scope": "col"}) for k, name in enumerate(head)]
+    )
     # The inner element keeps a cell of several parts together, where a card sets its label and its value apart.
-    body = [tag("tr", [tag("td", tag("span", value) if value else None, at=cell[k] | {"data-label": head[k]})
-                       for k, value in enumerate(row)]) for row in rows]
+    body = [
+        tag(
+            "tr",
+            [
+                tag(
+                    "td",
+                    tag("span", value) if value else None,
+                    at=cell[k] | {"data-label": head[k]},
+                )
+                for k, value in enumerate(row)
+            ],
+        )
+        for row in rows
+    ]
     kind = "plain" if plain else "cards"
     titles = tag("thead", header) if any(head) else None
-    return tag("div", tag("table", titles, tag("tbody", body), at={"class": kind}), at={"class": "scroll"})
+    return tag(
+        "div", tag("table", titles, tag("tbody", body), at={"class": kind}), at={"class": "scroll"}
+    )
 
 
 def fold(title: Node, *body: Node, opened: bool = False) -> Html:

@@ -1,4 +1,5 @@
 """Pictures inside a page: made small enough to send, and turned into data: addresses that need no network."""
+
 from __future__ import annotations
 
 import base64
@@ -18,7 +19,12 @@ def data_uri(path: Path, *, side: int = SIDE) -> str | None:
         with Image.open(io.BytesIO(original), formats=["PNG"]) as image:
             webp = encode(image, side)
             shrunk = max(image.size) > side
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # what Pillow raises for broken PNG files
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+    ):  # what Pillow raises for broken PNG files
         return None
     if len(original) <= len(webp) and not shrunk:
         return address("image/png", original)
@@ -29,7 +35,10 @@ def encode(image: Image.Image, side: int) -> bytes:
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if max(image.size) > side:
         scale = side / max(image.size)
-        image = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.LANCZOS)
+        image = image.resize(
+            (max(1, round(image.width * scale)), max(1, round(image.height * scale))),
+            Image.Resampling.LANCZOS,
+        )
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", quality=QUALITY, method=4)
     return buffer.getvalue()

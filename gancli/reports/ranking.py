@@ -1,4 +1,5 @@
 """Images in the order of their scores: a CSV, a sheet of both ends, and features as npz; the same content, the same bytes."""
+
 from __future__ import annotations
 
 import io
@@ -14,7 +15,11 @@ from gancli.data.decode import resize_all
 from gancli.grids import INK, PAPER, grid
 from gancli.reports.tables import as_csv
 
-EACH, COLUMNS, TILE = 40, 10, 128  # images at each end of the sheet, in a row, and their largest side in pixels
+EACH, COLUMNS, TILE = (
+    40,
+    10,
+    128,
+)  # images at each end of the sheet, in a row, and their largest side in pixels
 CAPTION = 26  # pixels above each half
 
 
@@ -26,7 +31,10 @@ def ascending(scores: Tensor) -> list[int]:
 def ranking_csv(scores: Tensor, columns: dict[str, list[str]]) -> str:
     """A line for each image, the lowest score first. columns: name -> a text for each image."""
     order = ascending(scores)
-    rows = [[rank, float(f"{scores[k]:.9g}"), *(values[k] for values in columns.values())] for rank, k in enumerate(order, 1)]
+    rows = [
+        [rank, float(f"{scores[k]:.9g}"), *(values[k] for values in columns.values())]
+        for rank, k in enumerate(order, 1)
+    ]
     return as_csv(["rank", "score", *columns], rows)
 
 
@@ -35,11 +43,16 @@ def sheet(images: Tensor, scores: Tensor) -> Image.Image:
     order = ascending(scores)
     count = min(EACH, (len(order) + 1) // 2)
     halves = []
-    for word, some in (("lowest", order[:count]), ("highest", order[::-1][:min(count, len(order) // 2)])):
+    for word, some in (
+        ("lowest", order[:count]),
+        ("highest", order[::-1][: min(count, len(order) // 2)]),
+    ):
         if some:
             text = f"{word} scores: {scores[some[0]]:.3g} to {scores[some[-1]]:.3g}"
             halves += [caption(text), grid(small(images[some]), columns=COLUMNS).convert("RGBA")]
-    canvas = Image.new("RGB", (max(half.width for half in halves), sum(half.height for half in halves)), PAPER)
+    canvas = Image.new(
+        "RGB", (max(half.width for half in halves), sum(half.height for half in halves)), PAPER
+    )
     y = 0
     for half in halves:
         canvas.paste(half, (0, y), half)
@@ -58,7 +71,10 @@ def small(images: Tensor) -> Tensor:
     """uint8 (N,C,H,W) -> floats in [-1,1], their longer side at most TILE pixels."""
     height, width = images.shape[2:]
     scale = min(1.0, TILE / max(height, width))
-    pixels = resize_all(np.ascontiguousarray(images.numpy()), (max(1, round(height * scale)), max(1, round(width * scale))))
+    pixels = resize_all(
+        np.ascontiguousarray(images.numpy()),
+        (max(1, round(height * scale)), max(1, round(width * scale))),
+    )
     return torch.from_numpy(pixels).float() / 127.5 - 1
 
 
@@ -68,4 +84,6 @@ def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)
-            file.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())  # its time is 1980-01-01
+            file.writestr(
+                zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue()
+            )  # its time is 1980-01-01

@@ -1,4 +1,5 @@
 """Run folders as data: what a run was told, what it logged, how good it is and how it ended."""
+
 from __future__ import annotations
 
 import contextlib
@@ -59,7 +60,10 @@ class Run:
         """Real images a second, start-up left out where two lines were logged."""
         if not self.lines:
             return None
-        first, last = self.lines[0] if len(self.lines) > 1 else {"nimg": 0, "time": 0.0}, self.lines[-1]
+        first, last = (
+            self.lines[0] if len(self.lines) > 1 else {"nimg": 0, "time": 0.0},
+            self.lines[-1],
+        )
         seconds = last["time"] - first["time"]
         return (last["nimg"] - first["nimg"]) / seconds if seconds > 0 else None
 
@@ -71,23 +75,38 @@ class Run:
         return [(line["step"], line[key]) for line in self.lines if key in line]
 
     def curve_keys(self) -> list[str]:
-        return list(dict.fromkeys(key for line in self.lines for key in line if key not in ("step", "nimg", "time")))
+        return list(
+            dict.fromkeys(
+                key for line in self.lines for key in line if key not in ("step", "nimg", "time")
+            )
+        )
 
     def samples(self) -> list[tuple[int, Path]]:
         """(step, picture) of the fixed latents, in the order of training."""
-        found = [(int(match[1]), path) for path in (self.folder / "samples").glob("step-*.png")
-                 if (match := re.fullmatch(r"step-(\d+)\.png", path.name))]
+        found = [
+            (int(match[1]), path)
+            for path in (self.folder / "samples").glob("step-*.png")
+            if (match := re.fullmatch(r"step-(\d+)\.png", path.name))
+        ]
         return sorted(found)
 
 
 def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
     """-> the run in a folder, whole or not. job: its entry in sweep.jsonl, which may know why it failed."""
-    parts = {"folder": folder, "name": name or folder.resolve().name, "lines": read_lines(folder / "metrics.jsonl"),
-             "evaluation": read_evaluation(folder / "evaluation.json")} | read_hydra(folder / ".hydra")
+    parts = {
+        "folder": folder,
+        "name": name or folder.resolve().name,
+        "lines": read_lines(folder / "metrics.jsonl"),
+        "evaluation": read_evaluation(folder / "evaluation.json"),
+    } | read_hydra(folder / ".hydra")
     tree, problem = read_checkpoint(folder)
     if tree is not None:
-        parts |= {"config": tree["config"], "step": tree["progress"]["step"], "nimg": tree["progress"]["nimg"],
-                  "about": tree["run"] | tree["data"] | {"gancli": tree["version"]}}
+        parts |= {
+            "config": tree["config"],
+            "step": tree["progress"]["step"],
+            "nimg": tree["progress"]["nimg"],
+            "about": tree["run"] | tree["data"] | {"gancli": tree["version"]},
+        }
     state, reason = ending(Run(**parts), job or {}, problem)
     return Run(**parts, state=state, reason=reason)
 
@@ -135,7 +154,9 @@ def is_locked(path: Path) -> bool:
     """Does a process train in this folder now?"""
     try:
         with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # given back at once, when the file closes
+            fcntl.flock(
+                file, fcntl.LOCK_SH | fcntl.LOCK_NB
+            )  # given back at once, when the file closes
     except BlockingIOError:
         return True
     except OSError:
@@ -176,9 +197,12 @@ def read_lines(path: Path) -> list[dict]:
     for text in read_text(path).splitlines():
         with contextlib.suppress(ValueError):
             line = json.loads(text)
-            if isinstance(line, dict) and all(number(line.get(key)) is not None for key in ("step", "nimg", "time")):
-                lines[int(line["step"])] = {key: number(value) for key, value in line.items() if is_number(value)} | {
-                    "step": int(line["step"])}
+            if isinstance(line, dict) and all(
+                number(line.get(key)) is not None for key in ("step", "nimg", "time")
+            ):
+                lines[int(line["step"])] = {
+                    key: number(value) for key, value in line.items() if is_number(value)
+                } | {"step": int(line["step"])}
     return [lines[step] for step in sorted(lines)]
 
 
@@ -196,8 +220,17 @@ def read_evaluation(path: Path) -> dict:
     for key in ("values", "reals"):
         clean[key] = {name: number(value) for name, value in clean[key].items() if is_number(value)}
     best = found.get("best")
-    if isinstance(best, dict) and isinstance(best.get("key"), str) and best.get("mode") in ("min", "max"):
-        clean["best"] = {"key": best["key"], "mode": best["mode"], "step": best.get("step"), "value": number(best.get("value"))}
+    if (
+        isinstance(best, dict)
+        and isinstance(best.get("key"), str)
+        and best.get("mode") in ("min", "max")
+    ):
+        clean["best"] = {
+            "key": best["key"],
+            "mode": best["mode"],
+            "step": best.get("step"),
+            "value": number(best.get("value")),
+        }
     return clean
 
 
@@ -207,9 +240,14 @@ def read_hydra(folder: Path) -> dict:
     choices = hydra
     for key in ("hydra", "runtime", "choices"):
         choices = choices.get(key) if isinstance(choices, dict) else None
-    return {"overrides": [str(item) for item in overrides] if isinstance(overrides, list) else [],
-            "choices": {str(group): str(option) for group, option in (choices or {}).items()
-                        if option and not str(group).startswith("hydra/")}}
+    return {
+        "overrides": [str(item) for item in overrides] if isinstance(overrides, list) else [],
+        "choices": {
+            str(group): str(option)
+            for group, option in (choices or {}).items()
+            if option and not str(group).startswith("hydra/")
+        },
+    }
 
 
 def read_yaml(path: Path) -> object:
@@ -242,11 +280,19 @@ def number(value: object) -> float | None:
 def flat(tree: dict, prefix: str = "") -> dict[str, object]:
     items: dict[str, object] = {}
     for key, value in tree.items():
-        items |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+        items |= (
+            flat(value, f"{prefix}{key}.")
+            if isinstance(value, dict) and value
+            else {f"{prefix}{key}": value}
+        )
     return items
 
 
 def asked(run: Run) -> dict[str, str]:
     """The overrides of a run, key -> value."""
     pairs = [item.lstrip("+").partition("=") for item in run.overrides]
-    return {key: value.strip("'\"") for key, _, value in pairs if not key.startswith(("hydra.", "resume", "trust"))}
+    return {
+        key: value.strip("'\"")
+        for key, _, value in pairs
+        if not key.startswith(("hydra.", "resume", "trust"))
+    }

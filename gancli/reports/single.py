@@ -1,4 +1,5 @@
 """The page of one run: how it ended, its film, metrics and curves, its config, and the command that repeats it."""
+
 from __future__ import annotations
 
 import shlex
@@ -14,7 +15,13 @@ from gancli.reports.runs import Run, asked, flat, read_yaml
 
 MOST_FRAMES = 48
 FILM_BYTES = 4_000_000  # of the page; beyond it frames are left out
-AFTERWARDS = ("trainer.", "log.", "dataset.path", "dataset.root", "dataset.workers")  # what a resumed run may change
+AFTERWARDS = (
+    "trainer.",
+    "log.",
+    "dataset.path",
+    "dataset.root",
+    "dataset.workers",
+)  # what a resumed run may change
 OWN_FOLDER = ("hydra.run.", "hydra.sweep.", "hydra.mode")  # the repetition gets another
 
 
@@ -22,29 +29,57 @@ def document(run: Run) -> str:
     """The whole page as text."""
     metric = choose([run])
     foot = tag("footer", tag("p", str(run.folder)), tag("p", f"gancli {gancli.__version__}"))
-    return page(f"{run.name} - gan report", heading(run, metric), both(film(run), metrics(run, metric)), curves(run, metric),
-                again(run), config(run), data(run), foot)
+    return page(
+        f"{run.name} - gan report",
+        heading(run, metric),
+        both(film(run), metrics(run, metric)),
+        curves(run, metric),
+        again(run),
+        config(run),
+        data(run),
+        foot,
+    )
 
 
 def heading(run: Run, metric: Metric) -> list[Node]:
-    what = "-".join(filter(None, (run.choices.get(group) for group in ("model", "loss", "dataset"))))
+    what = "-".join(
+        filter(None, (run.choices.get(group) for group in ("model", "loss", "dataset")))
+    )
     end = tag("p", state(run), f": {run.reason}" if run.reason else None, at={"class": "lead"})
-    return [tag("header", tag("p", "gan report", at={"class": "kind"}), tag("h1", what or run.name), end,
-                tag("p", run.name, at={"class": "lead"}) if what else None), tiles(run, metric)]
+    return [
+        tag(
+            "header",
+            tag("p", "gan report", at={"class": "kind"}),
+            tag("h1", what or run.name),
+            end,
+            tag("p", run.name, at={"class": "lead"}) if what else None,
+        ),
+        tiles(run, metric),
+    ]
 
 
 def tiles(run: Run, metric: Metric) -> Html:
     """The run in a few numbers."""
-    found = [("step", f"{run.step:,}", f"of {run.steps:,}" if run.steps else ""),
-             ("real images shown", f"{run.nimg / 1000:,.1f} k", ""), ("training time", time_cell(run.seconds), ""),
-             ("images a second", rate_cell(run.rate), str(run.about.get("device", "")))]
+    found = [
+        ("step", f"{run.step:,}", f"of {run.steps:,}" if run.steps else ""),
+        ("real images shown", f"{run.nimg / 1000:,.1f} k", ""),
+        ("training time", time_cell(run.seconds), ""),
+        ("images a second", rate_cell(run.rate), str(run.about.get("device", ""))),
+    ]
     best = best_of(run, metric) if metric.mode else None
     if best is not None:
         step, value = best
-        small = f"best {figure_text(value)}" + (f" at step {step:,}" if isinstance(step, int) else "")
+        small = f"best {figure_text(value)}" + (
+            f" at step {step:,}" if isinstance(step, int) else ""
+        )
         found.append((metric.key, figure_text(value_of(run, metric.key)), small))
-    parts = [[tag("span", name), tag("b", shown), tag("small", small) if small else None] for name, shown, small in found]
-    return tag("div", [tag("div", part, at={"class": "tile"}) for part in parts], at={"class": "tiles"})
+    parts = [
+        [tag("span", name), tag("b", shown), tag("small", small) if small else None]
+        for name, shown, small in found
+    ]
+    return tag(
+        "div", [tag("div", part, at={"class": "tile"}) for part in parts], at={"class": "tiles"}
+    )
 
 
 def both(left: Html | None, right: Html) -> Html:
@@ -58,13 +93,28 @@ def film(run: Run) -> Html | None:
     if not frames:
         return None
     last = len(frames) - 1
-    images = [tag("img", at={"src": source, "alt": f"step {step:,}", "hidden": k < last})
-              for k, (step, source) in enumerate(frames)]
-    slider = tag("input", at={"type": "range", "min": 0, "max": last, "value": last, "aria-label": "frame"})
-    controls = tag("div", tag("button", "Play", at={"type": "button"}), slider, tag("output", f"step {frames[-1][0]:,}"),
-                   at={"class": "controls"}) if last else None
+    images = [
+        tag("img", at={"src": source, "alt": f"step {step:,}", "hidden": k < last})
+        for k, (step, source) in enumerate(frames)
+    ]
+    slider = tag(
+        "input", at={"type": "range", "min": 0, "max": last, "value": last, "aria-label": "frame"}
+    )
+    controls = (
+        tag(
+            "div",
+            tag("button", "Play", at={"type": "button"}),
+            slider,
+            tag("output", f"step {frames[-1][0]:,}"),
+            at={"class": "controls"},
+        )
+        if last
+        else None
+    )
     left_out = len(run.samples()) - len(frames)
-    note = "The same latents at every step." + (f" {left_out} of {len(run.samples())} grids are left out." if left_out else "")
+    note = "The same latents at every step." + (
+        f" {left_out} of {len(run.samples())} grids are left out." if left_out else ""
+    )
     kind = "film picture no-script" if controls else "picture"
     return section("Samples", tag("div", images, controls, at={"class": kind}), note=note)
 
@@ -83,24 +133,49 @@ def encoded(run: Run) -> list[tuple[int, str]]:
 def metrics(run: Run, metric: Metric) -> Html:
     found, best = run.evaluation, run.evaluation.get("best")
     if not found.get("values"):
-        line = [tag("code", f"gan evaluate ckpt={shlex.quote(str(run.folder))}"), " does it."] if run.config else None
+        line = (
+            [tag("code", f"gan evaluate ckpt={shlex.quote(str(run.folder))}"), " does it."]
+            if run.config
+            else None
+        )
         return section("Metrics", tag("p", "Not evaluated. ", line), unmeasured(run))
     # What held-out reals reach in place of samples gives a distance its scale.
-    rows = [[tag("b", name) if name == metric.key else name, figure_text(value),
-             *([figure_text(found["reals"].get(name))] if found["reals"] else [])] for name, value in found["values"].items()]
+    rows = [
+        [
+            tag("b", name) if name == metric.key else name,
+            figure_text(value),
+            *([figure_text(found["reals"].get(name))] if found["reals"] else []),
+        ]
+        for name, value in found["values"].items()
+    ]
     head = ["metric", "value", *(["held-out reals"] if found["reals"] else [])]
     step = f"Measured at step {found['step']:,}." if isinstance(found.get("step"), int) else None
-    chosen = tag("p", f"best.pt follows {best['key']} ({best['mode']}): {figure_text(best['value'])} at step {best['step']}.",
-                 at={"class": "note"}) if best else None
+    chosen = (
+        tag(
+            "p",
+            f"best.pt follows {best['key']} ({best['mode']}): {figure_text(best['value'])} at step {best['step']}.",
+            at={"class": "note"},
+        )
+        if best
+        else None
+    )
     protocol = [[name, str(value)] for name, value in flat(found["protocol"]).items()]
-    return section("Metrics", table(head, rows, numeric=[1, 2], plain=True),
-                   chosen, unmeasured(run),
-                   fold("Protocol", table(["", ""], protocol, plain=True), opened=True) if protocol else None, note=step)
+    return section(
+        "Metrics",
+        table(head, rows, numeric=[1, 2], plain=True),
+        chosen,
+        unmeasured(run),
+        fold("Protocol", table(["", ""], protocol, plain=True), opened=True) if protocol else None,
+        note=step,
+    )
 
 
 def unmeasured(run: Run) -> list[Html]:
     skipped = run.evaluation.get("skipped", {})
-    return [tag("p", f"{name} was skipped: {why}", at={"class": "note"}) for name, why in skipped.items()]
+    return [
+        tag("p", f"{name} was skipped: {why}", at={"class": "note"})
+        for name, why in skipped.items()
+    ]
 
 
 def curves(run: Run, metric: Metric) -> Html | None:
@@ -108,7 +183,9 @@ def curves(run: Run, metric: Metric) -> Html | None:
     bundles: dict[str, list[str]] = {}
     for name in sorted(run.curve_keys(), key=lambda name: not name.startswith("eval/")):
         head, _, last = name.rpartition("/")
-        title = "losses" if last == "adv" else f"scores of {head}" if last in ("real", "fake") else name
+        title = (
+            "losses" if last == "adv" else f"scores of {head}" if last in ("real", "fake") else name
+        )
         bundles.setdefault(title, []).append(name)
     best = best_of(run, metric) if metric.mode else None
     charts = []
@@ -118,16 +195,26 @@ def curves(run: Run, metric: Metric) -> Html | None:
         for k, name in enumerate(names):
             points, smooth = run.curve(name), smoothed(run.curve(name))
             lines.append(Series(name=name, points=smooth, slot=k, mark=best if marked else None))
-            lines += [Series(name=name, points=points, slot=k, weight="faint")] if smooth != points else []
+            lines += (
+                [Series(name=name, points=points, slot=k, weight="faint")]
+                if smooth != points
+                else []
+            )
         charts.append(chart(title, lines, legend=len(names) > 1, log=title.startswith("eval/")))
     shown = [figure for figure in charts if figure is not None]
     note = "Over steps. A curve of many points is drawn thin, with its medians above it."
-    return section("Curves", tag("div", shown, at={"class": "charts"}), note=note) if shown else None
+    return (
+        section("Curves", tag("div", shown, at={"class": "charts"}), note=note) if shown else None
+    )
 
 
 def again(run: Run) -> Html:
     seen = run.about
-    place = ", ".join(f"{name} {seen[name]}" for name in ("device", "threads", "world", "torch", "gancli") if name in seen)
+    place = ", ".join(
+        f"{name} {seen[name]}"
+        for name in ("device", "threads", "world", "torch", "gancli")
+        if name in seen
+    )
     note = f"It ran with {place}; another of these may change the last bits." if place else None
     return section("Again", tag("pre", command(run)), note=note)
 
@@ -135,12 +222,22 @@ def again(run: Run) -> Html:
 def command(run: Run) -> str:
     """What to type for the same run in a new folder, quoted for a shell: the overrides, and what a resume changed since."""
     started, now = flat(read_yaml(run.folder / ".hydra" / "config.yaml") or {}), run.settings()
-    changed = {key: value for key, value in now.items() if key.startswith(AFTERWARDS) and key in started
-               and started[key] != value and not str(started[key]).startswith(("auto", "${"))}
+    changed = {
+        key: value
+        for key, value in now.items()
+        if key.startswith(AFTERWARDS)
+        and key in started
+        and started[key] != value
+        and not str(started[key]).startswith(("auto", "${"))
+    }
     if now.get("trainer.epochs") is not None:
         changed.pop("trainer.steps", None)  # it follows from the epochs
-    words = [item for item in run.overrides if not item.startswith(OWN_FOLDER)
-             and item.lstrip("+").partition("=")[0] not in ("resume", "trust", *changed)]
+    words = [
+        item
+        for item in run.overrides
+        if not item.startswith(OWN_FOLDER)
+        and item.lstrip("+").partition("=")[0] not in ("resume", "trust", *changed)
+    ]
     words += [f"{key}={hydra_text(value)}" for key, value in changed.items()]
     return " ".join(["gan train", *flags(run.folder), *map(shlex.quote, words)])
 
@@ -161,8 +258,11 @@ def flags(folder: Path) -> list[str]:
     node = read_yaml(folder / ".hydra" / "hydra.yaml")
     try:
         runtime, job = node["hydra"]["runtime"], node["hydra"]["job"]
-        found = [f"--config-dir {shlex.quote(source['path'])}" for source in runtime["config_sources"]
-                 if source["provider"] == "user"]
+        found = [
+            f"--config-dir {shlex.quote(source['path'])}"
+            for source in runtime["config_sources"]
+            if source["provider"] == "user"
+        ]
         name = str(job.get("config_name") or "train")
     except (KeyError, TypeError, AttributeError):
         return []
@@ -173,13 +273,27 @@ def config(run: Run) -> Html | None:
     if not run.config:
         return None
     chosen, parts = asked(run), []
-    groups = {name: flat(node, f"{name}.") for name, node in run.config.items() if isinstance(node, dict)}
+    groups = {
+        name: flat(node, f"{name}.") for name, node in run.config.items() if isinstance(node, dict)
+    }
     rest = {name: node for name, node in run.config.items() if not isinstance(node, dict)}
     for name, items in (groups | {"the rest": rest}).items():
-        rows = [[tag("b", key) if key in chosen else key, tag("code", str(value))] for key, value in items.items()]
+        rows = [
+            [tag("b", key) if key in chosen else key, tag("code", str(value))]
+            for key, value in items.items()
+        ]
         option = run.choices.get(name)
-        parts.append(fold([name, tag("small", f" {option}") if option else None], table(["", ""], rows, plain=True)))
-    return section("Config", parts, note="As it was frozen in the checkpoint. Bold: asked for on the command line.")
+        parts.append(
+            fold(
+                [name, tag("small", f" {option}") if option else None],
+                table(["", ""], rows, plain=True),
+            )
+        )
+    return section(
+        "Config",
+        parts,
+        note="As it was frozen in the checkpoint. Bold: asked for on the command line.",
+    )
 
 
 def data(run: Run) -> Html | None:
@@ -187,7 +301,10 @@ def data(run: Run) -> Html | None:
     if not about:
         return None
     images = f"{about['n']:,}" if isinstance(about.get("n"), int) else DASH
-    rows = [["images", images], ["hash", str(about.get("hash", DASH))],
-            ["classes", ", ".join(map(str, about.get("classes") or [])) or "none"],
-            ["skipped files", str(len(about.get("skipped") or []))]]
+    rows = [
+        ["images", images],
+        ["hash", str(about.get("hash", DASH))],
+        ["classes", ", ".join(map(str, about.get("classes") or [])) or "none"],
+        ["skipped files", str(len(about.get("skipped") or []))],
+    ]
     return section("Data", table(["", ""], rows, plain=True))

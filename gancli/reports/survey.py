@@ -1,4 +1,5 @@
 """A look at a data set before a run is spent on it: every file opened, hashed and decoded, or every array counted."""
+
 from __future__ import annotations
 
 import hashlib
@@ -22,7 +23,10 @@ from gancli.data.folder import MAX_MEMBER, Folder, listing
 from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
 
-KEPT, KEPT_BYTES = 256, 128_000_000  # decoded images that are kept for the contact sheet and the value range
+KEPT, KEPT_BYTES = (
+    256,
+    128_000_000,
+)  # decoded images that are kept for the contact sheet and the value range
 SHEET_CLASSES, SHEET_EACH = 12, 8
 BLOCK = 32  # files a task
 GREY_SPREAD = 2  # of 255: colour channels that differ no more are grey, but for JPEG's rounding
@@ -89,10 +93,21 @@ class Survey:
 
     def decode_bytes(self) -> int:
         height, width = self.source.size()
-        return self.decoded_images() * self.source.channels * height * width * (4 if self.source.kind == "points" else 1)
+        return (
+            self.decoded_images()
+            * self.source.channels
+            * height
+            * width
+            * (4 if self.source.kind == "points" else 1)
+        )
 
 
-def survey(source: Source, *, sample: int | None = None, tick: Callable[[int, int], None] = lambda done, total: None) -> Survey:
+def survey(
+    source: Source,
+    *,
+    sample: int | None = None,
+    tick: Callable[[int, int], None] = lambda done, total: None,
+) -> Survey:
     """Looks at all of a settled source, or at `sample` of its files, evenly spaced. tick(done, total) is told how far it is.
 
     Raises UserError where there is no image at all."""
@@ -104,19 +119,36 @@ def survey(source: Source, *, sample: int | None = None, tick: Callable[[int, in
 # files
 
 
-def survey_files(files: Files, source: Source, *, sample: int | None, tick: Callable[[int, int], None]) -> Survey:
+def survey_files(
+    files: Files, source: Source, *, sample: int | None, tick: Callable[[int, int], None]
+) -> Survey:
     n = len(files) if sample is None else min(sample, len(files))
     indices = [k * len(files) // n for k in range(n)]
     height, width = source.size()
-    decoder, kept = Decoder((height, width), source.channels), keep_for(files, indices, source.channels * height * width)
+    decoder, kept = (
+        Decoder((height, width), source.channels),
+        keep_for(files, indices, source.channels * height * width),
+    )
     started = time.perf_counter()
     looks = list(look_at_all(files, indices, decoder, kept, workers=source.workers, tick=tick))
-    found = Survey(source=source, total=len(files), looked_at=n, seconds=time.perf_counter() - started,
-                   passed_over=files.passed_over, notes=sorted(decoder.notes))
+    found = Survey(
+        source=source,
+        total=len(files),
+        looked_at=n,
+        seconds=time.perf_counter() - started,
+        passed_over=files.passed_over,
+        notes=sorted(decoder.notes),
+    )
     good = [look for look in looks if not look.reason]
     found.images, found.bytes = len(good), sum(files.sizes[index] for index in indices)
-    found.bad = [*files.refused, *((files.names[look.index], look.reason) for look in looks if look.reason)]
-    found.sizes, found.modes = Counter(look.size for look in good), Counter(look.mode for look in good)
+    found.bad = [
+        *files.refused,
+        *((files.names[look.index], look.reason) for look in looks if look.reason),
+    ]
+    found.sizes, found.modes = (
+        Counter(look.size for look in good),
+        Counter(look.mode for look in good),
+    )
     found.formats = Counter(look.format for look in good)
     count_duplicates(found, files, good)
     if files.labels is not None and source.classes:
@@ -125,7 +157,10 @@ def survey_files(files: Files, source: Source, *, sample: int | None, tick: Call
     if good:
         add_statistics(found, sum(look.sums for look in good), height * width * len(good))
         found.low, found.high = min(look.low for look in good), max(look.high for look in good)
-        found.constant, found.grey = sum(look.low == look.high for look in good), sum(look.grey for look in good)
+        found.constant, found.grey = (
+            sum(look.low == look.high for look in good),
+            sum(look.grey for look in good),
+        )
         found.alpha = sum(look.alpha for look in good)
         kept = [look for look in good if look.image is not None]
         labels = None if found.labels is None else [int(files.labels[look.index]) for look in kept]
@@ -133,12 +168,22 @@ def survey_files(files: Files, source: Source, *, sample: int | None, tick: Call
     return found
 
 
-def look_at_all(files: Files, indices: list[int], decoder: Decoder, kept: set[int], *, workers: int,
-                tick: Callable[[int, int], None]) -> Iterator[Look]:
-    blocks = [indices[start:start + BLOCK] for start in range(0, len(indices), BLOCK)]
+def look_at_all(
+    files: Files,
+    indices: list[int],
+    decoder: Decoder,
+    kept: set[int],
+    *,
+    workers: int,
+    tick: Callable[[int, int], None],
+) -> Iterator[Look]:
+    blocks = [indices[start : start + BLOCK] for start in range(0, len(indices), BLOCK)]
     done = 0
     with quiet(), ThreadPoolExecutor(workers) as pool:
-        for looks in pool.map(lambda block: [look_at(files, index, decoder, keep=index in kept) for index in block], blocks):
+        for looks in pool.map(
+            lambda block: [look_at(files, index, decoder, keep=index in kept) for index in block],
+            blocks,
+        ):
             yield from looks
             done += len(looks)
             tick(done, len(indices))
@@ -148,7 +193,11 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
     try:
         data = content(files, index)
         with opened(io.BytesIO(data)) as image:
-            size = (image.width, image.height) if orientation(image) >= 5 else (image.height, image.width)
+            size = (
+                (image.width, image.height)
+                if orientation(image) >= 5
+                else (image.height, image.width)
+            )
             mode, kind, alpha = image.mode, image.format or "", image.has_transparency_data
         pixels = decoder(io.BytesIO(data))
     except BadImage as error:
@@ -156,10 +205,19 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
     values = pixels.reshape(len(pixels), -1).astype(np.float64)
     spread = int(np.ptp(pixels[:3].astype(np.int16), axis=0).max()) if len(pixels) >= 3 else 0
     return Look(
-        index, size=size, mode=mode, format=kind, alpha=alpha, content=hashlib.blake2b(data, digest_size=16).digest(),
-        pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(), sums=np.stack([values.sum(1), (values**2).sum(1)]),
-        low=int(pixels.min()), high=int(pixels.max()), grey=len(pixels) >= 3 and spread <= GREY_SPREAD,
-        image=pixels if keep else None)
+        index,
+        size=size,
+        mode=mode,
+        format=kind,
+        alpha=alpha,
+        content=hashlib.blake2b(data, digest_size=16).digest(),
+        pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(),
+        sums=np.stack([values.sum(1), (values**2).sum(1)]),
+        low=int(pixels.min()),
+        high=int(pixels.max()),
+        grey=len(pixels) >= 3 and spread <= GREY_SPREAD,
+        image=pixels if keep else None,
+    )
 
 
 def content(files: Files, index: int) -> bytes:
@@ -182,7 +240,9 @@ def keep_for(files: Files, indices: list[int], image_bytes: int) -> set[int]:
     most = min(KEPT, len(indices), max(32, KEPT_BYTES // image_bytes))
     chosen = {indices[k * len(indices) // most] for k in range(most)}
     if files.labels is not None:
-        each = min(SHEET_EACH + 2, max(2, 2 * KEPT_BYTES // (SHEET_CLASSES * image_bytes)))  # two may turn out to be bad
+        each = min(
+            SHEET_EACH + 2, max(2, 2 * KEPT_BYTES // (SHEET_CLASSES * image_bytes))
+        )  # two may turn out to be bad
         seen: Counter = Counter()
         for index in indices:
             label = int(files.labels[index])
@@ -194,13 +254,22 @@ def keep_for(files: Files, indices: list[int], image_bytes: int) -> set[int]:
 
 def count_duplicates(found: Survey, files: Files, good: list[Look]) -> None:
     """Files with the bytes of another, those that only decode to the same, and equal ones that stand in two classes."""
-    by_content, by_pixels = bundles(good, lambda look: look.content), bundles(good, lambda look: look.pixels)
+    by_content, by_pixels = (
+        bundles(good, lambda look: look.content),
+        bundles(good, lambda look: look.pixels),
+    )
     found.duplicates = [[files.names[look.index] for look in bundle] for bundle in by_content]
-    found.equal_pixels = [[files.names[look.index] for look in bundle] for bundle in by_pixels
-                          if len({look.content for look in bundle}) > 1 and bundle[0].low != bundle[0].high]
+    found.equal_pixels = [
+        [files.names[look.index] for look in bundle]
+        for bundle in by_pixels
+        if len({look.content for look in bundle}) > 1 and bundle[0].low != bundle[0].high
+    ]
     if files.labels is not None:
-        found.mislabelled = [[files.names[look.index] for look in bundle] for bundle in by_pixels
-                             if len({int(files.labels[look.index]) for look in bundle}) > 1]
+        found.mislabelled = [
+            [files.names[look.index] for look in bundle]
+            for bundle in by_pixels
+            if len({int(files.labels[look.index]) for look in bundle}) > 1
+        ]
 
 
 def bundles(looks: list[Look], key: Callable[[Look], bytes]) -> list[list[Look]]:
@@ -217,9 +286,17 @@ def bundles(looks: list[Look], key: Callable[[Look], bytes]) -> list[list[Look]]
 def survey_array(source: Source) -> Survey:
     started = time.perf_counter()
     decoded = source.load()
-    found = Survey(source=source, total=len(decoded) + len(decoded.skipped), looked_at=len(decoded), images=len(decoded),
-                   seconds=time.perf_counter() - started, bad=list(decoded.skipped))
-    found.sizes[tuple(decoded.images.shape[-2:])] = len(decoded)  # of one side, where they are pairs
+    found = Survey(
+        source=source,
+        total=len(decoded) + len(decoded.skipped),
+        looked_at=len(decoded),
+        images=len(decoded),
+        seconds=time.perf_counter() - started,
+        bad=list(decoded.skipped),
+    )
+    found.sizes[tuple(decoded.images.shape[-2:])] = len(
+        decoded
+    )  # of one side, where they are pairs
     decoded = as_single(decoded)
     images, found.images = decoded.images, len(decoded)
     if decoded.labels is not None:
@@ -227,17 +304,24 @@ def survey_array(source: Source) -> Survey:
         found.labels = {name: numbers.get(k, 0) for k, name in enumerate(decoded.classes)}
     sums, lows, highs, digests = torch.zeros(2, images.shape[1], dtype=torch.float64), [], [], {}
     for first in range(0, len(images), 4096):
-        part = images[first:first + 4096]
+        part = images[first : first + 4096]
         values = part.double().flatten(2)
         sums += torch.stack([values.sum((0, 2)), (values**2).sum((0, 2))])
         lows.append(part.flatten(1).amin(1))
         highs.append(part.flatten(1).amax(1))
         for k, image in enumerate(part.numpy()):
-            digests.setdefault(hashlib.blake2b(image.tobytes(), digest_size=16).digest(), []).append(first + k)
+            digests.setdefault(
+                hashlib.blake2b(image.tobytes(), digest_size=16).digest(), []
+            ).append(first + k)
     low, high = torch.cat(lows), torch.cat(highs)
     found.low, found.high = float(low.min()), float(high.max())
     found.constant = int((low == high).sum()) if source.kind == "image" else 0
-    add_statistics(found, sums.numpy(), len(images) * images[0, 0].numel(), scale=255.0 if images.dtype == torch.uint8 else 1.0)
+    add_statistics(
+        found,
+        sums.numpy(),
+        len(images) * images[0, 0].numel(),
+        scale=255.0 if images.dtype == torch.uint8 else 1.0,
+    )
     name_duplicates(found, decoded, [rows for rows in digests.values() if len(rows) > 1])
     n = min(KEPT, len(images))
     rows = [k * len(images) // n for k in range(n)]
@@ -259,7 +343,11 @@ def as_single(decoded: Decoded) -> Decoded:
 def name_duplicates(found: Survey, decoded: Decoded, groups: list[list[int]]) -> None:
     found.duplicates = [[f"image {k}" for k in rows] for rows in groups]
     if decoded.labels is not None:
-        found.mislabelled = [[f"image {k}" for k in rows] for rows in groups if len(set(decoded.labels[rows].tolist())) > 1]
+        found.mislabelled = [
+            [f"image {k}" for k in rows]
+            for rows in groups
+            if len(set(decoded.labels[rows].tolist())) > 1
+        ]
 
 
 # both
@@ -269,20 +357,30 @@ def add_statistics(found: Survey, sums: np.ndarray, count: int, *, scale: float 
     """sums: (2,C), of count values a channel and of their squares."""
     mean = sums[0] / count
     found.means = [float(value) / scale for value in mean]
-    found.deviations = [float(value) / scale for value in np.sqrt(np.maximum(0, sums[1] / count - mean**2))]
+    found.deviations = [
+        float(value) / scale for value in np.sqrt(np.maximum(0, sums[1] / count - mean**2))
+    ]
 
 
 def keep(found: Survey, images: Tensor, labels: list[int] | None) -> None:
     """Stores some images and sends them the way that training will, windows and flips included."""
     source = found.source
     found.kept, found.kept_labels = images, labels or []
-    some = images[::max(1, len(images) // 64)]
-    size = source.resolution if images.shape[2:] == source.size() else list(images.shape[2:])  # pairs side by side are wider
-    stream = Stream(Decoded(images=some), batch_size=len(some), seed=0, resolution=size, flip=source.flip)
+    some = images[:: max(1, len(images) // 64)]
+    size = (
+        source.resolution if images.shape[2:] == source.size() else list(images.shape[2:])
+    )  # pairs side by side are wider
+    stream = Stream(
+        Decoded(images=some), batch_size=len(some), seed=0, resolution=size, flip=source.flip
+    )
     batch = stream(0, ("image",))["image"]
     found.value_range = (float(batch.min()), float(batch.max()))
 
 
 def room(n_bytes: int) -> str:
     """Where so many bytes of decoded images will lie."""
-    return "in memory" if cache.fits(n_bytes) else f"more than the free memory allows, so mapped from {cache.cache_root()}"
+    return (
+        "in memory"
+        if cache.fits(n_bytes)
+        else f"more than the free memory allows, so mapped from {cache.cache_root()}"
+    )

@@ -1,4 +1,5 @@
 """A survey of a data set as people read it: a contact sheet, lines for a terminal, and plain data."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -23,8 +24,10 @@ def contact_sheet(found: Survey) -> Image.Image:
         return scatter(images[:0], real=images * found.source.scale)
     rows, columns = list(range(0, len(images), max(1, len(images) // 64)))[:64], SHEET_EACH
     if labels:
-        each = [[k for k, label in enumerate(labels) if label == wanted][:SHEET_EACH]
-                for wanted in sorted(set(labels))[:SHEET_CLASSES]]
+        each = [
+            [k for k, label in enumerate(labels) if label == wanted][:SHEET_EACH]
+            for wanted in sorted(set(labels))[:SHEET_CLASSES]
+        ]
         columns = min(map(len, each))  # as many of each, or the rows would not line up
         rows = [k for row in each for k in row[:columns]]
     height, width = found.source.size()
@@ -38,15 +41,34 @@ def facts(found: Survey) -> dict:
     """The survey as plain data."""
     source = found.source
     return {
-        "images": found.images, "files": found.total, "looked_at": found.looked_at, "bytes": found.bytes,
-        "resolution": source.resolution, "channels": source.channels, "classes": source.classes, "kind": source.kind,
+        "images": found.images,
+        "files": found.total,
+        "looked_at": found.looked_at,
+        "bytes": found.bytes,
+        "resolution": source.resolution,
+        "channels": source.channels,
+        "classes": source.classes,
+        "kind": source.kind,
         "sizes": {f"{h}x{w}": n for (h, w), n in found.sizes.most_common()},
-        "modes": dict(found.modes), "formats": dict(found.formats),
-        "bad": [{"file": name, "reason": reason} for name, reason in found.bad], "passed_over": found.passed_over,
-        "duplicates": found.duplicates, "equal_pixels": found.equal_pixels, "mislabelled": found.mislabelled,
-        "labels": found.labels, "means": found.means, "deviations": found.deviations, "low": found.low, "high": found.high,
-        "value_range": list(found.value_range), "notes": found.notes,
-        "decode": {"images": found.decoded_images(), "seconds": found.decode_seconds(), "bytes": found.decode_bytes()},
+        "modes": dict(found.modes),
+        "formats": dict(found.formats),
+        "bad": [{"file": name, "reason": reason} for name, reason in found.bad],
+        "passed_over": found.passed_over,
+        "duplicates": found.duplicates,
+        "equal_pixels": found.equal_pixels,
+        "mislabelled": found.mislabelled,
+        "labels": found.labels,
+        "means": found.means,
+        "deviations": found.deviations,
+        "low": found.low,
+        "high": found.high,
+        "value_range": list(found.value_range),
+        "notes": found.notes,
+        "decode": {
+            "images": found.decoded_images(),
+            "seconds": found.decode_seconds(),
+            "bytes": found.decode_bytes(),
+        },
     }
 
 
@@ -57,15 +79,33 @@ def show(found: Survey, warnings: list[str], *, subject: str) -> None:
         say(f"{name:<9} {text}")
     histogram(found.labels)
     names(f"cannot be used: {len(found.bad)}", [f"{name}: {reason}" for name, reason in found.bad])
-    names(f"equal files: {len(found.duplicates)}", [" = ".join(group) for group in found.duplicates])
-    names(f"equal once decoded: {len(found.equal_pixels)}", [" = ".join(group) for group in found.equal_pixels])
-    for text in [*(f"note: {note}" for note in found.notes), *(f"ALARM: {message}" for message in warnings)]:
+    names(
+        f"equal files: {len(found.duplicates)}", [" = ".join(group) for group in found.duplicates]
+    )
+    names(
+        f"equal once decoded: {len(found.equal_pixels)}",
+        [" = ".join(group) for group in found.equal_pixels],
+    )
+    for text in [
+        *(f"note: {note}" for note in found.notes),
+        *(f"ALARM: {message}" for message in warnings),
+    ]:
         say(text)
 
 
 def about_files(found: Survey) -> list[tuple[str, str]]:
-    sampled = f" ({found.looked_at:,} of {found.total:,} files looked at)" if found.looked_at < found.total else ""
-    lines = [("images", f"{found.images:,} usable{sampled}" + (f", {gigabytes(found.bytes)}" if found.bytes else ""))]
+    sampled = (
+        f" ({found.looked_at:,} of {found.total:,} files looked at)"
+        if found.looked_at < found.total
+        else ""
+    )
+    lines = [
+        (
+            "images",
+            f"{found.images:,} usable{sampled}"
+            + (f", {gigabytes(found.bytes)}" if found.bytes else ""),
+        )
+    ]
     if found.passed_over:
         lines.append(("beside", f"{found.passed_over}: no images, passed over"))
     if found.source.kind == "image":
@@ -81,15 +121,27 @@ def about_files(found: Survey) -> list[tuple[str, str]]:
 def about_training(found: Survey) -> list[tuple[str, str]]:
     """What a run would make of it."""
     source, points = found.source, found.source.kind == "points"
-    shape = "points in the plane" if points else f"{'x'.join(map(str, source.size()))} pixels, {source.channels} channels"
+    shape = (
+        "points in the plane"
+        if points
+        else f"{'x'.join(map(str, source.size()))} pixels, {source.channels} channels"
+    )
     unit = "divided by dataset.scale" if points else "from 0 to 1"
     low, high = found.value_range
     need = found.decode_bytes()
-    return [("training", f"{shape}, {source.classes} classes"),
-            ("values", f"mean {numbers(found.means)}, deviation {numbers(found.deviations)} ({unit}); "
-                       f"after the transform {low:.3g} ... {high:.3g}"),
-            ("decoding", f"{found.decoded_images():,} images in about {found.decode_seconds():.1f} s, "
-                         f"{gigabytes(need)} {room(need)}")]
+    return [
+        ("training", f"{shape}, {source.classes} classes"),
+        (
+            "values",
+            f"mean {numbers(found.means)}, deviation {numbers(found.deviations)} ({unit}); "
+            f"after the transform {low:.3g} ... {high:.3g}",
+        ),
+        (
+            "decoding",
+            f"{found.decoded_images():,} images in about {found.decode_seconds():.1f} s, "
+            f"{gigabytes(need)} {room(need)}",
+        ),
+    ]
 
 
 def histogram(labels: dict[str, int] | None) -> None:
@@ -116,7 +168,12 @@ def names(title: str, lines: list[str]) -> None:
 
 def shares(counts: dict[str, int], total: int) -> str:
     """RGB 92%, L 8%"""
-    return ", ".join(name if n == total else f"{name} {100 * n / total:.3g}%" for name, n in counts.items()) or "none"
+    return (
+        ", ".join(
+            name if n == total else f"{name} {100 * n / total:.3g}%" for name, n in counts.items()
+        )
+        or "none"
+    )
 
 
 def numbers(values: list[float]) -> str:
