@@ -84,7 +84,8 @@ class Arguments:
 
 def split_args(argv: Sequence[str]) -> Arguments:
     """Sorts argv; raises UserError for flags that are unknown, refused or at odds, and for a folder that is not there."""
-    args, rest = Arguments(), list(argv)
+    args = Arguments()
+    rest = list(argv)
     while rest:
         word = rest.pop(0)
         if not word.startswith("-"):
@@ -187,8 +188,12 @@ def variants(overrides: Sequence[str]) -> Iterator[list[str]]:
 def as_program(argv: list[str]) -> Iterator[None]:
     """Hydra reads sys.argv, raises its errors to us only with this variable, and hangs a handler on the root logger for each
     job, bound to the stream of that moment. All three are put back."""
-    argv_before, variable, root = sys.argv, "HYDRA_FULL_ERROR", logging.getLogger()
-    before, handlers, level = os.environ.get(variable), list(root.handlers), root.level
+    argv_before = sys.argv
+    variable = "HYDRA_FULL_ERROR"
+    root = logging.getLogger()
+    before = os.environ.get(variable)
+    handlers = list(root.handlers)
+    level = root.level
     sys.argv, os.environ[variable] = argv, "1"
     try:
         yield

@@ -23,10 +23,9 @@ ROOTS = tuple(
     f"gancli.{name}" for name in ("games", "networks", "losses", "augment", "data", "metrics")
 )
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-LISTS, MAPPINGS = (
-    (list, tuple, Sequence, Collection, Iterable),
-    (dict, Mapping),
-)  # what a config's list and mapping serve as
+# what a config's list and mapping serve as
+LISTS = (list, tuple, Sequence, Collection, Iterable)
+MAPPINGS = (dict, Mapping)
 Problem = tuple[str, str]  # message, hint
 PARTS = ("loss", "augment", "perceptual")  # of a config, that a game may take beside its own
 
@@ -176,7 +175,8 @@ def misfits(
     """Why a plain value or nested description does not suit an annotation; empty if it does."""
     if annotation is Any or annotation is inspect.Parameter.empty:
         return problems(value, where=where, trust=trust) if is_spec(value) else []
-    origin, arguments = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    origin = typing.get_origin(annotation) or annotation
+    arguments = typing.get_args(annotation)
     if origin in (Union, types.UnionType):
         tried = [misfits(value, option, where=where, trust=trust) for option in arguments]
         if not all(tried):
@@ -272,10 +272,8 @@ def describe(annotation: Any) -> str:
     }
     if annotation in names:
         return names[annotation]
-    origin, arguments = (
-        typing.get_origin(annotation) or annotation,
-        typing.get_args(annotation) or (Any, Any),
-    )
+    origin = typing.get_origin(annotation) or annotation
+    arguments = typing.get_args(annotation) or (Any, Any)
     if origin in (Union, types.UnionType):
         return " or ".join(describe(option) for option in arguments)
     if origin is Literal:

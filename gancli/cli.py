@@ -354,7 +354,9 @@ def complete(argv: list[str]) -> int:
     from gancli.arguments import split_args
     from gancli.config import hydra_main
 
-    line, name, dirs = os.environ.get("COMP_LINE", ""), "train", []
+    line = os.environ.get("COMP_LINE", "")
+    name = "train"
+    dirs = []
     if "COMP_LINE" in os.environ:
         words = line.split()
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):

@@ -176,10 +176,8 @@ def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
                 search_path.append("user", f"file://{path}")
 
     resolvers.begin()
-    plugins, before = (
-        Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin],
-        GlobalHydra.instance().hydra,
-    )
+    plugins = Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin]
+    before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     Plugins.instance().register(UserFolders)
     try:
@@ -215,7 +213,8 @@ def _compose(
         session = Session(config_name, top_keys=_top_keys(name), closed=CLOSED)
         try:
             full = session.load(overrides)
-            composed, problems = _composed(full), []
+            composed = _composed(full)
+            problems = []
         except hints.composition_errors() as ex:
             full, problems = session.diagnose(overrides)
             problems = problems or [hints.explain(ex, session)]
@@ -240,10 +239,8 @@ def _composed(full: DictConfig) -> Composed:
     from omegaconf import OmegaConf, open_dict
 
     with open_dict(full):
-        full.hydra.run.dir, full.hydra.sweep.dir = (
-            str(full.hydra.run.dir),
-            str(full.hydra.sweep.dir),
-        )
+        full.hydra.run.dir = str(full.hydra.run.dir)
+        full.hydra.sweep.dir = str(full.hydra.sweep.dir)
         full.hydra.runtime.output_dir = os.path.abspath(full.hydra.run.dir)
     HydraConfig.instance().set_config(full)  # for ${hydra:...} in a user's file
     cfg = OmegaConf.masked_copy(full, [key for key in full if key != "hydra"])
@@ -294,7 +291,8 @@ def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str
 
     args = split_args(argv)
     overrides = [quoted(line, sweep=args.command == "multirun") for line in args.overrides]
-    config_name, raised = args.config_name or name, []
+    config_name = args.config_name or name
+    raised = []
 
     def job(cfg: DictConfig) -> object:
         node = HydraConfig.get()

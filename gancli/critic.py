@@ -27,14 +27,12 @@ class BoundCritic:
         join: Callable | None = None,
         pack: int = 1,
     ):
-        self.trunk, self.head, self.augment, self.noise, self.join, self.pack = (
-            trunk,
-            head,
-            augment,
-            noise,
-            join,
-            pack,
-        )
+        self.trunk = trunk
+        self.head = head
+        self.augment = augment
+        self.noise = noise
+        self.join = join
+        self.pack = pack
         # Pairs of (image, hidden). The image itself is kept: a bare id() is reused once a tensor is freed.
         self.seen: list[tuple[Tensor, Tensor]] = []
 

@@ -16,10 +16,9 @@ from rich.text import Text
 
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.2  # drawing takes a millisecond, which a run that logs every step would feel
-RATE_POINTS, RATE_EVERY_S = (
-    16,
-    0.5,
-)  # the speed is the mean over the last 16 log lines, or over 8 s where lines come faster
+# the speed is the mean over the last 16 log lines, or over 8 s where lines come faster
+RATE_POINTS = 16
+RATE_EVERY_S = 0.5
 GAP = "  "
 PANEL_WIDTH = 100  # on a wider screen the numbers would drift apart
 
@@ -44,11 +43,9 @@ class Display:
         self.live = (
             Live(console=self.console, auto_refresh=False) if on_terminal(self.console) else None
         )
-        self.title, self.total_steps, self.batch_size = (
-            printable(title, self.console),
-            total_steps,
-            batch_size,
-        )
+        self.title = printable(title, self.console)
+        self.total_steps = total_steps
+        self.batch_size = batch_size
         self.silent = False
         self.shown_at: float | None = None
         self.pending: Report | None = None  # the newest state, if it came too soon to be shown
@@ -95,7 +92,8 @@ class Display:
         pause = PLAIN_EVERY_S if self.live is None else LIVE_EVERY_S
         if self.shown_at is None or now - self.shown_at >= pause or step >= self.total_steps:
             self.attempt(self.show, self.pending)
-            self.shown_at, self.pending = now, None
+            self.shown_at = now
+            self.pending = None
 
     def note(self, text: str) -> None:
         """Prints a line of its own, above the panel: a checkpoint was saved, a grid written."""
@@ -156,15 +154,14 @@ class Report:
         memory_bytes: int,
     ):
         left = max(0, total_steps - step)
-        self.step, self.total = step, total_steps
+        self.step = step
+        self.total = total_steps
         self.scores = {
             short(key, values): number(value) for key, value in values.items() if is_score(key)
         }
         self.losses = {key: number(value) for key, value in values.items() if not is_score(key)}
-        self.kimg, self.total_kimg = (
-            f"{nimg / 1000:.1f}",
-            f"{(nimg + left * batch_size) / 1000:.1f}",
-        )
+        self.kimg = f"{nimg / 1000:.1f}"
+        self.total_kimg = f"{(nimg + left * batch_size) / 1000:.1f}"
         images_per_s = steps_per_s * batch_size
         self.speed = (
             f"{images_per_s:.0f} img/s" if images_per_s >= 100 else f"{images_per_s:.1f} img/s"
@@ -222,7 +219,8 @@ def bar(share: float, width: int, *, ascii_only: bool) -> Text:
 
 def flow(cells: list[tuple[str, str]], width: int) -> Text:
     """(name, value) pairs in lines of at most `width`; a pair stays together."""
-    text, column = Text(), 0
+    text = Text()
+    column = 0
     for name, value in cells:
         length = len(f"{name} {value}".strip())
         if column and column + len(GAP) + length > width:

@@ -10,7 +10,8 @@ class GanError(Exception):
 
     def __init__(self, message: str, hint: str = ""):
         super().__init__(message)
-        self.message, self.hint = message, hint
+        self.message = message
+        self.hint = hint
 
 
 class UserError(GanError):

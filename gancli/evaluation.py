@@ -31,11 +31,10 @@ from gancli.metrics.suite import floor, measure
 from gancli.seeding import forked, seed_of
 
 log = logging.getLogger("gancli")
-N_IMAGES, N_STACKED, N_POINTS = (
-    10_000,
-    26_000,
-    2_500,
-)  # samples where metrics.n is null; the last two are the papers'
+# samples where metrics.n is null; the last two are the papers'
+N_IMAGES = 10_000
+N_STACKED = 26_000
+N_POINTS = 2_500
 
 
 @dataclass(frozen=True)
@@ -247,7 +246,8 @@ def samples(
 ) -> tuple[Tensor, int]:
     """-> uint8 (n,C,H,W), or float32 where they are points, and how many of them are not finite."""
     inputs = sampling.draw_inputs(game, n, seed=seed_of(seed, "evaluation"), label=label)
-    parts, bad = [], 0
+    parts = []
+    bad = 0
     for batch in sampling.generate(game, generator, inputs, seed=seed_of(seed, "evaluation")):
         bad += int((~batch.flatten(1).isfinite().all(1)).sum())
         parts.append(
@@ -261,7 +261,8 @@ def at_size(data: Decoded, source: Source) -> Decoded:
     if source.kind == "points":
         return replace(data, images=data.images.flatten(1) * scale_of(source))
     height, width = pair(source.resolution)
-    top, left = (data.images.shape[2] - height) // 2, (data.images.shape[3] - width) // 2
+    top = (data.images.shape[2] - height) // 2
+    left = (data.images.shape[3] - width) // 2
     return (
         data
         if top == left == 0

@@ -84,7 +84,8 @@ class Game(nn.Module):
         self, *, generator: nn.Module, discriminator: nn.Module | None, loss: nn.Module | None
     ):
         super().__init__()
-        self.generator, self.discriminator = generator, discriminator
+        self.generator = generator
+        self.discriminator = discriminator
         self.adversarial = per_critic(loss, discriminator)
         self.n_critic = 1 if loss is None else loss.n_critic
         self.progress = Progress()  # one object: the trainer moves it, losses read it

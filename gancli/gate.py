@@ -34,7 +34,9 @@ class Session:
     def __init__(self, config_name: str, *, top_keys: Sequence[str], closed: Mapping[str, type]):
         from hydra.core.global_hydra import GlobalHydra
 
-        self.config_name, self.top_keys, self.closed = config_name, top_keys, closed
+        self.config_name = config_name
+        self.top_keys = top_keys
+        self.closed = closed
         self.loader = GlobalHydra.instance().config_loader()
         self._elsewhere: dict[str, DictConfig | None] = {}
 
@@ -62,7 +64,9 @@ class Session:
 
     def diagnose(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Problem]]:
         """Why the overrides do not compose, each by itself, and the tree of those that do."""
-        problems, parsed, good = [], [], []
+        problems = []
+        parsed = []
+        good = []
         for line in overrides:
             try:
                 parsed.append(parse(line))
@@ -79,7 +83,8 @@ class Session:
             choices, key=lambda o: not o.is_hydra_override()
         ):  # a search path comes before what it holds
             tree = self._add(override, tree, good, problems)
-        values, base = [], list(good)
+        values = []
+        base = list(good)
         for override in parsed:
             if override not in choices:
                 problem = self._unknown(override, tree, base, groups)
@@ -115,7 +120,8 @@ class Session:
         self, override: Override, tree: DictConfig, good: list[str], groups: list[str]
     ) -> Problem | None:
         """The problem of a key that is not in the tree, None if it is or may be added."""
-        key, top = override.key_or_group, override.key_or_group.partition(".")[0]
+        key = override.key_or_group
+        top = override.key_or_group.partition(".")[0]
         adds = override.is_add() or override.is_force_add()
         if (adds and top in self.top_keys) or (not adds and exists(tree, key)):
             return None
@@ -143,7 +149,8 @@ class Session:
 
     def elsewhere(self, key: str, good: list[str], groups: Sequence[str]) -> list[str]:
         """The options of the key's group, as GROUP=OPTION, that have this key; at most three."""
-        homes, group = [], key.partition(".")[0]
+        homes = []
+        group = key.partition(".")[0]
         for option in self.names(group) if group in groups else ():
             choice = f"{group}={option}"
             if choice not in self._elsewhere:
@@ -192,12 +199,13 @@ class Session:
 
     def _absent(self, full: DictConfig) -> list[Problem]:
         """Options that were asked for under an `optional` default, which Hydra drops in silence."""
-        problems, search = (
-            [],
-            [line for line in full.hydra.overrides.hydra if line.startswith("hydra.searchpath=")],
-        )
+        problems = []
+        search = [
+            line for line in full.hydra.overrides.hydra if line.startswith("hydra.searchpath=")
+        ]
         for choice, option in full.hydra.runtime.choices.items():
-            group, path = choice.partition("@")[0], f"{choice.partition('@')[0]}/{option}"
+            group = choice.partition("@")[0]
+            path = f"{choice.partition('@')[0]}/{option}"
             if (
                 option
                 and not group.startswith("hydra/")
@@ -264,7 +272,8 @@ def dangling(full: DictConfig) -> list[Problem]:
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
-    problems, paths = [], []
+    problems = []
+    paths = []
     for path, parent, key in walk(full):
         paths.append(path)
         if path.startswith("hydra.") or not OmegaConf.is_interpolation(parent, key):

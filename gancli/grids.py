@@ -14,8 +14,12 @@ from torch import Tensor
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GAP_GREY = 128  # as far from a black image as from a white one
 
-PAPER, BOX, AXIS, INK = (255, 255, 255), (205, 208, 214), (236, 238, 242), (140, 145, 155)
-REAL, FAKE = (120, 144, 180), (232, 84, 32)
+PAPER = (255, 255, 255)
+BOX = (205, 208, 214)
+AXIS = (236, 238, 242)
+INK = (140, 145, 155)
+REAL = (120, 144, 180)
+FAKE = (232, 84, 32)
 MOST_OPAQUE = 0.85  # reals stay visible below any number of fakes
 SUPERSAMPLE = (
     2  # points and lines are drawn at twice the size and averaged down, which smooths their edges
@@ -71,7 +75,8 @@ def grid(images: Tensor, *, columns: int, gap: int = 2, min_tile: int = 48) -> I
     if channels in (2, 4):
         canvas[..., -1] = 255
     for i, tile in enumerate(tiles):
-        y, x = gap + i // columns * (height + gap), gap + i % columns * (width + gap)
+        y = gap + i // columns * (height + gap)
+        x = gap + i % columns * (width + gap)
         canvas[y : y + height, x : x + width] = tile
     return from_pixels(canvas)
 
@@ -84,15 +89,15 @@ def scatter(
     The axes reach from -extent to extent, by default a quarter farther than the reals (without reals, than the fakes) do.
     A point beyond them is drawn on the edge, where a generator that runs away is still seen; non-finite ones are left out.
     """
-    fake_xy, real_xy = (
-        finite_points(points),
-        finite_points(real if real is not None else points[:0]),
-    )
+    fake_xy = finite_points(points)
+    real_xy = finite_points(real if real is not None else points[:0])
     if extent is None:
         extent = 1.25 * float(np.abs(real_xy if len(real_xy) else fake_xy).max(initial=0)) or 1.0
     assert size >= 64 and extent > 0
-    margin, side = round(size * 0.06), size * SUPERSAMPLE
-    left, right = margin * SUPERSAMPLE, side - margin * SUPERSAMPLE
+    margin = round(size * 0.06)
+    side = size * SUPERSAMPLE
+    left = margin * SUPERSAMPLE
+    right = side - margin * SUPERSAMPLE
 
     canvas = Image.new("RGB", (side, side), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -128,7 +133,8 @@ def stamp(
 ) -> np.ndarray:
     """Blends a disc over pixels (H,H,3) at each of `where` (N,2; x, y). Counting the discs that cover a pixel and blending
     once shows density, and a million points cost little more than a thousand."""
-    side, reach = len(pixels), math.ceil(radius)
+    side = len(pixels)
+    reach = math.ceil(radius)
     x, y = where.round().astype(int).T
     centres = np.bincount(y * side + x, minlength=side * side)
     at = centres.nonzero()[0]
@@ -157,7 +163,8 @@ def label(
     """Writes the numbers below and left of the box and the legend above it, where there is room to read them."""
     if margin < 16:
         return picture
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=round(margin * 0.38))
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=round(margin * 0.38))
     size = picture.width
     for tick in ticks(extent):
         at = margin + (tick + extent) / (2 * extent) * (size - 2 * margin)

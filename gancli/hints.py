@@ -80,7 +80,8 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
     from hydra.errors import MissingConfigException
     from yaml import MarkedYAMLError
 
-    text, line = str(ex) or str(ex.__cause__), override.input_line if override else ""
+    text = str(ex) or str(ex.__cause__)
+    line = override.input_line if override else ""
     if isinstance(ex, MissingConfigException) and ex.missing_cfg_file:
         return _missing_file(ex, text, folders, override)
     if isinstance(ex, MarkedYAMLError) and ex.problem_mark:
@@ -133,7 +134,8 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
             0
         ].startswith("Did") else ""
     if override and "must be a string or a list" in first:
-        group, none = override.key_or_group, override.value() is None
+        group = override.key_or_group
+        none = override.value() is None
         return (
             f"'{line}' does not name an option",
             f"~{group} drops it" if none else f"gan list {group} shows them",

@@ -32,13 +32,11 @@ class Judge:
         config: dict,
         device: torch.device,
     ):
-        self.train, self.held, self.config, self.device, self.spec = (
-            train,
-            held,
-            config,
-            device,
-            config["metrics"],
-        )
+        self.train = train
+        self.held = held
+        self.config = config
+        self.device = device
+        self.spec = config["metrics"]
         self.seed = seed_of(config["seed"], "judge")
         rng = torch.Generator().manual_seed(self.seed)
         first = torch.randint(len(train), (512,), generator=rng)
@@ -76,11 +74,10 @@ class Judge:
     @torch.no_grad()
     def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """The run's fixed latents as a grid; points lie on the real ones."""
-        source, seed = self.config["dataset"], self.config["seed"]
-        rng, points = (
-            torch.Generator().manual_seed(seed_of(seed, "showcase")),
-            source["kind"] == "points",
-        )
+        source = self.config["dataset"]
+        seed = self.config["seed"]
+        rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
+        points = source["kind"] == "points"
         real = self.train.images[:2500]
         inputs = game.inputs(len(real), rng) if points else game.showcase(columns, rng)
         with forked(seed_of(seed, "showcase noise"), self.device):

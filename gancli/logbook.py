@@ -97,7 +97,9 @@ class Sink:
     """Counts the failures of one place that is written to."""
 
     def __init__(self, place: str):
-        self.place, self.failures, self.lost = place, 0, 0
+        self.place = place
+        self.failures = 0
+        self.lost = 0
 
     def write(self, action: Callable[[], object]) -> bool:
         if self.failures < GIVE_UP_AFTER:
@@ -133,12 +135,10 @@ class EventFile:
             raise UserError(
                 f"TensorBoard cannot be imported: {error}", "pip install tensorboard"
             ) from error
-        self.event, self.summary, self.tensor, self.types = (
-            event_pb2,
-            summary_pb2,
-            tensor_pb2,
-            types_pb2,
-        )
+        self.event = event_pb2
+        self.summary = summary_pb2
+        self.tensor = tensor_pb2
+        self.types = types_pb2
         self.record_writer = RecordWriter
         folder.mkdir(parents=True, exist_ok=True)
         # Sessions are read in the order of their names; a clock in the name could run backwards, a number cannot.
@@ -231,7 +231,9 @@ def cut_back(path: Path, step: int) -> float:
     """Drops the lines of metrics.jsonl after `step`, and one torn by a kill. -> "time" of the last line kept, or 0"""
     if not path.exists():
         return 0.0
-    old, kept, seconds = path.read_bytes(), [], 0.0
+    old = path.read_bytes()
+    kept = []
+    seconds = 0.0
     for line in old.split(b"\n"):
         with suppress(ValueError, TypeError, KeyError):
             entry = json.loads(line)

@@ -61,10 +61,9 @@ def memory_format(device: torch.device, precision: str) -> torch.memory_format:
 def place(game: nn.Module, device: torch.device, precision: str) -> nn.Module:
     """Moves a game to its device and layout."""
     if device.type == "cuda":
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = (
-            True,
-            False,
-        )  # resume is exact
+        # resume is exact
+        torch.backends.cudnn.deterministic = True
+        torch.backends.cudnn.benchmark = False
     return game.to(device=device).to(memory_format=memory_format(device, precision))
 
 

@@ -18,12 +18,12 @@ from gancli.game import Game
 from gancli.metrics.features import BATCH
 from gancli.seeding import forked, seed_of
 
-MOST_IMAGES, MOST_VALUES = (
-    10_000,
-    50_000_000,
-)  # where n= is not given; so many features take 400 MB in float64
+# where n= is not given; so many features take 400 MB in float64
+MOST_IMAGES = 10_000
+MOST_VALUES = 50_000_000
 MOST_LABELS = 16  # over which a conditional critic is averaged
-TEST_SHARE, BY_SEED = 0.2, "set apart by the seed"
+TEST_SHARE = 0.2
+BY_SEED = "set apart by the seed"
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,25 @@ def choose(
     """Draws n images; a fifth of them to test on, of `other` (the set's test split), else of what training held out, else by
     the seed. Images without labels are all to learn from, though nothing will be learnt."""
     whole = at_size(source.load(), source)
-    names, labelled = names_of(source, whole), whole.labels is not None
+    names = names_of(source, whole)
+    labelled = whole.labels is not None
     # Numbers in place of images: the split then says which these are.
     train, held = split(
         replace(whole, images=torch.arange(len(whole)), labels=None),
         limit=source.limit,
         holdout=source.holdout,
     )
-    learn, test, how, tests = train.images, train.images[:0], "", whole
+    learn = train.images
+    test = train.images[:0]
+    how = ""
+    tests = whole
     if labelled and other[0] is not None:
-        tests, how, test = at_size(other[0], source), other[1], torch.arange(len(other[0]))
+        tests = at_size(other[0], source)
+        how = other[1]
+        test = torch.arange(len(other[0]))
     elif labelled and held is not None:
-        test, how = held.images, "held out in training"
+        test = held.images
+        how = "held out in training"
     elif labelled:
         test, learn = learn[order_of(len(learn), seed, "test")].tensor_split(
             [round(TEST_SHARE * len(learn))]
@@ -146,9 +153,12 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
             if isinstance(label, int)
             else label.to(x.device)
         )
-    critic, pack = game.critic(batch), 1
+    critic = game.critic(batch)
+    pack = 1
     if isinstance(critic, BoundCritic):
-        critic.augment, critic.noise, pack = None, 0.0, critic.pack
+        critic.augment = None
+        critic.noise = 0.0
+        pack = critic.pack
     x = x.repeat_interleave(
         pack, 0
     )  # a packed critic sees copies of one image: whatever else it saw would show in the features
@@ -160,7 +170,9 @@ def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tupl
 
     A conditional critic's features are the mean over `bound_labels`, so that no label shows in them; its score is the one
     under the image's own label where that is known, since a wrong label is an anomaly too."""
-    device, features, scores = next(game.parameters()).device, [], []
+    device = next(game.parameters()).device
+    features = []
+    scores = []
     with torch.no_grad(), forked(seed_of(seed, "features"), device):  # a network may draw noise
         for first in range(0, len(images), BATCH):
             x = in_range(images[first : first + BATCH]).to(device)
@@ -170,7 +182,8 @@ def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tupl
             else:
                 scores.append(torch.stack([score for _, score in views]).mean(0).cpu())
             features.append(torch.stack([hidden for hidden, _ in views]).mean(0).cpu())
-    features, scores = torch.cat(features), torch.cat(scores)
+    features = torch.cat(features)
+    scores = torch.cat(scores)
     if not (features.isfinite().all() and scores.isfinite().all()):
         raise UserError(
             "the critic's features or scores of some images are not finite",

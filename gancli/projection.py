@@ -21,16 +21,17 @@ from gancli.seeding import forked, seed_of
 Space = Literal["w", "w_plus", "z"]
 MEAN_OF = 10_000  # styles, of which the search starts at the mean (Karras 2020, appendix D)
 STARTS = 1_000  # latents, of which it starts at the one with the likest image
-WANDERING, WANDERS = (
-    0.05,
-    0.75,
-)  # noise on the style in spreads at the start, and the share of the steps after which it is gone
-WARM_UP, SLOW_DOWN = 0.05, 0.25  # shares of the steps
-NOISE_WEIGHT, SMALLEST_PLANE = 1e5, 8
-SMALLEST, LARGEST = (
-    64,
-    256,
-)  # sides in pixels that LPIPS sees: its judges saw 64, and the paper's projections 256
+# noise on the style in spreads at the start, and the share of the steps after which it is gone
+WANDERING = 0.05
+WANDERS = 0.75
+# shares of the steps
+WARM_UP = 0.05
+SLOW_DOWN = 0.25
+NOISE_WEIGHT = 1e5
+SMALLEST_PLANE = 8
+# sides in pixels that LPIPS sees: its judges saw 64, and the paper's projections 256
+SMALLEST = 64
+LARGEST = 256
 
 Distance = Callable[[Tensor], Tensor]  # images (N,C,H,W) -> their distances from the target (N,)
 
@@ -140,10 +141,8 @@ def search(
 @torch.no_grad()
 def mean_styles(game: Game, generator: nn.Module, *, label: int | None, seed: int) -> Tensor:
     """-> (MEAN_OF,w_dim)"""
-    inputs, device = (
-        drawn(game, MEAN_OF, label=label, seed=seed),
-        next(generator.parameters()).device,
-    )
+    inputs = drawn(game, MEAN_OF, label=label, seed=seed)
+    device = next(generator.parameters()).device
     chunks = [
         {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
         for first in range(0, MEAN_OF, CHUNK)
@@ -170,10 +169,8 @@ def drawn(game: Game, n: int, *, label: int | None, seed: int) -> Batch:
 def from_latents(
     game: Game, generator: nn.Module, distance: Distance, *, label: int | None, seed: int
 ) -> Search:
-    inputs, device = (
-        drawn(game, STARTS, label=label, seed=seed),
-        next(generator.parameters()).device,
-    )
+    inputs = drawn(game, STARTS, label=label, seed=seed)
+    device = next(generator.parameters()).device
     moving = [key for key, value in inputs.items() if value.is_floating_point()]
     if not any(key.startswith("z") for key in moving):
         raise UserError(
@@ -338,7 +335,8 @@ class Perceptual:
     name = "lpips"
 
     def __init__(self, lpips: nn.Module, target: Tensor):
-        self.lpips, self.target = lpips, seen(target)
+        self.lpips = lpips
+        self.target = seen(target)
 
     def __call__(self, images: Tensor) -> Tensor:
         return self.lpips(seen(images), self.target.expand(len(images), -1, -1, -1))

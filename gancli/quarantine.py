@@ -28,7 +28,9 @@ PLAIN = {
     bool,
     type(None),
 }  # exactly: numpy's float64 passes for a float
-DEEPEST, MOST = 32, 10**6  # of nested containers, and of keys, leaves and containers together
+# of nested containers, and of keys, leaves and containers together
+DEEPEST = 32
+MOST = 10**6
 
 
 class Damaged(UserError):

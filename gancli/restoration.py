@@ -29,7 +29,8 @@ from gancli.seeding import forked, seed_of
 
 log = logging.getLogger("gancli")
 MOST = 500  # images in an evaluation where metrics.n is null
-GLANCE, CHUNK = 8, 16
+GLANCE = 8
+CHUNK = 16
 UNPAIRED = ("swd", "frechet", "kernel", "prdc")  # what compares sets of images
 
 
@@ -59,14 +60,13 @@ class PairJudge(Judge):
         config: dict,
         device: torch.device,
     ):
-        self.train, self.held, self.config, self.device, self.spec = (
-            train,
-            held,
-            config,
-            device,
-            config["metrics"],
-        )
-        self.seed, self.needs = seed_of(config["seed"], "judge"), needs
+        self.train = train
+        self.held = held
+        self.config = config
+        self.device = device
+        self.spec = config["metrics"]
+        self.seed = seed_of(config["seed"], "judge")
+        self.needs = needs
         self.few = self.some(GLANCE)
 
     def some(self, n: int) -> Batch:
@@ -175,12 +175,14 @@ def measure(
     enlarged where it is smaller, and the mean of all targets would reach. Without pairs: distances of sets, and the cycle error."""
     started = time.monotonic()
     reals = train if held is None else held
-    n, seed = spec["n"] or MOST, seed_of(seed, "evaluation")
+    n = spec["n"] or MOST
+    seed = seed_of(seed, "evaluation")
     parts: dict[str, list[Tensor]] = {"source": [], "output": [], "target": [], "cycle": []}
     with forked(seed, device), evaluation.evaluating(game, generator):
         for batch in batches(reals, game.needs, n, config=config, device=device, seed=seed):
             made = game.sample(batch, generator).float()
-            source, size = batch["a"], made.shape[2:]
+            source = batch["a"]
+            size = made.shape[2:]
             source = (
                 source
                 if source.shape[2:] == size
@@ -257,7 +259,8 @@ def of_pairs(
 
 
 def lpips_of(output: Tensor, target: Tensor, *, spec: dict, device: torch.device) -> float:
-    backbone, heads = spec["lpips_backbone"] or spec["weights"], spec["lpips_heads"]
+    backbone = spec["lpips_backbone"] or spec["weights"]
+    heads = spec["lpips_heads"]
     if backbone is None or heads is None:
         raise UserError("LPIPS needs metrics.lpips_backbone=FILE and metrics.lpips_heads=FILE", "")
     net = store.remembered(

@@ -37,7 +37,8 @@ def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
     from gancli.builder import show  # not above: a typo must be told without torch
     from gancli.runfolder import choices_of, overrides_of
 
-    started, choices = overrides_of(folder) or [], choices_of(folder)
+    started = overrides_of(folder) or []
+    choices = choices_of(folder)
     found: list[hints.Problem] = []
     for item in overrides:
         if item.startswith(ASIDE):

@@ -21,7 +21,9 @@ class RunFolder:
     """Paths inside a run folder, and the lock that keeps a second process out while this object lives."""
 
     def __init__(self, path: Path):
-        self.path, self.checkpoints, self.samples = path, path / "checkpoints", path / "samples"
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
         self.lock = None
 
     def open(self) -> RunFolder:

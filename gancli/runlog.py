@@ -67,7 +67,8 @@ class Early(logging.Handler):
 @contextmanager
 def early_log() -> Iterator[None]:
     """While the gates decide, logger "gancli" is kept for the run.log that `run_log` will open."""
-    handler, level = Early(), logger.level
+    handler = Early()
+    level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)
     try:

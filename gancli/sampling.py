@@ -169,7 +169,8 @@ def layers_of(game: Styled, mix: str | int) -> tuple[int, int]:
     """coarse, middle, fine or FIRST-LAST -> from which layer on, and before which. Raises UserError for what the game has not.
 
     Where so few layers leave nothing to `fine`, the three are thirds of what there is."""
-    layers, word = 2 * game.levels, str(mix)
+    layers = 2 * game.levels
+    word = str(mix)
     if word in PARTS:
         first, last = PARTS[word]
         if layers <= PARTS["fine"][0]:
@@ -222,8 +223,10 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     """(N,...), (N,...) -> (N,...); the length moves linearly, the direction along the arc between them."""
     if a.ndim > 2:
         return slerp(a.flatten(1), b.flatten(1), t).view_as(a)
-    la, lb = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
-    ua, ub = a / la, b / lb
+    la = a.norm(dim=1, keepdim=True)
+    lb = b.norm(dim=1, keepdim=True)
+    ua = a / la
+    ub = b / lb
     omega = (ua * ub).sum(1, keepdim=True).clamp(-1, 1).acos()
     near = omega.sin() < 1e-6  # parallel: the arc has no length, and its formula divides by it
     arc = (((1 - t) * omega).sin() * ua + (t * omega).sin() * ub) / omega.sin().masked_fill(

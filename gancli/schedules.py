@@ -36,13 +36,11 @@ class Schedule:
                 f"a schedule from start_kimg={start_kimg} to end_kimg={end_kimg} has no length",
                 "end_kimg must be larger than start_kimg, and neither may be negative",
             )
-        self.start, self.end, self.start_kimg, self.end_kimg, self.kind = (
-            start,
-            end,
-            start_kimg,
-            end_kimg,
-            kind,
-        )
+        self.start = start
+        self.end = end
+        self.start_kimg = start_kimg
+        self.end_kimg = end_kimg
+        self.kind = kind
 
     def __call__(self, nimg: int) -> float:
         t = ramp(nimg, start_kimg=self.start_kimg, end_kimg=self.end_kimg)

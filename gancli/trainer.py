@@ -47,19 +47,20 @@ class Trainer:
         device: torch.device,
         data: dict | None = None,
     ):
-        self.settings, self.log = TrainerConfig(**config["trainer"]), LogConfig(**config["log"])
-        self.ema_settings, self.seed = EmaConfig(**config["ema"]), config["seed"]
+        self.settings = TrainerConfig(**config["trainer"])
+        self.log = LogConfig(**config["log"])
+        self.ema_settings = EmaConfig(**config["ema"])
+        self.seed = config["seed"]
         self.half_life_kimg = schedule(self.ema_settings.half_life_kimg)
-        self.config, self.data, self.device, self.stream, self.judge = (
-            config,
-            data or {},
-            device,
-            stream,
-            judge,
-        )
+        self.config = config
+        self.data = data or {}
+        self.device = device
+        self.stream = stream
+        self.judge = judge
         self.game = place(game, device, self.settings.precision).train()
         self.layout = memory_format(device, self.settings.precision)
-        self.progress, self.phases = game.progress, game.phases()
+        self.progress = game.progress
+        self.phases = game.phases()
         self.players = self.make_players(config["optimizer"])
         distributed.broadcast_state(game)
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
@@ -93,8 +94,11 @@ class Trainer:
     def turn(self, folder: RunFolder, logbook: Logbook, display: Display) -> None:
         """One step, and whatever is due after it."""
         self.step()
-        progress, settings, best = self.progress, self.settings, False
-        done, now = progress.step == settings.steps, progress.step - 1
+        progress = self.progress
+        settings = self.settings
+        best = False
+        done = progress.step == settings.steps
+        now = progress.step - 1
         if done or due(now, self.log.every):
             self.write_line(logbook, display)
         if done or due(now, self.log.sample_every):
@@ -119,7 +123,8 @@ class Trainer:
     def step(self) -> None:
         """One real batch: every phase that is due, the average, the clock, the curriculum."""
         progress = self.progress
-        batch, flags = self.draw(), []
+        batch = self.draw()
+        flags = []
         for phase in self.phases:
             if phase.due(progress.step):
                 logs, flag = self.play(phase, batch)
@@ -160,7 +165,8 @@ class Trainer:
         if phase.prepare is not None:
             seed = self.reseed(phase, f"whole {distributed.rank()}")
             batch = phase.prepare(batch, torch.Generator().manual_seed(seed + 1))
-        logs, accumulate = {}, self.settings.accumulate
+        logs = {}
+        accumulate = self.settings.accumulate
         for micro in range(accumulate):
             # By shard, not by rank: 2 ranks then draw what 1 rank draws in 2 micro-batches.
             self.reseed(phase, distributed.rank() * accumulate + micro)
@@ -231,7 +237,8 @@ class Trainer:
 
     def evaluate(self, folder: RunFolder, logbook: Logbook, display: Display) -> bool:
         """Measures the average generator. -> is it the best so far?"""
-        step, before = self.progress.step, self.run["best"]
+        step = self.progress.step
+        before = self.run["best"]
         report = self.judge.measure(self.game, self.ema) if distributed.rank() == 0 else None
         values = distributed.from_rank_0(report and report.values)
         self.run["best"] = self.judge.better(values, step, before)
@@ -264,7 +271,8 @@ class Trainer:
 
     def rescue(self, lost: Lost, folder: RunFolder, logbook: Logbook) -> None:
         """Goes back to the best checkpoint, or to the newest, if that is asked for and has not been done too often; else ends."""
-        tries, settings = self.run["rollbacks"], self.watch.settings
+        tries = self.run["rollbacks"]
+        settings = self.watch.settings
         if settings.action != "rollback" or tries >= settings.retries or not folder.saved:
             lost.message += f"; {tries} rollbacks did not help" if tries else ""
             if lost.sound:
@@ -366,4 +374,5 @@ class Trainer:
         )  # read first: the state holds the number of its own time
         self.load_state_dict(state)
         self.progress.attempt = attempt
-        self.logs, self.unread = {}, []
+        self.logs = {}
+        self.unread = []

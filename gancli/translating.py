@@ -98,7 +98,8 @@ def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: 
     if isinstance(tile, int):
         core = core_of(network, tile)
         return Way(size, core, context_of(network)) if max(size) > tile else Way(size)
-    area, most = size[0] * size[1] * network.scale**2, None if max_size is None else max_size**2
+    area = size[0] * size[1] * network.scale**2
+    most = None if max_size is None else max_size**2
     if most is None or area <= most and within(network, size, 2 * most):
         return Way(size)
     if tile == "auto" and tileable(network):
@@ -161,7 +162,8 @@ def pieces(
 def complete(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
     """At once: mirrored beyond its right and lower borders to a size that the network takes, and cut back."""
     height, width = inputs["a"].shape[2:]
-    to_height, to_width = padded(height, network), padded(width, network)
+    to_height = padded(height, network)
+    to_width = padded(width, network)
     made = translate(cut(inputs, (0, to_height), (0, to_width))).float().cpu()
     return made[:, :, : network.scale * height, : network.scale * width]
 
@@ -174,7 +176,8 @@ def tiles(
     inputs: Batch, network: Translator, translate: Translate, way: Way
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Tiles end where the padded image does, so that borders are met as in the whole image."""
-    sides, scale = inputs["a"].shape[2:], network.scale
+    sides = inputs["a"].shape[2:]
+    scale = network.scale
     spans = [
         [
             (
@@ -245,18 +248,18 @@ def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor
     factor = max(
         1.0, 2 * (rows[-1] + 1 - rows[0]) / height, 2 * (columns[-1] + 1 - columns[0]) / width
     )
-    h, w = math.ceil(factor * height), math.ceil(factor * width)
-    top, left = (rows[0] + rows[-1] + 1 - h) // 2, (columns[0] + columns[-1] + 1 - w) // 2
+    h = math.ceil(factor * height)
+    w = math.ceil(factor * width)
+    top = (rows[0] + rows[-1] + 1 - h) // 2
+    left = (columns[0] + columns[-1] + 1 - w) // 2
     window = resized(cut(inputs, (top, top + h), (left, left + w)), (height, width))
     middle = torch.zeros(1, 1, height, width)
     middle[:, :, height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
     made = enlarged(
         translate({"a": filled(window["a"], middle), "mask": middle}).float().cpu(), (h, w)
     )
-    whole, inner = (
-        inputs["a"].clone(),
-        (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)),
-    )
+    whole = inputs["a"].clone()
+    inner = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     made = made[
         :, :, rows[0] - top : rows[-1] + 1 - top, columns[0] - left : columns[-1] + 1 - left
     ]

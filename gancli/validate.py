@@ -203,7 +203,8 @@ def optimizer_problems(spec: object) -> list[Problem]:
                 "every player falls back to it: choose optimizer=adam_b05, or write optimizer.g",
             )
         ]
-    ours, found = fields_of(PlayerConfig), []
+    ours = fields_of(PlayerConfig)
+    found = []
     for player, values in spec.items():
         where = f"optimizer.{player}"
         if not isinstance(values, dict):
@@ -310,11 +311,9 @@ def scalar_problems(frozen: dict) -> list[Problem]:
         found.append(
             (f"trainer.epochs={trainer['epochs']} does not fit", "give a number above 0, or null")
         )
-    ranks, size, accumulate = (
-        distributed.launched_world(),
-        trainer["batch_size"],
-        trainer["accumulate"],
-    )
+    ranks = distributed.launched_world()
+    size = trainer["batch_size"]
+    accumulate = trainer["accumulate"]
     if not found and size % (ranks * accumulate):
         found.append(
             (
@@ -347,7 +346,8 @@ def fill_autos(frozen: dict) -> None:
     device = resolve_device(frozen["trainer"]["device"])
     frozen["trainer"]["device"] = device.type
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
-    points, penalised = frozen["dataset"]["kind"] == "points", per_sample_penalties(frozen)
+    points = frozen["dataset"]["kind"] == "points"
+    penalised = per_sample_penalties(frozen)
     values = {
         "norm": "layer" if penalised else "batch",
         "output": "linear" if points else "tanh",
@@ -420,10 +420,8 @@ def rules(frozen: dict) -> list[Problem]:
         log.warning(
             "loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target"
         )
-    objective, adapts = (
-        (frozen["loss"] or {}).get("objective"),
-        (frozen["augment"] or {}).get("target") is not None,
-    )
+    objective = (frozen["loss"] or {}).get("objective")
+    adapts = (frozen["augment"] or {}).get("target") is not None
     if (
         objective
         and adapts

@@ -16,7 +16,8 @@ class Watch:
     loss: of the critic, or None where there is none."""
 
     def __init__(self, settings: WatchConfig, loss: AdversarialLoss | None):
-        self.settings, self.counts = settings, {}
+        self.settings = settings
+        self.counts = {}
         self.range = None if loss is None else costs(loss)
 
     @property
@@ -36,7 +37,8 @@ class Watch:
 
     def signals(self, values: dict[str, float], best: dict | None) -> dict[str, str]:
         """Each signal that these values tell something about: "" if all is well, else a sentence."""
-        settings, found = self.settings, {}
+        settings = self.settings
+        found = {}
         if self.range is not None and "d/adv" in values:
             lowest, know_nothing = self.range
             share = (values["d/adv"] - lowest) / (know_nothing - lowest)
@@ -76,11 +78,9 @@ def costs(loss: AdversarialLoss) -> tuple[float, float] | None:
     real, fake = (target + loss.flip * (1 - 2 * target) for target in (real, fake))
     lowest = []
     for reach in (20.0, 40.0):
-        scores, of_real, of_fake = (
-            torch.linspace(-reach, reach, 41, dtype=torch.float64)[:, None],
-            torch.zeros(1),
-            torch.zeros(1),
-        )
+        scores = torch.linspace(-reach, reach, 41, dtype=torch.float64)[:, None]
+        of_real = torch.zeros(1)
+        of_fake = torch.zeros(1)
         for _ in range(2):  # one score after the other: all pairs would take half a second
             of_real = min(
                 scores, key=lambda score: loss.objective.d(score, of_fake, real, fake).item()

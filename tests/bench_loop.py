@@ -16,7 +16,8 @@ from helpers import frozen, trainer_for
 from gancli.ema import ema_beta, update_ema
 from gancli.game import Progress
 
-ROUNDS, STEPS = 15, 10
+ROUNDS = 15
+STEPS = 10
 
 
 class BareLoop:
@@ -24,11 +25,9 @@ class BareLoop:
 
     def __init__(self, config: dict):
         trainer = trainer_for(config)
-        self.g, self.d, self.stream = (
-            trainer.game.generator,
-            trainer.game.discriminator,
-            trainer.stream,
-        )
+        self.g = trainer.game.generator
+        self.d = trainer.game.discriminator
+        self.stream = trainer.stream
         self.average = copy.deepcopy(self.g).eval()
         self.batch_size = config["trainer"]["batch_size"]
         images = [self.stream(n, ("image", "label")) for n in range(0, 1792, self.batch_size)]
@@ -40,7 +39,8 @@ class BareLoop:
 
     def step(self):
         index = torch.randint(len(self.images), (self.batch_size,))
-        real, label = self.images[index], self.labels[index]
+        real = self.images[index]
+        label = self.labels[index]
         self.g.requires_grad_(False)
         self.d.requires_grad_(True)
         fake = self.g(torch.randn(self.batch_size, 100), label)
@@ -71,7 +71,8 @@ def timed(loop) -> float:
 
 def main() -> None:
     config = frozen("model=cgan", "trainer.device=cpu", "trainer.precision=fp32", *sys.argv[1:])
-    trainer, bare = trainer_for(config), BareLoop(config)
+    trainer = trainer_for(config)
+    bare = BareLoop(config)
     timed(trainer), timed(bare)
     pairs = [(timed(trainer), timed(bare)) for _ in range(ROUNDS)]
     trainer.read_flags(wait=True)

@@ -67,7 +67,9 @@ class Showing(Game):
 
     def __init__(self, images, labels=None):
         super().__init__(generator=nn.Linear(1, 1), discriminator=None, loss=None)
-        self.images, self.labels, self.shown = images, labels, 0
+        self.images = images
+        self.labels = labels
+        self.shown = 0
 
     @property
     def needs(self):

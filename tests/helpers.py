@@ -258,7 +258,8 @@ def leaves(tree: object, path: str = ""):
 
 def differences(want: object, got: object) -> list[str]:
     """The paths at which two trees differ, in any bit."""
-    want, got = dict(leaves(want)), dict(leaves(got))
+    want = dict(leaves(want))
+    got = dict(leaves(got))
     paths = [path for path in want | got if path not in want or path not in got]
     return paths + [path for path in want.keys() & got.keys() if not same(want[path], got[path])]
 

@@ -118,7 +118,8 @@ class Page(HTMLParser):
     def __init__(self, document: str):
         super().__init__(convert_charrefs=True)
         self.elements: list[tuple[str, dict]] = []
-        self.text, self.inside = "", ""
+        self.text = ""
+        self.inside = ""
         self.feed(document)
 
     def handle_starttag(self, tag: str, attrs: list) -> None:

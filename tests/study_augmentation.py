@@ -24,10 +24,9 @@ from gancli.data.folder import Folder
 from gancli.metrics.classifier import accuracy, train
 from gancli.seeding import seed_of
 
-HELD, SIZE = (
-    797,
-    16,
-)  # the digits were scanned at 8 pixels: 16 lose nothing, and a run takes minutes
+# the digits were scanned at 8 pixels: 16 lose nothing, and a run takes minutes
+HELD = 797
+SIZE = 16
 NETS = (
     3  # classifiers for each seed and arm: with so few images their order alone moves the accuracy
 )
@@ -55,7 +54,8 @@ def write(data: Decoded, folder: Path) -> Path:
 
 def sampled(real: Path, work: Path, *, samples: int, seed: int, words: list[str]) -> Decoded:
     """What a GAN trained on this folder writes, read back as a data set."""
-    run, out = work / "run", work / "samples"
+    run = work / "run"
+    out = work / "samples"
     if not (run / "checkpoints").is_dir():
         code = gan(
             [
@@ -111,7 +111,8 @@ def main() -> None:
     pool, held = halves()
     found: dict[str, list[float]] = {}
     for seed in range(options.seeds):
-        real, work = few(pool, options.real, seed), options.work / f"seed{seed}"
+        real = few(pool, options.real, seed)
+        work = options.work / f"seed{seed}"
         path = work / "real" if (work / "real").is_dir() else write(real, work / "real")
         fake = sampled(path, work, samples=options.samples, seed=seed, words=words)
         for name, (images, labels) in (

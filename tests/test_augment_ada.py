@@ -56,7 +56,8 @@ def test_the_chance_of_each_operation_is_p(op):
 
 def test_a_higher_p_changes_more_images_and_no_random_number():
     x = torch.randn(64, 3, 8, 8)
-    results, states = [], []
+    results = []
+    states = []
     for p in (0.0, 0.3, 0.6):
         results.append(augment(x, "brightness", p=p))
         states.append(torch.get_rng_state())
@@ -116,7 +117,8 @@ def moments(x):
     y, x_ = torch.meshgrid(
         torch.arange(h) - (h - 1) / 2, torch.arange(w) - (w - 1) / 2, indexing="ij"
     )
-    at, mass = torch.stack([x_, y]).flatten(1), x.flatten(1)
+    at = torch.stack([x_, y]).flatten(1)
+    mass = x.flatten(1)
     middle = (mass[:, None] * at).sum(2) / mass.sum(1)[:, None]
     off = at - middle[:, :, None]
     return (
@@ -130,10 +132,9 @@ def test_scale_and_stretch_are_log_normal():
     x = spot(65).expand(150, -1, -1, -1)
     for op, dets in (("scale", True), ("aniso", False)):
         mass, middle, covariance = moments(augment(x, op))
-        wide, high = (
-            covariance[:, 0, 0].log2() / 2 - 2,
-            covariance[:, 1, 1].log2() / 2 - 1,
-        )  # sigma 4 and 2 before
+        # sigma 4 and 2 before
+        wide = covariance[:, 0, 0].log2() / 2 - 2
+        high = covariance[:, 1, 1].log2() / 2 - 1
         assert middle.abs().max() < 0.02
         assert wide.mean().abs() < 0.05 and wide.std().item() == pytest.approx(0.2, abs=0.05)
         near = high.abs() < 0.5  # a picture made much smaller shows its mirror images
@@ -219,7 +220,8 @@ def test_colour_in_its_order():
     x = torch.randn(1, 3, 5, 5, dtype=torch.float64)
     given = {"brightness": 0.7, "contrast": -1.3, "lumaflip": -0.1, "hue": 0.37, "saturation": 0.6}
     axis = torch.ones(3, dtype=torch.float64) / 3**0.5
-    grey, eye = torch.outer(axis, axis), torch.eye(3, dtype=torch.float64)
+    grey = torch.outer(axis, axis)
+    eye = torch.eye(3, dtype=torch.float64)
     cross = torch.tensor([[0, -1, 1], [1, 0, -1], [-1, 1, 0]], dtype=torch.float64) / 3**0.5
     turn = torch.linalg.matrix_exp(0.37 * math.pi * cross)
     matrix = (grey + (eye - grey) * 2**0.6) @ turn @ (eye - 2 * grey) * 2 ** (0.5 * -1.3)

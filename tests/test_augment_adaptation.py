@@ -72,7 +72,8 @@ def test_p_and_its_sums_are_saved_and_a_resume_in_between_is_exact():
         1,
         1,
     ]  # the second mean, 0.725, is above the target only with all its signs
-    whole, first = ada(), ada()
+    whole = ada()
+    first = ada()
     want = adapted(whole, signs)
     adapted(first, signs[:7])
     state = copy.deepcopy(first.state_dict())
@@ -138,7 +139,8 @@ def test_a_run_resumes_to_the_same_bits(option, image):
     setup = small("dcgan", "loss=r1", f"augment={option}", image, *extra)
     whole = steps(trainer_for(setup), 6)
     assert all(value.isfinite().all() for value in whole.game.state_dict().values())
-    resumed, half = trainer_for(setup), steps(trainer_for(setup), 3)
+    resumed = trainer_for(setup)
+    half = steps(trainer_for(setup), 3)
     torch.rand(7)
     resumed.load_state_dict(half.state_dict())
     steps(resumed, 3)

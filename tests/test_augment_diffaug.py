@@ -34,7 +34,8 @@ def test_colour_is_a_shift_a_saturation_and_a_contrast_within_the_bounds():
     x = torch.rand(4000, 3, 2, 2) * 2 - 1
     out = augment(x, "color")
     shift = (out - x).mean((1, 2, 3))  # the other two leave the mean
-    grey, out_grey = x.mean(1), out.mean(1)
+    grey = x.mean(1)
+    out_grey = out.mean(1)
     contrast = (out_grey[:, 0, 0] - out_grey[:, 1, 1]) / (grey[:, 0, 0] - grey[:, 1, 1])
     saturation = (out[:, 0] - out[:, 1])[:, 0, 0] / (x[:, 0] - x[:, 1])[:, 0, 0] / contrast
     for value, low, high in ((shift, -0.5, 0.5), (contrast, 0.5, 1.5), (saturation, 0, 2)):
@@ -67,7 +68,8 @@ def test_translation_reaches_an_eighth_and_zeros_move_in(h, w, reach_y, reach_x)
     for image, out in zip(x, augment(x, "translation"), strict=True):
         inside = (out[0] != 0).nonzero()
         (top, left), (bottom, right) = inside.min(0).values.tolist(), inside.max(0).values.tolist()
-        dy, dx = top or bottom - (h - 1), left or right - (w - 1)
+        dy = top or bottom - (h - 1)
+        dx = left or right - (w - 1)
         want = torch.zeros_like(image)
         want[:, max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = image[
             :, max(-dy, 0) : h + min(-dy, 0), max(-dx, 0) : w + min(-dx, 0)
@@ -82,7 +84,8 @@ def test_translation_reaches_an_eighth_and_zeros_move_in(h, w, reach_y, reach_x)
 def test_the_hole_is_half_the_size_and_may_be_clipped():
     x = torch.ones(2000, 3, 32, 32)
     gone = augment(x, "cutout") == 0
-    heights, widths = gone.any(3)[:, 0].sum(1), gone.any(2)[:, 0].sum(1)
+    heights = gone.any(3)[:, 0].sum(1)
+    widths = gone.any(2)[:, 0].sum(1)
     assert torch.equal(gone.sum((1, 2, 3)), 3 * heights * widths), "a rectangle, in all channels"
     for size in (heights, widths):
         assert size.max() == 16 and size.min() == 8, "a hole centred on the border loses half"

@@ -42,7 +42,8 @@ def test_the_filter_is_the_orthonormal_one_with_six_vanishing_moments():
 
 @pytest.mark.parametrize("size", [2, 3, 5, 8, 33])
 def test_what_is_spread_is_gathered_without_loss(size):
-    up, down = spread(size, torch.float64, CPU), gathered(size, torch.float64, CPU)
+    up = spread(size, torch.float64, CPU)
+    down = gathered(size, torch.float64, CPU)
     assert up.shape == (4 * size - 4, size) and down.shape == (size, 2 * size + 10)
     endless = up.repeat(6, 1)[: 2 * size + 10]  # the period goes on
     assert torch.allclose(down @ endless, torch.eye(size, dtype=torch.float64), atol=1e-11)
@@ -98,7 +99,8 @@ def wave(places):
 )
 def test_a_smooth_image_lands_where_its_formula_says(shape, matrix, offset):
     """Inside, where no mirror image enters. A centre of 5.5 instead of 5.098 would move the flipped ones by 0.4 pixels."""
-    places, matrix = raster(*shape, CPU), torch.tensor(matrix, dtype=torch.float32)[None]
+    places = raster(*shape, CPU)
+    matrix = torch.tensor(matrix, dtype=torch.float32)[None]
     offset = torch.tensor(offset, dtype=torch.float32)[None, :, None]
     x = wave(places).view(1, 1, *shape)
     want = wave(apply(matrix, places[None] - offset)).view(1, 1, *shape)
@@ -122,10 +124,8 @@ def test_beyond_the_edges_lies_the_mirror_image():
 
 def test_both_ways_to_pick_agree_and_have_two_derivatives():
     torch.manual_seed(0)
-    x, index = (
-        torch.randn(2, 3, 7, dtype=torch.float64, requires_grad=True),
-        torch.randint(7, (2, 11)),
-    )
+    x = torch.randn(2, 3, 7, dtype=torch.float64, requires_grad=True)
+    index = torch.randint(7, (2, 11))
     assert torch.equal(pick(x, index), pick_in_order(x, index))
     for way in (pick, pick_in_order):
         assert torch.autograd.gradcheck(lambda v, way=way: way(v, index).square(), x)

@@ -67,7 +67,8 @@ def test_crops_have_at_least_the_area_asked_for_and_fit(monkeypatch):
     )
     view(smallest=0.3)(images(1, 1000))
     rows, columns = shares
-    area, ratio = rows * columns, columns / rows
+    area = rows * columns
+    ratio = columns / rows
     assert area.min() >= 0.3 - 1e-6 and area.max() <= 1 and max(rows.max(), columns.max()) <= 1
     assert (
         3 / 4 - 1e-5 <= ratio.min() < 0.8

@@ -71,8 +71,8 @@ GOOD = [
     (None, type(None)),
     (None, int | None),
     (3, int | None),
-    (1, Optional[int]),
-    ("x", Union[int, str]),
+    (1, Optional[int]),  # noqa: UP045
+    ("x", Union[int, str]),  # noqa: UP007
     ([1, 2], list),
     ({"a": 1}, Dict[str, int]),  # noqa: UP006, UP007, UP045
     ([1], Tuple),  # noqa: UP006
@@ -228,7 +228,9 @@ def test_a_package_of_the_users_may_reexport_its_own_but_nothing_else(mine, monk
         pass
 
     Net.__module__ = "mine_package.inner"
-    mine.Net, mine.Linear, mine.system = Net, nn.Linear, print
+    mine.Net = Net
+    mine.Linear = nn.Linear
+    mine.system = print
     assert locate("mine_package.Net", trust=("mine_package",)) is Net
     with pytest.raises(UserError, match="only reachable through it"):
         locate("mine_package.Linear", trust=("mine_package",))

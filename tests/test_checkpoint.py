@@ -114,7 +114,8 @@ def test_a_kill_at_any_moment_leaves_a_sound_newest(tree, tmp_path, monkeypatch,
         raise Killed
 
     done = {"write": 1, "fsync": 1, "link": 1, "first rename": 1, "second rename": 2}[moment]
-    real_replace, calls = os.replace, []
+    real_replace = os.replace
+    calls = []
 
     def replace(*args):
         calls.append(args)
@@ -258,7 +259,8 @@ def test_a_flipped_bit_is_noticed_though_torch_does_not(tree, tmp_path):
 def test_any_damaged_byte_is_refused_or_harmless(tree, tmp_path):
     """Every byte of the headers, the directory and the pickle, and some of the rest: a sentence or the very same data."""
     path = save(tree, tmp_path, keep=1)
-    sound, good = read(path), path.read_bytes()
+    sound = read(path)
+    good = path.read_bytes()
     rng = torch.Generator().manual_seed(0)
     for _ in range(250):
         places = torch.randint(len(good), (3,), generator=rng).tolist()
@@ -333,7 +335,8 @@ def test_a_live_run_may_replace_the_file_while_it_is_read(tree, tmp_path, monkey
 
 def test_a_loaded_game_is_frozen_and_has_the_asked_generator(state, tmp_path):
     path = save(state, tmp_path, keep=1)
-    averaged, trained = load_game(str(path)), load_game(str(path), ema=False)
+    averaged = load_game(str(path))
+    trained = load_game(str(path), ema=False)
     assert differences(averaged.generator.state_dict(), state["ema"]) == []
     assert differences(trained.generator.state_dict(), trained.game.generator.state_dict()) == []
     assert differences(averaged.generator.state_dict(), trained.generator.state_dict())

@@ -42,7 +42,8 @@ RANDOM = np.random.RandomState(0)
 def test_digits_are_ucis():
     datasets = pytest.importorskip("sklearn.datasets")
     with np.load(Path(builtin.__file__).parent / "digits.npz", allow_pickle=False) as file:
-        images, labels = file["images"], file["labels"]
+        images = file["images"]
+        labels = file["labels"]
     reference = datasets.load_digits()
     assert (
         images.dtype == np.uint8
@@ -167,10 +168,8 @@ def unchecked(monkeypatch):
 
 
 def test_cifar(tmp_path, unchecked):
-    pixels, labels = (
-        RANDOM.randint(0, 256, (60, 3072), dtype=np.uint8),
-        RANDOM.randint(0, 10, 60).tolist(),
-    )
+    pixels = RANDOM.randint(0, 256, (60, 3072), dtype=np.uint8)
+    labels = RANDOM.randint(0, 10, 60).tolist()
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     for k, name in enumerate([*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]):

@@ -220,7 +220,8 @@ def test_a_zip_file_is_looked_at_like_a_folder(messy, tmp_path, capsys):
     with zipfile.ZipFile(tmp_path / "photos.zip", "w") as file:
         for path in sorted(messy.rglob("*")):
             file.write(path, path.relative_to(messy))
-    found, again = facts(capsys, "photos.zip"), facts(capsys, "photos")
+    found = facts(capsys, "photos.zip")
+    again = facts(capsys, "photos")
     for key in ("images", "bad", "duplicates", "labels", "means"):
         assert found[key] == again[key], key
 

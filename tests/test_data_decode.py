@@ -350,7 +350,9 @@ def test_bad_files_have_the_same_reason_on_disk(tmp_path):
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000"])
 def test_flipped_bits_give_a_picture_or_a_reason(form):
     """A bit within the pixels may decode to other pixels; it must never end the process or raise anything else."""
-    file, random, bad = stored(noise().resize((96, 64)), form), np.random.RandomState(1), 0
+    file = stored(noise().resize((96, 64)), form)
+    random = np.random.RandomState(1)
+    bad = 0
     for _ in range(60):
         data = bytearray(file.getvalue())
         data[random.randint(len(data))] ^= 1 << random.randint(8)

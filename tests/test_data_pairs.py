@@ -260,7 +260,8 @@ def test_superres_needs_a_multiple():
 @pytest.mark.parametrize("holes", ["centre", "boxes", "strokes"])
 def test_only_holes_are_filled(holes):
     batch = stream_of(digits(Masked, holes=holes, share=0.3))(0, ("a", "b", "mask"))
-    mask, grey = batch["mask"], sum(HOLE) / 3
+    mask = batch["mask"]
+    grey = sum(HOLE) / 3
     assert mask.shape == (8, 1, 16, 16) and set(mask.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(batch["a"][mask == 0], batch["b"][mask == 0])
     assert (batch["a"][mask == 1] - grey).abs().max() < 1e-6

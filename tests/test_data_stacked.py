@@ -27,10 +27,8 @@ def root(tmp_path_factory):
 
 
 def test_each_channel_is_the_digit_that_the_label_says(root):
-    stacked, digits = (
-        StackedMNIST(root=root, n=300, resolution=32).load(),
-        MNIST(root=root, resolution=32).load(),
-    )
+    stacked = StackedMNIST(root=root, n=300, resolution=32).load()
+    digits = MNIST(root=root, resolution=32).load()
     assert (
         stacked.images.shape == (300, 3, 32, 32)
         and stacked.classes[123] == "123"

@@ -118,7 +118,8 @@ def test_flips_mirror_half_of_the_draws_and_only_sideways():
     stream = Stream(ramps(4, 4, 4), batch_size=2000, seed=0, resolution=4, flip=True)
     x = ((stream(0, ("image",))["image"] + 1) * 127.5).round()[:, 0]
     plain = 16 * torch.arange(4.0)[:, None] + torch.arange(4.0)
-    is_plain, is_flipped = (x == plain).all(dim=(1, 2)), (x == plain.flip(1)).all(dim=(1, 2))
+    is_plain = (x == plain).all(dim=(1, 2))
+    is_flipped = (x == plain.flip(1)).all(dim=(1, 2))
     assert (is_plain ^ is_flipped).all() and 900 < is_flipped.sum() < 1100
     still = Stream(ramps(4, 4, 4), batch_size=100, seed=0, resolution=4)(0, ("image",))["image"]
     assert torch.equal(((still + 1) * 127.5).round()[:, 0], plain.expand(100, 4, 4))
@@ -128,7 +129,8 @@ def test_windows_take_every_place_alike():
     stream = Stream(ramps(4, 6, 5), batch_size=3000, seed=0, resolution=[4, 3])
     x = ((stream(0, ("image",))["image"] + 1) * 127.5).round()[:, 0].long()
     assert x.shape == (3000, 4, 3)
-    top, left = x[:, 0, 0] // 16, x[:, 0, 0] % 16
+    top = x[:, 0, 0] // 16
+    left = x[:, 0, 0] % 16
     assert torch.equal(
         x,
         (16 * (top[:, None] + torch.arange(4)))[:, :, None]
@@ -174,7 +176,8 @@ def test_cuda_draws_the_same_bits():
             Stream(data, batch_size=16, seed=0, resolution=resolution, flip=True, device=d)
             for d in ("cpu", "cuda")
         )
-        a, b = host(32, ("image", "label")), device(32, ("image", "label"))
+        a = host(32, ("image", "label"))
+        b = device(32, ("image", "label"))
         assert (
             b["image"].is_cuda
             and torch.equal(a["image"], b["image"].cpu())

@@ -36,10 +36,8 @@ def test_zip_equals_its_folder(tmp_path, method):
     for i in range(200):
         picture(tmp_path / "a" / str(i % 2) / f"{i}.png", i)
     file = zipped(tmp_path / "a", tmp_path / "a.zip", prefix="wrapper/", method=method)
-    folder, packed = (
-        Folder(path=str(tmp_path / "a")).load(),
-        Folder(path=str(file), workers=4).load(),
-    )
+    folder = Folder(path=str(tmp_path / "a")).load()
+    packed = Folder(path=str(file), workers=4).load()
     assert torch.equal(folder.images, packed.images) and torch.equal(folder.labels, packed.labels)
     assert packed.classes == ("0", "1")
 

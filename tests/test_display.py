@@ -105,7 +105,8 @@ def test_speed_and_eta_are_of_the_last_lines_and_of_this_session(clock):
             clock.now += seconds
             step += 10
             shown.update(step, step * 64, {}, memory_bytes=0)
-    first, latest = out.getvalue().splitlines()[1], out.getvalue().splitlines()[-1]
+    first = out.getvalue().splitlines()[1]
+    latest = out.getvalue().splitlines()[-1]
     assert "64.0 img/s" in first and "eta 16:30" in first
     assert "640 img/s" in latest and "eta 1:00" in latest
 

@@ -46,7 +46,8 @@ def result(folder) -> dict:
 
 def test_a_checkpoint(hasty, run, capsys):  # noqa: F811
     assert main([f"ckpt={run}", *SMALL]) == 0
-    out, found = capsys.readouterr().out, result(run)
+    out = capsys.readouterr().out
+    found = result(run)
     assert found["step"] == 2 and {"fd_self", "swd", "class_accuracy", "modes", "kl"} <= set(
         found["values"]
     )
@@ -150,7 +151,8 @@ def test_two_folders_of_other_sizes(hasty, tmp_path, capsys):  # noqa: F811
     )
     out = tmp_path / "out.json"
     assert main([f"real={real}", f"fake={fake}", f"out={out}", *QUICK]) == 0
-    found, text = json.loads(out.read_text()), capsys.readouterr().out
+    found = json.loads(out.read_text())
+    text = capsys.readouterr().out
     assert (
         found["protocol"]["n_real"] == 40
         and found["protocol"]["n_fake"] == 30

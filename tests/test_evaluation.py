@@ -82,7 +82,8 @@ def test_held_out_images_are_near_and_noise_is_far(digits_cache):  # noqa: F811
 
 def test_monotone_in_noise_blur_and_dropped_classes(digits_cache):  # noqa: F811
     train, held = halves()
-    rng, x = torch.Generator().manual_seed(0), held.images[:400].float()
+    rng = torch.Generator().manual_seed(0)
+    x = held.images[:400].float()
     blur = nn.AvgPool2d(3, 1, 1, count_include_pad=False)
     blurred = [x, blur(x), blur(blur(blur(x)))]
     noisy = [(x + s * torch.randn(x.shape, generator=rng)).clamp(0, 255) for s in (0, 15, 60)]
@@ -134,10 +135,8 @@ def test_full_knows_copies_and_gives_the_floor(digits_cache):  # noqa: F811
 
 @pytest.mark.parametrize("source", [Ring(n=4000), Grid(n=4000)])
 def test_points_are_counted_in_data_units(source):
-    data, config = (
-        source.load(),
-        {"dataset": {"_target_": f"gancli.data.toy.{type(source).__name__}", "n": 4000}},
-    )
+    data = source.load()
+    config = {"dataset": {"_target_": f"gancli.data.toy.{type(source).__name__}", "n": 4000}}
     train, held = split(data, limit=None, holdout=2000)
     modes = len(source.centers())
     good = judged(Showing(held.images), train, held=held, config=config, n=2000)
@@ -317,7 +316,8 @@ def test_the_same_seed_gives_the_same_numbers(hasty):  # noqa: F811
 )
 def test_training_with_evaluations_is_training_without(hasty, extra):  # noqa: F811
     config = small("cgan", "dataset.holdout=10", *extra)
-    plain, watched = trainer_for(config), trainer_for(config)
+    plain = trainer_for(config)
+    watched = trainer_for(config)
     train = Decoded(
         images=watched.stream.images,
         labels=watched.stream.labels,
@@ -330,7 +330,8 @@ def test_training_with_evaluations_is_training_without(hasty, extra):  # noqa: F
         steps(watched, 1)
         modes = [m.training for m in watched.game.modules()]
         needing = [p.requires_grad for p in watched.game.parameters()]
-        state, rng = copy.deepcopy(watched.state_dict()), torch.get_rng_state()
+        state = copy.deepcopy(watched.state_dict())
+        rng = torch.get_rng_state()
         report = evaluate(
             game=watched.game,
             generator=watched.ema,

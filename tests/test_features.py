@@ -178,7 +178,8 @@ def random_inception(tmp_path_factory):
             raise RuntimeError(url)
 
     net = library.FeatureExtractorInceptionV3.__new__(library.FeatureExtractorInceptionV3)
-    original, library.load_state_dict_from_url = library.load_state_dict_from_url, saved
+    original = library.load_state_dict_from_url
+    library.load_state_dict_from_url = saved
     try:
         torch.manual_seed(0)
         with pytest.raises(RuntimeError):  # its layers exist by then
@@ -222,7 +223,9 @@ def test_inception_is_the_librarys(random_inception):
 class Pixels:
     """A backbone that needs no weights."""
 
-    name, checksum, resize = "pixels", "0", "none"
+    name = "pixels"
+    checksum = "0"
+    resize = "none"
 
     def __init__(self):
         self.calls = 0
@@ -233,7 +236,8 @@ class Pixels:
 
 
 def test_real_statistics_are_computed_once(hasty):  # noqa: F811
-    backbone, images = Pixels(), part(digits(), 0, 50).images
+    backbone = Pixels()
+    images = part(digits(), 0, 50).images
     first = features.reals(backbone, images, key="train a")
     assert features.reals(backbone, images, key="train a") is first and backbone.calls == 1
     store.forget()

@@ -65,8 +65,11 @@ def rows(folder) -> list[dict]:
 
 def test_what_is_written_and_said(runs, capsys):
     gan(runs / "cgan", "k=3")
-    folder, out = runs / "cgan" / "features", capsys.readouterr().out
-    found, table, values = arrays(folder), rows(folder), report(folder)["values"]
+    folder = runs / "cgan" / "features"
+    out = capsys.readouterr().out
+    found = arrays(folder)
+    table = rows(folder)
+    values = report(folder)["values"]
     assert found["features"].shape == (120, 8 * 4 * 4) and found["features"].dtype == np.float32
     assert found["scores"].shape == found["names"].shape == found["labels"].shape == (120,)
     assert (found["split"] == "train").sum() == 96 and list(found["classes"]) == list("0123456789")
@@ -159,14 +162,16 @@ def test_the_critics_noise_and_augmentation_stay_out(runs):
     game = load_game(str(runs / "dcgan")).game
     x = torch.zeros(5, 1, 16, 16)
     wanted = game.discriminator.trunk(x).flatten(1)
-    game.augment, game.adversarial.noise = Broken(), lambda progress: 1.0
+    game.augment = Broken()
+    game.adversarial.noise = lambda progress: 1.0
     assert torch.equal(probing.view(game, x, None)[0], wanted)
 
 
 def test_a_packed_critic_sees_copies(runs, capsys):
     gan(runs / "packed")
     folder = runs / "packed" / "features"
-    found, game = arrays(folder), load_game(str(runs / "packed")).game
+    found = arrays(folder)
+    game = load_game(str(runs / "packed")).game
     digits = Digits(resolution=16, limit=30).load()
     x = probing.in_range(digits.images[[int(name) for name in found["names"]]])
     assert np.allclose(
@@ -179,10 +184,8 @@ def test_a_packed_critic_sees_copies(runs, capsys):
 
 def test_what_training_held_out_is_tested_on(runs):
     gan(runs / "held")
-    found, protocol = (
-        arrays(runs / "held" / "features"),
-        report(runs / "held" / "features")["protocol"],
-    )
+    found = arrays(runs / "held" / "features")
+    protocol = report(runs / "held" / "features")["protocol"]
     assert (found["split"] == "test").sum() == 12
     assert (
         "held out in training" in protocol["images"]
@@ -224,7 +227,8 @@ def test_images_without_labels_are_ranked_all_the_same(runs, tmp_path, capsys):
     for k in range(11):
         picture(tmp_path / "data" / f"{k}.png", 20 * k, size=40)
     gan(runs / "dcgan", "dataset=folder", f"dataset.path={tmp_path / 'data'}")
-    folder, out = runs / "dcgan" / "features-folder", capsys.readouterr().out
+    folder = runs / "dcgan" / "features-folder"
+    out = capsys.readouterr().out
     assert set(arrays(folder)) == {"features", "scores", "names"} and len(rows(folder)) == 11
     assert set(rows(folder)[0]) == {"rank", "score", "name"}
     assert report(folder)["values"] == {} and "no labels" in out and "linear probe" not in out

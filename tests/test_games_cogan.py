@@ -113,7 +113,8 @@ def test_sizes_that_do_not_fit(resolution):
 def test_sharing_is_by_identity():
     game = game_of()
     for critics in (game.discriminator, copy.deepcopy(game).discriminator):
-        a, b = critics["a"], critics["b"]
+        a = critics["a"]
+        b = critics["b"]
         assert a.body is b.body and a.out is b.out and a.first is not b.first
         assert not torch.equal(a.first[0].weight, b.first[0].weight)
     trainer = trainer_for(small("cogan"))
@@ -151,11 +152,9 @@ def test_edges_are_what_dilation_adds():
 
 @pytest.mark.parametrize("second", ["edges", "negatives"])
 def test_no_image_is_in_both_domains_of_a_step(second):
-    game, batch, other = (
-        game_of(f"model.second={second}"),
-        {"image": images()},
-        edges if second == "edges" else negatives,
-    )
+    game = game_of(f"model.second={second}")
+    batch = {"image": images()}
+    other = edges if second == "edges" else negatives
     found = dict(game.domains(batch))
     assert torch.equal(found["a"][1], batch["image"][:4]) and torch.equal(
         found["b"][1], other(batch["image"][4:])
@@ -163,7 +162,8 @@ def test_no_image_is_in_both_domains_of_a_step(second):
 
 
 def test_fakes_are_pairs_and_meet_their_own_critic():
-    game, seen = game_of().eval(), []
+    game = game_of().eval()
+    seen = []
     game.generator.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
     found = dict(game.domains({"image": images()}))
     assert [z.shape for z in seen] == [(4, 100)], "one latent for both"
@@ -268,7 +268,8 @@ def test_the_showcase_has_pairs_one_below_the_other(columns):
 
 
 def test_an_evaluation_asks_the_critic_of_the_data():
-    game, x = game_of().eval(), images()
+    game = game_of().eval()
+    x = images()
     assert torch.equal(score_of(game, torch.device("cpu"))(x, None), game.discriminator["a"](x))
 
 

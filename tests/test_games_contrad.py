@@ -118,7 +118,8 @@ def test_all_but_the_resting_head_moves_in_a_step():
 
 
 def test_reals_are_compared_in_two_views(monkeypatch):
-    views, seen = [], []
+    views = []
+    seen = []
     monkeypatch.setattr(
         "gancli.games.contrad.nt_xent", lambda a, b, t: seen.append((a, b)) or torch.zeros(())
     )

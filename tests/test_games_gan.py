@@ -32,7 +32,8 @@ def images(rows):
 
 def test_feature_matching_takes_means_first():
     loss = AdversarialLoss(objective=Wasserstein(), feature_matching=2.0)
-    real, fake = images([[1.0, 2.0], [3.0, 4.0]]), images([[0.0, 0.0], [2.0, 8.0]])
+    real = images([[1.0, 2.0], [3.0, 4.0]])
+    fake = images([[0.0, 0.0], [2.0, 8.0]])
     total, logs = loss.g(Features(), real, fake, Progress())
     assert logs["fm"].item() == pytest.approx(1.0)
     assert total.item() == pytest.approx(-fake.sum(dim=(1, 2, 3)).mean().item() + 2.0)
@@ -133,7 +134,8 @@ def test_heads_train_with_the_critic_and_add_to_its_score():
     steps(trainer, 2)
     assert "d/bright_mse" in trainer.logs
     assert not torch.equal(before, trainer.game.heads["bright"].out.weight)
-    game, x = trainer.game, torch.rand(2, 1, 16, 16)
+    game = trainer.game
+    x = torch.rand(2, 1, 16, 16)
     hidden = game.discriminator.trunk(x)
     assert torch.equal(
         game.critic({"image": x})(x),

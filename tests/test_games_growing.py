@@ -82,7 +82,8 @@ def test_plans_without_a_fade_a_rest_or_growth():
 
 
 def test_the_size_grows_without_a_jump():
-    plan, batch = planned(fade=1, stable=0.5), 0.008
+    plan = planned(fade=1, stable=0.5)
+    batch = 0.008
     sizes = [
         stage - 1 + share if share is not None else stage
         for stage, share in (plan(batch * k) for k in range(1000))
@@ -92,7 +93,8 @@ def test_the_size_grows_without_a_jump():
 
 
 def test_advance_depends_on_progress_alone():
-    a, b = game(), game()
+    a = game()
+    b = game()
     positions = [0, 8, 16, 24, 31, 32, 40, 48, 64]
     for nimg in positions:
         a.advance(Progress(nimg=nimg))
@@ -107,7 +109,9 @@ def test_advance_depends_on_progress_alone():
 
 def test_moments_are_dropped_when_a_stage_begins_and_only_then():
     """The trainer clears the optimizers where advance says True: after steps 1 (8 images) and 4 (32)."""
-    trainer, dropped, stages = trainer_for(PGGAN), [], []
+    trainer = trainer_for(PGGAN)
+    dropped = []
+    stages = []
     for _ in range(7):
         steps(trainer, 1)
         dropped.append([not player.optimizer.state for player in trainer.players.values()])
@@ -158,7 +162,8 @@ def test_reals_are_pooled_and_blended_as_fakes_are():
     assert torch.allclose(
         game().staged(batch)["image"], full.reshape(4, 1, 4, 4, 4, 4).mean((3, 5)), atol=1e-6
     )
-    fine, coarse = shrink(full, 2), enlarge(shrink(full, 4), 2)
+    fine = shrink(full, 2)
+    coarse = enlarge(shrink(full, 4), 2)
     assert torch.allclose(game(nimg=BLEND).staged(batch)["image"], 0.5 * (fine + coarse), atol=1e-6)
     assert torch.allclose(game(nimg=8).staged(batch)["image"], coarse, atol=1e-6)
     assert torch.allclose(
@@ -176,12 +181,13 @@ def test_reals_are_pooled_and_blended_as_fakes_are():
     "config", [PGGAN, small("pggan", "dataset.resolution=[16,24]")], ids=["square", "rectangular"]
 )
 def test_the_critic_sees_the_stages_size_and_samples_have_the_full_one(config, nimg, side):
-    made, seen = game(config, nimg), []
-    height, width = (
-        16,
+    made = game(config, nimg)
+    seen = []
+    height = 16
+    width = (
         config["dataset"]["resolution"][1]
         if isinstance(config["dataset"]["resolution"], list)
-        else 16,
+        else 16
     )
     made.discriminator.from_image[made.stage].register_forward_pre_hook(
         lambda _, x: seen.append(tuple(x[0].shape[2:]))
@@ -198,7 +204,8 @@ def test_the_critic_sees_the_stages_size_and_samples_have_the_full_one(config, n
 
 def test_images_of_full_size_can_be_judged_at_any_stage():
     """Evaluations and `gan features` know no stages."""
-    made, full = game(nimg=BLEND), torch.randn(4, 1, 16, 16)
+    made = game(nimg=BLEND)
+    full = torch.randn(4, 1, 16, 16)
     want = made.discriminator(shrink(full, 2), stage=1, alpha=torch.tensor(0.5))
     assert torch.allclose(score_of(made, torch.device("cpu"))(full, None), want, atol=1e-6)
     assert made.critic({"image": full}).features(full).shape == (4, made.discriminator.feature_dim)
@@ -218,7 +225,9 @@ def test_a_resting_layer_stays_where_it_is():
 @pytest.mark.parametrize("config", [small("pggan"), small("stylegan")], ids=["pggan", "stylegan"])
 def test_resume_on_both_sides_of_a_stage(config, tmp_path):
     """PGGAN grows after steps 1 and 4, StyleGAN after step 3: saved before, at and after it, a run ends in the same bits."""
-    total, whole, saved = 5, trainer_for(config), {}
+    total = 5
+    whole = trainer_for(config)
+    saved = {}
     for step in range(1, total + 1):
         steps(whole, 1)
         if step < total:
@@ -247,7 +256,8 @@ def test_a_checkpoint_is_sampled_at_its_own_stage(tmp_path):
 
 
 def test_the_partners_of_the_papers():
-    growing, styled = frozen("model=pggan"), frozen("model=stylegan")
+    growing = frozen("model=pggan")
+    styled = frozen("model=stylegan")
     penalties = growing["loss"]["penalties"]
     assert (
         growing["loss"]["objective"]["_target_"].endswith("Wasserstein")

@@ -47,11 +47,9 @@ def reading_pixels(head, n):
 
 def test_auxiliary_classifier():
     head = reading_pixels(AuxiliaryClassifier(classes=3, real=2.0, fake=0.5, generator=0.1), 3)
-    real, fake, label = (
-        pixels([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]),
-        pixels([[0.0, 0.0, 0.0]] * 2),
-        torch.tensor([0, 2]),
-    )
+    real = pixels([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    fake = pixels([[0.0, 0.0, 0.0]] * 2)
+    label = torch.tensor([0, 2])
     term, logs = head.d(Features(), real, fake, label)
     assert logs["real"].item() == pytest.approx(0.8954947, rel=1e-6) and logs[
         "fake"
@@ -79,7 +77,8 @@ def test_projection():
 
 
 def test_contrast_of_classes():
-    h, label = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 0, 1])
+    h = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    label = torch.tensor([0, 0, 1])
     proxies = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     assert class_contrast(h, proxies[label], label, 1.0).item() == pytest.approx(
         0.8352143, rel=1e-6
@@ -89,13 +88,12 @@ def test_contrast_of_classes():
 
 
 def test_contrast_embeds_reals_for_the_critic_and_fakes_for_the_generator():
-    head, critic = ClassContrast(classes=2, dim=4, weight=3.0), Features()
+    head = ClassContrast(classes=2, dim=4, weight=3.0)
+    critic = Features()
     head.attach(2)
-    real, fake, label = (
-        pixels([[2.0, 0.0], [0.0, 1.0]]),
-        pixels([[1.0, 0.0], [5.0, 1.0]]),
-        torch.tensor([0, 1]),
-    )
+    real = pixels([[2.0, 0.0], [0.0, 1.0]])
+    fake = pixels([[1.0, 0.0], [5.0, 1.0]])
+    label = torch.tensor([0, 1])
     (d, logs), (g, _) = head.d(critic, real, fake, label), head.g(critic, real, fake, label)
     assert (
         critic.asked == [real, fake] and d.item() == pytest.approx(3 * logs["2c"].item()) and d != g
@@ -119,10 +117,12 @@ def test_turns_are_anticlockwise_and_one_for_each_quarter_of_the_batch():
 
 
 def test_rotation():
-    head, critic = Rotation(resolution=2, d=1.0, g=0.2), Features()
+    head = Rotation(resolution=2, d=1.0, g=0.2)
+    critic = Features()
     head.attach(4)
     nn.init.zeros_(head.out.weight)
-    real, fake = torch.randn(8, 1, 2, 2), torch.randn(8, 1, 2, 2)
+    real = torch.randn(8, 1, 2, 2)
+    fake = torch.randn(8, 1, 2, 2)
     assert head.d(critic, real, fake, None)[0].item() == pytest.approx(1.3862944, rel=1e-6)
     assert head.g(critic, real, fake, None)[0].item() == pytest.approx(0.2 * 1.3862944, rel=1e-6)
     assert torch.equal(critic.asked[0], turned(real)) and torch.equal(critic.asked[1], turned(fake))
@@ -198,7 +198,8 @@ def test_a_head_alone_reaches_the_trunk_and_in_g_the_generator(head, norm):
     batch = batch if HEADS[head] else {"image": batch["image"]}
     for phase, network in (("d", game.discriminator.body), ("g", game.generator)):
         game.zero_grad()
-        critic, fake = game.critic(batch), game.fake(batch)
+        critic = game.critic(batch)
+        fake = game.fake(batch)
         one = game.heads[head]
         term = one.score(critic.features(fake), batch.get("label"))
         if head != "projection":

@@ -52,7 +52,8 @@ def test_shapes(resolution, norm):
 
 
 def test_gaussian_nll():
-    zero, half = torch.zeros(1, 1), torch.full((1, 1), 0.5)
+    zero = torch.zeros(1, 1)
+    half = torch.full((1, 1), 0.5)
     assert gaussian_nll(zero, zero, zero).item() == pytest.approx(0.9189385, rel=1e-6)
     assert gaussian_nll(half, zero, zero).item() == pytest.approx(1.0439385, rel=1e-6)
     assert gaussian_nll(half, zero, torch.full((1, 1), math.log(0.5))).item() == pytest.approx(

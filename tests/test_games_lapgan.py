@@ -134,7 +134,8 @@ def test_shapes(resolution, levels, conditional, norm):
         "classes": 5,
         "conditional": conditional,
     }
-    generator, critics = LapGANGenerator(**shape), LapGANDiscriminator(**shape, norm=norm)
+    generator = LapGANGenerator(**shape)
+    critics = LapGANDiscriminator(**shape, norm=norm)
     label = torch.tensor([0, 4])
     assert (
         generator.classes == 5 * conditional
@@ -161,7 +162,8 @@ def test_shapes(resolution, levels, conditional, norm):
 
 
 def test_critics_see_residual_and_coarse_image_together():
-    game, batch = game_of(*THREE).eval(), {"image": images(4, 1, (32, 40))}
+    game = game_of(*THREE).eval()
+    batch = {"image": images(4, 1, (32, 40))}
     wholes = [down(down(batch["image"])), down(batch["image"]), batch["image"]]
     for k, (critic, real, fake) in enumerate(game.rounds(batch)):
         assert torch.allclose(critic(real), game.discriminator[k](wholes[k]), atol=1e-5)
@@ -179,7 +181,9 @@ def test_critics_see_residual_and_coarse_image_together():
 
 @pytest.mark.parametrize("side", ["d", "g"])
 def test_generators_are_trained_on_true_coarse_images(side):
-    game, image, seen = game_of(*THREE), images(4, 1, (32, 40)), []
+    game = game_of(*THREE)
+    image = images(4, 1, (32, 40))
+    seen = []
     for level in list(game.generator)[1:]:
         level.register_forward_pre_hook(lambda _, given: seen.append(given))
     (game.d_loss if side == "d" else game.g_loss)({"image": image})
@@ -193,7 +197,8 @@ def test_generators_are_trained_on_true_coarse_images(side):
 
 def test_the_levels_are_independent_games():
     """The loss is the sum of the levels', and each moves its own networks only."""
-    game, batch = game_of(*THREE, "loss=wgan_gp"), {"image": images(4, 1, (32, 40))}
+    game = game_of(*THREE, "loss=wgan_gp")
+    batch = {"image": images(4, 1, (32, 40))}
     for run in (game.d_loss, game.g_loss):
         loss, logs = run(batch)
         parts = [logs[f"level{k}_adv"] + logs.get(f"level{k}_gp", 0) for k in range(3)]
@@ -251,7 +256,8 @@ def test_sampling_chains_the_levels():
             low, steps_of[k]
         )
     inputs = game.inputs(2, torch.Generator().manual_seed(0))
-    first, second = steps_of[0], up(steps_of[0]) + 0.5
+    first = steps_of[0]
+    second = up(steps_of[0]) + 0.5
     wanted = [
         first.repeat_interleave(4, 2).repeat_interleave(4, 3),
         second.repeat_interleave(2, 2).repeat_interleave(2, 3),
@@ -268,7 +274,8 @@ def test_sampling_chains_the_levels():
 
 def test_each_level_can_be_shown():
     game = game_of(*THREE).eval()
-    inputs, shown = game.inputs(3, torch.Generator().manual_seed(0)), []
+    inputs = game.inputs(3, torch.Generator().manual_seed(0))
+    shown = []
     for level in (0, 1, 2, None):
         torch.manual_seed(4)
         shown.append(game.sample(inputs, game.generator, level=level))
@@ -325,7 +332,9 @@ def test_labels_reach_every_level():
 
 
 def test_augmentation_sees_whole_images():
-    game, batch, seen = game_of(), {"image": images()}, []
+    game = game_of()
+    batch = {"image": images()}
+    seen = []
     game.augment = lambda x: seen.append(x) or x
     for critic, real, _ in game.rounds(batch):
         critic(real)

@@ -24,16 +24,15 @@ def test_the_generator_meets_reals_of_its_own():
     assert isinstance(trainer.game, R3GAN) and [
         (phase.name, phase.fresh) for phase in trainer.phases
     ] == [("d", False), ("g", True)]
-    seen, adversarial = {}, trainer.game.adversarial
+    seen = {}
+    adversarial = trainer.game.adversarial
 
     def note(side, play, critic, real, fake, progress):
         seen[side] = (real, fake)
         return play(critic, real, fake, progress)
 
-    adversarial.d, adversarial.g = (
-        partial(note, "d", adversarial.d),
-        partial(note, "g", adversarial.g),
-    )
+    adversarial.d = partial(note, "d", adversarial.d)
+    adversarial.g = partial(note, "g", adversarial.g)
     steps(trainer, 1)
     (d_real, d_fake), (g_real, g_fake) = seen["d"], seen["g"]
     assert d_real.shape == g_real.shape == (8, 1, 8, 8) and trainer.progress.nimg == 8, (
@@ -45,7 +44,8 @@ def test_the_generator_meets_reals_of_its_own():
 
 def test_reals_pull_on_both_players():
     trainer = trainer_for(small("r3gan"))
-    game, batch = trainer.game.requires_grad_(True), trainer.draw()
+    game = trainer.game.requires_grad_(True)
+    batch = trainer.draw()
     (g, _), (d, logs) = game.g_loss(batch), game.d_loss(batch)
     assert g.item() == pytest.approx(0.69, abs=0.3) and {"adv", "r1", "r2"} <= logs.keys()
     (g + d).backward()

@@ -137,7 +137,8 @@ def test_weight_2_is_the_papers_gamma(resolution, gamma):
 
 def test_path_length_loss_and_its_running_mean(monkeypatch):
     game = game_of(*PAPER)
-    lengths, seen = torch.tensor([1.0, 2, 3, 6], requires_grad=True), []
+    lengths = torch.tensor([1.0, 2, 3, 6], requires_grad=True)
+    seen = []
     monkeypatch.setattr(
         "gancli.games.stylegan2.path_lengths", lambda image, styles: seen.append(image) or lengths
     )

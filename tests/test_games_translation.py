@@ -64,7 +64,8 @@ def batch_of(
 
 
 def test_a_pool_fills_up_before_it_swaps():
-    pool, rng = ImagePool(6, (1, 2, 2)), torch.Generator().manual_seed(0)
+    pool = ImagePool(6, (1, 2, 2))
+    rng = torch.Generator().manual_seed(0)
     first = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 1, 2, 2)
     assert torch.equal(pool.swap(first[:4], rng), first[:4]) and pool.filled == 4
     assert torch.equal(pool.swap(first[4:], rng), first[4:]) and pool.filled == 6
@@ -72,9 +73,11 @@ def test_a_pool_fills_up_before_it_swaps():
 
 
 def test_half_of_a_full_pool_s_answers_are_old():
-    pool, rng = ImagePool(50, (1, 1, 1)), torch.Generator().manual_seed(0)
+    pool = ImagePool(50, (1, 1, 1))
+    rng = torch.Generator().manual_seed(0)
     pool.swap(torch.zeros(50, 1, 1, 1), rng)
-    seen, given = [], set()
+    seen = []
+    given = set()
     for k in range(1, 401):
         new = float(k)
         out = pool.swap(torch.full((1, 1, 1, 1), new), rng).item()
@@ -100,7 +103,8 @@ def test_a_pool_of_none_remembers_nothing():
 
 
 def test_the_terms_of_the_generator():
-    batch, game = batch_of(), translation(pixel_weight=100.0)
+    batch = batch_of()
+    game = translation(pixel_weight=100.0)
     loss, logs = game.g_loss(batch)
     pixel = (batch["a"] - batch["b"]).abs().mean()
     assert logs["pixel"].item() == pytest.approx(pixel.item())
@@ -112,7 +116,8 @@ def test_the_terms_of_the_generator():
 
 
 def test_the_critic_sees_the_source_beside_the_image():
-    game, batch = translation(), batch_of()
+    game = translation()
+    batch = batch_of()
     want = game.discriminator(torch.cat([batch["b"], batch["a"]], 1))
     assert torch.equal(game.critic(batch)(batch["b"]), want)
     other = game.critic(batch | {"a": -batch["a"]})(batch["b"])
@@ -125,7 +130,8 @@ def test_augmentation_moves_source_and_image_alike():
             self.shape = tuple(x.shape)
             return x.flip(3)
 
-    game, batch = translation(), batch_of()
+    game = translation()
+    batch = batch_of()
     game.augment = Noted()
     scores = game.critic(batch)(batch["b"])
     assert game.augment.shape == (4, 2, 8, 8)
@@ -242,7 +248,8 @@ def holed(size: int = 8) -> dict[str, torch.Tensor]:
 
 
 def test_what_is_no_hole_stays():
-    game, batch = inpainting(), holed()
+    game = inpainting()
+    batch = holed()
     game.generator.weight.data.fill_(-3)
     out = game.sample(batch, game.generator)
     outside = batch["mask"] == 0
@@ -278,7 +285,8 @@ def cyclegan(**options) -> CycleGAN:
 
 
 def test_what_comes_back_unchanged_costs_nothing():
-    game, batch = cyclegan(), batch_of()
+    game = cyclegan()
+    batch = batch_of()
     loss, logs = game.g_loss(batch)
     assert logs["cycle"] == 0 and logs["identity"] == 0
     assert loss.item() == pytest.approx((logs["a_adv"] + logs["b_adv"]).item())
@@ -305,7 +313,8 @@ def test_generators_move_before_the_critics_which_see_the_pool():
 
 
 def test_directions():
-    game, batch = cyclegan(), batch_of()
+    game = cyclegan()
+    batch = batch_of()
     game.generator["ba"].weight.data.fill_(0.25)
     assert torch.equal(game.sample(batch, game.generator, direction="ba"), batch["a"] * 0.25)
     assert list(game.exhibit(batch, game.generator)) == [

@@ -41,9 +41,11 @@ def test_grid_holds_every_tile_and_only_grey_between_them(channels, mode):
     images = torch.rand(5, channels, 8, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
     picture = grid(images, columns=3, gap=2, min_tile=16)  # every pixel becomes 2 x 2
     assert picture.mode == mode and picture.size == (2 + 3 * 26, 2 + 2 * 18)
-    array, seen = pixels(picture), np.zeros(picture.size[::-1], bool)
+    array = pixels(picture)
+    seen = np.zeros(picture.size[::-1], bool)
     for i, image in enumerate(to_uint8(images)):
-        y, x = 2 + i // 3 * 18, 2 + i % 3 * 26
+        y = 2 + i // 3 * 18
+        x = 2 + i % 3 * 26
         tile = array[y : y + 16, x : x + 24]
         assert (tile == image.permute(1, 2, 0).numpy().repeat(2, axis=0).repeat(2, axis=1)).all()
         seen[y : y + 16, x : x + 24] = True
@@ -77,7 +79,9 @@ def test_scatter_puts_points_where_they_are():
         torch.tensor([[1.0, 0.5]] * 50), real=torch.tensor([[-1.0, -0.5]] * 50), extent=2.0
     )
     assert picture.size == (512, 512)
-    margin, side = 31, 450  # of the box; y points up, the rows down
+    # of the box; y points up, the rows down
+    margin = 31
+    side = 450
     for colour, (x, y) in ((FAKE, (1.0, 0.5)), (REAL, (-1.0, -0.5))):
         where = nearest(picture, colour)
         assert (
@@ -121,7 +125,9 @@ def test_ticks_are_few_symmetric_and_inside(extent):
 
 
 def chunks(path) -> list[bytes]:
-    data, at, names = path.read_bytes(), 8, []
+    data = path.read_bytes()
+    at = 8
+    names = []
     while at < len(data):
         length, name = struct.unpack(">I4s", data[at : at + 8])
         names.append(name)

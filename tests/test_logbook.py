@@ -351,7 +351,8 @@ def test_a_run_log_on_a_full_disk_warns_once(tmp_path):
 
 
 def test_a_line_costs_less_than_two_milliseconds(tmp_path):
-    book, spent = Logbook(tmp_path, step=0), []
+    book = Logbook(tmp_path, step=0)
+    spent = []
     for step in range(200):
         start = time.perf_counter()
         book.scalars(step, step, {f"d/{key}": 0.5 for key in "abcdefgh"})

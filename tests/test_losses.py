@@ -23,10 +23,8 @@ from gancli.losses.objectives import (
 from gancli.losses.penalties import GradientPenalty, Penalty, ScoreDrift
 from gancli.schedules import Schedule
 
-R, F = (
-    torch.tensor([1.0, -2.0], dtype=torch.float64),
-    torch.tensor([0.5, -3.0], dtype=torch.float64),
-)
+R = torch.tensor([1.0, -2.0], dtype=torch.float64)
+F = torch.tensor([0.5, -3.0], dtype=torch.float64)
 PEARSON = LeastSquares(a=-1.0, b=1.0, c=0.0)
 RALS = RelativisticAverage(base=LeastSquares(a=-1.0, b=1.0, scale=1.0))
 GOLDEN = [  # objective, critic's loss, generator's loss
@@ -161,7 +159,8 @@ def test_norms_are_per_sample():
 
 def test_interpolates_lie_between_with_one_weight_per_sample():
     torch.manual_seed(0)
-    real, fake = torch.ones(64, 3, 4, 4), torch.zeros(64, 3, 4, 4)
+    real = torch.ones(64, 3, 4, 4)
+    fake = torch.zeros(64, 3, 4, 4)
     x = GradientPenalty(weight=1.0).point(real, fake)
     assert (x >= 0).all() and (x <= 1).all() and x[:, 0, 0, 0].std() > 0.2
     assert torch.equal(x, x[:, :1, :1, :1].expand_as(x))
@@ -276,7 +275,8 @@ def test_a_penalty_may_have_buffers_and_no_parameters():
 def test_features_come_from_the_pass_that_scored():
     calls = []
     critic = BoundCritic(lambda x: calls.append(1) or x, lambda h: h.flatten(1).sum(1))
-    x, y = torch.randn(2, 1, 2, 2), torch.randn(2, 1, 2, 2)
+    x = torch.randn(2, 1, 2, 2)
+    y = torch.randn(2, 1, 2, 2)
     critic.features(x)
     critic(x)
     critic(y)

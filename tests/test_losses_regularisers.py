@@ -10,10 +10,8 @@ from gancli.errors import UserError
 from gancli.game import Progress
 from gancli.losses.regularisers import Consistency, LeCam, lecam
 
-R, F = (
-    torch.tensor([1.0, -2.0], dtype=torch.float64),
-    torch.tensor([0.5, -3.0], dtype=torch.float64),
-)
+R = torch.tensor([1.0, -2.0], dtype=torch.float64)
+F = torch.tensor([0.5, -3.0], dtype=torch.float64)
 
 
 def test_golden_lecam():
@@ -45,7 +43,8 @@ def test_lecam_remembers_means_with_its_decay():
 
 def test_lecam_moves_scores_and_not_its_memory():
     penalty = LeCam(weight=1.0)
-    real, fake = R.clone().requires_grad_(True), F.clone().requires_grad_(True)
+    real = R.clone().requires_grad_(True)
+    fake = F.clone().requires_grad_(True)
     with_memory = penalty(None, None, None, real, fake, Progress())
     penalty(
         None, None, None, real * 2, fake * 2, Progress()
@@ -57,7 +56,8 @@ def test_lecam_moves_scores_and_not_its_memory():
 
 
 def test_lecams_memory_is_saved_and_one_per_critic():
-    penalty, other = LeCam(weight=1.0), LeCam(weight=1.0)
+    penalty = LeCam(weight=1.0)
+    other = LeCam(weight=1.0)
     use(penalty, [2.0], [1.0])
     other.load_state_dict(penalty.state_dict())
     assert set(penalty.state_dict()) == {"real", "fake", "uses"}
@@ -89,7 +89,8 @@ def test_consistency_is_0_for_a_critic_that_flips_and_moves_do_not_touch():
 def test_consistency_against_its_formula():
     """The score is the left half's sum, only flips: a flipped image has the right half's."""
     x = torch.rand(400, 1, 4, 4)
-    left, right = x[..., :2].sum((1, 2, 3)), x[..., 2:].sum((1, 2, 3))
+    left = x[..., :2].sum((1, 2, 3))
+    right = x[..., 2:].sum((1, 2, 3))
     torch.manual_seed(0)
     flipped = torch.randint(0, 2, (400,)).bool()
     want = 10 * torch.where(flipped, left - right, 0).square().mean().item()
@@ -99,7 +100,11 @@ def test_consistency_against_its_formula():
 
 
 def test_the_balanced_form_adds_fakes():
-    x, critic = torch.rand(200, 1, 8, 8), lambda v: v[:, 0, 2, 2]
+    x = torch.rand(200, 1, 8, 8)
+
+    def critic(v):
+        return v[:, 0, 2, 2]
+
     real = consistency(critic, x)
     assert consistency(critic, x, fake=1.0) == pytest.approx(
         5 * real, rel=0.5
@@ -111,7 +116,8 @@ def test_moves_reach_an_eighth_of_the_mirrored_image():
     x = torch.rand(900, 2, 16, 32)
     torch.manual_seed(0)
     out = Consistency(weight=1.0, resolution=[16, 32], flip=False).moved(x)
-    padded, found = torch.nn.functional.pad(x, (4, 4, 2, 2), mode="reflect"), []
+    padded = torch.nn.functional.pad(x, (4, 4, 2, 2), mode="reflect")
+    found = []
     for a, b in zip(out, padded, strict=True):
         found += [
             (dy, dx)

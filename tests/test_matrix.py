@@ -42,7 +42,9 @@ IMAGES = {
     "rgba": ("dataset.channels=4",),
     "rectangular": ("dataset.resolution=[16,24]",),
 }
-STEPS, HALF = 6, 3  # n_critic is 5 at most: the generator moves once, after the resume
+# n_critic is 5 at most: the generator moves once, after the resume
+STEPS = 6
+HALF = 3
 EXTRAS = {
     "accumulation": ("trainer.accumulate=2",),
     "bf16": ("trainer.precision=bf16",),

@@ -54,7 +54,8 @@ def test_covariances_that_do_not_commute():
     [(2048, 0.1, 1.0, 20.48), (512, 0.1, 1.0, 5.12), (512, 0.0, 2.0, 512.0)],
 )
 def test_shifted_and_widened_normals(dims, shift, scale, want):
-    mean, eye = torch.zeros(dims, dtype=torch.float64), torch.eye(dims, dtype=torch.float64)
+    mean = torch.zeros(dims, dtype=torch.float64)
+    eye = torch.eye(dims, dtype=torch.float64)
     assert frechet_from_moments(mean, eye, mean + shift, eye * scale**2) == pytest.approx(
         want, rel=1e-9
     )
@@ -96,7 +97,8 @@ def test_frechet_agrees_with_torch_fidelity(n, m):
     reference = pytest.importorskip("torch_fidelity.metric_fid")
     rng = torch.Generator().manual_seed(0)
     mix = torch.randn(96, 96, generator=rng)
-    x, y = torch.randn(n, 96, generator=rng) @ mix, torch.randn(m, 96, generator=rng).abs() @ mix.T
+    x = torch.randn(n, 96, generator=rng) @ mix
+    y = torch.randn(m, 96, generator=rng).abs() @ mix.T
     stats = [reference.fid_features_to_statistics(z.double()) for z in (x, y)]
     want = reference.fid_statistics_to_metric(*stats, False)["frechet_inception_distance"]
     assert frechet_distance(x, y) == pytest.approx(want, rel=1e-6)

@@ -15,7 +15,8 @@ def rng(seed: int = 0) -> torch.Generator:
 
 
 def test_two_points_each():
-    x, y = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[1.0, 1.0], [0.0, 0.0]])
+    x = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    y = torch.tensor([[1.0, 1.0], [0.0, 0.0]])
     assert kernel_mmd2(x, y) == pytest.approx(-2.375, abs=1e-12)
 
 
@@ -31,7 +32,9 @@ def shifted(q: float, d: int) -> float:
 
 def test_expectation_for_shifted_normals():
     assert shifted(0.01, 2048) == pytest.approx(0.0303160, abs=1e-7)
-    q, d, generator = 0.25, 32, rng()
+    q = 0.25
+    d = 32
+    generator = rng()
     values = [
         kernel_mmd2(
             torch.randn(1000, d, generator=generator),
@@ -56,7 +59,8 @@ def test_unbiased_around_zero_for_equal_distributions():
 
 
 def test_one_gram_matrix_serves_all_subsets_as_separate_ones_would(monkeypatch):
-    x, y = torch.randn(70, 6, generator=rng(1)), torch.randn(60, 6, generator=rng(2)) + 0.3
+    x = torch.randn(70, 6, generator=rng(1))
+    y = torch.randn(60, 6, generator=rng(2)) + 0.3
     generator = rng(3)
     draws = [(kid.members(n, 7, 25, generator)) for n in (70, 60)]
     assert all((member.sum(0) == 25).all() for member in draws) and not torch.equal(
@@ -72,7 +76,8 @@ def test_one_gram_matrix_serves_all_subsets_as_separate_ones_would(monkeypatch):
 
 
 def test_its_generator_alone_is_drawn_from():
-    x, y = torch.randn(40, 4), torch.randn(40, 4)
+    x = torch.randn(40, 4)
+    y = torch.randn(40, 4)
     before = torch.random.get_rng_state()
     first = kernel_distance(x, y, subsets=3, size=20, rng=rng())
     assert (
@@ -85,10 +90,8 @@ def test_its_generator_alone_is_drawn_from():
 
 def test_agrees_with_torch_fidelity():
     reference = pytest.importorskip("torch_fidelity.metric_kid")
-    x, y = (
-        torch.randn(150, 64, generator=rng(1)).abs().double(),
-        torch.rand(150, 64, generator=rng(2)).double() * 2,
-    )
+    x = torch.randn(150, 64, generator=rng(1)).abs().double()
+    y = torch.rand(150, 64, generator=rng(2)).double() * 2
     want = reference.kid_features_to_metric(x, y, kid_subsets=2, kid_subset_size=150, verbose=False)
     got = kernel_distance(x, y, subsets=2, size=150, rng=rng())
     assert got["mean"] == pytest.approx(want["kernel_inception_distance_mean"], rel=1e-9)

@@ -14,7 +14,8 @@ from gancli.errors import UserError
 from gancli.metrics.lpips import CHANNELS, Lpips, lpips_diversity
 
 FOLDER = TEST_DATA / "weights"
-BACKBONE, HEADS = FOLDER / "squeezenet1_1-imagenet-fp16.pth", FOLDER / "lpips_v0.1_squeeze.pth"
+BACKBONE = FOLDER / "squeezenet1_1-imagenet-fp16.pth"
+HEADS = FOLDER / "lpips_v0.1_squeeze.pth"
 real = pytest.mark.skipif(
     not (BACKBONE.exists() and HEADS.exists()), reason="GANCLI_TEST_DATA is missing"
 )
@@ -55,7 +56,8 @@ def test_published_distances(name, want):
 
 @real
 def test_grows_with_noise():
-    net, x = Lpips(BACKBONE, HEADS), image("ex_ref.png")
+    net = Lpips(BACKBONE, HEADS)
+    x = image("ex_ref.png")
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     values = [net(x, (x + level * noise).clamp(-1, 1)).item() for level in (0.0, 0.05, 0.1, 0.3)]
     assert values[0] < 1e-9 and values == sorted(values) and values[1] > 0.01

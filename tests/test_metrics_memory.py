@@ -9,14 +9,17 @@ from gancli.errors import UserError
 from gancli.metrics import prdc
 from gancli.metrics.memory import memorisation
 
-N, HELD, DIMS = 2000, 500, 12
+N = 2000
+HELD = 500
+DIMS = 12
 
 
 def normal(n: int, seed: int) -> torch.Tensor:
     return torch.randn(n, DIMS, generator=torch.Generator().manual_seed(seed))
 
 
-TRAIN, HELD_OUT = normal(N, 0), normal(HELD, 1)
+TRAIN = normal(N, 0)
+HELD_OUT = normal(HELD, 1)
 
 
 def test_new_samples_of_the_same_distribution():

@@ -93,7 +93,8 @@ def test_codes_that_are_renamed_labels_are_right_whatever_their_names():
     assert assignment_accuracy((3 * labels + 4) % 10, labels) == 1.0
     assert assignment_accuracy(torch.zeros(100, dtype=torch.int64), labels) == 0.1
     # Greedy would give code 0 the label 0 (3 images) and be left with 3 of 7.
-    codes, labels = torch.tensor([0, 0, 0, 0, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 0, 0])
+    codes = torch.tensor([0, 0, 0, 0, 0, 1, 1])
+    labels = torch.tensor([0, 0, 0, 1, 1, 0, 0])
     assert assignment_accuracy(codes, labels) == pytest.approx(4 / 7)
     assert assignment_accuracy(torch.tensor([5, 5, 2]), torch.tensor([0, 0, 1])) == 1.0, (
         "more codes than labels"

@@ -18,7 +18,8 @@ from gancli.metrics.prdc import improved_precision_recall, prdc
 from gancli.metrics.ssim import ms_ssim, psnr, ssim
 from gancli.metrics.swd import sliced_wasserstein
 
-CIFAR, WEIGHTS = TEST_DATA / "cifar10-lite" / "test", TEST_DATA / "weights"
+CIFAR = TEST_DATA / "cifar10-lite" / "test"
+WEIGHTS = TEST_DATA / "weights"
 
 
 def rng() -> torch.Generator:
@@ -28,7 +29,8 @@ def rng() -> torch.Generator:
 def blurred(x: torch.Tensor, level: int) -> torch.Tensor:
     """`level` binomial blurs."""
     kernel = torch.tensor([1.0, 2.0, 1.0]).outer(torch.tensor([1.0, 2.0, 1.0])) / 16
-    y, c = x.float(), x.shape[1]
+    y = x.float()
+    c = x.shape[1]
     for _ in range(level):
         y = F.conv2d(F.pad(y, (1, 1, 1, 1), mode="replicate"), kernel.expand(c, 1, 3, 3), groups=c)
     return y.round().to(torch.uint8)
@@ -43,7 +45,8 @@ def digits():
     """Two random halves of 800 digits, uint8 (N,1,32,32), and the labels of the second."""
     data = Digits(resolution=32).load()
     order = torch.randperm(len(data.images), generator=rng())[:1600]
-    images, labels = torch.as_tensor(data.images)[order], torch.as_tensor(data.labels)[order]
+    images = torch.as_tensor(data.images)[order]
+    labels = torch.as_tensor(data.labels)[order]
     return images[:800], images[800:], labels[800:]
 
 
@@ -52,7 +55,8 @@ def pixels(x: torch.Tensor) -> torch.Tensor:
 
 
 def numbers(real: torch.Tensor, fake: torch.Tensor, features) -> dict[str, float]:
-    a, b = features(real), features(fake)
+    a = features(real)
+    b = features(fake)
     return {
         "frechet": frechet_distance(a, b),
         "kernel": kernel_mmd2(a, b),
@@ -135,7 +139,8 @@ def test_photographs_through_squeezenet():
             for file in files
         ]
     )
-    real, fake = x[::2], x[1::2]
+    real = x[::2]
+    fake = x[1::2]
     clean = numbers(real, fake, features)
     for harm in ([blurred(fake, k) for k in (1, 3, 8)], [noisy(fake, k) for k in (15, 40, 100)]):
         runs = [clean] + [numbers(real, y, features) for y in harm]

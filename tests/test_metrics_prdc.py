@@ -33,7 +33,8 @@ def test_on_the_line(k, real, fake, want):
 
 def test_balls_are_open_in_one_and_closed_in_the_other():
     """Every fake lies exactly on the edge of a real ball."""
-    real, fake = line(0.0, 1.0, 5.0, 6.0), line(2.0, -1.0, 7.0, 4.0)
+    real = line(0.0, 1.0, 5.0, 6.0)
+    fake = line(2.0, -1.0, 7.0, 4.0)
     assert prdc(real, fake, k=1)["precision"] == 0 and prdc(real, fake, k=1)["coverage"] == 0
     assert improved_precision_recall(real, fake, k=1)["precision"] == 1
     assert (
@@ -44,7 +45,10 @@ def test_balls_are_open_in_one_and_closed_in_the_other():
 
 def test_expectations_for_equal_distributions():
     """Density 1; coverage 1 - prod (N-i)/(M+N-i), whatever the distribution."""
-    n, m, k, generator = 300, 400, 5, torch.Generator().manual_seed(0)
+    n = 300
+    m = 400
+    k = 5
+    generator = torch.Generator().manual_seed(0)
     missed = 1.0
     for i in range(1, k + 1):
         missed *= (n - i) / (m + n - i)

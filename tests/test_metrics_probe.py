@@ -30,7 +30,8 @@ def test_separable_classes_are_told_apart_and_noise_is_not():
 def test_the_weights_are_scikit_learns():
     sklearn = pytest.importorskip("sklearn.linear_model")
     x, y = blobs(spread=2.0)
-    z, l2 = standardised(x.double(), x.double())[0], 0.03
+    z = standardised(x.double(), x.double())[0]
+    l2 = 0.03
     weight, bias = probe.fit(z, y, l2=l2)
     theirs = sklearn.LogisticRegression(C=1 / (l2 * len(z)), tol=1e-10, max_iter=2000).fit(
         z.numpy(), y.numpy()
@@ -74,7 +75,8 @@ def test_a_feature_that_is_only_rounding_is_left_out():
 
 def test_more_weight_decay_fits_less():
     rng = torch.Generator().manual_seed(0)
-    x, y = torch.randn(60, 40, generator=rng), torch.randint(3, (60,), generator=rng)
+    x = torch.randn(60, 40, generator=rng)
+    y = torch.randint(3, (60,), generator=rng)
     free, held = (linear_probe(x, y, x, y, l2=l2)["train"] for l2 in (1e-4, 3.0))
     assert free == 1.0 and held < 1.0
 
@@ -117,7 +119,8 @@ def test_neighbours_on_a_line(k, at, label):
 
 def test_cosine_looks_at_the_direction_from_the_mean():
     train = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 9.0], [0.0, -9.0]]) + 100
-    labels, test = torch.tensor([0, 0, 1, 1]), torch.tensor([[100.5, 101.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    test = torch.tensor([[100.5, 101.0]])
     assert knn_accuracy(train, labels, test, torch.tensor([1]), k=1, distance="cosine") == 1.0
     assert knn_accuracy(train, labels, test, torch.tensor([0]), k=1, distance="euclidean") == 1.0
 

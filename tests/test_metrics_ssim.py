@@ -41,7 +41,8 @@ def test_identity_is_one(shape):
 
 
 def test_constant_images_differ_in_luminance_alone():
-    x, y = flat(100, 2, 1, 32, 32), flat(150, 2, 1, 32, 32)
+    x = flat(100, 2, 1, 32, 32)
+    y = flat(150, 2, 1, 32, 32)
     assert ssim(x, y) == pytest.approx(luminance(100, 150), rel=1e-10)
     value, names = ms_ssim(
         x, y
@@ -49,7 +50,8 @@ def test_constant_images_differ_in_luminance_alone():
     assert names == ("32", "16") and value == pytest.approx(
         luminance(100, 150) ** (SCALES[1] / sum(SCALES[:2])), rel=1e-10
     )
-    large, other = flat(100, 1, 1, 176, 176), flat(150, 1, 1, 176, 176)
+    large = flat(100, 1, 1, 176, 176)
+    other = flat(150, 1, 1, 176, 176)
     assert ms_ssim(large, other)[0] == pytest.approx(luminance(100, 150) ** 0.1333, rel=1e-10)
 
 
@@ -81,7 +83,8 @@ def window(channels: int) -> torch.Tensor:
 
 def test_ssim_agrees_with_pytorch_msssim():
     reference = pytest.importorskip("pytorch_msssim")
-    x, y = smooth(4, 3, 40, 56), smooth(4, 3, 40, 56, seed=9)
+    x = smooth(4, 3, 40, 56)
+    y = smooth(4, 3, 40, 56, seed=9)
     want = reference.ssim(x.double(), y.double(), data_range=255, win=window(3)).item()
     assert ssim(x, y) == pytest.approx(want, rel=1e-9)
 
@@ -98,7 +101,9 @@ def test_ms_ssim_agrees_with_pytorch_msssim(side):
         want = reference.ms_ssim(x.double(), y.double(), data_range=255, win=window(3)).item()
         assert ms_ssim(x, y)[0] == pytest.approx(want, rel=1e-9)
     else:  # it refuses such sizes, so its parts are put together here
-        a, b, value = x.double(), y.double(), 1.0
+        a = x.double()
+        b = y.double()
+        value = 1.0
         for k, weight in enumerate(weights):
             whole, structure = reference.ssim.__globals__["_ssim"](
                 a, b, data_range=255, win=window(3)
@@ -115,14 +120,16 @@ def test_opposite_images_give_zero_not_a_complex_number():
 
 
 def test_pieces_do_not_matter(monkeypatch):
-    x, y = smooth(5, 3, 24, 24), smooth(5, 3, 24, 24, seed=3)
+    x = smooth(5, 3, 24, 24)
+    y = smooth(5, 3, 24, 24, seed=3)
     want = psnr(x, y), ssim(x, y), ms_ssim(x, y)[0]
     monkeypatch.setattr(module, "PIXELS", 1)
     assert (psnr(x, y), ssim(x, y), ms_ssim(x, y)[0]) == pytest.approx(want, rel=1e-12)
 
 
 def test_psnr_of_a_constant_difference():
-    x, y = flat(100, 2, 3, 8, 8), flat(110, 2, 3, 8, 8)
+    x = flat(100, 2, 3, 8, 8)
+    y = flat(110, 2, 3, 8, 8)
     assert psnr(x, y) == pytest.approx(10 * math.log10(255**2 / 100))
     luma = 10 * (65.481 + 128.553 + 24.966) / 255
     assert psnr(x, y, y_channel=True) == pytest.approx(10 * math.log10(255**2 / luma**2))
@@ -131,7 +138,8 @@ def test_psnr_of_a_constant_difference():
 
 
 def test_psnr_is_the_mean_over_images_of_decibels():
-    x, y = flat(100, 2, 1, 4, 4), torch.cat([flat(101, 1, 1, 4, 4), flat(110, 1, 1, 4, 4)])
+    x = flat(100, 2, 1, 4, 4)
+    y = torch.cat([flat(101, 1, 1, 4, 4), flat(110, 1, 1, 4, 4)])
     assert psnr(x, y) == pytest.approx(10 * math.log10(255**2) - 10)
 
 

@@ -38,7 +38,8 @@ def test_zero_on_equal_sets_at_the_levels_that_fit(shape, keys):
 
 
 def test_invariant_to_brightness_and_contrast_of_a_channel():
-    x, y = noise(12, 3, 32, 32, top=100), noise(12, 3, 32, 32, seed=1, top=100)
+    x = noise(12, 3, 32, 32, top=100)
+    y = noise(12, 3, 32, 32, seed=1, top=100)
     gain, shift = (
         torch.tensor(c, dtype=torch.uint8).view(3, 1, 1) for c in ([1, 2, 2], [9, 0, 50])
     )
@@ -72,12 +73,11 @@ def test_the_distance_is_the_one_of_the_paper(monkeypatch, kept):
     """One level, so that the draws can be repeated: places, then directions; patches loop by loop in numpy."""
     monkeypatch.setattr(swd, "KEPT", kept)
     monkeypatch.setattr(swd, "VALUES", 2000)
-    x, y = noise(5, 2, 16, 20), noise(5, 2, 16, 20, seed=1) // 2
+    x = noise(5, 2, 16, 20)
+    y = noise(5, 2, 16, 20, seed=1) // 2
     generator = rng()
-    top, left = (
-        torch.randint(10, (5, 6), generator=generator),
-        torch.randint(14, (5, 6), generator=generator),
-    )
+    top = torch.randint(10, (5, 6), generator=generator)
+    left = torch.randint(14, (5, 6), generator=generator)
     axes = torch.randn(11, 2, 49, generator=generator).double().numpy().reshape(11, 98)
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     sorted_sets = []
@@ -111,7 +111,8 @@ def test_the_larger_set_is_cut_at_random_not_at_its_end():
 
 
 def test_its_generator_alone_is_drawn_from():
-    x, y = noise(4, 1, 16, 16), noise(4, 1, 16, 16, seed=1)
+    x = noise(4, 1, 16, 16)
+    y = noise(4, 1, 16, 16, seed=1)
     before = torch.random.get_rng_state()
     first = sliced_wasserstein(x, y, rng(), **FEW)
     assert (

@@ -59,7 +59,8 @@ def test_dcgan_shapes(resolution, conditional):
         "width": 4,
         "max_width": 8,
     }
-    g, d = DCGANGenerator(**options).eval(), DCGANDiscriminator(**options)
+    g = DCGANGenerator(**options).eval()
+    d = DCGANDiscriminator(**options)
     label = torch.tensor([0, 4]) if conditional else None
     x = g(torch.randn(2, 100), label)
     h, w = (resolution, resolution) if isinstance(resolution, int) else resolution
@@ -110,12 +111,11 @@ def test_label_planes_are_zero_or_one_and_constant():
 
 def test_the_label_changes_image_and_score():
     options = {"resolution": 16, "channels": 1, "classes": 3, "conditional": True, "width": 4}
-    g, d, z = (
-        DCGANGenerator(**options).eval(),
-        DCGANDiscriminator(**options).eval(),
-        torch.randn(1, 100),
-    )
-    a, b = torch.tensor([0]), torch.tensor([1])
+    g = DCGANGenerator(**options).eval()
+    d = DCGANDiscriminator(**options).eval()
+    z = torch.randn(1, 100)
+    a = torch.tensor([0])
+    b = torch.tensor([1])
     assert not torch.equal(g(z, a), g(z, b)) and not torch.equal(d(g(z, a), a), d(g(z, a), b))
 
 

@@ -29,7 +29,8 @@ from gancli.networks.biggan_deep import (
 )
 from gancli.networks.conditional import ConditionalBatchNorm2d
 
-PLAIN, DEEP = (BigGANGenerator, BigGANDiscriminator), (BigGANDeepGenerator, BigGANDeepDiscriminator)
+PLAIN = (BigGANGenerator, BigGANDiscriminator)
+DEEP = (BigGANDeepGenerator, BigGANDeepDiscriminator)
 PAIRS = [PLAIN, DEEP]
 LAYERS = Layers(False, nn.init.orthogonal_)
 SCRIPT = {
@@ -92,7 +93,8 @@ def test_counts(pair, resolution, classes, options, g_options, z_dim, g, d):
         **options,
     }
     with torch.device("meta"):
-        generator, critic = pair[0](**shared, **g_options), pair[1](**shared)
+        generator = pair[0](**shared, **g_options)
+        critic = pair[1](**shared)
     assert (generator.z_dim, count(generator), count(critic)) == (z_dim, g, d)
 
 
@@ -114,7 +116,8 @@ def test_spectral_norm_adds_no_parameters():
 def test_widths_at_every_level(resolution, g, d):
     options = {"resolution": resolution, "channels": 3, "width": 8, "spectral": False}
     with torch.device("meta"):
-        generator, critic = BigGANGenerator(**options), BigGANDiscriminator(**options)
+        generator = BigGANGenerator(**options)
+        critic = BigGANDiscriminator(**options)
         x = torch.zeros(2, 3, resolution, resolution)
     assert [block.conv1.in_channels for block in generator.blocks] == [8 * m for m in g[:-1]]
     assert [block.conv1.out_channels for block in generator.blocks] == [8 * m for m in g[1:]]
@@ -174,7 +177,8 @@ def test_attention_stands_at_64_pixels_of_128_and_at_16_of_32():
                 "attention": attention,
                 "spectral": False,
             }
-            g, d = BigGANGenerator(**options), BigGANDiscriminator(**options)
+            g = BigGANGenerator(**options)
+            d = BigGANDiscriminator(**options)
             for found, place in ((list(g.attention), places[0]), (list(d.body)[1::2], places[1])):
                 assert [k for k, part in enumerate(found) if isinstance(part, SelfAttention)] == (
                     [] if place is None else [place]
@@ -256,7 +260,8 @@ def test_gains_start_near_one_and_a_zero_condition_leaves_plain_batch_norm():
     for block, condition in zip(g.blocks, conditions, strict=True):
         gain = 1 + block.norm1.gain(condition)
         assert gain.mean().item() == pytest.approx(1, abs=0.1) and 0.05 < gain.std() < 0.6
-    norm, x = LinearBatchNorm2d(8, dim=5, layers=LAYERS), torch.randn(4, 8, 6, 6)
+    norm = LinearBatchNorm2d(8, dim=5, layers=LAYERS)
+    x = torch.randn(4, 8, 6, 6)
     assert torch.allclose(
         norm(x, torch.zeros(4, 5)), F.batch_norm(x, None, None, training=True), atol=1e-6
     )
@@ -271,7 +276,8 @@ def test_gains_start_near_one_and_a_zero_condition_leaves_plain_batch_norm():
 def test_the_blocks_compute_what_the_paper_draws():
     """cBN R NN2 C3 cBN R C3 with NN2 C1x1 beside it; R C3 R C3 AP2 with C1x1 AP2, and no first R on pixels."""
     up = UpBlock(6, 4, norm=norm_by(5, 0, LAYERS), layers=LAYERS)
-    x, c = torch.randn(2, 6, 4, 4), torch.randn(2, 5)
+    x = torch.randn(2, 6, 4, 4)
+    c = torch.randn(2, 5)
     h = up.conv1(F.interpolate(F.relu(up.norm1(x, c)), scale_factor=2))
     h = up.conv2(F.relu(up.norm2(h, c)))
     assert torch.allclose(up(x, c), h + up.shortcut(F.interpolate(x, scale_factor=2)), atol=1e-5)
@@ -283,7 +289,8 @@ def test_the_blocks_compute_what_the_paper_draws():
 
 def test_the_deep_blocks_compute_what_the_paper_draws():
     """1x1 to a quarter, 3x3 twice, 1x1; the size changes before the first 3x3 going up, after the second going down."""
-    x, c = torch.randn(2, 8, 4, 4), torch.randn(2, 5)
+    x = torch.randn(2, 8, 4, 4)
+    c = torch.randn(2, 5)
     up = DeepUpBlock(8, 4, double=True, norm=norm_by(5, 0, LAYERS), layers=LAYERS)
     h = up.convs[0](F.relu(up.norms[0](x, c)))
     h = up.convs[1](F.interpolate(F.relu(up.norms[1](h, c)), scale_factor=2))
@@ -390,7 +397,8 @@ def test_a_penalty_differentiates_the_critic_twice(pair):
     for part in d.modules():
         if isinstance(part, SelfAttention):
             nn.init.ones_(part.gamma)
-    x, label = torch.randn(4, 3, 16, 16, requires_grad=True), torch.tensor([0, 1, 2, 0])
+    x = torch.randn(4, 3, 16, 16, requires_grad=True)
+    label = torch.tensor([0, 1, 2, 0])
     (gradient,) = torch.autograd.grad(d(x, label).sum(), x, create_graph=True)
     gradient.square().sum().backward()
     grads = {name: p.grad for name, p in d.named_parameters()}
@@ -405,14 +413,16 @@ def test_one_score_does_not_depend_on_the_others():
     for pair in PAIRS:
         _, d = small(pair)
         d.eval()
-        x, label = torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 0])
+        x = torch.randn(4, 3, 16, 16)
+        label = torch.tensor([0, 1, 2, 0])
         assert torch.allclose(d(x, label)[:1], d(x[:1], label[:1]), atol=1e-5)
         assert not torch.allclose(d(x, label), d(x, (label + 1) % 3))
 
 
 def test_the_score_is_linear_plus_projection_on_summed_features():
     _, d = small(PLAIN, spectral=False)
-    x, label = torch.randn(2, 3, 16, 16), torch.tensor([1, 2])
+    x = torch.randn(2, 3, 16, 16)
+    label = torch.tensor([1, 2])
     h = F.relu(d.body(x)).sum((2, 3))
     want = (
         h @ d.score.linear.weight.T

@@ -39,10 +39,8 @@ def test_names_point_at_torchvisions_layers():
     from torchvision import models
 
     with torch.device("meta"):
-        vgg, small = (
-            models.vgg19(weights=None).features,
-            models.squeezenet1_1(weights=None).features,
-        )
+        vgg = models.vgg19(weights=None).features
+        small = models.squeezenet1_1(weights=None).features
     kinds = {
         "conv": nn.Conv2d,
         "relu": nn.ReLU,
@@ -125,7 +123,8 @@ def test_grey_alpha_and_small_images(vgg):
     rgb = torch.rand(1, 3, 32, 32) * 2 - 1
     grey = rgb[:, :1]
     assert p(grey, grey.expand(-1, 3, -1, -1)) == 0
-    opaque, clear = torch.ones(1, 1, 32, 32), -torch.ones(1, 1, 32, 32)
+    opaque = torch.ones(1, 1, 32, 32)
+    clear = -torch.ones(1, 1, 32, 32)
     assert p(torch.cat([rgb, opaque], 1), rgb) == 0
     white = torch.ones(1, 3, 32, 32)
     assert p(torch.cat([rgb, clear], 1), white) == 0 and p(torch.cat([grey, clear], 1), white) == 0
@@ -190,10 +189,8 @@ def test_squeezenet_is_torchvisions():
     )
     x = torch.rand(1, 3, 64, 48) * 2 - 1
     mean, deviation = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, DEVIATION))
-    h, names = (
-        ((x + 1) / 2 - mean) / deviation,
-        {place: name for name, place in LAYERS["squeezenet"].items()},
-    )
+    h = ((x + 1) / 2 - mean) / deviation
+    names = {place: name for name, place in LAYERS["squeezenet"].items()}
     found = squeezenet(layers=["relu1", "fire3", "fire5", "fire9"]).features(x)
     with torch.no_grad():
         for place, layer in enumerate(net.eval().features):
@@ -208,7 +205,8 @@ def test_squeezenet_tells_noise_from_nearly_the_same():
     torch.manual_seed(0)
     p = squeezenet(layers=["fire5", "fire9"])
     x = F.interpolate(torch.rand(2, 3, 6, 6), 48, mode="bilinear") * 2 - 1
-    near, far = p(x + 0.02 * torch.randn_like(x), x), p(x + 0.3 * torch.randn_like(x), x)
+    near = p(x + 0.02 * torch.randn_like(x), x)
+    far = p(x + 0.3 * torch.randn_like(x), x)
     assert 0 < near < far and p(x, x) == 0
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert p(x[..., :16, :16], x[..., 16:32, :16]).isfinite()

@@ -51,11 +51,10 @@ def test_counts_of_the_paper(resolution, g, d):
 def test_counts_of_the_last_stage_alone():
     """What is left when the smaller stages' image layers are dropped; the paper states 23.1 million each."""
     with torch.device("meta"):
-        g, d = (
-            PGGANGenerator(resolution=1024, channels=3),
-            PGGANDiscriminator(resolution=1024, channels=3),
-        )
-    g.to_image, d.from_image = g.to_image[-1:], d.from_image[-1:]
+        g = PGGANGenerator(resolution=1024, channels=3)
+        d = PGGANDiscriminator(resolution=1024, channels=3)
+    g.to_image = g.to_image[-1:]
+    d.from_image = d.from_image[-1:]
     assert (count(g), count(d)) == (23_071_507, 23_077_137)
 
 
@@ -88,7 +87,8 @@ def test_sizes_of_every_stage(resolution, stages, channels):
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_new_stage_starts_as_the_old_one_and_ends_as_itself(stage):
     g, d = pair()
-    z, size = torch.randn(4, 8), 4 * 2**stage
+    z = torch.randn(4, 8)
+    size = 4 * 2**stage
     assert torch.equal(g(z, stage=stage, alpha=share(0)), enlarge(g(z, stage=stage - 1)))
     assert torch.equal(g(z, stage=stage, alpha=share(1)), g(z, stage=stage))
     x = torch.randn(4, 2, size, size)
@@ -99,7 +99,8 @@ def test_a_new_stage_starts_as_the_old_one_and_ends_as_itself(stage):
 def test_between_its_ends_a_fade_is_a_straight_line_of_images():
     g, _ = pair()
     z = torch.randn(3, 8)
-    low, high = g(z, stage=2, alpha=share(0)), g(z, stage=2, alpha=share(1))
+    low = g(z, stage=2, alpha=share(0))
+    high = g(z, stage=2, alpha=share(1))
     assert not torch.allclose(low, high, atol=0.1)
     assert torch.allclose(g(z, stage=2, alpha=share(0.25)), 0.75 * low + 0.25 * high, atol=1e-6)
 
@@ -121,10 +122,8 @@ def test_what_rests_gets_no_gradient():
 
 
 def test_weights_are_equalised():
-    g, d = (
-        PGGANGenerator(resolution=16, channels=3, channel_max=32),
-        PGGANDiscriminator(resolution=16, channels=3, channel_max=32),
-    )
+    g = PGGANGenerator(resolution=16, channels=3, channel_max=32)
+    d = PGGANDiscriminator(resolution=16, channels=3, channel_max=32)
     for net in (g, d):
         for name, p in net.named_parameters():
             if p.ndim == 1:
@@ -140,10 +139,8 @@ def test_weights_are_equalised():
 
 
 def test_signals_keep_their_size():
-    g, d = (
-        PGGANGenerator(resolution=32, channels=3, channel_max=64),
-        PGGANDiscriminator(resolution=32, channels=3, channel_max=64),
-    )
+    g = PGGANGenerator(resolution=32, channels=3, channel_max=64)
+    d = PGGANDiscriminator(resolution=32, channels=3, channel_max=64)
     h = g.first(torch.nn.functional.normalize(torch.randn(16, 512)) * 512**0.5)
     for block in g.blocks:
         assert torch.allclose(h.square().mean(1), torch.ones_like(h[:, 0]), atol=1e-4), (
@@ -185,7 +182,8 @@ def test_the_critic_sees_how_much_images_differ():
 
 def test_the_label_picks_a_score():
     g, d = pair(classes=3, conditional=True)
-    x, label = torch.randn(4, 2, 16, 16), torch.tensor([0, 2, 1, 1])
+    x = torch.randn(4, 2, 16, 16)
+    label = torch.tensor([0, 2, 1, 1])
     hidden = d.trunk(x, label)
     assert torch.equal(d.head(hidden, label)[:, 0], d.score(hidden)[torch.arange(4), label])
     z = torch.randn(1, 8).expand(3, -1)
@@ -217,7 +215,8 @@ def test_a_gradient_penalty_reaches_all_that_is_in_use(soft, alpha):
 
 
 def test_stylegans_critic_filters_then_halves_then_activates():
-    plain, soft = DownBlock(4, 6, soft=False), DownBlock(4, 6, soft=True)
+    plain = DownBlock(4, 6, soft=False)
+    soft = DownBlock(4, 6, soft=True)
     soft.load_state_dict(plain.state_dict())
     x = torch.randn(2, 4, 8, 8)
     taps = torch.tensor([1.0, 2.0, 1.0]) / 4
@@ -241,7 +240,8 @@ def test_copies_and_half_precision():
         x = g(torch.randn(4, 8), stage=2, alpha=share(0.5))
         score = d(x, stage=2, alpha=share(0.5))
     assert x.isfinite().all() and score.isfinite().all()
-    twin, z = copy.deepcopy(g).eval(), torch.randn(2, 8)
+    twin = copy.deepcopy(g).eval()
+    z = torch.randn(2, 8)
     assert torch.equal(twin(z), g.eval()(z))
 
 

@@ -172,10 +172,9 @@ def test_so_the_generator_begins_as_its_enlarged_basis():
     g, _ = small(channel_base=64)
     z = torch.randn(2, 6)
     one = g.basis * g.start(z)[:, :, None, None]
-    near, far = (
-        [0, 0, 1, 1, 2, 2, 3, 3],
-        [-1, 1, 0, 2, 1, 3, 2, 4],
-    )  # 3/4 of the nearest pixel, 1/4 of the other side's, or of a zero
+    # 3/4 of the nearest pixel, 1/4 of the other side's, or of a zero
+    near = [0, 0, 1, 1, 2, 2, 3, 3]
+    far = [-1, 1, 0, 2, 1, 3, 2, 4]
     up = 0.75 * torch.eye(4)[near] + 0.25 * torch.cat([torch.eye(4), torch.zeros(1, 4)])[far]
     want = F.conv2d(up @ one @ up.T, g.to_rgb.weight)
     assert torch.allclose(g(z), want, atol=1e-5)
@@ -195,7 +194,8 @@ def test_how_weights_begin():
         "classes": 16,
         "conditional": True,
     }
-    g, d = R3GANGenerator(**options), R3GANDiscriminator(**options)
+    g = R3GANGenerator(**options)
+    d = R3GANDiscriminator(**options)
     assert g.basis.std().item() == pytest.approx(
         1, rel=0.05
     ) and g.start.weight.std().item() == pytest.approx(128**-0.5, rel=0.02)
@@ -247,7 +247,8 @@ def test_scores():
 
 def test_labels_and_latents_reach_the_image():
     g, _ = small(classes=3, conditional=True)
-    z, label = torch.randn(2, 6), torch.tensor([0, 1])
+    z = torch.randn(2, 6)
+    label = torch.tensor([0, 1])
     assert not torch.equal(g(z, label), g(z, label.flip(0))) and not torch.equal(
         g(z, label), g(z.flip(0), label)
     )
@@ -257,7 +258,8 @@ def test_labels_and_latents_reach_the_image():
 def test_derivatives():
     torch.manual_seed(1)
     _, d = small(channels=1, channel_base=16, channel_max=4, classes=2, conditional=True)
-    d, label = moved(d).double(), torch.tensor([0, 1])
+    d = moved(d).double()
+    label = torch.tensor([0, 1])
     x = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
     assert gradcheck(lambda x: d(x, label), x) and gradgradcheck(lambda x: d(x, label), x)
 

@@ -236,15 +236,14 @@ def test_attention_counts(channels, wanted):
 
 @pytest.mark.parametrize("sides", [(4, 4), (6, 10), (7, 7)])
 def test_attention_is_identity_at_first_and_then_the_papers_sum(sides):
-    attend, x = SelfAttention(16), torch.randn(2, 16, *sides)
+    attend = SelfAttention(16)
+    x = torch.randn(2, 16, *sides)
     assert torch.equal(attend(x), x)
     with torch.no_grad():
         attend.gamma.fill_(0.5)
-        query, key, value = (
-            attend.theta(x).flatten(2),
-            F.max_pool2d(attend.phi(x), 2).flatten(2),
-            F.max_pool2d(attend.g(x), 2).flatten(2),
-        )
+        query = attend.theta(x).flatten(2)
+        key = F.max_pool2d(attend.phi(x), 2).flatten(2)
+        value = F.max_pool2d(attend.g(x), 2).flatten(2)
         mixed = torch.zeros(2, 8, query.shape[2])
         for n, place in itertools.product(range(2), range(query.shape[2])):
             weights = torch.stack(
@@ -293,7 +292,8 @@ def test_spectral_norm_of_an_orthogonal_matrix_is_one():
 
 def test_u_rests_in_eval_and_moves_once_per_training_pass():
     _, d = pair("sngan")
-    norms, x = [m for m in d.modules() if isinstance(m, SpectralNorm)], torch.randn(2, 1, 16, 16)
+    norms = [m for m in d.modules() if isinstance(m, SpectralNorm)]
+    x = torch.randn(2, 1, 16, 16)
     assert len(norms) == 3 + 3 + 2 + 2 + 1  # convolutions of the four blocks, and the score
     for norm in norms:
         norm.u.copy_(F.normalize(torch.randn_like(norm.u), dim=0))  # far from where it settles
@@ -312,11 +312,9 @@ def test_u_rests_in_eval_and_moves_once_per_training_pass():
 
 def test_gradients_pass_through_sigma_with_u_and_v_held():
     layer = spectral(nn.Linear(4, 3, bias=False)).eval()
-    w, u, c = (
-        layer.parametrizations.weight.original,
-        layer.parametrizations.weight[0].u,
-        torch.randn(3, 4),
-    )
+    w = layer.parametrizations.weight.original
+    u = layer.parametrizations.weight[0].u
+    c = torch.randn(3, 4)
     (layer.weight * c).sum().backward()
     v = F.normalize(u @ w, dim=0).detach()
     sigma = u @ w @ v
@@ -325,7 +323,8 @@ def test_gradients_pass_through_sigma_with_u_and_v_held():
 
 
 def test_an_eval_pass_can_be_differentiated_after_a_training_pass():
-    layer, x = spectral(nn.Linear(4, 4)), torch.randn(2, 4)
+    layer = spectral(nn.Linear(4, 4))
+    x = torch.randn(2, 4)
     y = layer.eval()(x)
     layer.train()(x)
     y.sum().backward()
@@ -360,10 +359,8 @@ def test_sum_pooling_is_mean_pooling_times_the_area():
 
 def test_shortcuts_in_the_papers_order_give_the_same():
     """The papers convolve 1x1 after doubling, and before halving; here it is done where it is cheap."""
-    up, x = (
-        UpBlock(4, 3, spectral=False, attention=False, classes=0).eval(),
-        torch.randn(2, 4, 6, 6),
-    )
+    up = UpBlock(4, 3, spectral=False, attention=False, classes=0).eval()
+    x = torch.randn(2, 4, 6, 6)
     h = up.conv2(up.norm2(up.conv1(double(up.norm1(x).relu()))).relu())
     assert torch.allclose(up(x, None), h + up.shortcut(double(x)), atol=1e-5)
     down = DownBlock(4, 3, hidden=4, down=True, first=False, spectral=False, attention=False)
@@ -387,11 +384,9 @@ def test_projection_golden():
 
 @torch.no_grad()
 def test_conditional_batch_norm_starts_as_batch_norm_and_looks_its_gain_up():
-    norm, x, label = (
-        ConditionalBatchNorm2d(3, 2, eps=2e-5),
-        torch.randn(4, 3, 5, 5),
-        torch.tensor([0, 1, 1, 0]),
-    )
+    norm = ConditionalBatchNorm2d(3, 2, eps=2e-5)
+    x = torch.randn(4, 3, 5, 5)
+    label = torch.tensor([0, 1, 1, 0])
     plain = F.batch_norm(x, None, None, training=True, eps=2e-5)
     assert torch.allclose(norm(x, label), plain, atol=1e-5) and norm.norm.eps == 2e-5
     norm.gain.weight[1], norm.bias.weight[1] = 2.0, -1.0
@@ -406,7 +401,11 @@ def test_the_label_changes_image_and_score(name):
         for module in g.modules():
             if isinstance(module, nn.Embedding):
                 module.weight.normal_()
-    g, d, z, a, b = g.eval(), d.eval(), torch.randn(1, 128), torch.tensor([0]), torch.tensor([1])
+    g = g.eval()
+    d = d.eval()
+    z = torch.randn(1, 128)
+    a = torch.tensor([0])
+    b = torch.tensor([1])
     assert not torch.equal(g(z, a), g(z, b)) and not torch.equal(d(g(z, a), a), d(g(z, a), b))
     assert torch.equal(d.trunk(g(z, a), a), d.trunk(g(z, a), b)), (
         "the label enters by projection alone"
@@ -420,7 +419,8 @@ def test_double_backward_reaches_every_parameter(name, bf16):
     for module in [*g.modules(), *d.modules()]:
         if isinstance(module, SelfAttention):
             nn.init.ones_(module.gamma)
-    label, z = labels(3, 4), torch.randn(4, 128, requires_grad=True)
+    label = labels(3, 4)
+    z = torch.randn(4, 128, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         x = g(z, label)
         (slope,) = torch.autograd.grad(x.square().sum(), z, create_graph=True)
@@ -441,7 +441,8 @@ def test_double_backward_reaches_every_parameter(name, bf16):
 @pytest.mark.parametrize("name", PAIRS)
 def test_one_samples_score_does_not_depend_on_the_others(name):
     _, d = pair(name, classes=3)
-    x, label = torch.randn(4, 1, 16, 16), labels(3, 4)
+    x = torch.randn(4, 1, 16, 16)
+    label = labels(3, 4)
     assert torch.allclose(d.eval()(x, label)[:1], d(x[:1], label[:1]), atol=1e-5)
 
 
@@ -449,7 +450,8 @@ def test_one_samples_score_does_not_depend_on_the_others(name):
 def test_a_copy_in_eval_mode_gives_the_same_and_does_not_move(name):
     g, _ = pair(name, classes=3)
     shadow = copy.deepcopy(g).eval().requires_grad_(False)
-    state, z = copy.deepcopy(shadow.state_dict()), torch.randn(2, 128)
+    state = copy.deepcopy(shadow.state_dict())
+    z = torch.randn(2, 128)
     assert torch.equal(shadow(z, labels(3)), g.eval()(z, labels(3)))
     assert all(torch.equal(value, state[key]) for key, value in shadow.state_dict().items())
 

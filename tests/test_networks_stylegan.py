@@ -79,7 +79,8 @@ def test_sizes_of_every_stage(resolution, stages, channels):
 
 @pytest.mark.parametrize("stage", [1, 2])
 def test_a_new_stage_starts_as_the_old_one_and_ends_as_itself(stage):
-    g, z = generator(), torch.randn(3, 8)
+    g = generator()
+    z = torch.randn(3, 8)
     assert torch.equal(
         g(z, stage=stage, alpha=share(0), noise="none"),
         enlarge(g(z, stage=stage - 1, noise="none")),
@@ -100,7 +101,9 @@ def test_instance_norm():
 
 
 def test_a_style_sets_mean_and_deviation_of_each_channel():
-    layer, x, w = Styled(4, 6, layer=0), torch.randn(3, 4, 16, 16), torch.randn(3, 6)
+    layer = Styled(4, 6, layer=0)
+    x = torch.randn(3, 4, 16, 16)
+    w = torch.randn(3, 6)
     scale, shift = layer.style(w).chunk(2, 1)
     h = layer(x, w, noise="random")
     assert torch.allclose(h.mean((2, 3)), shift, atol=1e-5)
@@ -111,7 +114,9 @@ def test_a_style_sets_mean_and_deviation_of_each_channel():
 
 
 def test_what_follows_a_convolution_follows_in_the_papers_order():
-    layer, x, w = Styled(4, 6, layer=3), torch.randn(3, 4, 8, 8), torch.zeros(3, 6)
+    layer = Styled(4, 6, layer=3)
+    x = torch.randn(3, 4, 8, 8)
+    w = torch.zeros(3, 6)
     with torch.no_grad():
         layer.strength.copy_(torch.tensor([1.0, 0.0, -2.0, 0.5]))
         layer.bias.copy_(torch.tensor([0.0, 1.0, 0.0, -1.0]))
@@ -125,13 +130,15 @@ def test_what_follows_a_convolution_follows_in_the_papers_order():
 
 
 def test_noise_is_silent_at_first():
-    g, z = generator(), torch.randn(2, 8)
+    g = generator()
+    z = torch.randn(2, 8)
     assert torch.equal(g(z), g(z, noise="none"))
     assert all(part.strength.abs().max() == 0 for part in g.modules() if isinstance(part, Styled))
 
 
 def test_random_fixed_and_no_noise():
-    g, z = noisy(generator()).eval(), torch.randn(1, 8).expand(2, -1)
+    g = noisy(generator()).eval()
+    z = torch.randn(1, 8).expand(2, -1)
     random, fixed, none = (g(z, noise=kind) for kind in ("random", "fixed", "none"))
     assert not torch.allclose(random[0], random[1], atol=1e-3) and not torch.allclose(
         fixed, none, atol=1e-3
@@ -155,9 +162,12 @@ def test_the_start_is_a_constant_of_ones():
 
 
 def test_mixing_takes_layers_from_the_other():
-    g, z, other = generator(), torch.randn(3, 8), torch.randn(3, 8)
+    g = generator()
+    z = torch.randn(3, 8)
+    other = torch.randn(3, 8)
     options = {"noise": "none"}
-    nothing, everything = torch.zeros(6, dtype=torch.bool), torch.ones(6, dtype=torch.bool)
+    nothing = torch.zeros(6, dtype=torch.bool)
+    everything = torch.ones(6, dtype=torch.bool)
     assert near(g(z, other=other, mask=nothing, **options), g(z, **options))
     assert near(g(z, other=other, mask=everything, **options), g(other, **options))
     late = torch.arange(6) >= 2
@@ -174,7 +184,8 @@ def test_truncation_draws_styles_to_the_mean():
     g = generator()
     g(torch.randn(64, 8))
     g.eval()
-    z, options = torch.randn(3, 8), {"noise": "none"}
+    z = torch.randn(3, 8)
+    options = {"noise": "none"}
     assert near(g(z, psi=torch.ones(3, 6), **options), g(z, **options))
     mean = g(z, psi=torch.zeros(3, 6), **options)
     assert near(mean, g.synthesis(g.w_avg.expand(3, 6, -1), **options))
@@ -185,7 +196,8 @@ def test_truncation_draws_styles_to_the_mean():
 
 
 def test_the_mean_style_moves_in_training_alone_and_by_the_first_latent():
-    g, z = generator(), torch.randn(16, 8)
+    g = generator()
+    z = torch.randn(16, 8)
     assert g.w_avg.abs().max() == 0
     g.eval()(z)
     assert g.w_avg.abs().max() == 0
@@ -213,7 +225,8 @@ def test_the_mapping():
 def test_labels_stand_beside_z():
     mapping = Mapping(8, 6, layers=2, lr=0.01, classes=3)
     assert mapping.net[0].weight.shape == (6, 16) and mapping.embed.weight.shape == (3, 8)
-    g, z = generator(classes=3, conditional=True), torch.randn(1, 8).expand(3, -1)
+    g = generator(classes=3, conditional=True)
+    z = torch.randn(1, 8).expand(3, -1)
     a, b, _ = g(z, torch.arange(3), noise="none")
     assert not torch.allclose(a, b, atol=1e-3)
     with pytest.raises(AssertionError, match="without labels"):

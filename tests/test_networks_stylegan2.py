@@ -63,10 +63,8 @@ def small(*, mapping_layers=2, architecture="resnet", **options):
 def test_counts(resolution, base, mapping, options, critic, g, d):
     shared = {"resolution": resolution, "channels": 3, "channel_base": base} | options
     with torch.device("meta"):
-        generator, discriminator = (
-            StyleGAN2Generator(**shared, mapping_layers=mapping),
-            StyleGAN2Discriminator(**shared, **critic),
-        )
+        generator = StyleGAN2Generator(**shared, mapping_layers=mapping)
+        discriminator = StyleGAN2Discriminator(**shared, **critic)
     assert (count(generator), count(discriminator)) == (g, d)
     if mapping == 8:
         assert count(generator.mapping) == 2_101_248
@@ -149,8 +147,10 @@ def shaken(conv):
 def test_scaled_channels_are_one_kernel_per_sample(side, up, demodulate):
     """Against grouped convolutions with N kernels, which is how the paper writes it."""
     conv = shaken(ModulatedConv2d(5, 7, side, w_dim=4, up=up, demodulate=demodulate)).double()
-    x, w = torch.randn(3, 5, 6, 8, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
-    own, group = kernels(conv, w), x.reshape(1, 15, 6, 8)
+    x = torch.randn(3, 5, 6, 8, dtype=torch.float64)
+    w = torch.randn(3, 4, dtype=torch.float64)
+    own = kernels(conv, w)
+    group = x.reshape(1, 15, 6, 8)
     if up:
         y = F.conv_transpose2d(
             group, own.transpose(1, 2).reshape(15, 7, side, side), stride=2, groups=3
@@ -219,7 +219,8 @@ def test_unit_noise_leaves_with_unit_deviation():
 
 def test_the_scale_of_a_style_does_not_matter():
     conv = shaken(ModulatedConv2d(6, 5, w_dim=4))
-    x, w = torch.randn(2, 6, 8, 8), torch.randn(2, 4)
+    x = torch.randn(2, 6, 8, 8)
+    w = torch.randn(2, 4)
     before = conv(x, w)
     with torch.no_grad():
         conv.style.weight.mul_(30)
@@ -235,7 +236,8 @@ def test_the_scale_of_a_style_does_not_matter():
 
 def test_noise_starts_silent_and_is_one_plane():
     layer = StyledLayer(4, 6, w_dim=3, number=2)
-    x, w = torch.randn(2, 4, 8, 8), torch.randn(2, 3)
+    x = torch.randn(2, 4, 8, 8)
+    w = torch.randn(2, 3)
     assert layer.strength.item() == 0 and torch.equal(layer(x, w, "random"), layer(x, w, "none"))
     with torch.no_grad():
         layer.strength.fill_(0.5)
@@ -288,7 +290,9 @@ def test_two_latents_share_an_image():
     g.eval()
     z, other = torch.randn(2, 2, 6)
     mask = torch.tensor([[False] * 4 + [True] * 2, [False] * 6])
-    mixed, a, b = g.styles(z, other=other, mask=mask), g.styles(z), g.styles(other)
+    mixed = g.styles(z, other=other, mask=mask)
+    a = g.styles(z)
+    b = g.styles(other)
     assert (
         torch.equal(mixed[0, :4], a[0, :4])
         and torch.equal(mixed[0, 4:], b[0, 4:])
@@ -324,10 +328,8 @@ def test_the_mean_style_follows_the_first_latent_in_training_alone():
 
 
 def test_mapping_sees_directions_and_labels():
-    plain, labelled = (
-        Mapping(z_dim=6, w_dim=5, layers=2),
-        Mapping(z_dim=6, w_dim=5, layers=2, classes=3),
-    )
+    plain = Mapping(z_dim=6, w_dim=5, layers=2)
+    labelled = Mapping(z_dim=6, w_dim=5, layers=2, classes=3)
     z = torch.randn(4, 6)
     assert torch.allclose(plain(z, None), plain(3 * z, None), atol=1e-5)
     assert not torch.allclose(
@@ -347,7 +349,8 @@ def test_mapping_sees_directions_and_labels():
 
 def test_a_label_judges_by_an_inner_product():
     _, d = small(**LABELLED)
-    x, label = torch.randn(3, 3, 16, 16), torch.tensor([0, 4, 9])
+    x = torch.randn(3, 3, 16, 16)
+    label = torch.tensor([0, 4, 9])
     hidden = d.trunk(x, label)
     want = (d.out(hidden) * d.mapping(None, label)).sum(1, keepdim=True) / d.feature_dim**0.5
     assert torch.allclose(d(x, label), want) and not torch.allclose(
@@ -365,7 +368,8 @@ def test_residual_blocks_keep_the_variance():
     with torch.no_grad():
         block.skip.weight.zero_()
     plain = DownBlock(64, 64, residual=False)
-    plain.conv1, plain.conv2 = block.conv1, block.conv2
+    plain.conv1 = block.conv1
+    plain.conv2 = block.conv2
     assert torch.allclose(block(x) * 2**0.5, plain(x), atol=1e-5), (
         "both halves are divided by the root of 2"
     )
@@ -394,10 +398,8 @@ def test_second_derivatives_of_the_critic(architecture):
         classes=2,
         conditional=True,
     )
-    x, label = (
-        torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True),
-        torch.tensor([0, 1]),
-    )
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    label = torch.tensor([0, 1])
     assert gradgradcheck(lambda x: d.double()(x, label), x)
 
 
@@ -432,7 +434,8 @@ def test_every_parameter_learns_from_penalties_and_scores(conditional):
 
 def test_half_precision_copies_and_evaluation():
     g, d = small(**LABELLED)
-    z, label = torch.randn(4, 6), torch.arange(4)
+    z = torch.randn(4, 6)
+    label = torch.arange(4)
     g.eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         image = g(z, label)

@@ -97,7 +97,8 @@ def test_the_papers_shapes():
             == x.shape
         )
         assert PatchDiscriminator(channels=6)(torch.cat([x, x], 1)).shape == (1, 1, 30, 30)
-        encoder, small = ContextEncoder(**RGB).eval(), torch.empty(1, 3, 128, 128)
+        encoder = ContextEncoder(**RGB).eval()
+        small = torch.empty(1, 3, 128, 128)
         assert encoder.patch(small).shape == (1, 3, 64, 64) and encoder(small).shape == small.shape
 
 
@@ -134,7 +135,8 @@ def test_gradients_of_gradients(name):
 @pytest.mark.parametrize("name", TINY)
 def test_an_image_does_not_depend_on_its_company(name):
     g = TINY[name]().eval()
-    x, noise = torch.rand(3, 2, *size_for(g)), None
+    x = torch.rand(3, 2, *size_for(g))
+    noise = None
     if g.noise_channels:
         noise = torch.randn(3, g.noise_channels, *x.shape[2:])
     torch.manual_seed(0)
@@ -159,12 +161,14 @@ def test_tiles_give_the_whole_images_pixels_where_that_is_promised(name):
     for p in g.parameters():
         if p.ndim == 4:  # initial weights are so small that what is far away would hardly count
             nn.init.kaiming_normal_(p)
-    unit, margin = g.multiple, -(-g.reach // g.multiple) * g.multiple
+    unit = g.multiple
+    margin = -(-g.reach // g.multiple) * g.multiple
     side = -(-max(g.smallest, 8) // unit) * unit
     x = torch.rand(1, 2, 2 * margin + 3 * side, 2 * margin + side)
     noise = torch.randn(1, g.noise_channels, *x.shape[2:]) if g.noise_channels else None
     cut = slice(side, side + 2 * margin + side)
-    whole, part = g(x, noise), g(x[:, :, cut], None if noise is None else noise[:, :, cut])
+    whole = g(x, noise)
+    part = g(x[:, :, cut], None if noise is None else noise[:, :, cut])
     kept = part[:, :, g.scale * margin : -g.scale * margin]
     top = g.scale * (side + margin)
     assert (
@@ -220,7 +224,8 @@ def test_noise_is_drawn_where_none_is_given():
     g = TINY["resnet_none"]().eval()
     x = torch.rand(1, 2, 8, 8)
     torch.manual_seed(1)
-    a, b = g(x), g(x)
+    a = g(x)
+    b = g(x)
     torch.manual_seed(1)
     assert not torch.equal(a, b) and torch.equal(a, g(x))
     noise = torch.randn(1, 1, 8, 8)
@@ -230,7 +235,8 @@ def test_noise_is_drawn_where_none_is_given():
 def test_the_u_nets_noise_is_its_dropout_also_in_eval():
     torch.manual_seed(0)
     x = torch.rand(2, 2, 16, 16)
-    noisy, quiet = TINY["unet"](), TINY["unet_quiet"]()
+    noisy = TINY["unet"]()
+    quiet = TINY["unet_quiet"]()
     assert not noisy.state_dict().keys() & {"running_mean"} and not any(
         "running" in key for key in noisy.state_dict()
     )
@@ -310,7 +316,8 @@ def test_a_central_hole_is_filled_and_nothing_else():
     torch.manual_seed(0)
     g = TINY["centre"]().eval()
     x = torch.rand(2, 2, 16, 32)
-    y, patch = g(x), g.patch(x)
+    y = g(x)
+    patch = g.patch(x)
     assert torch.equal(central(y), patch) and patch.shape == (2, 2, 8, 16)
     outside = torch.ones(16, 32, dtype=torch.bool)
     outside[4:12, 8:24] = False
@@ -352,7 +359,8 @@ def test_styles_are_chosen_and_mixed():
     assert not torch.allclose(y[0], y[1])
     pure = torch.tensor([[1.0, 0, 0], [0, 0, 1.0]])
     assert torch.allclose(g(x, style=pure), y, atol=1e-6)
-    norm, h = g.body[0].first.norm, torch.randn(1, 16, 4, 4)
+    norm = g.body[0].first.norm
+    h = torch.randn(1, 16, 4, 4)
     one, two, mixed = (
         norm(h, torch.tensor([shares])) for shares in ([1.0, 0, 0], [0, 0, 1.0], [0.25, 0, 0.75])
     )

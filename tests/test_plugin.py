@@ -30,10 +30,8 @@ def folder(tmp_path_factory):
     """The files that the README shows, plus a loss and a data set."""
     folder = tmp_path_factory.mktemp("mine")
     section = (REPO / "README.md").read_text().split("## Your own model")[1].split("\n## ")[0]
-    python, yaml = (
-        re.search(r"```python\n(.*?)```", section, re.S)[1],
-        re.search(r"```yaml\n(.*?)```", section, re.S)[1],
-    )
+    python = re.search(r"```python\n(.*?)```", section, re.S)[1]
+    yaml = re.search(r"```yaml\n(.*?)```", section, re.S)[1]
     (folder / "my_gan.py").write_text(
         python
         + """

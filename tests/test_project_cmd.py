@@ -328,7 +328,8 @@ def test_lpips(gan):
 
 
 def test_pixels_compare_every_size():
-    a, b = torch.zeros(2, 1, 16, 16), torch.zeros(2, 1, 16, 16)
+    a = torch.zeros(2, 1, 16, 16)
+    b = torch.zeros(2, 1, 16, 16)
     b[1, :, ::2] += 1  # lines, which halving turns into a grey
     assert Pixels(a[:1])(b).tolist() == pytest.approx([0, (0.5 + 0.25 + 0.25) / 3])
 
@@ -434,7 +435,8 @@ def test_noise_stays_noise_and_styles_wander_less_and_less(runs):
 
 
 def test_noise_is_kept_from_painting_the_picture(runs, monkeypatch):
-    loaded, found = load_game(str(runs / "stylegan2")), []
+    loaded = load_game(str(runs / "stylegan2"))
+    found = []
     target = target_of(str(runs / "own/stylegan2/000001.png"), loaded)
     for weight in (projection.NOISE_WEIGHT, 0.0):
         monkeypatch.setattr(projection, "NOISE_WEIGHT", weight)

@@ -68,7 +68,8 @@ def refuse(path: Path, *, seconds: float = 2.0, **options) -> UserError:
     return caught.value
 
 
-G, D = "config/model/generator", "config/model/discriminator"
+G = "config/model/generator"
+D = "config/model/discriminator"
 STRANGERS = {
     "os.system": "may not be built",
     "subprocess.Popen": "may not be built",
@@ -293,7 +294,8 @@ def test_one_odd_value_anywhere_is_a_sentence_or_harmless(tree, tmp_path):
     rng = random.Random(0)
     spots = [path for path in places(tree | {"format": 1, "version": ""}) if path]
     for _ in range(150):
-        path, value = rng.choice(spots), rng.choice(values)
+        path = rng.choice(spots)
+        value = rng.choice(values)
         file = write(changed(tree, path, value), tmp_path / "x.pt")
         try:
             load_game(str(file))

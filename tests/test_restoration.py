@@ -98,7 +98,8 @@ def test_outputs_that_are_all_alike_are_noticed():
 
 def test_looking_does_not_change_training():
     setup = small("pix2pix", "metrics=fast")
-    one, other = trainer_for(setup), trainer_for(setup)
+    one = trainer_for(setup)
+    other = trainer_for(setup)
     for trainer, look in ((one, False), (other, True)):
         for _ in range(2):
             steps(trainer, 1)

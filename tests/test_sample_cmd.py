@@ -141,10 +141,8 @@ def test_without_a_label_every_class_comes_in_turn(gan, runs):
 
 
 def test_a_label_by_number_and_by_name(gan):
-    by_number, by_name = (
-        make(gan, "animals", "n=3", "label=1"),
-        make(gan, "animals", "n=3", "label=dog"),
-    )
+    by_number = make(gan, "animals", "n=3", "label=1")
+    by_name = make(gan, "animals", "n=3", "label=dog")
     assert by_number == by_name != make(gan, "animals", "n=3", "label=cat")
     turn = make(gan, "digits", "n=12", "label=7")
     assert turn["000007.png"] != make(gan, "digits", "n=12", "label=8")["000007.png"]
@@ -329,7 +327,8 @@ def test_interpolation_starts_at_one_draw_and_ends_at_the_other(runs):
     torch.testing.assert_close(mixed["z"][4::5], b["z"])
     same = sampling.interpolate(a, copy.deepcopy(a), 3)["z"]
     torch.testing.assert_close(same[1::3], a["z"])
-    middle, lengths = mixed["z"][2::5].norm(dim=1), (a["z"].norm(dim=1) + b["z"].norm(dim=1)) / 2
+    middle = mixed["z"][2::5].norm(dim=1)
+    lengths = (a["z"].norm(dim=1) + b["z"].norm(dim=1)) / 2
     torch.testing.assert_close(middle, lengths)  # a straight line would be shorter by a third
 
 
@@ -380,7 +379,8 @@ def test_which_images_the_grid_shows(n, label, per_class, count, columns):
 
 def test_many_images_are_written_as_they_come(runs, monkeypatch, tmp_path):
     """Never more than a batch and the grid's tiles at once."""
-    drawn, written = [], []
+    drawn = []
+    written = []
     real = sampling.generate
 
     def generate(*args, **kwargs):

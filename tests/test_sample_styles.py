@@ -83,7 +83,8 @@ def images(loaded, inputs: dict, **given) -> Tensor:
 
 def tile(path: str, column: int, row: int) -> Tensor:
     """One tile of a picture, at 16 pixels."""
-    y, x = 2 + 50 * row, 2 + 50 * column
+    y = 2 + 50 * row
+    x = 2 + 50 * column
     return torch.from_numpy(
         np.array(Image.open(path))[y : y + 48 : 3, x : x + 48 : 3].astype(np.float32)
     )
@@ -224,7 +225,8 @@ def test_skips_add_up(runs):
     """The coarsest level is what the first block alone paints."""
     loaded = load_game(str(runs / "stylegan2"))
     inputs = sampling.draw_inputs(loaded.game, 2, seed=0)
-    g, styles = loaded.generator, loaded.generator.styles(inputs["z"])
+    g = loaded.generator
+    styles = loaded.generator.styles(inputs["z"])
     x = g.styled[0](g.const.expand(2, -1, -1, -1), styles[:, 0], "none")
     torch.testing.assert_close(
         images(loaded, inputs, noise="none", level=0)[:, :, ::4, ::4], g.to_rgb[0](x, styles[:, 1])
@@ -358,7 +360,8 @@ def test_a_walk_is_closed_even_and_long_enough():
 
 
 def test_latents_of_any_shape_move_on_the_arc():
-    a, b = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
+    a = torch.randn(3, 2, 4, 4)
+    b = torch.randn(3, 2, 4, 4)
     torch.testing.assert_close(
         sampling.slerp(a, b, 0.3).flatten(1), sampling.slerp(a.flatten(1), b.flatten(1), 0.3)
     )

@@ -48,7 +48,8 @@ def test_ema_ramps_up_and_can_be_off():
 
 
 def test_ema_averages_parameters_and_copies_buffers():
-    shadow, module = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    shadow = nn.BatchNorm1d(2)
+    module = nn.BatchNorm1d(2)
     with torch.no_grad():
         module.weight.fill_(3)
         module.running_mean.fill_(7)
@@ -99,7 +100,8 @@ def test_beta2_takes_part_in_the_step():
     player = Player(
         [layer], ADAM | {"lr": 1.0, "beta2": {"start": 0.5, "end": 0.9, "end_kimg": 0.01}}
     )
-    at, v = 0.0, 0.0
+    at = 0.0
+    v = 0.0
     for step, (grad, nimg, beta2) in enumerate(((3.0, 0, 0.5), (1.0, 5, 0.7)), 1):
         player.begin()
         layer.weight.grad = torch.tensor([[grad]])

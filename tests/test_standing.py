@@ -20,15 +20,14 @@ from gancli.standing import standing_statistics
 class OneLayer(nn.Module):
     """z -> batch norm of z, as a 2x2 picture; remembers what the norm was given."""
 
-    z_dim, classes = 4, 0
+    z_dim = 4
+    classes = 0
 
     def __init__(self, *, spread=3.0):
         super().__init__()
-        self.norm, self.scale, self.seen = (
-            nn.BatchNorm2d(1, momentum=0.3),
-            nn.Parameter(torch.tensor(spread)),
-            [],
-        )
+        self.norm = nn.BatchNorm2d(1, momentum=0.3)
+        self.scale = nn.Parameter(torch.tensor(spread))
+        self.seen = []
 
     def forward(self, z, label=None):
         x = 5 + self.scale * z.reshape(-1, 1, 2, 2)
@@ -84,7 +83,8 @@ def test_one_layer_in_closed_form():
 def test_a_single_pass_reproduces_training_mode():
     """In every layer: with the statistics of one batch, eval mode draws that batch as training mode did."""
     game = biggan()
-    generator, images = game.generator, []
+    generator = game.generator
+    images = []
 
     def remember(module, args, out):
         images.append((args, out))
@@ -100,7 +100,8 @@ def test_a_single_pass_reproduces_training_mode():
 def test_the_seed_decides_and_nothing_else_moves():
     game = biggan()
     generator = game.generator.train()
-    before, state = copy.deepcopy(generator.state_dict()), torch.random.get_rng_state()
+    before = copy.deepcopy(generator.state_dict())
+    state = torch.random.get_rng_state()
     one, two = (
         standing_statistics(game, generator, passes=3, batch=4, seed=5).state_dict()
         for _ in range(2)
@@ -127,7 +128,8 @@ def test_the_copy_samples_and_keeps_its_momentum():
     assert not any(part.training for part in measured.modules()) and {
         norm.momentum for norm in norms
     } == {0.1}
-    z, label = torch.randn(5, game.generator.z_dim), torch.tensor([0, 1, 2, 0, 1])
+    z = torch.randn(5, game.generator.z_dim)
+    label = torch.tensor([0, 1, 2, 0, 1])
     assert torch.allclose(measured(z, label)[:1], measured(z[:1], label[:1]), atol=1e-5), (
         "alone as in a batch"
     )

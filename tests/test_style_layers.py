@@ -64,8 +64,10 @@ def test_lr_mul_is_the_speed_of_an_adam_step():
     moves = []
     for lr_mul in (1.0, 0.01):
         torch.manual_seed(3)
-        layer, x = EqualisedLinear(32, 8, lr_mul=lr_mul), torch.randn(16, 32)
-        optimizer, before = torch.optim.Adam(layer.parameters(), lr=1e-3), layer(x).detach()
+        layer = EqualisedLinear(32, 8, lr_mul=lr_mul)
+        x = torch.randn(16, 32)
+        optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
+        before = layer(x).detach()
         layer(x).square().mean().backward()
         optimizer.step()
         moves.append((layer(x) - before).abs().mean().item())
@@ -162,7 +164,8 @@ def test_nothing_moves_by_half_a_pixel():
 
 
 def test_up_is_the_adjoint_of_down():
-    x, y = torch.randn(2, 3, 4, 6), torch.randn(2, 3, 8, 12)
+    x = torch.randn(2, 3, 4, 6)
+    y = torch.randn(2, 3, 8, 12)
     assert (upsample(x) * y).sum().item() == pytest.approx(
         4 * (x * downsample(y)).sum().item(), rel=1e-4
     )

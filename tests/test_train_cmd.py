@@ -24,7 +24,8 @@ from gancli.checkpoint import read, steps_in
 from gancli.commands import train as command
 from gancli.runfolder import RunFolder
 
-gan, at_step = pytest.fixture(train_helpers.gan), pytest.fixture(train_helpers.at_step)
+gan = pytest.fixture(train_helpers.gan)
+at_step = pytest.fixture(train_helpers.at_step)
 
 # resume
 

@@ -17,10 +17,8 @@ from gancli import config
 from gancli.checkpoint import load_game
 from gancli.cli import main
 
-runs, gan = (
-    pytest.fixture(scope="module")(translate_helpers.runs),
-    pytest.fixture(translate_helpers.gan),
-)
+runs = pytest.fixture(scope="module")(translate_helpers.runs)
+gan = pytest.fixture(translate_helpers.gan)
 
 # sizes and modes
 
@@ -206,10 +204,12 @@ def holed(
 @pytest.mark.parametrize("run", ["inpaint", "free"])
 def test_holes_are_what_is_transparent_or_white_in_a_mask(gan, run):
     """The rest stays as it is, to the bit; of what lay under the hole nothing shows."""
-    size, box = (50, 34), (20, 10, 31, 17)
+    size = (50, 34)
+    box = (20, 10, 31, 17)
     image = holed("in/a.png", size, box)
     by_alpha = make(gan, run, "input=in", "sheet=false")["a.png"]
-    result, inside = pixels("out/a.png"), np.zeros((34, 50), bool)
+    result = pixels("out/a.png")
+    inside = np.zeros((34, 50), bool)
     inside[10:17, 20:31] = True
     assert Image.open("out/a.png").mode == "L"
     np.testing.assert_array_equal(result[~inside], np.asarray(image)[..., 0][~inside])

@@ -15,10 +15,8 @@ from translate_helpers import files, make, noise, put
 
 from gancli.commands.translate_files import mark_of, targets
 
-runs, gan = (
-    pytest.fixture(scope="module")(translate_helpers.runs),
-    pytest.fixture(translate_helpers.gan),
-)
+runs = pytest.fixture(scope="module")(translate_helpers.runs)
+gan = pytest.fixture(translate_helpers.gan)
 
 # files
 

@@ -80,7 +80,8 @@ TILED = {
 @pytest.mark.parametrize("more", [0, 1])
 def test_tiles_make_what_the_whole_image_makes(name, more):
     network = settled(TILED[name]())
-    context, multiple = context_of(network), network.multiple
+    context = context_of(network)
+    multiple = network.multiple
     core = multiple * (1 + more) * 2
     size = (
         3 * core + multiple + 1,
@@ -167,10 +168,8 @@ def test_the_hint_for_a_tile_that_is_too_small_is_one_that_works():
 
 
 def test_the_way_follows_from_the_size():
-    tiles, instance = (
-        SRResNet(channels=3, width=2, blocks=1, scale=4),
-        ResNetGenerator(**BOTH, width=2, blocks=1),
-    )
+    tiles = SRResNet(channels=3, width=2, blocks=1, scale=4)
+    instance = ResNetGenerator(**BOTH, width=2, blocks=1)
     context = context_of(tiles)
     assert way_of(tiles, (100, 400), tile="auto", max_size=800) == Way((100, 400)), (
         "800 x 800 in its output, whatever their shape"
@@ -254,7 +253,8 @@ def test_what_fits_is_not_touched():
 
 
 def test_a_shrunk_image_comes_back_at_its_size_and_alike():
-    network, seen = ResNetGenerator(**BOTH, width=2, blocks=1), []
+    network = ResNetGenerator(**BOTH, width=2, blocks=1)
+    seen = []
     ramp = torch.linspace(-1, 1, 90).expand(1, 3, 60, 90)
 
     def translate(inputs):
@@ -269,7 +269,8 @@ def test_a_shrunk_image_comes_back_at_its_size_and_alike():
 
 def test_around_a_hole_a_shrunk_image_keeps_its_own_pixels():
     network = ContextEncoder(**BOTH, resolution=16, bottleneck=4, width=2, hole="free")
-    image, mask = torch.rand(1, 3, 50, 70), torch.zeros(1, 1, 50, 70)
+    image = torch.rand(1, 3, 50, 70)
+    mask = torch.zeros(1, 1, 50, 70)
     mask[:, :, 11:23, 40:61] = 1
 
     def translate(inputs):
@@ -302,7 +303,8 @@ def test_a_network_of_a_central_hole_fills_one_anywhere(hole):
     """The window lies about the hole, which is in its middle half, at the network's size; nothing else changes."""
     network = ContextEncoder(**BOTH, resolution=[16, 32], bottleneck=4, width=2)
     top, bottom, left, right = hole
-    image, mask = torch.rand(1, 3, 50, 70), torch.zeros(1, 1, 50, 70)
+    image = torch.rand(1, 3, 50, 70)
+    mask = torch.zeros(1, 1, 50, 70)
     mask[:, :, top:bottom, left:right] = 1
 
     def translate(window):

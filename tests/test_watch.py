@@ -197,7 +197,8 @@ def test_looking_never_changes_training(gan):
             "hydra.run.dir=unseen",
         )
     )
-    seen, unseen = last("seen"), last("unseen")
+    seen = last("seen")
+    unseen = last("unseen")
     for part in ("game", "ema", "optimizers", "progress"):
         assert differences(seen[part], unseen[part]) == [], part
     report = json.loads(Path("seen/evaluation.json").read_text())

@@ -11,8 +11,10 @@ from gancli.augment.base import Augment, colours, need_images
 from gancli.augment.resample import apply, blit, fine_raster, raster, warp
 from gancli.schedules import Number, schedule
 
-BLIT, GEOMETRY = ("xflip", "rotate90", "xint"), ("scale", "rotate", "aniso", "xfrac")
-COLOUR, CUT = ("brightness", "contrast", "lumaflip", "hue", "saturation"), ("cutout",)
+BLIT = ("xflip", "rotate90", "xint")
+GEOMETRY = ("scale", "rotate", "aniso", "xfrac")
+COLOUR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
+CUT = ("cutout",)
 OPS = (*BLIT, *GEOMETRY, *COLOUR, *CUT)  # the names of StyleGAN2-ADA's code
 SWITCHES = (
     "rotate",
@@ -66,7 +68,10 @@ class ADA(Augment):
             raise ValueError(f"strength={strength}: give numbers from 0 to 1")
         if target is not None and isinstance(p, dict):
             raise ValueError("p is a schedule, so nothing is left to adapt: add target=null")
-        self.schedule, self.target, self.interval, self.kimg = schedule(p), target, interval, kimg
+        self.schedule = schedule(p)
+        self.target = target
+        self.interval = interval
+        self.kimg = kimg
         if (
             interval < 1
             or kimg <= 0
@@ -129,10 +134,8 @@ class ADA(Augment):
         """-> which operations are on, and their amounts. Every number is drawn, always: none depends on p."""
         device = self.p.device
         chance = torch.rand(len(SWITCHES), n, device=device)
-        uniform, normal = (
-            2 * torch.rand(len(UNIFORM), n, device=device) - 1,
-            torch.randn(len(NORMAL), n, device=device),
-        )
+        uniform = 2 * torch.rand(len(UNIFORM), n, device=device) - 1
+        normal = torch.randn(len(NORMAL), n, device=device)
         odds = self.p * self.strength
         odds = torch.cat(
             [1 - (1 - odds[:2]).clamp(0, 1).sqrt(), odds[2:]]
@@ -164,17 +167,17 @@ def blit_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
     quarters = (
         (2 * draws["rotate90"]).floor() if h == w else 2 * draws["rotate90"].floor()
     )  # -2 to 1
-    cos, sin = (
-        (quarters == 0).float() - (quarters == -2).float(),
-        (quarters == 1).float() - (quarters == -1).float(),
-    )  # exact
+    # exact
+    cos = (quarters == 0).float() - (quarters == -2).float()
+    sin = (quarters == 1).float() - (quarters == -1).float()
     shift = torch.stack([draws["xint_x"] * w / 8, draws["xint_y"] * h / 8], 1).round()
     return matrix(flip * cos, flip * sin, -sin, cos), shift[:, :, None]
 
 
 def geometry_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
     """The same for scale 2^N(0, 0.2), a turn, a stretch 2^N(0, 0.2), a second turn, and a move by N(0, 1/8) of the image."""
-    scale, stretch = 2 ** (0.2 * draws["scale"]), 2 ** (0.2 * draws["aniso"])
+    scale = 2 ** (0.2 * draws["scale"])
+    stretch = 2 ** (0.2 * draws["aniso"])
     zero = torch.zeros_like(scale)
     resized = matrix(1 / (scale * stretch), zero, zero, stretch / scale)
     linear = apply(rotation(draws["rotate"]), apply(resized, rotation(draws["rotate_after"])))
@@ -203,10 +206,8 @@ def recolour(x: Tensor, draws: Draws) -> Tensor:
     if x.shape[1] == 1:
         return x * luma
     # A matrix with such an axis is circulant: a channel, the one before and the one after have one weight each.
-    along, around = (
-        2**saturation * (math.pi * hue).cos(),
-        2**saturation * (math.pi * hue).sin() / 3**0.5,
-    )
+    along = 2**saturation * (math.pi * hue).cos()
+    around = 2**saturation * (math.pi * hue).sin() / 3**0.5
     return (
         (luma + 2 * along) / 3 * x
         + ((luma - along) / 3 + around) * x.roll(1, 1)

@@ -122,10 +122,9 @@ def bilinear(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
     """x (N,C,H,W), one period of an endless image; row, column (N,Q), in samples -> (N,C,Q)."""
     n, c, h, w = x.shape
     (rows, down), (columns, right) = neighbours(row, h), neighbours(column, w)
-    index, weight = (
-        rows[:, :, None] * w + columns[:, None],
-        (down[:, :, None] * right[:, None]).to(x.dtype),
-    )  # (N,2,2,Q)
+    # (N,2,2,Q)
+    index = rows[:, :, None] * w + columns[:, None]
+    weight = (down[:, :, None] * right[:, None]).to(x.dtype)
     return (
         pick(x.flatten(2), index.flatten(1)).view(n, c, 4, -1) * weight.flatten(1, 2)[:, None]
     ).sum(2)
@@ -133,7 +132,8 @@ def bilinear(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
 
 def neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """(N,Q) -> (N,2,Q): the whole numbers around a place, and how much each counts."""
-    first, beyond = at.floor(), at - at.floor()
+    first = at.floor()
+    beyond = at - at.floor()
     return torch.stack([first, first + 1], 1).long().remainder(size), torch.stack(
         [1 - beyond, beyond], 1
     )

@@ -11,7 +11,9 @@ from gancli.augment.base import Augment, colours, need_images
 
 # RGB -> luma, then two axes of the plane in which hue turns and saturation stretches (the YIQ system).
 YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
-NARROW, WIDE = math.log(3 / 4), math.log(4 / 3)  # of a crop, by the image's own shape
+# of a crop, by the image's own shape
+NARROW = math.log(3 / 4)
+WIDE = math.log(4 / 3)
 
 
 class SimCLR(Augment):
@@ -45,7 +47,10 @@ class SimCLR(Augment):
                 f"smallest={smallest} is a share above 0; jitter={jitter}, grey={grey}, brightness={brightness}, "
                 f"contrast={contrast}, saturation={saturation} and hue={hue} lie from 0 to 1"
             )
-        self.smallest, self.mirror, self.jitter, self.grey = smallest, mirror, jitter, grey
+        self.smallest = smallest
+        self.mirror = mirror
+        self.jitter = jitter
+        self.grey = grey
         # Not saved: constants, which shall be where the images are.
         self.register_buffer(
             "reach",
@@ -64,10 +69,8 @@ class SimCLR(Augment):
         area = torch.empty(len(x), device=x.device).uniform_(self.smallest, 1)
         # Between ratios at which both sides still fit; torchvision draws again until they do.
         ratio = torch.empty_like(area).uniform_(NARROW, WIDE).clamp(area.log(), -area.log()).exp()
-        rows, columns = (
-            window((area / ratio).sqrt(), x.shape[2]),
-            window((area * ratio).sqrt(), x.shape[3]),
-        )
+        rows = window((area / ratio).sqrt(), x.shape[2])
+        columns = window((area * ratio).sqrt(), x.shape[3])
         if self.mirror:
             columns = torch.where(
                 torch.rand(len(x), 1, 1, device=x.device) < 0.5, columns.flip(1), columns
@@ -77,10 +80,8 @@ class SimCLR(Augment):
     def recolour(self, x: Tensor) -> Tensor:
         """(N,1 or 3,H,W) in [-1,1] -> the same: brightness, contrast, saturation and hue in this order, then grey."""
         n, k = x.shape[:2]
-        on, grey = (
-            torch.rand(n, device=x.device) < self.jitter,
-            torch.rand(n, device=x.device) < self.grey,
-        )
+        on = torch.rand(n, device=x.device) < self.jitter
+        grey = torch.rand(n, device=x.device) < self.grey
         bright, contrast, saturation, turn = (
             (2 * torch.rand(4, n, device=x.device) - 1) * on * self.reach[:, None]
         )
@@ -104,10 +105,8 @@ def window(share: Tensor, size: int) -> Tensor:
 
 def turned(length: Tensor, angle: Tensor) -> Tensor:
     """(N,), (N,) -> (N,3,3): luma stays, the plane of colours is stretched and turned."""
-    cos, sin, one, zero = (
-        length * angle.cos(),
-        length * angle.sin(),
-        torch.ones_like(angle),
-        torch.zeros_like(angle),
-    )
+    cos = length * angle.cos()
+    sin = length * angle.sin()
+    one = torch.ones_like(angle)
+    zero = torch.zeros_like(angle)
     return torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)

@@ -53,10 +53,8 @@ def main(argv: list[str]) -> int:
     files = (
         min(settings["keep"], -(-settings["steps"] // settings["save_every"])) + 2
     )  # the best, and the newest while it is written
-    disk, free = (
-        files * buffer.getbuffer().nbytes,
-        shutil.disk_usage(existing(composed.run_dir)).free,
-    )
+    disk = files * buffer.getbuffer().nbytes
+    free = shutil.disk_usage(existing(composed.run_dir)).free
     print(
         f"forecast  {settings['steps']:,} steps in {duration(seconds * settings['steps'])}, "
         f"{disk / 1e6:.0f} MB of checkpoints ({free / 1e9:.0f} GB free)"

@@ -49,7 +49,10 @@ def finish_sweep(sweep: Path) -> Path:
 
 def read(argv: list[str]) -> tuple[list[str], dict[str, str], bool]:
     """-> (targets, options, --json). Raises UserError."""
-    targets, given, as_json, rest = [], {}, False, list(argv)
+    targets = []
+    given = {}
+    as_json = False
+    rest = list(argv)
     while rest:
         word = rest.pop(0)
         key, _, value = word.partition("=")

@@ -47,7 +47,12 @@ def main(argv: list[str]) -> int:
 
 def read(argv: list[str]) -> tuple[list[str], Path | None, int | None, bool]:
     """-> (overrides, out=, --sample, --json); a lone path becomes dataset=folder dataset.path=PATH. Raises UserError."""
-    overrides, paths, out, sample, as_json, rest = [], [], None, None, False, list(argv)
+    overrides = []
+    paths = []
+    out = None
+    sample = None
+    as_json = False
+    rest = list(argv)
     while rest:
         word = rest.pop(0)
         if word == "--json":
@@ -105,8 +110,11 @@ def said() -> Iterator[list[str]]:
         def emit(self, record: logging.LogRecord) -> None:
             messages.setdefault(record.getMessage())
 
-    logger, handler, found = logging.getLogger("gancli.data"), Collect(logging.WARNING), []
-    before, logger.propagate = logger.propagate, False
+    logger = logging.getLogger("gancli.data")
+    handler = Collect(logging.WARNING)
+    found = []
+    before = logger.propagate
+    logger.propagate = False
     logger.addHandler(handler)
     try:
         yield found

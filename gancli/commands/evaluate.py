@@ -70,9 +70,11 @@ def of_checkpoint(options: dict) -> Report:
     from gancli.evaluation import evaluate, write_report
     from gancli.precision import resolve_device
 
-    trust, device = trusted(options["trust"]), resolve_device(options["device"])
+    trust = trusted(options["trust"])
+    device = resolve_device(options["device"])
     loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trust, device=str(device))
-    config, step = loaded.tree["config"], loaded.tree["progress"]["step"]
+    config = loaded.tree["config"]
+    step = loaded.tree["progress"]["step"]
     # What is not given stays the run's; a key that the data set does not take is refused where it is built.
     moved = {key: value for key, value in options["dataset"].items() if value is not None}
     config = config | {"dataset": config["dataset"] | moved}

@@ -35,7 +35,8 @@ def explained(config: dict, device) -> Iterator[None]:
 def out_of_memory(settings: dict, device) -> GanError:
     from gancli.trainer import peak_memory
 
-    size, pieces = settings["batch_size"], settings["accumulate"]
+    size = settings["batch_size"]
+    pieces = settings["accumulate"]
     return GanError(
         f"out of memory on {device}: {peak_memory(device) / 1e9:.1f} GB at the peak, with "
         f"trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)}",
@@ -46,7 +47,8 @@ def out_of_memory(settings: dict, device) -> GanError:
 
 
 def lonely(settings: dict) -> UserError:
-    size, pieces = settings["batch_size"], settings["accumulate"]
+    size = settings["batch_size"]
+    pieces = settings["accumulate"]
     return UserError(
         f"a layer that normalises over the batch or over places was given one value a channel "
         f"(trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)})",

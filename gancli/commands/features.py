@@ -46,7 +46,8 @@ def main(argv: list[str]) -> int:
     from gancli.probing import choose, judged, own_labels
 
     options, words = read(argv)
-    device, trust = resolve_device(options["device"]), trusted(options["trust"])
+    device = resolve_device(options["device"])
+    trust = trusted(options["trust"])
     loaded = load_game(options["ckpt"], trust=trust, device=str(device))
     if not isinstance(loaded.game, Judging) or "a" in loaded.game.needs:
         raise UserError(
@@ -77,7 +78,10 @@ def main(argv: list[str]) -> int:
 
 def read(argv: list[str]) -> tuple[dict, list[str]]:
     """-> (options, what describes the data set). Raises Problems with all that is wrong."""
-    given, words, rest, found = {}, [], list(argv), []
+    given = {}
+    words = []
+    rest = list(argv)
+    found = []
     while rest:
         word = rest.pop(0)
         key, equals, value = word.partition("=")
@@ -137,7 +141,8 @@ def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> 
     from gancli.builder import build
     from gancli.data.base import pair
 
-    trained, name = loaded.tree["config"]["dataset"], ""
+    trained = loaded.tree["config"]["dataset"]
+    name = ""
     if any(word.lstrip("+").startswith("dataset=") for word in words):
         spec, name = composed(words, trained)
         trust = None  # the user typed its class
@@ -217,7 +222,9 @@ def measure(
     from gancli.metrics.classifier import prepared
     from gancli.metrics.probe import knn_accuracy, linear_probe, majority
 
-    n, labels, points = chosen.n_train, chosen.labels, chosen.images.is_floating_point()
+    n = chosen.n_train
+    labels = chosen.labels
+    points = chosen.images.is_floating_point()
     if labels is None:
         return {}, {
             "probe": "the data set has no labels; a labelled one may be given with dataset=NAME"
@@ -243,8 +250,10 @@ def measure(
 def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, object]:
     from gancli.probing import bound_labels, own_labels
 
-    labels, pack = bound_labels(loaded.game), loaded.tree["config"]["model"].get("pack", 1)
-    conditional, mean = labels != [None], f"mean over {len(labels)} labels"
+    labels = bound_labels(loaded.game)
+    pack = loaded.tree["config"]["model"].get("pack", 1)
+    conditional = labels != [None]
+    mean = f"mean over {len(labels)} labels"
     known = own_labels(loaded, chosen) is not None
     how = {
         "features": "of the trunk, in eval mode"
@@ -304,7 +313,8 @@ def show(title: str, report: dict, *, k: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console, values = Console(highlight=False), report["values"]
+    console = Console(highlight=False)
+    values = report["values"]
     console.print(title, style="bold", markup=False, soft_wrap=True)
     if values:
         table = Table(box=None, pad_edge=False, header_style="bold")

@@ -39,7 +39,10 @@ def main(argv: list[str]) -> int:
 
 
 def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
-    groups, dirs, as_json, rest = [], [], False, list(argv)
+    groups = []
+    dirs = []
+    as_json = False
+    rest = list(argv)
     while rest:
         word = rest.pop(0)
         flag, _, value = word.partition("=")
@@ -76,10 +79,8 @@ def show(table: Table) -> None:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    console, width = (
-        Console(highlight=False),
-        max(len(option) for found in table.values() for option in found),
-    )
+    console = Console(highlight=False)
+    width = max(len(option) for found in table.values() for option in found)
     narrow = shutil.get_terminal_size().columns < 2 * width
     for group, found in table.items():
         console.print(Text(group, style="bold"))

@@ -181,10 +181,12 @@ def searched(
     from gancli.films import FPS
     from gancli.projection import look, project
 
-    steps, seed = options["steps"], options["seed"]
+    steps = options["steps"]
+    seed = options["seed"]
     parts = loaded.game, loaded.generator, distance, start
     found = look(*parts, seed=seed)
-    first, frames = found.distance, [beside_each_other(target, found.image)]
+    first = found.distance
+    frames = [beside_each_other(target, found.image)]
     every = -(-steps // FRAMES)
     with Progress(
         console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()

@@ -74,16 +74,15 @@ def run(cfg) -> Path:
     # All that can be refused comes before the folder is made.
     if options["truncated_layers"] is not None and options["truncation"] is None:
         panels.warn("truncated_layers has no effect without truncation=")
-    resting, level = getattr(loaded.game, "resting", 0), options["level"]
+    resting = getattr(loaded.game, "resting", 0)
+    level = options["level"]
     if resting and options["levels"] is not None or level is not None and level < resting:
         panels.warn(
             f"levels below {resting} are stale: their image layers have rested since the next size came; what they read has not"
         )
     inputs, given = begun(loaded.game, label, options)
-    pictures, film = (
-        series(loaded.game, inputs, label, options),
-        walked(loaded, inputs, label, options),
-    )
+    pictures = series(loaded.game, inputs, label, options)
+    film = walked(loaded, inputs, label, options)
     loaded = with_standing(loaded, options)
     out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"samples-seed{options['seed']}")
     with explained_writes(out):
@@ -222,10 +221,10 @@ def write_points(
 
     from gancli.grids import save_png, scatter
 
-    points, label = (
-        in_data_units(loaded, torch.stack(list(images_of(loaded, inputs, options["seed"], given)))),
-        inputs.get("label"),
+    points = in_data_units(
+        loaded, torch.stack(list(images_of(loaded, inputs, options["seed"], given)))
     )
+    label = inputs.get("label")
     lines = [f"{x:.9g},{y:.9g}" for x, y in points.flatten(1).tolist()]
     if label is not None:
         lines = [f"{line},{k}" for line, k in zip(lines, label.tolist(), strict=True)]
@@ -242,7 +241,8 @@ def write_images(
 
     from gancli.grids import grid, save_image, save_png
 
-    n, per_class = options["n"], options["per_class"]
+    n = options["n"]
+    per_class = options["per_class"]
     names = [f"{k:06d}.png" for k in range(n)]
     if per_class is not None:
         folders = folder_names(classes, n // per_class)

@@ -89,7 +89,9 @@ def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> di
     """File name -> the pictures that were asked for, of the first of the images. Raises UserError for what the game has not."""
     from gancli import sampling
 
-    rows, given, found = min(COLUMNS, options["n"]), still(game, options), {}
+    rows = min(COLUMNS, options["n"])
+    given = still(game, options)
+    found = {}
     if options["interpolate"] is not None:
         ends = first_of(inputs, rows), draw(game, rows, label, options, shift=1)
         found["interpolation"] = Picture(
@@ -138,10 +140,8 @@ def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -
     tiles = min(options["n"], side * side)
     columns = math.ceil(tiles**0.5)
     legs = max(3, round(options["walk"] / LEG_S))  # between two it would go back the way it came
-    frames, factor = (
-        max(legs, round(options["walk"] * films.FPS)),
-        math.ceil(tile_size(columns) / min(height, width)),
-    )
+    frames = max(legs, round(options["walk"] * films.FPS))
+    factor = math.ceil(tile_size(columns) / min(height, width))
     films.check_size(
         frames, (columns * width * factor, math.ceil(tiles / columns) * height * factor)
     )
@@ -199,7 +199,8 @@ def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
     from gancli.films import write_film
     from gancli.grids import grid
 
-    images, frames = images_of(loaded, walk.inputs, seed, walk.given), []
+    images = images_of(loaded, walk.inputs, seed, walk.given)
+    frames = []
     while tiles := list(islice(images, walk.tiles)):
         gap = 2 if walk.tiles > 1 else 0
         frames.append(

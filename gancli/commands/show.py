@@ -103,7 +103,9 @@ def show_run(target: str, *, as_json: bool) -> None:
     from gancli.checkpoint import open_checkpoint
 
     path, tree = open_checkpoint(target)
-    config, progress, data = tree["config"], tree["progress"], tree["data"]
+    config = tree["config"]
+    progress = tree["progress"]
+    data = tree["data"]
     facts = {
         "checkpoint": str(path),
         "step": progress["step"],

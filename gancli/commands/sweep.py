@@ -43,7 +43,8 @@ def job(composed: front.Composed) -> None:
         "folder": str(composed.run_dir),
     }
     print(f"job {entry['job']}: {' '.join(entry['overrides'])}", flush=True)
-    state, reason = "done", ""
+    state = "done"
+    reason = ""
     try:
         run(composed)
     except BaseException as error:

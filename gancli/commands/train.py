@@ -66,14 +66,18 @@ class Plan:
         tree: dict | None = None,
         trust: tuple[str, ...] | None = None,
     ):
-        self.config, self.folder, self.tree, self.trust = config, folder, tree, trust
+        self.config = config
+        self.folder = folder
+        self.tree = tree
+        self.trust = trust
 
 
 def plan_run(composed: front.Composed) -> Plan:
     from gancli.runfolder import find_resumable, refuse_used
     from gancli.validate import validate
 
-    resume, folder = composed.cfg.resume, None
+    resume = composed.cfg.resume
+    folder = None
     if resume is not None:
         folder = find_resumable(
             str(resume),
@@ -240,7 +244,8 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     from gancli.runfolder import has_checkpoints, resume_line, run_words
     from gancli.runlog import run_log
 
-    first, settings = distributed.rank() == 0, trainer.settings
+    first = distributed.rank() == 0
+    settings = trainer.settings
     with contextlib.ExitStack() as stack:
         if first:
             stack.callback(folder.close)

@@ -27,10 +27,9 @@ from gancli.data.folder import is_hidden, neighbours, walk
 from gancli.errors import UserError
 from gancli.grids import from_pixels, grid
 
-MARK, SHEET_MARK = (
-    "gan translate",
-    "gan translate: sheet",
-)  # in the key Software, by which our own files are known again
+# in the key Software, by which our own files are known again
+MARK = "gan translate"
+SHEET_MARK = "gan translate: sheet"
 THUMBNAIL = 256
 MODES = {"png": (1, 2, 3, 4), "jpg": (1, 3), "webp": (3, 4)}  # channels that a format holds
 
@@ -217,7 +216,8 @@ class Sheet:
         side = max(max(picture.size) for picture in self.thumbnails)
         tiles = np.full((len(self.thumbnails), side, side, 3), 128, np.uint8)
         for tile, picture in zip(tiles, self.thumbnails, strict=True):
-            top, left = (side - picture.height) // 2, (side - picture.width) // 2
+            top = (side - picture.height) // 2
+            left = (side - picture.width) // 2
             tile[top : top + picture.height, left : left + picture.width] = np.asarray(picture)
         images = torch.from_numpy(tiles).permute(0, 3, 1, 2).float().sub(127.5).div(127.5)
         columns = (

@@ -60,7 +60,8 @@ def job_of(options: dict) -> Job:
         trust=trusted(options["trust"]),
         device=str(resolve_device(options["device"])),
     )
-    game, direction = loaded.game, options["direction"]
+    game = loaded.game
+    direction = options["direction"]
     if not isinstance(game, Translating):
         raise UserError(
             "this checkpoint's model makes images out of noise, and not out of images",
@@ -159,7 +160,8 @@ def attempt(job: Job, item: Item, sheet: Sheet) -> str | None:
 
 def translate(job: Job, item: Item, sheet: Sheet) -> None:
     """Reads, translates and writes one image. Raises BadImage, OSError."""
-    pixels, channels = read(item.path, job.notes), job.channels
+    pixels = read(item.path, job.notes)
+    channels = job.channels
     size = (pixels.shape[1], pixels.shape[2])
     holes = hole_of(job, item, pixels) if "mask" in job.game.extras else None
     apart = channels in (1, 3) and len(pixels) in (2, 4)
@@ -215,7 +217,8 @@ def inputs_of(colours: np.ndarray, holes: Tensor | None) -> Batch:
 
 def answered(job: Job, inputs: Batch, way: Way, alpha: np.ndarray | None, seed: int) -> np.ndarray:
     """-> (H,W,C) uint8, with alpha (1,h,w) enlarged behind its colours. Floats of the whole would be four times as much."""
-    scale, device = job.network.scale, next(job.generator.parameters()).device
+    scale = job.network.scale
+    device = next(job.generator.parameters()).device
 
     def through(window: Batch) -> Tensor:
         batch = {key: x.to(device) for key, x in (window | job.extras).items()}

@@ -228,7 +228,8 @@ def choose(
     """-> (held, train, spare) indices out of n, in the order's own order: held from its end, train from its start."""
     leaves_some(n, holdout)
     order = ordered(n, tail)
-    rest, held = order[: n - holdout], order[n - holdout :]
+    rest = order[: n - holdout]
+    held = order[n - holdout :]
     return (held, rest, rest[:0]) if limit is None else (held, rest[:limit], rest[limit:])
 
 
@@ -267,5 +268,6 @@ def split(decoded: Decoded, *, limit: int | None, holdout: int) -> tuple[Decoded
         return decoded, None
     place = places(n) if decoded.place is None else decoded.place.numpy()
     order = np.argsort(place, kind="stable")
-    held, train = order[n - holdout :], order[: n - holdout][:limit]
+    held = order[n - holdout :]
+    train = order[: n - holdout][:limit]
     return decoded.subset(np.sort(train)), decoded.subset(np.sort(held)) if holdout else None

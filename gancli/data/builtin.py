@@ -33,7 +33,8 @@ class Digits(Source):
 
     def load(self) -> Decoded:
         with np.load(Path(__file__).parent / "digits.npz", allow_pickle=False) as file:
-            cells, labels = file["images"], file["labels"]
+            cells = file["images"]
+            labels = file["labels"]
         # The strokes touch the edges of the 8x8 cells; without the margin they would look cut off.
         cells = np.pad(cells.astype(np.float32) * (255 / 16), ((0, 0), (1, 1), (1, 1)))
         return decode_array(
@@ -219,7 +220,8 @@ class CelebA(Source):
         return self.fill(resolution=[218, 178], channels=3, classes=2)
 
     def load(self) -> Decoded:
-        source, folder = self.settled(), Path(self.root) / "celeba" / "img_align_celeba"
+        source = self.settled()
+        folder = Path(self.root) / "celeba" / "img_align_celeba"
         data = from_torchvision(
             lambda sets: sets.CelebA(self.root, split=self.split, download=self.download),
             "CelebA",
@@ -271,7 +273,8 @@ class LSUN(Source):
             import lmdb
         except ModuleNotFoundError as error:
             raise UserError("LSUN needs the package lmdb", "pip install 'gancli[lsun]'") from error
-        source, path = self.settled(), Path(self.root) / f"{self.category}_{self.split}_lmdb"
+        source = self.settled()
+        path = Path(self.root) / f"{self.category}_{self.split}_lmdb"
         require(
             (path / "data.mdb").is_file(),
             f"LSUN: there is no {path}",

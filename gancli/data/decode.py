@@ -87,7 +87,8 @@ def opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
 def size_unchecked(file: str | io.BytesIO) -> tuple[int, int]:
     """Pillow refuses the largest files before it tells their size; the limit is lifted while one header is read again."""
     with SIZE_LOCK:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
         try:
             with Image.open(file, formats=formats()) as image:
                 return image.size
@@ -177,7 +178,8 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == (width, height):
         return image
     scale = max(width / image.width, height / image.height)
-    dx, dy = max(0, image.width - width / scale) / 2, max(0, image.height - height / scale) / 2
+    dx = max(0, image.width - width / scale) / 2
+    dy = max(0, image.height - height / scale) / 2
     # Lanczos is the sharpest down, but upwards its ringing shows around every edge.
     method = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
     return image.resize(

@@ -39,7 +39,8 @@ class Derived(Source):
         return images(self.path, self.of, self.kind_of_pair)
 
     def scan(self) -> dict:
-        inner, found = self.inner(), {}
+        inner = self.inner()
+        found = {}
         if "auto" in self.declared().values():
             whole = inner.declared() | inner.scan()
             found = self.fill(resolution=whole["resolution"], channels=whole["channels"], classes=0)
@@ -170,12 +171,12 @@ def boxes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor
 
 def strokes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor:
     """-> (H,W): a brush that wanders, until `share` of the image is hidden."""
-    mask, y, x = torch.zeros(height, width), torch.arange(height)[:, None], torch.arange(width)
+    mask = torch.zeros(height, width)
+    y = torch.arange(height)[:, None]
+    x = torch.arange(width)
     side = min(height, width)
-    at, angle = (
-        torch.rand(2, generator=rng) * torch.tensor([height, width]),
-        torch.rand((), generator=rng) * 6.283,
-    )
+    at = torch.rand(2, generator=rng) * torch.tensor([height, width])
+    angle = torch.rand((), generator=rng) * 6.283
     while mask.mean() < share:
         radius = side * (0.02 + 0.05 * torch.rand((), generator=rng))
         mask[(y - at[0]) ** 2 + (x - at[1]) ** 2 <= radius.square() + 0.5] = 1

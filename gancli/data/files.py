@@ -85,7 +85,8 @@ def decode_chosen(
     decoder = source.decoder()
     held, train, spare = parts
     queue = deque(np.concatenate([train, spare, held]).tolist())
-    chosen, bad = np.full(len(room.pixels), -1), []
+    chosen = np.full(len(room.pixels), -1)
+    bad = []
     try:
         with quiet(), ThreadPoolExecutor(source.workers) as pool:
             for first, n, take in (
@@ -136,7 +137,8 @@ def decode_rows(
                 failed[row] = str(error)
         return failed
 
-    failed, said = {}, time.monotonic()
+    failed = {}
+    said = time.monotonic()
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     for done, (block, found) in enumerate(zip(blocks, pool.map(work, blocks), strict=True)):
         failed |= found

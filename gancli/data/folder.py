@@ -58,7 +58,8 @@ class Folder(Source):
         return self.fill(resolution=resolution, channels=channels, classes=classes)
 
     def load(self) -> Decoded:
-        source, files = self.settled(), listing(self.path)
+        source = self.settled()
+        files = listing(self.path)
         labels = (
             f"{len(files.classes)} classes: {shortened(files.classes)}"
             if files.classes
@@ -77,7 +78,8 @@ def listing(path: str) -> Files:
     root = Path(path).expanduser()
     try:
         if root.is_dir():
-            entries, refused = walk(root), []
+            entries = walk(root)
+            refused = []
             by_name = Paths(root)
         elif root.is_file():
             by_name = Zip(root)
@@ -117,7 +119,9 @@ Entry = tuple[str, int, int]  # name with "/" between its parts, bytes, stamp
 
 def walk(root: Path) -> list[Entry]:
     """-> all files below root. Links are followed, a folder that is met twice is entered once."""
-    entries, seen, todo = [], set(), [("", root)]
+    entries = []
+    seen = set()
+    todo = [("", root)]
     while todo:
         prefix, folder = todo.pop()
         real = os.path.realpath(folder)
@@ -286,7 +290,10 @@ def refusal(info: zipfile.ZipInfo, name: str, again: bool) -> str | None:
 def measure(files: Files) -> tuple[int | list[int], int]:
     """-> (resolution, channels) that suit the files, said in the log."""
     n = min(SAMPLE, len(files))
-    sizes, alphas, greys, bad = [], [], 0, []
+    sizes = []
+    alphas = []
+    greys = 0
+    bad = []
     with quiet():
         for i in (k * len(files) // n for k in range(n)):
             try:
@@ -331,7 +338,9 @@ def common_size(sizes: list[tuple[int, int]]) -> int | list[int]:
 def really_transparent(files: Files, alphas: list[int]) -> float:
     """-> how many of the files with an alpha channel hide something by it; screenshots have one that is 255 throughout."""
     sample = alphas[:: max(1, len(alphas) // ALPHA_SAMPLE)]
-    decoder, hits, tried = Decoder((32, 32), 4), 0, 0
+    decoder = Decoder((32, 32), 4)
+    hits = 0
+    tried = 0
     for i in sample:
         try:
             hits += bool((decoder(files.read(i))[3] < 255).any())

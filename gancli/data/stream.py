@@ -36,8 +36,11 @@ class Stream:
         require(
             len(decoded) > 0, "the data set has no image", "look at dataset.path and dataset.limit"
         )
-        self.n, self.seed, self.device = len(decoded), seed, torch.device(device)
-        self.local, self.first = batch_size // world, rank * (batch_size // world)
+        self.n = len(decoded)
+        self.seed = seed
+        self.device = torch.device(device)
+        self.local = batch_size // world
+        self.first = rank * (batch_size // world)
         self.images = settle(decoded.images, self.device)
         self.labels = None if decoded.labels is None else decoded.labels.to(self.images.device)
         self.flip = flip and decoded.images.dtype == torch.uint8
@@ -73,7 +76,8 @@ class Stream:
         """
         first = nimg + self.first
         index = torch.from_numpy(self.index(first, salt)).to(self.images.device, non_blocking=True)
-        batch, views = {}, self.views(nimg, index, salt) if {*keys} & {*PAIRED} else {}
+        batch = {}
+        views = self.views(nimg, index, salt) if {*keys} & {*PAIRED} else {}
         for key in keys:
             if key in views:
                 batch[key] = views[key]
@@ -100,7 +104,9 @@ class Stream:
 
     def index(self, first: int, salt: str) -> np.ndarray:
         """-> (local,) int64, the images at the positions first ... first + local - 1."""
-        last, pieces, position = first + self.local, [], first
+        last = first + self.local
+        pieces = []
+        position = first
         while position < last:
             epoch, start = divmod(position, self.n)
             piece = self.epoch(epoch, salt)[start : start + last - position]
@@ -135,10 +141,8 @@ class Stream:
             (1, 1) if self.windows is None else (self.windows.shape[2], self.windows.shape[3])
         )
         half = np.uint64(0x7FFFFFFF)
-        row, column = (
-            (bits >> np.uint64(32) & half) % np.uint64(rows),
-            (bits & half) % np.uint64(columns),
-        )
+        row = (bits >> np.uint64(32) & half) % np.uint64(rows)
+        column = (bits & half) % np.uint64(columns)
         dice = np.stack([row, column, bits >> np.uint64(63)])
         return torch.from_numpy(dice.astype(np.int64)).to(self.images.device, non_blocking=True)
 

@@ -46,7 +46,8 @@ class Mixture(Source):
         return self.fill(resolution=1, channels=2, classes=len(self.centers()))
 
     def load(self) -> Decoded:
-        source, centers = self.settled(), self.centers()
+        source = self.settled()
+        centers = self.centers()
         mode = np.arange(self.n) % len(centers)
         # RandomState is numpy's one generator that promises the same numbers for ever; another seed would be other data.
         noise = torch.from_numpy(np.random.RandomState(0).standard_normal((self.n, 2)))

@@ -38,13 +38,11 @@ class AuxiliaryClassifier(Head):
             raise ValueError(
                 f"real={real}, fake={fake}, generator={generator}: weights are 0 or more"
             )
-        self.classes, self.real, self.fake, self.generator, self.norm = (
-            classes,
-            real,
-            fake,
-            generator,
-            norm,
-        )
+        self.classes = classes
+        self.real = real
+        self.fake = fake
+        self.generator = generator
+        self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
         self.out = constrained(linear(feature_dim, self.classes), self.norm)
@@ -53,7 +51,8 @@ class AuxiliaryClassifier(Head):
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
         logits = self.out(critic.features(real)).float()
-        of_real, of_fake = F.cross_entropy(logits, label), self.cost(critic, fake, label)
+        of_real = F.cross_entropy(logits, label)
+        of_fake = self.cost(critic, fake, label)
         hits = (logits.detach().argmax(1) == label).float().mean()
         return self.real * of_real + self.fake * of_fake, {
             "real": of_real.detach(),
@@ -79,7 +78,8 @@ class ClassProjection(Head):
 
     def __init__(self, *, classes: int, norm: Literal["none", "spectral"] = "spectral"):
         super().__init__()
-        self.classes, self.norm = classes, norm
+        self.classes = classes
+        self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
         self.project = Projection(feature_dim, self.classes, self.norm == "spectral")
@@ -112,21 +112,17 @@ class ClassContrast(Head):
                 f"dim={dim}, temperature={temperature}, weight={weight}: dim is 1 or more, temperature above 0, "
                 "weight 0 or more"
             )
-        self.classes, self.dim, self.temperature, self.weight, self.norm = (
-            classes,
-            dim,
-            temperature,
-            weight,
-            norm,
-        )
+        self.classes = classes
+        self.dim = dim
+        self.temperature = temperature
+        self.weight = weight
+        self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
         proxies = nn.Embedding(self.classes, self.dim)
         nn.init.xavier_uniform_(proxies.weight)
-        self.embed, self.proxies = (
-            constrained(linear(feature_dim, self.dim), self.norm),
-            constrained(proxies, self.norm),
-        )
+        self.embed = constrained(linear(feature_dim, self.dim), self.norm)
+        self.proxies = constrained(proxies, self.norm)
 
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None

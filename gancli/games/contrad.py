@@ -58,7 +58,8 @@ class ContraD(GAN):
                 f"hidden={hidden}, dim={dim}, temperature={temperature}, weight={weight}: hidden and dim are 1 or more, "
                 "temperature above 0, weight 0 or more"
             )
-        self.temperature, self.weight = temperature, weight
+        self.temperature = temperature
+        self.weight = weight
         self.scorer, self.of_reals, self.of_fakes = (
             two_layers(discriminator.feature_dim, hidden, n, norm) for n in (1, dim, dim)
         )
@@ -78,7 +79,9 @@ class ContraD(GAN):
         return self.scorer(hidden.flatten(1).detach())
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        real, fake, noise = batch["image"], self.fake(batch), self.adversarial.noise(self.progress)
+        real = batch["image"]
+        fake = self.fake(batch)
+        noise = self.adversarial.noise(self.progress)
         # Two critics, since one remembers its view of an image, and reals are compared in two.
         critic, other = (
             BoundCritic(
@@ -87,7 +90,9 @@ class ContraD(GAN):
             for _ in range(2)
         )
         loss, logs = self.adversarial.d(critic, real, fake, self.progress)
-        first, second, made = critic.features(real), other.features(real), critic.features(fake)
+        first = critic.features(real)
+        second = other.features(real)
+        made = critic.features(fake)
         contrast = nt_xent(*(unit(self.of_reals(h)) for h in (first, second)), self.temperature)
         apart = repulsion(
             *(unit(self.of_fakes(h)) for h in (first, second, made)), self.temperature
@@ -112,7 +117,8 @@ def unit(h: Tensor) -> Tensor:
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """(N,D), (N,D) of length 1 -> scalar: which of the 2N - 1 others is the other view of this image? (Chen 2020, equation 1)"""
-    n, both = len(first), torch.cat([first, second])
+    n = len(first)
+    both = torch.cat([first, second])
     logits = (cosines(both, both) / temperature).masked_fill(
         torch.eye(2 * n, dtype=torch.bool, device=both.device), -torch.inf
     )

@@ -61,12 +61,10 @@ class CycleGAN(Game):
             discriminator=nn.ModuleDict(discriminator),
             loss=loss,
         )
-        self.size, self.augment, self.cycle, self.identity = (
-            size_of(resolution),
-            augment,
-            cycle,
-            identity,
-        )
+        self.size = size_of(resolution)
+        self.augment = augment
+        self.cycle = cycle
+        self.identity = identity
         for network in generator.values():
             fitting(network, self.size)
         for critic in discriminator.values():
@@ -104,7 +102,8 @@ class CycleGAN(Game):
 
     def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
         """What a sample grid shows side by side, by name."""
-        b, a = generator["ab"](batch["a"]), generator["ba"](batch["b"])
+        b = generator["ab"](batch["a"])
+        a = generator["ba"](batch["b"])
         return {
             "a": batch["a"],
             "a to b": b,
@@ -116,7 +115,8 @@ class CycleGAN(Game):
 
     def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor:
         """(N,): the mean distance per value, in [-1,1], between an image and what comes back of it, both ways together."""
-        ab, ba = generator["ab"], generator["ba"]
+        ab = generator["ab"]
+        ba = generator["ba"]
         errors = (ba(ab(batch["a"])) - batch["a"]).abs(), (ab(ba(batch["b"])) - batch["b"]).abs()
         return sum(error.flatten(1).mean(1) for error in errors) / 2
 
@@ -149,7 +149,10 @@ class CycleGAN(Game):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        a, b, ab, ba = batch["a"], batch["b"], self.generator["ab"], self.generator["ba"]
+        a = batch["a"]
+        b = batch["b"]
+        ab = self.generator["ab"]
+        ba = self.generator["ba"]
         fakes = {"a": ba(b), "b": ab(a)}
         loss, logs = together(
             {

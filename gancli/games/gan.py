@@ -41,12 +41,12 @@ class GAN(Game):
         generator_batch: int = 1,
     ):
         super().__init__(generator=generator, discriminator=discriminator, loss=loss)
-        self.augment, self.conditional, self.latent = augment, conditional, latent
-        self.heads, self.pack, self.generator_batch = (
-            nn.ModuleDict(heads or {}),
-            pack,
-            generator_batch,
-        )
+        self.augment = augment
+        self.conditional = conditional
+        self.latent = latent
+        self.heads = nn.ModuleDict(heads or {})
+        self.pack = pack
+        self.generator_batch = generator_batch
         if pack < 1 or generator_batch < 1:
             raise ValueError(f"pack={pack}, generator_batch={generator_batch}: give 1 or more")
         if pack > 1 and (conditional or heads):
@@ -148,7 +148,9 @@ class GAN(Game):
         follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        critic, real, fake = self.critic(batch), batch["image"], self.fake(batch)
+        critic = self.critic(batch)
+        real = batch["image"]
+        fake = self.fake(batch)
         loss, logs = self.adversarial.d(critic, real, fake, self.progress)
         return self.with_heads(
             loss,
@@ -159,7 +161,9 @@ class GAN(Game):
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         if self.generator_batch > 1:
             batch = {key: torch.cat([value] * self.generator_batch) for key, value in batch.items()}
-        critic, real, fake = self.critic(batch), batch["image"], self.fake(batch)
+        critic = self.critic(batch)
+        real = batch["image"]
+        fake = self.fake(batch)
         loss, logs = self.adversarial.g(critic, real, fake, self.progress)
         return self.with_heads(
             loss,
@@ -171,8 +175,6 @@ class GAN(Game):
         self, loss: Tensor, logs: Logs, terms: list[tuple[Tensor | float, Logs]]
     ) -> tuple[Tensor, Logs]:
         for name, (term, parts) in zip(self.heads, terms, strict=True):
-            loss, logs = (
-                loss + term,
-                logs | {f"{name}_{key}": value for key, value in parts.items()},
-            )
+            loss = loss + term
+            logs = logs | {f"{name}_{key}": value for key, value in parts.items()}
         return loss, logs

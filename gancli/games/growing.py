@@ -66,11 +66,9 @@ class Growing(GAN):
                 f"start_stage={start_stage}: images of this size have stages 0 to {self.last}"
             )
         # Whole images: thousands in binary fractions would put a boundary just before or after the step that meets it.
-        self.fade_nimg, self.stable_nimg, self.start_stage = (
-            round(1000 * fade_kimg),
-            round(1000 * stable_kimg),
-            start_stage,
-        )
+        self.fade_nimg = round(1000 * fade_kimg)
+        self.stable_nimg = round(1000 * stable_kimg)
+        self.start_stage = start_stage
         self.stage, share = self.plan(0)
         self.blending = share is not None
         # Written in place: a fresh tensor each step would be a copy that the host waits for, and no captured graph would see it.
@@ -115,7 +113,9 @@ class Growing(GAN):
 
     def critic(self, batch: Batch) -> BoundCritic:
         critic = super().critic(batch)
-        trunk, stage, alpha = critic.trunk, self.stage, self.alpha
+        trunk = critic.trunk
+        stage = self.stage
+        alpha = self.alpha
         # Evaluations and `gan features` hand over images of full size.
         critic.trunk = lambda x: trunk(self.reduced(x), stage=stage, alpha=alpha)
         return critic
@@ -231,13 +231,15 @@ class StyleGAN(Growing):
 
     def crossed(self, device: torch.device) -> Tensor:
         """-> (layers,) bool, the layers of a batch's fakes that the second latent styles. Drawn on the device: the host never waits."""
-        layers, now = self.generator.layers, 2 * (self.stage + 1)
+        layers = self.generator.layers
+        now = 2 * (self.stage + 1)
         cut = torch.randint(1, now, (), device=device)
         cut = torch.where(torch.rand((), device=device) < self.mixing, cut, layers)
         return torch.arange(layers, device=device) >= cut
 
     def fake(self, batch: Batch) -> Tensor:
-        n, label = len(batch["image"]), batch.get("label")
+        n = len(batch["image"])
+        label = batch.get("label")
         inputs = self.inputs(n, None, label=label)
         if self.mixing > 0:
             inputs |= {

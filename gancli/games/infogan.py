@@ -73,12 +73,10 @@ class InfoGAN(GAN):
             raise ValueError(
                 "the codes are learned without labels: give InfoGAN a generator that takes none, conditional=false"
             )
-        self.q, self.categories, self.continuous, self.learned = (
-            q,
-            categories,
-            continuous,
-            deviation == "learned" and continuous > 0,
-        )
+        self.q = q
+        self.categories = categories
+        self.continuous = continuous
+        self.learned = deviation == "learned" and continuous > 0
         self.weights = weight_categorical, weight_continuous
         q.attach(discriminator.feature_dim, sum(categories) + continuous * (1 + self.learned))
 
@@ -129,7 +127,8 @@ class InfoGAN(GAN):
         return inputs | {"code0": values.repeat(8)}
 
     def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
-        z, codes = inputs["z"], [inputs[name] for name in self.codes]
+        z = inputs["z"]
+        codes = [inputs[name] for name in self.codes]
         cut = len(self.categories)
         hot = [
             one_hot(code, size, z) for code, size in zip(codes[:cut], self.categories, strict=True)
@@ -166,7 +165,8 @@ class InfoGAN(GAN):
     def informed(self, batch: Batch, side: Callable) -> tuple[Tensor, Logs]:
         """One side's adversarial loss, and the information about the codes of the very fakes that it judged."""
         inputs = self.inputs(len(batch["image"]), None)
-        critic, fake = self.critic(batch), self.sample(inputs, self.generator)
+        critic = self.critic(batch)
+        fake = self.sample(inputs, self.generator)
         loss, logs = side(critic, batch["image"], fake, self.progress)
         term, parts = self.information(critic.features(fake), inputs)
         return loss + term, logs | parts
@@ -177,7 +177,8 @@ class InfoGAN(GAN):
         Each categorical code adds log(size) minus its cross-entropy, a continuous one BLIND minus its NLL, as in the authors'
         code: 0 for a reader who knows nothing."""
         logits, mean, log_deviation = self.read(features)
-        codes, cut = [inputs[name] for name in self.codes], len(self.categories)
+        codes = [inputs[name] for name in self.codes]
+        cut = len(self.categories)
         ce = sum(
             (F.cross_entropy(*pair) for pair in zip(logits, codes, strict=False)),
             mean.new_zeros(()),

@@ -86,7 +86,8 @@ class LapGAN(GAN):
         """-> (N,C,H,W) of full size. level: stop there, 0 the coarsest, and repeat its pixels. Raises UserError for no such level.
 
         noise: fixed is the same for all images, as a film needs it."""
-        last, label = self.levels - 1, inputs.get("label")
+        last = self.levels - 1
+        label = inputs.get("label")
         if level is None:
             level = last
         if not 0 <= level <= last:
@@ -106,7 +107,8 @@ class LapGAN(GAN):
 
     def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
         """A level's critic, of residuals where there is a coarse image `low` that they belong to, else of images."""
-        network, whole = self.discriminator[level], low is None
+        network = self.discriminator[level]
+        whole = low is None
         # A residual alone must not be moved or coloured: the augmentation has to see what the network sees.
         return BoundCritic(
             partial(network.trunk, label=label),

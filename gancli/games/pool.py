@@ -24,17 +24,17 @@ class ImagePool(nn.Module):
         """new (N,C,H,W) -> as many: while it fills up, the same; then each with probability 1/2 an older one, whose place it takes."""
         if self.size == 0:
             return new
-        coins, places = (
-            torch.rand(len(new), generator=rng) < 0.5,
-            torch.randint(self.size, (len(new),), generator=rng),
-        )
+        coins = torch.rand(len(new), generator=rng) < 0.5
+        places = torch.randint(self.size, (len(new),), generator=rng)
         shown = []
         for image, coin, place in zip(
             new, coins.to(new.device), places.to(new.device), strict=True
         ):
             full = self.filled >= self.size  # a tensor: no branch, so the host never waits for it
             place = torch.where(full, place, self.filled.clamp(max=self.size - 1))
-            old, take, keep = self.images[place], full & coin, ~full | coin
+            old = self.images[place]
+            take = full & coin
+            keep = ~full | coin
             shown.append(torch.where(take, old.to(image.dtype), image))
             self.images[place] = torch.where(keep, image.to(old.dtype), old)
             self.filled.add_((~full).long())

@@ -39,7 +39,9 @@ class Rotation(Head):
             )
         if min(d, g) < 0:
             raise ValueError(f"d={d}, g={g}: weights are 0 or more")
-        self.weight_d, self.weight_g, self.norm = d, g, norm
+        self.weight_d = d
+        self.weight_g = g
+        self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
         self.out = constrained(linear(feature_dim, 4), self.norm)
@@ -57,10 +59,8 @@ class Rotation(Head):
     def term(self, critic: Critic, x: Tensor, weight: float) -> tuple[Tensor, Logs]:
         turns = torch.arange(len(x), device=x.device) * 4 // len(x)
         logits = self.out(critic.features(turned(x))).float()
-        cost, hits = (
-            F.cross_entropy(logits, turns),
-            (logits.detach().argmax(1) == turns).float().mean(),
-        )
+        cost = F.cross_entropy(logits, turns)
+        hits = (logits.detach().argmax(1) == turns).float().mean()
         return weight * cost, {"ce": cost.detach(), "accuracy": hits}
 
 

@@ -66,13 +66,11 @@ class StyleGAN2(GAN):
             if gamma
             else None
         )
-        self.pl_weight, self.pl_every, self.pl_decay, self.pl_shrink, self.mixing = (
-            pl_weight,
-            pl_every,
-            pl_decay,
-            pl_shrink,
-            mixing,
-        )
+        self.pl_weight = pl_weight
+        self.pl_every = pl_every
+        self.pl_decay = pl_decay
+        self.pl_shrink = pl_shrink
+        self.mixing = mixing
         self.register_buffer("pl_mean", torch.zeros(()))
 
     def phases(self) -> list[Phase]:
@@ -145,10 +143,8 @@ class StyleGAN2(GAN):
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
             return inputs
-        device, first = (
-            inputs["z"].device,
-            self.generator.layers if truncated_layers is None else truncated_layers,
-        )
+        device = inputs["z"].device
+        first = self.generator.layers if truncated_layers is None else truncated_layers
         return inputs | {
             "psi": torch.full((n,), float(truncation), device=device),
             "psi_layers": torch.full((n,), first, device=device),
@@ -166,7 +162,8 @@ class StyleGAN2(GAN):
     def drawn(self, n: int, label: Tensor | None) -> Batch:
         """What n training images start from. In a share of them the styles of another latent take over at a random layer
         (Karras 2019, section 3.1: of the images; their code cuts a whole batch at one layer)."""
-        inputs, layers = super().inputs(n, None, label=label), self.generator.layers
+        inputs = super().inputs(n, None, label=label)
+        layers = self.generator.layers
         if self.mixing == 0:
             return inputs
         z = inputs["z"]

@@ -59,11 +59,9 @@ class StyleTransfer(Translation):
             adversarial_weight=adversarial_weight,
             pixel_weight=0.0,
         )
-        self.content_weight, self.style_weight, self.smoothness = (
-            content_weight,
-            style_weight,
-            smoothness,
-        )
+        self.content_weight = content_weight
+        self.style_weight = style_weight
+        self.smoothness = smoothness
         self.extras = ("style",) if self.many else ()
 
     @property

@@ -77,16 +77,18 @@ class Translation(Game):
             raise ValueError(
                 "loss=none, pixel_weight=0 and no perceptual network: nothing is left to learn from"
             )
-        self.size, self.channels = size_of(resolution), channels
+        self.size = size_of(resolution)
+        self.channels = channels
         fitting(generator, self.source_size)
         judging(self.discriminator, self.size)
-        self.augment, self.judged, self.perceptual = augment, judged, perceptual
-        self.adversarial_weight, self.perceptual_weight, self.pixel_weight = (
-            adversarial_weight,
-            perceptual_weight,
-            pixel_weight,
-        )
-        self.warmup, self.toward = warmup, toward
+        self.augment = augment
+        self.judged = judged
+        self.perceptual = perceptual
+        self.adversarial_weight = adversarial_weight
+        self.perceptual_weight = perceptual_weight
+        self.pixel_weight = pixel_weight
+        self.warmup = warmup
+        self.toward = toward
         self.distance = DISTANCES[pixel]
         self.pool = ImagePool(pool, (channels, *self.size)) if pool else None
 
@@ -201,7 +203,8 @@ class Translation(Game):
     ) -> tuple[Tensor, Logs]:
         aim = batch["b"] if self.toward == "target" else batch["a"]
         pixel = self.pixel_distance(fake, aim, batch)
-        total, logs = weight * pixel, {"pixel": pixel.detach()}
+        total = weight * pixel
+        logs = {"pixel": pixel.detach()}
         if self.perceptual is not None and not pixels_only:
             term = self.perceptual(fake, aim)
             total, logs["perceptual"] = total + self.perceptual_weight * term, term.detach()
@@ -261,7 +264,8 @@ class Inpainting(Translation):
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
         """inputs: "a" (N,C,H,W) with holes of any colour, "mask" (N,1,H,W) -> the image with its holes filled."""
-        image, mask = inputs["a"], inputs["mask"]
+        image = inputs["a"]
+        mask = inputs["mask"]
         seen = (
             image
             if generator.channels_in == image.shape[1]
@@ -298,7 +302,8 @@ def judging(discriminator: nn.Module | None, size: tuple[int, int]) -> None:
 
 def fitting(generator: Translator, size: tuple[int, int]) -> None:
     """Raises ValueError for sources of a size that the network does not take."""
-    multiple, least = generator.multiple, generator.smallest
+    multiple = generator.multiple
+    least = generator.smallest
     if generator.size is not None and tuple(generator.size) != tuple(size):
         raise ValueError(
             f"sources of {size[0]}x{size[1]} pixels, where the generator takes {generator.size[0]}x{generator.size[1]} only"

@@ -46,15 +46,18 @@ class AdversarialLoss(nn.Module):
                 f"flip={flip}, instance_noise={instance_noise}, clip={clip}: flip is a share from 0 to 1, "
                 "instance_noise is 0 or more, clip is above 0 or null"
             )
-        self.objective, self.penalties = objective, nn.ModuleDict(penalties or {})
-        self.n_critic, self.clip, self.flip = n_critic, clip, flip
-        self.real_target, self.fake_target = real_target, fake_target
-        self.instance_noise, self.instance_noise_kimg = instance_noise, instance_noise_kimg
-        self.matches_features, self.feature_matching, self.top_k = (
-            feature_matching != 0,
-            schedule(feature_matching),
-            schedule(top_k),
-        )
+        self.objective = objective
+        self.penalties = nn.ModuleDict(penalties or {})
+        self.n_critic = n_critic
+        self.clip = clip
+        self.flip = flip
+        self.real_target = real_target
+        self.fake_target = fake_target
+        self.instance_noise = instance_noise
+        self.instance_noise_kimg = instance_noise_kimg
+        self.matches_features = feature_matching != 0
+        self.feature_matching = schedule(feature_matching)
+        self.top_k = schedule(top_k)
         shares = [top_k] if isinstance(top_k, int | float) else [self.top_k.start, self.top_k.end]
         if any(not 0 < share <= 1 for share in shares) or (objective.relativistic and top_k != 1):
             raise ValueError(
@@ -75,7 +78,8 @@ class AdversarialLoss(nn.Module):
         """real, fake (N,C,H,W) -> scalar, logs (scores, and the mean sign of the real ones, which ADA reads).
 
         The sign tells on which side of the objective's boundary a score is; of 0 where there is none."""
-        real_scores, fake_scores = critic(real).float(), critic(fake).float()
+        real_scores = critic(real).float()
+        fake_scores = critic(fake).float()
         loss = self.objective.d(
             real_scores,
             fake_scores,

@@ -54,7 +54,10 @@ class LeastSquares(Objective):
     scale: 0.5 as in the paper, 1 as in CycleGAN."""
 
     def __init__(self, *, a: float = 0.0, b: float = 1.0, c: float = 1.0, scale: float = 0.5):
-        self.a, self.b, self.c, self.scale = a, b, c, scale
+        self.a = a
+        self.b = b
+        self.c = c
+        self.scale = scale
         self.boundary = (a + b) / 2
 
     def judge(self, scores: Tensor, target: Target) -> Tensor:

@@ -26,7 +26,9 @@ class Penalty(nn.Module):
             raise ValueError(
                 f"every={every}, start={start}: a penalty is due every 1 step or more, from step 0 or later"
             )
-        self.weight, self.every, self.start = schedule(weight), every, start
+        self.weight = schedule(weight)
+        self.every = every
+        self.start = start
 
     def weighted(
         self,
@@ -73,7 +75,8 @@ class GradientPenalty(Penalty):
         start: int = 0,
     ):
         super().__init__(weight=weight, every=every, start=start)
-        self.at, self.target = at, target
+        self.at = at
+        self.target = target
 
     def point(self, real: Tensor, fake: Tensor | None) -> Tensor:
         """Where the gradient is taken, (N,C,H,W)."""

@@ -85,7 +85,9 @@ class Consistency(Penalty):
             raise ValueError(
                 f"fake={fake}, shift={shift}: fake is 0 or more, shift a share of the image from 0 up to 1"
             )
-        self.fake, self.flip, self.shift = fake, flip, shift
+        self.fake = fake
+        self.flip = flip
+        self.shift = shift
 
     def forward(
         self,

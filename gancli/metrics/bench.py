@@ -78,7 +78,8 @@ class Bench:
     @functools.cached_property
     def backbone(self) -> features.Extractor:
         """The network that the spec asks for. Raises UserError."""
-        wanted, weights = self.spec["features"], self.spec["weights"]
+        wanted = self.spec["features"]
+        weights = self.spec["weights"]
         if wanted == "auto" and weights is not None:
             wanted = store.remembered(f"identify {weights}", lambda: features.identify(weights))
         elif wanted == "auto":

@@ -20,10 +20,14 @@ from gancli.seeding import forked, seed_of
 log = logging.getLogger("gancli")
 VERSION = 1  # raise it when the same data would give another classifier
 LARGEST = 32  # pixels of the longer side: what is larger is averaged down, or a minute would not do
-BATCH, SHIFT, LR = 128, 2, 5e-3
+BATCH = 128
+SHIFT = 2
+LR = 5e-3
 SEEN = (10_000, 80_000)  # images shown in training: at least and at most
 EPOCHS = 8
-ASIDE, MOST_ASIDE = 0.1, 5_000  # share and number of the images that the accuracy is measured on
+# share and number of the images that the accuracy is measured on
+ASIDE = 0.1
+MOST_ASIDE = 5_000
 FEATURES = 128
 CPU = torch.device("cpu")
 
@@ -86,7 +90,9 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
         )
     order = torch.from_numpy(permutation(len(images), seed_of(seed, "aside")))
     n_aside = min(max(1, int(ASIDE * len(order))), MOST_ASIDE)
-    aside, rest = order[:n_aside], order[n_aside : n_aside + SEEN[1]]  # more would not be shown
+    # more would not be shown
+    aside = order[:n_aside]
+    rest = order[n_aside : n_aside + SEEN[1]]
     with forked(seed_of(seed, "classifier"), CPU), torch.enable_grad():
         net = Classifier(images.shape[1], classes).to(memory_format=torch.channels_last)
         fit(

@@ -97,7 +97,8 @@ class OfImageNet(nn.Module):
 
     def __init__(self, net: nn.Module, split: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]):
         super().__init__()
-        self.net, self.split = net, split
+        self.net = net
+        self.split = split
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET[0]).view(1, 3, 1, 1))
         self.register_buffer("deviation", 255 * torch.tensor(IMAGENET[1]).view(1, 3, 1, 1))
 

@@ -59,7 +59,10 @@ def frechet_from_moments(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -
     mu1, cov1, mu2, cov2 = (
         x.cpu() if x.device.type == "mps" else x for x in (mu1, cov1, mu2, cov2)
     )
-    mu1, cov1, mu2, cov2 = mu1.double(), cov1.double(), mu2.double(), cov2.double()
+    mu1 = mu1.double()
+    cov1 = cov1.double()
+    mu2 = mu2.double()
+    cov2 = cov2.double()
     variances, axes = torch.linalg.eigh(cov1)
     root = axes * variances.clamp_min(0).sqrt()
     # root^T cov2 root has the eigenvalues of cov1 cov2 and is symmetric: they are real, and only rounding makes one negative.

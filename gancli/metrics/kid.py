@@ -65,10 +65,8 @@ def kernel_distance(
             f"use subsets of at most {n} images, or more images",
         )
     real, fake = prepared(real, fake, 2)
-    in_real, in_fake = (
-        members(len(real), subsets, size, rng),
-        members(len(fake), subsets, size, rng),
-    )
+    in_real = members(len(real), subsets, size, rng)
+    in_fake = members(len(fake), subsets, size, rng)
     values = mmd2(real, fake, in_real.to(real), in_fake.to(fake))
     return {"mean": values.mean().item(), "std": values.std(correction=0).item()}
 

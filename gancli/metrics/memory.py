@@ -29,12 +29,11 @@ def memorisation(
     fake = checked(fake_features, "generated", metric="memorisation", least=1).double()
     train = checked(train_features, "training", metric="memorisation", least=1).double()
     held = checked(held_features, "held-out", metric="memorisation", least=2).double()
-    to_train, to_held, usual = (
-        nearest(fake, train),
-        nearest(fake, held),
-        nearest(held, train).sqrt(),
-    )
-    distance, typical = to_train.sqrt(), usual.median()
+    to_train = nearest(fake, train)
+    to_held = nearest(fake, held)
+    usual = nearest(held, train).sqrt()
+    distance = to_train.sqrt()
+    typical = usual.median()
     # Equal to that distance counts: where 1 % of the held-out images are copies, it is 0.
     near = distance <= usual.quantile(RARE, interpolation="lower")
     ratio = 1.0 if typical == 0 == distance.median() else (distance.median() / typical).item()

@@ -43,7 +43,8 @@ def histogram_kl(
     counts = torch.bincount(labels.cpu(), minlength=n_classes).double()
     reference = torch.ones(n_classes) if reference is None else reference.cpu()
     assert reference.shape == (n_classes,) and (reference >= 0).all() and reference.sum() > 0
-    p, q = counts / counts.sum(), reference.double() / reference.double().sum()
+    p = counts / counts.sum()
+    q = reference.double() / reference.double().sum()
     met = p > 0
     return {
         "modes": float(met.sum()),
@@ -71,18 +72,16 @@ def assign(cost: Tensor) -> Tensor:
 
     Row by row: the cheapest path that frees a column, in costs that prices keep at 0 or above."""
     size = len(cost)
-    price_row, price_column = (
-        torch.zeros(size, dtype=cost.dtype),
-        torch.zeros(size, dtype=cost.dtype),
-    )
+    price_row = torch.zeros(size, dtype=cost.dtype)
+    price_column = torch.zeros(size, dtype=cost.dtype)
     owner = torch.full((size,), -1)
     for first in range(size):
-        length, via, reached = (
-            torch.full_like(price_column, torch.inf),
-            torch.full((size,), -1),
-            torch.zeros(size, dtype=torch.bool),
-        )
-        row, column, so_far = first, -1, 0.0
+        length = torch.full_like(price_column, torch.inf)
+        via = torch.full((size,), -1)
+        reached = torch.zeros(size, dtype=torch.bool)
+        row = first
+        column = -1
+        so_far = 0.0
         while row != -1:
             ahead = so_far + cost[row] - price_row[row] - price_column
             shorter = ~reached & (ahead < length)

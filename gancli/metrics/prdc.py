@@ -16,7 +16,8 @@ ROUNDING = 1e-13  # of |x|^2 + |y|^2: what is left of the distance between equal
 
 def distance_blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Squared distances of (N,D) and (M,D), float64: (rows of x, (rows,M)) until all rows are done, in bounded memory."""
-    rows, yy = max(1, ENTRIES // len(y)), y.square().sum(1)
+    rows = max(1, ENTRIES // len(y))
+    yy = y.square().sum(1)
     for start in range(0, len(x), rows):
         some = x[start : start + rows]
         scale = some.square().sum(1)[:, None] + yy
@@ -62,11 +63,13 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
     UserError: k or fewer rows, or not finite.
     """
     real, fake = prepared(real, fake, k)
-    real_radii, fake_radii = radii(real, k), radii(fake, k)
+    real_radii = radii(real, k)
+    fake_radii = radii(fake, k)
     around = torch.zeros(
         len(fake), dtype=torch.int64, device=fake.device
     )  # real balls that hold this fake
-    recalled, covered = [], []
+    recalled = []
+    covered = []
     for rows, d in distance_blocks(real, fake):
         held = d < real_radii[rows, None]
         around += held.sum(0)
@@ -83,7 +86,8 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
 def improved_precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
     """Precision and recall with closed balls (Kynkaanniemi 2019). Otherwise as `prdc`."""
     real, fake = prepared(real, fake, k)
-    real_radii, fake_radii = radii(real, k), radii(fake, k)
+    real_radii = radii(real, k)
+    fake_radii = radii(fake, k)
     precise = torch.zeros(len(fake), dtype=torch.bool, device=fake.device)
     recalled = []
     for rows, d in distance_blocks(real, fake):

@@ -50,7 +50,8 @@ def both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Each feature with mean 0 and deviation 1 over `train`; one that is constant there becomes 0."""
-    mean, deviation = train.mean(0), train.std(0, correction=0)
+    mean = train.mean(0)
+    deviation = train.std(0, correction=0)
     scale = torch.where(deviation > FLAT * deviation.max(), 1 / deviation, 0.0)
     return (train - mean) * scale, (test - mean) * scale
 
@@ -110,7 +111,8 @@ def knn_accuracy(
         )
     if distance == "cosine":
         mean = train.mean(0)
-        train, test = F.normalize(train - mean, dim=1), F.normalize(test - mean, dim=1)
+        train = F.normalize(train - mean, dim=1)
+        test = F.normalize(test - mean, dim=1)
     return hits(votes(test, train, labels.to(train.device), k), test_labels)
 
 

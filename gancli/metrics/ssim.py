@@ -11,7 +11,8 @@ from torch import Tensor
 
 from gancli.errors import UserError
 
-WINDOW, DEVIATION = 11, 1.5
+WINDOW = 11
+DEVIATION = 1.5
 SCALES = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # finest first; they sum to 1.0001, as published
 LUMA = (65.481, 128.553, 24.966)  # BT.601, 16 to 235
 PIXELS = 2_000_000  # values of x at a time: five maps of them in float64 are 80 MB
@@ -67,7 +68,8 @@ def scale_names(height: int, width: int) -> tuple[str, ...]:
 
 def parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """float64 images in 0..255 -> SSIM and its contrast-structure factor, (N,C) each, averaged over windows (Wang 2004)."""
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    c1 = (0.01 * 255) ** 2
+    c2 = (0.03 * 255) ** 2
     maps = separable(torch.cat([x, y, x * x, y * y, x * y]), gaussian())
     mx, my, xx, yy, xy = maps.chunk(5)
     structure = (2 * (xy - mx * my) + c2) / (xx - mx * mx + yy - my * my + c2)
@@ -93,7 +95,8 @@ def ms_ssim_rows(x: Tensor, y: Tensor) -> Tensor:
             # Luminance counts at the coarsest scale alone. A negative factor has no real power: 0, as in TensorFlow.
             value = value * (whole if scale == n - 1 else structure).clamp_min(0) ** weight
             if scale < n - 1:
-                a, b = halved(a), halved(b)
+                a = halved(a)
+                b = halved(b)
         result.append(value.mean(1))
     return torch.cat(result)
 
@@ -116,7 +119,8 @@ def ssim(x: Tensor, y: Tensor, *, y_channel: bool = False, border: int = 0) -> f
     require_pairs(x, y, "SSIM")
     rows = []
     for a, b in batches(x, y):
-        a, b = prepared(a, y_channel, border), prepared(b, y_channel, border)
+        a = prepared(a, y_channel, border)
+        b = prepared(b, y_channel, border)
         scale_names(*a.shape[-2:])
         rows.append(parts(a, b)[0].mean(1))
     return torch.cat(rows).mean().item()
@@ -172,10 +176,8 @@ def draw_pairs(
     assert len(labels) == n and pairs >= 1
     order = labels.cpu().argsort(stable=True)  # members of a class stand together
     _, counts = labels.cpu()[order].unique_consecutive(return_counts=True)
-    size, first = (
-        counts.repeat_interleave(counts),
-        (counts.cumsum(0) - counts).repeat_interleave(counts),
-    )
+    size = counts.repeat_interleave(counts)
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
     usable = (size > 1).nonzero()[:, 0]  # places in `order`
     if len(usable) == 0:
         raise UserError(

@@ -22,12 +22,14 @@ from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
 from gancli.metrics.ssim import diversity, scale_names
 from gancli.metrics.swd import sliced_wasserstein
 
-SUBSETS, SUBSET_SIZE = 100, 1000
+SUBSETS = 100
+SUBSET_SIZE = 1000
 ANGLES = 64
 
 
 def frechet(bench: Bench) -> dict[str, float]:
-    real, fake = bench.real, bench.made["features"]
+    real = bench.real
+    fake = bench.made["features"]
     if note := rank_note(len(real.features), len(fake), fake.shape[1]):
         bench.notes["frechet"] = note
     return {
@@ -38,21 +40,18 @@ def frechet(bench: Bench) -> dict[str, float]:
 
 
 def kernel(bench: Bench) -> dict[str, float]:
-    real, fake = (
-        bench.few(bench.real.features, "kernel real"),
-        bench.few(bench.made["features"], "kernel fake"),
-    )
+    real = bench.few(bench.real.features, "kernel real")
+    fake = bench.few(bench.made["features"], "kernel fake")
     size = min(SUBSET_SIZE, len(real), len(fake))
-    found, name = (
-        kernel_distance(real, fake, SUBSETS, size, rng=bench.rng("kernel")),
-        bench.named("kid", "kd"),
-    )
+    found = kernel_distance(real, fake, SUBSETS, size, rng=bench.rng("kernel"))
+    name = bench.named("kid", "kd")
     bench.notes["kernel"] = f"{SUBSETS} subsets of {size}, cubic kernel"
     return {name: found["mean"], f"{name}_std": found["std"]}
 
 
 def of_inception_score(bench: Bench) -> dict[str, float]:
-    probabilities, name = bench.made["probabilities"], bench.named("is", "is")
+    probabilities = bench.made["probabilities"]
+    name = bench.named("is", "is")
     # Drawn labels come in no order, but a folder's images stand class by class.
     order = torch.randperm(len(probabilities), generator=bench.rng("inception_score"))
     found = inception_score(probabilities[order])
@@ -64,11 +63,10 @@ def neighbours(bench: Bench) -> dict[str, float]:
     n = min(
         len(bench.real.features), len(bench.fake), MOST_NEIGHBOURS
     )  # of both: density and coverage depend on the quotient
-    real, fake = (
-        bench.few(bench.real.features, "prdc real", n),
-        bench.few(bench.made["features"], "prdc fake", n),
-    )
-    near, balls = improved_precision_recall(real, fake), prdc(real, fake)
+    real = bench.few(bench.real.features, "prdc real", n)
+    fake = bench.few(bench.made["features"], "prdc fake", n)
+    near = improved_precision_recall(real, fake)
+    balls = prdc(real, fake)
     bench.notes["prdc"] = (
         f"precision and recall with k=3, density and coverage with k=5, {n} images each"
     )
@@ -82,7 +80,8 @@ def neighbours(bench: Bench) -> dict[str, float]:
 
 
 def swd(bench: Bench) -> dict[str, float]:
-    spec, real = bench.spec, bench.reference.images
+    spec = bench.spec
+    real = bench.reference.images
     bench.notes["swd"] = (
         f"{min(len(real), len(bench.fake))} images each, {spec['swd_patches']} patches, "
         f"{spec['swd_directions']} directions, times 1000"
@@ -108,10 +107,8 @@ def ms_ssim(bench: Bench) -> dict[str, float]:
 
 
 def lpips(bench: Bench) -> dict[str, float]:
-    backbone, heads = (
-        bench.spec["lpips_backbone"] or bench.spec["weights"],
-        bench.spec["lpips_heads"],
-    )
+    backbone = bench.spec["lpips_backbone"] or bench.spec["weights"]
+    heads = bench.spec["lpips_heads"]
     if not backbone or not heads:
         raise UserError(
             "LPIPS has no weights",
@@ -154,7 +151,8 @@ def classes(bench: Bench) -> dict[str, float]:
 
 
 def of_memory(bench: Bench) -> dict[str, float]:
-    held, backbone = bench.held_out("memorisation"), bench.backbone
+    held = bench.held_out("memorisation")
+    backbone = bench.backbone
     train = features.reals(backbone, bench.train.images, key=f"train {bench.identity}").features
     seen = features.reals(backbone, held.images, key=f"held {store.identity(held)}").features
     rows = [
@@ -276,7 +274,8 @@ def modes(bench: Bench) -> dict[str, float]:
 def w1(bench: Bench) -> dict[str, float]:
     """The Wasserstein-1 distance of two point clouds, averaged over their projections on ANGLES lines; in data units."""
     real = bench.reference.images.double()
-    n, rng = min(len(real), len(bench.fake)), bench.rng("w1")
+    n = min(len(real), len(bench.fake))
+    rng = bench.rng("w1")
     real, fake = (x[torch.randperm(len(x), generator=rng)[:n]] for x in (real, bench.fake.double()))
     if not fake.isfinite().all():
         raise UserError(

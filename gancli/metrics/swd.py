@@ -42,17 +42,19 @@ class Patches:
     """Patches of one band at fixed places, standardised per channel over the set. Many are cut anew for every use."""
 
     def __init__(self, x: Tensor, coarser: Tensor | None, top: Tensor, left: Tensor):
-        self.x, self.coarser, self.top, self.left = x, coarser, top, left
+        self.x = x
+        self.coarser = coarser
+        self.top = top
+        self.left = left
         values = top.numel() * PATCH**2  # of one channel
         self.kept = list(self.cut()) if values * x.shape[1] <= KEPT else None
         mean = sum(p.sum((0, 2)) for p in self.raw()) / values
         deviation = (
             sum((p - mean[:, None]).square_().sum((0, 2)) for p in self.raw()) / values
         ).sqrt()
-        self.mean, self.deviation = (
-            mean,
-            torch.where(deviation > 0, deviation, 1.0),
-        )  # a constant channel stays 0
+        # a constant channel stays 0
+        self.mean = mean
+        self.deviation = torch.where(deviation > 0, deviation, 1.0)
 
     def raw(self) -> Iterable[Tensor]:
         return self.cut() if self.kept is None else self.kept
@@ -65,14 +67,16 @@ class Patches:
             windows = band(self.x[some], None if self.coarser is None else self.coarser[some])
             windows = windows.unfold(2, PATCH, 1).unfold(3, PATCH, 1)
             image = torch.arange(len(windows), device=windows.device)[:, None]
-            top, left = self.top[some].to(windows.device), self.left[some].to(windows.device)
+            top = self.top[some].to(windows.device)
+            left = self.left[some].to(windows.device)
             yield windows[image, :, top, left].flatten(0, 1).flatten(2)
 
     def projected(self, directions: Tensor) -> Tensor:
         """directions (K,C,49) -> (K, all patches), each row sorted."""
         # The standardisation moves into the directions: they are few, patches are many.
         axes = directions.to(self.mean.device) / self.deviation[:, None]
-        result, start = axes.new_empty(len(axes), self.top.numel()), 0
+        result = axes.new_empty(len(axes), self.top.numel())
+        start = 0
         for p in self.raw():
             result[:, start : start + len(p)] = axes.flatten(1) @ p.flatten(1).T
             start += len(p)
@@ -128,7 +132,8 @@ def sliced_wasserstein(
     """
     check(real_images, fake_images)
     n = min(len(real_images), len(fake_images))
-    real, fake = subset(real_images, n, rng), subset(fake_images, n, rng)
+    real = subset(real_images, n, rng)
+    fake = subset(fake_images, n, rng)
     result = {}
     while True:
         side = min(real.shape[-2:])

@@ -32,10 +32,9 @@ class AdaINNet(Translator):
             raise ValueError(
                 f"width={width}, blocks={blocks}, downs={downs}: give 1 or more, 0 to 64, and 0 to 5"
             )
-        self.multiple, self.smallest = (
-            2**downs,
-            max(5, 2 * 2**downs),
-        )  # mirroring p pixels needs p + 1
+        # mirroring p pixels needs p + 1
+        self.multiple = 2**downs
+        self.smallest = max(5, 2 * 2**downs)
         widths = [width * 2**k for k in range(downs + 1)]
         layers = [Mirror(4), nn.Conv2d(channels_in, width, 9)]
         for c_in, c_out in zip(widths, widths[1:], strict=False):
@@ -75,5 +74,6 @@ class Block(nn.Module):
 
 def adain(content: Tensor, style: Tensor) -> Tensor:
     """(N,C,H,W), (N,C,h,w) -> the content's features, of the style's mean and deviation in each channel (equation 8)."""
-    mean, variance = style.mean((2, 3), keepdim=True), style.var((2, 3), correction=0, keepdim=True)
+    mean = style.mean((2, 3), keepdim=True)
+    variance = style.var((2, 3), correction=0, keepdim=True)
     return F.instance_norm(content) * (variance + 1e-5).sqrt() + mean

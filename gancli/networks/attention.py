@@ -31,10 +31,8 @@ class SelfAttention(nn.Module):
         self.theta, self.phi = (
             pointwise(channels, channels // 8, spectral, init) for _ in range(2)
         )
-        self.g, self.o = (
-            pointwise(channels, channels // 2, spectral, init),
-            pointwise(channels // 2, channels, spectral, init),
-        )
+        self.g = pointwise(channels, channels // 2, spectral, init)
+        self.o = pointwise(channels // 2, channels, spectral, init)
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -78,8 +78,10 @@ class BigGANGenerator(nn.Module):
     ):
         super().__init__()
         times, self.base = halvings(resolution)
-        widths, layers = widths_of(UP[times], width), Layers(spectral, INITS[init])
-        self.classes, self.hierarchical = classes if conditional else 0, hierarchical
+        widths = widths_of(UP[times], width)
+        layers = Layers(spectral, INITS[init])
+        self.classes = classes if conditional else 0
+        self.hierarchical = hierarchical
         self.slots = times + 1 if hierarchical else 1
         self.z_dim = latent_size(z_dim, self.slots)
         self.embed = shared_embedding(self.classes, shared_dim, layers)
@@ -144,7 +146,8 @@ class BigGANDiscriminator(nn.Module):
     ):
         super().__init__()
         times, base = halvings(resolution)
-        layers, self.classes = Layers(spectral, INITS[init]), classes if conditional else 0
+        layers = Layers(spectral, INITS[init])
+        self.classes = classes if conditional else 0
         widths = [channels, *widths_of(DOWN[times], width)]
         halves = [k < HALVED[times] for k in range(len(widths) - 1)]
         level = level_of(attention, sides_of(min(base) * 2**times, halves))
@@ -153,7 +156,8 @@ class BigGANDiscriminator(nn.Module):
             widths, widths[1:], halves, layers.attention_at(level, widths[1:]), strict=False
         ):
             parts += [DownBlock(a, b, halve=halve, first=not parts, layers=layers), after]
-        self.body, self.feature_dim = nn.Sequential(*parts), widths[-1]
+        self.body = nn.Sequential(*parts)
+        self.feature_dim = widths[-1]
         self.score = ProjectedScore(self.feature_dim, self.classes, layers)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -197,10 +201,8 @@ class LinearBatchNorm2d(nn.Module):
     def __init__(self, channels: int, *, dim: int, layers: Layers):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, affine=False)
-        self.gain, self.bias = (
-            layers.linear(dim, channels, bias=False),
-            layers.linear(dim, channels, bias=False),
-        )
+        self.gain = layers.linear(dim, channels, bias=False)
+        self.bias = layers.linear(dim, channels, bias=False)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         gain, bias = (part(condition)[:, :, None, None] for part in (self.gain, self.bias))
@@ -219,8 +221,10 @@ class UpBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, norm: Callable[[int], nn.Module], layers: Layers):
         super().__init__()
-        self.norm1, self.conv1 = norm(c_in), layers.conv(c_in, c_out)
-        self.norm2, self.conv2 = norm(c_out), layers.conv(c_out, c_out)
+        self.norm1 = norm(c_in)
+        self.conv1 = layers.conv(c_in, c_out)
+        self.norm2 = norm(c_out)
+        self.conv2 = layers.conv(c_out, c_out)
         self.shortcut = layers.conv(c_in, c_out, 1)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
@@ -236,8 +240,10 @@ class DownBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, halve: bool, first: bool, layers: Layers):
         super().__init__()
-        self.halve, self.first = halve, first
-        self.conv1, self.conv2 = layers.conv(c_in, c_out), layers.conv(c_out, c_out)
+        self.halve = halve
+        self.first = first
+        self.conv1 = layers.conv(c_in, c_out)
+        self.conv2 = layers.conv(c_out, c_out)
         self.shortcut = layers.conv(c_in, c_out, 1) if halve or c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -246,7 +252,8 @@ class DownBlock(nn.Module):
         )  # never in place: the shortcut below needs x as it was
         h = self.conv2(F.relu(h))
         if self.halve:
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+            h = F.avg_pool2d(h, 2)
+            x = F.avg_pool2d(x, 2)
         return h + self.shortcut(x)
 
 

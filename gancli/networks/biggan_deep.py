@@ -56,10 +56,12 @@ class BigGANDeepGenerator(nn.Module):
         super().__init__()
         check(depth, width)
         times, self.base = halvings(resolution)
-        widths, layers = widths_of(UP[times], width), Layers(spectral, INITS[init])
+        widths = widths_of(UP[times], width)
+        layers = Layers(spectral, INITS[init])
         if z_dim < 1:
             raise ValueError(f"z_dim={z_dim}: give 1 or more")
-        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        self.z_dim = z_dim
+        self.classes = classes if conditional else 0
         self.embed = shared_embedding(self.classes, shared_dim, layers)
         if self.classes and self.embed is None:
             raise ValueError(
@@ -115,7 +117,8 @@ class BigGANDeepDiscriminator(nn.Module):
         super().__init__()
         check(depth, width)
         times, base = halvings(resolution)
-        layers, self.classes = Layers(spectral, INITS[init]), classes if conditional else 0
+        layers = Layers(spectral, INITS[init])
+        self.classes = classes if conditional else 0
         widths = widths_of(DOWN[times], width)
         halves = [k < HALVED[times] for k in range(len(widths) - 1)]
         level = level_of(attention, sides_of(min(base) * 2**times, halves))
@@ -125,7 +128,8 @@ class BigGANDeepDiscriminator(nn.Module):
         ):
             same = [DeepDownBlock(b, b, halve=False, layers=layers) for _ in range(depth - 1)]
             parts += [DeepDownBlock(a, b, halve=halve, layers=layers), *same, after]
-        self.body, self.feature_dim = nn.Sequential(*parts), widths[-1]
+        self.body = nn.Sequential(*parts)
+        self.feature_dim = widths[-1]
         self.score = ProjectedScore(self.feature_dim, self.classes, layers)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
@@ -152,7 +156,8 @@ class DeepUpBlock(nn.Module):
     ):
         super().__init__()
         inner = c_in // SQUEEZE
-        self.double, self.c_out = double, c_out
+        self.double = double
+        self.c_out = c_out
         self.norms = nn.ModuleList([norm(c_in), norm(inner), norm(inner), norm(inner)])
         self.convs = nn.ModuleList(
             [
@@ -164,11 +169,13 @@ class DeepUpBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        h, x_kept = x, x[:, : self.c_out]
+        h = x
+        x_kept = x[:, : self.c_out]
         for k, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
             h = F.relu(norm(h, condition))
             if self.double and k == 1:
-                h, x_kept = F.interpolate(h, scale_factor=2), F.interpolate(x_kept, scale_factor=2)
+                h = F.interpolate(h, scale_factor=2)
+                x_kept = F.interpolate(x_kept, scale_factor=2)
             h = conv(h)
         return h + x_kept
 
@@ -180,8 +187,10 @@ class DeepDownBlock(nn.Module):
         super().__init__()
         inner = c_out // SQUEEZE
         self.halve = halve
-        self.reduce, self.expand = layers.conv(c_in, inner, 1), layers.conv(inner, c_out, 1)
-        self.conv1, self.conv2 = layers.conv(inner, inner), layers.conv(inner, inner)
+        self.reduce = layers.conv(c_in, inner, 1)
+        self.expand = layers.conv(inner, c_out, 1)
+        self.conv1 = layers.conv(inner, inner)
+        self.conv2 = layers.conv(inner, inner)
         self.append = layers.conv(c_in, c_out - c_in, 1) if c_out > c_in else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,7 +199,8 @@ class DeepDownBlock(nn.Module):
         )  # never in place: the shortcut below needs x as it was
         h = F.relu(self.conv2(F.relu(h)))
         if self.halve:
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+            h = F.avg_pool2d(h, 2)
+            x = F.avg_pool2d(x, 2)
         if self.append is not None:
             x = torch.cat([x, self.append(x)], 1)
         return x + self.expand(h)

@@ -33,7 +33,8 @@ class CoGANGenerator(nn.Module):
         output: Output = "tanh",
     ):
         super().__init__()
-        self.z_dim, sizes = z_dim, generator_sizes(resolution)
+        self.z_dim = z_dim
+        sizes = generator_sizes(resolution)
         widths = widths_of(width, len(sizes), max_width)[::-1]
         layers = enlarging(nn.ConvTranspose2d(z_dim, widths[0], sizes[0]))
         for k in range(1, len(sizes)):
@@ -99,7 +100,9 @@ class CoupledCritic(nn.Module):
 
     def __init__(self, first: nn.Module, body: nn.Module, out: nn.Module):
         super().__init__()
-        self.first, self.body, self.out = first, body, out
+        self.first = first
+        self.body = body
+        self.out = out
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.body(self.first(x))
@@ -126,7 +129,9 @@ def critic_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
     """How many convolutions of 5x5 with pooling, and what they leave: at most 7 pixels of the shorter side."""
     (h, w), stages = checked(resolution), 0
     while stages == 0 or min(h, w) >= 8:
-        h, w, stages = (h - 4) // 2, (w - 4) // 2, stages + 1
+        h = (h - 4) // 2
+        w = (w - 4) // 2
+        stages = stages + 1
     return stages, (h, w)
 
 

@@ -17,7 +17,8 @@ class ConditionalBatchNorm2d(nn.Module):
     def __init__(self, channels: int, classes: int, *, eps: float = 1e-5):
         super().__init__()
         self.norm = nn.BatchNorm2d(channels, eps=eps, affine=False)
-        self.gain, self.bias = nn.Embedding(classes, channels), nn.Embedding(classes, channels)
+        self.gain = nn.Embedding(classes, channels)
+        self.bias = nn.Embedding(classes, channels)
         nn.init.ones_(self.gain.weight)
         nn.init.zeros_(self.bias.weight)
 

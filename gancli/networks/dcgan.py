@@ -47,7 +47,8 @@ class DCGANGenerator(nn.Module):
     ):
         super().__init__()
         times, base = halvings(resolution)
-        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        self.z_dim = z_dim
+        self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)[::-1]
         bias = norm in ("none", "spectral")
         layers = up(

@@ -36,7 +36,8 @@ class InfoGANGenerator(nn.Module):
     ):
         super().__init__()
         times, base = halvings(resolution)
-        self.z_dim, widths = z_dim, widths_of(width, times, max_width)[::-1]
+        self.z_dim = z_dim
+        widths = widths_of(width, times, max_width)[::-1]
         area = widths[0] * math.prod(base)
         layers = [
             nn.Linear(z_dim, units),
@@ -105,7 +106,8 @@ class CodeReader(nn.Module):
 
     def __init__(self, *, units: int = 128, norm: VectorNorm = "batch"):
         super().__init__()
-        self.units, self.norm = units, norm
+        self.units = units
+        self.norm = norm
 
     def attach(self, feature_dim: int, outputs: int) -> None:
         """Builds the layers; the game calls it once, when it is built."""

@@ -48,7 +48,9 @@ class ContextEncoder(Translator):
                 f"hole=centre: {size_of(resolution)} pixels, {channels_in} channels into {channels_out}: the image must "
                 "have 16 pixels or more and be among the source's channels; or use hole=free"
             )
-        self.hole, self.multiple, self.tileable = hole, 2**times, hole == "free"
+        self.hole = hole
+        self.multiple = 2**times
+        self.tileable = hole == "free"
         self.smallest = min(size_of(resolution))
         if hole == "centre":
             self.size = size_of(resolution)
@@ -104,7 +106,8 @@ class ContextDiscriminator(nn.Module):
         norm: Literal["batch", "layer", "spectral", "none"] = "batch",
     ):
         super().__init__()
-        self.hole, seen = hole, size_of(resolution)
+        self.hole = hole
+        seen = size_of(resolution)
         if hole == "centre":
             seen = (seen[0] // 2, seen[1] // 2)
         times, base = halvings(list(seen))
@@ -132,14 +135,16 @@ class ContextDiscriminator(nn.Module):
 
 def central(x: Tensor) -> Tensor:
     """(N,C,H,W) -> its middle (N,C,H/2,W/2)"""
-    h, w = x.shape[2] // 2, x.shape[3] // 2
+    h = x.shape[2] // 2
+    w = x.shape[3] // 2
     return x[:, :, h // 2 : h // 2 + h, w // 2 : w // 2 + w]
 
 
 def pasted(image: Tensor, middle: Tensor) -> Tensor:
     """image (N,C,H,W), middle (N,C,H/2,W/2) -> the image with the middle in it"""
     h, w = middle.shape[2:]
-    top, left = h // 2, w // 2
+    top = h // 2
+    left = w // 2
     image = image.to(middle.dtype)
     rows = image[:, :, top : top + h]
     rows = torch.cat([rows[..., :left], middle, rows[..., left + w :]], 3)

@@ -87,7 +87,8 @@ class LapGANGenerator(nn.ModuleList):
         conditional: bool = False,
     ):
         super().__init__()
-        self.sizes, self.z_dim = sizes_of(resolution, levels, coarsest), z_dim
+        self.sizes = sizes_of(resolution, levels, coarsest)
+        self.z_dim = z_dim
         self.classes = known_classes(classes, conditional)
         self.append(
             MLPGenerator(
@@ -128,10 +129,8 @@ class LapGANDiscriminator(nn.ModuleList):
         conditional: bool = False,
     ):
         super().__init__()
-        self.sizes, self.classes = (
-            sizes_of(resolution, levels, coarsest),
-            known_classes(classes, conditional),
-        )
+        self.sizes = sizes_of(resolution, levels, coarsest)
+        self.classes = known_classes(classes, conditional)
         self.append(
             MLPDiscriminator(
                 resolution=list(self.sizes[0]),
@@ -218,7 +217,8 @@ class ClassPlane(nn.Module):
 
     def __init__(self, classes: int, size: tuple[int, int]):
         super().__init__()
-        self.classes, self.size = classes, size
+        self.classes = classes
+        self.size = size
         self.linear = nn.Linear(classes, size[0] * size[1])
 
     def forward(self, label: Tensor | None) -> Tensor:

@@ -65,7 +65,8 @@ def halvings(
     times = max(0, (min(h, w) // smallest).bit_length() - 1)
     unit = 2**times
     if not 1 <= times <= most or h % unit or w % unit:
-        low, high = 2 * smallest, smallest * 2 ** (most + 1) - 1
+        low = 2 * smallest
+        high = smallest * 2 ** (most + 1) - 1
         near = [max(low, (side + d) // unit * unit) for side, d in ((h, 0), (w, 0))]
         raise ValueError(
             f"resolution {h}x{w} does not fit: sides from {low} to {high} pixels that can be halved down to "

@@ -25,7 +25,8 @@ class MLPGenerator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        self.z_dim = z_dim
+        self.classes = classes if conditional else 0
         h, w = size_of(resolution)
         sizes = [z_dim + self.classes, *hidden]
         layers: list[nn.Module] = []
@@ -67,7 +68,8 @@ class MLPDiscriminator(nn.Module):
                 "hidden=[] leaves no features to judge: give at least one layer, e.g. hidden=[240]"
             )
         h, w = size_of(resolution)
-        self.classes, self.feature_dim = classes if conditional else 0, hidden[-1]
+        self.classes = classes if conditional else 0
+        self.feature_dim = hidden[-1]
         sizes = [channels * h * w + self.classes, *hidden]
         layers: list[nn.Module] = [nn.Dropout(dropout_in)]
         for n_in, n_out in zip(sizes, hidden, strict=False):
@@ -76,7 +78,8 @@ class MLPDiscriminator(nn.Module):
                 Maxout(pieces) if pieces > 1 else nn.LeakyReLU(0.2),
                 nn.Dropout(dropout),
             ]
-        self.body, self.out = nn.Sequential(*layers), linear(hidden[-1], 1)
+        self.body = nn.Sequential(*layers)
+        self.out = linear(hidden[-1], 1)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.body(with_one_hot(x.flatten(1), label, self.classes))

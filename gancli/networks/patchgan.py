@@ -40,10 +40,9 @@ class PatchDiscriminator(nn.Module):
         self.smallest = 3 * 2**layers if layers else 1
         bias = norm in ("none", "instance")
         if layers == 0:
-            widths, table = (
-                [width, min(2 * width, max_width)],
-                [(1, 1, 0)] * 3,
-            )  # side, stride, padding of each convolution
+            # side, stride, padding of each convolution
+            widths = [width, min(2 * width, max_width)]
+            table = [(1, 1, 0)] * 3
         else:
             widths = [min(width * 2**k, max_width) for k in range(layers + 1)]
             table = [(4, 2, 1)] * layers + [(4, 1, 1)] * 2
@@ -54,7 +53,8 @@ class PatchDiscriminator(nn.Module):
                 patch_norm(norm if k else "none", c_out),
                 nn.LeakyReLU(0.2),
             ]
-        self.body, self.feature_dim = nn.Sequential(*body), widths[-1]
+        self.body = nn.Sequential(*body)
+        self.feature_dim = widths[-1]
         self.out = kept(nn.Conv2d(widths[-1], 1, *table[-1], bias=bias or layers > 0), spectral)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 Backbone = Literal["vgg19", "squeezenet", "none"]
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of values from 0 to 1
+# ImageNet's, of values from 0 to 1
+MEAN = (0.485, 0.456, 0.406)
+DEVIATION = (0.229, 0.224, 0.225)
 SMALLEST = 32  # pixels: below, the last pooling layers have nothing left
 URLS = {
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
@@ -79,12 +81,10 @@ class Perceptual:
             raise ValueError(
                 f"layers=[]: give layers of {backbone}, such as [{DEFAULTS[backbone][0]}], or backbone=none"
             )
-        self.backbone, self.weights, self.distance, self.factor = (
-            backbone,
-            weights,
-            distance,
-            factor,
-        )
+        self.backbone = backbone
+        self.weights = weights
+        self.distance = distance
+        self.factor = factor
         self.net: nn.Sequential | None = None
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
@@ -107,7 +107,8 @@ class Perceptual:
         if next(self.net.parameters()).device != x.device:
             self.net.to(x.device)
         names = {LAYERS[self.backbone][name]: name for name in self.layers}
-        h, found = prepared(x, self.net.mean, self.net.deviation), {}
+        h = prepared(x, self.net.mean, self.net.deviation)
+        found = {}
         for place, layer in enumerate(self.net):
             h = layer(h)
             if place in names:
@@ -202,7 +203,8 @@ def prepared(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         )
     x = (x + 1) / 2
     if channels in (2, 4):
-        colour, alpha = x[:, :-1], x[:, -1:]
+        colour = x[:, :-1]
+        alpha = x[:, -1:]
         x = colour * alpha + (1 - alpha)
     x = (x - mean) / deviation  # grey is repeated by the broadcast
     factor = -(-SMALLEST // min(x.shape[2:]))

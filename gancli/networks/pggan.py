@@ -41,7 +41,9 @@ class PGGANGenerator(nn.Module):
     ):
         super().__init__()
         times, self.base = halvings(resolution, most=MOST)
-        self.stages, self.z_dim, self.classes = times + 1, z_dim, classes if conditional else 0
+        self.stages = times + 1
+        self.z_dim = z_dim
+        self.classes = classes if conditional else 0
         widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
         self.first = FirstBlock(z_dim + self.classes, widths[0], self.base)
         self.blocks = nn.ModuleList(UpBlock(a, b) for a, b in zip(widths, widths[1:], strict=False))
@@ -60,7 +62,8 @@ class PGGANGenerator(nn.Module):
         stage = self.stages - 1 if stage is None else stage
         h = before = self.first(pixel_norm(with_one_hot(z, label, self.classes)))
         for block in self.blocks[:stage]:
-            before, h = h, block(h)
+            before = h
+            h = block(h)
         return self.range(blended_image(self.to_image, before, h, stage=stage, alpha=alpha))
 
 
@@ -85,7 +88,8 @@ class PGGANDiscriminator(nn.Module):
     ):
         super().__init__()
         times, self.base = halvings(resolution, most=MOST)
-        self.stages, self.classes = times + 1, classes if conditional else 0
+        self.stages = times + 1
+        self.classes = classes if conditional else 0
         widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
         self.feature_dim = min(2 * channel_base // min(self.base), channel_max)
         self.from_image = nn.ModuleList(
@@ -157,10 +161,8 @@ class UpBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
-        self.first, self.second = (
-            EqualisedConv2d(c_in, c_out, gain=SQRT2),
-            EqualisedConv2d(c_out, c_out, gain=SQRT2),
-        )
+        self.first = EqualisedConv2d(c_in, c_out, gain=SQRT2)
+        self.second = EqualisedConv2d(c_out, c_out, gain=SQRT2)
 
     def forward(self, x: Tensor) -> Tensor:
         h = pixel_norm(act(self.first(enlarge(x))))
@@ -172,10 +174,8 @@ class DownBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, soft: bool):
         super().__init__()
-        self.first, self.second = (
-            EqualisedConv2d(c_in, c_in, gain=SQRT2),
-            EqualisedConv2d(c_in, c_out, gain=SQRT2),
-        )
+        self.first = EqualisedConv2d(c_in, c_in, gain=SQRT2)
+        self.second = EqualisedConv2d(c_in, c_out, gain=SQRT2)
         self.soft = soft
 
     def forward(self, x: Tensor) -> Tensor:

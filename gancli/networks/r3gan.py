@@ -12,7 +12,9 @@ from gancli.networks import stylegan2
 from gancli.networks.layers import halvings, one_hot
 from gancli.networks.style_layers import downsample, exactly, full, upsample
 
-MOST_DOUBLINGS, MOST_BLOCKS = 8, 16  # 4 to 1024 pixels; of a stage
+# 4 to 1024 pixels; of a stage
+MOST_DOUBLINGS = 8
+MOST_BLOCKS = 16
 SLOPE = 0.2
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # what leaky ReLU takes from the mean square of its input
 
@@ -57,13 +59,14 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int, *, group: int, depth: int):
         super().__init__()
-        inner, gain = (
-            2 * channels,
-            GAIN * depth**-0.25,
-        )  # Fixup: depth ** (-1 / (2 m - 2)) for m = 3 layers
+        # Fixup: depth ** (-1 / (2 m - 2)) for m = 3 layers
+        inner = 2 * channels
+        gain = GAIN * depth**-0.25
         mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group, bias=False)
-        self.expand, self.activation1 = conv1x1(channels, inner, gain), Activation(inner)
-        self.mix, self.activation2 = scaled(mix, gain), Activation(inner)
+        self.expand = conv1x1(channels, inner, gain)
+        self.activation1 = Activation(inner)
+        self.mix = scaled(mix, gain)
+        self.activation2 = Activation(inner)
         self.reduce = conv1x1(inner, channels, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -113,7 +116,8 @@ class R3GANGenerator(nn.Module):
         if min(z_dim, embed_dim) < 1:
             raise ValueError(f"z_dim={z_dim}, embed_dim={embed_dim}: give 1 or more, e.g. 64")
         check_blocks(blocks)
-        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        self.z_dim = z_dim
+        self.classes = classes if conditional else 0
         widths = widths_of(
             base, times, channel_base=channel_base, channel_max=channel_max, group=group
         )
@@ -167,7 +171,8 @@ class R3GANDiscriminator(nn.Module):
         widths = widths_of(
             base, times, channel_base=channel_base, channel_max=channel_max, group=group
         )[::-1]
-        self.classes, self.feature_dim = classes if conditional else 0, widths[-1]
+        self.classes = classes if conditional else 0
+        self.feature_dim = widths[-1]
         self.from_rgb = conv1x1(channels, widths[0])
         self.stages = nn.ModuleList(
             stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths

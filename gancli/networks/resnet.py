@@ -67,7 +67,8 @@ class ResNetGenerator(nn.Module):
     ):
         super().__init__()
         times, self.base = halvings(resolution)
-        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        self.z_dim = z_dim
+        self.classes = classes if conditional else 0
         widths = widths_of(width, times, flat)[::-1]
         attends = places(attention or [], [2**k for k in range(times, -1, -1)])
         self.start = linear(z_dim, widths[0] * math.prod(self.base), spectral=spectral)
@@ -116,7 +117,8 @@ class ResNetDiscriminator(nn.Module):
     ):
         super().__init__()
         times, base = halvings(resolution)
-        self.classes, self.pooling = classes if conditional else 0, pooling
+        self.classes = classes if conditional else 0
+        self.pooling = pooling
         widths, downs = critic_table(width, times, flat, base)
         parts = [
             2 ** sum(downs[: k + 1]) if down else 0 for k, down in enumerate(downs)
@@ -169,11 +171,10 @@ class UpBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, spectral: bool, attention: bool, classes: int):
         super().__init__()
-        self.norm1, self.norm2 = batch_norm(c_in, classes), batch_norm(c_out, classes)
-        self.conv1, self.conv2 = (
-            conv(c_in, c_out, 3, spectral=spectral),
-            conv(c_out, c_out, 3, spectral=spectral),
-        )
+        self.norm1 = batch_norm(c_in, classes)
+        self.norm2 = batch_norm(c_out, classes)
+        self.conv1 = conv(c_in, c_out, 3, spectral=spectral)
+        self.conv2 = conv(c_out, c_out, 3, spectral=spectral)
         self.shortcut = conv(c_in, c_out, 1, spectral=spectral, gain=1.0)
         self.attend = SelfAttention(c_out, spectral) if attention else nn.Identity()
 
@@ -201,11 +202,10 @@ class DownBlock(nn.Module):
         attention: bool,
     ):
         super().__init__()
-        self.down, self.first = down, first
-        self.conv1, self.conv2 = (
-            conv(c_in, hidden, 3, spectral=spectral),
-            conv(hidden, c_out, 3, spectral=spectral),
-        )
+        self.down = down
+        self.first = first
+        self.conv1 = conv(c_in, hidden, 3, spectral=spectral)
+        self.conv2 = conv(hidden, c_out, 3, spectral=spectral)
         learned = down or c_in != c_out
         self.shortcut = (
             conv(c_in, c_out, 1, spectral=spectral, gain=1.0) if learned else nn.Identity()
@@ -218,7 +218,8 @@ class DownBlock(nn.Module):
         if (
             self.down
         ):  # the shortcut too before its 1x1 convolution: a mean and a 1x1 convolution commute
-            h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
+            h = F.avg_pool2d(h, 2)
+            x = F.avg_pool2d(x, 2)
         return self.attend(h + self.shortcut(x))
 
 

@@ -39,7 +39,8 @@ class SNDCGANGenerator(nn.Module):
     ):
         super().__init__()
         times, self.base = halvings(resolution)
-        self.z_dim, self.classes = z_dim, classes if conditional else 0
+        self.z_dim = z_dim
+        self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)[::-1]
         units = widths[0] * math.prod(self.base)
         self.start = normal(nn.Linear(z_dim, units))

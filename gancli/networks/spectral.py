@@ -33,7 +33,8 @@ class SpectralNorm(nn.Module):
         """-> sigma, a scalar; gradients flow through W alone."""
         matrix = weight.transpose(0, self.out_dim).flatten(1)
         with torch.no_grad():
-            u, v = self.u, F.normalize(self.u @ matrix, dim=0)
+            u = self.u
+            v = F.normalize(self.u @ matrix, dim=0)
             if self.training:
                 u = F.normalize(matrix @ v, dim=0)
                 self.u.copy_(u)

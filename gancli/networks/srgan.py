@@ -37,7 +37,9 @@ class Enlarger(Translator):
             raise ValueError(
                 f"base={base}, output={output}: give none, bilinear or bicubic; what is added to a base is linear"
             )
-        self.scale, self.base, self.doublings = scale, base, scale.bit_length() - 1
+        self.scale = scale
+        self.base = base
+        self.doublings = scale.bit_length() - 1
 
     def with_base(self, source: Tensor, x: Tensor) -> Tensor:
         if self.base == "none":
@@ -244,7 +246,8 @@ class SRDiscriminator(nn.Module):
             c_in = c_out
         dense = spectrally_normalised(nn.Linear(c_in * left[0] * left[1], hidden), spectral)
         self.body = nn.Sequential(*body, nn.Flatten(), dense, nn.LeakyReLU(0.2))
-        self.out, self.feature_dim = spectrally_normalised(nn.Linear(hidden, 1), spectral), hidden
+        self.out = spectrally_normalised(nn.Linear(hidden, 1), spectral)
+        self.feature_dim = hidden
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         assert tuple(x.shape[2:]) == self.size, (

@@ -51,7 +51,8 @@ class EqualisedLinear(nn.Module):
         bias_init: float = 0.0,
     ):
         super().__init__()
-        self.scale, self.lr_mul = gain * lr_mul / n_in**0.5, lr_mul
+        self.scale = gain * lr_mul / n_in**0.5
+        self.lr_mul = lr_mul
         self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_mul)
         self.bias = nn.Parameter(torch.full((n_out,), bias_init / lr_mul)) if bias else None
 
@@ -80,8 +81,10 @@ class EqualisedConv2d(nn.Module):
         padding: int | None = None,
     ):
         super().__init__()
-        self.scale, self.lr_mul = gain * lr_mul / (c_in * side * side) ** 0.5, lr_mul
-        self.stride, self.padding = stride, side // 2 if padding is None else padding
+        self.scale = gain * lr_mul / (c_in * side * side) ** 0.5
+        self.lr_mul = lr_mul
+        self.stride = stride
+        self.padding = side // 2 if padding is None else padding
         self.weight = nn.Parameter(torch.randn(c_out, c_in, side, side) / lr_mul)
         self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
 
@@ -104,7 +107,8 @@ class MinibatchStd(nn.Module):
             raise ValueError(
                 f"minibatch standard deviation over groups of {group}, {channels} channels: give 1 or more, e.g. 4 and 1"
             )
-        self.group, self.channels = group, channels
+        self.group = group
+        self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape

@@ -58,8 +58,11 @@ class StyleGANGenerator(nn.Module):
                 f"w_decay={w_decay}: give a number from 0 to 1 (the paper's code: 0.995)"
             )
         times, self.base = halvings(resolution, most=MOST)
-        self.stages, self.z_dim, self.classes = times + 1, z_dim, classes if conditional else 0
-        self.layers, self.w_decay = 2 * self.stages, w_decay
+        self.stages = times + 1
+        self.z_dim = z_dim
+        self.classes = classes if conditional else 0
+        self.layers = 2 * self.stages
+        self.w_decay = w_decay
         widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
         self.mapping = Mapping(
             z_dim, w_dim, layers=mapping_layers, lr=mapping_lr, classes=self.classes
@@ -116,10 +119,8 @@ class StyleGANGenerator(nn.Module):
         noises = [noise] * self.layers if isinstance(noise, str) else noise
         h = before = self.const.expand(len(styles), -1, -1, -1)
         for k, block in enumerate(self.blocks[: stage + 1]):
-            before, h = (
-                h,
-                block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noises=noises[2 * k : 2 * k + 2]),
-            )
+            before = h
+            h = block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noises=noises[2 * k : 2 * k + 2])
         return self.range(blended_image(self.to_image, before, h, stage=stage, alpha=alpha))
 
     @property
@@ -186,10 +187,8 @@ class Styled(nn.Module):
     def __init__(self, width: int, w_dim: int, *, layer: int):
         super().__init__()
         self.layer = layer
-        self.strength, self.bias = (
-            nn.Parameter(torch.zeros(width)),
-            nn.Parameter(torch.zeros(width)),
-        )
+        self.strength = nn.Parameter(torch.zeros(width))
+        self.bias = nn.Parameter(torch.zeros(width))
         self.style = EqualisedLinear(w_dim, 2 * width)
 
     def forward(self, x: Tensor, style: Tensor, *, noise: Noise | Tensor) -> Tensor:

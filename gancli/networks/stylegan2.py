@@ -28,7 +28,9 @@ Noise = Literal[
 ]  # for each image anew, one and the same for all, or left out
 Architecture = Literal["resnet", "orig"]
 GROUPED_FROM = 64 * 64  # pixels
-MOST_DOUBLINGS, MOST_LAYERS = 8, 16  # 4 to 1024 pixels; of a mapping
+# 4 to 1024 pixels; of a mapping
+MOST_DOUBLINGS = 8
+MOST_LAYERS = 16
 
 
 def widths_of(
@@ -55,7 +57,8 @@ class Mapping(nn.Module):
         super().__init__()
         if not 1 <= layers <= MOST_LAYERS:
             raise ValueError(f"mapping_layers={layers}: give 1 to {MOST_LAYERS}, e.g. 8")
-        self.z_dim, self.classes = z_dim, classes
+        self.z_dim = z_dim
+        self.classes = classes
         self.embed = EqualisedLinear(classes, w_dim) if classes else None
         sizes = [z_dim + (w_dim if classes else 0)] + [w_dim] * layers
         self.layers = nn.ModuleList(
@@ -93,7 +96,9 @@ class ModulatedConv2d(nn.Module):
         demodulate: bool = True,
     ):
         super().__init__()
-        self.up, self.demodulate, self.gain = up, demodulate, (c_in * side * side) ** -0.5
+        self.up = up
+        self.demodulate = demodulate
+        self.gain = (c_in * side * side) ** -0.5
         self.style = EqualisedLinear(w_dim, c_in, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(c_out, c_in, side, side))
 
@@ -145,8 +150,10 @@ class StyledLayer(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, w_dim: int, number: int, up: bool = False):
         super().__init__()
-        self.number, self.conv = number, ModulatedConv2d(c_in, c_out, w_dim=w_dim, up=up)
-        self.strength, self.bias = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(c_out))
+        self.number = number
+        self.conv = ModulatedConv2d(c_in, c_out, w_dim=w_dim, up=up)
+        self.strength = nn.Parameter(torch.zeros(()))
+        self.bias = nn.Parameter(torch.zeros(c_out))
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise | Tensor) -> Tensor:
         x = self.conv(x, w)
@@ -205,13 +212,12 @@ class StyleGAN2Generator(nn.Module):
             raise ValueError(
                 f"z_dim={z_dim}, w_dim={w_dim}, w_decay={w_decay}: give 1 or more, e.g. 512, and a number from 0 to 1"
             )
-        self.z_dim, self.w_dim, self.w_decay, self.classes = (
-            z_dim,
-            w_dim,
-            w_decay,
-            classes if conditional else 0,
-        )
-        self.layers, self.size = 2 * times + 2, (base[0] * 2**times, base[1] * 2**times)
+        self.z_dim = z_dim
+        self.w_dim = w_dim
+        self.w_decay = w_decay
+        self.classes = classes if conditional else 0
+        self.layers = 2 * times + 2
+        self.size = (base[0] * 2**times, base[1] * 2**times)
         widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)
         self.mapping = Mapping(
             z_dim=z_dim, w_dim=w_dim, layers=mapping_layers, lr_mul=mapping_lr, classes=self.classes
@@ -278,10 +284,8 @@ class StyleGAN2Generator(nn.Module):
         noise: random for each image, the same fixed one for all, none, or planes, of which `planes` tells the sizes
         level: the sum of the skips up to this one, in its own size; 0 is the coarsest, null all
         """
-        w, noises = (
-            styles.unbind(1),
-            [noise] * len(self.styled) if isinstance(noise, str) else noise,
-        )
+        w = styles.unbind(1)
+        noises = [noise] * len(self.styled) if isinstance(noise, str) else noise
         x = self.styled[0](self.const.expand(len(styles), -1, -1, -1), w[0], noises[0])
         image = self.to_rgb[0](x, w[1])
         for k in range(1, len(self.to_rgb) if level is None else level + 1):
@@ -305,10 +309,8 @@ class DownBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, *, residual: bool):
         super().__init__()
-        self.conv1, self.conv2 = (
-            EqualisedConv2d(c_in, c_in),
-            EqualisedConv2d(c_in, c_out, stride=2, padding=0),
-        )
+        self.conv1 = EqualisedConv2d(c_in, c_in)
+        self.conv2 = EqualisedConv2d(c_in, c_out, stride=2, padding=0)
         self.skip = EqualisedConv2d(c_in, c_out, 1, gain=0.5**0.5, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -343,7 +345,8 @@ class StyleGAN2Discriminator(nn.Module):
         super().__init__()
         times, base = halvings(resolution, most=MOST_DOUBLINGS)
         widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)[::-1]
-        self.classes, self.feature_dim = classes if conditional else 0, widths[-1]
+        self.classes = classes if conditional else 0
+        self.feature_dim = widths[-1]
         self.from_rgb = EqualisedConv2d(channels, widths[0], 1)
         self.blocks = nn.Sequential(
             *(

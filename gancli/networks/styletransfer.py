@@ -42,7 +42,8 @@ class TransformerNet(Translator):
                 f"width={width}, blocks={blocks}, downs={downs}, styles={styles}: give 1 or more, 0 to 64, 0 to 5, "
                 f"and 1 to {MOST_STYLES} (the paper's: 32, 5, 2, 1)"
             )
-        self.styles, self.multiple = styles, 2**downs
+        self.styles = styles
+        self.multiple = 2**downs
         self.smallest = max(5, 2 * 2**downs)  # mirroring p pixels needs p + 1
         widths = [width * 2**k for k in range(downs + 1)]
         self.down = nn.ModuleList([StyledConv(channels_in, width, 9, styles=styles)])
@@ -95,7 +96,8 @@ class StyledConv(nn.Module):
         active: bool = True,
     ):
         super().__init__()
-        self.double, self.active = double, active
+        self.double = double
+        self.active = active
         self.conv = nn.Sequential(Mirror(side // 2), nn.Conv2d(c_in, c_out, side, stride))
         self.norm = StyledNorm(c_out, styles)
 
@@ -122,10 +124,8 @@ class StyledNorm(nn.Module):
 
     def __init__(self, channels: int, styles: int):
         super().__init__()
-        self.gain, self.bias = (
-            nn.Parameter(torch.ones(styles, channels)),
-            nn.Parameter(torch.zeros(styles, channels)),
-        )
+        self.gain = nn.Parameter(torch.ones(styles, channels))
+        self.bias = nn.Parameter(torch.zeros(styles, channels))
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
         gain, bias = (

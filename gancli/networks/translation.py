@@ -38,11 +38,9 @@ class Translator(nn.Module):
                 f"channels_in={channels_in}, channels_out={channels_out}, noise_channels={noise_channels}: "
                 "give 1 or more, and 0 or more of noise"
             )
-        self.channels_in, self.channels_out, self.noise_channels = (
-            channels_in,
-            channels_out,
-            noise_channels,
-        )
+        self.channels_in = channels_in
+        self.channels_out = channels_out
+        self.noise_channels = noise_channels
 
     def entering(self, source: Tensor, noise: Tensor | None) -> Tensor:
         """What the first layer sees: (N,channels_in+noise_channels,H,W). Raises ValueError for a size that does not fit."""
@@ -97,13 +95,13 @@ class ResNetGenerator(Translator):
                 f"width={width}, blocks={blocks}, downs={downs}, dropout={dropout}: give 1 or more, 0 to 64, "
                 "0 to 5, and a share from 0 up to 1 (the paper's: 64, 9, 2, 0)"
             )
-        self.multiple, self.smallest = (
-            2**downs,
-            max(4, 2 * 2**downs),
-        )  # mirroring p pixels needs p + 1
+        # mirroring p pixels needs p + 1
+        self.multiple = 2**downs
+        self.smallest = max(4, 2 * 2**downs)
         self.tileable = norm != "instance"
         self.reach = 6 + 2**downs * (2 * blocks + 3) if self.tileable else None
-        widths, bias = [width * 2**k for k in range(downs + 1)], norm != "batch"
+        widths = [width * 2**k for k in range(downs + 1)]
+        bias = norm != "batch"
         layers: list[nn.Module] = [
             Mirror(3),
             nn.Conv2d(channels_in + noise_channels, width, 7, bias=bias),
@@ -161,7 +159,8 @@ class UNetGenerator(Translator):
         self.multiple = self.smallest = 2**downs
         self.tileable = norm == "none" and not dropout or norm != "instance" and not noisy
         self.reach = 4 * 2**downs if self.tileable else None
-        widths, bias = [min(width * 2**k, max_width) for k in range(downs)], norm != "batch"
+        widths = [min(width * 2**k, max_width) for k in range(downs)]
+        bias = norm != "batch"
         drop = (
             nn.Identity()
             if not dropout

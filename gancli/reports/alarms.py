@@ -54,7 +54,8 @@ def about_labels(found: Survey) -> list[str]:
         return [
             f"{where}: a conditional model has nothing to learn from it; dataset.classes=0 leaves labels out"
         ]
-    said, empty = [], [name for name, n in found.labels.items() if not n]
+    said = []
+    empty = [name for name, n in found.labels.items() if not n]
     if empty and found.looked_at == found.total:
         said.append(f"{count(len(empty), 'class')} without an image: {', '.join(empty[:5])}")
     if full and max(full.values()) > UNEVEN * min(full.values()):
@@ -65,7 +66,8 @@ def about_labels(found: Survey) -> list[str]:
 
 
 def about_pixels(found: Survey) -> list[str]:
-    said, source = [], found.source
+    said = []
+    source = found.source
     if source.kind != "image" or not found.images:
         return said
     if found.high - found.low < 64:

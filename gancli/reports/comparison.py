@@ -44,7 +44,8 @@ def document(board: Board, *, title: str, unstarted: int = 0) -> str:
 
 
 def heading(board: Board, title: str, unstarted: int) -> list[Node]:
-    runs, metric = board.runs(), board.metric
+    runs = board.runs()
+    metric = board.metric
     way = {"max": "larger is better", "min": "smaller is better"}.get(
         metric.mode, "which does not rank them"
     )

@@ -9,12 +9,18 @@ from dataclasses import dataclass
 from gancli.reports.markup import Html, figure_text, tag, thousands
 from gancli.reports.runs import Points
 
-WIDTH, HEIGHT = 380, 218
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+WIDTH = 380
+HEIGHT = 218
+LEFT = 46
+RIGHT = 10
+TOP = 10
+BOTTOM = 24
 COLOURS = 8  # slots that page.css knows; "rest" is grey
 WEIGHTS = ("faint", "normal", "bold")
 MOST_POINTS = 360  # a line: more than one a pixel cannot be seen
-SMOOTH_FROM, STRETCHES = 160, 80  # points from which a line is smoothed, and to how many
+# points from which a line is smoothed, and to how many
+SMOOTH_FROM = 160
+STRETCHES = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +88,11 @@ def chart(
     low, high, cut = frame(values)
     log = log and values[0] > 0 and values[-1] / values[0] >= 100
     if log:
-        low, high, cut = values[0] / 1.1, values[-1] * 1.1, ""
-    first, last = min(steps), max(steps)
+        low = values[0] / 1.1
+        high = values[-1] * 1.1
+        cut = ""
+    first = min(steps)
+    last = max(steps)
     x = Axis(first, last if last > first else first + 1, LEFT, WIDTH - RIGHT)
     y = Axis(low, high, HEIGHT - BOTTOM, TOP, log)
     # Grey and faint lines first, so that what matters lies above them.
@@ -123,9 +132,12 @@ def key(name: str, slot_index: int) -> Html:
 
 def frame(values: list[float]) -> tuple[float, float, str]:
     """-> (low, high, what was cut off) for sorted values. Spikes of one step would press everything else onto the axis."""
-    low, high, cut = values[0], values[-1], []
+    low = values[0]
+    high = values[-1]
+    cut = []
     if len(values) >= 20:
-        q_low, q_high = values[len(values) // 40], values[-1 - len(values) // 40]
+        q_low = values[len(values) // 40]
+        q_high = values[-1 - len(values) // 40]
         reach = 1.5 * (q_high - q_low)
         if reach and high > q_high + reach:
             cut.append(
@@ -215,7 +227,8 @@ def thinned(points: Points) -> Points:
     """At most MOST_POINTS, the extremes of each stretch kept, so that a spike does not vanish."""
     if len(points) <= MOST_POINTS:
         return points
-    size, kept = math.ceil(2 * len(points) / MOST_POINTS), []
+    size = math.ceil(2 * len(points) / MOST_POINTS)
+    kept = []
     for first in range(0, len(points), size):
         stretch = points[first : first + size]
         finite = [k for k, (_, value) in enumerate(stretch) if value is not None]
@@ -235,7 +248,8 @@ def smoothed(points: Points) -> Points:
     """A long, noisy curve as the medians of its stretches, which one spike does not lift; a short one as it is."""
     if len(points) < SMOOTH_FROM:
         return points
-    size, found = math.ceil(len(points) / STRETCHES), []
+    size = math.ceil(len(points) / STRETCHES)
+    found = []
     for first in range(0, len(points), size):
         stretch = points[first : first + size]
         finite = [value for _, value in stretch if value is not None]

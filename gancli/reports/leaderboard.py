@@ -270,7 +270,8 @@ def label_all(bundles: list[list[Run]], differing: list[str]) -> list[str]:
         leaders, [key for key in (*keys, *differing) if key not in main], given=main
     )
     if len(keys) <= MOST_KEYS:
-        told, rest = list(dict.fromkeys([*keys, *told])), []
+        told = list(dict.fromkeys([*keys, *told]))
+        rest = []
     labels = [join(run, told, more=bool(set(rest) & set(keys))) for run in leaders]
     if len(set(labels)) < len(labels):
         labels = [f"{label} ({run.name})" for label, run in zip(labels, leaders, strict=True)]
@@ -284,11 +285,9 @@ def telling(
     leaders: list[Run], keys: list[str], *, given: list[str]
 ) -> tuple[list[str], list[str]]:
     """-> (the given keys and those that each tell one more group apart, the others)"""
-    told, rest, seen = (
-        list(given),
-        [],
-        len({tuple(setting(run, key) for key in given) for run in leaders}),
-    )
+    told = list(given)
+    rest = []
+    seen = len({tuple(setting(run, key) for key in given) for run in leaders})
     for key in dict.fromkeys(keys):
         n = len({tuple(setting(run, name) for name in [*told, key]) for run in leaders})
         (told if n > seen else rest).append(key)
@@ -345,7 +344,8 @@ def warnings(runs: list[Run], groups: list[Group], metric: Metric) -> list[str]:
 
 def protocol_warnings(evaluated: list[Run]) -> list[str]:
     """One sentence for each entry in which the protocols of evaluation.json differ."""
-    protocols, found = [flat(run.evaluation["protocol"]) for run in evaluated], []
+    protocols = [flat(run.evaluation["protocol"]) for run in evaluated]
+    found = []
     for key in dict.fromkeys(key for item in protocols for key in item):
         values = list(dict.fromkeys(str(item.get(key, "not given")) for item in protocols))
         if len(values) > 1 and key.rpartition(".")[2] not in OWN_SEED:

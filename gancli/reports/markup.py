@@ -52,7 +52,8 @@ def text(value: str) -> Html:
 def page(title: str, *body: Node) -> str:
     """A whole document. Its policy lets the browser run our script and style by their hashes, show data: pictures, and
     nothing else: no address is ever asked, and a script that came in with a run's text would be refused."""
-    style, script = asset("page.css"), asset("page.js")
+    style = asset("page.css")
+    script = asset("page.js")
     policy = (
         f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
         "base-uri 'none'; form-action 'none'"

@@ -15,11 +15,10 @@ from gancli.data.decode import resize_all
 from gancli.grids import INK, PAPER, grid
 from gancli.reports.tables import as_csv
 
-EACH, COLUMNS, TILE = (
-    40,
-    10,
-    128,
-)  # images at each end of the sheet, in a row, and their largest side in pixels
+# images at each end of the sheet, in a row, and their largest side in pixels
+EACH = 40
+COLUMNS = 10
+TILE = 128
 CAPTION = 26  # pixels above each half
 
 

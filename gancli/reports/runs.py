@@ -60,10 +60,8 @@ class Run:
         """Real images a second, start-up left out where two lines were logged."""
         if not self.lines:
             return None
-        first, last = (
-            self.lines[0] if len(self.lines) > 1 else {"nimg": 0, "time": 0.0},
-            self.lines[-1],
-        )
+        first = self.lines[0] if len(self.lines) > 1 else {"nimg": 0, "time": 0.0}
+        last = self.lines[-1]
         seconds = last["time"] - first["time"]
         return (last["nimg"] - first["nimg"]) / seconds if seconds > 0 else None
 
@@ -134,9 +132,11 @@ def ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
     where = f"step {run.step} of {run.steps} is saved" if run.config else problem
     state, words = last_words(run.folder / "run.log")
     if job.get("state") in ("failed", "stopped", "interrupted"):
-        state, words = job["state"], str(job.get("reason") or words)
+        state = job["state"]
+        words = str(job.get("reason") or words)
     elif words_of(run):
-        state, words = "stopped", words_of(run)
+        state = "stopped"
+        words = words_of(run)
     if not words and problem not in ("", NOTHING_SAVED):
         return "failed", problem
     if not words:
@@ -166,18 +166,22 @@ def is_locked(path: Path) -> bool:
 
 def last_words(path: Path) -> tuple[str, str]:
     """-> (state, sentence) of the last session in run.log; ("", "") if it ended without one."""
-    state, words = "", ""
+    state = ""
+    words = ""
     for line in tail(path).splitlines():
         match = LOG_LINE.fullmatch(line)
         if match is None:
             if state == "failed" and line.strip():
                 words = line.strip()  # a traceback's last line says most
         elif match["text"].startswith("training from step"):
-            state, words = "", ""
+            state = ""
+            words = ""
         elif match["text"].startswith("ended: "):
-            state, words = "stopped", match["text"].removeprefix("ended: ")
+            state = "stopped"
+            words = match["text"].removeprefix("ended: ")
         elif match["level"] in ("ERROR", "CRITICAL"):
-            state, words = "failed", match["text"]
+            state = "failed"
+            words = match["text"]
     return ("interrupted" if re.match(r"SIG[A-Z0-9]+: ", words) else state), words
 
 
@@ -236,7 +240,8 @@ def read_evaluation(path: Path) -> dict:
 
 def read_hydra(folder: Path) -> dict:
     """-> overrides and choices as .hydra/ keeps them."""
-    overrides, hydra = read_yaml(folder / "overrides.yaml"), read_yaml(folder / "hydra.yaml")
+    overrides = read_yaml(folder / "overrides.yaml")
+    hydra = read_yaml(folder / "hydra.yaml")
     choices = hydra
     for key in ("hydra", "runtime", "choices"):
         choices = choices.get(key) if isinstance(choices, dict) else None

@@ -121,7 +121,8 @@ def film(run: Run) -> Html | None:
 
 def encoded(run: Run) -> list[tuple[int, str]]:
     """-> (step, address) of evenly spaced grids, as many as the page may hold. The last one is worth most."""
-    frames, size = [], 0
+    frames = []
+    size = 0
     for step, path in reversed(evenly(run.samples(), MOST_FRAMES)):
         source = data_uri(path, side=512)
         if source is not None and (not frames or size + len(source) <= FILM_BYTES):
@@ -131,7 +132,8 @@ def encoded(run: Run) -> list[tuple[int, str]]:
 
 
 def metrics(run: Run, metric: Metric) -> Html:
-    found, best = run.evaluation, run.evaluation.get("best")
+    found = run.evaluation
+    best = run.evaluation.get("best")
     if not found.get("values"):
         line = (
             [tag("code", f"gan evaluate ckpt={shlex.quote(str(run.folder))}"), " does it."]
@@ -193,7 +195,8 @@ def curves(run: Run, metric: Metric) -> Html | None:
         marked = names[0] in (metric.key, f"eval/{metric.key}") and best in run.curve(names[0])
         lines = []
         for k, name in enumerate(names):
-            points, smooth = run.curve(name), smoothed(run.curve(name))
+            points = run.curve(name)
+            smooth = smoothed(run.curve(name))
             lines.append(Series(name=name, points=smooth, slot=k, mark=best if marked else None))
             lines += (
                 [Series(name=name, points=points, slot=k, weight="faint")]
@@ -221,7 +224,8 @@ def again(run: Run) -> Html:
 
 def command(run: Run) -> str:
     """What to type for the same run in a new folder, quoted for a shell: the overrides, and what a resume changed since."""
-    started, now = flat(read_yaml(run.folder / ".hydra" / "config.yaml") or {}), run.settings()
+    started = flat(read_yaml(run.folder / ".hydra" / "config.yaml") or {})
+    now = run.settings()
     changed = {
         key: value
         for key, value in now.items()
@@ -257,7 +261,8 @@ def flags(folder: Path) -> list[str]:
     """Those that find the user's own configs again, as Hydra noted them."""
     node = read_yaml(folder / ".hydra" / "hydra.yaml")
     try:
-        runtime, job = node["hydra"]["runtime"], node["hydra"]["job"]
+        runtime = node["hydra"]["runtime"]
+        job = node["hydra"]["job"]
         found = [
             f"--config-dir {shlex.quote(source['path'])}"
             for source in runtime["config_sources"]
@@ -272,7 +277,8 @@ def flags(folder: Path) -> list[str]:
 def config(run: Run) -> Html | None:
     if not run.config:
         return None
-    chosen, parts = asked(run), []
+    chosen = asked(run)
+    parts = []
     groups = {
         name: flat(node, f"{name}.") for name, node in run.config.items() if isinstance(node, dict)
     }

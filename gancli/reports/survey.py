@@ -23,11 +23,11 @@ from gancli.data.folder import MAX_MEMBER, Folder, listing
 from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
 
-KEPT, KEPT_BYTES = (
-    256,
-    128_000_000,
-)  # decoded images that are kept for the contact sheet and the value range
-SHEET_CLASSES, SHEET_EACH = 12, 8
+# decoded images that are kept for the contact sheet and the value range
+KEPT = 256
+KEPT_BYTES = 128_000_000
+SHEET_CLASSES = 12
+SHEET_EACH = 8
 BLOCK = 32  # files a task
 GREY_SPREAD = 2  # of 255: colour channels that differ no more are grey, but for JPEG's rounding
 
@@ -85,7 +85,8 @@ class Survey:
 
     def decoded_images(self) -> int:
         """How many a run would decode: what limit and holdout leave."""
-        n, source = self.total, self.source
+        n = self.total
+        source = self.source
         return n if source.limit is None else min(n, source.limit + source.holdout)
 
     def decode_seconds(self) -> float:
@@ -125,10 +126,8 @@ def survey_files(
     n = len(files) if sample is None else min(sample, len(files))
     indices = [k * len(files) // n for k in range(n)]
     height, width = source.size()
-    decoder, kept = (
-        Decoder((height, width), source.channels),
-        keep_for(files, indices, source.channels * height * width),
-    )
+    decoder = Decoder((height, width), source.channels)
+    kept = keep_for(files, indices, source.channels * height * width)
     started = time.perf_counter()
     looks = list(look_at_all(files, indices, decoder, kept, workers=source.workers, tick=tick))
     found = Survey(
@@ -140,15 +139,14 @@ def survey_files(
         notes=sorted(decoder.notes),
     )
     good = [look for look in looks if not look.reason]
-    found.images, found.bytes = len(good), sum(files.sizes[index] for index in indices)
+    found.images = len(good)
+    found.bytes = sum(files.sizes[index] for index in indices)
     found.bad = [
         *files.refused,
         *((files.names[look.index], look.reason) for look in looks if look.reason),
     ]
-    found.sizes, found.modes = (
-        Counter(look.size for look in good),
-        Counter(look.mode for look in good),
-    )
+    found.sizes = Counter(look.size for look in good)
+    found.modes = Counter(look.mode for look in good)
     found.formats = Counter(look.format for look in good)
     count_duplicates(found, files, good)
     if files.labels is not None and source.classes:
@@ -156,11 +154,10 @@ def survey_files(
         found.labels = {name: numbers.get(k, 0) for k, name in enumerate(files.classes)}
     if good:
         add_statistics(found, sum(look.sums for look in good), height * width * len(good))
-        found.low, found.high = min(look.low for look in good), max(look.high for look in good)
-        found.constant, found.grey = (
-            sum(look.low == look.high for look in good),
-            sum(look.grey for look in good),
-        )
+        found.low = min(look.low for look in good)
+        found.high = max(look.high for look in good)
+        found.constant = sum(look.low == look.high for look in good)
+        found.grey = sum(look.grey for look in good)
         found.alpha = sum(look.alpha for look in good)
         kept = [look for look in good if look.image is not None]
         labels = None if found.labels is None else [int(files.labels[look.index]) for look in kept]
@@ -198,7 +195,9 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
                 if orientation(image) >= 5
                 else (image.height, image.width)
             )
-            mode, kind, alpha = image.mode, image.format or "", image.has_transparency_data
+            mode = image.mode
+            kind = image.format or ""
+            alpha = image.has_transparency_data
         pixels = decoder(io.BytesIO(data))
     except BadImage as error:
         return Look(index, reason=str(error))
@@ -254,10 +253,8 @@ def keep_for(files: Files, indices: list[int], image_bytes: int) -> set[int]:
 
 def count_duplicates(found: Survey, files: Files, good: list[Look]) -> None:
     """Files with the bytes of another, those that only decode to the same, and equal ones that stand in two classes."""
-    by_content, by_pixels = (
-        bundles(good, lambda look: look.content),
-        bundles(good, lambda look: look.pixels),
-    )
+    by_content = bundles(good, lambda look: look.content)
+    by_pixels = bundles(good, lambda look: look.pixels)
     found.duplicates = [[files.names[look.index] for look in bundle] for bundle in by_content]
     found.equal_pixels = [
         [files.names[look.index] for look in bundle]
@@ -298,11 +295,15 @@ def survey_array(source: Source) -> Survey:
         decoded
     )  # of one side, where they are pairs
     decoded = as_single(decoded)
-    images, found.images = decoded.images, len(decoded)
+    images = decoded.images
+    found.images = len(decoded)
     if decoded.labels is not None:
         numbers = Counter(decoded.labels.tolist())
         found.labels = {name: numbers.get(k, 0) for k, name in enumerate(decoded.classes)}
-    sums, lows, highs, digests = torch.zeros(2, images.shape[1], dtype=torch.float64), [], [], {}
+    sums = torch.zeros(2, images.shape[1], dtype=torch.float64)
+    lows = []
+    highs = []
+    digests = {}
     for first in range(0, len(images), 4096):
         part = images[first : first + 4096]
         values = part.double().flatten(2)
@@ -313,8 +314,10 @@ def survey_array(source: Source) -> Survey:
             digests.setdefault(
                 hashlib.blake2b(image.tobytes(), digest_size=16).digest(), []
             ).append(first + k)
-    low, high = torch.cat(lows), torch.cat(highs)
-    found.low, found.high = float(low.min()), float(high.max())
+    low = torch.cat(lows)
+    high = torch.cat(highs)
+    found.low = float(low.min())
+    found.high = float(high.max())
     found.constant = int((low == high).sum()) if source.kind == "image" else 0
     add_statistics(
         found,
@@ -365,7 +368,8 @@ def add_statistics(found: Survey, sums: np.ndarray, count: int, *, scale: float 
 def keep(found: Survey, images: Tensor, labels: list[int] | None) -> None:
     """Stores some images and sends them the way that training will, windows and flips included."""
     source = found.source
-    found.kept, found.kept_labels = images, labels or []
+    found.kept = images
+    found.kept_labels = labels or []
     some = images[:: max(1, len(images) // 64)]
     size = (
         source.resolution if images.shape[2:] == source.size() else list(images.shape[2:])

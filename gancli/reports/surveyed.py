@@ -19,10 +19,12 @@ TILE = 128  # pixels: larger images are shrunk for the contact sheet
 
 def contact_sheet(found: Survey) -> Image.Image:
     """A row a class, as many of each; without classes, images from all over. Points are drawn as a cloud."""
-    images, labels = found.kept, found.kept_labels
+    images = found.kept
+    labels = found.kept_labels
     if found.source.kind == "points":
         return scatter(images[:0], real=images * found.source.scale)
-    rows, columns = list(range(0, len(images), max(1, len(images) // 64)))[:64], SHEET_EACH
+    rows = list(range(0, len(images), max(1, len(images) // 64)))[:64]
+    columns = SHEET_EACH
     if labels:
         each = [
             [k for k, label in enumerate(labels) if label == wanted][:SHEET_EACH]
@@ -113,14 +115,16 @@ def about_files(found: Survey) -> list[tuple[str, str]]:
         rest = f", and {len(found.sizes) - 6} more" if len(found.sizes) > 6 else ""
         lines.append(("sizes", shares(sizes, found.images) + rest))
     if found.modes:
-        modes, formats = dict(found.modes.most_common()), dict(found.formats.most_common())
+        modes = dict(found.modes.most_common())
+        formats = dict(found.formats.most_common())
         lines.append(("modes", f"{shares(modes, found.images)}; {shares(formats, found.images)}"))
     return lines
 
 
 def about_training(found: Survey) -> list[tuple[str, str]]:
     """What a run would make of it."""
-    source, points = found.source, found.source.kind == "points"
+    source = found.source
+    points = found.source.kind == "points"
     shape = (
         "points in the plane"
         if points
@@ -148,7 +152,8 @@ def histogram(labels: dict[str, int] | None) -> None:
     if labels is None:
         say("labels    none")
         return
-    most, width = max(labels.values()) or 1, min(24, max(map(len, labels)))
+    most = max(labels.values()) or 1
+    width = min(24, max(map(len, labels)))
     say(f"labels    {len(labels)} classes")
     shown = list(labels.items())
     for name, n in shown if len(shown) <= 2 * MOST else [*shown[:MOST], *shown[-MOST:]]:
