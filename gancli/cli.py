@@ -139,12 +139,18 @@ VERBS = {
     ),
     "list": Verb(
         "gancli.commands.list",
-        "list the groups and their options",
+        "list the groups and their options; what every number means",
         "[GROUP ...] [--config-dir DIR] [--json]",
-        ("gan list", "gan list loss", "gan list model --config-dir my_conf --json"),
         (
+            "gan list",
+            "gan list loss",
+            "gan list metrics",
+            "gan list model --config-dir my_conf --json",
+        ),
+        (
+            "metrics                  also: what each number is, its unit, which way is better, what is good",
             "--config-dir DIR         a folder with groups and options of your own",
-            "--json                   {group: {option: line}}",
+            "--json                   {group: {option: line}}; of metrics also {legend: {section: [number, ...]}}",
         ),
     ),
     "show": Verb(

@@ -332,10 +332,9 @@ def test_shell_completion_sees_the_users_folder(tmp_path, capsys, monkeypatch):
 def test_list_shows_every_option_with_its_line(capsys):
     assert main(["list", "loss"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "loss" and len(lines) == 1 + len(
-        list((ROOT / "conf/loss").glob("[!_]*.yaml"))
-    )
-    assert all(len(line.split(maxsplit=1)) == 2 for line in lines[1:])
+    assert lines[0] == "loss" and lines[-1] == "  gan train --help"
+    assert len(lines) == 2 + len(list((ROOT / "conf/loss").glob("[!_]*.yaml")))
+    assert all(len(line.split(maxsplit=1)) == 2 for line in lines[1:-1])
 
 
 def test_list_as_json_with_a_users_folder(tmp_path, capsys):

@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 from gancli.arguments import config_dir
+from gancli.commands.endings import say_end
 from gancli.config import conf_dir, describe, options
 from gancli.errors import UserError
 from gancli.hints import did_you_mean, nearest
+from gancli.metrics.legend import as_data
 
+Legend = dict[str, list[dict[str, str]]]  # section -> lines
 Table = dict[str, dict[str, str]]  # group -> option -> its line
 
 
@@ -29,13 +32,26 @@ def main(argv: list[str]) -> int:
         group: {option: describe(path) for option, path in found[group].items()}
         for group in groups or found
     }
+    legend = as_data() if "metrics" in groups else {}
     if as_json:
-        print(json.dumps(table, indent=2, ensure_ascii=False))
-    elif sys.stdout.isatty():
+        whole = table | ({"legend": legend} if legend else {})
+        print(json.dumps(whole, indent=2, ensure_ascii=False))
+        return 0
+    if sys.stdout.isatty():
         show(table)
+        show_legend(legend)
     else:
         print(plain(table))
+        print(plain_legend(legend), end="")
+    say_end("", following(list(table)))
     return 0
+
+
+def following(groups: list[str]) -> list[str]:
+    """The command to type next."""
+    if groups == ["metrics"]:
+        return ["gan", "evaluate", "--help"]
+    return ["gan", "train", "--help"] if len(groups) == 1 else ["gan", "list", "metrics"]
 
 
 def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
@@ -89,4 +105,39 @@ def show(table: Table) -> None:
         grid.add_column(overflow="fold")
         for option, line in found.items():
             grid.add_row(Text(option), Text(line))
+        console.print(grid)
+
+
+def meaning(line: dict[str, str]) -> str:
+    """What a number is, and in brackets its unit and direction; then what is good."""
+    facts = [line["unit"], f"{line['better']} is better" if line["better"] else ""]
+    brackets = "; ".join(filter(None, facts))
+    good = f". Good: {line['good'].replace('`', '')}" if line["good"] else ""
+    return f"{line['what']}{f' ({brackets})' if brackets else ''}{good}"
+
+
+def plain_legend(legend: Legend) -> str:
+    """One number a line, for pipes and files."""
+    width = max((len(line["key"]) for lines in legend.values() for line in lines), default=0)
+    text = ""
+    for title, lines in legend.items():
+        text += f"\n{title}\n"
+        text += "".join(f"  {line['key']:{width}}  {meaning(line)}\n" for line in lines)
+    return text
+
+
+def show_legend(legend: Legend) -> None:
+    """The same on a terminal, each meaning folded within its own column."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    for title, lines in legend.items():
+        console.print(Text(f"\n{title}", style="bold"))
+        grid = Grid(box=None, show_header=False, padding=(0, 0, 0, 2))
+        grid.add_column(style="cyan", overflow="fold")
+        grid.add_column(overflow="fold")
+        for line in lines:
+            grid.add_row(Text(line["key"]), Text(meaning(line)))
         console.print(grid)

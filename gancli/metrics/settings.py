@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from gancli.metrics.legend import find_line
+
 # What needs no network first, then what needs features, then what needs labels or the critic; codes: only models that have some.
 IMAGE_ITEMS = (
     "swd",
@@ -35,35 +37,6 @@ BEST = (
     "psnr",
 )  # the first of these that was measured is what `best: auto` follows
 LEAST = 10  # images: fewer say nothing, and the inception score splits them in ten
-LOWER = (
-    "lpips_distance",
-    "cycle",
-    "fid",
-    "fd_",
-    "kid",
-    "kd_",
-    "swd",
-    "w1",
-    "kl",
-    "ms_ssim",
-    "copies",
-    "critic_",
-)
-HIGHER = (
-    "is",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "modes",
-    "high_quality",
-    "class_accuracy",
-    "code_accuracy",
-    "cas",
-    "lpips",
-    "psnr",
-    "ssim",
-)
 PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGAN's (Lin 2018)
     "gancli.data.toy.Ring": (
         "modes of 8, high quality",
@@ -135,11 +108,8 @@ class MetricsConfig:
 
 def better(key: str) -> str | None:
     """-> "min" or "max": where a value of this name is better; None where it is neither (a spread, an unknown name)."""
-    if key.endswith("_std"):
-        return None
-    if key.startswith(LOWER):
-        return "min"
-    return "max" if key.startswith(HIGHER) else None
+    line = find_line(key)
+    return None if line is None else {"lower": "min", "higher": "max"}.get(line.better)
 
 
 def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:

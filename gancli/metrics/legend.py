@@ -1,0 +1,696 @@
+"""Says for every number that gancli shows what it is, its unit, which way is better and what is good.
+
+This table is the only place where that is written: `gan list metrics`, the tooltips of the report and
+compare pages and docs/metrics.md all read it. `python -m gancli.metrics.legend` prints docs/metrics.md.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import Literal, NamedTuple
+
+Direction = Literal["higher", "lower", ""]
+
+
+class Line(NamedTuple):
+    """One number, or a family of them.
+
+    key: the name that is shown; words in capitals stand for a part that varies. better: "" where
+    neither direction is better. item: the item of `metrics.items` that measures it, "" for others.
+    """
+
+    key: str
+    what: str
+    unit: str
+    better: Direction
+    good: str
+    item: str = ""
+
+
+FLOOR = "close to what held-out real images reach (the column `held-out reals`)"
+BALANCE = "no value is good by itself; it should stay bounded"
+
+PROGRESS = (
+    Line(
+        "step",
+        "real batches drawn so far, the clock of a run",
+        "steps",
+        "",
+        "ends at trainer.steps",
+    ),
+    Line("nimg", "real images seen in training, over all processes", "images", "", ""),
+    Line("kimg", "real images seen in training; every schedule reads it", "1,000 images", "", ""),
+    Line("time", "training so far, over all sessions of a run", "seconds", "", ""),
+    Line("elapsed", "since this session began", "h:mm:ss", "", ""),
+    Line("eta", "what is left at the present speed", "h:mm:ss", "", ""),
+    Line(
+        "img/s",
+        "real images a second; evaluations and pictures are included",
+        "images per second",
+        "higher",
+        "compare it only between runs that had the machine for themselves",
+    ),
+    Line(
+        "s/img",
+        "seconds for one real image, where it is less than one a second",
+        "seconds",
+        "lower",
+        "",
+    ),
+    Line(
+        "mem", "the most memory that the process has used", "bytes", "lower", "less than there is"
+    ),
+    Line(
+        "load",
+        "processes that wanted a CPU core, the system's mean over a minute",
+        "processes",
+        "",
+        "at most the number of cores; above it the speed says little",
+    ),
+)
+
+TRAINING = (
+    Line(
+        "watch/diversity",
+        "how much samples differ from each other, relative to real images (pixels, root mean square)",
+        "ratio",
+        "",
+        "near 1; far below 1 the samples have collapsed to a few images",
+    ),
+    Line(
+        "d/adv",
+        "the adversarial loss of the discriminator, without penalties",
+        "loss",
+        "",
+        "between 0 (it has won, the generator learns nothing) and chance level (it sees no difference: "
+        "1.39 for non_saturating, 0.25 for lsgan, 2 for hinge, 0.69 for rpgan); for wgan it is minus an "
+        "estimate of the distance and rises towards 0",
+    ),
+    Line("g/adv", "the adversarial loss of the generator", "loss", "", BALANCE),
+    Line("d/real", "mean raw score (no probability) of real images", "score", "", BALANCE),
+    Line(
+        "d/fake",
+        "mean raw score of generated images",
+        "score",
+        "",
+        "stays within reach of d/real",
+    ),
+    Line(
+        "d/sign_real",
+        "mean sign of the scores of real images: 1 if all are taken for real",
+        "-1 to 1",
+        "",
+        "near 0.6 (the target of ADA); near 1 for long, the discriminator overfits; with wgan and "
+        "relativistic losses, whose scores have no zero, it says nothing",
+    ),
+    Line(
+        "d/p",
+        "the probability of each augmentation, which ADA adapts",
+        "0 to 1",
+        "",
+        "stays below 0.8",
+    ),
+    Line(
+        "d/gp",
+        "gradient penalty: (gradient norm - 1)^2 between real and generated images, times its weight",
+        "loss",
+        "",
+        "small and steady",
+    ),
+    Line(
+        "d/dragan",
+        "gradient penalty around real images, times its weight",
+        "loss",
+        "",
+        "small and steady",
+    ),
+    Line(
+        "d/r1",
+        "squared gradient norm at real images, times its weight",
+        "loss",
+        "",
+        "small; a steady rise means that the discriminator overfits or the weight is too low",
+    ),
+    Line(
+        "d/r2", "squared gradient norm at generated images, times its weight", "loss", "", "small"
+    ),
+    Line("d_r1/r1", "as d/r1, in a phase of its own (StyleGAN2)", "loss", "", "small"),
+    Line("d/drift", "mean squared score of real images, times its weight", "loss", "", "small"),
+    Line(
+        "d/lecam",
+        "distance of scores to their running means, times its weight",
+        "loss",
+        "",
+        "small",
+    ),
+    Line(
+        "d/consistency",
+        "squared change of a score when its image is flipped and moved, times its weight",
+        "loss",
+        "",
+        "small",
+    ),
+    Line(
+        "d/HEAD_accuracy",
+        "share of real images whose class an auxiliary head tells",
+        "0 to 1",
+        "",
+        "rises",
+    ),
+    Line(
+        "g/HEAD_accuracy", "share of generated images that it reads as meant", "0 to 1", "", "rises"
+    ),
+    Line("d/HEAD_ce", "cross-entropy of an auxiliary head on real images", "nats", "", "falls"),
+    Line("g/HEAD_ce", "the same on generated images", "nats", "", "falls"),
+    Line("d/HEAD_2c", "class contrast (ContraGAN) of real images", "nats", "", "falls"),
+    Line("g/HEAD_2c", "class contrast of generated images", "nats", "", "falls"),
+    Line(
+        "d/acgan_real", "cross-entropy of the classes of real images (ACGAN)", "nats", "", "falls"
+    ),
+    Line("d/acgan_fake", "cross-entropy of the classes of generated images", "nats", "", "falls"),
+    Line("g/acgan_fake", "the same in the generator's step", "nats", "", "falls"),
+    Line(
+        "PLAYER/mi",
+        "lower bound of what images tell about the codes (InfoGAN); 0 is nothing",
+        "nats",
+        "",
+        "rises towards the entropy of the codes, 2.3 for one code of ten categories",
+    ),
+    Line(
+        "PLAYER/ce",
+        "cross-entropy of the categorical codes (InfoGAN)",
+        "nats",
+        "",
+        "falls towards 0",
+    ),
+    Line("PLAYER/nll", "negative log-likelihood of the continuous codes", "nats", "", "falls"),
+    Line("d/simclr", "contrast of two views of the same image (ContraD)", "nats", "", "falls"),
+    Line(
+        "d/apart", "how well embeddings keep generated images apart (ContraD)", "nats", "", BALANCE
+    ),
+    Line("g/fm", "distance of mean features of real and generated images", "features", "", "falls"),
+    Line(
+        "g/cycle",
+        "mean absolute difference between images and what comes back of them, both ways added",
+        "values in -1 to 1",
+        "",
+        "falls",
+    ),
+    Line(
+        "g/identity",
+        "what a translator changes in images of its own target domain",
+        "values in -1 to 1",
+        "",
+        "falls",
+    ),
+    Line(
+        "PHASE/pixel",
+        "distance of outputs to targets (L1, L2 or Huber: model.pixel)",
+        "values in -1 to 1",
+        "",
+        "falls",
+    ),
+    Line(
+        "PHASE/perceptual",
+        "distance of outputs to targets in the features of a network",
+        "features",
+        "",
+        "falls",
+    ),
+    Line(
+        "PHASE/content",
+        "distance of deep features to those of the content image",
+        "features",
+        "",
+        "falls",
+    ),
+    Line(
+        "PHASE/style",
+        "distance of feature correlations to those of the style image",
+        "features",
+        "",
+        "falls",
+    ),
+    Line(
+        "PHASE/rough",
+        "total variation: difference of neighbouring pixels",
+        "values in -1 to 1",
+        "",
+        "small",
+    ),
+    Line(
+        "g_pl/pl",
+        "path length penalty of StyleGAN2, before its weight",
+        "loss",
+        "",
+        "small and steady",
+    ),
+    Line(
+        "g_pl/length",
+        "mean path length: how far an image moves with its style",
+        "pixels",
+        "",
+        "settles",
+    ),
+    Line(
+        "d/CRITIC_adv",
+        "d/adv of one of several discriminators (a, b: domains; level0: the finest)",
+        "loss",
+        "",
+        "as d/adv",
+    ),
+    Line("g/CRITIC_adv", "g/adv against one of several discriminators", "loss", "", BALANCE),
+    Line("d/CRITIC_real", "d/real of one of several discriminators", "score", "", BALANCE),
+    Line("d/CRITIC_fake", "d/fake of one of several discriminators", "score", "", BALANCE),
+    Line("d/CRITIC_PENALTY", "a penalty of one of several discriminators", "loss", "", "small"),
+    Line("g/CRITIC_fm", "g/fm against one of several discriminators", "features", "", "falls"),
+)
+
+EVALUATION = (
+    Line(
+        "swd",
+        "sliced Wasserstein distance of image patches, mean over sizes, times 1000; needs no network",
+        "10^-3",
+        "lower",
+        FLOOR,
+        "swd",
+    ),
+    Line("swd/PIXELS", "the same at one size of the image pyramid", "10^-3", "lower", FLOOR, "swd"),
+    Line(
+        "fid",
+        "Frechet distance of Inception features (FID): quality and variety in one",
+        "squared features",
+        "lower",
+        FLOOR + "; comparable only with equal n, reference and weights",
+        "frechet",
+    ),
+    Line(
+        "fd_FEATURES",
+        "the same of other features; fd_self: of a small classifier trained on the run's own labels",
+        "squared features",
+        "lower",
+        FLOOR + "; it is no FID, and compares only on one data set with one network",
+        "frechet",
+    ),
+    Line(
+        "kid",
+        "kernel distance of Inception features (KID); less biased on few images",
+        "squared features",
+        "lower",
+        FLOOR,
+        "kernel",
+    ),
+    Line("kid_std", "its spread over subsets", "squared features", "", "", "kernel"),
+    Line("kd_FEATURES_std", "its spread over subsets", "squared features", "", "", "kernel"),
+    Line(
+        "kd_FEATURES",
+        "kernel distance of other features",
+        "squared features",
+        "lower",
+        FLOOR,
+        "kernel",
+    ),
+    Line(
+        "is",
+        "inception score: sure classes and all of them; does not look at real images",
+        "1 to classes",
+        "higher",
+        FLOOR,
+        "inception_score",
+    ),
+    Line("is_std", "its spread over ten parts", "", "", "", "inception_score"),
+    Line("is_FEATURES_std", "its spread over ten parts", "", "", "", "inception_score"),
+    Line(
+        "is_FEATURES",
+        "the same by another classifier",
+        "1 to classes",
+        "higher",
+        FLOOR,
+        "inception_score",
+    ),
+    Line(
+        "precision_FEATURES",
+        "share of samples that look real (near real features)",
+        "0 to 1",
+        "higher",
+        FLOOR,
+        "prdc",
+    ),
+    Line(
+        "recall_FEATURES",
+        "share of real images that samples reach",
+        "0 to 1",
+        "higher",
+        FLOOR,
+        "prdc",
+    ),
+    Line(
+        "density_FEATURES",
+        "real neighbourhoods around a sample; may exceed 1",
+        "ratio",
+        "higher",
+        "about 1",
+        "prdc",
+    ),
+    Line(
+        "coverage_FEATURES",
+        "share of real images with a sample near",
+        "0 to 1",
+        "higher",
+        "about 0.97",
+        "prdc",
+    ),
+    Line(
+        "modes",
+        "classes (or centres of a mixture) that samples show",
+        "count",
+        "higher",
+        "all there are",
+        "classes modes",
+    ),
+    Line(
+        "kl",
+        "how uneven these are: KL divergence of their shares to the real ones",
+        "nats",
+        "lower",
+        "0; n samples of a perfect generator give about (classes - 1) / 2n",
+        "classes modes",
+    ),
+    Line(
+        "class_accuracy",
+        "share of samples that a classifier reads as the class asked for",
+        "0 to 1",
+        "higher",
+        FLOOR,
+        "classes",
+    ),
+    Line(
+        "cas",
+        "accuracy on real images of a classifier trained on samples alone",
+        "0 to 1",
+        "higher",
+        "near that of one trained on real images (in the protocol)",
+        "cas",
+    ),
+    Line(
+        "code_accuracy",
+        "share of real images whose code (InfoGAN) stands for their class",
+        "0 to 1",
+        "higher",
+        "1; one of the number of classes by chance",
+        "codes",
+    ),
+    Line(
+        "memorisation_FEATURES",
+        "distance of samples to training images, relative to that of held-out images",
+        "ratio",
+        "",
+        "near 1; near 0 samples are copies; above 1 they are poor",
+        "memorisation",
+    ),
+    Line(
+        "copies_FEATURES",
+        "share of samples as near to a training image as 1 % of held-out ones",
+        "0 to 1",
+        "lower",
+        "0.01 is chance",
+        "memorisation",
+    ),
+    Line(
+        "train_share_FEATURES",
+        "share of samples whose nearest real image is a training image",
+        "0 to 1",
+        "",
+        "the chance level in the protocol; above it samples resemble training images",
+        "memorisation",
+    ),
+    Line(
+        "critic_gap",
+        "mean score of training images above that of held-out ones",
+        "score",
+        "lower",
+        "0",
+        "overfitting",
+    ),
+    Line(
+        "critic_overfit",
+        "the same relative to the gap to samples",
+        "ratio",
+        "lower",
+        "0 does not overfit, 1 does entirely",
+        "overfitting",
+    ),
+    Line(
+        "ms_ssim",
+        "likeness of pairs of samples (multi-scale SSIM): lower is more variety",
+        "0 to 1",
+        "lower",
+        FLOOR,
+        "ms_ssim",
+    ),
+    Line(
+        "lpips",
+        "perceptual distance of pairs of samples: higher is more variety",
+        "distance",
+        "higher",
+        FLOOR,
+        "lpips",
+    ),
+    Line(
+        "high_quality",
+        "share of points within 3 sigma of a centre",
+        "0 to 1",
+        "higher",
+        "0.989, not 1",
+        "modes",
+    ),
+    Line(
+        "w1",
+        "Wasserstein-1 distance of point clouds, mean over projections",
+        "data units",
+        "lower",
+        FLOOR,
+        "w1",
+    ),
+    Line(
+        "psnr",
+        "peak signal-to-noise ratio of outputs against targets",
+        "dB",
+        "higher",
+        "above psnr_mean and psnr_source; 30 and more is close",
+        "psnr",
+    ),
+    Line("psnr_y", "the same on luma alone", "dB", "higher", "as psnr", "psnr"),
+    Line(
+        "psnr_source",
+        "what the source itself reaches as an answer",
+        "dB",
+        "",
+        "psnr should be above it",
+        "psnr",
+    ),
+    Line(
+        "psnr_mean",
+        "what the mean of all targets reaches as an answer",
+        "dB",
+        "",
+        "psnr should be above it",
+        "psnr",
+    ),
+    Line(
+        "ssim",
+        "structural similarity of outputs and targets",
+        "-1 to 1",
+        "higher",
+        "above ssim_source; 1 is equal",
+        "ssim",
+    ),
+    Line(
+        "ssim_source",
+        "what the source itself reaches as an answer",
+        "-1 to 1",
+        "",
+        "ssim should be above it",
+        "ssim",
+    ),
+    Line(
+        "lpips_distance",
+        "perceptual distance of outputs to targets",
+        "distance",
+        "lower",
+        "0 is equal",
+        "lpips",
+    ),
+    Line(
+        "cycle",
+        "mean absolute difference of an image and what comes back of it",
+        "values in -1 to 1",
+        "lower",
+        "small, while outputs differ from their sources",
+        "cycle",
+    ),
+)
+
+FEATURES = (
+    Line(
+        "linear_critic",
+        "accuracy of a linear probe on the discriminator's features",
+        "0 to 1",
+        "higher",
+        "above linear_pixels and chance",
+    ),
+    Line(
+        "linear_critic_train",
+        "the same on the images that the probe learned from",
+        "0 to 1",
+        "",
+        "",
+    ),
+    Line(
+        "linear_pixels", "accuracy of a linear probe on raw pixels", "0 to 1", "", "the one to beat"
+    ),
+    Line(
+        "linear_pixels_train",
+        "the same on the images that the probe learned from",
+        "0 to 1",
+        "",
+        "",
+    ),
+    Line(
+        "knn_critic",
+        "accuracy of the k nearest neighbours among the discriminator's features",
+        "0 to 1",
+        "higher",
+        "above knn_pixels and chance",
+    ),
+    Line(
+        "knn_pixels",
+        "accuracy of the k nearest neighbours among raw pixels",
+        "0 to 1",
+        "",
+        "the one to beat",
+    ),
+    Line("chance", "accuracy of always saying the largest class", "0 to 1", "", ""),
+    Line(
+        "distance",
+        "of gan project: between the given image and the one found (LPIPS or pixels)",
+        "distance",
+        "lower",
+        "well below the start",
+    ),
+)
+
+# What a user's own loss or head logs matches only these.
+OTHERS = (
+    Line(
+        "d/NAME",
+        "a term of the discriminator's loss, by its name in the config",
+        "loss",
+        "",
+        BALANCE,
+    ),
+    Line(
+        "g/NAME", "a term of the generator's loss, by its name in the config", "loss", "", BALANCE
+    ),
+    Line("PHASE/NAME", "a term of another phase of a step, by its name", "loss", "", BALANCE),
+)
+
+SECTIONS: dict[str, tuple[Line, ...]] = {
+    "progress and speed": PROGRESS,
+    "training (metrics.jsonl, the display, TensorBoard)": TRAINING,
+    "evaluation (evaluation.json, evaluations/, eval/... in metrics.jsonl)": EVALUATION,
+    "gan features and gan project": FEATURES,
+    "terms of your own": OTHERS,
+}
+PENALTIES = "gp|dragan|r1|r2|drift|lecam|consistency"
+VARIABLE = re.compile(r"[A-Z]{2,}")
+# What a placeholder of a key stands for; anything that is no placeholder here matches one name.
+MEANS = {
+    "PIXELS": r"\d+(?:x\d+)?",
+    "PENALTY": f"(?:{PENALTIES})",
+    "PLAYER": "(?:d|g)",
+    "PHASE": r"[\w-]+",
+}
+NAME = r"[\w.-]+"
+
+
+@functools.cache
+def pattern_of(key: str) -> re.Pattern[str]:
+    """The names that a key of the table matches."""
+    parts = []
+    end = 0
+    for found in VARIABLE.finditer(key):
+        parts += [re.escape(key[end : found.start()]), MEANS.get(found[0], NAME)]
+        end = found.end()
+    return re.compile("".join([*parts, re.escape(key[end:])]))
+
+
+def find_line(name: str) -> Line | None:
+    """The line of a name as it stands in metrics.jsonl, evaluation.json or on the screen; None if there is none."""
+    name = name.removeprefix("eval/")
+    lines = [line for section in SECTIONS.values() for line in section]
+    exact = next((line for line in lines if line.key == name), None)
+    return exact or next((line for line in lines if pattern_of(line.key).fullmatch(name)), None)
+
+
+def explain(name: str) -> str:
+    """A name in one sentence or two, for a tooltip; "" if it is unknown."""
+    line = find_line(name)
+    if line is None:
+        return ""
+    unit = f" ({line.unit})" if line.unit else ""
+    better = f"; {line.better} is better" if line.better else ""
+    good = f". Good: {line.good.replace('`', '')}" if line.good else ""
+    return f"{line.what}{unit}{better}{good}"
+
+
+def as_data() -> dict[str, list[dict[str, str]]]:
+    """The whole table as plain data, section -> lines."""
+    return {
+        title: [
+            {
+                "key": line.key,
+                "what": line.what,
+                "unit": line.unit,
+                "better": line.better,
+                "good": line.good,
+            }
+            for line in lines
+        ]
+        for title, lines in SECTIONS.items()
+    }
+
+
+def markdown() -> str:
+    """docs/metrics.md."""
+    text = [
+        "# The numbers",
+        "",
+        "What every number is that gancli shows or writes, its unit, which way is better, and what is good.",
+        "`gan list metrics` prints the same table. Written by `python -m gancli.metrics.legend`; change the",
+        "table in `gancli/metrics/legend.py`.",
+        "",
+        "Words in capitals stand for a part that varies: FEATURES is the network that looks at the images",
+        "(self, inception, squeezenet, ...), PIXELS a size, HEAD, CRITIC and PENALTY a name in the config.",
+        "In metrics.jsonl and TensorBoard the numbers of an evaluation begin with `eval/`.",
+        "",
+        "What is *good* depends on the data set. The measure is the floor: the same number for held-out",
+        "real images in place of samples, which a perfect generator would get. `gan evaluate` shows it as",
+        "`held-out reals` where the run has held-out images (`dataset.holdout=N`, or a data set with a test",
+        "split); `metrics.floor=true` does while training. Numbers compare only where the protocol",
+        "beside them is equal; `gan compare` ranks no others together.",
+    ]
+    for title, lines in SECTIONS.items():
+        text += ["", f"## {title[0].upper()}{title[1:]}", ""]
+        text += ["| number | what it is | unit | better | good |", "|---|---|---|---|---|"]
+        text += [
+            f"| `{line.key}` | {line.what} | {line.unit} | {line.better or '-'} | {line.good} |"
+            for line in lines
+        ]
+    return "\n".join(text) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
