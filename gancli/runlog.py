@@ -1,4 +1,4 @@
-"""What is said during a run: run.log gets all of it, the terminal the warnings."""
+"""What is said during a run: run.log gets all of it, the terminal the notes and the warnings."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gancli.logbook import writable
+from gancli.notes import NOTE
 
 logger = logging.getLogger("gancli")
 
 
 class Shout(logging.Handler):
-    """Prints warnings to whatever sys.stderr is at that moment: below a live display it is the display's."""
+    """Prints notes and warnings to whatever sys.stderr is at that moment: below a live display it is the display's."""
 
     def emit(self, record: logging.LogRecord) -> None:
         shout(f"{record.levelname.lower()}: {record.getMessage()}")
@@ -52,16 +53,21 @@ class RunLog(logging.FileHandler):
 
 
 class Early(logging.Handler):
-    """Holds what is said before there is a run folder; warnings are shown at once."""
+    """Holds what is said before there is a run folder; notes and warnings are shown at once, each of them once."""
 
     def __init__(self):
         super().__init__()
         self.records: list[logging.LogRecord] = []
+        self.shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
+        message = f"{record.levelname.lower()}: {record.getMessage()}"
+        if record.levelno >= NOTE:
+            if message in self.shown:  # a folder is listed by the scan, and again when it is loaded
+                return
+            self.shown.add(message)
+            shout(message)
         self.records.append(record)
-        if record.levelno >= logging.WARNING:
-            shout(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 @contextmanager
@@ -80,14 +86,14 @@ def early_log() -> Iterator[None]:
 
 @contextmanager
 def run_log(folder: Path) -> Iterator[None]:
-    """While open, what logger "gancli" says goes to folder/run.log, and warnings also to stderr.
+    """While open, what logger "gancli" says goes to folder/run.log, and notes and warnings also to stderr.
 
     Of logger.exception the traceback goes to the file alone. Other handlers, such as Hydra's, do not see the lines
     meanwhile, or each would appear twice.
     """
     with writable(folder):
         file = RunLog(Path(folder) / "run.log")
-    stderr = Shout(logging.WARNING)
+    stderr = Shout(NOTE)
     before = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False

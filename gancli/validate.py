@@ -24,12 +24,14 @@ from gancli.builder import (
     misfits,
     parameters_of,
     problems,
+    show,
 )
 from gancli.config import CLOSED, TOP_KEYS, PlayerConfig
 from gancli.errors import Problems, UserError
 from gancli.game import Game
 from gancli.losses.objectives import RelativisticPairing
 from gancli.metrics import settings
+from gancli.notes import note
 from gancli.precision import resolve_device, resolve_precision
 from gancli.schedules import schedule_problems
 
@@ -45,6 +47,7 @@ def validate(cfg: DictConfig) -> dict:
     raw = OmegaConf.to_container(cfg, resolve=False)
     found = unknown_top(raw)
     found += dataset_problems(cfg)
+    found += fill_conditional(cfg)
     frozen = resolved(cfg, found)
     shared = shared_keys(raw)
     for where in shared:  # they only feed interpolations, which are resolved now
@@ -117,6 +120,24 @@ def dataset_problems(cfg: DictConfig) -> list[Problem]:
         return [(error.message, error.hint)]
     for key, value in facts.items():
         OmegaConf.update(cfg, f"dataset.{key}", value)
+    return []
+
+
+def fill_conditional(cfg: DictConfig) -> list[Problem]:
+    """model.conditional=auto becomes what the data allows, before the networks' own keys refer to it."""
+    value = OmegaConf.select(cfg, "model.conditional", throw_on_missing=False)
+    if value is None or isinstance(value, bool):
+        return []
+    classes = OmegaConf.select(cfg, "dataset.classes", throw_on_missing=False)
+    OmegaConf.update(cfg, "model.conditional", bool(classes))
+    if value != "auto":
+        return [(f"model.conditional={show(value)} does not fit", "give true, false or auto")]
+    if classes:
+        log.info("model.conditional=auto: the data has labels of %s classes", classes)
+    elif OmegaConf.select(cfg, "dataset.path", throw_on_missing=False) is None:
+        note(log, "the data has no labels (dataset.classes=0): training without labels")
+    else:
+        note(log, "no class sub-folders: training without labels")
     return []
 
 
@@ -395,7 +416,7 @@ def rules(frozen: dict) -> list[Problem]:
         return [
             (
                 "model.conditional=true, but the data set has no labels (dataset.classes=0)",
-                "use model.conditional=false, or class sub-folders",
+                without_labels(frozen["model"]),
             )
         ]
     try:
@@ -457,6 +478,17 @@ def rules(frozen: dict) -> list[Problem]:
         for name in frozen["optimizer"]
         if name not in players and name != "d"
     ]
+
+
+def without_labels(model: dict) -> str:
+    """What to type where a model is to be conditional and the data has no labels."""
+    heads = [locate(spec["_target_"], trust=None) for spec in (model.get("heads") or {}).values()]
+    if any(getattr(head, "needs_labels", False) for head in heads):
+        return (
+            "this model learns from classes: put each class into a sub-folder of its own, "
+            "or take a model that needs none, such as model=dcgan"
+        )
+    return "model.conditional=auto follows the data; or put each class into a sub-folder of its own"
 
 
 def revalidate(frozen: dict) -> dict:

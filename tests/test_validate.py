@@ -57,7 +57,7 @@ WRONG = {  # override -> words of the message and of the hint
     "model.discriminator.pooling=max": ("pooling", "average"),
     "+model.generator.widht=3": ("widht", "width"),
     "dataset.resolution=30": ("30", "nearest"),
-    "dataset.classes=0": ("no labels", "conditional=false"),
+    "model.conditional=maybe": ("model.conditional='maybe'", "true, false or auto"),
     "dataset.holdout=-1": ("holdout", ""),
     "dataset=ring": ("1x1", "model=mlp"),
     "+bogus=1": ("bogus", ""),

@@ -13,6 +13,13 @@ TIMED_STEPS = 3
 
 
 def main(argv: list[str]) -> int:
+    from gancli.runlog import early_log
+
+    with early_log():  # notes and warnings look as they do at the start of a run
+        return check(argv)
+
+
+def check(argv: list[str]) -> int:
     import torch
 
     from gancli import panels

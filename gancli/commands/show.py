@@ -47,9 +47,11 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     import torch
 
     from gancli.builder import build_game
+    from gancli.runlog import early_log
     from gancli.validate import validate
 
-    frozen = validate(front.compose("train", argv).cfg)
+    with early_log():  # notes and warnings look as they do at the start of a run
+        frozen = validate(front.compose("train", argv).cfg)
     with torch.device("meta"):
         game = build_game(frozen, trust=None)
     if as_json:
