@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import gancli
-from gancli import durable
+from gancli import durable, progress
 from gancli.builder import build_game, show
 from gancli.errors import GanError, UserError
 from gancli.game import Game
@@ -48,11 +48,12 @@ def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
     Raises OSError where the disk is full."""
     path = folder / f"step-{tree['progress']['step']:08d}.pt"
     whole = tree | {"format": FORMAT, "version": gancli.__version__}
-    durable.write(
-        path,
-        lambda file: torch.save(whole, file),
-        names=("last.pt", "best.pt") if best else ("last.pt",),
-    )
+    with progress.doing("saving…"):
+        durable.write(
+            path,
+            lambda file: torch.save(whole, file),
+            names=("last.pt", "best.pt") if best else ("last.pt",),
+        )
     files = steps_in(folder)
     for old in files[
         files.index(path) + keep :
@@ -167,7 +168,9 @@ def load_game(
     """Rebuilds a game from its checkpoint alone, for sampling, evaluation and notebooks. Raises UserError.
 
     trust: the user's own packages that the file may name; nothing else outside gancli is ever imported."""
+    progress.say("reading the checkpoint…")
     file, tree = open_checkpoint(path)
+    progress.say("building the networks…")
     game = matching_game(tree, file, trust=trust)
     game.load_state_dict(tree["game"])
     vars(game.progress).update(tree["progress"])

@@ -132,7 +132,7 @@ VERBS = {
     ),
     "check": Verb(
         "gancli.commands.check",
-        "try a config for one real step: time, memory, disk",
+        "try a config for a few real steps: time, memory, disk; keeps nothing",
         "[KEY=VALUE ...] [FLAGS]",
         ("gan check", "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64"),
         _CONFIG_FLAGS,
@@ -289,7 +289,10 @@ def dispatch(argv: list[str]) -> int:
         from gancli.config import hydra_main
 
         return hydra_main(VERBS[name].config, _never, rest)
-    return importlib.import_module(VERBS[name].module).main(rest)
+    from gancli.progress import shown
+
+    with shown():
+        return importlib.import_module(VERBS[name].module).main(rest)
 
 
 def shows_config(argv: list[str]) -> bool:

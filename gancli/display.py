@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from rich.console import Console
 from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
+from gancli.progress import PIPE_EVERY_S, TERMINAL_EVERY_S, Status, Ticker, duration, encodable
+
 PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.2  # drawing takes a millisecond, which a run that logs every step would feel
+TICK_S = 0.25  # how often the thread looks whether a step is done
+FORECAST_AFTER_S = 1.0  # of training: sooner, the quick steps of a small network would say little
+SLOW_STEP_S = 20.0  # no warm-up of a library takes that long, so one step is enough to judge by
+LONG_S = 3 * 86_400.0  # a run that takes longer is probably meant for another machine
 # the speed is the mean over the last 16 log lines, or over 8 s where lines come faster
 RATE_POINTS = 16
 RATE_EVERY_S = 0.5
@@ -23,11 +31,22 @@ GAP = "  "
 PANEL_WIDTH = 100  # on a wider screen the numbers would drift apart
 
 
+class Clock(Protocol):
+    """Where the training is: `game.Progress`, moved by the trainer and only read here."""
+
+    step: int
+    nimg: int
+
+
 class Display:
     """Shows the progress of one run, in a `with` block.
 
-    It draws only when told to (there is no thread), takes a millisecond, and never raises into training: when the terminal
-    or the pipe goes away it falls silent. batch_size is in real images a step.
+    Log lines come by `update`. Between them a daemon thread shows that the run lives: every second on a terminal, every ten
+    in a pipe. Drawing takes a millisecond and never raises into training: when the terminal or the pipe goes away it falls
+    silent.
+
+    batch_size: real images a step. progress: where the training is, for the thread to read. status: what is being done
+    beside the steps, such as saving. lighter: what to try, as KEY=VALUE, where the run would take days.
     """
 
     def __init__(
@@ -38,6 +57,9 @@ class Display:
         start_step: int,
         batch_size: int,
         console: Console | None = None,
+        progress: Clock | None = None,
+        status: Status | None = None,
+        lighter: tuple[str, ...] = (),
     ):
         self.console = console or default_console()
         self.live = (
@@ -45,12 +67,21 @@ class Display:
         )
         self.title = printable(title, self.console)
         self.total_steps = total_steps
+        self.start_step = start_step
         self.batch_size = batch_size
+        self.progress = progress
+        self.status = status
         self.silent = False
         self.shown_at: float | None = None
+        self.written_at = 0.0  # the last sign of life
         self.pending: Report | None = None  # the newest state, if it came too soon to be shown
+        self.values: dict[str, float] = {}
+        self.memory_bytes: int | None = None
         self.started = time.monotonic()
         self.history = deque([(self.started, start_step)], maxlen=RATE_POINTS)
+        self.forecast = Forecast(total_steps=total_steps, batch_size=batch_size, lighter=lighter)
+        self.lock = threading.RLock()
+        self.ticker = Ticker(self.tick, every_s=TICK_S)
 
     def __enter__(self) -> Display:
         self.started = time.monotonic()
@@ -61,11 +92,20 @@ class Display:
             self.attempt(self.live.start)
             # Live hides the cursor; a run that is killed could not bring it back.
             self.attempt(self.console.show_cursor, True)
+        if self.progress is not None:
+            if self.live is not None:
+                self.attempt(self.show, self.report())
+            self.ticker.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self.ticker.stop()
         if self.pending is not None:
             self.attempt(self.show, self.pending)
+        elif self.live is not None and self.progress is not None:
+            self.attempt(
+                self.show, self.report()
+            )  # what stays says what was, not what is being done
         if self.live is not None:
             self.attempt(self.live.stop)
             self.live.stop()  # does nothing twice; a silenced one must still give stdout and stderr back
@@ -74,26 +114,69 @@ class Display:
         """Shows a log line: `values` are its scalars ("d/adv", "d/real", ...), memory_bytes the peak so far."""
         if self.silent:
             return
+        with self.lock:
+            now = time.monotonic()
+            self.values = values
+            self.memory_bytes = memory_bytes
+            if len(self.history) > 1 and now - self.history[-2][0] < RATE_EVERY_S:
+                self.history.pop()
+            self.history.append((now, step))
+            self.pending = self.report(step=step, nimg=nimg)
+            pause = PLAIN_EVERY_S if self.live is None else LIVE_EVERY_S
+            if self.shown_at is None or now - self.shown_at >= pause or step >= self.total_steps:
+                self.attempt(self.show, self.pending)
+                self.shown_at = now
+                self.pending = None
+
+    def tick(self) -> None:
+        """What the thread does: it tells the time of the first step, and shows that the run lives."""
+        with self.lock:
+            now = time.monotonic()
+            step = self.progress.step
+            line = self.forecast.line(step - self.start_step, now - self.started, left=self.left())
+            if line:
+                self.note(line)
+            if self.shown_at is None and step > self.history[-1][1]:  # no log line yet
+                self.history.append((now, step))
+            if self.live is not None and now - self.written_at >= TERMINAL_EVERY_S:
+                self.attempt(self.show, self.report())
+            elif self.live is None and now - self.written_at >= PIPE_EVERY_S:
+                if self.pending is not None:
+                    self.attempt(self.show, self.pending)
+                    self.pending = None
+                else:
+                    self.attempt(self.print, self.report().line(brief=True))
+
+    def left(self) -> int:
+        return max(0, self.total_steps - self.progress.step)
+
+    def report(self, *, step: int | None = None, nimg: int | None = None) -> Report:
+        """The state now, with the values of the last log line."""
         now = time.monotonic()
+        if self.progress is not None:
+            step = self.progress.step if step is None else step
+            nimg = self.progress.nimg if nimg is None else nimg
         then, first = self.history[0]
-        if len(self.history) > 1 and now - self.history[-2][0] < RATE_EVERY_S:
-            self.history.pop()
-        self.history.append((now, step))
-        self.pending = Report(
+        last, newest = self.history[-1]
+        return Report(
             step=step,
             nimg=nimg,
-            values=values,
+            values=self.values,
             total_steps=self.total_steps,
             batch_size=self.batch_size,
-            steps_per_s=(step - first) / (now - then) if now > then else 0.0,
+            steps_per_s=(newest - first) / (last - then) if last > then else 0.0,
             elapsed_s=now - self.started,
-            memory_bytes=memory_bytes,
+            memory_bytes=self.memory_bytes,
+            doing=self.doing(now),
         )
-        pause = PLAIN_EVERY_S if self.live is None else LIVE_EVERY_S
-        if self.shown_at is None or now - self.shown_at >= pause or step >= self.total_steps:
-            self.attempt(self.show, self.pending)
-            self.shown_at = now
-            self.pending = None
+
+    def doing(self, now: float) -> str:
+        """What the run is at, where that is not a step like any other."""
+        if self.status is not None and self.status.text:
+            return f"{self.status.text} {duration(now - self.status.since)}"
+        if self.progress is not None and self.progress.step == self.start_step:
+            return f"first step… {duration(now - self.started)}"
+        return ""
 
     def note(self, text: str) -> None:
         """Prints a line of its own, above the panel: a checkpoint was saved, a grid written."""
@@ -104,19 +187,24 @@ class Display:
             self.print(report.line())
         else:
             self.live.update(report.panel(self.title, console=self.console), refresh=True)
+            self.written_at = time.monotonic()
 
     def print(self, text: str) -> None:
         if (
             self.live is None
         ):  # rich would break the line, and answers a closed pipe by ending the process
-            print(text, file=self.console.file, flush=True)
+            print(printable(text, self.console), file=self.console.file, flush=True)
+            self.written_at = time.monotonic()
         else:
             self.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def attempt(self, draw: Callable[..., object], *arguments: object) -> None:
         """Calls `draw`, and never again once the terminal or the pipe is gone."""
-        if self.silent:
-            return
+        with self.lock:
+            if not self.silent:
+                self.draw_safely(draw, *arguments)
+
+    def draw_safely(self, draw: Callable[..., object], *arguments: object) -> None:
         try:
             draw(*arguments)
         except (OSError, ValueError, SystemExit) as error:
@@ -138,8 +226,53 @@ class Display:
                 os.close(nowhere)
 
 
+class Forecast:
+    """Says once how long the first step took and the run will take; and once, where that is days, what would be lighter."""
+
+    def __init__(self, *, total_steps: int, batch_size: int, lighter: tuple[str, ...]):
+        self.total_steps = total_steps
+        self.batch_size = batch_size
+        self.lighter = lighter
+        self.told = False
+        self.doubt: tuple[int, float] | None = None  # steps and seconds at the first forecast
+
+    def line(self, steps: int, seconds: float, *, left: int) -> str:
+        """steps, seconds: of training so far; left: steps. -> a line to print now, or nothing"""
+        if steps < 1 or seconds < FORECAST_AFTER_S or left == 0:
+            return ""
+        if not self.told:
+            self.told = True
+            what = "first step" if steps == 1 else f"first {steps:,} steps"
+            ahead = left * seconds / steps
+            line = (
+                f"{what} {seconds:.1f} s, {speed(steps * self.batch_size / seconds)}: "
+                f"{left:,} more take about {duration(ahead)}"
+            )
+            if ahead < LONG_S:
+                return line
+            if seconds >= SLOW_STEP_S:
+                return f"{line}; {too_long(seconds / steps, self.lighter)}"
+            self.doubt = steps, seconds  # the first step warms libraries up: wait for more
+            return line
+        if self.doubt is None or steps < self.doubt[0] + 2:
+            return ""
+        step_s = (seconds - self.doubt[1]) / (steps - self.doubt[0])
+        self.doubt = None
+        if left * step_s < LONG_S:
+            return ""
+        return f"{left:,} more steps take about {duration(left * step_s)}; {too_long(step_s, self.lighter)}"
+
+
+def too_long(step_s: float, lighter: tuple[str, ...]) -> str:
+    """What to say where a run would take days, at so many seconds a step."""
+    fits = max(1, int(86_400 / step_s))
+    rounded = int(float(f"{fits:.1g}"))
+    tries = [*lighter, f"trainer.steps={rounded} (about a day)"]
+    return f"too long for this machine; try {', '.join(tries)}"
+
+
 class Report:
-    """One log line in words, which both ways of showing it share."""
+    """One log line in words, which both ways of showing it share. doing: what the run is at, if not at a step."""
 
     def __init__(
         self,
@@ -151,7 +284,8 @@ class Report:
         batch_size: int,
         steps_per_s: float,
         elapsed_s: float,
-        memory_bytes: int,
+        memory_bytes: int | None,
+        doing: str = "",
     ):
         left = max(0, total_steps - step)
         self.step = step
@@ -162,20 +296,17 @@ class Report:
         self.losses = {key: number(value) for key, value in values.items() if not is_score(key)}
         self.kimg = f"{nimg / 1000:.1f}"
         self.total_kimg = f"{(nimg + left * batch_size) / 1000:.1f}"
-        images_per_s = steps_per_s * batch_size
-        self.speed = (
-            f"{images_per_s:.0f} img/s" if images_per_s >= 100 else f"{images_per_s:.1f} img/s"
-        )
+        self.speed = speed(steps_per_s * batch_size)
         self.eta = duration(left / steps_per_s) if steps_per_s > 0 else "-"
         self.elapsed = duration(elapsed_s)
-        self.memory = (
-            f"{memory_bytes / 1e9:.1f} GB"
-            if memory_bytes >= 1e9
-            else f"{memory_bytes / 1e6:.0f} MB"
-        )
+        self.memory = "-" if memory_bytes is None else size_of(memory_bytes)
+        self.doing = doing
 
-    def line(self) -> str:
+    def line(self, *, brief: bool = False) -> str:
+        """brief: without the values, which an earlier line has shown."""
         parts = [f"step {self.step}/{self.total}", f"kimg {self.kimg}"]
+        if brief:
+            return GAP.join([*parts, self.speed, f"eta {self.eta}", *filter(None, [self.doing])])
         parts += [f"{name} {value}" for name, value in self.losses.items()]
         if self.scores:
             parts.append(" ".join(f"{name} {value}" for name, value in self.scores.items()))
@@ -191,6 +322,7 @@ class Report:
             ("eta", self.eta),
             ("elapsed", self.elapsed),
             ("mem", self.memory),
+            *([("", encodable(self.doing, console.encoding))] if self.doing else []),
         ]
         rows = [
             bar(self.step / max(1, self.total), width, ascii_only=console.options.ascii_only),
@@ -269,20 +401,23 @@ def number(value: float) -> str:
     return f"{value:.2g}"
 
 
-def duration(seconds: float) -> str:
-    """1:02, 3:04:05 or 2d 03:04:05"""
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    days, h = divmod(hours, 24)
-    if days:
-        return f"{days}d {h:02}:{m:02}:{s:02}"
-    return f"{h}:{m:02}:{s:02}" if h else f"{m}:{s:02}"
+def speed(images_per_s: float) -> str:
+    """1234 img/s, 3.2 img/s or 12.5 s/img: never a rounded nothing."""
+    if images_per_s <= 0:
+        return "- img/s"
+    if images_per_s >= 100:
+        return f"{images_per_s:.0f} img/s"
+    return f"{images_per_s:.1f} img/s" if images_per_s >= 1 else f"{1 / images_per_s:.1f} s/img"
+
+
+def size_of(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
 def printable(text: str, console: Console) -> str:
     """`text` with what the terminal's encoding lacks written as \\xfc: a path may hold anything."""
     encoding = console.encoding
-    return text.encode(encoding, "backslashreplace").decode(encoding)
+    return encodable(text, encoding).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def default_console() -> Console:

@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from gancli import sampling
+from gancli import progress, sampling
 from gancli.builder import build
 from gancli.data.base import Decoded, Source, pair
 from gancli.data.decode import resize_all
@@ -86,7 +86,12 @@ def evaluate(
     """
     started = time.monotonic()
     source = build(config["dataset"], where="dataset", trust=trust)
-    with forked(seed_of(seed, "evaluation"), device), evaluating(game, generator), torch.no_grad():
+    with (
+        progress.doing("evaluating…"),
+        forked(seed_of(seed, "evaluation"), device),
+        evaluating(game, generator),
+        torch.no_grad(),
+    ):
         asked = asked_labels(game, train, spec=spec, source=source, seed=seed)
         n = asked if isinstance(asked, int) else len(asked)
         asked = None if isinstance(asked, int) else asked
@@ -139,7 +144,11 @@ def evaluate(
 
 def compare(*, real: Decoded, fake: Decoded, spec: dict, seed: int, device: torch.device) -> Report:
     """Measures one set of images against another of the same size. Labels count where both have them, by their names."""
-    with forked(seed_of(seed, "evaluation"), device), torch.no_grad():
+    with (
+        progress.doing("evaluating…"),
+        forked(seed_of(seed, "evaluation"), device),
+        torch.no_grad(),
+    ):
         both = (
             fake.labels is not None
             and real.labels is not None

@@ -8,7 +8,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from gancli import evaluation
+from gancli import evaluation, progress
 from gancli.data.base import Decoded
 from gancli.game import Game
 from gancli.grids import grid, scatter
@@ -80,7 +80,10 @@ class Judge:
         points = source["kind"] == "points"
         real = self.train.images[:2500]
         inputs = game.inputs(len(real), rng) if points else game.showcase(columns, rng)
-        with forked(seed_of(seed, "showcase noise"), self.device):
+        with (
+            progress.doing("drawing the preview…"),
+            forked(seed_of(seed, "showcase noise"), self.device),
+        ):
             images = game.sample(
                 {key: value.to(self.device) for key, value in inputs.items()}, generator
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from gancli import evaluation
+from gancli import evaluation, progress
 from gancli.checkpoint import Loaded
 from gancli.critic import BoundCritic
 from gancli.data.base import ORDER_SEED, Decoded, Source, split
@@ -175,6 +175,7 @@ def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tupl
     scores = []
     with torch.no_grad(), forked(seed_of(seed, "features"), device):  # a network may draw noise
         for first in range(0, len(images), BATCH):
+            progress.say(f"reading features: {first:,} of {len(images):,} images…", goes_on=True)
             x = in_range(images[first : first + BATCH]).to(device)
             views = [view(game, x, label) for label in bound_labels(game)]
             if own is not None:

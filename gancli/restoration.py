@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 
-from gancli import evaluation
+from gancli import evaluation, progress
 from gancli.data.base import Decoded
 from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
@@ -88,21 +88,22 @@ class PairJudge(Judge):
     @torch.no_grad()
     def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """A row for each source: source, output, target; of two domains there and back again."""
-        with forked(self.seed, self.device):
+        with progress.doing("drawing the preview…"), forked(self.seed, self.device):
             shown = game.exhibit(self.few, generator)
         return sheet(shown)
 
     def measure(self, game: Game, generator: nn.Module) -> evaluation.Report:
-        return measure(
-            game=game,
-            generator=generator,
-            train=self.train,
-            held=self.held,
-            spec=self.spec,
-            config=self.config,
-            seed=self.config["seed"],
-            device=self.device,
-        )
+        with progress.doing("evaluating…"):
+            return measure(
+                game=game,
+                generator=generator,
+                train=self.train,
+                held=self.held,
+                spec=self.spec,
+                config=self.config,
+                seed=self.config["seed"],
+                device=self.device,
+            )
 
 
 def judge_for(

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from gancli import progress
 from gancli.builder import did_you_mean
 from gancli.errors import UserError
 from gancli.game import Batch, Game
@@ -124,6 +125,7 @@ def generate(
     device = next(generator.parameters()).device
     n = len(next(iter(inputs.values())))
     for first in range(0, n, CHUNK):
+        progress.say(f"drawing samples: {first:,} of {n:,}…", goes_on=True)
         chunk = {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
         with torch.no_grad(), forked(seed_of(seed, "noise", first), device):
             images = game.sample(chunk, generator, **(given or {})).float().cpu()

@@ -16,7 +16,9 @@ import pytest
 from rich.console import Console
 
 from gancli import display
-from gancli.display import Display, duration, number
+from gancli.display import LONG_S, Display, Forecast, number, speed
+from gancli.game import Progress
+from gancli.progress import Status, duration
 
 VALUES = {"d/adv": 1.2113, "d/real": 0.612, "d/fake": -0.4212, "g/adv": 0.8312}
 
@@ -50,12 +52,14 @@ def plain(**changes) -> tuple[Display, io.StringIO]:
     return Display(**settings | changes), out
 
 
-def live(width: int = 100, *, file=None, **options) -> tuple[Display, io.StringIO]:
+def live(
+    width: int = 100, *, file=None, progress=None, status=None, **options
+) -> tuple[Display, io.StringIO]:
     out = file or io.StringIO()
     console = Console(
         file=out, force_terminal=True, width=width, color_system="truecolor", **options
     )
-    return plain(console=console)[0], out
+    return plain(console=console, progress=progress, status=status)[0], out
 
 
 def bare(text: str) -> str:
@@ -126,7 +130,7 @@ def test_numbers_that_are_missing_or_odd_do_not_stop_the_line(clock):
         shown.update(
             5, 320, {"d/adv": float("nan"), "g/adv": float("inf")}, memory_bytes=512_000_000
         )
-    assert "d/adv nan  g/adv inf  0.0 img/s  eta -  mem 512 MB" in out.getvalue()
+    assert "d/adv nan  g/adv inf  - img/s  eta -  mem 512 MB" in out.getvalue()
 
 
 def test_scores_of_several_critics_keep_their_names(clock):
@@ -180,12 +184,13 @@ def test_the_live_panel_is_drawn_at_most_five_times_a_second_and_at_the_end(cloc
     assert drawn[0] == "1" and drawn[-1] == "100" and len(drawn) <= 8
 
 
-def test_there_is_no_thread_and_stdout_is_given_back():
+def test_its_thread_ends_with_it_and_stdout_is_given_back():
     before = sys.stdout, sys.stderr, threading.active_count()
-    shown, out = live()
+    shown, out = live(progress=Progress())
     with shown:
-        assert threading.active_count() == before[2]
-        assert out.getvalue().endswith("\x1b[?25h"), "a killed run could not bring the cursor back"
+        thread = shown.ticker.thread
+        assert threading.active_count() == before[2] + 1 and thread.daemon
+        assert "\x1b[?25h" in out.getvalue(), "a killed run could not bring the cursor back"
         print("a stray line")
     assert (sys.stdout, sys.stderr, threading.active_count()) == before
     assert "a stray line" in bare(out.getvalue())
@@ -336,3 +341,121 @@ def test_numbers_and_durations_are_short():
         (183845, "2d 03:04:05"),
     ):
         assert duration(seconds) == text
+
+
+# between log lines
+
+
+def test_the_panel_lives_between_log_lines(clock):
+    progress = Progress()
+    status = Status(io.StringIO())
+    shown, out = live(progress=progress, status=status)
+    with shown:
+        shown.ticker.stop()  # its work is done here by hand
+        clock.now += 12
+        shown.tick()
+        assert "first step… 0:12" in bare(out.getvalue())
+        progress.step = 1
+        progress.nimg = 64
+        clock.now += 31
+        shown.tick()
+        text = bare(out.getvalue())
+        assert "first step 43.0 s, 1.5 img/s: 1,999 more take about 23:52:37" in text
+        assert "step 1/2000" in text and "1.5 img/s" in text.rsplit("step 1/2000", 1)[1]
+        status.say("evaluating…")
+        status.since = clock.now
+        clock.now += 5
+        shown.tick()
+        assert "evaluating… 0:05" in bare(out.getvalue())
+        before = out.getvalue()
+        clock.now += 0.3
+        shown.tick()
+        assert out.getvalue() == before, "it is redrawn once a second"
+        status.close()
+    last_frame = bare(out.getvalue()).rsplit("step 1/2000", 1)[1]
+    assert "evaluating" not in last_frame and "first step" not in last_frame
+
+
+def test_a_pipe_gets_a_line_every_ten_seconds_between_log_lines(clock):
+    progress = Progress()
+    shown, out = plain(progress=progress)
+    with shown:
+        shown.ticker.stop()
+        for second in range(1, 61):
+            clock.now += 1
+            if second % 24 == 0:
+                progress.step += 1
+                progress.nimg += 64
+            shown.tick()
+    assert out.getvalue().splitlines() == [
+        "cgan",
+        "step 0/2000  kimg 0.0  - img/s  eta -  first step… 0:10",
+        "step 0/2000  kimg 0.0  - img/s  eta -  first step… 0:20",
+        "first step 24.0 s, 2.7 img/s: 1,999 more take about 13:19:36",
+        "step 1/2000  kimg 0.1  2.7 img/s  eta 13:19:36",
+        "step 1/2000  kimg 0.1  2.7 img/s  eta 13:19:36",
+        "step 2/2000  kimg 0.1  2.7 img/s  eta 13:19:12",
+    ]
+
+
+def test_log_lines_that_come_quickly_leave_nothing_to_the_thread(clock):
+    progress = Progress()
+    shown, out = plain(progress=progress)
+    with shown:
+        shown.ticker.stop()
+        for step in range(1, 601):
+            clock.now += 0.1
+            progress.step = step
+            shown.update(step, step * 64, VALUES, memory_bytes=0)
+            shown.tick()
+    lines = out.getvalue().splitlines()
+    assert len(lines) < 20 and sum(line.startswith("first ") for line in lines) == 1
+    assert all("d/adv" in line for line in lines if line.startswith("step"))
+
+
+def test_a_forecast_of_days_says_what_to_try():
+    forecast = Forecast(total_steps=781_250, batch_size=64, lighter=("trainer.batch_size=16",))
+    line = forecast.line(1, 66.0, left=781_249)
+    assert line == (
+        "first step 66.0 s, 1.0 s/img: 781,249 more take about 596d 18:53:54; too long for this machine; "
+        "try trainer.batch_size=16, trainer.steps=1000 (about a day)"
+    )
+    assert forecast.line(2, 132.0, left=781_248) == "", "once"
+
+
+def test_a_slow_first_step_alone_is_no_reason_for_advice():
+    quick = Forecast(total_steps=200_000, batch_size=64, lighter=())
+    first = quick.line(1, 5.0, left=199_999)
+    assert first.startswith("first step 5.0 s") and "too long" not in first
+    assert quick.line(2, 5.1, left=199_998) == "" and quick.line(50, 9.9, left=199_950) == ""
+    slow = Forecast(total_steps=200_000, batch_size=64, lighter=())
+    assert "too long" not in slow.line(1, 5.0, left=199_999)
+    assert "too long for this machine; try trainer.steps=20000" in slow.line(3, 14.0, left=199_997)
+    assert LONG_S < 199_997 * 4.5
+
+
+def test_a_speed_is_never_nothing():
+    assert [speed(x) for x in (1234.4, 12.34, 0.97, 0.02, 0.0)] == [
+        "1234 img/s",
+        "12.3 img/s",
+        "1.0 s/img",
+        "50.0 s/img",
+        "- img/s",
+    ]
+
+
+def test_a_thread_that_draws_and_a_run_that_logs_do_not_stand_in_each_others_way(monkeypatch):
+    monkeypatch.setattr(display, "TERMINAL_EVERY_S", 0.0)
+    monkeypatch.setattr(display, "TICK_S", 0.001)
+    progress = Progress()
+    shown, out = live(progress=progress)
+    with shown:
+        for step in range(1, 301):
+            progress.step = step
+            shown.update(step, step, VALUES, memory_bytes=0)
+            shown.note(f"note {step}")
+    lines = bare(out.getvalue()).splitlines()
+    assert [line for line in lines if "note" in line] == [f"note {k}" for k in range(1, 301)]
+    written = out.getvalue()
+    time.sleep(0.05)
+    assert out.getvalue() == written, "nothing comes after the end"

@@ -40,12 +40,15 @@ def compose(argv: list[str]) -> front.Composed:
 
 def run(composed: front.Composed) -> Path:
     """Trains to the end of the budget. -> the run folder. Raises GanError; whatever it raises, the run can be resumed."""
-    from gancli import distributed, panels
-    from gancli.precision import resolve_device
-    from gancli.runlog import early_log
+    from gancli import panels, progress
 
     for message in composed.warnings:
         panels.warn(message)
+    progress.say("loading torch…")
+    from gancli import distributed
+    from gancli.precision import resolve_device
+    from gancli.runlog import early_log
+
     try:
         with early_log():
             plan = plan_run(composed)
@@ -73,9 +76,11 @@ class Plan:
 
 
 def plan_run(composed: front.Composed) -> Plan:
+    from gancli import progress
     from gancli.runfolder import find_resumable, refuse_used
     from gancli.validate import validate
 
+    progress.say("checking the config…")
     resume = composed.cfg.resume
     folder = None
     if resume is not None:
@@ -113,7 +118,7 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
 
 def execute(plan: Plan, composed: front.Composed, device) -> Path:
     """Gate 3 (the data), then the folder, then the loop."""
-    from gancli import distributed
+    from gancli import distributed, progress
     from gancli.builder import build_game
     from gancli.commands.failures import explained
     from gancli.quarantine import check_savable
@@ -123,7 +128,9 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     from gancli.seeding import reseed, seed_of
     from gancli.trainer import Trainer
 
+    progress.say("reading the data…")
     train, held, stream = open_data(plan.config, device, trust=plan.trust)
+    progress.say("building the networks…")
     finish_budget(plan.config, stream.n)
     if plan.tree is not None:
         compare_data(plan.tree, train.digest, plan.folder)
@@ -235,7 +242,7 @@ def take(folder, plan: Plan, composed: front.Composed) -> None:
 
 def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     """Opens the books, trains, and says in the last line where the run is and what to type next."""
-    from gancli import distributed
+    from gancli import distributed, progress
     from gancli.commands.failures import explained
     from gancli.display import Display
     from gancli.logbook import Logbook
@@ -260,6 +267,8 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
         stack.callback(logbook.close)
         logbook.text("config", as_markdown(plan.config))
         title = f"{folder.path}  {plan.config['trainer']['device']} {plan.config['trainer']['precision']}"
+        progress.say("")
+        stack.enter_context(progress.paused())  # the display has the terminal
         display = (
             stack.enter_context(
                 Display(
@@ -267,6 +276,9 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
                     total_steps=settings.steps,
                     start_step=trainer.progress.step,
                     batch_size=settings.batch_size,
+                    progress=trainer.progress,
+                    status=progress.current(),
+                    lighter=tries(plan, composed),
                 )
             )
             if first
@@ -299,6 +311,15 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             f"done: {folder.path}\n  gan {verb} {run_words('ckpt', folder.path, strangers(plan.config))}"
         )
     return folder.path
+
+
+def tries(plan: Plan, composed: front.Composed) -> tuple[str, ...]:
+    """What a run that is too slow might be started with; a resumed one keeps its config."""
+    from gancli.commands.failures import lighter
+
+    if plan.tree is not None:
+        return ()
+    return lighter(plan.config["trainer"], plan.config["dataset"], composed.cfg.model)
 
 
 def end(folder, sentence: str, *, first: bool) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from gancli import progress
 from gancli.data.base import Decoded, Source, require
 from gancli.data.decode import BadImage, Decoder, extensions, opened, orientation, quiet
 from gancli.data.files import Files, decode_files, listed
@@ -290,6 +291,7 @@ def refusal(info: zipfile.ZipInfo, name: str, again: bool) -> str | None:
 def measure(files: Files) -> tuple[int | list[int], int]:
     """-> (resolution, channels) that suit the files, said in the log."""
     n = min(SAMPLE, len(files))
+    progress.say(f"reading the headers of {n:,} files…")
     sizes = []
     alphas = []
     greys = 0

@@ -9,6 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from gancli import progress
 from gancli.errors import UserError
 from gancli.metrics import classifier, features, store
 from gancli.metrics.bench import MOST_NEIGHBOURS, Bench
@@ -325,6 +326,7 @@ def measure(bench: Bench, items: tuple[str, ...]) -> tuple[dict[str, float], dic
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
     for item in items:
+        progress.say(f"evaluating: {item}…", goes_on=True)
         try:
             values |= ITEMS[item](bench)
         except UserError as error:
