@@ -605,9 +605,10 @@ SECTIONS: dict[str, tuple[Line, ...]] = {
     "terms of your own": OTHERS,
 }
 PENALTIES = "gp|dragan|r1|r2|drift|lecam|consistency"
-VARIABLE = re.compile(r"[A-Z]{2,}")
+VARIABLE = re.compile(r"_FEATURES|[A-Z]{2,}")
 # What a placeholder of a key stands for; anything that is no placeholder here matches one name.
 MEANS = {
+    "_FEATURES": r"(?:_[\w.-]+)?",  # older runs have the bare name
     "PIXELS": r"\d+(?:x\d+)?",
     "PENALTY": f"(?:{PENALTIES})",
     "PLAYER": "(?:d|g)",
