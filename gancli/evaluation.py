@@ -313,8 +313,9 @@ def reader_of(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | 
 
 
 def write_report(path: Path, report: Report, *, step: int) -> None:
-    """Writes evaluation.json whole or not at all. Raises UserError."""
+    """Writes the file of one protocol whole or not at all, and makes its folder. Raises UserError."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         save_report(path, report, step=step)
     except OSError as error:
         raise UserError(

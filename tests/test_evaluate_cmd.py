@@ -17,6 +17,7 @@ from gancli.errors import Problems, UserError
 
 QUICK = ("metrics.swd_patches=8", "metrics.swd_directions=8", "metrics.pairs=5", "device=cpu")
 SMALL = ("metrics=fast", "n=24", *QUICK)
+NAME = "fast-n24-train-ema-self-pairs5-swd_directions8-swd_patches8"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,9 @@ def points(tmp_path_factory):
 
 
 def result(folder) -> dict:
-    return json.loads((folder / "evaluation.json").read_text())
+    """What the newest evaluation of a checkpoint says."""
+    files = sorted((folder / "evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    return json.loads(files[-1].read_text())
 
 
 def test_a_checkpoint(hasty, run, capsys):  # noqa: F811
@@ -58,7 +61,13 @@ def test_a_checkpoint(hasty, run, capsys):  # noqa: F811
     )
     assert all(
         word in out
-        for word in ("fd_self", "lower", "protocol", "checksum", f"done: {run}/evaluation.json")
+        for word in (
+            "fd_self",
+            "lower",
+            "protocol",
+            "checksum",
+            f"done: {run}/evaluations/{NAME}.json",
+        )
     )
     assert found["protocol"]["held_out"] == "12 images, held out in training"
     events = [file.read_bytes() for file in (run / "tensorboard" / "evaluate").iterdir()]
@@ -68,7 +77,7 @@ def test_a_checkpoint(hasty, run, capsys):  # noqa: F811
 def test_the_same_seed_gives_the_same_file(hasty, run, tmp_path):  # noqa: F811
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         main([f"ckpt={run}", f"seed={seed}", f"out={tmp_path / name}", *SMALL])
-    a, b, c = ((tmp_path / name).read_text() for name in "abc")
+    a, b, c = ((tmp_path / f"{name}.json").read_text() for name in "abc")
     assert a == b != c
 
 
@@ -77,13 +86,13 @@ def test_the_trained_generator_and_other_items(hasty, run, tmp_path, capsys):  #
         [
             f"ckpt={run}",
             "ema=false",
-            f"out={tmp_path / 'x'}",
+            f"out={tmp_path / 'x.txt'}",
             "metrics.items=[swd,lpips,overfitting]",
             "metrics.floor=true",
             *SMALL,
         ]
     )
-    found = json.loads((tmp_path / "x").read_text())
+    found = json.loads((tmp_path / "x.txt").read_text())
     assert (
         found["protocol"]["ema"] is False
         and set(found["skipped"]) == {"lpips"}
@@ -94,10 +103,34 @@ def test_the_trained_generator_and_other_items(hasty, run, tmp_path, capsys):  #
     assert "held-out reals" in out and "lpips: LPIPS has no weights" in out
 
 
+def test_training_numbers_stay_and_each_protocol_has_its_own_file(hasty, run, capsys):  # noqa: F811
+    trained = run / "evaluation.json"
+    trained.write_text('{"step": 2, "values": {"swd": 1.0}, "ended": "its 2 steps are done"}')
+    before = trained.read_bytes()
+    shutil.rmtree(run / "evaluations", ignore_errors=True)
+    for more in ((), (), ("ema=false",), ("seed=3",), ("metrics.reference=held",), ("n=20",)):
+        assert main([f"ckpt={run}", *SMALL, "metrics.items=[swd]", *more]) == 0
+    assert trained.read_bytes() == before
+    ending = "-items_swd-pairs5-swd_directions8-swd_patches8"
+    want = {
+        f"fast-n24-train-ema{ending}",
+        f"fast-n24-train-raw{ending}",
+        f"fast-n24-train-ema{ending}-seed3",
+        f"fast-n24-held-ema{ending}",
+        f"fast-n20-train-ema{ending}",
+    }
+    assert {path.stem for path in (run / "evaluations").iterdir()} == want
+    main([f"ckpt={run}/checkpoints/step-00000002.pt", *SMALL, "metrics.items=[swd]"])
+    assert (run / "evaluations" / f"fast-n24-train-ema{ending}-step-00000002.json").is_file()
+    with pytest.raises(UserError, match="training wrote"):
+        main([f"ckpt={run}", f"out={trained}", *SMALL])
+    trained.unlink()
+
+
 def test_points_and_the_published_table(points, capsys):
     assert main([f"ckpt={points}", *SMALL]) == 0
     out = capsys.readouterr().out
-    assert "published" in out and "PacGAN4" in out and "high_quality" in out and "swd" not in out
+    assert "published" in out and "PacGAN4" in out and "high_quality" in out and "\nswd" not in out
     assert set(result(points)["values"]) == {"modes", "high_quality", "kl", "w1"}
 
 

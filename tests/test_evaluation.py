@@ -410,7 +410,9 @@ def test_evaluation_json(tmp_path):
     )
     assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]
     with pytest.raises(UserError, match="cannot be written"):
-        write_report(tmp_path / "no" / "evaluation.json", Report({}, {}), step=0)
+        write_report(path / "inside" / "a.json", Report({}, {}), step=0)
+    write_report(tmp_path / "evaluations" / "fast.json", Report({"a": 3.0}, {}), step=9)
+    assert json.loads(path.read_text())["values"] == {"a": 2.0}, "each has a file of its own"
 
 
 def test_every_option_has_the_keys_of_the_schema():

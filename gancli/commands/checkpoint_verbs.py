@@ -15,14 +15,19 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-def composed(verb: str, argv: Sequence[str], *, missing: bool = False) -> DictConfig:
-    """The options of a verb's command line, `ema=` among them; prints the warnings."""
+def compose_options(verb: str, argv: Sequence[str], *, missing: bool = False) -> front.Composed:
+    """What a verb's command line composes, `ema=` included; prints the warnings."""
     rest, average = ema_apart(argv)
     found = front.compose(verb, rest, missing=missing)
     found.cfg.update(average)
     for message in found.warnings:
         panels.warn(message)
-    return found.cfg
+    return found
+
+
+def composed(verb: str, argv: Sequence[str], *, missing: bool = False) -> DictConfig:
+    """The options of a verb's command line."""
+    return compose_options(verb, argv, missing=missing).cfg
 
 
 def write(verb: str, argv: Sequence[str], run: Callable[[DictConfig], Path]) -> int:

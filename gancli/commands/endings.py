@@ -29,3 +29,11 @@ def name_files(first: Path, others: str = "") -> str:
 def count(n: int, noun: str) -> str:
     """-> "1 image", "64 images" """
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def after_checkpoint(path: Path) -> list[str]:
+    """The command that shows more of the run, or of the lone file, that a checkpoint belongs to."""
+    folder = path.parent.parent
+    if path.parent.name == "checkpoints" and (folder / "metrics.jsonl").exists():
+        return ["gan", "report", str(folder)]
+    return ["gan", "show", str(path)]

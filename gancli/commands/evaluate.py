@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from gancli.commands import checkpoint_verbs
+from gancli.commands.endings import after_checkpoint, say_end
 from gancli.errors import Problems, UserError
 
+MOST_NAME = 160  # characters of a file name
+# Of a part `metrics`: these change no number, or stand in the file's name by themselves.
+UNTOLD = ("every", "floor", "best", "best_mode", "n", "features", "reference")
 MOST_HELD = 10_000  # of a test split: MNIST's and CIFAR's have as many
 
 if TYPE_CHECKING:
+    from gancli.config import Composed
     from gancli.data.base import Decoded, Source
     from gancli.evaluation import Report
 
 
 def main(argv: list[str]) -> int:
-    options = checked(checkpoint_verbs.composed("evaluate", argv))
+    found = checkpoint_verbs.compose_options("evaluate", argv)
+    options = checked(found.cfg)
+    options["asked"] = describe_metrics(found)
     if options["ckpt"] is not None:
         of_checkpoint(options)
     else:
@@ -62,6 +70,44 @@ def checked(cfg) -> dict:
     return options
 
 
+def describe_metrics(found: Composed) -> list[str]:
+    """What tells one choice of metrics from another, for a file name: ["full"], ["fast", "swd_patches8"].
+
+    Settings that change no number are left out, and so is what stands in the name anyway."""
+    told = {}
+    for item in found.overrides:
+        key, equals, value = item.lstrip("+").partition("=")
+        name = key.removeprefix("metrics.")
+        if not equals or name == key or name in UNTOLD:
+            continue
+        files = name in ("weights", "lpips_backbone", "lpips_heads")
+        told[name] = Path(value.strip("'\"")).stem if files else value  # the last one counts
+    option = found.choices.get("metrics", "metrics")
+    return [option, *(f"{name}{value}" for name, value in sorted(told.items()))]
+
+
+def name_protocol(options: dict, report: Report, *, data: str) -> str:
+    """The file name of an evaluation: readable, and the same for the same protocol.
+
+    full-n10000-train-ema-self.json; then what was asked for beside it, and which checkpoint where one was named.
+
+    Args:
+        options: As `checked` gives them, with "asked" from `describe_metrics`.
+        report: What was measured.
+        data: The digest of other images than the run was trained on, "" for its own.
+    """
+    option, *more = options["asked"]
+    protocol = report.protocol
+    words = [option, f"n{protocol['n_fake']}", str(protocol["split"])]
+    words += ["ema" if options["ema"] else "raw", str(protocol.get("backbone", "")), *more]
+    words += [f"seed{options['seed']}"] if options["seed"] else []
+    words += [f"data{data[:6]}"] if data else []
+    chosen = Path(str(options["ckpt"])).expanduser()
+    words += [chosen.stem] if chosen.is_file() and chosen.stem != "last" else []
+    safe = [re.sub(r"[^\w.+-]+", "_", word).strip("_") for word in words]
+    return "-".join(filter(None, safe))[:MOST_NAME] + ".json"
+
+
 def of_checkpoint(options: dict) -> Report:
     from gancli import panels, restoration
     from gancli.builder import trusted
@@ -73,13 +119,21 @@ def of_checkpoint(options: dict) -> Report:
     trust = trusted(options["trust"])
     device = resolve_device(options["device"])
     loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trust, device=str(device))
+    folder = beside(loaded.path)
+    out = named_out(options["out"])
+    if out is not None and out.resolve() == (folder / "evaluation.json").resolve():
+        raise UserError(
+            f"out={out} holds the numbers that training wrote",
+            "leave out= out: each protocol has a file of its own in evaluations/",
+        )
     config = loaded.tree["config"]
     step = loaded.tree["progress"]["step"]
     # What is not given stays the run's; a key that the data set does not take is refused where it is built.
     moved = {key: value for key, value in options["dataset"].items() if value is not None}
     config = config | {"dataset": config["dataset"] | moved}
     source, train, held = open_data(config["dataset"], trust=trust)
-    if train.digest != loaded.tree["data"]["hash"]:
+    other_data = train.digest != loaded.tree["data"]["hash"]
+    if other_data:
         panels.warn(
             "these are other images than the run was trained on (their names, sizes or labels differ)"
         )
@@ -102,14 +156,22 @@ def of_checkpoint(options: dict) -> Report:
     )
     if held is not None:
         report.protocol["held_out"] = f"{len(held)} images, {split}"
-    folder = beside(loaded.path)
-    out = Path(options["out"]).expanduser() if options["out"] else folder / "evaluation.json"
+    name = name_protocol(options, report, data=train.digest if other_data else "")
+    out = out or folder / "evaluations" / name
     show(report, title=f"{loaded.path}, step {step}", target=config["dataset"]["_target_"])
     write_report(out, report, step=step)
     if (folder / "tensorboard").is_dir():
         to_tensorboard(folder, report, step)
-    print(f"done: {out}")
+    say_end(str(out), after_checkpoint(loaded.path))
     return report
+
+
+def named_out(given: str | None) -> Path | None:
+    """What out= says, with an ending of its own where it has none."""
+    if not given:
+        return None
+    path = Path(given).expanduser()
+    return path if path.suffix else path.with_name(path.name + ".json")
 
 
 def open_data(spec: dict, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, Decoded | None]:
@@ -156,9 +218,10 @@ def of_folders(options: dict) -> Report:
     )
     report.protocol["images"] = note
     show(report, title=f"{options['fake']} against {options['real']}", target="")
-    if options["out"]:
-        write_report(Path(options["out"]).expanduser(), report, step=0)
-        print(f"done: {options['out']}")
+    out = named_out(options["out"])
+    if out is not None:
+        write_report(out, report, step=0)
+    say_end(str(out) if out else "", ["gan", "data", options["fake"]])
     return report
 
 

@@ -16,6 +16,7 @@ FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?P<level>[A-Z]+) (?P<text>.*)")
 NOTHING_SAVED = "it saved no checkpoint"
 LOG_TAIL = 65_536  # bytes of run.log that are searched for the run's last words
+MOST_EVALUATIONS = 64  # of one run
 Points = list[tuple[int, float | None]]  # (step, value); None where the value was not finite
 
 
@@ -24,7 +25,8 @@ class Run:
     """One run folder. A part that is missing or unreadable is empty: a run that broke is reported like any other.
 
     config: the frozen one of the newest checkpoint. step, nimg: where that checkpoint stands. about: its data, device, versions.
-    lines: metrics.jsonl. evaluation: evaluation.json. choices: group -> option. state: done, running, failed, stopped (by a
+    lines: metrics.jsonl. evaluation: evaluation.json, the numbers that training wrote. evaluations: what gan evaluate wrote
+    later, protocol's name -> the same parts. choices: group -> option. state: done, running, failed, stopped (by a
     policy), interrupted, or cut off (no word of an end). reason: how it ended, in words.
     """
 
@@ -36,6 +38,7 @@ class Run:
     about: dict = field(default_factory=dict)
     lines: list[dict] = field(default_factory=list)
     evaluation: dict = field(default_factory=dict)
+    evaluations: dict[str, dict] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
     state: str = "failed"
@@ -96,6 +99,7 @@ def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
         "name": name or folder.resolve().name,
         "lines": read_lines(folder / "metrics.jsonl"),
         "evaluation": read_evaluation(folder / "evaluation.json"),
+        "evaluations": read_evaluations(folder / "evaluations"),
     } | read_hydra(folder / ".hydra")
     tree, problem = read_checkpoint(folder)
     if tree is not None:
@@ -236,6 +240,16 @@ def read_evaluation(path: Path) -> dict:
             "value": number(best.get("value")),
         }
     return clean
+
+
+def read_evaluations(folder: Path) -> dict[str, dict]:
+    """The evaluations of a run by the names of their protocols; those without a number are left out."""
+    try:
+        paths = sorted(folder.glob("*.json"))[:MOST_EVALUATIONS]
+    except OSError:
+        return {}
+    found = {path.stem: read_evaluation(path) for path in paths}
+    return {name: each for name, each in found.items() if each.get("values")}
 
 
 def read_hydra(folder: Path) -> dict:
