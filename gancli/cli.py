@@ -187,6 +187,8 @@ VERBS = {
         ),
         (
             "by=METRIC, mode=min|max  what to rank by; default: what best.pt follows",
+            "protocol=NAME            training, or a file of evaluations/; default: what most runs share. Numbers of other protocols",
+            "                         are ranked apart",
             "out=FOLDER               compare.html, compare.csv, runs.csv; default: the sweep's folder, or outputs/compare",
             "--csv FILE               the leaderboard as CSV",
             "--json                   everything as plain data; writes no page unless out= is given",

@@ -49,6 +49,7 @@ def make_run(
     choices: dict | None = None,
     lines: list[dict] | None = None,
     evaluation: dict | None = None,
+    evaluations: dict[str, dict] | None = None,
     log: str = "",
     grids: tuple[int, ...] = (20, 40),
     classes: tuple[str, ...] = ("0", "1"),
@@ -79,6 +80,9 @@ def make_run(
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     if evaluation is not None:
         (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    for name, found in (evaluations or {}).items():
+        (folder / "evaluations").mkdir(exist_ok=True)
+        (folder / "evaluations" / f"{name}.json").write_text(json.dumps(found))
     log = f"2026-01-01T00:00:00Z INFO training from step 0 to 40 in x\n{log}"
     (folder / "run.log").write_text(log, errors="backslashreplace")
     for at in grids:

@@ -226,6 +226,94 @@ def test_numbers_of_different_protocols_are_said_not_to_compare(tmp_path):
     assert not [text for text in said if "seed" in text]
 
 
+def of(value: float, **protocol) -> dict:
+    return evaluated(value, key="swd", **protocol)
+
+
+def test_numbers_of_different_protocols_are_ranked_apart(tmp_path):
+    protocols = {"a": 1000, "b": 1000, "c": 5000, "d": 5000, "e": 1000}
+    for k, (name, n) in enumerate(protocols.items()):
+        make_run(
+            tmp_path / name,
+            config=changed(("optimizer.g.lr", k + 1.0)),
+            overrides=[f"optimizer.g.lr={k + 1}"],
+            evaluation=of(5.0 - k, n_fake=n),
+        )
+    board = board_of(tmp_path)
+    assert [group.runs[0].name for group in board.groups] == ["e", "b", "a", "d", "c"]
+    assert board.ranks() == [1, 2, 3, 1, 2]
+    assert [group.protocol for group in board.groups] == ["A", "A", "A", "B", "B"]
+    assert "[B]" in board.groups[3].label
+    assert any("n_fake (1000, 5000)" in text and "apart" in text for text in board.warnings)
+
+
+def test_seeds_of_one_group_measured_differently_are_in_no_common_mean(tmp_path):
+    for k, n in enumerate((1000, 1000, 5000)):
+        make_run(tmp_path / f"{k}", config=changed(("seed", k)), evaluation=of(k + 1.0, n_fake=n))
+    board = board_of(tmp_path)
+    assert [(group.protocol, group.values()) for group in board.groups] == [
+        ("A", [1.0, 2.0]),
+        ("B", [3.0]),
+    ]
+
+
+def test_what_another_item_noted_does_not_part_numbers(tmp_path):
+    make_run(tmp_path / "a", evaluation=of(1.0, swd="8 patches", device="cpu", not_finite=3))
+    more = {"kernel": "100 subsets", "classifier_checksum": "ab", "backbone": "self"}
+    make_run(
+        tmp_path / "b",
+        config=changed(("seed", 2)),
+        evaluation=of(2.0, swd="8 patches", device="cuda", **more),
+    )
+    board = board_of(tmp_path)
+    assert len(board.protocols) == 1 and board.groups[0].values() == [1.0, 2.0]
+    assert any("device (cpu, cuda): the last digits" in text for text in board.warnings)
+    make_run(tmp_path / "c", config=changed(("seed", 3)), evaluation=of(2.0, swd="9 patches"))
+    assert len(board_of(tmp_path).protocols) == 2
+
+
+def test_a_later_evaluation_ranks_only_where_all_have_it_or_it_is_asked_for(tmp_path):
+    full = {"full-n9": of(0.5, n_fake=9)}
+    make_run(tmp_path / "a", evaluation=of(2.0), evaluations=full)
+    make_run(tmp_path / "b", config=changed(("optimizer.g.lr", 1.0)), evaluation=of(1.0))
+    board = board_of(tmp_path)
+    assert [group.mean() for group in board.groups] == [1.0, 2.0] and not board.warnings
+    asked = board_of(tmp_path, protocol="full-n9")
+    assert asked.groups[0].mean() == 0.5 and "without swd: b" in " ".join(asked.warnings)
+    with pytest.raises(UserError) as caught:
+        board_of(tmp_path, protocol="full-n8")
+    assert "full-n9" in caught.value.hint
+    make_run(
+        tmp_path / "c",
+        config=changed(("optimizer.g.lr", 2.0)),
+        evaluations={"full-n9": of(0.7, n_fake=9)},
+    )
+    (tmp_path / "b" / "evaluation.json").unlink()
+    board = board_of(tmp_path)
+    assert [group.mean() for group in board.groups][:2] == [0.5, 0.7]
+
+
+def test_the_terminal_and_the_files_tell_the_protocol(tmp_path, capsys):
+    for name, n in (("a", 1000), ("b", 5000)):
+        make_run(
+            tmp_path / "runs" / name,
+            config=changed(("optimizer.g.lr", n)),
+            evaluation=of(1.0, n_fake=n),
+        )
+    assert compare.main([str(tmp_path / "runs"), f"out={tmp_path}"]) == 0
+    out = capsys.readouterr().out
+    assert "[A] training: n_fake 1000" in out and "[B] training: n_fake 5000" in out
+    rows = list(csv.DictReader((tmp_path / "compare.csv").open()))
+    assert [(row["rank"], row["protocol"]) for row in rows] == [
+        ("1", "A training"),
+        ("1", "B training"),
+    ]
+    assert compare.main([str(tmp_path / "runs"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["protocols"]["B"]["protocol"]["n_fake"] == "5000"
+    assert [group["protocol"] for group in found["groups"]] == ["A", "B"]
+
+
 def test_the_same_seed_twice_is_said(tmp_path):
     make_run(tmp_path / "a")
     make_run(tmp_path / "b")

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 from gancli import panels
+from gancli.commands.endings import say_end
 from gancli.errors import UserError
 from gancli.hints import did_you_mean, nearest
 
-OPTIONS = ("out", "by", "mode", "csv")
+OPTIONS = ("out", "by", "mode", "protocol", "csv")
 DEFAULT_OUT = Path("outputs") / "compare"  # for runs that no sweep's folder holds
 
 
@@ -20,7 +21,12 @@ def main(argv: list[str]) -> int:
     from gancli.reports.leaderboard import build
 
     targets, given, as_json = read(argv)
-    board = build(read_targets(targets), by=given.get("by", ""), mode=given.get("mode", ""))
+    board = build(
+        read_targets(targets),
+        by=given.get("by", ""),
+        mode=given.get("mode", ""),
+        protocol=given.get("protocol", "").removesuffix(".json"),
+    )
     if "csv" in given:
         save(Path(given["csv"]).expanduser(), tables.groups_csv(board))
     if as_json:
@@ -32,7 +38,9 @@ def main(argv: list[str]) -> int:
     out = Path(given.get("out") or (targets[0] if sweep_of(targets) else DEFAULT_OUT)).expanduser()
     written = write(board, out, targets=targets)
     if not as_json:
-        tables.say(f"page: {written}")
+        best = next((group.best() for group in board.groups if group.best()), None)
+        run = best[0] if best is not None else board.runs()[0]
+        say_end(str(written), ["gan", "report", str(run.folder)])
     return 0
 
 
@@ -115,6 +123,8 @@ def show(board, *, unstarted: int, failed: bool = True) -> None:
         tables.show(head, rows)
     else:
         print(tables.plain(head, rows))
+    for line in tables.protocol_lines(board):
+        tables.say(f"measured by {line}")
     for run in board.failed if failed else []:
         tables.say(f"{run.state}: {run.name}: {run.reason}")
     if unstarted:

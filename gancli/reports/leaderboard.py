@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from gancli.errors import UserError
 from gancli.hints import did_you_mean, nearest
-from gancli.metrics.settings import BEST, better
+from gancli.metrics.legend import find_line
+from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, better
 from gancli.reports.runs import FINISHED, Run, asked, flat
 
 # How a run was started, kept and watched does not change what it learns.
@@ -25,7 +26,16 @@ UNIMPORTANT = (
     "dataset.workers",
     "dataset.root",
 )
-OWN_SEED = ("seed", "step")  # of a protocol: these may differ between numbers that can be compared
+# Of a protocol: these may differ between numbers that can be compared; a device moves the last digits only.
+OWN_SEED = ("seed", "step", "not_finite")
+LOOSE = ("device",)
+NOTES = (*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)  # an item's own entry in a protocol
+OF_FEATURES = ("frechet", "kernel", "inception_score", "prdc", "memorisation")
+OF_CLASSIFIER = ("classes", "cas")
+OF_HELD_OUT = ("memorisation", "overfitting")
+TRAINING = "training"  # the source of a number in evaluation.json
+LOGGED = "last log line"  # of one that only metrics.jsonl has
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 FIRST = ("model", "loss", "dataset")  # in a label
 MOST_KEYS = 3
 NOTHING = "-"  # of a key that a run does not have
@@ -50,17 +60,48 @@ class Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One run's number of the board's metric.
+
+    source: TRAINING, LOGGED or the name of an evaluation. protocol: what the number depends on, flat; None where it
+    is not known."""
+
+    value: float
+    step: int | None
+    source: str
+    protocol: dict[str, str] | None
+
+    def strict(self) -> str:
+        """What must be equal for two numbers to be ranked together."""
+        known = self.protocol or {}
+        return repr(sorted(item for item in known.items() if item[0] not in LOOSE))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Group:
-    """Runs that differ in their seeds alone. counted: (value of the metric) for each run that ended well and has one."""
+    """Runs that differ in their seeds alone, measured with one protocol.
+
+    found: id(run) -> its number of the metric. protocol: the letter of the protocol, "" where all share one.
+    counted: (run, value of the metric) for each run that ended well and has one."""
 
     label: str
     runs: list[Run]
     metric: Metric
+    found: dict[int, Measured]
+    protocol: str = ""
+
+    def value(self, run: Run) -> float | None:
+        return self.found[id(run)].value if id(run) in self.found else None
+
+    def best_moment(self, run: Run) -> tuple[int | None, float] | None:
+        """-> (step, value) at a run's best moment; of a later evaluation there is only one moment."""
+        found = self.found.get(id(run))
+        if found is not None and found.source not in (TRAINING, LOGGED):
+            return found.step, found.value
+        return best_of(run, self.metric)
 
     def counted(self) -> list[tuple[Run, float]]:
-        pairs = [
-            (run, value_of(run, self.metric.key)) for run in self.runs if run.state in FINISHED
-        ]
+        pairs = [(run, self.value(run)) for run in self.runs if run.state in FINISHED]
         return [(run, value) for run, value in pairs if value is not None]
 
     def values(self) -> list[float]:
@@ -78,7 +119,7 @@ class Group:
         found = [
             (run, *moment)
             for run, _ in self.counted()
-            if (moment := best_of(run, self.metric)) is not None
+            if (moment := self.best_moment(run)) is not None
         ]
         return min(found, key=lambda item: self.metric.sort_key(item[2]), default=None)
 
@@ -91,44 +132,172 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """The whole comparison. groups: best first. failed: runs whose numbers are in no mean. warnings: what makes numbers unequal.
-    differing: the keys of the frozen configs that tell the groups apart."""
+    """The whole comparison. groups: best first, protocol by protocol. failed: runs whose numbers are in no mean.
+    warnings: what makes numbers unequal. differing: the keys of the frozen configs that tell the groups apart.
+    protocols: letter -> what a run's number was measured with, the one that most runs share first."""
 
     metric: Metric
     groups: list[Group]
     failed: list[Run]
     warnings: list[str]
     differing: list[str]
+    protocols: dict[str, Measured]
 
     def runs(self) -> list[Run]:
         return [run for group in self.groups for run in group.runs]
 
+    def ranks(self) -> list[int | None]:
+        """The place of each group among those of its protocol; None where nothing ranks it."""
+        found: list[int | None] = []
+        for k, group in enumerate(self.groups):
+            before = [other for other in self.groups[:k] if other.protocol == group.protocol]
+            found.append(len(before) + 1 if self.metric.mode and group.values() else None)
+        return found
 
-def build(runs: list[Run], *, by: str = "", mode: str = "") -> Board:
-    """Groups and ranks runs. Raises UserError for a `by` that no run has."""
-    metric = choose(runs, by=by, mode=mode)
+
+def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Board:
+    """Groups and ranks runs; numbers of different protocols are ranked apart.
+
+    protocol: "training" or the name of a file in evaluations/, to rank by those numbers alone. Raises UserError for a
+    `by` or a `protocol` that no run has."""
+    if protocol:
+        refuse_unknown_protocol(runs, protocol)
+    metric = choose(runs, by=by, mode=mode, protocol=protocol)
+    found = measure_all(runs, metric.key, protocol)
+    protocols = letter_protocols(found)
+    letters = {
+        key: letter
+        for key, each in found.items()
+        for letter, shared in protocols.items()
+        if each.protocol is not None and each.strict() == shared.strict()
+    }
     differing = differing_keys(runs)
     bundles: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: not run.config):  # those that have one first
         bundles.setdefault(identity(run, differing, list(bundles.values())), []).append(run)
     labels = label_all(list(bundles.values()), differing)
     groups = [
-        Group(label=label, runs=members, metric=metric)
+        Group(
+            label=f"{label} [{letter}]" if letter else label,
+            runs=part,
+            metric=metric,
+            found=found,
+            protocol=letter,
+        )
         for label, members in zip(labels, bundles.values(), strict=True)
+        for letter, part in part_by_protocol(members, letters, protocols).items()
     ]
     if metric.mode:
-        groups.sort(key=lambda group: metric.sort_key(group.mean()))
+        groups.sort(key=lambda group: (group.protocol, metric.sort_key(group.mean())))
     failed = [run for run in runs if run.state not in FINISHED]
     return Board(
         metric=metric,
         groups=groups,
         failed=failed,
-        warnings=warnings(runs, groups, metric),
+        warnings=warnings(runs, groups, metric, found),
         differing=differing,
+        protocols=protocols,
     )
 
 
-def choose(runs: list[Run], *, by: str = "", mode: str = "") -> Metric:
+def refuse_unknown_protocol(runs: list[Run], protocol: str) -> None:
+    known = sorted({TRAINING, *(name for run in runs for name in run.evaluations)})
+    if protocol not in known:
+        hint = did_you_mean(nearest(protocol, known)) or f"there are {', '.join(known)}"
+        raise UserError(f"protocol={protocol}: no run was evaluated so", hint)
+
+
+def measurements(run: Run, key: str) -> list[Measured]:
+    """Every number of this name that a run has, training's first."""
+    sources = {TRAINING: run.evaluation} | run.evaluations
+    found = [
+        Measured(
+            value=each["values"][key],
+            step=each.get("step") if isinstance(each.get("step"), int) else None,
+            source=source,
+            protocol=relevant(each["protocol"], key),
+        )
+        for source, each in sources.items()
+        if each.get("values", {}).get(key) is not None
+    ]
+    if not any(each.source == TRAINING for each in found):
+        last = [(step, value) for step, value in curve_of(run, key) if value is not None]
+        if last:
+            step, value = last[-1]
+            found.append(Measured(value=value, step=step, source=LOGGED, protocol=None))
+    return found
+
+
+def relevant(protocol: dict, key: str) -> dict[str, str]:
+    """What of a protocol a number depends on: not its seed, nor what other items have noted."""
+    line = find_line(key)
+    items = set(line.item.split()) if line is not None and line.item else None
+
+    def counts(name: str) -> bool:
+        head = name.partition(".")[0]
+        if name.rpartition(".")[2] in OWN_SEED:
+            return False
+        if items is None:
+            return True
+        if head in NOTES:
+            return head in items
+        if head in ("backbone", "checksum", "resize"):
+            return bool(items & {*OF_FEATURES})
+        if head.startswith("classifier_"):
+            return bool(items & {*OF_CLASSIFIER})
+        if head in ("held_out", "n_floor"):
+            return bool(items & {*OF_HELD_OUT})
+        return True
+
+    return {name: str(value) for name, value in flat(protocol).items() if counts(name)}
+
+
+def measure_all(runs: list[Run], key: str, protocol: str) -> dict[int, Measured]:
+    """id(run) -> the number that stands for it: of the protocol that most runs share, among equals training's."""
+    candidates = {
+        id(run): [
+            each for each in measurements(run, key) if not protocol or each.source == protocol
+        ]
+        for run in runs
+    }
+    votes = Counter(
+        name
+        for found in candidates.values()
+        for name in {each.strict() for each in found if each.protocol is not None}
+    )
+    return {
+        run: max(found, key=lambda each: votes[each.strict()] if each.protocol is not None else 1)
+        for run, found in candidates.items()
+        if found
+    }
+
+
+def letter_protocols(found: dict[int, Measured]) -> dict[str, Measured]:
+    """A, B, ... -> a number measured with that protocol; the protocol that most runs share first."""
+    known = [each for each in found.values() if each.protocol is not None]
+    counts = Counter(each.strict() for each in known)
+    first = {each.strict(): each for each in reversed(known)}
+    names = [name for name, _ in counts.most_common()]
+    return {
+        LETTERS[k] if k < len(LETTERS) else f"Z{k}": first[name] for k, name in enumerate(names)
+    }
+
+
+def part_by_protocol(
+    members: list[Run], letters: dict[int, str], protocols: dict[str, Measured]
+) -> dict[str, list[Run]]:
+    """letter -> runs of one group. Those without a number, or of an unknown protocol, stay with the others."""
+    if len(protocols) < 2:
+        return {"": members}
+    known = Counter(letters[id(run)] for run in members if id(run) in letters)
+    usual = known.most_common(1)[0][0] if known else next(iter(protocols))
+    parts: dict[str, list[Run]] = {}
+    for run in members:
+        parts.setdefault(letters.get(id(run), usual), []).append(run)
+    return parts
+
+
+def choose(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Metric:
     """The metric to rank by: the user's, else the one that `best` followed, else the nearest thing that was measured."""
     if by:
         key = by.removeprefix("eval/")
@@ -137,8 +306,13 @@ def choose(runs: list[Run], *, by: str = "", mode: str = "") -> Metric:
             hint = did_you_mean(nearest(key, known)) or f"there are {', '.join(known)}"
             raise UserError(f"by={by}: no run has such a metric", hint)
         return Metric(key=key, mode=mode or direction(key, runs), why="chosen by by=")
-    bests = Counter(run.evaluation["best"]["key"] for run in runs if "best" in run.evaluation)
-    evaluated = Counter(key for run in runs for key in run.evaluation.get("values", {}))
+    later = protocol not in ("", TRAINING)  # what best.pt follows may not be among its numbers
+    bests = Counter(
+        run.evaluation["best"]["key"] for run in runs if "best" in run.evaluation and not later
+    )
+    evaluated = Counter(
+        key for run in runs for key in values_of(run) if not later or key in named(run, protocol)
+    )
     watched = Counter(
         key.removeprefix("eval/")
         for run in runs
@@ -148,7 +322,7 @@ def choose(runs: list[Run], *, by: str = "", mode: str = "") -> Metric:
     losses = Counter(key for run in runs for key in run.curve_keys() if key.endswith("/adv"))
     for found, why in (
         (bests, "the metric that best.pt follows"),
-        (evaluated, "the first metric of evaluation.json"),
+        (evaluated, "the first metric that was evaluated"),
         (watched, "the first metric measured while training; no run has an evaluation.json"),
     ):
         if found:
@@ -179,10 +353,7 @@ def direction(key: str, runs: list[Run]) -> str:
     for run in runs:
         if run.evaluation.get("best", {}).get("key") == key:
             return run.evaluation["best"]["mode"]
-    if all(
-        key not in run.evaluation.get("values", {}) and f"eval/{key}" not in run.curve_keys()
-        for run in runs
-    ):
+    if all(key not in values_of(run) and f"eval/{key}" not in run.curve_keys() for run in runs):
         return ""  # a loss or a score
     return better(key) or ""
 
@@ -192,11 +363,22 @@ def measured(run: Run) -> list[str]:
     return list(
         dict.fromkeys(
             [
-                *run.evaluation.get("values", {}),
+                *values_of(run),
                 *(key.removeprefix("eval/") for key in run.curve_keys()),
             ]
         )
     )
+
+
+def values_of(run: Run) -> list[str]:
+    """The names of the numbers that a run's evaluations have, training's first."""
+    sources = [run.evaluation, *run.evaluations.values()]
+    return list(dict.fromkeys(key for each in sources for key in each.get("values", {})))
+
+
+def named(run: Run, protocol: str) -> dict[str, float | None]:
+    """The numbers of one of a run's evaluations."""
+    return run.evaluations.get(protocol, {}).get("values", {})
 
 
 def curve_of(run: Run, key: str) -> list[tuple[int, float | None]]:
@@ -317,42 +499,46 @@ def setting(run: Run, key: str) -> str:
     return text if len(text) <= LONGEST else "..." + text[3 - LONGEST :]
 
 
-def warnings(runs: list[Run], groups: list[Group], metric: Metric) -> list[str]:
+def warnings(
+    runs: list[Run], groups: list[Group], metric: Metric, found: dict[int, Measured]
+) -> list[str]:
     """Why numbers that stand side by side may not be comparable."""
     ended = [run for run in runs if run.state in FINISHED]
-    evaluated = [run for run in ended if metric.key in run.evaluation.get("values", {})]
-    watched = [
-        run for run in ended if run not in evaluated and value_of(run, metric.key) is not None
-    ]
-    lacking = [run.name for run in ended if run not in evaluated and run not in watched]
-    found = protocol_warnings(evaluated)
+    evaluated = [run for run in ended if id(run) in found and found[id(run)].source != LOGGED]
+    watched = [run for run in ended if id(run) in found and found[id(run)].source == LOGGED]
+    lacking = [run.name for run in ended if id(run) not in found]
+    said = protocol_warnings([found[id(run)] for run in evaluated])
     if evaluated and watched:
-        found.append(
+        said.append(
             f"not evaluated, so the last value of training stands for them: {', '.join(run.name for run in watched)}"
         )
     if lacking:
-        found.append(f"without {metric.key}: {', '.join(lacking)}")
+        said.append(f"without {metric.key}: {', '.join(lacking)}")
     for group in groups:
         seeds = Counter(str(run.seed) for run in group.runs if run.config)
         twice = [seed for seed, count in seeds.items() if count > 1]
         if twice:
-            found.append(
+            said.append(
                 f"{group.label}: seed {', '.join(twice)} occurs more than once; equal runs do not show the spread"
             )
-    return found
+    return said
 
 
-def protocol_warnings(evaluated: list[Run]) -> list[str]:
-    """One sentence for each entry in which the protocols of evaluation.json differ."""
-    protocols = [flat(run.evaluation["protocol"]) for run in evaluated]
-    found = []
+def protocol_warnings(evaluated: list[Measured]) -> list[str]:
+    """One sentence for each entry in which the protocols of the numbers differ."""
+    protocols = [each.protocol or {} for each in evaluated]
+    said = []
     for key in dict.fromkeys(key for item in protocols for key in item):
         values = list(dict.fromkeys(str(item.get(key, "not given")) for item in protocols))
-        if len(values) > 1 and key.rpartition(".")[2] not in OWN_SEED:
-            found.append(
-                f"the protocols differ in {key} ({', '.join(values)}): their numbers do not compare"
-            )
-    return found
+        if len(values) < 2:
+            continue
+        shown = ", ".join(values)
+        said.append(
+            f"the protocols differ in {key} ({shown}): the last digits may differ"
+            if key in LOOSE
+            else f"the protocols differ in {key} ({shown}): their numbers do not compare and are ranked apart"
+        )
+    return said
 
 
 def mean_of(values: list[float | None]) -> float | None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import sys
+from collections.abc import Sequence
 
 from gancli.display import duration
-from gancli.reports.leaderboard import Board, Group, best_of, measured, value_of
+from gancli.reports.leaderboard import Board, Group, Measured, measured, value_of
 from gancli.reports.markup import CONTROL, figure_text, two_digits
 from gancli.reports.runs import Run
 
 DASH = "-"
+SHORT = ("n_fake", "n_real", "split", "backbone", "ema", "seed")  # of a protocol, in one line
 
 
 def leaderboard_rows(board: Board) -> tuple[list[str], list[list[str]]]:
@@ -19,7 +21,7 @@ def leaderboard_rows(board: Board) -> tuple[list[str], list[list[str]]]:
     head = ["", "group", "runs", board.metric.key, "best", "time", "img/s"]
     return head, [
         [
-            str(k + 1) if board.metric.mode and group.values() else DASH,
+            DASH if rank is None else str(rank),
             group.label,
             runs_text(group),
             mean_text(group),
@@ -27,8 +29,31 @@ def leaderboard_rows(board: Board) -> tuple[list[str], list[list[str]]]:
             DASH if group.seconds() is None else duration(group.seconds()),
             DASH if group.rate() is None else f"{group.rate():.0f}",
         ]
-        for k, group in enumerate(board.groups)
+        for rank, group in zip(board.ranks(), board.groups, strict=True)
     ]
+
+
+def protocol_lines(board: Board) -> list[str]:
+    """What the numbers were measured with: which source, and, where protocols differ, in what."""
+    keys = differing_keys(board)
+    lines = []
+    for letter, each in board.protocols.items():
+        facts = protocol_facts(each, keys if len(board.protocols) > 1 else SHORT)
+        mark = f"[{letter}] " if len(board.protocols) > 1 else ""
+        lines.append(f"{mark}{each.source}: {facts}" if facts else f"{mark}{each.source}")
+    return lines
+
+
+def differing_keys(board: Board) -> list[str]:
+    """The entries of a protocol that are not the same in all that were met."""
+    protocols = [each.protocol or {} for each in board.protocols.values()]
+    keys = dict.fromkeys(key for item in protocols for key in item)
+    return [key for key in keys if len({item.get(key) for item in protocols}) > 1]
+
+
+def protocol_facts(each: Measured, keys: Sequence[str]) -> str:
+    known = each.protocol or {}
+    return ", ".join(f"{key} {known[key]}" for key in keys if key in known)
 
 
 def runs_text(group: Group) -> str:
@@ -96,13 +121,14 @@ def groups_csv(board: Board) -> str:
         "best_step",
         "seconds",
         "img_per_s",
+        "protocol",
     ]
     rows = []
-    for k, group in enumerate(board.groups):
+    for rank, group in zip(board.ranks(), board.groups, strict=True):
         best = group.best()
         rows.append(
             [
-                k + 1 if board.metric.mode and group.values() else None,
+                rank,
                 group.label,
                 len(group.runs),
                 len(group.counted()),
@@ -114,9 +140,19 @@ def groups_csv(board: Board) -> str:
                 best and best[1],
                 group.seconds(),
                 group.rate(),
+                protocol_name(board, group),
             ]
         )
     return as_csv(head, rows)
+
+
+def protocol_name(board: Board, group: Group) -> str:
+    """The source of a group's numbers; with its letter where there are several protocols."""
+    letter = group.protocol or next(iter(board.protocols), "")
+    if letter not in board.protocols:
+        return ""
+    source = board.protocols[letter].source
+    return f"{letter} {source}" if group.protocol else source
 
 
 def runs_csv(board: Board) -> str:
@@ -142,7 +178,7 @@ def runs_csv(board: Board) -> str:
     rows = []
     for group in board.groups:
         for run in group.runs:
-            step, best = best_of(run, board.metric) or (None, None)
+            step, best = group.best_moment(run) or (None, None)
             rows.append(
                 [
                     run.name,
@@ -196,16 +232,24 @@ def as_json(board: Board) -> dict:
     return {
         "metric": {"key": metric.key, "mode": metric.mode or None, "why": metric.why},
         "warnings": board.warnings,
-        "groups": [group_json(group) for group in board.groups],
+        "protocols": {
+            letter: {"source": each.source, "protocol": each.protocol}
+            for letter, each in board.protocols.items()
+        },
+        "groups": [
+            group_json(group, rank) for rank, group in zip(board.ranks(), board.groups, strict=True)
+        ],
         "runs": [run_json(run, group, board) for group in board.groups for run in group.runs],
         "failed": [run.name for run in board.failed],
     }
 
 
-def group_json(group: Group) -> dict:
+def group_json(group: Group, rank: int | None) -> dict:
     best = group.best()
     return {
         "group": group.label,
+        "rank": rank,
+        "protocol": group.protocol or None,
         "runs": len(group.runs),
         "counted": len(group.counted()),
         "mean": group.mean(),
@@ -219,7 +263,7 @@ def group_json(group: Group) -> dict:
 
 
 def run_json(run: Run, group: Group, board: Board) -> dict:
-    step, best = best_of(run, board.metric) or (None, None)
+    step, best = group.best_moment(run) or (None, None)
     values = {key: value for key in measured(run) if (value := value_of(run, key)) is not None}
     return {
         "run": run.name,
@@ -235,4 +279,5 @@ def run_json(run: Run, group: Group, board: Board) -> dict:
         "best": best,
         "best_step": step,
         "values": values,
+        "evaluations": {name: each["values"] for name, each in run.evaluations.items()},
     }
