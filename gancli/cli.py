@@ -46,6 +46,9 @@ VERBS = {
         ),
         (
             "-m, --multirun           one run for every combination of a=1,2 b=x,y",
+            "trainer.steps=N          N real batches. Default: 1,200, and at least 600 updates of",
+            "                         the generator, each after loss.n_critic steps of the critic",
+            "                         (loss=wgan_gp: 600 x 5 = 3,000); an experiment has its own",
             *_CONFIG_FLAGS,
             *_HYDRA_FLAGS,
         ),

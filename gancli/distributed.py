@@ -24,6 +24,11 @@ def launched_world() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def launched_rank() -> int:
+    """This process's rank, known before the process group is."""
+    return int(os.environ.get("RANK", "0"))
+
+
 def start(device: torch.device) -> torch.device:
     """Joins the process group if torchrun started us. -> this rank's device"""
     if launched_world() == 1:

@@ -1,5 +1,5 @@
 """What YAML may compute: ${gan.stamp:}, ${gan.slug:...}, ${gan.folder:...} name a run's folder, ${gan.times:...} and
-${gan.halvings:...} the shape of a network."""
+${gan.halvings:...} the shape of a network, ${gan.budget:...} the length of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 _stamps: list[
     str
@@ -24,6 +28,7 @@ def begin() -> None:
         "folder": folder,
         "times": lambda a, b: a * b,  # channels of a pack
         "halvings": halvings,
+        "budget": count_steps,
     }.items():  # levels of a U-Net
         OmegaConf.register_new_resolver(f"gan.{name}", function, replace=True)
 
@@ -60,3 +65,21 @@ def halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
         return most
     sides = [resolution] if isinstance(resolution, int) else list(resolution)
     return max(1, min(most, *((side & -side).bit_length() - 1 for side in sides)))
+
+
+def count_steps(steps: int, updates: int, *, _root_: DictConfig) -> int:
+    """The default length of a run: `steps` real batches, or as many more as `updates` updates of the generator need.
+
+    steps: batches of a run whose generator moves at every one of them. updates: the least number of the generator's
+    updates; each takes loss.n_critic batches. _root_: the whole config, which OmegaConf hands to a resolver that asks.
+    Returns: steps where the config has no loss.n_critic, or one that gate 1 refuses anyway."""
+    n_critic = count_critic_steps(_root_)
+    return max(steps, updates * n_critic)
+
+
+def count_critic_steps(cfg: DictConfig) -> int:
+    """Steps of the critic, and so real batches, for one update of the generator: loss.n_critic, 1 where there is none."""
+    from omegaconf import OmegaConf
+
+    n_critic = OmegaConf.select(cfg, "loss.n_critic", default=1, throw_on_resolution_failure=False)
+    return n_critic if type(n_critic) is int and n_critic > 0 else 1

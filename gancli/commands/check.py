@@ -25,7 +25,7 @@ def check(argv: list[str]) -> int:
     from gancli import panels
     from gancli.builder import build_game
     from gancli.commands.failures import explained
-    from gancli.commands.train import check_first_batch, finish_budget, open_data
+    from gancli.commands.train import check_first_batch, describe_plan, finish_budget, open_data
     from gancli.display import duration
     from gancli.precision import peak_memory, resolve_device
     from gancli.restoration import judge_for
@@ -36,6 +36,7 @@ def check(argv: list[str]) -> int:
     for message in composed.warnings:
         panels.warn(message)
     config = validate(composed.cfg)
+    print(f"plan      {describe_plan(composed)}", flush=True)
     device = resolve_device(config["trainer"]["device"])
     started = time.perf_counter()
     train, held, stream = open_data(config, device, trust=None)

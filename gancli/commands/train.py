@@ -9,9 +9,14 @@ import math
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gancli import config as front
+from gancli import resolvers
 from gancli.errors import GanError, UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 log = logging.getLogger("gancli")
 
@@ -76,7 +81,7 @@ class Plan:
 
 
 def plan_run(composed: front.Composed) -> Plan:
-    from gancli import progress
+    from gancli import distributed, progress
     from gancli.runfolder import find_resumable, refuse_used
     from gancli.validate import validate
 
@@ -93,7 +98,36 @@ def plan_run(composed: front.Composed) -> Plan:
     if folder is not None:
         return plan_resume(folder, composed)
     refuse_used(composed.run_dir)  # here, since the data may take minutes to load
-    return Plan(validate(composed.cfg))
+    plan = Plan(validate(composed.cfg))
+    if distributed.launched_rank() == 0:
+        print(f"plan: {describe_plan(composed)}", flush=True)
+    return plan
+
+
+def describe_plan(composed: front.Composed) -> str:
+    """How long a new run will be and by which rule, and how fast its players learn, in one line."""
+    cfg = composed.cfg
+    optimizer = composed.choices.get("optimizer", "of your own")
+    rates = ", ".join(f"{player} {spec.lr:g}" for player, spec in cfg.optimizer.items())
+    return f"{describe_budget(cfg)}; optimizer {optimizer} (learning rate {rates})"
+
+
+def describe_budget(cfg: DictConfig) -> str:
+    """The number of steps; where not every step moves the generator, also how many of them do."""
+    trainer = cfg.trainer
+    images = f"of {trainer.batch_size} images"
+    if trainer.epochs is not None:
+        return f"{trainer.epochs:g} epochs in steps {images}"
+    n_critic = resolvers.count_critic_steps(cfg)
+    updates = trainer.steps // n_critic
+    if n_critic == 1:
+        return f"{trainer.steps:,} steps {images}"
+    if updates * n_critic == trainer.steps:
+        return (
+            f"{updates:,} generator updates x {n_critic} critic steps = "
+            f"{trainer.steps:,} steps {images}"
+        )
+    return f"{trainer.steps:,} steps {images}, every {n_critic}th with a generator update"
 
 
 def plan_resume(folder: Path, composed: front.Composed) -> Plan:
