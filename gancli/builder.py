@@ -126,13 +126,31 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 @functools.cache
 def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
-    """Name -> parameter of a class's constructor, annotations resolved."""
-    init = inspect.signature(cls).parameters
+    """Name -> parameter of a class's constructor, annotations resolved.
+
+    A constructor that hands `**base` on to its parent takes the parent's parameters too, so that a subclass with one
+    key more need not repeat those of its base.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for parent in cls.__mro__:
+        constructor = vars(parent).get("__init__")
+        if constructor is None:
+            continue
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]  # without self
+        hints = hints_of(constructor)
+        for p in parameters:
+            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                found.setdefault(p.name, p.replace(annotation=hints.get(p.name, Any)))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def hints_of(function: Any) -> dict[str, Any]:
     try:
-        hints = typing.get_type_hints(cls.__init__)
+        return typing.get_type_hints(function)
     except Exception:  # noqa: BLE001 - a user's annotation that only a type checker can read
-        hints = {}
-    return {name: p.replace(annotation=hints.get(name, Any)) for name, p in init.items()}
+        return {}
 
 
 def signature_of(target: str) -> dict[str, inspect.Parameter]:
@@ -158,10 +176,7 @@ def problems(
         elif key != "_target_":
             found += misfits(value, parameters[key].annotation, where=f"{where}.{key}", trust=trust)
     for name, parameter in parameters.items():
-        optional = parameter.default is not inspect.Parameter.empty or parameter.kind in (
-            inspect.Parameter.VAR_POSITIONAL,
-            inspect.Parameter.VAR_KEYWORD,
-        )
+        optional = parameter.default is not inspect.Parameter.empty
         if not optional and name not in spec and name not in given:
             found.append(
                 (f"{where}.{name} is missing: {cls.__name__} needs it", f"add {where}.{name}=...")

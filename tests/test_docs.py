@@ -1,0 +1,54 @@
+"""What the pages show runs as it stands: files are written as titled, commands typed in their order."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+
+import pytest
+from helpers import REPO
+
+from gancli.cli import main
+
+PAGES = ("writing-your-own.md",)
+FILE = re.compile(r"^```\w+ title=\"([^\"]+)\"\n(.*?)^```", re.S | re.M)
+SECTION = re.compile(r"^## ", re.M)
+COMMANDS = re.compile(r"^```bash\n(.*?)^```", re.S | re.M)
+
+
+def sections() -> list[tuple[str, str, str]]:
+    found = []
+    for page in PAGES:
+        for part in SECTION.split((REPO / "docs" / page).read_text())[1:]:
+            found.append((page, part.splitlines()[0], part))
+    return found
+
+
+SECTIONS = sections()
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [(page, text) for page, _, text in SECTIONS],
+    ids=[name for _, name, _ in SECTIONS],
+)
+def test_section_runs_as_written(page, text, tmp_path, monkeypatch, capfd):
+    files = FILE.findall(text)
+    commands = [line for block in COMMANDS.findall(text) for line in block.splitlines() if line]
+    assert files and commands, f"{page}: a section without a file or a command"
+    for name, content in files:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    try:
+        for command in commands:
+            program, *words = shlex.split(command)
+            assert program == "gan"
+            assert main(words) == 0, f"{command}\n{capfd.readouterr().err}"
+    finally:
+        for name in set(sys.modules) - before:
+            if name.startswith("my_"):
+                del sys.modules[name]
