@@ -49,7 +49,8 @@ def check(argv: list[str]) -> int:
     train, held, stream = open_data(config, device, trust=None)
     finish_budget(config, stream.n)
     print(
-        f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped"
+        f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped",
+        flush=True,
     )
     progress.say("measuring: building the networks…")
     game = build_game(config, trust=None)
@@ -64,7 +65,7 @@ def check(argv: list[str]) -> int:
         f"step      {in_units(seconds)}, {speed(settings['batch_size'] / seconds)} on {settings['device']} {settings['precision']}"
         f" ({how})"
     )
-    print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most")
+    print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most", flush=True)
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
     files = (
