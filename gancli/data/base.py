@@ -109,8 +109,8 @@ class Source:
             "1 or more, or null",
         )
         require(
-            self.holdout == "auto" or self.holdout >= 0,
-            f"dataset.holdout={self.holdout} is negative",
+            self.holdout == "auto" or is_count(self.holdout, least=0),
+            f"dataset.holdout={self.holdout} is no number of images",
             "0 holds nothing out",
         )
         require(self.workers >= 1, f"dataset.workers={self.workers} decodes nothing", "1 or more")
