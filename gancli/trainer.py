@@ -23,6 +23,7 @@ from gancli.evaluation import Report
 from gancli.game import Batch, Game, Logs, Phase, children, due
 from gancli.judge import Judge
 from gancli.logbook import Logbook
+from gancli.notes import NOTE
 from gancli.optimizers import Player
 from gancli.precision import autocast, memory_format, peak_memory, place
 from gancli.runfolder import RunFolder
@@ -282,7 +283,10 @@ class Trainer:
 
     def skip(self, what: str, reason: str, error: Exception | None = None) -> None:
         """Says that something was left out, on the terminal only when it is new."""
-        level = logging.INFO if (what, reason) in self.said else logging.WARNING
+        expected = error is None or isinstance(error, GanError)
+        level = NOTE if expected else logging.WARNING
+        if (what, reason) in self.said:
+            level = logging.INFO
         self.said.add((what, reason))
         log.log(
             level,
@@ -290,7 +294,7 @@ class Trainer:
             self.progress.step,
             what,
             reason,
-            exc_info=None if isinstance(error, GanError) else error,
+            exc_info=None if expected else error,
         )
 
     def write_line(self, logbook: Logbook, display: Display) -> None:

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import train_helpers
-from helpers import differences
+from helpers import SMALL, differences
+from PIL import Image
 from train_helpers import ENV, NETWORKS, QUIET, TINY, last, lines, sound
 
 from gancli import trainer as trainer_module
@@ -236,3 +238,75 @@ def test_ranks_stay_in_step_when_the_first_one_fails_to_look(gan, package, tmp_p
     assert len(names) == 3 and names[1:] == ["step-00000004.pt", "step-00000006.pt"]
     assert int(names[0][5:13]) in (1, 2), "by rank 0's clock"
     assert evaluation("run")["skipped"] == {"evaluation": "ZeroDivisionError: on purpose"}
+
+
+# A3: data without any spread
+
+
+def write_images(folder: Path, pixels: list[np.ndarray], *, classes: int = 0) -> None:
+    for k, image in enumerate(pixels):
+        place = folder / f"class{k % classes}" if classes else folder
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place / f"{k:02d}.png")
+
+
+def noise(n: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(256, size=(16, 16), dtype=np.uint8) for _ in range(n)]
+
+
+ALIKE = {
+    "one image": (noise(1), 0),
+    "identical images": (noise(1) * 12, 0),
+    "constant images": ([np.full((16, 16), 90, np.uint8)] * 12, 0),
+    "one image a class": (noise(4), 4),
+    "identical images of two classes": (noise(1) * 12, 2),
+    "one class": (noise(12), 1),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.parametrize("metrics", ["fast", "full"])
+def test_data_without_spread_train_with_default_settings(gan, name, metrics):
+    pixels, classes = ALIKE[name]
+    write_images(Path("photos"), pixels, classes=classes)
+    line = ("model=cgan", *SMALL["cgan"], *QUIET, "dataset=folder", "dataset.path=photos")
+    line += (f"metrics={metrics}", "metrics.n=16", "trainer.steps=3", "log.every=2")
+    done = sound(gan("train", *line, "hydra.run.dir=run"))
+    entries = lines("run")
+    assert "nan" not in json.dumps(entries) and "null" not in json.dumps(
+        evaluation("run")["values"]
+    )
+    alike = name != "one class"
+    assert ("watch/diversity is left out" in done.err) == alike
+    assert any("watch/diversity" in entry for entry in entries) != alike
+    assert all("Error: " not in reason for reason in evaluation("run")["skipped"].values())
+
+
+@pytest.mark.parametrize("same", ["one pair", "equal targets"])
+def test_pairs_without_spread_train_with_default_settings(gan, same):
+    pairs = [np.hstack([image, noise(1)[0]]) for image in noise(1 if same == "one pair" else 6)]
+    write_images(Path("pairs"), pairs)
+    line = (
+        "model=pix2pix",
+        *SMALL["pix2pix"][1:],
+        *QUIET,
+        "dataset.path=pairs",
+        "dataset.resolution=16",
+    )
+    line += ("metrics.n=16", "trainer.steps=3", "log.every=2", "trainer.batch_size=2")
+    done = sound(gan("train", *line, "hydra.run.dir=run"))
+    assert "watch/diversity is left out" in done.err
+    assert all("Error: " not in reason for reason in evaluation("run")["skipped"].values())
+
+
+def test_a_watchdog_whose_objective_costs_always_the_same(gan, package):
+    name = package("""
+        from gancli.losses.objectives import Objective
+        class Flat(Objective):
+            def judge(self, scores, target):
+                return scores * 0 + 1
+    """)
+    line = (*TINY, f"loss.objective._target_={name}.Flat", "trainer.steps=3", "log.every=1")
+    done = sound(gan("train", *line, "watch.start_kimg=0", "hydra.run.dir=run"))
+    assert "the watchdog" not in done.err

@@ -342,7 +342,11 @@ def measure_item(
 ) -> None:
     """Adds work()'s numbers to `values`, or to `skipped` why there are none: one item must cost neither the others nor a run."""
     try:
-        values |= work()
+        for key, value in work().items():
+            if math.isfinite(value):
+                values[key] = value
+            else:  # a spread of 0 divides, or two images are equal to the last bit
+                skipped[key] = f"it is {value}: some of what it compares does not differ at all"
     except UserError as error:
         skipped[item] = reason_of(error)
     except Exception as error:  # noqa: BLE001 - what a user's critic or data make an item raise has no end
