@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 
 import torch
@@ -10,14 +9,13 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from gancli import evaluation, progress
-from gancli.data.base import Decoded
+from gancli.data.base import Decoded, pair
 from gancli.game import Game
 from gancli.grids import grid, scatter
 from gancli.metrics.settings import best_key
-from gancli.notes import note
 from gancli.seeding import forked, seed_of
 
-log = logging.getLogger("gancli")
+MOST_REFERENCE = 1024  # pixels of a side of the picture of real images; classes may need more rows
 PAIRS = 16  # of samples at a glance
 
 
@@ -50,14 +48,7 @@ class Judge:
             else torch.randint(len(train), (512,), generator=rng)
         )
         self.real_spread = apart(in_range(train.images[first]), in_range(train.images[second]))
-        if self.spread_unknown():
-            whose = " of one class" if labelled else ""
-            note(log, "watch/diversity is left out: no two different images%s to compare", whose)
         self.labels = train.labels[first[:PAIRS]] if labelled else None
-
-    def spread_unknown(self) -> bool:
-        """Are the real images alike (one image, one image a class), so that nothing says how far samples should differ?"""
-        return not 0 < self.real_spread < math.inf
 
     @property
     def measures(self) -> bool:
@@ -65,8 +56,6 @@ class Judge:
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart samples are (of one class, where there are classes), as a share of how far real images are."""
-        if self.spread_unknown():
-            return {}
         rng = torch.Generator().manual_seed(self.seed)
         inputs = (
             game.inputs(2 * PAIRS, rng)
@@ -106,6 +95,23 @@ class Judge:
             else grid(images, columns=columns)
         )
 
+    def references(self, game: Game) -> dict[str, Image]:
+        """Pictures of the data to lay beside the samples, by name: real images, a row for each class as in the samples."""
+        source = self.config["dataset"]
+        if source["kind"] != "image":
+            return {}  # their sample grid shows the real ones already
+        columns = self.config["log"]["grid"]
+        height, width = pair(source["resolution"])
+        most = max(1, MOST_REFERENCE // height)
+        columns = max(1, min(columns, MOST_REFERENCE // width))
+        rows = choose_reals(self.train, columns, min(8, most), labelled=self.labels is not None)
+        pixels = self.train.images[[max(0, k) for k in rows]]
+        top = (pixels.shape[2] - height) // 2
+        left = (pixels.shape[3] - width) // 2
+        images = in_range(pixels[:, :, top : top + height, left : left + width])
+        images[[k < 0 for k in rows]] = 0  # the grey of the gaps, where a class has no more
+        return {"real": grid(images, columns=columns)}
+
     def measure(self, game: Game, generator: nn.Module) -> evaluation.Report:
         return evaluation.evaluate(
             game=game,
@@ -128,6 +134,19 @@ class Judge:
         if best is not None and best["key"] == key and sign * values[key] >= sign * best["value"]:
             return best
         return {"key": key, "mode": mode, "step": step, "value": values[key]}
+
+
+def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> list[int]:
+    """-> which images to show, row by row; -1 where a class has too few."""
+    if not labelled:
+        n = min(columns * most, len(train))
+        return torch.linspace(0, len(train) - 1, n).round().long().tolist()
+    rows = []
+    classes = min(len(train.classes) or int(train.labels.max()) + 1, 16)
+    for label in range(classes):
+        found = (train.labels == label).nonzero()[:columns, 0].tolist()
+        rows += found + [-1] * (columns - len(found))
+    return rows
 
 
 def partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:

@@ -18,15 +18,15 @@ from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
 from gancli.errors import UserError
 from gancli.game import Batch, Game
-from gancli.grids import grid, to_uint8
+from gancli.grids import grid, to_pil, to_uint8
 from gancli.judge import Judge, apart
 from gancli.metrics import store
 from gancli.metrics.bench import Bench
 from gancli.metrics.lpips import Lpips
 from gancli.metrics.settings import IMAGE_ITEMS
 from gancli.metrics.ssim import psnr, ssim
-from gancli.notes import note
 from gancli.seeding import forked, seed_of
+from gancli.translating import Translating
 
 log = logging.getLogger("gancli")
 MOST = 500  # images in an evaluation where metrics.n is null
@@ -69,10 +69,6 @@ class PairJudge(Judge):
         self.seed = seed_of(config["seed"], "judge")
         self.needs = needs
         self.few = self.some(GLANCE)
-        targets = self.few["b"].float().cpu()
-        self.real_spread = apart(*halves(targets)) if len(targets) > 1 else 0.0
-        if self.spread_unknown():
-            note(log, "watch/diversity is left out: no two different targets to compare")
 
     def some(self, n: int) -> Batch:
         data = self.train if self.held is None else self.held
@@ -82,11 +78,13 @@ class PairJudge(Judge):
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart outputs are, as a share of how far targets are."""
-        if self.spread_unknown():
+        if len(self.few["b"]) < 2:
             return {}
         with torch.no_grad(), forked(self.seed, self.device):
             made = game.sample(self.few, generator).float().cpu()
-        return {"watch/diversity": apart(*halves(made)) / self.real_spread}
+        return {
+            "watch/diversity": apart(*halves(made)) / max(apart(*halves(self.few["b"].cpu())), 1e-6)
+        }
 
     @torch.no_grad()
     def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
@@ -94,6 +92,19 @@ class PairJudge(Judge):
         with progress.doing("drawing the preview…"), forked(self.seed, self.device):
             shown = game.exhibit(self.few, generator)
         return sheet(shown)
+
+    def references(self, game: Game) -> dict[str, Image]:
+        """What a translation starts from, by name: a source, its holes transparent, and a style where the model needs one."""
+        extras = game.extras if isinstance(game, Translating) else ()
+        source = self.few["a"][0].float().cpu()
+        if "mask" in extras:
+            if len(source) not in (1, 3):
+                return {}
+            source = torch.cat([source, 1 - 2 * self.few["mask"][0].float().cpu()])
+        found = {"source": to_pil(source)}
+        if "style" in extras:
+            found["style"] = to_pil(self.few["b"][0].float().cpu())
+        return found
 
     def measure(self, game: Game, generator: nn.Module) -> evaluation.Report:
         with progress.doing("evaluating…"):

@@ -266,3 +266,12 @@ def differences(want: object, got: object) -> list[str]:
 
 def same(a: object, b: object) -> bool:
     return torch.equal(a, b) if torch.is_tensor(a) and torch.is_tensor(b) else a == b
+
+
+def ending(out: str, folder: str = "out") -> str:
+    """-> the command that the last line names; the line before names a file in `folder` to open, which is there."""
+    done, command = out.rpartition("done: ")[2].splitlines()[:2]
+    assert command.startswith("  gan "), out
+    first = done.split(", and ")[0]
+    assert os.path.isfile(first) and first.startswith(os.path.join(folder, "")), out
+    return command.strip()

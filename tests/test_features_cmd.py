@@ -101,7 +101,7 @@ def test_what_is_written_and_said(runs, capsys):
             "chance",
             "set apart by the seed",
             "mean over 10 labels",
-            f"done: {folder}",
+            f"done: {folder}/ranking.png, and features.npz and ranking.csv in {folder}",
         )
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import small, steps, trainer_for
+from helpers import ending, small, steps, trainer_for
 from PIL import Image
 
 from gancli import sampling
@@ -54,7 +54,8 @@ def tiles(path: str) -> tuple[int, int]:
 
 def test_a_sweep_has_a_column_a_value_and_a_row_a_draw(gan):
     for name, columns in (("code0", 10), ("code1", 3), ("code2", 7)):
-        assert gan("infogan", "n=5", f"sweep={name}", "steps=7") == (0, "done: out\n")
+        code, out = gan("infogan", "n=5", f"sweep={name}", "steps=7")
+        assert code == 0 and ending(out)
         assert tiles("out/sweep.png") == (columns, 5)
     assert sorted(os.listdir("out")) == [
         *(f"{k:06d}.png" for k in range(5)),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import frozen, small, steps, trainer_for
+from helpers import ending, frozen, small, steps, trainer_for
 from PIL import Image
 from torch import Tensor
 
@@ -99,7 +99,8 @@ def bytes_of(name: str) -> bytes:
 
 @pytest.mark.parametrize("run", ["stylegan2", "stylegan", "classes"])
 def test_mixing_shows_sources_above_and_destinations_left(gan, runs, run):
-    assert gan(run, "n=9", "mix=2-3", "noise=none") == (0, "done: out\n")
+    code, out = gan(run, "n=9", "mix=2-3", "noise=none")
+    assert code == 0 and "done: out/mixing.png, and 9 images in out" in out and ending(out)
     assert tiles("out/mixing.png") == (7, 7) and tile("out/mixing.png", 0, 0).eq(128).all()
     loaded = load_game(str(runs / run))
     label = torch.zeros(9, dtype=torch.long) if run == "classes" else None
@@ -316,7 +317,8 @@ def test_every_model_walks(gan, run, film, n, size):
         f"film={film}",
         *(["standing=1"] if run in ("cgan", "infogan") else []),
     )
-    assert gan(run, *argv) == (0, "done: out\n")
+    code, out = gan(run, *argv)
+    assert code == 0 and f"done: out/{film}, and " in out and ending(out)
     first = bytes_of(film)
     picture = Image.open(f"out/{film}")
     assert picture.n_frames == 10 and picture.width == size and picture.info["loop"] == 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gancli import config as front
 from gancli import panels
 from gancli.arguments import ema_apart
+from gancli.commands.endings import Ending, say_end
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -30,9 +31,9 @@ def composed(verb: str, argv: Sequence[str], *, missing: bool = False) -> DictCo
     return compose_options(verb, argv, missing=missing).cfg
 
 
-def write(verb: str, argv: Sequence[str], run: Callable[[DictConfig], Path]) -> int:
-    """A verb that writes a folder: `run` takes the options and gives the folder."""
-    print(f"done: {run(composed(verb, argv, missing=True))}")
+def write(verb: str, argv: Sequence[str], run: Callable[[DictConfig], Ending]) -> int:
+    """A verb that writes a folder: `run` takes the options, and says what to open and to type next."""
+    say_end(*run(composed(verb, argv, missing=True)))
     return 0
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 from gancli import config as front
 from gancli import panels
 from gancli.errors import Problems, UserError
-from gancli.notes import NOTE
 from gancli.resolvers import slug
 
 
 def main(argv: list[str]) -> int:
-    from gancli.reports.alarms import alarms, notes
+    from gancli.reports.alarms import alarms
     from gancli.reports.survey import survey
     from gancli.reports.surveyed import facts, show
     from gancli.reports.tables import say
@@ -29,9 +28,7 @@ def main(argv: list[str]) -> int:
     with said() as messages:
         source = open_source(composed.cfg)
         found = survey(source, sample=sample, tick=progress)
-    warnings = [*alarms(found), *(text for text, level in messages if level >= logging.WARNING)]
-    others = [text for text, level in messages if level < logging.WARNING]
-    found.notes = list(dict.fromkeys([*notes(found), *others]))
+    warnings = [*alarms(found), *messages]
     sheet = out or Path("outputs") / "data" / f"{slug(['=' + subject(composed)])}.png"
     sheet = draw(found, sheet) if found.kept is not None else None
     if as_json:
@@ -105,27 +102,25 @@ def subject(composed) -> str:
 
 
 @contextmanager
-def said() -> Iterator[list[tuple[str, int]]]:
-    """Collects what the data package says, with its level, each once: warnings belong among the alarms."""
-    messages: dict[tuple[str, int], None] = {}
+def said() -> Iterator[list[str]]:
+    """Collects what the data package warns of, each once: it belongs among the alarms."""
+    messages: dict[str, None] = {}
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            messages.setdefault((record.getMessage(), record.levelno))
+            messages.setdefault(record.getMessage())
 
     logger = logging.getLogger("gancli.data")
-    handler = Collect(NOTE)
+    handler = Collect(logging.WARNING)
     found = []
-    before = logger.propagate, logger.level
+    before = logger.propagate
     logger.propagate = False
-    logger.setLevel(NOTE)
     logger.addHandler(handler)
     try:
         yield found
     finally:
         logger.removeHandler(handler)
-        logger.propagate, level = before
-        logger.setLevel(level)
+        logger.propagate = before
         found.extend(messages)
 
 

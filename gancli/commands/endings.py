@@ -5,15 +5,18 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+
+class Ending(NamedTuple):
+    """done: the file to open first, then what else was written. command: the words to type next, not quoted yet."""
+
+    done: str
+    command: list[str]
 
 
 def say_end(done: str, command: Sequence[str]) -> None:
-    """Prints the last two lines of a command.
-
-    Args:
-        done: The file to open first, then what else was written; "" where nothing was.
-        command: The words of the next command, not quoted yet.
-    """
+    """Prints the last two lines of a command. done: as in `Ending`; "" where nothing was written."""
     from gancli.reports.tables import say
 
     if done:
@@ -21,14 +24,21 @@ def say_end(done: str, command: Sequence[str]) -> None:
     say(f"  {shlex.join(command)}")
 
 
-def name_files(first: Path, others: str = "") -> str:
-    """-> "s3/grid.png, and 64 images in s3" """
-    return f"{first}, and {others}" if others else str(first)
-
-
 def count(n: int, noun: str) -> str:
     """-> "1 image", "64 images" """
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def with_ending(path: Path, ending: str) -> Path:
+    """What out= says, with an ending where it has none."""
+    return path if path.suffix else path.with_name(path.name + ending)
+
+
+def trust_words(trust: Sequence[str]) -> list[str]:
+    """trust=mine, as a checkpoint that names the user's own classes needs it."""
+    if not trust:
+        return []
+    return [f"trust={trust[0] if len(trust) == 1 else '[' + ','.join(trust) + ']'}"]
 
 
 def after_checkpoint(path: Path) -> list[str]:
@@ -37,3 +47,28 @@ def after_checkpoint(path: Path) -> list[str]:
     if path.parent.name == "checkpoints" and (folder / "metrics.jsonl").exists():
         return ["gan", "report", str(folder)]
     return ["gan", "show", str(path)]
+
+
+def after_training(
+    target: Path, trust: Sequence[str], *, translates: bool, folder: Path | None = None
+) -> list[str]:
+    """The command that shows what a run has learned, from what the run has written itself.
+
+    target: the run, or one of its checkpoints. folder: the run, where target is a checkpoint."""
+    words = [f"ckpt={target}", *trust_words(trust)]
+    if not translates:
+        return ["gan", "sample", *words]
+    folder = folder or target
+    source = folder / "samples" / "source.png"
+    style = folder / "samples" / "style.png"
+    if not source.is_file():  # of a run that an older version has trained
+        return ["gan", "report", str(folder)]
+    more = [f"style={style}"] if style.is_file() else []
+    return ["gan", "translate", *words, f"input={source}", *more]
+
+
+def translates(config: dict) -> bool:
+    """Does the frozen config of a run name a data set of pairs or domains?"""
+    return str(config["dataset"]["_target_"]).startswith(
+        ("gancli.data.pairs.", "gancli.data.derived.")
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from gancli.commands import checkpoint_verbs
-from gancli.commands.endings import after_checkpoint, say_end
+from gancli.commands.endings import after_checkpoint, say_end, with_ending
 from gancli.errors import Problems, UserError
 
 MOST_NAME = 160  # characters of a file name
@@ -35,8 +35,8 @@ def main(argv: list[str]) -> int:
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong."""
-    from gancli.closed import closed_problems
     from gancli.metrics.settings import LEAST, MetricsConfig, problems
+    from gancli.validate import closed_problems
 
     kinds = {
         "ckpt": str | None,
@@ -50,7 +50,7 @@ def checked(cfg) -> dict:
     }
     usage = "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"
     options, found = checkpoint_verbs.read(cfg, kinds, needs=(), usage=usage)
-    found += closed_problems({"metrics": options["metrics"]}, {"metrics": MetricsConfig})
+    found += closed_problems(options["metrics"], MetricsConfig, where="metrics")
     found += [] if found else problems(options["metrics"])
     if isinstance(options["n"], int) and options["n"] < LEAST:
         found.append((f"n={options['n']} does not fit", f"give {LEAST} or more"))
@@ -170,8 +170,7 @@ def named_out(given: str | None) -> Path | None:
     """What out= says, with an ending of its own where it has none."""
     if not given:
         return None
-    path = Path(given).expanduser()
-    return path if path.suffix else path.with_name(path.name + ".json")
+    return with_ending(Path(given).expanduser(), ".json")
 
 
 def open_data(spec: dict, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, Decoded | None]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gancli import config as front
 from gancli import panels
+from gancli.commands.endings import after_checkpoint, say_end
 from gancli.errors import Problems, UserError
 from gancli.hints import composition_errors, did_you_mean, nearest, parse
 from gancli.resolvers import slug
@@ -72,7 +73,9 @@ def main(argv: list[str]) -> int:
         out.mkdir(parents=True, exist_ok=True)
         write(out, chosen, features, scores, report)
     show(f"{loaded.path}, step {step}", report, k=options["k"])
-    print(f"done: {out}")
+    picture = out / "ranking.png"
+    first = picture if picture.is_file() else out / "features.json"
+    say_end(f"{first}, and features.npz and ranking.csv in {out}", after_checkpoint(loaded.path))
     return 0
 
 

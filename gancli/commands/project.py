@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gancli import panels
 from gancli.commands import checkpoint_verbs
+from gancli.commands.endings import Ending, trust_words
 from gancli.errors import Problems, UserError
 
 if TYPE_CHECKING:
@@ -26,8 +27,8 @@ def main(argv: list[str]) -> int:
     return checkpoint_verbs.write("project", argv, run)
 
 
-def run(cfg) -> Path:
-    """-> the folder written. Raises UserError."""
+def run(cfg) -> Ending:
+    """Writes what was found. Raises UserError."""
     options = checked(cfg)
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
@@ -76,7 +77,14 @@ def run(cfg) -> Path:
     print(
         f"distance ({distance.name}, {space}): {first:.6g} at the start, {found.distance:.6g} after {options['steps']} steps"
     )
-    return out
+    from gancli.resuming import strangers
+
+    trust = trust_words(strangers(loaded.tree["config"]))
+    latent = out / "projected.pt"
+    return Ending(
+        f"{out / 'comparison.png'}, and {latent.name}, which gan sample takes, in {out}",
+        ["gan", "sample", f"ckpt={options['ckpt']}", f"latent={latent}", *trust],
+    )
 
 
 def checked(cfg) -> dict:

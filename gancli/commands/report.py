@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from gancli.commands.endings import after_training, say_end, translates, trust_words, with_ending
 from gancli.errors import UserError
+from gancli.resuming import strangers
+
+if TYPE_CHECKING:
+    from gancli.reports.runs import Run
 
 
 def main(argv: list[str]) -> int:
     from gancli.reports import markup, single
     from gancli.reports.folders import is_run, is_sweep
     from gancli.reports.runs import read_run
-    from gancli.reports.tables import say
 
     folder, out = read(argv)
     if not folder.is_dir():
@@ -23,8 +29,9 @@ def main(argv: list[str]) -> int:
             f"{folder} is no run",
             "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl",
         )
-    page = out / "report.html" if out.is_dir() else out
-    document = single.document(read_run(folder))
+    page = out / "report.html" if out.is_dir() else with_ending(out, ".html")
+    run = read_run(folder)
+    document = single.document(run)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
         markup.write(page, document)
@@ -32,8 +39,24 @@ def main(argv: list[str]) -> int:
         raise UserError(
             f"{page} cannot be written: {error.strerror or error}", "choose another out=FILE"
         ) from error
-    say(f"page: {page}")
+    say_end(str(page), next_words(run))
     return 0
+
+
+def next_words(run: Run) -> list[str]:
+    """What a reader of the page may want next: go on, measure, or draw; of a run that saved nothing, the same again."""
+    from gancli.reports import single
+
+    trust = strangers(run.config)
+    if not run.config:
+        return shlex.split(single.command(run))
+    if run.state == "running":
+        return ["gan", "show", str(run.folder)]
+    if run.step < run.steps:
+        return ["gan", "train", f"resume={run.folder}", *trust_words(trust)]
+    if not run.evaluation.get("values") and not run.evaluations:
+        return ["gan", "evaluate", f"ckpt={run.folder}", *trust_words(trust)]
+    return after_training(run.folder, trust, translates=translates(run.config))
 
 
 def read(argv: list[str]) -> tuple[Path, Path]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from gancli import panels
 from gancli.commands import checkpoint_verbs
+from gancli.commands.endings import Ending, after_checkpoint, count
 from gancli.commands.failures import explained_writes
 from gancli.commands.sample_pictures import (
     COLUMNS,
@@ -52,8 +53,8 @@ def main(argv: list[str]) -> int:
     return checkpoint_verbs.write("sample", argv, run)
 
 
-def run(cfg) -> Path:
-    """-> the folder written. Raises UserError."""
+def run(cfg) -> Ending:
+    """Writes the images. Raises UserError."""
     options = checked(cfg)
     options["n"] = options["n"] if options["latent"] is None else 1
     from gancli.builder import trusted
@@ -95,7 +96,11 @@ def run(cfg) -> Path:
             write_picture(loaded, picture, out / f"{name}.png", seed=options["seed"])
         if film is not None:
             write_walk(loaded, film, out / options["film"], seed=options["seed"])
-    return out
+    points = loaded.tree["config"]["dataset"]["kind"] == "points"
+    shown = [options["film"]] if film is not None else [f"{name}.png" for name in pictures]
+    first = out / (shown[0] if shown else "grid.png")
+    others = "points.csv" if points else f"{count(options['n'], 'image')} in {out}"
+    return Ending(f"{first}, and {others}", after_checkpoint(loaded.path))
 
 
 def checked(cfg) -> dict:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from gancli import config as front
+from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.errors import UserError
 
 
@@ -68,6 +69,8 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     console.print(
         f"data  {data['resolution']} pixels, {data['channels']} channels, {data['classes']} classes"
     )
+    lacking = "path" in data and data["path"] in (None, "???")  # shown without a data set
+    say_end("", ["gan", "list", "dataset"] if lacking else ["gan", "train", *argv])
 
 
 def output_shapes(game, data: dict) -> dict:
@@ -103,6 +106,8 @@ def print_layers(console, network, shapes: dict) -> None:
 
 def show_run(target: str, *, as_json: bool) -> None:
     from gancli.checkpoint import open_checkpoint
+    from gancli.commands import checkpoint_verbs
+    from gancli.resuming import strangers
 
     path, tree = open_checkpoint(target)
     config = tree["config"]
@@ -130,14 +135,17 @@ def show_run(target: str, *, as_json: bool) -> None:
         return
     for key, value in facts.items():
         print(f"{key:<11} {value}")
+    trust = strangers(config)
+    folder = checkpoint_verbs.beside(path)
     left = facts["steps"] - facts["step"]
-    verb = (
-        "translate"
-        if facts["dataset"].startswith(("gancli.data.pairs.", "gancli.data.derived."))
-        else "sample"
-    )
+    if left > 0 and path.parent.name == "checkpoints":
+        print(f"{left} steps to go")
+        say_end("", ["gan", "train", f"resume={folder}", *trust_words(trust)])
+        return
     print(
-        f"{left} steps to go: gan train resume={target}"
-        if left > 0
-        else f"complete: gan {verb} ckpt={target}"
+        "complete" if left <= 0 else f"{left} steps short of its budget; a lone file cannot resume"
+    )
+    say_end(
+        "",
+        after_training(Path(target), trust, translates=translates(config), folder=folder),
     )

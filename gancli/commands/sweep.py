@@ -9,7 +9,6 @@ from pathlib import Path
 
 from gancli import config as front
 from gancli.errors import GanError, Interrupted, Stopped
-from gancli.hints import typed
 
 
 def sweep(argv: list[str]) -> int:
@@ -40,7 +39,7 @@ def job(composed: front.Composed) -> None:
     started = time.monotonic()
     entry = {
         "job": composed.hydra.job.num,
-        "overrides": typed(composed.hydra, "task"),
+        "overrides": list(composed.hydra.overrides.task),
         "folder": str(composed.run_dir),
     }
     print(f"job {entry['job']}: {' '.join(entry['overrides'])}", flush=True)

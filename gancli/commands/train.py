@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import math
 import signal
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gancli import config as front
 from gancli import resolvers
-from gancli.errors import GanError, Interrupted, UserError
+from gancli.errors import GanError, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -168,8 +169,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     finish_budget(plan.config, stream.n)
     if plan.tree is not None:
         compare_data(plan.tree, train.digest, plan.folder)
-        over = plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]
-        if over and not plan.tree["run"].get("owes_evaluation"):
+        if plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]:
             print(
                 f"{plan.folder} is complete at step {plan.tree['progress']['step']}; "
                 f"{resume_line(plan.folder, strangers(plan.config))} trainer.steps=N goes on"
@@ -278,12 +278,13 @@ def take(folder, plan: Plan, composed: front.Composed) -> None:
 def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     """Opens the books, trains, and says in the last line where the run is and what to type next."""
     from gancli import distributed, progress
+    from gancli.commands.endings import after_training, say_end
     from gancli.commands.failures import explained
     from gancli.display import Display
     from gancli.logbook import Logbook
     from gancli.metrics.settings import published
     from gancli.resuming import strangers
-    from gancli.runfolder import has_checkpoints, resume_line, run_words
+    from gancli.runfolder import has_checkpoints, resume_line
     from gancli.runlog import run_log
 
     first = distributed.rank() == 0
@@ -320,6 +321,8 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             else Silent()
         )
         stack.enter_context(listening(trainer))
+        if first:
+            write_references(trainer, folder, logbook)
         log.info(
             "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
         )
@@ -333,16 +336,6 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             log.info("ended: %s", error.message, exc_info=error.__cause__)
             end(folder, error.message, first=first)
             raise
-        except KeyboardInterrupt as error:
-            message = f"left at once in step {trainer.progress.step + 1}, unsaved"
-            how = (
-                f"{resume_line(folder.path, strangers(plan.config))}   goes on from the last save"
-                if has_checkpoints(folder.path)
-                else ""
-            )
-            log.info(message)
-            end(folder, message, first=first)
-            raise Interrupted(message, how, code=130) from error
         except Exception as error:
             log.exception("failed at step %d", trainer.progress.step)
             error.run_log = folder.path / "run.log"
@@ -351,11 +344,26 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     if first:
         for line in published(plan.config["dataset"]["_target_"]) if trainer.judge.measures else ():
             print(line)
-        verb = "translate" if "a" in trainer.game.needs else "sample"
-        print(
-            f"done: {folder.path}\n  gan {verb} {run_words('ckpt', folder.path, strangers(plan.config))}"
+        picture = folder.newest_sample()
+        say_end(
+            str(folder.path) if picture is None else f"{picture}, and the run in {folder.path}",
+            after_training(
+                folder.path,
+                strangers(plan.config),
+                translates="a" in trainer.game.needs,
+            ),
         )
     return folder.path
+
+
+def write_references(trainer, folder, logbook) -> None:
+    """Pictures of the data for beside the samples, once; a run can do without them."""
+    try:
+        for name, image in trainer.judge.references(trainer.game).items():
+            if not (folder.samples / f"{name}.png").exists():
+                logbook.guard("samples", functools.partial(folder.write_reference, name, image))
+    except Exception:
+        log.warning("the pictures of the data could not be made", exc_info=True)
 
 
 def tries(plan: Plan, composed: front.Composed) -> tuple[str, ...]:
@@ -411,45 +419,17 @@ def say_differences(tree: dict | None, trainer) -> None:
 
 @contextlib.contextmanager
 def listening(trainer) -> Iterator[None]:
-    """Signals ask the trainer to save and stop after its step; only a third Ctrl-C leaves at once.
-
-    A SIGHUP that was ignored at the start (nohup) stays ignored: the run is meant to outlive its terminal."""
-    interrupts = 0
+    """Signals ask the trainer to save and stop after its step; a second Ctrl-C leaves at once."""
 
     def handle(number: int, _frame: object) -> None:
-        nonlocal interrupts
-        interrupts += number == signal.SIGINT
-        if interrupts > 2:
+        if trainer.signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        first = not trainer.signal
-        if first:
-            trainer.signal = number
-        say_at_once(signal_words(number, first=first))
+        trainer.signal = number
 
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def signal_words(number: int, *, first: bool) -> str:
-    name = signal.Signals(number).name
-    if first:
-        return (
-            f"{name}: the run ends after this step and a save; another signal changes nothing, "
-            "a third Ctrl-C leaves at once, unsaved"
-        )
-    return f"{name}: already about to save and end; a third Ctrl-C leaves at once, unsaved"
-
-
-def say_at_once(text: str) -> None:
-    """Says something from a signal handler: what it interrupts may be writing to the same stream."""
-    from gancli.runlog import shout
-
-    with contextlib.suppress(RuntimeError):  # Python's word for a stream that is being written to
-        shout(text)

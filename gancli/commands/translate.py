@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gancli import panels
 from gancli.commands import checkpoint_verbs
+from gancli.commands.endings import Ending, after_checkpoint, count
 from gancli.errors import Problems
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ def main(argv: list[str]) -> int:
     return checkpoint_verbs.write("translate", argv, run)
 
 
-def run(cfg) -> Path:
-    """-> the folder written. Raises UserError, also where no image could be translated."""
+def run(cfg) -> Ending:
+    """Writes what the images become. Raises UserError, also where no image could be translated."""
     options = checked(cfg)
     from gancli.commands.failures import explained_writes
     from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_strangers
@@ -52,7 +52,18 @@ def run(cfg) -> Path:
         if options["sheet"] and shown.thumbnails:
             shown.save(job.out / sheet)
     report(job, len(items))
-    return job.out
+    bad = {name for name, _ in job.bad}
+    made = [
+        item.file(options["format"], answer)
+        for item in items
+        if item.name not in bad
+        for answer in job.answers
+    ]
+    first = sheet if options["sheet"] and shown.thumbnails else made[0]
+    return Ending(
+        f"{job.out / first}, and {count(len(made), 'image')} in {job.out}",
+        after_checkpoint(job.path),
+    )
 
 
 def checked(cfg) -> dict:

@@ -40,6 +40,7 @@ class Job:
     network: Translator
     channels: int
     out: Path
+    path: Path  # of the checkpoint
     extras: Batch = field(default_factory=dict)
     masks: dict[str, Path] | None = None
     shrunk: int = 0
@@ -85,6 +86,7 @@ def job_of(options: dict) -> Job:
         network,
         channels=loaded.tree["config"]["dataset"]["channels"],
         out=out,
+        path=loaded.path,
     )
     if options["style"] is not None:
         job.extras["style"] = style_of(job)
