@@ -12,21 +12,21 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, Literal, Union
+from typing import Any
 
+from gancli import values
 from gancli.errors import UserError
 from gancli.game import Game
+from gancli.schedules import Number, schedule_problems
+from gancli.values import OPEN_BOUNDS, is_spec, show
 
 # Anything reachable *through* these packages (gancli.losses.penalties.torch.load) is not defined in them.
 ROOTS = tuple(
     f"gancli.{name}" for name in ("games", "networks", "losses", "augment", "data", "metrics")
 )
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-# what a config's list and mapping serve as
-LISTS = (list, tuple, Sequence, Collection, Iterable)
-MAPPINGS = (dict, Mapping)
 Problem = tuple[str, str]  # message, hint
+SMALLER = "give smaller widths, or a smaller dataset.resolution"
 PARTS = ("loss", "augment", "perceptual")  # of a config, that a game may take beside its own
 
 
@@ -101,7 +101,8 @@ def defined_in(cls: type, module_name: str) -> bool:
     if module_name == "torch.optim":
         from torch.optim import Optimizer
 
-        return issubclass(cls, Optimizer) and cls.__module__.startswith("torch.optim.")
+        # Some are defined in a private module and renamed: Muon and Adafactor say that they are of torch.optim itself.
+        return issubclass(cls, Optimizer) and f"{cls.__module__}.".startswith("torch.optim.")
     if is_builtin(f"{module_name}.{cls.__name__}"):
         return cls.__module__ == module_name
     return (
@@ -174,7 +175,11 @@ def problems(
                 (f"{where}.{key}: {cls.__name__} takes no {key!r}", did_you_mean(str(key), known))
             )
         elif key != "_target_":
-            found += misfits(value, parameters[key].annotation, where=f"{where}.{key}", trust=trust)
+            annotation = parameters[key].annotation
+            place = f"{where}.{key}"
+            found += misfits(value, annotation, where=place, trust=trust) or bound_problems(
+                cls, key, value, annotation, place
+            )
     for name, parameter in parameters.items():
         optional = parameter.default is not inspect.Parameter.empty
         if not optional and name not in spec and name not in given:
@@ -188,52 +193,33 @@ def misfits(
     value: object, annotation: Any, *, where: str, trust: tuple[str, ...] | None
 ) -> list[Problem]:
     """Why a plain value or nested description does not suit an annotation; empty if it does."""
-    if annotation is Any or annotation is inspect.Parameter.empty:
-        return problems(value, where=where, trust=trust) if is_spec(value) else []
-    origin = typing.get_origin(annotation) or annotation
-    arguments = typing.get_args(annotation)
-    if origin in (Union, types.UnionType):
-        tried = [misfits(value, option, where=where, trust=trust) for option in arguments]
-        if not all(tried):
-            return []
-        inside = [
-            found
-            for found in tried
-            if found[0][0].startswith((f"{where}.", f"{where}[", f"{where}:"))
-        ]
-        if inside:  # the shape was right, and something in it is wrong
-            return inside[0]
-    elif origin is Literal:
-        if value in arguments and type(value) in map(type, arguments):
-            return []
-    elif is_spec(value) and origin not in (*LISTS, *MAPPINGS):
-        return nested_problems(value, annotation, where=where, trust=trust)
-    elif origin in LISTS and isinstance(value, list):
-        return sequence_problems(value, origin, arguments or (Any, ...), where=where, trust=trust)
-    elif origin in MAPPINGS and isinstance(value, dict) and not is_spec(value):
-        of = arguments[1] if arguments else Any
-        return [
-            p
-            for key, item in value.items()
-            for p in misfits(item, of, where=f"{where}.{key}", trust=trust)
-        ]
-    elif plain_fits(value, annotation):
-        return []
-    return [(f"{where}={show(value)} does not fit", f"give {describe(annotation)}")]
+
+    def nested(spec: dict, annotation: Any, where: str) -> list[Problem]:
+        if annotation is Any:
+            return problems(spec, where=where, trust=trust)
+        return nested_problems(spec, annotation, where=where, trust=trust)
+
+    if annotation is inspect.Parameter.empty:
+        annotation = Any
+    return values.misfits(value, annotation, where=where, nested=nested)
 
 
-def sequence_problems(
-    value: list, origin: type, arguments: tuple, *, where: str, trust: tuple[str, ...] | None
+def bound_problems(
+    cls: type, key: str, value: object, annotation: Any, where: str
 ) -> list[Problem]:
-    fixed = origin is tuple and Ellipsis not in arguments
-    if fixed and len(value) != len(arguments):
-        return [(f"{where} has {len(value)} entries", f"give {len(arguments)}")]
-    options = arguments if fixed else (arguments[0],) * len(value)
-    return [
-        p
-        for k, (item, option) in enumerate(zip(value, options, strict=True))
-        for p in misfits(item, option, where=f"{where}[{k}]", trust=trust)
-    ]
+    """A value of the right type against the bound that an argument of this name has in gancli's own classes."""
+    if not cls.__module__.startswith("gancli."):
+        return []
+    bound = OPEN_BOUNDS.get(key, values.ANY)
+    if annotation == Number and isinstance(value, dict):
+        return schedule_problems(value, where=where, bound=bound)
+    if isinstance(value, dict) and not is_spec(value):
+        return [
+            problem
+            for name, item in value.items()
+            for problem in values.outside(item, bound, where=f"{where}.{name}")
+        ]
+    return values.outside(value, bound, where=where)
 
 
 def nested_problems(
@@ -261,55 +247,6 @@ def is_a(cls: type, annotation: type) -> bool:
         return True
 
 
-def is_spec(value: object) -> bool:
-    return isinstance(value, dict) and "_target_" in value
-
-
-def plain_fits(value: object, annotation: Any) -> bool:
-    if annotation is type(None):
-        return value is None
-    if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if annotation in (int, bool, str):
-        return type(value) is annotation
-    return annotation is object
-
-
-def describe(annotation: Any) -> str:
-    """An annotation in a user's words."""
-    names = {
-        int: "a whole number",
-        float: "a number",
-        bool: "true or false",
-        str: "a text",
-        type(None): "null",
-        Any: "anything",
-    }
-    if annotation in names:
-        return names[annotation]
-    origin = typing.get_origin(annotation) or annotation
-    arguments = typing.get_args(annotation) or (Any, Any)
-    if origin in (Union, types.UnionType):
-        return " or ".join(describe(option) for option in arguments)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin in LISTS:
-        entries = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1]
-        return f"a list like [{', '.join(map(describe, entries))}]"
-    if origin in MAPPINGS:
-        return f"a mapping of names to {describe(arguments[1])}"
-    return (
-        f"a mapping whose _target_ is a {annotation.__name__}"
-        if isinstance(annotation, type)
-        else str(annotation)
-    )
-
-
-def show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) < 60 else text[:57] + "..."
-
-
 def build(
     spec: dict, *, where: str = "config", trust: tuple[str, ...] | None = (), **given: Any
 ) -> Any:
@@ -334,15 +271,23 @@ def construct(
     }
     if not is_spec(value):
         return arguments
+    ours = is_builtin(value["_target_"])
     try:
         return locate(value["_target_"], trust=trust)(**arguments, **given)
-    except (
-        ValueError,
-        RuntimeError,
-    ) as error:  # what a constructor says about its values is for the user
-        if isinstance(error, RuntimeError) and not is_builtin(value["_target_"]):
-            raise  # in our networks it is torch's about sizes that cannot be, in the user's it may be anything
-        raise UserError(f"{where}: {error}") from error
+    except ValueError as error:  # what a constructor says about its values is for the user
+        raise UserError(f"{where}: {first_line(error)}") from error
+    except (RuntimeError, OverflowError, TypeError, MemoryError) as error:
+        # In our networks it is torch's about sizes that cannot be, in the user's it may be anything.
+        too_long = not isinstance(error, TypeError) or "Overflow" in str(error)
+        if not ours or not too_long:
+            raise
+        if isinstance(error, RuntimeError) and "overflow" not in str(error).lower():
+            raise UserError(f"{where}: {first_line(error)}") from error
+        raise UserError(f"{where}: its sizes are too large to be held", SMALLER) from error
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Game:

@@ -219,6 +219,8 @@ def _compose(
             full, problems = session.diagnose(overrides)
             problems = problems or [hints.explain(ex, session)]
         problems += session.inspect(full, overrides, whole=not problems, missing=missing)
+        if problems and name == "train":  # gate 2, which would tell of these, is not reached
+            problems += session.values(full, overrides, PlayerConfig)
     if problems:
         raise Problems(problems)
     return composed
@@ -257,7 +259,7 @@ def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
     sources = [
         Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"
     ]
-    overrides = [*hydra.overrides.hydra, *hydra.overrides.task]
+    overrides = [*hints.typed(hydra, "hydra"), *hints.typed(hydra, "task")]
     given = in_sweep() or any(line.lstrip("+").startswith("hydra.run.dir=") for line in overrides)
     return Composed(
         cfg=cfg,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class GanError(Exception):
     """Ends a command with a message instead of a traceback. `code` becomes the exit code of the process."""
@@ -49,8 +51,29 @@ class Busy(GanError):
 
 
 class Interrupted(GanError):
-    """A signal ended the run after saving; `code` is 130 (SIGINT), 143 (SIGTERM) or 75 (USR1, USR2)."""
+    """A signal ended the run after saving; `code` is 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP) or 75 (USR1, USR2)."""
 
     def __init__(self, message: str, hint: str = "", *, code: int):
         super().__init__(message, hint)
         self.code = code
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Is it the system's word for a disk, or a user's share of it, without room?"""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def unwritable(what: object, error: OSError, hint: str = "") -> GanError:
+    """What cannot be written, and why: Busy where the disk is full, else UserError with a hint of what to type instead."""
+    reason = error.strerror or error
+    if disk_is_full(error):
+        return Busy(f"{what} cannot be written: {reason}", "make room, then type it again")
+    return UserError(f"{what} cannot be written: {reason}", hint)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why something was left out, in one line; an unexpected error is named by its type."""
+    if isinstance(error, GanError):
+        return f"{error.message}; {error.hint}" if error.hint else error.message
+    words = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {words[0]}" if words else type(error).__name__

@@ -101,7 +101,11 @@ def evaluate(
             if train.images.shape[2:] == pair(source.resolution)
             else tuple(train.images.shape[2:])
         )
+        floats = train.images.is_floating_point() and source.kind != "points"
         train, held = (None if data is None else at_size(data, source) for data in (train, held))
+        if floats:  # as samples are: both are then measured alike
+            train = replace(train, images=to_uint8(train.images))
+            held = None if held is None else replace(held, images=to_uint8(held.images))
         fake, notes = in_units(fake, train, source)
         bench = Bench(
             fake=fake,
@@ -134,8 +138,10 @@ def evaluate(
             "precision": "fp32",
         }
     )
-    if window is not None:
-        report.protocol["real_images"] = f"the middle of {window[0]}x{window[1]}"
+    changes = [] if window is None else [f"the middle of {window[0]}x{window[1]}"]
+    changes += ["floats, rounded to 256 levels"] if floats else []
+    if changes:
+        report.protocol["real_images"] = ", ".join(changes)
     if bad:
         report.protocol["not_finite"] = bad
     log.info("evaluated %d samples in %.1f s", n, time.monotonic() - started)

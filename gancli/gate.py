@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gancli.closed import closed_problems, player_problems
 from gancli.errors import UserError
 from gancli.hints import (
     NAMED,
     Problem,
     composition_errors,
+    cut,
     did_you_mean,
     explain,
+    explain_interpolation,
     nearest,
     parse,
+    typed,
     unknown_option,
 )
+from gancli.values import is_number, show
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
+ALLOWED = re.compile(r"^auto$|\$\{")  # texts that stand for a number
 EXAMPLES = {"ckpt": "ckpt=RUN_OR_FILE, such as ckpt=outputs/cgan-digits/20261121-093612-k3f9"}
 
 
@@ -43,7 +51,13 @@ class Session:
     def load(self, overrides: Sequence[str]) -> DictConfig:
         from hydra import compose
 
-        return compose(self.config_name, list(overrides), return_hydra_config=True)
+        try:
+            return compose(self.config_name, list(overrides), return_hydra_config=True)
+        except composition_errors():
+            raise
+        except (TypeError, AttributeError, LookupError, OSError) as error:
+            # Hydra's own slips over values that it does not expect, such as a list for the name of an option.
+            raise ValueError(f"this value cannot be used here ({cut(str(error))})") from error
 
     def names(self, group: str, *, groups: bool = False, search: Sequence[str] = ()) -> list[str]:
         """The options of a group, or the groups below it. search: hydra.searchpath overrides."""
@@ -58,7 +72,7 @@ class Session:
         """The file of `model/mine`, or the name itself where no folder has it."""
         for source in self.loader.get_sources():
             path = Path(source.path, f"{config_path}.yaml")
-            if source.scheme() == "file" and path.is_file():
+            if source.scheme() == "file" and os.path.isfile(path):  # False for a name too long
                 return str(path)
         return config_path
 
@@ -110,11 +124,15 @@ class Session:
     def _unreadable(self, line: str) -> Problem:
         key, sep, value = line.partition("=")
         if sep:
-            return f"cannot read '{line}'", f"""put the value in quotes: '{key}="{value}"'"""
+            return (
+                f"cannot read '{cut(line)}'",
+                f"""put the value in quotes: '{cut(f'{key}="{value}"')}'""",
+            )
         homes = [
             f"{group}={line}" for group in self.names("", groups=True) if line in self.names(group)
         ]
-        return f"'{line}' is not KEY=VALUE", did_you_mean(homes)
+        hint = did_you_mean(homes) or "write KEY=VALUE, such as trainer.steps=1000"
+        return f"'{cut(line)}' is not KEY=VALUE", hint
 
     def _unknown(
         self, override: Override, tree: DictConfig, good: list[str], groups: list[str]
@@ -146,6 +164,56 @@ class Session:
         return what, did_you_mean(close) or (
             f"keys of {section or 'the config'}: {', '.join(siblings)}" if siblings else ""
         )
+
+    def values(self, full: DictConfig, overrides: Sequence[str], player: type) -> list[Problem]:
+        """Values of a wrong type, as far as they can be told without the classes: beside problems that end the command here.
+
+        player: the dataclass of optimizer.<player>."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        plain = {}
+        for name in ("seed", *self.closed, "optimizer"):
+            with suppress(OmegaConfBaseException):  # `dangling` tells of these
+                value = full[name]
+                is_config = OmegaConf.is_config(value)
+                plain[name] = OmegaConf.to_container(value, resolve=True) if is_config else value
+        problems = closed_problems(plain, self.closed, unknown=False)
+        players = plain.get("optimizer")
+        for name, values in players.items() if isinstance(players, dict) else ():
+            problems += player_problems(values, player, where=f"optimizer.{name}")
+        return problems + self._odd_types(full, overrides)
+
+    def _odd_types(self, full: DictConfig, overrides: Sequence[str]) -> list[Problem]:
+        """Texts that were typed where an open part has a number, or true or false."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        parsed = []
+        for line in overrides:
+            with suppress(*composition_errors()):
+                parsed.append(parse(line))
+        groups = self.names("", groups=True)
+        chosen = [override for override in parsed if _chooses(override, groups)]
+        try:
+            before = self.load([override.input_line for override in chosen])
+        except composition_errors():
+            return []
+        problems = []
+        for override in parsed:
+            key = override.key_or_group
+            told = key.partition(".")[0] in (*self.closed, "optimizer", "seed", "hydra")
+            sets = not (override.is_delete() or override.is_add() or override.is_sweep_override())
+            if told or not sets or override in chosen or not exists(before, key):
+                continue
+            value = override.value()
+            with suppress(OmegaConfBaseException):  # an interpolation of a user's file
+                old = OmegaConf.select(before, key)
+                if isinstance(old, bool) and not isinstance(value, bool | None):
+                    problems.append((f"{key}={show(value)} does not fit", "give true or false"))
+                elif is_number(old) and isinstance(value, str) and not ALLOWED.search(value):
+                    problems.append((f"{key}={show(value)} does not fit", "give a number"))
+        return problems
 
     def elsewhere(self, key: str, good: list[str], groups: Sequence[str]) -> list[str]:
         """The options of the key's group, as GROUP=OPTION, that have this key; at most three."""
@@ -201,7 +269,7 @@ class Session:
         """Options that were asked for under an `optional` default, which Hydra drops in silence."""
         problems = []
         search = [
-            line for line in full.hydra.overrides.hydra if line.startswith("hydra.searchpath=")
+            line for line in typed(full.hydra, "hydra") if line.startswith("hydra.searchpath=")
         ]
         for choice, option in full.hydra.runtime.choices.items():
             group = choice.partition("@")[0]
@@ -251,7 +319,7 @@ class Session:
         """Where a key that the command line did not give stands, as ` in FILE, line N`."""
         if any(
             re.search(rf"\b{re.escape(key)}\b", line.partition("=")[0])
-            for line in full.hydra.overrides.task
+            for line in typed(full.hydra, "task")
         ):
             return ""
         chosen = [f"{group}/{option}" for group, option in full.hydra.runtime.choices.items()]
@@ -284,15 +352,14 @@ def dangling(full: DictConfig) -> list[Problem]:
             pass  # the missing key is the problem, not who asks for it
         except OmegaConfBaseException as ex:
             target = re.search(r"Interpolation key '([^']+)' not found", str(ex))
-            reason = "points to nothing" if target else str(ex).splitlines()[0]
-            problems.append(
-                (f"{path}: {parent._get_node(key)._value()} {reason}", target[1] if target else "")
-            )
-    known = [path for path in paths if not path.startswith("hydra")]
-    return [
-        (message, did_you_mean(nearest(target, known)) if target else "")
-        for message, target in problems
-    ]
+            text = f"{parent._get_node(key)._value()}"
+            if target:
+                known = [path for path in paths if not path.startswith("hydra")]
+                close = did_you_mean(nearest(target[1], known))
+                problems.append((f"{path}: {text} points to nothing", close))
+            else:
+                problems.append(explain_interpolation(ex, path))
+    return problems
 
 
 def _is_missing(full: DictConfig, key: str) -> bool:

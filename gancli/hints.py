@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from hydra.errors import MissingConfigException
+    from omegaconf import DictConfig
 
 Problem = tuple[str, str]  # message, hint
 NAMED = {
@@ -68,6 +69,15 @@ def parse(line: str) -> Override:
     return OverridesParser.create().parse_overrides([line])[0]
 
 
+def typed(hydra: DictConfig, kind: str) -> list[str]:
+    """The overrides of Hydra's node as they were typed: plain iteration would work out a ${...} in them.
+
+    kind: "task" for those of the config, "hydra" for hydra.*."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(hydra.overrides[kind], resolve=False)
+
+
 class Folders(Protocol):
     """What can be known of the config folders."""
 
@@ -78,10 +88,11 @@ class Folders(Protocol):
 def explain(ex: Exception, folders: Folders, override: Override | None = None) -> Problem:
     """Hydra's exception in one sentence of ours. override: the one that caused it."""
     from hydra.errors import MissingConfigException
+    from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
     from yaml import MarkedYAMLError
 
     text = str(ex) or str(ex.__cause__)
-    line = override.input_line if override else ""
+    line = cut(override.input_line) if override else ""
     if isinstance(ex, MissingConfigException) and ex.missing_cfg_file:
         return _missing_file(ex, text, folders, override)
     if isinstance(ex, MarkedYAMLError) and ex.problem_mark:
@@ -117,6 +128,10 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
             else f"+{override.key_or_group}{package}={override.value()} adds one"
         )
         return f"'{line}': no '{override.key_or_group}' is chosen yet", how
+    if override and (problem := _odd_value(text, override, line)):
+        return problem
+    if isinstance(ex, InterpolationKeyError | InterpolationResolutionError) and ex.full_key:
+        return explain_interpolation(ex, ex.full_key)
     first, *more = text.splitlines() or [type(ex).__name__]
     where = re.match(r"In '([^']+)': (.*)", first)
     if where:
@@ -141,6 +156,52 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
             f"~{group} drops it" if none else f"gan list {group} shows them",
         )
     return (f"'{line}': " if line else "") + first, ""
+
+
+def _odd_value(text: str, override: Override, line: str) -> Problem | None:
+    """Why a value does not fit where it is put, in our words; None for what is explained elsewhere."""
+    key = override.key_or_group
+    if override.is_delete() and "Could not delete" in text:
+        return f"'{line}' drops nothing: '{key}' is null already, or not there", "leave it out"
+    if override.is_delete() and "list indices" in text:
+        return f"'{line}': one entry of a list cannot be dropped", "give the whole list, KEY=[A,B]"
+    if "force-add of config groups" in text:
+        return f"'{line}': a group takes no plus", f"write {line.lstrip('+')}"
+    if text.startswith("Error resolving interpolation"):
+        return f"'{line}': a group takes the name of an option", f"gan list {key} shows them"
+    if text.startswith("Error merging override"):
+        hint = "a list, a mapping and a single value do not replace each other; change single keys"
+        return f"'{line}' does not fit there", hint
+    if isinstance(override.value(), dict) and text.startswith("Could not override"):
+        return (
+            f"'{line}' has a key that {key} does not have",
+            f"change single keys, {key}.KEY=VALUE",
+        )
+    return None
+
+
+def explain_interpolation(ex: Exception, key: str) -> Problem:
+    """Why the value of `key`, a ${...}, cannot be worked out."""
+    text = str(ex).splitlines()[0] if str(ex) else type(ex).__name__
+    variable = re.search(r"Environment variable '([^']+)' not found", text)
+    if variable:
+        name = variable[1]
+        hint = f"set it, or write ${{oc.env:{name},VALUE}} with a value for when it is not set"
+        return f"{key}=${{oc.env:{name}}}: the environment variable {name} is not set", hint
+    target = re.search(r"Interpolation key '([^']+)' not found", text)
+    if target:
+        return f"{key}: ${{{target[1]}}} points to nothing", f"give {key} a value"
+    kind = re.search(r"Unsupported interpolation type (\S+)", text)
+    if kind:
+        hint = "${KEY} takes the value of another key, ${oc.env:NAME} of an environment variable"
+        return f"{key}: there is no ${{{kind[1]}:...}}", hint
+    reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", text)
+    return f"{key} cannot be worked out: {cut(reason)}", f"give {key} a value"
+
+
+def cut(text: str, *, length: int = 160) -> str:
+    """A text short enough to be quoted in a message."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _missing_file(

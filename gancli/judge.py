@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 
 import torch
@@ -13,8 +14,10 @@ from gancli.data.base import Decoded, pair
 from gancli.game import Game
 from gancli.grids import grid, scatter
 from gancli.metrics.settings import best_key
+from gancli.notes import note
 from gancli.seeding import forked, seed_of
 
+log = logging.getLogger("gancli")
 MOST_REFERENCE = 1024  # pixels of a side of the picture of real images; classes may need more rows
 PAIRS = 16  # of samples at a glance
 
@@ -48,7 +51,14 @@ class Judge:
             else torch.randint(len(train), (512,), generator=rng)
         )
         self.real_spread = apart(in_range(train.images[first]), in_range(train.images[second]))
+        if self.spread_unknown():
+            whose = " of one class" if labelled else ""
+            note(log, "watch/diversity is left out: no two different images%s to compare", whose)
         self.labels = train.labels[first[:PAIRS]] if labelled else None
+
+    def spread_unknown(self) -> bool:
+        """Are the real images alike (one image, one image a class), so that nothing says how far samples should differ?"""
+        return not 0 < self.real_spread < math.inf
 
     @property
     def measures(self) -> bool:
@@ -56,6 +66,8 @@ class Judge:
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart samples are (of one class, where there are classes), as a share of how far real images are."""
+        if self.spread_unknown():
+            return {}
         rng = torch.Generator().manual_seed(self.seed)
         inputs = (
             game.inputs(2 * PAIRS, rng)

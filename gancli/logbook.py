@@ -18,12 +18,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from gancli.errors import Busy, GanError, UserError
+from gancli.errors import Busy, GanError, UserError, disk_is_full, reason_of
 
 logger = logging.getLogger("gancli")
 
 GIVE_UP_AFTER = 3  # failures in a row
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Logbook:
@@ -73,7 +72,7 @@ class Logbook:
             self.guard("tensorboard", lambda: self.events.text(self.step, tag, markdown))
 
     def guard(self, place: str, write: Callable[[], object]) -> bool:
-        """Calls `write` unless `place` was given up; an OSError of it becomes one warning. -> written?
+        """Calls `write` unless `place` was given up; whatever it raises becomes one warning. -> written?
 
         For every file that training can do without, such as the sample grid.
         """
@@ -113,6 +112,16 @@ class Sink:
                         self.place,
                         error.strerror or error,
                     )
+            except Exception as error:  # noqa: BLE001 - whatever a logger raises, the run goes on
+                self.failures += 1
+                level = logging.INFO if self.lost else logging.WARNING
+                logger.log(
+                    level,
+                    "%s cannot be written (%s); training goes on",
+                    self.place,
+                    reason_of(error),
+                    exc_info=error,
+                )
             else:
                 self.failures = 0  # a network disk that hiccups now and then is not given up
                 return True
@@ -261,7 +270,7 @@ def writable(folder: Path) -> Iterator[None]:
     except OSError as error:
         kind, hint = (
             (Busy, "free some space and resume")
-            if error.errno in DISK_FULL
+            if disk_is_full(error)
             else (GanError, "choose another folder with hydra.run.dir=...")
         )
         raise kind(f"cannot write in {folder}: {error.strerror or error}", hint) from error

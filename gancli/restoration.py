@@ -25,6 +25,7 @@ from gancli.metrics.bench import Bench
 from gancli.metrics.lpips import Lpips
 from gancli.metrics.settings import IMAGE_ITEMS
 from gancli.metrics.ssim import psnr, ssim
+from gancli.notes import note
 from gancli.seeding import forked, seed_of
 from gancli.translating import Translating
 
@@ -69,6 +70,10 @@ class PairJudge(Judge):
         self.seed = seed_of(config["seed"], "judge")
         self.needs = needs
         self.few = self.some(GLANCE)
+        targets = self.few["b"].float().cpu()
+        self.real_spread = apart(*halves(targets)) if len(targets) > 1 else 0.0
+        if self.spread_unknown():
+            note(log, "watch/diversity is left out: no two different targets to compare")
 
     def some(self, n: int) -> Batch:
         data = self.train if self.held is None else self.held
@@ -78,13 +83,11 @@ class PairJudge(Judge):
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart outputs are, as a share of how far targets are."""
-        if len(self.few["b"]) < 2:
+        if self.spread_unknown():
             return {}
         with torch.no_grad(), forked(self.seed, self.device):
             made = game.sample(self.few, generator).float().cpu()
-        return {
-            "watch/diversity": apart(*halves(made)) / max(apart(*halves(self.few["b"].cpu())), 1e-6)
-        }
+        return {"watch/diversity": apart(*halves(made)) / self.real_spread}
 
     @torch.no_grad()
     def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:

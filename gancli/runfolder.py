@@ -65,8 +65,12 @@ class RunFolder:
         if self.lock is not None:
             self.lock.close()  # gives the lock back; a killed process gives it back too
 
+    def sample(self, step: int) -> Path:
+        """Where the sample grid of a step lies."""
+        return self.samples / f"step-{step:08d}.png"
+
     def write_sample(self, step: int, image) -> None:
-        save_png(image, self.samples / f"step-{step:08d}.png")
+        save_png(image, self.sample(step))
 
     def write_reference(self, name: str, image) -> None:
         """A picture of the data itself, for beside the samples."""

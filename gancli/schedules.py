@@ -6,6 +6,7 @@ import math
 from typing import Literal
 
 from gancli.errors import UserError
+from gancli.values import NONNEGATIVE, Bound, is_number
 
 Number = float | dict[str, float | str]  # 0.5, or {kind: cosine, start: 1, end: 0.1, end_kimg: 200}
 NEEDED = ("start", "end", "end_kimg")
@@ -66,7 +67,7 @@ def schedule(value: Number) -> Schedule | Constant:
     wrong = [
         key
         for key, part in value.items()
-        if key != "kind" and not (key in NUMBERS and isinstance(part, int | float))
+        if key != "kind" and not (key in NUMBERS and is_number(part))
     ]
     if wrong or not {*NEEDED} <= value.keys():
         raise UserError(
@@ -78,25 +79,18 @@ def schedule(value: Number) -> Schedule | Constant:
 
 
 def schedule_problems(
-    value: Number | None, *, where: str, below: float = math.inf
+    value: Number | None, *, where: str, bound: Bound = NONNEGATIVE
 ) -> list[tuple[str, str]]:
-    """A number, or a schedule, that shall stay from 0 up to, not including, `below`; where: its key. -> (message, hint) of each mistake."""
-    if not isinstance(value, int | float | dict):
+    """A number, or a schedule, that shall stay within a bound; where: its key. -> (message, hint) of each mistake."""
+    if isinstance(value, bool) or not isinstance(value, int | float | dict):
         return []  # null, or reported as no number
+    if not isinstance(value, dict) and not is_number(value):
+        return [(f"{where}={value} does not fit", "give a finite number")]
     try:
-        fits = all(0 <= schedule(value)(nimg) < below for nimg in (0, 10**15))
+        fits = all(bound.holds(schedule(value)(nimg)) for nimg in (0, 10**15))
     except UserError as error:
         return [(f"{where}: {error.message}", error.hint)]
-    return (
-        []
-        if fits
-        else [
-            (
-                f"{where}={value} does not fit",
-                "give 0 or more" + (f" and less than {below}" if below < math.inf else ""),
-            )
-        ]
-    )
+    return [] if fits else [(f"{where}={value} does not fit", bound.describe())]
 
 
 def lr_factor(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
-import errno
 import logging
 import signal
+import time
+from collections.abc import Callable
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,10 +18,12 @@ from gancli.config import EmaConfig, LogConfig, TrainerConfig, WatchConfig
 from gancli.data.stream import Stream
 from gancli.display import Display
 from gancli.ema import ema_beta, update_ema
-from gancli.errors import Busy, Interrupted, Lost
+from gancli.errors import Busy, GanError, Interrupted, Lost, disk_is_full, reason_of
+from gancli.evaluation import Report
 from gancli.game import Batch, Game, Logs, Phase, children, due
 from gancli.judge import Judge
 from gancli.logbook import Logbook
+from gancli.notes import NOTE
 from gancli.optimizers import Player
 from gancli.precision import autocast, memory_format, peak_memory, place
 from gancli.runfolder import RunFolder
@@ -31,7 +35,16 @@ log = logging.getLogger("gancli")
 TRY = (
     "try a smaller optimizer.<player>.lr, or a penalty on the critic: +penalty@loss.penalties.r1=r1"
 )
-EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 75, signal.SIGUSR2: 75}
+EXIT_CODES = {
+    signal.SIGINT: 130,
+    signal.SIGTERM: 143,
+    signal.SIGHUP: 129,
+    signal.SIGUSR1: 75,
+    signal.SIGUSR2: 75,
+}
+# A new run is saved after so many seconds, whatever save_every says: a crash early on then costs little.
+FIRST_SAVE_S = 60.0
+T = TypeVar("T")
 
 
 class Trainer:
@@ -70,10 +83,18 @@ class Trainer:
         self.watch = Watch(
             WatchConfig(**config["watch"]), next(iter(children(game.adversarial)), None)
         )
-        self.run: dict = {"best": None, "rollbacks": 0, "watch": self.watch.counts}
+        # owes_evaluation: was the state saved before an evaluation that was due? Whoever resumes it then evaluates first.
+        self.run: dict = {
+            "best": None,
+            "rollbacks": 0,
+            "watch": self.watch.counts,
+            "owes_evaluation": False,
+        }
         self.logs: Logs = {}
-        self.unread: list[Tensor] = []  # (bad, stop) flags of steps that the host has not looked at
+        self.unread: list[Tensor] = []  # (bad, news) flags of steps that the host has not looked at
         self.signal = 0
+        self.first_save_at: float | None = None  # on rank 0's clock, until something is saved
+        self.said: set[tuple[str, str]] = set()  # what was skipped, and why
         game.advance(self.progress)
 
     def make_players(self, specs: dict[str, dict]) -> dict[str, Player]:
@@ -85,40 +106,59 @@ class Trainer:
 
     def train(self, *, folder: RunFolder, logbook: Logbook, display: Display) -> None:
         """Plays until the budget is spent, then saves. Raises Stopped, Interrupted or Busy; all leave a sound checkpoint."""
-        while self.progress.step < self.settings.steps:
+        if self.progress.step == 0 and distributed.rank() == 0:
+            self.first_save_at = time.monotonic() + FIRST_SAVE_S
+        caught_up = False
+        while not caught_up or self.progress.step < self.settings.steps:
             try:
-                self.turn(folder, logbook, display)
+                if caught_up:
+                    self.turn(folder, logbook, display)
+                else:
+                    self.catch_up(folder, logbook, display)
             except Lost as lost:
                 self.rescue(lost, folder, logbook)
+            caught_up = True
+
+    def catch_up(self, folder: RunFolder, logbook: Logbook, display: Display) -> None:
+        """Does what was due after the step that was loaded, if the last session ended between its save and that."""
+        step = self.progress.step
+        done = step >= self.settings.steps
+        drawn = step == 0 or not (done or due(step - 1, self.log.sample_every))
+        if not drawn and not folder.sample(step).exists():
+            self.draw_picture(folder, logbook)
+        if self.run["owes_evaluation"] and self.judge.measures:
+            best = self.evaluate(folder, logbook, display)
+            self.save(folder, last=done, best=best)
 
     def turn(self, folder: RunFolder, logbook: Logbook, display: Display) -> None:
-        """One step, and whatever is due after it."""
+        """One step, and whatever is due after it. The state is saved before a picture or an evaluation may fail."""
         self.step()
         progress = self.progress
         settings = self.settings
-        best = False
         done = progress.step == settings.steps
         now = progress.step - 1
+        # Before the save: a line that is lost with the process is written again only if its step is played again.
         if done or due(now, self.log.every):
             self.write_line(logbook, display)
-        if done or due(now, self.log.sample_every):
-            image = self.judge.picture(self.game, self.ema, columns=self.log.grid)
-            logbook.guard("samples", partial(folder.write_sample, progress.step, image))
-            logbook.picture(progress.step, "samples", image)
-        evaluate, save = (
-            done or due(now, every)
-            for every in (self.config["metrics"]["every"], settings.save_every)
-        )
-        stop = self.read_flags(wait=evaluate or save)
-        if evaluate and self.judge.measures:
-            best = self.evaluate(folder, logbook, display)
-        if save or best or stop:
-            self.save(folder, last=bool(done or stop), best=best)
+        evaluate = self.judge.measures and (done or due(now, self.config["metrics"]["every"]))
+        save = done or due(now, settings.save_every)
+        stop, first_save = self.read_flags(wait=evaluate or save)
+        if first_save:
+            self.read_flags(wait=True)  # the newest step, too, must be known to be sound
+        self.run["owes_evaluation"] = evaluate
+        if save or first_save or stop:
+            self.save(folder, last=bool(done or stop))
         if stop and not done:
             raise Interrupted(
                 f"{signal.Signals(stop).name}: saved step {progress.step} of {settings.steps}",
                 code=EXIT_CODES[stop],
             )
+        if done or due(now, self.log.sample_every):
+            self.draw_picture(folder, logbook)
+        if evaluate:
+            best = self.evaluate(folder, logbook, display)
+            if save or best:
+                self.save(folder, last=done, best=best)
 
     def step(self) -> None:
         """One real batch: every phase that is due, the average, the clock, the curriculum."""
@@ -155,7 +195,7 @@ class Trainer:
         }
 
     def play(self, phase: Phase, batch: Batch) -> tuple[Logs, Tensor]:
-        """-> the phase's logs, averaged over shards, and (not finite, signal) flags agreed by all ranks."""
+        """-> the phase's logs, averaged over shards, and (not finite, a rank has news) flags agreed by all ranks."""
         players = [self.players[name] for name in phase.updates]
         self.game.requires_grad_(False)
         for player in players:
@@ -178,10 +218,10 @@ class Trainer:
             bad = (~loss.detach().isfinite()).float()
             logs = {key: logs.get(key, 0) + value for key, value in (parts | {"bad": bad}).items()}
         shards = accumulate * distributed.world()
-        stop = torch.full((), float(self.signal != 0), device=self.device)
+        news = torch.full((), float(self.signal != 0 or self.first_save_due()), device=self.device)
         parameters = [p for player in players for p in player.parameters]
         means = distributed.average(
-            parameters, torch.stack([*(v.float() for v in logs.values()), stop]), shards=shards
+            parameters, torch.stack([*(v.float() for v in logs.values()), news]), shards=shards
         )
         for player in players:
             player.step(self.progress.nimg)
@@ -196,24 +236,31 @@ class Trainer:
         reseed(seed, self.device)
         return seed
 
-    def read_flags(self, *, wait: bool) -> int:
-        """-> the signal to stop for, or 0. Raises Stopped if a loss was not finite. A GPU's newest step is left unread
-        unless `wait`, so that the host never waits for it between two log lines."""
+    def first_save_due(self) -> bool:
+        """Has a new run lasted for a minute without being saved? Only rank 0 asks its clock."""
+        return self.first_save_at is not None and time.monotonic() >= self.first_save_at
+
+    def read_flags(self, *, wait: bool) -> tuple[int, bool]:
+        """-> the signal to stop for, or 0, and whether the first save is due; all ranks get the same.
+
+        A GPU's newest step is left unread unless `wait`, so that the host never waits for it between two log lines.
+        Raises Lost if a loss was not finite."""
         late = self.device.type != "cpu" and not wait
         flags, self.unread = (self.unread[:-1], self.unread[-1:]) if late else (self.unread, [])
-        bad, stop = torch.stack(flags).amax(0).tolist() if flags else (0.0, 0.0)
+        bad, news = torch.stack(flags).amax(0).tolist() if flags else (0.0, 0.0)
         if bad:
             names = [key for key, value in self.logs.items() if not value.isfinite()]
             raise Lost(
-                f"step {self.progress.step}: {', '.join(names) or 'a loss'} is not finite; the last checkpoint is sound",
+                f"step {self.progress.step}: {', '.join(names) or 'a loss'} is not finite",
                 "try a smaller optimizer.<player>.lr, a gradient clip (optimizer.d.clip=1) or another penalty weight",
                 sound=False,
             )
         if distributed.world() == 1:
-            return self.signal
-        return (
-            max(distributed.gather(self.signal)) if stop else 0
-        )  # every rank read the same flag, so all gather
+            return self.signal, self.first_save_due()
+        if not news:
+            return 0, False
+        told = distributed.gather((self.signal, self.first_save_due()))  # all read the same flag
+        return max(number for number, _ in told), told[0][1]
 
     def read_logs(self) -> dict[str, float]:
         """The newest logs of every phase as numbers: here the host waits for the device."""
@@ -223,45 +270,105 @@ class Trainer:
             else {}
         )
 
+    def attempt(self, what: str, work: Callable[[], T]) -> T | None:
+        """work(), or None where it raises: what training can do without must not end it.
+
+        The first time its reason is a warning; run.log has the traceback. Nothing that all ranks do together may go
+        through here."""
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 - a metric, a picture or a user's own code may raise anything
+            self.skip(what, reason_of(error), error)
+            return None
+
+    def skip(self, what: str, reason: str, error: Exception | None = None) -> None:
+        """Says that something was left out, on the terminal only when it is new."""
+        expected = error is None or isinstance(error, GanError)
+        level = NOTE if expected else logging.WARNING
+        if (what, reason) in self.said:
+            level = logging.INFO
+        self.said.add((what, reason))
+        log.log(
+            level,
+            "step %d: %s skipped: %s",
+            self.progress.step,
+            what,
+            reason,
+            exc_info=None if expected else error,
+        )
+
     def write_line(self, logbook: Logbook, display: Display) -> None:
         values = self.read_logs()
         if self.watch.on:
-            values |= distributed.from_rank_0(
-                self.judge.glance(self.game, self.ema) if distributed.rank() == 0 else None
-            )
-        logbook.scalars(self.progress.step, self.progress.nimg, values)
-        display.update(
-            self.progress.step, self.progress.nimg, values, memory_bytes=peak_memory(self.device)
-        )
+            seen = None
+            if distributed.rank() == 0:
+                seen = self.attempt(
+                    "watch/diversity", lambda: self.judge.glance(self.game, self.ema)
+                )
+            values |= distributed.from_rank_0(seen or {})
+        step = self.progress.step
+        nimg = self.progress.nimg
+        memory = peak_memory(self.device)
+        self.attempt("metrics.jsonl", lambda: logbook.scalars(step, nimg, values))
+        self.attempt("the display", lambda: display.update(step, nimg, values, memory_bytes=memory))
         self.look(values)
+
+    def draw_picture(self, folder: RunFolder, logbook: Logbook) -> None:
+        """The sample grid of this step, in samples/ and in TensorBoard."""
+        if distributed.rank() == 0:
+            self.attempt("the sample grid", lambda: self.write_picture(folder, logbook))
+
+    def write_picture(self, folder: RunFolder, logbook: Logbook) -> None:
+        step = self.progress.step
+        image = self.judge.picture(self.game, self.ema, columns=self.log.grid)
+        logbook.guard("samples", partial(folder.write_sample, step, image))
+        logbook.picture(step, "samples", image)
 
     def evaluate(self, folder: RunFolder, logbook: Logbook, display: Display) -> bool:
         """Measures the average generator. -> is it the best so far?"""
         step = self.progress.step
         before = self.run["best"]
-        report = self.judge.measure(self.game, self.ema) if distributed.rank() == 0 else None
+        report = self.measure() if distributed.rank() == 0 else None
         values = distributed.from_rank_0(report and report.values)
+        self.run["owes_evaluation"] = False
         self.run["best"] = self.judge.better(values, step, before)
-        logbook.scalars(
-            step, self.progress.nimg, {f"eval/{key}": value for key, value in values.items()}
-        )
-        shown = [f"{key} {value:.4g}" for key, value in values.items() if "/" not in key]
-        display.note(
-            f"step {step}: "
-            + ", ".join(shown)
-            + (", the best so far" if self.run["best"] != before else "")
-        )
+        named = {f"eval/{key}": value for key, value in values.items()}
+        self.attempt("metrics.jsonl", lambda: logbook.scalars(step, self.progress.nimg, named))
         if report is not None:
-            logbook.guard(
-                "evaluation.json",
-                partial(folder.write_report, report, step=step, best=self.run["best"]),
-            )
-        self.look({f"eval/{key}": value for key, value in values.items()})
+            self.show_report(report, folder, logbook, display, best=self.run["best"] != before)
+        self.look(named)
         return self.run["best"] != before
+
+    def measure(self) -> Report:
+        """What the judge finds; where that fails as a whole, a report that says so."""
+        try:
+            return self.judge.measure(self.game, self.ema)
+        except Exception as error:  # noqa: BLE001 - as in `attempt`
+            reason = reason_of(error)
+            self.skip("the evaluation", reason, error)
+            return Report({}, {}, {"evaluation": reason})
+
+    def show_report(
+        self, report: Report, folder: RunFolder, logbook: Logbook, display: Display, *, best: bool
+    ) -> None:
+        """An evaluation in a line and in evaluation.json; what it lacks is said once."""
+        for item, reason in report.skipped.items():
+            if item != "evaluation":
+                self.skip(item, reason)
+        shown = [f"{key} {value:.4g}" for key, value in report.values.items() if "/" not in key]
+        shown += ["the best so far"] if best else []
+        if shown:
+            line = f"step {self.progress.step}: {', '.join(shown)}"
+            self.attempt("the display", lambda: display.note(line))
+        write = partial(folder.write_report, report, step=self.progress.step, best=self.run["best"])
+        self.attempt("evaluation.json", lambda: logbook.guard("evaluation.json", write))
 
     def look(self, values: dict[str, float]) -> None:
         """Lets the watchdog see new numbers; raises Lost if it is to do more than warn."""
-        reason = self.watch.look(values, self.progress.nimg, self.run["best"])
+        reason = self.attempt(
+            "the watchdog",
+            lambda: self.watch.look(values, self.progress.nimg, self.run["best"]),
+        )
         if reason and self.watch.settings.action == "warn":
             log.warning(
                 "step %d: %s; watch.action=stop would end the run here", self.progress.step, reason
@@ -277,6 +384,9 @@ class Trainer:
             lost.message += f"; {tries} rollbacks did not help" if tries else ""
             if lost.sound:
                 self.save(folder, last=True)
+            else:
+                sound = "the last checkpoint is sound" if folder.saved else "there is no checkpoint"
+                lost.message += f"; {sound}"
             raise lost
         self.rollback(checkpoint.best(folder.checkpoints))
         self.run["rollbacks"] = tries + 1
@@ -299,7 +409,7 @@ class Trainer:
             if value.is_floating_point()
         ):
             raise Lost(
-                f"step {self.progress.step}: a weight is not finite, and was not saved; the last checkpoint is sound",
+                f"step {self.progress.step}: a weight is not finite, and was not saved",
                 "try a smaller optimizer.<player>.lr or a gradient clip (optimizer.d.clip=1)",
                 sound=False,
             )
@@ -308,17 +418,17 @@ class Trainer:
         try:
             checkpoint.save(tree, folder.checkpoints, keep=self.settings.keep, best=best)
         except OSError as error:
-            reason = "the disk is full" if error.errno == errno.ENOSPC else str(error)
-            if last:
-                raise Busy(
-                    f"step {self.progress.step} could not be saved: {reason}",
-                    "make room, then resume",
-                ) from error
-            log.warning(
-                "step %d could not be saved (%s); training goes on, the last checkpoint is intact",
-                self.progress.step,
-                reason,
+            reason = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
+            message = (
+                f"step {self.progress.step} could not be saved in {folder.checkpoints}: {reason}"
             )
+            if last and disk_is_full(error):
+                raise Busy(message, "make room, then resume") from error
+            if last:
+                raise GanError(message) from error
+            kept = "the last checkpoint is intact" if folder.saved else "there is no checkpoint"
+            log.warning("%s; training goes on, %s", message, kept)
+        self.first_save_at = None
 
     def state_dict(self) -> dict:
         """The checkpoint's tree: tensors and plain containers. With several ranks all must call it."""
@@ -362,6 +472,7 @@ class Trainer:
         for name, player in self.players.items():
             player.optimizer.load_state_dict(state["optimizers"][name])
         self.run |= {key: state["run"][key] for key in ("best", "rollbacks")}
+        self.run["owes_evaluation"] = state["run"].get("owes_evaluation", False)
         self.watch.counts.update(state["run"].get("watch", {}))
         self.game.advance(
             self.progress

@@ -6,12 +6,11 @@ import dataclasses
 import inspect
 import logging
 import re
-import typing
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from gancli import distributed
 from gancli.builder import (
@@ -21,22 +20,23 @@ from gancli.builder import (
     build_game,
     did_you_mean,
     locate,
-    misfits,
     parameters_of,
     problems,
     show,
 )
+from gancli.closed import closed_problems, player_problems
 from gancli.config import CLOSED, TOP_KEYS, PlayerConfig
 from gancli.errors import Problems, UserError
 from gancli.game import Game
+from gancli.hints import explain_interpolation
 from gancli.losses.objectives import RelativisticPairing
 from gancli.metrics import settings
 from gancli.notes import note
 from gancli.precision import resolve_device, resolve_precision
-from gancli.schedules import schedule_problems
 
 log = logging.getLogger("gancli")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+INHERITED = ("weight_decay", "betas")  # keys that every option of optimizer/ brings along
 SCANNED = ("resolution", "channels", "classes", "holdout")
 
 
@@ -52,17 +52,14 @@ def validate(cfg: DictConfig) -> dict:
     shared = shared_keys(raw)
     for where in shared:  # they only feed interpolations, which are resolved now
         drop(frozen, where)
+    closed = closed_problems(frozen, CLOSED)
+    found += closed
     found += [
-        p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)
-    ]
-    found += [
-        p
-        for name in PARTS
-        if frozen[name] is not None
-        for p in problems(frozen[name], where=name, trust=None)
+        p for name in PARTS if frozen[name] is not None for p in part_problems(frozen[name], name)
     ]
     found += optimizer_problems(frozen["optimizer"])
-    found += scalar_problems(frozen)
+    if not closed:
+        found += scalar_problems(frozen)
     if not found:
         fill_autos(frozen)
         known = parameters_of(model_class(frozen))
@@ -106,7 +103,7 @@ def dataset_problems(cfg: DictConfig) -> list[Problem]:
     try:
         spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
-        return [(f"dataset: {first_line(error)}", "")]
+        return [explain_interpolation(error, error.full_key or "dataset")]
     missing = [key for key, value in spec.items() if value == "???"]
     if missing:
         return [(f"dataset.{key} is not given", f"add dataset.{key}=...") for key in missing]
@@ -145,13 +142,14 @@ def resolved(cfg: DictConfig, found: list[Problem]) -> dict:
     try:
         return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise Problems(
-            [*found, (f"{error.full_key or 'config'}: {first_line(error)}", "give it a value")]
-        ) from error
-
-
-def first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+        where = error.full_key or "config"
+        missing = isinstance(error, MissingMandatoryValue)
+        problem = (
+            (f"{where} is not given", f"add {where}=VALUE")
+            if missing
+            else explain_interpolation(error, where)
+        )
+        raise Problems(list(dict.fromkeys([*found, problem]))) from error
 
 
 def shared_keys(raw: dict) -> list[str]:
@@ -191,25 +189,12 @@ def drop(tree: dict, where: str) -> None:
     del tree[key]
 
 
-def closed_problems(spec: object, cls: type, *, where: str) -> list[Problem]:
-    """A part of the config against the dataclass that describes it."""
+def part_problems(spec: object, where: str) -> list[Problem]:
+    """Everything wrong with one of the parts that a model may take."""
     if not isinstance(spec, dict):
-        return [
-            (
-                f"{where}={spec!r} does not fit",
-                f"{where} is a mapping; change single keys, such as {where}.{fields_of(cls)[0]}=...",
-            )
-        ]
-    hints = typing.get_type_hints(cls)
-    found = [
-        (f"unknown key {where}.{key}", did_you_mean(str(key), list(hints)))
-        for key in spec
-        if key not in hints
-    ]
-    for key, value in spec.items():
-        if key in hints:
-            found += misfits(value, hints[key], where=f"{where}.{key}", trust=None)
-    return found
+        options = f"choose an option (gan list {where}), or change single keys"
+        return [(f"{where}={show(spec)} does not fit", options)]
+    return problems(spec, where=where, trust=None)
 
 
 def fields_of(cls: type) -> list[str]:
@@ -228,114 +213,44 @@ def optimizer_problems(spec: object) -> list[Problem]:
     found = []
     for player, values in spec.items():
         where = f"optimizer.{player}"
+        found += player_problems(values, PlayerConfig, where=where)
         if not isinstance(values, dict):
-            found.append(
-                (f"{where}={values!r} does not fit", f"change single keys, such as {where}.lr=1e-4")
-            )
             continue
-        found += closed_problems(
-            {k: v for k, v in values.items() if k in ours}, PlayerConfig, where=where
-        )
-        theirs = {k: v for k, v in values.items() if k not in ours}
+        told = {message.partition("=")[0].partition("[")[0] for message, _ in found}
+        theirs = {key: value for key, value in values.items() if key not in ours}
         found += [
-            (
-                m,
-                h
-                if "takes no" not in m
-                else did_you_mean(m.split(":")[0].rpartition(".")[2], [*ours, *theirs]),
-            )
-            for m, h in problems(theirs, where=where, trust=None, given=("params",))
+            problem
+            for problem in torch_optimizer_problems(theirs, where)
+            if problem[0].partition("=")[0].partition("[")[0] not in told
         ]
-        if not found:
-            found += player_rules(values, where)
     return found
 
 
-def player_rules(values: dict, where: str) -> list[Problem]:
-    ours = PlayerConfig(**{key: values[key] for key in fields_of(PlayerConfig) if key in values})
-    found = []
-    if "lr" not in values:
-        found.append((f"{where}.lr is missing", f"add {where}.lr=2e-4"))
-    elif not values["lr"] > 0:
-        found.append((f"{where}.lr={values['lr']} does not fit", "give a number above 0"))
-    if any(not 0 <= beta < 1 for beta in values.get("betas", [])):
-        found.append(
-            (
-                f"{where}.betas={values['betas']} does not fit",
-                "give two numbers from 0 up to, not including, 1",
-            )
-        )
-    if ours.beta2 is not None and "betas" not in values:
-        found.append(
-            (
-                f"{where}.beta2 replaces the second of betas, and there are none",
-                f"add {where}.betas=[0.0,0.9], or {where}.beta2=null",
-            )
-        )
-    found += schedule_problems(ours.beta2, where=f"{where}.beta2", below=1)
-    if ours.schedule in ("linear", "cosine") and (
-        ours.end_kimg is None or ours.end_kimg <= ours.start_kimg
-    ):
-        found.append(
-            (
-                f"{where}.schedule={ours.schedule} has no end",
-                f"add {where}.end_kimg=..., in thousands of real images",
-            )
-        )
-    if ours.schedule == "step" and not (ours.step_kimg or 0) > 0:
-        found.append(
-            (
-                f"{where}.schedule=step has no period",
-                f"add {where}.step_kimg=..., in thousands of real images",
-            )
-        )
-    negative = [
-        key
-        for key in ("l1", "orthogonal", "clip", "warmup_kimg", "start_kimg", "final")
-        if (getattr(ours, key) or 0) < 0
-    ]
-    return found + [(f"{where}.{key} is negative", "give 0 or more") for key in negative]
+def torch_optimizer_problems(values: dict, where: str) -> list[Problem]:
+    """The keys of a player that go to its optimizer, against that class."""
+    found = problems(values, where=where, trust=None, given=("params",))
+    refused = [key for key in values if any(f"takes no {key!r}" in message for message, _ in found)]
+    if not refused:
+        return found
+    cls = locate(values["_target_"], trust=None)
+    known = [name for name in parameters_of(cls) if name not in ("params", "self")]
+    words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {', '.join(fields_of(PlayerConfig))}"
+    found = [problem for problem in found if "takes no" not in problem[0]]
+    for key in refused:
+        close = did_you_mean(key, [*known, *fields_of(PlayerConfig)])
+        drop = f"~{where}.{key} drops it. {words}"
+        hint = close if close.startswith("did you") and key not in INHERITED else drop
+        found.append((f"{where}.{key}: {cls.__name__} takes no {key!r}", hint))
+    return found
 
 
 def scalar_problems(frozen: dict) -> list[Problem]:
-    found = misfits(frozen["seed"], int, where="seed", trust=None)
-    least = {
-        "trainer.steps": 1,
-        "trainer.batch_size": 1,
-        "trainer.accumulate": 1,
-        "trainer.save_every": 1,
-        "trainer.keep": 1,
-        "log.every": 1,
-        "log.sample_every": 1,
-        "log.grid": 1,
-        "loss.n_critic": 1,
-        "watch.retries": 0,
-        "watch.start_kimg": 0,
-        "watch.patience": 1,
-        "watch.worse": 1,
-    }
-    for where, bound in least.items():
-        group, key = where.split(".")
-        value = (frozen[group] or {}).get(key) if isinstance(frozen[group], dict | None) else None
-        if isinstance(value, int | float) and value < bound:
-            found.append((f"{where}={value} does not fit", f"give {bound} or more"))
-    ema = frozen["ema"]
-    found += (
-        schedule_problems(ema.get("half_life_kimg"), where="ema.half_life_kimg")
-        if isinstance(ema, dict)
-        else []
-    )
-    trainer = frozen["trainer"]
-    sound = not closed_problems(frozen["metrics"], CLOSED["metrics"], where="metrics")
-    found += settings.problems(frozen["metrics"]) if sound else []
-    if not found and trainer["epochs"] is not None and not trainer["epochs"] > 0:
-        found.append(
-            (f"trainer.epochs={trainer['epochs']} does not fit", "give a number above 0, or null")
-        )
+    """What the closed sections say together."""
+    found = settings.problems(frozen["metrics"])
     ranks = distributed.launched_world()
-    size = trainer["batch_size"]
-    accumulate = trainer["accumulate"]
-    if not found and size % (ranks * accumulate):
+    size = frozen["trainer"]["batch_size"]
+    accumulate = frozen["trainer"]["accumulate"]
+    if size % (ranks * accumulate):
         found.append(
             (
                 f"trainer.batch_size={size} does not divide into {ranks} ranks x {accumulate} micro-batches",
@@ -493,9 +408,7 @@ def without_labels(model: dict) -> str:
 
 def revalidate(frozen: dict) -> dict:
     """A stored config whose trainer or log keys were changed on the command line; in place. Raises Problems."""
-    found = [
-        p for name, cls in CLOSED.items() for p in closed_problems(frozen[name], cls, where=name)
-    ]
+    found = closed_problems(frozen, CLOSED)
     found += [] if found else scalar_problems(frozen)
     if found:
         raise Problems(found)

@@ -70,7 +70,9 @@ def worse(value: float, best: dict, factor: float) -> bool:
 
 
 def costs(loss: AdversarialLoss) -> tuple[float, float] | None:
-    """-> the critic's lowest loss, and its loss if it tells nothing apart; None where the lowest has no bound (Wasserstein)."""
+    """-> the critic's lowest loss, and its loss if it tells nothing apart.
+
+    None where the lowest has no bound (Wasserstein), or where telling apart gains nothing."""
     real, fake = (
         target if isinstance(target, float | int) else sum(target) / 2
         for target in (loss.real_target, loss.fake_target)
@@ -90,8 +92,7 @@ def costs(loss: AdversarialLoss) -> tuple[float, float] | None:
             )
         lowest.append(loss.objective.d(of_real, of_fake, real, fake).item())
     zero = torch.zeros(1, dtype=torch.float64)
-    return (
-        (lowest[0], loss.objective.d(zero, zero, real, fake).item())
-        if lowest[1] > lowest[0] - 0.1
-        else None
-    )
+    know_nothing = loss.objective.d(zero, zero, real, fake).item()
+    if lowest[1] > lowest[0] - 0.1 and know_nothing > lowest[0]:
+        return lowest[0], know_nothing
+    return None

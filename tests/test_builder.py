@@ -18,6 +18,7 @@ from gancli.errors import UserError
 from gancli.game import Game
 from gancli.losses.penalties import Penalty, ScoreDrift
 from gancli.networks.mlp import Maxout
+from gancli.values import OPEN_BOUNDS
 
 DRIFT = {"_target_": "gancli.losses.penalties.ScoreDrift", "weight": 1.0}
 GP = {"_target_": "gancli.losses.penalties.GradientPenalty", "weight": 10}
@@ -356,7 +357,10 @@ def test_what_a_constructor_says_about_its_values_names_the_place(mine):
         build({"_target_": "mine_package.Picky", "n": 2}, where="model", trust=None)
 
 
-def test_sizes_that_torch_refuses_are_the_users_in_ours_and_a_traceback_in_theirs(mine):
+def test_sizes_that_torch_refuses_are_the_users_in_ours_and_a_traceback_in_theirs(
+    mine, monkeypatch
+):
+    monkeypatch.delitem(OPEN_BOUNDS, "z_dim")  # which would have refused it before torch does
     spec = {
         "_target_": "gancli.networks.mlp.MLPGenerator",
         "resolution": 8,

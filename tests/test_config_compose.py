@@ -417,7 +417,7 @@ def test_a_shadowed_option_is_warned_about_with_both_paths(tmp_path):
         ),
         (
             "# b\ndefaults: [hinge, _self_]\nn_critic: ${oc.env:NO_SUCH_VARIABLE}\n",
-            "'NO_SUCH_VARIABLE' not found",
+            "NO_SUCH_VARIABLE is not set",
             "",
         ),
     ],

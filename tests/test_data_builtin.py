@@ -385,7 +385,9 @@ def test_torchvision_is_imported_only_to_load():
 
 def test_too_much_for_the_memory(monkeypatch):
     monkeypatch.setattr("gancli.data.cache.available_memory", lambda: 1_000_000)
-    with pytest.raises(UserError, match="1797 images of 1x32x32 take 1.8 MB") as caught:
+    with pytest.raises(
+        UserError, match="1797 images of 32x32 pixels, 1 channel take 1.8 MB"
+    ) as caught:
         Digits().load()
     assert "dataset.limit" in caught.value.hint
     assert len(Digits(limit=100).load()) == 100

@@ -91,7 +91,7 @@ def test_a_failed_decoding_leaves_no_cache(tmp_path, little_memory):
 
 def test_neither_memory_nor_disk(tmp_path, little_memory, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
-    with pytest.raises(UserError, match="40 decoded images of 1x8x8") as caught:
+    with pytest.raises(UserError, match="40 decoded images of 8x8 pixels") as caught:
         Folder(path=str(numbered(tmp_path / "a", 40)), **FIXED).load()
     assert "dataset.limit" in caught.value.hint
 

@@ -73,7 +73,7 @@ def test_files_are_counted_by_what_they_are(messy, capsys):
         "none/zeros.png": "the",
     }
     assert (
-        found["sizes"] == {"16x20": 10}
+        found["sizes"] == {"20x16": 10}
         and found["modes"] == {"RGB": 10}
         and found["formats"] == {"PNG": 9, "BMP": 1}
     )
@@ -98,7 +98,6 @@ def test_the_alarms_say_what_is_wrong(messy, capsys):
     said = "\n".join(facts(capsys, "photos")["alarms"])
     for part in (
         "4 of 14 files cannot be used",
-        "2 images repeated",
         "1 image in more than one class: cats/2.png",
         "none",
     ):
@@ -258,7 +257,8 @@ def test_the_terminal_names_what_matters(messy, capsys):
     out = capsys.readouterr().out
     for part in (
         "10 usable",
-        "16x20",
+        "(width x height) 20x16",
+        "note: 2 duplicates; training sees them twice",
         "cats",
         "########",
         "cats/cut.jpg: corrupt",

@@ -15,6 +15,7 @@ from PIL import Image
 
 from gancli.data.folder import Folder
 from gancli.errors import UserError
+from gancli.notes import NOTE
 
 REAL = Path(os.environ.get("GANCLI_TEST_DATA", "../shared/data"))
 
@@ -200,6 +201,7 @@ def test_mostly_bad_is_refused_in_any_case(tmp_path, good):
 
 
 def test_sixteen_bits_are_said_once(tmp_path, caplog):
+    caplog.set_level(NOTE, logger="gancli.data")
     for k in range(3):
         picture(tmp_path / "a" / f"{k}.png", 257 * 100, mode="I;16")
     assert values(Folder(path=str(tmp_path / "a"), **FIXED).load()) == [100] * 3

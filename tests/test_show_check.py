@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import pytest
-from helpers import SMALL, TINY, small, steps, trainer_for
+from helpers import OF_DIGITS, SMALL, TINY, frozen, small, steps, trainer_for
 
-from gancli import checkpoint
+from gancli import checkpoint, display
 from gancli.cli import main
+from gancli.commands import check
+from gancli.commands.failures import lighter
+from gancli.config import compose
+from gancli.validate import validate
 
 
 def test_show_json_is_one_flat_object(capsys):
@@ -65,3 +70,59 @@ def test_check_runs_real_steps_and_keeps_nothing(tmp_path, monkeypatch, capsys):
 def test_check_refuses_what_train_would_refuse(capsys):
     assert main(["check", "trainer.steps=0"]) == 2
     assert "trainer.steps" in capsys.readouterr().err
+
+
+MEASURED = ("check", "model=mlp", *SMALL["mlp"], *TINY, "trainer.steps=1000")
+
+
+def test_check_names_the_next_command_and_it_composes(capsys):
+    assert main([*MEASURED, "name=a b"]) == 0
+    captured = capsys.readouterr()
+    words = shlex.split(captured.out.splitlines()[-1])
+    assert words[:3] == ["next", "gan", "train"] and words[3:] == [*MEASURED[1:], "name=a b"]
+    assert "too long" not in captured.out and "is slow" not in captured.out
+
+
+def test_check_stops_after_one_slow_step_and_says_what_to_lower(monkeypatch, capsys):
+    monkeypatch.setattr(check, "SLOW_S", 0.0)
+    taken = []
+    real = check.measure
+
+    def measure(trainer, *, period):
+        found = real(trainer, period=period)
+        taken.append(trainer.progress.step)
+        return found
+
+    monkeypatch.setattr(check, "measure", measure)
+    assert main([*MEASURED, "loss=wgan_gp", "trainer.batch_size=16"]) == 0
+    out = capsys.readouterr().out
+    assert taken == [1]
+    assert "(the first step alone; not measured further, it takes too long)" in out
+    assert "a step is slow here; try trainer.batch_size=4" in out
+
+
+def test_check_says_when_a_run_would_take_days(monkeypatch, capsys):
+    monkeypatch.setattr(display, "LONG_S", 0.0)
+    assert main([*MEASURED, "trainer.batch_size=64"]) == 0
+    out = capsys.readouterr().out
+    assert "too long for this machine; try trainer.batch_size=16, trainer.steps=" in out
+
+
+QUICK = ("mlp", "dcgan", "biggan", "pggan", "stylegan2", "r3gan", "lapgan", "pix2pix", "esrgan")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [*QUICK, *(pytest.param(m, marks=pytest.mark.slow) for m in SMALL if m not in QUICK)],
+)
+def test_what_is_advised_is_accepted(model):
+    paths = [word for word in SMALL[model] if word.startswith("dataset.path=") or word in OF_DIGITS]
+    large = [] if model == "mlp" else ["dataset.resolution=128"]
+    paths = [word for word in paths if not word.startswith("dataset.resolution")]
+    words = [f"model={model}", *paths, *large, "perceptual=none", "trainer.device=cpu"]
+    composed = compose("train", words).cfg
+    config = validate(composed)
+    advice = lighter(config["trainer"], config["dataset"], composed.model)
+    assert any(word.startswith("trainer.batch_size=") for word in advice)
+    assert model == "mlp" or "dataset.resolution=64" in advice
+    frozen(*words, *advice)

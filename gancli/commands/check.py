@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import shlex
 import shutil
 import time
 from pathlib import Path
 
 from gancli import config as front
-from gancli.commands.endings import say_end
 
-TIMED_STEPS = 3
+TIMED_ROUNDS = 3  # of the generator's turn and the critic's before it
+SLOW_S = 20.0  # of measuring: whoever waits longer knows enough
 
 
 def main(argv: list[str]) -> int:
@@ -21,42 +22,50 @@ def main(argv: list[str]) -> int:
 
 
 def check(argv: list[str]) -> int:
-    import torch
-
-    from gancli import panels
-    from gancli.builder import build_game
-    from gancli.commands.failures import explained
-    from gancli.commands.train import check_first_batch, describe_plan, finish_budget, open_data
-    from gancli.display import duration
-    from gancli.precision import peak_memory, resolve_device
-    from gancli.restoration import judge_for
-    from gancli.trainer import Trainer
-    from gancli.validate import validate
+    from gancli import panels, progress
 
     composed = front.compose("train", argv)
     for message in composed.warnings:
         panels.warn(message)
+    progress.say("measuring: loading torch…")
+    import torch
+
+    from gancli.builder import build_game
+    from gancli.commands.failures import explained, lighter
+    from gancli.commands.train import check_first_batch, describe_plan, finish_budget, open_data
+    from gancli.display import LONG_S, speed, too_long
+    from gancli.precision import peak_memory, resolve_device
+    from gancli.progress import duration
+    from gancli.restoration import judge_for
+    from gancli.trainer import Trainer
+    from gancli.validate import validate
+
+    progress.say("measuring: checking the config…")
     config = validate(composed.cfg)
     print(f"plan      {describe_plan(composed)}", flush=True)
     device = resolve_device(config["trainer"]["device"])
+    progress.say("measuring: reading the data…")
     started = time.perf_counter()
     train, held, stream = open_data(config, device, trust=None)
     finish_budget(config, stream.n)
     print(
-        f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped"
+        f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped",
+        flush=True,
     )
+    progress.say("measuring: building the networks…")
     game = build_game(config, trust=None)
     check_first_batch(game, stream)
     with explained(config, device):
         judge = judge_for(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, judge, config=config, device=device)
-        seconds = measure(trainer, warm_up=game.n_critic)
+        seconds, how = measure(trainer, period=game.n_critic)
+    progress.say("measuring: saving a checkpoint to memory…")
     settings = config["trainer"]
     print(
-        f"step      {seconds * 1000:.0f} ms, {settings['batch_size'] / seconds:.0f} img/s on {settings['device']} {settings['precision']}"
-        f" (mean of {TIMED_STEPS} rounds of {game.n_critic})"
+        f"step      {in_units(seconds)}, {speed(settings['batch_size'] / seconds)} on {settings['device']} {settings['precision']}"
+        f" ({how})"
     )
-    print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most")
+    print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most", flush=True)
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
     files = (
@@ -64,28 +73,53 @@ def check(argv: list[str]) -> int:
     )  # the best, and the newest while it is written
     disk = files * buffer.getbuffer().nbytes
     free = shutil.disk_usage(existing(composed.run_dir)).free
+    whole = seconds * settings["steps"]
     print(
-        f"forecast  {settings['steps']:,} steps in {duration(seconds * settings['steps'])}, "
+        f"forecast  {settings['steps']:,} steps in {duration(whole)}, "
         f"{disk / 1e6:.0f} MB of checkpoints ({free / 1e9:.0f} GB free)"
     )
+    tries = lighter(settings, config["dataset"], composed.cfg.model)
+    if whole >= LONG_S:
+        print(f"          {too_long(seconds, tries)}")
+    elif seconds >= SLOW_S:
+        print(f"          a step is slow here; try {', '.join(tries) or 'another machine'}")
     if disk > free:
         panels.warn(
             "the disk has less room than that: lower trainer.keep, or choose another hydra.run.dir="
         )
-    say_end("", ["gan", "train", *argv])
+    print(f"next      {' '.join(map(shlex.quote, ['gan', 'train', *argv]))}")
     return 0
 
 
-def measure(trainer, *, warm_up: int) -> float:
-    """Seconds a step, generator's turn included, after one round to warm up. The generator moves every `warm_up` steps."""
-    for _ in range(warm_up):
+def measure(trainer, *, period: int) -> tuple[float, str]:
+    """-> seconds a step, and how they were measured. The generator moves every `period` steps.
+
+    After one round to warm up, rounds are timed; where that would take too long it stops in between, even after one step.
+    """
+    from gancli import progress
+
+    times: list[float] = []
+    total = (1 + TIMED_ROUNDS) * period
+    progress.say("measuring: first step…")
+    while not times or (len(times) < total and sum(times) < SLOW_S):
+        started = time.perf_counter()
         trainer.step()
-    trainer.read_flags(wait=True)
-    started = time.perf_counter()
-    for _ in range(TIMED_STEPS * warm_up):
-        trainer.step()
-    trainer.read_flags(wait=True)  # waits for the device
-    return (time.perf_counter() - started) / (TIMED_STEPS * warm_up)
+        # Waiting for the device after each quick step would slow it down.
+        slow = not times or times[0] > 1
+        trainer.read_flags(wait=slow or len(times) + 1 in (period, total))
+        times.append(time.perf_counter() - started)
+        progress.say(f"measuring: {len(times)} of {total} steps…", goes_on=True)
+    if len(times) == total:
+        return sum(times[period:]) / (total - period), f"mean of {TIMED_ROUNDS} rounds of {period}"
+    timed = times[1:] or times  # the first one warms libraries up
+    how = (
+        "the first step alone" if len(times) == 1 else f"mean of {len(timed)} steps after the first"
+    )
+    return sum(timed) / len(timed), f"{how}; not measured further, it takes too long"
+
+
+def in_units(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
 def existing(path: Path) -> Path:

@@ -12,11 +12,12 @@ from pathlib import Path
 from gancli import config as front
 from gancli import panels
 from gancli.errors import Problems, UserError
+from gancli.notes import NOTE
 from gancli.resolvers import slug
 
 
 def main(argv: list[str]) -> int:
-    from gancli.reports.alarms import alarms
+    from gancli.reports.alarms import alarms, notes
     from gancli.reports.survey import survey
     from gancli.reports.surveyed import facts, show
     from gancli.reports.tables import say
@@ -28,7 +29,9 @@ def main(argv: list[str]) -> int:
     with said() as messages:
         source = open_source(composed.cfg)
         found = survey(source, sample=sample, tick=progress)
-    warnings = [*alarms(found), *messages]
+    warnings = [*alarms(found), *(text for text, level in messages if level >= logging.WARNING)]
+    others = [text for text, level in messages if level < logging.WARNING]
+    found.notes = list(dict.fromkeys([*notes(found), *others]))
     sheet = out or Path("outputs") / "data" / f"{slug(['=' + subject(composed)])}.png"
     sheet = draw(found, sheet) if found.kept is not None else None
     if as_json:
@@ -102,25 +105,27 @@ def subject(composed) -> str:
 
 
 @contextmanager
-def said() -> Iterator[list[str]]:
-    """Collects what the data package warns of, each once: it belongs among the alarms."""
-    messages: dict[str, None] = {}
+def said() -> Iterator[list[tuple[str, int]]]:
+    """Collects what the data package says, with its level, each once: warnings belong among the alarms."""
+    messages: dict[tuple[str, int], None] = {}
 
     class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            messages.setdefault(record.getMessage())
+            messages.setdefault((record.getMessage(), record.levelno))
 
     logger = logging.getLogger("gancli.data")
-    handler = Collect(logging.WARNING)
+    handler = Collect(NOTE)
     found = []
-    before = logger.propagate
+    before = logger.propagate, logger.level
     logger.propagate = False
+    logger.setLevel(NOTE)
     logger.addHandler(handler)
     try:
         yield found
     finally:
         logger.removeHandler(handler)
-        logger.propagate = before
+        logger.propagate, level = before
+        logger.setLevel(level)
         found.extend(messages)
 
 

@@ -35,8 +35,8 @@ def main(argv: list[str]) -> int:
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong."""
+    from gancli.closed import closed_problems
     from gancli.metrics.settings import LEAST, MetricsConfig, problems
-    from gancli.validate import closed_problems
 
     kinds = {
         "ckpt": str | None,
@@ -50,7 +50,7 @@ def checked(cfg) -> dict:
     }
     usage = "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"
     options, found = checkpoint_verbs.read(cfg, kinds, needs=(), usage=usage)
-    found += closed_problems(options["metrics"], MetricsConfig, where="metrics")
+    found += closed_problems({"metrics": options["metrics"]}, {"metrics": MetricsConfig})
     found += [] if found else problems(options["metrics"])
     if isinstance(options["n"], int) and options["n"] < LEAST:
         found.append((f"n={options['n']} does not fit", f"give {LEAST} or more"))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gancli import config as front
 from gancli.errors import GanError, Interrupted, Stopped
+from gancli.hints import typed
 
 
 def sweep(argv: list[str]) -> int:
@@ -39,7 +40,7 @@ def job(composed: front.Composed) -> None:
     started = time.monotonic()
     entry = {
         "job": composed.hydra.job.num,
-        "overrides": list(composed.hydra.overrides.task),
+        "overrides": typed(composed.hydra, "task"),
         "folder": str(composed.run_dir),
     }
     print(f"job {entry['job']}: {' '.join(entry['overrides'])}", flush=True)

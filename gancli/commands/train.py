@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from gancli import config as front
 from gancli import resolvers
-from gancli.errors import GanError, UserError
+from gancli.errors import GanError, Interrupted, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -169,7 +169,8 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     finish_budget(plan.config, stream.n)
     if plan.tree is not None:
         compare_data(plan.tree, train.digest, plan.folder)
-        if plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]:
+        over = plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]
+        if over and not plan.tree["run"].get("owes_evaluation"):
             print(
                 f"{plan.folder} is complete at step {plan.tree['progress']['step']}; "
                 f"{resume_line(plan.folder, strangers(plan.config))} trainer.steps=N goes on"
@@ -336,6 +337,16 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             log.info("ended: %s", error.message, exc_info=error.__cause__)
             end(folder, error.message, first=first)
             raise
+        except KeyboardInterrupt as error:
+            message = f"left at once in step {trainer.progress.step + 1}, unsaved"
+            how = (
+                f"{resume_line(folder.path, strangers(plan.config))}   goes on from the last save"
+                if has_checkpoints(folder.path)
+                else ""
+            )
+            log.info(message)
+            end(folder, message, first=first)
+            raise Interrupted(message, how, code=130) from error
         except Exception as error:
             log.exception("failed at step %d", trainer.progress.step)
             error.run_log = folder.path / "run.log"
@@ -419,17 +430,45 @@ def say_differences(tree: dict | None, trainer) -> None:
 
 @contextlib.contextmanager
 def listening(trainer) -> Iterator[None]:
-    """Signals ask the trainer to save and stop after its step; a second Ctrl-C leaves at once."""
+    """Signals ask the trainer to save and stop after its step; only a third Ctrl-C leaves at once.
+
+    A SIGHUP that was ignored at the start (nohup) stays ignored: the run is meant to outlive its terminal."""
+    interrupts = 0
 
     def handle(number: int, _frame: object) -> None:
-        if trainer.signal and number == signal.SIGINT:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
+        if interrupts > 2:
             raise KeyboardInterrupt
-        trainer.signal = number
+        first = not trainer.signal
+        if first:
+            trainer.signal = number
+        say_at_once(signal_words(number, first=first))
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def signal_words(number: int, *, first: bool) -> str:
+    name = signal.Signals(number).name
+    if first:
+        return (
+            f"{name}: the run ends after this step and a save; another signal changes nothing, "
+            "a third Ctrl-C leaves at once, unsaved"
+        )
+    return f"{name}: already about to save and end; a third Ctrl-C leaves at once, unsaved"
+
+
+def say_at_once(text: str) -> None:
+    """Says something from a signal handler: what it interrupts may be writing to the same stream."""
+    from gancli.runlog import shout
+
+    with contextlib.suppress(RuntimeError):  # Python's word for a stream that is being written to
+        shout(text)

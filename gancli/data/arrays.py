@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from gancli.data import cache
-from gancli.data.base import Decoded, Source, choose, digest_of, places
-from gancli.data.decode import resize_all, to_channels
+from gancli.data.base import Decoded, Source, choose, digest_of, image_words, places
+from gancli.data.decode import colour_lost, loses_colour, resize_all, to_channels
 from gancli.errors import UserError
+from gancli.notes import note
+
+log = logging.getLogger("gancli.data")
 
 
 def decode_array(
@@ -35,10 +39,12 @@ def decode_array(
     need = len(pixels) * source.channels * source.size()[0] * source.size()[1]
     if not cache.fits(need):
         raise UserError(
-            f"{len(pixels)} images of {source.channels}x{source.size()[0]}x{source.size()[1]} take {cache.gigabytes(need)}, "
+            f"{len(pixels)} images of {image_words(source.size(), source.channels)} take {cache.gigabytes(need)}, "
             f"{cache.gigabytes(cache.available_memory() or 0)} of memory are free",
             "dataset.limit=N or a smaller dataset.resolution",
         )
+    if loses_colour(pixels[:64].astype(np.uint8), source.channels):
+        note(log, colour_lost(source.channels))
     images = torch.from_numpy(
         to_channels(resize_all(pixels, source.size(), contain=contain), source.channels)
     )

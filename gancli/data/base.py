@@ -109,8 +109,8 @@ class Source:
             "1 or more, or null",
         )
         require(
-            self.holdout == "auto" or self.holdout >= 0,
-            f"dataset.holdout={self.holdout} is negative",
+            self.holdout == "auto" or is_count(self.holdout, least=0),
+            f"dataset.holdout={self.holdout} is no number of images",
             "0 holds nothing out",
         )
         require(self.workers >= 1, f"dataset.workers={self.workers} decodes nothing", "1 or more")
@@ -135,7 +135,7 @@ class Source:
             require(
                 load[0] >= size[0] and load[1] >= size[1],
                 f"dataset.load_size={self.load_size} is below the resolution",
-                f"windows of {size[0]}x{size[1]} are cut out of it; null loads at the resolution itself",
+                f"windows of {size_words(size)} are cut out of it; null loads at the resolution itself",
             )
 
     def scan(self) -> dict:
@@ -213,6 +213,15 @@ def pair(size: int | Sequence[int], *, key: str = "dataset.resolution") -> tuple
         "pixels, as 64 or as [height,width]",
     )
     return values[0], values[1]
+
+
+def size_words(size: Sequence[int]) -> str:
+    """(h, w) as people say it: width x height."""
+    return f"{size[1]}x{size[0]}"
+
+
+def image_words(size: Sequence[int], channels: int) -> str:
+    return f"{size_words(size)} pixels, {channels} channel{'s' if channels != 1 else ''}"
 
 
 def ordered(n: int, tail: int = 0) -> np.ndarray:

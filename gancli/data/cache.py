@@ -92,7 +92,8 @@ def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
         )
     except OSError as error:
         raise UserError(
-            f"{shape[0]} decoded images of {shape[1]}x{shape[2]}x{shape[3]} take {gigabytes(need)}: more than the memory "
+            f"{shape[0]} decoded images of {shape[3]}x{shape[2]} pixels and {shape[1]} channels take "
+            f"{gigabytes(need)}: more than the memory "
             f"({gigabytes(available_memory() or 0)} are free), and they cannot be written to {folder.parent} ({error})",
             "dataset.limit=N, a smaller dataset.resolution, or XDG_CACHE_HOME on a larger disk",
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+GREY_SPREAD = 2  # of 255: colour channels that differ no more are grey, but for JPEG's rounding
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; a PNG of 50 KB can claim 400 million
 # Video, weather and document formats that Pillow lists but hands to other programs, Ghostscript among them.
 FOREIGN = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF", "XVTHUMB"}
@@ -27,6 +28,8 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 SIZE_LOCK = threading.Lock()
+# what a run and `gan data` say of some of the images
+FIRST_FRAME = "an animation gives its first frame alone"
 
 
 class BadImage(Exception):
@@ -139,12 +142,40 @@ class Decoder:
             turn = orientation(image)
             # A JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time; twice the target is left to the better filter.
             image.draft(None, (2 * max(self.size), 2 * max(self.size)))
-            image = plain(image, self.notes)
+            frames = image
+            image = plain(frames, self.notes)
+            if is_animated(frames):
+                self.notes.add(FIRST_FRAME)
             if turn in TURNS:
                 image = image.transpose(TURNS[turn])
             pixels = np.asarray(fit(image, self.size))
         pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        lost = colour_lost(self.channels)
+        if lost not in self.notes and loses_colour(pixels, self.channels):
+            self.notes.add(lost)
         return to_channels(pixels, self.channels)
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Has the file more frames than the one that is taken? A telephone's MPO has a second view, which is none."""
+    try:
+        return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # a damaged second frame says nothing about the first
+        return False
+
+
+def colour_lost(channels: int) -> str:
+    return (
+        f"colours are dropped: dataset.channels={channels} is grey, dataset.channels=3 keeps them"
+    )
+
+
+def loses_colour(pixels: np.ndarray, channels: int) -> bool:
+    """(...,C,H,W) uint8: would `channels` of them drop colours that are to be seen?"""
+    if channels not in (1, 2) or pixels.shape[-3] < 3:
+        return False
+    colour = pixels[..., :3, :, :].astype(np.int16)
+    return bool(np.ptp(colour, axis=-3).max() > GREY_SPREAD)
 
 
 def plain(image: Image.Image, notes: set[str]) -> Image.Image:

@@ -18,6 +18,7 @@ from gancli.data import cache
 from gancli.data.base import Decoded, Source, choose, digest_of, places
 from gancli.data.decode import BadImage, Decoder, quiet
 from gancli.errors import UserError
+from gancli.notes import note
 
 log = logging.getLogger("gancli.data")
 BLOCK = 64  # files a task: a task for each would cost more than a small PNG
@@ -29,7 +30,8 @@ class Files:
     """Files that can be read in any order, by any thread.
 
     read: index -> path, bytes or, for a pair, two paths. sizes: bytes, part of the data's identity. stamps: changes, for the cache.
-    refused: (name, reason) of those that are not even opened. passed_over: what else lies there, for the log.
+    refused: (name, reason) of those that are not even opened. unreadable: pictures in formats that cannot be read here.
+    passed_over: what else lies there. remarks: what is ignored or merged, in sentences.
     tail: so many at the end are what the data set itself holds out.
     """
 
@@ -40,7 +42,9 @@ class Files:
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
+    unreadable: str = ""
     passed_over: str = ""
+    remarks: tuple[str, ...] = ()
     tail: int = 0
 
     def __len__(self) -> int:
@@ -56,6 +60,8 @@ def decode_files(files: Files, source: Source) -> Decoded:
         f"{name}\0{size}" for name, size in zip(files.names, files.sizes, strict=True)
     )
     parts = choose(len(files), limit=source.limit, holdout=source.holdout, tail=files.tail)
+    if labels is not None:
+        say_lost_classes(labels[torch.from_numpy(parts[1])], classes, source)
     shape = (len(parts[0]) + len(parts[1]), source.depth(), *source.size())
     key = digest_of(
         [digest, repr((CACHE_FORMAT, files.stamps, shape, source.limit, source.holdout))]
@@ -77,6 +83,23 @@ def decode_files(files: Files, source: Source) -> Decoded:
         skipped=(*files.refused, *skipped),
         place=torch.from_numpy(places(len(files), files.tail))[index],
     )
+
+
+def say_lost_classes(labels: torch.Tensor, classes: tuple[str, ...], source: Source) -> None:
+    """Names the classes of which `limit` leaves no image to train on."""
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    lost = [name for name, n in zip(classes, counts, strict=True) if not n]
+    if lost and source.limit is not None:
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        note(
+            log,
+            "dataset.limit=%d leaves no image of %d of %d classes: %s%s",
+            source.limit,
+            len(lost),
+            len(classes),
+            ", ".join(lost[:5]),
+            more,
+        )
 
 
 def decode_chosen(
@@ -110,8 +133,8 @@ def decode_chosen(
         for new, old in enumerate(rows):
             if new != old:
                 room.pixels[new] = room.pixels[old]
-        for note in sorted(decoder.notes):
-            log.warning("%s", note)
+        for text in sorted(decoder.notes):
+            note(log, "%s", text)
         return room.keep(chosen[rows], skipped), chosen[rows], skipped
     except BaseException:  # Ctrl-C too: what is half made would only lie there
         room.discard()

@@ -22,11 +22,28 @@ from gancli.data.base import Decoded, Source, require
 from gancli.data.decode import BadImage, Decoder, extensions, opened, orientation, quiet
 from gancli.data.files import Files, decode_files, listed
 from gancli.errors import UserError
+from gancli.notes import note
 
 log = logging.getLogger("gancli.data")
 SAMPLE = 2000  # headers that a scan reads, evenly spaced: 0.2 s
 ALPHA_SAMPLE = 32  # pictures that it decodes to see whether their alpha hides anything
 MAX_MEMBER = 500_000_000  # bytes of one file in a zip
+# Photographs in formats that Pillow does not read by itself: they are meant, and must not be passed over in silence.
+PICTURES = {
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".raw",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".orf",
+}
+INDEXES = ("labels.csv", "metadata.csv", "metadata.jsonl", "dataset.json", "labels.json")
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 GREY = {"1", "L", "LA", "La", "I", "F"}
 SHEETS = (
     "grid.png",
@@ -67,8 +84,9 @@ class Folder(Source):
             else "no labels"
         )
         log.info("%s: %d images, %s", self.path, len(files), labels)
-        if files.passed_over:
-            log.info("%s: passed over what is no image: %s", self.path, files.passed_over)
+        say_passed_over(self.path, files)
+        for remark in files.remarks:
+            note(log, "%s: %s", self.path, remark)
         if files.refused:
             log.warning("%s: refused %s", self.path, listed(files.refused))
         return decode_files(files, source)
@@ -156,15 +174,18 @@ def sort_out(
     images = [entry for entry in images if not is_sheet(entry[0], images)]
     others = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name, *_ in entries)
     others -= Counter(PurePosixPath(name).suffix.lower() for name, *_ in images)
-    found = ", ".join(f"{count} {ending}" for ending, count in others.most_common(5))
+    pictures = Counter({ending: n for ending, n in others.items() if ending in PICTURES - endings})
     if not images:
         also = f"; refused: {listed(refused)}" if refused else ""
         raise UserError(
-            f"dataset.path={path}: no image in it (found: {found or 'no file'}{also})",
-            "it must hold image files, or a sub-folder of them for each class",
+            f"dataset.path={path}: no image in it (found: {counted(others) or 'no file'}{also})",
+            f"{counted(pictures)}: cannot be read here, convert to JPEG or PNG"
+            if pictures
+            else "it must hold image files, or a sub-folder of them for each class",
         )
     names = [name for name, *_ in images]
     labels, classes = label(path, names)
+    remarks = [*indexes([name for name, *_ in entries]), *merged(path, names, classes)]
     return Files(
         names=names,
         read=lambda i: by_name(names[i]),
@@ -173,8 +194,70 @@ def sort_out(
         labels=labels,
         classes=classes,
         refused=tuple(refused),
-        passed_over=found,
+        unreadable=counted(pictures),
+        passed_over=counted(others - pictures),
+        remarks=tuple(remarks),
     )
+
+
+def counted(endings: Counter) -> str:
+    """-> "2 .txt, 1 .db", the five most frequent endings"""
+    return ", ".join(f"{n} {ending}" for ending, n in endings.most_common(5))
+
+
+def say_passed_over(path: str, files: Files) -> None:
+    if files.unreadable:
+        note(log, "%s: %s", path, unreadable_words(files.unreadable))
+    if files.passed_over:
+        log.info("%s: passed over what is no image: %s", path, files.passed_over)
+
+
+def unreadable_words(unreadable: str) -> str:
+    return f"{unreadable}: cannot be read here, convert to JPEG"
+
+
+def indexes(names: list[str]) -> list[str]:
+    """-> a sentence for each file beside the images that other tools would read labels from."""
+    found = sorted(name for name in names if name.rpartition("/")[2].lower() in INDEXES)
+    if not found:
+        return []
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return [f"{found[0]}{more}: not read yet; labels come from class sub-folders alone"]
+
+
+def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
+    """-> what the labels lose or split: sub-folders below a class, classes that only differ in case, splits taken for classes."""
+    if not classes:
+        return []
+    said = []
+    parts = unwrapped(names)
+    places: dict[str, set[str]] = {}  # of a class: the folders in it that hold images, "" itself
+    for first, *rest in parts:
+        places.setdefault(first, set()).add(rest[0] if len(rest) > 1 else "")
+    inner = {name: sorted(found - {""}) for name, found in places.items() if len(found) > 1}
+    if {name.lower() for name in classes} <= SPLITS:
+        wrappers = names[0].split("/")[: -len(parts[0])]
+        train = next((name for name in classes if name.lower().startswith("train")), classes[0])
+        said.append(
+            f"{shortened(classes)} look like parts of one data set, and are taken for classes; "
+            f"dataset.path={'/'.join([str(path).rstrip('/'), *wrappers, train])} trains on one part"
+        )
+    elif inner:
+        name, folders = next(iter(inner.items()))
+        more = f", and so in {len(inner) - 1} more" if len(inner) > 1 else ""
+        said.append(
+            f"sub-folders of {name} ({shortened(tuple(folders))}) are merged into that class{more}: "
+            "the first sub-folder names the class"
+        )
+    spellings: dict[str, list[str]] = {}
+    for name in classes:
+        spellings.setdefault(name.strip().casefold(), []).append(name)
+    for group in spellings.values():
+        if len(group) > 1:
+            said.append(
+                f"{' and '.join(group)} are {len(group)} classes: their names differ only in upper and lower case"
+            )
+    return said
 
 
 def is_hidden(name: str) -> bool:
@@ -194,11 +277,17 @@ def shortened(names: tuple[str, ...]) -> str:
     return ", ".join(names if len(names) <= 12 else (*names[:10], "...", names[-1]))
 
 
-def label(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """-> (N,) labels and their names: the first folder below the wrappers; None and () without sub-folders."""
+def unwrapped(names: list[str]) -> list[list[str]]:
+    """-> the parts of each name, without folders that all of them share: wrappers, not classes."""
     parts = [name.split("/") for name in names]
     while all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
         parts = [part[1:] for part in parts]
+    return parts
+
+
+def label(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """-> (N,) labels and their names: the first folder below the wrappers; None and () without sub-folders."""
+    parts = unwrapped(names)
     flat = next((part[-1] for part in parts if len(part) == 1), None)
     classes = sorted({part[0] for part in parts if len(part) > 1})
     if flat is not None:

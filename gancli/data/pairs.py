@@ -12,14 +12,16 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
+from gancli.data import seams
 from gancli.data.base import Decoded, Source, digest_of, require
 from gancli.data.decode import BadImage, Decoder, opened, quiet
 from gancli.data.files import Files, decode_files, listed
-from gancli.data.folder import Folder, listing, measure
+from gancli.data.folder import Folder, listing, measure, say_passed_over
 from gancli.errors import UserError
 
 log = logging.getLogger("gancli.data")
 OWN = ("val", "test")  # sub-folders that a data set itself holds out
+NEARLY = 0.2  # how far the width of a pair may be from twice its height, as a share of the height
 MOST_HELD = 100  # pairs, where holdout is auto and the data set has no such folder
 LAYOUTS = "files with source and target side by side, or a folder A and a folder B with the same file names"
 
@@ -76,6 +78,8 @@ class Paired(Source):
 
     def scan(self) -> dict:
         found: dict = {}
+        if "auto" in (*self.declared().values(), self.holdout):  # else a run that goes on
+            check_side_by_side(self.path, self.files("train"))
         if "auto" in self.declared().values():
             resolution, channels = self.measured(self.files("train"))
             found = self.fill(resolution=resolution, channels=channels, classes=0)
@@ -98,6 +102,7 @@ class Paired(Source):
             )
             files = joined(files, own, source.holdout)
         log.info("%s: %d pairs, %d of them held out", self.path, len(files), source.holdout)
+        say_passed_over(self.path, files)
         if files.refused:
             log.warning("%s: without a partner: %s", self.path, listed(files.refused))
         return replace(decode_files(files, source), pairing=SideBySide(self.direction))
@@ -161,6 +166,30 @@ class Paired(Source):
         return (height if width == 2 * height else [height, width // 2]), channels
 
 
+def check_side_by_side(path: str, files: Files) -> None:
+    """Are these files two pictures each? UserError where their shape and their content say no; a warning where only one does."""
+    if isinstance(files.read(0), tuple):  # two folders: nothing is cut
+        return
+    images = seams.sample(files)
+    if not images or seams.look_like_pairs(images):
+        return
+    height, width = images[0].shape
+    aspect = float(np.median([image.shape[1] / image.shape[0] for image in images]))
+    require(
+        abs(aspect - 2) <= NEARLY,
+        f"dataset.path={path}: its images ({files.names[0]} is {width}x{height}) look like single pictures, "
+        "and each would be cut in half to make a pair",
+        f"a data set of pairs is {LAYOUTS} (those are taken as they are); "
+        "single images train with dataset=folder model=dcgan, or with model=srgan, inpaint or enhance",
+    )
+    log.warning(
+        "%s: the halves of its images do not look like two pictures of one thing; "
+        "gan data dataset=paired dataset.path=%s draws some pairs",
+        path,
+        path,
+    )
+
+
 def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
     """The files of two folders that have the same name, whatever its ending; the others are refused."""
     stems = [
@@ -197,6 +226,8 @@ def joined(files: Files, own: Files, holdout: int) -> Files:
         sizes=files.sizes + own.sizes[:holdout],
         stamps=files.stamps + own.stamps[:holdout],
         refused=(*files.refused, *own.refused),
+        unreadable=files.unreadable,
+        passed_over=files.passed_over,
         tail=holdout,
     )
 
@@ -239,6 +270,7 @@ class Unpaired(Source):
                 )
                 files = joined(files, held, source.holdout)
             log.info("%s: %d images, %d of them held out", folder, len(files), source.holdout)
+            say_passed_over(str(folder), files)
             domains.append(decode_files(files, replace(source, classes=0)))
         return replace(
             domains[0],

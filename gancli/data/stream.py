@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gancli.data.base import Decoded, pair, require
+from gancli.data.base import Decoded, pair, require, size_words
 from gancli.data.draws import draws, permutation
 from gancli.errors import UserError
 from gancli.seeding import seed_of
@@ -159,8 +159,8 @@ def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
     loaded = tuple(images.shape[-2:])
     require(
         loaded[0] >= size[0] and loaded[1] >= size[1],
-        f"the data set gives images of {loaded[0]}x{loaded[1]} pixels",
-        f"they must have at least dataset.resolution, {size[0]}x{size[1]}",
+        f"the data set gives images of {size_words(loaded)} pixels",
+        f"they must have at least dataset.resolution, {size_words(size)}",
     )
     return None if loaded == size else images.unfold(2, size[0], 1).unfold(3, size[1], 1)
 

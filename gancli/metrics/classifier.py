@@ -82,9 +82,10 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
 
     The same seed and thread count give the same bits, and no global random state changes. UserError: nothing to train on.
     """
-    if len(images) < 2 or len(labels.unique()) < 2:
+    # One is set aside, and batch norm needs two to learn from.
+    if len(images) < 3 or len(labels.unique()) < 2:
         raise UserError(
-            f"a classifier needs images of two classes or more, and there are {len(images)} images of "
+            f"a classifier needs at least 3 images and two classes, and there are {len(images)} images of "
             f"{len(labels.unique())} classes",
             "a data set with labels, and a larger dataset.limit",
         )

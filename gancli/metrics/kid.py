@@ -58,7 +58,12 @@ def kernel_distance(
 
     real (N,D), fake (M,D). The deviation is that of one subset, not of the mean. UserError: N or M below `size`.
     """
-    assert subsets >= 1 and size >= 2
+    assert subsets >= 1
+    if size < 2:
+        raise UserError(
+            f"the kernel distance needs at least 2 images of each kind, and draws {size}",
+            "use more images",
+        )
     if size > (n := min(len(real), len(fake))):
         raise UserError(
             f"the kernel distance draws subsets of {size} images, and the smaller set has {n}",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from gancli import progress
-from gancli.errors import UserError
+from gancli.errors import UserError, reason_of
 from gancli.metrics import classifier, features, store
 from gancli.metrics.bench import MOST_NEIGHBOURS, Bench
 from gancli.metrics.fid import frechet_from_moments, inception_score, moments, rank_note
@@ -23,6 +25,7 @@ from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
 from gancli.metrics.ssim import diversity, scale_names
 from gancli.metrics.swd import sliced_wasserstein
 
+log = logging.getLogger("gancli")
 SUBSETS = 100
 SUBSET_SIZE = 1000
 ANGLES = 64
@@ -327,11 +330,28 @@ def measure(bench: Bench, items: tuple[str, ...]) -> tuple[dict[str, float], dic
     skipped: dict[str, str] = {}
     for item in items:
         progress.say(f"evaluating: {item}…", goes_on=True)
-        try:
-            values |= ITEMS[item](bench)
-        except UserError as error:
-            skipped[item] = f"{error.message}; {error.hint}" if error.hint else error.message
+        measure_item(item, partial(ITEMS[item], bench), values, skipped)
     return values, skipped
+
+
+def measure_item(
+    item: str,
+    work: Callable[[], dict[str, float]],
+    values: dict[str, float],
+    skipped: dict[str, str],
+) -> None:
+    """Adds work()'s numbers to `values`, or to `skipped` why there are none: one item must cost neither the others nor a run."""
+    try:
+        for key, value in work().items():
+            if math.isfinite(value):
+                values[key] = value
+            else:  # a spread of 0 divides, or two images are equal to the last bit
+                skipped[key] = f"it is {value}: some of what it compares does not differ at all"
+    except UserError as error:
+        skipped[item] = reason_of(error)
+    except Exception as error:  # noqa: BLE001 - what a user's critic or data make an item raise has no end
+        skipped[item] = reason_of(error)
+        log.info("%s was skipped", item, exc_info=error)
 
 
 def floor(bench: Bench, items: tuple[str, ...]) -> dict[str, float]:

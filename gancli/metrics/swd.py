@@ -14,6 +14,7 @@ from gancli.metrics.ssim import separable, wide
 BINOMIAL = [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16]
 PATCH = 7
 COARSEST = 16  # pixels: the side at which the pyramid ends
+ROUNDING = 1e-9  # of values up to 255 in float64
 VALUES = 4_000_000  # float64 numbers in flight: 32 MB
 KEPT = 16_000_000  # of a set's patches that are worth keeping between uses: 128 MB
 
@@ -52,9 +53,9 @@ class Patches:
         deviation = (
             sum((p - mean[:, None]).square_().sum((0, 2)) for p in self.raw()) / values
         ).sqrt()
-        # a constant channel stays 0
+        # A constant channel stays 0, and what rounding leaves of it must not be blown up.
         self.mean = mean
-        self.deviation = torch.where(deviation > 0, deviation, 1.0)
+        self.deviation = torch.where(deviation > ROUNDING, deviation, 1.0)
 
     def raw(self) -> Iterable[Tensor]:
         return self.cut() if self.kept is None else self.kept

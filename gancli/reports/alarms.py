@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gancli.data.base import size_words
 from gancli.reports.survey import Survey
 
 ENLARGED = 1.5  # times; below it nobody sees it
@@ -13,6 +14,20 @@ SHARE = 0.05  # of the images; rarer troubles are counted, not alarms
 def alarms(found: Survey) -> list[str]:
     """The worst first; empty if all is well."""
     return [*about_files(found), *about_labels(found), *about_pixels(found), *about_sizes(found)]
+
+
+def notes(found: Survey) -> list[str]:
+    """What is worth knowing, and no reason for alarm."""
+    copies = sum(len(names) - 1 for names in found.duplicates)
+    times = {len(names) for names in found.duplicates}
+    often = f"{times.pop()} times" if len(times) == 1 else "more than once"
+    seen = "training sees it" if copies == 1 else "training sees them"
+    said = (
+        [f"{count(copies, 'duplicate')}; {seen} {often}".replace("2 times", "twice")]
+        if copies
+        else []
+    )
+    return [*found.notes, *said]
 
 
 def count(n: int, noun: str) -> str:
@@ -28,11 +43,6 @@ def about_files(found: Survey) -> list[str]:
             f"{len(found.bad):,} of {count(found.looked_at, 'file')} cannot be used; "
             "dataset.on_error=skip trains without them"
         )
-    copies = sum(len(names) - 1 for names in found.duplicates)
-    if copies:
-        said.append(
-            f"{count(copies, 'image')} repeated from others: a run sees those the more often"
-        )
     if found.mislabelled:
         said.append(
             f"{count(len(found.mislabelled), 'image')} in more than one class: {', '.join(found.mislabelled[0][:2])}"
@@ -41,7 +51,7 @@ def about_files(found: Survey) -> list[str]:
 
 
 def about_labels(found: Survey) -> list[str]:
-    if not found.labels:
+    if not found.labels or found.layouts:
         return []
     full = {name: n for name, n in found.labels.items() if n}
     if len(full) == 1:
@@ -95,7 +105,7 @@ def about_sizes(found: Survey) -> list[str]:
     enlarged = sum(n for size, n in found.sizes.items() if factors[size] > ENLARGED)
     if enlarged > SHARE * found.images:
         said.append(
-            f"{count(enlarged, 'image')} enlarged to {height}x{width} by more than {ENLARGED} times, which looks soft"
+            f"{count(enlarged, 'image')} enlarged to {size_words((height, width))} by more than {ENLARGED} times, which looks soft"
         )
     lost = {
         size: 1 - height * width / (factor**2 * size[0] * size[1])
@@ -105,6 +115,6 @@ def about_sizes(found: Survey) -> list[str]:
     if cut > SHARE * found.images:
         said.append(
             f"{count(cut, 'image')} losing more than {CUT:.0%} of the area to the centre crop; "
-            "dataset.resolution=[h,w] suits other shapes"
+            "dataset.resolution=[height,width] suits other shapes"
         )
     return said

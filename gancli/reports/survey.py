@@ -17,11 +17,19 @@ from torch import Tensor
 
 from gancli.data import cache
 from gancli.data.base import Decoded, Source
-from gancli.data.decode import BadImage, Decoder, opened, orientation, quiet
+from gancli.data.decode import (
+    GREY_SPREAD,
+    BadImage,
+    Decoder,
+    opened,
+    orientation,
+    quiet,
+)
 from gancli.data.files import Files
 from gancli.data.folder import MAX_MEMBER, Folder, listing
 from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
+from gancli.reports.layouts import ALSO, layouts
 
 # decoded images that are kept for the contact sheet and the value range
 KEPT = 256
@@ -29,7 +37,6 @@ KEPT_BYTES = 128_000_000
 SHEET_CLASSES = 12
 SHEET_EACH = 8
 BLOCK = 32  # files a task
-GREY_SPREAD = 2  # of 255: colour channels that differ no more are grey, but for JPEG's rounding
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Look:
 @dataclass(kw_only=True)
 class Survey:
     """What was found. images: usable ones; looked_at: of all files. means, deviations: by channel, of values 0 ... 1.
+    layouts: what it is besides a set of single images, such as pairs.
     kept: (M,C,H,W) uint8, or points, with kept_labels. value_range: of a batch as the networks will get it."""
 
     source: Source
@@ -66,6 +74,7 @@ class Survey:
     modes: Counter = field(default_factory=Counter)
     formats: Counter = field(default_factory=Counter)
     bad: list[tuple[str, str]] = field(default_factory=list)
+    unreadable: str = ""
     passed_over: str = ""
     duplicates: list[list[str]] = field(default_factory=list)
     equal_pixels: list[list[str]] = field(default_factory=list)
@@ -82,6 +91,7 @@ class Survey:
     kept: Tensor | None = None
     kept_labels: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    layouts: list[str] = field(default_factory=list)
 
     def decoded_images(self) -> int:
         """How many a run would decode: what limit and holdout leave."""
@@ -135,9 +145,14 @@ def survey_files(
         total=len(files),
         looked_at=n,
         seconds=time.perf_counter() - started,
+        unreadable=files.unreadable,
         passed_over=files.passed_over,
-        notes=sorted(decoder.notes),
+        layouts=layouts(source.path, files),
     )
+    found.notes = [
+        *(found.layouts or files.remarks),  # a folder of pairs has no classes that could be merged
+        *sorted(decoder.notes),
+    ]
     good = [look for look in looks if not look.reason]
     found.images = len(good)
     found.bytes = sum(files.sizes[index] for index in indices)
@@ -291,6 +306,10 @@ def survey_array(source: Source) -> Survey:
         seconds=time.perf_counter() - started,
         bad=list(decoded.skipped),
     )
+    if isinstance(decoded.pairing, SideBySide):
+        found.notes.append("pairs: model=pix2pix takes them")
+    elif decoded.other is not None:
+        found.notes.append(f"two domains: model=cyclegan takes them; {ALSO}")
     found.sizes[tuple(decoded.images.shape[-2:])] = len(
         decoded
     )  # of one side, where they are pairs

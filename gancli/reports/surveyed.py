@@ -6,13 +6,16 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gancli.data.base import image_words, size_words
 from gancli.data.cache import gigabytes
 from gancli.data.decode import resize_all
+from gancli.data.folder import Folder, unreadable_words
 from gancli.grids import grid, scatter
 from gancli.reports.survey import SHEET_CLASSES, SHEET_EACH, Survey, room
 from gancli.reports.tables import say
 
 MOST = 12  # lines of one list
+FLAT = ": a model trains without them; a sub-folder for each class gives some"
 BAR = 32  # characters
 TILE = 128  # pixels: larger images are shrunk for the contact sheet
 
@@ -51,10 +54,11 @@ def facts(found: Survey) -> dict:
         "channels": source.channels,
         "classes": source.classes,
         "kind": source.kind,
-        "sizes": {f"{h}x{w}": n for (h, w), n in found.sizes.most_common()},
+        "sizes": {size_words(size): n for size, n in found.sizes.most_common()},
         "modes": dict(found.modes),
         "formats": dict(found.formats),
         "bad": [{"file": name, "reason": reason} for name, reason in found.bad],
+        "unreadable": found.unreadable,
         "passed_over": found.passed_over,
         "duplicates": found.duplicates,
         "equal_pixels": found.equal_pixels,
@@ -79,7 +83,8 @@ def show(found: Survey, warnings: list[str], *, subject: str) -> None:
     say(subject)
     for name, text in [*about_files(found), *about_training(found)]:
         say(f"{name:<9} {text}")
-    histogram(found.labels)
+    flat = isinstance(found.source, Folder) and found.source.classes == 0 and not found.layouts
+    histogram(found.labels, hint=FLAT if flat else "")
     names(f"cannot be used: {len(found.bad)}", [f"{name}: {reason}" for name, reason in found.bad])
     names(
         f"equal files: {len(found.duplicates)}", [" = ".join(group) for group in found.duplicates]
@@ -108,12 +113,14 @@ def about_files(found: Survey) -> list[tuple[str, str]]:
             + (f", {gigabytes(found.bytes)}" if found.bytes else ""),
         )
     ]
-    if found.passed_over:
-        lines.append(("beside", f"{found.passed_over}: no images, passed over"))
+    beside = [unreadable_words(found.unreadable)] if found.unreadable else []
+    beside += [f"{found.passed_over}: passed over"] if found.passed_over else []
+    if beside:
+        lines.append(("beside", "; ".join(beside)))
     if found.source.kind == "image":
-        sizes = {f"{height}x{width}": n for (height, width), n in found.sizes.most_common(6)}
+        sizes = {size_words(size): n for size, n in found.sizes.most_common(6)}
         rest = f", and {len(found.sizes) - 6} more" if len(found.sizes) > 6 else ""
-        lines.append(("sizes", shares(sizes, found.images) + rest))
+        lines.append(("sizes", f"(width x height) {shares(sizes, found.images)}{rest}"))
     if found.modes:
         modes = dict(found.modes.most_common())
         formats = dict(found.formats.most_common())
@@ -125,11 +132,7 @@ def about_training(found: Survey) -> list[tuple[str, str]]:
     """What a run would make of it."""
     source = found.source
     points = found.source.kind == "points"
-    shape = (
-        "points in the plane"
-        if points
-        else f"{'x'.join(map(str, source.size()))} pixels, {source.channels} channels"
-    )
+    shape = "points in the plane" if points else image_words(source.size(), source.channels)
     unit = "divided by dataset.scale" if points else "from 0 to 1"
     low, high = found.value_range
     need = found.decode_bytes()
@@ -148,9 +151,9 @@ def about_training(found: Survey) -> list[tuple[str, str]]:
     ]
 
 
-def histogram(labels: dict[str, int] | None) -> None:
+def histogram(labels: dict[str, int] | None, *, hint: str = "") -> None:
     if labels is None:
-        say("labels    none")
+        say(f"labels    none{hint}")
         return
     most = max(labels.values()) or 1
     width = min(24, max(map(len, labels)))

@@ -1,0 +1,61 @@
+"""What a folder of images could be besides a set of single ones: pairs or two domains, and the models that take them."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from gancli.data import seams
+from gancli.data.files import Files
+from gancli.data.folder import listing
+from gancli.data.pairs import NEARLY
+from gancli.errors import UserError
+
+ALSO = "simgan and styletransfer take them too"
+
+
+def layouts(path: str, files: Files) -> list[str]:
+    """-> a sentence for each layout that is recognised, with the command that trains on it."""
+    root = Path(path).expanduser()
+    found = of_folders(path, root)
+    if not found and (root / "train").is_dir():
+        found = of_folders(path, root / "train")
+        if not found:
+            files = listing(str(root / "train"))
+    if not found and are_side_by_side(files):
+        found = [f"pairs side by side, as it seems: {typed('pix2pix', path)}"]
+    return found
+
+
+def typed(model: str, path: str, *more: str) -> str:
+    return " ".join(
+        shlex.quote(word)
+        for word in ("gan", "train", f"model={model}", f"dataset.path={path}", *more)
+    )
+
+
+def of_folders(path: str, root: Path) -> list[str]:
+    """Two folders of equal names are pairs, trainA and trainB or others are domains."""
+    if all((root / name).is_dir() for name in ("trainA", "trainB")):
+        held = [name for name in ("testA", "testB") if (root / name).is_dir()]
+        beside = f"; {' and '.join(held)} are held out" if held else ""
+        return [f"two domains, trainA and trainB{beside}: {typed('cyclegan', path)} ({ALSO})"]
+    if not all((root / name).is_dir() for name in ("A", "B")):
+        return []
+    stems = []
+    for name in ("A", "B"):
+        try:
+            names = listing(str(root / name)).names
+        except UserError:  # no image in it
+            return []
+        stems.append({str(Path(file).with_suffix("")) for file in names})
+    if 2 * len(stems[0] & stems[1]) >= min(map(len, stems)):
+        return [f"pairs in the folders A and B: {typed('pix2pix', path)}"]
+    domains = typed("cyclegan", path, "dataset.a=A", "dataset.b=B")
+    return [f"two domains, A and B, whose file names differ: {domains} ({ALSO})"]
+
+
+def are_side_by_side(files: Files) -> bool:
+    images = seams.sample(files)
+    wide = [image for image in images if abs(image.shape[1] / image.shape[0] - 2) <= NEARLY]
+    return 2 * len(wide) > len(images) and seams.look_like_pairs(wide)
