@@ -132,6 +132,18 @@ def test_who_wins():
     assert frozen("loss=wgan_gp")["optimizer"]["g"]["betas"] == [0.0, 0.9]
 
 
+def test_rates_of_wgan_gp_sink_to_the_papers_unless_a_model_or_the_user_chooses_others():
+    for player in ("g", "d"):
+        spec = frozen("model=dcgan", "loss=wgan_gp")["optimizer"][player]
+        keys = ("lr", "schedule", "start_kimg", "end_kimg", "final")
+        assert [spec[key] for key in keys] == [1e-3, "linear", 50, 500, 0.2]
+        paper = frozen("model=wgan_resnet")["optimizer"][player]
+        assert paper == frozen("loss=wgan_gp", "optimizer=adam_b0")["optimizer"][player]
+        assert (paper["lr"], paper["schedule"]) == (2e-4, "constant")
+    typed = frozen("loss=wgan_gp", "optimizer=adam_wgan_gp")["optimizer"]["g"]
+    assert (typed["lr"], typed["betas"]) == (1e-4, [0.5, 0.9])
+
+
 def test_shapes_follow_the_data():
     config = frozen("model=cgan", "dataset=cifar100")
     assert (

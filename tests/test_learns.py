@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,6 +89,19 @@ def upsampled(images):
 
 def small(images):
     return torch.nn.functional.interpolate(images, size=10, mode="area").flatten(1).numpy()
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("loss", ["wgan_gp"])
+def test_a_dcgan_makes_digits_within_the_default_budget(loss, tmp_path):
+    run = str(tmp_path / "run")
+    argv = ["model=dcgan", f"loss={loss}", "trainer.device=cpu", "trainer.precision=fp32"]
+    assert main(["train", *argv, f"hydra.run.dir={run}"]) == 0
+    report = json.loads(Path(run, "evaluation.json").read_text())
+    assert report["step"] == 3000
+    assert report["values"]["fd_self"] <= 6  # smears: 85
+    assert report["values"]["modes"] == 10
+    assert report["values"]["kl"] < 0.2
 
 
 @pytest.mark.timeout(900)
