@@ -19,6 +19,7 @@ from gancli.schedules import Number
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+OWN_FOLDER = "gancli.data.folder.Folder"
 TOP_KEYS = (
     "seed",
     "resume",
@@ -261,6 +262,8 @@ def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
     ]
     overrides = [*hints.typed(hydra, "hydra"), *hints.typed(hydra, "task")]
     given = in_sweep() or any(line.lstrip("+").startswith("hydra.run.dir=") for line in overrides)
+    if choices.get("experiment"):
+        hold_nothing_out_by_rule(cfg)
     return Composed(
         cfg=cfg,
         hydra=hydra,
@@ -270,6 +273,16 @@ def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
         run_dir_given=given,
         warnings=[] if in_sweep() else file_warnings(sources),
     )
+
+
+def hold_nothing_out_by_rule(cfg: DictConfig) -> None:
+    """An experiment trains on all images of a folder, as its paper did; a number that was given stays."""
+    from omegaconf import OmegaConf
+
+    target = OmegaConf.select(cfg, "dataset._target_", throw_on_missing=False)
+    holdout = OmegaConf.select(cfg, "dataset.holdout", throw_on_missing=False)
+    if target == OWN_FOLDER and holdout == "auto":
+        OmegaConf.update(cfg, "dataset.holdout", 0)
 
 
 def in_sweep() -> bool:

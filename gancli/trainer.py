@@ -352,9 +352,10 @@ class Trainer:
         self, report: Report, folder: RunFolder, logbook: Logbook, display: Display, *, best: bool
     ) -> None:
         """An evaluation in a line and in evaluation.json; what it lacks is said once."""
-        for item, reason in report.skipped.items():
-            if item != "evaluation":
-                self.skip(item, reason)
+        for reason in dict.fromkeys(report.skipped.values()):
+            items = [item for item, why in report.skipped.items() if why == reason]
+            if items != ["evaluation"]:
+                self.skip(", ".join(items), reason)
         shown = [f"{key} {value:.4g}" for key, value in report.values.items() if "/" not in key]
         shown += ["the best so far"] if best else []
         if shown:

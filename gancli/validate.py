@@ -25,7 +25,8 @@ from gancli.builder import (
     show,
 )
 from gancli.closed import closed_problems, player_problems
-from gancli.config import CLOSED, TOP_KEYS, PlayerConfig
+from gancli.config import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
+from gancli.data.folder import listing
 from gancli.errors import Problems, UserError
 from gancli.game import Game
 from gancli.hints import explain_interpolation
@@ -80,6 +81,7 @@ def validate(cfg: DictConfig) -> dict:
         found += rules(frozen)
     if found:
         raise Problems(found)
+    say_what_is_not_measured(frozen)
     for name in {*PARTS} - {*given}:
         if name != "loss" and frozen[name] is not None:
             log.warning(
@@ -88,6 +90,25 @@ def validate(cfg: DictConfig) -> dict:
                 frozen["model"]["_target_"].rpartition(".")[2],
             )
     return frozen
+
+
+def say_what_is_not_measured(frozen: dict) -> None:
+    """metrics=full asks for more than a run without held-out images can tell: the key that gives them."""
+    data = frozen["dataset"]
+    metrics = frozen["metrics"]
+    if data["kind"] != "image" or data["holdout"] or not metrics["floor"]:
+        return
+    items = [item for item in ("memorisation", "overfitting") if item in metrics["items"]]
+    if isinstance(data.get("path"), str) and data["_target_"] == OWN_FOLDER:
+        n = max(1, len(listing(data["path"])) // 10)
+    else:
+        n = 100
+    note(
+        log,
+        "%s cannot be measured, nor what real images reach: no images are held out; dataset.holdout=%d keeps some",
+        " and ".join(items) or "the floor",
+        n,
+    )
 
 
 def unknown_top(raw: dict) -> list[Problem]:

@@ -76,6 +76,7 @@ def overrides_for(group: str, option: str) -> list[str]:
                 "dataset.resolution=32",
                 "dataset.channels=3",
                 "dataset.classes=2",
+                "dataset.holdout=0",
             ]
             if option in NEEDS_PATH
             else []

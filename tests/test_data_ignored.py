@@ -10,8 +10,9 @@ import train_helpers
 from data_helpers import numbered, picture
 from helpers import TEST_DATA
 from PIL import Image
-from train_helpers import TINY, sound
+from train_helpers import TINY, last, sound
 
+from gancli.config import compose
 from gancli.data.decode import Decoder
 from gancli.data.folder import Folder, listing
 from gancli.data.pairs import Paired
@@ -219,3 +220,64 @@ def test_the_real_pairs_and_faces():
     Paired(path=str(TEST_DATA / "facades128")).scan()
     with pytest.raises(UserError, match="look like single pictures"):
         Paired(path=str(TEST_DATA / "animefaces64" / "faces")).scan()
+
+
+# what is held out of a folder by rule
+
+
+def held(path, **keys) -> int:
+    return Folder(path=str(path), holdout="auto", channels=1, classes=0, **keys).scan()["holdout"]
+
+
+def test_a_large_folder_holds_some_images_out_by_rule(tmp_path, monkeypatch, notes):
+    monkeypatch.setattr("gancli.data.folder.LEAST_IMAGES", 40)
+    assert held(numbered(tmp_path / "few", 39)) == 0
+    assert held(numbered(tmp_path / "many", 40)) == 2
+    assert held(tmp_path / "many", limit=39) == 0
+    monkeypatch.setattr("gancli.data.folder.MOST_HELD", 1)
+    assert held(tmp_path / "many") == 1
+    assert notes()[0].startswith("2 of 40 images are held out") and len(notes()) == 2
+
+
+def test_a_folder_beside_its_test_images_holds_none_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("gancli.data.folder.LEAST_IMAGES", 10)
+    assert held(numbered(tmp_path / "set" / "train", 40)) == 2
+    numbered(tmp_path / "set" / "test", 2)
+    assert held(tmp_path / "set" / "train") == 0
+
+
+def test_a_run_on_a_folder_freezes_what_it_holds_out(gan, tmp_path, monkeypatch):
+    monkeypatch.setattr("gancli.data.folder.LEAST_IMAGES", 10)
+    numbered(tmp_path / "photos", 40)
+    argv = ["train", *TINY[:-2], "metrics=none", "trainer.steps=1", "dataset=folder"]
+    done = sound(gan(*argv, "dataset.path=photos", "hydra.run.dir=a"))
+    assert done.err.count("note: 2 of 40 images are held out") == 1
+    tree = last("a")
+    assert (tree["config"]["dataset"]["holdout"], tree["data"]["n"]) == (2, 38)
+    sound(gan(*argv, "dataset.path=photos", "dataset.holdout=5", "hydra.run.dir=b"))
+    assert last("b")["data"]["n"] == 35
+    numbered(tmp_path / "photos", 40)
+    numbered(tmp_path / "less", 2)
+    assert "held" not in sound(gan("evaluate", "ckpt=a", "dataset.path=less", "n=10")).err
+
+
+def test_an_experiment_holds_nothing_out_by_rule():
+    folder = ["dataset=folder", "dataset.path=nowhere"]
+    assert compose("train", folder).cfg.dataset.holdout == "auto"
+    assert compose("train", ["experiment=sngan_small", *folder]).cfg.dataset.holdout == 0
+    given = ["experiment=sngan_small", *folder, "dataset.holdout=7"]
+    assert compose("train", given).cfg.dataset.holdout == 7
+    assert compose("train", ["experiment=pix2pix_facades"]).cfg.dataset.holdout == "auto"
+
+
+def test_full_metrics_without_held_out_images_name_the_key(gan, tmp_path):
+    numbered(tmp_path / "photos", 30)
+    words = "memorisation and overfitting cannot be measured"
+    argv = ["train", *TINY[:-1], "trainer.steps=1", "metrics.n=10"]
+    folder = ["dataset=folder", "dataset.path=photos"]
+    said = sound(gan(*argv, "metrics=full", *folder)).err
+    assert said.count(words) == 1 and "dataset.holdout=3 keeps some" in said
+    assert words not in sound(gan(*argv, "metrics=full", *folder, "dataset.holdout=3")).err
+    said = sound(gan("show", "metrics=full", *TINY[:-1])).err
+    assert "dataset.holdout=100 keeps some" in said
+    assert words not in sound(gan("show", *TINY)).err

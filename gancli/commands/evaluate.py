@@ -177,9 +177,12 @@ def open_data(spec: dict, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, D
     """-> the run's data set: its description, its training part and what training held out. Raises UserError."""
     from gancli.builder import build
     from gancli.data.base import split
+    from gancli.data.folder import Folder, listing
 
     source = build(spec, where="dataset", trust=trust)
-    train, held = split(source.load(), limit=spec["limit"], holdout=spec["holdout"])
+    if isinstance(source, Folder) and source.holdout >= len(listing(source.path)):
+        source = replace(source, holdout=0)  # another folder, and a smaller one
+    train, held = split(source.load(), limit=spec["limit"], holdout=source.holdout)
     return source, train, held
 
 
@@ -229,12 +232,12 @@ def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decod
     from gancli.data.base import pair
     from gancli.data.folder import Folder
 
-    facts = [Folder(path=path).scan() for path in (real, fake)]
+    facts = [Folder(path=path, holdout=0).scan() for path in (real, fake)]
     sizes = [pair(fact["resolution"]) for fact in facts]
     size = sizes[0] if sizes[0][0] * sizes[0][1] <= sizes[1][0] * sizes[1][1] else sizes[1]
     channels = facts[0]["channels"]
     decoded = [
-        Folder(path=path, resolution=list(size), channels=channels, limit=limit).load()
+        Folder(path=path, resolution=list(size), channels=channels, limit=limit, holdout=0).load()
         for path, limit in ((real, None), (fake, n))
     ]
     same = sizes[0] == sizes[1]

@@ -12,7 +12,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -27,6 +27,9 @@ from gancli.notes import note
 log = logging.getLogger("gancli.data")
 SAMPLE = 2000  # headers that a scan reads, evenly spaced: 0.2 s
 ALPHA_SAMPLE = 32  # pictures that it decodes to see whether their alpha hides anything
+HELD_SHARE = 20  # one image in so many is held out where holdout is auto
+MOST_HELD = 1000  # images
+LEAST_IMAGES = 400  # below so many each image is worth more in training
 MAX_MEMBER = 500_000_000  # bytes of one file in a zip
 # Photographs in formats that Pillow does not read by itself: they are meant, and must not be passed over in silence.
 PICTURES = {
@@ -61,19 +64,42 @@ class Folder(Source):
 
     Images in sub-folders are labelled by the first sub-folder's name, in sorted order; images beside sub-folders make the
     whole set unlabelled. One lone sub-folder is a wrapper, not a class. Hidden files and __MACOSX are passed over.
+    holdout: auto keeps one image in 20 out of training, at most 1,000; none of fewer than 400, or beside a folder test or val.
     """
 
     path: str
+    holdout: int | str = "auto"
 
     def scan(self) -> dict:
-        if "auto" not in self.declared().values():
+        if "auto" not in (*self.declared().values(), self.holdout):
             return {}
         files = listing(self.path)
         classes = len(files.classes)
-        if self.resolution != "auto" and self.channels != "auto":
-            return self.fill(resolution=0, channels=0, classes=classes)
-        resolution, channels = measure(files)
-        return self.fill(resolution=resolution, channels=channels, classes=classes)
+        if "auto" in (self.resolution, self.channels):
+            resolution, channels = measure(files)
+            found = self.fill(resolution=resolution, channels=channels, classes=classes)
+        else:
+            found = self.fill(resolution=0, channels=0, classes=classes)
+        if self.holdout == "auto":
+            found["holdout"] = self.held_by_rule(len(files))
+        return found
+
+    def settled(self) -> Source:
+        return replace(self, **self.scan())
+
+    def held_by_rule(self, n: int) -> int:
+        """How many of n images are kept out of training to measure memorisation and overfitting, and says so."""
+        trained = n if self.limit is None else min(n, self.limit)
+        if trained < LEAST_IMAGES or has_test_folder(Path(self.path).expanduser()):
+            return 0
+        held = min(MOST_HELD, trained // HELD_SHARE)
+        note(
+            log,
+            "%d of %d images are held out, to measure memorisation and overfitting; dataset.holdout=0 trains on all",
+            held,
+            n,
+        )
+        return held
 
     def load(self) -> Decoded:
         source = self.settled()
@@ -90,6 +116,12 @@ class Folder(Source):
         if files.refused:
             log.warning("%s: refused %s", self.path, listed(files.refused))
         return decode_files(files, source)
+
+
+def has_test_folder(root: Path) -> bool:
+    """Is it the training part of a set with a part to test on?"""
+    parts = [root.parent / name for name in SPLITS if not name.startswith("train")]
+    return root.name.lower().startswith("train") and any(part.is_dir() for part in parts)
 
 
 def listing(path: str) -> Files:

@@ -326,4 +326,4 @@ def images(path: str | None, of: Source | None, kind: str) -> Source:
             else "dataset.path and dataset.of are both given",
             "dataset.path=FOLDER, or another data set: +dataset@dataset.of=digits",
         )
-    return of if path is None else Folder(path=path)
+    return of if path is None else Folder(path=path, holdout=0)

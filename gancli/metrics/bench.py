@@ -63,11 +63,11 @@ class Bench:
             )
         )
 
-    def held_out(self, what: str) -> Decoded:
+    def held_out(self, what: str = "") -> Decoded:
         if self.held is None:
             raise UserError(
-                f"{what} needs held-out images, and there are none",
-                "train with dataset.holdout=N, or evaluate a set that has a test split",
+                f"{what}: there are no held-out images" if what else "there are no held-out images",
+                "dataset.holdout=N keeps some out of training (or take a data set with a test split)",
             )
         return self.held
 

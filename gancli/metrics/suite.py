@@ -155,7 +155,7 @@ def classes(bench: Bench) -> dict[str, float]:
 
 
 def of_memory(bench: Bench) -> dict[str, float]:
-    held = bench.held_out("memorisation")
+    held = bench.held_out()
     backbone = bench.backbone
     train = features.reals(backbone, bench.train.images, key=f"train {bench.identity}").features
     seen = features.reals(backbone, held.images, key=f"held {store.identity(held)}").features
@@ -183,7 +183,7 @@ def overfitting(bench: Bench) -> dict[str, float]:
             "there is no critic to ask",
             "evaluate a checkpoint of a game whose critic judges single images",
         )
-    held = bench.held_out("critic overfitting")
+    held = bench.held_out()
     n = min(len(held), len(bench.train), len(bench.fake), SUBSET_SIZE)
     pick = [
         torch.randperm(len(x), generator=bench.rng(f"overfitting {k}"))[:n]

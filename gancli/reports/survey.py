@@ -123,7 +123,7 @@ def survey(
 
     Raises UserError where there is no image at all."""
     if isinstance(source, Folder):
-        return survey_files(listing(source.path), source, sample=sample, tick=tick)
+        return survey_files(listing(source.path), source.settled(), sample=sample, tick=tick)
     return survey_array(source)
 
 
