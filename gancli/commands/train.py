@@ -156,6 +156,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     from gancli import distributed, progress
     from gancli.builder import build_game
     from gancli.commands.failures import explained
+    from gancli.plugins import source_digests, warn_of_changes
     from gancli.quarantine import check_savable
     from gancli.restoration import judge_for
     from gancli.resuming import strangers
@@ -191,8 +192,11 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     with explained(plan.config, device):
         judge = judge_for(game, train=train, held=held, config=plan.config, device=device)
         trainer = Trainer(game, stream, judge, config=plan.config, device=device, data=data)
+        sources = source_digests(plan.config)
         if plan.tree is not None:
             trainer.load_state_dict(plan.tree)
+            warn_of_changes(plan.tree["run"], sources)
+        trainer.run["sources"] = sources
     check_savable(trainer.state_dict())
     return play(trainer, folder, plan, composed)
 
