@@ -12,13 +12,15 @@ import re
 import sys
 import types
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gancli import values
 from gancli.errors import UserError
-from gancli.game import Game
 from gancli.schedules import Number, schedule_problems
 from gancli.values import OPEN_BOUNDS, is_spec, show
+
+if TYPE_CHECKING:  # it imports torch, and a command line is checked before that
+    from gancli.game import Game
 
 # Anything reachable *through* these packages (gancli.losses.penalties.torch.load) is not defined in them.
 ROOTS = tuple(
@@ -292,6 +294,8 @@ def first_line(error: Exception) -> str:
 
 def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Game:
     """The game of a frozen config, in the current default device. Raises UserError."""
+    from gancli.game import Game
+
     cls = locate(config["model"].get("_target_"), trust=trust)
     if not issubclass(cls, Game):
         raise UserError(

@@ -8,11 +8,13 @@ import os
 import shlex
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gancli.builder import show
 from gancli.errors import Busy, UserError
-from gancli.evaluation import Report, save_report
-from gancli.grids import save_png
+
+if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
+    from gancli.evaluation import Report
 
 log = logging.getLogger("gancli")
 
@@ -70,16 +72,22 @@ class RunFolder:
         return self.samples / f"step-{step:08d}.png"
 
     def write_sample(self, step: int, image) -> None:
+        from gancli.grids import save_png
+
         save_png(image, self.sample(step))
 
     def write_reference(self, name: str, image) -> None:
         """A picture of the data itself, for beside the samples."""
+        from gancli.grids import save_png
+
         save_png(image, self.samples / f"{name}.png")
 
     def newest_sample(self) -> Path | None:
         return max(self.samples.glob("step-*.png"), default=None)
 
     def write_report(self, report: Report, *, step: int, best: dict | None) -> None:
+        from gancli.evaluation import save_report
+
         save_report(self.path / "evaluation.json", report, step=step, best=best)
 
     @property

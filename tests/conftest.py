@@ -1,4 +1,4 @@
-"""Every test: one thread, since parallel tests share two cores; and how many lacked the real data."""
+"""Every test: one thread, since parallel tests share two cores, no signs of life; and how many lacked the real data."""
 
 from __future__ import annotations
 
@@ -17,6 +17,14 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_signs_of_life():
+    """What commands print is compared to the letter, and a slow machine would add a line after a second."""
+    from gancli import progress
+
+    progress.FIRST_AFTER_S = 1e6
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -222,7 +222,9 @@ def test_two_folders_of_other_sizes(hasty, tmp_path, capsys):  # noqa: F811
         (["ckpt=a", "ema=maybe"], "ema='maybe'"),
     ],
 )
-def test_mistakes(argv, words):
+def test_mistakes(argv, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
     with pytest.raises(Problems) as caught:
         main(argv)
     assert any(words in message for message, _ in caught.value.problems), caught.value.problems

@@ -105,7 +105,8 @@ def test_letters_that_take_two_columns_are_counted(width):
     assert sum(2 if ord(letter) > 0x2E80 else 1 for letter in text) <= width
 
 
-def test_a_pipe_gets_a_first_line_within_a_second_and_one_every_ten():
+def test_a_pipe_gets_a_first_line_within_a_second_and_one_every_ten(monkeypatch):
+    monkeypatch.setattr(progress, "FIRST_AFTER_S", 0.6)
     out = io.StringIO()
     status = Status(out)
     status.say("reading the data…")
@@ -212,8 +213,55 @@ def without_torch(*lines: list[str], cwd) -> list[tuple[int | str, str, str]]:
     return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
 
 
-def test_the_first_line_comes_before_torch_is_imported(tmp_path):
-    lines = [["train", "model=dcgan"], ["check", "model=dcgan"]]
-    for argv, done in zip(lines, without_torch(*lines, cwd=tmp_path), strict=True):
-        code, out, err = done
-        assert (code, out) == ("torch", "") and err.endswith("loading torch…\n"), argv
+MISTAKES = (
+    ("train trainer.stepz=3", "trainer.steps"),
+    ("train dataset=folder dataset.path=nowhere", "dataset.path=nowhere: there is no such folder"),
+    (
+        "train +dataset@dataset.of=folder dataset=superres dataset.of.path=nowhere",
+        "dataset.of.path",
+    ),
+    ("train perceptual=squeezenet perceptual.weights=nowhere", "perceptual.weights=nowhere"),
+    ("train metrics.weights=nowhere", "metrics.weights=nowhere: there is no such file"),
+    ("train resume=nowhere", "resume='nowhere' is no run folder"),
+    ("check dataset=folder dataset.path=nowhere", "dataset.path=nowhere: there is no such folder"),
+    ("sample ckpt=run nn=3", "unknown key 'nn'"),
+    ("sample ckpt=run n=abc seed=x", "n='abc' does not fit"),
+    ("sample ckpt=run n=0", "n=0 does not fit"),
+    ("sample ckpt=nowhere", "nowhere does not exist"),
+    ("sample ckpt=nowhere latent=nil.pt n=0", "latent=nil.pt: there is no such file"),
+    ("sample", "ckpt is not given"),
+    ("translate ckpt=nowhere input=photo.jpg", "input=photo.jpg: there is no such image or folder"),
+    ("translate ckpt=run input=run mask=nil style=nil", "mask=nil: there is no such image"),
+    ("project ckpt=run input=face.png steps=0", "input=face.png: there is no such file"),
+    ("project ckpt=run input=run weights=w lpips_heads=h", "lpips_heads=h: there is no such file"),
+    ("evaluate", "nothing to evaluate"),
+    ("evaluate ckpt=nowhere n=1", "nowhere does not exist"),
+    ("evaluate real=here fake=there", "real=here: there is no such folder or zip file"),
+    ("evaluate ckpt=run metrics.weights=nil dataset.path=nil", "metrics.weights=nil"),
+    ("features ckpt=nowhere k=0", "nowhere does not exist"),
+    ("features ckpt=run dataset.path=nowhere", "dataset.path=nowhere: there is no such folder"),
+    ("features ckpt=run dataset=nowhere", "nowhere"),
+    ("data nowhere", "dataset.path=nowhere: there is no such folder or zip file"),
+)
+BEGUN = (
+    "train",
+    "check",
+    "sample ckpt=run",
+    "translate ckpt=run input=run",
+    "project ckpt=run input=run",
+    "evaluate ckpt=run",
+    "features ckpt=run",
+    "features ckpt=run dataset=mnist",
+    "data dataset=digits",
+    "train resume=run",
+)
+
+
+def test_mistakes_are_told_and_begun_work_is_announced_before_torch_is_imported(tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    lines = [line.split() for line, _ in MISTAKES] + [line.split() for line in BEGUN]
+    found = without_torch(*lines, cwd=tmp_path)
+    for (line, part), (code, out, err) in zip(MISTAKES, found[: len(MISTAKES)], strict=True):
+        assert (code, out) == (2, "") and part in err and "loading" not in err, (line, err)
+    for line, (code, out, err) in zip(BEGUN, found[len(MISTAKES) :], strict=True):
+        assert (code, out) == ("torch", "") and err.endswith("loading torch…\n"), (line, err)

@@ -261,7 +261,7 @@ def test_a_latent_of_another_model_is_refused(gan, runs, capsys):
     tree = torch.load("out/projected.pt", weights_only=True)
     torch.save(tree | {"inputs": tree["inputs"] | {"label": torch.tensor([10])}}, "odd.pt")
     assert "of another model" in said("cgan", "latent=odd.pt")
-    assert "cannot be read" in said("stylegan2", "latent=none.pt")
+    assert "latent=none.pt: there is no such file" in said("stylegan2", "latent=none.pt")
     assert "latent= and mix=, walk= do not go together" in said(
         "stylegan2", "latent=out/projected.pt", "walk=1", "mix=fine"
     )
@@ -457,8 +457,8 @@ def test_noise_is_kept_from_painting_the_picture(runs, monkeypatch):
     [
         ("dcgan", ("space=w",), "its model has no styles"),
         ("pggan", ("space=w_plus",), "its model has no styles"),
-        ("points", ("input=x.png",), "makes points"),
-        ("dcgan", ("input=none.png",), "no such file"),
+        ("points", ("input=text.png",), "makes points"),
+        ("dcgan", ("input=none.png",), "input=none.png: there is no such file"),
         ("dcgan", ("input=text.png",), "not an image"),
         ("dcgan", ("input=folder",), "is a folder"),
         ("dcgan", ("label=1",), "not conditional"),
@@ -469,7 +469,11 @@ def test_noise_is_kept_from_painting_the_picture(runs, monkeypatch):
         ("dcgan", ("features=vgg",), "give one of auto, pixels, squeezenet"),
         ("dcgan", ("features=squeezenet",), "LPIPS needs two files"),
         ("dcgan", ("weights=x.pth",), "LPIPS needs two files"),
-        ("dcgan", ("weights=x.pth", "lpips_heads=y.pth"), "there is no file x.pth"),
+        (
+            "dcgan",
+            ("weights=x.pth", "lpips_heads=y.pth"),
+            "lpips_heads=y.pth: there is no such file",
+        ),
         ("dcgan", ("film=a.avi",), "does not name a film"),
         ("dcgan", ("stepz=1",), "did you mean 'steps'"),
         ("dcgan", ("noise=7",), "noise=7"),

@@ -23,10 +23,12 @@ def main(argv: list[str]) -> int:
 
 def check(argv: list[str]) -> int:
     from gancli import panels, progress
+    from gancli.paths import check_run
 
     composed = front.compose("train", argv)
     for message in composed.warnings:
         panels.warn(message)
+    check_run(composed.cfg)
     progress.say("measuring: loading torch…")
     import torch
 

@@ -38,14 +38,21 @@ def write(verb: str, argv: Sequence[str], run: Callable[[DictConfig], Ending]) -
 
 
 def read(
-    cfg: DictConfig, kinds: dict[str, object], *, needs: tuple[str, ...], usage: str
+    cfg: DictConfig,
+    kinds: dict[str, object],
+    *,
+    needs: tuple[str, ...],
+    usage: str,
+    files: dict[str, str] | None = None,
 ) -> tuple[dict, list[tuple[str, str]]]:
     """-> (the options as plain data, what is missing or of another type, each with what to type instead).
 
-    kinds: the type of each option. needs: those without a default. usage: a command line that has them."""
+    kinds: the type of each option. needs: those without a default. usage: a command line that has them. files: options that
+    name a file which must be there, and what each should be; the checkpoint is one of them. Does not import torch."""
     from omegaconf import OmegaConf
 
     from gancli.builder import misfits
+    from gancli.paths import missing_problems
 
     options = OmegaConf.to_container(cfg, resolve=True)
     absent = [key for key in needs if options[key] in (None, "???")]
@@ -56,6 +63,7 @@ def read(
         if key not in absent
         for p in misfits(options[key], kind, where=key, trust=())
     ]
+    found += missing_problems(options, {"ckpt": "run"} | (files or {}))
     return options, found
 
 

@@ -4,35 +4,40 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gancli import config as front
-from gancli import panels
+from gancli import panels, progress
 from gancli.errors import Problems, UserError
 from gancli.notes import NOTE
 from gancli.resolvers import slug
 
 
 def main(argv: list[str]) -> int:
-    from gancli.reports.alarms import alarms, notes
-    from gancli.reports.survey import survey
-    from gancli.reports.surveyed import facts, show
-    from gancli.reports.tables import say
+    from gancli.paths import check_run
 
     overrides, out, sample, as_json = read(argv)
     composed = front.compose("train", overrides)
     for message in composed.warnings:
         panels.warn(message)
+    check_run(composed.cfg)
+    progress.say("loading torch…")
+    from gancli.reports.alarms import alarms, notes
+    from gancli.reports.survey import survey
+    from gancli.reports.surveyed import facts, show
+    from gancli.reports.tables import say
+
+    progress.say("reading the data…")
     with said() as messages:
         source = open_source(composed.cfg)
-        found = survey(source, sample=sample, tick=progress)
+        found = survey(source, sample=sample, tick=say_count)
     warnings = [*alarms(found), *(text for text, level in messages if level >= logging.WARNING)]
     others = [text for text, level in messages if level < logging.WARNING]
     found.notes = list(dict.fromkeys([*notes(found), *others]))
     sheet = out or Path("outputs") / "data" / f"{slug(['=' + subject(composed)])}.png"
+    progress.say("drawing the contact sheet…")
     sheet = draw(found, sheet) if found.kept is not None else None
     if as_json:
         print(
@@ -129,14 +134,8 @@ def said() -> Iterator[list[tuple[str, int]]]:
         found.extend(messages)
 
 
-def progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        print(
-            f"\r{done:,} of {total:,} files",
-            end="\n" if done == total else "",
-            file=sys.stderr,
-            flush=True,
-        )
+def say_count(done: int, total: int) -> None:
+    progress.say(f"reading {done:,} of {total:,} files…", goes_on=True)
 
 
 def draw(found, path: Path) -> Path:

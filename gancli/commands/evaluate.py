@@ -34,9 +34,11 @@ def main(argv: list[str]) -> int:
 
 
 def checked(cfg) -> dict:
-    """The options as plain data. Raises Problems with all that is wrong."""
+    """The options as plain data. Raises Problems with all that is wrong; without torch."""
+    from gancli import progress
     from gancli.closed import closed_problems
     from gancli.metrics.settings import LEAST, MetricsConfig, problems
+    from gancli.paths import DATA, WEIGHTS, missing_problems
 
     kinds = {
         "ckpt": str | None,
@@ -49,9 +51,10 @@ def checked(cfg) -> dict:
         "device": Literal["auto", "cpu", "cuda", "mps"],
     }
     usage = "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"
-    options, found = checkpoint_verbs.read(cfg, kinds, needs=(), usage=usage)
-    found += closed_problems({"metrics": options["metrics"]}, {"metrics": MetricsConfig})
-    found += [] if found else problems(options["metrics"])
+    files = {"real": DATA, "fake": DATA}
+    options, found = checkpoint_verbs.read(cfg, kinds, needs=(), usage=usage, files=files)
+    unfit = closed_problems({"metrics": options["metrics"]}, {"metrics": MetricsConfig})
+    found += unfit or problems(options["metrics"])
     if isinstance(options["n"], int) and options["n"] < LEAST:
         found.append((f"n={options['n']} does not fit", f"give {LEAST} or more"))
     given = [key for key in ("ckpt", "real", "fake") if options[key] is not None]
@@ -64,8 +67,12 @@ def checked(cfg) -> dict:
                 usage,
             )
         )
+    found += missing_problems(options["dataset"], {"path": DATA}, within="dataset")
+    if isinstance(options["metrics"], dict):
+        found += missing_problems(options["metrics"], WEIGHTS, within="metrics")
     if found:
         raise Problems(found)
+    progress.say("loading torch…")
     options["metrics"]["n"] = options["n"] or options["metrics"]["n"]
     return options
 
@@ -109,7 +116,7 @@ def name_protocol(options: dict, report: Report, *, data: str) -> str:
 
 
 def of_checkpoint(options: dict) -> Report:
-    from gancli import panels, restoration
+    from gancli import panels, progress, restoration
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.commands.checkpoint_verbs import beside
@@ -131,7 +138,9 @@ def of_checkpoint(options: dict) -> Report:
     # What is not given stays the run's; a key that the data set does not take is refused where it is built.
     moved = {key: value for key, value in options["dataset"].items() if value is not None}
     config = config | {"dataset": config["dataset"] | moved}
+    progress.say("reading the data…")
     source, train, held = open_data(config["dataset"], trust=trust)
+    progress.say("evaluating…")
     other_data = train.digest != loaded.tree["data"]["hash"]
     if other_data:
         panels.warn(
@@ -207,12 +216,13 @@ def held_out(source: Source) -> tuple[Decoded | None, str]:
 
 
 def of_folders(options: dict) -> Report:
-    from gancli import panels
+    from gancli import panels, progress
     from gancli.evaluation import compare, write_report
     from gancli.precision import resolve_device
 
     if options["dataset"] != dict.fromkeys(options["dataset"]):
         panels.warn("dataset.* has no effect: real= and fake= are the folders")
+    progress.say("reading the images…")
     real, fake, note = open_folders(options["real"], options["fake"], n=options["metrics"]["n"])
     device = resolve_device(options["device"])
     report = compare(

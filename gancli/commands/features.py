@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli import config as front
-from gancli import panels
+from gancli import panels, progress
 from gancli.commands.endings import after_checkpoint, say_end
 from gancli.errors import Problems, UserError
 from gancli.hints import composition_errors, did_you_mean, nearest, parse
+from gancli.paths import missing_problems
 from gancli.resolvers import slug
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ LEAST = {"n": 2, "k": 1, "seed": 0, "l2": 0}
 
 
 def main(argv: list[str]) -> int:
+    options, words = read(argv)
+    check_words(words)
+    progress.say("loading torch…")
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.commands.checkpoint_verbs import out_folder
@@ -46,7 +50,6 @@ def main(argv: list[str]) -> int:
     from gancli.precision import resolve_device
     from gancli.probing import choose, judged, own_labels
 
-    options, words = read(argv)
     device = resolve_device(options["device"])
     trust = trusted(options["trust"])
     loaded = load_game(options["ckpt"], trust=trust, device=str(device))
@@ -55,12 +58,15 @@ def main(argv: list[str]) -> int:
             f"the critic of {loaded.path} does not judge single images",
             "gan features takes a model from noise to images",
         )
+    progress.say("reading the data…")
     source, name = open_source(words, loaded, trust=trust)
     other = held_out(source) if source.classes else (None, "")
     chosen = choose(source, loaded, other=other, n=options["n"], seed=options["seed"])
+    progress.say("reading features…")
     features, scores = judged(
         loaded.game, chosen.images, own=own_labels(loaded, chosen), seed=options["seed"]
     )
+    progress.say("probing the features…")
     values, skipped = measure(features, chosen, options, device)
     step = loaded.tree["progress"]["step"]
     report = {
@@ -77,6 +83,17 @@ def main(argv: list[str]) -> int:
     first = picture if picture.is_file() else out / "features.json"
     say_end(f"{first}, and features.npz and ranking.csv in {out}", after_checkpoint(loaded.path))
     return 0
+
+
+def check_words(words: list[str]) -> None:
+    """What can be told of a data set before torch is imported: unknown names and keys, and a path that is not there."""
+    from gancli.paths import DATA, check_run
+
+    if any(word.lstrip("+").startswith("dataset=") for word in words):
+        check_run(front.compose("train", words).cfg)
+    moved = [word.partition("=")[2] for word in words if word.startswith("dataset.path=")]
+    if found := missing_problems({"path": "".join(moved[-1:])}, {"path": DATA}, within="dataset"):
+        raise Problems(found)
 
 
 def read(argv: list[str]) -> tuple[dict, list[str]]:
@@ -105,6 +122,7 @@ def read(argv: list[str]) -> tuple[dict, list[str]]:
     if "ckpt" not in given:
         found.append(("ckpt is not given", "gan features ckpt=outputs/<model>-<dataset>/<stamp>"))
     options = DEFAULTS | given
+    found += missing_problems(options, {"ckpt": "run"})
     for key, kind in (("n", int), ("k", int), ("seed", int), ("l2", float)):
         options[key], problem = number(options[key], key, kind)
         found += problem

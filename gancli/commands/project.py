@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gancli import panels
+from gancli import panels, progress
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, trust_words
 from gancli.errors import Problems, UserError
@@ -30,6 +29,7 @@ def main(argv: list[str]) -> int:
 def run(cfg) -> Ending:
     """Writes what was found. Raises UserError."""
     options = checked(cfg)
+    progress.say("loading torch…")
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.commands.failures import explained_writes
@@ -73,6 +73,7 @@ def run(cfg) -> Ending:
         out.mkdir(parents=True, exist_ok=True)
         first, found, frames = searched(loaded, distance, start, target, options)
         facts = {"space": space, "features": distance.name, "distance": found.distance}
+        progress.say("writing the pictures…")
         write(out, found, target, frames, options["film"], facts)
     print(
         f"distance ({distance.name}, {space}): {first:.6g} at the start, {found.distance:.6g} after {options['steps']} steps"
@@ -110,6 +111,7 @@ def checked(cfg) -> dict:
         kinds,
         needs=("ckpt", "input"),
         usage="gan project ckpt=outputs/<model>-<dataset>/<stamp> input=IMAGE",
+        files=dict.fromkeys(("input", "weights", "lpips_heads"), "file"),
     )
     if isinstance(options["steps"], int) and options["steps"] < 1:
         found.append((f"steps={options['steps']} does not fit", "give 1 or more"))
@@ -182,10 +184,7 @@ def distance_of(options: dict, target: Tensor) -> Distance:
 def searched(
     loaded: Loaded, distance: Distance, start, target: Tensor, options: dict
 ) -> tuple[float, Found, list[Image.Image]]:
-    """-> the distance at the start, what was found, and the frames of the film. Shows a bar where there is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
+    """-> the distance at the start, what was found, and the frames of the film. Says how far it is."""
     from gancli.films import FPS
     from gancli.projection import look, project
 
@@ -196,16 +195,12 @@ def searched(
     first = found.distance
     frames = [beside_each_other(target, found.image)]
     every = -(-steps // FRAMES)
-    with Progress(
-        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as bar:
-        task = bar.add_task("projecting", total=steps)
-        for step, far in enumerate(
-            project(*parts, steps=steps, lr=options["lr"], seed=seed), start=1
-        ):
-            bar.update(task, completed=step, description=f"distance {far:.4g}")
-            if step % every == 0 and step < steps and options["film"] is not None:
-                frames.append(beside_each_other(target, look(*parts, seed=seed).image))
+    progress.say("projecting: first step…")
+    search = project(*parts, steps=steps, lr=options["lr"], seed=seed)
+    for step, far in enumerate(search, start=1):
+        progress.say(f"projecting: {step:,} of {steps:,} steps, distance {far:.4g}…", goes_on=True)
+        if step % every == 0 and step < steps and options["film"] is not None:
+            frames.append(beside_each_other(target, look(*parts, seed=seed).image))
     found = look(*parts, seed=seed)
     return first, found, frames + [beside_each_other(target, found.image)] * FPS
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from gancli import panels
+from gancli import panels, progress
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, after_checkpoint, count
 from gancli.commands.failures import explained_writes
@@ -57,6 +57,7 @@ def run(cfg) -> Ending:
     """Writes the images. Raises UserError."""
     options = checked(cfg)
     options["n"] = options["n"] if options["latent"] is None else 1
+    progress.say("loading torch…")
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.precision import resolve_device
@@ -81,11 +82,13 @@ def run(cfg) -> Ending:
         panels.warn(
             f"levels below {resting} are stale: their image layers have rested since the next size came; what they read has not"
         )
+    progress.say("drawing…")
     inputs, given = begun(loaded.game, label, options)
     pictures = series(loaded.game, inputs, label, options)
     film = walked(loaded, inputs, label, options)
     loaded = with_standing(loaded, options)
     out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"samples-seed{options['seed']}")
+    progress.say("drawing samples…")
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
         write = (
@@ -129,7 +132,11 @@ def checked(cfg) -> dict:
         "device": Literal["auto", "cpu", "cuda", "mps"],
     }
     options, found = checkpoint_verbs.read(
-        cfg, kinds, needs=("ckpt",), usage="gan sample ckpt=outputs/<model>-<dataset>/<stamp>"
+        cfg,
+        kinds,
+        needs=("ckpt",),
+        usage="gan sample ckpt=outputs/<model>-<dataset>/<stamp>",
+        files={"latent": "file"},
     )
     least = {
         "n": 1,

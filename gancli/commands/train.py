@@ -50,6 +50,7 @@ def run(composed: front.Composed) -> Path:
 
     for message in composed.warnings:
         panels.warn(message)
+    check_paths(composed)
     progress.say("loading torch…")
     from gancli import distributed
     from gancli.precision import resolve_device
@@ -62,6 +63,23 @@ def run(composed: front.Composed) -> Path:
             return execute(plan, composed, device)
     finally:
         distributed.stop()
+
+
+def check_paths(composed: front.Composed) -> None:
+    """What is named and is not there: known at once, long before the data are read. Raises Problems or UserError."""
+    from gancli.paths import check_run
+    from gancli.resuming import resumes
+    from gancli.runfolder import find_resumable
+
+    if resumes(composed.overrides):
+        find_resumable(
+            str(composed.cfg.resume),
+            run_dir=composed.run_dir,
+            explicit_dir=composed.run_dir_given,
+            overrides=composed.overrides,
+        )
+    else:
+        check_run(composed.cfg)
 
 
 class Plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from gancli import panels
+from gancli import panels, progress
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, after_checkpoint, count
 from gancli.errors import Problems
@@ -24,6 +24,7 @@ def main(argv: list[str]) -> int:
 def run(cfg) -> Ending:
     """Writes what the images become. Raises UserError, also where no image could be translated."""
     options = checked(cfg)
+    progress.say("loading torch…")
     from gancli.commands.failures import explained_writes
     from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_strangers
     from gancli.commands.translate_images import attempt, job_of, report
@@ -88,6 +89,7 @@ def checked(cfg) -> dict:
         kinds,
         needs=("ckpt", "input"),
         usage="gan translate ckpt=outputs/<model>-<dataset>/<stamp> input=FOLDER_OR_FILE",
+        files={"input": "image or folder", "mask": "image or folder", "style": "file"},
     )
     if not found:
         limits = {"answers": (1, MOST_ANSWERS), "max_size": (16, 2**20), "tile": (1, 2**20)}
@@ -102,16 +104,9 @@ def checked(cfg) -> dict:
 
 
 def watched(items: Sequence[Item]) -> Iterator[Item]:
-    """With a bar of progress on a terminal."""
-    from rich.progress import track
-
-    from gancli.display import default_console, on_terminal
-
-    console = default_console()
-    yield from track(
-        items,
-        "translating",
-        console=console,
-        disable=not on_terminal(console) or len(items) == 1,
-        transient=True,
-    )
+    """Says how far it is."""
+    progress.say("translating…")
+    for done, item in enumerate(items):
+        progress.say(f"translating: {done:,} of {len(items):,} images…", goes_on=True)
+        yield item
+    progress.say("writing the sheet…")

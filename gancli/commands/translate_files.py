@@ -23,9 +23,10 @@ from gancli.data.decode import (
     plain,
     to_channels,
 )
-from gancli.data.folder import is_hidden, neighbours, walk
+from gancli.data.folder import is_hidden, walk
 from gancli.errors import UserError
 from gancli.grids import from_pixels, grid
+from gancli.paths import neighbours
 
 # in the key Software, by which our own files are known again
 MARK = "gan translate"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import logging
 import os
@@ -23,6 +22,7 @@ from gancli.data.decode import BadImage, Decoder, extensions, opened, orientatio
 from gancli.data.files import Files, decode_files, listed
 from gancli.errors import UserError
 from gancli.notes import note
+from gancli.paths import neighbours
 
 log = logging.getLogger("gancli.data")
 SAMPLE = 2000  # headers that a scan reads, evenly spaced: 0.2 s
@@ -145,24 +145,6 @@ def listing(path: str) -> Files:
             "change its permissions, or take another path",
         ) from error
     return sort_out(path, entries, refused, by_name)
-
-
-def neighbours(root: Path) -> str:
-    """-> a hint: what stands where the missing path was expected."""
-    parent = root.absolute().parent
-    names = (
-        sorted(entry.name for entry in parent.iterdir())
-        if parent.is_dir() and os.access(parent, os.R_OK)
-        else []
-    )
-    close = difflib.get_close_matches(root.name, names, n=3)
-    if close:
-        return f"did you mean {', '.join(str(root.with_name(name)) for name in close)}?"
-    return (
-        f"{parent} does not exist"
-        if not parent.is_dir()
-        else f"relative paths count from {Path.cwd()}"
-    )
 
 
 Entry = tuple[str, int, int]  # name with "/" between its parts, bytes, stamp

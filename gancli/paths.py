@@ -1,0 +1,98 @@
+"""Do the files and folders that a command line names exist? Asked before torch is imported, which takes seconds."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli.errors import Problems
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+Problem = tuple[str, str]  # message, hint
+DATA = "folder or zip file"
+WEIGHTS = dict.fromkeys(("weights", "lpips_backbone", "lpips_heads"), "file")  # of a part `metrics`
+# of a run: the parts that name files, by which keys, and what these are
+OF_A_RUN = {
+    "dataset": {"path": DATA},
+    "dataset.of": {"path": DATA},
+    "perceptual": {"weights": "file"},
+    "metrics": WEIGHTS,
+}
+
+
+def missing_problems(
+    values: Mapping[str, object], kinds: Mapping[str, str], *, within: str = ""
+) -> list[Problem]:
+    """What is named and is not there.
+
+    values: key -> what was given; only text can name a file. kinds: key -> what it should be, such as "file". within: the
+    part of the config that holds the keys.
+    """
+    prefix = f"{within}." if within else ""
+    return [
+        problem
+        for key, kind in kinds.items()
+        for problem in missing_problem(prefix + key, values.get(key), kind)
+    ]
+
+
+def missing_problem(key: str, given: object, kind: str) -> list[Problem]:
+    if not isinstance(given, str) or given in ("", "???") or not is_missing(given):
+        return []
+    shown = given if given.isprintable() else repr(given)
+    if key == "ckpt":
+        return [(f"{shown} does not exist", "give a run folder (outputs/...) or a .pt file")]
+    return [
+        (f"{key}={shown}: there is no such {kind}", neighbours(Path(os.path.expanduser(given))))
+    ]
+
+
+def is_missing(path: str) -> bool:
+    try:
+        os.stat(os.path.expanduser(path))
+    except PermissionError:  # it may be there: whoever reads it will say what is wrong
+        return False
+    except (OSError, ValueError):  # no file, a name too long, a null character
+        return True
+    return False
+
+
+def check_run(cfg: DictConfig) -> None:
+    """The paths of a composed run. A class of the user's may mean something else by `path`. Raises Problems."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    found = []
+    for part, kinds in OF_A_RUN.items():
+        try:
+            spec = OmegaConf.select(cfg, part)
+            spec = OmegaConf.to_container(spec, resolve=True) if OmegaConf.is_dict(spec) else {}
+        except OmegaConfBaseException:  # the second gate says which key cannot be resolved
+            continue
+        if part == "metrics" or str(spec.get("_target_")).startswith("gancli."):
+            found += missing_problems(spec, kinds, within=part)
+    if found:
+        raise Problems(found)
+
+
+def neighbours(root: Path) -> str:
+    """-> a hint: what stands where the missing path was expected."""
+    parent = root.absolute().parent
+    names = (
+        sorted(entry.name for entry in parent.iterdir())
+        if parent.is_dir() and os.access(parent, os.R_OK)
+        else []
+    )
+    close = difflib.get_close_matches(root.name, names, n=3)
+    if close:
+        return f"did you mean {', '.join(str(root.with_name(name)) for name in close)}?"
+    return (
+        f"{parent} does not exist"
+        if not parent.is_dir()
+        else f"relative paths count from {Path.cwd()}"
+    )
