@@ -200,6 +200,24 @@ def run(bench: Bench, possible: tuple[str, ...]) -> Report:
     )
 
 
+def summary(values: dict[str, float], *, best: bool) -> str:
+    """The numbers of an evaluation in a line. best: they are the best of the run so far.
+
+    PSNR stands beside that of the mean image, which knows nothing of its source: below it nothing has been learnt yet.
+    """
+    shown = []
+    for key, value in values.items():
+        if key == "psnr" and "psnr_mean" in values:
+            shown.append(f"psnr {value:.4g} (mean image {values['psnr_mean']:.4g})")
+        elif "/" not in key and not (key == "psnr_mean" and "psnr" in values):
+            shown.append(f"{key} {value:.4g}")
+    if best:
+        shown.append("the best so far")
+    if values.get("psnr", 0.0) < values.get("psnr_mean", 0.0):
+        shown.append("still below the mean image" if best else "below the mean image")
+    return ", ".join(shown)
+
+
 def protocol_of(bench: Bench) -> dict[str, object]:
     protocol: dict[str, object] = {
         "n_fake": len(bench.fake),

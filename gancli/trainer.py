@@ -19,7 +19,7 @@ from gancli.data.stream import Stream
 from gancli.display import Display
 from gancli.ema import ema_beta, update_ema
 from gancli.errors import Busy, GanError, Interrupted, Lost, disk_is_full, reason_of
-from gancli.evaluation import Report
+from gancli.evaluation import Report, summary
 from gancli.game import Batch, Game, Logs, Phase, children, due
 from gancli.judge import Judge
 from gancli.logbook import Logbook
@@ -356,10 +356,8 @@ class Trainer:
             items = [item for item, why in report.skipped.items() if why == reason]
             if items != ["evaluation"]:
                 self.skip(", ".join(items), reason)
-        shown = [f"{key} {value:.4g}" for key, value in report.values.items() if "/" not in key]
-        shown += ["the best so far"] if best else []
-        if shown:
-            line = f"step {self.progress.step}: {', '.join(shown)}"
+        if shown := summary(report.values, best=best):
+            line = f"step {self.progress.step}: {shown}"
             self.attempt("the display", lambda: display.note(line))
         write = partial(folder.write_report, report, step=self.progress.step, best=self.run["best"])
         self.attempt("evaluation.json", lambda: logbook.guard("evaluation.json", write))

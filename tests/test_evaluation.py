@@ -25,7 +25,15 @@ from torch import nn
 from gancli.data.base import Decoded, split
 from gancli.data.toy import Grid, Ring
 from gancli.errors import UserError
-from gancli.evaluation import Report, compare, evaluate, note_end, save_report, write_report
+from gancli.evaluation import (
+    Report,
+    compare,
+    evaluate,
+    note_end,
+    save_report,
+    summary,
+    write_report,
+)
 from gancli.metrics.settings import (
     BEST,
     IMAGE_ITEMS,
@@ -461,3 +469,13 @@ def test_which_way_is_better_and_what_is_best():
     assert all(
         better(key) == ("max" if key == "psnr" else "min") for key in BEST if not key.endswith("_")
     )
+
+
+def test_a_psnr_below_the_mean_image_is_no_success():
+    values = {"psnr": 16.72, "psnr_y": 17.0, "psnr_mean": 16.84, "ssim": 0.5, "class/3": 1.0}
+    assert summary(values, best=True) == (
+        "psnr 16.72 (mean image 16.84), psnr_y 17, ssim 0.5, the best so far, still below the mean image"
+    )
+    assert summary(values, best=False).endswith("ssim 0.5, below the mean image")
+    assert summary(values | {"psnr": 20.0}, best=True).endswith("ssim 0.5, the best so far")
+    assert summary({"swd": 3.0}, best=False) == "swd 3" and summary({}, best=False) == ""

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import train_helpers
-from helpers import differences
+from helpers import SMALL, differences
 from PIL import Image
 from train_helpers import ENV, NETWORKS, QUIET, TINY, last, lines, sound
 
@@ -383,3 +383,29 @@ def test_kill_9_at_random_moments_costs_nothing(gan, tmp_path):
         Path("part/checkpoints").glob(".tmp-*")
     )
     assert len(steps_in(Path("part/checkpoints"))) == 2
+
+
+# a run that is too short
+
+
+def test_a_warm_up_longer_than_the_run_is_said(gan):
+    done = sound(
+        gan("train", *TINY, "trainer.steps=4", "optimizer.g.warmup_kimg=0.064", "hydra.run.dir=run")
+    )
+    words = (
+        "optimizer.g.warmup_kimg=0.064 is longer than the run, which shows 0.032 thousand images"
+    )
+    assert f"{words}: the learning rate ends at 50% of its value" in done.err
+    assert words in Path("run/run.log").read_text() and "optimizer.d" not in done.err
+    done = sound(gan("train", *TINY, "trainer.steps=8", "optimizer.g.warmup_kimg=0.064"))
+    assert "longer than the run" not in done.err
+
+
+@pytest.mark.parametrize("verb", ["train", "check"])
+def test_a_stage_that_never_ends_is_said(gan, verb):
+    words = ("model=srgan", *SMALL["srgan"], *QUIET, "metrics=none", "dataset.limit=20")
+    done = sound(gan(verb, *words, "trainer.steps=2", "hydra.run.dir=short"))
+    assert "the run ends at step 2, before the losses d, g would begin after step 2" in done.err
+    assert "give more trainer.steps, or a shorter model.warmup" in done.err
+    done = sound(gan(verb, *words, "trainer.steps=3", "hydra.run.dir=long"))
+    assert "would begin" not in done.err

@@ -34,7 +34,13 @@ def check(argv: list[str]) -> int:
 
     from gancli.builder import build_game
     from gancli.commands.failures import explained, lighter
-    from gancli.commands.train import check_first_batch, describe_plan, finish_budget, open_data
+    from gancli.commands.train import (
+        check_first_batch,
+        describe_plan,
+        finish_budget,
+        open_data,
+        too_short,
+    )
     from gancli.display import LONG_S, speed, too_long
     from gancli.precision import peak_memory, resolve_device
     from gancli.progress import duration
@@ -61,6 +67,8 @@ def check(argv: list[str]) -> int:
         judge = judge_for(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, judge, config=config, device=device)
         seconds, how = measure(trainer, period=game.n_critic)
+    for message in too_short(trainer):
+        panels.warn(message)
     progress.say("measuring: saving a checkpoint to memory…")
     settings = config["trainer"]
     print(

@@ -318,6 +318,8 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             take(folder, plan, composed)
             stack.enter_context(run_log(folder.path))
             say_differences(plan.tree, trainer)
+            for message in too_short(trainer):
+                log.warning("%s", message)
         logbook = (
             Logbook(folder.path, step=trainer.progress.step, tensorboard=trainer.log.tensorboard)
             if first
@@ -434,6 +436,32 @@ def as_markdown(config: dict) -> str:
     from omegaconf import OmegaConf
 
     return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
+
+
+def too_short(trainer) -> list[str]:
+    """What a run is too short for: phases that never begin, learning rates that never rise to their value."""
+    settings = trainer.settings
+    kimg = settings.steps * settings.batch_size / 1000
+    found = []
+    late = [phase for phase in trainer.phases if phase.start >= settings.steps]
+    if late:
+        names = ", ".join(phase.name for phase in late)
+        first = min(phase.start for phase in late)
+        key = "model.warmup" if "warmup" in trainer.config["model"] else "warm-up"
+        found.append(
+            f"the run ends at step {settings.steps:,}, before the {'losses' if len(late) > 1 else 'loss'} {names} "
+            f"would begin after step {first:,}: give more trainer.steps, or a shorter {key}"
+        )
+    specs = trainer.config["optimizer"]
+    for player in trainer.players:
+        spec = specs.get(player) or specs["g"]
+        warmup = spec.get("warmup_kimg") or 0.0
+        if warmup > kimg:
+            found.append(
+                f"optimizer.{player if player in specs else 'g'}.warmup_kimg={warmup:g} is longer than the run, which "
+                f"shows {kimg:.4g} thousand images: the learning rate ends at {kimg / warmup:.0%} of its value"
+            )
+    return list(dict.fromkeys(found))  # players without a part of their own share g's
 
 
 def say_differences(tree: dict | None, trainer) -> None:
