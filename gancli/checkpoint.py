@@ -7,17 +7,20 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
 
 import gancli
-from gancli import durable, progress
+from gancli import durable, progress, reading
 from gancli.builder import build_game, show
 from gancli.errors import GanError, UserError
 from gancli.game import Game
+from gancli.optimizers import make_players, misfit_of
 from gancli.quarantine import ONLY_OURS, Damaged, check_size, first_line, load_plain
 
 FORMAT = 1
@@ -38,6 +41,8 @@ LAYOUT = {  # what a file must hold: a type, or what lies below
     "data": {"n": int, "hash": str, "classes": list},
     "run": {"world": int, "threads": int, "device": str, "torch": str},
 }
+MOST_MODULES = 20_000  # of a game; BigGAN-deep has 1,500
+MOST_COUNTED = 10**6  # rollbacks
 STEP = re.compile(r"step-(\d+)\.pt")
 log = logging.getLogger("gancli")
 
@@ -89,14 +94,44 @@ def read(path: Path) -> dict:
     if missing := list(absent(tree, LAYOUT)):
         raise UserError(f"{path} lacks {', '.join(missing[:3])}", ONLY_OURS)
     check_size(tree["config"])
+    check_facts(tree, path)
     return tree
+
+
+def check_facts(tree: dict, path: Path) -> None:
+    """Raises UserError for counts and names that no run could have written; every reader of checkpoints relies on them."""
+    progress = tree["progress"]
+    data = tree["data"]
+    run = tree["run"]
+    found = [
+        f"{where}={show(value)}"
+        for where, value in (
+            *((f"progress.{key}", progress[key]) for key in ("step", "nimg", "attempt")),
+            ("data.n", data["n"]),
+            *((f"run.{key}", run[key]) for key in ("world", "threads")),
+            ("config.trainer.steps", tree["config"]["trainer"]["steps"]),
+        )
+        if reading.whole(value) is None
+    ]
+    found += [f"progress.{show(key)}" for key in progress.keys() - {"step", "nimg", "attempt"}]
+    if not all(isinstance(name, str | int) for name in data["classes"]):
+        found.append("data.classes")
+    skipped = data.get("skipped", [])
+    if not isinstance(skipped, list) or not all(
+        isinstance(item, list | tuple) and len(item) == 2 and all(isinstance(x, str) for x in item)
+        for item in skipped
+    ):
+        found.append("data.skipped")
+    if found:
+        raise UserError(f"{path} holds what no run writes: {', '.join(found[:3])}", ONLY_OURS)
 
 
 def absent(tree: dict, layout: dict, prefix: str = "") -> Iterator[str]:
     """What of a layout a tree lacks."""
     for key, kind in layout.items():
         below = tree.get(key)
-        if not isinstance(below, dict if isinstance(kind, dict) else kind):
+        wanted = dict if isinstance(kind, dict) else kind
+        if not isinstance(below, wanted) or (wanted is int and isinstance(below, bool)):
             yield prefix + key
         elif isinstance(kind, dict):
             yield from absent(below, kind, f"{prefix}{key}.")
@@ -184,18 +219,116 @@ def load_game(
 
 def matching_game(tree: dict, path: Path, *, trust: tuple[str, ...]) -> Game:
     """The game that the file's config describes, once its shapes are known to be the file's: nothing is allocated before."""
+    compare_networks(build_ghost(tree, path, trust=trust), tree, path)
+    return build_game(tree["config"], trust=trust)
+
+
+def build_ghost(tree: dict, path: Path, *, trust: tuple[str, ...]) -> Game:
+    """The game of a file's config on the meta device: shapes alone, no memory."""
     try:
-        with torch.device("meta"):
-            ghost = build_game(tree["config"], trust=trust)
+        with torch.device("meta"), at_most(MOST_MODULES):
+            return build_game(tree["config"], trust=trust)
     except GanError:
         raise
     except Exception as error:  # noqa: BLE001 - what sizes from a file can make a network raise has no end
         raise UserError(
             f"the config in {path} builds no game: {first_line(error)}", ONLY_OURS
         ) from error
+
+
+@contextmanager
+def at_most(modules: int) -> Iterator[None]:
+    """Raises UserError where more modules are built meanwhile: each costs time and memory, even without its tensors."""
+    built = 0
+
+    def count(*_: object) -> None:
+        nonlocal built
+        built += 1
+        if built > modules:
+            raise UserError(f"the config describes more than {modules:,} layers", ONLY_OURS)
+
+    handle = register_module_module_registration_hook(count)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def compare_networks(ghost: Game, tree: dict, path: Path) -> None:
     compare(ghost.state_dict(), tree["game"], path)
     compare(ghost.generator.state_dict(), tree["ema"], path)
-    return build_game(tree["config"], trust=trust)
+
+
+RESUMED = {  # what a file must hold beside LAYOUT for a run to go on from it
+    "config": {"ema": dict, "log": dict, "optimizer": {"g": dict}},
+    "run": {"rollbacks": int},
+}
+
+
+def check_resumable(tree: dict, path: Path) -> None:
+    """Raises UserError where a run cannot go on from a file, as far as its parts tell; networks are not looked at yet."""
+    found = [f"no {name}" for name in absent(tree, RESUMED)]
+    run = tree["run"]
+    best = run.get("best")
+    if reading.whole(run.get("rollbacks")) is None or run["rollbacks"] > MOST_COUNTED:
+        found.append(f"run.rollbacks={show(run.get('rollbacks'))}")
+    if best is not None and not (
+        isinstance(best, dict)
+        and best.keys() == {"key", "mode", "step", "value"}
+        and isinstance(best["key"], str)
+        and best["mode"] in ("min", "max")
+        and reading.whole(best["step"]) is not None
+        and reading.number(best["value"]) is not None
+    ):
+        found.append(f"run.best={show(best)}")
+    watch = run.get("watch", {})
+    if not isinstance(watch, dict) or not all(
+        isinstance(name, str) and reading.whole(count) is not None for name, count in watch.items()
+    ):
+        found.append(f"run.watch={show(watch)}")
+    world = run["world"]
+    if len(tree["buffers"]) != (world if world > 1 else 0):
+        found.append(f"buffers of {len(tree['buffers'])} ranks, and run.world={world}")
+    if found:
+        raise UserError(
+            f"{path} is no state that a run can go on from: {', '.join(found[:3])}", ONLY_OURS
+        )
+
+
+def check_state(tree: dict, path: Path, *, trust: tuple[str, ...]) -> None:
+    """Compares all that a file holds with what its config describes, on the meta device, before anything is allocated.
+
+    Raises UserError that names what differs: networks, the EMA generator, buffers of every rank, optimizers."""
+    try:
+        ghost = build_ghost(tree, path, trust=trust)
+    except UserError:
+        if not trust:
+            raise
+        # The user's own class, whose code he trusts, may need real tensors while it is built.
+        ghost = build_game(tree["config"], trust=trust)
+    compare_networks(ghost, tree, path)
+    buffers = dict(ghost.named_buffers())
+    for entry in tree["buffers"]:
+        if not isinstance(entry, dict):
+            raise UserError(f"{path} holds {show(entry)} in place of a rank's buffers", ONLY_OURS)
+        compare(buffers, entry, path)
+    for name, value in [*tree["game"].items(), *tree["ema"].items()]:
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(
+                f"{path} holds weights that are not finite: {show(name)}",
+                "resume from an earlier checkpoint: move this file out of checkpoints/, last.pt too",
+            )
+    players = make_players(ghost, tree["config"]["optimizer"], ghost=True)
+    if tree["optimizers"].keys() != players.keys():
+        raise UserError(
+            f"{path} holds optimizers of {show(sorted(map(str, tree['optimizers'])))}, "
+            f"its game has {', '.join(players)}",
+            ONLY_OURS,
+        )
+    for name, player in players.items():
+        problem = misfit_of(tree["optimizers"][name], player)
+        if problem:
+            raise UserError(f"{path} does not fit the optimizer of {name}: {problem}", ONLY_OURS)
 
 
 def compare(wanted: dict[str, Tensor], got: dict[str, Tensor], path: Path) -> None:
@@ -214,11 +347,10 @@ def compare(wanted: dict[str, Tensor], got: dict[str, Tensor], path: Path) -> No
 
 
 def shape_of(tensors: dict[str, Tensor], name: str) -> str:
-    value = tensors.get(name)
-    return (
-        str(tuple(value.shape))
-        if isinstance(value, Tensor)
-        else show(value)
-        if name in tensors
-        else "nothing"
-    )
+    if name not in tensors:
+        return "nothing"
+    value = tensors[name]
+    if not isinstance(value, Tensor):
+        return show(value)
+    kind = "" if value.dtype is torch.float32 else f" of {str(value.dtype).removeprefix('torch.')}"
+    return f"{tuple(value.shape)}{kind}"

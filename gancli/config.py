@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gancli import hints, panels, resolvers
+from gancli import hints, panels, reading, resolvers
 from gancli.arguments import as_program, quoted, split_args, variants
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.gate import Session, file_warnings
@@ -141,10 +141,12 @@ def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
     """group -> option -> file; the first folder wins, as in Hydra. Names with a leading underscore are parts, not options."""
     found: dict[str, dict[str, Path]] = {}
     for base in dirs:
-        for path in sorted(base.glob("*/**/*.yaml")):
+        for path in reading.yaml_files(base):
             group, *names = path.relative_to(base).with_suffix("").parts
-            if group != "hydra" and not any(
-                name.startswith(("_", ".")) for name in (group, *names)
+            if (
+                names
+                and group != "hydra"
+                and not any(name.startswith(("_", ".")) for name in (group, *names))
             ):
                 found.setdefault(group, {}).setdefault("/".join(names), path)
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
@@ -152,7 +154,10 @@ def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
 
 def describe(path: Path | str) -> str:
     """The first comment line of a YAML file: what it is and its paper."""
-    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = (reading.read_text(Path(path), most=reading.MOST_YAML) or "").splitlines()
+    except reading.Unreadable as error:
+        return f"({error.message})"
     return next(
         (
             line.lstrip("# ").strip()
@@ -166,9 +171,21 @@ def describe(path: Path | str) -> str:
 @contextmanager
 def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
     """Hydra's globals for one command: a fresh stamp, the user's folders, and whatever was there before is put back."""
+    from hydra._internal.core_plugins.file_config_source import FileConfigSource
+    from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
+    from hydra.plugins.config_source import ConfigResult
     from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    class Bounded(FileConfigSource):
+        """Hydra's reader of files, with a look at each before: a YAML file may ask for all memory there is."""
+
+        def load_config(self, config_path: str) -> ConfigResult:
+            path = Path(self.path, self._normalize_file_name(config_path))
+            if path.exists():
+                reading.check_yaml_file(path)
+            return super().load_config(config_path)
 
     class UserFolders(SearchPathPlugin):
         # Not hydra.searchpath=[...]: it would replace the one in a user's primary config, which it also hides from --config-name.
@@ -181,11 +198,15 @@ def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
     before = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     Plugins.instance().register(UserFolders)
+    sources = SourcesRegistry.instance().types
+    usual = sources["file"]
+    sources["file"] = Bounded
     try:
         yield
     finally:
         resolvers.end()
         plugins.remove(UserFolders)
+        sources["file"] = usual
         GlobalHydra.instance().hydra = before
 
 

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
+from gancli.panels import CONTROL
 from gancli.progress import PIPE_EVERY_S, TERMINAL_EVERY_S, Status, Ticker, duration, encodable
 
 PLAIN_EVERY_S = 5.0
@@ -417,7 +418,8 @@ def size_of(n_bytes: int) -> str:
 def printable(text: str, console: Console) -> str:
     """`text` with what the terminal's encoding lacks written as \\xfc: a path may hold anything."""
     encoding = console.encoding
-    return encodable(text, encoding).encode(encoding, "backslashreplace").decode(encoding)
+    text = CONTROL.sub("\ufffd", encodable(text, encoding))
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def default_console() -> Console:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
-from collections.abc import Callable, Sequence
+import stat
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
+
+from gancli.errors import UserError
 
 
 def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[str] = ()) -> None:
@@ -65,3 +69,52 @@ def sync(handle: int) -> None:
             errno.ENOSYS,
         ):  # what disks say that know no fsync
             raise
+
+
+def refuse_links(folder: Path, names: Sequence[str | Path]) -> None:
+    """Raises UserError where writing below these names of a run folder would write elsewhere, or into a pipe or a device.
+
+    A run folder may come from anybody, and so may what lies in it. That the folder itself is reached through a link is
+    fine, and so is a link that stays inside it.
+
+    Args:
+        folder: the run folder, or another folder that is to be written.
+        names: what is to be written in it, as names below it or paths; folders with all that lies in them.
+    """
+    root = os.path.realpath(folder)
+    for name in names:
+        for path in entries(folder / name):
+            target = os.path.realpath(path)
+            if os.path.commonpath([root, target]) != root:
+                raise UserError(
+                    f"{path} is a link that leads out of the folder, to {target}; nothing was written",
+                    f"remove the link: rm {shlex.quote(str(path))}   or move what it leads to into {folder}",
+                )
+            if os.path.lexists(path):
+                refuse_special(path)
+
+
+def refuse_special(path: Path) -> None:
+    """Raises UserError for a pipe, a socket or a device: to write there may wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:  # a link to what is not there yet
+        return
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written: {error.strerror}", f"remove it: rm {shlex.quote(str(path))}"
+        ) from error
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise UserError(
+            f"{path} is neither a file nor a folder; nothing was written",
+            f"remove it: rm {shlex.quote(str(path))}",
+        )
+
+
+def entries(path: Path) -> Iterator[Path]:
+    """A path, and if it is a folder all that lies below it; links are not followed."""
+    yield path
+    if os.path.isdir(path) and not os.path.islink(path):
+        for folder, folders, files in os.walk(path):
+            for name in (*folders, *files):
+                yield Path(folder, name)

@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from gancli import progress, sampling
+from gancli import progress, reading, sampling
 from gancli.builder import build
 from gancli.data.base import Decoded, Source, pair
 from gancli.data.decode import resize_all
@@ -367,10 +367,13 @@ def save_report(path: Path, report: Report, *, step: int, best: dict | None = No
 
 
 def earlier(path: Path) -> dict:
+    """What an evaluation's file holds already; {} where there is none or it cannot be read."""
     try:
-        return json.loads(path.read_text()) if path.is_file() else {}
-    except (OSError, ValueError):
+        found = reading.read_json(path)
+    except reading.Unreadable as error:
+        log.warning("%s; it is written anew", error.message)
         return {}
+    return found if isinstance(found, dict) else {}
 
 
 def save(path: Path, tree: dict) -> None:

@@ -11,6 +11,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gancli import reading
 from gancli.closed import closed_problems, player_problems
 from gancli.errors import UserError
 from gancli.hints import (
@@ -422,7 +423,7 @@ def file_warnings(dirs: Sequence[Path]) -> list[str]:
     seen: dict[Path, Path] = {}
     found = []
     for base in dirs if len(dirs) > 1 else ():
-        for path in sorted(base.glob("**/*.yaml")):
+        for path in reading.yaml_files(base):
             first = seen.setdefault(path.relative_to(base), path)
             if first != path:
                 found.append(f"{path} is not used: {first} has the same name and comes first")

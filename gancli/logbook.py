@@ -18,6 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from gancli import reading
 from gancli.errors import Busy, GanError, UserError, disk_is_full, reason_of
 
 logger = logging.getLogger("gancli")
@@ -237,19 +238,23 @@ def append(path: Path, data: bytes) -> None:
 
 
 def cut_back(path: Path, step: int) -> float:
-    """Drops the lines of metrics.jsonl after `step`, and one torn by a kill. -> "time" of the last line kept, or 0"""
-    if not path.exists():
-        return 0.0
-    old = path.read_bytes()
+    """Drops the lines of metrics.jsonl after `step`, and one torn by a kill. -> "time" of the last line kept, or 0
+
+    A file that is not metrics.jsonl, or is too large to be read, is left as it is, and said. Raises OSError."""
     kept = []
     seconds = 0.0
-    for line in old.split(b"\n"):
-        with suppress(ValueError, TypeError, KeyError):
-            entry = json.loads(line)
-            if entry["step"] <= step:
-                seconds = float(entry["time"])
-                kept.append(line + b"\n")
-    if (new := b"".join(kept)) != old:
+    try:
+        for line, entry in reading.read_json_lines(path):
+            at = reading.whole(entry.get("step"))
+            spent = reading.number(entry.get("time"))
+            if at is not None and at <= step and spent is not None:
+                seconds = spent
+                kept.append(line if line.endswith(b"\n") else line + b"\n")
+    except reading.Unreadable as error:
+        logger.warning("%s; nothing is cut from it, new lines are added", error.message)
+        return seconds
+    new = b"".join(kept)
+    if path.exists() and len(new) != path.stat().st_size:
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:

@@ -7,10 +7,17 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from gancli.builder import build, signature_of
+from gancli.builder import build, show, signature_of
 from gancli.config import PlayerConfig
+from gancli.game import Game
+from gancli.reading import number
 from gancli.schedules import lr_factor, schedule
 
+LOOSE = (
+    "fused",
+    "foreach",
+    "capturable",
+)  # how an optimizer computes: a device or a version may change it
 OURS = tuple(field.name for field in dataclasses.fields(PlayerConfig))
 
 
@@ -98,3 +105,108 @@ def orthogonal_gradient(weight: Tensor) -> Tensor:
     w = weight.flatten(1)
     gram = w @ w.T
     return (4 * (gram - torch.diag(gram.diagonal())) @ w).view_as(weight)
+
+
+def make_players(game: Game, specs: dict[str, dict], *, ghost: bool = False) -> dict[str, Player]:
+    """The players of a game with their optimizers.
+
+    Args:
+        game: the game, with its phases.
+        specs: player -> description of its optimizer; a player without one takes that of "g".
+        ghost: the game is on the meta device, where fused optimizers cannot be built.
+    """
+    lazy = {name: phase.every for phase in game.phases() if phase.lazy for name in phase.updates}
+    players = {}
+    for name, modules in game.players().items():
+        spec = specs.get(name) or specs["g"]
+        if ghost and "fused" in signature_of(spec["_target_"]):
+            spec = spec | {"fused": False}
+        players[name] = Player(modules, spec, lazy=lazy.get(name))
+    return players
+
+
+def misfit_of(state: object, player: Player) -> str:
+    """Why a stored optimizer state does not belong to a player's optimizer, in words; "" if it does.
+
+    player: one of the game on the meta device. Nothing is allocated."""
+    own = player.optimizer.state_dict()["param_groups"]
+    if not isinstance(state, dict) or state.keys() != {"state", "param_groups"}:
+        return "it has not the parts state and param_groups"
+    groups = state["param_groups"]
+    if not isinstance(groups, list) or len(groups) != len(own):
+        return "it has another number of groups"
+    for group, mine in zip(groups, own, strict=True):
+        if not isinstance(group, dict) or group.get("params") != mine["params"]:
+            return f"it moves other parameters, the player has {len(mine['params'])}"
+        for key, value in group.items():
+            if key != "params" and not is_setting(value, mine.get(key), fixed=key not in LOOSE):
+                return f"{key}={show(value)}"
+    parameters = player.parameters
+    wanted = state_after_step(player)
+    if not isinstance(state["state"], dict):
+        return "its state is no mapping"
+    for index, entry in state["state"].items():
+        if type(index) is not int or not 0 <= index < len(parameters):
+            return f"it knows a parameter {show(index)}, the player has {len(parameters)}"
+        problem = misfit_of_entry(
+            entry,
+            parameters[index],
+            None if wanted is None else wanted[index],
+            ours=type(player.optimizer).__module__.startswith("torch.optim."),
+        )
+        if problem:
+            return f"of parameter {index}, {problem}"
+    return ""
+
+
+def is_setting(value: object, mine: object, *, fixed: bool) -> bool:
+    """Is it a plain value such as an optimizer's group holds? fixed: it must be what the config says, where that says anything."""
+    if isinstance(value, list | tuple):
+        return len(value) <= 4 and all(is_setting(item, None, fixed=False) for item in value)
+    if isinstance(value, Tensor):  # a learning rate of a captured graph
+        return value.ndim == 0 and value.is_floating_point() and bool(value.isfinite())
+    if isinstance(value, bool | str) or value is None:
+        return not fixed or mine is None or value == mine
+    return isinstance(value, int | float) and number(value) is not None
+
+
+def state_after_step(player: Player) -> list[dict] | None:
+    """What the optimizer keeps for each parameter once it has moved; None where that cannot be tried on the meta device."""
+    for p in player.parameters:
+        p.grad = torch.zeros_like(p)
+    try:
+        player.optimizer.step()
+    except Exception:  # noqa: BLE001 - of an optimizer that reads its tensors, or is the user's own
+        return None
+    return [player.optimizer.state.get(p, {}) for p in player.parameters]
+
+
+def misfit_of_entry(entry: object, parameter: Tensor, wanted: dict | None, *, ours: bool) -> str:
+    """Why what a file keeps for one parameter is not what its optimizer would keep; "" if it is.
+
+    wanted: what it would keep, None where that is not known. ours: it is one of torch.optim, whose shapes follow the
+    parameter's; those of the user's own optimizer may be any."""
+    if not isinstance(entry, dict):
+        return "its state is no mapping"
+    if wanted is not None and entry.keys() != wanted.keys():
+        return f"it keeps {show(sorted(map(str, entry)))} instead of {show(sorted(wanted))}"
+    for key, value in entry.items():
+        mine = None if wanted is None else wanted[key]
+        if not isinstance(value, Tensor):
+            if isinstance(mine, Tensor) or not is_setting(value, None, fixed=False):
+                return f"{key}={show(value)}"
+            continue
+        if wanted is not None:
+            fits = isinstance(mine, Tensor) and value.shape == mine.shape
+        else:
+            fits = not ours or value.ndim == 0 or is_reduced(value.shape, parameter.shape)
+        if not fits or not value.is_floating_point():
+            return f"{key} is a tensor of shape {tuple(value.shape)} and {value.dtype}"
+        if not value.isfinite().all():
+            return f"{key} is not finite"
+    return ""
+
+
+def is_reduced(shape: torch.Size, whole: torch.Size) -> bool:
+    """Is it the shape of a tensor some of whose dimensions were summed to 1 (Adafactor's)?"""
+    return len(shape) == len(whole) and all(a in (1, b) for a, b in zip(shape, whole, strict=True))

@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from typing import TextIO
 
 from gancli.errors import GanError, Problems
+
+# Control characters, which a terminal obeys (colours, titles, what was typed), and those that turn the direction of writing.
+CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+)
+
+
+def printable(text: object, stream: TextIO | None = None) -> str:
+    """What may be shown of a text whose words are not ours: names of files, classes and runs may hold anything.
+
+    Args:
+        text: what to show; its str() is taken.
+        stream: where it is shown, whose encoding counts; default: stdout.
+
+    Returns:
+        The text with every control character but newline and tab replaced, and what the encoding lacks written as an escape.
+    """
+    encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
+    shown = CONTROL.sub("\ufffd", str(text))
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def say(text: object) -> None:
+    """Prints a line on stdout whatever is in it."""
+    print(printable(text))
 
 
 def show_error(error: GanError) -> None:
     """Prints what is wrong and what to type instead on stderr; every problem of a `Problems` is listed."""
-    problems = error.problems if isinstance(error, Problems) else [(error.message, error.hint)]
+    found = error.problems if isinstance(error, Problems) else [(error.message, error.hint)]
+    problems = [
+        (printable(message, sys.stderr), printable(hint, sys.stderr)) for message, hint in found
+    ]
     title = "gan" if len(problems) == 1 else f"gan: {len(problems)} problems"
     if sys.stderr.isatty():
         _panel(title, problems)
@@ -19,7 +49,7 @@ def show_error(error: GanError) -> None:
 
 def warn(message: str) -> None:
     """One line on stderr for what works but is probably not meant."""
-    print(f"gan: warning: {message}", file=sys.stderr)
+    print(f"gan: warning: {printable(message, sys.stderr)}", file=sys.stderr)
 
 
 def _numbers(problems: list[tuple[str, str]]) -> list[str]:

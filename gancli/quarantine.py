@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import pickle
 import zipfile
-from collections import OrderedDict
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,21 +12,11 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UserError
+from gancli.reading import PLAIN, Unreadable, nodes, open_file
 
 ONLY_OURS = "use a file that gancli wrote"
-PLAIN = {
-    dict,
-    OrderedDict,
-    list,
-    tuple,
-    str,
-    int,
-    float,
-    bool,
-    type(None),
-}  # exactly: numpy's float64 passes for a float
-# of nested containers, and of keys, leaves and containers together
-DEEPEST = 32
+LONGEST = 512  # bits of a whole number: longer ones are no floats, and Python cannot print them
+# of keys, leaves and containers together
 MOST = 10**6
 
 
@@ -40,7 +27,9 @@ class Damaged(UserError):
 def load_plain(path: Path) -> object:
     """What a .pt file holds: tensors, plain values and containers. Raises Damaged (broken) or UserError (more than that)."""
     try:
-        file = path.open("rb")
+        file = open_file(path)
+    except Unreadable as error:  # a pipe or a device: opening one may wait for ever
+        raise Damaged(error.message, error.hint) from error
     except OSError as error:
         raise UserError(
             f"{path} cannot be read: {error.strerror}", "check the path after ckpt= or resume="
@@ -82,7 +71,7 @@ def first_line(error: Exception) -> str:
 def check_plain(tree: object, where: Path | str, *, size: int) -> None:
     """Raises UserError for what no checkpoint may hold, and for tensors that claim more than the file's `size` in bytes."""
     claimed = 0
-    for node in nodes(tree, most=MOST):
+    for node in nodes(tree, most=MOST, what="the checkpoint"):
         if isinstance(node, Tensor) and node.layout is torch.strided and node.device.type != "meta":
             claimed += node.numel() * node.element_size()
         elif type(node) not in PLAIN:
@@ -94,31 +83,11 @@ def check_plain(tree: object, where: Path | str, *, size: int) -> None:
         raise UserError(f"{where} claims tensors larger than the file holds", ONLY_OURS)
 
 
-def nodes(tree: object, *, most: int) -> Iterator[object]:
-    """Every container, key and leaf. Raises UserError where they have no end: a part may hold itself, or one part many times."""
-    stack = [iter([tree])]
-    for _ in range(most):
-        while (node := next(stack[-1], stack)) is stack:  # that no tree holds
-            stack.pop()
-            if not stack:
-                return
-        yield node
-        if isinstance(node, dict | list | tuple):
-            stack.append(
-                itertools.chain(node, node.values()) if isinstance(node, dict) else iter(node)
-            )
-        if len(stack) > DEEPEST:
-            break
-    raise UserError(
-        "the checkpoint is nested deeper, or holds more, than any that gancli writes", ONLY_OURS
-    )
-
-
 def check_size(config: dict) -> None:
-    for _ in nodes(
-        config, most=5000
-    ):  # each may become a layer, and building so many would take minutes
-        pass
+    # Each may become a layer, and building so many would take minutes.
+    for node in nodes(config, most=5000, what="the checkpoint's config"):
+        if type(node) is int and node.bit_length() > LONGEST:
+            raise UserError("the checkpoint's config holds a number without end", ONLY_OURS)
 
 
 def check_savable(tree: dict) -> None:

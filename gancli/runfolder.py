@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gancli import durable, reading
 from gancli.builder import show
 from gancli.errors import Busy, UserError
 
@@ -17,6 +18,16 @@ if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
     from gancli.evaluation import Report
 
 log = logging.getLogger("gancli")
+WRITTEN = (  # what a training writes in its folder
+    "run.lock",
+    "run.log",
+    "metrics.jsonl",
+    "evaluation.json",
+    "checkpoints",
+    "samples",
+    "tensorboard",
+    ".hydra",
+)
 
 
 class RunFolder:
@@ -30,6 +41,7 @@ class RunFolder:
 
     def open(self) -> RunFolder:
         """Makes what is missing and takes the lock. Raises Busy if another process holds it, UserError if unwritable."""
+        durable.refuse_links(self.path, WRITTEN)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.samples.mkdir(exist_ok=True)
@@ -166,24 +178,23 @@ def comparable(overrides: list[str]) -> list[str]:
 def overrides_of(path: Path) -> list[str] | None:
     """What a run was started with, None if that is not known."""
     found = hydra_file(path, "overrides.yaml")
-    return None if found is None else comparable([str(item) for item in found])
+    return comparable([str(item) for item in found]) if isinstance(found, list) else None
 
 
 def choices_of(path: Path) -> dict[str, str]:
     """group -> option that a run was started with; empty if that is not known."""
-    from omegaconf import OmegaConf
-
     found = hydra_file(path, "hydra.yaml")
-    return dict((found and OmegaConf.select(found, "hydra.runtime.choices")) or {})
+    for key in ("hydra", "runtime", "choices"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
-def hydra_file(path: Path, name: str):
-    """A file of .hydra/ as OmegaConf reads it, None where it is missing or was cut short."""
-    from omegaconf import OmegaConf
-
+def hydra_file(path: Path, name: str) -> object:
+    """What a file of .hydra/ holds, None where it is missing or cannot be read: the checkpoint alone is enough to resume."""
     try:
-        return OmegaConf.load(path / ".hydra" / name)
-    except Exception:  # noqa: BLE001 - YAML's, OmegaConf's and the disk's; the checkpoint alone is enough to resume
+        return reading.read_yaml(path / ".hydra" / name)
+    except reading.Unreadable as error:
+        log.warning("%s; it is passed over", error.message)
         return None
 
 

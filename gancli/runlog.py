@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gancli.logbook import writable
 from gancli.notes import NOTE
+from gancli.panels import printable
 
 logger = logging.getLogger("gancli")
 
@@ -24,13 +25,8 @@ class Shout(logging.Handler):
 
 def shout(text: str) -> None:
     if sys.stderr is not None:
-        encoding = sys.stderr.encoding or "utf-8"
         with suppress(OSError, ValueError):  # stderr is closed
-            print(
-                text.encode(encoding, "backslashreplace").decode(encoding),
-                file=sys.stderr,
-                flush=True,
-            )
+            print(printable(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 class RunLog(logging.FileHandler):

@@ -24,7 +24,7 @@ from gancli.game import Batch, Game, Logs, Phase, children, due
 from gancli.judge import Judge
 from gancli.logbook import Logbook
 from gancli.notes import NOTE
-from gancli.optimizers import Player
+from gancli.optimizers import make_players
 from gancli.precision import autocast, memory_format, peak_memory, place
 from gancli.runfolder import RunFolder
 from gancli.schedules import schedule
@@ -74,7 +74,7 @@ class Trainer:
         self.layout = memory_format(device, self.settings.precision)
         self.progress = game.progress
         self.phases = game.phases()
-        self.players = self.make_players(config["optimizer"])
+        self.players = make_players(game, config["optimizer"])
         distributed.broadcast_state(game)
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
         if self.settings.compile:
@@ -96,13 +96,6 @@ class Trainer:
         self.first_save_at: float | None = None  # on rank 0's clock, until something is saved
         self.said: set[tuple[str, str]] = set()  # what was skipped, and why
         game.advance(self.progress)
-
-    def make_players(self, specs: dict[str, dict]) -> dict[str, Player]:
-        lazy = {name: phase.every for phase in self.phases if phase.lazy for name in phase.updates}
-        return {
-            name: Player(modules, specs.get(name) or specs["g"], lazy=lazy.get(name))
-            for name, modules in self.game.players().items()
-        }
 
     def train(self, *, folder: RunFolder, logbook: Logbook, display: Display) -> None:
         """Plays until the budget is spent, then saves. Raises Stopped, Interrupted or Busy; all leave a sound checkpoint."""

@@ -187,14 +187,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     SPARSE = torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.long), torch.ones(1), (10**12,))
 ODD = {
-    "10^9 channels": (f"{G}/channels", 10**9, "does not hold the networks"),
-    "10^12 wide": (f"{G}/z_dim", 10**12, "does not hold the networks"),
+    "10^9 channels": (f"{G}/channels", 10**9, "does not fit"),
+    "10^12 wide": (f"{G}/z_dim", 10**12, "does not fit"),
     "10^30 wide": (f"{G}/z_dim", 10**30, "model.generator|builds no game"),
     "10^5000 wide": (f"{G}/z_dim", 10**5000, "."),
-    "negative": (f"{G}/z_dim", -5, "negative dimension"),
-    "huge resolution": (f"{G}/resolution", 10**9, "overflow"),
+    "negative": (f"{G}/z_dim", -5, "does not fit"),
+    "huge resolution": (f"{G}/resolution", 10**9, "does not fit"),
     "empty resolution": (f"{G}/resolution", [], "builds no game"),
-    "huge maxout": (f"{D}/pieces", 10**9, "does not hold the networks"),
+    "huge maxout": (f"{D}/pieces", 10**9, "does not fit"),
     "2,000 layers": (f"{G}/hidden", [16] * 2000, "does not hold the networks"),
     "100,000 layers": (f"{G}/hidden", [16] * 10**5, "holds more"),
     "2^23 entries": (f"{G}/hidden", shared(23, 1), "holds more"),

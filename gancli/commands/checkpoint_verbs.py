@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli import config as front
-from gancli import panels
+from gancli import durable, panels
 from gancli.arguments import ema_apart
 from gancli.commands.endings import Ending, say_end
 
@@ -68,8 +68,11 @@ def read(
 
 
 def out_folder(given: str | None, checkpoint: Path, name: str) -> Path:
-    """What out= says, else a folder of this name beside the run's checkpoints."""
-    return Path(os.path.expanduser(given)) if given else beside(checkpoint) / name
+    """What out= says, else a folder of this name beside the run's checkpoints. Raises UserError where a link leads out of it."""
+    if given:
+        return Path(os.path.expanduser(given))
+    durable.refuse_links(beside(checkpoint), [name])
+    return beside(checkpoint) / name
 
 
 def beside(checkpoint: Path) -> Path:

@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from gancli import panels
+from gancli import durable, panels
 from gancli.commands.endings import say_end
 from gancli.errors import UserError
 from gancli.hints import did_you_mean, nearest
@@ -137,6 +137,7 @@ def write(board, out: Path, *, targets: list[str]) -> Path:
     """compare.html, compare.csv (groups) and runs.csv into a folder. -> the page"""
     from gancli.reports import comparison, markup, tables
 
+    durable.refuse_links(out, ["compare.csv", "runs.csv", "compare.html"])
     save(out / "compare.csv", tables.groups_csv(board))
     save(out / "runs.csv", tables.runs_csv(board))
     sweep = sweep_of(targets)
@@ -147,7 +148,7 @@ def write(board, out: Path, *, targets: list[str]) -> Path:
             page, comparison.document(board, title=title, unstarted=unstarted(targets, board))
         )
     if sweep:
-        hparams(board)
+        hparams(board, sweep)
     return page
 
 
@@ -175,7 +176,7 @@ class writing:  # noqa: N801 - reads as a verb
             ) from error
 
 
-def hparams(board) -> None:
+def hparams(board, sweep: Path) -> None:
     """A session in TensorBoard's hparams view for every finished run of a sweep that writes for TensorBoard."""
     from gancli.reports.hparams import write_hparams
     from gancli.reports.leaderboard import measured, value_of
@@ -189,6 +190,10 @@ def hparams(board) -> None:
     for run in board.runs():
         if run.state != "done" or not (run.folder / "tensorboard").is_dir():
             continue
+        # sweep.jsonl may name any folder; a run elsewhere is read, and left as it is.
+        if not run.folder.resolve().is_relative_to(sweep.resolve()):
+            continue
+        durable.refuse_links(run.folder, ["tensorboard"])
         settings = run.settings()
         chosen = {key: run.choices.get(key, settings.get(key)) for key in axes}
         values = {key: value for key in measured(run) if (value := value_of(run, key)) is not None}

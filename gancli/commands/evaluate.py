@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+from gancli import panels
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import after_checkpoint, say_end, with_ending
 from gancli.errors import Problems, UserError
@@ -116,7 +117,7 @@ def name_protocol(options: dict, report: Report, *, data: str) -> str:
 
 
 def of_checkpoint(options: dict) -> Report:
-    from gancli import panels, progress, restoration
+    from gancli import durable, progress, restoration
     from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.commands.checkpoint_verbs import beside
@@ -133,6 +134,7 @@ def of_checkpoint(options: dict) -> Report:
             f"out={out} holds the numbers that training wrote",
             "leave out= out: each protocol has a file of its own in evaluations/",
         )
+    durable.refuse_links(folder, ["tensorboard"] if out else ["evaluations", "tensorboard"])
     config = loaded.tree["config"]
     step = loaded.tree["progress"]["step"]
     # What is not given stays the run's; a key that the data set does not take is refused where it is built.
@@ -197,7 +199,6 @@ def open_data(spec: dict, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, D
 
 def held_out(source: Source) -> tuple[Decoded | None, str]:
     """The test or validation split of a set that has one and was trained on its train split; its files may be missing."""
-    from gancli import panels
     from gancli.builder import parameters_of
 
     parameter = parameters_of(type(source)).get("split")
@@ -216,7 +217,7 @@ def held_out(source: Source) -> tuple[Decoded | None, str]:
 
 
 def of_folders(options: dict) -> Report:
-    from gancli import panels, progress
+    from gancli import progress
     from gancli.evaluation import compare, write_report
     from gancli.precision import resolve_device
 
@@ -271,7 +272,7 @@ def show(report: Report, *, title: str, target: str) -> None:
     from gancli.metrics.settings import better, published
 
     console = Console(highlight=False)
-    console.print(title, style="bold", markup=False, soft_wrap=True)
+    console.print(panels.printable(title), style="bold", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -286,12 +287,12 @@ def show(report: Report, *, title: str, target: str) -> None:
     console.print(table)
     console.print("\nprotocol", style="bold")
     for key, value in report.protocol.items():
-        console.print(f"  {key:<23} {value}", markup=False, soft_wrap=True)
+        console.print(panels.printable(f"  {key:<23} {value}"), markup=False, soft_wrap=True)
     if report.skipped:
         console.print("\nskipped", style="bold")
     for reason in dict.fromkeys(report.skipped.values()):
         names = ", ".join(item for item, why in report.skipped.items() if why == reason)
-        console.print(f"  {names}: {reason}", markup=False, soft_wrap=True)
+        console.print(panels.printable(f"  {names}: {reason}"), markup=False, soft_wrap=True)
     for k, line in enumerate(published(target)):
         console.print(f"  {line}" if k else f"\n{line}", style="" if k else "bold", markup=False)
 

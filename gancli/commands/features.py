@@ -60,6 +60,7 @@ def main(argv: list[str]) -> int:
         )
     progress.say("reading the data…")
     source, name = open_source(words, loaded, trust=trust)
+    out = out_folder(options["out"], loaded.path, f"features{name and '-'}{name}")
     other = held_out(source) if source.classes else (None, "")
     chosen = choose(source, loaded, other=other, n=options["n"], seed=options["seed"])
     progress.say("reading features…")
@@ -74,7 +75,6 @@ def main(argv: list[str]) -> int:
         "protocol": {"step": step} | chosen.facts | protocol_of(loaded, chosen, options),
         "skipped": skipped,
     }
-    out = out_folder(options["out"], loaded.path, f"features{name and '-'}{name}")
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
         write(out, chosen, features, scores, report)
@@ -336,7 +336,7 @@ def show(title: str, report: dict, *, k: int) -> None:
 
     console = Console(highlight=False)
     values = report["values"]
-    console.print(title, style="bold", markup=False, soft_wrap=True)
+    console.print(panels.printable(title), style="bold", markup=False, soft_wrap=True)
     if values:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("accuracy on")
@@ -350,4 +350,4 @@ def show(title: str, report: dict, *, k: int) -> None:
         if report[heading]:
             console.print(f"\n{heading}", style="bold")
         for key, value in report[heading].items():
-            console.print(f"  {key:<18} {value}", markup=False, soft_wrap=True)
+            console.print(panels.printable(f"  {key:<18} {value}"), markup=False, soft_wrap=True)

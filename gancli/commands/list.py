@@ -13,6 +13,7 @@ from gancli.config import conf_dir, describe, options
 from gancli.errors import UserError
 from gancli.hints import did_you_mean, nearest
 from gancli.metrics.legend import as_data
+from gancli.panels import say
 
 Legend = dict[str, list[dict[str, str]]]  # section -> lines
 Table = dict[str, dict[str, str]]  # group -> option -> its line
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
         show(table)
         show_legend(legend)
     else:
-        print(plain(table))
+        say(plain(table))
         print(plain_legend(legend), end="")
     say_end("", following(list(table)))
     return 0

@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gancli import durable, panels
 from gancli.commands.endings import after_training, say_end, translates, trust_words, with_ending
 from gancli.errors import UserError
 from gancli.resuming import strangers
@@ -30,7 +31,10 @@ def main(argv: list[str]) -> int:
             "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl",
         )
     page = out / "report.html" if out.is_dir() else with_ending(out, ".html")
+    durable.refuse_links(folder, ["report.html"])
     run = read_run(folder)
+    for note in run.notes:
+        panels.warn(note)
     document = single.document(run)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from gancli import config as front
 from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.errors import UserError
+from gancli.panels import say
 
 
 def main(argv: list[str]) -> int:
@@ -104,6 +105,11 @@ def print_layers(console, network, shapes: dict) -> None:
             )
 
 
+def target_of(spec: object) -> object:
+    """The class that a description in a checkpoint names, None where it names none."""
+    return spec.get("_target_") if isinstance(spec, dict) else None
+
+
 def show_run(target: str, *, as_json: bool) -> None:
     from gancli.checkpoint import open_checkpoint
     from gancli.commands import checkpoint_verbs
@@ -118,10 +124,10 @@ def show_run(target: str, *, as_json: bool) -> None:
         "step": progress["step"],
         "steps": config["trainer"]["steps"],
         "nimg": progress["nimg"],
-        "model": config["model"]["_target_"],
-        "generator": config["model"].get("generator", {}).get("_target_"),
-        "objective": ((config["loss"] or {}).get("objective") or {}).get("_target_"),
-        "dataset": config["dataset"]["_target_"],
+        "model": str(target_of(config["model"])),
+        "generator": target_of(config["model"].get("generator")),
+        "objective": target_of((config.get("loss") or {}).get("objective")),
+        "dataset": str(target_of(config["dataset"])),
         "images": data.get("n"),
         "classes": len(data.get("classes", [])),
         "seed": config["seed"],
@@ -134,7 +140,7 @@ def show_run(target: str, *, as_json: bool) -> None:
         print(json.dumps(facts))
         return
     for key, value in facts.items():
-        print(f"{key:<11} {value}")
+        say(f"{key:<11} {value}")
     trust = strangers(config)
     folder = checkpoint_verbs.beside(path)
     left = facts["steps"] - facts["step"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli import config as front
-from gancli import resolvers
+from gancli import panels, resolvers
 from gancli.errors import GanError, Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def compose(argv: list[str]) -> front.Composed:
 
 def run(composed: front.Composed) -> Path:
     """Trains to the end of the budget. -> the run folder. Raises GanError; whatever it raises, the run can be resumed."""
-    from gancli import panels, progress
+    from gancli import progress
 
     for message in composed.warnings:
         panels.warn(message)
@@ -153,11 +153,14 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     """The stored config with what may change taken from the command line. Raises Problems where more would change."""
     from omegaconf import OmegaConf
 
-    from gancli import checkpoint, resuming
+    from gancli import checkpoint, durable, resuming
     from gancli.builder import locate, trusted
+    from gancli.runfolder import WRITTEN
     from gancli.validate import revalidate
 
-    _, tree = checkpoint.newest(folder / "checkpoints")
+    durable.refuse_links(folder, WRITTEN)
+    file, tree = checkpoint.newest(folder / "checkpoints")
+    checkpoint.check_resumable(tree, file)
     resuming.complete(tree["config"])
     resuming.change(tree["config"], composed.overrides, folder)
     trust = composed.cfg.trust
@@ -166,7 +169,9 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
         locate(
             spec["_target_"], trust=trust
         )  # all of them, before anything is read, imported or built
-    return Plan(revalidate(tree["config"]), folder=folder, tree=tree, trust=trust)
+    config = revalidate(tree["config"])
+    checkpoint.check_state(tree, file, trust=trust)
+    return Plan(config, folder=folder, tree=tree, trust=trust)
 
 
 def execute(plan: Plan, composed: front.Composed, device) -> Path:
@@ -190,7 +195,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
         compare_data(plan.tree, train.digest, plan.folder)
         over = plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]
         if over and not plan.tree["run"].get("owes_evaluation"):
-            print(
+            panels.say(
                 f"{plan.folder} is complete at step {plan.tree['progress']['step']}; "
                 f"{resume_line(plan.folder, strangers(plan.config))} trainer.steps=N goes on"
             )

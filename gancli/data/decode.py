@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from gancli import reading
+
 GREY_SPREAD = 2  # of 255: colour channels that differ no more are grey, but for JPEG's rounding
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; a PNG of 50 KB can claim 400 million
 # Video, weather and document formats that Pillow lists but hands to other programs, Ghostscript among them.
@@ -67,6 +69,10 @@ def quiet() -> Iterator[None]:
 def opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
     """Opens the header, not the pixels. BadImage for everything that is no image, and for too large ones."""
     try:
+        if isinstance(file, str):
+            found = reading.irregular(file)  # to open a pipe would wait for ever
+            if found:
+                raise BadImage(f"{found}, not an image file")
         image = Image.open(file, formats=formats())
         with image:
             width, height = image.size

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from gancli import progress
+from gancli import progress, reading
 from gancli.data.base import Decoded, Source, require
 from gancli.data.decode import BadImage, Decoder, extensions, opened, orientation, quiet
 from gancli.data.files import Files, decode_files, listed
@@ -136,6 +136,11 @@ def listing(path: str) -> Files:
             by_name = Zip(root)
             entries, refused = by_name.entries()
         else:
+            if os.path.exists(root):
+                raise UserError(
+                    f"dataset.path={path} is {reading.irregular(root)}",
+                    "give a folder of images, or a .zip of one",
+                )
             raise UserError(
                 f"dataset.path={path}: there is no such folder or zip file", neighbours(root)
             )
@@ -163,14 +168,16 @@ def walk(root: Path) -> list[Entry]:
         seen.add(real)
         with os.scandir(folder) as found:
             for entry in sorted(found, key=lambda entry: entry.name):
-                if entry.is_dir():
+                try:
+                    mode = entry.stat().st_mode
+                except OSError:  # a broken link, or one that leads to itself
+                    mode = 0
+                if stat.S_ISDIR(mode):
                     todo.append((f"{prefix}{entry.name}/", Path(entry.path)))
-                elif entry.is_file():
+                elif stat.S_ISREG(mode):
                     info = entry.stat()
                     entries.append((prefix + entry.name, info.st_size, info.st_mtime_ns))
-                elif (
-                    entry.is_symlink()
-                ):  # a broken one: kept, so that it is named among the bad files
+                else:  # kept, so that a broken link, a pipe or a device is named among the bad files
                     entries.append((prefix + entry.name, 0, 0))
     return entries
 

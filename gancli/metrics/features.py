@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gancli import reading
 from gancli.data.base import Decoded, digest_of
 from gancli.data.decode import to_channels
 from gancli.errors import UserError
@@ -210,8 +211,11 @@ def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Te
     """-> a state dict in float32, read without running anything of the file's, and the file's sha256. Raises UserError."""
     file = Path(path).expanduser() if path is not None else downloaded(url, name)
     try:
-        data = file.read_bytes()
+        with reading.open_file(file) as opened:
+            data = opened.read()
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except reading.Unreadable:
+        raise
     except OSError as error:
         raise UserError(
             f"the weights of {name} cannot be read from {file}: {error.strerror}",

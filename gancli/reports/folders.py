@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 from pathlib import Path
 
+from gancli import reading
 from gancli.errors import UserError
-from gancli.reports.runs import Run, read_run, read_text, read_yaml
+from gancli.reports.runs import Run, read_run, read_yaml
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
@@ -59,12 +59,11 @@ def members(path: Path) -> list[tuple[Path, dict]]:
 def jobs(sweep: Path) -> list[tuple[Path, dict]]:
     """Every job of a sweep, also those whose process was killed before it could note its end."""
     entries = {}
-    for line in read_text(sweep / "sweep.jsonl").splitlines():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            entry = json.loads(line)
-            entries[here(sweep, Path(entry["folder"]))] = (
-                entry  # the newest entry of a folder counts
-            )
+    with contextlib.suppress(reading.Unreadable):  # the folders that lie there serve as well
+        for _, entry in reading.read_json_lines(sweep / "sweep.jsonl"):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                # The newest entry of a folder counts.
+                entries[here(sweep, Path(entry["folder"]))] = entry
     # A list that was torn by a kill lacks jobs, whose folders are there all the same.
     for child in sweep.iterdir():
         if child.is_dir() and is_run(child):

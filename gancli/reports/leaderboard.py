@@ -507,7 +507,8 @@ def warnings(
     evaluated = [run for run in ended if id(run) in found and found[id(run)].source != LOGGED]
     watched = [run for run in ended if id(run) in found and found[id(run)].source == LOGGED]
     lacking = [run.name for run in ended if id(run) not in found]
-    said = protocol_warnings([found[id(run)] for run in evaluated])
+    said = [f"{run.name}: {note}" for run in runs for note in run.notes]
+    said += protocol_warnings([found[id(run)] for run in evaluated])
     if evaluated and watched:
         said.append(
             f"not evaluated, so the last value of training stands for them: {', '.join(run.name for run in watched)}"

@@ -8,6 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from gancli import reading
+
+MOST_BYTES = 64 * 2**20  # of a file; a grid of samples has a few MB
+MOST_PIXELS = 50_000_000
 SIDE = 560  # pixels of the longer side
 QUALITY = 78
 
@@ -15,11 +19,14 @@ QUALITY = 78
 def data_uri(path: Path, *, side: int = SIDE) -> str | None:
     """-> the picture as an address, in the smaller of PNG and WebP; None if the file is no sound PNG."""
     try:
-        original = path.read_bytes()
+        original = reading.read_bytes(path, most=MOST_BYTES) or b""
         with Image.open(io.BytesIO(original), formats=["PNG"]) as image:
+            if image.width * image.height > MOST_PIXELS:
+                return None
             webp = encode(image, side)
             shrunk = max(image.size) > side
     except (
+        reading.Unreadable,
         OSError,
         SyntaxError,
         ValueError,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
-import json
-import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gancli import reading
 from gancli.errors import UserError
+from gancli.reading import number
 
 FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?P<level>[A-Z]+) (?P<text>.*)")
@@ -27,7 +26,7 @@ class Run:
     config: the frozen one of the newest checkpoint. step, nimg: where that checkpoint stands. about: its data, device, versions.
     lines: metrics.jsonl. evaluation: evaluation.json, the numbers that training wrote. evaluations: what gan evaluate wrote
     later, protocol's name -> the same parts. choices: group -> option. state: done, running, failed, stopped (by a
-    policy), interrupted, or cut off (no word of an end). reason: how it ended, in words.
+    policy), interrupted, or cut off (no word of an end). reason: how it ended, in words. notes: which files were passed over, and why.
     """
 
     folder: Path
@@ -43,6 +42,7 @@ class Run:
     choices: dict[str, str] = field(default_factory=dict)
     state: str = "failed"
     reason: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def seed(self) -> object:
@@ -94,13 +94,15 @@ class Run:
 
 def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
     """-> the run in a folder, whole or not. job: its entry in sweep.jsonl, which may know why it failed."""
+    notes: list[str] = []
     parts = {
         "folder": folder,
         "name": name or folder.resolve().name,
-        "lines": read_lines(folder / "metrics.jsonl"),
-        "evaluation": read_evaluation(folder / "evaluation.json"),
-        "evaluations": read_evaluations(folder / "evaluations"),
-    } | read_hydra(folder / ".hydra")
+        "lines": read_lines(folder / "metrics.jsonl", notes),
+        "evaluation": read_evaluation(folder / "evaluation.json", notes),
+        "evaluations": read_evaluations(folder / "evaluations", notes),
+    } | read_hydra(folder / ".hydra", notes)
+    parts["notes"] = tuple(notes)
     tree, problem = read_checkpoint(folder)
     if tree is not None:
         parts |= {
@@ -157,13 +159,13 @@ def words_of(run: Run) -> str:
 def is_locked(path: Path) -> bool:
     """Does a process train in this folder now?"""
     try:
-        with path.open() as file:
+        with reading.open_file(path) as file:
             fcntl.flock(
                 file, fcntl.LOCK_SH | fcntl.LOCK_NB
             )  # given back at once, when the file closes
     except BlockingIOError:
         return True
-    except OSError:
+    except (OSError, reading.Unreadable):
         return False
     return False
 
@@ -172,7 +174,7 @@ def last_words(path: Path) -> tuple[str, str]:
     """-> (state, sentence) of the last session in run.log; ("", "") if it ended without one."""
     state = ""
     words = ""
-    for line in tail(path).splitlines():
+    for line in reading.tail(path, LOG_TAIL).splitlines():
         match = LOG_LINE.fullmatch(line)
         if match is None:
             if state == "failed" and line.strip():
@@ -189,44 +191,40 @@ def last_words(path: Path) -> tuple[str, str]:
     return ("interrupted" if re.match(r"SIG[A-Z0-9]+: ", words) else state), words
 
 
-def tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(max(0, size - LOG_TAIL))
-            return file.read().decode("utf-8", "replace")
-    except OSError:
-        return ""
+def read_lines(path: Path, notes: list[str] | None = None) -> list[dict]:
+    """The sound lines of metrics.jsonl, in the order of their steps: a kill may tear the last one.
 
-
-def read_lines(path: Path) -> list[dict]:
-    """The sound lines of metrics.jsonl, in the order of their steps: a kill may tear the last one."""
+    notes: gets a sentence where the file cannot be read to its end."""
     lines: dict[int, dict] = {}
-    for text in read_text(path).splitlines():
-        with contextlib.suppress(ValueError):
-            line = json.loads(text)
-            if isinstance(line, dict) and all(
-                number(line.get(key)) is not None for key in ("step", "nimg", "time")
-            ):
-                lines[int(line["step"])] = {
-                    key: number(value) for key, value in line.items() if is_number(value)
-                } | {"step": int(line["step"])}
+    try:
+        for _, line in reading.read_json_lines(path):
+            step = reading.whole(line.get("step"))
+            if step is None or any(number(line.get(key)) is None for key in ("nimg", "time")):
+                continue
+            lines[step] = {
+                key: number(value) for key, value in line.items() if is_number(value)
+            } | {"step": step}
+    except reading.Unreadable as error:
+        note(error, notes)
     return [lines[step] for step in sorted(lines)]
 
 
-def read_evaluation(path: Path) -> dict:
-    """evaluation.json with nothing in it but what its schema names; {} where there is none."""
+def read_evaluation(path: Path, notes: list[str] | None = None) -> dict:
+    """evaluation.json with nothing in it but what its schema names; {} where there is none. notes: as in read_lines."""
     try:
-        found = json.loads(read_text(path) or "{}")
-    except ValueError:
+        found = reading.read_json(path)
+    except reading.Unreadable as error:
+        note(error, notes)
         return {}
     if not isinstance(found, dict):
         return {}
-    clean = {key: found[key] for key in ("step", "ended") if isinstance(found.get(key), int | str)}
+    clean: dict = {"step": reading.whole(found.get("step")), "ended": found.get("ended")}
+    clean = {key: value for key, value in clean.items() if isinstance(value, int | str)}
     for key in ("values", "reals", "protocol", "skipped"):
         clean[key] = found[key] if isinstance(found.get(key), dict) else {}
     for key in ("values", "reals"):
         clean[key] = {name: number(value) for name, value in clean[key].items() if is_number(value)}
+    clean["skipped"] = {name: str(reason) for name, reason in clean["skipped"].items()}
     best = found.get("best")
     if (
         isinstance(best, dict)
@@ -236,26 +234,26 @@ def read_evaluation(path: Path) -> dict:
         clean["best"] = {
             "key": best["key"],
             "mode": best["mode"],
-            "step": best.get("step"),
+            "step": reading.whole(best.get("step")),
             "value": number(best.get("value")),
         }
     return clean
 
 
-def read_evaluations(folder: Path) -> dict[str, dict]:
+def read_evaluations(folder: Path, notes: list[str] | None = None) -> dict[str, dict]:
     """The evaluations of a run by the names of their protocols; those without a number are left out."""
     try:
         paths = sorted(folder.glob("*.json"))[:MOST_EVALUATIONS]
     except OSError:
         return {}
-    found = {path.stem: read_evaluation(path) for path in paths}
+    found = {path.stem: read_evaluation(path, notes) for path in paths}
     return {name: each for name, each in found.items() if each.get("values")}
 
 
-def read_hydra(folder: Path) -> dict:
+def read_hydra(folder: Path, notes: list[str] | None = None) -> dict:
     """-> overrides and choices as .hydra/ keeps them."""
-    overrides = read_yaml(folder / "overrides.yaml")
-    hydra = read_yaml(folder / "hydra.yaml")
+    overrides = read_yaml(folder / "overrides.yaml", notes)
+    hydra = read_yaml(folder / "hydra.yaml", notes)
     choices = hydra
     for key in ("hydra", "runtime", "choices"):
         choices = choices.get(key) if isinstance(choices, dict) else None
@@ -263,37 +261,29 @@ def read_hydra(folder: Path) -> dict:
         "overrides": [str(item) for item in overrides] if isinstance(overrides, list) else [],
         "choices": {
             str(group): str(option)
-            for group, option in (choices or {}).items()
+            for group, option in (choices if isinstance(choices, dict) else {}).items()
             if option and not str(group).startswith("hydra/")
         },
     }
 
 
-def read_yaml(path: Path) -> object:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
+def read_yaml(path: Path, notes: list[str] | None = None) -> object:
+    """What a YAML file of a run folder holds; None where it is missing or cannot be read. notes: as in read_lines."""
     try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return reading.read_yaml(path)
+    except reading.Unreadable as error:
+        note(error, notes)
         return None
 
 
-def read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+def note(error: reading.Unreadable, notes: list[str] | None) -> None:
+    """Keeps why a file was passed over, for those who show the run."""
+    if notes is not None:
+        notes.append(f"{error.message}; it is passed over")
 
 
 def is_number(value: object) -> bool:
     return value is None or isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def number(value: object) -> float | None:
-    """A finite number, or None: JSON's null stands for what was not finite."""
-    return float(value) if is_number(value) and value is not None and math.isfinite(value) else None
 
 
 def flat(tree: dict, prefix: str = "") -> dict[str, object]:

@@ -224,7 +224,8 @@ def again(run: Run) -> Html:
 
 def command(run: Run) -> str:
     """What to type for the same run in a new folder, quoted for a shell: the overrides, and what a resume changed since."""
-    started = flat(read_yaml(run.folder / ".hydra" / "config.yaml") or {})
+    kept = read_yaml(run.folder / ".hydra" / "config.yaml")
+    started = flat(kept) if isinstance(kept, dict) else {}
     now = run.settings()
     changed = {
         key: value

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
 from collections.abc import Sequence
 
 from gancli.display import duration
+from gancli.panels import printable
+from gancli.panels import say as say
 from gancli.reports.leaderboard import Board, Group, Measured, measured, value_of
-from gancli.reports.markup import CONTROL, figure_text, two_digits
+from gancli.reports.markup import figure_text, two_digits
 from gancli.reports.runs import Run
 
 DASH = "-"
@@ -213,17 +214,6 @@ def cell(value: object) -> object:
         if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
         else value
     )
-
-
-def printable(text: str) -> str:
-    """`text` as this terminal can show it: names of files and runs may hold bytes that are no text, or control characters."""
-    encoding = sys.stdout.encoding or "utf-8"
-    return CONTROL.sub("\ufffd", text).encode(encoding, "backslashreplace").decode(encoding)
-
-
-def say(text: str) -> None:
-    """Prints a line whatever is in it."""
-    print(printable(text))
 
 
 def as_json(board: Board) -> dict:
