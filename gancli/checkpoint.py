@@ -32,8 +32,8 @@ LAYOUT = {  # what a file must hold: a type, or what lies below
     "ema": dict,
     "optimizers": dict,
     "config": {
-        "model": dict,
-        "dataset": {"kind": str},
+        "model": {"_target_": str},
+        "dataset": {"_target_": str, "kind": str},
         "trainer": {"steps": int, "precision": str},
         "seed": int,
     },
