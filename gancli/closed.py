@@ -109,9 +109,16 @@ def player_rules(values: dict, cls: type, *, where: str) -> list[Problem]:
                 f"add {where}.betas=[0.0,0.9], or {where}.beta2=null",
             )
         )
-    if ours.schedule in ("linear", "cosine") and (
-        ours.end_kimg is None or ours.end_kimg <= ours.start_kimg
-    ):
+    ends = ours.schedule in ("linear", "cosine")
+    if ends and ours.end_kimg is not None and ours.end_kimg <= ours.start_kimg:
+        found.append(
+            (
+                f"{where}.schedule={ours.schedule} would end at {ours.end_kimg:g} thousand images, "
+                f"before it starts at {ours.start_kimg:g}",
+                f"add {where}.start_kimg=0, or give a later {where}.end_kimg",
+            )
+        )
+    if ends and ours.end_kimg is None:
         found.append(
             (
                 f"{where}.schedule={ours.schedule} has no end",

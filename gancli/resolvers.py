@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from gancli.values import COUNT
+
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
@@ -72,9 +74,9 @@ def count_steps(steps: int, updates: int, *, _root_: DictConfig) -> int:
 
     steps: batches of a run whose generator moves at every one of them. updates: the least number of the generator's
     updates; each takes loss.n_critic batches. _root_: the whole config, which OmegaConf hands to a resolver that asks.
-    Returns: steps where the config has no loss.n_critic, or one that gate 1 refuses anyway."""
+    Returns: steps where the config has no loss.n_critic, or one that is refused anyway: that is then the only problem."""
     n_critic = count_critic_steps(_root_)
-    return max(steps, updates * n_critic)
+    return max(steps, min(updates * n_critic, int(COUNT.most)))
 
 
 def count_critic_steps(cfg: DictConfig) -> int:
@@ -82,4 +84,4 @@ def count_critic_steps(cfg: DictConfig) -> int:
     from omegaconf import OmegaConf
 
     n_critic = OmegaConf.select(cfg, "loss.n_critic", default=1, throw_on_resolution_failure=False)
-    return n_critic if type(n_critic) is int and n_critic > 0 else 1
+    return n_critic if type(n_critic) is int and COUNT.holds(n_critic) else 1

@@ -28,6 +28,10 @@ WRONG = {  # override -> words of the message and of the hint
     "optimizer.d.betas=[2,0]": ("optimizer.d.betas[0]", "less than 1"),
     "optimizer.d.betas=[0.5]": ("optimizer.d.betas", "2"),
     "optimizer.g.schedule=cosine": ("has no end", "end_kimg"),
+    "optimizer={g: {_target_: torch.optim.Adam, lr: 1, schedule: linear, start_kimg: 9, end_kimg: 8}}": (
+        "would end at 8 thousand images, before it starts at 9",
+        "optimizer.g.start_kimg=0",
+    ),
     "optimizer.g.schedule=linaer": ("optimizer.g.schedule", "linear"),
     "optimizer.g.schedule=step": ("has no period", "step_kimg"),
     "optimizer.g.clip=-1": ("optimizer.g.clip", "0 or more"),
