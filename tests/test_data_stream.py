@@ -152,11 +152,17 @@ def test_a_key_that_the_data_lacks():
     stream = Stream(
         Decoded(torch.zeros(3, 1, 4, 4, dtype=torch.uint8)), batch_size=2, seed=0, resolution=4
     )
-    with pytest.raises(UserError, match="no 'label'") as caught:
+    with pytest.raises(UserError, match="needs 'label'; the data set gives image$") as caught:
         stream(0, ("image", "label"))
-    assert "conditional=false" in caught.value.hint
-    with pytest.raises(UserError, match="no 'b'"):
+    assert "conditional=auto" in caught.value.hint
+    with pytest.raises(UserError, match="needs 'b'; the data set gives image$"):
         stream(0, ("b",))
+    with pytest.raises(UserError, match="needs 'caption'") as caught:
+        stream(0, ("caption",))
+    assert (
+        caught.value.hint
+        == "take a data set whose batches hold 'caption', or a model that does without"
+    )
 
 
 def test_images_below_the_resolution_are_refused():

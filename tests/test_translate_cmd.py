@@ -181,6 +181,31 @@ def test_both_directions(gan, runs):
     assert np.abs(pixels("out/a.png") - want).max() <= 1
 
 
+def test_a_pair_side_by_side_is_said_not_to_be_cut_and_half_cuts_it(gan):
+    left, right = (noise((24, 24), seed=k) for k in (1, 2))
+    both = Image.new("RGB", (48, 24))
+    both.paste(left, (0, 0))
+    both.paste(right, (24, 0))
+    put("in/a.png", both)
+    code, _, err = gan("alpha", "input=in", "out=whole", "sheet=false")
+    assert code == 0 and "1 of 1 images are as wide as a pair" in err
+    assert err.count("half=left translates the source half of each") == 1
+    for half, image in (("left", left), ("right", right)):
+        put("one/a.png", image)
+        code, _, err = gan("alpha", "input=in", f"half={half}", f"out={half}", "sheet=false")
+        assert code == 0 and "pair" not in err
+        assert gan("alpha", "input=one", f"out=only-{half}", "sheet=false")[0] == 0
+        assert files(half) == files(f"only-{half}")
+    put("odd/a.png", noise((25, 24)))
+    code, _, err = gan("alpha", "input=odd", "half=left")
+    assert code == 2 and "25 pixels wide, which is no pair side by side" in err
+
+
+def test_wide_images_are_no_pairs_to_other_models(gan):
+    put("in/a.png", noise((48, 24)))
+    assert "pair" not in gan("cyclegan", "input=in")[2]
+
+
 def test_several_answers(gan):
     put("in/sub/a.png", noise((16, 16)))
     made = make(gan, "pix2pix", "input=in", "answers=3", "sheet=false")

@@ -73,6 +73,7 @@ def checked(cfg) -> dict:
         "input": str,
         "out": str | None,
         "direction": Literal["ab", "ba"],
+        "half": Literal["left", "right"] | None,
         "answers": int,
         "mask": str | None,
         "style": str | None,

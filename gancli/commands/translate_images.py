@@ -22,17 +22,22 @@ from gancli.data.derived import filled
 from gancli.errors import UserError
 from gancli.game import Batch, Game
 from gancli.grids import to_uint8
+from gancli.networks.layers import size_of
 from gancli.networks.translation import Translator
 from gancli.precision import resolve_device
 from gancli.seeding import forked, seed_of
 from gancli.translating import Translating, Way, is_noisy, pieces, tileable, way_of, whole_only
+
+PAIRED = "gancli.data.pairs.Paired"
+SAME_SHAPE = 0.05  # how far a width may be from two widths
 
 
 @dataclass
 class Job:
     """One call. extras: inputs that all images share; masks: name of an image -> the file of its holes, None: its alpha.
 
-    shrunk: images that the network did not see at their size; notes: what else was done to some; bad: (name, reason)"""
+    paired: width over height of the trained images and the half that is the source, where they are pairs; wide: inputs of twice
+    that width. shrunk: images that the network did not see at their size; notes: what else was done to some; bad: (name, reason)"""
 
     options: dict
     game: Game
@@ -43,6 +48,8 @@ class Job:
     path: Path  # of the checkpoint
     extras: Batch = field(default_factory=dict)
     masks: dict[str, Path] | None = None
+    paired: tuple[float, str] | None = None
+    wide: int = 0
     shrunk: int = 0
     notes: set[str] = field(default_factory=set)
     bad: list[tuple[str, str]] = field(default_factory=list)
@@ -87,10 +94,19 @@ def job_of(options: dict) -> Job:
         channels=loaded.tree["config"]["dataset"]["channels"],
         out=out,
         path=loaded.path,
+        paired=source_half(loaded.tree["config"]["dataset"]),
     )
     if options["style"] is not None:
         job.extras["style"] = style_of(job)
     return job
+
+
+def source_half(data: dict) -> tuple[float, str] | None:
+    """-> width over height of one image, and which half of a pair side by side is the source; None where there are no pairs."""
+    if data.get("_target_") != PAIRED:
+        return None
+    height, width = size_of(data["resolution"])
+    return width / height, "right" if data.get("direction") == "ba" else "left"
 
 
 def refuse_unfit(options: dict, network: Translator, extras: tuple[str, ...]) -> None:
@@ -128,7 +144,7 @@ def style_of(job: Job) -> Tensor:
         raise UserError(f"style={job.options['style']}: {error}", "give an image file") from error
     if min(style.shape[2:]) < job.network.smallest:
         raise UserError(
-            f"style={job.options['style']} measures {style.shape[2]}x{style.shape[3]} pixels",
+            f"style={job.options['style']} measures {style.shape[3]}x{style.shape[2]} pixels",
             f"its sides need {job.network.smallest} or more",
         )
     size = way_of(
@@ -162,7 +178,7 @@ def attempt(job: Job, item: Item, sheet: Sheet) -> str | None:
 
 def translate(job: Job, item: Item, sheet: Sheet) -> None:
     """Reads, translates and writes one image. Raises BadImage, OSError."""
-    pixels = read(item.path, job.notes)
+    pixels = half_of(job, read(item.path, job.notes))
     channels = job.channels
     size = (pixels.shape[1], pixels.shape[2])
     holes = hole_of(job, item, pixels) if "mask" in job.game.extras else None
@@ -185,6 +201,19 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
     # A window around a hole loses nothing but its own pixels.
     job.shrunk += way.size != size and not (holes is not None and job.network.size)
     sheet.add(to_uint8(inputs["a"][0]).permute(1, 2, 0).numpy(), made)
+
+
+def half_of(job: Job, pixels: np.ndarray) -> np.ndarray:
+    """The half that half= asks for; without it the whole, and a note of what is as wide as a pair. Raises BadImage."""
+    height, width = pixels.shape[1:]
+    half = job.options["half"]
+    if half is None:
+        if job.paired is not None:
+            job.wide += abs(width / height / job.paired[0] - 2) < SAME_SHAPE
+        return pixels
+    if width % 2:
+        raise BadImage(f"{width} pixels wide, which is no pair side by side")
+    return pixels[:, :, : width // 2] if half == "left" else pixels[:, :, width // 2 :]
 
 
 def hole_of(job: Job, item: Item, pixels: np.ndarray) -> Tensor:
@@ -242,6 +271,11 @@ def report(job: Job, total: int) -> None:
     """Says what was done to some of the images. Raises UserError where none was translated."""
     for note in sorted(job.notes):
         panels.warn(note)
+    if job.wide:
+        panels.warn(
+            f"{job.wide} of {total} images are as wide as a pair of those that were trained on, and their halves are not cut: "
+            f"half={job.paired[1]} translates the source half of each"
+        )
     if job.shrunk:
         panels.warn(f"{job.shrunk} of {total} images {how_shrunk(job)}")
     if len(job.bad) == total:
@@ -264,7 +298,7 @@ def report(job: Job, total: int) -> None:
 def how_shrunk(job: Job) -> str:
     size = job.network.size
     if size is not None:
-        return f"were resized to {size[0]}x{size[1]} and back: this generator takes no other size"
+        return f"were resized to {size[1]}x{size[0]} and back: this generator takes no other size"
     why = (
         "tile=off"
         if job.options["tile"] == "off" and tileable(job.network)

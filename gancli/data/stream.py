@@ -86,8 +86,20 @@ class Stream:
             elif key == "label" and self.labels is not None:
                 batch[key] = self.labels.index_select(0, index).to(self.device, non_blocking=True)
             else:
-                raise UserError(f"this data set gives no '{key}'", missing_hint(key))
+                raise UserError(
+                    f"the model needs {key!r}; the data set gives {', '.join(self.gives())}",
+                    missing_hint(key),
+                )
         return batch
+
+    def gives(self) -> tuple[str, ...]:
+        """The keys that a batch may have."""
+        single = self.pairing is None and self.other is None
+        paired = "a", "b"
+        return (
+            *(("image",) if single else paired),
+            *(("label",) if self.labels is not None else ()),
+        )
 
     def views(self, nimg: int, index: Tensor, salt: str) -> dict[str, Tensor]:
         """What images are translated from and to; {} where the data set is of single images."""
@@ -169,5 +181,7 @@ def missing_hint(key: str) -> str:
     if key in PAIRED:
         return "the model translates images: choose dataset=paired, unpaired, superres, masked or degraded, or another model"
     if key == "label":
-        return "the model wants labels: model.conditional=false, or a data set with classes (and dataset.classes not 0)"
-    return "pairs and domains are for models such as pix2pix and cyclegan; single images come from dataset=folder, and the like"
+        return "model.conditional=auto trains without labels; or take a data set with classes (and dataset.classes not 0)"
+    if key == "image":
+        return "a model of pairs or domains takes this data set, such as model=pix2pix or cyclegan; single images come from dataset=folder"
+    return f"take a data set whose batches hold {key!r}, or a model that does without"
