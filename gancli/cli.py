@@ -232,6 +232,7 @@ VERBS = {
             "gan data photos",
             "gan data dataset=mnist dataset.root=data",
             "gan data photos --sample 2000 --json",
+            "gan data photos augment=ada",
         ),
         (
             "out=FILE.png             the contact sheet; default: outputs/data/<name>.png",

@@ -39,18 +39,34 @@ def main(argv: list[str]) -> int:
     sheet = out or Path("outputs") / "data" / f"{slug(['=' + subject(composed)])}.png"
     progress.say("drawing the contact sheet…")
     sheet = draw(found, sheet) if found.kept is not None else None
+    shown = None if composed.cfg.augment is None else draw_augmented(composed.cfg, found, sheet)
     if as_json:
-        print(
-            json.dumps(
-                facts(found) | {"alarms": warnings, "sheet": str(sheet) if sheet else None},
-                indent=2,
-            )
-        )
+        files = {"sheet": str(sheet) if sheet else None}
+        files |= {"augmented": str(shown[0])} if shown else {}
+        print(json.dumps(facts(found) | {"alarms": warnings} | files, indent=2))
     else:
         show(found, warnings, subject=subject(composed))
         if sheet:
             say(f"sheet     {sheet}")
+        if shown:
+            say(
+                f"augment   {shown[0]}: a row as it is, then what the critic may see of it{shown[1]}"
+            )
     return 0
+
+
+def draw_augmented(cfg, found, sheet: Path) -> tuple[Path, str]:
+    """Writes what augment= makes of some images, beside the contact sheet. -> the file, and how it was set. Raises UserError."""
+    from omegaconf import OmegaConf
+
+    from gancli.builder import build
+    from gancli.reports.augmented import preview, show_at_work
+
+    spec = OmegaConf.to_container(cfg.augment, resolve=True)
+    augment = build(spec, where="augment", trust=None)
+    how = show_at_work(augment)
+    path = sheet.with_name(f"{sheet.stem}-augmented.png")
+    return save(preview(found, augment, seed=cfg.seed), path), how
 
 
 def read(argv: list[str]) -> tuple[list[str], Path | None, int | None, bool]:
@@ -140,12 +156,18 @@ def say_count(done: int, total: int) -> None:
 
 def draw(found, path: Path) -> Path:
     """Writes the contact sheet: a row a class, or rows of images from all over. Points are drawn as a cloud."""
-    from gancli.grids import save_png
     from gancli.reports.surveyed import contact_sheet
+
+    return save(contact_sheet(found), path)
+
+
+def save(picture, path: Path) -> Path:
+    """Raises UserError."""
+    from gancli.grids import save_png
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_png(contact_sheet(found), path)
+        save_png(picture, path)
     except (OSError, ValueError) as error:
         raise UserError(
             f"{path} cannot be written: {error}", "choose another out=FILE.png"

@@ -1,0 +1,60 @@
+"""What an augmentation makes of a data set's images, to look at before a run is spent on it."""
+
+from __future__ import annotations
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from gancli.augment.base import Augment
+from gancli.data.base import pair
+from gancli.errors import UserError
+from gancli.grids import grid
+from gancli.reports.survey import Survey
+from gancli.reports.surveyed import TILE
+from gancli.seeding import forked, seed_of
+
+SHOWN = 8  # images
+DRAWS = 7  # rows of other draws
+ADAPTED = 0.5  # the probability that is shown where training starts at 0
+
+
+def preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
+    """A row of images as they are, and rows of what the critic may see of them. Raises UserError for points and pairs."""
+    images = originals(found)
+    cpu = torch.device("cpu")
+    with torch.no_grad(), forked(seed_of(seed, "augmentation"), cpu):
+        rows = [images, *(augment(images).clamp(-1, 1) for _ in range(DRAWS))]
+    shown = torch.cat(rows)
+    largest = max(shown.shape[2:])
+    if largest > TILE:
+        size = [max(1, side * TILE // largest) for side in shown.shape[2:]]
+        shown = torch.nn.functional.interpolate(shown, size, mode="area")
+    return grid(shown, columns=len(images))
+
+
+def originals(found: Survey) -> Tensor:
+    """(SHOWN,C,h,w) in [-1,1], the middle of what is loaded larger."""
+    source = found.source
+    if source.kind != "image" or found.kept is None:
+        raise UserError("augment= changes images, and this data set has points", "leave it out")
+    if tuple(found.kept.shape[2:]) != source.size():
+        raise UserError(
+            "augment= has no preview for pairs", "leave augment= out, or give dataset=folder"
+        )
+    n = min(SHOWN, len(found.kept))
+    images = found.kept[[k * len(found.kept) // n for k in range(n)]]
+    height, width = pair(source.resolution)
+    top = (images.shape[2] - height) // 2
+    left = (images.shape[3] - width) // 2
+    images = images[:, :, top : top + height, left : left + width]
+    return (images.float() - 127.5) / 127.5
+
+
+def show_at_work(augment: Augment) -> str:
+    """Raises an adaptive probability that starts at 0, or nothing would be seen. -> what was done, in words."""
+    p = getattr(augment, "p", None)
+    if not isinstance(p, Tensor) or p.item() > 0:
+        return ""
+    p.fill_(ADAPTED)
+    return f", at p={ADAPTED} (in training p starts at 0 and changes)"
