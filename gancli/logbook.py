@@ -45,6 +45,7 @@ class Logbook:
             )
         self.sinks: dict[str, Sink] = {}
         self.started = time.monotonic()  # the wall clock may jump
+        self.loads: list[float] = []
 
     def scalars(self, step: int, nimg: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl and one point per TensorBoard curve.
@@ -58,9 +59,15 @@ class Logbook:
         assert not entry.keys() & values.keys(), f"reserved: {sorted(entry)}"
         entry |= {key: value if math.isfinite(value) else None for key, value in values.items()}
         line = json.dumps(entry, allow_nan=False).encode() + b"\n"
+        self.note_load()
         self.guard("metrics.jsonl", lambda: append(self.metrics, line))
         if self.events is not None:
             self.guard("tensorboard", lambda: self.events.scalars(step, values))
+
+    def note_load(self) -> None:
+        """How busy the machine is: a run's speed says little where others shared it."""
+        with suppress(OSError, AttributeError):  # Windows has none
+            self.loads.append(os.getloadavg()[0])
 
     def picture(self, step: int, tag: str, image: Image.Image) -> None:
         """Shows `image` in TensorBoard; the file in samples/ is the caller's."""
@@ -86,7 +93,11 @@ class Logbook:
             self.guard("tensorboard", lambda: self.events.forget(step))
 
     def close(self) -> None:
-        """Says in run.log how much was lost. Nothing is buffered, so a run that is killed loses nothing either."""
+        """Says in run.log how busy the machine was and how much was lost. Nothing is buffered, so a run that is killed loses nothing either."""
+        if self.loads:
+            mean = sum(self.loads) / len(self.loads)
+            logger.info("load %.2f on average, on %d cores", mean, os.cpu_count() or 1)
+            self.loads.clear()
         for sink in self.sinks.values():
             if sink.lost:
                 logger.info("%s: %d entries could not be written", sink.place, sink.lost)

@@ -8,6 +8,7 @@ import json
 import shlex
 
 import pytest
+from helpers import small, trainer_for
 from PIL import Image
 from report_helpers import Page, changed, check_self_contained, evaluated, losses, make_run
 from test_compare import EVIL, hostile
@@ -234,3 +235,76 @@ def test_mistakes_are_told(tmp_path):
         with pytest.raises(UserError) as caught:
             report.main(argv)
         assert hint in caught.value.hint, argv
+
+
+def test_the_page_shows_what_training_measured_and_what_came_later(tmp_path):
+    later = evaluated(0.25, key="swd", n_fake=10000)
+    later["reals"] = {"swd": 0.125}
+    run = make_run(
+        tmp_path / "run",
+        evaluation=evaluated(2.5, key="swd", n_fake=1000, best=(30, 2.0)),
+        evaluations={"full-n10000-train-ema": later, "empty": {"values": {}}},
+    )
+    page = written(run)
+    for text in ("Measured while training", "full-n10000-train-ema", "2.5", "0.25", "0.125"):
+        assert text in page.text, text
+    assert page.text.count("Protocol") == 2 and ("details", {"open": ""}) not in page.elements
+    assert "do not compare" in page.text and "empty" not in page.text
+
+
+def test_numbers_carry_their_meaning(tmp_path):
+    run = make_run(tmp_path / "run", evaluation=evaluated(2.5, key="swd"))
+    page = written(run)
+    tooltips = {at["title"] for name, at in page.elements if name == "abbr"}
+    assert any("lower is better" in text and "Wasserstein" in text for text in tooltips)
+    assert any("adversarial loss of the discriminator" in text for text in tooltips)
+    assert "What the numbers mean" in page.text and "held-out real images reach" in page.text
+
+
+def test_real_images_lie_beside_the_samples(tmp_path):
+    run = make_run(tmp_path / "run")
+    assert "Real images" not in written(run).text
+    Image.new("RGB", (32, 24)).save(run / "samples" / "real.png")
+    page = written(run)
+    assert "Real images" in page.text and page.names().count("img") == 3
+
+
+@pytest.mark.parametrize("module", single.PANELS)
+def test_columns_of_image_to_image_are_labelled(tmp_path, module):
+    config = changed(("model._target_", f"{module}.Any"))
+    page = written(make_run(tmp_path / "run", config=config))
+    for name in single.PANELS[module]:
+        assert name in page.text
+    assert "The same latents" not in page.text and "held out of training" in page.text
+
+
+@pytest.mark.parametrize("model", ["pix2pix", "cyclegan", "enhance"])
+def test_the_labels_are_what_the_game_shows(model):
+    trainer = trainer_for(small(model))
+    shown = trainer.game.exhibit(trainer.judge.few, trainer.ema)
+    module = type(trainer.game).__module__
+    assert single.PANELS[module] == tuple(shown)
+
+
+def test_a_run_that_shared_the_machine_is_flagged(tmp_path):
+    busy = make_run(
+        tmp_path / "busy", log="2026-01-01T00:00:00Z INFO load 3.40 on average, on 2 cores\n"
+    )
+    calm = make_run(
+        tmp_path / "calm", log="2026-01-01T00:00:00Z INFO load 1.20 on average, on 2 cores\n"
+    )
+    assert "shared the machine, load 3.4" in written(busy).text
+    assert "shared the machine" not in written(calm).text and "load 1.2" in written(calm).text
+
+
+def test_the_title_is_the_name_that_was_given(tmp_path):
+    page = written(make_run(tmp_path / "run", config=changed(("name", "my best <b>")), saved=True))
+    assert page.text.index("my best <b>") < page.text.index("cgan-hinge-digits")
+    assert "cgan-hinge-digits, run" in page.text
+
+
+def test_out_without_an_ending_gets_one(tmp_path, capsys):
+    run = make_run(tmp_path / "run")
+    assert report.main([str(run), f"out={tmp_path / 'page'}"]) == 0
+    assert (tmp_path / "page.html").is_file()
+    assert f"done: {tmp_path / 'page.html'}\n  gan evaluate ckpt={run}\n" in capsys.readouterr().out

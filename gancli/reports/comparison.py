@@ -5,7 +5,8 @@ from __future__ import annotations
 import gancli
 from gancli.display import duration
 from gancli.reports.curves import COLOURS, Series, chart, key, mean_curve, slot, smoothed, strip
-from gancli.reports.leaderboard import Board, Group, Metric, best_of, curve_of, setting, value_of
+from gancli.reports.explained import legend, named
+from gancli.reports.leaderboard import Board, Group, Metric, curve_of, setting
 from gancli.reports.markup import (
     Html,
     Node,
@@ -18,12 +19,13 @@ from gancli.reports.markup import (
     two_digits,
 )
 from gancli.reports.pictures import data_uri, evenly
-from gancli.reports.runs import FINISHED, Run, flat
+from gancli.reports.runs import FINISHED, Run
 from gancli.reports.tables import runs_text
 
 MOST_PICTURES = 24
 FIRST_CHARTS = 12
 MOST_THIN = 6  # groups
+SHARED = 0.7  # processes beside a run's own threads, on average, from which its speed says little
 DASH = "\u2013"
 
 
@@ -39,6 +41,15 @@ def document(board: Board, *, title: str, unstarted: int = 0) -> str:
         failures(board, unstarted),
         differences(board),
         all_runs(board, slots),
+        protocols(board),
+        legend(
+            [
+                board.metric.key,
+                *(key for run in board.runs() for key in run.curve_keys()),
+                "time",
+                "img/s",
+            ]
+        ),
         footer(board),
     )
 
@@ -68,38 +79,76 @@ def count(n: int, noun: str) -> str:
 
 
 def leaders(board: Board) -> Html:
+    """The groups, best first; each with the newest picture of its best run."""
     metric = board.metric
     strips = strip(
         [(group.values(), group.mean(), slot(k)) for k, group in enumerate(board.groups)]
     )
     spread = any(strips)
+    pictures = [thumbnail(group) for group in board.groups[:MOST_PICTURES]]
+    pictures += [None] * (len(board.groups) - len(pictures))
+    pictured = any(pictures)
     rows = [
         [
-            tag("b", str(k + 1)) if metric.mode and group.values() else DASH,
+            DASH if rank is None else tag("b", str(rank)),
+            *([pictures[k]] if pictured else []),
             key(group.label, slot(k)),
             runs_text(group),
             tag("b", spell(group)),
             *([strips[k] or ""] if spread else []),
             best_cell(group),
-            time_cell(group.seconds()),
+            [time_cell(group.seconds()), shared_mark(group.runs)],
             rate_cell(group.rate()),
         ]
-        for k, group in enumerate(board.groups)
+        for k, (rank, group) in enumerate(zip(board.ranks(), board.groups, strict=True))
     ]
     head = [
         "#",
+        *(["best run"] if pictured else []),
         "group",
         "runs",
-        metric.key,
+        named(metric.key),
         *(["spread"] if spread else []),
         "best",
-        "time",
-        "img/s",
+        named("time"),
+        named("img/s"),
     ]
     wide = len(head)
-    numeric = [2, 3, wide - 3, wide - 2, wide - 1]
+    numeric = [2 + pictured, 3 + pictured, wide - 3, wide - 2, wide - 1]
     note = "Mean and standard deviation (n \u2212 1) over the seeds of a group, of runs that ended well; time and speed alike."
+    if any(shared(run) for run in board.runs()):
+        note += " * shared the machine with other work: its time and speed do not compare."
+    if len(board.protocols) > 1:
+        note += " Groups of different protocols are ranked apart: [A], [B], ..."
     return section("Leaderboard", table(head, rows, numeric=numeric), note=note)
+
+
+def thumbnail(group: Group) -> Html | None:
+    """The newest sample grid of a group's best run."""
+    best = group.best()
+    run = best[0] if best is not None else group.runs[0]
+    samples = run.samples()
+    source = data_uri(samples[-1][1], side=96) if samples else None
+    if source is None:
+        return None
+    return tag("img", at={"class": "thumbnail", "src": source, "alt": f"samples of {run.name}"})
+
+
+def shared(run: Run) -> bool:
+    """Did other processes want the cores that the run used? False where the run does not know."""
+    threads = run.about.get("threads")
+    return run.load is not None and isinstance(threads, int) and run.load > threads + SHARED
+
+
+def sharing(run: Run) -> str:
+    """In words, for one run."""
+    if run.load is None:
+        return ""
+    return f"{'shared the machine, ' if shared(run) else ''}load {run.load:.1f}"
+
+
+def shared_mark(runs: list[Run]) -> str:
+    return " *" if any(shared(run) for run in runs) else ""
 
 
 def spell(group: Group) -> str:
@@ -137,11 +186,11 @@ def curves(board: Board) -> Html | None:
     charts = [figure for key in keys if (figure := group_chart(key, board)) is not None]
     if not charts:
         return None
-    named = [key(group.label, k) for k, group in enumerate(board.groups[:COLOURS])]
+    names = [key(group.label, k) for k, group in enumerate(board.groups[:COLOURS])]
     others = len(board.groups) - COLOURS
-    legend = tag(
+    colours = tag(
         "p",
-        named,
+        names,
         key(f"{count(others, 'other group')}", -1) if others > 0 else None,
         at={"class": "legend"},
     )
@@ -161,7 +210,11 @@ def curves(board: Board) -> Html | None:
     )
     note = f"{lines}, smoothed by medians where it has many points; over steps. A ring marks the best step of a group."
     return section(
-        "Curves", legend, tag("div", charts[:FIRST_CHARTS], at={"class": "charts"}), more, note=note
+        "Curves",
+        colours,
+        tag("div", charts[:FIRST_CHARTS], at={"class": "charts"}),
+        more,
+        note=note,
     )
 
 
@@ -224,11 +277,12 @@ def samples(board: Board, slots: dict[int, int]) -> Html | None:
     if len(runs) > MOST_PICTURES:
         leading = [group.best()[0] if group.best() else group.runs[0] for group in board.groups]
         runs = evenly([run for run in leading if run.samples()], MOST_PICTURES)
-    labels = {id(run): group.label for group in board.groups for run in group.runs}
-    figures = [picture(run, labels[id(run)], slots[id(run)], board.metric) for run in runs]
+    groups = {id(run): group for group in board.groups for run in group.runs}
+    figures = [picture(run, groups[id(run)], slots[id(run)], board.metric) for run in runs]
     figures = [figure for figure in figures if figure is not None]
     if not figures:
         return None
+    figures += reals(runs)
     return section(
         "Samples",
         tag("div", figures, at={"class": "pictures"}),
@@ -236,12 +290,33 @@ def samples(board: Board, slots: dict[int, int]) -> Html | None:
     )
 
 
-def picture(run: Run, label: str, index: int, metric: Metric) -> Html | None:
+def reals(runs: list[Run]) -> list[Html]:
+    """Real images, once for each data set, since every run of it was shown the same."""
+    found = {}
+    for run in runs:
+        path = run.real()
+        data = str(run.about.get("hash", ""))
+        if path is not None and data not in found:
+            source = data_uri(path, side=400)
+            if source is not None:
+                found[data] = source
+    return [
+        tag(
+            "figure",
+            tag("figcaption", tag("b", "Real images"), tag("small", "of the training data")),
+            tag("img", at={"src": source, "alt": "real images", "loading": "lazy"}),
+            at={"class": "picture real"},
+        )
+        for source in list(found.values())[:4]
+    ]
+
+
+def picture(run: Run, group: Group, index: int, metric: Metric) -> Html | None:
     step, path = run.samples()[-1]
     source = data_uri(path, side=400)
     if source is None:
         return None
-    value = value_of(run, metric.key)
+    value = group.value(run)
     words = [
         f"seed {run.seed}",
         f"step {step:,}",
@@ -252,7 +327,7 @@ def picture(run: Run, label: str, index: int, metric: Metric) -> Html | None:
     )
     return tag(
         "figure",
-        tag("figcaption", key(label, index), tag("small", ", ".join(words))),
+        tag("figcaption", key(group.label, index), tag("small", ", ".join(words))),
         image,
         at={"class": "picture"},
     )
@@ -294,35 +369,58 @@ def all_runs(board: Board, slots: dict[int, int]) -> Html:
     rows = []
     for group in board.groups:
         for run in group.runs:
-            best = best_of(run, board.metric) if board.metric.mode else None
+            best = group.best_moment(run) if board.metric.mode else None
             rows.append(
                 [
                     key(run.name, slots[id(run)]),
                     str(run.seed if run.seed is not None else DASH),
                     state(run),
                     f"{run.step:,} of {run.steps:,}" if run.steps else DASH,
-                    figure_text(value_of(run, board.metric.key)),
+                    figure_text(group.value(run)),
                     moment(best) if best else DASH,
-                    time_cell(run.seconds),
+                    [time_cell(run.seconds), shared_mark([run])],
                     rate_cell(run.rate),
                 ]
             )
-    head = ["run", "seed", "state", "saved step", board.metric.key, "best", "time", "img/s"]
+    head = [
+        "run",
+        "seed",
+        "state",
+        "saved step",
+        named(board.metric.key),
+        "best",
+        named("time"),
+        named("img/s"),
+    ]
     folders = tag("pre", "\n".join(str(run.folder) for run in board.runs()))
     return section("Runs", table(head, rows, numeric=[1, 3, 4, 5, 6, 7]), fold("Folders", folders))
 
 
 def footer(board: Board) -> Html:
-    protocols = [
-        run.evaluation["protocol"] for run in board.runs() if run.evaluation.get("protocol")
+    return tag("footer", tag("p", f"gancli {gancli.__version__}"))
+
+
+def protocols(board: Board) -> Html | None:
+    """What the numbers of the board were measured with, folded; a column for each protocol."""
+    if not board.protocols:
+        return None
+    each = [found.protocol or {} for found in board.protocols.values()]
+    names = dict.fromkeys(name for item in each for name in item)
+    several = len(each) > 1
+    heads = [
+        f"[{letter}] {found.source}" if several else found.source
+        for letter, found in board.protocols.items()
     ]
-    first = (
-        "; ".join(f"{name}: {value}" for name, value in flat(protocols[0]).items())
-        if protocols
-        else ""
-    )
-    return tag(
-        "footer",
-        tag("p", f"Protocol: {first}") if first else None,
-        tag("p", f"gancli {gancli.__version__}"),
+    rows = []
+    for name in names:
+        differs = len({item.get(name) for item in each}) > 1
+        rows.append([tag("b", name) if differs else name, *(item.get(name, DASH) for item in each)])
+    return section(
+        "Protocol",
+        fold(
+            f"{count(len(rows), 'entry')} of the protocol{'s' * several}".replace(
+                "entrys", "entries"
+            ),
+            table(["", *heads], rows, plain=True),
+        ),
     )

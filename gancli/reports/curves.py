@@ -6,7 +6,8 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from gancli.reports.markup import Html, figure_text, tag, thousands
+from gancli.reports.explained import named
+from gancli.reports.markup import Html, Node, figure_text, tag, thousands
 from gancli.reports.runs import Points
 
 WIDTH = 380
@@ -83,7 +84,7 @@ def chart(
     log: a logarithmic axis where all values are positive and spread over two decades."""
     values = sorted(value for line in series for _, value in line.points if value is not None)
     steps = [step for line in series for step, _ in line.points]
-    if not values:
+    if not values or len(set(steps)) < 2:  # a single point is no curve: the tables have its number
         return None
     low, high, cut = frame(values)
     log = log and values[0] > 0 and values[-1] / values[0] >= 100
@@ -108,13 +109,15 @@ def chart(
     )
     notes = "; ".join(filter(None, ["logarithmic" if log else "", cut]))
     names = (
-        [key(line.name, line.slot) for line in series if line.weight != "faint"] if legend else None
+        [key(named(line.name), line.slot) for line in series if line.weight != "faint"]
+        if legend
+        else None
     )
     return tag(
         "figure",
         tag(
             "figcaption",
-            tag("b", title),
+            tag("b", named(title)),
             tag("span", names, at={"class": "keys"}) if names else None,
             tag("small", notes) if notes else None,
         ),
@@ -123,7 +126,7 @@ def chart(
     )
 
 
-def key(name: str, slot_index: int) -> Html:
+def key(name: Node, slot_index: int) -> Html:
     """A name beside its colour."""
     return tag(
         "span", tag("i", at={"class": f"dot {colour(slot_index)}"}), name, at={"class": "key"}

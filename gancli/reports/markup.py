@@ -96,7 +96,7 @@ def section(title: str, *body: Node, note: Node = None) -> Html:
 
 
 def table(
-    head: list[str], rows: list[list[Node]], *, numeric: Sequence[int] = (), plain: bool = False
+    head: list[Node], rows: list[list[Node]], *, numeric: Sequence[int] = (), plain: bool = False
 ) -> Html:
     """A table that becomes a stack of cards on a narrow screen, unless `plain`. numeric: columns that line up on the right."""
     cell = [{"class": "num"} if k in numeric else {} for k in range(len(head))]
@@ -111,7 +111,7 @@ def table(
                 tag(
                     "td",
                     tag("span", value) if value else None,
-                    at=cell[k] | {"data-label": head[k]},
+                    at=cell[k] | {"data-label": label_text(head[k])},
                 )
                 for k, value in enumerate(row)
             ],
@@ -123,6 +123,13 @@ def table(
     return tag(
         "div", tag("table", titles, tag("tbody", body), at={"class": kind}), at={"class": "scroll"}
     )
+
+
+def label_text(label: Node) -> str:
+    """The text of a column's head, without its markup."""
+    if not isinstance(label, Html):
+        return str(label or "")
+    return html.unescape(re.sub(r"<[^>]*>", "", label))
 
 
 def fold(title: Node, *body: Node, opened: bool = False) -> Html:

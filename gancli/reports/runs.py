@@ -13,6 +13,7 @@ from gancli.reading import number
 
 FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?P<level>[A-Z]+) (?P<text>.*)")
+LOAD_LINE = re.compile(r" INFO load (\d{1,6}\.\d+) on average")  # logbook.py writes it
 NOTHING_SAVED = "it saved no checkpoint"
 LOG_TAIL = 65_536  # bytes of run.log that are searched for the run's last words
 MOST_EVALUATIONS = 64  # of one run
@@ -27,6 +28,7 @@ class Run:
     lines: metrics.jsonl. evaluation: evaluation.json, the numbers that training wrote. evaluations: what gan evaluate wrote
     later, protocol's name -> the same parts. choices: group -> option. state: done, running, failed, stopped (by a
     policy), interrupted, or cut off (no word of an end). reason: how it ended, in words. notes: which files were passed over, and why.
+    load: processes that wanted a core while it trained, the mean that its last session noted; None where it noted none.
     """
 
     folder: Path
@@ -43,6 +45,7 @@ class Run:
     state: str = "failed"
     reason: str = ""
     notes: tuple[str, ...] = ()
+    load: float | None = None
 
     @property
     def seed(self) -> object:
@@ -82,6 +85,11 @@ class Run:
             )
         )
 
+    def real(self) -> Path | None:
+        """The picture of real images that the run has written for beside its samples."""
+        path = self.folder / "samples" / "real.png"
+        return path if path.is_file() else None
+
     def samples(self) -> list[tuple[int, Path]]:
         """(step, picture) of the fixed latents, in the order of training."""
         found = [
@@ -112,7 +120,7 @@ def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
             "about": tree["run"] | tree["data"] | {"gancli": tree["version"]},
         }
     state, reason = ending(Run(**parts), job or {}, problem)
-    return Run(**parts, state=state, reason=reason)
+    return Run(**parts, state=state, reason=reason, load=read_load(folder / "run.log"))
 
 
 def read_checkpoint(folder: Path) -> tuple[dict | None, str]:
@@ -189,6 +197,12 @@ def last_words(path: Path) -> tuple[str, str]:
             state = "failed"
             words = match["text"]
     return ("interrupted" if re.match(r"SIG[A-Z0-9]+: ", words) else state), words
+
+
+def read_load(path: Path) -> float | None:
+    """The mean load that the newest session has noted in run.log."""
+    found = LOAD_LINE.findall(reading.tail(path, LOG_TAIL))
+    return float(found[-1]) if found else None
 
 
 def read_lines(path: Path, notes: list[str] | None = None) -> list[dict]:

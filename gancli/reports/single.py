@@ -6,14 +6,22 @@ import shlex
 from pathlib import Path
 
 import gancli
-from gancli.reports.comparison import DASH, rate_cell, state, time_cell
+from gancli.metrics.settings import better
+from gancli.reports.comparison import DASH, rate_cell, sharing, state, time_cell
 from gancli.reports.curves import Series, chart, smoothed
+from gancli.reports.explained import legend, named
 from gancli.reports.leaderboard import Metric, best_of, choose, value_of
 from gancli.reports.markup import Html, Node, figure_text, fold, page, section, table, tag
 from gancli.reports.pictures import data_uri, evenly
 from gancli.reports.runs import Run, asked, flat, read_yaml
 
 MOST_FRAMES = 48
+# module of a game -> what its sample grid shows in a row
+PANELS = {
+    "gancli.games.translation": ("source", "output", "target"),
+    "gancli.games.cyclegan": ("a", "a to b", "and back to a", "b", "b to a", "and back to b"),
+    "gancli.games.styletransfer": ("content", "output", "style"),
+}
 FILM_BYTES = 4_000_000  # of the page; beyond it frames are left out
 AFTERWARDS = (
     "trainer.",
@@ -30,10 +38,11 @@ def document(run: Run) -> str:
     metric = choose([run])
     foot = tag("footer", tag("p", str(run.folder)), tag("p", f"gancli {gancli.__version__}"))
     return page(
-        f"{run.name} - gan report",
+        f"{title_of(run)} - gan report",
         heading(run, metric),
         both(film(run), metrics(run, metric)),
         curves(run, metric),
+        legend(shown_names(run)),
         again(run),
         config(run),
         data(run),
@@ -41,18 +50,29 @@ def document(run: Run) -> str:
     )
 
 
-def heading(run: Run, metric: Metric) -> list[Node]:
-    what = "-".join(
+def title_of(run: Run) -> str:
+    """What name= says; else what the run is made of; else its folder."""
+    given = run.config.get("name")
+    return str(given) if given else made_of(run) or run.name
+
+
+def made_of(run: Run) -> str:
+    return "-".join(
         filter(None, (run.choices.get(group) for group in ("model", "loss", "dataset")))
     )
+
+
+def heading(run: Run, metric: Metric) -> list[Node]:
+    what = title_of(run)
+    about = ", ".join(text for text in (made_of(run), run.name) if text and text != what)
     end = tag("p", state(run), f": {run.reason}" if run.reason else None, at={"class": "lead"})
     return [
         tag(
             "header",
             tag("p", "gan report", at={"class": "kind"}),
-            tag("h1", what or run.name),
+            tag("h1", what),
             end,
-            tag("p", run.name, at={"class": "lead"}) if what else None,
+            tag("p", about, at={"class": "lead"}) if about else None,
         ),
         tiles(run, metric),
     ]
@@ -62,8 +82,8 @@ def tiles(run: Run, metric: Metric) -> Html:
     """The run in a few numbers."""
     found = [
         ("step", f"{run.step:,}", f"of {run.steps:,}" if run.steps else ""),
-        ("real images shown", f"{run.nimg / 1000:,.1f} k", ""),
-        ("training time", time_cell(run.seconds), ""),
+        ("real images seen in training", f"{run.nimg / 1000:,.1f} k", ""),
+        ("training time", time_cell(run.seconds), sharing(run)),
         ("images a second", rate_cell(run.rate), str(run.about.get("device", ""))),
     ]
     best = best_of(run, metric) if metric.mode else None
@@ -74,12 +94,30 @@ def tiles(run: Run, metric: Metric) -> Html:
         )
         found.append((metric.key, figure_text(value_of(run, metric.key)), small))
     parts = [
-        [tag("span", name), tag("b", shown), tag("small", small) if small else None]
+        [
+            tag("span", named(TILES.get(name, name), name)),
+            tag("b", shown),
+            tag("small", small) if small else None,
+        ]
         for name, shown, small in found
     ]
     return tag(
         "div", [tag("div", part, at={"class": "tile"}) for part in parts], at={"class": "tiles"}
     )
+
+
+TILES = {
+    "real images seen in training": "nimg",
+    "training time": "time",
+    "images a second": "img/s",
+}  # a tile's words -> the number's name in the legend
+
+
+def shown_names(run: Run) -> list[str]:
+    """The numbers that the page shows."""
+    sources = [run.evaluation, *run.evaluations.values()]
+    values = [name for each in sources for name in each.get("values", {})]
+    return [*values, *run.curve_keys(), *TILES.values()]
 
 
 def both(left: Html | None, right: Html) -> Html:
@@ -97,6 +135,16 @@ def film(run: Run) -> Html | None:
         tag("img", at={"src": source, "alt": f"step {step:,}", "hidden": k < last})
         for k, (step, source) in enumerate(frames)
     ]
+    panels = panels_of(run)
+    heads = (
+        tag(
+            "div",
+            [tag("span", name) for name in panels],
+            at={"class": f"panels of{len(panels)}"},
+        )
+        if panels
+        else None
+    )
     slider = tag(
         "input", at={"type": "range", "min": 0, "max": last, "value": last, "aria-label": "frame"}
     )
@@ -112,11 +160,37 @@ def film(run: Run) -> Html | None:
         else None
     )
     left_out = len(run.samples()) - len(frames)
-    note = "The same latents at every step." + (
-        f" {left_out} of {len(run.samples())} grids are left out." if left_out else ""
-    )
+    note = (
+        f"The same images, held out of training where there are some, at every step: {', '.join(panels)}."
+        if panels
+        else "The same latents at every step."
+    ) + (f" {left_out} of {len(run.samples())} grids are left out." if left_out else "")
     kind = "film picture no-script" if controls else "picture"
-    return section("Samples", tag("div", images, controls, at={"class": kind}), note=note)
+    return section(
+        "Samples", tag("div", heads, images, controls, at={"class": kind}), reals(run), note=note
+    )
+
+
+def reals(run: Run) -> Html | None:
+    """Real images beside the samples."""
+    path = run.real()
+    source = data_uri(path, side=512) if path is not None else None
+    if source is None:
+        return None
+    return tag(
+        "figure",
+        tag("figcaption", tag("b", "Real images"), tag("small", "of the training data")),
+        tag("img", at={"src": source, "alt": "real images", "loading": "lazy"}),
+        at={"class": "picture real"},
+    )
+
+
+def panels_of(run: Run) -> tuple[str, ...]:
+    """The columns of a sample grid of a model of images to images; () for other models and a user's own."""
+    node = run.config.get("model")
+    target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
+    module = target.rpartition(".")[0]
+    return PANELS.get(module, ())
 
 
 def encoded(run: Run) -> list[tuple[int, str]]:
@@ -132,51 +206,69 @@ def encoded(run: Run) -> list[tuple[int, str]]:
 
 
 def metrics(run: Run, metric: Metric) -> Html:
-    found = run.evaluation
+    """What training measured, and what gan evaluate did later: each with its own protocol."""
     best = run.evaluation.get("best")
-    if not found.get("values"):
+    if not run.evaluation.get("values") and not run.evaluations:
         line = (
             [tag("code", f"gan evaluate ckpt={shlex.quote(str(run.folder))}"), " does it."]
             if run.config
             else None
         )
-        return section("Metrics", tag("p", "Not evaluated. ", line), unmeasured(run))
-    # What held-out reals reach in place of samples gives a distance its scale.
-    rows = [
-        [
-            tag("b", name) if name == metric.key else name,
-            figure_text(value),
-            *([figure_text(found["reals"].get(name))] if found["reals"] else []),
-        ]
-        for name, value in found["values"].items()
-    ]
-    head = ["metric", "value", *(["held-out reals"] if found["reals"] else [])]
-    step = f"Measured at step {found['step']:,}." if isinstance(found.get("step"), int) else None
+        return section("Metrics", tag("p", "Not evaluated. ", line), unmeasured(run.evaluation))
     chosen = (
         tag(
             "p",
-            f"best.pt follows {best['key']} ({best['mode']}): {figure_text(best['value'])} at step {best['step']}.",
+            f"best.pt follows {best['key']} ({better_words(best['mode'])}): "
+            f"{figure_text(best['value'])} at step {best['step']}.",
             at={"class": "note"},
         )
         if best
         else None
     )
-    protocol = [[name, str(value)] for name, value in flat(found["protocol"]).items()]
+    several = len(run.evaluations) + bool(run.evaluation.get("values")) > 1
+    note = "Numbers of different protocols do not compare." if several else None
     return section(
         "Metrics",
-        table(head, rows, numeric=[1, 2], plain=True),
+        evaluation(run.evaluation, metric, "while training"),
         chosen,
-        unmeasured(run),
-        fold("Protocol", table(["", ""], protocol, plain=True), opened=True) if protocol else None,
-        note=step,
+        [evaluation(found, metric, name) for name, found in run.evaluations.items()],
+        note=note,
     )
 
 
-def unmeasured(run: Run) -> list[Html]:
-    skipped = run.evaluation.get("skipped", {})
+def better_words(mode: str) -> str:
+    return {"min": "lower is better", "max": "higher is better"}.get(mode, "")
+
+
+def evaluation(found: dict, metric: Metric, source: str) -> list[Html | None]:
+    """One evaluation's numbers; what held-out reals reach in place of samples gives a distance its scale."""
+    if not found.get("values"):
+        return unmeasured(found)
+    reals = found.get("reals") or {}
+    rows = [
+        [
+            tag("b", named(name)) if name == metric.key else named(name),
+            figure_text(value),
+            *([figure_text(reals.get(name))] if reals else []),
+            better_words(better(name) or "").removesuffix(" is better"),
+        ]
+        for name, value in found["values"].items()
+    ]
+    head = ["metric", "value", *(["held-out reals"] if reals else []), "better"]
+    step = f" at step {found['step']:,}" if isinstance(found.get("step"), int) else ""
+    protocol = [[name, str(value)] for name, value in flat(found.get("protocol", {})).items()]
+    return [
+        tag("h3", f"Measured {source}{step}" if source == "while training" else f"{source}{step}"),
+        table(head, rows, numeric=range(1, len(head) - 1), plain=True),
+        *unmeasured(found),
+        fold("Protocol", table(["", ""], protocol, plain=True)) if protocol else None,
+    ]
+
+
+def unmeasured(found: dict) -> list[Html | None]:
     return [
         tag("p", f"{name} was skipped: {why}", at={"class": "note"})
-        for name, why in skipped.items()
+        for name, why in found.get("skipped", {}).items()
     ]
 
 
@@ -219,7 +311,7 @@ def again(run: Run) -> Html:
         if name in seen
     )
     note = f"It ran with {place}; another of these may change the last bits." if place else None
-    return section("Again", tag("pre", command(run)), note=note)
+    return section("Run it again", tag("pre", command(run)), note=note)
 
 
 def command(run: Run) -> str:
