@@ -16,7 +16,7 @@ from test_compare import EVIL, hostile
 from gancli import config
 from gancli.commands import report
 from gancli.errors import UserError
-from gancli.reports import pictures, single
+from gancli.reports import explained, pictures, single
 from gancli.reports.runs import read_run
 
 
@@ -127,6 +127,15 @@ def test_the_command_is_quoted_and_leaves_out_what_only_that_run_had(tmp_path):
         "+penalty@loss.penalties.r1=r1",
         "seed=3",
     ]
+
+
+def test_a_path_is_printed_as_one_types_it(tmp_path):
+    run = make_run(
+        tmp_path / "run",
+        overrides=["dataset.path='/photos/a'", "name='x'", "dataset.root='my data'"],
+    )
+    said = shlex.split(single.command(read_run(run)))[2:]
+    assert said == ["dataset.path=/photos/a", "name='x'", "dataset.root='my data'"]
 
 
 def test_what_a_resume_changed_is_in_the_command(tmp_path):
@@ -269,11 +278,11 @@ def test_real_images_lie_beside_the_samples(tmp_path):
     assert "Real images" in page.text and page.names().count("img") == 3
 
 
-@pytest.mark.parametrize("module", single.PANELS)
+@pytest.mark.parametrize("module", explained.PANELS)
 def test_columns_of_image_to_image_are_labelled(tmp_path, module):
     config = changed(("model._target_", f"{module}.Any"))
     page = written(make_run(tmp_path / "run", config=config))
-    for name in single.PANELS[module]:
+    for name in explained.PANELS[module]:
         assert name in page.text
     assert "The same latents" not in page.text and "held out of training" in page.text
 
@@ -283,7 +292,7 @@ def test_the_labels_are_what_the_game_shows(model):
     trainer = trainer_for(small(model))
     shown = trainer.game.exhibit(trainer.judge.few, trainer.ema)
     module = type(trainer.game).__module__
-    assert single.PANELS[module] == tuple(shown)
+    assert explained.PANELS[module] == tuple(shown)
 
 
 def test_a_run_that_shared_the_machine_is_flagged(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gancli
 from gancli.display import duration
 from gancli.reports.curves import COLOURS, Series, chart, key, mean_curve, slot, smoothed, strip
-from gancli.reports.explained import legend, named
+from gancli.reports.explained import legend, named, panel_heads, panels_of
 from gancli.reports.leaderboard import Board, Group, Metric, curve_of, setting
 from gancli.reports.markup import (
     Html,
@@ -286,7 +286,12 @@ def samples(board: Board, slots: dict[int, int]) -> Html | None:
     return section(
         "Samples",
         tag("div", figures, at={"class": "pictures"}),
-        note="The newest grid of each run's fixed latents.",
+        note="The newest grid of each run: "
+        + (
+            "the same images each time, held out of training where there are some."
+            if any(panels_of(run) for run in runs)
+            else "its fixed latents."
+        ),
     )
 
 
@@ -328,6 +333,7 @@ def picture(run: Run, group: Group, index: int, metric: Metric) -> Html | None:
     return tag(
         "figure",
         tag("figcaption", key(group.label, index), tag("small", ", ".join(words))),
+        panel_heads(run),
         image,
         at={"class": "picture"},
     )

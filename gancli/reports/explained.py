@@ -6,6 +6,14 @@ from collections.abc import Iterable
 
 from gancli.metrics.legend import explain, find_line
 from gancli.reports.markup import Html, Node, fold, section, table, tag
+from gancli.reports.runs import Run
+
+# module of a game -> what its sample grid shows in a row
+PANELS = {
+    "gancli.games.translation": ("source", "output", "target"),
+    "gancli.games.cyclegan": ("a", "a to b", "and back to a", "b", "b to a", "and back to b"),
+    "gancli.games.styletransfer": ("content", "output", "style"),
+}
 
 
 def named(name: str, label: str = "") -> Node:
@@ -31,4 +39,22 @@ def legend(names: Iterable[str]) -> Html | None:
         "What the numbers mean",
         fold(f"{len(rows)} numbers of this page", table(head, list(rows.values()))),
         note=note,
+    )
+
+
+def panels_of(run: Run) -> tuple[str, ...]:
+    """The columns of a sample grid of a model of images to images; () for other models and a user's own."""
+    node = run.config.get("model")
+    target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
+    module = target.rpartition(".")[0]
+    return PANELS.get(module, ())
+
+
+def panel_heads(run: Run) -> Html | None:
+    """The names of the columns, above a sample grid."""
+    panels = panels_of(run)
+    if not panels:
+        return None
+    return tag(
+        "div", [tag("span", name) for name in panels], at={"class": f"panels of{len(panels)}"}
     )

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
 import gancli
+from gancli.arguments import PATH_KEYS
 from gancli.metrics.settings import better
 from gancli.reports.comparison import DASH, rate_cell, sharing, state, time_cell
 from gancli.reports.curves import Series, chart, smoothed
-from gancli.reports.explained import legend, named
+from gancli.reports.explained import legend, named, panel_heads, panels_of
 from gancli.reports.leaderboard import Metric, best_of, choose, value_of
 from gancli.reports.markup import Html, Node, figure_text, fold, page, section, table, tag
 from gancli.reports.pictures import data_uri, evenly
 from gancli.reports.runs import Run, asked, flat, read_yaml
 
 MOST_FRAMES = 48
-# module of a game -> what its sample grid shows in a row
-PANELS = {
-    "gancli.games.translation": ("source", "output", "target"),
-    "gancli.games.cyclegan": ("a", "a to b", "and back to a", "b", "b to a", "and back to b"),
-    "gancli.games.styletransfer": ("content", "output", "style"),
-}
 FILM_BYTES = 4_000_000  # of the page; beyond it frames are left out
 AFTERWARDS = (
     "trainer.",
@@ -82,7 +78,7 @@ def tiles(run: Run, metric: Metric) -> Html:
     """The run in a few numbers."""
     found = [
         ("step", f"{run.step:,}", f"of {run.steps:,}" if run.steps else ""),
-        ("real images seen in training", f"{run.nimg / 1000:,.1f} k", ""),
+        ("real images seen in training", seen(run.nimg), ""),
         ("training time", time_cell(run.seconds), sharing(run)),
         ("images a second", rate_cell(run.rate), str(run.about.get("device", ""))),
     ]
@@ -120,6 +116,10 @@ def shown_names(run: Run) -> list[str]:
     return [*values, *run.curve_keys(), *TILES.values()]
 
 
+def seen(nimg: int) -> str:
+    return f"{nimg / 1000:,.1f} k" if nimg >= 10_000 else f"{nimg:,}"
+
+
 def both(left: Html | None, right: Html) -> Html:
     """Side by side where there is room."""
     return right if left is None else tag("div", left, right, at={"class": "split"})
@@ -136,15 +136,6 @@ def film(run: Run) -> Html | None:
         for k, (step, source) in enumerate(frames)
     ]
     panels = panels_of(run)
-    heads = (
-        tag(
-            "div",
-            [tag("span", name) for name in panels],
-            at={"class": f"panels of{len(panels)}"},
-        )
-        if panels
-        else None
-    )
     slider = tag(
         "input", at={"type": "range", "min": 0, "max": last, "value": last, "aria-label": "frame"}
     )
@@ -167,7 +158,10 @@ def film(run: Run) -> Html | None:
     ) + (f" {left_out} of {len(run.samples())} grids are left out." if left_out else "")
     kind = "film picture no-script" if controls else "picture"
     return section(
-        "Samples", tag("div", heads, images, controls, at={"class": kind}), reals(run), note=note
+        "Samples",
+        tag("div", panel_heads(run), images, controls, at={"class": kind}),
+        reals(run),
+        note=note,
     )
 
 
@@ -183,14 +177,6 @@ def reals(run: Run) -> Html | None:
         tag("img", at={"src": source, "alt": "real images", "loading": "lazy"}),
         at={"class": "picture real"},
     )
-
-
-def panels_of(run: Run) -> tuple[str, ...]:
-    """The columns of a sample grid of a model of images to images; () for other models and a user's own."""
-    node = run.config.get("model")
-    target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
-    module = target.rpartition(".")[0]
-    return PANELS.get(module, ())
 
 
 def encoded(run: Run) -> list[tuple[int, str]]:
@@ -330,13 +316,20 @@ def command(run: Run) -> str:
     if now.get("trainer.epochs") is not None:
         changed.pop("trainer.steps", None)  # it follows from the epochs
     words = [
-        item
+        typed(item)
         for item in run.overrides
         if not item.startswith(OWN_FOLDER)
         and item.lstrip("+").partition("=")[0] not in ("resume", "trust", *changed)
     ]
     words += [f"{key}={hydra_text(value)}" for key, value in changed.items()]
     return " ".join(["gan train", *flags(run.folder), *map(shlex.quote, words)])
+
+
+def typed(item: str) -> str:
+    """An override as one types it: a path that was quoted for Hydra is quoted again when it is read."""
+    key, _, value = item.partition("=")
+    plain = re.fullmatch(r"'([\w./~+-]+)'", value) if key in PATH_KEYS else None
+    return f"{key}={plain[1]}" if plain else item
 
 
 def hydra_text(value: object) -> str:
