@@ -21,6 +21,7 @@ from gancli.builder import build_game, show
 from gancli.errors import GanError, UserError
 from gancli.game import Game
 from gancli.optimizers import make_players, misfit_of
+from gancli.paths import names_in
 from gancli.quarantine import ONLY_OURS, Damaged, check_size, first_line, load_plain
 
 FORMAT = 1
@@ -71,9 +72,9 @@ def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
 def steps_in(folder: Path) -> list[Path]:
     """Numbered checkpoints, newest first; by number, since step-100 sorts before step-20 as text."""
     found = [
-        (int(match[1]), path)
-        for path in folder.glob("step-*.pt")
-        if (match := STEP.fullmatch(path.name))
+        (int(match[1]), folder / name)
+        for name in names_in(folder)
+        if (match := STEP.fullmatch(name))
     ]
     return [path for _, path in sorted(found, reverse=True)]
 
@@ -141,7 +142,7 @@ def best(folder: Path) -> dict:
     """The best sound checkpoint of a run; where none has been measured, or it is damaged, the newest."""
     path = folder / "best.pt"
     try:
-        return read(path) if path.exists() else newest(folder)[1]
+        return read(path) if path.name in names_in(folder) else newest(folder)[1]
     except Damaged as error:
         log.warning("%s; taking the newest", error.message)
         return newest(folder)[1]
@@ -149,7 +150,8 @@ def best(folder: Path) -> dict:
 
 def newest(folder: Path) -> tuple[Path, dict]:
     """The newest sound checkpoint of a run. A damaged one is passed over, and said; UserError where none is left."""
-    files = [path for path in (folder / "last.pt",) if path.exists()] + steps_in(folder)
+    last = [folder / "last.pt"] if "last.pt" in names_in(folder) else []
+    files = last + steps_in(folder)
     reasons = []
     for path in files:
         try:
@@ -173,7 +175,7 @@ def resolve(path: str) -> Path:
         os.path.expanduser(path)
     )  # pathlib would raise for an unknown ~user or a name too long
     if os.path.isdir(given):
-        return given / "checkpoints" if (given / "checkpoints").is_dir() else given
+        return given / "checkpoints" if os.path.isdir(given / "checkpoints") else given
     if not os.path.exists(given):
         raise UserError(
             f"{show(path)} does not exist", "give a run folder (outputs/...) or a .pt file"

@@ -10,7 +10,8 @@ import traceback
 from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
-from gancli.errors import GanError
+from gancli.errors import Busy, GanError, disk_is_full
+from gancli.streams import lasting
 
 
 class Verb(NamedTuple):
@@ -247,23 +248,53 @@ VERBS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; see DESIGN section 5 for the codes."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    try:
-        code = dispatch(argv)
-        sys.stdout.flush()  # here, where a closed pipe is still caught
-        return code
-    except GanError as error:
-        from gancli.panels import show_error
+    with lasting() as outputs:
+        code = answer(argv)
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+        lost = outputs["stdout"].lost if "stdout" in outputs else None
+        return code or code_of_lost_output(lost, argv)
 
-        if os.environ.get("RANK", "0") == "0":  # under torchrun every rank meets the same error
-            show_error(error)
-        return error.code
+
+def answer(argv: list[str]) -> int:
+    """Runs one command and turns what it raises into a message and an exit code."""
+    try:
+        return dispatch(argv)
+    except GanError as error:
+        return fail(error)
     except KeyboardInterrupt:
         print("gan: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return closed_pipe()
     except Exception as error:  # noqa: BLE001 - the process ends here, with a traceback and an exit code
+        if disk_is_full(error):
+            where = f"{error.filename}: " if error.filename else ""
+            return fail(Busy(f"{where}{error.strerror}", "make room, then type it again"))
         return unexpected(error)
+
+
+def fail(error: GanError) -> int:
+    from gancli.panels import show_error
+
+    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank meets the same error
+        show_error(error)
+    return error.code
+
+
+def code_of_lost_output(lost: OSError | None, argv: list[str]) -> int:
+    """What a command that went well returns although some of its output could not be written.
+
+    A run is what it leaves in its folder, so it is done. Of other commands the output is the result: 75 where a disk is
+    full. A reader that has gone (`gan list | head`) wants to hear nothing."""
+    if lost is None:
+        return 0
+    if isinstance(lost, BrokenPipeError):
+        return 0 if argv[:1] == ["train"] else 1
+    print(f"gan: stdout could not be written: {lost.strerror}", file=sys.stderr)
+    if argv[:1] == ["train"]:
+        return 0
+    return Busy.code if disk_is_full(lost) else 1
 
 
 def dispatch(argv: list[str]) -> int:

@@ -37,18 +37,26 @@ def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[st
         aside.unlink(missing_ok=True)
 
 
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8, as `write` does it; names from a disk may hold bytes that are no letters."""
+    write(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+
+
 def link(path: Path, name: Path) -> None:
     """The same bytes under a second name, which survives when the first is dropped."""
     aside = name.with_name(f".tmp-{name.stem}-{os.getpid()}")
     aside.unlink(missing_ok=True)
     try:
-        os.link(path, aside)
-    except OSError:  # a disk that knows no second name
-        with path.open("rb") as source, aside.open("wb") as copied:
-            shutil.copyfileobj(source, copied)
-            copied.flush()
-            sync(copied.fileno())
-    os.replace(aside, name)
+        try:
+            os.link(path, aside)
+        except OSError:  # a disk that knows no second name
+            with path.open("rb") as source, aside.open("wb") as copied:
+                shutil.copyfileobj(source, copied)
+                copied.flush()
+                sync(copied.fileno())
+        os.replace(aside, name)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

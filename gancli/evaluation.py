@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,13 +15,13 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from gancli import progress, reading, sampling
+from gancli import durable, progress, reading, sampling
 from gancli.builder import build
 from gancli.data.base import Decoded, Source, pair
 from gancli.data.decode import resize_all
 from gancli.data.stacked import StackedMNIST
 from gancli.data.toy import Mixture
-from gancli.errors import UserError
+from gancli.errors import unwritable
 from gancli.game import Batch, Critic, Game
 from gancli.grids import to_uint8
 from gancli.metrics.bench import Bench, Score
@@ -342,9 +341,7 @@ def write_report(path: Path, report: Report, *, step: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_report(path, report, step=step)
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}", "choose another file with out="
-        ) from error
+        raise unwritable(path, error, "choose another file with out=") from error
 
 
 def note_end(path: Path, sentence: str) -> None:
@@ -377,9 +374,7 @@ def earlier(path: Path) -> dict:
 
 
 def save(path: Path, tree: dict) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    aside.write_text(json.dumps(tree, indent=2, allow_nan=False) + "\n")
-    os.replace(aside, path)
+    durable.write_text(path, json.dumps(tree, indent=2, allow_nan=False) + "\n")
 
 
 def plain(tree: object) -> object:

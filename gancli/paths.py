@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli.errors import Problems
+from gancli.errors import Problems, UserError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -50,6 +51,20 @@ def missing_problem(key: str, given: object, kind: str) -> list[Problem]:
     return [
         (f"{key}={shown}: there is no such {kind}", neighbours(Path(os.path.expanduser(given))))
     ]
+
+
+def names_in(folder: Path) -> list[str]:
+    """What a folder holds, in order; nothing if there is no such folder. Raises UserError where it may not be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
+        return []
+    except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return []
+        raise UserError(
+            f"{folder} cannot be read: {error.strerror}", f"see whose it is: ls -ld {folder}"
+        ) from error
 
 
 def is_missing(path: str) -> bool:

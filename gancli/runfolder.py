@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from gancli import durable, reading
 from gancli.builder import show
-from gancli.errors import Busy, UserError
+from gancli.errors import Busy, UserError, disk_is_full, unwritable
+from gancli.paths import names_in
 
 if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
     from gancli.evaluation import Report
@@ -47,9 +48,7 @@ class RunFolder:
             self.samples.mkdir(exist_ok=True)
             self.lock = open(self.path / "run.lock", "a+")  # noqa: SIM115 - held as long as the run
         except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be written: {error.strerror}", "choose another hydra.run.dir="
-            ) from error
+            raise unwritable(self.path, error, "choose another hydra.run.dir=") from error
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -69,11 +68,20 @@ class RunFolder:
         self.lock.truncate(0)
         self.lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
         self.lock.flush()
-        for leftover in self.checkpoints.glob(
-            ".tmp-*"
-        ):  # of a process that was killed while it saved
-            leftover.unlink(missing_ok=True)
+        self.sweep()
         return self
+
+    def sweep(self) -> None:
+        """Drops what a process left half-written that was killed; whoever holds the lock is alone here."""
+        for folder, pattern in (
+            (self.checkpoints, ".tmp-*"),
+            (self.samples, ".*.png.*.tmp"),
+            (self.path, ".metrics.jsonl.*.tmp"),
+            (self.path, ".tmp-evaluation.json-*"),
+            (self.path / ".hydra", ".tmp-*"),
+        ):
+            for leftover in folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
 
     def close(self) -> None:
         if self.lock is not None:
@@ -104,11 +112,16 @@ class RunFolder:
 
     @property
     def saved(self) -> bool:
-        return has_checkpoints(self.path)
+        """Is there a checkpoint to go on from, as far as can be seen?"""
+        try:
+            return has_checkpoints(self.path)
+        except UserError:
+            return False
 
 
 def has_checkpoints(path: Path) -> bool:
-    return os.path.isdir(path / "checkpoints") and any((path / "checkpoints").glob("*.pt"))
+    """Does a run live there? Raises UserError where that cannot be seen: a new run must not be put over it."""
+    return any(name.endswith(".pt") for name in names_in(path / "checkpoints"))
 
 
 def resume_line(path: Path, trust: tuple[str, ...] = ()) -> str:
@@ -138,6 +151,8 @@ def make_new(path: Path, *, exclusive: bool) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=not exclusive)
     except OSError as error:
+        if disk_is_full(error):
+            raise unwritable(path, error) from error
         raise UserError(
             f"{path} cannot be made: {error.strerror}", "choose another hydra.run.dir="
         ) from error
@@ -205,10 +220,11 @@ def write_hydra(path: Path, *, config, hydra, overrides: list[str]) -> None:
     folder = path / ".hydra"
     try:
         folder.mkdir(exist_ok=True)
-        OmegaConf.save(config, folder / "config.yaml")
-        OmegaConf.save(OmegaConf.create({"hydra": hydra}), folder / "hydra.yaml")
-        OmegaConf.save(OmegaConf.create(list(overrides)), folder / "overrides.yaml")
+        for name, tree in (
+            ("config.yaml", config),
+            ("hydra.yaml", OmegaConf.create({"hydra": hydra})),
+            ("overrides.yaml", OmegaConf.create(list(overrides))),
+        ):
+            durable.write_text(folder / name, OmegaConf.to_yaml(tree))
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written: {error.strerror}", "choose another hydra.run.dir="
-        ) from error
+        raise unwritable(path, error, "choose another hydra.run.dir=") from error

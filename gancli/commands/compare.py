@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gancli import durable, panels
 from gancli.commands.endings import say_end
-from gancli.errors import UserError
+from gancli.errors import UserError, unwritable
 from gancli.hints import did_you_mean, nearest
 
 OPTIONS = ("out", "by", "mode", "protocol", "csv")
@@ -170,10 +170,7 @@ class writing:  # noqa: N801 - reads as a verb
 
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, OSError):
-            raise UserError(
-                f"{self.path} cannot be written: {error.strerror or error}",
-                "choose another out=FOLDER",
-            ) from error
+            raise unwritable(self.path, error, "choose another out=FOLDER") from error
 
 
 def hparams(board, sweep: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from gancli import config as front
 from gancli import panels, progress
-from gancli.errors import Problems, UserError
+from gancli.errors import Problems, UserError, unwritable
 from gancli.notes import NOTE
 from gancli.resolvers import slug
 
@@ -168,7 +168,9 @@ def save(picture, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_png(picture, path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise unwritable(path, error, "choose another out=FILE.png") from error
+    except ValueError as error:
         raise UserError(
             f"{path} cannot be written: {error}", "choose another out=FILE.png"
         ) from error

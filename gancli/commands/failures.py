@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from gancli.errors import Busy, GanError, UserError
+from gancli.errors import GanError, UserError, unwritable
 
 
 @contextlib.contextmanager
@@ -63,8 +62,7 @@ def explained_writes(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        kind = Busy if error.errno in (errno.ENOSPC, errno.EDQUOT) else UserError
-        raise kind(f"{out} cannot be written: {error.strerror}", "choose another out=") from error
+        raise unwritable(out, error, "choose another out=") from error
 
 
 def lighter(settings: Mapping, dataset: Mapping, model: Mapping) -> tuple[str, ...]:

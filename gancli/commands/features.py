@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli import config as front
-from gancli import panels, progress
+from gancli import durable, panels, progress
 from gancli.commands.endings import after_checkpoint, say_end
 from gancli.errors import Problems, UserError
 from gancli.hints import composition_errors, did_you_mean, nearest, parse
@@ -322,12 +322,10 @@ def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: d
     columns = {"name": chosen.names} | (
         {"split": split, "class": [chosen.classes[k] for k in labels]} if labels else {}
     )
-    (out / "ranking.csv").write_text(
-        ranking_csv(scores, columns), encoding="utf-8", errors="surrogateescape"
-    )
+    durable.write_text(out / "ranking.csv", ranking_csv(scores, columns))
     if not chosen.images.is_floating_point():
         save_png(sheet(chosen.images, scores), out / "ranking.png")
-    (out / "features.json").write_text(json.dumps(report, indent=2) + "\n")
+    durable.write_text(out / "features.json", json.dumps(report, indent=2) + "\n")
 
 
 def show(title: str, report: dict, *, k: int) -> None:

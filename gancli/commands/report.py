@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gancli import durable, panels
 from gancli.commands.endings import after_training, say_end, translates, trust_words, with_ending
-from gancli.errors import UserError
+from gancli.errors import UserError, unwritable
 from gancli.resuming import strangers
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def main(argv: list[str]) -> int:
         page.parent.mkdir(parents=True, exist_ok=True)
         markup.write(page, document)
     except OSError as error:
-        raise UserError(
-            f"{page} cannot be written: {error.strerror or error}", "choose another out=FILE"
-        ) from error
+        raise unwritable(page, error, "choose another out=FILE") from error
     say_end(str(page), next_words(run))
     return 0
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from gancli import panels, progress
+from gancli import durable, panels, progress
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, after_checkpoint, count
 from gancli.commands.failures import explained_writes
@@ -240,9 +240,8 @@ def write_points(
     lines = [f"{x:.9g},{y:.9g}" for x, y in points.flatten(1).tolist()]
     if label is not None:
         lines = [f"{line},{k}" for line, k in zip(lines, label.tolist(), strict=True)]
-    (out / "points.csv").write_text(
-        "\n".join(["x,y" if label is None else "x,y,label", *lines]) + "\n"
-    )
+    head = "x,y" if label is None else "x,y,label"
+    durable.write_text(out / "points.csv", "\n".join([head, *lines]) + "\n")
     save_png(scatter(points, real=None), out / "grid.png")
 
 

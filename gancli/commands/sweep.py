@@ -54,8 +54,18 @@ def job(composed: front.Composed) -> None:
         raise
     finally:
         entry |= {"state": state, "seconds": round(time.monotonic() - started, 1), "reason": reason}
-        with (Jobs.folder / "sweep.jsonl").open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        note_job(Jobs.folder / "sweep.jsonl", entry)
+
+
+def note_job(path: Path, entry: dict) -> None:
+    """Adds a line to sweep.jsonl, whole or not at all; a full disk must not hide how the job ended."""
+    from gancli.logbook import append
+    from gancli.panels import warn
+
+    try:
+        append(path, json.dumps(entry).encode() + b"\n")
+    except OSError as error:
+        warn(f"{path} lacks job {entry['job']}: {error.strerror}")
 
 
 def outcome(error: BaseException) -> tuple[str, str]:

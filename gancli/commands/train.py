@@ -312,7 +312,7 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     from gancli.logbook import Logbook
     from gancli.metrics.settings import published
     from gancli.resuming import strangers
-    from gancli.runfolder import has_checkpoints, resume_line
+    from gancli.runfolder import resume_line
     from gancli.runlog import run_log
 
     first = distributed.rank() == 0
@@ -360,7 +360,7 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             with explained(plan.config, trainer.device):
                 trainer.train(folder=folder, logbook=logbook, display=display)
         except GanError as error:
-            if has_checkpoints(folder.path):
+            if folder.saved:
                 how = resume_line(folder.path, strangers(plan.config))
                 error.hint = "\n".join(filter(None, [error.hint, f"{how}   goes on"]))
             log.info("ended: %s", error.message, exc_info=error.__cause__)
@@ -370,7 +370,7 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             message = f"left at once in step {trainer.progress.step + 1}, unsaved"
             how = (
                 f"{resume_line(folder.path, strangers(plan.config))}   goes on from the last save"
-                if has_checkpoints(folder.path)
+                if folder.saved
                 else ""
             )
             log.info(message)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gancli import reading
 from gancli.errors import UserError
+from gancli.paths import names_in
 from gancli.reading import number
 
 FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
@@ -129,9 +130,9 @@ def read_checkpoint(folder: Path) -> tuple[dict | None, str]:
 
     if not folder.is_dir():
         return None, "its folder is missing"
-    if not any((folder / "checkpoints").glob("*.pt")):
-        return None, NOTHING_SAVED
     try:
+        if not any(name.endswith(".pt") for name in names_in(folder / "checkpoints")):
+            return None, NOTHING_SAVED
         return open_checkpoint(str(folder))[1], ""
     except UserError as error:
         return None, error.message

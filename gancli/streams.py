@@ -1,0 +1,66 @@
+"""Standard output and error that never end a command: a pipe that is closed, a terminal that is gone, a file whose disk is full."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+
+NAMES = ("stdout", "stderr")
+
+
+class Lasting(io.FileIO):
+    """The file below a standard stream. What cannot be written is dropped, and `lost` says why."""
+
+    lost: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """-> how much was taken: all, or what the system took of it."""
+        if self.lost is None:
+            try:
+                written = super().write(data)
+                return len(data) if written is None else written  # None: a pipe that would block
+            except OSError as error:
+                self.lost = error
+        return len(data)
+
+
+@contextlib.contextmanager
+def lasting() -> Iterator[dict[str, Lasting]]:
+    """While open, sys.stdout and sys.stderr write through a `Lasting`, where they are files of the system's.
+
+    -> the files by the streams' names. A stream that was closed before the start leads nowhere.
+    """
+    found: dict[str, Lasting] = {}
+    before = {name: getattr(sys, name) for name in NAMES}
+    for name, stream in before.items():
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+            continue
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # a stream of a test
+            stream.flush()
+            file = Lasting(stream.fileno(), "wb", closefd=False)
+            setattr(sys, name, wrap(stream, file))
+            found[name] = file
+    try:
+        yield found
+    finally:
+        for name, stream in before.items():
+            with contextlib.suppress(OSError, ValueError):
+                getattr(sys, name).flush()
+            setattr(sys, name, stream)
+
+
+def wrap(stream: io.TextIOWrapper, file: Lasting) -> io.TextIOWrapper:
+    """A text stream like `stream` over another file: its encoding and buffering, and so `python -u`, stay."""
+    raw = isinstance(stream.buffer, io.RawIOBase)
+    return io.TextIOWrapper(
+        file if raw else io.BufferedWriter(file),
+        encoding=stream.encoding,
+        errors=stream.errors,
+        newline="\n",
+        line_buffering=stream.line_buffering,
+        write_through=stream.write_through,
+    )
