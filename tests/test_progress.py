@@ -241,6 +241,7 @@ MISTAKES = (
     ("features ckpt=nowhere k=0", "nowhere does not exist"),
     ("features ckpt=run dataset.path=nowhere", "dataset.path=nowhere: there is no such folder"),
     ("features ckpt=run dataset=nowhere", "nowhere"),
+    ("show model=dcgann", "dcgan"),
     ("data nowhere", "dataset.path=nowhere: there is no such folder or zip file"),
 )
 BEGUN = (
@@ -254,6 +255,8 @@ BEGUN = (
     "features ckpt=run dataset=mnist",
     "data dataset=digits",
     "train resume=run",
+    "show model=dcgan",
+    "show run",
 )
 
 

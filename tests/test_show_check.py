@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 
 import pytest
 from helpers import OF_DIGITS, SMALL, TINY, frozen, small, steps, trainer_for
 
-from gancli import checkpoint, display
+from gancli import checkpoint, display, progress
 from gancli.cli import main
 from gancli.commands import check
 from gancli.commands.failures import lighter
@@ -126,3 +127,14 @@ def test_what_is_advised_is_accepted(model):
     assert any(word.startswith("trainer.batch_size=") for word in advice)
     assert model == "mlp" or "dataset.resolution=64" in advice
     frozen(*words, *advice)
+
+
+def test_a_long_first_step_is_commented_while_it_lasts(monkeypatch):
+    monkeypatch.setattr(check, "SLOW_S", 0.01)
+    with progress.shown(), check.hinting(("trainer.batch_size=4", "model.width=8")):
+        progress.say("measuring: first step…")
+        deadline = time.monotonic() + 5
+        while "slow" not in progress.current().text and time.monotonic() < deadline:
+            time.sleep(0.005)
+        text = progress.current().text
+    assert text == "measuring: slow, try trainer.batch_size=4 model.width=8…"

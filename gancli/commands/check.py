@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shlex
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from gancli import config as front
@@ -66,7 +68,9 @@ def check(argv: list[str]) -> int:
     with explained(config, device):
         judge = judge_for(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, judge, config=config, device=device)
-        seconds, how = measure(trainer, period=game.n_critic)
+        tries = lighter(config["trainer"], config["dataset"], composed.cfg.model)
+        with hinting(tries):
+            seconds, how = measure(trainer, period=game.n_critic)
     for message in too_short(trainer):
         panels.warn(message)
     progress.say("measuring: saving a checkpoint to memory…")
@@ -88,7 +92,6 @@ def check(argv: list[str]) -> int:
         f"forecast  {settings['steps']:,} steps in {duration(whole)}, "
         f"{disk / 1e6:.0f} MB of checkpoints ({free / 1e9:.0f} GB free)"
     )
-    tries = lighter(settings, config["dataset"], composed.cfg.model)
     if whole >= LONG_S:
         print(f"          {too_long(seconds, tries)}")
     elif seconds >= SLOW_S:
@@ -99,6 +102,24 @@ def check(argv: list[str]) -> int:
         )
     print(f"next      {' '.join(map(shlex.quote, ['gan', 'train', *argv]))}")
     return 0
+
+
+@contextlib.contextmanager
+def hinting(tries: tuple[str, ...]) -> Iterator[None]:
+    """Whoever waits long for the first step reads meanwhile what would be quicker."""
+    from gancli import progress
+
+    status = progress.current()
+    if status is None or not tries:
+        yield
+        return
+    text = f"measuring: slow, try {' '.join(tries)}…"
+    hint = progress.Ticker(lambda: status.say(text, goes_on=True), every_s=1e6, first_s=SLOW_S)
+    hint.start()
+    try:
+        yield
+    finally:
+        hint.stop()
 
 
 def measure(trainer, *, period: int) -> tuple[float, str]:

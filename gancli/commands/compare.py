@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from gancli import durable, panels
+from gancli import durable, panels, progress
 from gancli.commands.endings import say_end
 from gancli.errors import UserError, unwritable
 from gancli.hints import did_you_mean, nearest
@@ -21,6 +21,7 @@ def main(argv: list[str]) -> int:
     from gancli.reports.leaderboard import build
 
     targets, given, as_json = read(argv)
+    progress.say("reading the runs…")
     board = build(
         read_targets(targets),
         by=given.get("by", ""),

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli import durable, panels
+from gancli import durable, panels, progress
 from gancli.commands.endings import after_training, say_end, translates, trust_words, with_ending
 from gancli.errors import UserError, unwritable
 from gancli.resuming import strangers
@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
         )
     page = out / "report.html" if out.is_dir() else with_ending(out, ".html")
     durable.refuse_links(folder, ["report.html"])
+    progress.say("reading the run…")
     run = read_run(folder)
     for note in run.notes:
         panels.warn(note)

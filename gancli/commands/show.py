@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from gancli import config as front
+from gancli import progress
 from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.errors import UserError
 from gancli.panels import say
@@ -26,6 +27,7 @@ def main(argv: list[str]) -> int:
             f"{targets[0]} is a run, and a run takes no overrides", f"gan show {targets[0]}"
         )
     if targets:
+        progress.say("loading torch…")
         show_run(targets[0], as_json=as_json)
     else:
         show_model(rest, as_json=as_json)
@@ -46,6 +48,8 @@ def count(module) -> int:
 
 
 def show_model(argv: list[str], *, as_json: bool) -> None:
+    composed = front.compose("train", argv)
+    progress.say("loading torch…")
     import torch
 
     from gancli.builder import build_game
@@ -53,7 +57,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     from gancli.validate import validate
 
     with early_log():  # notes and warnings look as they do at the start of a run
-        frozen = validate(front.compose("train", argv).cfg)
+        frozen = validate(composed.cfg)
     with torch.device("meta"):
         game = build_game(frozen, trust=None)
     if as_json:
