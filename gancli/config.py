@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gancli import hints, panels, reading, resolvers
+from gancli import hints, panels, progress, reading, resolvers
 from gancli.arguments import as_program, quoted, split_args, variants
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.gate import Session, file_warnings
@@ -217,6 +217,7 @@ def compose(
 
     argv: KEY=VALUE, --config-dir DIR, --config-name NAME. extra: overrides of the calling verb. missing: let pass what is still
     to be given (ckpt: ???). Raises UserError, or Problems with every mistake."""
+    progress.say("composing the config…")
     args = split_args(argv)
     if args.command:
         raise UserError(f"--{args.command} does not work here", "gan train takes it")

@@ -26,6 +26,7 @@ CLOCK_AFTER_S = 1.0  # what takes less needs no clock beside it
 REDRAW_S = 0.1  # a count that runs fast would flicker
 PATIENCE_S = 1.0  # for a terminal that does not take what is written to it
 CLEAR = "\r\x1b[K"
+LOADING = "loading torch…"
 
 
 class Ticker:
@@ -92,7 +93,7 @@ class Status:
         fresh = self.written_at is None or now - self.written_at >= REDRAW_S
         if self.terminal and fresh:
             self.draw()
-        elif self.written_at is None and "torch" not in sys.modules:
+        elif self.written_at is None and text.endswith(LOADING) and "torch" not in sys.modules:
             self.draw()  # at once: while its libraries are loaded no other thread may run
 
     def begin(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -268,3 +269,29 @@ def test_mistakes_are_told_and_begun_work_is_announced_before_torch_is_imported(
         assert (code, out) == (2, "") and part in err and "loading" not in err, (line, err)
     for line, (code, out, err) in zip(BEGUN, found[len(MISTAKES) :], strict=True):
         assert (code, out) == ("torch", "") and err.endswith("loading torch…\n"), (line, err)
+
+
+def test_a_command_on_a_real_terminal(tmp_path):
+    """Its first characters come before its imports, and nothing of the line stays behind."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ |= {"TERM": "xterm", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
+        os.chdir(tmp_path)
+        os.execv(sys.executable, [sys.executable, "-m", "gancli", "data", "dataset=digits"])
+    written = b""
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        written += part
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0, written
+    text = written.decode().replace("\r\n", "\n")
+    said = re.findall(r"\r\x1b\[K([^\r\n]+)", text)
+    assert said[0] == "composing the config…" and "loading torch…" in said
+    assert said.index("loading torch…") < said.index("reading the data…")
+    assert not any(row.rstrip("0123456789: ").endswith("…") for row in rows(text))
+    assert any("1,797" in row for row in rows(text))

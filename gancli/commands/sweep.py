@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 from gancli import config as front
+from gancli import progress
 from gancli.errors import GanError, Interrupted, Stopped
 from gancli.hints import typed
 
@@ -15,6 +16,7 @@ from gancli.hints import typed
 def sweep(argv: list[str]) -> int:
     """-> 0 if every job is done, 1 if any failed. Ends with a line per job."""
     Jobs.folder = None
+    progress.say("composing the jobs…")
     try:
         front.hydra_main("train", job, argv)
     except (Interrupted, KeyboardInterrupt):
