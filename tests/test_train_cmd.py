@@ -291,7 +291,8 @@ def test_a_signal_in_the_middle_of_a_save_is_obeyed_after_it(gan, monkeypatch):
     real = os.fsync
 
     def fsync(handle):
-        os.kill(os.getpid(), signal.SIGTERM)
+        if "checkpoints" in os.readlink(f"/proc/self/fd/{handle}"):  # other files are synced too
+            os.kill(os.getpid(), signal.SIGTERM)
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
