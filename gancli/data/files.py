@@ -32,6 +32,7 @@ class Files:
     read: index -> path, bytes or, for a pair, two paths. sizes: bytes, part of the data's identity. stamps: changes, for the cache.
     refused: (name, reason) of those that are not even opened. unreadable: pictures in formats that cannot be read here.
     passed_over: what else lies there. remarks: what is ignored or merged, in sentences.
+    two: read gives two paths, of a pair in two folders.
     tail: so many at the end are what the data set itself holds out.
     """
 
@@ -45,6 +46,7 @@ class Files:
     unreadable: str = ""
     passed_over: str = ""
     remarks: tuple[str, ...] = ()
+    two: bool = False
     tail: int = 0
 
     def __len__(self) -> int:

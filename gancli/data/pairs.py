@@ -146,12 +146,11 @@ class Paired(Source):
 
     def measured(self, files: Files) -> tuple[int | list[int], int]:
         """The size of one side, and the channels that both have."""
-        first = files.read(0)
-        if isinstance(first, tuple):
+        if files.two:
             return measure(replace(files, read=lambda i: files.read(i)[1]))
         with quiet():
             try:
-                width, height = header(first)
+                width, height = header(files.read(0))
             except BadImage as error:
                 raise UserError(
                     f"{files.names[0]}: {error}",
@@ -168,7 +167,7 @@ class Paired(Source):
 
 def check_side_by_side(path: str, files: Files) -> None:
     """Are these files two pictures each? UserError where their shape and their content say no; a warning where only one does."""
-    if isinstance(files.read(0), tuple):  # two folders: nothing is cut
+    if files.two:  # nothing is cut
         return
     images = seams.sample(files)
     if not images or seams.look_like_pairs(images):
@@ -214,6 +213,7 @@ def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
         sizes=[a.sizes[i] + b.sizes[j] for i, j in index],
         stamps=[a.stamps[i] ^ (b.stamps[j] << 1) for i, j in index],
         refused=(*a.refused, *b.refused, *lost),
+        two=True,
     )
 
 
@@ -228,6 +228,7 @@ def joined(files: Files, own: Files, holdout: int) -> Files:
         refused=(*files.refused, *own.refused),
         unreadable=files.unreadable,
         passed_over=files.passed_over,
+        two=files.two,
         tail=holdout,
     )
 
