@@ -137,7 +137,7 @@ def evaluate(
             "precision": "fp32",
         }
     )
-    changes = [] if window is None else [f"the middle of {window[0]}x{window[1]}"]
+    changes = [] if window is None else [f"the middle of {window[1]}x{window[0]}"]
     changes += ["floats, rounded to 256 levels"] if floats else []
     if changes:
         report.protocol["real_images"] = ", ".join(changes)
@@ -314,7 +314,7 @@ def in_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict
         return fake, {}
     resized = torch.from_numpy(resize_all(fake.numpy(), tuple(train.images.shape[2:])))
     return resized, {
-        "samples": f"resized from {fake.shape[2]}x{fake.shape[3]}, bicubic, antialiased"
+        "samples": f"resized from {fake.shape[3]}x{fake.shape[2]}, bicubic, antialiased"
     }
 
 

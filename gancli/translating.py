@@ -64,7 +64,7 @@ def tileable(network: Translator) -> bool:
 def whole_only(network: Translator) -> str:
     """Why not in tiles, in words."""
     if network.size is not None:
-        return f"this generator takes {network.size[0]}x{network.size[1]} pixels only"
+        return f"this generator takes {network.size[1]}x{network.size[0]} pixels only"
     if is_noisy(network):
         return "this generator's noise is drawn for a whole image"
     if network.tileable:

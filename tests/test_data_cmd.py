@@ -314,3 +314,12 @@ def test_the_real_images(capsys):
     assert found["modes"] == {"RGB": 12, "L": 1} and any(
         "centre crop" in text for text in found["alarms"]
     )
+
+
+def test_sizes_are_width_x_height_in_messages_too(tmp_path, capsys):
+    noise(tmp_path / "photos" / "a.png", 1, size=(40, 24))
+    assert data.main(["photos", "dataset.resolution=[24,40]"]) == 0
+    assert "40x24 pixels, 3 channels" in capsys.readouterr().out
+    with pytest.raises(UserError) as caught:
+        Folder(path="photos", resolution=[24, 40], load_size=[20, 40], channels=3, classes=0)
+    assert "windows of 40x24" in caught.value.hint

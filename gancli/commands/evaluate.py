@@ -253,11 +253,11 @@ def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decod
     ]
     same = sizes[0] == sizes[1]
     note = (
-        f"{size[0]}x{size[1]}, {channels} channels"
+        f"{size[1]}x{size[0]}, {channels} channels"
         + (
             ""
             if same
-            else f"; real ones measure {sizes[0][0]}x{sizes[0][1]}, generated ones {sizes[1][0]}x{sizes[1][1]}"
+            else f"; real ones measure {sizes[0][1]}x{sizes[0][0]}, generated ones {sizes[1][1]}x{sizes[1][0]}"
         )
         + ("; other sizes: shorter side resized (Lanczos down, bicubic up), centre cut")
     )

@@ -186,7 +186,7 @@ def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> 
     if given != wanted:
         (height, width), channels = wanted
         raise UserError(
-            f"the critic of this checkpoint sees {height}x{width} pixels of {channels} channels",
+            f"the critic of this checkpoint sees {width}x{height} pixels of {channels} channels",
             "leave dataset.resolution and dataset.channels out: they follow the checkpoint",
         )
     return source, name

@@ -65,6 +65,8 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
         return
     from rich.console import Console
 
+    from gancli.data.base import image_words, pair
+
     console = Console(soft_wrap=True, highlight=False)
     shapes = output_shapes(game, frozen["dataset"])
     for name, module in networks(game).items():
@@ -72,7 +74,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
         print_layers(console, module, shapes)
     data = frozen["dataset"]
     console.print(
-        f"data  {data['resolution']} pixels, {data['channels']} channels, {data['classes']} classes"
+        f"data  {image_words(pair(data['resolution']), data['channels'])}, {data['classes']} classes"
     )
     lacking = "path" in data and data["path"] in (None, "???")  # shown without a data set
     say_end("", ["gan", "list", "dataset"] if lacking else ["gan", "train", *argv])

@@ -34,7 +34,7 @@ class Rotation(Head):
         height, width = size_of(resolution)
         if height != width or height < 2:
             raise ValueError(
-                f"a {height}x{width} image cannot be turned by a quarter unseen: give square images, "
+                f"a {width}x{height} image cannot be turned by a quarter unseen: give square images, "
                 "dataset.resolution=64, or leave the rotation head out"
             )
         if min(d, g) < 0:

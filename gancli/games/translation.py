@@ -295,7 +295,7 @@ def judging(discriminator: nn.Module | None, size: tuple[int, int]) -> None:
     """Raises ValueError for images that are too small for a critic of patches."""
     if isinstance(discriminator, PatchDiscriminator) and min(size) < discriminator.smallest:
         raise ValueError(
-            f"images of {size[0]}x{size[1]} pixels: the critic's patches need {discriminator.smallest}; "
+            f"images of {size[1]}x{size[0]} pixels: the critic's patches need {discriminator.smallest}; "
             "give the discriminator fewer layers, or choose a larger dataset.resolution"
         )
 
@@ -306,11 +306,11 @@ def fitting(generator: Translator, size: tuple[int, int]) -> None:
     least = generator.smallest
     if generator.size is not None and tuple(generator.size) != tuple(size):
         raise ValueError(
-            f"sources of {size[0]}x{size[1]} pixels, where the generator takes {generator.size[0]}x{generator.size[1]} only"
+            f"sources of {size[1]}x{size[0]} pixels, where the generator takes {generator.size[1]}x{generator.size[0]} only"
         )
     if any(side % multiple or side < least for side in size):
         good = max(least, round(min(size) / multiple) * multiple) * generator.scale
         raise ValueError(
-            f"sources of {size[0]}x{size[1]} pixels: the generator takes sides from {least} pixels on that are multiples of "
+            f"sources of {size[1]}x{size[0]} pixels: the generator takes sides from {least} pixels on that are multiples of "
             f"{multiple}; try dataset.resolution={good}, or fewer model.generator.downs"
         )

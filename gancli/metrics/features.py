@@ -277,7 +277,7 @@ def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = F
     data, classes = (classifier.unstacked(train), 10) if stacked else (train, classes)
     trained = classifier.for_data(data, size, classes)
     inner = classifier.inner_size(*size)
-    resize = "none" if inner == size else f"area, to {inner[0]}x{inner[1]}"
+    resize = "none" if inner == size else f"area, to {inner[1]}x{inner[0]}"
     facts = {
         "accuracy": trained.accuracy,
         "measured_on": f"{trained.n_aside} training images set aside",

@@ -87,7 +87,7 @@ class Lpips(nn.Module):
         if x.shape[1] not in (1, 3) or min(x.shape[-2:]) < SMALLEST:
             raise UserError(
                 f"LPIPS takes grey or RGB images of {SMALLEST}x{SMALLEST} pixels or more, and these have "
-                f"{x.shape[1]} channels and {x.shape[-2]}x{x.shape[-1]} pixels",
+                f"{x.shape[1]} channels and {x.shape[-1]}x{x.shape[-2]} pixels",
                 "use other images",
             )
         x = (x.expand(-1, 3, -1, -1) - self.shift) / self.scale

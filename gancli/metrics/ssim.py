@@ -56,7 +56,7 @@ def scale_names(height: int, width: int) -> tuple[str, ...]:
     side = min(height, width)
     if side < WINDOW:
         raise UserError(
-            f"SSIM looks through a window of 11x11 pixels, and the images are {height}x{width}",
+            f"SSIM looks through a window of 11x11 pixels, and the images are {width}x{height}",
             "use larger images",
         )
     names = []
@@ -141,7 +141,7 @@ def prepared(x: Tensor, y_channel: bool, border: int) -> Tensor:
     height, width = x.shape[-2:]
     if border < 0 or 2 * border >= min(height, width):
         raise UserError(
-            f"a border of {border} pixels leaves nothing of images of {height}x{width}",
+            f"a border of {border} pixels leaves nothing of images of {width}x{height}",
             "use a smaller border",
         )
     x = x[..., border : height - border, border : width - border]

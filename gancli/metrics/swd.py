@@ -165,7 +165,7 @@ def check(real: Tensor, fake: Tensor) -> None:
     if min(real.shape[-2:]) < PATCH:
         raise UserError(
             f"the sliced Wasserstein distance looks at patches of 7x7 pixels, and the images are "
-            f"{real.shape[-2]}x{real.shape[-1]}",
+            f"{real.shape[-1]}x{real.shape[-2]}",
             "use larger images",
         )
 

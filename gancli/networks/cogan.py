@@ -139,7 +139,7 @@ def checked(resolution: int | list[int]) -> tuple[int, int]:
     h, w = size_of(resolution)
     if not 8 <= min(h, w) <= max(h, w) <= 512:
         raise ValueError(
-            f"resolution {h}x{w} does not fit: sides from 8 to 512 pixels do (the paper's: 28)"
+            f"resolution {w}x{h} does not fit: sides from 8 to 512 pixels do (the paper's: 28)"
         )
     return h, w
 

@@ -54,12 +54,12 @@ def sizes_of(
     if h % unit or w % unit:
         near = [max(unit, (side + unit // 2) // unit * unit) for side in (h, w)]
         raise ValueError(
-            f"resolution {h}x{w} cannot be halved {levels - 1} times, as levels={levels} wants: "
+            f"resolution {w}x{h} cannot be halved {levels - 1} times, as levels={levels} wants: "
             f"use dataset.resolution=[{near[0]},{near[1]}], or fewer levels"
         )
     if levels > 1 and min(h, w) // unit < LEAST:
         raise ValueError(
-            f"levels={levels} goes down to {h // unit}x{w // unit} pixels: use levels="
+            f"levels={levels} goes down to {w // unit}x{h // unit} pixels: use levels="
             f"{max(1, (min(h, w) // LEAST).bit_length())} or fewer, so that {LEAST} pixels are left"
         )
     return [(h * 2**k // unit, w * 2**k // unit) for k in range(levels)]

@@ -69,7 +69,7 @@ def halvings(
         high = smallest * 2 ** (most + 1) - 1
         near = [max(low, (side + d) // unit * unit) for side, d in ((h, 0), (w, 0))]
         raise ValueError(
-            f"resolution {h}x{w} does not fit: sides from {low} to {high} pixels that can be halved down to "
+            f"resolution {w}x{h} does not fit: sides from {low} to {high} pixels that can be halved down to "
             f"{smallest}..{2 * smallest - 1} do; the nearest is [{near[0]},{near[1]}]"
         )
     return times, (h // unit, w // unit)

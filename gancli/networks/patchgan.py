@@ -60,7 +60,7 @@ class PatchDiscriminator(nn.Module):
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         if min(x.shape[2:]) < self.smallest:
             raise ValueError(
-                f"images of {x.shape[2]}x{x.shape[3]} pixels are too small for this critic's patches: it needs "
+                f"images of {x.shape[3]}x{x.shape[2]} pixels are too small for this critic's patches: it needs "
                 f"{self.smallest}; give it fewer layers"
             )
         return self.body(x)

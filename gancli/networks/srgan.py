@@ -224,7 +224,7 @@ class SRDiscriminator(nn.Module):
             )
         if min(self.size) < 2**levels:
             raise ValueError(
-                f"levels={levels}: an image of {self.size[0]}x{self.size[1]} pixels cannot be halved so often; "
+                f"levels={levels}: an image of {self.size[1]}x{self.size[0]} pixels cannot be halved so often; "
                 f"give {max(1, min(self.size).bit_length() - 1)} or fewer"
             )
         left = [halved(side, levels, kernel) for side in self.size]

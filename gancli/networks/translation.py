@@ -50,11 +50,11 @@ class Translator(nn.Module):
         )
         if self.size is not None and (h, w) != self.size:
             raise ValueError(
-                f"an image of {h}x{w} pixels: this generator takes {self.size[0]}x{self.size[1]} only"
+                f"an image of {w}x{h} pixels: this generator takes {self.size[1]}x{self.size[0]} only"
             )
         if h % self.multiple or w % self.multiple or min(h, w) < self.smallest:
             raise ValueError(
-                f"an image of {h}x{w} pixels: this generator takes sides from {self.smallest} pixels on"
+                f"an image of {w}x{h} pixels: this generator takes sides from {self.smallest} pixels on"
                 + (f" that are multiples of {self.multiple}" if self.multiple > 1 else "")
             )
         if not self.noise_channels:
