@@ -67,7 +67,7 @@ VERBS = {
             "gan sample ckpt=RUN sweep=code0",
             "gan sample ckpt=RUN mix=coarse truncation=0.7",
             "gan sample ckpt=RUN walk=8 n=9",
-            "gan sample ckpt=RUN n=1 walk=5 film=walk.mp4",
+            "gan sample ckpt=RUN n=1 walk=5 film=walk.gif",
         ),
         (
             "label=NAME, per_class=N  one class, or N images of every class; the grid has a column (per_class: a row) a class",
@@ -82,7 +82,8 @@ VERBS = {
             "level=1                  all images as they are after level 0, 1, ...",
             "domain=both              of CoGAN's two: a, b or both",
             "latent=projected.pt      the image that gan project has found",
-            "walk=8 film=walk.gif     a film of so many seconds from latent to latent and back: .webp, .gif, .mp4",
+            "walk=8 film=walk.gif     an animation of so many seconds from latent to latent and back: .webp, .gif or .mp4;",
+            "                         mp4 needs pip install 'gancli[mp4]'",
             *_HYDRA_FLAGS,
         ),
         "sample",
@@ -129,7 +130,7 @@ VERBS = {
             "steps=1000 lr=0.1        of the search",
             "noise=false              leave the noise of the StyleGANs' layers alone",
             "label=NAME               of a conditional model",
-            "film=projection.gif      .webp, .gif or .mp4; null: none",
+            "film=projection.gif      .webp, .gif or .mp4 (mp4 needs pip install 'gancli[mp4]'); null: none",
             *_HYDRA_FLAGS,
         ),
         "project",
@@ -200,10 +201,12 @@ VERBS = {
     ),
     "report": Verb(
         "gancli.commands.report",
-        "one page about one run: film, metrics, curves, config",
+        "one page about one run: samples, metrics, curves, config",
         "RUN [out=FILE]",
         ("gan report outputs/cgan-digits/20261121-093612-k3f9",),
-        ("out=FILE                 default: report.html in the run folder",),
+        (
+            "out=FILE                 default: report.html in the run folder; .html is added to a name without an ending",
+        ),
     ),
     "features": Verb(
         "gancli.commands.features",

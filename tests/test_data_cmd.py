@@ -265,7 +265,7 @@ def test_the_terminal_names_what_matters(messy, capsys):
         "cats/3.png = cats/again.bmp",
         "ALARM: 4 of 14",
         "in memory",
-        "sheet     outputs/data/photos.png",
+        "done: outputs/data/photos.png",
     ):
         assert part in out, part
 

@@ -11,6 +11,10 @@ from gancli import config as front
 from gancli import durable, panels
 from gancli.arguments import ema_apart
 from gancli.commands.endings import Ending, say_end
+from gancli.errors import UserError
+
+# Groups and keys that choose what is trained.
+OF_TRAINING = ("model", "loss", "optimizer", "trainer", "augment", "perceptual", "experiment")
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -18,12 +22,24 @@ if TYPE_CHECKING:
 
 def compose_options(verb: str, argv: Sequence[str], *, missing: bool = False) -> front.Composed:
     """What a verb's command line composes, `ema=` included; prints the warnings."""
+    refuse_training_keys(verb, argv)
     rest, average = ema_apart(argv)
     found = front.compose(verb, rest, missing=missing)
     found.cfg.update(average)
     for message in found.warnings:
         panels.warn(message)
     return found
+
+
+def refuse_training_keys(verb: str, argv: Sequence[str]) -> None:
+    """Raises UserError for a group of gan train: the checkpoint has its own."""
+    for word in argv:
+        key = word.lstrip("+~").partition("=")[0].partition("@")[0].partition(".")[0]
+        if not word.startswith("-") and key in OF_TRAINING:
+            raise UserError(
+                f"{verb} takes no {key}: the checkpoint has one",
+                f"leave {word} out; gan {verb} --help lists what it takes",
+            )
 
 
 def composed(verb: str, argv: Sequence[str], *, missing: bool = False) -> DictConfig:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from gancli import config as front
 from gancli import panels, progress
+from gancli.commands.endings import say_end, with_ending
 from gancli.errors import Problems, UserError, unwritable
 from gancli.notes import NOTE
 from gancli.resolvers import slug
+
+LAYOUTS = ("pairs", "two domains")  # how the notes of reports/layouts.py begin
 
 
 def main(argv: list[str]) -> int:
@@ -46,13 +51,20 @@ def main(argv: list[str]) -> int:
         print(json.dumps(facts(found) | {"alarms": warnings} | files, indent=2))
     else:
         show(found, warnings, subject=subject(composed))
-        if sheet:
-            say(f"sheet     {sheet}")
         if shown:
             say(
                 f"augment   {shown[0]}: a row as it is, then what the critic may see of it{shown[1]}"
             )
+        say_end(str(sheet) if sheet else "", next_words(found, overrides))
     return 0
+
+
+def next_words(found, overrides: list[str]) -> list[str]:
+    """The command that trains on the data: the one that a note names for pairs or domains, else on it as it was given."""
+    for text in found.notes:
+        if text.startswith(LAYOUTS) and (command := re.search(r": (gan train .*?)(?: \(|$)", text)):
+            return shlex.split(command[1])
+    return ["gan", "train", *overrides]
 
 
 def draw_augmented(cfg, found, sheet: Path) -> tuple[Path, str]:
@@ -82,7 +94,7 @@ def read(argv: list[str]) -> tuple[list[str], Path | None, int | None, bool]:
         if word == "--json":
             as_json = True
         elif word.startswith("out="):
-            out = Path(word.removeprefix("out=")).expanduser()
+            out = with_ending(Path(word.removeprefix("out=")).expanduser(), ".png")
         elif word.partition("=")[0] == "--sample":
             value = word.partition("=")[2] or (rest.pop(0) if rest else "")
             if not value.isdecimal() or not int(value):

@@ -55,8 +55,9 @@ def main(argv: list[str]) -> int:
     loaded = load_game(options["ckpt"], trust=trust, device=str(device))
     if not isinstance(loaded.game, Judging) or "a" in loaded.game.needs:
         raise UserError(
-            f"the critic of {loaded.path} does not judge single images",
-            "gan features takes a model from noise to images",
+            f"gan features shows single images to the discriminator, and that of {loaded.path} takes "
+            f"{critic_takes(loaded.game)}",
+            "give a checkpoint of a model that makes images out of noise, such as dcgan or cgan",
         )
     progress.say("reading the data…")
     source, name = open_source(words, loaded, trust=trust)
@@ -83,6 +84,13 @@ def main(argv: list[str]) -> int:
     first = picture if picture.is_file() else out / "features.json"
     say_end(f"{first}, and features.npz and ranking.csv in {out}", after_checkpoint(loaded.path))
     return 0
+
+
+def critic_takes(game) -> str:
+    """What a discriminator is shown that takes no single image of the data set."""
+    if "a" not in game.needs:
+        return "images level by level, each beside a coarser one"
+    return "an image beside its source" if getattr(game, "judged", 1) == 2 else "translated images"
 
 
 def check_words(words: list[str]) -> None:
