@@ -270,7 +270,11 @@ def check_yaml(text: str, where: Path) -> None:
                 raise Unreadable(
                     f"{where} holds more than {MOST_NODES:,} entries, aliases written out"
                 )
-    except (yaml.YAMLError, RecursionError):
+    except RecursionError as error:
+        raise Unreadable(f"{where} is nested more than {DEEPEST} deep") from error
+    except yaml.YAMLError as error:
+        if "increasing flow level" in str(error):  # libyaml's own bound
+            raise Unreadable(f"{where} is nested more than {DEEPEST} deep") from error
         return  # who reads it next says where the mistake is
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gancli import reading
 from gancli.data import cache
 from gancli.data.base import Decoded, Source
 from gancli.data.decode import (
@@ -242,7 +243,11 @@ def content(files: Files, index: int) -> bytes:
     if isinstance(file, io.BytesIO):
         return file.getvalue()
     try:
-        return Path(file).read_bytes()
+        found = reading.irregular(file)  # a device may never end
+        if found:
+            raise BadImage(f"{found}, not an image file")
+        with reading.open_file(Path(file)) as opened_file:
+            return opened_file.read(MAX_MEMBER + 1)
     except FileNotFoundError:
         raise BadImage("no such file, perhaps a broken link") from None
     except OSError as error:
