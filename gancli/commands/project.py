@@ -60,6 +60,7 @@ def run(cfg) -> Ending:
     out = checkpoint_verbs.out_folder(
         options["out"], loaded.path, f"project-{Path(options['input']).stem}"
     )
+    progress.say("choosing where to start…")
     start = search(
         loaded.game,
         loaded.generator,
