@@ -86,9 +86,11 @@ class Logbook:
         """
         return self.sinks.setdefault(place, Sink(place)).write(write)
 
-    def rewind(self, step: int) -> None:
-        """Drops what was logged after `step`: the run goes on from there with other draws."""
-        self.guard("metrics.jsonl", lambda: cut_back(self.metrics, step))
+    def rewind(self, step: int, *, again: str = "") -> None:
+        """Drops what was logged after `step`: the run goes on from there with other draws.
+
+        again: a prefix of keys, such as "eval/": lines of `step` itself with such keys are dropped too, they come again."""
+        self.guard("metrics.jsonl", lambda: cut_back(self.metrics, step, again=again))
         if self.events is not None:
             self.guard("tensorboard", lambda: self.events.forget(step))
 
@@ -248,8 +250,10 @@ def append(path: Path, data: bytes) -> None:
             raise
 
 
-def cut_back(path: Path, step: int) -> float:
+def cut_back(path: Path, step: int, *, again: str = "") -> float:
     """Drops the lines of metrics.jsonl after `step`, and one torn by a kill. -> "time" of the last line kept, or 0
+
+    again: as in `Logbook.rewind`.
 
     A file that is not metrics.jsonl, or is too large to be read, is left as it is, and said. Raises OSError."""
     kept = []
@@ -258,7 +262,8 @@ def cut_back(path: Path, step: int) -> float:
         for line, entry in reading.read_json_lines(path):
             at = reading.whole(entry.get("step"))
             spent = reading.number(entry.get("time"))
-            if at is not None and at <= step and spent is not None:
+            repeated = again and at == step and any(str(key).startswith(again) for key in entry)
+            if at is not None and at <= step and spent is not None and not repeated:
                 seconds = spent
                 kept.append(line if line.endswith(b"\n") else line + b"\n")
     except reading.Unreadable as error:

@@ -25,6 +25,7 @@ from gancli.metrics.bench import Bench
 from gancli.metrics.lpips import Lpips
 from gancli.metrics.settings import IMAGE_ITEMS
 from gancli.metrics.ssim import psnr, ssim
+from gancli.metrics.suite import measure_item
 from gancli.notes import note
 from gancli.seeding import forked, seed_of
 from gancli.translating import Translating
@@ -257,22 +258,23 @@ def of_pairs(
     worse: bool,
 ) -> dict[str, float]:
     """uint8 (N,C,H,W) each. worse: is the source a worse version of the target, so that it can be compared with it?"""
+
+    def psnr_values() -> dict[str, float]:
+        found = {"psnr": psnr(output, target), "psnr_y": psnr(output, target, y_channel=True)}
+        found |= {"psnr_source": psnr(source, target)} if worse else {}
+        return found | {"psnr_mean": psnr(mean.expand_as(target), target)}
+
+    def ssim_values() -> dict[str, float]:
+        found = {"ssim": ssim(output, target)}
+        return found | ({"ssim_source": ssim(source, target)} if worse else {})
+
+    def lpips_values() -> dict[str, float]:
+        return {"lpips_distance": lpips_of(output, target, spec=spec, device=device)}
+
     values: dict[str, float] = {}
-    if "psnr" in spec["items"]:
-        values = {"psnr": psnr(output, target), "psnr_y": psnr(output, target, y_channel=True)}
-        values |= {"psnr_source": psnr(source, target)} if worse else {}
-        values["psnr_mean"] = psnr(mean.expand_as(target), target)
-    if "ssim" in spec["items"]:
-        try:
-            values["ssim"] = ssim(output, target)
-            values |= {"ssim_source": ssim(source, target)} if worse else {}
-        except UserError as error:
-            skipped["ssim"] = error.message
-    if "lpips" in spec["items"]:
-        try:
-            values["lpips_distance"] = lpips_of(output, target, spec=spec, device=device)
-        except UserError as error:
-            skipped["lpips"] = error.message
+    for item, work in (("psnr", psnr_values), ("ssim", ssim_values), ("lpips", lpips_values)):
+        if item in spec["items"]:
+            measure_item(item, work, values, skipped)
     return values
 
 

@@ -120,6 +120,7 @@ class Trainer:
         if not drawn and not folder.sample(step).exists():
             self.draw_picture(folder, logbook)
         if self.run["owes_evaluation"] and self.judge.measures:
+            logbook.rewind(step, again="eval/")  # it may have been killed after its line
             best = self.evaluate(folder, logbook, display)
             self.save(folder, last=done, best=best)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -149,20 +150,23 @@ def interrupt(*_, **__):
 
 
 @pytest.mark.parametrize("step", [4, 6])
-@pytest.mark.parametrize("victim", ["measure", "picture"])
+@pytest.mark.parametrize("victim", ["measure", "picture", "show_report"])
 def test_what_a_kill_prevented_is_made_up_for(gan, monkeypatch, step, victim):
-    """Killed between the save and the evaluation or the picture: the end equals an undisturbed run."""
+    """Killed between the save and the evaluation or the picture, or before the evaluation is saved: the end equals an
+    undisturbed run."""
     line = (*MEASURED, "trainer.steps=6")
     sound(gan("train", *line, "hydra.run.dir=whole"))
-    real = getattr(Judge, victim)
+    where = trainer_module.Trainer if victim == "show_report" else Judge
+    real = getattr(where, victim)
 
-    def sometimes(self, game, *rest, **options):
-        return (interrupt if game.progress.step == step else real)(self, game, *rest, **options)
+    def sometimes(self, first, *rest, **options):
+        progress = self.progress if victim == "show_report" else first.progress
+        return (interrupt if progress.step == step else real)(self, first, *rest, **options)
 
-    monkeypatch.setattr(Judge, victim, sometimes)
+    monkeypatch.setattr(where, victim, sometimes)
     sound(gan("train", *line, "hydra.run.dir=part"), 130)
     assert last("part")["progress"]["step"] == step
-    monkeypatch.setattr(Judge, victim, real)
+    monkeypatch.setattr(where, victim, real)
     sound(gan("train", "resume=part"))
     assert differences(last("whole"), last("part")) == []
     assert lines("whole") == lines("part")
@@ -310,3 +314,41 @@ def test_a_watchdog_whose_objective_costs_always_the_same(gan, package):
     line = (*TINY, f"loss.objective._target_={name}.Flat", "trainer.steps=3", "log.every=1")
     done = sound(gan("train", *line, "watch.start_kimg=0", "hydra.run.dir=run"))
     assert "the watchdog" not in done.err
+
+
+def test_an_item_of_pairs_that_raises_costs_only_itself(gan, monkeypatch):
+    from gancli import restoration
+
+    write_images(Path("pairs"), [np.hstack(noise(2)) for _ in range(6)])
+    monkeypatch.setattr(restoration, "ssim", fail)
+    line = ("model=pix2pix", *SMALL["pix2pix"][1:], *QUIET, "dataset.path=pairs")
+    line += ("dataset.resolution=16", "metrics.n=10", "trainer.steps=2", "trainer.batch_size=2")
+    sound(gan("train", *line, "hydra.run.dir=run"))
+    assert evaluation("run")["skipped"]["ssim"] == "ZeroDivisionError: on purpose"
+    assert evaluation("run")["values"]["psnr"] > 0
+
+
+@pytest.mark.slow
+def test_kills_between_saves_evaluations_and_pictures_cost_nothing(gan, tmp_path):
+    """Evaluates and draws all the time, so that many kills meet one; the end equals an unbroken run."""
+    line = ("train", *MEASURED, "trainer.steps=200", "trainer.keep=2", "resume=auto")
+    sound(gan(*line, "hydra.run.dir=whole"))
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        command = [sys.executable, "-m", "gancli", *line, "hydra.run.dir=part"]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=ENV, stdout=subprocess.PIPE, text=True
+        ) as process:
+            for text in process.stdout:
+                if text.startswith("step"):
+                    break
+            time.sleep(rng.uniform(0, 0.5))
+            process.kill()
+    assert 0 < last("part")["progress"]["step"] < 200
+    sound(gan(*line, "hydra.run.dir=part"))
+    assert differences(last("whole"), last("part")) == []
+    assert lines("whole") == lines("part") and evaluation("whole") == evaluation("part")
+    for folder in ("samples", "checkpoints"):
+        assert sorted(p.name for p in Path("whole", folder).iterdir()) == sorted(
+            p.name for p in Path("part", folder).iterdir()
+        )
