@@ -7,11 +7,15 @@ import shlex
 import signal
 
 import pytest
+import torch
 import train_helpers
 from helpers import DOMAINS, OF_DIGITS, PAIRS
+from PIL import Image
 from train_helpers import NETWORKS, QUIET, TINY, sound
 
 from gancli.cli import VERBS, help_of
+from gancli.data.base import Decoded
+from gancli.judge import choose_reals
 
 gan = pytest.fixture(train_helpers.gan)
 at_step = pytest.fixture(train_helpers.at_step)
@@ -93,6 +97,41 @@ def test_a_run_that_stopped_early_goes_on(gan, at_step, tmp_path):
     for words in (["show", "run"], ["show", "run/checkpoints/last.pt"], ["report", "run"]):
         assert next_of(sound(gan(*words))) == ["train", "resume=run"]
     assert follow(gan, ["train", "resume=run"], tmp_path) == ["sample", "ckpt=run"]
+
+
+def test_a_complete_run_says_how_to_go_on(gan, tmp_path):
+    sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=run"))
+    more = next_of(sound(gan("train", "resume=run")))
+    assert more == ["train", "resume=run", "trainer.steps=4"]
+    assert follow(gan, more, tmp_path) == ["sample", "ckpt=run"]
+
+
+def test_a_run_keeps_a_picture_of_its_data_once(gan, tmp_path, monkeypatch):
+    classes = ("model=cgan", "model.width=4", "model.max_width=8", "log.grid=3")
+    small = ("dataset.resolution=8", "dataset.limit=30", "metrics=none")
+    sound(gan("train", *small, *QUIET, *classes, "trainer.steps=1", "hydra.run.dir=run"))
+    picture = tmp_path / "run/samples/real.png"
+    with Image.open(picture) as image:
+        assert (image.width - 2) // 50 == 3 and (image.height - 2) // 50 == 10
+    before = picture.stat().st_mtime_ns
+    sound(gan("train", "resume=run", "trainer.steps=2"))
+    assert picture.stat().st_mtime_ns == before
+
+    def broken(*_: object) -> None:
+        raise ValueError("no picture today")
+
+    monkeypatch.setattr("gancli.judge.Judge.references", broken)
+    done = sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=other"))
+    assert "no picture today" in (tmp_path / "other/run.log").read_text() and done.code == 0
+
+
+def test_real_images_stand_in_the_rows_of_their_classes():
+    labels = torch.tensor([1, 0, 1, 1, 2])
+    train = Decoded(
+        images=torch.zeros(5, 1, 4, 4, dtype=torch.uint8), labels=labels, classes=("a", "b", "c")
+    )
+    assert choose_reals(train, 2, 8, labelled=True) == [1, -1, 0, 2, 4, -1]
+    assert choose_reals(train, 3, 1, labelled=False) == [0, 2, 4]
 
 
 def test_before_a_run(gan, tmp_path):

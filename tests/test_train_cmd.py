@@ -57,7 +57,7 @@ def test_a_complete_run_says_so_and_what_to_type(gan):
     done = sound(gan("train", "resume=run"))
     assert (
         done.out.strip()
-        == "run is complete at step 2; gan train resume=run trainer.steps=N goes on"
+        == "run is complete at step 2; to go on to step 4:\n  gan train resume=run trainer.steps=4"
     )
     assert "complete at step 2" in sound(gan("train", "resume=run", "trainer.steps=1")).out
     assert Path("run/checkpoints/last.pt").stat().st_mtime_ns == before

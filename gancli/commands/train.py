@@ -195,9 +195,10 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
         compare_data(plan.tree, train.digest, plan.folder)
         over = plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]
         if over and not plan.tree["run"].get("owes_evaluation"):
+            step = plan.tree["progress"]["step"]
             panels.say(
-                f"{plan.folder} is complete at step {plan.tree['progress']['step']}; "
-                f"{resume_line(plan.folder, strangers(plan.config))} trainer.steps=N goes on"
+                f"{plan.folder} is complete at step {step}; to go on to step {2 * step}:\n"
+                f"  {resume_line(plan.folder, strangers(plan.config))} trainer.steps={2 * step}"
             )
             return plan.folder
     reseed(seed_of(plan.config["seed"], "init"), device)

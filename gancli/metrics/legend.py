@@ -160,17 +160,29 @@ TRAINING = (
         "rises",
     ),
     Line(
-        "g/HEAD_accuracy", "share of generated images that it reads as meant", "0 to 1", "", "rises"
+        "g/HEAD_accuracy",
+        "share of generated images that an auxiliary head reads as meant",
+        "0 to 1",
+        "",
+        "rises",
     ),
     Line("d/HEAD_ce", "cross-entropy of an auxiliary head on real images", "nats", "", "falls"),
-    Line("g/HEAD_ce", "the same on generated images", "nats", "", "falls"),
+    Line(
+        "g/HEAD_ce", "cross-entropy of an auxiliary head on generated images", "nats", "", "falls"
+    ),
     Line("d/HEAD_2c", "class contrast (ContraGAN) of real images", "nats", "", "falls"),
     Line("g/HEAD_2c", "class contrast of generated images", "nats", "", "falls"),
     Line(
         "d/acgan_real", "cross-entropy of the classes of real images (ACGAN)", "nats", "", "falls"
     ),
     Line("d/acgan_fake", "cross-entropy of the classes of generated images", "nats", "", "falls"),
-    Line("g/acgan_fake", "the same in the generator's step", "nats", "", "falls"),
+    Line(
+        "g/acgan_fake",
+        "cross-entropy of the classes of generated images, in the generator's step",
+        "nats",
+        "",
+        "falls",
+    ),
     Line(
         "PLAYER/mi",
         "lower bound of what images tell about the codes (InfoGAN); 0 is nothing",
@@ -277,7 +289,14 @@ EVALUATION = (
         FLOOR,
         "swd",
     ),
-    Line("swd/PIXELS", "the same at one size of the image pyramid", "10^-3", "lower", FLOOR, "swd"),
+    Line(
+        "swd/PIXELS",
+        "sliced Wasserstein distance of image patches at one size of the image pyramid, times 1000",
+        "10^-3",
+        "lower",
+        FLOOR,
+        "swd",
+    ),
     Line(
         "fid",
         "Frechet distance of Inception features (FID): quality and variety in one",
@@ -288,7 +307,7 @@ EVALUATION = (
     ),
     Line(
         "fd_FEATURES",
-        "the same of other features; fd_self: of a small classifier trained on the run's own labels",
+        "Frechet distance of other features than Inception's; fd_self: of a small classifier trained on the run's own labels",
         "squared features",
         "lower",
         FLOOR + "; it is no FID, and compares only on one data set with one network",
@@ -302,8 +321,15 @@ EVALUATION = (
         FLOOR,
         "kernel",
     ),
-    Line("kid_std", "its spread over subsets", "squared features", "", "", "kernel"),
-    Line("kd_FEATURES_std", "its spread over subsets", "squared features", "", "", "kernel"),
+    Line("kid_std", "spread of kid over subsets", "squared features", "", "", "kernel"),
+    Line(
+        "kd_FEATURES_std",
+        "spread of kd_FEATURES over subsets",
+        "squared features",
+        "",
+        "",
+        "kernel",
+    ),
     Line(
         "kd_FEATURES",
         "kernel distance of other features",
@@ -320,11 +346,11 @@ EVALUATION = (
         FLOOR,
         "inception_score",
     ),
-    Line("is_std", "its spread over ten parts", "", "", "", "inception_score"),
-    Line("is_FEATURES_std", "its spread over ten parts", "", "", "", "inception_score"),
+    Line("is_std", "spread of is over ten parts", "", "", "", "inception_score"),
+    Line("is_FEATURES_std", "spread of is_FEATURES over ten parts", "", "", "", "inception_score"),
     Line(
         "is_FEATURES",
-        "the same by another classifier",
+        "inception score by another classifier",
         "1 to classes",
         "higher",
         FLOOR,
@@ -372,7 +398,7 @@ EVALUATION = (
     ),
     Line(
         "kl",
-        "how uneven these are: KL divergence of their shares to the real ones",
+        "how uneven the classes of samples are: KL divergence of their shares to the real ones",
         "nats",
         "lower",
         "0; n samples of a perfect generator give about (classes - 1) / 2n",
@@ -436,7 +462,7 @@ EVALUATION = (
     ),
     Line(
         "critic_overfit",
-        "the same relative to the gap to samples",
+        "mean score of training images above held-out ones, relative to the gap to samples",
         "ratio",
         "lower",
         "0 does not overfit, 1 does entirely",
@@ -482,10 +508,17 @@ EVALUATION = (
         "above psnr_mean and psnr_source; 30 and more is close",
         "psnr",
     ),
-    Line("psnr_y", "the same on luma alone", "dB", "higher", "as psnr", "psnr"),
+    Line(
+        "psnr_y",
+        "peak signal-to-noise ratio of outputs against targets, on luma alone",
+        "dB",
+        "higher",
+        "as psnr",
+        "psnr",
+    ),
     Line(
         "psnr_source",
-        "what the source itself reaches as an answer",
+        "psnr that the source itself reaches as an answer",
         "dB",
         "",
         "psnr should be above it",
@@ -493,7 +526,7 @@ EVALUATION = (
     ),
     Line(
         "psnr_mean",
-        "what the mean of all targets reaches as an answer",
+        "psnr that the mean of all targets reaches as an answer",
         "dB",
         "",
         "psnr should be above it",
@@ -509,7 +542,7 @@ EVALUATION = (
     ),
     Line(
         "ssim_source",
-        "what the source itself reaches as an answer",
+        "ssim that the source itself reaches as an answer",
         "-1 to 1",
         "",
         "ssim should be above it",
@@ -543,7 +576,7 @@ FEATURES = (
     ),
     Line(
         "linear_critic_train",
-        "the same on the images that the probe learned from",
+        "accuracy of a linear probe on the discriminator's features of the images it learned from",
         "0 to 1",
         "",
         "",
@@ -553,7 +586,7 @@ FEATURES = (
     ),
     Line(
         "linear_pixels_train",
-        "the same on the images that the probe learned from",
+        "accuracy of a linear probe on raw pixels of the images it learned from",
         "0 to 1",
         "",
         "",

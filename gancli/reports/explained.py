@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gancli.metrics.legend import explain, find_line
+from gancli.metrics.legend import SECTIONS, explain, find_line
 from gancli.reports.markup import Html, Node, fold, section, table, tag
 from gancli.reports.runs import Run
 
@@ -24,20 +24,26 @@ def named(name: str, label: str = "") -> Node:
 
 def legend(names: Iterable[str]) -> Html | None:
     """A foldable table of the numbers on a page. names: as they are shown, in any order."""
-    rows: dict[str, list[Node]] = {}
-    for name in names:
-        line = find_line(name)
-        if line is not None:
-            good = line.good.replace("`", "")
-            better = line.better or "\u2013"
-            rows.setdefault(line.key, [tag("code", line.key), line.what, line.unit, better, good])
-    if not rows:
+    shown = {line.key for name in names if (line := find_line(name)) is not None}
+    if not shown:
         return None
+    rows: list[list[Node]] = [
+        [
+            tag("code", line.key),
+            line.what,
+            line.unit,
+            line.better or "\u2013",
+            line.good.replace("`", ""),
+        ]
+        for lines in SECTIONS.values()
+        for line in lines
+        if line.key in shown
+    ]
     head = ["number", "what it is", "unit", "better", "good"]
     note = "gan list metrics has all of them. Words in capitals stand for a part that varies."
     return section(
         "What the numbers mean",
-        fold(f"{len(rows)} numbers of this page", table(head, list(rows.values()))),
+        fold(f"{len(rows)} numbers of this page", table(head, rows)),
         note=note,
     )
 
