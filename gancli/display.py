@@ -95,7 +95,7 @@ class Display:
             self.attempt(self.console.show_cursor, True)
         if self.progress is not None:
             if self.live is not None:
-                self.attempt(self.show, self.report())
+                self.attempt(self.show, self.current(self.progress))
             self.ticker.start()
         return self
 
@@ -103,10 +103,8 @@ class Display:
         self.ticker.stop()
         if self.pending is not None:
             self.attempt(self.show, self.pending)
-        elif self.live is not None and self.progress is not None:
-            self.attempt(
-                self.show, self.report()
-            )  # what stays says what was, not what is being done
+        elif self.live is not None and self.progress is not None:  # what stays says what was
+            self.attempt(self.show, self.current(self.progress))
         if self.live is not None:
             self.attempt(self.live.stop)
             self.live.stop()  # does nothing twice; a silenced one must still give stdout and stderr back
@@ -131,32 +129,34 @@ class Display:
 
     def tick(self) -> None:
         """What the thread does: it tells the time of the first step, and shows that the run lives."""
+        progress = self.progress
+        if progress is None:
+            return
         with self.lock:
             now = time.monotonic()
-            step = self.progress.step
-            line = self.forecast.line(step - self.start_step, now - self.started, left=self.left())
+            step = progress.step
+            left = max(0, self.total_steps - step)
+            line = self.forecast.line(step - self.start_step, now - self.started, left=left)
             if line:
                 self.note(line)
             if self.shown_at is None and step > self.history[-1][1]:  # no log line yet
                 self.history.append((now, step))
             if self.live is not None and now - self.written_at >= TERMINAL_EVERY_S:
-                self.attempt(self.show, self.report())
+                self.attempt(self.show, self.current(progress))
             elif self.live is None and now - self.written_at >= PIPE_EVERY_S:
                 if self.pending is not None:
                     self.attempt(self.show, self.pending)
                     self.pending = None
                 else:
-                    self.attempt(self.print, self.report().line(brief=True))
+                    self.attempt(self.print, self.current(progress).line(brief=True))
 
-    def left(self) -> int:
-        return max(0, self.total_steps - self.progress.step)
+    def current(self, progress: Clock) -> Report:
+        """The state where the training is now."""
+        return self.report(step=progress.step, nimg=progress.nimg)
 
-    def report(self, *, step: int | None = None, nimg: int | None = None) -> Report:
+    def report(self, *, step: int, nimg: int) -> Report:
         """The state now, with the values of the last log line."""
         now = time.monotonic()
-        if self.progress is not None:
-            step = self.progress.step if step is None else step
-            nimg = self.progress.nimg if nimg is None else nimg
         then, first = self.history[0]
         last, newest = self.history[-1]
         return Report(

@@ -86,11 +86,14 @@ def check_run(cfg: DictConfig) -> None:
     for part, kinds in OF_A_RUN.items():
         try:
             spec = OmegaConf.select(cfg, part)
-            spec = OmegaConf.to_container(spec, resolve=True) if OmegaConf.is_dict(spec) else {}
+            plain = OmegaConf.to_container(spec, resolve=True) if OmegaConf.is_dict(spec) else {}
         except OmegaConfBaseException:  # the second gate says which key cannot be resolved
             continue
-        if part == "metrics" or str(spec.get("_target_")).startswith("gancli."):
-            found += missing_problems(spec, kinds, within=part)
+        values = (
+            {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
+        )
+        if part == "metrics" or str(values.get("_target_")).startswith("gancli."):
+            found += missing_problems(values, kinds, within=part)
     if found:
         raise Problems(found)
 
