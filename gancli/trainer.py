@@ -416,7 +416,8 @@ class Trainer:
                 f"step {self.progress.step} could not be saved in {folder.checkpoints}: {reason}"
             )
             if last and disk_is_full(error):
-                raise Busy(message, "make room, then resume") from error
+                then = "resume" if folder.saved else "start it again: nothing was saved before"
+                raise Busy(message, f"make room, then {then}") from error
             if last:
                 raise GanError(message) from error
             kept = "the last checkpoint is intact" if folder.saved else "there is no checkpoint"

@@ -201,6 +201,19 @@ def test_a_full_disk_is_code_75_in_every_command_and_leaves_nothing_half(
     assert not [path for path in after if "tmp" in path.name]
 
 
+def test_a_disk_full_from_the_start_offers_no_resume(gan, monkeypatch):
+    real = os.replace
+
+    def replace(source, target):
+        if "checkpoints" in str(target):
+            no_space()
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    done = sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=new"), 75)
+    assert "make room, then start it again" in done.err and "resume" not in done.err
+
+
 def test_a_disk_that_may_not_be_written_is_not_a_full_one(gan, runs, monkeypatch):
     def refuse(*_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
