@@ -272,6 +272,8 @@ def check_resumable(tree: dict, path: Path) -> None:
     found = [f"no {name}" for name in absent(tree, RESUMED)]
     run = tree["run"]
     best = run.get("best")
+    if "best" not in run:
+        found.append("no run.best")
     if reading.whole(run.get("rollbacks")) is None or run["rollbacks"] > MOST_COUNTED:
         found.append(f"run.rollbacks={show(run.get('rollbacks'))}")
     if best is not None and not (
@@ -283,6 +285,8 @@ def check_resumable(tree: dict, path: Path) -> None:
         and reading.number(best["value"]) is not None
     ):
         found.append(f"run.best={show(best)}")
+    if not isinstance(run.get("owes_evaluation", False), bool):
+        found.append(f"run.owes_evaluation={show(run['owes_evaluation'])}")
     watch = run.get("watch", {})
     if not isinstance(watch, dict) or not all(
         isinstance(name, str) and reading.whole(count) is not None for name, count in watch.items()

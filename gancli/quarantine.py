@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gancli.errors import UserError
 from gancli.reading import PLAIN, Unreadable, nodes, open_file
+from gancli.values import show
 
 ONLY_OURS = "use a file that gancli wrote"
 LONGEST = 512  # bits of a whole number: longer ones are no floats, and Python cannot print them
@@ -88,6 +89,10 @@ def check_size(config: dict) -> None:
     for node in nodes(config, most=5000, what="the checkpoint's config"):
         if type(node) is int and node.bit_length() > LONGEST:
             raise UserError("the checkpoint's config holds a number without end", ONLY_OURS)
+        if isinstance(node, dict) and not isinstance(node.get("_target_", ""), str):
+            raise UserError(
+                f"the checkpoint's config: {show(node['_target_'])} does not name a class", ONLY_OURS
+            )
 
 
 def check_savable(tree: dict) -> None:

@@ -105,6 +105,7 @@ LIES = {
     "rollbacks of text": ("run/rollbacks", "many", "rollbacks"),
     "10^9 rollbacks": ("run/rollbacks", 10**9, "rollbacks"),
     "no rollbacks": ("run/rollbacks", GONE, "rollbacks"),
+    "no best": ("run/best", GONE, "no run.best"),
     "a best of text": ("run/best", "good", "run.best"),
     "a best without a number": (
         "run/best",
