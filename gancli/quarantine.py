@@ -91,7 +91,8 @@ def check_size(config: dict) -> None:
             raise UserError("the checkpoint's config holds a number without end", ONLY_OURS)
         if isinstance(node, dict) and not isinstance(node.get("_target_", ""), str):
             raise UserError(
-                f"the checkpoint's config: {show(node['_target_'])} does not name a class", ONLY_OURS
+                f"the checkpoint's config: {show(node['_target_'])} does not name a class",
+                ONLY_OURS,
             )
 
 

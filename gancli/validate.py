@@ -430,6 +430,7 @@ def without_labels(model: dict) -> str:
 def revalidate(frozen: dict) -> dict:
     """A stored config whose trainer or log keys were changed on the command line; in place. Raises Problems."""
     found = closed_problems(frozen, CLOSED)
+    found += optimizer_problems(frozen["optimizer"])  # a file may hold anything
     found += [] if found else scalar_problems(frozen)
     if found:
         raise Problems(found)

@@ -123,6 +123,7 @@ LIES = {
     "classes of lists": ("data/classes", [[1]], "data.classes"),
     "skipped of numbers": ("data/skipped", [1], "data.skipped"),
     "no log": ("config/log", GONE, "no config.log"),
+    "a weight of text": ("config/optimizer/g/orthogonal", "x", "optimizer.g.orthogonal"),
     "an optimizer of text": ("config/optimizer", "adam", "no config.optimizer"),
 }
 
