@@ -230,7 +230,7 @@ def test_a_run_of_the_users_code_goes_on_only_with_trust(gan, package):
         done = sound(gan(*argv), 2)
         assert f"{name}.Mine is code of {name}'s" in done.err and f"add trust={name}" in done.err
     assert (
-        f"resume=run trust={name} trainer.steps=N"
+        f"resume=run trust={name} trainer.steps=4"
         in sound(gan("train", "resume=run", f"trust={name}")).out
     )
     sound(gan("train", "resume=run", "trainer.steps=3", f"trust={name}"))

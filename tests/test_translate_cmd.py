@@ -291,7 +291,7 @@ def test_any_style(gan):
     for style, said in (
         ("", "style=painting.jpg"),
         ("style=none.png", "no such file"),
-        ("style=tiny.png", "measures 2x3 pixels"),
+        ("style=tiny.png", "measures 3x2 pixels"),
     ):
         put("tiny.png", noise((3, 2)))
         code, _, err = gan("style", "input=a.png", *([style] if style else []))
