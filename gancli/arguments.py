@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ PATH_KEYS = (
     "hydra.run.dir",
     "hydra.sweep.dir",
 )
+TEXT_KEYS = ("name", "label")  # a number of label= stays one
 COMMANDS = (
     "multirun",
     "cfg",
@@ -144,11 +146,13 @@ def ema_apart(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
 
 
 def quoted(override: str, *, sweep: bool = False) -> str:
-    """Quotes the value of a key that is known to be a path, so that spaces, `=` and commas in it need no care.
+    """Quotes the value of a key that is known to be a path or a text, so that letters of any script, spaces, `=` and commas in it need no care.
 
     sweep: commas separate values instead."""
     key, _, value = override.partition("=")
-    if key.lstrip("+") not in PATH_KEYS or value in ("", "null") or value[0] in "'\"[{":
+    bare = key.lstrip("+")
+    text = bare in PATH_KEYS or (bare in TEXT_KEYS and not re.fullmatch(r"[-+]?\d+", value))
+    if not text or value in ("", "null") or value[0] in "'\"[{" or value.startswith("${"):
         return override
     from hydra.core.override_parser.types import Quote, QuotedString
 

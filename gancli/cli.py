@@ -392,8 +392,11 @@ def composed_help(config: str, argv: list[str]) -> list[str]:
     lines = []
     if composed.choices:
         found = options([conf_dir(), *split_args(argv).dirs])
+        applies = (
+            found if config == "train" else [name for name in found if name in composed.choices]
+        )
         lines += ["", "groups, chosen by GROUP=OPTION (gan list GROUP says what each is):"]
-        lines += [f"  {group:11}{'  '.join(found[group])}" for group in found]
+        lines += [f"  {group:11}{'  '.join(found[group])}" for group in applies]
     lines += ["", "config, changed by KEY=VALUE:"]
     return lines + [f"  {line}" for line in OmegaConf.to_yaml(composed.cfg).splitlines()]
 

@@ -233,7 +233,7 @@ def _compose(
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(conf_dir()), job_name=name, version_base="1.3"):
-        session = Session(config_name, top_keys=_top_keys(name), closed=CLOSED)
+        session = Session(config_name, top_keys=_top_keys(name), closed=CLOSED, command=name)
         try:
             full = session.load(overrides)
             composed = _composed(full)

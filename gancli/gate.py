@@ -40,10 +40,18 @@ EXAMPLES = {"ckpt": "ckpt=RUN_OR_FILE, such as ckpt=outputs/cgan-digits/20261121
 class Session:
     """One primary config in an initialised Hydra, composed as often as it takes to say what is wrong."""
 
-    def __init__(self, config_name: str, *, top_keys: Sequence[str], closed: Mapping[str, type]):
+    def __init__(
+        self,
+        config_name: str,
+        *,
+        top_keys: Sequence[str],
+        closed: Mapping[str, type],
+        command: str = "train",
+    ):
         from hydra.core.global_hydra import GlobalHydra
 
         self.config_name = config_name
+        self.command = command
         self.top_keys = top_keys
         self.closed = closed
         self.loader = GlobalHydra.instance().config_loader()
@@ -94,6 +102,11 @@ class Session:
         search = [o.input_line for o in parsed if o.key_or_group == "hydra.searchpath"]
         groups = self.names("", groups=True, search=search)
         choices = [o for o in parsed if o.is_hydra_override() or _chooses(o, groups)]
+        if self.command != "train":
+            of_training = [o for o in choices if o.key_or_group in self.training_groups()]
+            problems += [self._of_checkpoint(override) for override in of_training]
+            choices = [override for override in choices if override not in of_training]
+            parsed = [override for override in parsed if override not in of_training]
         for override in sorted(
             choices, key=lambda o: not o.is_hydra_override()
         ):  # a search path comes before what it holds
@@ -110,6 +123,18 @@ class Session:
             for override in values:
                 tree = self._add(override, tree, good, problems)
         return tree, problems
+
+    def training_groups(self) -> list[str]:
+        """The groups of a training run that this command's config does not choose from."""
+        own = self.load([]).hydra.runtime.choices
+        return [group for group in self.names("", groups=True) if group not in own]
+
+    def _of_checkpoint(self, override: Override) -> Problem:
+        group = override.key_or_group
+        message = f"{self.command} takes no {group}: the checkpoint has one"
+        if group in self.top_keys:
+            return message, f"leave it out; {group}.KEY=VALUE says what has changed since"
+        return message, "leave it out"
 
     def _add(
         self, override: Override, tree: DictConfig, good: list[str], problems: list[Problem]

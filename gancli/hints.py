@@ -153,7 +153,11 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
         none = override.value() is None
         return (
             f"'{line}' does not name an option",
-            f"~{group} drops it" if none else f"gan list {group} shows them",
+            f"{group}=none leaves it out"
+            if none and "none" in folders.names(group)
+            else f"~{group} drops it"
+            if none
+            else f"gan list {group} shows them",
         )
     return (f"'{line}': " if line else "") + first, ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from gancli.values import COUNT
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+MOST_BYTES = 200  # of a file's name; disks take 255
 _stamps: list[
     str
 ] = []  # of the commands that are running: a job of a sweep may compose again, and the sweep's own must stay
@@ -46,12 +48,15 @@ def new_stamp() -> str:
 
 
 def slug(values: Sequence[str], *, length: int = 60) -> str:
-    """A folder name made of the values in KEY=VALUE texts: only a-z 0-9 . _ - and at most `length` characters."""
-    words = [
-        re.sub(r"[^a-z0-9._-]+", "-", value.partition("=")[2].lower()).strip("-.")
-        for value in values
-    ]
-    return "-".join(word for word in words if word)[:length].rstrip("-.") or "default"
+    """A folder name made of the values in KEY=VALUE texts: letters of any script, digits, . _ -, and at most `length` of them."""
+    words = []
+    for value in values:
+        text = unicodedata.normalize("NFC", value.partition("=")[2]).lower()
+        words.append(re.sub(r"[^\w.-]+", "-", text).strip("-."))
+    name = "-".join(word for word in words if word)[:length]
+    while len(name.encode()) > MOST_BYTES:
+        name = name[:-1]
+    return name.rstrip("-.") or "default"
 
 
 def folder(name: str | None, choices: dict[str, str]) -> str:

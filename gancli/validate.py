@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from gancli import distributed
 from gancli.builder import (
@@ -37,17 +37,28 @@ from gancli.precision import resolve_device, resolve_precision
 
 log = logging.getLogger("gancli")
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+NOTHING_TO_LEARN = (
+    "loss=none leaves this model nothing to learn from: it has a critic, and no target",
+    "choose a loss, such as loss=non_saturating (gan list loss)",
+)
 INHERITED = ("weight_decay", "betas")  # keys that every option of optimizer/ brings along
+ASSUMED = {
+    "resolution": 256,
+    "channels": 3,
+    "classes": 10,
+    "holdout": 0,
+}  # of images that are not there
 SCANNED = ("resolution", "channels", "classes", "holdout")
 
 
-def validate(cfg: DictConfig) -> dict:
+def validate(cfg: DictConfig, *, data: bool = True) -> dict:
     """A composed config -> the frozen one: plain, resolved, free of `auto`, and enough to rebuild the game.
 
+    data: False for what needs the networks only: files that are not given are not asked for, sizes are assumed and said.
     Raises Problems with everything that is wrong."""
     raw = OmegaConf.to_container(cfg, resolve=False)
     found = unknown_top(raw)
-    found += dataset_problems(cfg)
+    found += dataset_problems(cfg) if data else assume_data(cfg)
     found += fill_conditional(cfg)
     frozen = resolved(cfg, found)
     shared = shared_keys(raw)
@@ -70,12 +81,7 @@ def validate(cfg: DictConfig) -> dict:
             and "loss" in known
             and known["loss"].default is inspect.Parameter.empty
         ):
-            found.append(
-                (
-                    "loss=none leaves this model nothing to learn from: it has a critic, and no target",
-                    "choose a loss, such as loss=non_saturating (gan list loss)",
-                )
-            )
+            found.append(NOTHING_TO_LEARN)
         found += problems(frozen["model"], where="model", trust=None, given=given)
     if not found:
         found += rules(frozen)
@@ -127,7 +133,7 @@ def dataset_problems(cfg: DictConfig) -> list[Problem]:
         return [explain_interpolation(error, error.full_key or "dataset")]
     missing = [key for key, value in spec.items() if value == "???"]
     if missing:
-        return [(f"dataset.{key} is not given", f"add dataset.{key}=...") for key in missing]
+        return [not_given(f"dataset.{key}") for key in missing]
     found = problems(spec, where="dataset", trust=None)
     if found:
         return found
@@ -139,6 +145,34 @@ def dataset_problems(cfg: DictConfig) -> list[Problem]:
     for key, value in facts.items():
         OmegaConf.update(cfg, f"dataset.{key}", value)
     return []
+
+
+def assume_data(cfg: DictConfig) -> list[Problem]:
+    """As `dataset_problems`, but a data set whose files are not given gets the sizes that ASSUMED holds, which is said."""
+    try:
+        spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        return [explain_interpolation(error, error.full_key or "dataset")]
+    absent = [key for key, value in spec.items() if value == "???"]
+    derived = "of" in spec and spec["of"] is None and spec.get("path") is None
+    if not absent and not derived:
+        return dataset_problems(cfg)
+    for key in absent:
+        OmegaConf.update(cfg, f"dataset.{key}", "not given")
+    found = problems(OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None)
+    taken = {key: value for key, value in ASSUMED.items() if spec.get(key, "auto") == "auto"}
+    for key, value in taken.items():
+        OmegaConf.update(cfg, f"dataset.{key}", value)
+    said = ", ".join(f"dataset.{key}={value}" for key, value in taken.items() if key != "holdout")
+    if said and not found:
+        note(log, f"no images are given: shown for {said}")
+    return found
+
+
+def not_given(where: str) -> Problem:
+    """What to say of a key that has no value yet."""
+    value = "FOLDER" if where.endswith(".path") else "VALUE"
+    return f"{where} is not given", f"add {where}={value}"
 
 
 def fill_conditional(cfg: DictConfig) -> list[Problem]:
@@ -160,17 +194,33 @@ def fill_conditional(cfg: DictConfig) -> list[Problem]:
 
 
 def resolved(cfg: DictConfig, found: list[Problem]) -> dict:
+    """The config as plain data. Raises Problems, with those found so far and what is wrong with the closed parts."""
     try:
-        return OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
-        where = error.full_key or "config"
-        missing = isinstance(error, MissingMandatoryValue)
-        problem = (
-            (f"{where} is not given", f"add {where}=VALUE")
-            if missing
-            else explain_interpolation(error, where)
-        )
+        problem = explain_interpolation(error, error.full_key or "config")
         raise Problems(list(dict.fromkeys([*found, problem]))) from error
+    absent = [not_given(where) for where in missing_keys(plain)]
+    if absent:
+        closed = closed_problems(plain, CLOSED)
+        raise Problems(list(dict.fromkeys([*found, *absent, *closed])))
+    return plain
+
+
+def missing_keys(tree: object, where: str = "") -> list[str]:
+    """The dotted keys whose value is still to be given."""
+    if tree == "???":
+        return [where]
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
+    return [
+        key for name, item in items for key in missing_keys(item, f"{where}.{name}".lstrip("."))
+    ]
 
 
 def shared_keys(raw: dict) -> list[str]:
@@ -215,6 +265,8 @@ def part_problems(spec: object, where: str) -> list[Problem]:
     if not isinstance(spec, dict):
         options = f"choose an option (gan list {where}), or change single keys"
         return [(f"{where}={show(spec)} does not fit", options)]
+    if where == "loss" and spec.get("_target_") is None:
+        return [NOTHING_TO_LEARN]
     return problems(spec, where=where, trust=None)
 
 

@@ -180,7 +180,8 @@ def test_eight_processes_in_one_second_get_eight_folders():
         (["name=''"], "default"),
         (["dataset.path='/a b/c=d,e'"], "a-b-c-d-e"),
         (["name=.."], "default"),
-        (["a=ÜBER x"], "ber-x"),
+        (["a=ÜBER x"], "über-x"),
+        (["name=手写 实验（三）"], "手写-实验-三"),
         (["x=[1,2]"], "1-2"),
     ],
 )
@@ -188,7 +189,20 @@ def test_slug(values, expected):
     assert resolvers.slug(values) == expected
 
 
+@pytest.mark.parametrize("name", ["手写实验", "ü 手写", "a,b (c)=1", "it's"])
+def test_a_name_of_any_letters_needs_no_quotes(name):
+    composed = config.compose("train", [f"name={name}"])
+    assert composed.cfg.name == name
+    assert composed.run_dir.parent.name == resolvers.slug([f"={name}"])
+
+
+def test_a_number_of_a_label_stays_a_number():
+    assert quoted("label=3") == "label=3" and quoted("label=甲类") == "label='甲类'"
+    assert quoted("name=甲,乙", sweep=True) == "name='甲','乙'"
+
+
 def test_slug_is_short_and_safe():
+    assert len(resolvers.slug(["name=" + "手" * 300]).encode()) <= 200
     name = resolvers.slug([f"k={'Long/Name=,' * 9}" for _ in range(9)])
     assert len(name) <= 60 and re.fullmatch(r"[a-z0-9._-]+", name)
 

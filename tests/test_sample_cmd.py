@@ -191,6 +191,8 @@ def test_class_names_of_a_stranger_stay_inside_and_apart(gan):
         "004",
     ]
     assert folder_names(["..", ".", "", "con 1"], 4) == ["000", "001", "002", "con 1"]
+    named = ["cat (wild)", "丙 类（三）", "it's, a=b"]
+    assert folder_names(named, 3) == named, "as the training set's folders are called"
 
 
 @pytest.mark.parametrize("option", ["label=3", "per_class=2", "label=cat"])

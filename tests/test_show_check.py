@@ -138,3 +138,55 @@ def test_a_long_first_step_is_commented_while_it_lasts(monkeypatch):
             time.sleep(0.005)
         text = progress.current().text
     assert text == "measuring: slow, try trainer.batch_size=4 model.width=8…"
+
+
+@pytest.mark.parametrize(
+    ("model", "generator"), [("cyclegan", 22_756_358), ("pix2pix", 54_413_955), ("simgan", 314_307)]
+)
+def test_show_of_images_to_images_asks_for_no_folder(model, generator, capsys):
+    assert main(["show", f"model={model}", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["generator"] == generator
+
+
+@pytest.mark.parametrize("model", ["stylegan", "contragan", "styletransfer"])
+def test_show_prints_the_layers_of_what_the_meta_device_cannot_run(model, capsys):
+    assert main(["show", f"model={model}"]) == 0
+    assert "generator" in capsys.readouterr().out
+
+
+def test_one_problem_is_told_once(capsys):
+    assert main(["train", "dataset=folder"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("dataset.path is not given") == 1 and "add dataset.path=FOLDER" in said
+    assert main(["train", "model=cyclegan", "trainer.steps=0"]) == 2
+    said = capsys.readouterr().err
+    assert "2 problems" in said and "trainer.steps=0" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["evaluate", "model=dcgan"], "evaluate takes no model: the checkpoint has one"),
+        (["sample", "ckpt=x", "loss=hinge"], "sample takes no loss: the checkpoint has one"),
+        (["show", "++loss._target_=null"], "leaves this model nothing to learn from"),
+        (["show", "loss=null"], "loss=none leaves it out"),
+    ],
+)
+def test_what_does_not_belong_here_is_told(argv, words, capsys):
+    assert main(argv) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_of_evaluate_lists_its_own_groups_only(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    groups = capsys.readouterr().out.partition("groups, chosen")[2].partition("config, changed")[0]
+    assert (
+        "metrics" in groups and "model" not in groups.splitlines()[1] and "optimizer" not in groups
+    )
+
+
+def test_the_folder_of_config_dir_is_no_run(tmp_path, capsys):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text("# mine\ndefaults: [hinge, _self_]\n")
+    assert main(["show", "--config-dir", str(tmp_path), "loss=mine", "model=mlp"]) == 0

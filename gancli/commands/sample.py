@@ -22,6 +22,7 @@ from gancli.commands.sample_pictures import (
     write_walk,
 )
 from gancli.errors import Problems, UserError
+from gancli.resolvers import MOST_BYTES
 
 ROWS = 64  # of the grid
 # what only some models have
@@ -282,11 +283,17 @@ def tiles(n: int, label, options: dict) -> tuple[list[int], int]:
     return list(range(min(n, columns * ROWS))), columns
 
 
+def folder_name(name: str) -> str:
+    """A class's name as that of its folder: as it is, but for what no folder can be called; "" where nothing is left."""
+    name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f]', "_", name)[:90].strip(" .")
+    while len(name.encode("utf-8", "replace")) > MOST_BYTES:
+        name = name[:-1]
+    return name.strip(" .")
+
+
 def folder_names(classes: list[str], count: int) -> list[str]:
     """A folder for every class; whatever the data set called them, they stay inside `out` and apart."""
-    safe = [re.sub(r"[^\w .+-]", "_", name)[:60].strip(" .") for name in classes[:count]] + [""] * (
-        count - len(classes)
-    )
+    safe = [folder_name(name) for name in classes[:count]] + [""] * (count - len(classes))
     safe = [name or f"{k:03d}" for k, name in enumerate(safe)]
     lower = [name.lower() for name in safe]  # some disks do not tell A from a
     return [
