@@ -319,32 +319,71 @@ class _Leave(BaseException):
     """Carries an Interrupted out of a sweep: Hydra would note it as one job's failure and start the next job."""
 
 
-def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str]) -> int:
+class _Job:
+    """What Hydra calls once a job. A launcher may send it to another process, which needs our resolvers there.
+
+    task: a function of a module, for launchers that pickle. raised: what it raised in this process."""
+
+    def __init__(self, task: Callable[[Composed], object]):
+        self.task = task
+        self.raised: list[Exception] = []
+
+    def __call__(self, cfg: DictConfig) -> object:
+        from hydra.core.hydra_config import HydraConfig
+
+        node = HydraConfig.get()
+        try:
+            return self.task(_as_composed(cfg, node, Path(node.runtime.output_dir)))
+        except Interrupted as ex:
+            raise _Leave from ex
+        except Exception as ex:
+            self.raised.append(ex)
+            raise
+
+    def __getstate__(self) -> dict:
+        return {"task": self.task, "raised": []}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        resolvers.begin()
+
+
+def find_sweep_folder(name: str, argv: Sequence[str]) -> Path | None:
+    """Where `-m` will put its jobs, before it runs; None if its config does not compose, which hydra_main then tells."""
+    args = split_args(argv)
+    overrides = [quoted(line, sweep=True) for line in args.overrides]
+    with _hydra(args.dirs):
+        try:
+            composed = _compose(name, args.config_name or name, next(variants(overrides)))
+        except UserError:
+            return None
+    return Path(composed.hydra.sweep.dir)
+
+
+def hydra_main(
+    name: str,
+    task: Callable[[Composed], object],
+    argv: Sequence[str],
+    *,
+    sweep_folder: Path | None = None,
+) -> int:
     """Hands a command line with -m, --cfg, --info or --hydra-help to hydra.main; a sweep calls task once a job.
 
-    Each job's config passes gate 1 before the first job runs. Raises what the first failing job raised, after all have run."""
+    Each job's config passes gate 1 before the first job runs. Raises what the first failing job raised, after all have run.
+
+    sweep_folder: the folder of a sweep as plain text, which every process of a launcher then reads alike."""
     import hydra
-    from hydra.core.hydra_config import HydraConfig
 
     args = split_args(argv)
     overrides = [quoted(line, sweep=args.command == "multirun") for line in args.overrides]
     config_name = args.config_name or name
-    raised = []
-
-    def job(cfg: DictConfig) -> object:
-        node = HydraConfig.get()
-        try:
-            return task(_as_composed(cfg, node, Path(node.runtime.output_dir)))
-        except Interrupted as ex:
-            raise _Leave from ex
-        except Exception as ex:
-            raised.append(ex)
-            raise
+    fixed = [quoted(f"hydra.sweep.dir={sweep_folder}")] if sweep_folder else []
+    job = _Job(task)
 
     program = (
         "gan" if args.command == "shell-completion" else f"gan {name}"
     )  # the completion script names the executable
-    with _hydra(args.dirs), as_program([program, *args.flags, *overrides]):
+    with _hydra(args.dirs), as_program([program, *args.flags, *overrides, *fixed]):
         if args.command in (
             "multirun",
             "cfg",
@@ -360,7 +399,7 @@ def hydra_main(name: str, task: Callable[[Composed], object], argv: Sequence[str
         except SystemExit as ex:  # --hydra-help leaves so
             return int(ex.code or 0)
         except hints.composition_errors() as ex:
-            if any(ex is one for one in raised):
+            if any(ex is one for one in job.raised):
                 raise
             _check_all(name, config_name, overrides, missing=True)  # says the same in our words
             raise UserError((str(ex) or str(ex.__cause__)).splitlines()[0]) from ex

@@ -15,6 +15,18 @@ class GanError(Exception):
         self.message = message
         self.hint = hint
 
+    def __reduce__(self) -> tuple:
+        """Pickled by its attributes: a job of a sweep may end in another process, and constructors differ."""
+        return restore_error, (type(self), self.args, self.__dict__)
+
+
+def restore_error(kind: type[GanError], args: tuple, attributes: dict) -> GanError:
+    """Makes an error again that another process raised."""
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(attributes)
+    return error
+
 
 class UserError(GanError):
     """The input is wrong: `message` says what and where, `hint` what to type instead."""

@@ -48,9 +48,13 @@ def new_stamp() -> str:
 
 
 def slug(values: Sequence[str], *, length: int = 60) -> str:
-    """A folder name made of the values in KEY=VALUE texts: letters of any script, digits, . _ -, and at most `length` of them."""
+    """A folder name made of the values in KEY=VALUE texts: letters of any script, digits, . _ -, and at most `length` of them.
+
+    How a run is resumed is no part of its name: the jobs of a sweep find their folders with resume=auto."""
     words = []
     for value in values:
+        if value.startswith(("resume=", "trust=")):
+            continue
         text = unicodedata.normalize("NFC", value.partition("=")[2]).lower()
         words.append(re.sub(r"[^\w.-]+", "-", text).strip("-."))
     name = "-".join(word for word in words if word)[:length]

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
+import pickle
 import shutil
 import signal
+import sys
 import weakref
 from pathlib import Path
 
 import pytest
 import torch
 import train_helpers
-from helpers import differences
+from helpers import REPO, differences
 from train_helpers import NETWORKS, QUIET, TINY, last, sound
 
+from gancli.errors import Interrupted, Lost, Problems, UserError
 from gancli.trainer import Trainer
 
 gan, package, at_step = map(
@@ -322,8 +326,15 @@ def test_a_sweep_in_which_all_is_well(gan):
     assert [entry["state"] for entry in entries("sweep")] == ["done", "done"]
     assert differences(last(entries("sweep")[0]["folder"]), last(entries("sweep")[1]["folder"]))
     assert "job 0: " in done.out
+    first = entries("sweep")
+    again = sound(gan(*sweep, "resume=auto"))
+    assert again.out.count("is complete at step 1") == 2
+    assert [entry["seconds"] for entry in entries("sweep")] == [
+        entry["seconds"] for entry in first
+    ], "one line a job, which keeps its time"
     again = sound(gan(*sweep), 1)
     assert again.out.count("already holds a run") == 2, "a sweep is not overwritten"
+    assert [entry["state"] for entry in entries("sweep")] == ["failed", "failed"]
 
 
 def test_a_sweep_started_again_skips_what_is_done(gan, at_step):
@@ -391,3 +402,121 @@ def test_a_failed_job_does_not_keep_its_memory(gan, package, monkeypatch):
     gan("train", "-m", *TINY, "seed=1,2,3", "trainer.steps=1", "hydra.sweep.dir=sweep")
     gc.collect()
     assert alive == [0, 0, 0]
+
+
+LAUNCHER = '''
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+from hydra.core.utils import run_job, setup_globals
+from hydra.plugins.launcher import Launcher
+
+
+class Elsewhere(Launcher):
+    """Runs every job in a process of its own, as launchers for clusters do."""
+
+    def setup(self, *, hydra_context, task_function, config):
+        self.parts = (hydra_context, task_function, config)
+
+    def launch(self, job_overrides, initial_job_idx):
+        sweep = Path(str(self.parts[2].hydra.sweep.dir))
+        sweep.mkdir(parents=True, exist_ok=True)
+        returns = []
+        for number, overrides in enumerate(job_overrides):
+            job = (*self.parts, list(overrides), initial_job_idx + number)
+            done = subprocess.run([sys.executable, __file__], input=pickle.dumps(job), stdout=subprocess.PIPE)
+            if done.returncode:
+                raise RuntimeError(f"a worker died with {done.returncode}")
+            returns.append(pickle.loads(done.stdout))
+        return returns
+
+
+if __name__ == "__main__":
+    import os
+
+    answer = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    setup_globals()
+    context, task, config, overrides, number = pickle.loads(sys.stdin.buffer.read())
+    one = context.config_loader.load_sweep_config(config, overrides)
+    one._set_flag("struct", False)
+    one.hydra.job.id = one.hydra.job.num = number
+    answer.write(pickle.dumps(run_job(
+        hydra_context=context, config=one, task_function=task,
+        job_dir_key="hydra.sweep.dir", job_subdir_key="hydra.sweep.subdir",
+    )))
+'''
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """The words that choose a launcher whose jobs run in other processes."""
+    from hydra.core.plugins import Plugins
+
+    (tmp_path / "hydra_plugins").mkdir()
+    (tmp_path / "hydra_plugins" / "elsewhere.py").write_text(LAUNCHER)
+    (tmp_path / "conf" / "hydra" / "launcher").mkdir(parents=True)
+    (tmp_path / "conf" / "hydra" / "launcher" / "elsewhere.yaml").write_text(
+        "_target_: hydra_plugins.elsewhere.Elsewhere\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("hydra_plugins", "hydra_plugins.elsewhere"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    launcher = importlib.import_module("hydra_plugins.elsewhere").Elsewhere
+    plugins = Plugins.instance()
+    plugins.register(launcher)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (tmp_path, REPO))))
+    yield ("--config-dir", "conf", "hydra/launcher=elsewhere", "hydra.sweep.dir=sweep")
+    for classes in plugins.plugin_type_to_subclass_list.values():
+        if launcher in classes:
+            classes.remove(launcher)
+    del plugins.class_name_to_class["hydra_plugins.elsewhere.Elsewhere"]
+
+
+def test_a_sweep_in_other_processes_ends_with_its_table_and_marks_what_failed(gan, elsewhere):
+    """Job 0 is done, job 1 is refused by gate 2, whose Problems travels between processes, job 2 is killed."""
+    Path("deadly.py").write_text(DEADLY)
+    words = (*TINY, "trainer.steps=1", "model._target_=deadly.Mine", "+model.die=false")
+    done = gan("train", "-m", *words, *elsewhere, "trainer.batch_size=8,9", "trainer.accumulate=2")
+    assert done.code == 1 and Path("sweep/sweep.jsonl").exists(), done.out + done.err
+    assert [entry["state"] for entry in entries("sweep")] == ["done", "failed"]
+    assert "does not divide" in done.out and "sweep: sweep" in done.out
+    assert "2 runs by " in done.out.split("sweep: sweep")[0], "the leaderboard"
+    assert Path("sweep/compare.html").exists()
+
+    words = (*words[:-1], "+model.die=false,true", "hydra.sweep.dir=other")
+    done = gan("train", "-m", *words[:-1], *elsewhere[:-1], words[-1])
+    assert done.code == 1
+    assert "a worker died with" in done.err and "Traceback" not in done.err
+    table = done.out.split("sweep: other")[1]
+    assert table.split()[:2] == ["0", "done"] and "killed" in table
+
+
+DEADLY = """
+import os, signal
+from gancli.games.gan import GAN
+
+class Mine(GAN):
+    def __init__(self, *, generator, discriminator, loss, conditional, latent, pack, generator_batch, heads, die: bool):
+        super().__init__(generator=generator, discriminator=discriminator, loss=loss, latent=latent)
+        self.die = die
+
+    def d_loss(self, batch):
+        if self.die:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().d_loss(batch)
+"""
+
+
+def test_errors_travel_between_processes():
+    for error in (
+        UserError("a", "b"),
+        Problems([("a", "b"), ("c", "d")]),
+        Lost("a", sound=False),
+        Interrupted("a", code=130),
+    ):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and again.__dict__ == error.__dict__
+        assert str(again) == str(error) and again.code == error.code

@@ -2,72 +2,132 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from gancli import config as front
-from gancli import progress
+from gancli import durable, progress
 from gancli.errors import GanError, Interrupted, Stopped
 from gancli.hints import typed
+from gancli.panels import warn
+
+BEGUN = "begun"  # the state of a job until it ends
 
 
 def sweep(argv: list[str]) -> int:
-    """-> 0 if every job is done, 1 if any failed. Ends with a line per job."""
-    Jobs.folder = None
+    """-> 0 if every job is done, 1 if any failed. Ends with a line per job, whichever launcher ran the jobs."""
     progress.say("composing the jobs…")
+    folder = front.find_sweep_folder("train", argv)
+    before = stamp_of(folder)
+    code = 0
     try:
-        front.hydra_main("train", job, argv)
+        front.hydra_main("train", job, argv, sweep_folder=folder)
     except (Interrupted, KeyboardInterrupt):
-        report(Jobs.folder)
+        report(folder)
         raise
-    except Exception:  # noqa: BLE001 - the first job's error, which its own line already tells
-        if Jobs.folder is None:  # nothing ran: the command line was wrong
+    except Exception as error:  # the first job's error, which its own line already tells
+        if stamp_of(folder) == before:  # nothing ran: the command line was wrong
             raise
-    return report(Jobs.folder)
+        if not any(str(error) in entry["reason"] for entry in read_entries(folder).values()):
+            warn(f"the launcher failed: {type(error).__name__}: {error}")
+        code = 1
+    return max(code, report(folder))
 
 
-class Jobs:
-    """Where this process's sweep keeps its list; Hydra calls `job` and hands nothing on."""
-
-    folder: Path | None = None
+def stamp_of(folder: Path | None) -> tuple[int, int] | None:
+    """What tells two versions of a sweep's list apart; None while there is none. Every job that begins writes a new one."""
+    try:
+        found = (folder / "sweep.jsonl").stat() if folder else None
+    except OSError:
+        return None
+    return found and (found.st_ino, found.st_mtime_ns)
 
 
 def job(composed: front.Composed) -> None:
     """One run of the sweep, recorded in sweep.jsonl. Raises what the run raised: launchers on clusters read that."""
     from gancli.commands.train import run
 
-    Jobs.folder = Path(composed.hydra.sweep.dir)
-    started = time.monotonic()
+    folder = Path(composed.hydra.sweep.dir)
     entry = {
         "job": composed.hydra.job.num,
         "overrides": typed(composed.hydra, "task"),
         "folder": str(composed.run_dir),
+        "state": BEGUN,
+        "seconds": 0.0,
+        "reason": "",
     }
     print(f"job {entry['job']}: {' '.join(entry['overrides'])}", flush=True)
-    state = "done"
-    reason = ""
+    earlier = read_entries(folder).get(entry["job"])
+    saved = newest_save(composed.run_dir)
+    record(folder, entry)
+    started = time.monotonic()
     try:
         run(composed)
+        entry["state"] = "done"
     except BaseException as error:
-        state, reason = outcome(error)
+        entry["state"], entry["reason"] = outcome(error)
         let_go(error)
         raise
     finally:
-        entry |= {"state": state, "seconds": round(time.monotonic() - started, 1), "reason": reason}
-        note_job(Jobs.folder / "sweep.jsonl", entry)
+        entry["seconds"] = round(time.monotonic() - started, 1)
+        if earlier and saved is not None and saved == newest_save(composed.run_dir):
+            entry["seconds"] = earlier["seconds"]  # it was complete before: that was its time
+        record(folder, entry)
 
 
-def note_job(path: Path, entry: dict) -> None:
-    """Adds a line to sweep.jsonl, whole or not at all; a full disk must not hide how the job ended."""
-    from gancli.logbook import append
-    from gancli.panels import warn
-
+def newest_save(run: Path) -> int | None:
+    """When a run was last saved, in nanoseconds; None if never."""
     try:
-        append(path, json.dumps(entry).encode() + b"\n")
+        return (run / "checkpoints" / "last.pt").stat().st_mtime_ns
+    except OSError:
+        return None
+
+
+def read_entries(folder: Path | None) -> dict[int, dict]:
+    """job -> its entry in sweep.jsonl, the newest where an older gancli wrote several. A torn line is passed over."""
+    entries = {}
+    with contextlib.suppress(OSError):
+        for line in (folder / "sweep.jsonl").read_text().splitlines() if folder else ():
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(line)
+                entries[entry["job"]] = {
+                    "job": 0,
+                    "overrides": [],
+                    "folder": "",
+                    "state": "",
+                    "seconds": 0.0,
+                    "reason": "",
+                } | entry
+    return entries
+
+
+def record(folder: Path, entry: dict) -> None:
+    """Puts a job's entry in the place of its earlier one; other processes may do so at the same time."""
+    try:
+        with alone(folder):
+            entries = read_entries(folder) | {entry["job"]: entry}
+            lines = "".join(json.dumps(entries[job]) + "\n" for job in sorted(entries))
+            durable.write(folder / "sweep.jsonl", lambda file: file.write(lines.encode()))
     except OSError as error:
-        warn(f"{path} lacks job {entry['job']}: {error.strerror}")
+        warn(f"{folder / 'sweep.jsonl'} lacks job {entry['job']}: {error.strerror or error}")
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While open, no other process of this computer is in here for the same folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a network disk that locks no folders
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def outcome(error: BaseException) -> tuple[str, str]:
@@ -88,27 +148,24 @@ def let_go(error: BaseException | None) -> None:
 
 
 def report(folder: Path | None) -> int:
-    """Prints a line per job, the newest entry of each. -> 1 if any is not done"""
-    file = folder / "sweep.jsonl" if folder else None
-    entries = (
-        [json.loads(line) for line in file.read_text().splitlines()]
-        if file and file.exists()
-        else []
-    )
-    newest = {entry["job"]: entry for entry in entries}
-    if newest:
+    """Prints a line per job. -> 1 if any is not done"""
+    entries = read_entries(folder)
+    if entries:
         rank(folder)
     print(f"sweep: {folder}")
-    for entry in newest.values():
-        line = f"  {entry['job']:>3}  {entry['state']:<11}  {entry['seconds']:>8.1f} s  {entry['folder']}"
-        print(line + (f"\n       {entry['reason']}" if entry["reason"] else ""))
-    return int(not newest or any(entry["state"] != "done" for entry in newest.values()))
+    for entry in entries.values():
+        state, reason = entry["state"], entry["reason"]
+        if state == BEGUN:
+            state = "killed"
+            reason = "its process ended without a word"
+        line = f"  {entry['job']:>3}  {state:<11}  {entry['seconds']:>8.1f} s  {entry['folder']}"
+        print(line + (f"\n       {reason}" if reason else ""))
+    return int(not entries or any(entry["state"] != "done" for entry in entries.values()))
 
 
 def rank(folder: Path) -> None:
     """The leaderboard of `gan compare`; a page that cannot be written must not change what the sweep returns."""
     from gancli.commands.compare import finish_sweep
-    from gancli.panels import warn
 
     try:
         finish_sweep(folder)
