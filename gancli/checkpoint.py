@@ -169,6 +169,23 @@ def newest(folder: Path) -> tuple[Path, dict]:
     raise UserError(f"{folder} holds no checkpoint", "give the folder of a run that has saved one")
 
 
+def peek(folder: Path) -> dict | None:
+    """The newest checkpoint of a run without its tensors' values and unverified, to look at its config; None if unreadable."""
+    for path in [folder / "last.pt", *steps_in(folder)]:
+        try:
+            tree = torch.load(path, map_location="meta", weights_only=True, mmap=True)
+            if (
+                isinstance(tree, dict)
+                and tree.get("format") == FORMAT
+                and not [*absent(tree, LAYOUT)]
+            ):
+                check_size(tree["config"])
+                return tree
+        except Exception:  # noqa: BLE001 - what a file can make the reader raise has no end; `newest` tells it
+            log.info("%s cannot be looked at", path, exc_info=True)
+    return None
+
+
 def resolve(path: str) -> Path:
     """A run folder or a file -> the file to read, or the folder of checkpoints to search."""
     given = Path(

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
-from gancli.errors import Busy, GanError, disk_is_full
+from gancli.errors import Busy, Elsewhere, GanError, disk_is_full
 from gancli.streams import lasting
 
 
@@ -280,7 +280,8 @@ def answer(argv: list[str]) -> int:
 def fail(error: GanError) -> int:
     from gancli.panels import show_error
 
-    if os.environ.get("RANK", "0") == "0":  # under torchrun every rank meets the same error
+    first = os.environ.get("RANK", "0") == "0"  # what all ranks meet it tells
+    if (first or error.alone) and not isinstance(error, Elsewhere):
         show_error(error)
     return error.code
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
 import os
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from gancli.errors import Elsewhere, GanError, Interrupted, Problems, RankLost, Stopped, UserError
+from gancli.pulse import Pulse, share_store
+
+T = TypeVar("T")
+TIMEOUT = (
+    "GANCLI_RANK_TIMEOUT"  # seconds, in the environment: it belongs to a machine, not to a run
+)
+DEFAULT_TIMEOUT_S = 1800.0  # rank 0 alone may decode the data, or measure, for long
+log = logging.getLogger("gancli")
+_pulse: Pulse | None = None  # of this process's group
 
 
 def rank() -> int:
@@ -29,22 +45,109 @@ def launched_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def start(device: torch.device) -> torch.device:
-    """Joins the process group if torchrun started us. -> this rank's device"""
-    if launched_world() == 1:
-        return device
-    local = int(os.environ["LOCAL_RANK"])
-    if device.type == "cuda":
-        device = torch.device("cuda", local)
+def launched() -> bool:
+    """Did torchrun start this process?"""
+    return launched_world() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def timeout_s() -> float:
+    """How long ranks wait for each other. Raises UserError."""
+    text = os.environ.get(TIMEOUT, str(DEFAULT_TIMEOUT_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 1 <= seconds < math.inf:
+        raise UserError(f"{TIMEOUT}={text} does not fit", "give seconds, 1 or more")
+    return seconds
+
+
+def start() -> None:
+    """Joins the process group if torchrun started several of us: before the gates, so that ranks fail together."""
+    global _pulse
+    if launched_world() == 1 or dist.is_initialized():
+        return
+    wait = timeout_s()
+    # Objects travel by gloo also where gradients travel by NCCL, which is not set up before its first use.
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(seconds=wait))
+    store = share_store(
+        rank=rank(), world=world(), timeout_s=wait, from_rank_0=from_rank_0, gather=gather
+    )
+    if store is None:
+        log.warning("no heartbeat: not all ranks reach rank 0 at %s", os.environ.get("MASTER_ADDR"))
+        return
+    pulse = Pulse(store, rank=rank(), world=world(), timeout_s=wait)
+    pulse.say()
+    gather(None)  # all have said their first word
+    pulse.start()
+    _pulse = pulse
+
+
+def place_rank(device: torch.device) -> torch.device:
+    """-> this rank's device"""
+    if launched_world() > 1 and device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
 
 
-def stop() -> None:
-    if dist.is_initialized():
+def stop(*, failed: bool = False) -> None:
+    """Leaves the group. failed: others may not leave with us, and NCCL would wait for them."""
+    global _pulse
+    if _pulse is not None:
+        _pulse.stop()
+        _pulse = None
+    if dist.is_initialized() and not (failed and torch.cuda.is_available()):
         dist.destroy_process_group()
+
+
+def say_place(where: str) -> None:
+    """What this rank is doing, for messages about ranks that do not come."""
+    if _pulse is not None:
+        _pulse.doing = where
+
+
+@contextlib.contextmanager
+def meeting(what: str) -> Iterator[None]:
+    """Around whatever all ranks do together. Raises RankLost where one of them has ended or does not come in time."""
+    begun = time.monotonic()
+    if _pulse is not None:
+        _pulse.waiting = True
+    try:
+        yield
+    except RuntimeError as error:  # gloo's and NCCL's
+        raise explain_loss(error, what, time.monotonic() - begun) from error
+    if _pulse is not None:
+        _pulse.waiting = False
+
+
+def explain_loss(error: RuntimeError, what: str, seconds: float) -> RankLost:
+    """What a process group's error means. The lost rank, if it could, has told its own error itself."""
+    where = _pulse.doing if _pulse is not None else "its work"
+    late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
+    absent = _pulse.absent() if _pulse is not None else []
+    if late and absent:
+        missing = "; ".join(
+            f"rank {other}, last at {_pulse.last_words(other)[1]}" for other in absent
+        )
+        lost = RankLost(
+            f"rank {rank()} at {where} waited {seconds:.0f} s for {what}, and these did not come: {missing}",
+            f"if they only need longer, set {TIMEOUT}=SECONDS before torchrun",
+        )
+        lost.alone = _pulse.speaks(absent)
+        return lost
+    if late:
+        lost = RankLost(
+            f"rank {rank()} at {where} waited {seconds:.0f} s for {what}, and another rank did not come",
+            f"if it only needs longer, set {TIMEOUT}=SECONDS before torchrun",
+        )
+        lost.alone = rank() == 1  # rank 0 tells it, or is the one that did not come
+        return lost
+    return RankLost(
+        f"rank {rank()} at {where} waited for {what}, and another rank has ended",
+        "its own error, if it could tell one, is above; torchrun says below how it ended",
+    )
 
 
 def from_rank_0(value: object) -> object:
@@ -52,20 +155,9 @@ def from_rank_0(value: object) -> object:
     if world() == 1:
         return value
     box = [value]
-    dist.broadcast_object_list(box, src=0)
+    with meeting("word from rank 0"):
+        dist.broadcast_object_list(box, src=0)
     return box[0]
-
-
-def rank_0_first(work: Callable[[], Any]) -> Any:
-    """work() on rank 0, then on the others. -> each rank's own result"""
-    if world() == 1:
-        return work()
-    if rank() != 0:
-        dist.barrier()
-        return work()
-    result = work()  # if it raises, torchrun ends the ranks that wait
-    dist.barrier()
-    return result
 
 
 def gather(value: object) -> list:
@@ -73,16 +165,89 @@ def gather(value: object) -> list:
     if world() == 1:
         return [value]
     values = [None] * world()
-    dist.all_gather_object(values, value)
+    with meeting("word from every rank"):
+        dist.all_gather_object(values, value)
     return values
+
+
+def together(work: Callable[[], T]) -> T:
+    """work() on every rank; where it fails on one rank all end, and each different error is told once.
+
+    work: does nothing that all ranks must do together, or they would wait for the one that failed."""
+    if world() == 1:
+        return work()
+    failure: Exception | None = None
+    result = None
+    try:
+        result = work()
+    except Exception as error:  # noqa: BLE001 - raised again below, when all ranks know
+        failure = error
+    told = gather(None if failure is None else f"{type(failure).__name__}: {failure}")
+    own = told[rank()]
+    if failure is None and not any(told):
+        return result
+    if failure is None or told.index(own) < rank():
+        first = next(word for word in told if word)
+        raise Elsewhere(first) from failure
+    if isinstance(failure, GanError) and rank() != 0:
+        speak_up(failure)
+    raise failure
+
+
+def speak_up(error: GanError) -> None:
+    """Marks an error that rank 0 does not have."""
+    error.alone = True
+    error.args = (f"rank {rank()}: {error}",)
+    error.message = f"rank {rank()}: {error.message}"
+    if isinstance(error, Problems):
+        error.problems = [(f"rank {rank()}: {message}", hint) for message, hint in error.problems]
+
+
+@contextlib.contextmanager
+def failing_alone() -> Iterator[None]:
+    """Around work in which one rank may fail while the others wait for it: then that rank tells why."""
+    shared = (Elsewhere, RankLost, Interrupted, Stopped)  # met by all, or told by another
+    try:
+        yield
+    except GanError as error:
+        if rank() != 0 and not isinstance(error, shared):
+            speak_up(error)
+        raise
+
+
+def rank_0_first(work: Callable[[], T]) -> T:
+    """work() on rank 0, then on the others. -> each rank's own result"""
+    if world() == 1:
+        return work()
+    result = together(lambda: work() if rank() == 0 else None)
+    return together(lambda: result if rank() == 0 else work())
+
+
+def agree(facts: dict[str, str]) -> None:
+    """Raises GanError, the same on all ranks, where facts differ between them; says which."""
+    told = gather(facts)
+    names = {name: None for one in told for name in one}
+    found = []
+    for name in names:
+        values = [one.get(name, "absent") for one in told]
+        if len({*values}) > 1:
+            other = next(k for k, value in enumerate(values) if value != values[0])
+            found.append(f"{name} is {values[0]} on rank 0 and {values[other]} on rank {other}")
+    if found:
+        more = f", and {len(found) - 3} more" if len(found) > 3 else ""
+        raise GanError(
+            f"the ranks disagree: {'; '.join(found[:3])}{more}",
+            "start all ranks with the same command line, code and data",
+        )
 
 
 def broadcast_state(*modules: nn.Module) -> None:
     """Everyone starts from rank 0's weights."""
     if world() > 1:
-        for module in modules:
-            for tensor in module.state_dict().values():
-                dist.broadcast(tensor, 0)
+        with meeting("rank 0's weights"):
+            for module in modules:
+                for tensor in module.state_dict().values():
+                    dist.broadcast(tensor, 0)
 
 
 @torch.no_grad()
@@ -106,7 +271,8 @@ def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:
         torch.zeros_like(p) if m else p.grad for p, m in zip(parameters, missing, strict=True)
     ] + [found, values]
     flat = torch.cat([piece.flatten() for piece in pieces])
-    dist.all_reduce(flat)
+    with meeting("the sum of the gradients"):
+        dist.all_reduce(flat)
     *grads, found, values = flat.split([piece.numel() for piece in pieces])
     # Reading counts makes a GPU wait; only a rank that lacks a gradient needs to know what the others had.
     counts = found.tolist() if any(missing) else [1.0] * len(parameters)

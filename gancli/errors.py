@@ -9,6 +9,7 @@ class GanError(Exception):
     """Ends a command with a message instead of a traceback. `code` becomes the exit code of the process."""
 
     code = 1
+    alone = False  # met by one rank of several, which then tells it; what all meet rank 0 tells
 
     def __init__(self, message: str, hint: str = ""):
         super().__init__(message)
@@ -60,6 +61,14 @@ class Busy(GanError):
     """Try again later: the run folder is locked by another process, or the disk is full."""
 
     code = 75
+
+
+class RankLost(GanError):
+    """Another rank has ended, or does not answer; whoever raises this waited for it."""
+
+
+class Elsewhere(GanError):
+    """Another rank has failed and says why itself; whoever raises this only ends with it."""
 
 
 class Interrupted(GanError):

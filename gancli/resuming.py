@@ -5,6 +5,7 @@ And what must be typed: the packages to trust."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from gancli import config as front
@@ -21,6 +22,17 @@ CHANGEABLE = (
     "dataset.root",
     "dataset.workers",
 )
+FREE = (  # what resume=auto overlooks: how long, where and how loudly a run trains
+    "trainer.steps",
+    "trainer.epochs",
+    "trainer.device",
+    "trainer.save_every",
+    "trainer.keep",
+    "log.",
+    "resume",
+    "trust",
+)
+ABSENT = "absent"
 KEEPS = "a run keeps its config; leave it out to resume, or start a new run"
 
 
@@ -127,3 +139,90 @@ def specs(tree: object) -> Iterator[dict]:
         yield tree
     for item in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
         yield from specs(item)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that resume=auto looks at. differs: key -> (value there, value asked for), but for what is overlooked."""
+
+    folder: Path
+    step: int
+    digest: str  # of its data
+    differs: dict[str, tuple[str, str]]
+
+
+def look_around(parent: Path, wanted: dict, composed: front.Composed) -> list[Candidate]:
+    """The runs in a folder, the one that was saved last first. wanted: the frozen config of the run that is asked for."""
+    from gancli.checkpoint import peek
+    from gancli.runfolder import overrides_of, runs_in
+
+    overlooked = FREE
+    if composed.cfg.trainer.precision == "auto":  # it follows the device
+        overlooked = (*FREE, "trainer.precision")
+    found = []
+    for folder in runs_in(parent):
+        tree = peek(folder / "checkpoints")
+        if tree is None:
+            continue
+        differs = compare_configs(tree["config"], wanted, overlooked=overlooked)
+        lacks = all(ABSENT in pair for pair in differs.values())
+        if lacks and settings_in(overrides_of(folder)) == settings_in(composed.overrides):
+            differs = {}  # the same words, before gancli had those keys
+        found.append(Candidate(folder, tree["progress"]["step"], tree["data"]["hash"], differs))
+    return found
+
+
+def compare_configs(
+    stored: dict, wanted: dict, *, overlooked: tuple[str, ...]
+) -> dict[str, tuple[str, str]]:
+    """key -> (value in stored, value in wanted) where they differ."""
+    from gancli.builder import show
+
+    old = {key: show(value) for key, value in flatten(stored).items()}
+    new = {key: show(value) for key, value in flatten(wanted).items()}
+    return {
+        key: (old.get(key, ABSENT), new.get(key, ABSENT))
+        for key in old | new
+        if old.get(key) != new.get(key) and not key.startswith(overlooked)
+    }
+
+
+def flatten(tree: object, prefix: str = "") -> dict[str, object]:
+    """Dotted key -> value; lists are values, and so is an empty mapping."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    flat = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def settings_in(overrides: Sequence[str] | None) -> list[str] | None:
+    """Overrides that make a run what it is; None where they are not known."""
+    if overrides is None:
+        return None
+    return sorted(item for item in overrides if not item.lstrip("+~").startswith((*FREE, "hydra.")))
+
+
+def describe_differences(candidate: Candidate, composed: front.Composed, *, most: int = 3) -> str:
+    """key: old -> new, an option of a group in place of the keys below it."""
+    from gancli.runfolder import choices_of
+
+    left = dict(candidate.differs)
+    words = []
+    there = choices_of(candidate.folder)
+    for group, option in composed.choices.items():
+        if group in there and there[group] != option:
+            words.append(f"{group}: {there[group]} -> {option}")
+            left = {key: pair for key, pair in left.items() if not key.startswith(f"{group}.")}
+    words += [f"{key}: {old} -> {new}" for key, (old, new) in left.items()]
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f", and {more} more" if more > 0 else "")
+
+
+def take_asked(config: dict, wanted: dict) -> None:
+    """Puts what resume=auto overlooks into a stored config, in place: so many steps, on this device, are asked for now."""
+    for part in ("trainer", "log"):
+        for key, value in wanted[part].items():
+            if f"{part}.{key}".startswith(FREE) or key not in config[part]:
+                config[part][key] = value

@@ -159,30 +159,27 @@ def make_new(path: Path, *, exclusive: bool) -> Path:
     return path
 
 
-def find_resumable(
-    resume: str, *, run_dir: Path, explicit_dir: bool, overrides: list[str]
-) -> Path | None:
-    """The run that resume= means, or None if `auto` finds none. Raises UserError."""
-    if resume != "auto":
-        path = Path(os.path.expanduser(resume))
-        if os.path.isdir(path / "checkpoints"):
-            return path
-        inside = path if path.name == "checkpoints" else path.parent
-        known = inside.name == "checkpoints" and os.path.exists(path)
-        raise UserError(
-            f"resume={show(resume)} is no run folder",
-            resume_line(inside.parent) if known else "give a folder under outputs/, or resume=auto",
-        )
-    if explicit_dir:
-        return run_dir if has_checkpoints(run_dir) else None
-    return next(
-        (
-            path
-            for path in sorted(run_dir.parent.glob("*"), reverse=True)
-            if has_checkpoints(path) and overrides_of(path) == comparable(overrides)
-        ),
-        None,
+def find_named(resume: str) -> Path:
+    """The run that resume=RUN means. Raises UserError."""
+    path = Path(os.path.expanduser(resume))
+    if os.path.isdir(path / "checkpoints"):
+        return path
+    inside = path if path.name == "checkpoints" else path.parent
+    known = inside.name == "checkpoints" and os.path.exists(path)
+    raise UserError(
+        f"resume={show(resume)} is no run folder",
+        resume_line(inside.parent) if known else "give a folder under outputs/, or resume=auto",
     )
+
+
+def runs_in(parent: Path) -> list[Path]:
+    """The runs in a folder that have saved something, the one that was saved last first."""
+
+    def saved_at(path: Path) -> tuple[int, str]:
+        times = [file.stat().st_mtime_ns for file in (path / "checkpoints").glob("*.pt")]
+        return max(times, default=0), path.name
+
+    return sorted(filter(has_checkpoints, parent.glob("*")), key=saved_at, reverse=True)
 
 
 def comparable(overrides: list[str]) -> list[str]:

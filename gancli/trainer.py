@@ -200,6 +200,7 @@ class Trainer:
             seed = self.reseed(phase, f"whole {distributed.rank()}")
             batch = phase.prepare(batch, torch.Generator().manual_seed(seed + 1))
         logs = {}
+        distributed.say_place(f"step {self.progress.step + 1}, phase {phase.name}")
         accumulate = self.settings.accumulate
         for micro in range(accumulate):
             # By shard, not by rank: 2 ranks then draw what 1 rank draws in 2 micro-batches.

@@ -19,12 +19,13 @@ from gancli.resuming import change, resumes
 from gancli.runfolder import (
     RunFolder,
     choices_of,
-    find_resumable,
+    find_named,
     make_new,
     overrides_of,
     refuse_used,
     resume_line,
     run_words,
+    runs_in,
     write_hydra,
 )
 
@@ -153,9 +154,7 @@ def test_resume_finds_the_run_or_says_what_is_there_instead(tmp_path):
     path = run_at(tmp_path / "run")
 
     def find(resume):
-        return find_resumable(
-            str(resume), run_dir=tmp_path / "other", explicit_dir=False, overrides=[]
-        )
+        return find_named(str(resume))
 
     assert find(path) == path
     for inside in (path / "checkpoints", path / "checkpoints" / "last.pt"):
@@ -177,30 +176,14 @@ def test_resume_finds_the_run_or_says_what_is_there_instead(tmp_path):
     assert find(run_at(tmp_path / "b" / "checkpoints")) == tmp_path / "b" / "checkpoints"
 
 
-def test_resume_auto_takes_the_newest_of_the_same_overrides(tmp_path):
-    group = tmp_path / "mlp-digits"
-
-    def auto(*overrides, explicit=None):
-        return find_resumable(
-            "auto",
-            run_dir=explicit or group / "99991231-235959-new1",
-            explicit_dir=explicit is not None,
-            overrides=list(overrides),
-        )
-
-    assert auto("seed=1") is None, "nothing there at all"
-    run_at(group / "20260101-000000-aaaa", ["seed=1"])
-    newest = run_at(group / "20260103-000000-aaaa", ["resume=auto", "seed=1", "trust=mine"])
-    run_at(group / "20260102-000000-aaaa", ["seed=1"])
-    run_at(group / "20260104-000000-aaaa", ["seed=2"])
-    run_at(group / "20260105-000000-aaaa", ["seed=1"], saved=False)
-    run_at(group / "20260106-000000-aaaa")
-    broken = run_at(group / "20260107-000000-aaaa", ["seed=1"])
-    (broken / ".hydra" / "overrides.yaml").write_text("- 'seed=1\n\x00")
-    assert auto("seed=1", "resume=auto") == newest
-    assert auto("model=mlp", "seed=3") is None
-    assert auto("seed=1", explicit=tmp_path / "mine") is None
-    assert auto("seed=1", explicit=broken) == broken
+def test_runs_in_a_folder_come_in_the_order_of_their_last_save(tmp_path):
+    assert runs_in(tmp_path / "nowhere") == []
+    runs = [run_at(tmp_path / name) for name in ("b", "a", "c")]
+    run_at(tmp_path / "unsaved", saved=False)
+    for when, run in enumerate(runs):
+        for file in (run / "checkpoints").iterdir():
+            os.utime(file, (when, when))
+    assert runs_in(tmp_path) == runs[::-1]
 
 
 def test_what_a_run_was_started_with(tmp_path):

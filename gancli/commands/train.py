@@ -7,17 +7,21 @@ import dataclasses
 import functools
 import logging
 import math
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli import config as front
 from gancli import panels, resolvers
 from gancli.errors import GanError, Interrupted, UserError
+from gancli.parent import watch_parent
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from gancli.resuming import Candidate
 
 log = logging.getLogger("gancli")
 
@@ -29,7 +33,22 @@ def main(argv: list[str]) -> int:
         from gancli.commands.sweep import sweep
 
         return sweep(argv)
-    run(compose(argv))
+    if "RANK" not in os.environ:  # no launcher
+        run(compose(argv))
+        return 0
+    watch_parent()
+    # Else a broken connection fills pages with C++ frames around the sentence that explains it.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from gancli import distributed
+
+    distributed.start()
+    try:
+        composed = distributed.together(lambda: compose(argv))
+        distributed.together(lambda: check_paths(composed))
+    except BaseException:
+        distributed.stop(failed=True)
+        raise
+    run(composed)
     return 0
 
 
@@ -53,37 +72,39 @@ def run(composed: front.Composed) -> Path:
     check_paths(composed)
     progress.say("loading torch…")
     from gancli import distributed
+    from gancli.agreement import describe_run
     from gancli.precision import resolve_device
     from gancli.runlog import early_log
 
+    failed = True
     try:
         with early_log():
-            plan = plan_run(composed)
-            device = distributed.start(resolve_device(plan.config["trainer"]["device"]))
-            return execute(plan, composed, device)
+            distributed.start()
+            plan = distributed.together(lambda: plan_run(composed))
+            distributed.agree(describe_run(plan.config))
+            device = distributed.place_rank(resolve_device(plan.config["trainer"]["device"]))
+            folder = execute(plan, composed, device)
+        failed = False
+        return folder
     finally:
-        distributed.stop()
+        distributed.stop(failed=failed)
 
 
 def check_paths(composed: front.Composed) -> None:
     """What is named and is not there: known at once, long before the data are read. Raises Problems or UserError."""
     from gancli.paths import check_run
-    from gancli.resuming import resumes
-    from gancli.runfolder import find_resumable
+    from gancli.runfolder import find_named
 
-    if resumes(composed.overrides):
-        find_resumable(
-            str(composed.cfg.resume),
-            run_dir=composed.run_dir,
-            explicit_dir=composed.run_dir_given,
-            overrides=composed.overrides,
-        )
+    if composed.cfg.resume not in (None, "auto"):
+        find_named(str(composed.cfg.resume))
     else:
         check_run(composed.cfg)
 
 
 class Plan:
-    """What the gates have let through: the frozen config, and the folder and state to continue from, if any."""
+    """What the gates have let through: the frozen config, and the folder and state to continue from, if any.
+
+    alike: runs of the same config, one of which goes on if its data turn out to be the same."""
 
     def __init__(
         self,
@@ -92,35 +113,85 @@ class Plan:
         folder: Path | None = None,
         tree: dict | None = None,
         trust: tuple[str, ...] | None = None,
+        alike: Sequence[Candidate] = (),
     ):
         self.config = config
         self.folder = folder
         self.tree = tree
         self.trust = trust
+        self.alike = alike
 
 
 def plan_run(composed: front.Composed) -> Plan:
-    from gancli import distributed, progress
-    from gancli.runfolder import find_resumable, refuse_used
+    from gancli import progress, resuming
+    from gancli.runfolder import find_named, has_checkpoints, refuse_used
     from gancli.validate import validate
 
     progress.say("checking the config…")
     resume = composed.cfg.resume
-    folder = None
-    if resume is not None:
-        folder = find_resumable(
-            str(resume),
-            run_dir=composed.run_dir,
-            explicit_dir=composed.run_dir_given,
-            overrides=composed.overrides,
-        )
-    if folder is not None:
-        return plan_resume(folder, composed)
+    if resume not in (None, "auto"):
+        return plan_resume(find_named(str(resume)), composed)
+    if resume == "auto" and composed.run_dir_given and has_checkpoints(composed.run_dir):
+        return plan_resume(composed.run_dir, composed)
     refuse_used(composed.run_dir)  # here, since the data may take minutes to load
-    plan = Plan(validate(composed.cfg))
-    if distributed.launched_rank() == 0:
-        print(f"plan: {describe_plan(composed)}", flush=True)
-    return plan
+    config = validate(composed.cfg)
+    if resume == "auto" and not composed.run_dir_given:
+        around = resuming.look_around(composed.run_dir.parent, config, composed)
+        alike = [candidate for candidate in around if not candidate.differs]
+        if alike:
+            return Plan(config, alike=alike)
+        say_why_new(around, composed)
+    elif resume == "auto":
+        tell(f"resume=auto: {composed.run_dir} holds no run yet; a new one starts")
+    tell(f"plan: {describe_plan(composed)}")
+    return Plan(config)
+
+
+def tell(line: str) -> None:
+    """Prints a line once, however many ranks there are; run.log has it too."""
+    from gancli import distributed
+
+    log.info(line)
+    if distributed.rank() == 0:
+        panels.say(line)
+
+
+def say_why_new(around: Sequence[Candidate], composed: front.Composed) -> None:
+    """Why resume=auto starts a run: what the nearest one differs in."""
+    from gancli.resuming import describe_differences
+
+    parent = composed.run_dir.parent
+    if not around:
+        tell(f"resume=auto: there is no run in {parent}; a new one starts")
+        return
+    nearest = min(around, key=lambda candidate: len(candidate.differs))
+    what = describe_differences(nearest, composed) if nearest.differs else "its data"
+    tell(
+        f"resume=auto: no run in {parent} has these settings; the nearest, "
+        f"{nearest.folder.name}, differs in {what}; a new one starts"
+    )
+
+
+def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
+    """Of the runs with the asked config the one that was trained on these data, or a new run. digest: of the data."""
+    from gancli import checkpoint, resuming
+    from gancli.validate import revalidate
+
+    for candidate in plan.alike:
+        if candidate.digest != digest:
+            continue
+        try:
+            _, tree = checkpoint.newest(candidate.folder / "checkpoints")
+        except UserError as error:
+            log.warning("resume=auto passes over %s: %s", candidate.folder, error.message)
+            continue
+        resuming.complete(tree["config"])
+        resuming.take_asked(tree["config"], plan.config)
+        tell(f"resume=auto: {candidate.folder} goes on from step {tree['progress']['step']}")
+        return Plan(revalidate(tree["config"]), folder=candidate.folder, tree=tree)
+    say_why_new(plan.alike, composed)
+    tell(f"plan: {describe_plan(composed)}")
+    return Plan(plan.config)
 
 
 def describe_plan(composed: front.Composed) -> str:
@@ -165,6 +236,8 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     resuming.change(tree["config"], composed.overrides, folder)
     trust = composed.cfg.trust
     trust = trusted(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
+    if composed.cfg.resume == "auto":  # the command line names the user's own code itself
+        trust += resuming.strangers(OmegaConf.to_container(composed.cfg))
     for spec in resuming.specs(tree["config"]):
         locate(
             spec["_target_"], trust=trust
@@ -177,43 +250,42 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
 def execute(plan: Plan, composed: front.Composed, device) -> Path:
     """Gate 3 (the data), then the folder, then the loop."""
     from gancli import distributed, progress
-    from gancli.builder import build_game
+    from gancli.agreement import describe_data
     from gancli.commands.failures import explained
     from gancli.plugins import source_digests, warn_of_changes
     from gancli.quarantine import check_savable
     from gancli.restoration import judge_for
     from gancli.resuming import strangers
     from gancli.runfolder import RunFolder, resume_line
-    from gancli.seeding import reseed, seed_of
     from gancli.trainer import Trainer
 
     progress.say("reading the data…")
     train, held, stream = open_data(plan.config, device, trust=plan.trust)
+    if plan.alike:
+        plan = distributed.together(lambda: choose_alike(plan, composed, train.digest))
     progress.say("building the networks…")
     finish_budget(plan.config, stream.n)
+    step = plan.tree["progress"]["step"] if plan.tree is not None else 0
+    distributed.agree(describe_data(train.digest, stream.n, folder=plan.folder, step=step))
     if plan.tree is not None:
         compare_data(plan.tree, train.digest, plan.folder)
-        over = plan.tree["progress"]["step"] >= plan.config["trainer"]["steps"]
+        over = step >= plan.config["trainer"]["steps"]
         if over and not plan.tree["run"].get("owes_evaluation"):
-            step = plan.tree["progress"]["step"]
-            panels.say(
+            tell(
                 f"{plan.folder} is complete at step {step}; to go on to step {2 * step}:\n"
                 f"  {resume_line(plan.folder, strangers(plan.config))} trainer.steps={2 * step}"
             )
             return plan.folder
-    reseed(seed_of(plan.config["seed"], "init"), device)
-    game = build_game(plan.config, trust=plan.trust)
-    check_first_batch(game, stream)
-    folder = RunFolder(
-        distributed.from_rank_0(claim(plan, composed) if distributed.rank() == 0 else None)
-    )
+    game = distributed.together(lambda: build_first(plan, stream, device))
+    path = distributed.together(lambda: claim(plan, composed) if distributed.rank() == 0 else None)
+    folder = RunFolder(distributed.from_rank_0(path))
     data = {
         "n": stream.n,
         "hash": train.digest,
         "classes": list(train.classes),
         "skipped": [list(item) for item in train.skipped],
     }
-    with explained(plan.config, device):
+    with distributed.failing_alone(), explained(plan.config, device):
         judge = judge_for(game, train=train, held=held, config=plan.config, device=device)
         trainer = Trainer(game, stream, judge, config=plan.config, device=device, data=data)
         sources = source_digests(plan.config)
@@ -225,6 +297,17 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
     return play(trainer, folder, plan, composed)
 
 
+def build_first(plan: Plan, stream, device):
+    """The game with its first weights, which has seen a batch."""
+    from gancli.builder import build_game
+    from gancli.seeding import reseed, seed_of
+
+    reseed(seed_of(plan.config["seed"], "init"), device)
+    game = build_game(plan.config, trust=plan.trust)
+    check_first_batch(game, stream)
+    return game
+
+
 def open_data(config: dict, device, *, trust):
     """-> the training part of the data set in memory, what is held out of it, and the stream of batches."""
     from gancli import distributed
@@ -233,22 +316,25 @@ def open_data(config: dict, device, *, trust):
     from gancli.data.stream import Stream
 
     spec = config["dataset"]
-    source = build(spec, where="dataset", trust=trust)
-    decoded = distributed.rank_0_first(
-        source.load
-    )  # it may download, or write the cache that the others map
-    train, held = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
-    stream = Stream(
-        train,
-        batch_size=config["trainer"]["batch_size"],
-        seed=config["seed"],
-        resolution=spec["resolution"],
-        flip=spec["flip"],
-        device=device,
-        rank=distributed.rank(),
-        world=distributed.world(),
-    )
-    return train, held, stream
+    source = distributed.together(lambda: build(spec, where="dataset", trust=trust))
+    # It may download, or write the cache that the others map.
+    decoded = distributed.rank_0_first(source.load)
+
+    def cut():
+        train, held = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
+        stream = Stream(
+            train,
+            batch_size=config["trainer"]["batch_size"],
+            seed=config["seed"],
+            resolution=spec["resolution"],
+            flip=spec["flip"],
+            device=device,
+            rank=distributed.rank(),
+            world=distributed.world(),
+        )
+        return train, held, stream
+
+    return distributed.together(cut)
 
 
 def finish_budget(config: dict, n: int) -> None:
@@ -321,7 +407,8 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     with contextlib.ExitStack() as stack:
         if first:
             stack.callback(folder.close)
-            take(folder, plan, composed)
+        distributed.together(lambda: take(folder, plan, composed) if first else None)
+        if first:
             stack.enter_context(run_log(folder.path))
             say_differences(plan.tree, trainer)
             for message in too_short(trainer):
@@ -358,7 +445,7 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
             "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
         )
         try:
-            with explained(plan.config, trainer.device):
+            with distributed.failing_alone(), explained(plan.config, trainer.device):
                 trainer.train(folder=folder, logbook=logbook, display=display)
         except GanError as error:
             if folder.saved:

@@ -1,0 +1,164 @@
+"""The heartbeat of several ranks: a rank that is frozen is noticed by all others, who would wait for it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch.distributed as dist
+
+from gancli.errors import RankLost
+
+log = logging.getLogger("gancli")
+
+MOST_SILENCE_S = 60.0  # of a thread that only writes a number
+SLOWEST_BEAT_S = 5.0
+GONE = "gone"  # said by a rank that has finished: its silence means nothing
+
+
+class Pulse:
+    """A daemon thread of every rank that says "alive" in a shared store and listens to the others.
+
+    What a rank is doing is said along, so that the message about a frozen rank, or one that does not come to a meeting
+    of all ranks, can tell where it was."""
+
+    def __init__(self, store: dist.Store, *, rank: int, world: int, timeout_s: float):
+        """timeout_s: how long ranks wait for each other; a rank may be silent for as long, at most for a minute."""
+        self.store = store
+        self.rank = rank
+        self.others = [other for other in range(world) if other != rank]
+        self.limit_s = min(MOST_SILENCE_S, timeout_s)
+        self.every_s = min(SLOWEST_BEAT_S, self.limit_s / 6)
+        self.beats = 0
+        self.doing = "the start"
+        self.waiting = False
+        self.seen: dict[int, str] = {}
+        self.silent_s = dict.fromkeys(self.others, 0.0)
+        self.ended = threading.Event()
+        self.rounds = 0
+        self.thread = threading.Thread(target=self.run, name="gancli-pulse", daemon=True)
+        self.guard = threading.Thread(target=self.watch_store, name="gancli-guard", daemon=True)
+
+    def start(self) -> None:
+        """All ranks must have called `say` before one starts: a store waits for what nobody has said."""
+        self.thread.start()
+        if self.rank != 0:
+            self.guard.start()
+
+    def stop(self) -> None:
+        """The last word of this rank."""
+        self.ended.set()
+        if self.thread.is_alive():
+            self.thread.join(min(5.0, self.limit_s))
+        if self.thread.is_alive():  # it waits for a frozen rank 0, and so would the last word
+            return
+        self.doing = GONE
+        with contextlib.suppress(RuntimeError):  # rank 0, which keeps the store, has left before
+            self.say()
+
+    def say(self) -> None:
+        self.beats += 1
+        word = json.dumps([self.beats, self.waiting, self.doing])
+        self.store.set(f"pulse/{self.rank}", word)
+
+    def run(self) -> None:
+        before = time.monotonic()
+        while not self.ended.wait(self.every_s):
+            now = time.monotonic()
+            # All ranks may have been stopped together (Ctrl-Z): such a pause is nobody's silence.
+            passed = min(now - before, 2 * self.every_s)
+            before = now
+            try:
+                self.say()
+                for other in self.others:
+                    self.listen(other, passed)
+            except RuntimeError:  # DistStoreError, DistNetworkError
+                self.ended.set()
+                return  # rank 0 has ended, and every meeting of ranks will notice
+            self.rounds += 1
+            frozen = [other for other in self.others if self.silent_s[other] >= self.limit_s]
+            if frozen:
+                self.give_up(frozen)
+
+    def watch_store(self) -> None:
+        """Rank 0 keeps the store: where it is frozen, a question to the store is never answered, and never times out."""
+        rounds = 0
+        silent_s = 0.0
+        before = time.monotonic()
+        while not self.ended.wait(self.every_s):
+            now = time.monotonic()
+            silent_s = (
+                silent_s + min(now - before, 2 * self.every_s) if rounds == self.rounds else 0.0
+            )
+            rounds = self.rounds
+            before = now
+            if silent_s >= self.limit_s:
+                self.give_up([0])
+
+    def listen(self, other: int, passed: float) -> None:
+        word = self.store.get(f"pulse/{other}").decode()
+        same = word == self.seen.get(other) and json.loads(word)[2] != GONE
+        self.silent_s[other] = self.silent_s[other] + passed if same else 0.0
+        self.seen[other] = word
+
+    def last_words(self, other: int) -> tuple[bool, str]:
+        """-> was a rank waiting for others when it was last heard, and what it was doing"""
+        if other == self.rank:
+            return self.waiting, self.doing
+        _, waiting, doing = json.loads(self.seen.get(other, '[0, false, "the start"]'))
+        return waiting, doing
+
+    def absent(self) -> list[int]:
+        """The ranks that were not waiting for others when they were last heard."""
+        return [other for other in self.others if not self.last_words(other)[0]]
+
+    def speaks(self, culprits: list[int]) -> bool:
+        """Is it this rank that tells the user? One is enough: the first that is not to blame."""
+        return self.rank == min({self.rank, *self.others} - {*culprits}, default=self.rank)
+
+    def give_up(self, frozen: list[int]) -> None:
+        """Ends this process: its main thread waits for a rank that will not come, and cannot be woken."""
+        names = ", ".join(str(other) for other in frozen)
+        where = self.last_words(frozen[0])[1]
+        error = RankLost(
+            f"rank {names} has given no sign of life for {self.limit_s:.0f} s; it was last at {where}, "
+            f"and rank {self.rank} is at {self.doing}",
+            "the last checkpoint is sound: resume=auto with the same hydra.run.dir goes on from it",
+        )
+        log.error("ended: %s", error.message)
+        if self.speaks(frozen):
+            from gancli.panels import show_error
+
+            with contextlib.suppress(OSError, ValueError):
+                show_error(error)
+                sys.stderr.flush()
+        os._exit(error.code)
+
+
+def share_store(
+    *,
+    rank: int,
+    world: int,
+    timeout_s: float,
+    from_rank_0: Callable[[object], object],
+    gather: Callable[[object], list],
+) -> dist.Store | None:
+    """A store of our own, kept by rank 0, that all ranks reach; None where one of them does not."""
+    host = os.environ.get("MASTER_ADDR", "localhost")
+    wait = timedelta(seconds=min(MOST_SILENCE_S, timeout_s))
+    store = None
+    with contextlib.suppress(RuntimeError):
+        if rank == 0:
+            store = dist.TCPStore(host, 0, world, True, wait, wait_for_workers=False)
+    port = from_rank_0(store.port if store is not None else 0)
+    with contextlib.suppress(RuntimeError):
+        if rank != 0 and port:
+            store = dist.TCPStore(host, port, world, False, wait)
+    return store if all(gather(store is not None)) else None

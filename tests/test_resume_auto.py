@@ -1,0 +1,104 @@
+"""resume=auto goes on with the newest run of the same settings, or says in a line why it starts a new one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import train_helpers
+from train_helpers import NETWORKS, QUIET, TINY, last, sound
+
+gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
+AUTO = ("train", *TINY, "resume=auto")
+
+
+def runs() -> list[Path]:
+    return sorted(Path("outputs").glob("*/*"))
+
+
+def test_it_continues_with_more_steps_and_other_logging(gan):
+    done = sound(gan(*AUTO, "trainer.steps=2"))
+    assert "resume=auto: there is no run in outputs/mlp-digits; a new one starts" in done.out
+    done = sound(gan(*AUTO, "trainer.steps=4", "log.every=1", "trainer.keep=7"))
+    assert len(runs()) == 1 and f"resume=auto: {runs()[0]} goes on from step 2" in done.out
+    assert last(runs()[0])["progress"]["step"] == 4
+    assert last(runs()[0])["config"]["trainer"]["keep"] == 7
+    done = sound(gan(*AUTO, "trainer.steps=4"))
+    assert f"{runs()[0]} is complete at step 4" in done.out and len(runs()) == 1
+
+
+def test_nothing_fits_and_the_nearest_run_is_named(gan):
+    sound(gan("train", *TINY, "trainer.steps=1"))
+    first = runs()[0]
+    done = sound(gan(*AUTO, "trainer.steps=2", "seed=3", "optimizer.g.lr=0.1"))
+    assert len(runs()) == 2
+    line = next(line for line in done.out.splitlines() if line.startswith("resume=auto"))
+    assert (
+        f"the nearest, {first.name}, differs in seed: 0 -> 3, optimizer.g.lr: 0.0002 -> 0.1; a new"
+        in line
+    )
+    done = sound(gan(*AUTO, "trainer.steps=2", "loss=hinge"))
+    assert f"{first.name}, differs in loss: non_saturating -> hinge; a new one starts" in done.out
+    done = sound(gan(*AUTO, "trainer.steps=2"))
+    assert f"{first} goes on from step 1" in done.out, "the one whose settings are the same"
+
+
+def test_other_data_are_another_run(gan, tmp_path):
+    from PIL import Image
+
+    def pictures(n: int) -> None:
+        Path("photos").mkdir(exist_ok=True)
+        for k in range(n):
+            Image.new("RGB", (8, 8), (9 * k, 100, 50)).save(f"photos/{k}.png")
+
+    words = (*NETWORKS, *QUIET, "dataset=folder", "dataset.path=photos", "dataset.resolution=8")
+    words = ("train", *words, "metrics=none", "watch.action=off", "model.conditional=false")
+    pictures(12)
+    sound(gan(*words, "trainer.steps=1"))
+    pictures(14)
+    done = sound(gan(*words, "trainer.steps=2", "resume=auto"))
+    assert "differs in its data; a new one starts" in done.out and len(runs()) == 2
+
+
+def test_the_newest_is_the_one_that_was_saved_last(gan):
+    older, newer = (Path("outputs/mlp-digits") / name for name in "ab")
+    sound(gan("train", *TINY, "trainer.steps=1", f"hydra.run.dir={older}"))
+    sound(gan("train", *TINY, "trainer.steps=2", f"hydra.run.dir={newer}"))
+    for when, run in ((2e9, older), (1e9, newer)):
+        for file in (run / "checkpoints").iterdir():
+            os.utime(file, (when, when))
+    assert f"{older} goes on from step 1" in sound(gan(*AUTO, "trainer.steps=3")).out
+
+
+def test_a_given_folder_is_the_run(gan):
+    given = (*AUTO, "hydra.run.dir=mine")
+    done = sound(gan(*given, "trainer.steps=1"))
+    assert "resume=auto: mine holds no run yet; a new one starts" in done.out
+    sound(gan(*given, "trainer.steps=3"))
+    assert last("mine")["progress"]["step"] == 3
+    assert "seed is 0 in mine, 1 here" in sound(gan(*given, "seed=1"), 2).err
+
+
+def test_the_users_own_code_needs_no_trust_beside_its_name(gan, package):
+    name = package("class Mine(GAN):\n    pass\n")
+    words = (*AUTO, f"model._target_={name}.Mine")
+    for steps, place in ((1, ()), (2, ()), (1, ("hydra.run.dir=x",)), (2, ("hydra.run.dir=x",))):
+        sound(gan(*words, f"trainer.steps={steps}", *place))
+    assert last("x")["progress"]["step"] == 2 == last(runs()[0])["progress"]["step"]
+
+
+def test_a_run_that_lacks_newer_keys_and_one_that_is_damaged(gan):
+    sound(gan("train", *TINY, "trainer.steps=1"))
+    sound(gan("train", *TINY, "trainer.steps=1"))
+    old, damaged = runs()
+    tree = last(old)
+    del tree["config"]["watch"]
+    del tree["config"]["perceptual"]
+    for file in (old / "checkpoints").iterdir():
+        torch.save(tree, file)
+    for file in (damaged / "checkpoints").iterdir():
+        file.write_bytes(file.read_bytes()[:2000])
+        os.utime(file, (3e9, 3e9))
+    assert f"{old} goes on from step 1" in sound(gan(*AUTO, "trainer.steps=2")).out
