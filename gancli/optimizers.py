@@ -18,6 +18,8 @@ LOOSE = (
     "foreach",
     "capturable",
 )  # how an optimizer computes: a device or a version may change it
+# settings that torch itself fills in for states of older versions
+NEWER = ("amsgrad", "maximize", "differentiable", "decoupled_weight_decay")
 OURS = tuple(field.name for field in dataclasses.fields(PlayerConfig))
 
 
@@ -138,6 +140,9 @@ def misfit_of(state: object, player: Player) -> str:
     for group, mine in zip(groups, own, strict=True):
         if not isinstance(group, dict) or group.get("params") != mine["params"]:
             return f"it moves other parameters, the player has {len(mine['params'])}"
+        lacking = mine.keys() - group.keys() - {*LOOSE, *NEWER}
+        if lacking:
+            return f"its group lacks {', '.join(sorted(lacking))}"
         for key, value in group.items():
             if key != "params" and not is_setting(value, mine.get(key), fixed=key not in LOOSE):
                 return f"{key}={show(value)}"

@@ -87,6 +87,11 @@ def check_plain(tree: object, where: Path | str, *, size: int) -> None:
 def check_size(config: dict) -> None:
     # Each may become a layer, and building so many would take minutes.
     for node in nodes(config, most=5000, what="the checkpoint's config"):
+        if type(node) not in PLAIN:
+            raise UserError(
+                f"the checkpoint's config holds a {type(node).__name__}, not plain values",
+                ONLY_OURS,
+            )
         if type(node) is int and node.bit_length() > LONGEST:
             raise UserError("the checkpoint's config holds a number without end", ONLY_OURS)
         if isinstance(node, dict) and not isinstance(node.get("_target_", ""), str):
