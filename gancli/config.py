@@ -121,6 +121,7 @@ class Composed:
     overrides: list[str]  # the whole command line, hydra.* first
     choices: dict[str, str]  # group -> option, without hydra's own
     warnings: list[str]  # none in a job of a sweep, which has said them at its start
+    notes: list[str]  # what was left out of the config, also in a job of a sweep
     run_dir: Path  # resolved once, so every reader sees the same stamp
     run_dir_given: bool  # not made up by us, but by hydra.run.dir= or a sweep
 
@@ -284,8 +285,10 @@ def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
     ]
     overrides = [*hints.typed(hydra, "hydra"), *hints.typed(hydra, "task")]
     given = in_sweep() or any(line.lstrip("+").startswith("hydra.run.dir=") for line in overrides)
+    notes = []
     if choices.get("experiment"):
         hold_nothing_out_by_rule(cfg)
+        notes = replace_experiments_loss(cfg, hydra, choices)
     return Composed(
         cfg=cfg,
         hydra=hydra,
@@ -294,6 +297,7 @@ def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
         run_dir=run_dir,
         run_dir_given=given,
         warnings=[] if in_sweep() else file_warnings(sources),
+        notes=notes,
     )
 
 
@@ -305,6 +309,87 @@ def hold_nothing_out_by_rule(cfg: DictConfig) -> None:
     holdout = OmegaConf.select(cfg, "dataset.holdout", throw_on_missing=False)
     if target == OWN_FOLDER and holdout == "auto":
         OmegaConf.update(cfg, "dataset.holdout", 0)
+
+
+def replace_experiments_loss(cfg: DictConfig, hydra: DictConfig, choices: dict) -> list[str]:
+    """Where another loss is chosen than the experiment's, what the experiment sets below `loss` is left out.
+
+    An experiment comes after the loss, so its penalty weights would be merged into a loss that has no such penalties.
+    What is typed on the command line stays. -> a note, or none where the loss is the experiment's own.
+
+    Raises Problems where a typed key is one of those that are left out."""
+    from omegaconf import OmegaConf, open_dict
+
+    lines = hints.typed(hydra, "task")
+    search = [line for line in hints.typed(hydra, "hydra") if line.startswith("hydra.searchpath=")]
+    experiment = choices["experiment"]
+    loss = choices.get("loss")
+    with _composer(hydra) as compose_words:
+        meant = compose_words([*search, f"experiment={experiment}"])
+        if not loss or loss == meant.hydra.runtime.choices.get("loss"):
+            return []
+        words = [*search, f"loss={loss}"]
+        words += [f"model={choices['model']}"] if "model" in choices else []
+        tree = compose_words(words)
+        for line in lines:
+            key = line.lstrip("+~").partition("=")[0]
+            if not key.startswith("loss.") and "@loss." not in key:
+                continue
+            words.append(line)
+            try:
+                tree = compose_words(words)
+            except hints.composition_errors() as ex:
+                message = f"'{line}': loss={loss} has no such key"
+                hint = f"what experiment={experiment} sets below loss is left out with another loss"
+                raise Problems([(message, hint)]) from ex
+    before = OmegaConf.to_container(cfg, resolve=False).get("loss")
+    after = OmegaConf.to_container(tree, resolve=False)["loss"]
+    gone = lost_keys(before, after, "loss")
+    if not gone:
+        return []
+    with open_dict(cfg):
+        cfg["loss"] = tree._get_node("loss")
+    are = "is" if len(gone) == 1 else "are"
+    return [
+        f"loss={loss} replaces the loss of experiment={experiment}: "
+        f"{', '.join(gone)} {are} left out"
+    ]
+
+
+def lost_keys(before: object, after: object, where: str) -> list[str]:
+    """The keys of one plain tree that another lacks or has otherwise, as KEY=VALUE; of a mapping the key alone."""
+    if not isinstance(before, dict):
+        return [] if before == after else [f"{where}={hints.cut(str(before), length=40)}"]
+    if not isinstance(after, dict) and len(before) > 1:
+        return [where]
+    known = after if isinstance(after, dict) else {}
+    return [
+        key
+        for name, value in before.items()
+        if not (name in known and known[name] == value)
+        for key in lost_keys(value, known.get(name), f"{where}.{name}")
+    ]
+
+
+@contextmanager
+def _composer(hydra: DictConfig) -> Iterator[Callable[[list[str]], DictConfig]]:
+    """Composes further configs for a config's `hydra` node, also in a job that a launcher has sent to another process."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    def compose_words(words: list[str]) -> DictConfig:
+        return compose(hydra.job.config_name, words, return_hydra_config=True)
+
+    if GlobalHydra.instance().is_initialized():
+        yield compose_words
+        return
+    sources = hydra.runtime.config_sources
+    dirs = [Path(source.path) for source in sources if source.provider == "user"]
+    with (
+        _hydra(dirs),
+        initialize_config_dir(str(conf_dir()), job_name=hydra.job.name, version_base="1.3"),
+    ):
+        yield compose_words
 
 
 def in_sweep() -> bool:
@@ -388,8 +473,12 @@ def hydra_main(
             "multirun",
             "cfg",
         ):  # the others are there to look into a config that does not compose
-            for message in _check_all(name, config_name, overrides, missing=args.command == "cfg"):
+            missing = args.command == "cfg"
+            warnings, notes = _check_all(name, config_name, overrides, missing=missing)
+            for message in warnings:
                 panels.warn(message)
+            for message in notes:
+                panels.remark(message)
         try:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(
                 job
@@ -406,17 +495,20 @@ def hydra_main(
     return 0
 
 
-def _check_all(name: str, config_name: str, overrides: list[str], *, missing: bool) -> list[str]:
-    """Gate 1 for every value of a sweep. -> the warnings; raises Problems with the mistakes of all."""
+def _check_all(
+    name: str, config_name: str, overrides: list[str], *, missing: bool
+) -> tuple[list[str], list[str]]:
+    """Gate 1 for every value of a sweep. -> the warnings and notes; raises Problems with the mistakes of all."""
     problems: dict[hints.Problem, None] = {}  # ordered, without repetition
     warnings: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for variant in variants(overrides):
         try:
-            warnings.update(
-                dict.fromkeys(_compose(name, config_name, variant, missing=missing).warnings)
-            )
+            composed = _compose(name, config_name, variant, missing=missing)
+            warnings.update(dict.fromkeys(composed.warnings))
+            notes.update(dict.fromkeys(composed.notes))
         except Problems as ex:
             problems.update(dict.fromkeys(ex.problems))
     if problems:
         raise Problems(list(problems))
-    return list(warnings)
+    return list(warnings), list(notes)

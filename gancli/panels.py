@@ -52,6 +52,11 @@ def warn(message: str) -> None:
     print(f"gan: warning: {printable(message, sys.stderr)}", file=sys.stderr)
 
 
+def remark(message: str) -> None:
+    """One line on stderr for what gancli decided by itself."""
+    print(f"note: {printable(message, sys.stderr)}", file=sys.stderr)
+
+
 def _numbers(problems: list[tuple[str, str]]) -> list[str]:
     return [""] if len(problems) == 1 else [f"{i}. " for i in range(1, len(problems) + 1)]
 

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import logging
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -51,9 +52,10 @@ ASSUMED = {
 SCANNED = ("resolution", "channels", "classes", "holdout")
 
 
-def validate(cfg: DictConfig, *, data: bool = True) -> dict:
+def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -> dict:
     """A composed config -> the frozen one: plain, resolved, free of `auto`, and enough to rebuild the game.
 
+    typed: the words of the command line; every config has a loss, and a model may take none without that being a mistake.
     data: False for what needs the networks only: files that are not given are not asked for, sizes are assumed and said.
     Raises Problems with everything that is wrong."""
     raw = OmegaConf.to_container(cfg, resolve=False)
@@ -74,6 +76,7 @@ def validate(cfg: DictConfig, *, data: bool = True) -> dict:
         found += scalar_problems(frozen)
     if not found:
         fill_autos(frozen)
+        idle = find_idle_parts(frozen)
         known = parameters_of(model_class(frozen))
         given = tuple(name for name in PARTS if name in known)
         if (
@@ -82,20 +85,42 @@ def validate(cfg: DictConfig, *, data: bool = True) -> dict:
             and known["loss"].default is inspect.Parameter.empty
         ):
             found.append(NOTHING_TO_LEARN)
+        elif "loss" in idle and "loss" in known:
+            frozen["loss"] = None  # the model would refuse it
         found += problems(frozen["model"], where="model", trust=None, given=given)
     if not found:
         found += rules(frozen)
     if found:
         raise Problems(found)
     say_what_is_not_measured(frozen)
-    for name in {*PARTS} - {*given}:
-        if name != "loss" and frozen[name] is not None:
-            log.warning(
-                "%s has no effect: %s takes none",
-                name,
-                frozen["model"]["_target_"].rpartition(".")[2],
-            )
+    for name, reason in idle.items():
+        if name != "loss" or name in known or chooses_loss(typed):
+            log.warning("%s has no effect: %s", name, reason)
     return frozen
+
+
+def find_idle_parts(config: dict) -> dict[str, str]:
+    """The parts of a resolved config that its model does not use, and why."""
+    cls = model_class(config)
+    known = parameters_of(cls)
+    chosen = [name for name in PARTS if config[name] is not None]
+    idle = {name: f"{cls.__name__} takes none" for name in chosen if name not in known}
+    if "discriminator" in known and config["model"].get("discriminator") is None:
+        reason = f"this {cls.__name__} has no critic"
+    elif config["loss"] is None:
+        reason = "without a loss there is no critic"
+    else:
+        return idle
+    for name in ("loss", "augment"):
+        if name in chosen:
+            idle.setdefault(name, reason)
+    return idle
+
+
+def chooses_loss(typed: Sequence[str]) -> bool:
+    """Do the words of a command line say anything about the loss?"""
+    keys = [word.lstrip("+~").partition("=")[0] for word in typed]
+    return any(key == "loss" or key.startswith("loss.") or "@loss." in key for key in keys)
 
 
 def say_what_is_not_measured(frozen: dict) -> None:

@@ -30,6 +30,8 @@ def check(argv: list[str]) -> int:
     composed = front.compose("train", argv)
     for message in composed.warnings:
         panels.warn(message)
+    for message in composed.notes:
+        panels.remark(message)
     check_run(composed.cfg)
     progress.say("measuring: loading torch…")
     import torch
@@ -51,7 +53,7 @@ def check(argv: list[str]) -> int:
     from gancli.validate import validate
 
     progress.say("measuring: checking the config…")
-    config = validate(composed.cfg)
+    config = validate(composed.cfg, typed=composed.overrides)
     print(f"plan      {describe_plan(composed)}", flush=True)
     device = resolve_device(config["trainer"]["device"])
     progress.say("measuring: reading the data…")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from gancli import config as front
-from gancli import progress
+from gancli import panels, progress
 from gancli.arguments import split_args
 from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.errors import UserError
@@ -49,6 +49,10 @@ def count(module) -> int:
 
 def show_model(argv: list[str], *, as_json: bool) -> None:
     composed = front.compose("train", argv)
+    for message in composed.warnings:
+        panels.warn(message)
+    for message in composed.notes:
+        panels.remark(message)
     progress.say("loading torch…")
     import torch
 
@@ -57,7 +61,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     from gancli.validate import validate
 
     with early_log():  # notes and warnings look as they do at the start of a run
-        frozen = validate(composed.cfg, data=False)
+        frozen = validate(composed.cfg, data=False, typed=composed.overrides)
     with torch.device("meta"):
         game = build_game(frozen, trust=None)
     if as_json:

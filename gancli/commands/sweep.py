@@ -13,8 +13,9 @@ from pathlib import Path
 
 from gancli import config as front
 from gancli import durable, progress
+from gancli.arguments import quoted, split_args, variants
 from gancli.errors import GanError, Interrupted, Stopped
-from gancli.hints import typed
+from gancli.hints import composition_errors, parse, typed
 from gancli.panels import warn
 
 BEGUN = "begun"  # the state of a job until it ends
@@ -24,6 +25,8 @@ def sweep(argv: list[str]) -> int:
     """-> 0 if every job is done, 1 if any failed. Ends with a line per job, whichever launcher ran the jobs."""
     progress.say("composing the jobs…")
     folder = front.find_sweep_folder("train", argv)
+    for message in find_idle_values(argv) if folder else ():
+        warn(message)
     before = stamp_of(folder)
     code = 0
     try:
@@ -38,6 +41,47 @@ def sweep(argv: list[str]) -> int:
             warn(f"the launcher failed: {type(error).__name__}: {error}")
         code = 1
     return max(code, report(folder))
+
+
+def find_idle_values(argv: list[str]) -> list[str]:
+    """What of a sweep changes nothing, since a model does not use that part: its jobs would differ in their names alone."""
+    args = split_args(argv)
+    lines = [quoted(line, sweep=True) for line in args.overrides]
+    swept = dict.fromkeys(part for part in map(find_swept_part, lines) if part)
+    if not swept:
+        return []
+    progress.say("loading torch…")
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    from gancli.validate import find_idle_parts
+
+    found: dict[str, None] = {}
+    for words in variants(lines):
+        with contextlib.suppress(GanError, OmegaConfBaseException):  # its job tells
+            composed = front.compose("train", [*config_words(argv), *words])
+            cfg = OmegaConf.to_container(composed.cfg, resolve=False)
+            for part, reason in find_idle_parts(cfg).items():
+                if part in swept:
+                    found[f"the sweep over {part} has no effect: {reason}"] = None
+    return list(found)
+
+
+def find_swept_part(line: str) -> str:
+    """The part of the model, such as loss, that an override gives several values, or whose keys it does; "" if none."""
+    with contextlib.suppress(*composition_errors()):
+        override = parse(line)
+        part = override.key_or_group.partition(".")[0]
+        if override.is_sweep_override() and part in ("loss", "augment", "perceptual"):
+            return part
+    return ""
+
+
+def config_words(argv: list[str]) -> list[str]:
+    """The words of a command line that say where configs are."""
+    args = split_args(argv)
+    words = [f"--config-dir={path}" for path in args.dirs]
+    return words + ([f"--config-name={args.config_name}"] if args.config_name else [])
 
 
 def stamp_of(folder: Path | None) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from gancli import config as front
 from gancli import panels, resolvers
 from gancli.errors import GanError, Interrupted, UserError
+from gancli.notes import note
 from gancli.parent import watch_parent
 
 if TYPE_CHECKING:
@@ -79,6 +80,11 @@ def run(composed: front.Composed) -> Path:
     failed = True
     try:
         with early_log():
+            for message in composed.notes:
+                if front.in_sweep():  # which has said it at its start
+                    log.info(message)
+                else:
+                    note(log, message)
             distributed.start()
             plan = distributed.together(lambda: plan_run(composed))
             distributed.agree(describe_run(plan.config))
@@ -134,7 +140,7 @@ def plan_run(composed: front.Composed) -> Plan:
     if resume == "auto" and composed.run_dir_given and has_checkpoints(composed.run_dir):
         return plan_resume(composed.run_dir, composed)
     refuse_used(composed.run_dir)  # here, since the data may take minutes to load
-    config = validate(composed.cfg)
+    config = validate(composed.cfg, typed=composed.overrides)
     if resume == "auto" and not composed.run_dir_given:
         around = resuming.look_around(composed.run_dir.parent, config, composed)
         alike = [candidate for candidate in around if not candidate.differs]
