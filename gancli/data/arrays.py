@@ -31,28 +31,29 @@ def decode_array(
     contain: small drawings on black keep their whole shape when the format changes; photographs are cut.
     """
     n = len(pixels)
-    labels, classes = source.labelled(labels, classes)
-    digest = fingerprint(name, pixels, labels)
+    kept_labels, class_names = source.labelled(labels, classes)
+    digest = fingerprint(name, pixels, kept_labels)
     held, train, spare = choose(n, limit=source.limit, holdout=source.holdout)
     chosen = np.concatenate([np.sort(held), np.sort(train)]) if len(spare) else np.arange(n)
     pixels = pixels[chosen] if len(spare) else pixels
-    need = len(pixels) * source.channels * source.size()[0] * source.size()[1]
+    channels = source.known_channels()
+    need = len(pixels) * channels * source.size()[0] * source.size()[1]
     if not cache.fits(need):
         raise UserError(
-            f"{len(pixels)} images of {image_words(source.size(), source.channels)} take {cache.gigabytes(need)}, "
+            f"{len(pixels)} images of {image_words(source.size(), channels)} take {cache.gigabytes(need)}, "
             f"{cache.gigabytes(cache.available_memory() or 0)} of memory are free",
             "dataset.limit=N or a smaller dataset.resolution",
         )
-    if loses_colour(pixels[:64].astype(np.uint8), source.channels):
-        note(log, colour_lost(source.channels))
+    if loses_colour(pixels[:64].astype(np.uint8), channels):
+        note(log, colour_lost(channels))
     images = torch.from_numpy(
-        to_channels(resize_all(pixels, source.size(), contain=contain), source.channels)
+        to_channels(resize_all(pixels, source.size(), contain=contain), channels)
     )
     index = torch.from_numpy(chosen)
     return Decoded(
         images=images,
-        labels=None if labels is None else labels[index],
-        classes=classes,
+        labels=None if kept_labels is None else kept_labels[index],
+        classes=class_names,
         digest=digest,
         place=torch.from_numpy(places(n))[index],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -159,7 +159,7 @@ class Source:
         found = {"resolution": resolution, "channels": channels, "classes": classes}
         return {key: found[key] for key, value in self.declared().items() if value == "auto"}
 
-    def settled(self) -> Source:
+    def settled(self) -> Self:
         """-> a copy without "auto": a notebook need not call `scan` first."""
         return replace(self, **self.scan()) if "auto" in self.declared().values() else self
 
@@ -169,11 +169,16 @@ class Source:
 
     def decoder(self) -> Decoder:
         """What turns one file into the stored pixels (`depth` channels of them)."""
-        return Decoder(self.size(), self.channels)
+        return Decoder(self.size(), self.known_channels())
+
+    def known_channels(self) -> int:
+        """The channels of an image; only a settled source knows them."""
+        assert isinstance(self.channels, int), "settled() fills in what is auto"
+        return self.channels
 
     def depth(self) -> int:
         """The channels that are stored for an image."""
-        return self.channels
+        return self.known_channels()
 
     def labelled(
         self, labels: np.ndarray | None, classes: Sequence[str]
@@ -194,19 +199,17 @@ def require(condition: bool, message: str, hint: str) -> None:
         raise UserError(message, hint)
 
 
-def is_count(value, *, least: int) -> bool:
+def is_count(value: object, *, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def pair(size: int | Sequence[int], *, key: str = "dataset.resolution") -> tuple[int, int]:
-    """-> (h, w) of `n` or `[h, w]`."""
-    values = (
-        [size, size]
-        if isinstance(size, int)
-        else list(size)
-        if isinstance(size, list | tuple)
-        else []
-    )
+def pair(size: int | Sequence[int] | str, *, key: str = "dataset.resolution") -> tuple[int, int]:
+    """-> (h, w) of `n` or `[h, w]`. UserError for anything else."""
+    values: list[int] = []
+    if isinstance(size, int):
+        values = [size, size]
+    elif isinstance(size, list | tuple):
+        values = list(size)
     require(
         len(values) == 2 and all(is_count(value, least=1) for value in values),
         f"{key}={size} is no image size",
@@ -277,6 +280,6 @@ def split(decoded: Decoded, *, limit: int | None, holdout: int) -> tuple[Decoded
         return decoded, None
     place = places(n) if decoded.place is None else decoded.place.numpy()
     order = np.argsort(place, kind="stable")
-    held = order[n - holdout :]
-    train = order[: n - holdout][:limit]
-    return decoded.subset(np.sort(train)), decoded.subset(np.sort(held)) if holdout else None
+    first = np.sort(order[: n - holdout][:limit])
+    last = np.sort(order[n - holdout :])
+    return decoded.subset(first), decoded.subset(last) if holdout else None

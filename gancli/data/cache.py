@@ -58,6 +58,7 @@ class Room:
         """-> the first len(chosen) rows, complete: a file gets its final name only now."""
         if self.partial is None:
             return self.pixels[: len(chosen)]
+        assert self.folder is not None and isinstance(self.pixels, np.memmap)
         self.pixels.flush()
         np.save(self.partial / "chosen.npy", chosen)
         (self.partial / "skipped.json").write_text(json.dumps(skipped))
@@ -65,7 +66,9 @@ class Room:
             self.partial.rename(self.folder)
         except OSError:  # another rank was faster, with the same bytes
             self.discard()
-        return find(self.folder, self.pixels.shape)[0]
+        found = find(self.folder, self.pixels.shape)
+        assert found is not None, f"{self.folder} was complete a moment ago"
+        return found[0]
 
     def discard(self) -> None:
         if self.partial is not None:

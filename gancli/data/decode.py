@@ -29,6 +29,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+File = str | io.BytesIO  # where one image is read from
 SIZE_LOCK = threading.Lock()
 # what a run and `gan data` say of some of the images
 FIRST_FRAME = "an animation gives its first frame alone"
@@ -66,7 +67,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
+def opened(file: File) -> Iterator[Image.Image]:
     """Opens the header, not the pixels. BadImage for everything that is no image, and for too large ones."""
     try:
         if isinstance(file, str):
@@ -93,7 +94,7 @@ def opened(file: str | io.BytesIO) -> Iterator[Image.Image]:
         raise BadImage(f"corrupt: {first_line(error)}") from error
 
 
-def size_unchecked(file: str | io.BytesIO) -> tuple[int, int]:
+def size_unchecked(file: File) -> tuple[int, int]:
     """Pillow refuses the largest files before it tells their size; the limit is lifted while one header is read again."""
     with SIZE_LOCK:
         limit = Image.MAX_IMAGE_PIXELS
@@ -105,7 +106,7 @@ def size_unchecked(file: str | io.BytesIO) -> tuple[int, int]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def what_else(file: str | io.BytesIO) -> str:
+def what_else(file: File) -> str:
     if isinstance(file, io.BytesIO):
         head = file.getvalue()[:512]
     else:
@@ -142,8 +143,9 @@ class Decoder:
     channels: int
     notes: set[str] = field(default_factory=set)
 
-    def __call__(self, file: str | io.BytesIO) -> np.ndarray:
+    def __call__(self, file: File | tuple[File, File]) -> np.ndarray:
         """-> (C,h,w) uint8. Shorter side to size, then the centre. BadImage with the reason."""
+        assert not isinstance(file, tuple), "two files are a pair, which another decoder reads"
         with opened(file) as image:
             turn = orientation(image)
             # A JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time; twice the target is left to the better filter.

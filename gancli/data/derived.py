@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from gancli.data.base import Decoded, Source, pair, require
+from gancli.data.base import Decoded, Pairing, Source, pair, require
 from gancli.data.folder import listing
 from gancli.data.pairs import MOST_HELD, images
 
@@ -32,7 +32,7 @@ class Derived(Source):
 
     path: str | None = None
     of: Source | None = None
-    holdout: int | str = "auto"
+    holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
     kind_of_pair = "derived"
 
     def inner(self) -> Source:
@@ -52,6 +52,7 @@ class Derived(Source):
 
     def load(self) -> Decoded:
         source = replace(self, **self.scan())
+        assert isinstance(source.holdout, int), "scan() fills in what is auto"
         inner = replace(
             source.inner(),
             resolution=source.resolution,
@@ -65,7 +66,7 @@ class Derived(Source):
         )
         return replace(inner.load(), labels=None, classes=(), pairing=source.pairing())
 
-    def pairing(self):
+    def pairing(self) -> Pairing:
         raise NotImplementedError
 
 
@@ -213,7 +214,7 @@ class Worsened:
 
     noise: tuple[float, float]
     blur: tuple[float, float]
-    jpeg: tuple[int, int] | None
+    jpeg: tuple[float, float] | None
     grey: bool
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
@@ -343,7 +344,7 @@ class Degraded(Derived):
         )
 
 
-def limits(value: float | list[float], key: str) -> tuple[float, float]:
+def limits(value: float | list[int] | list[float], key: str) -> tuple[float, float]:
     values = value if isinstance(value, list) else [value, value]
     require(
         len(values) == 2,

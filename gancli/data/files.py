@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from collections import deque
@@ -16,7 +15,7 @@ import torch
 from gancli import progress
 from gancli.data import cache
 from gancli.data.base import Decoded, Source, choose, digest_of, places
-from gancli.data.decode import BadImage, Decoder, quiet
+from gancli.data.decode import BadImage, Decoder, File, quiet
 from gancli.errors import UserError
 from gancli.notes import note
 
@@ -37,7 +36,7 @@ class Files:
     """
 
     names: list[str]
-    read: Callable[[int], str | io.BytesIO | tuple[str, str]]
+    read: Callable[[int], File | tuple[File, File]]
     sizes: list[int]
     stamps: list[int]
     labels: np.ndarray | None = None
@@ -51,6 +50,12 @@ class Files:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def read_one(self, index: int) -> File:
+        """The file of one image, where `two` is False."""
+        file = self.read(index)
+        assert not isinstance(file, tuple), "a pair of files is two images"
+        return file
 
 
 def decode_files(files: Files, source: Source) -> Decoded:
@@ -112,7 +117,7 @@ def decode_chosen(
     held, train, spare = parts
     queue = deque(np.concatenate([train, spare, held]).tolist())
     chosen = np.full(len(room.pixels), -1)
-    bad = []
+    bad: list[tuple[int, str]] = []
     try:
         with quiet(), ThreadPoolExecutor(source.workers) as pool:
             for first, n, take in (
@@ -130,14 +135,14 @@ def decode_chosen(
                     bad += [(item, failed[row]) for row, item in rows if row in failed]
                     rows = [(row, take()) for row in failed if queue]
         skipped = [(files.names[item], reason) for item, reason in sorted(bad)]
-        rows = np.flatnonzero(chosen >= 0)
-        refuse_if_most(skipped, len(rows))
-        for new, old in enumerate(rows):
+        good = np.flatnonzero(chosen >= 0)
+        refuse_if_most(skipped, len(good))
+        for new, old in enumerate(good):
             if new != old:
                 room.pixels[new] = room.pixels[old]
         for text in sorted(decoder.notes):
             note(log, "%s", text)
-        return room.keep(chosen[rows], skipped), chosen[rows], skipped
+        return room.keep(chosen[good], skipped), chosen[good], skipped
     except BaseException:  # Ctrl-C too: what is half made would only lie there
         room.discard()
         raise
@@ -163,7 +168,7 @@ def decode_rows(
                 failed[row] = str(error)
         return failed
 
-    failed = {}
+    failed: dict[int, str] = {}
     progress.say(f"decoding {len(rows):,} images…")
     said = time.monotonic()
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 import numpy as np
 
 from gancli import progress, reading
 from gancli.data.base import Decoded, Source, require
-from gancli.data.decode import BadImage, Decoder, extensions, opened, orientation, quiet
+from gancli.data.decode import BadImage, Decoder, File, extensions, opened, orientation, quiet
 from gancli.data.files import Files, decode_files, listed
 from gancli.errors import UserError
 from gancli.notes import note
@@ -68,7 +69,7 @@ class Folder(Source):
     """
 
     path: str
-    holdout: int | str = "auto"
+    holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
 
     def scan(self) -> dict:
         if "auto" not in (*self.declared().values(), self.holdout):
@@ -84,7 +85,7 @@ class Folder(Source):
             found["holdout"] = self.held_by_rule(len(files))
         return found
 
-    def settled(self) -> Source:
+    def settled(self) -> Self:
         return replace(self, **self.scan())
 
     def held_by_rule(self, n: int) -> int:
@@ -130,8 +131,8 @@ def listing(path: str) -> Files:
     try:
         if root.is_dir():
             entries = walk(root)
-            refused = []
-            by_name = Paths(root)
+            refused: list[tuple[str, str]] = []
+            by_name: Paths | Zip = Paths(root)
         elif root.is_file():
             by_name = Zip(root)
             entries, refused = by_name.entries()
@@ -186,7 +187,7 @@ def sort_out(
     path: str,
     entries: list[Entry],
     refused: list[tuple[str, str]],
-    by_name: Callable[[str], str | io.BytesIO],
+    by_name: Callable[[str], File],
 ) -> Files:
     """Keeps the images, by name, and finds their labels."""
     endings = extensions()
@@ -409,7 +410,7 @@ def measure(files: Files) -> tuple[int | list[int], int]:
     with quiet():
         for i in (k * len(files) // n for k in range(n)):
             try:
-                with opened(files.read(i)) as image:
+                with opened(files.read_one(i)) as image:
                     turned = orientation(image) >= 5
                     sizes.append(
                         (image.width, image.height) if turned else (image.height, image.width)
@@ -455,7 +456,7 @@ def really_transparent(files: Files, alphas: list[int]) -> float:
     tried = 0
     for i in sample:
         try:
-            hits += bool((decoder(files.read(i))[3] < 255).any())
+            hits += bool((decoder(files.read_one(i))[3] < 255).any())
             tried += 1
         except BadImage:
             continue

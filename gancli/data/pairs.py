@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from torch import Tensor
 
 from gancli.data import seams
 from gancli.data.base import Decoded, Source, digest_of, require
-from gancli.data.decode import BadImage, Decoder, opened, quiet
+from gancli.data.decode import BadImage, Decoder, File, opened, quiet
 from gancli.data.files import Files, decode_files, listed
 from gancli.data.folder import Folder, listing, measure, say_passed_over
 from gancli.errors import UserError
@@ -40,7 +39,7 @@ class SideBySide:
 class PairDecoder(Decoder):
     """A file with two images side by side, or two files -> (2C,h,w) uint8. BadImage where they do not fit."""
 
-    def __call__(self, file: str | io.BytesIO | tuple[str, str]) -> np.ndarray:
+    def __call__(self, file: File | tuple[File, File]) -> np.ndarray:
         if isinstance(file, tuple):
             sizes = [header(name)[:2] for name in file]
             if sizes[0] != sizes[1]:
@@ -55,7 +54,7 @@ class PairDecoder(Decoder):
         return np.concatenate(np.split(half(file), 2, axis=2))
 
 
-def header(file: str | io.BytesIO) -> tuple[int, int]:
+def header(file: File) -> tuple[int, int]:
     """-> (width, height)"""
     with opened(file) as image:
         return image.size
@@ -74,62 +73,68 @@ class Paired(Source):
     a: str = "A"
     b: str = "B"
     direction: Literal["ab", "ba"] = "ab"
-    holdout: int | str = "auto"
+    holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
 
     def scan(self) -> dict:
         found: dict = {}
         if "auto" in (*self.declared().values(), self.holdout):  # else a run that goes on
-            check_side_by_side(self.path, self.files("train"))
+            check_side_by_side(self.path, self.train_files())
         if "auto" in self.declared().values():
-            resolution, channels = self.measured(self.files("train"))
+            resolution, channels = self.measured(self.train_files())
             found = self.fill(resolution=resolution, channels=channels, classes=0)
         if self.holdout == "auto":
-            own = self.files("held")
+            own = self.held_files()
             found["holdout"] = (
-                min(MOST_HELD, len(self.files("train")) // 10) if own is None else len(own)
+                min(MOST_HELD, len(self.train_files()) // 10) if own is None else len(own)
             )
         return found
 
     def load(self) -> Decoded:
         source = self.settled()
-        files = source.files("train")
-        own = source.files("held") if source.holdout else None
+        files = source.train_files()
+        holdout = source.holdout
+        assert isinstance(holdout, int), "settled() fills in what is auto"
+        own = source.held_files() if holdout else None
         if own is not None:
             require(
-                source.holdout <= len(own),
-                f"dataset.holdout={source.holdout}: its own held-out folder has {len(own)} pairs",
+                holdout <= len(own),
+                f"dataset.holdout={holdout}: its own held-out folder has {len(own)} pairs",
                 f"at most {len(own)}, or auto",
             )
-            files = joined(files, own, source.holdout)
-        log.info("%s: %d pairs, %d of them held out", self.path, len(files), source.holdout)
+            files = joined(files, own, holdout)
+        log.info("%s: %d pairs, %d of them held out", self.path, len(files), holdout)
         say_passed_over(self.path, files)
         if files.refused:
             log.warning("%s: without a partner: %s", self.path, listed(files.refused))
         return replace(decode_files(files, source), pairing=SideBySide(self.direction))
 
-    def settled(self) -> Source:
+    def settled(self) -> Self:
         return replace(self, **self.scan())
 
     def decoder(self) -> Decoder:
-        return PairDecoder(self.size(), self.channels)
+        return PairDecoder(self.size(), self.known_channels())
 
     def depth(self) -> int:
-        return 2 * self.channels
+        return 2 * self.known_channels()
 
-    def files(self, part: Literal["train", "held"]) -> Files | None:
-        """What is trained on, or what the data set itself holds out: None where it does not."""
+    def train_files(self) -> Files:
+        """The pairs that are trained on."""
         root = Path(self.path).expanduser()
-        whole = not (root / "train").is_dir()
-        if part == "train":
-            return self.pairs(root if whole else root / "train")
-        own = None if whole else next((root / name for name in OWN if (root / name).is_dir()), None)
+        return self.pairs(root / "train" if (root / "train").is_dir() else root)
+
+    def held_files(self) -> Files | None:
+        """The pairs that the data set itself holds out: None where it does not."""
+        root = Path(self.path).expanduser()
+        if not (root / "train").is_dir():
+            return None
+        own = next((root / name for name in OWN if (root / name).is_dir()), None)
         return None if own is None else self.pairs(own)
 
     def pairs(self, root: Path) -> Files:
         sides = [root / self.a, root / self.b]
         there = [side.is_dir() for side in sides]
         if all(there):
-            return matched(*(listing(str(side)) for side in sides), sides)
+            return matched(listing(str(sides[0])), listing(str(sides[1])), sides)
         if any(there):
             missing = sides[there.index(False)]
             raise UserError(
@@ -147,10 +152,10 @@ class Paired(Source):
     def measured(self, files: Files) -> tuple[int | list[int], int]:
         """The size of one side, and the channels that both have."""
         if files.two:
-            return measure(replace(files, read=lambda i: files.read(i)[1]))
+            return measure(replace(files, read=lambda i: second_of(files.read(i)), two=False))
         with quiet():
             try:
-                width, height = header(files.read(0))
+                width, height = header(files.read_one(0))
             except BadImage as error:
                 raise UserError(
                     f"{files.names[0]}: {error}",
@@ -163,6 +168,12 @@ class Paired(Source):
         )
         _, channels = measure(files)
         return (height if width == 2 * height else [height, width // 2]), channels
+
+
+def second_of(file: File | tuple[File, File]) -> File:
+    """The second file of a pair of them."""
+    assert isinstance(file, tuple), "one file holds both sides"
+    return file[1]
 
 
 def check_side_by_side(path: str, files: Files) -> None:
@@ -209,7 +220,7 @@ def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
     index = [(stems[0][stem], stems[1][stem]) for stem in both]
     return Files(
         names=[f"{roots[0].name}|{roots[1].name}/{stem}" for stem in both],
-        read=lambda i: (a.read(index[i][0]), b.read(index[i][1])),
+        read=lambda i: (a.read_one(index[i][0]), b.read_one(index[i][1])),
         sizes=[a.sizes[i] + b.sizes[j] for i, j in index],
         stamps=[a.stamps[i] ^ (b.stamps[j] << 1) for i, j in index],
         refused=(*a.refused, *b.refused, *lost),
@@ -242,7 +253,7 @@ class Unpaired(Source):
     path: str
     a: str = "trainA"
     b: str = "trainB"
-    holdout: int | str = "auto"
+    holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
 
     def scan(self) -> dict:
         found: dict = {}
@@ -258,19 +269,21 @@ class Unpaired(Source):
 
     def load(self) -> Decoded:
         source = replace(self, **self.scan())
-        own = source.own() if source.holdout else None
+        holdout = source.holdout
+        assert isinstance(holdout, int), "scan() fills in what is auto"
+        own = source.own() if holdout else None
         domains = []
         for k, folder in enumerate(source.folders()):
             files = replace(listing(str(folder)), labels=None, classes=())
             if own:
                 held = listing(str(own[k]))
                 require(
-                    source.holdout <= len(held),
-                    f"dataset.holdout={source.holdout}: {own[k]} has {len(held)} images",
+                    holdout <= len(held),
+                    f"dataset.holdout={holdout}: {own[k]} has {len(held)} images",
                     f"at most {len(held)}, or auto",
                 )
-                files = joined(files, held, source.holdout)
-            log.info("%s: %d images, %d of them held out", folder, len(files), source.holdout)
+                files = joined(files, held, holdout)
+            log.info("%s: %d images, %d of them held out", folder, len(files), holdout)
             say_passed_over(str(folder), files)
             domains.append(decode_files(files, replace(source, classes=0)))
         return replace(
@@ -319,12 +332,14 @@ def shorter(size: int | list[int]) -> int:
 
 
 def images(path: str | None, of: Source | None, kind: str) -> Source:
-    """The single images that sources are made of."""
-    if (path is None) == (of is None):
-        raise UserError(
-            f"dataset={kind} needs images"
-            if path is None
-            else "dataset.path and dataset.of are both given",
-            "dataset.path=FOLDER, or another data set: +dataset@dataset.of=digits",
-        )
-    return of if path is None else Folder(path=path, holdout=0)
+    """The single images that sources are made of. UserError unless exactly one of the two is given."""
+    if path is not None and of is None:
+        return Folder(path=path, holdout=0)
+    if path is None and of is not None:
+        return of
+    raise UserError(
+        f"dataset={kind} needs images"
+        if path is None
+        else "dataset.path and dataset.of are both given",
+        "dataset.path=FOLDER, or another data set: +dataset@dataset.of=digits",
+    )

@@ -25,7 +25,7 @@ def sample(files: Files) -> list[np.ndarray]:
     with quiet():
         for index in (k * len(files) // n for k in range(n)):
             try:
-                with opened(files.read(index)) as image:
+                with opened(files.read_one(index)) as image:
                     found.append(np.asarray(plain(image, set()).convert("L"), np.float64))
             except BadImage:
                 continue

@@ -54,6 +54,7 @@ class StackedMNIST(Downloaded):
             classes=10,
         ).load()
         picked = torch.from_numpy(triples(source.n, len(digits), source.split)[chosen])
+        assert digits.labels is not None
         labels, classes = source.labelled(
             (digits.labels[picked] @ torch.tensor([100, 10, 1])).numpy(),
             [f"{k:03d}" for k in range(1000)],

@@ -133,9 +133,11 @@ class Stream:
         if self.windows is None:
             x = self.images.index_select(0, index)
         else:
+            assert dice is not None
             x = self.windows[index, :, dice[0], dice[1]]
         x = x.to(self.device, non_blocking=True)
         if self.flip:
+            assert dice is not None
             # x where the mask is 0, its mirror image where it is 255: torch.where takes five times as long on bytes.
             mask = (
                 dice[2]

@@ -114,7 +114,7 @@ class Bench:
         return features.reals(self.backbone, self.reference.images, key=key)
 
     @functools.cached_property
-    def made(self) -> dict[str, Tensor | None]:
+    def made(self) -> features.Seen:
         """Features and probabilities of the samples."""
         return self.backbone(self.fake)
 
@@ -122,7 +122,12 @@ class Bench:
     def seen(self) -> Tensor:
         """(N,) int64: the class that the judge sees in each sample."""
         made = self.made if self.backbone_is_judge() else self.judge(self.fake)
-        return made["probabilities"].argmax(1)
+        return probabilities_of(made).argmax(1)
+
+    def train_labels(self) -> Tensor:
+        """(N,) int64, of the training images; asked for only where there are classes."""
+        assert self.train.labels is not None, "these data have no classes"
+        return self.train.labels
 
     def backbone_is_judge(self) -> bool:
         return self.spec["features"] == "self" or (
@@ -138,3 +143,9 @@ class Bench:
         if len(rows) > most:
             rows = rows[torch.randperm(len(rows), generator=self.rng(item))[:most]]
         return rows if self.device.type == "mps" else rows.to(self.device)
+
+
+def probabilities_of(seen: features.Seen) -> Tensor:
+    """(N,K) float32, of a backbone that has classes."""
+    assert seen["probabilities"] is not None, "this backbone has no classes"
+    return seen["probabilities"]

@@ -163,6 +163,7 @@ def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
         "training the classifier that judges the samples, on %d images; it is kept for the next time",
         len(data),
     )
+    assert data.labels is not None
     trained = train(data.images, data.labels, classes)
     store.write(
         key,
@@ -175,6 +176,7 @@ def unstacked(data: Decoded) -> Decoded:
     """stacked_mnist, (N,3,H,W) with labels 0 ... 999 -> its different digits, (M,1,H,W) with labels 0 ... 9.
 
     Each digit once: it occurs in several images, and one set aside must not be among those trained on."""
+    assert data.labels is not None
     images = data.images.flatten(0, 1)[:, None]
     labels = torch.stack(
         [data.labels // 100, data.labels // 10 % 10, data.labels % 10], 1

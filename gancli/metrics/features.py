@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -25,18 +25,41 @@ BATCH = 64  # a constant, as in sampling: convolutions round differently in batc
 # The port of TensorFlow's network of 2015-12-05 that defines FID; torch-fidelity's and pytorch-fid's files are the same bytes.
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 TORCHVISION = ("squeezenet", "resnet18", "resnet50", "vgg16")
+RESNET_LAYERS = (
+    "conv1",
+    "bn1",
+    "relu",
+    "maxpool",
+    "layer1",
+    "layer2",
+    "layer3",
+    "layer4",
+    "avgpool",
+)
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Seen(TypedDict):
+    """What a backbone sees in N images, on the CPU."""
+
+    features: Tensor  # (N,D) float32
+    probabilities: Tensor | None  # (N,K) float32, where the network has classes
 
 
 class Backbone(Protocol):
     """name: part of the names of its numbers. checksum: of its weights. resize: how images reach its input."""
 
-    name: str
-    checksum: str
-    resize: str
+    @property
+    def name(self) -> str: ...
 
-    def __call__(self, images: Tensor) -> dict[str, Tensor | None]:
-        """uint8 (N,C,H,W) -> {"features": (N,D) float32, "probabilities": (N,K) float32 or None}, on the CPU."""
+    @property
+    def checksum(self) -> str: ...
+
+    @property
+    def resize(self) -> str: ...
+
+    def __call__(self, images: Tensor) -> Seen:
+        """uint8 (N,C,H,W) -> features and class probabilities."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +72,19 @@ class Extractor:
     module: nn.Module
     device: torch.device
     channels: int | None = None  # what the module takes; None: whatever the images have
-    facts: dict = field(default_factory=dict)  # for the protocol
+    facts: dict[str, Any] = field(default_factory=dict)  # for the protocol
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> dict[str, Tensor | None]:
+    def __call__(self, images: Tensor) -> Seen:
         parts = [self.some(batch) for batch in images.split(BATCH)]
-        probabilities = None if parts[0][1] is None else torch.cat([p for _, p in parts])
-        return {"features": torch.cat([f for f, _ in parts]), "probabilities": probabilities}
+        probabilities = [part for _, part in parts if part is not None]
+        return {
+            "features": torch.cat([part for part, _ in parts]),
+            "probabilities": torch.cat(probabilities) if probabilities else None,
+        }
 
     def some(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same of one batch."""
         if self.channels is not None and images.shape[1] != self.channels:
             images = torch.from_numpy(to_channels(images.cpu().numpy(), self.channels))
         features, probabilities = self.module(images.to(self.device))
@@ -96,6 +123,9 @@ class OfDigits(nn.Module):
 class OfImageNet(nn.Module):
     """A torchvision classifier at 224x224. split: the network and its input -> features (N,D) and logits (N,1000)."""
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, net: nn.Module, split: Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]]):
         super().__init__()
         self.net = net
@@ -127,20 +157,24 @@ class OfInception(nn.Module):
 
 
 def squeezenet_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    hidden = net.features(x)
-    return hidden.mean((2, 3)), net.classifier(hidden).flatten(1)
+    hidden = net.get_submodule("features")(x)
+    return hidden.mean((2, 3)), net.get_submodule("classifier")(hidden).flatten(1)
 
 
 def resnet_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    x = net.maxpool(net.relu(net.bn1(net.conv1(x))))
-    features = net.avgpool(net.layer4(net.layer3(net.layer2(net.layer1(x))))).flatten(1)
-    return features, net.fc(features)
+    for name in RESNET_LAYERS:
+        x = net.get_submodule(name)(x)
+    features = x.flatten(1)
+    return features, net.get_submodule("fc")(features)
 
 
 def vgg_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """The second hidden layer, 4,096 values, as precision and recall were defined on (Kynkaanniemi 2019)."""
-    features = net.classifier[:5](net.avgpool(net.features(x)).flatten(1))
-    return features, net.classifier[6](features)
+    head = net.get_submodule("classifier")
+    assert isinstance(head, nn.Sequential)
+    pooled = net.get_submodule("avgpool")(net.get_submodule("features")(x))
+    features = head[:5](pooled.flatten(1))
+    return features, head[6](features)
 
 
 def torchvision_net(
@@ -273,8 +307,12 @@ def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = F
             "the data have no labels to train a classifier on",
             "metrics.features=inception or squeezenet, with metrics.weights=PATH",
         )
-    size = tuple(train.images.shape[-2:])
-    data, classes = (classifier.unstacked(train), 10) if stacked else (train, classes)
+    height, width = train.images.shape[-2:]
+    size = (height, width)
+    data = train
+    if stacked:
+        data = classifier.unstacked(train)
+        classes = 10
     trained = classifier.for_data(data, size, classes)
     inner = classifier.inner_size(*size)
     resize = "none" if inner == size else f"area, to {inner[1]}x{inner[0]}"
@@ -283,8 +321,9 @@ def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = F
         "measured_on": f"{trained.n_aside} training images set aside",
         "classes": classes,
     }
-    module = (OfDigits if stacked else OfClassifier)(trained.net).to(device)
-    return Extractor("self", classifier.checksum(trained.net), resize, module, device, facts=facts)
+    module = OfDigits(trained.net) if stacked else OfClassifier(trained.net)
+    checksum = classifier.checksum(trained.net)
+    return Extractor("self", checksum, resize, module.to(device), device, facts=facts)
 
 
 def identify(weights: str) -> str:
@@ -320,11 +359,11 @@ def reals(backbone: Backbone, images: Tensor, *, key: str) -> Reals:
 
     def make() -> Reals:
         kept = store.read(key)
-        if kept is None:
-            features = backbone(images)["features"]
-            mean, cov = moments(features, "real")
-            kept = {"features": features, "mean": mean, "cov": cov}
-            store.write(key, kept)
-        return Reals(**kept)
+        if kept is not None:
+            return Reals(**kept)
+        features = backbone(images)["features"]
+        mean, cov = moments(features, "real")
+        store.write(key, {"features": features, "mean": mean, "cov": cov})
+        return Reals(features, mean, cov)
 
     return store.remembered(key, make)

@@ -95,5 +95,5 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> dict[str, float]
             - torch.special.xlogy(marginal, marginal).sum()
         )
         scores.append(divergence.exp())
-    scores = torch.stack(scores)
-    return {"mean": scores.mean().item(), "std": scores.std(correction=0).item()}
+    found = torch.stack(scores)
+    return {"mean": found.mean().item(), "std": found.std(correction=0).item()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import torch
@@ -48,8 +49,12 @@ def state_of(path: str | Path, what: str) -> dict[str, Tensor]:
 class Lpips(nn.Module):
     """backbone: a file with the state dict of torchvision's SqueezeNet 1.1 (ImageNet). heads: the LPIPS v0.1 file for it.
 
-    Nothing in it is trained; gradients reach the images. UserError: a file is missing, unreadable or of another network.
+    Nothing in it is trained; gradients reach the images. UserError: a file is missing, unreadable
+    or of another network.
     """
+
+    shift: Tensor
+    scale: Tensor
 
     def __init__(self, backbone: str | Path, heads: str | Path):
         super().__init__()
@@ -102,9 +107,10 @@ class Lpips(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x, y (N,C,H,W) in [-1,1], C 1 or 3 -> (N,), at least 0, 0 on equal images. UserError: a side below 17."""
         assert x.shape == y.shape, "images are compared one by one"
-        heads = [self.head0, self.head1, self.head2, self.head3, self.head4, self.head5, self.head6]
+        heads = [self.get_buffer(f"head{k}") for k in range(len(CHANNELS))]
         layers = zip(self.activations(x), self.activations(y), heads, strict=True)
-        return sum(((a - b).square() * head).sum(1).mean((1, 2)) for a, b, head in layers)
+        distances = [((a - b).square() * head).sum(1).mean((1, 2)) for a, b, head in layers]
+        return functools.reduce(torch.add, distances)
 
 
 @torch.no_grad()
@@ -125,5 +131,5 @@ def lpips_diversity(
             images[x.to(images.device)].to(device, lpips.shift.dtype) / 127.5 - 1 for x in (a, b)
         )
         values.append(lpips(a, b).cpu().double())
-    values = torch.cat(values)
-    return {"mean": values.mean().item(), "std": values.std(correction=0).item()}
+    found = torch.cat(values)
+    return {"mean": found.mean().item(), "std": found.std(correction=0).item()}

@@ -59,7 +59,7 @@ def scale_names(height: int, width: int) -> tuple[str, ...]:
             f"SSIM looks through a window of 11x11 pixels, and the images are {width}x{height}",
             "use larger images",
         )
-    names = []
+    names: list[str] = []
     while side >= WINDOW and len(names) < len(SCALES):
         names.append(str(side))
         side = (side + 1) // 2
@@ -89,7 +89,7 @@ def ms_ssim_rows(x: Tensor, y: Tensor) -> Tensor:
     weights = SCALES if n == len(SCALES) else [weight / sum(SCALES[:n]) for weight in SCALES[:n]]
     result = []
     for a, b in batches(x, y):
-        value = 1.0
+        value = a.new_ones(())
         for scale, weight in enumerate(weights):
             whole, structure = parts(a, b)
             # Luminance counts at the coarsest scale alone. A negative factor has no real power: 0, as in TensorFlow.

@@ -42,9 +42,10 @@ def remembered(key: str, make: Callable[[], Any]) -> Any:
         while len(_memory) > MOST_ENTRIES:
             _memory.popitem(last=False)
     _memory.move_to_end(key)
-    if isinstance(error := _memory[key], UserError):
-        raise UserError(error.message, error.hint)
-    return _memory[key]
+    found = _memory[key]
+    if isinstance(found, UserError):
+        raise UserError(found.message, found.hint)
+    return found
 
 
 def forget() -> None:
@@ -58,10 +59,12 @@ def read(key: str) -> dict | None:
     if not path.is_file():
         return None
     try:
-        return load_plain(path)
+        kept = load_plain(path)
     except UserError as error:
         log.warning("%s is made anew: %s", path, error.message)
         return None
+    assert isinstance(kept, dict), f"{path} was written by `write`"
+    return kept
 
 
 def write(key: str, tree: dict) -> None:

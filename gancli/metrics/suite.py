@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from gancli import progress
 from gancli.errors import UserError, reason_of
 from gancli.metrics import classifier, features, store
-from gancli.metrics.bench import MOST_NEIGHBOURS, Bench
+from gancli.metrics.bench import MOST_NEIGHBOURS, Bench, Score, probabilities_of
 from gancli.metrics.fid import frechet_from_moments, inception_score, moments, rank_note
 from gancli.metrics.kid import kernel_distance
 from gancli.metrics.lpips import Lpips, lpips_diversity
@@ -54,7 +54,7 @@ def kernel(bench: Bench) -> dict[str, float]:
 
 
 def of_inception_score(bench: Bench) -> dict[str, float]:
-    probabilities = bench.made["probabilities"]
+    probabilities = probabilities_of(bench.made)
     name = bench.named("is", "is")
     # Drawn labels come in no order, but a folder's images stand class by class.
     order = torch.randperm(len(probabilities), generator=bench.rng("inception_score"))
@@ -144,7 +144,9 @@ def pairs_note(bench: Bench) -> str:
 def classes(bench: Bench) -> dict[str, float]:
     seen = bench.seen
     # Stacked digits are compared with the uniform histogram, as in the published tables; other data with their own.
-    counts = None if bench.stacked else torch.bincount(bench.train.labels, minlength=bench.classes)
+    counts = (
+        None if bench.stacked else torch.bincount(bench.train_labels(), minlength=bench.classes)
+    )
     found = histogram_kl(seen, bench.classes, counts)
     bench.notes["classes"] = (
         f"KL to {'uniform' if bench.stacked else 'the training labels'}, {len(seen)} samples"
@@ -178,7 +180,8 @@ def of_memory(bench: Bench) -> dict[str, float]:
 def overfitting(bench: Bench) -> dict[str, float]:
     """The critic's mean score on training reals above that on held-out ones, and the same as a share of its gap to samples
     (Karras 2020, StyleGAN2-ADA, eq. 1: 0 does not overfit, 1 does entirely)."""
-    if bench.score is None:
+    score = bench.score
+    if score is None:
         raise UserError(
             "there is no critic to ask",
             "evaluate a checkpoint of a game whose critic judges single images",
@@ -186,15 +189,15 @@ def overfitting(bench: Bench) -> dict[str, float]:
     held = bench.held_out()
     n = min(len(held), len(bench.train), len(bench.fake), SUBSET_SIZE)
     pick = [
-        torch.randperm(len(x), generator=bench.rng(f"overfitting {k}"))[:n]
-        for k, x in enumerate((bench.train, held, bench.fake))
+        torch.randperm(size, generator=bench.rng(f"overfitting {k}"))[:n]
+        for k, size in enumerate((len(bench.train), len(held), len(bench.fake)))
     ]
     trained, new = (
-        mean_score(bench, x.images[i], None if x.labels is None else x.labels[i])
+        mean_score(score, x.images[i], None if x.labels is None else x.labels[i])
         for x, i in zip((bench.train, held), pick, strict=False)
     )
     made = mean_score(
-        bench, bench.fake[pick[2]], None if bench.asked is None else bench.asked[pick[2]]
+        score, bench.fake[pick[2]], None if bench.asked is None else bench.asked[pick[2]]
     )
     bench.notes["overfitting"] = f"{n} images of each kind"
     gap = trained - new
@@ -204,17 +207,15 @@ def overfitting(bench: Bench) -> dict[str, float]:
     }
 
 
-def mean_score(bench: Bench, images: Tensor, labels: Tensor | None) -> float:
+def mean_score(score: Score, images: Tensor, labels: Tensor | None) -> float:
     batches = images.split(features.BATCH)
-    parts = zip(
-        batches,
-        [None] * len(batches) if labels is None else labels.split(features.BATCH),
-        strict=True,
-    )
+    asked: Sequence[Tensor | None] = [None] * len(batches)
+    if labels is not None:
+        asked = labels.split(features.BATCH)
     # As the stream scales them: the critic may know its images to the last bit.
     scores = [
-        bench.score((some.float() - 127.5) * (1 / 127.5), label).flatten().double().cpu()
-        for some, label in parts
+        score((some.float() - 127.5) * (1 / 127.5), label).flatten().double().cpu()
+        for some, label in zip(batches, asked, strict=True)
     ]
     return torch.cat(scores).mean().item()
 
@@ -237,6 +238,7 @@ def cas(bench: Bench) -> dict[str, float]:
         f"trained on {len(bench.fake)} samples, tested on {len(real)} {which} images; "
         f"trained on reals: {bench.judge.facts['accuracy']:.3f}"
     )
+    assert real.labels is not None
     return {"cas": classifier.accuracy(trained.net, real.images, real.labels)}
 
 

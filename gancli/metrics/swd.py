@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -49,10 +50,9 @@ class Patches:
         self.left = left
         values = top.numel() * PATCH**2  # of one channel
         self.kept = list(self.cut()) if values * x.shape[1] <= KEPT else None
-        mean = sum(p.sum((0, 2)) for p in self.raw()) / values
-        deviation = (
-            sum((p - mean[:, None]).square_().sum((0, 2)) for p in self.raw()) / values
-        ).sqrt()
+        mean = total(p.sum((0, 2)) for p in self.raw()) / values
+        variance = total((p - mean[:, None]).square_().sum((0, 2)) for p in self.raw()) / values
+        deviation = variance.sqrt()
         # A constant channel stays 0, and what rounding leaves of it must not be blown up.
         self.mean = mean
         self.deviation = torch.where(deviation > ROUNDING, deviation, 1.0)
@@ -84,6 +84,11 @@ class Patches:
         return ascending(result.sub_(axes.sum(2) @ self.mean[:, None]))
 
 
+def total(parts: Iterable[Tensor]) -> Tensor:
+    """The sum of one tensor or more."""
+    return functools.reduce(torch.add, parts)
+
+
 def ascending(x: Tensor) -> Tensor:
     # numpy sorts values with vector instructions, ten times as fast as torch, which also sorts the indices.
     if x.device.type != "cpu":
@@ -95,24 +100,27 @@ def ascending(x: Tensor) -> Tensor:
 def band_distance(
     real: Tensor,
     fake: Tensor,
-    coarser: tuple[Tensor | None, Tensor | None],
+    coarser: tuple[Tensor, Tensor] | None,
     rng: torch.Generator,
     patches: int,
     directions: int,
 ) -> float:
-    """Mean |difference| of sorted projections of one band's patches; `coarser`: the next level of both sets."""
-    draw = {"generator": rng, "device": rng.device}
+    """Mean |difference| of sorted projections of one band's patches; `coarser`: the next level of both sets, if any."""
+    device = rng.device
     n, _, height, width = real.shape
     # The same places in both sets: equal sets are then at distance 0, and less of the noise is the draw's.
-    top = torch.randint(height - PATCH + 1, (n, patches), **draw)
-    left = torch.randint(width - PATCH + 1, (n, patches), **draw)
-    axes = torch.randn(directions, real.shape[1], PATCH**2, **draw).cpu().double()
+    top = torch.randint(height - PATCH + 1, (n, patches), generator=rng, device=device)
+    left = torch.randint(width - PATCH + 1, (n, patches), generator=rng, device=device)
+    shape = (directions, real.shape[1], PATCH**2)
+    axes = torch.randn(shape, generator=rng, device=device).cpu().double()
     axes /= axes.norm(dim=(1, 2), keepdim=True)
-    a, b = (Patches(x, below, top, left) for x, below in zip((real, fake), coarser, strict=True))
-    total = 0.0
+    real_below, fake_below = coarser or (None, None)
+    a = Patches(real, real_below, top, left)
+    b = Patches(fake, fake_below, top, left)
+    summed = 0.0
     for some in axes.split(max(1, 2 * VALUES // (n * patches))):
-        total += (a.projected(some) - b.projected(some)).abs_().mean(1).sum().item()
-    return total / directions
+        summed += (a.projected(some) - b.projected(some)).abs_().mean(1).sum().item()
+    return summed / directions
 
 
 def sliced_wasserstein(
@@ -139,9 +147,9 @@ def sliced_wasserstein(
     while True:
         side = min(real.shape[-2:])
         last = side < 2 * COARSEST
-        coarser = (None, None) if last else (half(real), half(fake))
+        coarser = None if last else (half(real), half(fake))
         result[f"swd/{side}"] = 1000 * band_distance(real, fake, coarser, rng, patches, directions)
-        if last:
+        if coarser is None:
             return result | {"swd": sum(result.values()) / len(result)}
         real, fake = coarser
 
