@@ -313,7 +313,7 @@ def test_a_signal_in_the_last_step_is_a_run_that_is_done(gan, at_step):
 
 
 SLOWLY = """
-    import sys, time
+    import os, sys, time
     from gancli.trainer import Trainer
     from gancli.cli import main
     step = Trainer.step
@@ -321,17 +321,21 @@ SLOWLY = """
         step(self)
         print("step", self.progress.step, flush=True)
         time.sleep(0.02)
+        if self.progress.step == int(os.environ["HOLD"]):
+            sys.stdin.readline()
     Trainer.step = slowly
     sys.exit(main(sys.argv[1:]))
 """
 
 
-def start(folder: Path, *argv: str) -> subprocess.Popen:
+def start(folder: Path, *argv: str, hold: int = 0) -> subprocess.Popen:
+    """A gan of its own, which says each step. hold: the step after which it waits for a line, however slow the machine is."""
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SLOWLY), *argv],
         cwd=folder,
-        env=ENV,
+        env=ENV | {"HOLD": str(hold)},
         text=True,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -346,20 +350,21 @@ def wait_for_step(process: subprocess.Popen, step: int) -> None:
 
 def test_kill_9_of_a_real_process_then_resume_and_a_signal_to_a_real_process(gan, tmp_path):
     """The lock dies with the process, and what comes after equals an unbroken run."""
-    always = (*TINY, "trainer.save_every=3", "trainer.steps=40")
+    always = (*TINY, "trainer.save_every=3", "trainer.steps=16")
     sound(gan("train", *always, "hydra.run.dir=whole"))
-    with start(tmp_path, "train", *always, "hydra.run.dir=part") as process:
+    with start(tmp_path, "train", *always, "hydra.run.dir=part", hold=8) as process:
         wait_for_step(process, 8)
         second = sound(gan("train", "resume=part"), 75)
         assert f"in use by pid {process.pid} on" in second.err
         process.kill()
-    with start(tmp_path, "train", "resume=part") as process:
-        wait_for_step(process, 12)
+    assert last("part")["progress"]["step"] == 6
+    with start(tmp_path, "train", "resume=part", hold=11) as process:
+        wait_for_step(process, 11)
         process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate("\n", timeout=120)
     assert (
         process.returncode == 143
-        and "SIGTERM: saved step" in err
+        and "SIGTERM: saved step 11" in err
         and "gan train resume=part   goes on" in err
     )
     sound(gan("train", "resume=part"))
