@@ -67,7 +67,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     for where in shared:  # they only feed interpolations, which are resolved now
         drop(frozen, where)
     closed = closed_problems(frozen, CLOSED)
-    found += closed
+    found += closed + settings.unknown_items(frozen["metrics"])
     found += [
         p for name in PARTS if frozen[name] is not None for p in part_problems(frozen[name], name)
     ]

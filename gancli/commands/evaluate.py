@@ -38,7 +38,7 @@ def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong; without torch."""
     from gancli import progress
     from gancli.closed import closed_problems
-    from gancli.metrics.settings import LEAST, MetricsConfig, problems
+    from gancli.metrics.settings import LEAST, MetricsConfig, problems, unknown_items
     from gancli.paths import DATA, WEIGHTS, missing_problems
 
     kinds = {
@@ -55,7 +55,8 @@ def checked(cfg) -> dict:
     files = {"real": DATA, "fake": DATA}
     options, found = checkpoint_verbs.read(cfg, kinds, needs=(), usage=usage, files=files)
     unfit = closed_problems({"metrics": options["metrics"]}, {"metrics": MetricsConfig})
-    found += unfit or problems(options["metrics"])
+    found += unfit + unknown_items(options["metrics"])
+    found += [] if unfit else problems(options["metrics"])
     if isinstance(options["n"], int) and options["n"] < LEAST:
         found.append((f"n={options['n']} does not fit", f"give {LEAST} or more"))
     given = [key for key in ("ckpt", "real", "fake") if options[key] is not None]

@@ -131,36 +131,31 @@ def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
     return (key, mode) if mode else None
 
 
-def problems(spec: dict) -> list[tuple[str, str]]:
-    """What no type shows: (message, hint) for each value of a part `metrics` that makes no sense."""
+def unknown_items(spec: object) -> list[tuple[str, str]]:
+    """(message, hint) for each name in `items` of a part `metrics` that is none.
+
+    What is no list of names is told by the check of types."""
     known = tuple(dict.fromkeys((*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)))
-    found = [
+    items = spec.get("items") if isinstance(spec, dict) else None
+    names = items if isinstance(items, list) else []
+    return [
         (f"metrics.items: there is no {name!r}", f"there are {', '.join(known)}")
-        for name in spec["items"]
-        if name not in known
+        for name in names
+        if isinstance(name, str) and name not in known
     ]
-    least = {
-        "every": 1,
-        "n": LEAST,
-        "n_real": LEAST,
-        "swd_patches": 1,
-        "swd_directions": 1,
-        "pairs": 1,
-    }
-    found += [
-        (f"metrics.{key}={spec[key]} does not fit", f"give {bound} or more")
-        for key, bound in least.items()
-        if spec[key] is not None and spec[key] < bound
-    ]
+
+
+def problems(spec: dict) -> list[tuple[str, str]]:
+    """What no single value shows: (message, hint) for values of a part `metrics` that make no sense together."""
     best = spec["best"]
     if best not in (None, "auto") and spec["best_mode"] is None and better(best) is None:
-        found.append(
+        return [
             (
                 f"metrics.best={best}: is more of it better, or less?",
                 "add metrics.best_mode=max or min",
             )
-        )
-    return found
+        ]
+    return []
 
 
 def published(target: str) -> list[str]:
