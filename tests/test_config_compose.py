@@ -222,7 +222,7 @@ def test_several_problems_are_reported_at_once():
             "~loss.penalties.nothing",
             "seed=1,2",
             "batch_size=5",
-            "name=a=b",
+            "dataset.mean=a=b",
             "dcgan",
         ]
     )
@@ -236,7 +236,7 @@ def test_several_problems_are_reported_at_once():
     assert "there is nothing to delete at 'loss.penalties.nothing'" in found
     assert "add -m" in found["'seed=1,2' gives several values"]
     assert found["unknown key 'batch_size'"] == "did you mean 'trainer.batch_size'?"
-    assert "'name=\"a=b\"'" in found["cannot read 'name=a=b'"]
+    assert "'dataset.mean=\"a=b\"'" in found["cannot read 'dataset.mean=a=b'"]
     assert found["'dcgan' is not KEY=VALUE"] == "did you mean 'model=dcgan'?"
     assert len(found) == 11
 

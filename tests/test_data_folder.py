@@ -31,7 +31,7 @@ def own_cache(tmp_path, monkeypatch):
 def test_flat_folder(tmp_path):
     numbered(tmp_path / "a", 5)
     source = Folder(path=str(tmp_path / "a"))
-    assert source.scan() == {"resolution": 8, "channels": 1, "classes": 0}
+    assert source.scan() == {"resolution": 8, "channels": 1, "classes": 0, "holdout": 0}
     decoded = source.load()
     assert (
         values(decoded) == [0, 1, 2, 3, 4]
@@ -127,7 +127,10 @@ def test_scan_of_rectangles_and_mixed_sizes(tmp_path):
     assert (
         Folder(path=str(tmp_path / "a")).scan()["resolution"] == 32
     )  # shorter sides 20 20 40 80 100
-    assert Folder(path=str(tmp_path / "a"), channels=3, classes=0).scan() == {"resolution": 32}
+    assert Folder(path=str(tmp_path / "a"), channels=3, classes=0).scan() == {
+        "resolution": 32,
+        "holdout": 0,
+    }
     for k in range(9):
         picture(tmp_path / "a" / f"large{k}.png", size=(3000 + k, 3000))
     assert Folder(path=str(tmp_path / "a")).scan()["resolution"] == 256
@@ -162,7 +165,7 @@ def test_scan_of_channels(tmp_path, pictures, channels):
 
 
 def test_a_settled_source_reads_no_header(tmp_path):
-    assert Folder(path=str(tmp_path / "missing"), **FIXED).scan() == {}
+    assert Folder(path=str(tmp_path / "missing"), holdout=0, **FIXED).scan() == {}
 
 
 # bad files
@@ -311,7 +314,7 @@ def test_real_flat_jpegs():
 
 def test_real_alpha():
     source = Folder(path=real("emoji64-rgba"), limit=100)
-    assert source.scan() == {"resolution": 64, "channels": 4, "classes": 0}
+    assert source.scan() == {"resolution": 64, "channels": 4, "classes": 0, "holdout": 0}
     images = source.load().images
     assert (
         images.shape == (100, 4, 64, 64) and images[:, 3].min() == 0 and images[:, 3].max() == 255
@@ -322,7 +325,7 @@ def test_real_alpha():
 
 def test_real_mixed_sizes_and_a_grey_one(tmp_path):
     source = Folder(path=real("sr/Set14"))
-    assert source.scan() == {"resolution": 256, "channels": 3, "classes": 0}
+    assert source.scan() == {"resolution": 256, "channels": 3, "classes": 0, "holdout": 0}
     images = np.asarray(Folder(path=real("sr/Set14"), resolution=[64, 96]).load().images)
     assert images.shape[1:] == (3, 64, 96) and images.std() > 30
     assert real("facades128") and Folder(path=real("facades128/val")).scan()["resolution"] == [

@@ -227,16 +227,14 @@ def test_a_disk_that_may_not_be_written_is_not_a_full_one(gan, runs, monkeypatch
 
 
 def test_what_ends_the_job_of_a_sweep_is_told_on_a_full_disk_too(gan, monkeypatch):
-    from gancli import logbook
+    real = os.replace
 
-    real = logbook.append
-
-    def append(path: Path, data: bytes) -> None:
-        if path.name == "sweep.jsonl":
+    def replace(source, target):
+        if Path(target).name == "sweep.jsonl":
             no_space()
-        real(path, data)
+        real(source, target)
 
-    monkeypatch.setattr(logbook, "append", append)
+    monkeypatch.setattr(os, "replace", replace)
     done = gan("train", "-m", *TINY, "seed=1", "trainer.steps=1", "hydra.sweep.dir=sweep")
     assert "sweep.jsonl lacks job 0: No space left on device" in done.err
     assert "Traceback" not in done.err

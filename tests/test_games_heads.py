@@ -270,16 +270,17 @@ def test_class_heads_want_labels(head):
 @pytest.mark.parametrize(
     ("head", "wrong", "said"),
     [
-        ("acgan", "fake=-1", "weights are 0 or more"),
-        ("contragan", "temperature=0", "temperature above 0"),
-        ("contragan", "dim=0", "dim is 1 or more"),
-        ("rotation", "g=-1", "weights are 0 or more"),
+        ("acgan", "fake=-1", "give 0 or more"),
+        ("contragan", "temperature=0", "give a number above 0"),
+        ("contragan", "dim=0", "give a number from 1"),
+        ("rotation", "g=-1", "give 0 or more"),
         ("rotation", "norm=batch", "does not fit"),
     ],
 )
 def test_wrong_values(head, wrong, said):
-    with pytest.raises(Problems, match=said):
+    with pytest.raises(Problems, match=f"model.heads.{head}.{wrong.split('=')[0]}") as raised:
         with_head("dcgan", head, f"model.heads.{head}.{wrong}")
+    assert said in str(raised.value.problems)
 
 
 def test_rotation_wants_square_images():

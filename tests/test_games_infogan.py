@@ -223,8 +223,8 @@ def test_any_generator_will_do():
     ("wrong", "said"),
     [
         (["model.z_dim=11"], r"give model.z_dim=12 or more"),
-        (["model.categories=[1]"], "categories of 2 or more"),
-        (["model.continuous=-1"], "categories of 2 or more"),
+        (["model.categories=[1]"], r"model.categories\[0\]=1 does not fit"),
+        (["model.continuous=-1"], "model.continuous=-1 does not fit"),
         (["model.categories=[]", "model.continuous=0"], "categories of 2 or more"),
         (["model.deviation=two"], "does not fit"),
         (
