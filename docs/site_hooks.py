@@ -11,7 +11,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from gancli.cli import main
-from gancli.config import conf_dir, describe, options
+from gancli.config.compose import conf_dir, describe, options
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

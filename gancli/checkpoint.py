@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 import gancli
-from gancli import durable, progress, reading
-from gancli.builder import build_game, show
+from gancli.config.build import build_game, show
 from gancli.errors import GanError, UserError
+from gancli.files import atomic, reading
+from gancli.files.paths import names_in
+from gancli.files.safe_load import ONLY_OURS, Damaged, check_size, first_line, load_plain
 from gancli.game import Game
 from gancli.optimizers import make_players, misfit_of
-from gancli.paths import names_in
-from gancli.quarantine import ONLY_OURS, Damaged, check_size, first_line, load_plain
+from gancli.render import status as progress
 
 FORMAT = 1
 LAYOUT = {  # what a file must hold: a type, or what lies below
@@ -55,7 +56,7 @@ def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
     path = folder / f"step-{tree['progress']['step']:08d}.pt"
     whole = tree | {"format": FORMAT, "version": gancli.__version__}
     with progress.doing("saving…"):
-        durable.write(
+        atomic.write(
             path,
             lambda file: torch.save(whole, file),
             names=("last.pt", "best.pt") if best else ("last.pt",),
@@ -65,7 +66,7 @@ def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
         files.index(path) + keep :
     ]:  # by number from this one on: a higher one is damaged, or was left behind
         old.unlink(missing_ok=True)
-    durable.sync_folder(folder)
+    atomic.sync_folder(folder)
     return path
 
 

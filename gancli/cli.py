@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
 from gancli.errors import Busy, Elsewhere, GanError, disk_is_full
-from gancli.streams import lasting
+from gancli.render.streams import lasting
 
 
 class Verb(NamedTuple):
@@ -278,7 +278,7 @@ def answer(argv: list[str]) -> int:
 
 
 def fail(error: GanError) -> int:
-    from gancli.panels import show_error
+    from gancli.render.messages import show_error
 
     first = os.environ.get("RANK", "0") == "0"  # what all ranks meet it tells
     if (first or error.alone) and not isinstance(error, Elsewhere):
@@ -314,8 +314,8 @@ def dispatch(argv: list[str]) -> int:
         return complete(argv)
     name, *rest = argv
     if name not in VERBS:
+        from gancli.config.hints import did_you_mean, nearest
         from gancli.errors import UserError
-        from gancli.hints import did_you_mean, nearest
 
         close = (
             [f"gan train {name}"] if "=" in name else nearest(name, [*VERBS, "--help", "--version"])
@@ -327,10 +327,10 @@ def dispatch(argv: list[str]) -> int:
         print(help_of(name, [word for word in rest if word not in ("-h", "--help")]))
         return 0
     if VERBS[name].config and shows_config(rest):
-        from gancli.config import hydra_main
+        from gancli.config.compose import hydra_main
 
         return hydra_main(VERBS[name].config, _never, rest)
-    from gancli.progress import shown
+    from gancli.render.status import shown
 
     with shown():
         return importlib.import_module(VERBS[name].module).main(rest)
@@ -340,7 +340,7 @@ def shows_config(argv: list[str]) -> bool:
     """Is it a question to Hydra (--cfg, --info, --hydra-help, -sc) that needs nothing of the verb?"""
     if not any(word.startswith("-") for word in argv):
         return False
-    from gancli.arguments import split_args
+    from gancli.config.arguments import split_args
 
     return split_args(argv).command not in ("", "multirun")
 
@@ -383,9 +383,9 @@ def help_of(name: str, argv: list[str]) -> str:
 def composed_help(config: str, argv: list[str]) -> list[str]:
     from omegaconf import OmegaConf
 
-    from gancli.arguments import split_args
-    from gancli.config import compose, conf_dir, options
-    from gancli.panels import warn
+    from gancli.config.arguments import split_args
+    from gancli.config.compose import compose, conf_dir, options
+    from gancli.render.messages import warn
 
     composed = compose(config, argv, missing=True)
     for message in composed.warnings:
@@ -404,8 +404,8 @@ def composed_help(config: str, argv: list[str]) -> list[str]:
 
 def complete(argv: list[str]) -> int:
     """Shell completion with Hydra's scripts: they call `gan -sc query=SHELL`, so the verb is cut out of the line being typed."""
-    from gancli.arguments import split_args
-    from gancli.config import hydra_main
+    from gancli.config.arguments import split_args
+    from gancli.config.compose import hydra_main
 
     line = os.environ.get("COMP_LINE", "")
     name = "train"

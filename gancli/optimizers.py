@@ -7,10 +7,10 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from gancli.builder import build, show, signature_of
-from gancli.config import PlayerConfig
+from gancli.config.build import build, show, signature_of
+from gancli.config.compose import PlayerConfig
+from gancli.files.reading import number
 from gancli.game import Game
-from gancli.reading import number
 from gancli.schedules import lr_factor, schedule
 
 LOOSE = (

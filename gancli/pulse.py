@@ -134,7 +134,7 @@ class Pulse:
         )
         log.error("ended: %s", error.message)
         if self.speaks(frozen):
-            from gancli.panels import show_error
+            from gancli.render.messages import show_error
 
             with contextlib.suppress(OSError, ValueError):
                 show_error(error)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from gancli.config.values import NONNEGATIVE, Bound, is_number
 from gancli.errors import UserError
-from gancli.values import NONNEGATIVE, Bound, is_number
 
 Number = float | dict[str, float | str]  # 0.5, or {kind: cosine, start: 1, end: 0.1, end_kimg: 200}
 NEEDED = ("start", "end", "end_kimg")

@@ -14,22 +14,22 @@ import torch
 from torch import Tensor
 
 from gancli import checkpoint, distributed
-from gancli.config import EmaConfig, LogConfig, TrainerConfig, WatchConfig
+from gancli.config.compose import EmaConfig, LogConfig, TrainerConfig, WatchConfig
 from gancli.data.stream import Stream
-from gancli.display import Display
 from gancli.ema import ema_beta, update_ema
 from gancli.errors import Busy, GanError, Interrupted, Lost, disk_is_full, reason_of
-from gancli.evaluation import Report, summary
+from gancli.evaluation.monitor import Judge
+from gancli.evaluation.samples import Report, summary
+from gancli.evaluation.watchdog import Watch
 from gancli.game import Batch, Game, Logs, Phase, children, due
-from gancli.judge import Judge
-from gancli.logbook import Logbook
-from gancli.notes import NOTE
 from gancli.optimizers import make_players
 from gancli.precision import autocast, memory_format, peak_memory, place
-from gancli.runfolder import RunFolder
+from gancli.render.display import Display
+from gancli.render.notes import NOTE
+from gancli.run.folder import RunFolder
+from gancli.run.logbook import Logbook
 from gancli.schedules import schedule
 from gancli.seeding import reseed, seed_of
-from gancli.watch import Watch
 
 log = logging.getLogger("gancli")
 TRY = (

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -22,9 +19,9 @@ def one_thread():
 @pytest.fixture(autouse=True, scope="session")
 def no_signs_of_life():
     """What commands print is compared to the letter, and a slow machine would add a line after a second."""
-    from gancli import progress
+    from gancli.render import status
 
-    progress.FIRST_AFTER_S = 1e6
+    status.FIRST_AFTER_S = 1e6
 
 
 def pytest_terminal_summary(terminalreporter):

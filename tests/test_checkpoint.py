@@ -17,11 +17,12 @@ import torch
 from helpers import differences, small, steps, trainer_for
 
 import gancli
-from gancli import checkpoint, quarantine
+from gancli import checkpoint
 from gancli.checkpoint import load_game, newest, read, save, steps_in
 from gancli.errors import Busy, UserError
-from gancli.quarantine import Damaged
-from gancli.runfolder import RunFolder
+from gancli.files import safe_load
+from gancli.files.safe_load import Damaged
+from gancli.run.folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -320,13 +321,13 @@ def test_an_empty_folder_and_no_folder_are_told_apart(tmp_path):
 
 def test_a_live_run_may_replace_the_file_while_it_is_read(tree, tmp_path, monkeypatch):
     path = save(tree, tmp_path, keep=1)
-    real = quarantine.check_archive
+    real = safe_load.check_archive
 
     def check_and_lose(*args, **kwargs):
         real(*args, **kwargs)
         path.unlink()
 
-    monkeypatch.setattr(quarantine, "check_archive", check_and_lose)
+    monkeypatch.setattr(safe_load, "check_archive", check_and_lose)
     assert read(path)["progress"]["step"] == 2
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gancli.cli import main
-from gancli.sampling import draw_inputs, generate
+from gancli.inference.sampling import draw_inputs, generate
 
 pytestmark = pytest.mark.slow
 

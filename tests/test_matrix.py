@@ -7,15 +7,13 @@ import functools
 import itertools
 
 import pytest
-import torch
 from helpers import differences, frozen, small, steps, trainer_for
+from matrix_helpers import HALF, STEPS, check_cell
 
-from gancli import checkpoint
-from gancli.builder import locate
-from gancli.config import conf_dir, options
+from gancli.config.build import locate
+from gancli.config.compose import conf_dir, options
+from gancli.config.validate import model_class, per_sample_penalties
 from gancli.errors import Problems
-from gancli.networks.layers import size_of
-from gancli.validate import model_class, per_sample_penalties
 
 CONF = options([conf_dir()])
 MODELS = sorted(
@@ -43,8 +41,6 @@ IMAGES = {
     "rectangular": ("dataset.resolution=[16,24]",),
 }
 # n_critic is 5 at most: the generator moves once, after the resume
-STEPS = 6
-HALF = 3
 EXTRAS = {
     "accumulation": ("trainer.accumulate=2",),
     "bf16": ("trainer.precision=bf16",),
@@ -77,41 +73,6 @@ EXTRAS = {
     "windows and flips": ("dataset.load_size=20", "dataset.flip=true"),
     "attempt": ("seed=7",),
 }
-
-
-def check_cell(setup: dict, folder) -> None:
-    whole = trainer_for(setup)
-    start = copy.deepcopy(whole.game.state_dict())
-    steps(whole, STEPS)
-    now = whole.game.state_dict()
-    assert all(value.isfinite().all() for value in now.values())
-    for side in ("generator", "discriminator"):
-        assert any(
-            not torch.equal(now[key], start[key]) for key in start if key.startswith(side)
-        ), f"the {side} did not move"
-
-    half = steps(trainer_for(setup), HALF)
-    path = checkpoint.save(half.state_dict(), folder, keep=1)
-    resumed = trainer_for(setup)
-    torch.rand(7)  # another state of the global generator
-    resumed.load_state_dict(checkpoint.read(path))
-    steps(resumed, STEPS - HALF)
-    assert differences(whole.state_dict(), resumed.state_dict()) == []
-
-    loaded = checkpoint.load_game(str(path))
-    assert (image := drawn(loaded, setup)).shape[0] == 2 and image.isfinite().all()
-
-
-def drawn(loaded: checkpoint.Loaded, setup: dict) -> torch.Tensor:
-    """Two images from a checkpoint alone."""
-    if "a" not in loaded.game.needs:
-        return loaded.game.sample(
-            loaded.game.inputs(2, torch.Generator().manual_seed(0)), loaded.generator
-        )
-    data = setup["dataset"]
-    return loaded.game.sample(
-        loaded.game.example(2, data["channels"], size_of(data["resolution"])), loaded.generator
-    )
 
 
 @functools.cache

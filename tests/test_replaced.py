@@ -13,11 +13,11 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from train_helpers import QUIET, TINY, sound
 
-from gancli import config
 from gancli.cli import main
 from gancli.commands.sweep import find_idle_values
+from gancli.config import compose
+from gancli.config.validate import validate
 from gancli.errors import Problems
-from gancli.validate import validate
 
 gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
 WITH_LOSS = ("pggan_cifar10", "r3gan_ffhq256", "stylegan_small", "biggan_small")
@@ -36,13 +36,13 @@ class Mine(GAN):
 
 @pytest.mark.parametrize("name", WITH_LOSS)
 def test_another_loss_leaves_out_the_experiments_values(name):
-    composed = config.compose("train", [f"experiment={name}", "loss=wgan"])
-    alone = config.compose("train", ["loss=wgan", f"model={composed.choices['model']}"])
+    composed = compose.compose("train", [f"experiment={name}", "loss=wgan"])
+    alone = compose.compose("train", ["loss=wgan", f"model={composed.choices['model']}"])
     loss = OmegaConf.to_container(composed.cfg.loss)
     assert loss == OmegaConf.to_container(alone.cfg.loss) and loss["n_critic"] == 5
-    usual = config.compose("train", [f"experiment={name}"])
+    usual = compose.compose("train", [f"experiment={name}"])
     assert usual.notes == []
-    same = config.compose("train", [f"experiment={name}", f"loss={usual.choices['loss']}"])
+    same = compose.compose("train", [f"experiment={name}", f"loss={usual.choices['loss']}"])
     assert same.notes == [] and same.cfg.loss == usual.cfg.loss
 
 
@@ -54,17 +54,17 @@ def test_what_is_left_out_is_said_in_one_line_and_what_is_typed_stays(capsys):
     )
     assert words in capsys.readouterr().err
     lines = ["experiment=r3gan_small", "loss=r1", "loss.penalties.r1.weight=3", "loss.n_critic=2"]
-    loss = OmegaConf.to_container(config.compose("train", lines).cfg.loss)
+    loss = OmegaConf.to_container(compose.compose("train", lines).cfg.loss)
     assert loss["penalties"]["r1"]["weight"] == 3 and loss["n_critic"] == 2
     assert list(loss["penalties"]) == ["r1"]
     lines = ["experiment=r3gan_small", "loss=wgan", "+penalty@loss.penalties.gp=gp"]
-    assert list(config.compose("train", lines).cfg.loss.penalties) == ["gp"]
-    none = config.compose("train", ["experiment=stylegan_small", "loss=none"])
+    assert list(compose.compose("train", lines).cfg.loss.penalties) == ["gp"]
+    none = compose.compose("train", ["experiment=stylegan_small", "loss=none"])
     assert none.cfg.loss is None
 
 
 def test_another_model_brings_another_loss():
-    composed = config.compose("train", ["experiment=r3gan_small", "model=dcgan"])
+    composed = compose.compose("train", ["experiment=r3gan_small", "model=dcgan"])
     assert composed.choices["loss"] == "non_saturating" and not composed.cfg.loss.penalties
     assert "loss=non_saturating replaces the loss" in composed.notes[0]
 
@@ -72,17 +72,17 @@ def test_another_model_brings_another_loss():
 def test_a_key_that_is_left_out_cannot_be_set():
     words = ["experiment=r3gan_small", "loss=wgan", "loss.penalties.r1.weight=3"]
     with pytest.raises(Problems, match="loss=wgan has no such key"):
-        config.compose("train", words)
+        compose.compose("train", words)
 
 
 def test_a_job_in_another_process_leaves_the_same_out():
-    composed = config.compose("train", ["experiment=r3gan_small", "loss=wgan"])
-    usual = config.compose("train", ["experiment=r3gan_small"]).cfg
+    composed = compose.compose("train", ["experiment=r3gan_small", "loss=wgan"])
+    usual = compose.compose("train", ["experiment=r3gan_small"]).cfg
     usual.loss = composed.cfg.loss
     assert not GlobalHydra.instance().is_initialized()
     OmegaConf.set_struct(usual, False)
     usual.loss.penalties = {"r1": {"weight": 2}}
-    notes = config.replace_experiments_loss(usual, composed.hydra, composed.choices)
+    notes = compose.replace_experiments_loss(usual, composed.hydra, composed.choices)
     assert notes and not usual.loss.penalties and not GlobalHydra.instance().is_initialized()
 
 
@@ -107,7 +107,7 @@ def test_a_sweep_over_losses_says_it_once_at_its_start(gan):
 )
 def test_a_part_that_a_model_does_not_use_is_said(words, reason, caplog):
     with caplog.at_level(logging.WARNING):
-        validate(config.compose("train", words).cfg, data=False)
+        validate(compose.compose("train", words).cfg, data=False)
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert len(said) == bool(reason) and all(reason in message for message in said)
 
@@ -118,7 +118,7 @@ def test_a_loss_typed_for_a_model_that_takes_none_is_said(package, caplog):
     own = [f"model._target_={module}.Mine", *TINY]
     for typed, times in (([], 0), (["loss=wgan"], 1), (["loss.n_critic=2"], 1)):
         caplog.clear()
-        composed = config.compose("train", [*own, *typed])
+        composed = compose.compose("train", [*own, *typed])
         validate(composed.cfg, typed=composed.overrides)
         assert caplog.text.count("loss has no effect: Mine takes none") == times
 

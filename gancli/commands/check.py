@@ -10,34 +10,33 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gancli import config as front
+from gancli.config import compose as front
 
 TIMED_ROUNDS = 3  # of the generator's turn and the critic's before it
 SLOW_S = 20.0  # of measuring: whoever waits longer knows enough
 
 
 def main(argv: list[str]) -> int:
-    from gancli.runlog import early_log
+    from gancli.run.runlog import early_log
 
     with early_log():  # notes and warnings look as they do at the start of a run
         return check(argv)
 
 
 def check(argv: list[str]) -> int:
-    from gancli import panels, progress
-    from gancli.paths import check_run
+    from gancli.files.paths import check_run
+    from gancli.render import messages
+    from gancli.render import status as progress
 
     composed = front.compose("train", argv)
     for message in composed.warnings:
-        panels.warn(message)
+        messages.warn(message)
     for message in composed.notes:
-        panels.remark(message)
+        messages.remark(message)
     check_run(composed.cfg)
     progress.say("measuring: loading torch…")
     import torch
 
-    from gancli.builder import build_game
-    from gancli.commands.failures import explained, lighter
     from gancli.commands.train import (
         check_first_batch,
         describe_plan,
@@ -45,12 +44,14 @@ def check(argv: list[str]) -> int:
         open_data,
         too_short,
     )
-    from gancli.display import LONG_S, speed, too_long
+    from gancli.config.build import build_game
+    from gancli.config.validate import validate
+    from gancli.evaluation.paired import judge_for
     from gancli.precision import peak_memory, resolve_device
-    from gancli.progress import duration
-    from gancli.restoration import judge_for
+    from gancli.render.display import LONG_S, speed, too_long
+    from gancli.render.status import duration
+    from gancli.run.failures import explained, lighter
     from gancli.trainer import Trainer
-    from gancli.validate import validate
 
     progress.say("measuring: checking the config…")
     config = validate(composed.cfg, typed=composed.overrides)
@@ -74,7 +75,7 @@ def check(argv: list[str]) -> int:
         with hinting(tries):
             seconds, how = measure(trainer, period=game.n_critic)
     for message in too_short(trainer):
-        panels.warn(message)
+        messages.warn(message)
     progress.say("measuring: saving a checkpoint to memory…")
     settings = config["trainer"]
     print(
@@ -99,7 +100,7 @@ def check(argv: list[str]) -> int:
     elif seconds >= SLOW_S:
         print(f"          a step is slow here; try {', '.join(tries) or 'another machine'}")
     if disk > free:
-        panels.warn(
+        messages.warn(
             "the disk has less room than that: lower trainer.keep, or choose another hydra.run.dir="
         )
     print(f"next      {' '.join(map(shlex.quote, ['gan', 'train', *argv]))}")
@@ -109,7 +110,7 @@ def check(argv: list[str]) -> int:
 @contextlib.contextmanager
 def hinting(tries: tuple[str, ...]) -> Iterator[None]:
     """Whoever waits long for the first step reads meanwhile what would be quicker."""
-    from gancli import progress
+    from gancli.render import status as progress
 
     status = progress.current()
     if status is None or not tries:
@@ -129,7 +130,7 @@ def measure(trainer, *, period: int) -> tuple[float, str]:
 
     After one round to warm up, rounds are timed; where that would take too long it stops in between, even after one step.
     """
-    from gancli import progress
+    from gancli.render import status as progress
 
     times: list[float] = []
     total = (1 + TIMED_ROUNDS) * period

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli import config as front
-from gancli import durable, panels
-from gancli.arguments import ema_apart
 from gancli.commands.endings import Ending, say_end
+from gancli.config import compose as front
+from gancli.config.arguments import ema_apart
 from gancli.errors import UserError
+from gancli.files import atomic
+from gancli.render import messages
 
 # Groups and keys that choose what is trained.
 OF_TRAINING = ("model", "loss", "optimizer", "trainer", "augment", "perceptual", "experiment")
@@ -27,7 +28,7 @@ def compose_options(verb: str, argv: Sequence[str], *, missing: bool = False) ->
     found = front.compose(verb, rest, missing=missing)
     found.cfg.update(average)
     for message in found.warnings:
-        panels.warn(message)
+        messages.warn(message)
     return found
 
 
@@ -67,8 +68,8 @@ def read(
     name a file which must be there, and what each should be; the checkpoint is one of them. Does not import torch."""
     from omegaconf import OmegaConf
 
-    from gancli.builder import misfits
-    from gancli.paths import missing_problems
+    from gancli.config.build import misfits
+    from gancli.files.paths import missing_problems
 
     options = OmegaConf.to_container(cfg, resolve=True)
     absent = [key for key in needs if options[key] in (None, "???")]
@@ -87,7 +88,7 @@ def out_folder(given: str | None, checkpoint: Path, name: str) -> Path:
     """What out= says, else a folder of this name beside the run's checkpoints. Raises UserError where a link leads out of it."""
     if given:
         return Path(os.path.expanduser(given))
-    durable.refuse_links(beside(checkpoint), [name])
+    atomic.refuse_links(beside(checkpoint), [name])
     return beside(checkpoint) / name
 
 

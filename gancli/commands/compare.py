@@ -6,10 +6,11 @@ import json
 import sys
 from pathlib import Path
 
-from gancli import durable, panels, progress
 from gancli.commands.endings import say_end
+from gancli.config.hints import did_you_mean, nearest
 from gancli.errors import UserError, unwritable
-from gancli.hints import did_you_mean, nearest
+from gancli.files import atomic
+from gancli.render import messages, status
 
 OPTIONS = ("out", "by", "mode", "protocol", "csv")
 DEFAULT_OUT = Path("outputs") / "compare"  # for runs that no sweep's folder holds
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> int:
     from gancli.reports.leaderboard import build
 
     targets, given, as_json = read(argv)
-    progress.say("reading the runs…")
+    status.say("reading the runs…")
     board = build(
         read_targets(targets),
         by=given.get("by", ""),
@@ -131,14 +132,14 @@ def show(board, *, unstarted: int, failed: bool = True) -> None:
     if unstarted:
         tables.say(f"never began: {unstarted} jobs of the sweep")
     for message in board.warnings:
-        panels.warn(tables.printable(message))
+        messages.warn(tables.printable(message))
 
 
 def write(board, out: Path, *, targets: list[str]) -> Path:
     """compare.html, compare.csv (groups) and runs.csv into a folder. -> the page"""
     from gancli.reports import comparison, markup, tables
 
-    durable.refuse_links(out, ["compare.csv", "runs.csv", "compare.html"])
+    atomic.refuse_links(out, ["compare.csv", "runs.csv", "compare.html"])
     save(out / "compare.csv", tables.groups_csv(board))
     save(out / "runs.csv", tables.runs_csv(board))
     sweep = sweep_of(targets)
@@ -191,7 +192,7 @@ def hparams(board, sweep: Path) -> None:
         # sweep.jsonl may name any folder; a run elsewhere is read, and left as it is.
         if not run.folder.resolve().is_relative_to(sweep.resolve()):
             continue
-        durable.refuse_links(run.folder, ["tensorboard"])
+        atomic.refuse_links(run.folder, ["tensorboard"])
         settings = run.settings()
         chosen = {key: run.choices.get(key, settings.get(key)) for key in axes}
         values = {key: value for key in measured(run) if (value := value_of(run, key)) is not None}
@@ -203,4 +204,4 @@ def hparams(board, sweep: Path) -> None:
                 step=run.step,
             )
         except OSError as error:
-            panels.warn(f"TensorBoard's hparams view lacks {run.name}: {error.strerror or error}")
+            messages.warn(f"TensorBoard's hparams view lacks {run.name}: {error.strerror or error}")

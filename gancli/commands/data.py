@@ -10,31 +10,32 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gancli import config as front
-from gancli import panels, progress
 from gancli.commands.endings import say_end, with_ending
+from gancli.config import compose as front
+from gancli.config.resolvers import slug
 from gancli.errors import Problems, UserError, unwritable
-from gancli.notes import NOTE
-from gancli.resolvers import slug
+from gancli.render import messages as panels
+from gancli.render import status
+from gancli.render.notes import NOTE
 
 LAYOUTS = ("pairs", "two domains")  # how the notes of reports/layouts.py begin
 
 
 def main(argv: list[str]) -> int:
-    from gancli.paths import check_run
+    from gancli.files.paths import check_run
 
     overrides, out, sample, as_json = read(argv)
     composed = front.compose("train", overrides)
     for message in composed.warnings:
         panels.warn(message)
     check_run(composed.cfg)
-    progress.say("loading torch…")
+    status.say("loading torch…")
     from gancli.reports.alarms import alarms, notes
     from gancli.reports.survey import survey
     from gancli.reports.surveyed import facts, show
     from gancli.reports.tables import say
 
-    progress.say("reading the data…")
+    status.say("reading the data…")
     with said() as messages:
         source = open_source(composed.cfg)
         found = survey(source, sample=sample, tick=say_count)
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
     others = [text for text, level in messages if level < logging.WARNING]
     found.notes = list(dict.fromkeys([*notes(found), *others]))
     sheet = out or Path("outputs") / "data" / f"{slug(['=' + subject(composed)])}.png"
-    progress.say("drawing the contact sheet…")
+    status.say("drawing the contact sheet…")
     sheet = draw(found, sheet) if found.kept is not None else None
     shown = None if composed.cfg.augment is None else draw_augmented(composed.cfg, found, sheet)
     if as_json:
@@ -71,7 +72,7 @@ def draw_augmented(cfg, found, sheet: Path) -> tuple[Path, str]:
     """Writes what augment= makes of some images, beside the contact sheet. -> the file, and how it was set. Raises UserError."""
     from omegaconf import OmegaConf
 
-    from gancli.builder import build
+    from gancli.config.build import build
     from gancli.reports.augmented import preview, show_at_work
 
     spec = OmegaConf.to_container(cfg.augment, resolve=True)
@@ -123,8 +124,8 @@ def open_source(cfg):
     """The configured data set, its scan done. Raises Problems."""
     from omegaconf import OmegaConf
 
-    from gancli.builder import build
-    from gancli.validate import dataset_problems
+    from gancli.config.build import build
+    from gancli.config.validate import dataset_problems
 
     problems = dataset_problems(cfg)
     if problems:
@@ -163,7 +164,7 @@ def said() -> Iterator[list[tuple[str, int]]]:
 
 
 def say_count(done: int, total: int) -> None:
-    progress.say(f"reading {done:,} of {total:,} files…", goes_on=True)
+    status.say(f"reading {done:,} of {total:,} files…", goes_on=True)
 
 
 def draw(found, path: Path) -> Path:
@@ -175,7 +176,7 @@ def draw(found, path: Path) -> Path:
 
 def save(picture, path: Path) -> Path:
     """Raises UserError."""
-    from gancli.grids import save_png
+    from gancli.render.grids import save_png
 
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
-from gancli import panels
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import after_checkpoint, say_end, with_ending
 from gancli.errors import Problems, UserError
+from gancli.render import messages
 
 MOST_NAME = 160  # characters of a file name
 # Of a part `metrics`: these change no number, or stand in the file's name by themselves.
@@ -18,9 +18,9 @@ UNTOLD = ("every", "floor", "best", "best_mode", "n", "features", "reference")
 MOST_HELD = 10_000  # of a test split: MNIST's and CIFAR's have as many
 
 if TYPE_CHECKING:
-    from gancli.config import Composed
+    from gancli.config.compose import Composed
     from gancli.data.base import Decoded, Source
-    from gancli.evaluation import Report
+    from gancli.evaluation.samples import Report
 
 
 def main(argv: list[str]) -> int:
@@ -36,10 +36,10 @@ def main(argv: list[str]) -> int:
 
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong; without torch."""
-    from gancli import progress
-    from gancli.closed import closed_problems
+    from gancli.config.closed import closed_problems
+    from gancli.files.paths import DATA, WEIGHTS, missing_problems
     from gancli.metrics.settings import LEAST, MetricsConfig, problems, unknown_items
-    from gancli.paths import DATA, WEIGHTS, missing_problems
+    from gancli.render import status
 
     kinds = {
         "ckpt": str | None,
@@ -74,7 +74,7 @@ def checked(cfg) -> dict:
         found += missing_problems(options["metrics"], WEIGHTS, within="metrics")
     if found:
         raise Problems(found)
-    progress.say("loading torch…")
+    status.say("loading torch…")
     options["metrics"]["n"] = options["n"] or options["metrics"]["n"]
     return options
 
@@ -118,12 +118,14 @@ def name_protocol(options: dict, report: Report, *, data: str) -> str:
 
 
 def of_checkpoint(options: dict) -> Report:
-    from gancli import durable, progress, restoration
-    from gancli.builder import trusted
     from gancli.checkpoint import load_game
     from gancli.commands.checkpoint_verbs import beside
-    from gancli.evaluation import evaluate, write_report
+    from gancli.config.build import trusted
+    from gancli.evaluation import paired
+    from gancli.evaluation.samples import evaluate, write_report
+    from gancli.files import atomic
     from gancli.precision import resolve_device
+    from gancli.render import status
 
     trust = trusted(options["trust"])
     device = resolve_device(options["device"])
@@ -135,18 +137,18 @@ def of_checkpoint(options: dict) -> Report:
             f"out={out} holds the numbers that training wrote",
             "leave out= out: each protocol has a file of its own in evaluations/",
         )
-    durable.refuse_links(folder, ["tensorboard"] if out else ["evaluations", "tensorboard"])
+    atomic.refuse_links(folder, ["tensorboard"] if out else ["evaluations", "tensorboard"])
     config = loaded.tree["config"]
     step = loaded.tree["progress"]["step"]
     # What is not given stays the run's; a key that the data set does not take is refused where it is built.
     moved = {key: value for key, value in options["dataset"].items() if value is not None}
     config = config | {"dataset": config["dataset"] | moved}
-    progress.say("reading the data…")
+    status.say("reading the data…")
     source, train, held = open_data(config["dataset"], trust=trust)
-    progress.say("evaluating…")
+    status.say("evaluating…")
     other_data = train.digest != loaded.tree["data"]["hash"]
     if other_data:
-        panels.warn(
+        messages.warn(
             "these are other images than the run was trained on (their names, sizes or labels differ)"
         )
         if "a" in loaded.game.needs:  # all of them are new to it
@@ -163,9 +165,7 @@ def of_checkpoint(options: dict) -> Report:
         "device": device,
         "ema": options["ema"],
     }
-    report = (
-        restoration.measure(**what) if "a" in loaded.game.needs else evaluate(**what, trust=trust)
-    )
+    report = paired.measure(**what) if "a" in loaded.game.needs else evaluate(**what, trust=trust)
     if held is not None:
         report.protocol["held_out"] = f"{len(held)} images, {split}"
     name = name_protocol(options, report, data=train.digest if other_data else "")
@@ -187,7 +187,7 @@ def named_out(given: str | None) -> Path | None:
 
 def open_data(spec: dict, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, Decoded | None]:
     """-> the run's data set: its description, its training part and what training held out. Raises UserError."""
-    from gancli.builder import build
+    from gancli.config.build import build
     from gancli.data.base import split
     from gancli.data.folder import Folder, listing
 
@@ -200,7 +200,7 @@ def open_data(spec: dict, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, D
 
 def held_out(source: Source) -> tuple[Decoded | None, str]:
     """The test or validation split of a set that has one and was trained on its train split; its files may be missing."""
-    from gancli.builder import parameters_of
+    from gancli.config.build import parameters_of
 
     parameter = parameters_of(type(source)).get("split")
     if parameter is None or vars(source)["split"] != "train":
@@ -213,18 +213,18 @@ def held_out(source: Source) -> tuple[Decoded | None, str]:
     try:
         return replace(source, split=other, limit=MOST_HELD, holdout=0).load(), f"its {other} split"
     except UserError as error:
-        panels.warn(f"the {other} split is not used as held-out data: {error.message}")
+        messages.warn(f"the {other} split is not used as held-out data: {error.message}")
         return None, ""
 
 
 def of_folders(options: dict) -> Report:
-    from gancli import progress
-    from gancli.evaluation import compare, write_report
+    from gancli.evaluation.samples import compare, write_report
     from gancli.precision import resolve_device
+    from gancli.render import status
 
     if options["dataset"] != dict.fromkeys(options["dataset"]):
-        panels.warn("dataset.* has no effect: real= and fake= are the folders")
-    progress.say("reading the images…")
+        messages.warn("dataset.* has no effect: real= and fake= are the folders")
+    status.say("reading the images…")
     real, fake, note = open_folders(options["real"], options["fake"], n=options["metrics"]["n"])
     device = resolve_device(options["device"])
     report = compare(
@@ -273,7 +273,7 @@ def show(report: Report, *, title: str, target: str) -> None:
     from gancli.metrics.settings import better, published
 
     console = Console(highlight=False)
-    console.print(panels.printable(title), style="bold", markup=False, soft_wrap=True)
+    console.print(messages.printable(title), style="bold", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("metric")
     table.add_column("value", justify="right")
@@ -288,12 +288,12 @@ def show(report: Report, *, title: str, target: str) -> None:
     console.print(table)
     console.print("\nprotocol", style="bold")
     for key, value in report.protocol.items():
-        console.print(panels.printable(f"  {key:<23} {value}"), markup=False, soft_wrap=True)
+        console.print(messages.printable(f"  {key:<23} {value}"), markup=False, soft_wrap=True)
     if report.skipped:
         console.print("\nskipped", style="bold")
     for reason in dict.fromkeys(report.skipped.values()):
         names = ", ".join(item for item, why in report.skipped.items() if why == reason)
-        console.print(panels.printable(f"  {names}: {reason}"), markup=False, soft_wrap=True)
+        console.print(messages.printable(f"  {names}: {reason}"), markup=False, soft_wrap=True)
     for k, line in enumerate(published(target)):
         console.print(f"  {line}" if k else f"\n{line}", style="" if k else "bold", markup=False)
 
@@ -304,7 +304,7 @@ def number(value: float) -> str:
 
 def to_tensorboard(folder: Path, report: Report, step: int) -> None:
     """In a folder of its own: another file among the run's would make TensorBoard forget the curves after this step."""
-    from gancli.logbook import EventFile, logger
+    from gancli.run.logbook import EventFile, logger
 
     values = {f"eval/{key}": value for key, value in report.values.items()}
     try:

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli import config as front
-from gancli import durable, panels, progress
 from gancli.commands.endings import after_checkpoint, say_end
+from gancli.config import compose as front
+from gancli.config.hints import composition_errors, did_you_mean, nearest, parse
+from gancli.config.resolvers import slug
 from gancli.errors import Problems, UserError
-from gancli.hints import composition_errors, did_you_mean, nearest, parse
-from gancli.paths import missing_problems
-from gancli.resolvers import slug
+from gancli.files import atomic
+from gancli.files.paths import missing_problems
+from gancli.render import messages, status
 
 if TYPE_CHECKING:
     import torch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from gancli.checkpoint import Loaded
     from gancli.data.base import Source
-    from gancli.probing import Chosen
+    from gancli.evaluation.probing import Chosen
 
 DEFAULTS = {
     "out": None,
@@ -40,15 +41,15 @@ LEAST = {"n": 2, "k": 1, "seed": 0, "l2": 0}
 def main(argv: list[str]) -> int:
     options, words = read(argv)
     check_words(words)
-    progress.say("loading torch…")
-    from gancli.builder import trusted
+    status.say("loading torch…")
     from gancli.checkpoint import load_game
     from gancli.commands.checkpoint_verbs import out_folder
     from gancli.commands.evaluate import held_out
-    from gancli.commands.failures import explained_writes
-    from gancli.evaluation import Judging
+    from gancli.config.build import trusted
+    from gancli.evaluation.probing import choose, judged, own_labels
+    from gancli.evaluation.samples import Judging
     from gancli.precision import resolve_device
-    from gancli.probing import choose, judged, own_labels
+    from gancli.run.failures import explained_writes
 
     device = resolve_device(options["device"])
     trust = trusted(options["trust"])
@@ -59,16 +60,16 @@ def main(argv: list[str]) -> int:
             f"{critic_takes(loaded.game)}",
             "give a checkpoint of a model that makes images out of noise, such as dcgan or cgan",
         )
-    progress.say("reading the data…")
+    status.say("reading the data…")
     source, name = open_source(words, loaded, trust=trust)
     out = out_folder(options["out"], loaded.path, f"features{name and '-'}{name}")
     other = held_out(source) if source.classes else (None, "")
     chosen = choose(source, loaded, other=other, n=options["n"], seed=options["seed"])
-    progress.say("reading features…")
+    status.say("reading features…")
     features, scores = judged(
         loaded.game, chosen.images, own=own_labels(loaded, chosen), seed=options["seed"]
     )
-    progress.say("probing the features…")
+    status.say("probing the features…")
     values, skipped = measure(features, chosen, options, device)
     step = loaded.tree["progress"]["step"]
     report = {
@@ -95,7 +96,7 @@ def critic_takes(game) -> str:
 
 def check_words(words: list[str]) -> None:
     """What can be told of a data set before torch is imported: unknown names and keys, and a path that is not there."""
-    from gancli.paths import DATA, check_run
+    from gancli.files.paths import DATA, check_run
 
     if any(word.lstrip("+").startswith("dataset=") for word in words):
         check_run(front.compose("train", words).cfg)
@@ -167,7 +168,7 @@ def number(value: object, key: str, kind: type) -> tuple[float | None, list[tupl
 
 def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> tuple[Source, str]:
     """-> the data set, settled, and its name, "" for the checkpoint's own. Raises UserError."""
-    from gancli.builder import build
+    from gancli.config.build import build
     from gancli.data.base import pair
 
     trained = loaded.tree["config"]["dataset"]
@@ -204,7 +205,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     """-> the data set that dataset=NAME chooses, at the checkpoint's size, and its name. Raises Problems."""
     from omegaconf import OmegaConf
 
-    from gancli.validate import dataset_problems
+    from gancli.config.validate import dataset_problems
 
     typed = {word.lstrip("+").partition("=")[0] for word in words}
     size = [
@@ -214,7 +215,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     ]
     made = front.compose("train", words, extra=size)
     for message in made.warnings:
-        panels.warn(message)
+        messages.warn(message)
     if made.cfg.dataset.get("kind", "image") == trained["kind"] and (
         found := dataset_problems(made.cfg)
     ):
@@ -226,7 +227,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
 
 def changes(words: Sequence[str]) -> dict:
     """dataset.KEY=VALUE, ... -> {KEY: VALUE}, for a data set that has moved. Raises UserError."""
-    from gancli.arguments import quoted
+    from gancli.config.arguments import quoted
 
     made = {}
     for word in words:
@@ -277,7 +278,7 @@ def measure(
 
 
 def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, object]:
-    from gancli.probing import bound_labels, own_labels
+    from gancli.evaluation.probing import bound_labels, own_labels
 
     labels = bound_labels(loaded.game)
     pack = loaded.tree["config"]["model"].get("pack", 1)
@@ -306,7 +307,7 @@ def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, obje
 def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: dict) -> None:
     import numpy as np
 
-    from gancli.grids import save_png
+    from gancli.render.grids import save_png
     from gancli.reports.ranking import ranking_csv, sheet, write_npz
 
     labels = [] if chosen.labels is None else chosen.labels.tolist()
@@ -330,10 +331,10 @@ def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: d
     columns = {"name": chosen.names} | (
         {"split": split, "class": [chosen.classes[k] for k in labels]} if labels else {}
     )
-    durable.write_text(out / "ranking.csv", ranking_csv(scores, columns))
+    atomic.write_text(out / "ranking.csv", ranking_csv(scores, columns))
     if not chosen.images.is_floating_point():
         save_png(sheet(chosen.images, scores), out / "ranking.png")
-    durable.write_text(out / "features.json", json.dumps(report, indent=2) + "\n")
+    atomic.write_text(out / "features.json", json.dumps(report, indent=2) + "\n")
 
 
 def show(title: str, report: dict, *, k: int) -> None:
@@ -342,7 +343,7 @@ def show(title: str, report: dict, *, k: int) -> None:
 
     console = Console(highlight=False)
     values = report["values"]
-    console.print(panels.printable(title), style="bold", markup=False, soft_wrap=True)
+    console.print(messages.printable(title), style="bold", markup=False, soft_wrap=True)
     if values:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column("accuracy on")
@@ -356,4 +357,4 @@ def show(title: str, report: dict, *, k: int) -> None:
         if report[heading]:
             console.print(f"\n{heading}", style="bold")
         for key, value in report[heading].items():
-            console.print(panels.printable(f"  {key:<18} {value}"), markup=False, soft_wrap=True)
+            console.print(messages.printable(f"  {key:<18} {value}"), markup=False, soft_wrap=True)

@@ -7,13 +7,13 @@ import shutil
 import sys
 from pathlib import Path
 
-from gancli.arguments import config_dir
 from gancli.commands.endings import say_end
-from gancli.config import conf_dir, describe, options
+from gancli.config.arguments import config_dir
+from gancli.config.compose import conf_dir, describe, options
+from gancli.config.hints import did_you_mean, nearest
 from gancli.errors import UserError
-from gancli.hints import did_you_mean, nearest
 from gancli.metrics.legend import as_data
-from gancli.panels import say
+from gancli.render.messages import say
 
 Legend = dict[str, list[dict[str, str]]]  # section -> lines
 Table = dict[str, dict[str, str]]  # group -> option -> its line

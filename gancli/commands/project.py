@@ -6,17 +6,17 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gancli import panels, progress
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, trust_words
 from gancli.errors import Problems, UserError
+from gancli.render import messages, status
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
     from gancli.checkpoint import Loaded
-    from gancli.projection import Distance, Found
+    from gancli.inference.projection import Distance, Found
 
 FRAMES = 100  # of the film at most; the last one stays for a second
 FORMAT = 1
@@ -29,15 +29,15 @@ def main(argv: list[str]) -> int:
 def run(cfg) -> Ending:
     """Writes what was found. Raises UserError."""
     options = checked(cfg)
-    progress.say("loading torch…")
-    from gancli.builder import trusted
+    status.say("loading torch…")
     from gancli.checkpoint import load_game
-    from gancli.commands.failures import explained_writes
     from gancli.commands.sample import label_index
-    from gancli.films import check_name
+    from gancli.config.build import trusted
+    from gancli.inference.projection import search, space_of
+    from gancli.inference.sampling import refuse_unknown
     from gancli.precision import resolve_device
-    from gancli.projection import search, space_of
-    from gancli.sampling import refuse_unknown
+    from gancli.render.video import check_name
+    from gancli.run.failures import explained_writes
 
     if options["film"] is not None:
         check_name(options["film"])
@@ -60,7 +60,7 @@ def run(cfg) -> Ending:
     out = checkpoint_verbs.out_folder(
         options["out"], loaded.path, f"project-{Path(options['input']).stem}"
     )
-    progress.say("choosing where to start…")
+    status.say("choosing where to start…")
     start = search(
         loaded.game,
         loaded.generator,
@@ -74,12 +74,12 @@ def run(cfg) -> Ending:
         out.mkdir(parents=True, exist_ok=True)
         first, found, frames = searched(loaded, distance, start, target, options)
         facts = {"space": space, "features": distance.name, "distance": found.distance}
-        progress.say("writing the pictures…")
+        status.say("writing the pictures…")
         write(out, found, target, frames, options["film"], facts)
     print(
         f"distance ({distance.name}, {space}): {first:.6g} at the start, {found.distance:.6g} after {options['steps']} steps"
     )
-    from gancli.resuming import strangers
+    from gancli.run.resume import strangers
 
     trust = trust_words(strangers(loaded.tree["config"]))
     latent = out / "projected.pt"
@@ -160,14 +160,14 @@ def target_of(path: str, loaded: Loaded) -> Tensor:
     except BadImage as error:
         raise UserError(f"input={path} cannot be used: {error}", "give an image file") from error
     for note in sorted(decoder.notes):
-        panels.warn(note)
+        messages.warn(note)
     return (torch.tensor(pixels)[None] / 127.5 - 1).to(next(loaded.generator.parameters()).device)
 
 
 def distance_of(options: dict, target: Tensor) -> Distance:
     """LPIPS or pixels; says which if it was left open. Raises UserError for weights that are none, and for alpha."""
+    from gancli.inference.projection import Perceptual, Pixels
     from gancli.metrics.lpips import Lpips
-    from gancli.projection import Perceptual, Pixels
 
     usable = target.shape[1] in (1, 3)
     given = options["weights"] is not None and options["lpips_heads"] is not None
@@ -186,8 +186,8 @@ def searched(
     loaded: Loaded, distance: Distance, start, target: Tensor, options: dict
 ) -> tuple[float, Found, list[Image.Image]]:
     """-> the distance at the start, what was found, and the frames of the film. Says how far it is."""
-    from gancli.films import FPS
-    from gancli.projection import look, project
+    from gancli.inference.projection import look, project
+    from gancli.render.video import FPS
 
     steps = options["steps"]
     seed = options["seed"]
@@ -196,10 +196,10 @@ def searched(
     first = found.distance
     frames = [beside_each_other(target, found.image)]
     every = -(-steps // FRAMES)
-    progress.say("projecting: first step…")
+    status.say("projecting: first step…")
     search = project(*parts, steps=steps, lr=options["lr"], seed=seed)
     for step, far in enumerate(search, start=1):
-        progress.say(f"projecting: {step:,} of {steps:,} steps, distance {far:.4g}…", goes_on=True)
+        status.say(f"projecting: {step:,} of {steps:,} steps, distance {far:.4g}…", goes_on=True)
         if step % every == 0 and step < steps and options["film"] is not None:
             frames.append(beside_each_other(target, look(*parts, seed=seed).image))
     found = look(*parts, seed=seed)
@@ -209,7 +209,7 @@ def searched(
 def beside_each_other(target: Tensor, image: Tensor) -> Image.Image:
     import torch
 
-    from gancli.grids import grid
+    from gancli.render.grids import grid
 
     return grid(torch.cat([target, image]).cpu(), columns=2, min_tile=128)
 
@@ -224,9 +224,9 @@ def write(
 ) -> None:
     import torch
 
-    from gancli import durable
-    from gancli.films import write_film
-    from gancli.grids import save_image, save_png
+    from gancli.files import atomic
+    from gancli.render.grids import save_image, save_png
+    from gancli.render.video import write_film
 
     save_image(found.image[0], out / "projected.png")
     save_png(beside_each_other(target, found.image), out / "comparison.png")
@@ -235,6 +235,6 @@ def write(
         "inputs": {key: value.cpu() for key, value in found.inputs.items()},
         "planes": [plane.cpu() for plane in found.planes],
     }
-    durable.write(out / "projected.pt", lambda file: torch.save(tree, file))
+    atomic.write(out / "projected.pt", lambda file: torch.save(tree, file))
     if film is not None:
         write_film(frames, out / film)

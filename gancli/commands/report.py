@@ -6,10 +6,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli import durable, panels, progress
 from gancli.commands.endings import after_training, say_end, translates, trust_words, with_ending
 from gancli.errors import UserError, unwritable
-from gancli.resuming import strangers
+from gancli.files import atomic
+from gancli.render import messages, status
+from gancli.run.resume import strangers
 
 if TYPE_CHECKING:
     from gancli.reports.runs import Run
@@ -31,11 +32,11 @@ def main(argv: list[str]) -> int:
             "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl",
         )
     page = out / "report.html" if out.is_dir() else with_ending(out, ".html")
-    durable.refuse_links(folder, ["report.html"])
-    progress.say("reading the run…")
+    atomic.refuse_links(folder, ["report.html"])
+    status.say("reading the run…")
     run = read_run(folder)
     for note in run.notes:
-        panels.warn(note)
+        messages.warn(note)
     document = single.document(run)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)

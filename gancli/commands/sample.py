@@ -7,10 +7,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from gancli import durable, panels, progress
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, after_checkpoint, count
-from gancli.commands.failures import explained_writes
 from gancli.commands.sample_pictures import (
     COLUMNS,
     begun,
@@ -21,8 +19,11 @@ from gancli.commands.sample_pictures import (
     write_picture,
     write_walk,
 )
+from gancli.config.resolvers import MOST_BYTES
 from gancli.errors import Problems, UserError
-from gancli.resolvers import MOST_BYTES
+from gancli.files import atomic
+from gancli.render import messages, status
+from gancli.run.failures import explained_writes
 
 ROWS = 64  # of the grid
 # what only some models have
@@ -58,11 +59,11 @@ def run(cfg) -> Ending:
     """Writes the images. Raises UserError."""
     options = checked(cfg)
     options["n"] = options["n"] if options["latent"] is None else 1
-    progress.say("loading torch…")
-    from gancli.builder import trusted
+    status.say("loading torch…")
     from gancli.checkpoint import load_game
+    from gancli.config.build import trusted
+    from gancli.inference.sampling import refuse_unknown
     from gancli.precision import resolve_device
-    from gancli.sampling import refuse_unknown
 
     loaded = load_game(
         str(options["ckpt"]),
@@ -76,20 +77,20 @@ def run(cfg) -> Ending:
     options["n"] = options["n"] if label is None else len(label)
     # All that can be refused comes before the folder is made.
     if options["truncated_layers"] is not None and options["truncation"] is None:
-        panels.warn("truncated_layers has no effect without truncation=")
+        messages.warn("truncated_layers has no effect without truncation=")
     resting = getattr(loaded.game, "resting", 0)
     level = options["level"]
     if resting and options["levels"] is not None or level is not None and level < resting:
-        panels.warn(
+        messages.warn(
             f"levels below {resting} are stale: their image layers have rested since the next size came; what they read has not"
         )
-    progress.say("drawing…")
+    status.say("drawing…")
     inputs, given = begun(loaded.game, label, options)
     pictures = series(loaded.game, inputs, label, options)
     film = walked(loaded, inputs, label, options)
     loaded = with_standing(loaded, options)
     out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"samples-seed{options['seed']}")
-    progress.say("drawing samples…")
+    status.say("drawing samples…")
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
         write = (
@@ -195,7 +196,7 @@ def labels(game, options: dict, classes: list[str]):
 
 def label_index(value: int | str, count: int, classes: list[str]) -> int:
     """A label by its name or its number; names come first, since they may be numbers of another order."""
-    from gancli.builder import did_you_mean
+    from gancli.config.build import did_you_mean
 
     if str(value) in classes[:count]:
         return classes.index(str(value))
@@ -213,8 +214,8 @@ def with_standing(loaded, options: dict):
     """The same with statistics of batch norm that were measured anew, if so many passes are asked for."""
     if options["standing"] is None:
         return loaded
-    from gancli.sampling import CHUNK
-    from gancli.standing import standing_statistics
+    from gancli.inference.sampling import CHUNK
+    from gancli.inference.standing_statistics import standing_statistics
 
     measured = standing_statistics(
         loaded.game,
@@ -232,7 +233,7 @@ def write_points(
 ) -> None:
     import torch
 
-    from gancli.grids import save_png, scatter
+    from gancli.render.grids import save_png, scatter
 
     points = in_data_units(
         loaded, torch.stack(list(images_of(loaded, inputs, options["seed"], given)))
@@ -242,7 +243,7 @@ def write_points(
     if label is not None:
         lines = [f"{line},{k}" for line, k in zip(lines, label.tolist(), strict=True)]
     head = "x,y" if label is None else "x,y,label"
-    durable.write_text(out / "points.csv", "\n".join([head, *lines]) + "\n")
+    atomic.write_text(out / "points.csv", "\n".join([head, *lines]) + "\n")
     save_png(scatter(points, real=None), out / "grid.png")
 
 
@@ -251,7 +252,7 @@ def write_images(
 ) -> None:
     import torch
 
-    from gancli.grids import grid, save_image, save_png
+    from gancli.render.grids import grid, save_image, save_png
 
     n = options["n"]
     per_class = options["per_class"]

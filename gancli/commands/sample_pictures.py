@@ -48,14 +48,14 @@ def given_to(game: Game, options: dict) -> dict:
 
 def still(game: Game, options: dict) -> dict:
     """The same, with one noise for all images unless another was asked for: what else differs is to be seen."""
-    from gancli.sampling import options_of
+    from gancli.inference.sampling import options_of
 
     return ({"noise": "fixed"} if "noise" in options_of(game) else {}) | given_to(game, options)
 
 
 def draw(game: Game, n: int, label: Tensor | None, options: dict, *, shift: int = 0) -> Batch:
     """What n images start from. label: of all images, or None; shift: of the seed, for other latents."""
-    from gancli import sampling
+    from gancli.inference import sampling
 
     return sampling.draw_inputs(
         game,
@@ -71,7 +71,7 @@ def begun(game: Game, label: Tensor | None, options: dict) -> tuple[Batch, dict]
     """What the images start from, and the options of the game's `sample` for them. Raises UserError for a latent of another model."""
     if options["latent"] is None:
         return draw(game, options["n"], label, options), given_to(game, options)
-    from gancli.projection import read_latent
+    from gancli.inference.projection import read_latent
 
     inputs, planes = read_latent(options["latent"], game)
     planes = [plane.to(next(game.parameters()).device) for plane in planes]
@@ -87,7 +87,7 @@ def first_of(inputs: Batch, n: int) -> Batch:
 
 def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> dict[str, Picture]:
     """File name -> the pictures that were asked for, of the first of the images. Raises UserError for what the game has not."""
-    from gancli import sampling
+    from gancli.inference import sampling
 
     rows = min(COLUMNS, options["n"])
     given = still(game, options)
@@ -123,8 +123,9 @@ def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> di
 
 def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -> Walk | None:
     """The walk that was asked for: of the first 16 images side by side, fewer where they are large. Raises UserError."""
-    from gancli import films, sampling
     from gancli.data.base import pair
+    from gancli.inference import sampling
+    from gancli.render import video
 
     if options["walk"] is None:
         return None
@@ -134,15 +135,15 @@ def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -
             f"walk={options['walk']} does not apply to this checkpoint: its model makes points",
             "leave walk= out",
         )
-    films.check_name(options["film"])
+    video.check_name(options["film"])
     height, width = pair(spec["resolution"])
     side = max(1, min(4, 1024 // max(height, width)))
     tiles = min(options["n"], side * side)
     columns = math.ceil(tiles**0.5)
     legs = max(3, round(options["walk"] / LEG_S))  # between two it would go back the way it came
-    frames = max(legs, round(options["walk"] * films.FPS))
+    frames = max(legs, round(options["walk"] * video.FPS))
     factor = math.ceil(tile_size(columns) / min(height, width))
-    films.check_size(
+    video.check_size(
         frames, (columns * width * factor, math.ceil(tiles / columns) * height * factor)
     )
     stops = [
@@ -158,7 +159,7 @@ def tile_size(columns: int) -> int:
 
 def images_of(loaded: Loaded, inputs: Batch, seed: int, given: dict) -> Iterator[Tensor]:
     """(C,H,W) each. One after the other: 50,000 need not fit into memory."""
-    from gancli import sampling
+    from gancli.inference import sampling
 
     for batch in sampling.generate(loaded.game, loaded.generator, inputs, seed=seed, given=given):
         yield from batch
@@ -173,7 +174,7 @@ def in_data_units(loaded: Loaded, points: Tensor) -> Tensor:
 def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) -> None:
     import torch
 
-    from gancli.grids import grid, save_png, scatter
+    from gancli.render.grids import grid, save_png, scatter
 
     images = torch.stack(
         [
@@ -196,8 +197,8 @@ def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) ->
 def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
     import torch
 
-    from gancli.films import write_film
-    from gancli.grids import grid
+    from gancli.render.grids import grid
+    from gancli.render.video import write_film
 
     images = images_of(loaded, walk.inputs, seed, walk.given)
     frames = []

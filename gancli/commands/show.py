@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gancli import config as front
-from gancli import panels, progress
-from gancli.arguments import split_args
 from gancli.commands.endings import after_training, say_end, translates, trust_words
+from gancli.config import compose as front
+from gancli.config.arguments import split_args
 from gancli.errors import UserError
-from gancli.panels import say
+from gancli.render import messages
+from gancli.render import status as progress
+from gancli.render.messages import say
 
 
 def main(argv: list[str]) -> int:
@@ -50,15 +51,15 @@ def count(module) -> int:
 def show_model(argv: list[str], *, as_json: bool) -> None:
     composed = front.compose("train", argv)
     for message in composed.warnings:
-        panels.warn(message)
+        messages.warn(message)
     for message in composed.notes:
-        panels.remark(message)
+        messages.remark(message)
     progress.say("loading torch…")
     import torch
 
-    from gancli.builder import build_game
-    from gancli.runlog import early_log
-    from gancli.validate import validate
+    from gancli.config.build import build_game
+    from gancli.config.validate import validate
+    from gancli.run.runlog import early_log
 
     with early_log():  # notes and warnings look as they do at the start of a run
         frozen = validate(composed.cfg, data=False, typed=composed.overrides)
@@ -129,7 +130,7 @@ def target_of(spec: object) -> object:
 def show_run(target: str, *, as_json: bool) -> None:
     from gancli.checkpoint import open_checkpoint
     from gancli.commands import checkpoint_verbs
-    from gancli.resuming import strangers
+    from gancli.run.resume import strangers
 
     path, tree = open_checkpoint(target)
     config = tree["config"]

@@ -11,19 +11,20 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from gancli import config as front
-from gancli import durable, progress
-from gancli.arguments import quoted, split_args, variants
+from gancli.config import compose as front
+from gancli.config.arguments import quoted, split_args, variants
+from gancli.config.hints import composition_errors, parse, typed
 from gancli.errors import GanError, Interrupted, Stopped
-from gancli.hints import composition_errors, parse, typed
-from gancli.panels import warn
+from gancli.files import atomic
+from gancli.render import status
+from gancli.render.messages import warn
 
 BEGUN = "begun"  # the state of a job until it ends
 
 
 def sweep(argv: list[str]) -> int:
     """-> 0 if every job is done, 1 if any failed. Ends with a line per job, whichever launcher ran the jobs."""
-    progress.say("composing the jobs…")
+    status.say("composing the jobs…")
     folder = front.find_sweep_folder("train", argv)
     for message in find_idle_values(argv) if folder else ():
         warn(message)
@@ -50,11 +51,11 @@ def find_idle_values(argv: list[str]) -> list[str]:
     swept = dict.fromkeys(part for part in map(find_swept_part, lines) if part)
     if not swept:
         return []
-    progress.say("loading torch…")
+    status.say("loading torch…")
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from gancli.validate import find_idle_parts
+    from gancli.config.validate import find_idle_parts
 
     found: dict[str, None] = {}
     for words in variants(lines):
@@ -157,7 +158,7 @@ def record(folder: Path, entry: dict) -> None:
         with alone(folder):
             entries = read_entries(folder) | {entry["job"]: entry}
             lines = "".join(json.dumps(entries[job]) + "\n" for job in sorted(entries))
-            durable.write(folder / "sweep.jsonl", lambda file: file.write(lines.encode()))
+            atomic.write(folder / "sweep.jsonl", lambda file: file.write(lines.encode()))
     except OSError as error:
         warn(f"{folder / 'sweep.jsonl'} lacks job {entry['job']}: {error.strerror or error}")
 

@@ -13,22 +13,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli import config as front
-from gancli import panels, resolvers
+from gancli.config import compose as front
+from gancli.config import resolvers
 from gancli.errors import GanError, Interrupted, UserError
-from gancli.notes import note
-from gancli.parent import watch_parent
+from gancli.render import messages
+from gancli.render.notes import note
+from gancli.run.parent import watch_parent
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from gancli.resuming import Candidate
+    from gancli.run.resume import Candidate
 
 log = logging.getLogger("gancli")
 
 
 def main(argv: list[str]) -> int:
-    from gancli.arguments import split_args
+    from gancli.config.arguments import split_args
 
     if split_args(argv).command == "multirun":
         from gancli.commands.sweep import sweep
@@ -55,8 +56,8 @@ def main(argv: list[str]) -> int:
 
 def compose(argv: list[str]) -> front.Composed:
     """A resumed run has its own config: what is typed beside resume=RUN is not composed with defaults that may lack its keys."""
-    from gancli.arguments import quoted, split_args
-    from gancli.resuming import ASIDE, resumes
+    from gancli.config.arguments import quoted, split_args
+    from gancli.run.resume import ASIDE, resumes
 
     typed = split_args(argv).overrides
     beside = [item for item in typed if not item.startswith(ASIDE)] if resumes(typed) else []
@@ -66,16 +67,16 @@ def compose(argv: list[str]) -> front.Composed:
 
 def run(composed: front.Composed) -> Path:
     """Trains to the end of the budget. -> the run folder. Raises GanError; whatever it raises, the run can be resumed."""
-    from gancli import progress
+    from gancli.render import status as progress
 
     for message in composed.warnings:
-        panels.warn(message)
+        messages.warn(message)
     check_paths(composed)
     progress.say("loading torch…")
     from gancli import distributed
-    from gancli.agreement import describe_run
     from gancli.precision import resolve_device
-    from gancli.runlog import early_log
+    from gancli.run.agreement import describe_run
+    from gancli.run.runlog import early_log
 
     failed = True
     try:
@@ -98,8 +99,8 @@ def run(composed: front.Composed) -> Path:
 
 def check_paths(composed: front.Composed) -> None:
     """What is named and is not there: known at once, long before the data are read. Raises Problems or UserError."""
-    from gancli.paths import check_run
-    from gancli.runfolder import find_named
+    from gancli.files.paths import check_run
+    from gancli.run.folder import find_named
 
     if composed.cfg.resume not in (None, "auto"):
         find_named(str(composed.cfg.resume))
@@ -129,9 +130,10 @@ class Plan:
 
 
 def plan_run(composed: front.Composed) -> Plan:
-    from gancli import progress, resuming
-    from gancli.runfolder import find_named, has_checkpoints, refuse_used
-    from gancli.validate import validate
+    from gancli.config.validate import validate
+    from gancli.render import status as progress
+    from gancli.run import resume as resuming
+    from gancli.run.folder import find_named, has_checkpoints, refuse_used
 
     progress.say("checking the config…")
     resume = composed.cfg.resume
@@ -159,12 +161,12 @@ def tell(line: str) -> None:
 
     log.info(line)
     if distributed.rank() == 0:
-        panels.say(line)
+        messages.say(line)
 
 
 def say_why_new(around: Sequence[Candidate], composed: front.Composed) -> None:
     """Why resume=auto starts a run: what the nearest one differs in."""
-    from gancli.resuming import describe_differences
+    from gancli.run.resume import describe_differences
 
     parent = composed.run_dir.parent
     if not around:
@@ -180,8 +182,9 @@ def say_why_new(around: Sequence[Candidate], composed: front.Composed) -> None:
 
 def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
     """Of the runs with the asked config the one that was trained on these data, or a new run. digest: of the data."""
-    from gancli import checkpoint, resuming
-    from gancli.validate import revalidate
+    from gancli import checkpoint
+    from gancli.config.validate import revalidate
+    from gancli.run import resume as resuming
 
     for candidate in plan.alike:
         if candidate.digest != digest:
@@ -230,12 +233,14 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     """The stored config with what may change taken from the command line. Raises Problems where more would change."""
     from omegaconf import OmegaConf
 
-    from gancli import checkpoint, durable, resuming
-    from gancli.builder import locate, trusted
-    from gancli.runfolder import WRITTEN
-    from gancli.validate import revalidate
+    from gancli import checkpoint
+    from gancli.config.build import locate, trusted
+    from gancli.config.validate import revalidate
+    from gancli.files import atomic
+    from gancli.run import resume as resuming
+    from gancli.run.folder import WRITTEN
 
-    durable.refuse_links(folder, WRITTEN)
+    atomic.refuse_links(folder, WRITTEN)
     file, tree = checkpoint.newest(folder / "checkpoints")
     checkpoint.check_resumable(tree, file)
     resuming.complete(tree["config"])
@@ -255,14 +260,15 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
 
 def execute(plan: Plan, composed: front.Composed, device) -> Path:
     """Gate 3 (the data), then the folder, then the loop."""
-    from gancli import distributed, progress
-    from gancli.agreement import describe_data
-    from gancli.commands.failures import explained
-    from gancli.plugins import source_digests, warn_of_changes
-    from gancli.quarantine import check_savable
-    from gancli.restoration import judge_for
-    from gancli.resuming import strangers
-    from gancli.runfolder import RunFolder, resume_line
+    from gancli import distributed
+    from gancli.evaluation.paired import judge_for
+    from gancli.files.safe_load import check_savable
+    from gancli.render import status as progress
+    from gancli.run.agreement import describe_data
+    from gancli.run.failures import explained
+    from gancli.run.folder import RunFolder, resume_line
+    from gancli.run.plugins import source_digests, warn_of_changes
+    from gancli.run.resume import strangers
     from gancli.trainer import Trainer
 
     progress.say("reading the data…")
@@ -305,7 +311,7 @@ def execute(plan: Plan, composed: front.Composed, device) -> Path:
 
 def build_first(plan: Plan, stream, device):
     """The game with its first weights, which has seen a batch."""
-    from gancli.builder import build_game
+    from gancli.config.build import build_game
     from gancli.seeding import reseed, seed_of
 
     reseed(seed_of(plan.config["seed"], "init"), device)
@@ -317,7 +323,7 @@ def build_first(plan: Plan, stream, device):
 def open_data(config: dict, device, *, trust):
     """-> the training part of the data set in memory, what is held out of it, and the stream of batches."""
     from gancli import distributed
-    from gancli.builder import build
+    from gancli.config.build import build
     from gancli.data.base import split
     from gancli.data.stream import Stream
 
@@ -378,14 +384,14 @@ def compare_data(tree: dict, digest: str, folder: Path) -> None:
 
 def claim(plan: Plan, composed: front.Composed) -> Path:
     """The folder on disk: the run's own when resuming, a new one otherwise."""
-    from gancli.runfolder import make_new
+    from gancli.run.folder import make_new
 
     return plan.folder or make_new(composed.run_dir, exclusive=not composed.run_dir_given)
 
 
 def take(folder, plan: Plan, composed: front.Composed) -> None:
     """Locks the folder. What describes a new run is written only then: until now another process may have been at work there."""
-    from gancli.runfolder import refuse_used, write_hydra
+    from gancli.run.folder import refuse_used, write_hydra
 
     folder.open()
     if plan.tree is None:
@@ -398,15 +404,16 @@ def take(folder, plan: Plan, composed: front.Composed) -> None:
 
 def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
     """Opens the books, trains, and says in the last line where the run is and what to type next."""
-    from gancli import distributed, progress
+    from gancli import distributed
     from gancli.commands.endings import after_training, say_end
-    from gancli.commands.failures import explained
-    from gancli.display import Display
-    from gancli.logbook import Logbook
     from gancli.metrics.settings import published
-    from gancli.resuming import strangers
-    from gancli.runfolder import resume_line
-    from gancli.runlog import run_log
+    from gancli.render import status as progress
+    from gancli.render.display import Display
+    from gancli.run.failures import explained
+    from gancli.run.folder import resume_line
+    from gancli.run.logbook import Logbook
+    from gancli.run.resume import strangers
+    from gancli.run.runlog import run_log
 
     first = distributed.rank() == 0
     settings = trainer.settings
@@ -502,7 +509,7 @@ def write_references(trainer, folder, logbook) -> None:
 
 def tries(plan: Plan, composed: front.Composed) -> tuple[str, ...]:
     """What a run that is too slow might be started with; a resumed one keeps its config."""
-    from gancli.commands.failures import lighter
+    from gancli.run.failures import lighter
 
     if plan.tree is not None:
         return ()
@@ -511,7 +518,7 @@ def tries(plan: Plan, composed: front.Composed) -> tuple[str, ...]:
 
 def end(folder, sentence: str, *, first: bool) -> None:
     """evaluation.json says in words why the run ended."""
-    from gancli.evaluation import note_end
+    from gancli.evaluation.samples import note_end
 
     if first:
         with contextlib.suppress(OSError):  # a full disk; the sentence is printed as well
@@ -617,7 +624,7 @@ def signal_words(number: int, *, first: bool) -> str:
 
 def say_at_once(text: str) -> None:
     """Says something from a signal handler: what it interrupts may be writing to the same stream."""
-    from gancli.runlog import shout
+    from gancli.run.runlog import shout
 
     with contextlib.suppress(RuntimeError):  # Python's word for a stream that is being written to
         shout(text)

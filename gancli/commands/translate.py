@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from gancli import panels, progress
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, after_checkpoint, count
 from gancli.errors import Problems
+from gancli.render import messages, status
 
 if TYPE_CHECKING:
     from gancli.commands.translate_files import Item
@@ -24,10 +24,10 @@ def main(argv: list[str]) -> int:
 def run(cfg) -> Ending:
     """Writes what the images become. Raises UserError, also where no image could be translated."""
     options = checked(cfg)
-    progress.say("loading torch…")
-    from gancli.commands.failures import explained_writes
+    status.say("loading torch…")
     from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_strangers
     from gancli.commands.translate_images import attempt, job_of, report
+    from gancli.run.failures import explained_writes
 
     job = job_of(options)
     items = items_of(options["input"], job.out)
@@ -49,7 +49,7 @@ def run(cfg) -> Ending:
             if reason is not None:
                 job.bad.append((item.name, reason))
                 if len(items) > 1:
-                    panels.warn(f"{item.name}: {reason}")
+                    messages.warn(f"{item.name}: {reason}")
         if options["sheet"] and shown.thumbnails:
             shown.save(job.out / sheet)
     report(job, len(items))
@@ -106,8 +106,8 @@ def checked(cfg) -> dict:
 
 def watched(items: Sequence[Item]) -> Iterator[Item]:
     """Says how far it is."""
-    progress.say("translating…")
+    status.say("translating…")
     for done, item in enumerate(items):
-        progress.say(f"translating: {done:,} of {len(items):,} images…", goes_on=True)
+        status.say(f"translating: {done:,} of {len(items):,} images…", goes_on=True)
         yield item
-    progress.say("writing the sheet…")
+    status.say("writing the sheet…")

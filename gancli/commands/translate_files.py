@@ -25,8 +25,8 @@ from gancli.data.decode import (
 )
 from gancli.data.folder import is_hidden, walk
 from gancli.errors import UserError
-from gancli.grids import from_pixels, grid
-from gancli.paths import neighbours
+from gancli.files.paths import neighbours
+from gancli.render.grids import from_pixels, grid
 
 # in the key Software, by which our own files are known again
 MARK = "gan translate"

@@ -12,21 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli import panels
-from gancli.builder import trusted
 from gancli.checkpoint import load_game
 from gancli.commands.checkpoint_verbs import out_folder
 from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
+from gancli.config.build import trusted
 from gancli.data.decode import BadImage, quiet, resize_all, to_channels
 from gancli.data.derived import filled
 from gancli.errors import UserError
 from gancli.game import Batch, Game
-from gancli.grids import to_uint8
+from gancli.inference.tiling import Translating, Way, is_noisy, pieces, tileable, way_of, whole_only
 from gancli.networks.layers import size_of
 from gancli.networks.translation import Translator
 from gancli.precision import resolve_device
+from gancli.render import messages
+from gancli.render.grids import to_uint8
 from gancli.seeding import forked, seed_of
-from gancli.translating import Translating, Way, is_noisy, pieces, tileable, way_of, whole_only
 
 PAIRED = "gancli.data.pairs.Paired"
 SAME_SHAPE = 0.05  # how far a width may be from two widths
@@ -270,14 +270,14 @@ def answered(job: Job, inputs: Batch, way: Way, alpha: np.ndarray | None, seed: 
 def report(job: Job, total: int) -> None:
     """Says what was done to some of the images. Raises UserError where none was translated."""
     for note in sorted(job.notes):
-        panels.warn(note)
+        messages.warn(note)
     if job.wide:
-        panels.warn(
+        messages.warn(
             f"{job.wide} of {total} images are as wide as a pair of those that were trained on, and their halves are not cut: "
             f"half={job.paired[1]} translates the source half of each"
         )
     if job.shrunk:
-        panels.warn(f"{job.shrunk} of {total} images {how_shrunk(job)}")
+        messages.warn(f"{job.shrunk} of {total} images {how_shrunk(job)}")
     if len(job.bad) == total:
         message = (
             "{}: {}".format(*job.bad[0])
@@ -292,7 +292,7 @@ def report(job: Job, total: int) -> None:
             else "give other images",
         )
     if job.bad:
-        panels.warn(f"skipped {len(job.bad)} of {total} images")
+        messages.warn(f"skipped {len(job.bad)} of {total} images")
 
 
 def how_shrunk(job: Job) -> str:

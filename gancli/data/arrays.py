@@ -12,7 +12,7 @@ from gancli.data import cache
 from gancli.data.base import Decoded, Source, choose, digest_of, image_words, places
 from gancli.data.decode import colour_lost, loses_colour, resize_all, to_channels
 from gancli.errors import UserError
-from gancli.notes import note
+from gancli.render.notes import note
 
 log = logging.getLogger("gancli.data")
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from gancli import reading
+from gancli.files import reading
 
 GREY_SPREAD = 2  # of 255: colour channels that differ no more are grey, but for JPEG's rounding
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; a PNG of 50 KB can claim 400 million

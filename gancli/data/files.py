@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gancli import progress
 from gancli.data import cache
 from gancli.data.base import Decoded, Source, choose, digest_of, places
 from gancli.data.decode import BadImage, Decoder, File, quiet
 from gancli.errors import UserError
-from gancli.notes import note
+from gancli.render import status
+from gancli.render.notes import note
 
 log = logging.getLogger("gancli.data")
 BLOCK = 64  # files a task: a task for each would cost more than a small PNG
@@ -169,12 +169,12 @@ def decode_rows(
         return failed
 
     failed: dict[int, str] = {}
-    progress.say(f"decoding {len(rows):,} images…")
+    status.say(f"decoding {len(rows):,} images…")
     said = time.monotonic()
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     for done, (block, found) in enumerate(zip(blocks, pool.map(work, blocks), strict=True)):
         failed |= found
-        progress.say(f"decoding images: {BLOCK * done:,} of {len(rows):,}…", goes_on=True)
+        status.say(f"decoding images: {BLOCK * done:,} of {len(rows):,}…", goes_on=True)
         if found and strict:
             refuse(*next((files.names[item], found[row]) for row, item in block if row in found))
         if time.monotonic() - said > 10:

@@ -17,13 +17,14 @@ from typing import Self
 
 import numpy as np
 
-from gancli import progress, reading
 from gancli.data.base import Decoded, Source, require
 from gancli.data.decode import BadImage, Decoder, File, extensions, opened, orientation, quiet
 from gancli.data.files import Files, decode_files, listed
 from gancli.errors import UserError
-from gancli.notes import note
-from gancli.paths import neighbours
+from gancli.files import reading
+from gancli.files.paths import neighbours
+from gancli.render import status
+from gancli.render.notes import note
 
 log = logging.getLogger("gancli.data")
 SAMPLE = 2000  # headers that a scan reads, evenly spaced: 0.2 s
@@ -402,7 +403,7 @@ def refusal(info: zipfile.ZipInfo, name: str, again: bool) -> str | None:
 def measure(files: Files) -> tuple[int | list[int], int]:
     """-> (resolution, channels) that suit the files, said in the log."""
     n = min(SAMPLE, len(files))
-    progress.say(f"reading the headers of {n:,} files…")
+    status.say(f"reading the headers of {n:,} files…")
     sizes = []
     alphas = []
     greys = 0

@@ -13,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli import reading
 from gancli.data.base import Decoded, digest_of
 from gancli.data.decode import to_channels
 from gancli.errors import UserError
+from gancli.files import reading
 from gancli.metrics import classifier, store
 from gancli.metrics.fid import moments
 from gancli.seeding import forked

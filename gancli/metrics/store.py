@@ -15,7 +15,7 @@ from torch import Tensor
 from gancli.data.base import Decoded, digest_of
 from gancli.data.cache import cache_root
 from gancli.errors import UserError
-from gancli.quarantine import load_plain
+from gancli.files.safe_load import load_plain
 
 log = logging.getLogger("gancli")
 MOST_BYTES = 2**30  # of one entry on disk

@@ -11,7 +11,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from gancli import progress
 from gancli.errors import UserError, reason_of
 from gancli.metrics import classifier, features, store
 from gancli.metrics.bench import MOST_NEIGHBOURS, Bench, Score, probabilities_of
@@ -24,6 +23,7 @@ from gancli.metrics.prdc import improved_precision_recall, prdc
 from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
 from gancli.metrics.ssim import diversity, scale_names
 from gancli.metrics.swd import sliced_wasserstein
+from gancli.render import status
 
 log = logging.getLogger("gancli")
 SUBSETS = 100
@@ -331,7 +331,7 @@ def measure(bench: Bench, items: tuple[str, ...]) -> tuple[dict[str, float], dic
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
     for item in items:
-        progress.say(f"evaluating: {item}…", goes_on=True)
+        status.say(f"evaluating: {item}…", goes_on=True)
         measure_item(item, partial(ITEMS[item], bench), values, skipped)
     return values, skipped
 

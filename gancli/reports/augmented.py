@@ -9,7 +9,7 @@ from torch import Tensor
 from gancli.augment.base import Augment
 from gancli.data.base import pair
 from gancli.errors import UserError
-from gancli.grids import grid
+from gancli.render.grids import grid
 from gancli.reports.survey import Survey
 from gancli.reports.surveyed import TILE
 from gancli.seeding import forked, seed_of

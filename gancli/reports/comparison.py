@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gancli
-from gancli.display import duration
+from gancli.render.display import duration
 from gancli.reports.curves import COLOURS, Series, chart, key, mean_curve, slot, smoothed, strip
 from gancli.reports.explained import legend, named, panel_heads, panels_of
 from gancli.reports.leaderboard import Board, Group, Metric, curve_of, setting

@@ -7,8 +7,8 @@ import math
 import os
 from pathlib import Path
 
-from gancli import reading
 from gancli.errors import UserError
+from gancli.files import reading
 from gancli.reports.runs import Run, read_run, read_yaml
 
 BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -95,7 +95,7 @@ def unique_names(folders: list[Path]) -> list[str]:
 
 def planned(sweep: Path) -> int | None:
     """How many jobs the sweep's command line asked for; None where another sweeper than Hydra's own decided."""
-    from gancli.hints import composition_errors, parse
+    from gancli.config.hints import composition_errors, parse
 
     node = read_yaml(sweep / "multirun.yaml")
     try:

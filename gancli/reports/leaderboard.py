@@ -7,8 +7,8 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 
+from gancli.config.hints import did_you_mean, nearest
 from gancli.errors import UserError
-from gancli.hints import did_you_mean, nearest
 from gancli.metrics.legend import find_line
 from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, better
 from gancli.reports.runs import FINISHED, Run, asked, flat

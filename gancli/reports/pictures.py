@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gancli import reading
+from gancli.files import reading
 
 MOST_BYTES = 64 * 2**20  # of a file; a grid of samples has a few MB
 MOST_PIXELS = 50_000_000

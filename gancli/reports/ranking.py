@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from gancli.data.decode import resize_all
-from gancli.grids import INK, PAPER, grid
+from gancli.render.grids import INK, PAPER, grid
 from gancli.reports.tables import as_csv
 
 # images at each end of the sheet, in a row, and their largest side in pixels

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gancli import reading
 from gancli.errors import UserError
-from gancli.paths import names_in
-from gancli.reading import number
+from gancli.files import reading
+from gancli.files.paths import names_in
+from gancli.files.reading import number
 
 FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?P<level>[A-Z]+) (?P<text>.*)")

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import gancli
-from gancli.arguments import PATH_KEYS
+from gancli.config.arguments import PATH_KEYS
 from gancli.metrics.settings import better
 from gancli.reports.comparison import DASH, rate_cell, sharing, state, time_cell
 from gancli.reports.curves import Series, chart, smoothed

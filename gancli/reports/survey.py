@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gancli import reading
 from gancli.data import cache
 from gancli.data.base import Decoded, Source
 from gancli.data.decode import (
@@ -30,6 +29,7 @@ from gancli.data.files import Files
 from gancli.data.folder import MAX_MEMBER, Folder, listing
 from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
+from gancli.files import reading
 from gancli.reports.layouts import ALSO, layouts
 
 # decoded images that are kept for the contact sheet and the value range

@@ -10,7 +10,7 @@ from gancli.data.base import image_words, size_words
 from gancli.data.cache import gigabytes
 from gancli.data.decode import resize_all
 from gancli.data.folder import Folder, unreadable_words
-from gancli.grids import grid, scatter
+from gancli.render.grids import grid, scatter
 from gancli.reports.survey import SHEET_CLASSES, SHEET_EACH, Survey, room
 from gancli.reports.tables import say
 

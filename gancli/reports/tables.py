@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Sequence
 
-from gancli.display import duration
-from gancli.panels import printable
-from gancli.panels import say as say
+from gancli.render.display import duration
+from gancli.render.messages import printable
+from gancli.render.messages import say as say
 from gancli.reports.leaderboard import Board, Group, Measured, measured, value_of
 from gancli.reports.markup import figure_text, two_digits
 from gancli.reports.runs import Run

@@ -1,0 +1,210 @@
+"""A command line cut into overrides and flags, and a sweep into single runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from gancli.config.hints import composition_errors, did_you_mean, nearest, parse
+from gancli.errors import UserError
+
+PATH_KEYS = (
+    "ckpt",
+    "resume",
+    "dataset.path",
+    "dataset.root",
+    "out",
+    "input",
+    "real",
+    "fake",
+    "weights",
+    "lpips_heads",
+    "latent",
+    "mask",
+    "style",
+    "perceptual.weights",
+    "metrics.weights",
+    "metrics.lpips_backbone",
+    "metrics.lpips_heads",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+)
+TEXT_KEYS = ("name", "label")  # a number of label= stays one
+COMMANDS = (
+    "multirun",
+    "cfg",
+    "info",
+    "hydra-help",
+    "shell-completion",
+)  # what replaces a single run
+SHORT = {
+    "-cd": "--config-dir",
+    "-cn": "--config-name",
+    "-c": "--cfg",
+    "-p": "--package",
+    "-i": "--info",
+    "-m": "--multirun",
+    "-r": "--run",
+    "-sc": "--shell-completion",
+}
+FLAGS = (*SHORT.values(), "--resolve", "--hydra-help")
+VALUED = ("--config-dir", "--config-name", "--cfg", "--package")
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+@dataclass
+class Arguments:
+    """What one command line says."""
+
+    overrides: list[str] = field(default_factory=list)
+    dirs: list[Path] = field(default_factory=list)
+    config_name: str | None = None
+    command: str = ""  # one of COMMANDS, or none
+    flags: list[str] = field(default_factory=list)  # those that Hydra acts on itself
+
+    def add(self, name: str, value: str) -> None:
+        if name == "config-dir":
+            self.dirs.append(config_dir(value))
+        elif name == "config-name":
+            self.config_name = value
+        elif name != "run":
+            self.flags.append(f"--{name}={value}" if value else f"--{name}")
+        if name in COMMANDS:
+            if self.command not in ("", name):
+                raise UserError(
+                    f"--{self.command} and --{name} do not go together", "give one of them"
+                )
+            self.command = name
+
+
+def split_args(argv: Sequence[str]) -> Arguments:
+    """Sorts argv; raises UserError for flags that are unknown, refused or at odds, and for a folder that is not there."""
+    args = Arguments()
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("-"):
+            args.overrides.append(word)
+            continue
+        typed, _, value = word.partition("=")
+        flag = SHORT.get(typed, typed)
+        if flag not in FLAGS:
+            raise refused(typed)
+        if flag in VALUED and not value:
+            if not rest:
+                raise UserError(f"{typed} needs a value", f"{typed} VALUE")
+            value = rest.pop(0)
+        elif flag == "--info" and not value and rest and rest[0] in INFO:
+            value = rest.pop(0)
+        args.add(flag.removeprefix("--"), value)
+    return args
+
+
+def refused(flag: str) -> UserError:
+    if flag == "--experimental-rerun":
+        return UserError(
+            f"{flag} is refused: it unpickles a file, and a pickle can run anything",
+            "gan train resume=RUN continues a run",
+        )
+    if flag in ("--config-path", "-cp"):
+        return UserError(
+            f"{flag} would hide the built-in options", "--config-dir DIR adds yours to them"
+        )
+    return UserError(
+        f"unknown flag '{flag}'",
+        did_you_mean(nearest(flag, [*FLAGS, *SHORT, "--help"])) or "see --help",
+    )
+
+
+def config_dir(value: str) -> Path:
+    """The folder of --config-dir, absolute; raises UserError if it is none."""
+    path = Path(value).expanduser().absolute()
+    if not path.is_dir():
+        raise UserError(
+            f"--config-dir: there is no folder '{path}'",
+            "give the folder that holds model/, loss/, ... of your own",
+        )
+    return path
+
+
+def ema_apart(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
+    """-> argv without ema=VALUE, and {"ema": its value}: Hydra would take ema=false for an option of the group ema.
+
+    For the verbs whose own key `ema` says whether the averaged generator is meant; a value that is no truth stays a text."""
+    rest = [word for word in argv if not word.startswith("ema=")]
+    values = [word.removeprefix("ema=") for word in argv if word.startswith("ema=")]
+    return rest, {
+        "ema": {"true": True, "false": False}.get(values[-1].lower(), values[-1])
+    } if values else {}
+
+
+def quoted(override: str, *, sweep: bool = False) -> str:
+    """Quotes the value of a key that is known to be a path or a text, so that letters of any script, spaces, `=` and commas in it need no care.
+
+    sweep: commas separate values instead."""
+    key, _, value = override.partition("=")
+    bare = key.lstrip("+")
+    text = bare in PATH_KEYS or (bare in TEXT_KEYS and not re.fullmatch(r"[-+]?\d+", value))
+    if not text or value in ("", "null") or value[0] in "'\"[{" or value.startswith("${"):
+        return override
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    parts = value.split(",") if sweep else [value]
+    return f"{key}=" + ",".join(QuotedString(part, Quote.single).with_quotes() for part in parts)
+
+
+def variants(overrides: Sequence[str]) -> Iterator[list[str]]:
+    """Single runs out of a sweep that together show every value; of a value range, the first 32."""
+    from hydra.core.override_parser.types import ValueType
+
+    lists = []
+    for line in overrides:
+        try:
+            override = parse(line)
+        except composition_errors():  # the gate will say what is wrong with it
+            lists.append([line])
+            continue
+        if not override.is_sweep_override():
+            lists.append([line])
+        elif (
+            override.is_discrete_sweep() and override.value_type is not ValueType.GLOB_CHOICE_SWEEP
+        ):
+            lists.append(
+                [
+                    f"{override.get_key_element()}={value}"
+                    for value in islice(override.sweep_string_iterator(), 32)
+                ]
+            )
+    first = [values[0] for values in lists]
+    yield first
+    for index, values in enumerate(lists):
+        yield from ([*first[:index], value, *first[index + 1 :]] for value in values[1:])
+
+
+@contextmanager
+def as_program(argv: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, raises its errors to us only with this variable, and hangs a handler on the root logger for each
+    job, bound to the stream of that moment. All three are put back."""
+    argv_before = sys.argv
+    variable = "HYDRA_FULL_ERROR"
+    root = logging.getLogger()
+    before = os.environ.get(variable)
+    handlers = list(root.handlers)
+    level = root.level
+    sys.argv, os.environ[variable] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv_before
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+        root.handlers[:] = handlers
+        root.setLevel(level)

@@ -1,0 +1,311 @@
+"""The only way from a description to an object: strict about which classes, which keys and which values."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import re
+import sys
+import types
+import typing
+from typing import TYPE_CHECKING, Any
+
+from gancli.config import values
+from gancli.config.values import OPEN_BOUNDS, is_spec, show
+from gancli.errors import UserError
+from gancli.schedules import Number, schedule_problems
+
+if TYPE_CHECKING:  # it imports torch, and a command line is checked before that
+    from gancli.game import Game
+
+# Anything reachable *through* these packages (gancli.losses.penalties.torch.load) is not defined in them.
+ROOTS = tuple(
+    f"gancli.{name}" for name in ("games", "networks", "losses", "augment", "data", "metrics")
+)
+NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
+Problem = tuple[str, str]  # message, hint
+SMALLER = "give smaller widths, or a smaller dataset.resolution"
+PARTS = ("loss", "augment", "perceptual")  # of a config, that a game may take beside its own
+
+
+def is_builtin(target: str) -> bool:
+    """Does the target belong to gancli or torch.optim, whose code is as safe as gancli itself?"""
+    return (
+        target.startswith(tuple(root + "." for root in ROOTS))
+        or target.rpartition(".")[0] == "torch.optim"
+    )
+
+
+def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
+    """The class that a dotted path names. Raises UserError, before any import, where it may not be used.
+
+    trust: packages of the user's that may be imported too; None: any, since the user typed the config himself."""
+    if not isinstance(target, str) or len(target) > 200 or not NAME.fullmatch(target):
+        raise UserError(f"{show(target)} does not name a class", "write package.module.ClassName")
+    module_name, _, name = target.rpartition(".")
+    if not is_builtin(target):
+        refuse_strangers(target, trust)
+    cls = vars(import_module(module_name, target)).get(name)
+    if not isinstance(cls, type):
+        raise UserError(f"{target} is not a class", did_you_mean(name, classes_in(module_name)))
+    if not defined_in(cls, module_name):
+        raise UserError(
+            f"{target} is not defined in {module_name}, only reachable through it",
+            f"it is defined in {cls.__module__}, and was not used",
+        )
+    return cls
+
+
+def trusted(value: object) -> tuple[str, ...]:
+    """What trust= says: one package, a list of them, or nothing."""
+    return tuple(map(str, value)) if isinstance(value, list) else (str(value),) if value else ()
+
+
+def refuse_strangers(target: str, trust: tuple[str, ...] | None) -> None:
+    package = target.split(".")[0]
+    if package in ("gancli", "torch") or package in sys.stdlib_module_names:
+        raise UserError(
+            f"{target} may not be built, and nothing of it was run",
+            f"classes of {', '.join(ROOTS)} and torch.optim may be named, and your own",
+        )
+    if trust is not None and package not in trust:
+        raise UserError(
+            f"{target} is code of {package}'s, not of gancli's, and nothing of it was run",
+            f"if you trust {package}, add trust={package}",
+        )
+
+
+def import_module(name: str, target: str) -> types.ModuleType:
+    if not is_builtin(target) and os.getcwd() not in sys.path:
+        sys.path.append(
+            os.getcwd()
+        )  # the user's own file; last, so that it cannot hide a library's module
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise UserError(
+                f"there is no module {name} (for {target})",
+                "it must stand in the working directory or be installed",
+            ) from error
+        raise UserError(f"importing {name} failed: {error}", "install what it needs") from error
+    except Exception as error:
+        raise UserError(
+            f"importing {name} failed: {type(error).__name__}: {error}", "mend the file first"
+        ) from error
+
+
+def defined_in(cls: type, module_name: str) -> bool:
+    if module_name == "torch.optim":
+        from torch.optim import Optimizer
+
+        # Some are defined in a private module and renamed: Muon and Adafactor say that they are of torch.optim itself.
+        return issubclass(cls, Optimizer) and f"{cls.__module__}.".startswith("torch.optim.")
+    if is_builtin(f"{module_name}.{cls.__name__}"):
+        return cls.__module__ == module_name
+    return (
+        cls.__module__.split(".")[0] == module_name.split(".")[0]
+    )  # a user's package may re-export its own
+
+
+def classes_in(module_name: str) -> list[str]:
+    return [
+        key
+        for key, value in vars(sys.modules[module_name]).items()
+        if isinstance(value, type) and value.__module__.startswith(module_name)
+    ]
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + ", ".join(close) + "?"
+    return "there are " + ", ".join(sorted(known)) if known else ""
+
+
+@functools.cache
+def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
+    """Name -> parameter of a class's constructor, annotations resolved.
+
+    A constructor that hands `**base` on to its parent takes the parent's parameters too, so that a subclass with one
+    key more need not repeat those of its base.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    for parent in cls.__mro__:
+        constructor = vars(parent).get("__init__")
+        if constructor is None:
+            continue
+        parameters = list(inspect.signature(constructor).parameters.values())[1:]  # without self
+        hints = hints_of(constructor)
+        for p in parameters:
+            if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                found.setdefault(p.name, p.replace(annotation=hints.get(p.name, Any)))
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def hints_of(function: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # noqa: BLE001 - a user's annotation that only a type checker can read
+        return {}
+
+
+def signature_of(target: str) -> dict[str, inspect.Parameter]:
+    return parameters_of(locate(target, trust=None))
+
+
+def problems(
+    spec: dict, *, where: str, trust: tuple[str, ...] | None = (), given: tuple[str, ...] = ()
+) -> list[Problem]:
+    """Everything wrong with a description, its nested ones included. given: arguments that the caller will supply."""
+    try:
+        cls = locate(spec.get("_target_"), trust=trust)
+    except UserError as error:
+        return [(f"{where}._target_: {error.message}", error.hint)]
+    parameters = parameters_of(cls)
+    found: list[Problem] = []
+    for key, value in spec.items():
+        if key in given or key not in parameters and key != "_target_":
+            known = [name for name in parameters if name not in given]
+            found.append(
+                (f"{where}.{key}: {cls.__name__} takes no {key!r}", did_you_mean(str(key), known))
+            )
+        elif key != "_target_":
+            annotation = parameters[key].annotation
+            place = f"{where}.{key}"
+            found += misfits(value, annotation, where=place, trust=trust) or bound_problems(
+                cls, key, value, annotation, place
+            )
+    for name, parameter in parameters.items():
+        optional = parameter.default is not inspect.Parameter.empty
+        if not optional and name not in spec and name not in given:
+            found.append(
+                (f"{where}.{name} is missing: {cls.__name__} needs it", f"add {where}.{name}=...")
+            )
+    return found
+
+
+def misfits(
+    value: object, annotation: Any, *, where: str, trust: tuple[str, ...] | None
+) -> list[Problem]:
+    """Why a plain value or nested description does not suit an annotation; empty if it does."""
+
+    def nested(spec: dict, annotation: Any, where: str) -> list[Problem]:
+        if annotation is Any:
+            return problems(spec, where=where, trust=trust)
+        return nested_problems(spec, annotation, where=where, trust=trust)
+
+    if annotation is inspect.Parameter.empty:
+        annotation = Any
+    return values.misfits(value, annotation, where=where, nested=nested)
+
+
+def bound_problems(
+    cls: type, key: str, value: object, annotation: Any, where: str
+) -> list[Problem]:
+    """A value of the right type against the bound that an argument of this name has in gancli's own classes."""
+    if not cls.__module__.startswith("gancli."):
+        return []
+    bound = OPEN_BOUNDS.get(key, values.ANY)
+    if annotation == Number and isinstance(value, dict):
+        return schedule_problems(value, where=where, bound=bound)
+    if isinstance(value, dict) and not is_spec(value):
+        return [
+            problem
+            for name, item in value.items()
+            for problem in values.outside(item, bound, where=f"{where}.{name}")
+        ]
+    return values.outside(value, bound, where=where)
+
+
+def nested_problems(
+    value: dict, annotation: Any, *, where: str, trust: tuple[str, ...] | None
+) -> list[Problem]:
+    found = problems(value, where=where, trust=trust)
+    if (
+        not found
+        and isinstance(annotation, type)
+        and not is_a(locate(value["_target_"], trust=trust), annotation)
+    ):
+        return [
+            (
+                f"{where}: {value['_target_']} is no {annotation.__name__}",
+                f"name a subclass of {annotation.__name__}",
+            )
+        ]
+    return found
+
+
+def is_a(cls: type, annotation: type) -> bool:
+    try:
+        return issubclass(cls, annotation)
+    except TypeError:  # a Protocol: its methods would have to be compared
+        return True
+
+
+def build(
+    spec: dict, *, where: str = "config", trust: tuple[str, ...] | None = (), **given: Any
+) -> Any:
+    """The object that a checked, resolved description names. given: built arguments. Raises UserError."""
+    found = problems(spec, where=where, trust=trust, given=tuple(given))
+    if found:
+        raise UserError(*found[0])
+    return construct(spec, where=where, trust=trust, given=given)
+
+
+def construct(
+    value: Any, *, where: str, trust: tuple[str, ...] | None, given: dict[str, Any]
+) -> Any:
+    if isinstance(value, list):
+        return [construct(item, where=where, trust=trust, given={}) for item in value]
+    if not isinstance(value, dict):
+        return value
+    arguments = {
+        key: construct(item, where=f"{where}.{key}", trust=trust, given={})
+        for key, item in value.items()
+        if key != "_target_"
+    }
+    if not is_spec(value):
+        return arguments
+    ours = is_builtin(value["_target_"])
+    try:
+        return locate(value["_target_"], trust=trust)(**arguments, **given)
+    except ValueError as error:  # what a constructor says about its values is for the user
+        raise UserError(f"{where}: {first_line(error)}") from error
+    except (RuntimeError, OverflowError, TypeError, MemoryError) as error:
+        # In our networks it is torch's about sizes that cannot be, in the user's it may be anything.
+        too_long = not isinstance(error, TypeError) or "Overflow" in str(error)
+        if not ours or not too_long:
+            raise
+        if isinstance(error, RuntimeError) and "overflow" not in str(error).lower():
+            raise UserError(f"{where}: {first_line(error)}") from error
+        raise UserError(f"{where}: its sizes are too large to be held", SMALLER) from error
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Game:
+    """The game of a frozen config, in the current default device. Raises UserError."""
+    from gancli.game import Game
+
+    cls = locate(config["model"].get("_target_"), trust=trust)
+    if not issubclass(cls, Game):
+        raise UserError(
+            f"model._target_: {cls.__name__} is no Game",
+            "derive it from gancli.game.Game or gancli.games.gan.GAN",
+        )
+    parts = {}
+    for name in {*PARTS} & parameters_of(cls).keys():
+        spec = config.get(name)
+        if found := misfits(spec, parameters_of(cls)[name].annotation, where=name, trust=trust):
+            raise UserError(*found[0])
+        parts[name] = construct(spec, where=name, trust=trust, given={})
+    return build(config["model"], where="model", trust=trust, **parts)

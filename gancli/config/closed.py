@@ -1,0 +1,135 @@
+"""The closed parts of a config against the dataclasses that describe them: keys, types, bounds, without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+
+from gancli.config.hints import Problem, did_you_mean, nearest
+from gancli.config.values import (
+    CLOSED_BOUNDS,
+    PLAYER_BOUNDS,
+    SEED,
+    Bound,
+    describe,
+    misfits,
+    outside,
+    show,
+)
+from gancli.schedules import schedule_problems
+
+
+def no_classes(spec: dict, annotation: object, where: str) -> list[Problem]:
+    """What a closed part says to {_target_: ...}: it has plain values only."""
+    return [(f"{where}={show(spec)} does not fit", f"give {describe(annotation)}")]
+
+
+def value_problems(
+    value: object, annotation: object, *, where: str, bound: Bound | None = None
+) -> list[Problem]:
+    """One value against its type and its bound."""
+    found = misfits(value, annotation, where=where, nested=no_classes)
+    if found or bound is None:
+        return found
+    if isinstance(value, dict):
+        return schedule_problems(value, where=where, bound=bound)
+    return outside(value, bound, where=where)
+
+
+def section_problems(
+    spec: object, cls: type, *, where: str, bounds: Mapping[str, Bound], unknown: bool = True
+) -> list[Problem]:
+    """A section of the config against the dataclass that describes it.
+
+    bounds: of its keys. unknown: report keys that the dataclass does not have; gate 1 has done so already."""
+    fields = dataclasses.fields(cls)
+    names = [field.name for field in fields]
+    if not isinstance(spec, dict):
+        hint = f"{where} is a mapping; change single keys, such as {where}.{names[0]}=..."
+        return [(f"{where}={show(spec)} does not fit", hint)]
+    types = typing.get_type_hints(cls)
+    found: list[Problem] = []
+    for key, value in spec.items():
+        if key in types:
+            place = f"{where}.{key}"
+            found += value_problems(value, types[key], where=place, bound=bounds.get(key))
+        elif unknown:
+            close = nearest(str(key), names)
+            hint = did_you_mean(close) or f"keys of {where}: {', '.join(names)}"
+            found.append((f"unknown key {where}.{key}", hint))
+    for field in fields:
+        if field.name not in spec and field.default is dataclasses.MISSING:
+            what = describe(types[field.name])
+            found.append((f"{where}.{field.name} is missing", f"do not drop it: give {what}"))
+    return found
+
+
+def closed_problems(
+    config: Mapping[str, object], sections: Mapping[str, type], *, unknown: bool = True
+) -> list[Problem]:
+    """All closed sections of a config, and the seed. sections: name -> its dataclass; one that config lacks is passed over."""
+    found = (
+        value_problems(config["seed"], int, where="seed", bound=SEED) if "seed" in config else []
+    )
+    for name, cls in sections.items():
+        if name in config:
+            bounds = CLOSED_BOUNDS.get(name, {})
+            found += section_problems(config[name], cls, where=name, bounds=bounds, unknown=unknown)
+    return found
+
+
+def player_problems(values: object, cls: type, *, where: str) -> list[Problem]:
+    """The keys of optimizer.<player> that are ours, with lr and betas. cls: the dataclass of ours."""
+    if not isinstance(values, dict):
+        hint = f"change single keys, such as {where}.lr=1e-4"
+        return [(f"{where}={show(values)} does not fit", hint)]
+    types = typing.get_type_hints(cls)
+    theirs = {"lr": float, "betas": list[float], "weight_decay": float}
+    found: list[Problem] = []
+    for key, value in values.items():
+        annotation = types.get(key) or theirs.get(key)
+        if annotation is not None:
+            bound = PLAYER_BOUNDS.get(key)
+            found += value_problems(value, annotation, where=f"{where}.{key}", bound=bound)
+    return found or player_rules(values, cls, where=where)
+
+
+def player_rules(values: dict, cls: type, *, where: str) -> list[Problem]:
+    """What no single key of a player shows."""
+    names = [field.name for field in dataclasses.fields(cls)]
+    ours = cls(**{key: values[key] for key in names if key in values})
+    found: list[Problem] = []
+    if "lr" not in values:
+        found.append((f"{where}.lr is missing", f"add {where}.lr=2e-4"))
+    if ours.beta2 is not None and "betas" not in values:
+        found.append(
+            (
+                f"{where}.beta2 replaces the second of betas, and there are none",
+                f"add {where}.betas=[0.0,0.9], or {where}.beta2=null",
+            )
+        )
+    ends = ours.schedule in ("linear", "cosine")
+    if ends and ours.end_kimg is not None and ours.end_kimg <= ours.start_kimg:
+        found.append(
+            (
+                f"{where}.schedule={ours.schedule} would end at {ours.end_kimg:g} thousand images, "
+                f"before it starts at {ours.start_kimg:g}",
+                f"add {where}.start_kimg=0, or give a later {where}.end_kimg",
+            )
+        )
+    if ends and ours.end_kimg is None:
+        found.append(
+            (
+                f"{where}.schedule={ours.schedule} has no end",
+                f"add {where}.end_kimg=..., in thousands of real images",
+            )
+        )
+    if ours.schedule == "step" and ours.step_kimg is None:
+        found.append(
+            (
+                f"{where}.schedule=step has no period",
+                f"add {where}.step_kimg=..., in thousands of real images",
+            )
+        )
+    return found

@@ -1,0 +1,461 @@
+"""Gate 1: everything that is wrong with what the user typed or wrote into a YAML file, found at once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import fields
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli.config.closed import closed_problems, player_problems
+from gancli.config.hints import (
+    NAMED,
+    Problem,
+    composition_errors,
+    cut,
+    did_you_mean,
+    explain,
+    explain_interpolation,
+    nearest,
+    parse,
+    typed,
+    unknown_option,
+)
+from gancli.config.values import is_number, show
+from gancli.errors import UserError
+from gancli.files import reading
+
+if TYPE_CHECKING:
+    from hydra.core.override_parser.types import Override
+    from omegaconf import DictConfig
+
+ALLOWED = re.compile(r"^auto$|\$\{")  # texts that stand for a number
+EXAMPLES = {"ckpt": "ckpt=RUN_OR_FILE, such as ckpt=outputs/cgan-digits/20261121-093612-k3f9"}
+
+
+class Session:
+    """One primary config in an initialised Hydra, composed as often as it takes to say what is wrong."""
+
+    def __init__(
+        self,
+        config_name: str,
+        *,
+        top_keys: Sequence[str],
+        closed: Mapping[str, type],
+        command: str = "train",
+    ):
+        from hydra.core.global_hydra import GlobalHydra
+
+        self.config_name = config_name
+        self.command = command
+        self.top_keys = top_keys
+        self.closed = closed
+        self.loader = GlobalHydra.instance().config_loader()
+        self._elsewhere: dict[str, DictConfig | None] = {}
+
+    def load(self, overrides: Sequence[str]) -> DictConfig:
+        from hydra import compose
+
+        try:
+            return compose(self.config_name, list(overrides), return_hydra_config=True)
+        except composition_errors():
+            raise
+        except (TypeError, AttributeError, LookupError, OSError) as error:
+            # Hydra's own slips over values that it does not expect, such as a list for the name of an option.
+            raise ValueError(f"this value cannot be used here ({cut(str(error))})") from error
+
+    def names(self, group: str, *, groups: bool = False, search: Sequence[str] = ()) -> list[str]:
+        """The options of a group, or the groups below it. search: hydra.searchpath overrides."""
+        from hydra.core.object_type import ObjectType
+
+        kind = ObjectType.GROUP if groups else ObjectType.CONFIG
+        return self.loader.get_group_options(
+            group, kind, config_name=self.config_name, overrides=list(search)
+        )
+
+    def file_of(self, config_path: str) -> str:
+        """The file of `model/mine`, or the name itself where no folder has it."""
+        for source in self.loader.get_sources():
+            path = Path(source.path, f"{config_path}.yaml")
+            if source.scheme() == "file" and os.path.isfile(path):  # False for a name too long
+                return str(path)
+        return config_path
+
+    def diagnose(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Problem]]:
+        """Why the overrides do not compose, each by itself, and the tree of those that do."""
+        problems = []
+        parsed = []
+        good = []
+        for line in overrides:
+            try:
+                parsed.append(parse(line))
+            except composition_errors():
+                problems.append(self._unreadable(line))
+        try:
+            tree = self.load([])
+        except composition_errors() as ex:  # the files themselves are broken
+            raise UserError(*explain(ex, self)) from ex
+        search = [o.input_line for o in parsed if o.key_or_group == "hydra.searchpath"]
+        groups = self.names("", groups=True, search=search)
+        choices = [o for o in parsed if o.is_hydra_override() or _chooses(o, groups)]
+        if self.command != "train":
+            of_training = [o for o in choices if o.key_or_group in self.training_groups()]
+            problems += [self._of_checkpoint(override) for override in of_training]
+            choices = [override for override in choices if override not in of_training]
+            parsed = [override for override in parsed if override not in of_training]
+        for override in sorted(
+            choices, key=lambda o: not o.is_hydra_override()
+        ):  # a search path comes before what it holds
+            tree = self._add(override, tree, good, problems)
+        values = []
+        base = list(good)
+        for override in parsed:
+            if override not in choices:
+                problem = self._unknown(override, tree, base, groups)
+                (problems if problem else values).append(problem or override)
+        try:
+            return self.load([*good, *(override.input_line for override in values)]), problems
+        except composition_errors():
+            for override in values:
+                tree = self._add(override, tree, good, problems)
+        return tree, problems
+
+    def training_groups(self) -> list[str]:
+        """The groups of a training run that this command's config does not choose from."""
+        own = self.load([]).hydra.runtime.choices
+        return [group for group in self.names("", groups=True) if group not in own]
+
+    def _of_checkpoint(self, override: Override) -> Problem:
+        group = override.key_or_group
+        message = f"{self.command} takes no {group}: the checkpoint has one"
+        if group in self.top_keys:
+            return message, f"leave it out; {group}.KEY=VALUE says what has changed since"
+        return message, "leave it out"
+
+    def _add(
+        self, override: Override, tree: DictConfig, good: list[str], problems: list[Problem]
+    ) -> DictConfig:
+        """The tree with one override more; if it does not compose, the old tree and a new problem."""
+        try:
+            tree = self.load([*good, override.input_line])
+            good.append(override.input_line)
+        except composition_errors() as ex:
+            problems.append(explain(ex, self, override))
+        return tree
+
+    def _unreadable(self, line: str) -> Problem:
+        key, sep, value = line.partition("=")
+        if sep:
+            return (
+                f"cannot read '{cut(line)}'",
+                f"""put the value in quotes: '{cut(f'{key}="{value}"')}'""",
+            )
+        homes = [
+            f"{group}={line}" for group in self.names("", groups=True) if line in self.names(group)
+        ]
+        hint = did_you_mean(homes) or "write KEY=VALUE, such as trainer.steps=1000"
+        return f"'{cut(line)}' is not KEY=VALUE", hint
+
+    def _unknown(
+        self, override: Override, tree: DictConfig, good: list[str], groups: list[str]
+    ) -> Problem | None:
+        """The problem of a key that is not in the tree, None if it is or may be added."""
+        key = override.key_or_group
+        top = override.key_or_group.partition(".")[0]
+        adds = override.is_add() or override.is_force_add()
+        if (adds and top in self.top_keys) or (not adds and exists(tree, key)):
+            return None
+        what = (
+            f"there is nothing to delete at '{key}'"
+            if override.is_delete()
+            else f"unknown key '{key}'"
+        )
+        known = {
+            path: parent for path, parent, _ in walk(tree) if not path.startswith("hydra")
+        } | dict.fromkeys(groups)
+        close = nearest(key, (other for other in known if not key.startswith(f"{other}.")))
+        typo = any(SequenceMatcher(None, key, other).ratio() >= 0.85 for other in close)
+        if not typo and (homes := self.elsewhere(key, good, groups)):
+            return what, f"it exists with {' or '.join(homes)}"
+        section = next((path for path in _parents(key) if exists(tree, path)), "")
+        siblings = [
+            path.rpartition(".")[2]
+            for path in known
+            if path.rpartition(".")[0] == section and path != "hydra"
+        ]
+        return what, did_you_mean(close) or (
+            f"keys of {section or 'the config'}: {', '.join(siblings)}" if siblings else ""
+        )
+
+    def values(self, full: DictConfig, overrides: Sequence[str], player: type) -> list[Problem]:
+        """Values of a wrong type, as far as they can be told without the classes: beside problems that end the command here.
+
+        player: the dataclass of optimizer.<player>."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        plain = {}
+        for name in ("seed", *self.closed, "optimizer"):
+            with suppress(OmegaConfBaseException):  # `dangling` tells of these
+                value = full[name]
+                is_config = OmegaConf.is_config(value)
+                plain[name] = OmegaConf.to_container(value, resolve=True) if is_config else value
+        problems = closed_problems(plain, self.closed, unknown=False)
+        players = plain.get("optimizer")
+        for name, values in players.items() if isinstance(players, dict) else ():
+            problems += player_problems(values, player, where=f"optimizer.{name}")
+        return problems + self._odd_types(full, overrides)
+
+    def _odd_types(self, full: DictConfig, overrides: Sequence[str]) -> list[Problem]:
+        """Texts that were typed where an open part has a number, or true or false."""
+        from omegaconf import OmegaConf
+        from omegaconf.errors import OmegaConfBaseException
+
+        parsed = []
+        for line in overrides:
+            with suppress(*composition_errors()):
+                parsed.append(parse(line))
+        groups = self.names("", groups=True)
+        chosen = [override for override in parsed if _chooses(override, groups)]
+        try:
+            before = self.load([override.input_line for override in chosen])
+        except composition_errors():
+            return []
+        problems = []
+        for override in parsed:
+            key = override.key_or_group
+            told = key.partition(".")[0] in (*self.closed, "optimizer", "seed", "hydra")
+            sets = not (override.is_delete() or override.is_add() or override.is_sweep_override())
+            if told or not sets or override in chosen or not exists(before, key):
+                continue
+            value = override.value()
+            with suppress(OmegaConfBaseException):  # an interpolation of a user's file
+                old = OmegaConf.select(before, key)
+                if isinstance(old, bool) and not isinstance(value, bool | None):
+                    problems.append((f"{key}={show(value)} does not fit", "give true or false"))
+                elif is_number(old) and isinstance(value, str) and not ALLOWED.search(value):
+                    problems.append((f"{key}={show(value)} does not fit", "give a number"))
+        return problems
+
+    def elsewhere(self, key: str, good: list[str], groups: Sequence[str]) -> list[str]:
+        """The options of the key's group, as GROUP=OPTION, that have this key; at most three."""
+        homes = []
+        group = key.partition(".")[0]
+        for option in self.names(group) if group in groups else ():
+            choice = f"{group}={option}"
+            if choice not in self._elsewhere:
+                try:
+                    self._elsewhere[choice] = self.load([*good, choice])
+                except composition_errors():
+                    self._elsewhere[choice] = None
+            tree = self._elsewhere[choice]
+            if tree is not None and not option.startswith("_") and exists(tree, key):
+                homes.append(choice)
+        return homes[:3]
+
+    def inspect(
+        self, full: DictConfig, overrides: Sequence[str], *, whole: bool, missing: bool
+    ) -> list[Problem]:
+        """What Hydra lets through. whole: all overrides are in; missing: top-level ??? are allowed."""
+        problems = self._absent(full) + self._strangers(full)
+        given = {
+            line.lstrip("+").partition("=")[0] for line in overrides if not line.endswith("=null")
+        }
+        if {"trainer.steps", "trainer.epochs"} <= given:
+            problems.append(
+                (
+                    "trainer.steps and trainer.epochs are both given",
+                    "one of them sets the length; drop the other",
+                )
+            )
+        if not missing:
+            problems += [
+                (f"{key} is not given", f"add {EXAMPLES.get(key, f'{key}=VALUE')}")
+                for key in full
+                if _is_missing(full, key)
+            ]
+        if not whole:
+            return problems
+        absent = [key for key in self.top_keys if key not in full.keys()]  # noqa: SIM118 - `in full` is False for ???
+        removed = [f"~{key}" for key in absent if f"~{key}" in given]
+        if absent:
+            hint = (
+                f"drop {' and '.join(removed)}"
+                if removed
+                else "start your config from `defaults: [train, _self_]`"
+            )
+            problems.append((f"the config has no {', '.join(absent)}", hint))
+        return problems + dangling(full)
+
+    def _absent(self, full: DictConfig) -> list[Problem]:
+        """Options that were asked for under an `optional` default, which Hydra drops in silence."""
+        problems = []
+        search = [
+            line for line in typed(full.hydra, "hydra") if line.startswith("hydra.searchpath=")
+        ]
+        for choice, option in full.hydra.runtime.choices.items():
+            group = choice.partition("@")[0]
+            path = f"{choice.partition('@')[0]}/{option}"
+            if (
+                option
+                and not group.startswith("hydra/")
+                and option[0] != "["
+                and self.file_of(path) == path
+            ):
+                known = self.names(group, search=search)
+                problems += [] if option in known else [unknown_option(group, option, known)]
+        return problems
+
+    def _strangers(self, full: DictConfig) -> list[Problem]:
+        """Keys at the top and in the closed parts that nothing reads."""
+        problems = []
+        for key in map(str, full):
+            if key in NAMED:
+                problems.append(
+                    (f"a {key} needs a name below {NAMED[key]}", f"+{key}@{NAMED[key]}.NAME=OPTION")
+                )
+            elif key not in (*self.top_keys, "hydra"):
+                hint = (
+                    did_you_mean(nearest(key, self.top_keys)) or f"keys: {', '.join(self.top_keys)}"
+                )
+                problems.append((f"unknown key '{key}'{self._origin(full, key)}", hint))
+        for name, cls in self.closed.items():
+            known = [part.name for part in fields(cls)]
+            given = [
+                path.partition(".")[2]
+                for path, _, _ in walk(full, depth=2)
+                if path.startswith(f"{name}.")
+            ]
+            for key in given:
+                if key not in known:
+                    close = [f"{name}.{other}" for other in nearest(key, known)]
+                    problems.append(
+                        (
+                            f"unknown key '{name}.{key}'{self._origin(full, key)}",
+                            did_you_mean(close) or f"keys of {name}: {', '.join(known)}",
+                        )
+                    )
+        return problems
+
+    def _origin(self, full: DictConfig, key: str) -> str:
+        """Where a key that the command line did not give stands, as ` in FILE, line N`."""
+        if any(
+            re.search(rf"\b{re.escape(key)}\b", line.partition("=")[0])
+            for line in typed(full.hydra, "task")
+        ):
+            return ""
+        chosen = [f"{group}/{option}" for group, option in full.hydra.runtime.choices.items()]
+        for path in map(self.file_of, [self.config_name, *chosen]):
+            lines = (
+                Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+                if Path(path).is_file()
+                else []
+            )
+            for number, line in enumerate(lines, start=1):
+                if re.match(rf"\s*{re.escape(key)}\s*:|.*[{{,]\s*{re.escape(key)}\s*:", line):
+                    return f" in {path}, line {number}"
+        return ""
+
+
+def dangling(full: DictConfig) -> list[Problem]:
+    """Interpolations that cannot be resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+    problems = []
+    paths = []
+    for path, parent, key in walk(full):
+        paths.append(path)
+        if path.startswith("hydra.") or not OmegaConf.is_interpolation(parent, key):
+            continue
+        try:
+            parent[key]
+        except InterpolationToMissingValueError:
+            pass  # the missing key is the problem, not who asks for it
+        except OmegaConfBaseException as ex:
+            target = re.search(r"Interpolation key '([^']+)' not found", str(ex))
+            text = f"{parent._get_node(key)._value()}"
+            if target:
+                known = [path for path in paths if not path.startswith("hydra")]
+                close = did_you_mean(nearest(target[1], known))
+                problems.append((f"{path}: {text} points to nothing", close))
+            else:
+                problems.append(explain_interpolation(ex, path))
+    return problems
+
+
+def _is_missing(full: DictConfig, key: str) -> bool:
+    from omegaconf import OmegaConf
+
+    return key != "hydra" and OmegaConf.is_missing(full, key)
+
+
+def exists(tree: DictConfig, key: str) -> bool:
+    """Is there such a key? Nothing is resolved: what lies behind an interpolation counts as there."""
+    from omegaconf import DictConfig, ListConfig
+
+    node = tree
+    for part in re.sub(r"\[(\w+)\]", r".\1", key).split("."):
+        if node._is_interpolation():
+            return True
+        if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
+            node = node._get_node(int(part))
+        elif (
+            isinstance(node, DictConfig)
+            and not (node._is_none() or node._is_missing())
+            and part in map(str, node.keys())
+        ):
+            node = node._get_node(part)
+        else:
+            return False
+    return True
+
+
+def walk(
+    node: DictConfig, prefix: str = "", *, depth: int = 100
+) -> Iterator[tuple[str, DictConfig, object]]:
+    """Every key below node as (dotted path, parent, key), sections included, nothing resolved. depth: how many levels."""
+    from omegaconf import Container, ListConfig
+
+    if node._is_none() or node._is_missing() or node._is_interpolation():
+        return
+    for key in range(len(node)) if isinstance(node, ListConfig) else list(node.keys()):
+        path = f"{prefix}{key}"
+        yield path, node, key
+        child = node._get_node(key)
+        if depth > 1 and isinstance(child, Container):
+            yield from walk(child, f"{path}.", depth=depth - 1)
+
+
+def _parents(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+
+
+def _chooses(override: Override, groups: Sequence[str]) -> bool:
+    """Does Hydra read it as the choice of a group's option?"""
+    key = override.key_or_group
+    known = key.partition("/")[0] in groups
+    return known and "." not in key and not isinstance(override.value(), dict)
+
+
+def file_warnings(dirs: Sequence[Path]) -> list[str]:
+    """What Hydra passes over in silence: the second of two files with one name, and a package line below other comments."""
+    seen: dict[Path, Path] = {}
+    found = []
+    for base in dirs if len(dirs) > 1 else ():
+        for path in reading.yaml_files(base):
+            first = seen.setdefault(path.relative_to(base), path)
+            if first != path:
+                found.append(f"{path} is not used: {first} has the same name and comes first")
+            elif base != dirs[0] and re.match(
+                r"(#(?! *@).*\n)+# *@package", path.read_text(encoding="utf-8", errors="replace")
+            ):
+                found.append(
+                    f"{path}: `# @package` has no effect below another comment; make it the first line"
+                )
+    return found

@@ -1,0 +1,96 @@
+"""What YAML may compute: ${gan.stamp:}, ${gan.slug:...}, ${gan.folder:...} name a run's folder, ${gan.times:...} and
+${gan.halvings:...} the shape of a network, ${gan.budget:...} the length of a run."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from gancli.config.values import COUNT
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+MOST_BYTES = 200  # of a file's name; disks take 255
+_stamps: list[
+    str
+] = []  # of the commands that are running: a job of a sweep may compose again, and the sweep's own must stay
+
+
+def begin() -> None:
+    """Registers them all for one command, with a fresh stamp; `end` takes the stamp back."""
+    from omegaconf import OmegaConf
+
+    _stamps.append(new_stamp())
+    for name, function in {
+        "stamp": lambda: _stamps[-1],
+        "slug": slug,
+        "folder": folder,
+        "times": lambda a, b: a * b,  # channels of a pack
+        "halvings": halvings,
+        "budget": count_steps,
+    }.items():  # levels of a U-Net
+        OmegaConf.register_new_resolver(f"gan.{name}", function, replace=True)
+
+
+def end() -> None:
+    _stamps.pop()
+
+
+def new_stamp() -> str:
+    """UTC time and four random characters: sortable, and two runs started in the same second still differ."""
+    letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(4))
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{letters}"
+
+
+def slug(values: Sequence[str], *, length: int = 60) -> str:
+    """A folder name made of the values in KEY=VALUE texts: letters of any script, digits, . _ -, and at most `length` of them.
+
+    How a run is resumed is no part of its name: the jobs of a sweep find their folders with resume=auto."""
+    words = []
+    for value in values:
+        if value.startswith(("resume=", "trust=")):
+            continue
+        text = unicodedata.normalize("NFC", value.partition("=")[2]).lower()
+        words.append(re.sub(r"[^\w.-]+", "-", text).strip("-."))
+    name = "-".join(word for word in words if word)[:length]
+    while len(name.encode()) > MOST_BYTES:
+        name = name[:-1]
+    return name.rstrip("-.") or "default"
+
+
+def folder(name: str | None, choices: dict[str, str]) -> str:
+    """What a run's folder is called: its name, else its model and its data set."""
+    return slug(
+        [f"={name or '-'.join(choices.get(group) or 'own' for group in ('model', 'dataset'))}"]
+    )
+
+
+def halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
+    """How often an image of so many pixels can be halved evenly, from 1 to `most` times; `most` while that is auto."""
+    if isinstance(resolution, str):
+        return most
+    sides = [resolution] if isinstance(resolution, int) else list(resolution)
+    return max(1, min(most, *((side & -side).bit_length() - 1 for side in sides)))
+
+
+def count_steps(steps: int, updates: int, *, _root_: DictConfig) -> int:
+    """The default length of a run: `steps` real batches, or as many more as `updates` updates of the generator need.
+
+    steps: batches of a run whose generator moves at every one of them. updates: the least number of the generator's
+    updates; each takes loss.n_critic batches. _root_: the whole config, which OmegaConf hands to a resolver that asks.
+    Returns: steps where the config has no loss.n_critic, or one that is refused anyway: that is then the only problem."""
+    n_critic = count_critic_steps(_root_)
+    return max(steps, min(updates * n_critic, int(COUNT.most)))
+
+
+def count_critic_steps(cfg: DictConfig) -> int:
+    """Steps of the critic, and so real batches, for one update of the generator: loss.n_critic, 1 where there is none."""
+    from omegaconf import OmegaConf
+
+    n_critic = OmegaConf.select(cfg, "loss.n_critic", default=1, throw_on_resolution_failure=False)
+    return n_critic if type(n_critic) is int and COUNT.holds(n_critic) else 1

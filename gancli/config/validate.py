@@ -1,0 +1,517 @@
+"""Gate 2: fills every `auto`, binds every key against its class, and reports all that is wrong at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import logging
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gancli import distributed
+from gancli.config.build import (
+    PARTS,
+    Problem,
+    build,
+    build_game,
+    did_you_mean,
+    locate,
+    parameters_of,
+    problems,
+    show,
+)
+from gancli.config.closed import closed_problems, player_problems
+from gancli.config.compose import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
+from gancli.config.hints import explain_interpolation
+from gancli.data.folder import listing
+from gancli.errors import Problems, UserError
+from gancli.game import Game
+from gancli.losses.objectives import RelativisticPairing
+from gancli.metrics import settings
+from gancli.precision import resolve_device, resolve_precision
+from gancli.render.notes import note
+
+log = logging.getLogger("gancli")
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+NOTHING_TO_LEARN = (
+    "loss=none leaves this model nothing to learn from: it has a critic, and no target",
+    "choose a loss, such as loss=non_saturating (gan list loss)",
+)
+INHERITED = ("weight_decay", "betas")  # keys that every option of optimizer/ brings along
+ASSUMED = {
+    "resolution": 256,
+    "channels": 3,
+    "classes": 10,
+    "holdout": 0,
+}  # of images that are not there
+SCANNED = ("resolution", "channels", "classes", "holdout")
+
+
+def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -> dict:
+    """A composed config -> the frozen one: plain, resolved, free of `auto`, and enough to rebuild the game.
+
+    typed: the words of the command line; every config has a loss, and a model may take none without that being a mistake.
+    data: False for what needs the networks only: files that are not given are not asked for, sizes are assumed and said.
+    Raises Problems with everything that is wrong."""
+    raw = OmegaConf.to_container(cfg, resolve=False)
+    found = unknown_top(raw)
+    found += dataset_problems(cfg) if data else assume_data(cfg)
+    found += fill_conditional(cfg)
+    frozen = resolved(cfg, found)
+    shared = shared_keys(raw)
+    for where in shared:  # they only feed interpolations, which are resolved now
+        drop(frozen, where)
+    closed = closed_problems(frozen, CLOSED)
+    found += closed + settings.unknown_items(frozen["metrics"])
+    found += [
+        p for name in PARTS if frozen[name] is not None for p in part_problems(frozen[name], name)
+    ]
+    found += optimizer_problems(frozen["optimizer"])
+    if not closed:
+        found += scalar_problems(frozen)
+    if not found:
+        fill_autos(frozen)
+        idle = find_idle_parts(frozen)
+        known = parameters_of(model_class(frozen))
+        given = tuple(name for name in PARTS if name in known)
+        if (
+            frozen["loss"] is None
+            and "loss" in known
+            and known["loss"].default is inspect.Parameter.empty
+        ):
+            found.append(NOTHING_TO_LEARN)
+        elif "loss" in idle and "loss" in known:
+            frozen["loss"] = None  # the model would refuse it
+        found += problems(frozen["model"], where="model", trust=None, given=given)
+    if not found:
+        found += rules(frozen)
+    if found:
+        raise Problems(found)
+    say_what_is_not_measured(frozen)
+    for name, reason in idle.items():
+        if name != "loss" or name in known or chooses_loss(typed):
+            log.warning("%s has no effect: %s", name, reason)
+    return frozen
+
+
+def find_idle_parts(config: dict) -> dict[str, str]:
+    """The parts of a resolved config that its model does not use, and why."""
+    cls = model_class(config)
+    known = parameters_of(cls)
+    chosen = [name for name in PARTS if config[name] is not None]
+    idle = {name: f"{cls.__name__} takes none" for name in chosen if name not in known}
+    if "discriminator" in known and config["model"].get("discriminator") is None:
+        reason = f"this {cls.__name__} has no critic"
+    elif config["loss"] is None:
+        reason = "without a loss there is no critic"
+    else:
+        return idle
+    for name in ("loss", "augment"):
+        if name in chosen:
+            idle.setdefault(name, reason)
+    return idle
+
+
+def chooses_loss(typed: Sequence[str]) -> bool:
+    """Do the words of a command line say anything about the loss?"""
+    keys = [word.lstrip("+~").partition("=")[0] for word in typed]
+    return any(key == "loss" or key.startswith("loss.") or "@loss." in key for key in keys)
+
+
+def say_what_is_not_measured(frozen: dict) -> None:
+    """metrics=full asks for more than a run without held-out images can tell: the key that gives them."""
+    data = frozen["dataset"]
+    metrics = frozen["metrics"]
+    if data["kind"] != "image" or data["holdout"] or not metrics["floor"]:
+        return
+    items = [item for item in ("memorisation", "overfitting") if item in metrics["items"]]
+    if isinstance(data.get("path"), str) and data["_target_"] == OWN_FOLDER:
+        n = max(1, len(listing(data["path"])) // 10)
+    else:
+        n = 100
+    note(
+        log,
+        "%s cannot be measured, nor what real images reach: no images are held out; dataset.holdout=%d keeps some",
+        " and ".join(items) or "the floor",
+        n,
+    )
+
+
+def unknown_top(raw: dict) -> list[Problem]:
+    return [
+        (f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS)))
+        for key in raw
+        if key not in TOP_KEYS
+    ]
+
+
+def dataset_problems(cfg: DictConfig) -> list[Problem]:
+    """Checks the data set's keys and, before anything interpolates them, fills in what only its files can tell."""
+    try:
+        spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        return [explain_interpolation(error, error.full_key or "dataset")]
+    missing = [key for key, value in spec.items() if value == "???"]
+    if missing:
+        return [not_given(f"dataset.{key}") for key in missing]
+    found = problems(spec, where="dataset", trust=None)
+    if found:
+        return found
+    try:
+        source = build(spec, where="dataset", trust=None)
+        facts = source.scan() if "auto" in [spec.get(key) for key in SCANNED] else {}
+    except UserError as error:
+        return [(error.message, error.hint)]
+    for key, value in facts.items():
+        OmegaConf.update(cfg, f"dataset.{key}", value)
+    return []
+
+
+def assume_data(cfg: DictConfig) -> list[Problem]:
+    """As `dataset_problems`, but a data set whose files are not given gets the sizes that ASSUMED holds, which is said."""
+    try:
+        spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        return [explain_interpolation(error, error.full_key or "dataset")]
+    absent = [key for key, value in spec.items() if value == "???"]
+    derived = "of" in spec and spec["of"] is None and spec.get("path") is None
+    if not absent and not derived:
+        return dataset_problems(cfg)
+    for key in absent:
+        OmegaConf.update(cfg, f"dataset.{key}", "not given")
+    found = problems(OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None)
+    taken = {key: value for key, value in ASSUMED.items() if spec.get(key, "auto") == "auto"}
+    for key, value in taken.items():
+        OmegaConf.update(cfg, f"dataset.{key}", value)
+    said = ", ".join(f"dataset.{key}={value}" for key, value in taken.items() if key != "holdout")
+    if said and not found:
+        note(log, f"no images are given: shown for {said}")
+    return found
+
+
+def not_given(where: str) -> Problem:
+    """What to say of a key that has no value yet."""
+    value = "FOLDER" if where.endswith(".path") else "VALUE"
+    return f"{where} is not given", f"add {where}={value}"
+
+
+def fill_conditional(cfg: DictConfig) -> list[Problem]:
+    """model.conditional=auto becomes what the data allows, before the networks' own keys refer to it."""
+    value = OmegaConf.select(cfg, "model.conditional", throw_on_missing=False)
+    if value is None or isinstance(value, bool):
+        return []
+    classes = OmegaConf.select(cfg, "dataset.classes", throw_on_missing=False)
+    OmegaConf.update(cfg, "model.conditional", bool(classes))
+    if value != "auto":
+        return [(f"model.conditional={show(value)} does not fit", "give true, false or auto")]
+    if classes:
+        log.info("model.conditional=auto: the data has labels of %s classes", classes)
+    elif OmegaConf.select(cfg, "dataset.path", throw_on_missing=False) is None:
+        note(log, "the data has no labels (dataset.classes=0): training without labels")
+    else:
+        note(log, "no class sub-folders: training without labels")
+    return []
+
+
+def resolved(cfg: DictConfig, found: list[Problem]) -> dict:
+    """The config as plain data. Raises Problems, with those found so far and what is wrong with the closed parts."""
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        problem = explain_interpolation(error, error.full_key or "config")
+        raise Problems(list(dict.fromkeys([*found, problem]))) from error
+    absent = [not_given(where) for where in missing_keys(plain)]
+    if absent:
+        closed = closed_problems(plain, CLOSED)
+        raise Problems(list(dict.fromkeys([*found, *absent, *closed])))
+    return plain
+
+
+def missing_keys(tree: object, where: str = "") -> list[str]:
+    """The dotted keys whose value is still to be given."""
+    if tree == "???":
+        return [where]
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
+    return [
+        key for name, item in items for key in missing_keys(item, f"{where}.{name}".lstrip("."))
+    ]
+
+
+def shared_keys(raw: dict) -> list[str]:
+    """Keys that other values refer to and that their own class does not take, such as model.width."""
+    referred = {match for text in strings(raw) for match in REFERENCE.findall(text)}
+    shared = []
+    for where in sorted(referred):
+        parent_key, _, key = where.rpartition(".")
+        node: Any = raw
+        for part in parent_key.split(".") if parent_key else []:
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict) and "_target_" in node and key in node:
+            try:
+                known = parameters_of(locate(node["_target_"], trust=None))
+            except UserError:
+                continue  # reported where the target itself is checked
+            ours = fields_of(PlayerConfig) if parent_key.startswith("optimizer.") else ()
+            if key not in (*known, *ours):
+                shared.append(where)
+    return shared
+
+
+def strings(tree: object) -> list[str]:
+    if isinstance(tree, dict | list):
+        return [
+            text
+            for item in (tree.values() if isinstance(tree, dict) else tree)
+            for text in strings(item)
+        ]
+    return [tree] if isinstance(tree, str) else []
+
+
+def drop(tree: dict, where: str) -> None:
+    *parents, key = where.split(".")
+    for part in parents:
+        tree = tree[part]
+    del tree[key]
+
+
+def part_problems(spec: object, where: str) -> list[Problem]:
+    """Everything wrong with one of the parts that a model may take."""
+    if not isinstance(spec, dict):
+        options = f"choose an option (gan list {where}), or change single keys"
+        return [(f"{where}={show(spec)} does not fit", options)]
+    if where == "loss" and spec.get("_target_") is None:
+        return [NOTHING_TO_LEARN]
+    return problems(spec, where=where, trust=None)
+
+
+def fields_of(cls: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def optimizer_problems(spec: object) -> list[Problem]:
+    if not isinstance(spec, dict) or "g" not in spec:
+        return [
+            (
+                "optimizer.g is missing",
+                "every player falls back to it: choose optimizer=adam_b05, or write optimizer.g",
+            )
+        ]
+    ours = fields_of(PlayerConfig)
+    found = []
+    for player, values in spec.items():
+        where = f"optimizer.{player}"
+        found += player_problems(values, PlayerConfig, where=where)
+        if not isinstance(values, dict):
+            continue
+        told = {message.partition("=")[0].partition("[")[0] for message, _ in found}
+        theirs = {key: value for key, value in values.items() if key not in ours}
+        found += [
+            problem
+            for problem in torch_optimizer_problems(theirs, where)
+            if problem[0].partition("=")[0].partition("[")[0] not in told
+        ]
+    return found
+
+
+def torch_optimizer_problems(values: dict, where: str) -> list[Problem]:
+    """The keys of a player that go to its optimizer, against that class."""
+    found = problems(values, where=where, trust=None, given=("params",))
+    refused = [key for key in values if any(f"takes no {key!r}" in message for message, _ in found)]
+    if not refused:
+        return found
+    cls = locate(values["_target_"], trust=None)
+    known = [name for name in parameters_of(cls) if name not in ("params", "self")]
+    words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {', '.join(fields_of(PlayerConfig))}"
+    found = [problem for problem in found if "takes no" not in problem[0]]
+    for key in refused:
+        close = did_you_mean(key, [*known, *fields_of(PlayerConfig)])
+        drop = f"~{where}.{key} drops it. {words}"
+        hint = close if close.startswith("did you") and key not in INHERITED else drop
+        found.append((f"{where}.{key}: {cls.__name__} takes no {key!r}", hint))
+    return found
+
+
+def scalar_problems(frozen: dict) -> list[Problem]:
+    """What the closed sections say together."""
+    found = settings.problems(frozen["metrics"])
+    ranks = distributed.launched_world()
+    size = frozen["trainer"]["batch_size"]
+    accumulate = frozen["trainer"]["accumulate"]
+    if size % (ranks * accumulate):
+        found.append(
+            (
+                f"trainer.batch_size={size} does not divide into {ranks} ranks x {accumulate} micro-batches",
+                f"use a multiple of {ranks * accumulate}",
+            )
+        )
+    return found
+
+
+def model_class(frozen: dict) -> type:
+    try:
+        cls = locate(frozen["model"].get("_target_"), trust=None)
+    except UserError as error:
+        raise Problems([(f"model._target_: {error.message}", error.hint)]) from error
+    if not issubclass(cls, Game):
+        raise Problems(
+            [
+                (
+                    f"model._target_: {cls.__name__} is no Game",
+                    "derive it from gancli.game.Game or gancli.games.gan.GAN",
+                )
+            ]
+        )
+    return cls
+
+
+def fill_autos(frozen: dict) -> None:
+    """Device, precision, and what a model leaves to the loss (norm) or the data (output, dropout)."""
+    device = resolve_device(frozen["trainer"]["device"])
+    frozen["trainer"]["device"] = device.type
+    frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
+    points = frozen["dataset"]["kind"] == "points"
+    penalised = per_sample_penalties(frozen)
+    values = {
+        "norm": "layer" if penalised else "batch",
+        "output": "linear" if points else "tanh",
+        "dropout": 0.0 if points else 0.5,
+        "dropout_in": 0.0 if points else 0.2,
+    }  # two coordinates are too few to drop any
+    for node in [frozen["model"], *nested(frozen["model"])]:
+        if node.get("norm") == "auto" and penalised:
+            log.info(
+                "norm=auto: the critic uses layer norm, since %s takes one gradient per sample",
+                ", ".join(penalised),
+            )
+        elif (
+            node.get("norm") == "batch"
+            and penalised
+            and node is frozen["model"].get("discriminator")
+        ):
+            log.warning(
+                "batch norm mixes the samples whose gradients %s takes one by one; model.discriminator.norm=layer does not",
+                ", ".join(penalised),
+            )
+        node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
+
+
+def nested(tree: object) -> list[dict]:
+    """Every description below a description."""
+    items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return [
+        node
+        for item in items
+        for node in ([item] if isinstance(item, dict) and "_target_" in item else []) + nested(item)
+    ]
+
+
+def per_sample_penalties(frozen: dict) -> list[str]:
+    penalties = (frozen["loss"] or {}).get("penalties") or {}
+    return [
+        name for name, spec in penalties.items() if locate(spec["_target_"], trust=None).per_sample
+    ]
+
+
+def rules(frozen: dict) -> list[Problem]:
+    """What no single key shows: built once on the meta device, where sizes cost nothing."""
+    if frozen["model"].get("conditional") and not frozen["dataset"]["classes"]:
+        return [
+            (
+                "model.conditional=true, but the data set has no labels (dataset.classes=0)",
+                without_labels(frozen["model"]),
+            )
+        ]
+    try:
+        with torch.device("meta"):
+            game = build_game(frozen, trust=None)
+            players = game.players()
+    except UserError as error:
+        points = frozen["dataset"]["kind"] == "points"
+        return [
+            (
+                error.message,
+                error.hint
+                or ("the data are points in the plane: model=mlp learns them" if points else ""),
+            )
+        ]
+    loss = game.adversarial
+    if (
+        getattr(loss, "objective", None) is not None
+        and isinstance(loss.objective, RelativisticPairing)
+        and loss.fake_target != 0
+    ):
+        log.warning(
+            "loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target"
+        )
+    objective = (frozen["loss"] or {}).get("objective")
+    adapts = (frozen["augment"] or {}).get("target") is not None
+    if (
+        objective
+        and adapts
+        and getattr(locate(objective["_target_"], trust=None), "boundary", 0.0) is None
+    ):
+        log.warning(
+            "augment.target reads the sign of real scores, and with this loss only their differences count: add "
+            "augment.target=null augment.p=0.2"
+        )
+    found = []
+    if not game.penalisable and (penalised := per_sample_penalties(frozen)):
+        found.append(
+            (
+                f"loss.penalties.{penalised[0]} cannot reach this model's critic, whose score stops the gradient",
+                "choose a loss without gradient penalties, such as loss=non_saturating",
+            )
+        )
+    shard = frozen["trainer"]["batch_size"] // (
+        distributed.launched_world() * frozen["trainer"]["accumulate"]
+    )
+    if shard % frozen["model"].get("pack", 1):
+        found.append(
+            (
+                f"model.pack={frozen['model']['pack']} does not divide the {shard} images that are judged at a time",
+                "choose trainer.batch_size so that it does",
+            )
+        )
+    return found + [
+        (
+            f"optimizer.{name} moves nothing: the model's players are {', '.join(players)}",
+            did_you_mean(name, list(players)),
+        )
+        for name in frozen["optimizer"]
+        if name not in players and name != "d"
+    ]
+
+
+def without_labels(model: dict) -> str:
+    """What to type where a model is to be conditional and the data has no labels."""
+    heads = [locate(spec["_target_"], trust=None) for spec in (model.get("heads") or {}).values()]
+    if any(getattr(head, "needs_labels", False) for head in heads):
+        return (
+            "this model learns from classes: put each class into a sub-folder of its own, "
+            "or take a model that needs none, such as model=dcgan"
+        )
+    return "model.conditional=auto follows the data; or put each class into a sub-folder of its own"
+
+
+def revalidate(frozen: dict) -> dict:
+    """A stored config whose trainer or log keys were changed on the command line; in place. Raises Problems."""
+    found = closed_problems(frozen, CLOSED)
+    found += optimizer_problems(frozen["optimizer"])  # a file may hold anything
+    found += [] if found else scalar_problems(frozen)
+    if found:
+        raise Problems(found)
+    device = resolve_device(frozen["trainer"]["device"])
+    frozen["trainer"]["device"] = device.type
+    frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
+    return frozen

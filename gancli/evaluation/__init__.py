@@ -1,0 +1,1 @@
+"""Numbers about a generator, while it trains and afterwards."""

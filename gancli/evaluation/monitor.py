@@ -1,0 +1,185 @@
+"""Looks at a run while it trains: a glance at every log line, a picture and numbers now and then, and which were the best."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from gancli.data.base import Decoded, pair
+from gancli.evaluation import samples
+from gancli.game import Game
+from gancli.metrics.settings import best_key
+from gancli.render import status
+from gancli.render.grids import grid, scatter
+from gancli.render.notes import note
+from gancli.seeding import forked, seed_of
+
+log = logging.getLogger("gancli")
+MOST_REFERENCE = 1024  # pixels of a side of the picture of real images; classes may need more rows
+PAIRS = 16  # of samples at a glance
+
+
+class Judge:
+    """Has generators of its own, so that looking more often never changes training.
+
+    train, held: as `data.base.split` gives them. labelled: does the game draw by label? config: the frozen config of the run."""
+
+    def __init__(
+        self,
+        *,
+        train: Decoded,
+        held: Decoded | None,
+        labelled: bool,
+        config: dict,
+        device: torch.device,
+    ):
+        self.train = train
+        self.held = held
+        self.config = config
+        self.device = device
+        self.spec = config["metrics"]
+        self.seed = seed_of(config["seed"], "judge")
+        rng = torch.Generator().manual_seed(self.seed)
+        first = torch.randint(len(train), (512,), generator=rng)
+        # Of one class only if samples are, or the real ones' distance would be the smaller by what tells classes apart.
+        second = (
+            partners(first, train, rng)
+            if labelled
+            else torch.randint(len(train), (512,), generator=rng)
+        )
+        self.real_spread = apart(in_range(train.images[first]), in_range(train.images[second]))
+        if self.spread_unknown():
+            whose = " of one class" if labelled else ""
+            note(log, "watch/diversity is left out: no two different images%s to compare", whose)
+        self.labels = train.labels[first[:PAIRS]] if labelled else None
+
+    def spread_unknown(self) -> bool:
+        """Are the real images alike (one image, one image a class), so that nothing says how far samples should differ?"""
+        return not 0 < self.real_spread < math.inf
+
+    @property
+    def measures(self) -> bool:
+        return bool(self.spec["items"])
+
+    def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
+        """How far apart samples are (of one class, where there are classes), as a share of how far real images are."""
+        if self.spread_unknown():
+            return {}
+        rng = torch.Generator().manual_seed(self.seed)
+        inputs = (
+            game.inputs(2 * PAIRS, rng)
+            if self.labels is None
+            else game.inputs(2 * PAIRS, rng, label=self.labels.repeat(2))
+        )
+        with torch.no_grad(), forked(self.seed, self.device):
+            images = (
+                game.sample(
+                    {key: value.to(self.device) for key, value in inputs.items()}, generator
+                )
+                .float()
+                .cpu()
+            )
+        return {"watch/diversity": apart(*images.chunk(2)) / self.real_spread}
+
+    @torch.no_grad()
+    def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
+        """The run's fixed latents as a grid; points lie on the real ones."""
+        source = self.config["dataset"]
+        seed = self.config["seed"]
+        rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
+        points = source["kind"] == "points"
+        real = self.train.images[:2500]
+        inputs = game.inputs(len(real), rng) if points else game.showcase(columns, rng)
+        with (
+            status.doing("drawing the preview…"),
+            forked(seed_of(seed, "showcase noise"), self.device),
+        ):
+            images = game.sample(
+                {key: value.to(self.device) for key, value in inputs.items()}, generator
+            )
+        # The networks see points divided by `scale`.
+        return (
+            scatter(images * source["scale"], real=real * source["scale"])
+            if points
+            else grid(images, columns=columns)
+        )
+
+    def references(self, game: Game) -> dict[str, Image]:
+        """Pictures of the data to lay beside the samples, by name: real images, a row for each class as in the samples."""
+        source = self.config["dataset"]
+        if source["kind"] != "image":
+            return {}  # their sample grid shows the real ones already
+        columns = self.config["log"]["grid"]
+        height, width = pair(source["resolution"])
+        most = max(1, MOST_REFERENCE // height)
+        columns = max(1, min(columns, MOST_REFERENCE // width))
+        rows = choose_reals(self.train, columns, min(8, most), labelled=self.labels is not None)
+        pixels = self.train.images[[max(0, k) for k in rows]]
+        top = (pixels.shape[2] - height) // 2
+        left = (pixels.shape[3] - width) // 2
+        images = in_range(pixels[:, :, top : top + height, left : left + width])
+        images[[k < 0 for k in rows]] = 0  # the grey of the gaps, where a class has no more
+        return {"real": grid(images, columns=columns)}
+
+    def measure(self, game: Game, generator: nn.Module) -> samples.Report:
+        return samples.evaluate(
+            game=game,
+            generator=generator,
+            train=self.train,
+            held=self.held,
+            spec=self.spec,
+            config=self.config,
+            seed=self.config["seed"],
+            device=self.device,
+        )
+
+    def better(self, values: dict[str, float], step: int, best: dict | None) -> dict | None:
+        """-> what the run's best is now: a new one, or the one it had."""
+        found = best_key(self.spec, values)
+        if found is None or not math.isfinite(values[found[0]]):
+            return best
+        key, mode = found
+        sign = 1 if mode == "min" else -1
+        if best is not None and best["key"] == key and sign * values[key] >= sign * best["value"]:
+            return best
+        return {"key": key, "mode": mode, "step": step, "value": values[key]}
+
+
+def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> list[int]:
+    """-> which images to show, row by row; -1 where a class has too few."""
+    if not labelled:
+        n = min(columns * most, len(train))
+        return torch.linspace(0, len(train) - 1, n).round().long().tolist()
+    rows = []
+    classes = min(len(train.classes) or int(train.labels.max()) + 1, 16)
+    for label in range(classes):
+        found = (train.labels == label).nonzero()[:columns, 0].tolist()
+        rows += found + [-1] * (columns - len(found))
+    return rows
+
+
+def partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
+    """Another image of the same class for each."""
+    order = torch.randperm(len(train), generator=rng)
+    labels = train.labels[order]
+    by_class = {int(label): order[labels == label] for label in train.labels[first].unique()}
+    return torch.stack(
+        [
+            by_class[int(label)][k % len(by_class[int(label)])]
+            for k, label in enumerate(train.labels[first])
+        ]
+    )
+
+
+def in_range(images: Tensor) -> Tensor:
+    """As the networks see them; points are so already."""
+    return (images.float() - 127.5) / 127.5 if images.dtype == torch.uint8 else images
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """Mean distance of partners: (N,C,H,W), (N,C,H,W) -> root mean square over an image, averaged over pairs."""
+    return (a - b).square().flatten(1).mean(1).sqrt().mean().item()

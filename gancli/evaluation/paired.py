@@ -1,0 +1,332 @@
+"""Judges a game that translates images: what it makes of held-out sources, beside the targets, in numbers and in pictures."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from gancli.data.base import Decoded
+from gancli.data.pairs import SideBySide
+from gancli.data.stream import Stream
+from gancli.errors import UserError
+from gancli.evaluation import samples
+from gancli.evaluation.monitor import Judge, apart
+from gancli.game import Batch, Game
+from gancli.inference.tiling import Translating
+from gancli.metrics import store
+from gancli.metrics.bench import Bench
+from gancli.metrics.lpips import Lpips
+from gancli.metrics.settings import IMAGE_ITEMS
+from gancli.metrics.ssim import psnr, ssim
+from gancli.metrics.suite import measure_item
+from gancli.render import status
+from gancli.render.grids import grid, to_pil, to_uint8
+from gancli.render.notes import note
+from gancli.seeding import forked, seed_of
+
+log = logging.getLogger("gancli")
+MOST = 500  # images in an evaluation where metrics.n is null
+GLANCE = 8
+CHUNK = 16
+UNPAIRED = ("swd", "frechet", "kernel", "prdc")  # what compares sets of images
+
+
+@runtime_checkable
+class Exhibiting(Protocol):
+    """A game that makes images out of images."""
+
+    def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class Cyclic(Protocol):
+    """A game whose images come back."""
+
+    def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor: ...
+
+
+class PairJudge(Judge):
+    """As Judge, for games with sources. It looks at held-out images, and without any at those of the training."""
+
+    def __init__(
+        self,
+        *,
+        train: Decoded,
+        held: Decoded | None,
+        needs: tuple[str, ...],
+        config: dict,
+        device: torch.device,
+    ):
+        self.train = train
+        self.held = held
+        self.config = config
+        self.device = device
+        self.spec = config["metrics"]
+        self.seed = seed_of(config["seed"], "judge")
+        self.needs = needs
+        self.few = self.some(GLANCE)
+        targets = self.few["b"].float().cpu()
+        self.real_spread = apart(*halves(targets)) if len(targets) > 1 else 0.0
+        if self.spread_unknown():
+            note(log, "watch/diversity is left out: no two different targets to compare")
+
+    def some(self, n: int) -> Batch:
+        data = self.train if self.held is None else self.held
+        return next(
+            batches(data, self.needs, n, config=self.config, device=self.device, seed=self.seed)
+        )
+
+    def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
+        """How far apart outputs are, as a share of how far targets are."""
+        if self.spread_unknown():
+            return {}
+        with torch.no_grad(), forked(self.seed, self.device):
+            made = game.sample(self.few, generator).float().cpu()
+        return {"watch/diversity": apart(*halves(made)) / self.real_spread}
+
+    @torch.no_grad()
+    def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
+        """A row for each source: source, output, target; of two domains there and back again."""
+        with status.doing("drawing the preview…"), forked(self.seed, self.device):
+            shown = game.exhibit(self.few, generator)
+        return sheet(shown)
+
+    def references(self, game: Game) -> dict[str, Image]:
+        """What a translation starts from, by name: a source, its holes transparent, and a style where the model needs one."""
+        extras = game.extras if isinstance(game, Translating) else ()
+        source = self.few["a"][0].float().cpu()
+        if "mask" in extras:
+            if len(source) not in (1, 3):
+                return {}
+            source = torch.cat([source, 1 - 2 * self.few["mask"][0].float().cpu()])
+        found = {"source": to_pil(source)}
+        if "style" in extras:
+            found["style"] = to_pil(self.few["b"][0].float().cpu())
+        return found
+
+    def measure(self, game: Game, generator: nn.Module) -> samples.Report:
+        with status.doing("evaluating…"):
+            return measure(
+                game=game,
+                generator=generator,
+                train=self.train,
+                held=self.held,
+                spec=self.spec,
+                config=self.config,
+                seed=self.config["seed"],
+                device=self.device,
+            )
+
+
+def judge_for(
+    game: Game, *, train: Decoded, held: Decoded | None, config: dict, device: torch.device
+) -> Judge:
+    """The judge that suits a game."""
+    if "a" in game.needs:
+        return PairJudge(train=train, held=held, needs=game.needs, config=config, device=device)
+    return Judge(
+        train=train, held=held, labelled="label" in game.needs, config=config, device=device
+    )
+
+
+def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    n = len(x) // 2
+    return x[:n], x[n : 2 * n]
+
+
+def batches(
+    data: Decoded,
+    keys: tuple[str, ...],
+    n: int,
+    *,
+    config: dict,
+    device: torch.device,
+    seed: int,
+    size: int = CHUNK,
+) -> Iterator[Batch]:
+    """n sources and targets, or as many as there are, always the same ones, in batches of `size`."""
+    n = min(n, len(data))
+    stream = Stream(
+        data,
+        batch_size=min(size, n),
+        seed=seed,
+        resolution=config["dataset"]["resolution"],
+        device=device,
+    )
+    for first in range(0, n, stream.local):
+        batch = stream(first, keys)
+        yield {key: value[: n - first] for key, value in batch.items()}
+
+
+def sheet(shown: dict[str, Tensor]) -> Image:
+    """Images of several kinds, row by row; smaller ones are enlarged pixel by pixel."""
+    images = [image.float().cpu() for image in shown.values()]
+    size = [max(image.shape[d] for image in images) for d in (2, 3)]
+    images = [
+        image if list(image.shape[2:]) == size else F.interpolate(image, size, mode="nearest")
+        for image in images
+    ]
+    return grid(torch.stack(images, 1).flatten(0, 1), columns=len(images))
+
+
+@torch.no_grad()
+def measure(
+    *,
+    game: Game,
+    generator: nn.Module,
+    train: Decoded,
+    held: Decoded | None,
+    spec: dict,
+    config: dict,
+    seed: int,
+    device: torch.device,
+    ema: bool = True,
+) -> samples.Report:
+    """Translates held-out sources (without any, those of the training) and measures the outputs. Arguments as `evaluation.evaluate`.
+
+    psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean are what the source itself,
+    enlarged where it is smaller, and the mean of all targets would reach. Without pairs: distances of sets, and the cycle error."""
+    started = time.monotonic()
+    reals = train if held is None else held
+    n = spec["n"] or MOST
+    seed = seed_of(seed, "evaluation")
+    parts: dict[str, list[Tensor]] = {"source": [], "output": [], "target": [], "cycle": []}
+    with forked(seed, device), samples.evaluating(game, generator):
+        for batch in batches(reals, game.needs, n, config=config, device=device, seed=seed):
+            made = game.sample(batch, generator).float()
+            source = batch["a"]
+            size = made.shape[2:]
+            source = (
+                source
+                if source.shape[2:] == size
+                else F.interpolate(source, size, mode="bicubic", antialias=True)
+            )
+            for key, images in (("source", source), ("output", made), ("target", batch["b"])):
+                parts[key].append(to_uint8(images).cpu())
+            if isinstance(game, Cyclic):
+                parts["cycle"].append(game.cycle_error(batch, generator).cpu())
+    source, output, target = (torch.cat(parts[key]) for key in ("source", "output", "target"))
+    protocol = {
+        "n_fake": len(output),
+        "split": "train" if held is None else "held",
+        "size": list(output.shape[1:]),
+        "seed": config["seed"],
+        "device": device.type,
+        "dataset": config["dataset"]["_target_"],
+        "data": train.digest,
+        "ema": ema,
+        "precision": "fp32",
+    }
+    skipped: dict[str, str] = {}
+    if train.other is not None:
+        values = of_sets(
+            output, target, spec=spec, seed=seed, device=device, protocol=protocol, skipped=skipped
+        )
+    else:
+        mean = mean_target(train, game.needs, config=config, device=device, seed=seed)
+        values = of_pairs(
+            source,
+            output,
+            target,
+            mean,
+            spec=spec,
+            device=device,
+            skipped=skipped,
+            worse=not isinstance(train.pairing, SideBySide),
+        )
+    if parts["cycle"] and "cycle" in spec["items"]:
+        values["cycle"] = torch.cat(parts["cycle"]).mean().item()
+    log.info("evaluated %d images in %.1f s", len(output), time.monotonic() - started)
+    return samples.Report(values, protocol, skipped)
+
+
+def of_pairs(
+    source: Tensor,
+    output: Tensor,
+    target: Tensor,
+    mean: Tensor,
+    *,
+    spec: dict,
+    device: torch.device,
+    skipped: dict[str, str],
+    worse: bool,
+) -> dict[str, float]:
+    """uint8 (N,C,H,W) each. worse: is the source a worse version of the target, so that it can be compared with it?"""
+
+    def psnr_values() -> dict[str, float]:
+        found = {"psnr": psnr(output, target), "psnr_y": psnr(output, target, y_channel=True)}
+        found |= {"psnr_source": psnr(source, target)} if worse else {}
+        return found | {"psnr_mean": psnr(mean.expand_as(target), target)}
+
+    def ssim_values() -> dict[str, float]:
+        found = {"ssim": ssim(output, target)}
+        return found | ({"ssim_source": ssim(source, target)} if worse else {})
+
+    def lpips_values() -> dict[str, float]:
+        return {"lpips_distance": lpips_of(output, target, spec=spec, device=device)}
+
+    values: dict[str, float] = {}
+    for item, work in (("psnr", psnr_values), ("ssim", ssim_values), ("lpips", lpips_values)):
+        if item in spec["items"]:
+            measure_item(item, work, values, skipped)
+    return values
+
+
+def lpips_of(output: Tensor, target: Tensor, *, spec: dict, device: torch.device) -> float:
+    backbone = spec["lpips_backbone"] or spec["weights"]
+    heads = spec["lpips_heads"]
+    if backbone is None or heads is None:
+        raise UserError("LPIPS needs metrics.lpips_backbone=FILE and metrics.lpips_heads=FILE", "")
+    net = store.remembered(
+        f"lpips {backbone} {heads} {device}", lambda: Lpips(backbone, heads).eval().to(device)
+    )
+    found = [
+        net(*(x.to(device).float().sub(127.5).mul(1 / 127.5) for x in pair)).flatten().cpu()
+        for pair in zip(output.split(CHUNK), target.split(CHUNK), strict=True)
+    ]
+    return torch.cat(found).mean().item()
+
+
+def mean_target(
+    train: Decoded, keys: tuple[str, ...], *, config: dict, device: torch.device, seed: int
+) -> Tensor:
+    """(1,C,H,W) uint8: the mean of training targets, which whoever knows nothing of a source would answer with."""
+    total = sum(
+        batch["b"].double().sum(0)
+        for batch in batches(train, keys, MOST, config=config, device=device, seed=seed)
+    )
+    return to_uint8(total / min(MOST, len(train))).cpu()[None]
+
+
+def of_sets(
+    output: Tensor,
+    target: Tensor,
+    *,
+    spec: dict,
+    seed: int,
+    device: torch.device,
+    protocol: dict,
+    skipped: dict[str, str],
+) -> dict[str, float]:
+    """Distances between what was made of a's and real b's."""
+    bench = Bench(
+        fake=output,
+        asked=None,
+        train=Decoded(images=target),
+        held=None,
+        spec=spec | {"reference": "train"},
+        seed=seed,
+        device=device,
+    )
+    report = samples.run(bench, tuple(item for item in IMAGE_ITEMS if item in UNPAIRED))
+    skipped |= report.skipped
+    for key, value in report.protocol.items():
+        protocol.setdefault(key, value)
+    return dict(report.values)

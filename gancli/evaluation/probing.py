@@ -1,0 +1,194 @@
+"""Images as a trained critic sees them: which are looked at, its features of them, and its scores; labels do not leak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from gancli.checkpoint import Loaded
+from gancli.critic import BoundCritic
+from gancli.data.base import ORDER_SEED, Decoded, Source, split
+from gancli.data.draws import permutation
+from gancli.data.folder import Folder, listing
+from gancli.errors import UserError
+from gancli.evaluation import samples
+from gancli.game import Game
+from gancli.metrics.features import BATCH
+from gancli.render import status
+from gancli.seeding import forked, seed_of
+
+# where n= is not given; so many features take 400 MB in float64
+MOST_IMAGES = 10_000
+MOST_VALUES = 50_000_000
+MOST_LABELS = 16  # over which a conditional critic is averaged
+TEST_SHARE = 0.2
+BY_SEED = "set apart by the seed"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What is looked at: `n_train` images to learn from, then those to test on.
+
+    images: (N,C,H,W) uint8, or points (N,2,1,1) as networks see them. labels: (N,) int64. facts: for the protocol."""
+
+    images: Tensor
+    labels: Tensor | None
+    names: list[str]
+    classes: tuple[str, ...]
+    n_train: int
+    facts: dict[str, object]
+
+
+def choose(
+    source: Source, loaded: Loaded, *, other: tuple[Decoded | None, str], n: int | None, seed: int
+) -> Chosen:
+    """Draws n images; a fifth of them to test on, of `other` (the set's test split), else of what training held out, else by
+    the seed. Images without labels are all to learn from, though nothing will be learnt."""
+    whole = at_size(source.load(), source)
+    names = names_of(source, whole)
+    labelled = whole.labels is not None
+    # Numbers in place of images: the split then says which these are.
+    train, held = split(
+        replace(whole, images=torch.arange(len(whole)), labels=None),
+        limit=source.limit,
+        holdout=source.holdout,
+    )
+    learn = train.images
+    test = train.images[:0]
+    how = ""
+    tests = whole
+    if labelled and other[0] is not None:
+        tests = at_size(other[0], source)
+        how = other[1]
+        test = torch.arange(len(other[0]))
+    elif labelled and held is not None:
+        test = held.images
+        how = "held out in training"
+    elif labelled:
+        test, learn = learn[order_of(len(learn), seed, "test")].tensor_split(
+            [round(TEST_SHARE * len(learn))]
+        )
+        how = BY_SEED
+    n = n or most_images(loaded.game, whole)
+    test = drawn(test, round(TEST_SHARE * n), seed)
+    learn = drawn(learn, n - len(test), seed)
+    facts = {
+        "dataset": f"{type(source).__module__}.{type(source).__qualname__}",
+        "data": train.digest,
+        "images": f"{len(learn)} to learn from"
+        + (f", {len(test)} to test on ({how})" if len(test) else ""),
+    }
+    if train.digest == loaded.tree["data"]["hash"]:
+        whose = "all of these" if how == BY_SEED else "those to learn from"
+        facts["critic_trained_on"] = (
+            f"{whose}, with{'' if 'label' in loaded.game.needs else 'out'} their labels"
+        )
+    test_names = names if tests is whole else [f"test-{k:06d}" for k in range(len(tests))]
+    return Chosen(
+        images=torch.cat([whole.images[learn], tests.images[test]]),
+        classes=whole.classes,
+        n_train=len(learn),
+        facts=facts,
+        labels=torch.cat([whole.labels[learn], tests.labels[test]]) if labelled else None,
+        names=[names[k] for k in learn.tolist()] + [test_names[k] for k in test.tolist()],
+    )
+
+
+def at_size(data: Decoded, source: Source) -> Decoded:
+    """The middle of what was loaded larger, where training cuts windows; points as they are."""
+    return data if source.kind == "points" else samples.at_size(data, source)
+
+
+def names_of(source: Source, data: Decoded) -> list[str]:
+    """The files' names where the data set is a folder, else the images' numbers in the set as it was loaded."""
+    if not isinstance(source, Folder):
+        return [f"{k:06d}" for k in range(len(data))]
+    files = listing(source.path).names
+    return [files[k] for k in permutation(len(files), ORDER_SEED)[data.place.numpy()]]
+
+
+def order_of(n: int, seed: int, what: str) -> Tensor:
+    return torch.from_numpy(permutation(n, seed_of(seed, "features", what)))
+
+
+def drawn(index: Tensor, most: int, seed: int) -> Tensor:
+    """At most so many of them, in ascending order."""
+    return index[order_of(len(index), seed, "images")[:most]].sort().values
+
+
+def most_images(game: Game, data: Decoded) -> int:
+    width = view(
+        game, in_range(data.images[:1]).to(next(game.parameters()).device), bound_labels(game)[0]
+    )[0].shape[1]
+    return min(MOST_IMAGES, max(10, MOST_VALUES // width))
+
+
+def bound_labels(game: Game) -> list[int | None]:
+    """The labels under which a conditional critic looks at every image: all, or some evenly spread; never the image's own."""
+    if "label" not in game.needs:
+        return [None]
+    classes = game.generator.classes
+    count = min(classes, MOST_LABELS)
+    return [k * classes // count for k in range(count)]
+
+
+def own_labels(loaded: Loaded, chosen: Chosen) -> Tensor | None:
+    """The images' own labels, where the critic knows labels and they mean the same classes."""
+    known = tuple(map(str, loaded.tree["data"]["classes"]))
+    return chosen.labels if "label" in loaded.game.needs and chosen.classes == known else None
+
+
+def in_range(images: Tensor) -> Tensor:
+    """As the stream scales them: the critic may know its images to the last bit."""
+    return images.float() if images.is_floating_point() else (images.float() - 127.5) * (1 / 127.5)
+
+
+def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Tensor]:
+    """What the critic sees in (N,C,H,W): features (N,F) and scores (N,), without augmentation and instance noise."""
+    batch = {"image": x}
+    if label is not None:
+        batch["label"] = (
+            torch.full((len(x),), label, device=x.device)
+            if isinstance(label, int)
+            else label.to(x.device)
+        )
+    critic = game.critic(batch)
+    pack = 1
+    if isinstance(critic, BoundCritic):
+        critic.augment = None
+        critic.noise = 0.0
+        pack = critic.pack
+    x = x.repeat_interleave(
+        pack, 0
+    )  # a packed critic sees copies of one image: whatever else it saw would show in the features
+    return critic.features(x).float(), critic(x).float().flatten(1).mean(1)
+
+
+def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+    """images as in Chosen, own (N,) -> features (N,F) and scores (N,), float32 on the CPU. UserError: not finite.
+
+    A conditional critic's features are the mean over `bound_labels`, so that no label shows in them; its score is the one
+    under the image's own label where that is known, since a wrong label is an anomaly too."""
+    device = next(game.parameters()).device
+    features = []
+    scores = []
+    with torch.no_grad(), forked(seed_of(seed, "features"), device):  # a network may draw noise
+        for first in range(0, len(images), BATCH):
+            status.say(f"reading features: {first:,} of {len(images):,} images…", goes_on=True)
+            x = in_range(images[first : first + BATCH]).to(device)
+            views = [view(game, x, label) for label in bound_labels(game)]
+            if own is not None:
+                scores.append(view(game, x, own[first : first + BATCH])[1].cpu())
+            else:
+                scores.append(torch.stack([score for _, score in views]).mean(0).cpu())
+            features.append(torch.stack([hidden for hidden, _ in views]).mean(0).cpu())
+    features = torch.cat(features)
+    scores = torch.cat(scores)
+    if not (features.isfinite().all() and scores.isfinite().all()):
+        raise UserError(
+            "the critic's features or scores of some images are not finite",
+            "the run has diverged: take an earlier checkpoint",
+        )
+    return features, scores

@@ -1,0 +1,386 @@
+"""Says in numbers how good a generator is, with the protocol beside them; looking never changes what is looked at."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from gancli.config.build import build
+from gancli.data.base import Decoded, Source, pair
+from gancli.data.decode import resize_all
+from gancli.data.stacked import StackedMNIST
+from gancli.data.toy import Mixture
+from gancli.errors import unwritable
+from gancli.files import atomic, reading
+from gancli.game import Batch, Critic, Game
+from gancli.inference import sampling
+from gancli.metrics.bench import Bench, Score
+from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
+from gancli.metrics.suite import floor, measure
+from gancli.render import status
+from gancli.render.grids import to_uint8
+from gancli.seeding import forked, seed_of
+
+log = logging.getLogger("gancli")
+# samples where metrics.n is null; the last two are the papers'
+N_IMAGES = 10_000
+N_STACKED = 26_000
+N_POINTS = 2_500
+
+
+@dataclass(frozen=True)
+class Report:
+    """values: the numbers. protocol: what they were measured with. skipped: item -> what it lacks, in a line.
+
+    reals: the numbers of held-out reals in place of samples, which give the others a scale; {} without such reals."""
+
+    values: dict[str, float]
+    protocol: dict[str, object]
+    skipped: dict[str, str] = field(default_factory=dict)
+    reals: dict[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Judging(Protocol):
+    """A game whose critic judges single images."""
+
+    def critic(self, batch: Batch) -> Critic: ...
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """A game that reads its codes in images, the categorical ones first."""
+
+    categories: list[int]
+
+    def recognise(self, image: Tensor) -> Batch: ...
+
+
+def evaluate(
+    *,
+    game: Game,
+    generator: nn.Module,
+    train: Decoded,
+    held: Decoded | None,
+    spec: dict,
+    config: dict,
+    seed: int,
+    device: torch.device,
+    ema: bool = True,
+    trust: tuple[str, ...] | None = None,
+) -> Report:
+    """Draws samples and measures them.
+
+    generator: of `game`, on `device`; ema: is it the average, for the protocol. train, held: as `data.base.split` gives them.
+    spec: the part `metrics` of a config. config: the frozen config of the run. trust: as in `builder.build`; None: all, since
+    whoever trained on this data set has built it before. No global random state, mode or gradient of a network changes.
+    """
+    started = time.monotonic()
+    source = build(config["dataset"], where="dataset", trust=trust)
+    with (
+        status.doing("evaluating…"),
+        forked(seed_of(seed, "evaluation"), device),
+        evaluating(game, generator),
+        torch.no_grad(),
+    ):
+        asked = asked_labels(game, train, spec=spec, source=source, seed=seed)
+        n = asked if isinstance(asked, int) else len(asked)
+        asked = None if isinstance(asked, int) else asked
+        fake, bad = samples(game, generator, n, asked, seed=seed, points=source.kind == "points")
+        window = (
+            None
+            if train.images.shape[2:] == pair(source.resolution)
+            else tuple(train.images.shape[2:])
+        )
+        floats = train.images.is_floating_point() and source.kind != "points"
+        train, held = (None if data is None else at_size(data, source) for data in (train, held))
+        if floats:  # as samples are: both are then measured alike
+            train = replace(train, images=to_uint8(train.images))
+            held = None if held is None else replace(held, images=to_uint8(held.images))
+        fake, notes = in_units(fake, train, source)
+        bench = Bench(
+            fake=fake,
+            asked=asked,
+            train=train,
+            held=held,
+            spec=spec,
+            seed=seed,
+            device=device,
+            notes=notes,
+            classes=0
+            if train.labels is None
+            else max(len(train.classes), int(train.labels.max()) + 1),
+            stacked=isinstance(source, StackedMNIST),
+            mixture=source if isinstance(source, Mixture) else None,
+            score=score_of(game, device) if isinstance(game, Judging) else None,
+            read=reader_of(game, device),
+        )
+        items = POINT_ITEMS if source.kind == "points" else IMAGE_ITEMS
+        report = run(
+            bench, tuple(item for item in items if item != "codes" or bench.read is not None)
+        )
+    report.protocol.update(
+        {
+            "dataset": config["dataset"]["_target_"],
+            "data": train.digest,
+            "ema": ema,
+            "truncation": None,
+            "labels": "none" if asked is None else "drawn as often as in the training data",
+            "precision": "fp32",
+        }
+    )
+    changes = [] if window is None else [f"the middle of {window[1]}x{window[0]}"]
+    changes += ["floats, rounded to 256 levels"] if floats else []
+    if changes:
+        report.protocol["real_images"] = ", ".join(changes)
+    if bad:
+        report.protocol["not_finite"] = bad
+    log.info("evaluated %d samples in %.1f s", n, time.monotonic() - started)
+    return report
+
+
+def compare(*, real: Decoded, fake: Decoded, spec: dict, seed: int, device: torch.device) -> Report:
+    """Measures one set of images against another of the same size. Labels count where both have them, by their names."""
+    with (
+        status.doing("evaluating…"),
+        forked(seed_of(seed, "evaluation"), device),
+        torch.no_grad(),
+    ):
+        both = (
+            fake.labels is not None
+            and real.labels is not None
+            and set(fake.classes) <= set(real.classes)
+        )
+        asked = (
+            torch.tensor([real.classes.index(name) for name in fake.classes])[fake.labels]
+            if both
+            else None
+        )
+        bench = Bench(
+            fake=fake.images,
+            asked=asked,
+            train=real,
+            held=None,
+            spec=spec,
+            seed=seed,
+            device=device,
+            classes=len(real.classes),
+        )
+        report = run(
+            bench,
+            tuple(
+                item for item in IMAGE_ITEMS if item not in ("overfitting", "memorisation", "codes")
+            ),
+        )
+    report.protocol.update(
+        {
+            "data": real.digest,
+            "fake_data": fake.digest,
+            "labels": "by the folders' names" if both else "none",
+        }
+    )
+    return report
+
+
+def run(bench: Bench, possible: tuple[str, ...]) -> Report:
+    """The items of the spec that the kind of data has."""
+    items = tuple(item for item in possible if item in bench.spec["items"])
+    values, skipped = measure(bench, items)
+    return Report(
+        values, protocol_of(bench), skipped, floor(bench, items) if bench.spec["floor"] else {}
+    )
+
+
+def summary(values: dict[str, float], *, best: bool) -> str:
+    """The numbers of an evaluation in a line. best: they are the best of the run so far.
+
+    PSNR stands beside that of the mean image, which knows nothing of its source: below it nothing has been learnt yet.
+    """
+    shown = []
+    for key, value in values.items():
+        if key == "psnr" and "psnr_mean" in values:
+            shown.append(f"psnr {value:.4g} (mean image {values['psnr_mean']:.4g})")
+        elif "/" not in key and not (key == "psnr_mean" and "psnr" in values):
+            shown.append(f"{key} {value:.4g}")
+    if best:
+        shown.append("the best so far")
+    if values.get("psnr", 0.0) < values.get("psnr_mean", 0.0):
+        shown.append("still below the mean image" if best else "below the mean image")
+    return ", ".join(shown)
+
+
+def protocol_of(bench: Bench) -> dict[str, object]:
+    protocol: dict[str, object] = {
+        "n_fake": len(bench.fake),
+        "n_real": len(bench.train),
+        "split": bench.spec["reference"],
+        "size": list(bench.fake.shape[1:]),
+        "seed": bench.seed,
+        "device": bench.device.type,
+    }
+    if bench.spec["reference"] == "train" or bench.held is not None:
+        protocol["n_real"] = len(bench.reference)
+    if "backbone" in vars(bench):  # some item has used it
+        backbone = bench.backbone
+        protocol |= {
+            "backbone": backbone.name,
+            "checksum": backbone.checksum,
+            "resize": backbone.resize,
+        }
+    if "judge" in vars(bench):
+        protocol |= {f"classifier_{key}": value for key, value in bench.judge.facts.items()}
+        protocol["classifier_checksum"] = bench.judge.checksum
+    if bench.spec["floor"] and bench.held is not None:
+        protocol["n_floor"] = min(len(bench.held), len(bench.fake))
+    return protocol | bench.notes
+
+
+@contextmanager
+def evaluating(*modules: nn.Module) -> Iterator[None]:
+    """Eval mode, and afterwards each part's own again: batch norm would take notes, spectral norm would turn its vectors."""
+    before = [(part, part.training) for module in modules for part in module.modules()]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for part, training in before:
+            part.training = training
+
+
+def asked_labels(
+    game: Game, train: Decoded, *, spec: dict, source: Source, seed: int
+) -> Tensor | int:
+    """The labels of the samples, as frequent as in the data; their number where the game takes none."""
+    n = spec["n"] or (
+        N_POINTS
+        if source.kind == "points"
+        else N_STACKED
+        if isinstance(source, StackedMNIST)
+        else N_IMAGES
+    )
+    if "label" not in game.needs:
+        return n
+    rng = torch.Generator().manual_seed(seed_of(seed, "labels"))
+    return train.labels[torch.randint(len(train), (n,), generator=rng)]
+
+
+def samples(
+    game: Game, generator: nn.Module, n: int, label: Tensor | None, *, seed: int, points: bool
+) -> tuple[Tensor, int]:
+    """-> uint8 (n,C,H,W), or float32 where they are points, and how many of them are not finite."""
+    inputs = sampling.draw_inputs(game, n, seed=seed_of(seed, "evaluation"), label=label)
+    parts = []
+    bad = 0
+    for batch in sampling.generate(game, generator, inputs, seed=seed_of(seed, "evaluation")):
+        bad += int((~batch.flatten(1).isfinite().all(1)).sum())
+        parts.append(
+            batch if points else to_uint8(batch)
+        )  # at once: floats take four times the memory
+    return torch.cat(parts), bad
+
+
+def at_size(data: Decoded, source: Source) -> Decoded:
+    """The middle of what was loaded larger, where training cuts windows; points in data units, (N,2)."""
+    if source.kind == "points":
+        return replace(data, images=data.images.flatten(1) * scale_of(source))
+    height, width = pair(source.resolution)
+    top = (data.images.shape[2] - height) // 2
+    left = (data.images.shape[3] - width) // 2
+    return (
+        data
+        if top == left == 0
+        else replace(data, images=data.images[:, :, top : top + height, left : left + width])
+    )
+
+
+def scale_of(source: Source) -> float:
+    return source.scale if isinstance(source, Mixture) else 1.0
+
+
+def in_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict[str, object]]:
+    """Samples as the real images are: points in data units, images of the data's size; and what that took."""
+    if source.kind == "points":
+        return fake.flatten(1) * scale_of(source), {}
+    if fake.shape[2:] == train.images.shape[2:]:
+        return fake, {}
+    resized = torch.from_numpy(resize_all(fake.numpy(), tuple(train.images.shape[2:])))
+    return resized, {
+        "samples": f"resized from {fake.shape[3]}x{fake.shape[2]}, bicubic, antialiased"
+    }
+
+
+def score_of(game: Game, device: torch.device) -> Score:
+    def score(images: Tensor, labels: Tensor | None) -> Tensor:
+        batch = {"image": images.to(device)} | (
+            {"label": labels.to(device)} if "label" in game.needs else {}
+        )
+        return game.critic(batch)(batch["image"])
+
+    return score
+
+
+def reader_of(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+    """Images in [-1,1] -> the category of the first code; None where there is none."""
+    if not isinstance(game, Reading) or not game.categories:
+        return None
+    return lambda images: game.recognise(images.to(device))["code0"]
+
+
+def write_report(path: Path, report: Report, *, step: int) -> None:
+    """Writes the file of one protocol whole or not at all, and makes its folder. Raises UserError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_report(path, report, step=step)
+    except OSError as error:
+        raise unwritable(path, error, "choose another file with out=") from error
+
+
+def note_end(path: Path, sentence: str) -> None:
+    """Adds to evaluation.json, if the run has one, why the run ended. Raises OSError."""
+    if path.is_file():
+        save(path, earlier(path) | {"ended": sentence})
+
+
+def save_report(path: Path, report: Report, *, step: int, best: dict | None = None) -> None:
+    """`best` and why the run ended stay what they were unless given. Raises OSError."""
+    tree = {
+        "step": step,
+        "values": plain(report.values),
+        "reals": plain(report.reals),
+        "protocol": plain(report.protocol),
+        "skipped": report.skipped,
+    }
+    before = earlier(path)
+    save(path, tree | {"best": best or before.get("best"), "ended": before.get("ended", "")})
+
+
+def earlier(path: Path) -> dict:
+    """What an evaluation's file holds already; {} where there is none or it cannot be read."""
+    try:
+        found = reading.read_json(path)
+    except reading.Unreadable as error:
+        log.warning("%s; it is written anew", error.message)
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def save(path: Path, tree: dict) -> None:
+    atomic.write_text(path, json.dumps(tree, indent=2, allow_nan=False) + "\n")
+
+
+def plain(tree: object) -> object:
+    """JSON knows no NaN and no infinity: they become null."""
+    if isinstance(tree, dict):
+        return {key: plain(value) for key, value in tree.items()}
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

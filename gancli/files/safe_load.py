@@ -1,0 +1,107 @@
+"""A file from anywhere is plain data, whole and of sane size, or it is refused: nothing in it ever runs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from gancli.config.values import show
+from gancli.errors import UserError
+from gancli.files.reading import PLAIN, Unreadable, nodes, open_file
+
+ONLY_OURS = "use a file that gancli wrote"
+LONGEST = 512  # bits of a whole number: longer ones are no floats, and Python cannot print them
+# of keys, leaves and containers together
+MOST = 10**6
+
+
+class Damaged(UserError):
+    """The file is incomplete or altered; an older one may serve."""
+
+
+def load_plain(path: Path) -> object:
+    """What a .pt file holds: tensors, plain values and containers. Raises Damaged (broken) or UserError (more than that)."""
+    try:
+        file = open_file(path)
+    except Unreadable as error:  # a pipe or a device: opening one may wait for ever
+        raise Damaged(error.message, error.hint) from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}", "check the path after ckpt= or resume="
+        ) from error
+    with file:  # one handle for both looks: a live run may replace the file in between
+        size = os.fstat(file.fileno()).st_size
+        check_archive(file, path, size=size)
+        file.seek(0)
+        try:
+            tree = torch.load(file, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError as error:
+            raise UserError(
+                f"{path} holds more than tensors and plain data, and nothing of it was run",
+                "load only checkpoints that gancli wrote",
+            ) from error
+        except Exception as error:  # noqa: BLE001 - what a file can make the reader raise has no end
+            raise Damaged(f"{path} is damaged: {first_line(error)}") from error
+    check_plain(tree, path, size=size)
+    return tree
+
+
+def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
+    """Raises Damaged unless every record matches its checksum: torch itself does not notice a flipped bit."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > size:
+                raise zipfile.BadZipFile("it would unpack to more than it is")
+            broken = archive.testzip()
+    except Exception as error:  # noqa: BLE001 - as above
+        raise Damaged(f"{path} is damaged or no checkpoint: {first_line(error)}") from error
+    if broken is not None:
+        raise Damaged(f"{path} is damaged: {broken} does not match its checksum")
+
+
+def first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+def check_plain(tree: object, where: Path | str, *, size: int) -> None:
+    """Raises UserError for what no checkpoint may hold, and for tensors that claim more than the file's `size` in bytes."""
+    claimed = 0
+    for node in nodes(tree, most=MOST, what="the checkpoint"):
+        if isinstance(node, Tensor) and node.layout is torch.strided and node.device.type != "meta":
+            claimed += node.numel() * node.element_size()
+        elif type(node) not in PLAIN:
+            raise UserError(
+                f"{where} holds a {type(node).__name__} of a kind that no checkpoint may",
+                "only dense tensors, numbers, texts, lists and mappings are saved and loaded",
+            )
+    if claimed > 4 * size:  # not once: tied weights are listed twice and stored once
+        raise UserError(f"{where} claims tensors larger than the file holds", ONLY_OURS)
+
+
+def check_size(config: dict) -> None:
+    # Each may become a layer, and building so many would take minutes.
+    for node in nodes(config, most=5000, what="the checkpoint's config"):
+        if type(node) not in PLAIN:
+            raise UserError(
+                f"the checkpoint's config holds a {type(node).__name__}, not plain values",
+                ONLY_OURS,
+            )
+        if type(node) is int and node.bit_length() > LONGEST:
+            raise UserError("the checkpoint's config holds a number without end", ONLY_OURS)
+        if isinstance(node, dict) and not isinstance(node.get("_target_", ""), str):
+            raise UserError(
+                f"the checkpoint's config: {show(node['_target_'])} does not name a class",
+                ONLY_OURS,
+            )
+
+
+def check_savable(tree: dict) -> None:
+    """Raises UserError for a state that could be written, but not read again: a user's module may hold anything."""
+    check_size(tree["config"])
+    check_plain(tree, "the state of the model", size=2**63)

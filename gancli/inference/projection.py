@@ -1,0 +1,354 @@
+"""Projection: the latent, or the style, whose image is most like a given one, found by gradient descent (Karras 2020, appendix D)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.errors import UserError
+from gancli.files.safe_load import load_plain
+from gancli.game import Batch, Game
+from gancli.inference.sampling import CHUNK, Styled, options_of
+from gancli.seeding import forked, seed_of
+
+Space = Literal["w", "w_plus", "z"]
+MEAN_OF = 10_000  # styles, of which the search starts at the mean (Karras 2020, appendix D)
+STARTS = 1_000  # latents, of which it starts at the one with the likest image
+# noise on the style in spreads at the start, and the share of the steps after which it is gone
+WANDERING = 0.05
+WANDERS = 0.75
+# shares of the steps
+WARM_UP = 0.05
+SLOW_DOWN = 0.25
+NOISE_WEIGHT = 1e5
+SMALLEST_PLANE = 8
+# sides in pixels that LPIPS sees: its judges saw 64, and the paper's projections 256
+SMALLEST = 64
+LARGEST = 256
+
+Distance = Callable[[Tensor], Tensor]  # images (N,C,H,W) -> their distances from the target (N,)
+
+
+@runtime_checkable
+class Mapped(Protocol):
+    """A generator that makes styles of latents, `layers` of them for an image, and adds noise of the sizes `planes`."""
+
+    mapping: nn.Module
+    layers: int
+    planes: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is moved, and what of it makes an image.
+
+    leaves: moved; rest: other inputs, which stay; spread: mean distance of a draw from the mean of all, of each leaf
+    farthest: no leaf leaves what latents are: values and lengths stay below the largest of any draw; null: no bound
+    planes: noise of the layers, moved as well, or none
+    """
+
+    leaves: Batch
+    rest: Batch
+    spread: dict[str, float]
+    farthest: dict[str, tuple[float, float]]
+    planes: list[Tensor]
+    layers: int | None  # that share or have a style; null: the leaves are inputs themselves
+
+    def inputs(self, leaves: Batch) -> Batch:
+        return (
+            {**leaves, **self.rest}
+            if self.layers is None
+            else {"styles": leaves["styles"].expand(-1, self.layers, -1)}
+        )
+
+    def wandering(self, share: float, rng: torch.Generator) -> Batch:
+        """Leaves with noise of so many spreads, which keeps the search from the nearest hollow."""
+        return {
+            key: leaf
+            + share * self.spread[key] * torch.randn(leaf.shape, generator=rng).to(leaf.device)
+            for key, leaf in self.leaves.items()
+        }
+
+    @torch.no_grad()
+    def bound(self) -> None:
+        for key, (value, length) in self.farthest.items():
+            leaf = self.leaves[key].clamp_(-value, value)
+            leaf.mul_((length / leaf.norm().clamp(min=1e-12)).clamp(max=1))
+        for plane in self.planes:  # what it was drawn from, or it would take over the picture
+            plane.sub_(plane.mean()).mul_(plane.square().mean().clamp(min=1e-12).rsqrt())
+
+
+@dataclass(frozen=True)
+class Found:
+    """An image (1,C,H,W) and its distance; inputs and planes are what `Game.sample` makes it of."""
+
+    image: Tensor
+    distance: float
+    inputs: Batch
+    planes: list[Tensor]
+
+
+def space_of(game: Game, wanted: Literal["auto", "w", "w_plus", "z"]) -> Space:
+    """Raises UserError for styles that a model has not."""
+    styled = isinstance(game, Styled) and isinstance(game.generator, Mapped)
+    if wanted in ("w", "w_plus") and not styled:
+        raise UserError(
+            f"space={wanted} does not apply to this checkpoint: its model has no styles",
+            "leave space= out, or give space=z",
+        )
+    return ("w" if styled else "z") if wanted == "auto" else wanted
+
+
+def search(
+    game: Game,
+    generator: nn.Module,
+    distance: Distance,
+    *,
+    space: Space,
+    label: int | None,
+    noise: bool,
+    seed: int,
+) -> Search:
+    """Where the search starts: at the mean style, or at the latent of the likest of many images.
+
+    label: of a conditional model; null: of all classes, or of the likest image. Raises UserError where there is no latent."""
+    if space == "z":
+        return from_latents(game, generator, distance, label=label, seed=seed)
+    styles = mean_styles(game, generator, label=label, seed=seed)
+    mean = styles.mean(0)
+    spread = (styles - mean).square().sum(1).mean().sqrt().item()
+    layers = generator.layers
+    start = mean.expand(1, 1 if space == "w" else layers, -1).clone().requires_grad_()
+    rng = torch.Generator().manual_seed(seed_of(seed, "noise planes"))
+    planes = (
+        [
+            torch.randn(1, 1, *size, generator=rng).to(mean.device).requires_grad_()
+            for size in generator.planes
+        ]
+        if noise
+        else []
+    )
+    return Search({"styles": start}, {}, {"styles": spread}, {}, planes, layers)
+
+
+@torch.no_grad()
+def mean_styles(game: Game, generator: nn.Module, *, label: int | None, seed: int) -> Tensor:
+    """-> (MEAN_OF,w_dim)"""
+    inputs = drawn(game, MEAN_OF, label=label, seed=seed)
+    device = next(generator.parameters()).device
+    chunks = [
+        {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
+        for first in range(0, MEAN_OF, CHUNK)
+    ]
+    return torch.cat(
+        [generator.mapping(chunk["z"], chunk.get("label")).float() for chunk in chunks]
+    )
+
+
+def drawn(game: Game, n: int, *, label: int | None, seed: int) -> Batch:
+    rng = torch.Generator().manual_seed(seed_of(seed, "projection"))
+    if "label" not in game.needs:
+        return game.inputs(n, rng)
+    return game.inputs(
+        n,
+        rng,
+        label=torch.arange(n) % game.generator.classes
+        if label is None
+        else torch.full((n,), label),
+    )
+
+
+@torch.no_grad()
+def from_latents(
+    game: Game, generator: nn.Module, distance: Distance, *, label: int | None, seed: int
+) -> Search:
+    inputs = drawn(game, STARTS, label=label, seed=seed)
+    device = next(generator.parameters()).device
+    moving = [key for key, value in inputs.items() if value.is_floating_point()]
+    if not any(key.startswith("z") for key in moving):
+        raise UserError(
+            "this checkpoint's model takes no latent that could be found",
+            "gan project takes a model from noise to images",
+        )
+    found = []
+    for first in range(0, STARTS, CHUNK):
+        chunk = {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
+        found.append(distance(made(game, generator, chunk, [], seed=seed)))
+    best = int(torch.cat(found).argmin())
+    leaves = {key: inputs[key][best : best + 1].to(device).requires_grad_() for key in moving}
+    rest = {
+        key: value[best : best + 1].to(device) for key, value in inputs.items() if key not in moving
+    }
+    flat = {
+        key: inputs[key].flatten(1) if inputs[key].ndim > 1 else inputs[key][:, None]
+        for key in moving
+    }
+    spread = {key: (x - x.mean(0)).square().sum(1).mean().sqrt().item() for key, x in flat.items()}
+    farthest = {key: (x.abs().max().item(), x.norm(dim=1).max().item()) for key, x in flat.items()}
+    return Search(leaves, rest, spread, farthest, [], None)
+
+
+def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
+    """What `gan project` found -> inputs and planes for the game's `sample`. Raises UserError unless they are this model's."""
+    tree = load_plain(Path(path).expanduser())
+    inputs, planes = (
+        (tree.get("inputs"), tree.get("planes")) if isinstance(tree, dict) else (None, None)
+    )
+    if (
+        not isinstance(inputs, dict)
+        or not isinstance(planes, list)
+        or not all(map(torch.is_tensor, [*inputs.values(), *planes]))
+    ):
+        raise UserError(
+            f"latent={path} is no latent that gan project has written", "give a projected.pt"
+        )
+    styled = isinstance(game, Styled) and isinstance(game.generator, Mapped)
+    sizes = [(1, 1, *size) for size in game.generator.planes] if styled and planes else []
+    if "styles" in inputs:
+        wanted = (
+            {"styles": torch.zeros(1, game.generator.layers, len(game.generator.w_avg))}
+            if styled
+            else {}
+        )
+    else:
+        wanted = drawn(game, 1, label=None, seed=0)
+    label = inputs.get("label", torch.zeros(1))
+    if (
+        kinds(inputs) != kinds(wanted)
+        or [tuple(plane.shape) for plane in planes] != sizes
+        or "label" in wanted
+        and not 0 <= label.item() < game.generator.classes
+    ):
+        raise UserError(
+            f"latent={path} is of another model than this checkpoint's",
+            "give the checkpoint that it was projected with",
+        )
+    return inputs, planes
+
+
+def kinds(inputs: Batch) -> dict[str, tuple]:
+    return {key: (tuple(value.shape), value.dtype) for key, value in inputs.items()}
+
+
+def made(
+    game: Game, generator: nn.Module, inputs: Batch, planes: list[Tensor], *, seed: int
+) -> Tensor:
+    """-> images (N,C,H,W), of the same randomness at every step."""
+    given = {"noise": planes or "fixed"} if "noise" in options_of(game) else {}
+    device = next(generator.parameters()).device
+    with forked(seed_of(seed, "projection noise"), device):
+        return game.sample(inputs, generator, **given).float()
+
+
+def project(
+    game: Game,
+    generator: nn.Module,
+    distance: Distance,
+    start: Search,
+    *,
+    steps: int,
+    lr: float,
+    seed: int,
+) -> Iterator[float]:
+    """Moves `start`, and yields the distance that each step met; `look` shows where it is."""
+    rng = torch.Generator().manual_seed(seed_of(seed, "projection steps"))
+    adam = torch.optim.Adam([*start.leaves.values(), *start.planes], lr=lr)
+    for step in range(steps):
+        share = (step + 0.5) / steps
+        for group in adam.param_groups:
+            group["lr"] = lr * pace(share)
+        leaves = start.wandering(WANDERING * max(0.0, 1 - share / WANDERS) ** 2, rng)
+        image = made(game, generator, start.inputs(leaves), start.planes, seed=seed)
+        far = distance(image).sum()
+        adam.zero_grad()
+        (far + NOISE_WEIGHT * structure(start.planes, image)).backward()
+        adam.step()
+        start.bound()
+        yield far.item()
+
+
+@torch.no_grad()
+def look(
+    game: Game, generator: nn.Module, distance: Distance, start: Search, *, seed: int
+) -> Found:
+    """Where the search is, without the noise of its steps."""
+    inputs = start.inputs({key: leaf.detach().clone() for key, leaf in start.leaves.items()})
+    planes = [plane.detach().clone() for plane in start.planes]
+    image = made(game, generator, inputs, planes, seed=seed)
+    return Found(image, distance(image).item(), inputs, planes)
+
+
+def pace(share: float) -> float:
+    """The step's size after this share of the steps, from 0 to 1: a line up, a plateau, half a cosine down."""
+    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - share) / SLOW_DOWN))
+    return down * min(1.0, share / WARM_UP)
+
+
+def structure(planes: list[Tensor], like: Tensor) -> Tensor:
+    """How much neighbours in the planes are alike, at every size down to 8 pixels: noise that holds no picture has 0.
+
+    Squared mean products of a plane and itself moved by one pixel; its halvings keep unit variance (Karras 2020, appendix D)."""
+    total = like.new_zeros(())
+    for plane in planes:
+        total = total + alike(plane)
+        while min(plane.shape[2:]) > SMALLEST_PLANE:
+            plane = 2 * F.avg_pool2d(plane, 2)
+            total = total + alike(plane)
+    return total
+
+
+def alike(plane: Tensor) -> Tensor:
+    return sum((plane * plane.roll(1, side)).mean().square() for side in (2, 3))
+
+
+class Pixels:
+    """Mean squared difference at the image's size and at its halvings to no less than 4 pixels: fine detail alone is a rough slope."""
+
+    name = "pixels"
+
+    def __init__(self, target: Tensor):
+        self.targets = pyramid(target)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        pairs = zip(pyramid(images), self.targets, strict=True)
+        return torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs]).mean(0)
+
+
+def pyramid(x: Tensor) -> list[Tensor]:
+    """(N,C,H,W) -> it and its halvings."""
+    found = [x]
+    while min(found[-1].shape[2:]) >= 8:
+        found.append(F.avg_pool2d(found[-1], 2))
+    return found
+
+
+class Perceptual:
+    """LPIPS. Images above 256 pixels are averaged down, as in the paper; the pixels of those below 64 are repeated."""
+
+    name = "lpips"
+
+    def __init__(self, lpips: nn.Module, target: Tensor):
+        self.lpips = lpips
+        self.target = seen(target)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.lpips(seen(images), self.target.expand(len(images), -1, -1, -1))
+
+
+def seen(x: Tensor) -> Tensor:
+    """An image as LPIPS sees it."""
+    if min(x.shape[2:]) < SMALLEST:
+        return F.interpolate(x, scale_factor=math.ceil(SMALLEST / min(x.shape[2:])), mode="nearest")
+    factor = max(x.shape[2:]) / LARGEST
+    return (
+        x
+        if factor <= 1
+        else F.interpolate(x, [max(1, round(side / factor)) for side in x.shape[2:]], mode="area")
+    )

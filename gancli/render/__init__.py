@@ -1,0 +1,1 @@
+"""What people see: grids, videos, progress and messages."""

@@ -1,0 +1,227 @@
+"""The folder of one run: made once, held by one process, and found again to resume."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shlex
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli.config.build import show
+from gancli.errors import Busy, UserError, disk_is_full, unwritable
+from gancli.files import atomic, reading
+from gancli.files.paths import names_in
+
+if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
+    from gancli.evaluation.samples import Report
+
+log = logging.getLogger("gancli")
+WRITTEN = (  # what a training writes in its folder
+    "run.lock",
+    "run.log",
+    "metrics.jsonl",
+    "evaluation.json",
+    "checkpoints",
+    "samples",
+    "tensorboard",
+    ".hydra",
+)
+
+
+class RunFolder:
+    """Paths inside a run folder, and the lock that keeps a second process out while this object lives."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.samples = path / "samples"
+        self.lock = None
+
+    def open(self) -> RunFolder:
+        """Makes what is missing and takes the lock. Raises Busy if another process holds it, UserError if unwritable."""
+        atomic.refuse_links(self.path, WRITTEN)
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self.samples.mkdir(exist_ok=True)
+            self.lock = open(self.path / "run.lock", "a+")  # noqa: SIM115 - held as long as the run
+        except OSError as error:
+            raise unwritable(self.path, error, "choose another hydra.run.dir=") from error
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.lock.seek(0)
+            holder = self.lock.read().strip() or "another process"
+            self.lock.close()
+            raise Busy(
+                f"{self.path} is in use by {holder}",
+                "wait for it, or stop it; it saves before it ends",
+            ) from error
+        except OSError as error:
+            log.warning(
+                "%s cannot be locked (%s): see that no other process uses it",
+                self.path,
+                error.strerror,
+            )
+        self.lock.truncate(0)
+        self.lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+        self.lock.flush()
+        self.sweep()
+        return self
+
+    def sweep(self) -> None:
+        """Drops what a process left half-written that was killed; whoever holds the lock is alone here."""
+        for folder, pattern in (
+            (self.checkpoints, ".tmp-*"),
+            (self.samples, ".*.png.*.tmp"),
+            (self.path, ".metrics.jsonl.*.tmp"),
+            (self.path, ".tmp-evaluation.json-*"),
+            (self.path / ".hydra", ".tmp-*"),
+        ):
+            for leftover in folder.glob(pattern):
+                leftover.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self.lock is not None:
+            self.lock.close()  # gives the lock back; a killed process gives it back too
+
+    def sample(self, step: int) -> Path:
+        """Where the sample grid of a step lies."""
+        return self.samples / f"step-{step:08d}.png"
+
+    def write_sample(self, step: int, image) -> None:
+        from gancli.render.grids import save_png
+
+        save_png(image, self.sample(step))
+
+    def write_reference(self, name: str, image) -> None:
+        """A picture of the data itself, for beside the samples."""
+        from gancli.render.grids import save_png
+
+        save_png(image, self.samples / f"{name}.png")
+
+    def newest_sample(self) -> Path | None:
+        return max(self.samples.glob("step-*.png"), default=None)
+
+    def write_report(self, report: Report, *, step: int, best: dict | None) -> None:
+        from gancli.evaluation.samples import save_report
+
+        save_report(self.path / "evaluation.json", report, step=step, best=best)
+
+    @property
+    def saved(self) -> bool:
+        """Is there a checkpoint to go on from, as far as can be seen?"""
+        try:
+            return has_checkpoints(self.path)
+        except UserError:
+            return False
+
+
+def has_checkpoints(path: Path) -> bool:
+    """Does a run live there? Raises UserError where that cannot be seen: a new run must not be put over it."""
+    return any(name.endswith(".pt") for name in names_in(path / "checkpoints"))
+
+
+def resume_line(path: Path, trust: tuple[str, ...] = ()) -> str:
+    """What to type to go on with a run, whatever its name holds."""
+    return f"gan train {run_words('resume', path, trust)}"
+
+
+def run_words(key: str, path: Path, trust: tuple[str, ...]) -> str:
+    words = [f"{key}={path}"] + (
+        [f"trust={trust[0] if len(trust) == 1 else '[' + ','.join(trust) + ']'}"] if trust else []
+    )
+    return " ".join(map(shlex.quote, words))
+
+
+def refuse_used(path: Path) -> None:
+    """Raises UserError where a run lives already."""
+    if has_checkpoints(path):
+        raise UserError(
+            f"{path} already holds a run",
+            f"{resume_line(path)}   continues it; another hydra.run.dir= starts a new one",
+        )
+
+
+def make_new(path: Path, *, exclusive: bool) -> Path:
+    """The folder of a new run. Raises UserError where a run lives already. exclusive: nobody else may have made it."""
+    refuse_used(path)
+    try:
+        path.mkdir(parents=True, exist_ok=not exclusive)
+    except OSError as error:
+        if disk_is_full(error):
+            raise unwritable(path, error) from error
+        raise UserError(
+            f"{path} cannot be made: {error.strerror}", "choose another hydra.run.dir="
+        ) from error
+    return path
+
+
+def find_named(resume: str) -> Path:
+    """The run that resume=RUN means. Raises UserError."""
+    path = Path(os.path.expanduser(resume))
+    if os.path.isdir(path / "checkpoints"):
+        return path
+    inside = path if path.name == "checkpoints" else path.parent
+    known = inside.name == "checkpoints" and os.path.exists(path)
+    raise UserError(
+        f"resume={show(resume)} is no run folder",
+        resume_line(inside.parent) if known else "give a folder under outputs/, or resume=auto",
+    )
+
+
+def runs_in(parent: Path) -> list[Path]:
+    """The runs in a folder that have saved something, the one that was saved last first."""
+
+    def saved_at(path: Path) -> tuple[int, str]:
+        times = [file.stat().st_mtime_ns for file in (path / "checkpoints").glob("*.pt")]
+        return max(times, default=0), path.name
+
+    return sorted(filter(has_checkpoints, parent.glob("*")), key=saved_at, reverse=True)
+
+
+def comparable(overrides: list[str]) -> list[str]:
+    """Overrides as a set that tells two runs apart: how one was resumed does not."""
+    return sorted(item for item in overrides if not item.startswith(("resume=", "trust=")))
+
+
+def overrides_of(path: Path) -> list[str] | None:
+    """What a run was started with, None if that is not known."""
+    found = hydra_file(path, "overrides.yaml")
+    return comparable([str(item) for item in found]) if isinstance(found, list) else None
+
+
+def choices_of(path: Path) -> dict[str, str]:
+    """group -> option that a run was started with; empty if that is not known."""
+    found = hydra_file(path, "hydra.yaml")
+    for key in ("hydra", "runtime", "choices"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def hydra_file(path: Path, name: str) -> object:
+    """What a file of .hydra/ holds, None where it is missing or cannot be read: the checkpoint alone is enough to resume."""
+    try:
+        return reading.read_yaml(path / ".hydra" / name)
+    except reading.Unreadable as error:
+        log.warning("%s; it is passed over", error.message)
+        return None
+
+
+def write_hydra(path: Path, *, config, hydra, overrides: list[str]) -> None:
+    """The three files that hydra.main would have written, for tools that read them."""
+    from omegaconf import OmegaConf
+
+    folder = path / ".hydra"
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, tree in (
+            ("config.yaml", config),
+            ("hydra.yaml", OmegaConf.create({"hydra": hydra})),
+            ("overrides.yaml", OmegaConf.create(list(overrides))),
+        ):
+            atomic.write_text(folder / name, OmegaConf.to_yaml(tree))
+    except OSError as error:
+        raise unwritable(path, error, "choose another hydra.run.dir=") from error

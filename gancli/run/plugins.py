@@ -1,0 +1,55 @@
+"""The user's own code that a run uses: a digest of its source files, so that a resumed run notices that it has changed."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from gancli.data.base import digest_of
+from gancli.run.resume import strangers
+
+log = logging.getLogger("gancli")
+MOST_FILES = 1000  # of a package; more are hardly a user's own
+
+
+def source_digests(config: dict) -> dict[str, str]:
+    """Package -> digest of its source files, for each package of the user's that a config names and that is imported."""
+    found = {}
+    for package in strangers(config):
+        files = source_files(package)
+        if files:
+            found[package] = digest_of(
+                part for path, name in files for part in (name, path.read_bytes())
+            )
+    return found
+
+
+def source_files(package: str) -> list[tuple[Path, str]]:
+    """-> the Python files of an imported package or module, each with its name in it; [] where it has none."""
+    module = sys.modules.get(package)
+    if module is None:
+        return []
+    roots = [Path(place) for place in getattr(module, "__path__", [])]
+    if not roots:
+        file = getattr(module, "__file__", None)
+        path = Path(file) if file else None
+        return [(path, path.name)] if path and path.is_file() else []
+    files = [
+        (path, str(path.relative_to(root)))
+        for root in roots
+        for path in sorted(root.rglob("*.py"))
+        if path.is_file()
+    ]
+    return files[:MOST_FILES]
+
+
+def warn_of_changes(saved: dict, now: dict[str, str]) -> None:
+    """saved: what a checkpoint holds of a run; those from before there were digests have none, and nothing is said."""
+    before = saved.get("sources")
+    for package in now if isinstance(before, dict) else ():
+        if package in before and before[package] != now[package]:
+            log.warning(
+                "the source of %s has changed since this run was saved: it goes on with the new code, and not bit for bit",
+                package,
+            )

@@ -1,0 +1,228 @@
+"""What was typed beside resume=: it goes into the run's own config where it may, and is refused where a run keeps its config.
+
+And what must be typed: the packages to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gancli.config import compose as front
+from gancli.config import hints
+from gancli.errors import Problems, UserError
+
+ASIDE = ("resume=", "trust=", "hydra.", "+hydra.")  # they say how to resume, not what
+CHANGEABLE = (
+    "trainer.",
+    "log.",
+    "watch.",
+    "metrics",
+    "dataset.path",
+    "dataset.root",
+    "dataset.workers",
+)
+FREE = (  # what resume=auto overlooks: how long, where and how loudly a run trains
+    "trainer.steps",
+    "trainer.epochs",
+    "trainer.device",
+    "trainer.save_every",
+    "trainer.keep",
+    "log.",
+    "resume",
+    "trust",
+)
+ABSENT = "absent"
+KEEPS = "a run keeps its config; leave it out to resume, or start a new run"
+
+
+def resumes(overrides: Sequence[str]) -> bool:
+    """Is a certain run to be resumed? Then its own config counts, and the defaults beside it would only get in the way."""
+    return any(
+        item.startswith("resume=") and item not in ("resume=auto", "resume=null")
+        for item in overrides
+    )
+
+
+def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
+    """Puts what was typed into the stored config, in place. Raises Problems that name whatever must stay as it is."""
+    from gancli.config.build import show  # not above: a typo must be told without torch
+    from gancli.run.folder import choices_of, overrides_of
+
+    started = overrides_of(folder) or []
+    choices = choices_of(folder)
+    found: list[hints.Problem] = []
+    for item in overrides:
+        if item.startswith(ASIDE):
+            continue
+        key, value, sets = parsed(item)
+        parent, last = descend(config, key)
+        old = choices.get(key, (parent or {}).get(last))
+        if key == "metrics" and isinstance(value, str):
+            config["metrics"] = option("metrics", value)
+        elif key.startswith(CHANGEABLE) and parent is not None and sets:
+            parent[last] = value
+            if key == "trainer.steps":
+                parent["epochs"] = None  # which would replace it
+        elif item not in started and not (sets and value == old):
+            found.append(
+                (
+                    f"{key} is {show(old)} in {folder}, {show(value)} here"
+                    if sets and old is not None
+                    else f"{folder} was started without {item}",
+                    KEEPS,
+                )
+            )
+    if found:
+        raise Problems(found)
+
+
+def option(group: str, name: str) -> dict:
+    """What a fresh run would compose for an option of a group. Raises UserError where there is none."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(
+        front.compose("train", [f"{group}={name}"]).cfg[group], resolve=True
+    )
+
+
+def complete(config: dict) -> None:
+    """What the config of a run from before there were metrics and a watchdog lacks, in place: it had neither."""
+    from omegaconf import OmegaConf
+
+    if "metrics" not in config:
+        config["metrics"] = option("metrics", "none")
+    config.setdefault("perceptual", None)
+    if "watch" not in config:
+        config["watch"] = OmegaConf.to_container(
+            front.compose("train", ["watch.action=off"]).cfg.watch
+        )
+
+
+def parsed(item: str) -> tuple[str, object, bool]:
+    """-> the key of an override, its value, and whether it sets that key: it may also add (+) or delete (~) something."""
+    from omegaconf import OmegaConf
+
+    try:
+        override = hints.parse(item)
+        value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)[
+            "value"
+        ]
+    except hints.composition_errors() as error:
+        raise UserError(f"'{item}' cannot be read", "write KEY=VALUE") from error
+    if override.is_sweep_override():
+        raise UserError(f"'{item}' gives several values", "a run is resumed with one")
+    return (
+        override.key_or_group,
+        value,
+        not override.is_delete() and (not override.is_add() or override.is_force_add()),
+    )
+
+
+def descend(tree: dict, key: str) -> tuple[dict | None, str]:
+    """-> the mapping that a dotted key leads into, None if there is none, and the key's last part."""
+    *parents, last = key.split(".")
+    for part in parents:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    return (tree if isinstance(tree, dict) else None), last
+
+
+def strangers(config: dict) -> tuple[str, ...]:
+    """The user's own packages that a config names, and that a checkpoint of it may use only if they are trusted."""
+    return tuple(
+        sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"})
+    )
+
+
+def specs(tree: object) -> Iterator[dict]:
+    if isinstance(tree, dict) and "_target_" in tree:
+        yield tree
+    for item in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from specs(item)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A run that resume=auto looks at. differs: key -> (value there, value asked for), but for what is overlooked."""
+
+    folder: Path
+    step: int
+    digest: str  # of its data
+    differs: dict[str, tuple[str, str]]
+
+
+def look_around(parent: Path, wanted: dict, composed: front.Composed) -> list[Candidate]:
+    """The runs in a folder, the one that was saved last first. wanted: the frozen config of the run that is asked for."""
+    from gancli.checkpoint import peek
+    from gancli.run.folder import overrides_of, runs_in
+
+    overlooked = FREE
+    if composed.cfg.trainer.precision == "auto":  # it follows the device
+        overlooked = (*FREE, "trainer.precision")
+    found = []
+    for folder in runs_in(parent):
+        tree = peek(folder / "checkpoints")
+        if tree is None:
+            continue
+        differs = compare_configs(tree["config"], wanted, overlooked=overlooked)
+        lacks = all(ABSENT in pair for pair in differs.values())
+        if lacks and settings_in(overrides_of(folder)) == settings_in(composed.overrides):
+            differs = {}  # the same words, before gancli had those keys
+        found.append(Candidate(folder, tree["progress"]["step"], tree["data"]["hash"], differs))
+    return found
+
+
+def compare_configs(
+    stored: dict, wanted: dict, *, overlooked: tuple[str, ...]
+) -> dict[str, tuple[str, str]]:
+    """key -> (value in stored, value in wanted) where they differ."""
+    from gancli.config.build import show
+
+    old = {key: show(value) for key, value in flatten(stored).items()}
+    new = {key: show(value) for key, value in flatten(wanted).items()}
+    return {
+        key: (old.get(key, ABSENT), new.get(key, ABSENT))
+        for key in old | new
+        if old.get(key) != new.get(key) and not key.startswith(overlooked)
+    }
+
+
+def flatten(tree: object, prefix: str = "") -> dict[str, object]:
+    """Dotted key -> value; lists are values, and so is an empty mapping."""
+    if not isinstance(tree, dict) or not tree:
+        return {prefix: tree}
+    flat = {}
+    for key, value in tree.items():
+        flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
+    return flat
+
+
+def settings_in(overrides: Sequence[str] | None) -> list[str] | None:
+    """Overrides that make a run what it is; None where they are not known."""
+    if overrides is None:
+        return None
+    return sorted(item for item in overrides if not item.lstrip("+~").startswith((*FREE, "hydra.")))
+
+
+def describe_differences(candidate: Candidate, composed: front.Composed, *, most: int = 3) -> str:
+    """key: old -> new, an option of a group in place of the keys below it."""
+    from gancli.run.folder import choices_of
+
+    left = dict(candidate.differs)
+    words = []
+    there = choices_of(candidate.folder)
+    for group, option in composed.choices.items():
+        if group in there and there[group] != option:
+            words.append(f"{group}: {there[group]} -> {option}")
+            left = {key: pair for key, pair in left.items() if not key.startswith(f"{group}.")}
+    words += [f"{key}: {old} -> {new}" for key, (old, new) in left.items()]
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f", and {more} more" if more > 0 else "")
+
+
+def take_asked(config: dict, wanted: dict) -> None:
+    """Puts what resume=auto overlooks into a stored config, in place: so many steps, on this device, are asked for now."""
+    for part in ("trainer", "log"):
+        for key, value in wanted[part].items():
+            if f"{part}.{key}".startswith(FREE) or key not in config[part]:
+                config[part][key] = value

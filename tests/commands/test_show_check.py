@@ -1,0 +1,193 @@
+"""gan show and gan check: what they print, and that they leave nothing behind."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+
+import pytest
+from helpers import OF_DIGITS, SMALL, TINY, frozen, small, steps, trainer_for
+
+from gancli import checkpoint
+from gancli.cli import main
+from gancli.commands import check
+from gancli.config.compose import compose
+from gancli.config.validate import validate
+from gancli.render import display, status
+from gancli.run.failures import lighter
+
+
+def test_show_json_is_one_flat_object(capsys):
+    assert (
+        main(["show", "model=dcgan", "dataset.resolution=64", "dataset.channels=3", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out) == {
+        "generator": 3_576_704,
+        "discriminator": 2_765_568,
+    }
+    assert main(["show", "model=cgan", "dataset=cifar10", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"generator": 1_109_888, "discriminator": 673_536}
+
+
+def test_show_needs_no_data_and_prints_shapes(capsys):
+    assert main(["show", "model=dcgan", "dataset=lsun", "dataset.resolution=64"]) == 0
+    out = capsys.readouterr().out
+    assert "3,576,704" in out and "64x32x32" in out and "3x64x64" in out
+
+
+@pytest.mark.parametrize("loss", ["wgan_gp", "rpgan_r1r2"])
+def test_show_takes_any_loss(loss, capsys):
+    assert main(["show", "model=mlp", f"loss={loss}"]) == 0
+    assert "discriminator" in capsys.readouterr().out
+
+
+def test_show_a_run(tmp_path, capsys):
+    trainer = steps(trainer_for(small("mlp", "trainer.steps=10")), 2)
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    checkpoint.save(trainer.state_dict(), tmp_path / "run" / "checkpoints", keep=1)
+    assert main(["show", str(tmp_path / "run")]) == 0
+    out = capsys.readouterr().out
+    assert "8 steps to go" in out and f"resume={tmp_path / 'run'}" in out and "MLPGenerator" in out
+    assert main(["show", str(tmp_path / "run"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["step"] == 2
+    assert main(["show", str(tmp_path / "run"), "model=mlp"]) == 2
+    assert "no overrides" in capsys.readouterr().err
+
+
+def test_check_runs_real_steps_and_keeps_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert (
+        main(["check", "model=dcgan", *SMALL["dcgan"], *TINY, "loss=wgan_gp", "trainer.steps=1000"])
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert all(
+        word in out
+        for word in ("30 images", "ms", "img/s", "GB at most", "1,000 steps", "checkpoints")
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_check_refuses_what_train_would_refuse(capsys):
+    assert main(["check", "trainer.steps=0"]) == 2
+    assert "trainer.steps" in capsys.readouterr().err
+
+
+MEASURED = ("check", "model=mlp", *SMALL["mlp"], *TINY, "trainer.steps=1000")
+
+
+def test_check_names_the_next_command_and_it_composes(capsys):
+    assert main([*MEASURED, "name=a b"]) == 0
+    captured = capsys.readouterr()
+    words = shlex.split(captured.out.splitlines()[-1])
+    assert words[:3] == ["next", "gan", "train"] and words[3:] == [*MEASURED[1:], "name=a b"]
+    assert "too long" not in captured.out and "is slow" not in captured.out
+
+
+def test_check_stops_after_one_slow_step_and_says_what_to_lower(monkeypatch, capsys):
+    monkeypatch.setattr(check, "SLOW_S", 0.0)
+    taken = []
+    real = check.measure
+
+    def measure(trainer, *, period):
+        found = real(trainer, period=period)
+        taken.append(trainer.progress.step)
+        return found
+
+    monkeypatch.setattr(check, "measure", measure)
+    assert main([*MEASURED, "loss=wgan_gp", "trainer.batch_size=16"]) == 0
+    out = capsys.readouterr().out
+    assert taken == [1]
+    assert "(the first step alone; not measured further, it takes too long)" in out
+    assert "a step is slow here; try trainer.batch_size=4" in out
+
+
+def test_check_says_when_a_run_would_take_days(monkeypatch, capsys):
+    monkeypatch.setattr(display, "LONG_S", 0.0)
+    assert main([*MEASURED, "trainer.batch_size=64"]) == 0
+    out = capsys.readouterr().out
+    assert "too long for this machine; try trainer.batch_size=16, trainer.steps=" in out
+
+
+QUICK = ("mlp", "dcgan", "biggan", "pggan", "stylegan2", "r3gan", "lapgan", "pix2pix", "esrgan")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [*QUICK, *(pytest.param(m, marks=pytest.mark.slow) for m in SMALL if m not in QUICK)],
+)
+def test_what_is_advised_is_accepted(model):
+    paths = [word for word in SMALL[model] if word.startswith("dataset.path=") or word in OF_DIGITS]
+    large = [] if model == "mlp" else ["dataset.resolution=128"]
+    paths = [word for word in paths if not word.startswith("dataset.resolution")]
+    words = [f"model={model}", *paths, *large, "perceptual=none", "trainer.device=cpu"]
+    composed = compose("train", words).cfg
+    config = validate(composed)
+    advice = lighter(config["trainer"], config["dataset"], composed.model)
+    assert any(word.startswith("trainer.batch_size=") for word in advice)
+    assert model == "mlp" or "dataset.resolution=64" in advice
+    frozen(*words, *advice)
+
+
+def test_a_long_first_step_is_commented_while_it_lasts(monkeypatch):
+    monkeypatch.setattr(check, "SLOW_S", 0.01)
+    with status.shown(), check.hinting(("trainer.batch_size=4", "model.width=8")):
+        status.say("measuring: first step…")
+        deadline = time.monotonic() + 5
+        while "slow" not in status.current().text and time.monotonic() < deadline:
+            time.sleep(0.005)
+        text = status.current().text
+    assert text == "measuring: slow, try trainer.batch_size=4 model.width=8…"
+
+
+@pytest.mark.parametrize(
+    ("model", "generator"), [("cyclegan", 22_756_358), ("pix2pix", 54_413_955), ("simgan", 314_307)]
+)
+def test_show_of_images_to_images_asks_for_no_folder(model, generator, capsys):
+    assert main(["show", f"model={model}", "--json"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["generator"] == generator
+
+
+@pytest.mark.parametrize("model", ["stylegan", "contragan", "styletransfer"])
+def test_show_prints_the_layers_of_what_the_meta_device_cannot_run(model, capsys):
+    assert main(["show", f"model={model}"]) == 0
+    assert "generator" in capsys.readouterr().out
+
+
+def test_one_problem_is_told_once(capsys):
+    assert main(["train", "dataset=folder"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("dataset.path is not given") == 1 and "add dataset.path=FOLDER" in said
+    assert main(["train", "model=cyclegan", "trainer.steps=0"]) == 2
+    said = capsys.readouterr().err
+    assert "2 problems" in said and "trainer.steps=0" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["evaluate", "model=dcgan"], "evaluate takes no model: the checkpoint has one"),
+        (["sample", "ckpt=x", "loss=hinge"], "sample takes no loss: the checkpoint has one"),
+        (["show", "++loss._target_=null"], "leaves this model nothing to learn from"),
+        (["show", "loss=null"], "loss=none leaves it out"),
+    ],
+)
+def test_what_does_not_belong_here_is_told(argv, words, capsys):
+    assert main(argv) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_of_evaluate_lists_its_own_groups_only(capsys):
+    assert main(["evaluate", "--help"]) == 0
+    groups = capsys.readouterr().out.partition("groups, chosen")[2].partition("config, changed")[0]
+    assert (
+        "metrics" in groups and "model" not in groups.splitlines()[1] and "optimizer" not in groups
+    )
+
+
+def test_the_folder_of_config_dir_is_no_run(tmp_path, capsys):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text("# mine\ndefaults: [hinge, _self_]\n")
+    assert main(["show", "--config-dir", str(tmp_path), "loss=mine", "model=mlp"]) == 0

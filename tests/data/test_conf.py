@@ -1,0 +1,105 @@
+"""Every option of the group `dataset` says what it is, suits its class, and can be built."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from gancli.config.build import build, locate, problems
+from gancli.data.base import Source
+
+CONF = Path(__file__).parents[2] / "conf"
+OPTIONS = sorted(path.stem for path in (CONF / "dataset").glob("[!_]*.yaml"))
+DECLARED = (
+    "kind",
+    "resolution",
+    "channels",
+    "classes",
+    "limit",
+    "holdout",
+    "load_size",
+    "flip",
+    "on_error",
+    "workers",
+)
+
+
+def composed(option: str, *overrides: str) -> dict:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose(overrides=[f"+dataset={option}", *overrides])
+    return OmegaConf.to_container(cfg.dataset, resolve=True)
+
+
+FILES = ("folder", "paired", "unpaired", "superres", "masked", "degraded")
+
+
+def test_the_options():
+    named = [
+        "digits",
+        "mnist",
+        "fashion_mnist",
+        "kmnist",
+        "cifar10",
+        "cifar100",
+        "stl10",
+        "svhn",
+        "celeba",
+        "lsun",
+    ]
+    assert set(OPTIONS) >= {*named, "folder", "ring", "grid"}
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option(option, monkeypatch):
+    monkeypatch.delenv("GANCLI_DATA", raising=False)
+    first = (CONF / "dataset" / f"{option}.yaml").read_text().splitlines()[0]
+    assert first.startswith("# ") and 40 < len(first) <= 125
+    spec = composed(option, *(["dataset.path=x"] if option in FILES else []))
+    assert [key for key in DECLARED if key in spec] == list(DECLARED)
+    assert problems(spec, where="dataset", trust=None) == []
+    cls = locate(spec["_target_"], trust=None)
+    assert issubclass(cls, Source) and set(spec) - {"_target_"} == set(
+        inspect.signature(cls).parameters
+    )
+    source = build(spec, where="dataset", trust=None)
+    assert (option in FILES) == ("auto" in source.declared().values())
+    for key, parameter in inspect.signature(cls).parameters.items():
+        if key not in ("resolution", "channels", "classes", "flip", "path"):
+            assert spec[key] == parameter.default, f"{key} has two defaults"
+    if option not in (*FILES, "lsun", "celeba", "ring", "grid", "digits"):
+        assert cls.native[1:] == (spec["channels"], spec["classes"])
+
+
+def test_types_are_checked():
+    for override in (
+        "dataset.limit=many",
+        "dataset.flip=3",
+        "dataset.split=all",
+        "dataset.resolution=2.5",
+    ):
+        assert len(problems(composed("mnist", override), where="dataset", trust=None)) == 1, (
+            override
+        )
+    for override in ("dataset.on_error=3", "dataset.kind=1", "dataset.path=7"):
+        assert (
+            len(
+                problems(
+                    composed("folder", "dataset.path=x", override), where="dataset", trust=None
+                )
+            )
+            == 1
+        ), override
+    assert (
+        problems(composed("mnist", "dataset.resolution=[32,64]"), where="dataset", trust=None) == []
+    )
+
+
+def test_the_root_comes_from_the_environment(monkeypatch):
+    monkeypatch.setenv("GANCLI_DATA", "/somewhere")
+    assert composed("mnist")["root"] == "/somewhere"
+    monkeypatch.delenv("GANCLI_DATA")
+    assert composed("mnist")["root"] == "data"

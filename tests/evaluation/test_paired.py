@@ -1,0 +1,165 @@
+"""The judge of games from images to images: its numbers in closed form, its pictures, and that looking changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import CPU, small, steps, trainer_for
+from same_helpers import Same, cyclegan
+
+from gancli.evaluation.monitor import Judge
+from gancli.evaluation.paired import PairJudge, batches, judge_for, measure
+from gancli.metrics.settings import best_key, better
+
+
+def judged(model: str, *overrides: str):
+    trainer = trainer_for(small(model, "metrics=fast", *overrides))
+    return trainer, trainer.judge
+
+
+def test_a_game_gets_the_judge_that_suits_it():
+    assert isinstance(judged("enhance")[1], PairJudge) and type(judged("mlp")[1]) is Judge
+
+
+def test_a_generator_that_changes_nothing_is_as_good_as_the_source():
+    trainer, judge = judged("enhance")
+    game = trainer.game
+    game.generator = Same()
+    values = judge.measure(game, Same()).values
+    assert values["psnr"] == values["psnr_source"] and values["ssim"] == values["ssim_source"]
+    noisy, clean = next(
+        batches(judge.held, ("a", "b"), 4, config=judge.config, device=CPU, seed=0)
+    ).values()
+    error = ((noisy - clean) * 127.5).square().mean((1, 2, 3))
+    assert values["psnr"] == pytest.approx(
+        (10 * (255**2 / error).log10()).mean().item(), abs=0.35
+    ), "other draws of the same noise"
+
+
+def test_a_perfect_generator():
+    trainer, judge = judged("enhance", "dataset.noise=1e-6")
+    assert judge.measure(trainer.game, Same()).values["psnr"] == float("inf")
+
+
+def test_the_mean_of_the_targets_is_a_baseline_for_pairs():
+    trainer, judge = judged("pix2pix")
+    values = judge.measure(trainer.game, trainer.ema).values
+    assert {"psnr", "psnr_y", "psnr_mean", "ssim"} == set(
+        values
+    )  # a source that looks like something else is no baseline
+    train = torch.cat(
+        [
+            batch["b"]
+            for batch in batches(
+                judge.train, ("a", "b"), 500, config=judge.config, device=CPU, seed=1
+            )
+        ]
+    )
+    held = torch.cat(
+        [
+            batch["b"]
+            for batch in batches(
+                judge.held, ("a", "b"), 500, config=judge.config, device=CPU, seed=1
+            )
+        ]
+    )
+    error = ((train.mean(0) - held) * 127.5).square().mean((1, 2, 3))
+    assert values["psnr_mean"] == pytest.approx(
+        (10 * (255**2 / error).log10()).mean().item(), abs=0.1
+    )
+
+
+def test_two_domains_are_compared_as_sets_and_by_what_comes_back():
+    trainer, judge = judged("cyclegan")
+    report = judge.measure(trainer.game, trainer.ema)
+    assert {"swd", "cycle"} <= set(report.values) and "psnr" not in report.values
+    same = cyclegan(resolution=16, channels=3)
+    assert judge.measure(same, same.generator).values["cycle"] == 0
+
+
+def test_the_picture_has_a_row_for_each_source():
+    trainer, judge = judged("srgan")
+    picture = judge.picture(trainer.game, trainer.ema, columns=10)
+    assert picture.size == (
+        3 * 50 + 2,
+        4 * 50 + 2,
+    )  # 4 held-out images, source, output, target; 48 pixels and a gap each
+    trainer, judge = judged("cyclegan")
+    assert judge.picture(trainer.game, trainer.ema, columns=10).width == 6 * 50 + 2
+
+
+def test_outputs_that_are_all_alike_are_noticed():
+    trainer, judge = judged("enhance")
+    flat = Same()
+    flat.weight.data.zero_()
+    assert judge.glance(trainer.game, flat)["watch/diversity"] == 0
+    assert judge.glance(trainer.game, Same())["watch/diversity"] == pytest.approx(1, abs=0.3)
+
+
+def test_looking_does_not_change_training():
+    setup = small("pix2pix", "metrics=fast")
+    one = trainer_for(setup)
+    other = trainer_for(setup)
+    for trainer, look in ((one, False), (other, True)):
+        for _ in range(2):
+            steps(trainer, 1)
+            if look:
+                trainer.judge.measure(trainer.game, trainer.ema)
+                trainer.judge.picture(trainer.game, trainer.ema, columns=4)
+                trainer.judge.glance(trainer.game, trainer.ema)
+    states = one.game.state_dict(), other.game.state_dict()
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_looking_leaves_the_global_generator_alone():
+    """The U-Net's dropout draws from it, when it looks as when it trains."""
+    trainer, judge = judged("pix2pix")
+    for look in (
+        lambda: judge.glance(trainer.game, trainer.ema),
+        lambda: judge.picture(trainer.game, trainer.ema, columns=4),
+        lambda: judge.measure(trainer.game, trainer.ema),
+    ):
+        before = torch.get_rng_state()
+        look()
+        assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_without_held_out_images_those_of_the_training_serve():
+    trainer, judge = judged("enhance", "dataset.holdout=0")
+    assert (
+        judge.held is None and judge.measure(trainer.game, trainer.ema).protocol["split"] == "train"
+    )
+
+
+def test_the_number_of_images_is_bounded():
+    trainer, judge = judged("enhance", "metrics.n=10", "dataset.holdout=14")
+    report = measure(
+        game=trainer.game,
+        generator=trainer.ema,
+        train=judge.train,
+        held=judge.held,
+        spec=judge.spec,
+        config=judge.config,
+        seed=0,
+        device=CPU,
+    )
+    assert report.protocol["n_fake"] == 10
+    assert (
+        len(
+            judge_for(
+                trainer.game, train=judge.train, held=judge.held, config=judge.config, device=CPU
+            ).few["a"]
+        )
+        == 8
+    )
+
+
+def test_which_way_is_better():
+    assert (better("psnr"), better("ssim"), better("lpips_distance"), better("cycle")) == (
+        "max",
+        "max",
+        "min",
+        "min",
+    )
+    spec = {"best": "auto", "best_mode": None}
+    assert best_key(spec, {"psnr": 20.0, "psnr_mean": 12.0, "ssim": 0.5}) == ("psnr", "max")

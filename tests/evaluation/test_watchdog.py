@@ -1,0 +1,330 @@
+"""The watchdog's signals, one by one, and what a run does when they show."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import train_helpers
+from helpers import differences, frozen
+from train_helpers import NETWORKS, QUIET, last, lines, sound
+
+from gancli import checkpoint
+from gancli.config.build import build, build_game
+from gancli.config.compose import WatchConfig
+from gancli.data.base import Decoded
+from gancli.evaluation.monitor import Judge, apart, partners
+from gancli.evaluation.watchdog import Watch, costs
+from gancli.losses.adversarial import AdversarialLoss
+from gancli.losses.objectives import (
+    Hinge,
+    LeastSquares,
+    NonSaturating,
+    RelativisticAverage,
+    RelativisticPairing,
+    Wasserstein,
+)
+
+gan = pytest.fixture(train_helpers.gan)
+package = pytest.fixture(train_helpers.package)
+SETTINGS = {
+    "action": "stop",
+    "retries": 2,
+    "start_kimg": 1.0,
+    "patience": 2,
+    "saturated": 0.01,
+    "diversity": 0.15,
+    "overfit": 0.9,
+    "worse": 1.5,
+}
+MEASURED = (
+    *NETWORKS,
+    *QUIET,
+    "dataset.resolution=8",
+    "dataset.limit=60",
+    "metrics.n=20",
+    "metrics.items=[swd]",
+    "log.every=1",
+)
+
+
+def watch(objective=None, **changed) -> Watch:
+    return Watch(
+        WatchConfig(**SETTINGS | changed), AdversarialLoss(objective=objective or NonSaturating())
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "lowest", "guess"),
+    [
+        (AdversarialLoss(objective=NonSaturating()), 0, 2 * math.log(2)),
+        (AdversarialLoss(objective=Hinge()), 0, 2),
+        (AdversarialLoss(objective=LeastSquares()), 0, 0.5),
+        (AdversarialLoss(objective=RelativisticPairing()), 0, math.log(2)),
+        (AdversarialLoss(objective=RelativisticAverage(base=Hinge())), 0, 1),
+        (AdversarialLoss(objective=NonSaturating(), real_target=0.9), 0.3250830, 2 * math.log(2)),
+        (AdversarialLoss(objective=NonSaturating(), flip=0.1), 2 * 0.3250830, 2 * math.log(2)),
+    ],
+)
+def test_what_a_critic_can_reach_and_what_a_guess_costs(loss, lowest, guess):
+    assert costs(loss) == pytest.approx((lowest, guess), abs=0.02)
+
+
+def test_a_wasserstein_critic_cannot_saturate():
+    assert costs(AdversarialLoss(objective=Wasserstein())) is None
+    assert watch(Wasserstein()).look({"d/adv": -1e9}, 10_000, None) is None
+
+
+def test_a_signal_must_last_and_comes_after_the_start():
+    dog = watch()
+    assert [
+        dog.look({"d/adv": 1e-4}, nimg, None) is not None
+        for nimg in (0, 999, 1000, 1001, 1002, 1003)
+    ] == [False, False, False, True, False, True]
+    dog = watch()
+    assert all(dog.look({"d/adv": value}, 5000, None) is None for value in (1e-4, 1.0, 1e-4, 1.0))
+    assert watch(action="off", patience=1).look({"d/adv": 0.0}, 5000, None) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "words"),
+    [
+        ({"d/adv": 0.001}, None, "the critic has won"),
+        ({"d/adv": 0.5}, None, None),
+        ({"watch/diversity": 0.1}, None, "samples have collapsed"),
+        ({"watch/diversity": 0.2}, None, None),
+        ({"eval/critic_overfit": 0.95}, None, "by heart"),
+        ({"eval/critic_overfit": 0.5}, None, None),
+        ({"eval/fid": 16.0}, ("fid", "min", 10.0), "fid is 16; its best was 10 at step 3"),
+        ({"eval/fid": 14.0}, ("fid", "min", 10.0), None),
+        ({"eval/modes": 5.0}, ("modes", "max", 8.0), "modes is 5"),
+        ({"eval/fid": math.nan}, ("fid", "min", 10.0), "fid is nan"),
+    ],
+)
+def test_each_signal(values, best, words):
+    best = (
+        None
+        if best is None
+        else dict(zip(("key", "mode", "value"), best, strict=True)) | {"step": 3}
+    )
+    said = watch(patience=1).look(values, 5000, best)
+    assert said is None if words is None else words in said
+
+
+def test_distances_are_between_partners_of_one_class():
+    labels = torch.tensor([0, 1] * 8)
+    train = Decoded(
+        images=(100 * labels.reshape(-1, 1, 1, 1)).to(torch.uint8),
+        labels=labels,
+        classes=("a", "b"),
+    )
+    first = torch.arange(16)
+    assert torch.equal(labels[partners(first, train, torch.Generator())], labels)
+    assert apart(torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), 3.0)) == 3.0
+
+
+@pytest.mark.parametrize(
+    ("model", "dataset"),
+    [("mlp", "ring"), ("mlp", "grid"), ("dcgan", "digits"), ("cgan", "digits")],
+)
+def test_perfect_samples_differ_as_real_images_do(model, dataset, monkeypatch):
+    """Of one class where the game draws by class, of any where it does not."""
+    setup = frozen(f"model={model}", f"dataset={dataset}", "metrics=none")
+    game = build_game(setup, trust=None)
+    train = build(setup["dataset"], where="dataset", trust=None).load()
+    rng = torch.Generator().manual_seed(3)
+
+    def real(inputs, generator):
+        n = len(inputs["z"])
+        index = (
+            partners(
+                torch.stack([(train.labels == k).nonzero()[0, 0] for k in inputs["label"]]),
+                train,
+                rng,
+            )
+            if "label" in inputs
+            else torch.randint(len(train), (n,), generator=rng)
+        )
+        images = train.images[index]
+        return images if images.is_floating_point() else (images.float() - 127.5) / 127.5
+
+    monkeypatch.setattr(game, "sample", real)
+    judge = Judge(
+        train=train,
+        held=None,
+        labelled="label" in game.needs,
+        config=setup,
+        device=torch.device("cpu"),
+    )
+    share = [judge.glance(game, game.generator)["watch/diversity"] for _ in range(20)]
+    assert sum(share) / 20 == pytest.approx(1.0, abs=0.15)
+
+
+def test_better_follows_the_metric_and_ignores_what_is_not_finite():
+    spec = {"best": "auto", "best_mode": None, "items": ["swd"]}
+    judge = Judge(
+        train=Decoded(images=torch.zeros(4, 1, 2, 2, dtype=torch.uint8)),
+        held=None,
+        labelled=False,
+        config={"seed": 0, "metrics": spec},
+        device=torch.device("cpu"),
+    )
+    one = judge.better({"swd": 5.0}, 10, None)
+    assert one == {"key": "swd", "mode": "min", "step": 10, "value": 5.0}
+    assert (
+        judge.better({"swd": 6.0}, 20, one) is one
+        and judge.better({"swd": math.nan}, 20, one) is one
+    )
+    assert judge.better({"swd": 4.0}, 20, one)["step"] == 20
+
+
+# in a run
+
+
+def test_looking_never_changes_training(gan):
+    sound(gan("train", *MEASURED, "trainer.steps=6", "metrics.every=2", "hydra.run.dir=seen"))
+    sound(
+        gan(
+            "train",
+            *MEASURED,
+            "trainer.steps=6",
+            "metrics.items=[]",
+            "watch.action=off",
+            "log.every=3",
+            "hydra.run.dir=unseen",
+        )
+    )
+    seen = last("seen")
+    unseen = last("unseen")
+    for part in ("game", "ema", "optimizers", "progress"):
+        assert differences(seen[part], unseen[part]) == [], part
+    report = json.loads(Path("seen/evaluation.json").read_text())
+    assert (
+        report["step"] == 6
+        and report["protocol"]["n_fake"] == 20
+        and report["ended"] == "its 6 steps are done"
+    )
+    assert report["best"] == seen["run"]["best"]
+    assert [entry["step"] for entry in lines("seen") if "eval/swd" in entry] == [2, 4, 6]
+    assert (
+        not Path("unseen/evaluation.json").exists()
+        and not Path("unseen/checkpoints/best.pt").exists()
+    )
+
+
+def test_the_best_checkpoint_is_kept_however_old(gan, monkeypatch):
+    values = iter([5.0, 3.0, 4.0, 6.0, 7.0, 8.0])
+    monkeypatch.setattr(Judge, "measure", lambda *_: report({"swd": next(values)}))
+    done = sound(
+        gan(
+            "train",
+            *MEASURED,
+            "trainer.steps=6",
+            "metrics.every=1",
+            "trainer.keep=1",
+            "hydra.run.dir=run",
+        )
+    )
+    assert "step 2: swd 3, the best so far" in done.out
+    best = checkpoint.read(Path("run/checkpoints/best.pt"))
+    assert best["progress"]["step"] == 2 and best["run"]["best"]["value"] == 3.0
+    assert sorted(path.name for path in Path("run/checkpoints").iterdir()) == [
+        "best.pt",
+        "last.pt",
+        "step-00000006.pt",
+    ]
+    sound(gan("sample", "ckpt=run/checkpoints/best.pt", "n=2"))
+
+
+def report(values):
+    from gancli.evaluation.samples import Report
+
+    return Report(values, {})
+
+
+def test_a_lost_run_is_stopped_with_words_and_code_3(gan, monkeypatch):
+    monkeypatch.setattr(Judge, "glance", lambda *_: {"watch/diversity": 0.01})
+    fast = ("watch.start_kimg=0.02", "watch.patience=2")
+    warned = sound(gan("train", *MEASURED, *fast, "trainer.steps=5", "hydra.run.dir=warned"))
+    assert (
+        "samples have collapsed" in warned.err
+        and "watch.action=stop would end the run here" in warned.err
+    )
+    done = sound(
+        gan("train", *MEASURED, *fast, "watch.action=stop", "trainer.steps=9", "hydra.run.dir=run"),
+        3,
+    )
+    assert (
+        "step 4: the samples have collapsed: they differ 0.01 times as much as real images do"
+        in done.err
+    )
+    assert "gan train resume=run" in done.err.splitlines()[-1]
+    assert last("run")["progress"]["step"] == 4, "what is lost is saved all the same"
+    sound(gan("train", "resume=run", "watch.action=off", "trainer.steps=5"))
+
+
+def test_a_rollback_returns_to_the_best_and_is_bounded(gan, package):
+    name = package("""
+        class Unlucky(GAN):
+            \"\"\"Meets a NaN at step 5, until the second rollback.\"\"\"
+            def d_loss(self, batch):
+                loss, logs = super().d_loss(batch)
+                return loss * (float("nan") if self.progress.step == 5 and self.progress.attempt < 2 else 1), logs
+    """)
+    mine = (
+        *MEASURED,
+        f"model._target_={name}.Unlucky",
+        "metrics.every=2",
+        "trainer.save_every=3",
+        "trainer.steps=8",
+        "watch.action=rollback",
+    )
+    done = sound(gan("train", *mine, "hydra.run.dir=run"))
+    assert (
+        "rollback 1 of 2" in done.err
+        and "rollback 2 of 2" in done.err
+        and "back to step" in done.err
+    )
+    tree = last("run")
+    assert (
+        tree["progress"]["attempt"] == 2
+        and tree["run"]["rollbacks"] == 2
+        and tree["progress"]["step"] == 8
+    )
+    steps = [entry["step"] for entry in lines("run") if "d/adv" in entry]
+    assert steps == sorted(steps) and len(set(steps)) == len(steps), "no step is logged twice"
+
+    done = sound(gan("train", *mine, "watch.retries=1", "hydra.run.dir=lost"), 3)
+    assert "not finite" in done.err and "1 rollbacks did not help" in done.err
+    assert all(value.isfinite().all() for value in last("lost")["game"].values())
+
+
+def test_metrics_may_change_when_a_run_goes_on_and_an_old_run_has_none(gan):
+    sound(gan("train", *MEASURED, "metrics=none", "trainer.steps=2", "hydra.run.dir=run"))
+    sound(gan("train", "resume=run", "metrics=fast", "metrics.n=20", "trainer.steps=3"))
+    assert (
+        last("run")["config"]["metrics"]["items"][0] == "swd"
+        and Path("run/evaluation.json").exists()
+    )
+    tree = last("run")
+    del tree["config"]["metrics"], tree["config"]["watch"], tree["run"]["watch"]
+    torch.save(tree, "run/checkpoints/last.pt")
+    sound(gan("train", "resume=run", "trainer.steps=4"))
+    assert (
+        last("run")["config"]["metrics"]["items"] == []
+        and last("run")["config"]["watch"]["action"] == "off"
+    )
+
+
+def test_metrics_that_make_no_sense_are_refused(gan):
+    done = sound(
+        gan("train", *MEASURED, "metrics.items=[fid]", "metrics.every=0", "watch.worse=0.5"), 2
+    )
+    assert all(
+        words in done.err
+        for words in ("there is no 'fid'", "metrics.every=0 ", "watch.worse=0.5 ", "give 1 or more")
+    )
+    assert "did you mean" in sound(gan("train", "metrics=fats"), 2).err

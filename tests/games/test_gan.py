@@ -1,0 +1,166 @@
+"""What any GAN can be given beside networks and a loss: packs, bigger batches of fakes, heads, top-k, feature matching, truncation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import small, steps, trainer_for
+from torch import nn
+
+from gancli.config.build import build_game
+from gancli.errors import Problems, UserError
+from gancli.game import Progress
+from gancli.games.heads import Head
+from gancli.losses.adversarial import AdversarialLoss
+from gancli.losses.objectives import NonSaturating, RelativisticPairing, Wasserstein
+from gancli.optimizers import matrices, orthogonal_gradient
+
+
+class Features:
+    """A critic whose features are the pixels and whose score is their sum."""
+
+    def __call__(self, x):
+        return x.flatten(1).sum(1, keepdim=True)
+
+    def features(self, x):
+        return x.flatten(1)
+
+
+def images(rows):
+    return torch.tensor(rows, dtype=torch.float64).reshape(len(rows), 1, 1, -1)
+
+
+def test_feature_matching_takes_means_first():
+    loss = AdversarialLoss(objective=Wasserstein(), feature_matching=2.0)
+    real = images([[1.0, 2.0], [3.0, 4.0]])
+    fake = images([[0.0, 0.0], [2.0, 8.0]])
+    total, logs = loss.g(Features(), real, fake, Progress())
+    assert logs["fm"].item() == pytest.approx(1.0)
+    assert total.item() == pytest.approx(-fake.sum(dim=(1, 2, 3)).mean().item() + 2.0)
+
+
+def test_top_k_keeps_the_best_share():
+    loss = AdversarialLoss(objective=Wasserstein(), top_k={"start": 1.0, "end": 0.5, "end_kimg": 1})
+    fake = images([[1.0], [5.0], [-3.0], [2.0]])
+    assert loss.g(Features(), fake, fake, Progress())[0].item() == pytest.approx(-1.25)
+    assert loss.g(Features(), fake, fake, Progress(nimg=1000))[0].item() == pytest.approx(-3.5)
+
+
+@pytest.mark.parametrize("top_k", [0.0, 1.5, {"start": 1.0, "end": 0.0, "end_kimg": 1}])
+def test_top_k_is_a_share(top_k):
+    with pytest.raises(ValueError, match="share above 0"):
+        AdversarialLoss(objective=NonSaturating(), top_k=top_k)
+    with pytest.raises(ValueError, match="relativistic"):
+        AdversarialLoss(objective=RelativisticPairing(), top_k=0.5)
+
+
+def test_orthogonal_gradient_is_that_of_the_off_diagonal_norm():
+    weight = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    gram = weight @ weight.T
+    value = (gram - torch.diag(gram.diagonal())).square().sum()
+    assert value.item() == pytest.approx(2.0)
+    (want,) = torch.autograd.grad(value, weight)
+    assert torch.allclose(orthogonal_gradient(weight.detach()), want)
+
+
+def test_orthogonal_leaves_embeddings_and_biases():
+    net = nn.Sequential(nn.Linear(3, 4), nn.Embedding(5, 4))
+    assert [id(p) for p in matrices([net])] == [id(net[0].weight)]
+
+
+def test_orthogonal_reaches_the_step():
+    plain, kept = (
+        steps(trainer_for(small("dcgan", f"optimizer.g.orthogonal={x}")), 2).state_dict()["game"]
+        for x in (0, 1.0)
+    )
+    assert any(
+        not torch.equal(plain[key], kept[key]) for key in plain if key.startswith("generator")
+    )
+
+
+def test_a_pack_is_judged_as_one():
+    game = build_game(small("dcgan", "model.pack=2"), trust=None)
+    batch = {"image": torch.rand(8, 1, 16, 16)}
+    assert game.critic(batch)(batch["image"]).shape == (4, 1)
+    loss, _ = game.d_loss(batch)
+    assert loss.isfinite()
+    with pytest.raises(Problems, match="divide"):
+        small("dcgan", "model.pack=3")
+    with pytest.raises(Problems, match="pack of images has no label"):
+        small("cgan", "model.pack=2")
+
+
+def test_a_bigger_batch_of_fakes_in_the_generators_step(monkeypatch):
+    game = build_game(small("cgan", "model.generator_batch=3"), trust=None)
+    seen = []
+    monkeypatch.setattr(
+        game.generator,
+        "forward",
+        lambda z, label: seen.append(label) or torch.zeros(len(z), 1, 16, 16),
+    )
+    batch = {"image": torch.rand(4, 1, 16, 16), "label": torch.tensor([3, 1, 4, 1])}
+    game.d_loss(batch)
+    game.g_loss(batch)
+    assert [len(label) for label in seen] == [4, 12]
+    assert torch.equal(seen[1][:4], seen[1][8:])
+
+
+class Brightness(Head):
+    """Tells how bright an image is."""
+
+    def attach(self, feature_dim):
+        self.out = nn.Linear(feature_dim, 1)
+
+    def score(self, features, label):
+        return 0.5 * features[:, :1]
+
+    def d(self, critic, real, fake, label):
+        error = (self.out(critic.features(real)).squeeze(1) - real.mean((1, 2, 3))).square().mean()
+        return error, {"mse": error.detach()}
+
+
+class OfClasses(Head):
+    needs_labels = True
+
+
+def test_heads_train_with_the_critic_and_add_to_its_score():
+    setup = small(
+        "dcgan",
+        f"+model.heads.bright._target_={__name__}.Brightness",
+        "model.discriminator.norm=none",
+    )
+    trainer = trainer_for(setup)
+    before = trainer.game.heads["bright"].out.weight.clone()
+    steps(trainer, 2)
+    assert "d/bright_mse" in trainer.logs
+    assert not torch.equal(before, trainer.game.heads["bright"].out.weight)
+    game = trainer.game
+    x = torch.rand(2, 1, 16, 16)
+    hidden = game.discriminator.trunk(x)
+    assert torch.equal(
+        game.critic({"image": x})(x),
+        game.discriminator.head(hidden) + 0.5 * hidden.flatten(1)[:, :1],
+    )
+
+
+def test_a_head_about_classes_wants_a_conditional_model():
+    with pytest.raises(Problems, match="model.conditional=true"):
+        small("dcgan", f"+model.heads.k._target_={__name__}.OfClasses")
+
+
+def test_truncated_latents_follow_the_truncated_normal():
+    game = build_game(small("dcgan", "model.z_dim=500"), trust=None)
+    z = game.inputs(200, torch.Generator().manual_seed(0), truncation=1.0)["z"]
+    assert z.abs().max() <= 1
+    assert z.var().item() == pytest.approx(0.29112, abs=0.004)  # 1 - 2 phi(1) / (2 Phi(1) - 1)
+    with pytest.raises(UserError, match="uniform"):
+        build_game(small("mlp"), trust=None).inputs(2, None, truncation=1.0)
+
+
+def test_a_penalty_that_cannot_reach_the_critic_is_refused(monkeypatch):
+    from gancli.games.gan import GAN
+
+    monkeypatch.setattr(GAN, "penalisable", False)
+    with pytest.raises(Problems, match="stops the gradient"):
+        small("dcgan", "loss=wgan_gp")
+    small("dcgan")

@@ -1,0 +1,39 @@
+"""Ranks started one by one, as torchrun would."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from train_helpers import ENV
+
+
+def start_ranks(folder: Path, *by_rank: tuple[str, ...], timeout_s: int = 60):
+    """The ranks as torchrun starts them, but on their own: their exit codes are seen, and nobody ends one for another."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    ranks = []
+    for rank, words in enumerate(by_rank):
+        env = ENV | {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(len(by_rank)),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": str(port),
+            "GANCLI_RANK_TIMEOUT": str(timeout_s),
+        }
+        command = [sys.executable, "-m", "gancli", *words]
+        ranks.append(
+            subprocess.Popen(
+                command,
+                cwd=folder,
+                env=env,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return ranks
