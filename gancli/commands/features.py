@@ -41,6 +41,14 @@ LEAST = {"n": 2, "k": 1, "seed": 0, "l2": 0}
 def main(argv: list[str]) -> int:
     options, words = read(argv)
     check_words(words)
+    from gancli.run.runlog import early_log
+
+    with early_log():  # what a data set notes looks as it does at the start of a run
+        return run(options, words)
+
+
+def run(options: dict, words: list[str]) -> int:
+    """Writes features and rankings. Raises UserError."""
     status.say("loading torch…")
     from gancli.checkpoint import load_game
     from gancli.commands.checkpoint_verbs import out_folder

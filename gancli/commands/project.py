@@ -160,7 +160,7 @@ def target_of(path: str, loaded: Loaded) -> Tensor:
     except BadImage as error:
         raise UserError(f"input={path} cannot be used: {error}", "give an image file") from error
     for note in sorted(decoder.notes):
-        messages.warn(note)
+        messages.remark(note)
     return (torch.tensor(pixels)[None] / 127.5 - 1).to(next(loaded.generator.parameters()).device)
 
 

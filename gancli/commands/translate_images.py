@@ -16,7 +16,7 @@ from gancli.checkpoint import load_game
 from gancli.commands.checkpoint_verbs import out_folder
 from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
 from gancli.config.build import trusted
-from gancli.data.decode import BadImage, quiet, resize_all, to_channels
+from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet, resize_all, to_channels
 from gancli.data.derived import filled
 from gancli.errors import UserError
 from gancli.game import Batch, Game
@@ -180,6 +180,8 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
     """Reads, translates and writes one image. Raises BadImage, OSError."""
     pixels = half_of(job, read(item.path, job.notes))
     channels = job.channels
+    if loses_colour(pixels, channels):
+        job.notes.add(colour_lost(channels))
     size = (pixels.shape[1], pixels.shape[2])
     holes = hole_of(job, item, pixels) if "mask" in job.game.extras else None
     apart = channels in (1, 3) and len(pixels) in (2, 4)
@@ -270,7 +272,7 @@ def answered(job: Job, inputs: Batch, way: Way, alpha: np.ndarray | None, seed: 
 def report(job: Job, total: int) -> None:
     """Says what was done to some of the images. Raises UserError where none was translated."""
     for note in sorted(job.notes):
-        messages.warn(note)
+        messages.remark(note)
     if job.wide:
         messages.warn(
             f"{job.wide} of {total} images are as wide as a pair of those that were trained on, and their halves are not cut: "

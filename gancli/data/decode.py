@@ -174,7 +174,8 @@ def is_animated(image: Image.Image) -> bool:
 
 def colour_lost(channels: int) -> str:
     return (
-        f"colours are dropped: dataset.channels={channels} is grey, dataset.channels=3 keeps them"
+        f"colours are dropped: dataset.channels={channels} is grey; "
+        "a model trained with dataset.channels=3 keeps them"
     )
 
 

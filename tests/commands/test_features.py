@@ -227,9 +227,11 @@ def test_names_are_the_files_whatever_was_skipped(runs, tmp_path):
 def test_images_without_labels_are_ranked_all_the_same(runs, tmp_path, capsys):
     for k in range(11):
         picture(tmp_path / "data" / f"{k}.png", 20 * k, size=40)
+    Image.new("RGB", (40, 40), (250, 10, 10)).save(tmp_path / "data" / "5.png")
     gan(runs / "dcgan", "dataset=folder", f"dataset.path={tmp_path / 'data'}")
     folder = runs / "dcgan" / "features-folder"
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert err.count("note: colours are dropped: dataset.channels=1 is grey") == 1
     assert set(arrays(folder)) == {"features", "scores", "names"} and len(rows(folder)) == 11
     assert set(rows(folder)[0]) == {"rank", "score", "name"}
     assert report(folder)["values"] == {} and "no labels" in out and "linear probe" not in out

@@ -293,7 +293,7 @@ def test_any_image_is_brought_to_the_models_size(gan, tmp_path):
     assert Image.open("out/projected.png").size == (16, 16)
 
 
-def test_the_target_has_the_models_channels(runs, tmp_path):
+def test_the_target_has_the_models_channels(runs, tmp_path, capsys):
     Image.new("RGB", (30, 20), (255, 0, 0)).save(tmp_path / "red.png")
     red = {
         name: target_of(str(tmp_path / "red.png"), load_game(str(runs / name)))
@@ -308,6 +308,7 @@ def test_the_target_has_the_models_channels(runs, tmp_path):
     assert red["dcgan"].shape == (1, 1, 16, 16) and red["dcgan"][
         0, 0, 3, 3
     ].item() == pytest.approx(76 / 127.5 - 1)
+    assert capsys.readouterr().err.count("note: colours are dropped") == 1
 
 
 # likeness

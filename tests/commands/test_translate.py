@@ -48,10 +48,16 @@ def test_every_mode_and_size_comes_back_as_large(gan, mode):
 def test_16_bit_is_said_once(gan):
     for name in "ab":
         put(f"in/{name}.png", Image.fromarray(np.full((8, 8), 40000, np.uint16)))
-    assert (
-        gan("srgan", "input=in", "out=out")[2]
-        == "gan: warning: 16-bit pixels were scaled to 8 bits\n"
-    )
+    assert gan("srgan", "input=in", "out=out")[2] == "note: 16-bit pixels were scaled to 8 bits\n"
+
+
+def test_colour_that_a_grey_model_drops_is_said_once(gan):
+    for name in "ab":
+        put(f"in/{name}.png", noise((8, 8)))
+    said = gan("srgan", "input=in", "out=out")[2]
+    assert said.startswith("note: colours are dropped: dataset.channels=1 is grey")
+    assert said.count("colours are dropped") == 1
+    assert gan("pix2pix", "input=in", "out=coloured")[2] == ""
 
 
 def test_what_is_written_is_what_the_generator_makes(gan, runs, monkeypatch):
