@@ -174,21 +174,12 @@ def describe(path: Path | str) -> str:
 @contextmanager
 def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
     """Hydra's globals for one command: a fresh stamp, the user's folders, and whatever was there before is put back."""
-    from hydra._internal.core_plugins.file_config_source import FileConfigSource
     from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
-    from hydra.plugins.config_source import ConfigResult
     from hydra.plugins.search_path_plugin import SearchPathPlugin
 
-    class Bounded(FileConfigSource):
-        """Hydra's reader of files, with a look at each before: a YAML file may ask for all memory there is."""
-
-        def load_config(self, config_path: str) -> ConfigResult:
-            path = Path(self.path, self._normalize_file_name(config_path))
-            if path.exists():
-                reading.check_yaml_file(path)
-            return super().load_config(config_path)
+    from gancli.config.hydra_compat import BoundedFiles
 
     class UserFolders(SearchPathPlugin):
         # Not hydra.searchpath=[...]: it would replace the one in a user's primary config, which it also hides from --config-name.
@@ -203,7 +194,7 @@ def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
     Plugins.instance().register(UserFolders)
     sources = SourcesRegistry.instance().types
     usual = sources["file"]
-    sources["file"] = Bounded
+    sources["file"] = BoundedFiles
     try:
         yield
     finally:

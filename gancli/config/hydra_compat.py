@@ -1,0 +1,23 @@
+"""Hydra's own reader of config files, made to look before it reads; imported only where Hydra is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.plugins.config_source import ConfigResult
+
+from gancli.files import reading
+
+
+class BoundedFiles(FileConfigSource):
+    """Hydra's reader of files, with a look at each before: a YAML file may ask for all memory there is.
+
+    A class of a module, since launchers pickle the loader that holds it."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Reads one YAML file; raises reading.Unreadable for one that is too large or too deep."""
+        path = Path(self.path, self._normalize_file_name(config_path))
+        if path.exists():
+            reading.check_yaml_file(path)
+        return super().load_config(config_path)
