@@ -31,9 +31,9 @@ def notes(found: Survey) -> list[str]:
 
 
 def count(n: int, noun: str) -> str:
-    return (
-        f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
-    )
+    if n == 1:
+        return f"{n:,} {noun}"
+    return f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
 
 
 def about_files(found: Survey) -> list[str]:
@@ -76,19 +76,20 @@ def about_labels(found: Survey) -> list[str]:
 
 
 def about_pixels(found: Survey) -> list[str]:
-    said = []
+    said: list[str] = []
     source = found.source
     if source.kind != "image" or not found.images:
         return said
+    channels = source.known_channels()
     if found.high - found.low < 64:
         said.append(
             f"all values lie between {found.low:.0f} and {found.high:.0f} of 255: label maps, or badly converted?"
         )
     if found.constant > SHARE * found.images:
         said.append(f"{count(found.constant, 'image')} of one single colour")
-    if source.channels >= 3 and found.grey > 0.95 * found.images:
+    if channels >= 3 and found.grey > 0.95 * found.images:
         said.append("the images are grey: dataset.channels=1 costs less")
-    if source.channels in (1, 3) and found.alpha > SHARE * found.images:
+    if channels in (1, 3) and found.alpha > SHARE * found.images:
         said.append(
             f"{count(found.alpha, 'image')} with an alpha channel, which is laid over white; "
             "dataset.channels=4 keeps it"
@@ -100,7 +101,8 @@ def about_sizes(found: Survey) -> list[str]:
     source = found.source
     if source.kind != "image" or not found.sizes:
         return []
-    said, (height, width) = [], source.size()
+    said = []
+    height, width = source.size()
     factors = {size: max(height / size[0], width / size[1]) for size in found.sizes}
     enlarged = sum(n for size, n in found.sizes.items() if factors[size] > ENLARGED)
     if enlarged > SHARE * found.images:

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import gancli
 from gancli.render.display import duration
-from gancli.reports.curves import COLOURS, Series, chart, key, mean_curve, slot, smoothed, strip
+from gancli.reports.curves import (
+    COLOURS,
+    Series,
+    chart,
+    key,
+    mean_curve,
+    point_of,
+    slot,
+    smoothed,
+    strip,
+)
 from gancli.reports.explained import legend, named, panel_heads, panels_of
 from gancli.reports.leaderboard import Board, Group, Metric, curve_of, setting
 from gancli.reports.markup import (
@@ -125,13 +135,18 @@ def leaders(board: Board) -> Html:
 
 def thumbnail(group: Group) -> Html | None:
     """The newest sample grid of a group's best run."""
-    best = group.best()
-    run = best[0] if best is not None else group.runs[0]
+    run = leading_run(group)
     samples = run.samples()
     source = data_uri(samples[-1][1], side=96) if samples else None
     if source is None:
         return None
     return tag("img", at={"class": "thumbnail", "src": source, "alt": f"samples of {run.name}"})
+
+
+def leading_run(group: Group) -> Run:
+    """The best run of a group; where none has a number, the first."""
+    best = group.best()
+    return best[0] if best is not None else group.runs[0]
 
 
 def shared(run: Run) -> bool:
@@ -153,8 +168,9 @@ def shared_mark(runs: list[Run]) -> str:
 
 def spell(group: Group) -> str:
     """12.3 ± 0.4"""
+    deviation = group.deviation()
     return figure_text(group.mean()) + (
-        f" \u00b1 {two_digits(group.deviation())}" if group.deviation() is not None else ""
+        f" \u00b1 {two_digits(deviation)}" if deviation is not None else ""
     )
 
 
@@ -176,7 +192,9 @@ def time_cell(seconds: float | None) -> str:
 
 
 def rate_cell(rate: float | None) -> str:
-    return DASH if rate is None else f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    if rate is None:
+        return DASH
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def curves(board: Board) -> Html | None:
@@ -231,20 +249,22 @@ def ordered(keys: list[str], metric: Metric) -> list[str]:
     )
 
 
+def best_on_curve(group: Group) -> tuple[int, float] | None:
+    """The best moment of a group, if it is a point of its metric's curve."""
+    best = group.best()
+    if best is None:
+        return None
+    run, step, value = best
+    return point_of((step, value), curve_of(run, group.metric.key))
+
+
 def group_chart(name: str, board: Board) -> Html | None:
+    metric = board.metric
+    followed = name in (f"eval/{metric.key}", metric.key) and metric.mode
     series = []
     for index, group in enumerate(board.groups):
         lines = [(run, run.curve(name)) for run in group.runs if run.curve(name)]
-        best = (
-            group.best()
-            if name in (f"eval/{board.metric.key}", board.metric.key) and board.metric.mode
-            else None
-        )
-        ring = (
-            best[1:]
-            if best is not None and best[1:] in curve_of(best[0], board.metric.key)
-            else None
-        )
+        ring = best_on_curve(group) if followed else None
         ended = [points for run, points in lines if run.state in FINISHED]
         mean = smoothed(mean_curve(ended)) if ended else []
         if ended:
@@ -275,11 +295,11 @@ def samples(board: Board, slots: dict[int, int]) -> Html | None:
     """The newest grid of each run; of the best run of each group where there are too many."""
     runs = [run for run in board.runs() if run.samples()]
     if len(runs) > MOST_PICTURES:
-        leading = [group.best()[0] if group.best() else group.runs[0] for group in board.groups]
+        leading = [leading_run(group) for group in board.groups]
         runs = evenly([run for run in leading if run.samples()], MOST_PICTURES)
     groups = {id(run): group for group in board.groups for run in group.runs}
-    figures = [picture(run, groups[id(run)], slots[id(run)], board.metric) for run in runs]
-    figures = [figure for figure in figures if figure is not None]
+    drawn = [picture(run, groups[id(run)], slots[id(run)], board.metric) for run in runs]
+    figures = [figure for figure in drawn if figure is not None]
     if not figures:
         return None
     figures += reals(runs)
@@ -343,7 +363,9 @@ def failures(board: Board, unstarted: int) -> Html | None:
     if not board.failed and not unstarted:
         return None
     labels = {id(run): group.label for group in board.groups for run in group.runs}
-    rows = [[run.name, labels[id(run)], state(run), run.reason] for run in board.failed]
+    rows: list[list[Node]] = [
+        [run.name, labels[id(run)], state(run), run.reason] for run in board.failed
+    ]
     listed = table(["run", "group", "state", "how it ended"], rows) if rows else None
     missing = (
         tag("p", f"{count(unstarted, 'job')} of the sweep never began.", at={"class": "note"})
@@ -372,7 +394,7 @@ def differences(board: Board) -> Html | None:
 
 
 def all_runs(board: Board, slots: dict[int, int]) -> Html:
-    rows = []
+    rows: list[list[Node]] = []
     for group in board.groups:
         for run in group.runs:
             best = group.best_moment(run) if board.metric.mode else None
@@ -417,7 +439,7 @@ def protocols(board: Board) -> Html | None:
         f"[{letter}] {found.source}" if several else found.source
         for letter, found in board.protocols.items()
     ]
-    rows = []
+    rows: list[list[Node]] = []
     for name in names:
         differs = len({item.get(name) for item in each}) > 1
         rows.append([tag("b", name) if differs else name, *(item.get(name, DASH) for item in each)])

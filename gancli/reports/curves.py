@@ -126,6 +126,14 @@ def chart(
     )
 
 
+def point_of(moment: tuple[int | None, float] | None, points: Points) -> tuple[int, float] | None:
+    """A moment (step, value), if it is one of the points: what may be ringed."""
+    if moment is None:
+        return None
+    step, value = moment
+    return (step, value) if step is not None and (step, value) in points else None
+
+
 def key(name: Node, slot_index: int) -> Html:
     """A name beside its colour."""
     return tag(
@@ -195,8 +203,10 @@ def axes(x: Axis, y: Axis) -> list[Html]:
 
 
 def tick(value: float) -> str:
+    if abs(value) >= 1000:
+        return thousands(value)
     text = f"{value:.6g}"
-    return thousands(value) if abs(value) >= 1000 else text if len(text) <= 6 else f"{value:.1e}"
+    return text if len(text) <= 6 else f"{value:.1e}"
 
 
 def draw(line: Series, x: Axis, y: Axis) -> Html:
@@ -234,12 +244,10 @@ def thinned(points: Points) -> Points:
     kept = []
     for first in range(0, len(points), size):
         stretch = points[first : first + size]
-        finite = [k for k, (_, value) in enumerate(stretch) if value is not None]
-        ends = (
-            {min(finite, key=lambda k: stretch[k][1]), max(finite, key=lambda k: stretch[k][1])}
-            if finite
-            else {0}
-        )
+        finite = {k: value for k, (_, value) in enumerate(stretch) if value is not None}
+        ends = {0}
+        if finite:
+            ends = {min(finite, key=finite.__getitem__), max(finite, key=finite.__getitem__)}
         ends |= {
             k for k, (_, value) in enumerate(stretch) if value is None and k == len(stretch) - 1
         }
@@ -264,10 +272,13 @@ def mean_curve(curves: list[Points]) -> Points:
     """The mean over runs at the steps that all of them logged; none where one was not finite."""
     by_step = [dict(points) for points in curves]
     steps = sorted(set.intersection(*(set(points) for points in by_step))) if by_step else []
-    columns = [(step, [points[step] for points in by_step]) for step in steps]
-    return [
-        (step, None if None in values else sum(values) / len(values)) for step, values in columns
-    ]
+    found: Points = []
+    for step in steps:
+        values = [points[step] for points in by_step]
+        finite = [value for value in values if value is not None]
+        whole = len(finite) == len(values)
+        found.append((step, sum(finite) / len(finite) if whole else None))
+    return found
 
 
 def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None]:
@@ -276,7 +287,7 @@ def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None
     if not everything or min(everything) == max(everything):
         return [None] * len(rows)
     x = Axis(min(everything), max(everything), 6, 134)
-    pictures = []
+    pictures: list[Html | None] = []
     for values, mean, index in rows:
         parts = [tag("path", at={"class": "rule", "d": "M2 10H138"})]
         parts += [dot(x(value), 10, radius=3.5) for value in values]

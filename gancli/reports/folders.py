@@ -98,6 +98,10 @@ def planned(sweep: Path) -> int | None:
     from gancli.config.hints import composition_errors, parse
 
     node = read_yaml(sweep / "multirun.yaml")
+    if not isinstance(node, dict):
+        return None
+    unreadable: tuple[type[Exception], ...] = composition_errors()
+    unreadable += (KeyError, TypeError, AttributeError)
     try:
         hydra = node["hydra"]
         if hydra["sweeper"]["_target_"] != BASIC_SWEEPER or hydra["sweeper"].get("params"):
@@ -108,5 +112,5 @@ def planned(sweep: Path) -> int | None:
             if override.is_sweep_override():
                 n *= sum(1 for _ in override.sweep_string_iterator())
         return n
-    except (*composition_errors(), KeyError, TypeError, AttributeError):
+    except unreadable:
         return None

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from pathlib import Path
+from typing import Protocol
 
 NAME = "events.out.tfevents.0000000001.hparams"
 
@@ -50,7 +51,15 @@ def write_hparams(
     return path
 
 
-def put(slot: object, value: object) -> None:
+class Slot(Protocol):
+    """The part of a protobuf Value that is written."""
+
+    bool_value: bool
+    number_value: float
+    string_value: str
+
+
+def put(slot: Slot, value: object) -> None:
     """One plain value into a protobuf Value. bool first: True is an int."""
     if isinstance(value, bool):
         slot.bool_value = value

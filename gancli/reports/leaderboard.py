@@ -210,21 +210,19 @@ def refuse_unknown_protocol(runs: list[Run], protocol: str) -> None:
 def measurements(run: Run, key: str) -> list[Measured]:
     """Every number of this name that a run has, training's first."""
     sources = {TRAINING: run.evaluation} | run.evaluations
-    found = [
-        Measured(
-            value=each["values"][key],
-            step=each.get("step") if isinstance(each.get("step"), int) else None,
-            source=source,
-            protocol=relevant(each["protocol"], key),
-        )
-        for source, each in sources.items()
-        if each.get("values", {}).get(key) is not None
-    ]
+    found = []
+    for source, each in sources.items():
+        value = each.get("values", {}).get(key)
+        if value is not None:
+            protocol = relevant(each["protocol"], key)
+            found.append(
+                Measured(value=value, step=each.get("step"), source=source, protocol=protocol)
+            )
     if not any(each.source == TRAINING for each in found):
-        last = [(step, value) for step, value in curve_of(run, key) if value is not None]
-        if last:
-            step, value = last[-1]
-            found.append(Measured(value=value, step=step, source=LOGGED, protocol=None))
+        logged = [(step, value) for step, value in curve_of(run, key) if value is not None]
+        if logged:
+            step, last = logged[-1]
+            found.append(Measured(value=last, step=step, source=LOGGED, protocol=None))
     return found
 
 
@@ -395,10 +393,12 @@ def value_of(run: Run, key: str) -> float | None:
 
 def best_of(run: Run, metric: Metric) -> tuple[int | None, float] | None:
     """-> (step, value) of the best moment: as noted beside best.pt, else the extreme of the curve."""
-    noted = run.evaluation.get("best", {})
-    if noted.get("key") == metric.key and noted.get("value") is not None:
+    noted = run.evaluation.get("best")
+    if noted is not None and noted["key"] == metric.key and noted["value"] is not None:
         return noted["step"], noted["value"]
-    points = [(step, value) for step, value in curve_of(run, metric.key) if value is not None]
+    points: list[tuple[int | None, float]] = [
+        (step, value) for step, value in curve_of(run, metric.key) if value is not None
+    ]
     final = run.evaluation.get("values", {}).get(metric.key)
     if not points and final is not None:
         points = [(run.evaluation.get("step"), final)]
@@ -468,7 +468,7 @@ def telling(
 ) -> tuple[list[str], list[str]]:
     """-> (the given keys and those that each tell one more group apart, the others)"""
     told = list(given)
-    rest = []
+    rest: list[str] = []
     seen = len({tuple(setting(run, key) for key in given) for run in leaders})
     for key in dict.fromkeys(keys):
         n = len({tuple(setting(run, name) for name in [*told, key]) for run in leaders})

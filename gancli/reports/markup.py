@@ -7,7 +7,7 @@ import hashlib
 import html
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 VOID = {"img", "input", "meta", "br"}
@@ -23,7 +23,7 @@ class Html(str):
 Node = str | Sequence["Node"] | None
 
 
-def tag(name: str, *children: Node, at: dict[str, object] | None = None) -> Html:
+def tag(name: str, *children: Node, at: Mapping[str, object] | None = None) -> Html:
     """One element. at: attributes; None and False leave one out, True writes its name alone."""
     attributes = "".join(
         f" {key}" if value is True else f' {key}="{text(str(value))}"'
@@ -96,10 +96,18 @@ def section(title: str, *body: Node, note: Node = None) -> Html:
 
 
 def table(
-    head: list[Node], rows: list[list[Node]], *, numeric: Sequence[int] = (), plain: bool = False
+    head: Sequence[Node],
+    rows: Sequence[Sequence[Node]],
+    *,
+    numeric: Sequence[int] = (),
+    plain: bool = False,
 ) -> Html:
-    """A table that becomes a stack of cards on a narrow screen, unless `plain`. numeric: columns that line up on the right."""
-    cell = [{"class": "num"} if k in numeric else {} for k in range(len(head))]
+    """A table that becomes a stack of cards on a narrow screen, unless `plain`.
+
+    numeric: columns that line up on the right."""
+    cell: list[dict[str, object]] = [
+        {"class": "num"} if k in numeric else {} for k in range(len(head))
+    ]
     header = tag(
         "tr", [tag("th", name, at=cell[k] | {"scope": "col"}) for k, name in enumerate(head)]
     )

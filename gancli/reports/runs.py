@@ -6,6 +6,7 @@ import fcntl
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypedDict
 
 from gancli.errors import UserError
 from gancli.files import reading
@@ -19,6 +20,27 @@ NOTHING_SAVED = "it saved no checkpoint"
 LOG_TAIL = 65_536  # bytes of run.log that are searched for the run's last words
 MOST_EVALUATIONS = 64  # of one run
 Points = list[tuple[int, float | None]]  # (step, value); None where the value was not finite
+
+
+class Best(TypedDict):
+    """What best.pt followed, and its best moment."""
+
+    key: str
+    mode: str
+    step: int | None
+    value: float | None
+
+
+class Evaluation(TypedDict, total=False):
+    """The sound parts of an evaluation's file. A value is None where it was not finite."""
+
+    step: int
+    ended: str
+    values: dict[str, float | None]
+    reals: dict[str, float | None]
+    protocol: dict[str, object]
+    skipped: dict[str, str]
+    best: Best
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +61,8 @@ class Run:
     nimg: int = 0
     about: dict = field(default_factory=dict)
     lines: list[dict] = field(default_factory=list)
-    evaluation: dict = field(default_factory=dict)
-    evaluations: dict[str, dict] = field(default_factory=dict)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    evaluations: dict[str, Evaluation] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
     state: str = "failed"
@@ -224,7 +246,7 @@ def read_lines(path: Path, notes: list[str] | None = None) -> list[dict]:
     return [lines[step] for step in sorted(lines)]
 
 
-def read_evaluation(path: Path, notes: list[str] | None = None) -> dict:
+def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
     """evaluation.json with nothing in it but what its schema names; {} where there is none. notes: as in read_lines."""
     try:
         found = reading.read_json(path)
@@ -233,13 +255,17 @@ def read_evaluation(path: Path, notes: list[str] | None = None) -> dict:
         return {}
     if not isinstance(found, dict):
         return {}
-    clean: dict = {"step": reading.whole(found.get("step")), "ended": found.get("ended")}
-    clean = {key: value for key, value in clean.items() if isinstance(value, int | str)}
-    for key in ("values", "reals", "protocol", "skipped"):
-        clean[key] = found[key] if isinstance(found.get(key), dict) else {}
-    for key in ("values", "reals"):
-        clean[key] = {name: number(value) for name, value in clean[key].items() if is_number(value)}
-    clean["skipped"] = {name: str(reason) for name, reason in clean["skipped"].items()}
+    clean: Evaluation = {
+        "values": numbers_of(found.get("values")),
+        "reals": numbers_of(found.get("reals")),
+        "protocol": found["protocol"] if isinstance(found.get("protocol"), dict) else {},
+        "skipped": words_by_name(found.get("skipped")),
+    }
+    step = reading.whole(found.get("step"))
+    if step is not None:
+        clean["step"] = step
+    if isinstance(found.get("ended"), int | str):
+        clean["ended"] = str(found["ended"])
     best = found.get("best")
     if (
         isinstance(best, dict)
@@ -255,7 +281,21 @@ def read_evaluation(path: Path, notes: list[str] | None = None) -> dict:
     return clean
 
 
-def read_evaluations(folder: Path, notes: list[str] | None = None) -> dict[str, dict]:
+def numbers_of(node: object) -> dict[str, float | None]:
+    """The numbers of a part of an evaluation's file."""
+    if not isinstance(node, dict):
+        return {}
+    return {name: number(value) for name, value in node.items() if is_number(value)}
+
+
+def words_by_name(node: object) -> dict[str, str]:
+    """The sentences of a part of an evaluation's file."""
+    if not isinstance(node, dict):
+        return {}
+    return {name: str(reason) for name, reason in node.items()}
+
+
+def read_evaluations(folder: Path, notes: list[str] | None = None) -> dict[str, Evaluation]:
     """The evaluations of a run by the names of their protocols; those without a number are left out."""
     try:
         paths = sorted(folder.glob("*.json"))[:MOST_EVALUATIONS]

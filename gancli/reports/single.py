@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 import gancli
 from gancli.config.arguments import PATH_KEYS
 from gancli.metrics.settings import better
 from gancli.reports.comparison import DASH, rate_cell, sharing, state, time_cell
-from gancli.reports.curves import Series, chart, smoothed
+from gancli.reports.curves import Series, chart, point_of, smoothed
 from gancli.reports.explained import legend, named, panel_heads, panels_of
 from gancli.reports.leaderboard import Metric, best_of, choose, value_of
 from gancli.reports.markup import Html, Node, figure_text, fold, page, section, table, tag
 from gancli.reports.pictures import data_uri, evenly
-from gancli.reports.runs import Run, asked, flat, read_yaml
+from gancli.reports.runs import Evaluation, Run, asked, flat, read_yaml
 
 MOST_FRAMES = 48
 FILM_BYTES = 4_000_000  # of the page; beyond it frames are left out
@@ -181,7 +182,7 @@ def reals(run: Run) -> Html | None:
 
 def encoded(run: Run) -> list[tuple[int, str]]:
     """-> (step, address) of evenly spaced grids, as many as the page may hold. The last one is worth most."""
-    frames = []
+    frames: list[tuple[int, str]] = []
     size = 0
     for step, path in reversed(evenly(run.samples(), MOST_FRAMES)):
         source = data_uri(path, side=512)
@@ -226,7 +227,7 @@ def better_words(mode: str) -> str:
     return {"min": "lower is better", "max": "higher is better"}.get(mode, "")
 
 
-def evaluation(found: dict, metric: Metric, source: str) -> list[Html | None]:
+def evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]:
     """One evaluation's numbers; what held-out reals reach in place of samples gives a distance its scale."""
     if not found.get("values"):
         return unmeasured(found)
@@ -251,7 +252,7 @@ def evaluation(found: dict, metric: Metric, source: str) -> list[Html | None]:
     ]
 
 
-def unmeasured(found: dict) -> list[Html | None]:
+def unmeasured(found: Evaluation) -> list[Html]:
     return [
         tag("p", f"{name} was skipped: {why}", at={"class": "note"})
         for name, why in found.get("skipped", {}).items()
@@ -262,20 +263,18 @@ def curves(run: Run, metric: Metric) -> Html | None:
     """Losses of all players share a picture, and so do the scores of reals and fakes."""
     bundles: dict[str, list[str]] = {}
     for name in sorted(run.curve_keys(), key=lambda name: not name.startswith("eval/")):
-        head, _, last = name.rpartition("/")
-        title = (
-            "losses" if last == "adv" else f"scores of {head}" if last in ("real", "fake") else name
-        )
-        bundles.setdefault(title, []).append(name)
+        bundles.setdefault(bundle_title(name), []).append(name)
     best = best_of(run, metric) if metric.mode else None
-    charts = []
+    charts: list[Html | None] = []
     for title, names in bundles.items():
-        marked = names[0] in (metric.key, f"eval/{metric.key}") and best in run.curve(names[0])
+        ring = None
+        if names[0] in (metric.key, f"eval/{metric.key}"):
+            ring = point_of(best, run.curve(names[0]))
         lines = []
         for k, name in enumerate(names):
             points = run.curve(name)
             smooth = smoothed(run.curve(name))
-            lines.append(Series(name=name, points=smooth, slot=k, mark=best if marked else None))
+            lines.append(Series(name=name, points=smooth, slot=k, mark=ring))
             lines += (
                 [Series(name=name, points=points, slot=k, weight="faint")]
                 if smooth != points
@@ -287,6 +286,14 @@ def curves(run: Run, metric: Metric) -> Html | None:
     return (
         section("Curves", tag("div", shown, at={"class": "charts"}), note=note) if shown else None
     )
+
+
+def bundle_title(name: str) -> str:
+    """The picture in which a number's curve is drawn."""
+    head, _, last = name.rpartition("/")
+    if last == "adv":
+        return "losses"
+    return f"scores of {head}" if last in ("real", "fake") else name
 
 
 def again(run: Run) -> Html:
@@ -346,6 +353,8 @@ def hydra_text(value: object) -> str:
 def flags(folder: Path) -> list[str]:
     """Those that find the user's own configs again, as Hydra noted them."""
     node = read_yaml(folder / ".hydra" / "hydra.yaml")
+    if not isinstance(node, dict):
+        return []
     try:
         runtime = node["hydra"]["runtime"]
         job = node["hydra"]["job"]

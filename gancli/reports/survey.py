@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import time
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gancli.data import cache
-from gancli.data.base import Decoded, Source
+from gancli.data.base import Decoded, Source, pair
 from gancli.data.decode import (
     GREY_SPREAD,
     BadImage,
@@ -107,7 +108,7 @@ class Survey:
         height, width = self.source.size()
         return (
             self.decoded_images()
-            * self.source.channels
+            * self.source.known_channels()
             * height
             * width
             * (4 if self.source.kind == "points" else 1)
@@ -132,13 +133,14 @@ def survey(
 
 
 def survey_files(
-    files: Files, source: Source, *, sample: int | None, tick: Callable[[int, int], None]
+    files: Files, source: Folder, *, sample: int | None, tick: Callable[[int, int], None]
 ) -> Survey:
     n = len(files) if sample is None else min(sample, len(files))
     indices = [k * len(files) // n for k in range(n)]
     height, width = source.size()
-    decoder = Decoder((height, width), source.channels)
-    kept = keep_for(files, indices, source.channels * height * width)
+    channels = source.known_channels()
+    decoder = Decoder((height, width), channels)
+    kept = keep_for(files, indices, channels * height * width)
     started = time.perf_counter()
     looks = list(look_at_all(files, indices, decoder, kept, workers=source.workers, tick=tick))
     found = Survey(
@@ -169,15 +171,18 @@ def survey_files(
         numbers = Counter(int(files.labels[look.index]) for look in good)
         found.labels = {name: numbers.get(k, 0) for k, name in enumerate(files.classes)}
     if good:
-        add_statistics(found, sum(look.sums for look in good), height * width * len(good))
+        sums = [look.sums for look in good if look.sums is not None]
+        add_statistics(found, functools.reduce(np.add, sums), height * width * len(good))
         found.low = min(look.low for look in good)
         found.high = max(look.high for look in good)
         found.constant = sum(look.low == look.high for look in good)
         found.grey = sum(look.grey for look in good)
         found.alpha = sum(look.alpha for look in good)
-        kept = [look for look in good if look.image is not None]
-        labels = None if found.labels is None else [int(files.labels[look.index]) for look in kept]
-        keep(found, torch.from_numpy(np.stack([look.image for look in kept])), labels)
+        shown = [(look.index, look.image) for look in good if look.image is not None]
+        labels = None
+        if files.labels is not None and found.labels is not None:
+            labels = [int(files.labels[index]) for index, _ in shown]
+        keep(found, torch.from_numpy(np.stack([image for _, image in shown])), labels)
     return found
 
 
@@ -239,7 +244,7 @@ def content(files: Files, index: int) -> bytes:
     """The file's bytes. BadImage where they cannot be had."""
     if files.sizes[index] > MAX_MEMBER:
         raise BadImage(f"too large: {files.sizes[index]} bytes")
-    file = files.read(index)
+    file = files.read_one(index)
     if isinstance(file, io.BytesIO):
         return file.getvalue()
     try:
@@ -327,7 +332,7 @@ def survey_array(source: Source) -> Survey:
     sums = torch.zeros(2, images.shape[1], dtype=torch.float64)
     lows = []
     highs = []
-    digests = {}
+    digests: dict[bytes, list[int]] = {}
     for first in range(0, len(images), 4096):
         part = images[first : first + 4096]
         values = part.double().flatten(2)
@@ -395,9 +400,9 @@ def keep(found: Survey, images: Tensor, labels: list[int] | None) -> None:
     found.kept = images
     found.kept_labels = labels or []
     some = images[:: max(1, len(images) // 64)]
-    size = (
-        source.resolution if images.shape[2:] == source.size() else list(images.shape[2:])
-    )  # pairs side by side are wider
+    size = list(images.shape[2:])
+    if images.shape[2:] == source.size():  # pairs side by side are wider
+        size = list(pair(source.resolution))
     stream = Stream(
         Decoded(images=some), batch_size=len(some), seed=0, resolution=size, flip=source.flip
     )

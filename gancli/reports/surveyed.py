@@ -10,6 +10,7 @@ from gancli.data.base import image_words, size_words
 from gancli.data.cache import gigabytes
 from gancli.data.decode import resize_all
 from gancli.data.folder import Folder, unreadable_words
+from gancli.data.toy import Mixture
 from gancli.render.grids import grid, scatter
 from gancli.reports.survey import SHEET_CLASSES, SHEET_EACH, Survey, room
 from gancli.reports.tables import say
@@ -24,8 +25,10 @@ def contact_sheet(found: Survey) -> Image.Image:
     """A row a class, as many of each; without classes, images from all over. Points are drawn as a cloud."""
     images = found.kept
     labels = found.kept_labels
+    assert images is not None, "a survey that finds no image raises"
     if found.source.kind == "points":
-        return scatter(images[:0], real=images * found.source.scale)
+        scale = found.source.scale if isinstance(found.source, Mixture) else 1.0
+        return scatter(images[:0], real=images * scale)
     rows = list(range(0, len(images), max(1, len(images) // 64)))[:64]
     columns = SHEET_EACH
     if labels:
@@ -132,7 +135,9 @@ def about_training(found: Survey) -> list[tuple[str, str]]:
     """What a run would make of it."""
     source = found.source
     points = found.source.kind == "points"
-    shape = "points in the plane" if points else image_words(source.size(), source.channels)
+    shape = "points in the plane"
+    if not points:
+        shape = image_words(source.size(), source.known_channels())
     unit = "divided by dataset.scale" if points else "from 0 to 1"
     low, high = found.value_range
     need = found.decode_bytes()

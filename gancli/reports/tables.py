@@ -20,18 +20,22 @@ SHORT = ("n_fake", "n_real", "split", "backbone", "ema", "seed")  # of a protoco
 def leaderboard_rows(board: Board) -> tuple[list[str], list[list[str]]]:
     """-> the head and a row of text for each group, for a terminal or a pipe."""
     head = ["", "group", "runs", board.metric.key, "best", "time", "img/s"]
-    return head, [
-        [
-            DASH if rank is None else str(rank),
-            group.label,
-            runs_text(group),
-            mean_text(group),
-            best_text(group),
-            DASH if group.seconds() is None else duration(group.seconds()),
-            DASH if group.rate() is None else f"{group.rate():.0f}",
-        ]
-        for rank, group in zip(board.ranks(), board.groups, strict=True)
-    ]
+    rows = []
+    for rank, group in zip(board.ranks(), board.groups, strict=True):
+        seconds = group.seconds()
+        rate = group.rate()
+        rows.append(
+            [
+                DASH if rank is None else str(rank),
+                group.label,
+                runs_text(group),
+                mean_text(group),
+                best_text(group),
+                DASH if seconds is None else duration(seconds),
+                DASH if rate is None else f"{rate:.0f}",
+            ]
+        )
+    return head, rows
 
 
 def protocol_lines(board: Board) -> list[str]:
@@ -63,11 +67,11 @@ def runs_text(group: Group) -> str:
 
 
 def mean_text(group: Group) -> str:
-    if group.mean() is None:
+    mean = group.mean()
+    deviation = group.deviation()
+    if mean is None:
         return DASH
-    return figure_text(group.mean()) + (
-        f" +- {two_digits(group.deviation())}" if group.deviation() is not None else ""
-    )
+    return figure_text(mean) + (f" +- {two_digits(deviation)}" if deviation is not None else "")
 
 
 def best_text(group: Group) -> str:
@@ -124,7 +128,7 @@ def groups_csv(board: Board) -> str:
         "img_per_s",
         "protocol",
     ]
-    rows = []
+    rows: list[list[object]] = []
     for rank, group in zip(board.ranks(), board.groups, strict=True):
         best = group.best()
         rows.append(
@@ -176,7 +180,7 @@ def runs_csv(board: Board) -> str:
         "reason",
         "folder",
     ]
-    rows = []
+    rows: list[list[object]] = []
     for group in board.groups:
         for run in group.runs:
             step, best = group.best_moment(run) or (None, None)
