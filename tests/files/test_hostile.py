@@ -65,11 +65,14 @@ def attack_with_checkpoints(numbers: range, commands: list, capsys) -> list[str]
     return found
 
 
-def attack_with_folders(step: int, commands: list, capsys) -> list[str]:
+def attack_with_folders(
+    step: int, commands: list, capsys, *, always: tuple[str, ...] = ()
+) -> list[str]:
+    """Every step-th deed, and all of the kinds `always`."""
     found = []
     outside = Path("outside")
     for k, (name, file, deed) in enumerate(hostile.hostile_deeds()):
-        if (k % step and name not in ("link", "fifo")) or (ONLY is not None and k != int(ONLY)):
+        if (k % step and name not in always) or (ONLY is not None and k != int(ONLY)):
             continue
         shutil.rmtree("run", ignore_errors=True)
         shutil.rmtree(outside, ignore_errors=True)
@@ -99,12 +102,13 @@ IN_FOLDERS = [
 
 
 def test_a_sample_of_mutated_checkpoints_is_answered(whole, capsys):
-    found = attack_with_checkpoints(range(24), FEW, capsys)
+    found = attack_with_checkpoints(range(16), FEW, capsys)
     assert not found, "\n".join(found)
 
 
 def test_a_sample_of_hostile_folders_is_answered(whole, capsys):
-    found = attack_with_folders(29, [IN_FOLDERS[0], IN_FOLDERS[4]], capsys)
+    # A pipe hangs whoever opens it. Links that lead out are all played in test_reading.py.
+    found = attack_with_folders(29, [IN_FOLDERS[0], IN_FOLDERS[4]], capsys, always=("fifo",))
     assert not found, "\n".join(found)
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO, TextIO
 
 import numpy as np
 import pytest
@@ -61,7 +62,36 @@ PRINTS = """
 """
 
 
-@pytest.mark.parametrize("where", ["full", "closed pipe", "no stdout", "both full"])
+@pytest.mark.parametrize("where", ["full", "no stdout", "both full"])
+def test_a_run_outlives_its_streams(gan, package, monkeypatch, where):
+    """As the test below, in this process."""
+    name = package(PRINTS)
+    line = ["train", *TINY, f"model._target_={name}.Mine", "trainer.steps=3", "log.every=1"]
+    with open("/dev/full", "wb", buffering=0) as full, monkeypatch.context() as streams:
+        streams.setattr(sys, "stdout", None if where == "no stdout" else onto(full))
+        if where == "both full":
+            streams.setattr(sys, "stderr", onto(full))
+        done = gan(*line, "hydra.run.dir=run")
+    assert done.code == 0 and "Traceback" not in done.err, done.err
+    assert ("stdout could not be written: No space left on device" in done.err) == (where == "full")
+    assert last("run")["progress"]["step"] == 3
+
+
+def onto(file: BinaryIO) -> TextIO:
+    """A stream like Python's own: what it cannot write it says at every flush."""
+    return open(file.fileno(), "w", closefd=False)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "closed pipe",
+        *(
+            pytest.param(where, marks=pytest.mark.slow)
+            for where in ("full", "no stdout", "both full")
+        ),
+    ],
+)
 def test_a_run_outlives_its_output(gan, package, tmp_path, where):
     name = package(PRINTS)
     line = ["train", *TINY, f"model._target_={name}.Mine", "trainer.steps=3", "log.every=1"]
