@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gancli.data.base import Decoded, pair
 from gancli.evaluation import samples
 from gancli.game import Game
+from gancli.inference.sampling import inputs_for
 from gancli.metrics.settings import best_key
 from gancli.render import status
 from gancli.render.grids import grid, scatter
@@ -55,7 +56,7 @@ class Judge:
         if self.spread_unknown():
             whose = " of one class" if labelled else ""
             note(log, "watch/diversity is left out: no two different images%s to compare", whose)
-        self.labels = train.labels[first[:PAIRS]] if labelled else None
+        self.labels = labels_of(train)[first[:PAIRS]] if labelled else None
 
     def spread_unknown(self) -> bool:
         """Are the real images alike (one image, one image a class), so that nothing says how far samples should differ?"""
@@ -70,19 +71,11 @@ class Judge:
         if self.spread_unknown():
             return {}
         rng = torch.Generator().manual_seed(self.seed)
-        inputs = (
-            game.inputs(2 * PAIRS, rng)
-            if self.labels is None
-            else game.inputs(2 * PAIRS, rng, label=self.labels.repeat(2))
-        )
+        labels = None if self.labels is None else self.labels.repeat(2)
+        inputs = inputs_for(game, 2 * PAIRS, rng, label=labels)
+        inputs = {key: value.to(self.device) for key, value in inputs.items()}
         with torch.no_grad(), forked(self.seed, self.device):
-            images = (
-                game.sample(
-                    {key: value.to(self.device) for key, value in inputs.items()}, generator
-                )
-                .float()
-                .cpu()
-            )
+            images = game.sample(inputs, generator).float().cpu()
         return {"watch/diversity": apart(*images.chunk(2)) / self.real_spread}
 
     @torch.no_grad()
@@ -154,10 +147,11 @@ def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> 
     if not labelled:
         n = min(columns * most, len(train))
         return torch.linspace(0, len(train) - 1, n).round().long().tolist()
-    rows = []
-    classes = min(len(train.classes) or int(train.labels.max()) + 1, 16)
+    rows: list[int] = []
+    labels = labels_of(train)
+    classes = min(len(train.classes) or int(labels.max()) + 1, 16)
     for label in range(classes):
-        found = (train.labels == label).nonzero()[:columns, 0].tolist()
+        found = (labels == label).nonzero()[:columns, 0].tolist()
         rows += found + [-1] * (columns - len(found))
     return rows
 
@@ -165,14 +159,18 @@ def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> 
 def partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
     """Another image of the same class for each."""
     order = torch.randperm(len(train), generator=rng)
-    labels = train.labels[order]
-    by_class = {int(label): order[labels == label] for label in train.labels[first].unique()}
+    wanted = labels_of(train)[first]
+    labels = labels_of(train)[order]
+    by_class = {int(label): order[labels == label] for label in wanted.unique()}
     return torch.stack(
-        [
-            by_class[int(label)][k % len(by_class[int(label)])]
-            for k, label in enumerate(train.labels[first])
-        ]
+        [by_class[int(label)][k % len(by_class[int(label)])] for k, label in enumerate(wanted)]
     )
+
+
+def labels_of(train: Decoded) -> Tensor:
+    """The labels of data that a conditional game is trained on."""
+    assert train.labels is not None, "a conditional game is trained on labels"
+    return train.labels
 
 
 def in_range(images: Tensor) -> Tensor:

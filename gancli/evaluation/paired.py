@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Iterator
@@ -94,6 +95,7 @@ class PairJudge(Judge):
     @torch.no_grad()
     def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """A row for each source: source, output, target; of two domains there and back again."""
+        assert isinstance(game, Exhibiting)
         with status.doing("drawing the preview…"), forked(self.seed, self.device):
             shown = game.exhibit(self.few, generator)
         return sheet(shown)
@@ -298,10 +300,8 @@ def mean_target(
     train: Decoded, keys: tuple[str, ...], *, config: dict, device: torch.device, seed: int
 ) -> Tensor:
     """(1,C,H,W) uint8: the mean of training targets, which whoever knows nothing of a source would answer with."""
-    total = sum(
-        batch["b"].double().sum(0)
-        for batch in batches(train, keys, MOST, config=config, device=device, seed=seed)
-    )
+    few = batches(train, keys, MOST, config=config, device=device, seed=seed)
+    total = functools.reduce(torch.add, (batch["b"].double().sum(0) for batch in few))
     return to_uint8(total / min(MOST, len(train))).cpu()[None]
 
 

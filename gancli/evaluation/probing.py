@@ -15,6 +15,7 @@ from gancli.data.folder import Folder, listing
 from gancli.errors import UserError
 from gancli.evaluation import samples
 from gancli.game import Game
+from gancli.inference.sampling import classes_of
 from gancli.metrics.features import BATCH
 from gancli.render import status
 from gancli.seeding import forked, seed_of
@@ -74,7 +75,7 @@ def choose(
     n = n or most_images(loaded.game, whole)
     test = drawn(test, round(TEST_SHARE * n), seed)
     learn = drawn(learn, n - len(test), seed)
-    facts = {
+    facts: dict[str, object] = {
         "dataset": f"{type(source).__module__}.{type(source).__qualname__}",
         "data": train.digest,
         "images": f"{len(learn)} to learn from"
@@ -85,13 +86,17 @@ def choose(
         facts["critic_trained_on"] = (
             f"{whose}, with{'' if 'label' in loaded.game.needs else 'out'} their labels"
         )
+    labels = None
+    if whole.labels is not None:
+        assert tests.labels is not None, "test images have labels where those to learn from have"
+        labels = torch.cat([whole.labels[learn], tests.labels[test]])
     test_names = names if tests is whole else [f"test-{k:06d}" for k in range(len(tests))]
     return Chosen(
         images=torch.cat([whole.images[learn], tests.images[test]]),
         classes=whole.classes,
         n_train=len(learn),
         facts=facts,
-        labels=torch.cat([whole.labels[learn], tests.labels[test]]) if labelled else None,
+        labels=labels,
         names=[names[k] for k in learn.tolist()] + [test_names[k] for k in test.tolist()],
     )
 
@@ -106,6 +111,7 @@ def names_of(source: Source, data: Decoded) -> list[str]:
     if not isinstance(source, Folder):
         return [f"{k:06d}" for k in range(len(data))]
     files = listing(source.path).names
+    assert data.place is not None, "a folder's images know their places"
     return [files[k] for k in permutation(len(files), ORDER_SEED)[data.place.numpy()]]
 
 
@@ -129,7 +135,7 @@ def bound_labels(game: Game) -> list[int | None]:
     """The labels under which a conditional critic looks at every image: all, or some evenly spread; never the image's own."""
     if "label" not in game.needs:
         return [None]
-    classes = game.generator.classes
+    classes = classes_of(game)
     count = min(classes, MOST_LABELS)
     return [k * classes // count for k in range(count)]
 
@@ -154,6 +160,7 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
             if isinstance(label, int)
             else label.to(x.device)
         )
+    assert isinstance(game, samples.Judging), "a game whose critic judges single images"
     critic = game.critic(batch)
     pack = 1
     if isinstance(critic, BoundCritic):
@@ -184,11 +191,11 @@ def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tupl
             else:
                 scores.append(torch.stack([score for _, score in views]).mean(0).cpu())
             features.append(torch.stack([hidden for hidden, _ in views]).mean(0).cpu())
-    features = torch.cat(features)
-    scores = torch.cat(scores)
-    if not (features.isfinite().all() and scores.isfinite().all()):
+    all_features = torch.cat(features)
+    all_scores = torch.cat(scores)
+    if not (all_features.isfinite().all() and all_scores.isfinite().all()):
         raise UserError(
             "the critic's features or scores of some images are not finite",
             "the run has diverged: take an earlier checkpoint",
         )
-    return features, scores
+    return all_features, all_scores

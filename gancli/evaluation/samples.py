@@ -93,9 +93,8 @@ def evaluate(
         evaluating(game, generator),
         torch.no_grad(),
     ):
-        asked = asked_labels(game, train, spec=spec, source=source, seed=seed)
-        n = asked if isinstance(asked, int) else len(asked)
-        asked = None if isinstance(asked, int) else asked
+        n = sample_count(spec, source)
+        asked = draw_labels(game, train, n, seed=seed)
         fake, bad = samples(game, generator, n, asked, seed=seed, points=source.kind == "points")
         window = (
             None
@@ -103,7 +102,8 @@ def evaluate(
             else tuple(train.images.shape[2:])
         )
         floats = train.images.is_floating_point() and source.kind != "points"
-        train, held = (None if data is None else at_size(data, source) for data in (train, held))
+        train = at_size(train, source)
+        held = None if held is None else at_size(held, source)
         if floats:  # as samples are: both are then measured alike
             train = replace(train, images=to_uint8(train.images))
             held = None if held is None else replace(held, images=to_uint8(held.images))
@@ -122,7 +122,7 @@ def evaluate(
             else max(len(train.classes), int(train.labels.max()) + 1),
             stacked=isinstance(source, StackedMNIST),
             mixture=source if isinstance(source, Mixture) else None,
-            score=score_of(game, device) if isinstance(game, Judging) else None,
+            score=score_of(game, device),
             read=reader_of(game, device),
         )
         items = POINT_ITEMS if source.kind == "points" else IMAGE_ITEMS
@@ -258,19 +258,20 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def asked_labels(
-    game: Game, train: Decoded, *, spec: dict, source: Source, seed: int
-) -> Tensor | int:
-    """The labels of the samples, as frequent as in the data; their number where the game takes none."""
-    n = spec["n"] or (
-        N_POINTS
-        if source.kind == "points"
-        else N_STACKED
-        if isinstance(source, StackedMNIST)
-        else N_IMAGES
-    )
+def sample_count(spec: dict, source: Source) -> int:
+    """How many samples are drawn: what the spec says, else what suits the data."""
+    if spec["n"]:
+        return spec["n"]
+    if source.kind == "points":
+        return N_POINTS
+    return N_STACKED if isinstance(source, StackedMNIST) else N_IMAGES
+
+
+def draw_labels(game: Game, train: Decoded, n: int, *, seed: int) -> Tensor | None:
+    """The labels (n,) of the samples, as frequent as in the data; None where the game takes none."""
     if "label" not in game.needs:
-        return n
+        return None
+    assert train.labels is not None, "a conditional game was trained on labels"
     rng = torch.Generator().manual_seed(seed_of(seed, "labels"))
     return train.labels[torch.randint(len(train), (n,), generator=rng)]
 
@@ -314,18 +315,26 @@ def in_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict
         return fake.flatten(1) * scale_of(source), {}
     if fake.shape[2:] == train.images.shape[2:]:
         return fake, {}
-    resized = torch.from_numpy(resize_all(fake.numpy(), tuple(train.images.shape[2:])))
+    height, width = train.images.shape[2:]
+    resized = torch.from_numpy(resize_all(fake.numpy(), (height, width)))
     return resized, {
         "samples": f"resized from {fake.shape[3]}x{fake.shape[2]}, bicubic, antialiased"
     }
 
 
-def score_of(game: Game, device: torch.device) -> Score:
+def score_of(game: Game, device: torch.device) -> Score | None:
+    """The critic of a game that judges single images; None where there is none."""
+    if not isinstance(game, Judging):
+        return None
+    critic_of = game.critic
+    needs = game.needs
+
     def score(images: Tensor, labels: Tensor | None) -> Tensor:
-        batch = {"image": images.to(device)} | (
-            {"label": labels.to(device)} if "label" in game.needs else {}
-        )
-        return game.critic(batch)(batch["image"])
+        batch = {"image": images.to(device)}
+        if "label" in needs:
+            assert labels is not None
+            batch["label"] = labels.to(device)
+        return critic_of(batch)(batch["image"])
 
     return score
 

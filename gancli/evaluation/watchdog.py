@@ -17,7 +17,7 @@ class Watch:
 
     def __init__(self, settings: WatchConfig, loss: AdversarialLoss | None):
         self.settings = settings
-        self.counts = {}
+        self.counts: dict[str, int] = {}
         self.range = None if loss is None else costs(loss)
 
     @property
@@ -38,25 +38,37 @@ class Watch:
     def signals(self, values: dict[str, float], best: dict | None) -> dict[str, str]:
         """Each signal that these values tell something about: "" if all is well, else a sentence."""
         settings = self.settings
-        found = {}
+        found: dict[str, str] = {}
         if self.range is not None and "d/adv" in values:
+            cost = values["d/adv"]
             lowest, know_nothing = self.range
-            share = (values["d/adv"] - lowest) / (know_nothing - lowest)
-            found["saturated"] = share < settings.saturated and (
-                f"the critic has won: its loss is {values['d/adv']:.2g}, a guess costs {know_nothing:.2g}; the generator learns nothing"
+            lost = (cost - lowest) / (know_nothing - lowest) < settings.saturated
+            sentence = (
+                f"the critic has won: its loss is {cost:.2g}, a guess costs {know_nothing:.2g}; "
+                "the generator learns nothing"
             )
+            found["saturated"] = sentence if lost else ""
         if "watch/diversity" in values:
-            found["diversity"] = values["watch/diversity"] < settings.diversity and (
-                f"the samples have collapsed: they differ {values['watch/diversity']:.2f} times as much as real images do"
+            diversity = values["watch/diversity"]
+            sentence = (
+                f"the samples have collapsed: they differ {diversity:.2f} times as much as "
+                "real images do"
             )
+            found["diversity"] = sentence if diversity < settings.diversity else ""
         if "eval/critic_overfit" in values:
-            found["overfit"] = values["eval/critic_overfit"] > settings.overfit and (
-                f"the critic knows its images by heart: of the gap to samples held-out ones make {values['eval/critic_overfit']:.2f}"
+            overfit = values["eval/critic_overfit"]
+            sentence = (
+                "the critic knows its images by heart: of the gap to samples held-out ones "
+                f"make {overfit:.2f}"
             )
-        if best is not None and (key := f"eval/{best['key']}") in values:
-            found["worse"] = worse(values[key], best, settings.worse) and (
-                f"{best['key']} is {values[key]:.4g}; its best was {best['value']:.4g} at step {best['step']}"
+            found["overfit"] = sentence if overfit > settings.overfit else ""
+        if best is not None and f"eval/{best['key']}" in values:
+            value = values[f"eval/{best['key']}"]
+            sentence = (
+                f"{best['key']} is {value:.4g}; its best was {best['value']:.4g} "
+                f"at step {best['step']}"
             )
+            found["worse"] = sentence if worse(value, best, settings.worse) else ""
         return found
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gancli.errors import UserError
 from gancli.files.safe_load import load_plain
 from gancli.game import Batch, Game
-from gancli.inference.sampling import CHUNK, Styled, options_of
+from gancli.inference.sampling import CHUNK, Styled, classes_of, inputs_for, options_of
 from gancli.seeding import forked, seed_of
 
 Space = Literal["w", "w_plus", "z"]
@@ -122,6 +122,7 @@ def search(
     if space == "z":
         return from_latents(game, generator, distance, label=label, seed=seed)
     styles = mean_styles(game, generator, label=label, seed=seed)
+    assert isinstance(generator, Mapped), "styles are of a generator that makes them"
     mean = styles.mean(0)
     spread = (styles - mean).square().sum(1).mean().sqrt().item()
     layers = generator.layers
@@ -141,28 +142,22 @@ def search(
 @torch.no_grad()
 def mean_styles(game: Game, generator: nn.Module, *, label: int | None, seed: int) -> Tensor:
     """-> (MEAN_OF,w_dim)"""
+    assert isinstance(generator, Mapped), "styles are of a generator that makes them"
     inputs = drawn(game, MEAN_OF, label=label, seed=seed)
     device = next(generator.parameters()).device
-    chunks = [
-        {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
-        for first in range(0, MEAN_OF, CHUNK)
-    ]
-    return torch.cat(
-        [generator.mapping(chunk["z"], chunk.get("label")).float() for chunk in chunks]
-    )
+    styles = []
+    for first in range(0, MEAN_OF, CHUNK):
+        chunk = {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
+        styles.append(generator.mapping(chunk["z"], chunk.get("label")).float())
+    return torch.cat(styles)
 
 
 def drawn(game: Game, n: int, *, label: int | None, seed: int) -> Batch:
     rng = torch.Generator().manual_seed(seed_of(seed, "projection"))
     if "label" not in game.needs:
         return game.inputs(n, rng)
-    return game.inputs(
-        n,
-        rng,
-        label=torch.arange(n) % game.generator.classes
-        if label is None
-        else torch.full((n,), label),
-    )
+    labels = torch.arange(n) % classes_of(game) if label is None else torch.full((n,), label)
+    return inputs_for(game, n, rng, label=labels)
 
 
 @torch.no_grad()
@@ -209,22 +204,23 @@ def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
         raise UserError(
             f"latent={path} is no latent that gan project has written", "give a projected.pt"
         )
-    styled = isinstance(game, Styled) and isinstance(game.generator, Mapped)
-    sizes = [(1, 1, *size) for size in game.generator.planes] if styled and planes else []
-    if "styles" in inputs:
-        wanted = (
-            {"styles": torch.zeros(1, game.generator.layers, len(game.generator.w_avg))}
-            if styled
-            else {}
-        )
-    else:
+    generator = game.generator
+    sizes: list[tuple[int, ...]] = []
+    wanted: Batch = {}
+    if isinstance(game, Styled) and isinstance(generator, Mapped):
+        if planes:
+            sizes = [(1, 1, *size) for size in generator.planes]
+        if "styles" in inputs:
+            width = len(generator.get_buffer("w_avg"))
+            wanted = {"styles": torch.zeros(1, generator.layers, width)}
+    if "styles" not in inputs:
         wanted = drawn(game, 1, label=None, seed=0)
     label = inputs.get("label", torch.zeros(1))
     if (
         kinds(inputs) != kinds(wanted)
         or [tuple(plane.shape) for plane in planes] != sizes
         or "label" in wanted
-        and not 0 <= label.item() < game.generator.classes
+        and not 0 <= label.item() < classes_of(game)
     ):
         raise UserError(
             f"latent={path} is of another model than this checkpoint's",
@@ -305,7 +301,8 @@ def structure(planes: list[Tensor], like: Tensor) -> Tensor:
 
 
 def alike(plane: Tensor) -> Tensor:
-    return sum((plane * plane.roll(1, side)).mean().square() for side in (2, 3))
+    across, down = ((plane * plane.roll(1, side)).mean().square() for side in (2, 3))
+    return across + down
 
 
 class Pixels:

@@ -36,6 +36,13 @@ PARTS = {
 
 
 @runtime_checkable
+class TakesLabels(Protocol):
+    """A generator of a conditional game."""
+
+    classes: int
+
+
+@runtime_checkable
 class Coded(Protocol):
     """A game whose inputs hold codes that mean something each."""
 
@@ -109,6 +116,18 @@ def draw_inputs(
     wanted = (("label", label), ("truncation", truncation), ("truncated_layers", truncated_layers))
     given = {key: value for key, value in wanted if value is not None}
     return game.inputs(n, torch.Generator().manual_seed(seed_of(seed, "sample")), **given)
+
+
+def inputs_for(game: Game, n: int, rng: torch.Generator, *, label: Tensor | None) -> Batch:
+    """What n images start from, on the CPU. label (n,): of a conditional game; None leaves it to the game."""
+    given = {} if label is None else {"label": label}
+    return game.inputs(n, rng, **given)
+
+
+def classes_of(game: Game) -> int:
+    """How many labels a conditional game's generator takes."""
+    assert isinstance(game.generator, TakesLabels), "this game is not conditional"
+    return game.generator.classes
 
 
 def generate(
@@ -216,7 +235,11 @@ def sweep(game: Game, inputs: Batch, name: str, steps: int) -> Batch:
         raise UserError(
             f"sweep={name}: this checkpoint's model has no such input", did_you_mean(name, known)
         )
-    values = torch.arange(game.generator.classes) if name == "label" else game.values(name, steps)
+    if name == "label":
+        values = torch.arange(classes_of(game))
+    else:
+        assert isinstance(game, Coded)
+        values = game.values(name, steps)
     rows = {key: value.repeat_interleave(len(values), 0) for key, value in inputs.items()}
     return rows | {name: values.repeat(len(inputs[name]))}
 

@@ -74,8 +74,9 @@ def whole_only(network: Translator) -> str:
 
 def context_of(network: Translator) -> int:
     """Pixels around a tile that what it becomes depends on, as a multiple of what the network takes."""
-    reach = min(network.reach, FAR) if network.multiple == 1 else network.reach
-    return up(reach, network.multiple)
+    reach = network.reach
+    assert reach is not None, "a network that takes tiles tells how far it sees"
+    return up(min(reach, FAR) if network.multiple == 1 else reach, network.multiple)
 
 
 def up(n: int, multiple: int) -> int:
@@ -98,9 +99,11 @@ def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: 
     if isinstance(tile, int):
         core = core_of(network, tile)
         return Way(size, core, context_of(network)) if max(size) > tile else Way(size)
+    if max_size is None:
+        return Way(size)
     area = size[0] * size[1] * network.scale**2
-    most = None if max_size is None else max_size**2
-    if most is None or area <= most and within(network, size, 2 * most):
+    most = max_size**2
+    if area <= most and within(network, size, 2 * most):
         return Way(size)
     if tile == "auto" and tileable(network):
         context = context_of(network)
@@ -243,7 +246,9 @@ def enlarged(made: Tensor, size: tuple[int, int]) -> Tensor:
 
 def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
     """For a network that fills the middle of one size: a window around the hole, which lies in its middle, as the network wants it."""
-    (height, width), mask = network.size, inputs["mask"]
+    assert network.size is not None
+    height, width = network.size
+    mask = inputs["mask"]
     rows, columns = (mask[0, 0].amax(1 - dim).nonzero()[:, 0].tolist() for dim in (0, 1))
     factor = max(
         1.0, 2 * (rows[-1] + 1 - rows[0]) / height, 2 * (columns[-1] + 1 - columns[0]) / width
