@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import re
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
     warnings = [*alarms(found), *(text for text, level in messages if level >= logging.WARNING)]
     others = [text for text, level in messages if level < logging.WARNING]
     found.notes = list(dict.fromkeys([*notes(found), *others]))
-    sheet = out or Path("outputs") / "data" / f"{slug(['=' + subject(composed)])}.png"
+    sheet = out or Path("outputs") / "data" / f"{name_sheet(subject(composed))}.png"
     status.say("drawing the contact sheet…")
     sheet = draw(found, sheet) if found.kept is not None else None
     shown = None if composed.cfg.augment is None else draw_augmented(composed.cfg, found, sheet)
@@ -136,6 +137,14 @@ def open_source(cfg):
 def subject(composed) -> str:
     spec = composed.cfg.dataset
     return str(spec.path) if "path" in spec else composed.choices.get("dataset", "data")
+
+
+def name_sheet(data: str) -> str:
+    """A file's name for a folder or a data set; where it cannot hold all of the letters, a digest keeps `a b` and `a-b` apart."""
+    name = slug([f"={data}"])
+    if name == data:
+        return name
+    return f"{name}-{hashlib.sha256(data.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"
 
 
 @contextmanager

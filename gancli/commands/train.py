@@ -463,14 +463,14 @@ def play(trainer, folder, plan: Plan, composed: front.Composed) -> Path:
         except GanError as error:
             if folder.saved:
                 how = resume_line(folder.path, strangers(plan.config))
-                error.hint = "\n".join(filter(None, [error.hint, f"{how}   goes on"]))
+                error.hint = "\n".join(filter(None, [error.hint, "to go on:", how]))
             log.info("ended: %s", error.message, exc_info=error.__cause__)
             end(folder, error.message, first=first)
             raise
         except KeyboardInterrupt as error:
             message = f"left at once in step {trainer.progress.step + 1}, unsaved"
             how = (
-                f"{resume_line(folder.path, strangers(plan.config))}   goes on from the last save"
+                "to go on from the last save:\n" + resume_line(folder.path, strangers(plan.config))
                 if folder.saved
                 else ""
             )

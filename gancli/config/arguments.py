@@ -20,6 +20,8 @@ PATH_KEYS = (
     "resume",
     "dataset.path",
     "dataset.root",
+    "dataset.of.path",
+    "dataset.of.root",
     "out",
     "input",
     "real",

@@ -237,7 +237,7 @@ def test_a_signal_saves_prints_the_resume_line_and_loses_nothing(gan, at_step, n
     done = sound(gan("train", *TINY, *always, "hydra.run.dir=part"), code)
     assert (
         f"{number.name}: saved step 3 of 6" in done.err
-        and "gan train resume=part   goes on" in done.err
+        and "to go on:\n  gan train resume=part\n" in done.err
     )
     assert last("part")["progress"]["step"] == 3 and signal.getsignal(number) == before
     if number == signal.SIGINT:
@@ -271,7 +271,7 @@ def test_a_third_interrupt_leaves_at_once_and_says_so(gan, at_step):
 
     always = (*TINY, "trainer.steps=6", "trainer.save_every=2")
     done = sound(gan("train", *always, "hydra.run.dir=saved"), 130)
-    assert "gan train resume=saved   goes on from the last save" in done.err
+    assert "to go on from the last save:\n  gan train resume=saved\n" in done.err
     assert last("saved")["progress"]["step"] == 2
 
 
@@ -365,7 +365,7 @@ def test_kill_9_of_a_real_process_then_resume_and_a_signal_to_a_real_process(gan
     assert (
         process.returncode == 143
         and "SIGTERM: saved step 11" in err
-        and "gan train resume=part   goes on" in err
+        and "to go on:\n  gan train resume=part\n" in err
     )
     sound(gan("train", "resume=part"))
     assert differences(last("whole"), last("part")) == []

@@ -118,7 +118,9 @@ def test_out_of_memory_names_the_peak_the_batch_and_three_settings(gan, at_step,
         word in done.err
         for word in ("trainer.accumulate=4", "trainer.batch_size=4", "trainer.precision=bf16")
     )
-    assert "gan train resume=run   goes on" in done.err and last("run")["progress"]["step"] == 2
+    assert (
+        "to go on:\n  gan train resume=run\n" in done.err and last("run")["progress"]["step"] == 2
+    )
     assert "Traceback" in Path("run/run.log").read_text(), "where it happened"
 
 
