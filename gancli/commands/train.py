@@ -236,11 +236,10 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     from gancli import checkpoint
     from gancli.config.build import locate, trusted
     from gancli.config.validate import revalidate
-    from gancli.files import atomic
     from gancli.run import resume as resuming
-    from gancli.run.folder import WRITTEN
+    from gancli.run.folder import check_writable
 
-    atomic.refuse_links(folder, WRITTEN)
+    check_writable(folder)
     file, tree = checkpoint.newest(folder / "checkpoints")
     checkpoint.check_resumable(tree, file)
     resuming.complete(tree["config"])

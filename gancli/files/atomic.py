@@ -119,6 +119,22 @@ def refuse_special(path: Path) -> None:
         )
 
 
+def refuse_folders(folder: Path, names: Sequence[str]) -> None:
+    """Raises UserError where a folder lies at the place of a file that is to be written.
+
+    Args:
+        folder: the run folder, or another folder that is to be written.
+        names: the files that are to be written in it, as names below it.
+    """
+    for name in names:
+        path = folder / name
+        if os.path.isdir(path):
+            raise UserError(
+                f"{path} is a folder, where a file belongs; nothing was written",
+                f"rename it: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}",
+            )
+
+
 def entries(path: Path) -> Iterator[Path]:
     """A path, and if it is a folder all that lies below it; links are not followed."""
     yield path

@@ -29,6 +29,13 @@ WRITTEN = (  # what a training writes in its folder
     "tensorboard",
     ".hydra",
 )
+FILES = ("run.lock", "run.log", "metrics.jsonl", "evaluation.json")  # those that are no folders
+
+
+def check_writable(folder: Path) -> None:
+    """Raises UserError where something in a run folder would lead a training to write elsewhere, or keeps it from writing."""
+    atomic.refuse_links(folder, WRITTEN)
+    atomic.refuse_folders(folder, FILES)
 
 
 class RunFolder:
@@ -42,7 +49,7 @@ class RunFolder:
 
     def open(self) -> RunFolder:
         """Makes what is missing and takes the lock. Raises Busy if another process holds it, UserError if unwritable."""
-        atomic.refuse_links(self.path, WRITTEN)
+        check_writable(self.path)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.samples.mkdir(exist_ok=True)

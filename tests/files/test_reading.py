@@ -328,3 +328,13 @@ def test_names_from_files_reach_no_terminal_raw(gan):
 def test_reading_needs_no_torch():
     code = "import sys, gancli.files.reading, gancli.files.atomic, gancli.render.messages; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "run.log", "run.lock", "evaluation.json"])
+def test_a_folder_where_a_run_keeps_a_file_is_told(gan, run, name):
+    path = run / name
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    done = sound(gan("train", f"resume={run}", "trainer.steps=3"), 2)
+    assert f"{path} is a folder, where a file belongs" in done.err
+    assert f"mv {path} {path}.old" in done.err
