@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gancli.errors import UserError
+from gancli.errors import Busy, UserError, disk_is_full
 
 log = logging.getLogger("gancli.data")
 SHARE = 0.7  # of the free memory; the rest is for the networks' host side and the page cache
@@ -76,7 +77,7 @@ class Room:
 
 
 def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
-    """UserError if neither memory nor disk holds it."""
+    """Raises Busy where neither memory nor the disk has room for it, UserError where the disk may not be written."""
     need = math.prod(shape)
     if fits(need):
         return Room(np.empty(shape, np.uint8))
@@ -88,16 +89,17 @@ def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
         free = shutil.disk_usage(folder.parent).free
         # Asked before: a mapped file on a full disk ends the process by a signal.
         if need > 0.95 * free:
-            raise OSError(f"{gigabytes(free)} are free there")
+            raise OSError(errno.ENOSPC, f"{gigabytes(free)} are free there")
         partial.mkdir()
         pixels = np.lib.format.open_memmap(
             partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape
         )
     except OSError as error:
-        raise UserError(
+        kind = Busy if disk_is_full(error) else UserError
+        raise kind(
             f"{shape[0]} decoded images of {shape[3]}x{shape[2]} pixels and {shape[1]} channels take "
             f"{gigabytes(need)}: more than the memory "
-            f"({gigabytes(available_memory() or 0)} are free), and they cannot be written to {folder.parent} ({error})",
+            f"({gigabytes(available_memory() or 0)} are free), and they cannot be written to {folder.parent} ({error.strerror or error})",
             "dataset.limit=N, a smaller dataset.resolution, or XDG_CACHE_HOME on a larger disk",
         ) from error
     log.info("%d decoded images take %s and are mapped from %s", shape[0], gigabytes(need), folder)

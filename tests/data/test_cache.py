@@ -13,7 +13,7 @@ from data_helpers import FIXED, numbered, values
 from gancli.data import cache
 from gancli.data.base import split
 from gancli.data.folder import Folder
-from gancli.errors import UserError
+from gancli.errors import Busy, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +91,16 @@ def test_a_failed_decoding_leaves_no_cache(tmp_path, little_memory):
 
 def test_neither_memory_nor_disk(tmp_path, little_memory, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
-    with pytest.raises(UserError, match="40 decoded images of 8x8 pixels") as caught:
+    with pytest.raises(Busy, match="40 decoded images of 8x8 pixels") as caught:
         Folder(path=str(numbered(tmp_path / "a", 40)), **FIXED).load()
-    assert "dataset.limit" in caught.value.hint
+    assert "dataset.limit" in caught.value.hint and caught.value.code == 75
+
+
+def test_a_cache_that_may_not_be_written_is_no_full_disk(tmp_path, little_memory, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="cannot be written to .* \\(Not a directory\\)"):
+        Folder(path=str(numbered(tmp_path / "a", 40)), **FIXED).load()
 
 
 def test_half_made_caches_are_swept(tmp_path, little_memory):
