@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from gancli.commands.endings import say_end
+from gancli.commands.endings import Ending, say_end
 from gancli.config.hints import did_you_mean, nearest
 from gancli.errors import UserError, unwritable
 from gancli.files import atomic
@@ -40,21 +40,26 @@ def main(argv: list[str]) -> int:
     out = Path(given.get("out") or (targets[0] if sweep_of(targets) else DEFAULT_OUT)).expanduser()
     written = write(board, out, targets=targets)
     if not as_json:
-        best = next((group.best() for group in board.groups if group.best()), None)
-        run = best[0] if best is not None else board.runs()[0]
-        say_end(str(written), ["gan", "report", str(run.folder)])
+        say_end(*ending_of(board, written))
     return 0
 
 
-def finish_sweep(sweep: Path) -> Path:
-    """What a sweep ends with: its leaderboard on the terminal and the page in its folder. -> the page. Raises GanError."""
+def ending_of(board, written: Path) -> Ending:
+    """The page to open, and the command that shows more of the best run."""
+    best = next((group.best() for group in board.groups if group.best()), None)
+    run = best[0] if best is not None else board.runs()[0]
+    return Ending(str(written), ["gan", "report", str(run.folder)])
+
+
+def finish_sweep(sweep: Path) -> Ending:
+    """What a sweep ends with: its leaderboard on the terminal and the page in its folder. Raises GanError."""
     from gancli.reports.folders import read_targets
     from gancli.reports.leaderboard import build
 
     targets = [str(sweep)]
     board = build(read_targets(targets))
     show(board, unstarted=unstarted(targets, board), failed=False)
-    return write(board, sweep, targets=targets)
+    return ending_of(board, write(board, sweep, targets=targets))
 
 
 def read(argv: list[str]) -> tuple[list[str], dict[str, str], bool]:

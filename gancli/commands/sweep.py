@@ -11,13 +11,14 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
+from gancli.commands.endings import Ending, say_end
 from gancli.config import compose as front
 from gancli.config.arguments import quoted, split_args, variants
 from gancli.config.hints import composition_errors, parse, typed
 from gancli.errors import GanError, Interrupted, Stopped
-from gancli.files import atomic
+from gancli.files import atomic, reading
 from gancli.render import status
-from gancli.render.messages import warn
+from gancli.render.messages import say, warn
 
 BEGUN = "begun"  # the state of a job until it ends
 
@@ -136,19 +137,23 @@ def newest_save(run: Path) -> int | None:
 
 def read_entries(folder: Path | None) -> dict[int, dict]:
     """job -> its entry in sweep.jsonl, the newest where an older gancli wrote several. A torn line is passed over."""
-    entries = {}
-    with contextlib.suppress(OSError):
-        for line in (folder / "sweep.jsonl").read_text().splitlines() if folder else ():
-            with contextlib.suppress(ValueError, KeyError, TypeError):
-                entry = json.loads(line)
-                entries[entry["job"]] = {
-                    "job": 0,
+    entries: dict[int, dict] = {}
+    if folder is None:
+        return entries
+    with contextlib.suppress(reading.Unreadable):  # as if there were none: the jobs' folders tell
+        for _, entry in reading.read_json_lines(folder / "sweep.jsonl"):
+            job = entry.get("job")
+            if isinstance(job, int):
+                entries[job] = {
+                    "job": job,
                     "overrides": [],
-                    "folder": "",
-                    "state": "",
-                    "seconds": 0.0,
-                    "reason": "",
-                } | entry
+                    "folder": str(entry.get("folder", "")),
+                    "state": str(entry.get("state", "")),
+                    "seconds": reading.number(entry.get("seconds")) or 0.0,
+                    "reason": str(entry.get("reason") or ""),
+                }
+                if isinstance(entry.get("overrides"), list):
+                    entries[job]["overrides"] = entry["overrides"]
     return entries
 
 
@@ -193,10 +198,9 @@ def let_go(error: BaseException | None) -> None:
 
 
 def report(folder: Path | None) -> int:
-    """Prints a line per job. -> 1 if any is not done"""
+    """Prints a line per job, the page to open and the command to type next. -> 1 if any is not done"""
     entries = read_entries(folder)
-    if entries:
-        rank(folder)
+    ending = rank(folder) if folder and entries else None
     print(f"sweep: {folder}")
     for entry in entries.values():
         state, reason = entry["state"], entry["reason"]
@@ -204,15 +208,20 @@ def report(folder: Path | None) -> int:
             state = "killed"
             reason = "its process ended without a word"
         line = f"  {entry['job']:>3}  {state:<11}  {entry['seconds']:>8.1f} s  {entry['folder']}"
-        print(line + (f"\n       {reason}" if reason else ""))
+        say(line)
+        if reason:
+            say(f"       {reason}")
+    if ending is not None:
+        say_end(*ending)
     return int(not entries or any(entry["state"] != "done" for entry in entries.values()))
 
 
-def rank(folder: Path) -> None:
+def rank(folder: Path) -> Ending | None:
     """The leaderboard of `gan compare`; a page that cannot be written must not change what the sweep returns."""
     from gancli.commands.compare import finish_sweep
 
     try:
-        finish_sweep(folder)
+        return finish_sweep(folder)
     except GanError as error:
         warn(f"no leaderboard: {error.message}")
+        return None

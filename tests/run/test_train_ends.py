@@ -19,6 +19,7 @@ import train_helpers
 from helpers import REPO, differences
 from train_helpers import NETWORKS, QUIET, TINY, last, sound
 
+from gancli.commands.sweep import read_entries, record
 from gancli.errors import Interrupted, Lost, Problems, UserError
 from gancli.trainer import Trainer
 
@@ -312,7 +313,10 @@ def test_a_sweep_survives_a_failing_job_and_says_how_each_ended(gan, package):
     assert done.err.count("Traceback") == 1, (
         "its traceback is shown once, and the sweep's end has none"
     )
-    table = done.out.splitlines()[-5:]
+    table = done.out.splitlines()[-7:]
+    assert table[5] == "done: sweep/compare.html" and Path("sweep/compare.html").is_file()
+    assert table[6].startswith("  gan report sweep/")
+    sound(gan(*table[6].split()[1:]))
     assert table[0] == "sweep: sweep" and table[3].strip() == "ZeroDivisionError: on purpose"
     for k, line in zip((0, 1, 2), (table[1], table[2], table[4]), strict=True):
         assert line.split()[:2] == [str(k), found[k]["state"]] and line.endswith(found[k]["folder"])
@@ -320,6 +324,16 @@ def test_a_sweep_survives_a_failing_job_and_says_how_each_ended(gan, package):
             line.split()[3] == "s" and Path(found[k]["folder"], ".hydra", "overrides.yaml").exists()
         )
     assert last(found[0]["folder"])["progress"]["step"] == 2
+
+
+def test_a_torn_or_foreign_list_of_a_sweep_is_read_line_by_line(tmp_path):
+    (tmp_path / "sweep.jsonl").write_text(
+        '{"job": 1, "state": "done", "seconds": 1e999}\n{"job": "a"}\n[1]\n"job"\n{"job": [2]}\n'
+        '{"job": 0, "folder": "x", "overrides": 7, "reason": null}\n{"job": 3, "fol'
+    )
+    assert [entry["seconds"] for entry in read_entries(tmp_path).values()] == [0.0, 0.0]
+    record(tmp_path, {"job": 2, "folder": "y"})
+    assert [entry["job"] for entry in entries(str(tmp_path))] == [0, 1, 2]
 
 
 def test_a_sweep_in_which_all_is_well(gan):
