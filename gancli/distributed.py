@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -127,7 +127,7 @@ def explain_loss(error: RuntimeError, what: str, seconds: float) -> RankLost:
     where = _pulse.doing if _pulse is not None else "its work"
     late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
     absent = _pulse.absent() if _pulse is not None else []
-    if late and absent:
+    if late and _pulse is not None and absent:
         missing = "; ".join(
             f"rank {other}, last at {_pulse.last_words(other)[1]}" for other in absent
         )
@@ -164,7 +164,7 @@ def gather(value: object) -> list:
     """Every rank's value, in order. All ranks must call it."""
     if world() == 1:
         return [value]
-    values = [None] * world()
+    values: list[object] = [None] * world()
     with meeting("word from every rank"):
         dist.all_gather_object(values, value)
     return values
@@ -185,7 +185,7 @@ def together(work: Callable[[], T]) -> T:
     told = gather(None if failure is None else f"{type(failure).__name__}: {failure}")
     own = told[rank()]
     if failure is None and not any(told):
-        return result
+        return cast(T, result)  # work() has returned, maybe None
     if failure is None or told.index(own) < rank():
         first = next(word for word in told if word)
         raise Elsewhere(first) from failure
@@ -220,7 +220,7 @@ def rank_0_first(work: Callable[[], T]) -> T:
     if world() == 1:
         return work()
     result = together(lambda: work() if rank() == 0 else None)
-    return together(lambda: result if rank() == 0 else work())
+    return together(lambda: cast(T, result) if rank() == 0 else work())
 
 
 def agree(facts: dict[str, str]) -> None:
@@ -267,9 +267,8 @@ def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:
     # Zeros only for the sum: where no rank had a gradient None returns, or Adam would move a resting parameter.
     missing = [p.grad is None for p in parameters]
     found = torch.tensor([float(not m) for m in missing], device=values.device)
-    pieces = [
-        torch.zeros_like(p) if m else p.grad for p, m in zip(parameters, missing, strict=True)
-    ] + [found, values]
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    pieces = [*gradients, found, values]
     flat = torch.cat([piece.flatten() for piece in pieces])
     with meeting("the sum of the gradients"):
         dist.all_reduce(flat)

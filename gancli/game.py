@@ -5,17 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-Batch = dict[
-    str, Tensor
-]  # "image" (N,C,H,W) in [-1,1]; "label" (N,) int64; or "a", "b" for pairs. 2-D points: (N,2,1,1)
-Logs = dict[
-    str, Tensor
-]  # detached scalars; averaged over micro-batches and ranks; read on the host when a line is due
+# "image" (N,C,H,W) in [-1,1]; "label" (N,) int64; or "a", "b" for pairs. 2-D points: (N,2,1,1)
+Batch = dict[str, Tensor]
+# Detached scalars; averaged over micro-batches and ranks; read on the host when a line is due.
+Logs = dict[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
 
 
 class Critic(Protocol):
@@ -28,15 +27,61 @@ class Critic(Protocol):
         """(N,C,H,W) -> (M,F), from the pass that already met this very tensor in this phase."""
 
 
+class Generator(nn.Module):
+    """What `GAN` relies on in a generator.
+
+    A view for reading and for type checkers: no network has to derive from it, any module that has
+    these names will do. It is a Module and no Protocol, so that a game's class can say that its
+    `generator`, a Module to `Game`, is one of these; other families narrow it further.
+
+    z_dim: numbers in a latent. classes: that it can be asked for; 0 for a generator without labels
+    """
+
+    z_dim: int
+    classes: int
+
+    def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """z (N,z_dim), label (N,) or None -> (N,C,H,W)"""
+        raise NotImplementedError
+
+
+class Discriminator(nn.Module):
+    """What `GAN` relies on in a discriminator; a view as `Generator` is, to derive from or not.
+
+    feature_dim: numbers that `trunk` leaves of an image, once they are flattened
+    """
+
+    feature_dim: int
+
+    def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """(N,C,H,W), label (N,) or None -> features (N,...), which `BoundCritic` remembers"""
+        raise NotImplementedError
+
+    def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Features as `trunk` leaves them, label (N,) or None -> scores (N,...)"""
+        raise NotImplementedError
+
+
+class Loss(nn.Module):
+    """What `Game` relies on in a loss; `AdversarialLoss` is the one that gancli has.
+
+    n_critic: steps of the discriminator for each step of the generator
+    """
+
+    n_critic: int
+
+    def constrain(self, discriminator: nn.Module) -> None:
+        """Called after each update of the discriminator (WGAN's clip)."""
+
+
 @dataclass
 class Progress:
     """The integers from which every seed, schedule and draw follows."""
 
     step: int = 0  # real batches drawn: the clock of logging, saving and the budget
     nimg: int = 0  # real images shown, over all ranks: what every schedule reads
-    attempt: int = (
-        0  # rollbacks so far; part of every noise seed, or a replay would meet the same NaN
-    )
+    # Rollbacks so far; part of every noise seed, or a replay would meet the same NaN.
+    attempt: int = 0
 
 
 def due(step: int, every: int, start: int = 0, stop: int | None = None) -> bool:
@@ -55,15 +100,12 @@ class Phase:
     start: int = 0
     stop: int | None = None
     fresh: bool = False  # draws a real batch of its own; nimg does not count it
-    lazy: bool = (
-        False  # an extra, rarer update of its players: corrects their Adam (StyleGAN2, appendix B)
-    )
-    prepare: Callable[[Batch, torch.Generator], Batch] | None = (
-        None  # sees the whole local batch, before it is cut
-    )
-    after: Callable[[Logs], None] | None = (
-        None  # sees the averaged logs (with prefix), so all ranks decide alike
-    )
+    # An extra, rarer update of its players: corrects their Adam (StyleGAN2, appendix B).
+    lazy: bool = False
+    # Sees the whole local batch, before it is cut.
+    prepare: Callable[[Batch, torch.Generator], Batch] | None = None
+    # Sees the averaged logs (with prefix), so all ranks decide alike.
+    after: Callable[[Logs], None] | None = None
 
     def due(self, step: int) -> bool:
         return due(step, self.every, self.start, self.stop)
@@ -78,6 +120,10 @@ class Game(nn.Module):
     penalisable: can the gradient of a score at an image reach all of the critic? Gate 2 refuses penalties where it cannot
     """
 
+    # A family narrows these three in its own class; nobody has to guess what they are.
+    generator: nn.Module
+    discriminator: nn.Module | None
+    adversarial: nn.Module | None
     penalisable = True
 
     def __init__(
@@ -87,7 +133,7 @@ class Game(nn.Module):
         self.generator = generator
         self.discriminator = discriminator
         self.adversarial = per_critic(loss, discriminator)
-        self.n_critic = 1 if loss is None else loss.n_critic
+        self.n_critic = 1 if loss is None else cast(Loss, loss).n_critic
         self.progress = Progress()  # one object: the trainer moves it, losses read it
 
     @property
@@ -96,6 +142,9 @@ class Game(nn.Module):
         return ("image",)
 
     def players(self) -> dict[str, list[nn.Module]]:
+        """The networks that each optimizer moves; without a discriminator there is no player d."""
+        if self.discriminator is None:
+            return {"g": [self.generator]}
         return {"g": [self.generator], "d": [self.discriminator]}
 
     def phases(self) -> list[Phase]:
@@ -124,7 +173,7 @@ class Game(nn.Module):
         for loss, critic in zip(
             children(self.adversarial), children(self.discriminator), strict=True
         ):
-            loss.constrain(critic)
+            cast(Loss, loss).constrain(critic)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         raise NotImplementedError
@@ -149,13 +198,26 @@ class Game(nn.Module):
 
 def children(module: nn.Module | None) -> list[nn.Module]:
     """The members of a ModuleDict or ModuleList, or the module alone."""
+    if module is None:
+        return []
     if isinstance(module, nn.ModuleDict):
         return list(module.values())
-    return list(module) if isinstance(module, nn.ModuleList) else [] if module is None else [module]
+    return list(module) if isinstance(module, nn.ModuleList) else [module]
+
+
+def members_of(container: nn.ModuleDict, kind: type[M]) -> dict[str, M]:
+    """The members of a ModuleDict by name, as what they all are; to torch they are Modules alone."""
+    found = {}
+    for name, module in container.items():
+        assert isinstance(module, kind), f"{name} is a {type(module).__name__}"
+        found[name] = module
+    return found
 
 
 def per_critic(loss: nn.Module | None, discriminator: nn.Module | None) -> nn.Module | None:
     """One copy of the loss per critic: a shared one would mix their running means."""
+    if loss is None:
+        return None
     if isinstance(discriminator, nn.ModuleDict):
         return nn.ModuleDict({key: copy.deepcopy(loss) for key in discriminator})
     if isinstance(discriminator, nn.ModuleList):

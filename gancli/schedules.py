@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict, cast
 
 from gancli.config.values import NONNEGATIVE, Bound, is_number
 from gancli.errors import UserError
 
-Number = float | dict[str, float | str]  # 0.5, or {kind: cosine, start: 1, end: 0.1, end_kimg: 200}
+# 0.5, or {kind: cosine, start: 1, end: 0.1, end_kimg: 200}
+Number = float | dict[str, float | str]
+Kind = Literal["linear", "cosine"]
 NEEDED = ("start", "end", "end_kimg")
 NUMBERS = (*NEEDED, "start_kimg")
+
+
+class Description(TypedDict):
+    """A schedule as a config writes it."""
+
+    start: float
+    end: float
+    end_kimg: float
+    start_kimg: NotRequired[float]
+    kind: NotRequired[Kind]
 
 
 def ramp(nimg: int, *, start_kimg: float, end_kimg: float) -> float:
@@ -28,7 +40,7 @@ class Schedule:
         end: float,
         end_kimg: float,
         start_kimg: float = 0.0,
-        kind: Literal["linear", "cosine"] = "linear",
+        kind: Kind = "linear",
     ):
         if kind not in ("linear", "cosine"):
             raise UserError(f"schedule kind {kind!r} is not known", "use linear or cosine")
@@ -75,7 +87,7 @@ def schedule(value: Number) -> Schedule | Constant:
             + (f"{wrong[0]} does not fit" if wrong else f"it needs {', '.join(NEEDED)}"),
             "write one like {kind: cosine, start: 1, end: 0.1, end_kimg: 200}; start_kimg, of 0, may be added",
         )
-    return Schedule(**value)
+    return Schedule(**cast(Description, value))  # its keys and numbers were looked at above
 
 
 def schedule_problems(
@@ -110,9 +122,12 @@ def lr_factor(
     """
     warm = 1.0 if warmup_kimg == 0 else min(1.0, (nimg / 1000) / warmup_kimg)
     if kind == "step":
+        assert step_kimg is not None, "check() asks for step_kimg where the schedule is step"
         return warm * gamma ** int(max(0.0, nimg / 1000 - start_kimg) / step_kimg)
     if kind == "constant":
         return warm
-    return warm * Schedule(
-        kind=kind, start=1.0, end=final, start_kimg=start_kimg, end_kimg=end_kimg
-    )(nimg)
+    assert end_kimg is not None, "check() asks for end_kimg where the schedule has an end"
+    shape = Schedule(
+        kind=cast(Kind, kind), start=1.0, end=final, start_kimg=start_kimg, end_kimg=end_kimg
+    )
+    return warm * shape(nimg)

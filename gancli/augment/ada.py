@@ -48,6 +48,12 @@ class ADA(Augment):
     strength: operation -> 0 to 1; an absent one is off. resolution: of the data. Raises UserError for points.
     """
 
+    strength: Tensor
+    p: Tensor
+    signs: Tensor
+    steps: Tensor
+    nimg: Tensor
+
     def __init__(
         self,
         *,

@@ -25,6 +25,10 @@ class SimCLR(Augment):
     Colours are not clipped: where they were, the generator would learn nothing. Raises UserError for points.
     """
 
+    reach: Tensor
+    forth: Tensor
+    back: Tensor
+
     def __init__(
         self,
         *,

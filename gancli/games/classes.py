@@ -14,6 +14,8 @@ from gancli.networks.conditional import Projection
 from gancli.networks.layers import constrained
 from gancli.networks.mlp import linear
 
+UNLABELLED = "a head about classes was asked without labels"
+
 
 class AuxiliaryClassifier(Head):
     """The critic tells the class as well, and the generator helps it to (Odena 2017, section 2).
@@ -50,6 +52,7 @@ class AuxiliaryClassifier(Head):
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        assert label is not None, UNLABELLED
         logits = self.out(critic.features(real)).float()
         of_real = F.cross_entropy(logits, label)
         of_fake = self.cost(critic, fake, label)
@@ -63,6 +66,7 @@ class AuxiliaryClassifier(Head):
     def g(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        assert label is not None, UNLABELLED
         of_fake = self.cost(critic, fake, label)
         return self.generator * of_fake, {"fake": of_fake.detach()}
 
@@ -127,11 +131,13 @@ class ClassContrast(Head):
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        assert label is not None, UNLABELLED
         return self.term(critic, real, label)
 
     def g(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        assert label is not None, UNLABELLED
         return self.term(critic, fake, label)
 
     def term(self, critic: Critic, x: Tensor, label: Tensor) -> tuple[Tensor, Logs]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment, colours
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Logs
+from gancli.game import Batch, Discriminator, Logs
 from gancli.games.gan import GAN
 from gancli.games.several import together
 from gancli.losses.adversarial import AdversarialLoss
@@ -25,6 +25,10 @@ class CoGAN(GAN):
 
     generator: z (N,z_dim) -> an image of a and one of b. discriminator: ModuleDict of the critics "a" and "b"
     """
+
+    # A critic and a loss for each domain, where GAN has one of each.
+    discriminator: nn.ModuleDict  # type: ignore[assignment]
+    adversarial: nn.ModuleDict  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -45,7 +49,7 @@ class CoGAN(GAN):
         )
         self.second = second
 
-    def inputs(
+    def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
     ) -> Batch:
         """z (n,z_dim), of which `sample` makes a pair. truncation: see GAN."""
@@ -77,13 +81,18 @@ class CoGAN(GAN):
         return self.domain_critic("a")
 
     def domain_critic(self, name: str) -> BoundCritic:
-        network = self.discriminator[name]
+        network = cast(Discriminator, self.discriminator[name])
         return BoundCritic(
             network.trunk,
             network.head,
             augment=self.augment,
-            noise=self.adversarial[name].noise(self.progress),
+            noise=self.loss_of(name).noise(self.progress),
         )
+
+    def loss_of(self, name: str) -> AdversarialLoss:
+        loss = self.adversarial[name]
+        assert isinstance(loss, AdversarialLoss)
+        return loss
 
     def halves(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Reals of both domains: the first half of the batch as it is, of the second the edges or negatives.
@@ -111,7 +120,7 @@ class CoGAN(GAN):
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return together(
             {
-                name: self.adversarial[name].d(*domain, self.progress)
+                name: self.loss_of(name).d(*domain, self.progress)
                 for name, domain in self.domains(batch)
             }
         )
@@ -119,7 +128,7 @@ class CoGAN(GAN):
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return together(
             {
-                name: self.adversarial[name].g(*domain, self.progress)
+                name: self.loss_of(name).g(*domain, self.progress)
                 for name, domain in self.domains(batch)
             }
         )

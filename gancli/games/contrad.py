@@ -61,7 +61,7 @@ class ContraD(GAN):
         self.temperature = temperature
         self.weight = weight
         self.scorer, self.of_reals, self.of_fakes = (
-            two_layers(discriminator.feature_dim, hidden, n, norm) for n in (1, dim, dim)
+            two_layers(self.discriminator.feature_dim, hidden, n, norm) for n in (1, dim, dim)
         )
 
     def players(self) -> dict[str, list[nn.Module]]:
@@ -93,10 +93,10 @@ class ContraD(GAN):
         first = critic.features(real)
         second = other.features(real)
         made = critic.features(fake)
-        contrast = nt_xent(*(unit(self.of_reals(h)) for h in (first, second)), self.temperature)
-        apart = repulsion(
-            *(unit(self.of_fakes(h)) for h in (first, second, made)), self.temperature
-        )
+        views = [unit(self.of_reals(h)) for h in (first, second)]
+        contrast = nt_xent(views[0], views[1], self.temperature)
+        views = [unit(self.of_fakes(h)) for h in (first, second, made)]
+        apart = repulsion(views[0], views[1], views[2], self.temperature)
         return loss + contrast + self.weight * apart, logs | {
             "simclr": contrast.detach(),
             "apart": apart.detach(),

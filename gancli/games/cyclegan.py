@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Game, Logs, Phase
+from gancli.game import Batch, Discriminator, Game, Logs, Phase, members_of
 from gancli.games.pool import ImagePool, blank
 from gancli.games.several import together
 from gancli.games.translation import Direction, fitting, judging
@@ -28,6 +29,9 @@ class CycleGAN(Game):
     pool: earlier fakes that each critic is shown too. resolution, channels: of the images
     """
 
+    generator: nn.ModuleDict
+    discriminator: nn.ModuleDict
+    adversarial: nn.ModuleDict
     directions: tuple[Direction, ...] = ("ab", "ba")
     extras: tuple[str, ...] = ()
 
@@ -94,45 +98,57 @@ class CycleGAN(Game):
 
     def translator(self, generator: nn.Module, direction: Direction = "ab") -> Translator:
         """The network of a direction: it tells which sizes it takes and gives."""
-        return generator[direction]
+        assert isinstance(generator, nn.ModuleDict)
+        network = generator[direction]
+        assert isinstance(network, Translator)
+        return network
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
         """inputs: "a" (N,C,H,W), an image of the domain that is left -> its likeness in the other one, of the same size."""
-        return generator[direction](inputs["a"])
+        return self.translator(generator, direction)(inputs["a"])
 
     def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
         """What a sample grid shows side by side, by name."""
-        b = generator["ab"](batch["a"])
-        a = generator["ba"](batch["b"])
+        ab = self.translator(generator, "ab")
+        ba = self.translator(generator, "ba")
+        b = ab(batch["a"])
+        a = ba(batch["b"])
         return {
             "a": batch["a"],
             "a to b": b,
-            "and back to a": generator["ba"](b),
+            "and back to a": ba(b),
             "b": batch["b"],
             "b to a": a,
-            "and back to b": generator["ab"](a),
+            "and back to b": ab(a),
         }
 
     def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor:
         """(N,): the mean distance per value, in [-1,1], between an image and what comes back of it, both ways together."""
-        ab = generator["ab"]
-        ba = generator["ba"]
-        errors = (ba(ab(batch["a"])) - batch["a"]).abs(), (ab(ba(batch["b"])) - batch["b"]).abs()
-        return sum(error.flatten(1).mean(1) for error in errors) / 2
+        ab = self.translator(generator, "ab")
+        ba = self.translator(generator, "ba")
+        of_a = (ba(ab(batch["a"])) - batch["a"]).abs().flatten(1).mean(1)
+        of_b = (ab(ba(batch["b"])) - batch["b"]).abs().flatten(1).mean(1)
+        return (of_a + of_b) / 2
 
     def critic(self, side: str) -> BoundCritic:
-        network = self.discriminator[side]
+        network = cast(Discriminator, self.discriminator[side])
         return BoundCritic(
             network.trunk,
             network.head,
             augment=self.augment,
-            noise=self.adversarial[side].noise(self.progress),
+            noise=self.loss_of(side).noise(self.progress),
         )
+
+    def loss_of(self, side: str) -> AdversarialLoss:
+        loss = self.adversarial[side]
+        assert isinstance(loss, AdversarialLoss)
+        return loss
 
     @torch.no_grad()
     def pooled(self, batch: Batch, rng: torch.Generator) -> Batch:
         fakes = {"a": self.generator["ba"](batch["b"]), "b": self.generator["ab"](batch["a"])}
-        return batch | {f"fake_{side}": self.pools[side].swap(fakes[side], rng) for side in "ab"}
+        pools = members_of(self.pools, ImagePool)
+        return batch | {f"fake_{side}": pools[side].swap(fakes[side], rng) for side in "ab"}
 
     def constrain(self, logs: Logs) -> None:
         super().constrain(logs)
@@ -141,7 +157,7 @@ class CycleGAN(Game):
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return together(
             {
-                side: self.adversarial[side].d(
+                side: self.loss_of(side).d(
                     self.critic(side), batch[side], batch[f"fake_{side}"], self.progress
                 )
                 for side in "ab"
@@ -156,7 +172,7 @@ class CycleGAN(Game):
         fakes = {"a": ba(b), "b": ab(a)}
         loss, logs = together(
             {
-                side: self.adversarial[side].g(
+                side: self.loss_of(side).g(
                     self.critic(side), batch[side], fakes[side], self.progress
                 )
                 for side in "ab"

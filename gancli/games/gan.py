@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Game, Logs
+from gancli.game import Batch, Discriminator, Game, Generator, Logs, members_of
 from gancli.games.heads import Head
 from gancli.losses.adversarial import AdversarialLoss
 
@@ -26,6 +26,10 @@ class GAN(Game):
     pack: images that the critic judges together (PacGAN, Lin 2018); its network then has pack times the channels
     generator_batch: fakes in a step of the generator, in batches (SNGAN's code: 2)
     """
+
+    generator: Generator
+    discriminator: Discriminator
+    adversarial: AdversarialLoss
 
     def __init__(
         self,
@@ -54,12 +58,12 @@ class GAN(Game):
                 f"pack={pack}: a pack of images has no label and no task of its own; "
                 "use pack=1, or conditional=false without heads"
             )
-        for name, head in self.heads.items():
+        for name, head in members_of(self.heads, Head).items():
             if head.needs_labels and not conditional:
                 raise ValueError(
                     f"heads.{name} is about classes: add model.conditional=true, on labelled data"
                 )
-            head.attach(discriminator.feature_dim)
+            head.attach(self.discriminator.feature_dim)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -130,7 +134,7 @@ class GAN(Game):
     def judge(self, hidden: Tensor, label: Tensor | None) -> Tensor:
         """The critic's score, and what heads add to it (projection)."""
         scores = self.discriminator.head(hidden, label=label)
-        for head in self.heads.values():
+        for head in members_of(self.heads, Head).values():
             scores = scores + head.score(hidden.flatten(1), label)
         return scores
 
@@ -142,7 +146,7 @@ class GAN(Game):
 
     def constrain(self, logs: Logs) -> None:
         super().constrain(logs)
-        for head in self.heads.values():
+        for head in members_of(self.heads, Head).values():
             if head.scores:
                 self.adversarial.constrain(head)
         follow(self.augment, logs, self.progress.nimg)
@@ -155,7 +159,10 @@ class GAN(Game):
         return self.with_heads(
             loss,
             logs,
-            [head.d(critic, real, fake, batch.get("label")) for head in self.heads.values()],
+            [
+                head.d(critic, real, fake, batch.get("label"))
+                for head in members_of(self.heads, Head).values()
+            ],
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
@@ -168,7 +175,10 @@ class GAN(Game):
         return self.with_heads(
             loss,
             logs,
-            [head.g(critic, real, fake, batch.get("label")) for head in self.heads.values()],
+            [
+                head.g(critic, real, fake, batch.get("label"))
+                for head in members_of(self.heads, Head).values()
+            ],
         )
 
     def with_heads(

@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from gancli.augment.base import Augment
 from gancli.critic import BoundCritic
-from gancli.game import Batch, Logs, Progress
+from gancli.game import Batch, Discriminator, Generator, Logs, Progress
 from gancli.games.gan import GAN
 from gancli.games.heads import Head
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.pggan import blend, enlarge, shrink
 from gancli.networks.stylegan import Noise
+
+
+class GrowingGenerator(Generator):
+    """What `Growing` relies on in a generator; a view, to derive from or not.
+
+    stages: how many sizes it has; base: (height, width) of the smallest. forward also takes stage
+    and alpha, see `Growing`
+    """
+
+    stages: int
+    base: tuple[int, int]
+
+
+class GrowingDiscriminator(Discriminator):
+    """What `Growing` relies on in a discriminator, whose trunk also takes stage and alpha."""
+
+    stages: int
+
+
+class StyledGenerator(GrowingGenerator):
+    """What `StyleGAN` relies on in a generator; layers: how many see a style."""
+
+    layers: int
+
+    def synthesis(
+        self,
+        styles: Tensor,
+        *,
+        stage: int | None = None,
+        alpha: Tensor | None = None,
+        noise: Noise | list[Tensor] = "random",
+    ) -> Tensor:
+        """styles (N,layers,w_dim) -> (N,C,h,w) of the stage's size"""
+        raise NotImplementedError
 
 
 class Growing(GAN):
@@ -24,6 +58,10 @@ class Growing(GAN):
     fade_kimg, stable_kimg: thousands of real images over which a stage is blended in, and trained until the next; both 0: no
     growth. start_stage: where training starts, with a stable time and no blending
     """
+
+    generator: GrowingGenerator
+    discriminator: GrowingDiscriminator
+    share: Tensor
 
     def __init__(
         self,
@@ -56,11 +94,13 @@ class Growing(GAN):
             raise ValueError(
                 f"fade_kimg={fade_kimg}, stable_kimg={stable_kimg}: give thousands of images, 0 or more"
             )
-        if generator.stages != discriminator.stages:
+        stages = self.generator.stages
+        if stages != self.discriminator.stages:
             raise ValueError(
-                f"the generator has {generator.stages} stages, the critic {discriminator.stages}: give both one resolution"
+                f"the generator has {stages} stages, the critic {self.discriminator.stages}: "
+                "give both one resolution"
             )
-        self.last = generator.stages - 1
+        self.last = stages - 1
         if not 0 <= start_stage <= self.last:
             raise ValueError(
                 f"start_stage={start_stage}: images of this size have stages 0 to {self.last}"
@@ -107,8 +147,9 @@ class Growing(GAN):
     def staged(self, batch: Batch) -> Batch:
         """The batch as this stage sees it: reals pooled to its size, and blended like the fakes."""
         real = self.reduced(batch["image"])
-        if self.blending:
-            real = blend(enlarge(shrink(real)), real, self.alpha)
+        alpha = self.alpha
+        if alpha is not None:
+            real = blend(enlarge(shrink(real)), real, alpha)
         return batch | {"image": real}
 
     def critic(self, batch: Batch) -> BoundCritic:
@@ -126,7 +167,9 @@ class Growing(GAN):
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return super().g_loss(self.staged(batch))
 
-    def inputs(self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None) -> Batch:
+    def inputs(  # type: ignore[override]  # keywords are sampling options; truncation is none
+        self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None
+    ) -> Batch:
         """As GAN's, without truncation: the networks put every latent on a sphere."""
         return super().inputs(n, rng, label=label)
 
@@ -164,6 +207,8 @@ class StyleGAN(Growing):
 
     mixing: share of batches whose fakes take the styles of another latent from a random layer on
     """
+
+    generator: StyledGenerator
 
     def __init__(
         self,
@@ -258,12 +303,13 @@ class StyleGAN(Growing):
     ) -> Tensor:
         """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
         (N,layers,w_dim) alone. noise: fixed is the same for all images, as a film needs it, planes (with styles) are given ones"""
-        return self.full(self.drawn(inputs, generator, noise=noise, level=level), self.at(level)[0])
+        network = cast(StyledGenerator, generator)
+        return self.full(self.drawn(inputs, network, noise=noise, level=level), self.at(level)[0])
 
     def drawn(
         self,
         inputs: Batch,
-        generator: nn.Module,
+        generator: StyledGenerator,
         *,
         noise: Noise | list[Tensor],
         level: int | None = None,

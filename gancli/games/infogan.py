@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,17 @@ from gancli.networks.layers import one_hot
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 # What a continuous code costs a reader who knows nothing and says N(0,1): the mean of HALF_LOG_TAU + c^2 / 2 over U(-1,1).
 BLIND = HALF_LOG_TAU + 1 / 6
+
+
+class Reader(nn.Module):
+    """What `InfoGAN` relies on in q; a view as `gancli.game.Generator` is, to derive from or not."""
+
+    def attach(self, feature_dim: int, outputs: int) -> None:
+        """Builds what depends on the discriminator's features (N,feature_dim); called once."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(N,feature_dim) -> (N,outputs)"""
+        raise NotImplementedError
 
 
 class InfoGAN(GAN):
@@ -54,7 +65,7 @@ class InfoGAN(GAN):
             augment=augment,
             latent=latent,
         )
-        self.noise = generator.z_dim - sum(categories) - continuous
+        self.noise = self.generator.z_dim - sum(categories) - continuous
         if (
             any(size < 2 for size in categories)
             or continuous < 0
@@ -66,19 +77,21 @@ class InfoGAN(GAN):
             )
         if self.noise < 0:
             raise ValueError(
-                f"z_dim={generator.z_dim} does not hold categories={categories} and {continuous} continuous codes: "
-                f"give model.z_dim={generator.z_dim - self.noise} or more; the rest is noise (the paper's: 74)"
+                f"z_dim={self.generator.z_dim} does not hold categories={categories} and {continuous} continuous codes: "
+                f"give model.z_dim={self.generator.z_dim - self.noise} or more; the rest is noise (the paper's: 74)"
             )
-        if generator.classes:
+        if self.generator.classes:
             raise ValueError(
                 "the codes are learned without labels: give InfoGAN a generator that takes none, conditional=false"
             )
-        self.q = q
+        self.q = cast(Reader, q)
         self.categories = categories
         self.continuous = continuous
         self.learned = deviation == "learned" and continuous > 0
         self.weights = weight_categorical, weight_continuous
-        q.attach(discriminator.feature_dim, sum(categories) + continuous * (1 + self.learned))
+        self.q.attach(
+            self.discriminator.feature_dim, sum(categories) + continuous * (1 + self.learned)
+        )
 
     @property
     def codes(self) -> tuple[str, ...]:
@@ -91,7 +104,7 @@ class InfoGAN(GAN):
     def phases(self) -> list[Phase]:
         return [replace(phase, updates=(*phase.updates, "q")) for phase in super().phases()]
 
-    def inputs(
+    def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
     ) -> Batch:
         """z (n,noise); a categorical code (n,) int64, a continuous one (n,). truncation: of the noise, see GAN."""

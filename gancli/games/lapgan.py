@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,33 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Logs
+from gancli.game import Batch, Discriminator, Generator, Logs
 from gancli.games.gan import GAN
 from gancli.games.several import together
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.lapgan import pyramid, up
 from gancli.networks.pggan import enlarge
 from gancli.networks.stylegan import Noise
+
+
+class GeneratorLevels(nn.ModuleList, Generator):
+    """What `LapGAN` relies on in its generators; a view, to derive from or not.
+
+    sizes: (height, width) of each level, the coarsest first
+    """
+
+    sizes: list[tuple[int, int]]
+
+
+class DiscriminatorLevels(nn.ModuleList):
+    """What `LapGAN` relies on in its critics; a view, to derive from or not.
+
+    sizes, classes: as the generators'; feature_dim: of the finest level
+    """
+
+    sizes: list[tuple[int, int]]
+    classes: int
+    feature_dim: int
 
 
 class LapGAN(GAN):
@@ -29,6 +49,11 @@ class LapGAN(GAN):
     generators make a residual of (noise, low, label), the other critics see residual and low added
     latent: the distribution of z and of the noise planes
     """
+
+    # The networks of all levels, and a loss for each, where GAN has one of each.
+    generator: GeneratorLevels
+    discriminator: DiscriminatorLevels  # type: ignore[assignment]
+    adversarial: nn.ModuleList  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -44,13 +69,16 @@ class LapGAN(GAN):
             discriminator=discriminator,
             loss=loss,
             augment=augment,
-            conditional=generator.classes > 0,
+            conditional=cast(GeneratorLevels, generator).classes > 0,
             latent=latent,
         )
-        if (generator.sizes, generator.classes) != (discriminator.sizes, discriminator.classes):
+        made = self.generator
+        judged = self.discriminator
+        if (made.sizes, made.classes) != (judged.sizes, judged.classes):
             raise ValueError(
-                f"the generator's levels are {generator.sizes}, with {generator.classes} classes, the critic's "
-                f"{discriminator.sizes}, with {discriminator.classes}: give both one resolution, levels and conditional"
+                f"the generator's levels are {made.sizes}, with {made.classes} classes, the "
+                f"critic's {judged.sizes}, with {judged.classes}: give both one resolution, levels "
+                "and conditional"
             )
 
     @property
@@ -78,7 +106,7 @@ class LapGAN(GAN):
     def sample(
         self,
         inputs: Batch,
-        generator: nn.ModuleList,
+        generator: nn.Module,
         *,
         level: int | None = None,
         noise: Noise = "random",
@@ -95,6 +123,7 @@ class LapGAN(GAN):
                 f"level={level}: this model's pyramid has levels 0 (the coarsest) to {last}",
                 "leave level= out for the last",
             )
+        assert isinstance(generator, nn.ModuleList)
         image = generator[0](inputs["z"], label)
         for k in range(1, level + 1):
             low = up(image)
@@ -107,16 +136,20 @@ class LapGAN(GAN):
 
     def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
         """A level's critic, of residuals where there is a coarse image `low` that they belong to, else of images."""
-        network = self.discriminator[level]
-        whole = low is None
+        network = cast(Discriminator, self.discriminator[level])
         # A residual alone must not be moved or coloured: the augmentation has to see what the network sees.
         return BoundCritic(
             partial(network.trunk, label=label),
             partial(network.head, label=label),
-            noise=self.adversarial[level].noise(self.progress),
-            augment=self.augment if whole else None,
-            join=None if whole else lambda residual: self.augmented(residual + low),
+            noise=self.loss_of(level).noise(self.progress),
+            augment=self.augment if low is None else None,
+            join=None if low is None else lambda residual: self.augmented(residual + low),
         )
+
+    def loss_of(self, level: int) -> AdversarialLoss:
+        loss = self.adversarial[level]
+        assert isinstance(loss, AdversarialLoss)
+        return loss
 
     def augmented(self, image: Tensor) -> Tensor:
         return image if self.augment is None else self.augment(image)
@@ -134,7 +167,7 @@ class LapGAN(GAN):
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return together(
             {
-                f"level{k}": self.adversarial[k].d(*level, self.progress)
+                f"level{k}": self.loss_of(k).d(*level, self.progress)
                 for k, level in enumerate(self.rounds(batch))
             }
         )
@@ -142,7 +175,7 @@ class LapGAN(GAN):
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return together(
             {
-                f"level{k}": self.adversarial[k].g(*level, self.progress)
+                f"level{k}": self.loss_of(k).g(*level, self.progress)
                 for k, level in enumerate(self.rounds(batch))
             }
         )

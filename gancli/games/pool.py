@@ -11,6 +11,9 @@ from gancli.game import Batch
 class ImagePool(nn.Module):
     """Buffers, and so in the checkpoint; every rank has its own. size: images; 0 remembers nothing. shape: (C,H,W) of an image."""
 
+    images: Tensor
+    filled: Tensor
+
     def __init__(self, size: int, shape: tuple[int, int, int]):
         super().__init__()
         if size < 0:

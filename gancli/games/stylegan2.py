@@ -25,6 +25,9 @@ class StyleGAN2(GAN):
     divided by this are those of a path length update. mixing: share of the images that have two styles
     """
 
+    generator: StyleGAN2Generator  # type: ignore[assignment]  # it need not derive from the view
+    pl_mean: Tensor
+
     def __init__(
         self,
         *,
@@ -103,6 +106,7 @@ class StyleGAN2(GAN):
 
     def r1_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         """R1 at the images as they are, through their augmentation (Karras 2020b's code)."""
+        assert self.r1 is not None
         term = self.r1.weighted(self.critic(batch), batch["image"], None, None, None, self.progress)
         return term, {"r1": term.detach() / self.r1.every}
 
@@ -196,11 +200,17 @@ class StyleGAN2(GAN):
 
         noise: fixed is the same for all images, as a film needs it; planes (with styles) are given ones. level: the image as
         it is after so many doublings, its pixels repeated up to the full size"""
+        assert isinstance(generator, StyleGAN2Generator)
         image = self.made(inputs, generator, noise=noise, level=level)
         return image if level is None else enlarge(image, generator.size[0] // image.shape[2])
 
     def made(
-        self, inputs: Batch, generator: nn.Module, *, noise: Noise | list[Tensor], level: int | None
+        self,
+        inputs: Batch,
+        generator: StyleGAN2Generator,
+        *,
+        noise: Noise | list[Tensor],
+        level: int | None,
     ) -> Tensor:
         if "styles" in inputs:
             return generator.synthesis(inputs["styles"], noise=noise, level=level)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,7 +12,6 @@ from gancli.augment.base import Augment
 from gancli.game import Batch, Logs
 from gancli.games.translation import Direction, Translation
 from gancli.losses.adversarial import AdversarialLoss
-from gancli.networks.adain import AdaINNet
 from gancli.networks.perceptual import Perceptual, gram
 from gancli.networks.styletransfer import TransformerNet
 from gancli.networks.translation import Translator
@@ -22,6 +24,8 @@ class StyleTransfer(Translation):
     content_weight, style_weight, smoothness: of the content term, of the Gram matrices', of the total variation. A loss and a
     critic are allowed and not usual: the critic then compares with the styles. Raises ValueError without features.
     """
+
+    perceptual: Perceptual
 
     def __init__(
         self,
@@ -69,9 +73,7 @@ class StyleTransfer(Translation):
         """Does the generator look at the style, or has it learnt its only one?"""
         return not isinstance(self.generator, TransformerNet)
 
-    def sample(
-        self, inputs: Batch, generator: TransformerNet | AdaINNet, *, direction: Direction = "ab"
-    ) -> Tensor:
+    def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
         """inputs: "a" (N,C,H,W), and where the generator takes any style "style" (N,C,h,w), or "b" in its place -> (N,C,H,W)"""
         if not self.many:
             return generator(inputs["a"])
@@ -88,7 +90,9 @@ class StyleTransfer(Translation):
         )
         last = list(made)[-1]
         content = F.mse_loss(made[last].float(), wanted[last].float())
-        style = sum(F.mse_loss(gram(made[name]), gram(painted[name])) for name in made)
+        style = reduce(
+            torch.add, [F.mse_loss(gram(made[name]), gram(painted[name])) for name in made]
+        )
         rough = (fake[:, :, 1:] - fake[:, :, :-1]).abs().mean() + (
             fake[..., 1:] - fake[..., :-1]
         ).abs().mean()

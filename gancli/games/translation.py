@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Game, Logs, Phase
+from gancli.game import Batch, Discriminator, Game, Logs, Phase
 from gancli.games.pool import ImagePool, blank
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.layers import size_of
@@ -37,6 +37,8 @@ class Translation(Game):
     pool: earlier fakes that the critic is shown too. resolution, channels: of the targets
     """
 
+    generator: Translator
+    adversarial: AdversarialLoss | None
     directions: tuple[Direction, ...] = ("ab",)
     extras: tuple[str, ...] = ()
 
@@ -100,11 +102,6 @@ class Translation(Game):
     def source_size(self) -> tuple[int, int]:
         return self.size[0] // self.generator.scale, self.size[1] // self.generator.scale
 
-    def players(self) -> dict[str, list[nn.Module]]:
-        return {"g": [self.generator]} | (
-            {} if self.discriminator is None else {"d": [self.discriminator]}
-        )
-
     def phases(self) -> list[Phase]:
         if self.discriminator is None:
             return [Phase(name="g", loss=self.distance_loss, updates=("g",))]
@@ -137,6 +134,7 @@ class Translation(Game):
 
     def translator(self, generator: nn.Module, direction: Direction = "ab") -> Translator:
         """The network of a direction: it tells which sizes it takes and gives."""
+        assert isinstance(generator, Translator)
         return generator
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
@@ -147,20 +145,26 @@ class Translation(Game):
         """What a sample grid shows side by side, by name."""
         return {"source": batch["a"], "output": self.sample(batch, generator), "target": batch["b"]}
 
+    def opponent(self) -> tuple[Discriminator, AdversarialLoss]:
+        """The discriminator and its loss, for whatever only runs in games that have them."""
+        assert self.discriminator is not None and self.adversarial is not None, (
+            "loss=none leaves the discriminator out, and nothing asks for it"
+        )
+        return cast(Discriminator, self.discriminator), self.adversarial
+
     def critic(self, batch: Batch) -> BoundCritic:
-        noise = self.adversarial.noise(self.progress)
+        network, loss = self.opponent()
+        noise = loss.noise(self.progress)
         if self.judged == 1:
-            return BoundCritic(
-                self.discriminator.trunk, self.discriminator.head, augment=self.augment, noise=noise
-            )
+            return BoundCritic(network.trunk, network.head, augment=self.augment, noise=noise)
         source = (
             batch["a"]
             if batch["a"].shape[2:] == self.size
             else F.interpolate(batch["a"], self.size, mode="bicubic")
         )
         return BoundCritic(
-            self.discriminator.trunk,
-            self.discriminator.head,
+            network.trunk,
+            network.head,
             noise=noise,
             join=partial(self.beside, source),
         )
@@ -172,6 +176,7 @@ class Translation(Game):
 
     @torch.no_grad()
     def pooled(self, batch: Batch, rng: torch.Generator) -> Batch:
+        assert self.pool is not None
         return batch | {"fake": self.pool.swap(self.sample(batch, self.generator), rng)}
 
     def constrain(self, logs: Logs) -> None:
@@ -180,11 +185,12 @@ class Translation(Game):
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         fake = batch["fake"] if "fake" in batch else self.sample(batch, self.generator)
-        return self.adversarial.d(self.critic(batch), batch["b"], fake, self.progress)
+        return self.opponent()[1].d(self.critic(batch), batch["b"], fake, self.progress)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         fake = self.sample(batch, self.generator)
-        adversarial, logs = self.adversarial.g(self.critic(batch), batch["b"], fake, self.progress)
+        loss = self.opponent()[1]
+        adversarial, logs = loss.g(self.critic(batch), batch["b"], fake, self.progress)
         distance, parts = self.distances(fake, batch, weight=self.pixel_weight)
         return self.adversarial_weight * adversarial + distance, logs | parts
 

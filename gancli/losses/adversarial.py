@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gancli.game import Critic, Logs, Progress, due
+from gancli.game import Critic, Logs, Loss, Progress, due, members_of
 from gancli.losses.objectives import Objective, Target, draw_target
 from gancli.losses.penalties import Penalty
-from gancli.schedules import Number, ramp, schedule
+from gancli.schedules import Number, Schedule, ramp, schedule
 
 
-class AdversarialLoss(nn.Module):
+class AdversarialLoss(Loss):
     """A Module without parameters, so that the buffers of stateful penalties are in the checkpoint.
 
     n_critic: steps of the critic per step of the generator. clip: the critic's weights stay within [-clip, clip].
@@ -58,7 +58,11 @@ class AdversarialLoss(nn.Module):
         self.matches_features = feature_matching != 0
         self.feature_matching = schedule(feature_matching)
         self.top_k = schedule(top_k)
-        shares = [top_k] if isinstance(top_k, int | float) else [self.top_k.start, self.top_k.end]
+        shares = (
+            [self.top_k.start, self.top_k.end]
+            if isinstance(self.top_k, Schedule)
+            else [self.top_k.value]
+        )
         if any(not 0 < share <= 1 for share in shares) or (objective.relativistic and top_k != 1):
             raise ValueError(
                 f"top_k={top_k}: a share above 0 and up to 1; a relativistic loss, which compares with reals, takes 1 only"
@@ -94,7 +98,7 @@ class AdversarialLoss(nn.Module):
             .sign()
             .mean(),  # the sign of a mean is another number
         }
-        for name, penalty in self.penalties.items():
+        for name, penalty in members_of(self.penalties, Penalty).items():
             if due(progress.step, penalty.every, penalty.start):
                 term = penalty.weighted(critic, real, fake, real_scores, fake_scores, progress)
                 loss, logs[name] = loss + term, term.detach()

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Target = (
-    float | Tensor
-)  # 1 means real, 0 fake; between, beyond or one per score where label tricks are on
+# 1 means real, 0 fake; between, beyond or one per score where label tricks are on.
+Target = float | Tensor
 
 
 class Objective:
@@ -103,7 +102,8 @@ class RelativisticPairing(NonSaturating):
         )
         return self.judge(real - fake, real_target).mean()
 
-    def g(self, real: Tensor, fake: Tensor) -> Tensor:
+    def g(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        assert real is not None, "a relativistic generator needs the real scores"
         return self.judge(fake - real, 1.0).mean()
 
 
@@ -124,7 +124,8 @@ class RelativisticAverage(Objective):
         real_term = self.base.judge(real - fake.mean(), real_target).mean()
         return 0.5 * (real_term + self.base.judge(fake - real.mean(), fake_target).mean())
 
-    def g(self, real: Tensor, fake: Tensor) -> Tensor:
+    def g(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        assert real is not None, "a relativistic generator needs the real scores"
         # The fake mean inside the real term carries gradient too: no detach.
         return self.d(fake, real)
 

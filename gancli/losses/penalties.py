@@ -83,6 +83,7 @@ class GradientPenalty(Penalty):
         if self.at == "real":
             return real
         if self.at == "fake":
+            assert fake is not None, "a phase of its own has no fakes: it penalises at the reals"
             return fake
         amount = torch.rand(
             len(real), 1, 1, 1, device=real.device, dtype=real.dtype
@@ -91,6 +92,7 @@ class GradientPenalty(Penalty):
             self.at == "noise"
         ):  # one-sided and scaled by the whole batch's deviation, as in the reference code
             return real + amount * 0.5 * real.std() * torch.rand_like(real)
+        assert fake is not None, "a phase of its own has no fakes: it penalises at the reals"
         return torch.lerp(fake.to(real.dtype), real, amount)
 
     def forward(
@@ -131,4 +133,5 @@ class ScoreDrift(Penalty):
         fake_scores: Tensor | None,
         progress: Progress,
     ) -> Tensor:
+        assert real_scores is not None, "it belongs to the discriminator's loss, which has scores"
         return real_scores.square().mean()

@@ -12,6 +12,8 @@ from gancli.game import Critic, Progress
 from gancli.losses.penalties import Penalty
 from gancli.schedules import Number
 
+NO_SCORES = "it belongs to the discriminator's loss, which has fakes and scores"
+
 
 class LeCam(Penalty):
     """Keeps reals near what fakes used to score, and fakes near what reals used to (Tseng 2021, section 3, one-sided as in its code).
@@ -22,6 +24,7 @@ class LeCam(Penalty):
 
     real: Tensor
     fake: Tensor
+    uses: Tensor
 
     def __init__(self, *, weight: Number, decay: float = 0.9, every: int = 1, start: int = 0):
         super().__init__(weight=weight, every=every, start=start)
@@ -42,6 +45,7 @@ class LeCam(Penalty):
         fake_scores: Tensor | None,
         progress: Progress,
     ) -> Tensor:
+        assert real_scores is not None and fake_scores is not None, NO_SCORES
         self.remember(real_scores.detach().float().mean(), fake_scores.detach().float().mean())
         return lecam(real_scores, fake_scores, self.real, self.fake)
 
@@ -98,8 +102,12 @@ class Consistency(Penalty):
         fake_scores: Tensor | None,
         progress: Progress,
     ) -> Tensor:
+        assert real_scores is not None, NO_SCORES
         loss = self.change(critic, real, real_scores)
-        return loss + self.fake * self.change(critic, fake, fake_scores) if self.fake else loss
+        if not self.fake:
+            return loss
+        assert fake is not None and fake_scores is not None, NO_SCORES
+        return loss + self.fake * self.change(critic, fake, fake_scores)
 
     def change(self, critic: Critic, x: Tensor, scores: Tensor) -> Tensor:
         return (scores - critic(self.moved(x)).float()).square().mean()

@@ -183,7 +183,7 @@ class Layers:
     def linear(self, n_in: int, n_out: int, *, bias: bool = True) -> nn.Module:
         return self.made(nn.Linear(n_in, n_out, bias=bias))
 
-    def made(self, layer: nn.Module) -> nn.Module:
+    def made(self, layer: nn.Conv2d | nn.Linear | nn.Embedding) -> nn.Module:
         self.init(layer.weight)
         return constrained(layer, "spectral" if self.spectral else "none")
 

@@ -89,6 +89,7 @@ class BigGANDeepGenerator(nn.Module):
         condition = z if self.embed is None else torch.cat([self.embed(label), z], 1)
         h = self.first(condition).unflatten(1, (-1, *self.base))
         for level, attention in zip(self.levels, self.attention, strict=True):
+            assert isinstance(level, nn.ModuleList)
             for block in level:
                 h = block(h, condition)
             h = attention(h)
@@ -156,7 +157,7 @@ class DeepUpBlock(nn.Module):
     ):
         super().__init__()
         inner = c_in // SQUEEZE
-        self.double = double
+        self.doubles = double
         self.c_out = c_out
         self.norms = nn.ModuleList([norm(c_in), norm(inner), norm(inner), norm(inner)])
         self.convs = nn.ModuleList(
@@ -173,7 +174,7 @@ class DeepUpBlock(nn.Module):
         x_kept = x[:, : self.c_out]
         for k, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
             h = F.relu(norm(h, condition))
-            if self.double and k == 1:
+            if self.doubles and k == 1:
                 h = F.interpolate(h, scale_factor=2)
                 x_kept = F.interpolate(x_kept, scale_factor=2)
             h = conv(h)

@@ -39,7 +39,7 @@ class CoGANGenerator(nn.Module):
         layers = enlarging(nn.ConvTranspose2d(z_dim, widths[0], sizes[0]))
         for k in range(1, len(sizes)):
             # An odd size is met exactly, as in the paper; an even one wants one more row or column.
-            extra = tuple(1 - side % 2 for side in sizes[k])
+            extra = (1 - sizes[k][0] % 2, 1 - sizes[k][1] % 2)
             layers += enlarging(
                 nn.ConvTranspose2d(widths[k - 1], widths[k], 3, 2, 1, output_padding=extra)
             )
@@ -153,8 +153,9 @@ def halving(c_in: int, c_out: int) -> list[nn.Module]:
 
 
 @torch.no_grad()
-def init(conv: nn.Module, *, gain: float = 2**0.5) -> nn.Module:
+def init(conv: nn.Conv2d | nn.ConvTranspose2d, *, gain: float = 2**0.5) -> nn.Module:
     """Glorot-uniform weights times the root of 2, biases 0.1, as in the authors' code."""
     nn.init.xavier_uniform_(conv.weight, gain=gain)
+    assert conv.bias is not None
     nn.init.constant_(conv.bias, 0.1)
     return conv

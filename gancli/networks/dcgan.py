@@ -122,7 +122,7 @@ class DCGANDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def up(conv: nn.Module, norm: Norm, act: Activation) -> list[nn.Module]:
+def up(conv: nn.ConvTranspose2d, norm: Norm, act: Activation) -> list[nn.Module]:
     return [
         constrained(init_dcgan(conv), norm),
         init_dcgan(norm2d(norm, conv.out_channels)),
@@ -152,7 +152,7 @@ def down(
 def init_dcgan(module: nn.Module) -> nn.Module:
     """Weights N(0, 0.02), normalisation gains N(1, 0.02) (Radford 2015, section 4)."""
     if not isinstance(module, nn.Identity):
-        nn.init.normal_(
-            module.weight, 0.0 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) else 1.0, 0.02
-        )
+        assert isinstance(module.weight, Tensor)
+        mean = 0.0 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) else 1.0
+        nn.init.normal_(module.weight, mean, 0.02)
     return module

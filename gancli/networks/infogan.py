@@ -135,5 +135,6 @@ def init(layer: nn.Module) -> nn.Module:
     """Weights N(0, 0.02) and no bias at first, as in the authors' code; norms keep theirs."""
     if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(layer.weight, 0.0, 0.02)
+        assert layer.bias is not None
         nn.init.zeros_(layer.bias)
     return layer

@@ -121,6 +121,7 @@ class ContextDiscriminator(nn.Module):
         self.out = constrained(init_dcgan(nn.Conv2d(widths[-1], 1, base)), norm)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
+                assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ Norm = Literal["batch", "layer", "instance", "spectral", "none"]
 Activation = Literal["relu", "leaky_relu", "elu", "silu", "tanh"]
 Output = Literal["tanh", "linear"]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": lambda: nn.LeakyReLU(0.2),
     "elu": nn.ELU,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from torch import Tensor, nn
@@ -73,15 +74,15 @@ class PatchDiscriminator(nn.Module):
 
 
 def patch_norm(norm: PatchNorm, channels: int) -> nn.Module:
-    layer = {
+    makers: dict[PatchNorm, Callable[[int], nn.Module]] = {
         "batch": nn.BatchNorm2d,
         "instance": nn.InstanceNorm2d,
         "layer": lambda c: nn.GroupNorm(1, c),
         "none": lambda c: nn.Identity(),
     }
-    norm = layer[norm](channels)
-    init_normal(norm)
-    return norm
+    layer = makers[norm](channels)
+    init_normal(layer)
+    return layer
 
 
 def kept(layer: nn.Module, spectral: bool) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +20,7 @@ URLS = {
     "vgg19": "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
     "squeezenet": "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
 }
-DEFAULTS = {"vgg19": ["relu5_4"], "squeezenet": ["fire5"], "none": []}
+DEFAULTS: dict[Backbone, list[str]] = {"vgg19": ["relu5_4"], "squeezenet": ["fire5"], "none": []}
 
 
 def vgg19_layers() -> dict[str, int]:
@@ -44,7 +46,11 @@ SQUEEZENET_LAYERS = {
     "fire8": 11,
     "fire9": 12,
 }
-LAYERS = {"vgg19": vgg19_layers(), "squeezenet": SQUEEZENET_LAYERS, "none": {}}
+LAYERS: dict[Backbone, Mapping[str, int]] = {
+    "vgg19": vgg19_layers(),
+    "squeezenet": SQUEEZENET_LAYERS,
+    "none": {},
+}
 
 
 class Perceptual:
@@ -93,27 +99,34 @@ class Perceptual:
         with torch.no_grad():
             wanted = self.features(y)
         cost = F.l1_loss if self.distance == "l1" else F.mse_loss
-        return sum(
+        terms = [
             cost(value.float(), wanted[name].float()) for name, value in self.features(x).items()
-        )
+        ]
+        return reduce(torch.add, terms)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """(N,C,H,W) in [-1,1] -> layer -> (N,F,h,w), in the order of the network, times `factor`. Raises ValueError without weights."""
         if self.backbone == "none":
             return {}
         assert not x.is_meta, "images without values have no features"
-        if self.net is None:
-            self.load()
-        if next(self.net.parameters()).device != x.device:
-            self.net.to(x.device)
+        net = self.loaded()
+        if next(net.parameters()).device != x.device:
+            net.to(x.device)
         names = {LAYERS[self.backbone][name]: name for name in self.layers}
-        h = prepared(x, self.net.mean, self.net.deviation)
+        h = prepared(x, net.get_buffer("mean"), net.get_buffer("deviation"))
         found = {}
-        for place, layer in enumerate(self.net):
+        for place, layer in enumerate(net):
             h = layer(h)
             if place in names:
                 found[names[place]] = self.factor * h  # a copy: the next activation works in place
         return found
+
+    def loaded(self) -> nn.Sequential:
+        """The network with its weights, which the first use reads. Raises ValueError without them."""
+        if self.net is None:
+            self.load()
+        assert self.net is not None, "backbone=none has no network"
+        return self.net
 
     def load(self) -> None:
         """Reads the weights. Raises ValueError, which says where to get them; call it before a long run begins."""

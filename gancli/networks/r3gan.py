@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from gancli.networks.style_layers import downsample, exactly, full, upsample
 MOST_DOUBLINGS = 8
 MOST_BLOCKS = 16
 SLOPE = 0.2
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # what leaky ReLU takes from the mean square of its input
 
 
@@ -30,7 +32,7 @@ def widths_of(
     return [max(unit, width // unit * unit) for width in widths]
 
 
-def scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Conv2d | nn.Linear:
+def scaled(layer: Layer, gain: float = 1.0) -> Layer:
     """Weights from N(0, gain^2 / inputs): where a mean square of 1 enters, gain^2 leaves (He 2015)."""
     nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
     return layer

@@ -241,6 +241,7 @@ def conv(
     """Glorot-uniform; before the spectral norm, whose first estimate is of the weight it is given."""
     layer = nn.Conv2d(c_in, c_out, side, 1, side // 2)
     nn.init.xavier_uniform_(layer.weight, gain)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return spectrally_normalised(layer, spectral)
 

@@ -115,8 +115,9 @@ class SNDCGANDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def normal(layer: nn.Module, spectral: bool = False) -> nn.Module:
+def normal(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, spectral: bool = False) -> nn.Module:
     """Weights N(0, 0.02) and no bias at first; before the spectral norm, whose first estimate is of the weight it is given."""
     nn.init.normal_(layer.weight, 0.0, 0.02)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return spectrally_normalised(layer, spectral)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,8 @@ class SpectralNorm(nn.Module):
     W is the weight as (out, rest). Not torch's own: that one rounds W to bf16 on a GPU under autocast, keeps a v that does not
     belong to averaged weights, and takes seconds to build a network on the meta device.
     """
+
+    u: Tensor
 
     def __init__(self, weight: Tensor, *, out_dim: int = 0):
         super().__init__()
@@ -59,6 +62,6 @@ def spectral(layer: nn.Module, on: bool = True) -> nn.Module:
         )
         # unsafe: skips one trial pass, which checks what is known
         parametrize.register_parametrization(
-            layer, "weight", SpectralNorm(layer.weight, out_dim=out_dim), unsafe=True
+            layer, "weight", SpectralNorm(cast(Tensor, layer.weight), out_dim=out_dim), unsafe=True
         )
     return layer

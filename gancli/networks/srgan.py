@@ -275,11 +275,13 @@ def init_small(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight)
         with torch.no_grad():
             module.weight *= 0.1
+        assert module.bias is not None
         nn.init.zeros_(module.bias)
 
 
-def quieten(last: nn.Conv2d, base: Base) -> None:
+def quieten(last: nn.Module, base: Base) -> None:
     """Nothing is added to a base at first, so that training starts where usual enlargement ends."""
     if base != "none":
+        assert isinstance(last, nn.Conv2d) and last.bias is not None
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

@@ -36,6 +36,8 @@ class StyleGANGenerator(nn.Module):
     w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
     """
 
+    w_avg: Tensor
+
     def __init__(
         self,
         *,
@@ -99,6 +101,7 @@ class StyleGANGenerator(nn.Module):
                 self.w_avg.lerp_(w.mean(0), 1 - self.w_decay)
         styles = w[:, None].expand(-1, self.layers, -1)
         if other is not None:
+            assert mask is not None, "another latent's styles need a mask of the layers they go to"
             styles = torch.where(mask[..., None], self.mapping(other, label)[:, None], styles)
         if psi is not None:
             styles = self.w_avg + psi[..., None] * (styles - self.w_avg)

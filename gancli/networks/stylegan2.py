@@ -66,9 +66,14 @@ class Mapping(nn.Module):
         )
 
     def forward(self, z: Tensor | None, label: Tensor | None) -> Tensor:
-        weight = self.layers[0].weight
+        first = self.layers[0]
+        assert isinstance(first, EqualisedLinear)
+        weight = first.weight
         with exactly(weight):  # eight layers would add up bf16's errors
-            parts = [pixel_norm(full(z))] if self.z_dim else []
+            parts = []
+            if self.z_dim:
+                assert z is not None, "only a mapping of labels alone is called without a latent"
+                parts.append(pixel_norm(full(z)))
             if self.embed is not None:
                 parts.append(pixel_norm(self.embed(one_hot(label, self.classes, weight))))
             w = torch.cat(parts, 1)
@@ -191,6 +196,8 @@ class StyleGAN2Generator(nn.Module):
     w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
     """
 
+    w_avg: Tensor
+
     def __init__(
         self,
         *,
@@ -271,6 +278,7 @@ class StyleGAN2Generator(nn.Module):
                 self.w_avg.lerp_(w.mean(0), 1 - self.w_decay)
         styles = w[:, None].expand(-1, self.layers, -1)
         if other is not None:
+            assert mask is not None, "another latent's styles need a mask of the layers they go to"
             styles = torch.where(mask[..., None], self.mapping(other, label)[:, None], styles)
         if psi is not None:
             styles = self.w_avg + psi[..., None] * (styles - self.w_avg)

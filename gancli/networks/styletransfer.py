@@ -96,13 +96,13 @@ class StyledConv(nn.Module):
         active: bool = True,
     ):
         super().__init__()
-        self.double = double
+        self.doubles = double
         self.active = active
         self.conv = nn.Sequential(Mirror(side // 2), nn.Conv2d(c_in, c_out, side, stride))
         self.norm = StyledNorm(c_out, styles)
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
-        h = F.interpolate(x, scale_factor=2, mode="nearest") if self.double else x
+        h = F.interpolate(x, scale_factor=2, mode="nearest") if self.doubles else x
         h = self.norm(self.conv(h), shares)
         return F.relu(h) if self.active else h
 
