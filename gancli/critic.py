@@ -19,12 +19,12 @@ class BoundCritic:
 
     def __init__(
         self,
-        trunk: Callable,
-        head: Callable,
+        trunk: Callable[[Tensor], Tensor],
+        head: Callable[[Tensor], Tensor],
         *,
-        augment: Callable | None = None,
+        augment: Callable[[Tensor], Tensor] | None = None,
         noise: float = 0.0,
-        join: Callable | None = None,
+        join: Callable[[Tensor], Tensor] | None = None,
         pack: int = 1,
     ):
         self.trunk = trunk

@@ -160,14 +160,14 @@ def from_rank_0(value: object) -> object:
     return box[0]
 
 
-def gather(value: object) -> list:
+def gather(value: T) -> list[T]:
     """Every rank's value, in order. All ranks must call it."""
     if world() == 1:
         return [value]
-    values: list[object] = [None] * world()
+    values: list[T | None] = [None] * world()
     with meeting("word from every rank"):
         dist.all_gather_object(values, value)
-    return values
+    return cast(list[T], values)  # all have given theirs
 
 
 def together(work: Callable[[], T]) -> T:

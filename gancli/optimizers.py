@@ -7,17 +7,15 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from gancli.config.build import build, show, signature_of
+from gancli.config.build import build, signature_of
 from gancli.config.compose import PlayerConfig
+from gancli.config.values import show
 from gancli.files.reading import number
 from gancli.game import Game
 from gancli.schedules import lr_factor, schedule
 
-LOOSE = (
-    "fused",
-    "foreach",
-    "capturable",
-)  # how an optimizer computes: a device or a version may change it
+# How an optimizer computes: a device or a version may change it.
+LOOSE = ("fused", "foreach", "capturable")
 # settings that torch itself fills in for states of older versions
 NEWER = ("amsgrad", "maximize", "differentiable", "decoupled_weight_decay")
 OURS = tuple(field.name for field in dataclasses.fields(PlayerConfig))

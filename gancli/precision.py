@@ -47,7 +47,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "fp32"
 
 
-def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager:
+def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
     """bf16 needs no loss scaling: its exponent is fp32's."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 

@@ -109,7 +109,8 @@ class GAN(Game):
         u = 0.5 + (torch.rand(z.shape, generator=rng, device=z.device) - 0.5) * torch.erf(
             torch.tensor(limit / 2**0.5)
         )
-        return torch.special.ndtri(u.double()).to(z.dtype).clamp(-limit, limit)
+        drawn: Tensor = torch.special.ndtri(u.double())
+        return drawn.to(z.dtype).clamp(-limit, limit)
 
     def showcase(self, columns: int, rng: torch.Generator) -> Batch:
         """A row per class where there are classes (the first 16), many samples where they are points."""
@@ -119,7 +120,8 @@ class GAN(Game):
         return self.inputs(rows * columns, rng, label=torch.arange(rows).repeat_interleave(columns))
 
     def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
-        return generator(inputs["z"], inputs.get("label"))
+        fakes: Tensor = generator(inputs["z"], inputs.get("label"))
+        return fakes
 
     def critic(self, batch: Batch) -> BoundCritic:
         label = batch.get("label")

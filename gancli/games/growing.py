@@ -29,9 +29,20 @@ class GrowingGenerator(Generator):
 
 
 class GrowingDiscriminator(Discriminator):
-    """What `Growing` relies on in a discriminator, whose trunk also takes stage and alpha."""
+    """What `Growing` relies on in a discriminator; stages: how many sizes it has."""
 
     stages: int
+
+    def trunk(
+        self,
+        x: Tensor,
+        label: Tensor | None = None,
+        *,
+        stage: int | None = None,
+        alpha: Tensor | None = None,
+    ) -> Tensor:
+        """(N,C,h,w) of the stage's size, label (N,) or None -> features; see `Growing`"""
+        raise NotImplementedError
 
 
 class StyledGenerator(GrowingGenerator):
@@ -154,11 +165,13 @@ class Growing(GAN):
 
     def critic(self, batch: Batch) -> BoundCritic:
         critic = super().critic(batch)
-        trunk = critic.trunk
+        label = batch.get("label")
         stage = self.stage
         alpha = self.alpha
         # Evaluations and `gan features` hand over images of full size.
-        critic.trunk = lambda x: trunk(self.reduced(x), stage=stage, alpha=alpha)
+        critic.trunk = lambda x: self.discriminator.trunk(
+            self.reduced(x), label=label, stage=stage, alpha=alpha
+        )
         return critic
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:

@@ -40,7 +40,7 @@ class Penalty(nn.Module):
         progress: Progress,
     ) -> Tensor:
         """forward() times its weight at this nimg; times `every`, which keeps the mean over steps."""
-        term = self(critic, real, fake, real_scores, fake_scores, progress)
+        term: Tensor = self(critic, real, fake, real_scores, fake_scores, progress)
         return self.weight(progress.nimg) * self.every * term
 
     def forward(
@@ -85,12 +85,10 @@ class GradientPenalty(Penalty):
         if self.at == "fake":
             assert fake is not None, "a phase of its own has no fakes: it penalises at the reals"
             return fake
-        amount = torch.rand(
-            len(real), 1, 1, 1, device=real.device, dtype=real.dtype
-        )  # one per sample
-        if (
-            self.at == "noise"
-        ):  # one-sided and scaled by the whole batch's deviation, as in the reference code
+        # one per sample
+        amount = torch.rand(len(real), 1, 1, 1, device=real.device, dtype=real.dtype)
+        if self.at == "noise":
+            # One-sided and scaled by the whole batch's deviation, as in the reference code.
             return real + amount * 0.5 * real.std() * torch.rand_like(real)
         assert fake is not None, "a phase of its own has no fakes: it penalises at the reals"
         return torch.lerp(fake.to(real.dtype), real, amount)
@@ -104,21 +102,19 @@ class GradientPenalty(Penalty):
         fake_scores: Tensor | None,
         progress: Progress,
     ) -> Tensor:
-        with torch.autocast(
-            real.device.type, enabled=False
-        ):  # squared gradients leave the range of half precision
+        # Squared gradients leave the range of half precision.
+        with torch.autocast(real.device.type, enabled=False):
             x = self.point(real, fake).detach().to(real.dtype).requires_grad_(True)
             scores = critic(x)
-            rows = scores.reshape(len(scores), -1).mean(
-                1
-            )  # a patch critic's sum would scale with the image's area
+            # A patch critic's sum would scale with the image's area.
+            rows = scores.reshape(len(scores), -1).mean(1)
             (grad,) = torch.autograd.grad(rows.sum(), x, create_graph=True)
-        grad = grad.reshape(
-            len(scores), -1
-        )  # (M,...): with packing one gradient per pack, not per image
+        # (M,...): with packing one gradient per pack, not per image
+        grad = grad.reshape(len(scores), -1)
         if self.target == 0:
             return grad.square().sum(1).mean()  # no root: its slope at 0 is infinite
-        return (torch.linalg.vector_norm(grad, dim=1) - self.target).square().mean()
+        length: Tensor = torch.linalg.vector_norm(grad, dim=1)
+        return (length - self.target).square().mean()
 
 
 class ScoreDrift(Penalty):

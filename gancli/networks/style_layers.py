@@ -18,7 +18,7 @@ def full(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def exactly(x: Tensor) -> contextlib.AbstractContextManager:
+def exactly(x: Tensor) -> contextlib.AbstractContextManager[object]:
     """No autocast on x's device; the meta device has none to leave out."""
     return contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
