@@ -1,4 +1,5 @@
-"""Turns a discriminator into a critic: binds what belongs to the batch and runs the trunk once per tensor."""
+"""Turns a discriminator into a critic: binds what belongs to the batch and runs the trunk once per
+tensor."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ class BoundCritic:
         self.noise = noise
         self.join = join
         self.pack = pack
-        # Pairs of (image, hidden). The image itself is kept: a bare id() is reused once a tensor is freed.
+        # Pairs of (image, hidden). The image itself is kept: a bare id() is reused once a tensor is
+        # freed.
         self.seen: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -45,7 +47,8 @@ class BoundCritic:
         return self.hidden(x).flatten(1)
 
     def hidden(self, x: Tensor) -> Tensor:
-        # A second pass would cost 2.4 times, draw another augmentation and move batch and spectral norms twice.
+        # A second pass would cost 2.4 times, draw another augmentation and move batch and spectral
+        # norms twice.
         for image, hidden in self.seen:
             if image is x:
                 return hidden

@@ -63,12 +63,14 @@ def timeout_s() -> float:
 
 
 def start() -> None:
-    """Joins the process group if torchrun started several of us: before the gates, so that ranks fail together."""
+    """Joins the process group if torchrun started several of us: before the gates, so that ranks
+    fail together."""
     global _pulse
     if launched_world() == 1 or dist.is_initialized():
         return
     wait = timeout_s()
-    # Objects travel by gloo also where gradients travel by NCCL, which is not set up before its first use.
+    # Objects travel by gloo also where gradients travel by NCCL, which is not set up before its
+    # first use.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, timeout=timedelta(seconds=wait))
     store = share_store(
@@ -110,7 +112,9 @@ def say_place(where: str) -> None:
 
 @contextlib.contextmanager
 def meeting(what: str) -> Iterator[None]:
-    """Around whatever all ranks do together. Raises RankLost where one of them has ended or does not come in time."""
+    """Around whatever all ranks do together.
+
+    Raises RankLost where one of them has ended or does not come in time."""
     begun = time.monotonic()
     if _pulse is not None:
         _pulse.waiting = True
@@ -123,7 +127,9 @@ def meeting(what: str) -> Iterator[None]:
 
 
 def explain_loss(error: RuntimeError, what: str, seconds: float) -> RankLost:
-    """What a process group's error means. The lost rank, if it could, has told its own error itself."""
+    """What a process group's error means.
+
+    The lost rank, if it could, has told its own error itself."""
     where = _pulse.doing if _pulse is not None else "its work"
     late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
     absent = _pulse.absent() if _pulse is not None else []
@@ -132,14 +138,16 @@ def explain_loss(error: RuntimeError, what: str, seconds: float) -> RankLost:
             f"rank {other}, last at {_pulse.last_words(other)[1]}" for other in absent
         )
         lost = RankLost(
-            f"rank {rank()} at {where} waited {seconds:.0f} s for {what}, and these did not come: {missing}",
+            f"rank {rank()} at {where} waited {seconds:.0f} s for {what}, and these did not come: "
+            f"{missing}",
             f"if they only need longer, set {TIMEOUT}=SECONDS before torchrun",
         )
         lost.alone = _pulse.speaks(absent)
         return lost
     if late:
         lost = RankLost(
-            f"rank {rank()} at {where} waited {seconds:.0f} s for {what}, and another rank did not come",
+            f"rank {rank()} at {where} waited {seconds:.0f} s for {what}, and another rank did not "
+            "come",
             f"if it only needs longer, set {TIMEOUT}=SECONDS before torchrun",
         )
         lost.alone = rank() == 1  # rank 0 tells it, or is the one that did not come
@@ -171,9 +179,11 @@ def gather(value: T) -> list[T]:
 
 
 def together(work: Callable[[], T]) -> T:
-    """work() on every rank; where it fails on one rank all end, and each different error is told once.
+    """work() on every rank; where it fails on one rank all end, and each different error is told
+    once.
 
-    work: does nothing that all ranks must do together, or they would wait for the one that failed."""
+    work: does nothing that all ranks must do together, or they would wait for the one that
+    failed."""
     if world() == 1:
         return work()
     failure: Exception | None = None
@@ -205,7 +215,8 @@ def speak_up(error: GanError) -> None:
 
 @contextlib.contextmanager
 def failing_alone() -> Iterator[None]:
-    """Around work in which one rank may fail while the others wait for it: then that rank tells why."""
+    """Around work in which one rank may fail while the others wait for it: then that rank tells
+    why."""
     shared = (Elsewhere, RankLost, Interrupted, Stopped)  # met by all, or told by another
     try:
         yield
@@ -252,7 +263,8 @@ def broadcast_state(*modules: nn.Module) -> None:
 
 @torch.no_grad()
 def average(parameters: list[nn.Parameter], values: Tensor, *, shards: int) -> Tensor:
-    """Turns sums over micro-batches into means over all shards, gradients in place. -> the values' means
+    """Turns sums over micro-batches into means over all shards, gradients in place. -> the values'
+    means
 
     values: (K,) float32, whatever else must be agreed on (logs, flags)."""
     if world() > 1:
@@ -264,7 +276,8 @@ def average(parameters: list[nn.Parameter], values: Tensor, *, shards: int) -> T
 
 
 def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:
-    # Zeros only for the sum: where no rank had a gradient None returns, or Adam would move a resting parameter.
+    # Zeros only for the sum: where no rank had a gradient None returns, or Adam would move a
+    # resting parameter.
     missing = [p.grad is None for p in parameters]
     found = torch.tensor([float(not m) for m in missing], device=values.device)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
@@ -273,7 +286,8 @@ def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:
     with meeting("the sum of the gradients"):
         dist.all_reduce(flat)
     *grads, found, values = flat.split([piece.numel() for piece in pieces])
-    # Reading counts makes a GPU wait; only a rank that lacks a gradient needs to know what the others had.
+    # Reading counts makes a GPU wait; only a rank that lacks a gradient needs to know what the
+    # others had.
     counts = found.tolist() if any(missing) else [1.0] * len(parameters)
     for p, grad, count in zip(parameters, grads, counts, strict=True):
         p.grad = grad.view_as(p) if count else None

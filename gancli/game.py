@@ -1,4 +1,5 @@
-"""The contract: a game is networks, players and phases; the trainer plays phases and knows nothing else."""
+"""The contract: a game is networks, players and phases; the trainer plays phases and knows nothing
+else."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Critic(Protocol):
-    """What a loss sees of a model. Labels, sources, augmentation and instance noise are already bound."""
+    """What a loss sees of a model.
+
+    Labels, sources, augmentation and instance noise are already bound."""
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N,C,H,W) -> scores (M,...), where M divides N (packing)."""
@@ -117,7 +120,8 @@ class Game(nn.Module):
     generator: what sampling needs, and what the EMA shadows; may be a ModuleDict or ModuleList
     discriminator: likewise, or None where nothing is judged
     loss: an `AdversarialLoss`; each critic gets a copy of its own
-    penalisable: can the gradient of a score at an image reach all of the critic? Gate 2 refuses penalties where it cannot
+    penalisable: can the gradient of a score at an image reach all of the critic? Gate 2 refuses
+    penalties where it cannot
     """
 
     # A family narrows these three in its own class; nobody has to guess what they are.
@@ -154,7 +158,9 @@ class Game(nn.Module):
         ]
 
     def ready(self) -> None:
-        """Reads what training needs and a checkpoint does not hold. Raises ValueError where it is missing."""
+        """Reads what training needs and a checkpoint does not hold.
+
+        Raises ValueError where it is missing."""
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
         """A batch of the right shapes, for a look at networks on the meta device."""
@@ -165,7 +171,9 @@ class Game(nn.Module):
         return {key: batch[key] for key in self.needs}
 
     def advance(self, progress: Progress) -> bool:
-        """Moves the curriculum to `progress`, of which it is a pure function. True: drop the optimizers' moments."""
+        """Moves the curriculum to `progress`, of which it is a pure function.
+
+        True: drop the optimizers' moments."""
         return False
 
     def constrain(self, logs: Logs) -> None:
@@ -182,7 +190,8 @@ class Game(nn.Module):
         raise NotImplementedError
 
     def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
-        """What sampling starts from, on the CPU; keyword arguments of an override are the game's sampling options.
+        """What sampling starts from, on the CPU; keyword arguments of an override are the game's
+        sampling options.
 
         rng: None draws from the global generator, on the generator's own device (training)."""
         raise NotImplementedError
@@ -192,7 +201,9 @@ class Game(nn.Module):
         return self.inputs(8 * columns, rng)
 
     def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
-        """-> (N,C,H,W). Takes the generator as an argument: training passes its own, sampling the EMA's."""
+        """-> (N,C,H,W).
+
+        Takes the generator as an argument: training passes its own, sampling the EMA's."""
         raise NotImplementedError
 
 
@@ -206,7 +217,8 @@ def children(module: nn.Module | None) -> list[nn.Module]:
 
 
 def members_of(container: nn.ModuleDict, kind: type[M]) -> dict[str, M]:
-    """The members of a ModuleDict by name, as what they all are; to torch they are Modules alone."""
+    """The members of a ModuleDict by name, as what they all are; to torch they are Modules
+    alone."""
     found = {}
     for name, module in container.items():
         assert isinstance(module, kind), f"{name} is a {type(module).__name__}"

@@ -1,4 +1,5 @@
-"""One optimizer per player: a torch.optim class plus the learning-rate schedule, weight terms and clipping of its config."""
+"""One optimizer per player: a torch.optim class plus the learning-rate schedule, weight terms and
+clipping of its config."""
 
 from __future__ import annotations
 
@@ -24,12 +25,14 @@ OURS = tuple(field.name for field in dataclasses.fields(PlayerConfig))
 class Player:
     """modules: the networks that this player moves; what is frozen in them now stays frozen.
 
-    spec: `{_target_: torch.optim.Adam, lr: ..., clip: ..., ...}`; lazy: k, if it also moves in a phase due every k
-    steps; then c = k / (k + 1) corrects Adam: lr * c, betas ** c (StyleGAN2, appendix B); beta2: betas[1] by schedule."""
+    spec: `{_target_: torch.optim.Adam, lr: ..., clip: ..., ...}`; lazy: k, if it also moves in a
+    phase due every k steps; then c = k / (k + 1) corrects Adam: lr * c, betas ** c (StyleGAN2,
+    appendix B); beta2: betas[1] by schedule."""
 
     def __init__(self, modules: list[nn.Module], spec: dict, *, lazy: int | None = None):
         self.modules = modules
-        # dict: a module shared by two networks is moved once. What is frozen now must not be unfrozen with its player.
+        # dict: a module shared by two networks is moved once. What is frozen now must not be
+        # unfrozen with its player.
         self.parameters = list(
             dict.fromkeys(p for m in modules for p in m.parameters() if p.requires_grad)
         )
@@ -54,7 +57,8 @@ class Player:
             p.grad = None
 
     def step(self, nimg: int) -> None:
-        """Gradients stand in .grad, averaged. nimg: real images shown so far, which schedules read."""
+        """Gradients stand in .grad, averaged. nimg: real images shown so far, which schedules
+        read."""
         ours = self.ours
         if ours.l1:
             for p in self.parameters:
@@ -84,7 +88,8 @@ class Player:
 
 
 def matrices(modules: list[nn.Module]) -> list[nn.Parameter]:
-    """The weights of linear and convolutional layers; embeddings stay free, as BigGAN's shared one does."""
+    """The weights of linear and convolutional layers; embeddings stay free, as BigGAN's shared one
+    does."""
     tables = {
         id(p)
         for m in modules
@@ -101,7 +106,8 @@ def matrices(modules: list[nn.Module]) -> list[nn.Parameter]:
 
 
 def orthogonal_gradient(weight: Tensor) -> Tensor:
-    """Gradient of |W W^T * (1 - I)|^2, W of shape (out, rest): filters shall be orthogonal, of any length (Brock 2019, eq. 3)."""
+    """Gradient of |W W^T * (1 - I)|^2, W of shape (out, rest): filters shall be orthogonal, of any
+    length (Brock 2019, eq. 3)."""
     w = weight.flatten(1)
     gram = w @ w.T
     return (4 * (gram - torch.diag(gram.diagonal())) @ w).view_as(weight)
@@ -126,7 +132,8 @@ def make_players(game: Game, specs: dict[str, dict], *, ghost: bool = False) -> 
 
 
 def misfit_of(state: object, player: Player) -> str:
-    """Why a stored optimizer state does not belong to a player's optimizer, in words; "" if it does.
+    """Why a stored optimizer state does not belong to a player's optimizer, in words; "" if it
+    does.
 
     player: one of the game on the meta device. Nothing is allocated."""
     own = player.optimizer.state_dict()["param_groups"]
@@ -163,7 +170,8 @@ def misfit_of(state: object, player: Player) -> str:
 
 
 def is_setting(value: object, mine: object, *, fixed: bool) -> bool:
-    """Is it a plain value such as an optimizer's group holds? fixed: it must be what the config says, where that says anything."""
+    """Is it a plain value such as an optimizer's group holds? fixed: it must be what the config
+    says, where that says anything."""
     if isinstance(value, list | tuple):
         return len(value) <= 4 and all(is_setting(item, None, fixed=False) for item in value)
     if isinstance(value, Tensor):  # a learning rate of a captured graph
@@ -174,7 +182,8 @@ def is_setting(value: object, mine: object, *, fixed: bool) -> bool:
 
 
 def state_after_step(player: Player) -> list[dict] | None:
-    """What the optimizer keeps for each parameter once it has moved; None where that cannot be tried on the meta device."""
+    """What the optimizer keeps for each parameter once it has moved; None where that cannot be
+    tried on the meta device."""
     for p in player.parameters:
         p.grad = torch.zeros_like(p)
     try:
@@ -187,8 +196,8 @@ def state_after_step(player: Player) -> list[dict] | None:
 def misfit_of_entry(entry: object, parameter: Tensor, wanted: dict | None, *, ours: bool) -> str:
     """Why what a file keeps for one parameter is not what its optimizer would keep; "" if it is.
 
-    wanted: what it would keep, None where that is not known. ours: it is one of torch.optim, whose shapes follow the
-    parameter's; those of the user's own optimizer may be any."""
+    wanted: what it would keep, None where that is not known. ours: it is one of torch.optim, whose
+    shapes follow the parameter's; those of the user's own optimizer may be any."""
     if not isinstance(entry, dict):
         return "its state is no mapping"
     if wanted is not None and entry.keys() != wanted.keys():

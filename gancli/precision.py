@@ -13,7 +13,9 @@ from gancli.errors import UserError
 
 
 def resolve_device(name: str) -> torch.device:
-    """auto, cpu, cuda or mps -> the device. Raises UserError where it is not there. Under torchrun: this rank's GPU."""
+    """auto, cpu, cuda or mps -> the device. Raises UserError where it is not there.
+
+    Under torchrun: this rank's GPU."""
     if name == "auto":
         name = (
             "cuda"
@@ -25,8 +27,8 @@ def resolve_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "trainer.device=cuda, but PyTorch sees no GPU",
-            f"check the driver (torch {torch.__version__} was built for CUDA {torch.version.cuda}), "
-            "or use trainer.device=cpu",
+            f"check the driver (torch {torch.__version__} was built for CUDA "
+            f"{torch.version.cuda}), or use trainer.device=cpu",
         )
     if name == "mps" and not torch.backends.mps.is_available():
         raise UserError(
@@ -53,7 +55,8 @@ def autocast(device: torch.device, precision: str) -> contextlib.AbstractContext
 
 
 def memory_format(device: torch.device, precision: str) -> torch.memory_format:
-    """A rule and not a measurement: another layout adds in another order, and resume would not be exact."""
+    """A rule and not a measurement: another layout adds in another order, and resume would not be
+    exact."""
     pays = device.type == "cuda" or (device.type == "cpu" and precision == "bf16")
     return torch.channels_last if pays else torch.contiguous_format
 

@@ -31,7 +31,8 @@ def ramp(nimg: int, *, start_kimg: float, end_kimg: float) -> float:
 
 
 class Schedule:
-    """From `start` to `end` between start_kimg and end_kimg (thousands of real images), linearly or as a half cosine."""
+    """From `start` to `end` between start_kimg and end_kimg (thousands of real images), linearly or
+    as a half cosine."""
 
     def __init__(
         self,
@@ -73,7 +74,9 @@ class Constant:
 
 
 def schedule(value: Number) -> Schedule | Constant:
-    """A plain number stays what it is; a mapping describes a `Schedule`. Raises UserError for one that does not."""
+    """A plain number stays what it is; a mapping describes a `Schedule`.
+
+    Raises UserError for one that does not."""
     if not isinstance(value, dict):
         return Constant(float(value))
     wrong = [
@@ -85,7 +88,8 @@ def schedule(value: Number) -> Schedule | Constant:
         raise UserError(
             f"{value} is no schedule: "
             + (f"{wrong[0]} does not fit" if wrong else f"it needs {', '.join(NEEDED)}"),
-            "write one like {kind: cosine, start: 1, end: 0.1, end_kimg: 200}; start_kimg, of 0, may be added",
+            "write one like {kind: cosine, start: 1, end: 0.1, end_kimg: 200}; start_kimg, of 0, "
+            "may be added",
         )
     return Schedule(**cast(Description, value))  # its keys and numbers were looked at above
 
@@ -93,7 +97,8 @@ def schedule(value: Number) -> Schedule | Constant:
 def schedule_problems(
     value: Number | None, *, where: str, bound: Bound = NONNEGATIVE
 ) -> list[tuple[str, str]]:
-    """A number, or a schedule, that shall stay within a bound; where: its key. -> (message, hint) of each mistake."""
+    """A number, or a schedule, that shall stay within a bound; where: its key. -> (message, hint)
+    of each mistake."""
     if isinstance(value, bool) or not isinstance(value, int | float | dict):
         return []  # null, or reported as no number
     if not isinstance(value, dict) and not is_number(value):
@@ -116,9 +121,11 @@ def lr_factor(
     gamma: float,
     warmup_kimg: float,
 ) -> float:
-    """What the learning rate is multiplied by after nimg real images: a warm-up times one of four shapes.
+    """What the learning rate is multiplied by after nimg real images: a warm-up times one of four
+    shapes.
 
-    constant: 1. linear, cosine: from 1 at start_kimg to `final` at end_kimg. step: times gamma every step_kimg.
+    constant: 1. linear, cosine: from 1 at start_kimg to `final` at end_kimg. step: times gamma
+    every step_kimg.
     """
     warm = 1.0 if warmup_kimg == 0 else min(1.0, (nimg / 1000) / warmup_kimg)
     if kind == "step":

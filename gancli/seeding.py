@@ -1,4 +1,5 @@
-"""Every random number follows from counters: hash them to a seed, then seed the generator that the draw uses."""
+"""Every random number follows from counters: hash them to a seed, then seed the generator that the
+draw uses."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ def reseed(seed: int, device: torch.device) -> None:
 
 @contextlib.contextmanager
 def forked(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds the global generators and puts their states back: looking at samples must not change training."""
+    """Seeds the global generators and puts their states back: looking at samples must not change
+    training."""
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         reseed(seed, device)

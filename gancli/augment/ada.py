@@ -1,4 +1,5 @@
-"""Adaptive augmentation: geometry and colour, each with a probability that follows how sure the critic is of reals."""
+"""Adaptive augmentation: geometry and colour, each with a probability that follows how sure the
+critic is of reals."""
 
 from __future__ import annotations
 
@@ -40,12 +41,17 @@ Draws = dict[
 
 
 class ADA(Augment):
-    """Karras 2020b, section 3 and appendix B. Every operation is on with probability p times its strength, per image.
+    """Karras 2020b, section 3 and appendix B.
 
-    p: where it starts. Every `interval` steps it moves by (images in between) / (1000 kimg), up where the mean sign
-    of real scores is above `target`, else down; it never falls below 0 and has no upper bound, as in the paper's code.
-    target null: p stays, or is a schedule over images (R3GAN), read once a step and so valid for the next.
-    strength: operation -> 0 to 1; an absent one is off. resolution: of the data. Raises UserError for points.
+    Every operation is on with probability p times its strength, per image.
+
+    p: where it starts. Every `interval` steps it moves by (images in between) / (1000 kimg), up
+    where the mean sign of real scores is above `target`, else down; it never falls below 0 and has
+    no upper bound, as in the paper's code.
+    target null: p stays, or is a schedule over images (R3GAN), read once a step and so valid for
+    the next.
+    strength: operation -> 0 to 1; an absent one is off. resolution: of the data. Raises UserError
+    for points.
     """
 
     strength: Tensor
@@ -85,8 +91,8 @@ class ADA(Augment):
             or not -1 <= (target or 0) <= 1
         ):
             raise ValueError(
-                f"p={p}, target={target}, interval={interval}, kimg={kimg}: give p 0 or more, a target from -1 to 1 "
-                "or null, an interval of 1 or more and kimg above 0"
+                f"p={p}, target={target}, interval={interval}, kimg={kimg}: give p 0 or more, a "
+                "target from -1 to 1 or null, an interval of 1 or more and kimg above 0"
             )
         self.used = {name for name, value in strength.items() if value > 0}
         strengths = [float(strength.get(name.removesuffix("_after"), 0)) for name in SWITCHES]
@@ -137,7 +143,9 @@ class ADA(Augment):
         )
 
     def draw(self, n: int) -> tuple[Draws, Draws]:
-        """-> which operations are on, and their amounts. Every number is drawn, always: none depends on p."""
+        """-> which operations are on, and their amounts.
+
+        Every number is drawn, always: none depends on p."""
         device = self.p.device
         chance = torch.rand(len(SWITCHES), n, device=device)
         uniform = 2 * torch.rand(len(UNIFORM), n, device=device) - 1
@@ -153,7 +161,8 @@ class ADA(Augment):
         }
 
     def moved(self, x: Tensor, on: Draws, draws: Draws) -> Tensor:
-        """Whole pixels are copied as they are; only images that are also turned or stretched are resampled."""
+        """Whole pixels are copied as they are; only images that are also turned or stretched are
+        resampled."""
         h, w = x.shape[2:]
         turn, shift = blit_map(draws, h, w)
         copied = blit(x, apply(turn, raster(h, w, x.device) - shift))
@@ -166,9 +175,11 @@ class ADA(Augment):
 
 
 def blit_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """-> (N,2,2), (N,2,1): a place in the result, less the second, times the first, is the place in the image.
+    """-> (N,2,2), (N,2,1): a place in the result, less the second, times the first, is the place in
+    the image.
 
-    A flip or none, one of four quarter turns (of two half turns where the image is not square), a move by up to an eighth."""
+    A flip or none, one of four quarter turns (of two half turns where the image is not square), a
+    move by up to an eighth."""
     flip = 1 - 2 * (draws["xflip"] < 0).float()
     quarters = (
         (2 * draws["rotate90"]).floor() if h == w else 2 * draws["rotate90"].floor()
@@ -181,7 +192,8 @@ def blit_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
 
 
 def geometry_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """The same for scale 2^N(0, 0.2), a turn, a stretch 2^N(0, 0.2), a second turn, and a move by N(0, 1/8) of the image."""
+    """The same for scale 2^N(0, 0.2), a turn, a stretch 2^N(0, 0.2), a second turn, and a move by
+    N(0, 1/8) of the image."""
     scale = 2 ** (0.2 * draws["scale"])
     stretch = 2 ** (0.2 * draws["aniso"])
     zero = torch.zeros_like(scale)
@@ -201,9 +213,11 @@ def matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
 
 
 def recolour(x: Tensor, draws: Draws) -> Tensor:
-    """(N,1 or 3,H,W): brightness + N(0, 0.2), contrast x 2^N(0, 0.5), luma turned round, hue turned, saturation x 2^N(0, 1).
+    """(N,1 or 3,H,W): brightness + N(0, 0.2), contrast x 2^N(0, 0.5), luma turned round, hue
+    turned, saturation x 2^N(0, 1).
 
-    All but the first share an axis: they scale the grey part of a colour, and scale and turn what is left around it."""
+    All but the first share an axis: they scale the grey part of a colour, and scale and turn what
+    is left around it."""
     brightness, contrast, lumaflip, hue, saturation = (
         draws[name].view(-1, 1, 1, 1).to(x.dtype) for name in COLOUR
     )
@@ -211,7 +225,8 @@ def recolour(x: Tensor, draws: Draws) -> Tensor:
     luma = 1 - 2 * (lumaflip < 0).to(x.dtype)
     if x.shape[1] == 1:
         return x * luma
-    # A matrix with such an axis is circulant: a channel, the one before and the one after have one weight each.
+    # A matrix with such an axis is circulant: a channel, the one before and the one after have one
+    # weight each.
     along = 2**saturation * (math.pi * hue).cos()
     around = 2**saturation * (math.pi * hue).sin() / 3**0.5
     return (
@@ -222,7 +237,8 @@ def recolour(x: Tensor, draws: Draws) -> Tensor:
 
 
 def hole(draws: Draws, h: int, w: int) -> Tensor:
-    """-> (N,1,H,W): is the place in a rectangle of half the height and width, its middle anywhere in the image?"""
+    """-> (N,1,H,W): is the place in a rectangle of half the height and width, its middle anywhere
+    in the image?"""
     far_y, far_x = (
         ((2 * torch.arange(size, device=at.device) + 1) / size - 1 - at[:, None]).abs() >= 0.5
         for at, size in ((draws["cutout_y"], h), (draws["cutout_x"], w))

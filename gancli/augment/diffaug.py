@@ -12,9 +12,12 @@ from gancli.augment.resample import pick
 
 
 class DiffAugment(Augment):
-    """Zhao 2020, section 4 and its code; each image draws its own amounts. RGB or grey is coloured, alpha only moves.
+    """Zhao 2020, section 4 and its code; each image draws its own amounts.
 
-    policy: which of colour, translation (an eighth of the image) and cutout (a hole of half its size), in this order
+    RGB or grey is coloured, alpha only moves.
+
+    policy: which of colour, translation (an eighth of the image) and cutout (a hole of half its
+    size), in this order
     resolution: of the data. Raises UserError for points, ValueError for an empty policy.
     """
 
@@ -28,7 +31,8 @@ class DiffAugment(Augment):
         need_images(resolution, "DiffAugment")
         if not policy or len({*policy}) != len(policy):
             raise ValueError(
-                f"policy={policy}: name each of color, translation and cutout at most once, or use augment=none"
+                f"policy={policy}: name each of color, translation and cutout at most once, or use "
+                "augment=none"
             )
         self.color, self.translation, self.cutout = (
             name in policy for name in ("color", "translation", "cutout")
@@ -44,7 +48,8 @@ class DiffAugment(Augment):
 
 
 def recolour(x: Tensor) -> Tensor:
-    """Brightness +U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5); (N,1 or 3,H,W) in [-1,1], not clipped."""
+    """Brightness +U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5); (N,1 or 3,H,W) in
+    [-1,1], not clipped."""
     brightness, saturation, contrast = torch.rand(
         3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype
     )
@@ -76,7 +81,8 @@ def shifted(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def cut_out(x: Tensor) -> Tensor:
-    """Zeros (mid-grey) in a hole of half the height and width, which may reach beyond the border."""
+    """Zeros (mid-grey) in a hole of half the height and width, which may reach beyond the
+    border."""
     n, _, h, w = x.shape
     hole = within(n, h, x.device)[:, None, :, None] & within(n, w, x.device)[:, None, None, :]
     return x * ~hole

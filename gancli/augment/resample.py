@@ -1,4 +1,6 @@
-"""Moves the pixels of each image by a map of its own. Linear in the image, so it has every derivative.
+"""Moves the pixels of each image by a map of its own.
+
+Linear in the image, so it has every derivative.
 
 torch's own grid_sample has no second one, which a gradient penalty through an augmentation needs.
 """
@@ -10,8 +12,8 @@ import functools
 import torch
 from torch import Tensor
 
-# The least asymmetric wavelet filter with six vanishing moments (Daubechies 1992, section 6.4). It is orthonormal: what it
-# spreads over twice as many samples, it gathers again without loss.
+# The least asymmetric wavelet filter with six vanishing moments (Daubechies 1992, section 6.4). It
+# is orthonormal: what it spreads over twice as many samples, it gathers again without loss.
 SYM6 = (
     0.015404109327027373,
     0.0034907120842174702,
@@ -26,14 +28,16 @@ SYM6 = (
     0.0017677118642428036,
     -0.007800708325034148,
 )
-# Pixel k lies at sample 2k + CENTRE. The filter is not quite symmetric: with its middle (5.5) instead of its centre of
-# mass a mirrored image would move by 0.4 pixels.
+# Pixel k lies at sample 2k + CENTRE. The filter is not quite symmetric: with its middle (5.5)
+# instead of its centre of mass a mirrored image would move by 0.4 pixels.
 CENTRE = sum(k * h for k, h in enumerate(SYM6)) / sum(SYM6)
 
 
 def pick(x: Tensor, index: Tensor) -> Tensor:
     """x (N,C,P), index (N,Q) int64 -> (N,C,Q): each image's own choice of its pixels."""
-    if x.is_cuda:  # gather's derivative adds with atomics there, in another order each time, and resume would not be exact
+    # Gather's derivative adds with atomics there, in another order each time, and resume would not
+    # be exact.
+    if x.is_cuda:
         return pick_in_order(x, index)
     return x.gather(2, index[:, None].expand(-1, x.shape[1], -1))
 
@@ -49,7 +53,8 @@ def reflect(index: Tensor, size: int) -> Tensor:
 
 
 def raster(height: int, width: int, device: torch.device) -> Tensor:
-    """-> (2,H*W): x and y of every pixel, row by row, measured in pixels from the middle of the image."""
+    """-> (2,H*W): x and y of every pixel, row by row, measured in pixels from the middle of the
+    image."""
     y, x = (
         torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2
         for size in (height, width)
@@ -58,7 +63,8 @@ def raster(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def fine_raster(height: int, width: int, device: torch.device) -> Tensor:
-    """-> (2,Q): the same for the samples, half a pixel apart, from which `warp` makes its pixels."""
+    """-> (2,Q): the same for the samples, half a pixel apart, from which `warp` makes its
+    pixels."""
     y, x = (
         (torch.arange(2 * size + len(SYM6) - 2, device=device, dtype=torch.float32) - CENTRE) / 2
         - (size - 1) / 2
@@ -68,12 +74,15 @@ def fine_raster(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def apply(matrix: Tensor, points: Tensor) -> Tensor:
-    """(N,2,2), (2,Q) or (N,2,Q) -> (N,2,Q). Not by matmul, which GPUs may do in a short format that misses by a pixel."""
+    """(N,2,2), (2,Q) or (N,2,Q) -> (N,2,Q).
+
+    Not by matmul, which GPUs may do in a short format that misses by a pixel."""
     return (matrix[..., None] * points.unsqueeze(-3)).sum(2)
 
 
 def blit(x: Tensor, source: Tensor) -> Tensor:
-    """x (N,C,H,W), source (N,2,H*W) places of pixels -> the pixels there; beyond the edges the image is mirrored."""
+    """x (N,C,H,W), source (N,2,H*W) places of pixels -> the pixels there; beyond the edges the
+    image is mirrored."""
     h, w = x.shape[2:]
     column, row = (
         (at + (size - 1) / 2).round().long()
@@ -85,7 +94,8 @@ def blit(x: Tensor, source: Tensor) -> Tensor:
 def warp(x: Tensor, source: Tensor) -> Tensor:
     """x (N,C,H,W), source (N,2,Q): places for the points of `fine_raster` -> (N,C,H,W).
 
-    Twice the resolution, bilinear, and back, which blurs and aliases less than bilinear alone (Karras 2020b, appendix B).
+    Twice the resolution, bilinear, and back, which blurs and aliases less than bilinear alone
+    (Karras 2020b, appendix B).
     Beyond the edges the image is mirrored, endlessly (the paper: once)."""
     n, c, h, w = x.shape
     column, row = (
@@ -99,7 +109,8 @@ def warp(x: Tensor, source: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def spread(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """-> (4 size - 4, size): pixels to samples, twice as dense, over one whole period of the endlessly mirrored line."""
+    """-> (4 size - 4, size): pixels to samples, twice as dense, over one whole period of the
+    endlessly mirrored line."""
     sample = torch.arange(4 * size - 4, device="cpu")
     lines = torch.zeros(len(sample), size, dtype=torch.float64, device="cpu")
     for k, tap in enumerate(SYM6):

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from gancli.augment.base import Augment, colours, need_images
 
-# RGB -> luma, then two axes of the plane in which hue turns and saturation stretches (the YIQ system).
+# RGB -> luma, then two axes of the plane in which hue turns and saturation stretches (the YIQ
+# system).
 YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
 # of a crop, by the image's own shape
 NARROW = math.log(3 / 4)
@@ -17,12 +18,16 @@ WIDE = math.log(4 / 3)
 
 
 class SimCLR(Augment):
-    """Chen 2020, appendix A, without its blur, as ContraD's code has it for small images (Jeong and Shin 2021).
+    """Chen 2020, appendix A, without its blur, as ContraD's code has it for small images (Jeong and
+    Shin 2021).
 
-    smallest: share of the image's area that a crop has at least. mirror: turn half of the images left to right
-    jitter, grey: shares of images whose colours change, and that lose them. brightness, contrast, saturation: the factors lie
-    within so much of 1; hue: by up to this part of the circle. Grey images have no hue; alpha is cropped and not coloured.
-    Colours are not clipped: where they were, the generator would learn nothing. Raises UserError for points.
+    smallest: share of the image's area that a crop has at least. mirror: turn half of the images
+    left to right
+    jitter, grey: shares of images whose colours change, and that lose them. brightness, contrast,
+    saturation: the factors lie within so much of 1; hue: by up to this part of the circle. Grey
+    images have no hue; alpha is cropped and not coloured.
+    Colours are not clipped: where they were, the generator would learn nothing. Raises UserError
+    for points.
     """
 
     reach: Tensor
@@ -48,8 +53,9 @@ class SimCLR(Augment):
             0 <= share <= 1 for share in (jitter, grey, brightness, contrast, saturation, hue)
         ):
             raise ValueError(
-                f"smallest={smallest} is a share above 0; jitter={jitter}, grey={grey}, brightness={brightness}, "
-                f"contrast={contrast}, saturation={saturation} and hue={hue} lie from 0 to 1"
+                f"smallest={smallest} is a share above 0; jitter={jitter}, grey={grey}, "
+                f"brightness={brightness}, contrast={contrast}, saturation={saturation} and "
+                f"hue={hue} lie from 0 to 1"
             )
         self.smallest = smallest
         self.mirror = mirror
@@ -69,7 +75,9 @@ class SimCLR(Augment):
         return torch.cat([self.recolour(x[:, :k]), x[:, k:]], 1)
 
     def crop(self, x: Tensor) -> Tensor:
-        """A window of each image at the image's size. By matrices, bilinear: torch's grid_sample has no second derivative."""
+        """A window of each image at the image's size.
+
+        By matrices, bilinear: torch's grid_sample has no second derivative."""
         area = torch.empty(len(x), device=x.device).uniform_(self.smallest, 1)
         # Between ratios at which both sides still fit; torchvision draws again until they do.
         ratio = torch.empty_like(area).uniform_(NARROW, WIDE).clamp(area.log(), -area.log()).exp()
@@ -82,7 +90,8 @@ class SimCLR(Augment):
         return rows.to(x.dtype)[:, None] @ x @ columns.to(x.dtype)[:, None].transpose(2, 3)
 
     def recolour(self, x: Tensor) -> Tensor:
-        """(N,1 or 3,H,W) in [-1,1] -> the same: brightness, contrast, saturation and hue in this order, then grey."""
+        """(N,1 or 3,H,W) in [-1,1] -> the same: brightness, contrast, saturation and hue in this
+        order, then grey."""
         n, k = x.shape[:2]
         on = torch.rand(n, device=x.device) < self.jitter
         grey = torch.rand(n, device=x.device) < self.grey
@@ -100,7 +109,8 @@ class SimCLR(Augment):
 
 
 def window(share: Tensor, size: int) -> Tensor:
-    """share (N,) of a side of `size` pixels -> (N,size,size): what to multiply the side with to see such a part of it enlarged."""
+    """share (N,) of a side of `size` pixels -> (N,size,size): what to multiply the side with to see
+    such a part of it enlarged."""
     start = torch.rand_like(share) * (1 - share)
     place = (torch.arange(size, device=share.device) + 0.5) / size
     source = ((start[:, None] + share[:, None] * place) * size - 0.5).clamp(0, size - 1)

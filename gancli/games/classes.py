@@ -1,4 +1,5 @@
-"""Heads about classes: an auxiliary classifier, a projection onto the label, and a contrast between classes."""
+"""Heads about classes: an auxiliary classifier, a projection onto the label, and a contrast between
+classes."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ UNLABELLED = "a head about classes was asked without labels"
 class AuxiliaryClassifier(Head):
     """The critic tells the class as well, and the generator helps it to (Odena 2017, section 2).
 
-    real, fake: weights of the cross-entropy in the critic's loss; generator: in the generator's. The paper has 1 everywhere,
-    WGAN-GP's code 1, 0 and 0.1. norm: "spectral" divides the layer by its spectral norm
+    real, fake: weights of the cross-entropy in the critic's loss; generator: in the generator's.
+    The paper has 1 everywhere, WGAN-GP's code 1, 0 and 0.1. norm: "spectral" divides the layer by
+    its spectral norm
     """
 
     needs_labels = True
@@ -75,7 +77,8 @@ class AuxiliaryClassifier(Head):
 
 
 class ClassProjection(Head):
-    """Adds <v_label, features> to the score of a critic that sees no labels itself (Miyato and Koyama 2018, equation 3)."""
+    """Adds <v_label, features> to the score of a critic that sees no labels itself (Miyato and
+    Koyama 2018, equation 3)."""
 
     needs_labels = True
     scores = True
@@ -93,10 +96,12 @@ class ClassProjection(Head):
 
 
 class ClassContrast(Head):
-    """Draws features to their class and to images of it, and away from the rest (ContraGAN, Kang and Park 2020, section 3).
+    """Draws features to their class and to images of it, and away from the rest (ContraGAN, Kang
+    and Park 2020, section 3).
 
-    dim: numbers in an embedding, which has length 1; temperature: smaller is sharper. The critic embeds reals, the generator
-    is taught by fakes. norm: of the projection and of the class proxies. Images are compared within a micro-batch.
+    dim: numbers in an embedding, which has length 1; temperature: smaller is sharper. The critic
+    embeds reals, the generator is taught by fakes. norm: of the projection and of the class
+    proxies. Images are compared within a micro-batch.
     """
 
     needs_labels = True
@@ -113,8 +118,8 @@ class ClassContrast(Head):
         super().__init__()
         if dim < 1 or temperature <= 0 or weight < 0:
             raise ValueError(
-                f"dim={dim}, temperature={temperature}, weight={weight}: dim is 1 or more, temperature above 0, "
-                "weight 0 or more"
+                f"dim={dim}, temperature={temperature}, weight={weight}: dim is 1 or more, "
+                "temperature above 0, weight 0 or more"
             )
         self.classes = classes
         self.dim = dim
@@ -150,8 +155,9 @@ class ClassContrast(Head):
 
 
 def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float) -> Tensor:
-    """h, proxies (N,D) of length 1, each image's own class's; label (N,) -> scalar: -log of the share that an image's proxy and
-    the other images of its class have in all that it is compared with."""
+    """h, proxies (N,D) of length 1, each image's own class's; label (N,) -> scalar: -log of the
+    share that an image's proxy and the other images of its class have in all that it is compared
+    with."""
     own = (h * proxies).sum(1, keepdim=True) / temperature
     others = cosines(h, h) / temperature
     itself = torch.eye(len(h), dtype=torch.bool, device=h.device)

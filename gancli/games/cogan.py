@@ -1,4 +1,5 @@
-"""CoGAN: two domains learned together without pairs, because both generators share what both critics share: the meaning."""
+"""CoGAN: two domains learned together without pairs, because both generators share what both
+critics share: the meaning."""
 
 from __future__ import annotations
 
@@ -21,9 +22,13 @@ Domain = Literal["a", "b", "both"]
 
 
 class CoGAN(GAN):
-    """Liu and Tuzel 2016. Domain a is the data; b is the edges of other images of the data, or their negatives (section 4).
+    """Liu and Tuzel 2016.
 
-    generator: z (N,z_dim) -> an image of a and one of b. discriminator: ModuleDict of the critics "a" and "b"
+    Domain a is the data; b is the edges of other images of the data, or their negatives (section
+    4).
+
+    generator: z (N,z_dim) -> an image of a and one of b. discriminator: ModuleDict of the critics
+    "a" and "b"
     """
 
     # A critic and a loss for each domain, where GAN has one of each.
@@ -56,7 +61,8 @@ class CoGAN(GAN):
         return super().inputs(n, rng, truncation=truncation)
 
     def showcase(self, columns: int, rng: torch.Generator) -> Batch:
-        """Pairs, one below the other: rows of domain a, each above the same latents' row of domain b."""
+        """Pairs, one below the other: rows of domain a, each above the same latents' row of domain
+        b."""
         z = self.inputs(4 * columns, rng)["z"].unflatten(0, (4, columns))
         domain = torch.tensor([0, 1]).repeat_interleave(columns).repeat(4)
         return {"z": torch.stack([z, z], 1).flatten(0, 2), "domain": domain}
@@ -64,8 +70,10 @@ class CoGAN(GAN):
     def sample(
         self, inputs: Batch, generator: nn.Module, *, domain: Domain | None = None
     ) -> Tensor:
-        """-> (N,C,H,W) of domain a or b, or both side by side (N,C,H,2W). None: a, or where the inputs have `domain` (N,) what
-        that says for each image, 0 or 1. Raises UserError for another domain."""
+        """-> (N,C,H,W) of domain a or b, or both side by side (N,C,H,2W).
+
+        None: a, or where the inputs have `domain` (N,) what that says for each image, 0 or 1.
+        Raises UserError for another domain."""
         a, b = generator(inputs["z"])
         if domain is None and "domain" in inputs:
             return torch.where(inputs["domain"][:, None, None, None] == 0, a, b)
@@ -95,10 +103,12 @@ class CoGAN(GAN):
         return loss
 
     def halves(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Reals of both domains: the first half of the batch as it is, of the second the edges or negatives.
+        """Reals of both domains: the first half of the batch as it is, of the second the edges or
+        negatives.
 
-        Not both of every image: without pairs is what the paper claims, and so no step sees one. Not in the data set either:
-        what b is belongs to the model, every data set of images will do, and windows and flips have been drawn by now."""
+        Not both of every image: without pairs is what the paper claims, and so no step sees one.
+        Not in the data set either: what b is belongs to the model, every data set of images will
+        do, and windows and flips have been drawn by now."""
         if len(image) < 2:
             raise UserError(
                 "CoGAN shares a batch between its two domains, and one image is too few",
@@ -135,7 +145,8 @@ class CoGAN(GAN):
 
 
 def edges(image: Tensor) -> Tensor:
-    """How much brighter the brightest of a pixel's 3x3 neighbours is, in [-1,1] like the image (N,C,H,W); alpha stays."""
+    """How much brighter the brightest of a pixel's 3x3 neighbours is, in [-1,1] like the image
+    (N,C,H,W); alpha stays."""
     k = colours(image.shape[1])
     colour = image[:, :k]
     return torch.cat([F.max_pool2d(colour, 3, 1, 1) - colour - 1, image[:, k:]], 1)

@@ -1,4 +1,5 @@
-"""ContraD: the critic's trunk learns by contrast alone, and a small head on its features tells reals from fakes."""
+"""ContraD: the critic's trunk learns by contrast alone, and a small head on its features tells
+reals from fakes."""
 
 from __future__ import annotations
 
@@ -23,9 +24,11 @@ class ContraD(GAN):
 
     discriminator: only its trunk is used; its own head rests
     augment: draws a view of an image; the critic sees views of reals and fakes everywhere
-    hidden: units of the three small heads (scores, and the embeddings of reals and of fakes); dim: numbers in an embedding,
-    which has length 1; temperature: smaller is sharper; weight: of keeping fakes apart from reals; norm: of those heads
-    In the critic's loss the score stops at the features, so that the trunk learns nothing of it; in the generator's it does not.
+    hidden: units of the three small heads (scores, and the embeddings of reals and of fakes); dim:
+    numbers in an embedding, which has length 1; temperature: smaller is sharper; weight: of keeping
+    fakes apart from reals; norm: of those heads
+    In the critic's loss the score stops at the features, so that the trunk learns nothing of it; in
+    the generator's it does not.
     """
 
     penalisable = False
@@ -55,8 +58,8 @@ class ContraD(GAN):
             raise ValueError("ContraD compares two views of an image: give it some, augment=simclr")
         if min(hidden, dim) < 1 or temperature <= 0 or weight < 0:
             raise ValueError(
-                f"hidden={hidden}, dim={dim}, temperature={temperature}, weight={weight}: hidden and dim are 1 or more, "
-                "temperature above 0, weight 0 or more"
+                f"hidden={hidden}, dim={dim}, temperature={temperature}, weight={weight}: hidden "
+                "and dim are 1 or more, temperature above 0, weight 0 or more"
             )
         self.temperature = temperature
         self.weight = weight
@@ -116,7 +119,8 @@ def unit(h: Tensor) -> Tensor:
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """(N,D), (N,D) of length 1 -> scalar: which of the 2N - 1 others is the other view of this image? (Chen 2020, equation 1)"""
+    """(N,D), (N,D) of length 1 -> scalar: which of the 2N - 1 others is the other view of this
+    image? (Chen 2020, equation 1)"""
     n = len(first)
     both = torch.cat([first, second])
     logits = (cosines(both, both) / temperature).masked_fill(
@@ -126,8 +130,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 def repulsion(first: Tensor, second: Tensor, fake: Tensor, temperature: float) -> Tensor:
-    """Two views of reals and one of fakes, (N,D) each, of length 1 -> scalar: fakes are one class, reals are not in it
-    (Jeong and Shin 2021; the supervised contrast of Khosla 2020)."""
+    """Two views of reals and one of fakes, (N,D) each, of length 1 -> scalar: fakes are one class,
+    reals are not in it (Jeong and Shin 2021; the supervised contrast of Khosla 2020)."""
     n = len(fake)
     itself = torch.eye(n, dtype=torch.bool, device=fake.device)
     to_fakes = cosines(fake, fake).masked_fill(itself, -torch.inf)

@@ -1,4 +1,5 @@
-"""CycleGAN: two domains without pairs, a generator for each way, and the demand that there and back again is where it began."""
+"""CycleGAN: two domains without pairs, a generator for each way, and the demand that there and back
+again is where it began."""
 
 from __future__ import annotations
 
@@ -22,10 +23,12 @@ from gancli.networks.translation import Translator
 
 
 class CycleGAN(Game):
-    """Zhu 2017, section 3. generator: ab and ba; discriminator: a and b, the critic of each domain. A batch has "a" and "b".
+    """Zhu 2017, section 3. generator: ab and ba; discriminator: a and b, the critic of each domain.
+    A batch has "a" and "b".
 
-    cycle: weight of the L1 distance between an image and what comes back of it. identity: weight, as a share of `cycle`, of the
-    distance between an image and what the generator that makes its domain makes of it; 0 leaves it out (section 5.2)
+    cycle: weight of the L1 distance between an image and what comes back of it. identity: weight,
+    as a share of `cycle`, of the distance between an image and what the generator that makes its
+    domain makes of it; 0 leaves it out (section 5.2)
     pool: earlier fakes that each critic is shown too. resolution, channels: of the images
     """
 
@@ -104,7 +107,8 @@ class CycleGAN(Game):
         return network
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
-        """inputs: "a" (N,C,H,W), an image of the domain that is left -> its likeness in the other one, of the same size."""
+        """inputs: "a" (N,C,H,W), an image of the domain that is left -> its likeness in the other
+        one, of the same size."""
         return self.translator(generator, direction)(inputs["a"])
 
     def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
@@ -123,7 +127,8 @@ class CycleGAN(Game):
         }
 
     def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor:
-        """(N,): the mean distance per value, in [-1,1], between an image and what comes back of it, both ways together."""
+        """(N,): the mean distance per value, in [-1,1], between an image and what comes back of it,
+        both ways together."""
         ab = self.translator(generator, "ab")
         ba = self.translator(generator, "ba")
         of_a = (ba(ab(batch["a"])) - batch["a"]).abs().flatten(1).mean(1)

@@ -1,4 +1,6 @@
-"""Noise to image: one generator against one discriminator. MLP, CGAN, DCGAN and more are this game with other networks."""
+"""Noise to image: one generator against one discriminator.
+
+MLP, CGAN, DCGAN and more are this game with other networks."""
 
 from __future__ import annotations
 
@@ -17,13 +19,16 @@ from gancli.losses.adversarial import AdversarialLoss
 
 
 class GAN(Game):
-    """Goodfellow 2014, algorithm 1; conditional: both networks see the image's label (Mirza and Osindero 2014).
+    """Goodfellow 2014, algorithm 1; conditional: both networks see the image's label (Mirza and
+    Osindero 2014).
 
-    generator: forward(z (N,z_dim), label) -> (N,C,H,W), with attributes z_dim and classes (0: unconditional)
+    generator: forward(z (N,z_dim), label) -> (N,C,H,W), with attributes z_dim and classes (0:
+    unconditional)
     discriminator: trunk(x, label) -> features, head(features, label) -> scores
     latent: the distribution of z, of unit variance either way
     heads: tasks beside real or fake, on the critic's features
-    pack: images that the critic judges together (PacGAN, Lin 2018); its network then has pack times the channels
+    pack: images that the critic judges together (PacGAN, Lin 2018); its network then has pack times
+    the channels
     generator_batch: fakes in a step of the generator, in batches (SNGAN's code: 2)
     """
 
@@ -80,7 +85,8 @@ class GAN(Game):
         label: Tensor | None = None,
         truncation: float | None = None,
     ) -> Batch:
-        """z (n,z_dim) and, when conditional, label (n,): the given ones, or uniform over the classes.
+        """z (n,z_dim) and, when conditional, label (n,): the given ones, or uniform over the
+        classes.
 
         truncation: numbers beyond it are drawn again (Brock 2019, section 3.1)."""
         device = next(self.generator.parameters()).device if rng is None else torch.device("cpu")
@@ -105,7 +111,8 @@ class GAN(Game):
                 + ("its latents are uniform" if limit > 0 else "it is a bound above 0"),
                 "leave truncation= out, or give 0.5",
             )
-        # The inverse of the normal's distribution function: drawing again would not end for a small bound.
+        # The inverse of the normal's distribution function: drawing again would not end for a small
+        # bound.
         u = 0.5 + (torch.rand(z.shape, generator=rng, device=z.device) - 0.5) * torch.erf(
             torch.tensor(limit / 2**0.5)
         )
@@ -113,7 +120,8 @@ class GAN(Game):
         return drawn.to(z.dtype).clamp(-limit, limit)
 
     def showcase(self, columns: int, rng: torch.Generator) -> Batch:
-        """A row per class where there are classes (the first 16), many samples where they are points."""
+        """A row per class where there are classes (the first 16), many samples where they are
+        points."""
         if not self.conditional:
             return self.inputs(8 * columns, rng)
         rows = min(self.generator.classes, 16)

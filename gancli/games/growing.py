@@ -1,4 +1,5 @@
-"""Growing GANs: training starts on tiny images and adds one size after the other, blended in; PGGAN, and StyleGAN on top of it."""
+"""Growing GANs: training starts on tiny images and adds one size after the other, blended in;
+PGGAN, and StyleGAN on top of it."""
 
 from __future__ import annotations
 
@@ -63,11 +64,15 @@ class StyledGenerator(GrowingGenerator):
 
 
 class Growing(GAN):
-    """Karras 2018, section 2. Reals and fakes have the size of the stage, `sample` always makes the full size.
+    """Karras 2018, section 2.
 
-    generator, discriminator: have `stages`; forward and trunk take stage (0: the smallest) and alpha (a new stage's share)
-    fade_kimg, stable_kimg: thousands of real images over which a stage is blended in, and trained until the next; both 0: no
-    growth. start_stage: where training starts, with a stable time and no blending
+    Reals and fakes have the size of the stage, `sample` always makes the full size.
+
+    generator, discriminator: have `stages`; forward and trunk take stage (0: the smallest) and
+    alpha (a new stage's share)
+    fade_kimg, stable_kimg: thousands of real images over which a stage is blended in, and trained
+    until the next; both 0: no growth. start_stage: where training starts, with a stable time and no
+    blending
     """
 
     generator: GrowingGenerator
@@ -103,7 +108,8 @@ class Growing(GAN):
         )
         if fade_kimg < 0 or stable_kimg < 0:
             raise ValueError(
-                f"fade_kimg={fade_kimg}, stable_kimg={stable_kimg}: give thousands of images, 0 or more"
+                f"fade_kimg={fade_kimg}, stable_kimg={stable_kimg}: give thousands of images, 0 or "
+                "more"
             )
         stages = self.generator.stages
         if stages != self.discriminator.stages:
@@ -116,13 +122,15 @@ class Growing(GAN):
             raise ValueError(
                 f"start_stage={start_stage}: images of this size have stages 0 to {self.last}"
             )
-        # Whole images: thousands in binary fractions would put a boundary just before or after the step that meets it.
+        # Whole images: thousands in binary fractions would put a boundary just before or after the
+        # step that meets it.
         self.fade_nimg = round(1000 * fade_kimg)
         self.stable_nimg = round(1000 * stable_kimg)
         self.start_stage = start_stage
         self.stage, share = self.plan(0)
         self.blending = share is not None
-        # Written in place: a fresh tensor each step would be a copy that the host waits for, and no captured graph would see it.
+        # Written in place: a fresh tensor each step would be a copy that the host waits for, and no
+        # captured graph would see it.
         self.register_buffer("share", torch.zeros(()), persistent=False)
 
     def plan(self, nimg: int) -> tuple[int, float | None]:
@@ -147,8 +155,8 @@ class Growing(GAN):
 
     @property
     def alpha(self) -> Tensor | None:
-        """The new stage's share, 0-d, or None where nothing is blended: a resting layer must get no gradient at all,
-        while one that is multiplied by 0 would be moved by Adam."""
+        """The new stage's share, 0-d, or None where nothing is blended: a resting layer must get no
+        gradient at all, while one that is multiplied by 0 would be moved by Adam."""
         return self.share if self.blending else None
 
     def reduced(self, x: Tensor) -> Tensor:
@@ -197,15 +205,19 @@ class Growing(GAN):
 
     @property
     def resting(self) -> int:
-        """How many of these have an image layer that no longer learns, while what it reads goes on."""
+        """How many of these have an image layer that no longer learns, while what it reads goes
+        on."""
         return self.stage - self.blending
 
     def at(self, level: int | None) -> tuple[int, Tensor | None]:
-        """-> stage and alpha of a level, null: as far as training is. A stage's own image stops learning when the next one comes."""
+        """-> stage and alpha of a level, null: as far as training is.
+
+        A stage's own image stops learning when the next one comes."""
         return (self.stage, self.alpha) if level is None or level >= self.stage else (level, None)
 
     def sample(self, inputs: Batch, generator: nn.Module, *, level: int | None = None) -> Tensor:
-        """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated. level: of a stage before, 0 the smallest."""
+        """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated. level: of a stage
+        before, 0 the smallest."""
         stage, alpha = self.at(level)
         return self.full(
             generator(inputs["z"], inputs.get("label"), stage=stage, alpha=alpha), stage
@@ -269,8 +281,9 @@ class StyleGAN(Growing):
         truncation: float | None = None,
         truncated_layers: int = 8,
     ) -> Batch:
-        """z, label as GAN's. truncation: how far the styles of the first layers may be from the mean one: 1 as far as they are,
-        0.7 nearer, 0 not at all; the layers after truncated_layers hold details, which may vary (Karras 2019, appendix B)."""
+        """z, label as GAN's. truncation: how far the styles of the first layers may be from the
+        mean one: 1 as far as they are, 0.7 nearer, 0 not at all; the layers after truncated_layers
+        hold details, which may vary (Karras 2019, appendix B)."""
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
             return inputs
@@ -281,14 +294,17 @@ class StyleGAN(Growing):
         }
 
     def mixed(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
-        """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers, partner by partner: 0 to 4 is
-        pose and shape, 4 to 8 features, from 8 on colour (Karras 2019, figure 3). Labels stay those of `inputs`."""
+        """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers,
+        partner by partner: 0 to 4 is pose and shape, 4 to 8 features, from 8 on colour (Karras
+        2019, figure 3). Labels stay those of `inputs`."""
         layer = torch.arange(self.generator.layers, device=inputs["z"].device)
         mask = (first <= layer) & (layer < last)
         return inputs | {"other": source["z"], "mask": mask.expand(len(inputs["z"]), -1)}
 
     def crossed(self, device: torch.device) -> Tensor:
-        """-> (layers,) bool, the layers of a batch's fakes that the second latent styles. Drawn on the device: the host never waits."""
+        """-> (layers,) bool, the layers of a batch's fakes that the second latent styles.
+
+        Drawn on the device: the host never waits."""
         layers = self.generator.layers
         now = 2 * (self.stage + 1)
         cut = torch.randint(1, now, (), device=device)
@@ -314,8 +330,9 @@ class StyleGAN(Growing):
         noise: Noise | list[Tensor] = "random",
         level: int | None = None,
     ) -> Tensor:
-        """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
-        (N,layers,w_dim) alone. noise: fixed is the same for all images, as a film needs it, planes (with styles) are given ones"""
+        """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and
+        psi_layers was added; or styles (N,layers,w_dim) alone. noise: fixed is the same for all
+        images, as a film needs it, planes (with styles) are given ones"""
         network = cast(StyledGenerator, generator)
         return self.full(self.drawn(inputs, network, noise=noise, level=level), self.at(level)[0])
 

@@ -1,4 +1,5 @@
-"""Tasks beside real or fake, solved from the critic's features; `model.heads` names any number of them."""
+"""Tasks beside real or fake, solved from the critic's features; `model.heads` names any number of
+them."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ from gancli.game import Critic, Logs
 
 
 class Head(nn.Module):
-    """A term of the critic's loss, of the generator's, or of the score itself; its parameters move with player d.
+    """A term of the critic's loss, of the generator's, or of the score itself; its parameters move
+    with player d.
 
     needs_labels: the task is about classes, so the model must be conditional
-    scores: it adds to the score, so a loss that constrains the critic (WGAN's clip) constrains it too
+    scores: it adds to the score, so a loss that constrains the critic (WGAN's clip) constrains it
+    too
     """
 
     needs_labels = False
@@ -28,7 +31,8 @@ class Head(nn.Module):
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor | float, Logs]:
-        """real, fake (N,C,H,W), label (N,) of both -> a weighted scalar, added to the critic's loss."""
+        """real, fake (N,C,H,W), label (N,) of both -> a weighted scalar, added to the critic's
+        loss."""
         return 0.0, {}
 
     def g(
@@ -39,6 +43,7 @@ class Head(nn.Module):
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
-    """(N,D), (M,D) of length 1 -> (N,M), in full precision: a temperature multiplies what autocast would round away."""
+    """(N,D), (M,D) of length 1 -> (N,M), in full precision: a temperature multiplies what autocast
+    would round away."""
     with torch.autocast(a.device.type, enabled=False):
         return a @ b.T

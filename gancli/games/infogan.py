@@ -1,4 +1,5 @@
-"""InfoGAN: a part of the latent is a code, and what can be read of it in the image is maximised; no labels are needed."""
+"""InfoGAN: a part of the latent is a code, and what can be read of it in the image is maximised; no
+labels are needed."""
 
 from __future__ import annotations
 
@@ -18,12 +19,14 @@ from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.layers import one_hot
 
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
-# What a continuous code costs a reader who knows nothing and says N(0,1): the mean of HALF_LOG_TAU + c^2 / 2 over U(-1,1).
+# What a continuous code costs a reader who knows nothing and says N(0,1): the mean of HALF_LOG_TAU
+# + c^2 / 2 over U(-1,1).
 BLIND = HALF_LOG_TAU + 1 / 6
 
 
 class Reader(nn.Module):
-    """What `InfoGAN` relies on in q; a view as `gancli.game.Generator` is, to derive from or not."""
+    """What `InfoGAN` relies on in q; a view as `gancli.game.Generator` is, to derive from or
+    not."""
 
     def attach(self, feature_dim: int, outputs: int) -> None:
         """Builds what depends on the discriminator's features (N,feature_dim); called once."""
@@ -34,12 +37,17 @@ class Reader(nn.Module):
 
 
 class InfoGAN(GAN):
-    """Chen 2016, section 5. The latent is noise, then a one-hot code of each of `categories`, then `continuous` codes U(-1,1).
+    """Chen 2016, section 5.
 
-    generator: unconditional; the noise has what its z_dim leaves. q: reads the codes from the critic's features (N,F), of
-    which `attach(F, outputs)` tells it the sizes; a player of its own, which moves in both phases
+    The latent is noise, then a one-hot code of each of `categories`, then `continuous` codes
+    U(-1,1).
+
+    generator: unconditional; the noise has what its z_dim leaves. q: reads the codes from the
+    critic's features (N,F), of which `attach(F, outputs)` tells it the sizes; a player of its own,
+    which moves in both phases
     weight_categorical, weight_continuous: of the codes' negative log-likelihoods, in both losses
-    deviation: a continuous code's, as q sees it: 1, or learned (q then has one more output for each)
+    deviation: a continuous code's, as q sees it: 1, or learned (q then has one more output for
+    each)
     latent: the distribution of the noise, of unit variance either way (the authors': uniform)
     """
 
@@ -73,16 +81,20 @@ class InfoGAN(GAN):
             and continuous == 0
         ):
             raise ValueError(
-                f"categories={categories}, continuous={continuous}: give categories of 2 or more, [10], or continuous codes"
+                f"categories={categories}, continuous={continuous}: give categories of 2 or more, "
+                "[10], or continuous codes"
             )
         if self.noise < 0:
             raise ValueError(
-                f"z_dim={self.generator.z_dim} does not hold categories={categories} and {continuous} continuous codes: "
-                f"give model.z_dim={self.generator.z_dim - self.noise} or more; the rest is noise (the paper's: 74)"
+                f"z_dim={self.generator.z_dim} does not hold categories={categories} and "
+                f"{continuous} continuous codes: give "
+                f"model.z_dim={self.generator.z_dim - self.noise} or more; the rest is noise (the "
+                "paper's: 74)"
             )
         if self.generator.classes:
             raise ValueError(
-                "the codes are learned without labels: give InfoGAN a generator that takes none, conditional=false"
+                "the codes are learned without labels: give InfoGAN a generator that takes none, "
+                "conditional=false"
             )
         self.q = cast(Reader, q)
         self.categories = categories
@@ -107,7 +119,8 @@ class InfoGAN(GAN):
     def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
     ) -> Batch:
-        """z (n,noise); a categorical code (n,) int64, a continuous one (n,). truncation: of the noise, see GAN."""
+        """z (n,noise); a categorical code (n,) int64, a continuous one (n,). truncation: of the
+        noise, see GAN."""
         z = super().inputs(n, rng, truncation=truncation)["z"][:, : self.noise]
         drawn = [
             torch.randint(size, (n,), generator=rng, device=z.device) for size in self.categories
@@ -119,7 +132,8 @@ class InfoGAN(GAN):
         return {"z": z} | dict(zip(self.codes, drawn, strict=True))
 
     def values(self, name: str, steps: int) -> Tensor:
-        """What a sweep shows of the code `name`: each of its categories, or `steps` numbers from -1 to 1."""
+        """What a sweep shows of the code `name`: each of its categories, or `steps` numbers from -1
+        to 1."""
         k = self.codes.index(name)
         return (
             torch.arange(self.categories[k])
@@ -149,14 +163,16 @@ class InfoGAN(GAN):
         return generator(torch.cat([z, *hot, *(code[:, None] for code in codes[cut:])], 1))
 
     def recognise(self, image: Tensor) -> Batch:
-        """What q reads in images (N,C,H,W): the likeliest category of each categorical code (N,), the mean of each other (N,)."""
+        """What q reads in images (N,C,H,W): the likeliest category of each categorical code (N,),
+        the mean of each other (N,)."""
         logits, mean, _ = self.read(self.discriminator.trunk(image).flatten(1))
         return dict(
             zip(self.codes, [*(part.argmax(1) for part in logits), *mean.unbind(1)], strict=True)
         )
 
     def read(self, features: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """(N,F) -> logits (N,size) of each categorical code; means and logarithms of the deviations (N,continuous)"""
+        """(N,F) -> logits (N,size) of each categorical code; means and logarithms of the deviations
+        (N,continuous)"""
         *logits, rest = (
             self.q(features)
             .float()
@@ -176,7 +192,8 @@ class InfoGAN(GAN):
         return self.informed(batch, self.adversarial.g)
 
     def informed(self, batch: Batch, side: Callable) -> tuple[Tensor, Logs]:
-        """One side's adversarial loss, and the information about the codes of the very fakes that it judged."""
+        """One side's adversarial loss, and the information about the codes of the very fakes that
+        it judged."""
         inputs = self.inputs(len(batch["image"]), None)
         critic = self.critic(batch)
         fake = self.sample(inputs, self.generator)
@@ -185,9 +202,11 @@ class InfoGAN(GAN):
         return loss + term, logs | parts
 
     def information(self, features: Tensor, inputs: Batch) -> tuple[Tensor, Logs]:
-        """-> the weighted negative log-likelihood of the codes, and the lower bound of their information in nats, `mi`.
+        """-> the weighted negative log-likelihood of the codes, and the lower bound of their
+        information in nats, `mi`.
 
-        Each categorical code adds log(size) minus its cross-entropy, a continuous one BLIND minus its NLL, as in the authors'
+        Each categorical code adds log(size) minus its cross-entropy, a continuous one BLIND minus
+        its NLL, as in the authors'
         code: 0 for a reader who knows nothing."""
         logits, mean, log_deviation = self.read(features)
         codes = [inputs[name] for name in self.codes]

@@ -1,4 +1,5 @@
-"""LAPGAN: a pyramid of games; the coarsest makes small images, each of the others what a twice as large one adds to them."""
+"""LAPGAN: a pyramid of games; the coarsest makes small images, each of the others what a twice as
+large one adds to them."""
 
 from __future__ import annotations
 
@@ -42,11 +43,15 @@ class DiscriminatorLevels(nn.ModuleList):
 
 
 class LapGAN(GAN):
-    """Denton 2015, section 3. In training every level gets true coarse images, so the levels are independent games: their
-    networks share nothing, and the sum of their losses trains each as if it were alone. Sampling chains them.
+    """Denton 2015, section 3.
 
-    generator, discriminator: ModuleLists, the coarsest level first, with `sizes`; [0] are an ordinary pair, the other
-    generators make a residual of (noise, low, label), the other critics see residual and low added
+    In training every level gets true coarse images, so the levels are independent games: their
+    networks share nothing, and the sum of their losses trains each as if it were alone. Sampling
+    chains them.
+
+    generator, discriminator: ModuleLists, the coarsest level first, with `sizes`; [0] are an
+    ordinary pair, the other generators make a residual of (noise, low, label), the other critics
+    see residual and low added
     latent: the distribution of z and of the noise planes
     """
 
@@ -87,7 +92,8 @@ class LapGAN(GAN):
         return len(self.generator)
 
     def planes(self, low: Tensor, noise: Noise = "random") -> Tensor:
-        """The noise (N,1,h,w) beside a coarse image (N,C,h,w): for each image anew, one and the same for all, or zeros."""
+        """The noise (N,1,h,w) beside a coarse image (N,C,h,w): for each image anew, one and the
+        same for all, or zeros."""
         n, _, *size = low.shape
         if noise == "none":
             return low.new_zeros(n, 1, *size)
@@ -111,7 +117,9 @@ class LapGAN(GAN):
         level: int | None = None,
         noise: Noise = "random",
     ) -> Tensor:
-        """-> (N,C,H,W) of full size. level: stop there, 0 the coarsest, and repeat its pixels. Raises UserError for no such level.
+        """-> (N,C,H,W) of full size. level: stop there, 0 the coarsest, and repeat its pixels.
+
+        Raises UserError for no such level.
 
         noise: fixed is the same for all images, as a film needs it."""
         last = self.levels - 1
@@ -135,9 +143,11 @@ class LapGAN(GAN):
         return self.level_critic(-1, batch.get("label"), None)
 
     def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
-        """A level's critic, of residuals where there is a coarse image `low` that they belong to, else of images."""
+        """A level's critic, of residuals where there is a coarse image `low` that they belong to,
+        else of images."""
         network = cast(Discriminator, self.discriminator[level])
-        # A residual alone must not be moved or coloured: the augmentation has to see what the network sees.
+        # A residual alone must not be moved or coloured: the augmentation has to see what the
+        # network sees.
         return BoundCritic(
             partial(network.trunk, label=label),
             partial(network.head, label=label),
@@ -155,7 +165,8 @@ class LapGAN(GAN):
         return image if self.augment is None else self.augment(image)
 
     def rounds(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
-        """Of each level its critic, real and fake: images of the coarsest, residuals of true coarse images of the others."""
+        """Of each level its critic, real and fake: images of the coarsest, residuals of true coarse
+        images of the others."""
         label = batch.get("label")
         for k, (real, low) in enumerate(pyramid(batch["image"], self.levels)):
             if low is None:

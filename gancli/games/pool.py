@@ -1,4 +1,5 @@
-"""A memory of earlier fakes, from which a critic is shown some in place of new ones (Shrivastava 2017, section 2.3)."""
+"""A memory of earlier fakes, from which a critic is shown some in place of new ones (Shrivastava
+2017, section 2.3)."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from gancli.game import Batch
 
 
 class ImagePool(nn.Module):
-    """Buffers, and so in the checkpoint; every rank has its own. size: images; 0 remembers nothing. shape: (C,H,W) of an image."""
+    """Buffers, and so in the checkpoint; every rank has its own. size: images; 0 remembers nothing.
+    shape: (C,H,W) of an image."""
 
     images: Tensor
     filled: Tensor
@@ -24,7 +26,8 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def swap(self, new: Tensor, rng: torch.Generator) -> Tensor:
-        """new (N,C,H,W) -> as many: while it fills up, the same; then each with probability 1/2 an older one, whose place it takes."""
+        """new (N,C,H,W) -> as many: while it fills up, the same; then each with probability 1/2 an
+        older one, whose place it takes."""
         if self.size == 0:
             return new
         coins = torch.rand(len(new), generator=rng) < 0.5

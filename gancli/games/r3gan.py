@@ -1,4 +1,5 @@
-"""R3GAN: a GAN whose generator meets reals of its own, since its loss compares each fake with one."""
+"""R3GAN: a GAN whose generator meets reals of its own, since its loss compares each fake with
+one."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from gancli.games.gan import GAN
 
 
 class R3GAN(GAN):
-    """Huang 2024: relativistic pairing with R1 and R2 (loss=rpgan_r1r2), and plain residual networks."""
+    """Huang 2024: relativistic pairing with R1 and R2 (loss=rpgan_r1r2), and plain residual
+    networks."""
 
     def phases(self) -> list[Phase]:
         d, g = super().phases()

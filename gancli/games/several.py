@@ -9,8 +9,9 @@ from gancli.game import Logs
 
 
 def together(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
-    """Losses of several critics -> their sum; each one's logs under its name, and without a name the means of all,
-    which the watchdog and adaptive augmentation read (the sign of reals, which nobody else does, only so)."""
+    """Losses of several critics -> their sum; each one's logs under its name, and without a name
+    the means of all, which the watchdog and adaptive augmentation read (the sign of reals, which
+    nobody else does, only so)."""
     logs: Logs = {}
     for key in next(iter(results.values()))[1]:
         logs[key] = torch.stack([part[key] for _, part in results.values()]).mean()

@@ -1,4 +1,5 @@
-"""StyleGAN2: a GAN with two rarer phases, the critic's R1 and the generator's path length, and styles that may mix."""
+"""StyleGAN2: a GAN with two rarer phases, the critic's R1 and the generator's path length, and
+styles that may mix."""
 
 from __future__ import annotations
 
@@ -18,11 +19,14 @@ from gancli.networks.stylegan2 import Noise, StyleGAN2Generator
 class StyleGAN2(GAN):
     """Karras 2020; with augment=ada, StyleGAN2-ADA (Karras 2020b). Phases d, d_r1, g, g_pl.
 
-    r1_gamma: R1 is gamma / 2 times the squared gradient at the reals, 0 leaves it out; null: 0.0002 * height * width /
-    batch_size (the `auto` of StyleGAN2-ADA's code). batch_size: real images a step; only that rule reads it
-    r1_every, pl_every: steps between two such updates, which weigh so many times as much (Karras 2020, appendix B)
-    pl_weight: of the path length; 0 leaves it out. pl_decay: of the running mean length. pl_shrink: a batch's images
-    divided by this are those of a path length update. mixing: share of the images that have two styles
+    r1_gamma: R1 is gamma / 2 times the squared gradient at the reals, 0 leaves it out; null: 0.0002
+    * height * width / batch_size (the `auto` of StyleGAN2-ADA's code). batch_size: real images a
+    step; only that rule reads it
+    r1_every, pl_every: steps between two such updates, which weigh so many times as much (Karras
+    2020, appendix B)
+    pl_weight: of the path length; 0 leaves it out. pl_decay: of the running mean length. pl_shrink:
+    a batch's images divided by this are those of a path length update. mixing: share of the images
+    that have two styles
     """
 
     generator: StyleGAN2Generator  # type: ignore[assignment]  # it need not derive from the view
@@ -57,12 +61,14 @@ class StyleGAN2(GAN):
         gamma = gamma_for(generator.size, batch_size) if r1_gamma is None else r1_gamma
         if gamma < 0 or pl_weight < 0 or min(r1_every, pl_every, pl_shrink) < 1:
             raise ValueError(
-                f"r1_gamma={gamma}, pl_weight={pl_weight}, r1_every={r1_every}, pl_every={pl_every}, "
-                f"pl_shrink={pl_shrink}: the first two are 0 or more, the others 1 or more"
+                f"r1_gamma={gamma}, pl_weight={pl_weight}, r1_every={r1_every}, "
+                f"pl_every={pl_every}, pl_shrink={pl_shrink}: the first two are 0 or more, the "
+                "others 1 or more"
             )
         if not 0 <= pl_decay <= 1 or not 0 <= mixing <= 1:
             raise ValueError(
-                f"pl_decay={pl_decay}, mixing={mixing}: give numbers from 0 to 1 (the paper's: 0.01, 0.9)"
+                f"pl_decay={pl_decay}, mixing={mixing}: give numbers from 0 to 1 (the paper's: "
+                "0.01, 0.9)"
             )
         self.r1 = (
             GradientPenalty(weight=gamma / 2, at="real", target=0.0, every=r1_every)
@@ -111,9 +117,11 @@ class StyleGAN2(GAN):
         return term, {"r1": term.detach() / self.r1.every}
 
     def pl_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """(|J^T y| - its running mean)^2, J being the image's derivative by its styles and y noise (Karras 2020, section 3.2).
+        """(|J^T y| - its running mean)^2, J being the image's derivative by its styles and y noise
+        (Karras 2020, section 3.2).
 
-        y and the mean over styles divide by pixels and by layers: weight 2 is gamma_pl = ln 2 / (r^2 (ln r - ln 2)) at r pixels."""
+        y and the mean over styles divide by pixels and by layers: weight 2 is gamma_pl = ln 2 /
+        (r^2 (ln r - ln 2)) at r pixels."""
         n = max(1, len(batch["image"]) // self.pl_shrink)
         with torch.autocast(
             batch["image"].device.type, enabled=False
@@ -142,7 +150,8 @@ class StyleGAN2(GAN):
         truncation: float | None = None,
         truncated_layers: int | None = None,
     ) -> Batch:
-        """z, label as GAN's. truncation: how far styles may be from the mean one: 1 as far as they are, 0.7 nearer, 0 not at all;
+        """z, label as GAN's. truncation: how far styles may be from the mean one: 1 as far as they
+        are, 0.7 nearer, 0 not at all;
         truncated_layers: only those of the first so many layers, null for all."""
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
@@ -155,8 +164,9 @@ class StyleGAN2(GAN):
         }
 
     def mixed(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
-        """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers, partner by partner. The
-        first ones hold pose and shape, the last ones colour (Karras 2019, figure 3). Labels stay those of `inputs`."""
+        """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers,
+        partner by partner. The first ones hold pose and shape, the last ones colour (Karras 2019,
+        figure 3). Labels stay those of `inputs`."""
         layer = torch.arange(self.generator.layers, device=inputs["z"].device)
         return inputs | {
             "other": source["z"],
@@ -164,8 +174,10 @@ class StyleGAN2(GAN):
         }
 
     def drawn(self, n: int, label: Tensor | None) -> Batch:
-        """What n training images start from. In a share of them the styles of another latent take over at a random layer
-        (Karras 2019, section 3.1: of the images; their code cuts a whole batch at one layer)."""
+        """What n training images start from.
+
+        In a share of them the styles of another latent take over at a random layer (Karras 2019,
+        section 3.1: of the images; their code cuts a whole batch at one layer)."""
         inputs = super().inputs(n, None, label=label)
         layers = self.generator.layers
         if self.mixing == 0:
@@ -196,10 +208,12 @@ class StyleGAN2(GAN):
         noise: Noise | list[Tensor] = "random",
         level: int | None = None,
     ) -> Tensor:
-        """inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles (N,layers,w_dim) alone.
+        """inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
+        (N,layers,w_dim) alone.
 
-        noise: fixed is the same for all images, as a film needs it; planes (with styles) are given ones. level: the image as
-        it is after so many doublings, its pixels repeated up to the full size"""
+        noise: fixed is the same for all images, as a film needs it; planes (with styles) are given
+        ones. level: the image as it is after so many doublings, its pixels repeated up to the full
+        size"""
         assert isinstance(generator, StyleGAN2Generator)
         image = self.made(inputs, generator, noise=noise, level=level)
         return image if level is None else enlarge(image, generator.size[0] // image.shape[2])
@@ -232,13 +246,15 @@ class StyleGAN2(GAN):
 def gamma_for(size: tuple[int, int], batch_size: int | None) -> float:
     if batch_size is None or batch_size < 1:
         raise ValueError(
-            "r1_gamma=null follows the batch size: give batch_size=${trainer.batch_size}, or a number such as r1_gamma=10"
+            "r1_gamma=null follows the batch size: give batch_size=${trainer.batch_size}, or a "
+            "number such as r1_gamma=10"
         )
     return 0.0002 * size[0] * size[1] / batch_size
 
 
 def path_lengths(image: Tensor, styles: Tensor) -> Tensor:
-    """(N,C,H,W), the styles (N,L,w_dim) that it was made of -> (N,): |J^T y|, y ~ N(0, 1 / (H W)), root of the mean over L."""
+    """(N,C,H,W), the styles (N,L,w_dim) that it was made of -> (N,): |J^T y|, y ~ N(0, 1 / (H W)),
+    root of the mean over L."""
     y = torch.randn_like(image) / (image.shape[2] * image.shape[3]) ** 0.5
     (grad,) = torch.autograd.grad((image * y).sum(), styles, create_graph=True)
     return (grad.square().sum(2).mean(1) + 1e-12).sqrt()  # at 0 the root's slope is infinite

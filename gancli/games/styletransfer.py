@@ -1,4 +1,5 @@
-"""Style transfer: the features of a painting's style on those of a photograph's content, in one pass of a network."""
+"""Style transfer: the features of a painting's style on those of a photograph's content, in one
+pass of a network."""
 
 from __future__ import annotations
 
@@ -18,11 +19,14 @@ from gancli.networks.translation import Translator
 
 
 class StyleTransfer(Translation):
-    """Johnson 2016, section 3.2; of any style with an AdaINNet (Huang and Belongie 2017), of one with a TransformerNet.
+    """Johnson 2016, section 3.2; of any style with an AdaINNet (Huang and Belongie 2017), of one
+    with a TransformerNet.
 
-    A batch has contents "a" and styles "b", without pairs. perceptual: its last layer compares contents, all of them styles
-    content_weight, style_weight, smoothness: of the content term, of the Gram matrices', of the total variation. A loss and a
-    critic are allowed and not usual: the critic then compares with the styles. Raises ValueError without features.
+    A batch has contents "a" and styles "b", without pairs. perceptual: its last layer compares
+    contents, all of them styles
+    content_weight, style_weight, smoothness: of the content term, of the Gram matrices', of the
+    total variation. A loss and a critic are allowed and not usual: the critic then compares with
+    the styles. Raises ValueError without features.
     """
 
     perceptual: Perceptual
@@ -49,7 +53,8 @@ class StyleTransfer(Translation):
             )
         if min(content_weight, style_weight, smoothness) < 0:
             raise ValueError(
-                f"content_weight={content_weight}, style_weight={style_weight}, smoothness={smoothness}: give 0 or more"
+                f"content_weight={content_weight}, style_weight={style_weight}, "
+                f"smoothness={smoothness}: give 0 or more"
             )
         super().__init__(
             generator=generator,
@@ -74,7 +79,8 @@ class StyleTransfer(Translation):
         return not isinstance(self.generator, TransformerNet)
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
-        """inputs: "a" (N,C,H,W), and where the generator takes any style "style" (N,C,h,w), or "b" in its place -> (N,C,H,W)"""
+        """inputs: "a" (N,C,H,W), and where the generator takes any style "style" (N,C,h,w), or "b"
+        in its place -> (N,C,H,W)"""
         if not self.many:
             return generator(inputs["a"])
         return generator(inputs["a"], style=inputs["style"] if "style" in inputs else inputs["b"])

@@ -1,4 +1,5 @@
-"""Source to target: pix2pix, super-resolution, inpainting, enhancement and refinement are this game with other data and terms."""
+"""Source to target: pix2pix, super-resolution, inpainting, enhancement and refinement are this game
+with other data and terms."""
 
 from __future__ import annotations
 
@@ -26,14 +27,18 @@ DISTANCES = {"l1": F.l1_loss, "l2": F.mse_loss, "huber": F.smooth_l1_loss}
 
 
 class Translation(Game):
-    """Isola 2017, section 3: an adversarial term, and a distance to the target; a batch has the source "a" and the target "b".
+    """Isola 2017, section 3: an adversarial term, and a distance to the target; a batch has the
+    source "a" and the target "b".
 
-    generator: Translator, a -> b. discriminator: with loss=None it is left out, and the distances alone teach
+    generator: Translator, a -> b. discriminator: with loss=None it is left out, and the distances
+    alone teach
     judged: images that the critic sees at once: 2, the source beside the other one (pix2pix), or 1
-    adversarial_weight, perceptual_weight, pixel_weight: of the generator's terms; pixel_weight None: 1 without a perceptual network, else 0
-    pixel: the distance, a mean over pixels, from `toward`: the target, or the source (SimGAN, where b is only what real ones
-    look like). perceptual: a distance of features
-    warmup: steps in which the distances alone teach (SRGAN's first stage); the critic starts after them
+    adversarial_weight, perceptual_weight, pixel_weight: of the generator's terms; pixel_weight
+    None: 1 without a perceptual network, else 0
+    pixel: the distance, a mean over pixels, from `toward`: the target, or the source (SimGAN, where
+    b is only what real ones look like). perceptual: a distance of features
+    warmup: steps in which the distances alone teach (SRGAN's first stage); the critic starts after
+    them
     pool: earlier fakes that the critic is shown too. resolution, channels: of the targets
     """
 
@@ -70,8 +75,8 @@ class Translation(Game):
             )
         if judged not in (1, 2) or warmup < 0 or adversarial_weight < 0 or (pixel_weight or 0) < 0:
             raise ValueError(
-                f"judged={judged}, warmup={warmup}, adversarial_weight={adversarial_weight}, pixel_weight={pixel_weight}: "
-                "the first is 1 or 2, the others are 0 or more"
+                f"judged={judged}, warmup={warmup}, adversarial_weight={adversarial_weight}, "
+                f"pixel_weight={pixel_weight}: the first is 1 or 2, the others are 0 or more"
             )
         if pixel_weight is None:
             pixel_weight = 1.0 if perceptual is None else 0.0
@@ -170,7 +175,8 @@ class Translation(Game):
         )
 
     def beside(self, source: Tensor, x: Tensor) -> Tensor:
-        """The image first, since augmentation colours the first channels alone; its geometry moves both alike."""
+        """The image first, since augmentation colours the first channels alone; its geometry moves
+        both alike."""
         both = torch.cat([x, source.to(x.dtype)], 1)
         return both if self.augment is None else self.augment(both)
 
@@ -195,7 +201,8 @@ class Translation(Game):
         return self.adversarial_weight * adversarial + distance, logs | parts
 
     def distance_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """What teaches without a critic: in a warm-up pixels alone, whatever their weight is later (SRGAN's SRResNet)."""
+        """What teaches without a critic: in a warm-up pixels alone, whatever their weight is later
+        (SRGAN's SRResNet)."""
         warm = self.discriminator is not None
         return self.distances(
             self.sample(batch, self.generator),
@@ -223,8 +230,9 @@ class Translation(Game):
 class Inpainting(Translation):
     """Pathak 2016: the generator makes what is in the holes, and everything else stays as it is.
 
-    The batch has a "mask", 1 in the holes. border: pixels inside the hole whose distance counts ten times (their code: 4), since
-    there what is made must meet what was there. The generator sees the mask as one more channel if it has room for it."""
+    The batch has a "mask", 1 in the holes. border: pixels inside the hole whose distance counts ten
+    times (their code: 4), since there what is made must meet what was there. The generator sees the
+    mask as one more channel if it has room for it."""
 
     extras = ("mask",)
 
@@ -269,7 +277,8 @@ class Inpainting(Translation):
         return ("a", "b", "mask")
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
-        """inputs: "a" (N,C,H,W) with holes of any colour, "mask" (N,1,H,W) -> the image with its holes filled."""
+        """inputs: "a" (N,C,H,W) with holes of any colour, "mask" (N,1,H,W) -> the image with its
+        holes filled."""
         image = inputs["a"]
         mask = inputs["mask"]
         seen = (
@@ -301,8 +310,9 @@ def judging(discriminator: nn.Module | None, size: tuple[int, int]) -> None:
     """Raises ValueError for images that are too small for a critic of patches."""
     if isinstance(discriminator, PatchDiscriminator) and min(size) < discriminator.smallest:
         raise ValueError(
-            f"images of {size[1]}x{size[0]} pixels: the critic's patches need {discriminator.smallest}; "
-            "give the discriminator fewer layers, or choose a larger dataset.resolution"
+            f"images of {size[1]}x{size[0]} pixels: the critic's patches need "
+            f"{discriminator.smallest}; give the discriminator fewer layers, or choose a larger "
+            "dataset.resolution"
         )
 
 
@@ -312,11 +322,13 @@ def fitting(generator: Translator, size: tuple[int, int]) -> None:
     least = generator.smallest
     if generator.size is not None and tuple(generator.size) != tuple(size):
         raise ValueError(
-            f"sources of {size[1]}x{size[0]} pixels, where the generator takes {generator.size[1]}x{generator.size[0]} only"
+            f"sources of {size[1]}x{size[0]} pixels, where the generator takes "
+            f"{generator.size[1]}x{generator.size[0]} only"
         )
     if any(side % multiple or side < least for side in size):
         good = max(least, round(min(size) / multiple) * multiple) * generator.scale
         raise ValueError(
-            f"sources of {size[1]}x{size[0]} pixels: the generator takes sides from {least} pixels on that are multiples of "
-            f"{multiple}; try dataset.resolution={good}, or fewer model.generator.downs"
+            f"sources of {size[1]}x{size[0]} pixels: the generator takes sides from {least} "
+            f"pixels on that are multiples of {multiple}; try dataset.resolution={good}, or fewer "
+            "model.generator.downs"
         )

@@ -1,1 +1,3 @@
-"""Adversarial losses: an objective, named penalties, and how the critic is kept. None of them sees a network."""
+"""Adversarial losses: an objective, named penalties, and how the critic is kept.
+
+None of them sees a network."""

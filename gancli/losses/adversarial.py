@@ -1,4 +1,5 @@
-"""The loss that a config names: one objective, any number of penalties, label tricks, and how the critic is kept."""
+"""The loss that a config names: one objective, any number of penalties, label tricks, and how the
+critic is kept."""
 
 from __future__ import annotations
 
@@ -14,12 +15,16 @@ from gancli.schedules import Number, Schedule, ramp, schedule
 class AdversarialLoss(Loss):
     """A Module without parameters, so that the buffers of stateful penalties are in the checkpoint.
 
-    n_critic: steps of the critic per step of the generator. clip: the critic's weights stay within [-clip, clip].
-    real_target, fake_target: 1 and 0, a smoothed value (0.9), or a range [0.7, 1.2] drawn per score; critic only.
-    flip: share of scores whose target is turned round. instance_noise: standard deviation of noise on everything
-    the critic sees (Sonderby 2017), falling linearly to 0 at instance_noise_kimg (None: it stays).
-    For the generator: feature_matching is the weight of the L1 distance between mean features of reals and fakes
-    (Salimans 2016, section 3.1); top_k is the share of fakes, those with the highest scores, that teach it (Sinha 2020).
+    n_critic: steps of the critic per step of the generator. clip: the critic's weights stay within
+    [-clip, clip].
+    real_target, fake_target: 1 and 0, a smoothed value (0.9), or a range [0.7, 1.2] drawn per
+    score; critic only.
+    flip: share of scores whose target is turned round. instance_noise: standard deviation of noise
+    on everything the critic sees (Sonderby 2017), falling linearly to 0 at instance_noise_kimg
+    (None: it stays).
+    For the generator: feature_matching is the weight of the L1 distance between mean features of
+    reals and fakes (Salimans 2016, section 3.1); top_k is the share of fakes, those with the
+    highest scores, that teach it (Sinha 2020).
     """
 
     def __init__(
@@ -43,8 +48,8 @@ class AdversarialLoss(Loss):
                 raise ValueError(f"{name}={target} is no range: give a number or [low, high]")
         if not 0 <= flip <= 1 or instance_noise < 0 or (clip is not None and clip <= 0):
             raise ValueError(
-                f"flip={flip}, instance_noise={instance_noise}, clip={clip}: flip is a share from 0 to 1, "
-                "instance_noise is 0 or more, clip is above 0 or null"
+                f"flip={flip}, instance_noise={instance_noise}, clip={clip}: flip is a share from "
+                "0 to 1, instance_noise is 0 or more, clip is above 0 or null"
             )
         self.objective = objective
         self.penalties = nn.ModuleDict(penalties or {})
@@ -65,7 +70,8 @@ class AdversarialLoss(Loss):
         )
         if any(not 0 < share <= 1 for share in shares) or (objective.relativistic and top_k != 1):
             raise ValueError(
-                f"top_k={top_k}: a share above 0 and up to 1; a relativistic loss, which compares with reals, takes 1 only"
+                f"top_k={top_k}: a share above 0 and up to 1; a relativistic loss, which compares "
+                "with reals, takes 1 only"
             )
 
     def noise(self, progress: Progress) -> float:
@@ -79,9 +85,11 @@ class AdversarialLoss(Loss):
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress
     ) -> tuple[Tensor, Logs]:
-        """real, fake (N,C,H,W) -> scalar, logs (scores, and the mean sign of the real ones, which ADA reads).
+        """real, fake (N,C,H,W) -> scalar, logs (scores, and the mean sign of the real ones, which
+        ADA reads).
 
-        The sign tells on which side of the objective's boundary a score is; of 0 where there is none."""
+        The sign tells on which side of the objective's boundary a score is; of 0 where there is
+        none."""
         real_scores = critic(real).float()
         fake_scores = critic(fake).float()
         loss = self.objective.d(
@@ -125,7 +133,8 @@ class AdversarialLoss(Loss):
         return loss, logs
 
     def best(self, scores: Tensor, progress: Progress) -> Tensor:
-        """The top_k share of (M,...) scores, at least one sample's; a patch critic's are ranked by their mean."""
+        """The top_k share of (M,...) scores, at least one sample's; a patch critic's are ranked by
+        their mean."""
         k = max(1, round(self.top_k(progress.nimg) * len(scores)))
         if k == len(scores):
             return scores
@@ -139,7 +148,8 @@ class AdversarialLoss(Loss):
 
     @torch.no_grad()
     def constrain(self, discriminator: nn.Module) -> None:
-        """Weight clipping, normalisation parameters included, as in WGAN's code (Arjovsky 2017, algorithm 1)."""
+        """Weight clipping, normalisation parameters included, as in WGAN's code (Arjovsky 2017,
+        algorithm 1)."""
         if self.clip is not None:
             for p in discriminator.parameters():
                 p.clamp_(-self.clip, self.clip)

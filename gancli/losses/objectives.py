@@ -11,10 +11,13 @@ Target = float | Tensor
 
 
 class Objective:
-    """real, fake: raw scores of any equal shape -> scalar. A subclass gives `judge`, and `g` where it differs.
+    """real, fake: raw scores of any equal shape -> scalar.
+
+    A subclass gives `judge`, and `g` where it differs.
 
     relativistic: the generator's loss needs the real scores too.
-    boundary: the score of a sample that is as likely real as fake; None where scores count by their differences alone.
+    boundary: the score of a sample that is as likely real as fake; None where scores count by their
+    differences alone.
     """
 
     relativistic = False
@@ -34,21 +37,24 @@ class Objective:
 
 
 class NonSaturating(Objective):
-    """Cross-entropy with logits; the generator maximises log D(G(z)) (Goodfellow 2014, section 3)."""
+    """Cross-entropy with logits; the generator maximises log D(G(z)) (Goodfellow 2014, section
+    3)."""
 
     def judge(self, scores: Tensor, target: Target) -> Tensor:
         return F.softplus(scores) - target * scores
 
 
 class Saturating(NonSaturating):
-    """The minimax game itself: the generator minimises log(1 - D(G(z))) (Goodfellow 2014, equation 1)."""
+    """The minimax game itself: the generator minimises log(1 - D(G(z))) (Goodfellow 2014, equation
+    1)."""
 
     def g(self, real: Tensor | None, fake: Tensor) -> Tensor:
         return -F.softplus(fake).mean()
 
 
 class LeastSquares(Objective):
-    """scale * (score - target)^2 with a for fake, b for real, and c for what the generator wants (Mao 2017, eq. 9).
+    """scale * (score - target)^2 with a for fake, b for real, and c for what the generator wants
+    (Mao 2017, eq. 9).
 
     scale: 0.5 as in the paper, 1 as in CycleGAN."""
 
@@ -67,7 +73,8 @@ class LeastSquares(Objective):
 
 
 class Wasserstein(Objective):
-    """Differences of scores (Arjovsky 2017, algorithm 1): needs a Lipschitz critic, by clip or penalty."""
+    """Differences of scores (Arjovsky 2017, algorithm 1): needs a Lipschitz critic, by clip or
+    penalty."""
 
     boundary = None
 
@@ -76,7 +83,8 @@ class Wasserstein(Objective):
 
 
 class Hinge(Objective):
-    """Only scores within the margin count (Lim and Ye 2017; Miyato 2018); the generator's half is Wasserstein's."""
+    """Only scores within the margin count (Lim and Ye 2017; Miyato 2018); the generator's half is
+    Wasserstein's."""
 
     def judge(self, scores: Tensor, target: Target) -> Tensor:
         return target * F.relu(1 - scores) + (1 - target) * F.relu(1 + scores)
@@ -86,7 +94,8 @@ class Hinge(Objective):
 
 
 class RelativisticPairing(NonSaturating):
-    """Is this real more real than that fake? (RpGAN, Jolicoeur-Martineau 2018, eq. 3; R3GAN, Huang 2024, eq. 2)
+    """Is this real more real than that fake? (RpGAN, Jolicoeur-Martineau 2018, eq. 3; R3GAN, Huang
+    2024, eq. 2)
 
     There is one term, so only the real target acts."""
 
@@ -108,9 +117,11 @@ class RelativisticPairing(NonSaturating):
 
 
 class RelativisticAverage(Objective):
-    """Each side against the mean of the other (RaGAN, Jolicoeur-Martineau 2018, eq. 6), halved as in its code.
+    """Each side against the mean of the other (RaGAN, Jolicoeur-Martineau 2018, eq. 6), halved as
+    in its code.
 
-    base: how a difference is judged: NonSaturating (RaSGAN), Hinge, or LeastSquares with a=-1, b=1, scale=1."""
+    base: how a difference is judged: NonSaturating (RaSGAN), Hinge, or LeastSquares with a=-1, b=1,
+    scale=1."""
 
     relativistic = True
     boundary = None

@@ -1,4 +1,5 @@
-"""Terms that are added to the critic's loss: they see scores and gradients of a critic, never a network."""
+"""Terms that are added to the critic's loss: they see scores and gradients of a critic, never a
+network."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from gancli.schedules import Number, schedule
 class Penalty(nn.Module):
     """May have buffers (they are saved), never parameters.
 
-    weight: a number, or a schedule over images. every: steps between two uses; start: the first step.
+    weight: a number, or a schedule over images. every: steps between two uses; start: the first
+    step.
     per_sample: it reads one gradient per sample, which batch normalisation in the critic would mix.
     """
 
@@ -24,7 +26,8 @@ class Penalty(nn.Module):
         super().__init__()
         if every < 1 or start < 0:
             raise ValueError(
-                f"every={every}, start={start}: a penalty is due every 1 step or more, from step 0 or later"
+                f"every={every}, start={start}: a penalty is due every 1 step or more, from step 0 "
+                "or later"
             )
         self.weight = schedule(weight)
         self.every = every
@@ -39,7 +42,8 @@ class Penalty(nn.Module):
         fake_scores: Tensor | None,
         progress: Progress,
     ) -> Tensor:
-        """forward() times its weight at this nimg; times `every`, which keeps the mean over steps."""
+        """forward() times its weight at this nimg; times `every`, which keeps the mean over
+        steps."""
         term: Tensor = self(critic, real, fake, real_scores, fake_scores, progress)
         return self.weight(progress.nimg) * self.every * term
 
@@ -59,7 +63,8 @@ class Penalty(nn.Module):
 class GradientPenalty(Penalty):
     """Mean over samples of (|grad| - target)^2.
 
-    at: interpolate (WGAN-GP, Gulrajani 2017), real (R1), fake (R2, Mescheder 2018), noise (DRAGAN, Kodali 2017).
+    at: interpolate (WGAN-GP, Gulrajani 2017), real (R1), fake (R2, Mescheder 2018), noise (DRAGAN,
+    Kodali 2017).
     weight multiplies the squared norm: R1's gamma is twice the weight.
     """
 
@@ -118,7 +123,8 @@ class GradientPenalty(Penalty):
 
 
 class ScoreDrift(Penalty):
-    """Keeps real scores near zero, where a Wasserstein critic would wander (Karras 2018, appendix A.1)."""
+    """Keeps real scores near zero, where a Wasserstein critic would wander (Karras 2018, appendix
+    A.1)."""
 
     def forward(
         self,

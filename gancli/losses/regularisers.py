@@ -1,4 +1,5 @@
-"""Terms that hold a critic back by its own judgements: those it made before, and those of the same image, moved a little."""
+"""Terms that hold a critic back by its own judgements: those it made before, and those of the same
+image, moved a little."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ NO_SCORES = "it belongs to the discriminator's loss, which has fakes and scores"
 
 
 class LeCam(Penalty):
-    """Keeps reals near what fakes used to score, and fakes near what reals used to (Tseng 2021, section 3, one-sided as in its code).
+    """Keeps reals near what fakes used to score, and fakes near what reals used to (Tseng 2021,
+    section 3, one-sided as in its code).
 
-    decay: of the two running means: 0.9 in BigGAN's code, 0.99 in StyleGAN2's. They begin with the scores of the first
-    use, and each rank and micro-batch brings its own scores up to date.
+    decay: of the two running means: 0.9 in BigGAN's code, 0.99 in StyleGAN2's. They begin with the
+    scores of the first use, and each rank and micro-batch brings its own scores up to date.
     """
 
     real: Tensor
@@ -65,10 +67,12 @@ def lecam(
 
 
 class Consistency(Penalty):
-    """Squared change of a score when its image is flipped and moved (CR-GAN, Zhang 2020, algorithm 1).
+    """Squared change of a score when its image is flipped and moved (CR-GAN, Zhang 2020, algorithm
+    1).
 
-    fake: how much fakes count beside reals: 0, or 1 for the balanced form (bCR, Zhao 2021). shift: the farthest move, as a
-    share of the height and width (1/8 is 4 of 32 pixels); beyond its edges the image is mirrored. resolution: of the data.
+    fake: how much fakes count beside reals: 0, or 1 for the balanced form (bCR, Zhao 2021). shift:
+    the farthest move, as a share of the height and width (1/8 is 4 of 32 pixels); beyond its edges
+    the image is mirrored. resolution: of the data.
     Raises UserError for points.
     """
 
@@ -87,7 +91,8 @@ class Consistency(Penalty):
         need_images(resolution, "the consistency penalty")
         if fake < 0 or not 0 <= shift < 1:
             raise ValueError(
-                f"fake={fake}, shift={shift}: fake is 0 or more, shift a share of the image from 0 up to 1"
+                f"fake={fake}, shift={shift}: fake is 0 or more, shift a share of the image from 0 "
+                "up to 1"
             )
         self.fake = fake
         self.flip = flip

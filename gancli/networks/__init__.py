@@ -1,1 +1,2 @@
-"""Networks: plain modules that know sizes, widths and labels, and nothing of losses, data or training."""
+"""Networks: plain modules that know sizes, widths and labels, and nothing of losses, data or
+training."""

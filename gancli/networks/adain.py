@@ -1,4 +1,5 @@
-"""A feed-forward network that repaints an image in the style of any other (Huang and Belongie 2017)."""
+"""A feed-forward network that repaints an image in the style of any other (Huang and Belongie
+2017)."""
 
 from __future__ import annotations
 
@@ -12,9 +13,11 @@ from gancli.networks.translation import Mirror, Translator
 class AdaINNet(Translator):
     """source (N,channels_in,H,W), style (N,channels_in,h,w) -> (N,channels_out,H,W)
 
-    One encoder reads both; the source's features get the style's mean and deviation in each channel (adaptive instance
-    normalisation, section 5), and a decoder without norms paints them. The paper's encoder is VGG's; this one is trained.
-    width: channels at full size; they double at each of `downs` halvings. blocks: residual ones, half of them after the style
+    One encoder reads both; the source's features get the style's mean and deviation in each channel
+    (adaptive instance normalisation, section 5), and a decoder without norms paints them. The
+    paper's encoder is VGG's; this one is trained.
+    width: channels at full size; they double at each of `downs` halvings. blocks: residual ones,
+    half of them after the style
     """
 
     def __init__(
@@ -30,7 +33,8 @@ class AdaINNet(Translator):
         super().__init__(channels_in, channels_out)
         if width < 1 or not 0 <= blocks <= 64 or not 0 <= downs <= 5:
             raise ValueError(
-                f"width={width}, blocks={blocks}, downs={downs}: give 1 or more, 0 to 64, and 0 to 5"
+                f"width={width}, blocks={blocks}, downs={downs}: give 1 or more, 0 to 64, and 0 to "
+                "5"
             )
         # mirroring p pixels needs p + 1
         self.multiple = 2**downs
@@ -73,7 +77,8 @@ class Block(nn.Module):
 
 
 def adain(content: Tensor, style: Tensor) -> Tensor:
-    """(N,C,H,W), (N,C,h,w) -> the content's features, of the style's mean and deviation in each channel (equation 8)."""
+    """(N,C,H,W), (N,C,h,w) -> the content's features, of the style's mean and deviation in each
+    channel (equation 8)."""
     mean = style.mean((2, 3), keepdim=True)
     variance = style.var((2, 3), correction=0, keepdim=True)
     return F.instance_norm(content) * (variance + 1e-5).sqrt() + mean

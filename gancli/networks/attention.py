@@ -14,10 +14,13 @@ Init = Callable[[Tensor], object]  # fills a weight in place
 
 
 class SelfAttention(nn.Module):
-    """x (N,channels,H,W) -> x + gamma * attention, gamma = 0 at first; H and W even (Zhang 2019, equation 3).
+    """x (N,channels,H,W) -> x + gamma * attention, gamma = 0 at first; H and W even (Zhang 2019,
+    equation 3).
 
-    Keys and values are max-pooled 2x2 and the value has channels/2, as in the authors' code; the paper's figure has neither.
-    spectral: each weight is divided by its spectral norm. init: of the four weights; before their norms are first estimated
+    Keys and values are max-pooled 2x2 and the value has channels/2, as in the authors' code; the
+    paper's figure has neither.
+    spectral: each weight is divided by its spectral norm. init: of the four weights; before their
+    norms are first estimated
     """
 
     def __init__(
@@ -26,7 +29,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         if channels < 8:
             raise ValueError(
-                f"attention needs 8 channels or more where it stands, and here are {channels}: raise the width"
+                f"attention needs 8 channels or more where it stands, and here are {channels}: "
+                "raise the width"
             )
         self.theta, self.phi = (
             pointwise(channels, channels // 8, spectral, init) for _ in range(2)
@@ -40,7 +44,8 @@ class SelfAttention(nn.Module):
         key, value = (
             F.max_pool2d(part(x), 2).flatten(2) for part in (self.phi, self.g)
         )  # (N,C/8,HW/4), (N,C/2,HW/4)
-        # Written out: scaled_dot_product_attention has no second derivative. No 1/sqrt(d) either, as in the paper.
+        # Written out: scaled_dot_product_attention has no second derivative. No 1/sqrt(d) either,
+        # as in the paper.
         logits = query.transpose(1, 2) @ key  # (N,HW,HW/4)
         weight = logits.float().softmax(2).to(value.dtype)
         mixed = (value @ weight.transpose(1, 2)).unflatten(2, x.shape[2:])

@@ -1,4 +1,5 @@
-"""BigGAN's pair (Brock 2019): wide residual blocks, batch norms steered by class and latent, spectral norm everywhere."""
+"""BigGAN's pair (Brock 2019): wide residual blocks, batch norms steered by class and latent,
+spectral norm everywhere."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from gancli.networks.attention import Init, SelfAttention
 from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
 from gancli.networks.layers import Output, constrained, halvings, to_range
 
-# Channels in multiples of the width, by the number of doublings (3: 32 px, 6: 256 px). The paper has 3 to 6; below, 3's goes on.
+# Channels in multiples of the width, by the number of doublings (3: 32 px, 6: 256 px). The paper
+# has 3 to 6; below, 3's goes on.
 UP = {
     1: (4, 4),
     2: (4, 4, 4),
@@ -53,11 +55,15 @@ INITS: dict[str, Init] = {
 class BigGANGenerator(nn.Module):
     """z (N,z_dim), label (N,) -> (N,channels,H,W)
 
-    resolution: side or [H,W] in pixels, 8 to 448, halvable down to 4..7; width: "ch" of the paper's tables
-    z_dim: null is 20 for each block and for the first layer (120 at 128 px), or 128 where z is not cut
-    shared_dim: length of the class embedding that all batch norms share; 0: each norm has a table of its own
-    hierarchical: z is cut, one chunk for the first layer and one for each block's norms. Without classes the chunks
-    alone steer the norms. attention: shorter side in pixels after whose block it stands, 0 for none (`level_of`)
+    resolution: side or [H,W] in pixels, 8 to 448, halvable down to 4..7; width: "ch" of the paper's
+    tables
+    z_dim: null is 20 for each block and for the first layer (120 at 128 px), or 128 where z is not
+    cut
+    shared_dim: length of the class embedding that all batch norms share; 0: each norm has a table
+    of its own
+    hierarchical: z is cut, one chunk for the first layer and one for each block's norms. Without
+    classes the chunks alone steer the norms. attention: shorter side in pixels after whose block it
+    stands, 0 for none (`level_of`)
     """
 
     def __init__(
@@ -87,7 +93,8 @@ class BigGANGenerator(nn.Module):
         self.embed = shared_embedding(self.classes, shared_dim, layers)
         if self.classes and self.embed is None and hierarchical:
             raise ValueError(
-                "shared_dim=0 leaves no embedding for z to be appended to: use shared_dim=128 or hierarchical=false"
+                "shared_dim=0 leaves no embedding for z to be appended to: use shared_dim=128 or "
+                "hierarchical=false"
             )
         dim = (shared_dim if self.embed is not None else 0) + (
             self.z_dim // self.slots if hierarchical else 0
@@ -115,7 +122,8 @@ class BigGANGenerator(nn.Module):
         return self.out(h)
 
     def conditions(self, z: Tensor, label: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
-        """What the first layer sees, and what each block's norms see: (N,dim), labels (N,) or nothing."""
+        """What the first layer sees, and what each block's norms see: (N,dim), labels (N,) or
+        nothing."""
         assert label is not None or not self.classes, (
             "a conditional network was called without labels"
         )
@@ -127,7 +135,8 @@ class BigGANGenerator(nn.Module):
 
 
 class BigGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,feature_dim), summed over places; head: features, label (N,) -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,feature_dim), summed over places; head: features, label (N,)
+    -> scores (N,1)
 
     Options as the generator's. A class adds <v_label, features> to the score (projection).
     """
@@ -172,7 +181,9 @@ class BigGANDiscriminator(nn.Module):
 
 @dataclass(frozen=True)
 class Layers:
-    """How every layer of a network is made. The weight is filled before its spectral norm is first estimated."""
+    """How every layer of a network is made.
+
+    The weight is filled before its spectral norm is first estimated."""
 
     spectral: bool
     init: Init
@@ -196,7 +207,8 @@ class Layers:
 
 
 class LinearBatchNorm2d(nn.Module):
-    """Batch norm with gain 1 + A c and bias B c: x (N,channels,H,W), condition (N,dim) -> (N,channels,H,W)."""
+    """Batch norm with gain 1 + A c and bias B c: x (N,channels,H,W), condition (N,dim) ->
+    (N,channels,H,W)."""
 
     def __init__(self, channels: int, *, dim: int, layers: Layers):
         super().__init__()
@@ -236,7 +248,8 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """(N,c_in,H,W) -> (N,c_out,H,W), or half of each side; the first block sees pixels, which ReLU would cut."""
+    """(N,c_in,H,W) -> (N,c_out,H,W), or half of each side; the first block sees pixels, which ReLU
+    would cut."""
 
     def __init__(self, c_in: int, c_out: int, *, halve: bool, first: bool, layers: Layers):
         super().__init__()
@@ -258,7 +271,8 @@ class DownBlock(nn.Module):
 
 
 class ProjectedScore(nn.Module):
-    """h (N,features), label (N,) -> (N,1): a linear score, and the class's own (Miyato and Koyama 2018)."""
+    """h (N,features), label (N,) -> (N,1): a linear score, and the class's own (Miyato and Koyama
+    2018)."""
 
     def __init__(self, features: int, classes: int, layers: Layers):
         super().__init__()
@@ -279,20 +293,23 @@ def widths_of(multiples: tuple[int, ...], width: int) -> list[int]:
 
 
 def latent_size(z_dim: int | None, slots: int) -> int:
-    """The length of z, which must split into `slots` equal chunks. Raises ValueError with lengths that do."""
+    """The length of z, which must split into `slots` equal chunks.
+
+    Raises ValueError with lengths that do."""
     if z_dim is None:
         return 128 if slots == 1 else Z_CHUNK * slots
     if z_dim < slots or z_dim % slots:
         near = sorted({max(1, z_dim // slots + d) * slots for d in (0, 1)})
         raise ValueError(
-            f"z_dim={z_dim} does not split into {slots} equal chunks, one for the first layer and one for each block: "
-            f"use {' or '.join(map(str, near))}, or null for {Z_CHUNK * slots}"
+            f"z_dim={z_dim} does not split into {slots} equal chunks, one for the first layer and "
+            f"one for each block: use {' or '.join(map(str, near))}, or null for {Z_CHUNK * slots}"
         )
     return z_dim
 
 
 def shared_embedding(classes: int, dim: int, layers: Layers) -> nn.Embedding | None:
-    """(classes,dim), or None without classes or dimensions; not spectral-normed, as in the paper."""
+    """(classes,dim), or None without classes or dimensions; not spectral-normed, as in the
+    paper."""
     if dim < 0:
         raise ValueError(
             f"shared_dim={dim}: give the length of the class embedding, such as 128, or 0 for none"
@@ -305,7 +322,8 @@ def shared_embedding(classes: int, dim: int, layers: Layers) -> nn.Embedding | N
 
 
 def norm_by(dim: int, classes: int, layers: Layers) -> Callable[[int], nn.Module]:
-    """channels -> a batch norm steered by a condition of length dim, by a table of classes, or by nothing."""
+    """channels -> a batch norm steered by a condition of length dim, by a table of classes, or by
+    nothing."""
     if dim:
         return partial(LinearBatchNorm2d, dim=dim, layers=layers)
     return partial(ConditionalBatchNorm2d, classes=classes) if classes else FreeBatchNorm2d
@@ -327,7 +345,8 @@ def sides_of(side: int, halves: list[bool]) -> list[int]:
 
 
 def level_of(attention: int, sides: list[int]) -> int | None:
-    """The first level whose side is `attention` or, where the base is not 4 pixels, less but more than half of it."""
+    """The first level whose side is `attention` or, where the base is not 4 pixels, less but more
+    than half of it."""
     if attention < 0:
         raise ValueError(f"attention={attention}: give a side in pixels, such as 64, or 0 for none")
     return next((k for k, side in enumerate(sides) if attention / 2 < side <= attention), None)

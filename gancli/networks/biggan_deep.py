@@ -1,4 +1,5 @@
-"""BigGAN-deep's pair (Brock 2019, appendix B): bottleneck blocks, shortcuts that drop or append channels, z whole in every norm."""
+"""BigGAN-deep's pair (Brock 2019, appendix B): bottleneck blocks, shortcuts that drop or append
+channels, z whole in every norm."""
 
 from __future__ import annotations
 
@@ -32,9 +33,12 @@ DEEPEST = 8
 class BigGANDeepGenerator(nn.Module):
     """z (N,z_dim), label (N,) -> (N,channels,H,W)
 
-    resolution: side or [H,W] in pixels, 8 to 448, halvable down to 4..7; width: "ch" of the paper's tables
-    depth: blocks per resolution, 1 to 8; the last one doubles it. shared_dim: length of the class embedding
-    attention: shorter side in pixels after whose blocks it stands, 0 for none. Without classes z alone steers the norms
+    resolution: side or [H,W] in pixels, 8 to 448, halvable down to 4..7; width: "ch" of the paper's
+    tables
+    depth: blocks per resolution, 1 to 8; the last one doubles it. shared_dim: length of the class
+    embedding
+    attention: shorter side in pixels after whose blocks it stands, 0 for none. Without classes z
+    alone steers the norms
     """
 
     def __init__(
@@ -97,7 +101,8 @@ class BigGANDeepGenerator(nn.Module):
 
 
 class BigGANDeepDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,feature_dim), summed over places; head: features, label (N,) -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,feature_dim), summed over places; head: features, label (N,)
+    -> scores (N,1)
 
     Options as the generator's; the first block of a resolution halves it.
     """
@@ -144,7 +149,8 @@ class BigGANDeepDiscriminator(nn.Module):
 
 
 class DeepUpBlock(nn.Module):
-    """(N,c_in,H,W), condition (N,dim) -> (N,c_out,H,W), or twice each side; the shortcut keeps the first c_out channels."""
+    """(N,c_in,H,W), condition (N,dim) -> (N,c_out,H,W), or twice each side; the shortcut keeps the
+    first c_out channels."""
 
     def __init__(
         self,
@@ -182,7 +188,8 @@ class DeepUpBlock(nn.Module):
 
 
 class DeepDownBlock(nn.Module):
-    """(N,c_in,H,W) -> (N,c_out,H,W), or half of each side; the shortcut appends the channels that are missing."""
+    """(N,c_in,H,W) -> (N,c_out,H,W), or half of each side; the shortcut appends the channels that
+    are missing."""
 
     def __init__(self, c_in: int, c_out: int, *, halve: bool, layers: Layers):
         super().__init__()

@@ -1,4 +1,5 @@
-"""CoGAN's pair of pairs (Liu and Tuzel 2016): generators that share all but the last layer, critics all but the first."""
+"""CoGAN's pair of pairs (Liu and Tuzel 2016): generators that share all but the last layer, critics
+all but the first."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ DOMAINS = ("a", "b")
 
 
 class CoGANGenerator(nn.Module):
-    """z (N,z_dim) -> two images (N,channels,H,W), one per domain: what both share is the meaning, what they do not the look.
+    """z (N,z_dim) -> two images (N,channels,H,W), one per domain: what both share is the meaning,
+    what they do not the look.
 
     resolution: side or [H,W] in pixels, 8 or more; 28 is the paper's (4, 7, 13, 25, then 28)
     width: channels of the last shared layer; they double towards z, up to max_width
@@ -44,7 +46,8 @@ class CoGANGenerator(nn.Module):
                 nn.ConvTranspose2d(widths[k - 1], widths[k], 3, 2, 1, output_padding=extra)
             )
         self.shared = nn.Sequential(*layers)
-        # tanh is twice as steep as the authors' sigmoid, for images in [0,1]: half the weight starts as far from its ends.
+        # tanh is twice as steep as the authors' sigmoid, for images in [0,1]: half the weight
+        # starts as far from its ends.
         self.last = nn.ModuleDict(
             {
                 name: nn.Sequential(
@@ -61,10 +64,13 @@ class CoGANGenerator(nn.Module):
 
 
 class CoGANDiscriminator(nn.ModuleDict):
-    """The critics "a" and "b", with one trunk between them: the very same modules, after a first layer of each one's own.
+    """The critics "a" and "b", with one trunk between them: the very same modules, after a first
+    layer of each one's own.
 
-    width: channels of the first layers; the shared ones have 5/2 of it, then twice as many with each, up to units
-    logits: outputs of the last layer, 1, or the paper's 2 (fake and real), whose difference is the score
+    width: channels of the first layers; the shared ones have 5/2 of it, then twice as many with
+    each, up to units
+    logits: outputs of the last layer, 1, or the paper's 2 (fake and real), whose difference is the
+    score
     """
 
     def __init__(
@@ -96,7 +102,8 @@ class CoGANDiscriminator(nn.ModuleDict):
 
 
 class CoupledCritic(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,units,1,1); head: -> scores (N,1). body and out belong to both critics."""
+    """trunk: x (N,channels,H,W) -> (N,units,1,1); head: -> scores (N,1). body and out belong to
+    both critics."""
 
     def __init__(self, first: nn.Module, body: nn.Module, out: nn.Module):
         super().__init__()
@@ -117,7 +124,8 @@ class CoupledCritic(nn.Module):
 
 
 def generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
-    """(height, width) after each shared layer: 3 less than the image in the end, halved, rounded up, while 7 or more."""
+    """(height, width) after each shared layer: 3 less than the image in the end, halved, rounded
+    up, while 7 or more."""
     h, w = checked(resolution)
     sizes = [(h - 3, w - 3)]
     while min(sizes[0]) >= 7:
@@ -126,7 +134,8 @@ def generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
 
 
 def critic_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
-    """How many convolutions of 5x5 with pooling, and what they leave: at most 7 pixels of the shorter side."""
+    """How many convolutions of 5x5 with pooling, and what they leave: at most 7 pixels of the
+    shorter side."""
     (h, w), stages = checked(resolution), 0
     while stages == 0 or min(h, w) >= 8:
         h = (h - 4) // 2

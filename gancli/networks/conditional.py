@@ -1,4 +1,5 @@
-"""How a class enters a network without planes: a norm with its own gain and bias, and a projection onto the score."""
+"""How a class enters a network without planes: a norm with its own gain and bias, and a projection
+onto the score."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from gancli.networks.spectral import spectral as spectrally_normalised
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain (1 at first) and bias (0) are looked up by class (Dumoulin 2017; de Vries 2017).
+    """Batch norm whose gain (1 at first) and bias (0) are looked up by class (Dumoulin 2017; de
+    Vries 2017).
 
     x (N,channels,H,W), label (N,) -> (N,channels,H,W). eps: 2e-5 in SNGAN's code, 1e-5 in BigGAN's
     """
@@ -34,7 +36,8 @@ class ConditionalBatchNorm2d(nn.Module):
 class Projection(nn.Module):
     """What a class adds to the score: <v_label, h> (Miyato and Koyama 2018, equation 3).
 
-    h (N,features), label (N,) -> (N,1). spectral: the table of v, (classes,features), is divided by its spectral norm
+    h (N,features), label (N,) -> (N,1). spectral: the table of v, (classes,features), is divided by
+    its spectral norm
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""DCGAN's pair (Radford 2015, layer table of the PyTorch example), with labels as one-hot maps when conditional."""
+"""DCGAN's pair (Radford 2015, layer table of the PyTorch example), with labels as one-hot maps when
+conditional."""
 
 from __future__ import annotations
 
@@ -20,14 +21,16 @@ from gancli.networks.layers import (
 
 
 def widths_of(width: int, halvings: int, max_width: int) -> list[int]:
-    """Channels from the finest inner level to the coarsest: doubled at each halving, up to max_width."""
+    """Channels from the finest inner level to the coarsest: doubled at each halving, up to
+    max_width."""
     return [min(width * 2**k, max_width) for k in range(halvings)]
 
 
 class DCGANGenerator(nn.Module):
     """z (N,z_dim), label (N,) -> (N,channels,H,W)
 
-    resolution: side or [H,W] in pixels, 8 to 511, halvable down to 4..7 (64 = 4 * 2^4, 28 = 7 * 2^2)
+    resolution: side or [H,W] in pixels, 8 to 511, halvable down to 4..7 (64 = 4 * 2^4, 28 = 7 *
+    2^2)
     width: channels at half the resolution; they double at each halving, up to max_width
     """
 

@@ -1,4 +1,5 @@
-"""InfoGAN's networks for MNIST (Chen 2016, appendix C.1), for any size that can be halved, and the head that reads the codes."""
+"""InfoGAN's networks for MNIST (Chen 2016, appendix C.1), for any size that can be halved, and the
+head that reads the codes."""
 
 from __future__ import annotations
 
@@ -17,8 +18,10 @@ class InfoGANGenerator(nn.Module):
     """z (N,z_dim), noise and codes -> (N,channels,H,W)
 
     resolution: side or [H,W] in pixels, halvable down to 4..7 (28 = 7 * 2^2)
-    width: channels at half the resolution; they double at each halving, up to max_width; units: of the first layer
-    output: tanh, since our images lie in [-1,1]; the authors' lie in [0,1], and their output is a sigmoid
+    width: channels at half the resolution; they double at each halving, up to max_width; units: of
+    the first layer
+    output: tanh, since our images lie in [-1,1]; the authors' lie in [0,1], and their output is a
+    sigmoid
     """
 
     classes = 0
@@ -60,9 +63,11 @@ class InfoGANGenerator(nn.Module):
 
 
 class InfoGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,units), which the codes are read from too; head: -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,units), which the codes are read from too; head: -> scores
+    (N,1)
 
-    norm: of all layers but the first and the last; "spectral" divides every weight by its largest singular value
+    norm: of all layers but the first and the last; "spectral" divides every weight by its largest
+    singular value
     """
 
     def __init__(
@@ -102,7 +107,8 @@ class InfoGANDiscriminator(nn.Module):
 
 
 class CodeReader(nn.Module):
-    """Q: the critic's features (N,F) -> (N,outputs), what they say about the codes; the game tells both sizes by `attach`."""
+    """Q: the critic's features (N,F) -> (N,outputs), what they say about the codes; the game tells
+    both sizes by `attach`."""
 
     def __init__(self, *, units: int = 128, norm: VectorNorm = "batch"):
         super().__init__()

@@ -1,4 +1,5 @@
-"""Context encoders: a generator that fills holes from their surroundings, and the critic of what it filled (Pathak 2016)."""
+"""Context encoders: a generator that fills holes from their surroundings, and the critic of what it
+filled (Pathak 2016)."""
 
 from __future__ import annotations
 
@@ -15,13 +16,16 @@ Hole = Literal["centre", "free"]
 
 
 class ContextEncoder(Translator):
-    """source (N,channels_in,H,W), its holes filled with any colour -> (N,channels_out,H,W) (Pathak 2016, section 3.1)
+    """source (N,channels_in,H,W), its holes filled with any colour -> (N,channels_out,H,W) (Pathak
+    2016, section 3.1)
 
-    hole: "centre": the paper's network: sees `resolution` only, makes the central H/2 x W/2 (`patch`), and puts it into the
-    image, which the first channels_out channels of the source are. "free": a decoder with one more level makes the whole image,
-    of any size from the shorter side of `resolution` on; give it the mask as one more channel
-    resolution: side or [H,W] in pixels, halvable down to 4..7; bottleneck: channels of the one place (larger images have more)
-    between encoder and decoder. width: channels of the first two levels; they double up to max_width
+    hole: "centre": the paper's network: sees `resolution` only, makes the central H/2 x W/2
+    (`patch`), and puts it into the image, which the first channels_out channels of the source are.
+    "free": a decoder with one more level makes the whole image, of any size from the shorter side
+    of `resolution` on; give it the mask as one more channel
+    resolution: side or [H,W] in pixels, halvable down to 4..7; bottleneck: channels of the one
+    place (larger images have more) between encoder and decoder. width: channels of the first two
+    levels; they double up to max_width
     """
 
     def __init__(
@@ -41,12 +45,14 @@ class ContextEncoder(Translator):
         times, base = halvings(resolution)
         if min(bottleneck, width, max_width) < 1:
             raise ValueError(
-                f"bottleneck={bottleneck}, width={width}, max_width={max_width}: give 1 or more (the paper's: 4000, 64, 512)"
+                f"bottleneck={bottleneck}, width={width}, max_width={max_width}: give 1 or more "
+                "(the paper's: 4000, 64, 512)"
             )
         if hole == "centre" and (times < 2 or channels_in < channels_out):
             raise ValueError(
-                f"hole=centre: {size_of(resolution)} pixels, {channels_in} channels into {channels_out}: the image must "
-                "have 16 pixels or more and be among the source's channels; or use hole=free"
+                f"hole=centre: {size_of(resolution)} pixels, {channels_in} channels into "
+                f"{channels_out}: the image must have 16 pixels or more and be among the source's "
+                "channels; or use hole=free"
             )
         self.hole = hole
         self.multiple = 2**times
@@ -79,7 +85,8 @@ class ContextEncoder(Translator):
         ).apply(init_normal)
 
     def patch(self, source: Tensor) -> Tensor:
-        """What the network itself makes: (N,channels_out,H/2,W/2) for a central hole, else all of the image."""
+        """What the network itself makes: (N,channels_out,H/2,W/2) for a central hole, else all of
+        the image."""
         return self.net(self.entering(source, None))
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -89,10 +96,11 @@ class ContextEncoder(Translator):
 
 
 class ContextDiscriminator(nn.Module):
-    """DCGAN's critic with a bias in every convolution (Pathak 2016, code). trunk: x (N,channels,H,W) -> (N,C,h,w) at 4..7
-    pixels; head: -> scores (N,1)
+    """DCGAN's critic with a bias in every convolution (Pathak 2016, code). trunk: x
+    (N,channels,H,W) -> (N,C,h,w) at 4..7 pixels; head: -> scores (N,1)
 
-    resolution: of the images, side or [H,W]. hole: "centre": it looks at their central H/2 x W/2 alone; "free": at all of them
+    resolution: of the images, side or [H,W]. hole: "centre": it looks at their central H/2 x W/2
+    alone; "free": at all of them
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""LAPGAN's networks (Denton 2015): dense ones for the coarsest image, small convolutional ones for every finer residual."""
+"""LAPGAN's networks (Denton 2015): dense ones for the coarsest image, small convolutional ones for
+every finer residual."""
 
 from __future__ import annotations
 
@@ -24,9 +25,11 @@ def up(x: Tensor) -> Tensor:
 
 
 def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
-    """An image (N,C,H,W) -> of each level, the coarsest first, what its generator makes and what that is added to.
+    """An image (N,C,H,W) -> of each level, the coarsest first, what its generator makes and what
+    that is added to.
 
-    Of the coarsest the small image and None, of the others the residual h and l: h + l is the image in the level's size."""
+    Of the coarsest the small image and None, of the others the residual h and l: h + l is the image
+    in the level's size."""
     found: list[tuple[Tensor, Tensor | None]] = []
     for _ in range(levels - 1):
         small = down(image)
@@ -39,13 +42,15 @@ def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
 def sizes_of(
     resolution: int | list[int], levels: int | None, coarsest: int
 ) -> list[tuple[int, int]]:
-    """(height, width) of each level, the coarsest first. levels None: halved until the shorter side is coarsest..2*coarsest-1.
+    """(height, width) of each level, the coarsest first. levels None: halved until the shorter side
+    is coarsest..2*coarsest-1.
 
-    Raises ValueError, naming what would do, where a halving would leave a fraction or too few pixels."""
+    Raises ValueError, naming what would do, where a halving would leave a fraction or too few
+    pixels."""
     if coarsest < LEAST or levels is not None and not 1 <= levels <= MOST:
         raise ValueError(
-            f"coarsest={coarsest}, levels={levels}: give {LEAST} pixels or more; levels from 1 to {MOST}, "
-            "or null for all that fit"
+            f"coarsest={coarsest}, levels={levels}: give {LEAST} pixels or more; levels from 1 to "
+            f"{MOST}, or null for all that fit"
         )
     if levels is None:
         times, (h, w) = halvings(resolution, smallest=coarsest, most=MOST - 1)
@@ -66,10 +71,12 @@ def sizes_of(
 
 
 class LapGANGenerator(nn.ModuleList):
-    """The generators of all levels, the coarsest first: z (N,z_dim) -> image; then noise, low, label -> residual.
+    """The generators of all levels, the coarsest first: z (N,z_dim) -> image; then noise, low,
+    label -> residual.
 
     resolution: side or [H,W] in pixels. levels, coarsest: see `sizes_of`
-    hidden: units of the coarsest's layers; width: channels of the others; output: of the coarsest, residuals are linear
+    hidden: units of the coarsest's layers; width: channels of the others; output: of the coarsest,
+    residuals are linear
     """
 
     def __init__(
@@ -108,10 +115,13 @@ class LapGANGenerator(nn.ModuleList):
 
 
 class LapGANDiscriminator(nn.ModuleList):
-    """The critics of all levels, the coarsest first: each sees images (N,channels,h,w) in the size of its level.
+    """The critics of all levels, the coarsest first: each sees images (N,channels,h,w) in the size
+    of its level.
 
-    hidden: units of the coarsest's layers; width: channels of the others; dropout: share dropped of a hidden layer;
-    norm: of the second convolution (the paper's: none); "spectral" divides every weight of the convolutional critics
+    hidden: units of the coarsest's layers; width: channels of the others; dropout: share dropped of
+    a hidden layer;
+    norm: of the second convolution (the paper's: none); "spectral" divides every weight of the
+    convolutional critics
     """
 
     def __init__(
@@ -158,7 +168,8 @@ class LapGANDiscriminator(nn.ModuleList):
 
 
 class ResidualGenerator(nn.Module):
-    """noise (N,1,h,w), low (N,channels,h,w), label (N,) -> what the smooth image `low` lacks, (N,channels,h,w)"""
+    """noise (N,1,h,w), low (N,channels,h,w), label (N,) -> what the smooth image `low` lacks,
+    (N,channels,h,w)"""
 
     def __init__(self, *, size: tuple[int, int], channels: int, width: int = 64, classes: int = 0):
         super().__init__()
@@ -176,7 +187,8 @@ class ResidualGenerator(nn.Module):
 
 
 class ResidualDiscriminator(nn.Module):
-    """trunk: x (N,channels,h,w), residual and low added, label (N,) -> (N,width,h',w'); head: -> scores (N,1)"""
+    """trunk: x (N,channels,h,w), residual and low added, label (N,) -> (N,width,h',w'); head: ->
+    scores (N,1)"""
 
     def __init__(
         self,
@@ -236,6 +248,7 @@ def with_class(plane: ClassPlane | None, x: Tensor, label: Tensor | None) -> Ten
 def known_classes(classes: int, conditional: bool) -> int:
     if conditional and not classes:
         raise ValueError(
-            "conditional=true, but the data set has no labels: use model.conditional=false, or class sub-folders"
+            "conditional=true, but the data set has no labels: use model.conditional=false, or "
+            "class sub-folders"
         )
     return classes if conditional else 0

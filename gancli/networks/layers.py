@@ -34,7 +34,8 @@ def to_range(name: Output) -> nn.Module:
 
 
 def norm2d(name: Norm, channels: int) -> nn.Module:
-    """(N,C,H,W) -> the same. "layer" is over C, H and W with one gain per channel, as WGAN-GP's critic has it."""
+    """(N,C,H,W) -> the same. "layer" is over C, H and W with one gain per channel, as WGAN-GP's
+    critic has it."""
     if name == "batch":
         return nn.BatchNorm2d(channels)
     if name == "layer":
@@ -45,7 +46,9 @@ def norm2d(name: Norm, channels: int) -> nn.Module:
 
 
 def constrained(layer: nn.Module, norm: Norm) -> nn.Module:
-    """The layer with its weight divided by its spectral norm (Miyato 2018), if `norm` says so. Fill the weight first."""
+    """The layer with its weight divided by its spectral norm (Miyato 2018), if `norm` says so.
+
+    Fill the weight first."""
     return spectral(layer, norm == "spectral")
 
 
@@ -59,7 +62,8 @@ def size_of(resolution: int | list[int]) -> tuple[int, int]:
 def halvings(
     resolution: int | list[int], *, smallest: int = 4, most: int = 6
 ) -> tuple[int, tuple[int, int]]:
-    """How often an image can be halved until its shorter side is smallest..2*smallest-1, and what remains of it.
+    """How often an image can be halved until its shorter side is smallest..2*smallest-1, and what
+    remains of it.
 
     Raises ValueError, naming sizes that would do, where a halving would leave a fraction."""
     h, w = size_of(resolution)
@@ -70,14 +74,16 @@ def halvings(
         high = smallest * 2 ** (most + 1) - 1
         near = [max(low, (side + d) // unit * unit) for side, d in ((h, 0), (w, 0))]
         raise ValueError(
-            f"resolution {w}x{h} does not fit: sides from {low} to {high} pixels that can be halved down to "
-            f"{smallest}..{2 * smallest - 1} do; the nearest is [{near[0]},{near[1]}]"
+            f"resolution {w}x{h} does not fit: sides from {low} to {high} pixels that can be "
+            f"halved down to {smallest}..{2 * smallest - 1} do; the nearest is "
+            f"[{near[0]},{near[1]}]"
         )
     return times, (h // unit, w // unit)
 
 
 def with_planes(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
-    """Appends one constant plane per class, 1 for the image's own: (N,C,H,W), (N,) -> (N,C+classes,H,W)."""
+    """Appends one constant plane per class, 1 for the image's own: (N,C,H,W), (N,) ->
+    (N,C+classes,H,W)."""
     if not classes:
         return x
     planes = one_hot(label, classes, x)[:, :, None, None].expand(-1, -1, *x.shape[2:])

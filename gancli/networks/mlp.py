@@ -1,4 +1,5 @@
-"""The original fully connected pair (Goodfellow 2014): ReLU generator, maxout critic with dropout; images or points."""
+"""The original fully connected pair (Goodfellow 2014): ReLU generator, maxout critic with dropout;
+images or points."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ class MLPGenerator(nn.Module):
 class MLPDiscriminator(nn.Module):
     """trunk: x (N,channels,H,W), label (N,) -> (N,hidden[-1]); head: -> scores (N,1)
 
-    hidden: units per layer; pieces: linear pieces per unit (maxout, Goodfellow 2013), 1 for LeakyReLU
+    hidden: units per layer; pieces: linear pieces per unit (maxout, Goodfellow 2013), 1 for
+    LeakyReLU
     dropout_in, dropout: shares dropped of the input and of each hidden layer
     """
 
@@ -103,7 +105,8 @@ class Maxout(nn.Module):
 
 
 def linear(n_in: int, n_out: int) -> nn.Linear:
-    """Zero bias and Glorot-uniform weights: the paper's fixed range fits its own layer sizes only."""
+    """Zero bias and Glorot-uniform weights: the paper's fixed range fits its own layer sizes
+    only."""
     layer = nn.Linear(n_in, n_out)
     bound = math.sqrt(6 / (n_in + n_out))
     with torch.no_grad():

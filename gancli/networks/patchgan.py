@@ -14,12 +14,15 @@ PatchNorm = Literal["batch", "instance", "layer", "none"]
 
 
 class PatchDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,feature_dim,h,w); head: -> scores (N,1,h,w), one per patch (Isola 2017, section 6.1.2)
+    """trunk: x (N,channels,H,W) -> (N,feature_dim,h,w); head: -> scores (N,1,h,w), one per patch
+    (Isola 2017, section 6.1.2)
 
-    channels: of what it sees; for a conditional critic those of source and image together. layers: strided ones, from 0 to 8:
-    patches of 1, 16, 34, 70, 142, 286 ... pixels; h = H // 2^layers - 2, so sides below `smallest` raise ValueError
-    width: channels after the first layer; they double up to max_width. norm: of the inner layers; "layer" is over each image's
-    C, H and W; "instance" has neither gain nor bias. spectral: every weight is divided by its spectral norm
+    channels: of what it sees; for a conditional critic those of source and image together. layers:
+    strided ones, from 0 to 8: patches of 1, 16, 34, 70, 142, 286 ... pixels; h = H // 2^layers - 2,
+    so sides below `smallest` raise ValueError
+    width: channels after the first layer; they double up to max_width. norm: of the inner layers;
+    "layer" is over each image's C, H and W; "instance" has neither gain nor bias. spectral: every
+    weight is divided by its spectral norm
     """
 
     def __init__(
@@ -35,8 +38,8 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         if min(channels, width, max_width) < 1 or not 0 <= layers <= 8:
             raise ValueError(
-                f"channels={channels}, width={width}, max_width={max_width}, layers={layers}: give 1 or more each, "
-                "and 0 to 8 layers (the paper's: 64, 512, 3)"
+                f"channels={channels}, width={width}, max_width={max_width}, layers={layers}: "
+                "give 1 or more each, and 0 to 8 layers (the paper's: 64, 512, 3)"
             )
         self.smallest = 3 * 2**layers if layers else 1
         bias = norm in ("none", "instance")
@@ -61,8 +64,8 @@ class PatchDiscriminator(nn.Module):
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         if min(x.shape[2:]) < self.smallest:
             raise ValueError(
-                f"images of {x.shape[3]}x{x.shape[2]} pixels are too small for this critic's patches: it needs "
-                f"{self.smallest}; give it fewer layers"
+                f"images of {x.shape[3]}x{x.shape[2]} pixels are too small for this critic's "
+                f"patches: it needs {self.smallest}; give it fewer layers"
             )
         return self.body(x)
 
@@ -86,6 +89,7 @@ def patch_norm(norm: PatchNorm, channels: int) -> nn.Module:
 
 
 def kept(layer: nn.Module, spectral: bool) -> nn.Module:
-    """Initialised, and only then under its spectral norm, whose first estimate is of the weight it is given."""
+    """Initialised, and only then under its spectral norm, whose first estimate is of the weight it
+    is given."""
     init_normal(layer)
     return spectrally_normalised(layer, spectral)

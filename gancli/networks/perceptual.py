@@ -1,4 +1,5 @@
-"""Perceptual loss: how far two images are apart in the features of a network that knows photographs (Johnson 2016)."""
+"""Perceptual loss: how far two images are apart in the features of a network that knows photographs
+(Johnson 2016)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ DEFAULTS: dict[Backbone, list[str]] = {"vgg19": ["relu5_4"], "squeezenet": ["fir
 
 
 def vgg19_layers() -> dict[str, int]:
-    """conv1_1, relu1_1 ... relu5_4 and pool1 ... pool5 -> place in torchvision's vgg19().features"""
+    """conv1_1, relu1_1 ... relu5_4 and pool1 ... pool5 -> place in torchvision's
+    vgg19().features"""
     names = []
     for block, convolutions in enumerate((2, 2, 4, 4, 4), 1):
         for k in range(1, convolutions + 1):
@@ -54,16 +56,19 @@ LAYERS: dict[Backbone, Mapping[str, int]] = {
 
 
 class Perceptual:
-    """x, y (N,C,H,W) in [-1,1] -> scalar: mean distance of features, summed over layers; gradients reach x alone.
+    """x, y (N,C,H,W) in [-1,1] -> scalar: mean distance of features, summed over layers; gradients
+    reach x alone.
 
-    No nn.Module: a game that holds one has no more parameters and nothing more in its checkpoint. Weights are read on first use, or
-    by `load`; building a game, or sampling from it, needs none.
+    No nn.Module: a game that holds one has no more parameters and nothing more in its checkpoint.
+    Weights are read on first use, or by `load`; building a game, or sampling from it, needs none.
 
     backbone: vgg19 (SRGAN, ESRGAN), squeezenet (5 MB, for offline use), or none: the distance is 0
-    layers: reluB_K after activation (SRGAN: relu5_4), convB_K before (ESRGAN: conv5_4), poolB; of squeezenet relu1 and fire2 to
-    fire9; null: relu5_4, fire5
-    weights: a file with the state dict of torchvision's vgg19 or squeezenet1_1; null: torchvision's download, once
-    distance: l2 is the mean square, l1 the mean magnitude. factor: multiplies features (SRGAN, section 3.2: 1 / 12.75)
+    layers: reluB_K after activation (SRGAN: relu5_4), convB_K before (ESRGAN: conv5_4), poolB; of
+    squeezenet relu1 and fire2 to fire9; null: relu5_4, fire5
+    weights: a file with the state dict of torchvision's vgg19 or squeezenet1_1; null: torchvision's
+    download, once
+    distance: l2 is the mean square, l1 the mean magnitude. factor: multiplies features (SRGAN,
+    section 3.2: 1 / 12.75)
     """
 
     def __init__(
@@ -77,7 +82,8 @@ class Perceptual:
     ):
         if backbone not in LAYERS or distance not in ("l1", "l2"):
             raise ValueError(
-                f"backbone={backbone}, distance={distance}: give vgg19, squeezenet or none, and l1 or l2"
+                f"backbone={backbone}, distance={distance}: give vgg19, squeezenet or none, and l1 "
+                "or l2"
             )
         known = LAYERS[backbone]
         self.layers = list(DEFAULTS[backbone] if layers is None or backbone == "none" else layers)
@@ -85,7 +91,8 @@ class Perceptual:
             raise ValueError(f"layers=[{','.join(wrong)}]: {backbone} has {', '.join(known)}")
         if backbone != "none" and not self.layers:
             raise ValueError(
-                f"layers=[]: give layers of {backbone}, such as [{DEFAULTS[backbone][0]}], or backbone=none"
+                f"layers=[]: give layers of {backbone}, such as [{DEFAULTS[backbone][0]}], or "
+                "backbone=none"
             )
         self.backbone = backbone
         self.weights = weights
@@ -105,7 +112,9 @@ class Perceptual:
         return reduce(torch.add, terms)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """(N,C,H,W) in [-1,1] -> layer -> (N,F,h,w), in the order of the network, times `factor`. Raises ValueError without weights."""
+        """(N,C,H,W) in [-1,1] -> layer -> (N,F,h,w), in the order of the network, times `factor`.
+
+        Raises ValueError without weights."""
         if self.backbone == "none":
             return {}
         assert not x.is_meta, "images without values have no features"
@@ -122,14 +131,18 @@ class Perceptual:
         return found
 
     def loaded(self) -> nn.Sequential:
-        """The network with its weights, which the first use reads. Raises ValueError without them."""
+        """The network with its weights, which the first use reads.
+
+        Raises ValueError without them."""
         if self.net is None:
             self.load()
         assert self.net is not None, "backbone=none has no network"
         return self.net
 
     def load(self) -> None:
-        """Reads the weights. Raises ValueError, which says where to get them; call it before a long run begins."""
+        """Reads the weights.
+
+        Raises ValueError, which says where to get them; call it before a long run begins."""
         if self.backbone == "none" or self.net is not None:
             return
         net = empty(self.backbone)[: 1 + max(LAYERS[self.backbone][name] for name in self.layers)]
@@ -138,8 +151,8 @@ class Perceptual:
             net.load_state_dict({key: state[key].float() for key in net.state_dict()}, assign=True)
         except (KeyError, RuntimeError) as error:
             raise ValueError(
-                f"{self.weights or URLS[self.backbone]} does not hold the weights of {self.backbone}; "
-                + remedy(self.backbone)
+                f"{self.weights or URLS[self.backbone]} does not hold the weights of "
+                f"{self.backbone}; " + remedy(self.backbone)
             ) from error
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             net.register_buffer(name, torch.tensor(values, device="cpu").view(1, 3, 1, 1))
@@ -147,7 +160,8 @@ class Perceptual:
 
 
 def empty(backbone: Backbone) -> nn.Sequential:
-    """The convolutional part on the meta device: initialising it would take seconds, and draw from the global generator."""
+    """The convolutional part on the meta device: initialising it would take seconds, and draw from
+    the global generator."""
     from torchvision import models  # 3 s, and needed nowhere else
 
     with torch.device("meta"):
@@ -157,7 +171,9 @@ def empty(backbone: Backbone) -> nn.Sequential:
 
 
 def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
-    """The tensors of the convolutional part, read without running anything of the file's. Raises ValueError."""
+    """The tensors of the convolutional part, read without running anything of the file's.
+
+    Raises ValueError."""
     file = Path(weights).expanduser() if weights is not None else downloaded(backbone)
     if not file.is_file():
         raise ValueError(
@@ -206,13 +222,16 @@ def remedy(backbone: Backbone) -> str:
 
 
 def prepared(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """(N,C,H,W) in [-1,1], C 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA -> (N,3,h,w) as ImageNet's networks know it.
+    """(N,C,H,W) in [-1,1], C 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA -> (N,3,h,w) as ImageNet's
+    networks know it.
 
-    Alpha is dropped over white. Small images are enlarged by a whole factor. Raises ValueError for other C."""
+    Alpha is dropped over white. Small images are enlarged by a whole factor. Raises ValueError for
+    other C."""
     channels = x.shape[1]
     if channels not in (1, 2, 3, 4):
         raise ValueError(
-            f"images of {channels} channels have no perceptual features: use 1 to 4, or perceptual=none"
+            f"images of {channels} channels have no perceptual features: use 1 to 4, or "
+            "perceptual=none"
         )
     x = (x + 1) / 2
     if channels in (2, 4):
@@ -225,7 +244,8 @@ def prepared(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def gram(features: Tensor) -> Tensor:
-    """(N,C,H,W) -> (N,C,C): products of channels, averaged over places and channels (Johnson 2016, section 3.2), in float32."""
+    """(N,C,H,W) -> (N,C,C): products of channels, averaged over places and channels (Johnson 2016,
+    section 3.2), in float32."""
     n, c, h, w = features.shape
     flat = features.float().flatten(2)
     with torch.autocast(

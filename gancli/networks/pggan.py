@@ -1,4 +1,5 @@
-"""PGGAN's pair (Karras 2018, table 2): all sizes from 4 pixels on in one network, of which a stage uses the first so many."""
+"""PGGAN's pair (Karras 2018, table 2): all sizes from 4 pixels on in one network, of which a stage
+uses the first so many."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ SOFT = (1, 2, 1)  # StyleGAN's filter
 class PGGANGenerator(nn.Module):
     """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size
 
-    resolution: side or [H,W] in pixels, 8 to 1024 and more, halvable down to 4..7 (1024 = 4 * 2^8, 28 = 7 * 2^2)
+    resolution: side or [H,W] in pixels, 8 to 1024 and more, halvable down to 4..7 (1024 = 4 * 2^8,
+    28 = 7 * 2^2)
     channel_base, channel_max: a stage of n pixels has channel_base / n channels, up to channel_max
     """
 
@@ -58,7 +60,8 @@ class PGGANGenerator(nn.Module):
         stage: int | None = None,
         alpha: Tensor | None = None,
     ) -> Tensor:
-        """stage: 0 is the smallest, null the last; alpha: 0-d, the share of a stage that is blended in, null: all."""
+        """stage: 0 is the smallest, null the last; alpha: 0-d, the share of a stage that is blended
+        in, null: all."""
         stage = self.stages - 1 if stage is None else stage
         h = before = self.first(pixel_norm(with_one_hot(z, label, self.classes)))
         for block in self.blocks[:stage]:
@@ -68,10 +71,13 @@ class PGGANGenerator(nn.Module):
 
 
 class PGGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,h,w) of the stage's size -> (N,feature_dim); head: features, label (N,) -> scores (N,1)
+    """trunk: x (N,channels,h,w) of the stage's size -> (N,feature_dim); head: features, label (N,)
+    -> scores (N,1)
 
-    With classes there is a score for each, of which the label picks one. mbstd_group: samples whose deviation it sees
-    blur: StyleGAN's critic, which filters before it halves and halves before it activates (Karras 2019)
+    With classes there is a score for each, of which the label picks one. mbstd_group: samples whose
+    deviation it sees
+    blur: StyleGAN's critic, which filters before it halves and halves before it activates (Karras
+    2019)
     """
 
     def __init__(
@@ -146,7 +152,8 @@ class FirstBlock(nn.Module):
     def __init__(self, z_dim: int, width: int, base: tuple[int, int]):
         super().__init__()
         self.base = base
-        # A quarter of the usual gain, as in the paper's code: what comes out is normalised, so only the speed of learning differs.
+        # A quarter of the usual gain, as in the paper's code: what comes out is normalised, so only
+        # the speed of learning differs.
         self.dense = EqualisedLinear(z_dim, width * base[0] * base[1], gain=SQRT2 / 4, bias=False)
         self.bias = nn.Parameter(torch.zeros(width))  # per channel, not per place
         self.conv = EqualisedConv2d(width, width, gain=SQRT2)
@@ -188,12 +195,13 @@ class DownBlock(nn.Module):
 def widths_of(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int
 ) -> list[int]:
-    """Channels from the smallest stage to the largest: channel_base / side, up to channel_max (side: the shorter one)."""
+    """Channels from the smallest stage to the largest: channel_base / side, up to channel_max
+    (side: the shorter one)."""
     largest = min(base) * 2**times
     if channel_base < largest or channel_max < 1:
         raise ValueError(
-            f"channel_base={channel_base}, channel_max={channel_max} leave no channel at {largest} pixels: give "
-            f"{largest} or more, and 1 or more (the paper's: 16384, 512)"
+            f"channel_base={channel_base}, channel_max={channel_max} leave no channel at "
+            f"{largest} pixels: give {largest} or more, and 1 or more (the paper's: 16384, 512)"
         )
     return [min(channel_base // (min(base) * 2**k), channel_max) for k in range(times + 1)]
 
@@ -220,7 +228,8 @@ def blend(low: Tensor, high: Tensor, alpha: Tensor) -> Tensor:
 def blended_image(
     to_image: nn.ModuleList, before: Tensor, h: Tensor, *, stage: int, alpha: Tensor | None
 ) -> Tensor:
-    """The stage's image, or on the way to it from the one before. Images are blended, not features: those of two sizes
-    mean different things."""
+    """The stage's image, or on the way to it from the one before.
+
+    Images are blended, not features: those of two sizes mean different things."""
     x = to_image[stage](h)
     return x if alpha is None else blend(enlarge(to_image[stage - 1](before)), x, alpha)

@@ -1,4 +1,5 @@
-"""R3GAN's pair (Huang 2024): residual stages of plain layers, without norms; what keeps them apart is how they begin."""
+"""R3GAN's pair (Huang 2024): residual stages of plain layers, without norms; what keeps them apart
+is how they begin."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # what leaky ReLU takes from the mean square
 def widths_of(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int, group: int
 ) -> list[int]:
-    """Channels from the coarsest level to the finest: channel_base / side, up to channel_max, rounded down to whole groups."""
+    """Channels from the coarsest level to the finest: channel_base / side, up to channel_max,
+    rounded down to whole groups."""
     if group < 1:
         raise ValueError(f"group={group}: give 1 or more, e.g. 16")
     unit = group // math.gcd(group, 2)  # twice the width is cut into groups
@@ -33,7 +35,8 @@ def widths_of(
 
 
 def scaled(layer: Layer, gain: float = 1.0) -> Layer:
-    """Weights from N(0, gain^2 / inputs): where a mean square of 1 enters, gain^2 leaves (He 2015)."""
+    """Weights from N(0, gain^2 / inputs): where a mean square of 1 enters, gain^2 leaves (He
+    2015)."""
     nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
     return layer
 
@@ -54,9 +57,11 @@ class Activation(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """(N,C,H,W) plus what three convolutions of it give, as wide as 2 C inside; the last one starts at 0 (Zhang 2019, Fixup).
+    """(N,C,H,W) plus what three convolutions of it give, as wide as 2 C inside; the last one starts
+    at 0 (Zhang 2019, Fixup).
 
-    group: channels that the 3x3 convolution sees together. depth: how many such blocks the network has
+    group: channels that the 3x3 convolution sees together. depth: how many such blocks the network
+    has
     """
 
     def __init__(self, channels: int, *, group: int, depth: int):
@@ -95,8 +100,10 @@ def check_blocks(blocks: int) -> None:
 class R3GANGenerator(nn.Module):
     """z (N,z_dim), label (N,) -> (N,channels,H,W), linear: values may leave [-1,1]
 
-    resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8, 28 = 7 * 2^2)
-    channel_base, channel_max, group: see widths_of. blocks: of a stage. embed_dim: of a class's embedding, which stands behind z
+    resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8, 28 = 7
+    * 2^2)
+    channel_base, channel_max, group: see widths_of. blocks: of a stage. embed_dim: of a class's
+    embedding, which stands behind z
     """
 
     def __init__(
@@ -151,8 +158,8 @@ class R3GANGenerator(nn.Module):
 class R3GANDiscriminator(nn.Module):
     """trunk: x (N,channels,H,W) -> (N,feature_dim); head: features, label (N,) -> scores (N,1)
 
-    resolution, channel_base, channel_max, group, blocks: as the generator's. With classes the score is the inner product of
-    as many numbers as there are features with the class's embedding.
+    resolution, channel_base, channel_max, group, blocks: as the generator's. With classes the score
+    is the inner product of as many numbers as there are features with the class's embedding.
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""Residual pair of SNGAN, WGAN-GP and SAGAN, from 8 to 511 pixels: one width table, and options for what tells them apart."""
+"""Residual pair of SNGAN, WGAN-GP and SAGAN, from 8 to 511 pixels: one width table, and options for
+what tells them apart."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ DEEPEST = 16  # the widest level, in widths
 
 
 def widths_of(width: int, times: int, flat: int) -> list[int]:
-    """Channels of the times + 1 levels, finest first: doubled at each halving, or flat * width below 64 pixels."""
+    """Channels of the times + 1 levels, finest first: doubled at each halving, or flat * width
+    below 64 pixels."""
     if min(width, flat) < 1:
         raise ValueError(f"width={width}, flat={flat}: give 1 or more")
     return [width * (flat if times <= FLAT else min(2**k, DEEPEST)) for k in range(times + 1)]
@@ -47,7 +49,8 @@ class ResNetGenerator(nn.Module):
 
     resolution: side or [H,W] in pixels, halvable down to 4..7 (128 = 4 * 2^5, 28 = 7 * 2^2)
     width, flat: see widths_of; the paper's nets have width=64, flat=4 (Miyato 2018, tables 3 and 4)
-    spectral: every weight is divided by its spectral norm (SAGAN); attention: levels that attend to themselves
+    spectral: every weight is divided by its spectral norm (SAGAN); attention: levels that attend to
+    themselves
     conditional: the blocks' batch norms have a gain and a bias per class
     """
 
@@ -94,9 +97,10 @@ class ResNetGenerator(nn.Module):
 class ResNetDiscriminator(nn.Module):
     """trunk: x (N,channels,H,W) -> (N,C), pooled; head: (N,C), label (N,) -> scores (N,1)
 
-    width, flat: see widths_of; the paper's nets have width=64, flat=2. hidden: channels between a block's convolutions are
-    those that go in (Miyato 2018) or those that come out (Zhang 2019). pooling: over the last map, the sum, or the mean
-    (Gulrajani 2017). bias: of the score; None: from 64 pixels on, as in SNGAN's code. spectral, attention: as in the generator
+    width, flat: see widths_of; the paper's nets have width=64, flat=2. hidden: channels between a
+    block's convolutions are those that go in (Miyato 2018) or those that come out (Zhang 2019).
+    pooling: over the last map, the sum, or the mean (Gulrajani 2017). bias: of the score; None:
+    from 64 pixels on, as in SNGAN's code. spectral, attention: as in the generator
     conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018)
     """
 
@@ -158,16 +162,19 @@ class ResNetDiscriminator(nn.Module):
 def critic_table(
     width: int, times: int, flat: int, base: tuple[int, int]
 ) -> tuple[list[int], list[bool]]:
-    """Channels after each block, and which blocks halve, as SNGAN's code has them for 32, 64 and 128 pixels."""
+    """Channels after each block, and which blocks halve, as SNGAN's code has them for 32, 64 and
+    128 pixels."""
     if times <= FLAT:
         return widths_of(width, times, flat)[:1] * 4, [k < min(times, 2) for k in range(4)]
-    # The 64-pixel net ends at 2x2, larger ones at 4x4 with a block that does not halve; an odd side cannot be halved.
+    # The 64-pixel net ends at 2x2, larger ones at 4x4 with a block that does not halve; an odd side
+    # cannot be halved.
     last = times == FLAT + 1 and all(side % 2 == 0 for side in base)
     return widths_of(width, times, flat), [True] * times + [last]
 
 
 class UpBlock(nn.Module):
-    """(N,c_in,H,W) -> (N,c_out,2H,2W); norm, ReLU and convolution twice, the first after doubling (Miyato 2018, figure 8)."""
+    """(N,c_in,H,W) -> (N,c_out,2H,2W); norm, ReLU and convolution twice, the first after doubling
+    (Miyato 2018, figure 8)."""
 
     def __init__(self, c_in: int, c_out: int, *, spectral: bool, attention: bool, classes: int):
         super().__init__()
@@ -238,7 +245,8 @@ def normalised(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
 def conv(
     c_in: int, c_out: int, side: int, *, spectral: bool, gain: float = math.sqrt(2)
 ) -> nn.Module:
-    """Glorot-uniform; before the spectral norm, whose first estimate is of the weight it is given."""
+    """Glorot-uniform; before the spectral norm, whose first estimate is of the weight it is
+    given."""
     layer = nn.Conv2d(c_in, c_out, side, 1, side // 2)
     nn.init.xavier_uniform_(layer.weight, gain)
     assert layer.bias is not None

@@ -1,4 +1,5 @@
-"""SNDCGAN's pair: DCGAN's generator against a critic of strided and plain convolutions, all spectrally normalised (Miyato 2018)."""
+"""SNDCGAN's pair: DCGAN's generator against a critic of strided and plain convolutions, all
+spectrally normalised (Miyato 2018)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class SNDCGANGenerator(nn.Module):
     """z (N,z_dim), label (N,) -> (N,channels,H,W)
 
     resolution: side or [H,W] in pixels, halvable down to 4..7 (32 = 4 * 2^3, 48 = 6 * 2^3)
-    width: channels at full resolution; they double at each halving, up to max_width (table 2 of the paper: 64, 512)
+    width: channels at full resolution; they double at each halving, up to max_width (table 2 of the
+    paper: 64, 512)
     conditional: batch norms have a gain and a bias per class
     """
 
@@ -69,7 +71,8 @@ class SNDCGANGenerator(nn.Module):
 
 
 class SNDCGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,F), the last map of 4..7 pixels in a row; head: (N,F), label (N,) -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,F), the last map of 4..7 pixels in a row; head: (N,F), label
+    (N,) -> scores (N,1)
 
     width, max_width: as in the generator. spectral: every weight is divided by its spectral norm
     conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018)
@@ -116,7 +119,8 @@ class SNDCGANDiscriminator(nn.Module):
 
 
 def normal(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, spectral: bool = False) -> nn.Module:
-    """Weights N(0, 0.02) and no bias at first; before the spectral norm, whose first estimate is of the weight it is given."""
+    """Weights N(0, 0.02) and no bias at first; before the spectral norm, whose first estimate is of
+    the weight it is given."""
     nn.init.normal_(layer.weight, 0.0, 0.02)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

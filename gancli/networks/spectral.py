@@ -14,10 +14,12 @@ WARM_UP = 15  # iterations on a fresh weight; from then on one per pass keeps up
 
 
 class SpectralNorm(nn.Module):
-    """weight -> weight / sigma, sigma = u W v by one power iteration per pass in training, none in eval (Miyato 2018, appendix A).
+    """weight -> weight / sigma, sigma = u W v by one power iteration per pass in training, none in
+    eval (Miyato 2018, appendix A).
 
-    W is the weight as (out, rest). Not torch's own: that one rounds W to bf16 on a GPU under autocast, keeps a v that does not
-    belong to averaged weights, and takes seconds to build a network on the meta device.
+    W is the weight as (out, rest). Not torch's own: that one rounds W to bf16 on a GPU under
+    autocast, keeps a v that does not belong to averaged weights, and takes seconds to build a
+    network on the meta device.
     """
 
     u: Tensor
@@ -42,7 +44,8 @@ class SpectralNorm(nn.Module):
                 u = F.normalize(matrix @ v, dim=0)
                 self.u.copy_(u)
             else:
-                u = u.clone()  # a training pass would move the buffer, while this one may still be differentiated
+                # a training pass would move the buffer, while this one may still be differentiated
+                u = u.clone()
         return u @ (matrix @ v)
 
     def forward(self, weight: Tensor) -> Tensor:
@@ -53,7 +56,9 @@ class SpectralNorm(nn.Module):
 
 
 def spectral(layer: nn.Module, on: bool = True) -> nn.Module:
-    """The layer with its weight under SpectralNorm, if `on`. Give the weight its initial values first."""
+    """The layer with its weight under SpectralNorm, if `on`.
+
+    Give the weight its initial values first."""
     if on:
         out_dim = (
             1

@@ -1,4 +1,5 @@
-"""Super-resolution: SRGAN's and ESRGAN's generators and critics (Ledig 2017; Wang 2018), also for restoration at scale 1."""
+"""Super-resolution: SRGAN's and ESRGAN's generators and critics (Ledig 2017; Wang 2018), also for
+restoration at scale 1."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ MOST_BLOCKS = 64
 
 
 class Enlarger(Translator):
-    """What both generators share: the scale, and the source, enlarged as usual, as a base to which the network only adds."""
+    """What both generators share: the scale, and the source, enlarged as usual, as a base to which
+    the network only adds."""
 
     tileable = True
 
@@ -31,11 +33,13 @@ class Enlarger(Translator):
         super().__init__(channels, channels)
         if scale not in (1, 2, 4, 8) or not 0 <= blocks <= MOST_BLOCKS or width < 1:
             raise ValueError(
-                f"scale={scale}, blocks={blocks}, width={width}: give 1, 2, 4 or 8, 0 to {MOST_BLOCKS}, and 1 or more"
+                f"scale={scale}, blocks={blocks}, width={width}: give 1, 2, 4 or 8, 0 to "
+                f"{MOST_BLOCKS}, and 1 or more"
             )
         if base not in ("none", "bilinear", "bicubic") or base != "none" and output != "linear":
             raise ValueError(
-                f"base={base}, output={output}: give none, bilinear or bicubic; what is added to a base is linear"
+                f"base={base}, output={output}: give none, bilinear or bicubic; what is added to a "
+                "base is linear"
             )
         self.scale = scale
         self.base = base
@@ -53,10 +57,13 @@ class Enlarger(Translator):
 
 
 class SRResNet(Enlarger):
-    """SRGAN's generator (Ledig 2017, figure 4): source (N,channels,H,W) -> (N,channels,scale H,scale W)
+    """SRGAN's generator (Ledig 2017, figure 4): source (N,channels,H,W) -> (N,channels,scale
+    H,scale W)
 
-    width, blocks: of the residual body, which works at the source's size. norm: the paper's, or "none" (EDSR, Lim 2017)
-    base: the source, enlarged so, to which the network's output is added, as in BasicSR's MSRResNet; training starts from it
+    width, blocks: of the residual body, which works at the source's size. norm: the paper's, or
+    "none" (EDSR, Lim 2017)
+    base: the source, enlarged so, to which the network's output is added, as in BasicSR's
+    MSRResNet; training starts from it
     """
 
     def __init__(
@@ -111,9 +118,11 @@ class SRBlock(nn.Module):
 
 
 class RRDBNet(Enlarger):
-    """ESRGAN's generator (Wang 2018, section 3.1): source (N,channels,H,W) -> (N,channels,scale H,scale W)
+    """ESRGAN's generator (Wang 2018, section 3.1): source (N,channels,H,W) -> (N,channels,scale
+    H,scale W)
 
-    blocks: each of three dense blocks of five convolutions; growth: channels that each convolution adds. base: as in `SRResNet`
+    blocks: each of three dense blocks of five convolutions; growth: channels that each convolution
+    adds. base: as in `SRResNet`
     """
 
     def __init__(
@@ -190,10 +199,13 @@ class DenseBlock(nn.Module):
 class SRDiscriminator(nn.Module):
     """VGG-like critic: trunk: x (N,channels,H,W) -> (N,hidden); head: -> scores (N,1)
 
-    resolution: the only size that it takes, side or [H,W]. levels: pairs of convolutions, of which the second halves the size;
-    width: channels of the first; they double up to max_width. hidden: units of the layer before the score
-    kernel, bias: of the halving convolutions; of those before a norm. SRGAN's (Ledig 2017, figure 4) at 96 pixels: levels=4,
-    hidden=1024, kernel=3, bias=true. ESRGAN's in BasicSR: hidden=100, kernel=4, bias=false, levels=5 at 128 pixels, 6 at 256
+    resolution: the only size that it takes, side or [H,W]. levels: pairs of convolutions, of which
+    the second halves the size;
+    width: channels of the first; they double up to max_width. hidden: units of the layer before the
+    score
+    kernel, bias: of the halving convolutions; of those before a norm. SRGAN's (Ledig 2017, figure
+    4) at 96 pixels: levels=4, hidden=1024, kernel=3, bias=true. ESRGAN's in BasicSR: hidden=100,
+    kernel=4, bias=false, levels=5 at 128 pixels, 6 at 256
     spectral: every weight is divided by its spectral norm
     """
 
@@ -219,13 +231,14 @@ class SRDiscriminator(nn.Module):
             or kernel not in (3, 4)
         ):
             raise ValueError(
-                f"channels={channels}, width={width}, max_width={max_width}, hidden={hidden}, levels={levels}, "
-                f"kernel={kernel}: give 1 or more each, 1 to 8 levels and a kernel of 3 or 4"
+                f"channels={channels}, width={width}, max_width={max_width}, hidden={hidden}, "
+                f"levels={levels}, kernel={kernel}: give 1 or more each, 1 to 8 levels and a "
+                "kernel of 3 or 4"
             )
         if min(self.size) < 2**levels:
             raise ValueError(
-                f"levels={levels}: an image of {self.size[1]}x{self.size[0]} pixels cannot be halved so often; "
-                f"give {max(1, min(self.size).bit_length() - 1)} or fewer"
+                f"levels={levels}: an image of {self.size[1]}x{self.size[0]} pixels cannot be "
+                f"halved so often; give {max(1, min(self.size).bit_length() - 1)} or fewer"
             )
         left = [halved(side, levels, kernel) for side in self.size]
         body: list[nn.Module] = []
@@ -263,14 +276,16 @@ class SRDiscriminator(nn.Module):
 
 
 def halved(side: int, times: int, kernel: int) -> int:
-    """What convolutions of stride 2 and padding 1 leave: of an odd side, a kernel of 3 the larger half, one of 4 the smaller."""
+    """What convolutions of stride 2 and padding 1 leave: of an odd side, a kernel of 3 the larger
+    half, one of 4 the smaller."""
     for _ in range(times):
         side = (side + 4 - kernel) // 2
     return side
 
 
 def init_small(module: nn.Module) -> None:
-    """He's deviation (2015), times 0.1 (Wang 2018, section 3.1: smaller initial weights help deep residual networks)."""
+    """He's deviation (2015), times 0.1 (Wang 2018, section 3.1: smaller initial weights help deep
+    residual networks)."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight)
         with torch.no_grad():

@@ -1,4 +1,5 @@
-"""What PGGAN, the StyleGANs and R3GAN share: equalised learning rate, pixel norm, minibatch deviation, FIR resampling."""
+"""What PGGAN, the StyleGANs and R3GAN share: equalised learning rate, pixel norm, minibatch
+deviation, FIR resampling."""
 
 from __future__ import annotations
 
@@ -24,20 +25,25 @@ def exactly(x: Tensor) -> contextlib.AbstractContextManager[object]:
 
 
 def leaky(x: Tensor, gain: float = SQRT2) -> Tensor:
-    """Leaky ReLU, slope 0.2, times `gain`, which restores most of the variance that it takes (StyleGAN2's code)."""
+    """Leaky ReLU, slope 0.2, times `gain`, which restores most of the variance that it takes
+    (StyleGAN2's code)."""
     return F.leaky_relu(x, 0.2) * gain
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """(N,C,...) divided by the root mean square over its C numbers, at each place (Karras 2018, section 4.2)."""
+    """(N,C,...) divided by the root mean square over its C numbers, at each place (Karras 2018,
+    section 4.2)."""
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
 class EqualisedLinear(nn.Module):
-    """(N,n_in) -> (N,n_out). Weights are stored N(0,1) and scaled when used: Adam then moves all layers at one speed
-    (Karras 2018, section 4.1).
+    """(N,n_in) -> (N,n_out).
 
-    gain: standard deviation that leaves, where 1 enters. lr_mul: speed of this layer as a multiple of the optimizer's
+    Weights are stored N(0,1) and scaled when used: Adam then moves all layers at one speed (Karras
+    2018, section 4.1).
+
+    gain: standard deviation that leaves, where 1 enters. lr_mul: speed of this layer as a multiple
+    of the optimizer's
     """
 
     def __init__(
@@ -94,18 +100,21 @@ class EqualisedConv2d(nn.Module):
 
 
 class MinibatchStd(nn.Module):
-    """Appends how much the samples of a group differ, so that a critic sees a lack of variety: (N,C,H,W) -> (N,C+channels,H,W).
+    """Appends how much the samples of a group differ, so that a critic sees a lack of variety:
+    (N,C,H,W) -> (N,C+channels,H,W).
 
-    The deviation over the group at each place, averaged over places and over each of `channels` equal parts of C (Karras
-    2018, section 3). group: samples in one; where it does not divide N, the next smaller number that does. Sample i is
-    in group i mod (N / group), so neighbours in the batch are in different groups.
+    The deviation over the group at each place, averaged over places and over each of `channels`
+    equal parts of C (Karras 2018, section 3). group: samples in one; where it does not divide N,
+    the next smaller number that does. Sample i is in group i mod (N / group), so neighbours in the
+    batch are in different groups.
     """
 
     def __init__(self, group: int = 4, channels: int = 1):
         super().__init__()
         if group < 1 or channels < 1:
             raise ValueError(
-                f"minibatch standard deviation over groups of {group}, {channels} channels: give 1 or more, e.g. 4 and 1"
+                f"minibatch standard deviation over groups of {group}, {channels} channels: give 1 "
+                "or more, e.g. 4 and 1"
             )
         self.group = group
         self.channels = channels
@@ -138,7 +147,8 @@ def filtered(
     stride: int = 1,
     up: bool = False,
 ) -> Tensor:
-    """A plain convolution per channel: it has every derivative and the same bits each time; interpolation, on a GPU, neither."""
+    """A plain convolution per channel: it has every derivative and the same bits each time;
+    interpolation, on a GPU, neither."""
     with exactly(x):
         y = (
             full(x) if x.device.type == "cpu" else x
@@ -151,12 +161,14 @@ def filtered(
 def blur(
     x: Tensor, taps: tuple[int, ...] = TAPS, *, padding: int | None = None, gain: float = 1.0
 ) -> Tensor:
-    """Low-pass filter; (N,C,H,W) -> the same shape for an odd number of taps. padding: zeros at each side, null: len(taps) // 2."""
+    """Low-pass filter; (N,C,H,W) -> the same shape for an odd number of taps. padding: zeros at
+    each side, null: len(taps) // 2."""
     return filtered(x, taps, gain, padding=len(taps) // 2 if padding is None else padding)
 
 
 def upsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
-    """(N,C,H,W) -> (N,C,2H,2W): zeros between the pixels, then the filter times 4. taps: an even number."""
+    """(N,C,H,W) -> (N,C,2H,2W): zeros between the pixels, then the filter times 4. taps: an even
+    number."""
     assert len(taps) % 2 == 0, "an odd filter would move the image by half a pixel"
     return filtered(x, taps, 4.0, padding=len(taps) // 2 - 1, stride=2, up=True)
 

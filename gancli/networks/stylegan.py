@@ -1,4 +1,5 @@
-"""StyleGAN's generator (Karras 2019): latents become styles, which scale and shift every layer of a network that grows as PGGAN's."""
+"""StyleGAN's generator (Karras 2019): latents become styles, which scale and shift every layer of a
+network that grows as PGGAN's."""
 
 from __future__ import annotations
 
@@ -29,9 +30,11 @@ Noise = Literal["random", "fixed", "none"]
 
 
 class StyleGANGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size; its critic is `PGGANDiscriminator` with blur
+    """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size; its critic is
+    `PGGANDiscriminator` with blur
 
-    resolution, channel_base, channel_max: as PGGAN's. layers: how many see a style, two for each stage
+    resolution, channel_base, channel_max: as PGGAN's. layers: how many see a style, two for each
+    stage
     mapping_layers, mapping_lr: depth of the mapping, and its speed as a multiple of the optimizer's
     w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
     """
@@ -92,8 +95,9 @@ class StyleGANGenerator(nn.Module):
     ) -> Tensor:
         """stage, alpha: as PGGAN's; noise: as in `synthesis`.
 
-        other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from another latent of the same label
-        psi (N,layers): how far a style may be from the mean one: 1 as far as it is, 0 not at all
+        other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from
+        another latent of the same label psi (N,layers): how far a style may be from the mean one: 1
+        as far as it is, 0 not at all
         """
         w = self.mapping(z, label)
         if self.training:
@@ -117,7 +121,8 @@ class StyleGANGenerator(nn.Module):
     ) -> Tensor:
         """styles (N,layers,w_dim) -> (N,channels,h,w)
 
-        noise: random for each image, the same fixed one for all, none, or planes, of which `planes` tells the sizes"""
+        noise: random for each image, the same fixed one for all, none, or planes, of which `planes`
+        tells the sizes"""
         stage = self.stages - 1 if stage is None else stage
         noises = [noise] * self.layers if isinstance(noise, str) else noise
         h = before = self.const.expand(len(styles), -1, -1, -1)
@@ -135,13 +140,16 @@ class StyleGANGenerator(nn.Module):
 
 
 class Mapping(nn.Module):
-    """z (N,z_dim), label (N,) -> w (N,w_dim). A label's embedding stands beside z, and both are normalised together."""
+    """z (N,z_dim), label (N,) -> w (N,w_dim).
+
+    A label's embedding stands beside z, and both are normalised together."""
 
     def __init__(self, z_dim: int, w_dim: int, *, layers: int, lr: float, classes: int):
         super().__init__()
         if not 1 <= layers <= 32 or lr <= 0:
             raise ValueError(
-                f"mapping_layers={layers}, mapping_lr={lr}: give 1 to 32 layers and a speed above 0 (the paper's: 8, 0.01)"
+                f"mapping_layers={layers}, mapping_lr={lr}: give 1 to 32 layers and a speed above "
+                "0 (the paper's: 8, 0.01)"
             )
         self.embed = nn.Embedding(classes, z_dim) if classes else None
         sizes = [2 * z_dim if classes else z_dim, *[w_dim] * layers]
@@ -164,8 +172,8 @@ class Mapping(nn.Module):
 
 
 class StyleBlock(nn.Module):
-    """(N,c_in,h,w), two styles (N,w_dim) -> (N,c_out,2h,2w). c_in null: the first block, whose input is neither enlarged nor
-    convolved before its first style."""
+    """(N,c_in,h,w), two styles (N,w_dim) -> (N,c_out,2h,2w). c_in null: the first block, whose
+    input is neither enlarged nor convolved before its first style."""
 
     def __init__(self, c_in: int | None, c_out: int, w_dim: int, *, number: int):
         super().__init__()
@@ -182,9 +190,11 @@ class StyleBlock(nn.Module):
 
 
 class Styled(nn.Module):
-    """What follows a convolution: noise, bias, activation, instance norm, and the style's scale and shift of each channel.
+    """What follows a convolution: noise, bias, activation, instance norm, and the style's scale and
+    shift of each channel.
 
-    (N,C,h,w), style (N,w_dim) -> (N,C,h,w). The strength of the noise is learned for each channel, and starts at 0.
+    (N,C,h,w), style (N,w_dim) -> (N,C,h,w). The strength of the noise is learned for each channel,
+    and starts at 0.
     noise: a plane (1 or N,1,h,w) as well"""
 
     def __init__(self, width: int, w_dim: int, *, layer: int):
@@ -203,7 +213,8 @@ class Styled(nn.Module):
         return instance_norm(act(h)) * (1 + scale) + shift
 
     def drawn(self, x: Tensor, *, fixed: bool) -> Tensor:
-        """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every run and on every device."""
+        """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every
+        run and on every device."""
         if not fixed:
             return torch.randn(len(x), 1, *x.shape[2:], device=x.device)
         rng = torch.Generator().manual_seed(self.layer)
@@ -211,7 +222,7 @@ class Styled(nn.Module):
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """(N,C,h,w), each plane of mean 0 and deviation 1 (AdaIN, Huang and Belongie 2017; the biased one). In full precision:
-    the square of a small deviation would be lost."""
+    """(N,C,h,w), each plane of mean 0 and deviation 1 (AdaIN, Huang and Belongie 2017; the biased
+    one). In full precision: the square of a small deviation would be lost."""
     centred = full(x) - full(x).mean((2, 3), keepdim=True)
     return (centred * (centred.square().mean((2, 3), keepdim=True) + 1e-8).rsqrt()).to(x.dtype)

@@ -1,4 +1,5 @@
-"""StyleGAN2's pair (Karras 2020): styles scale the channels of a skip generator; the critic is residual, or plain as for CIFAR."""
+"""StyleGAN2's pair (Karras 2020): styles scale the channels of a skip generator; the critic is
+residual, or plain as for CIFAR."""
 
 from __future__ import annotations
 
@@ -36,19 +37,22 @@ MOST_LAYERS = 16
 def widths_of(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int
 ) -> list[int]:
-    """Channels from the coarsest level to the finest: channel_base / side, up to channel_max (side: the shorter one)."""
+    """Channels from the coarsest level to the finest: channel_base / side, up to channel_max (side:
+    the shorter one)."""
     if channel_base < 1 or channel_max < 1:
         raise ValueError(
-            f"channel_base={channel_base}, channel_max={channel_max}: give 1 or more, e.g. 16384 and 512"
+            f"channel_base={channel_base}, channel_max={channel_max}: give 1 or more, e.g. 16384 "
+            "and 512"
         )
     return [max(1, min(channel_base // (min(base) * 2**k), channel_max)) for k in range(times + 1)]
 
 
 class Mapping(nn.Module):
-    """z (N,z_dim) and, with classes, label (N,) -> w (N,w_dim), always in fp32; z_dim 0: of the label alone.
+    """z (N,z_dim) and, with classes, label (N,) -> w (N,w_dim), always in fp32; z_dim 0: of the
+    label alone.
 
-    The label's embedding is normalised like z and stands behind it (StyleGAN2-ADA's code). lr_mul: its speed as a
-    multiple of the optimizer's (Karras 2019, appendix C)
+    The label's embedding is normalised like z and stands behind it (StyleGAN2-ADA's code). lr_mul:
+    its speed as a multiple of the optimizer's (Karras 2019, appendix C)
     """
 
     def __init__(
@@ -83,11 +87,13 @@ class Mapping(nn.Module):
 
 
 class ModulatedConv2d(nn.Module):
-    """x (N,c_in,H,W), w (N,w_dim) -> (N,c_out,H,W), of twice the height and width with `up` (Karras 2020, section 2.2).
+    """x (N,c_in,H,W), w (N,w_dim) -> (N,c_out,H,W), of twice the height and width with `up` (Karras
+    2020, section 2.2).
 
-    Each sample's kernel is the shared one with its input channels scaled by the sample's style and, with `demodulate`,
-    every filter brought to length 1. There are two ways to the same sums: N kernels in a grouped convolution, or one kernel, with
-    x's channels scaled before it and the result's after it. `grouped` says which; docs/benchmarks.md has the measurement.
+    Each sample's kernel is the shared one with its input channels scaled by the sample's style and,
+    with `demodulate`, every filter brought to length 1. There are two ways to the same sums: N
+    kernels in a grouped convolution, or one kernel, with x's channels scaled before it and the
+    result's after it. `grouped` says which; docs/benchmarks.md has the measurement.
     """
 
     def __init__(
@@ -116,7 +122,8 @@ class ModulatedConv2d(nn.Module):
 
     @staticmethod
     def grouped(x: Tensor) -> bool:
-        """On a CPU, where to pass over a large image twice more costs more than N small kernels do."""
+        """On a CPU, where to pass over a large image twice more costs more than N small kernels
+        do."""
         return x.device.type == "cpu" and x.shape[2] * x.shape[3] >= GROUPED_FROM
 
     def convolve_each(self, x: Tensor, before: Tensor, after: Tensor | None) -> Tensor:
@@ -129,7 +136,8 @@ class ModulatedConv2d(nn.Module):
         )[0]
 
     def scales(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(N,w_dim) -> what channels are multiplied by: (N,c_in) before the convolution, (N,c_out) after it."""
+        """(N,w_dim) -> what channels are multiplied by: (N,c_in) before the convolution, (N,c_out)
+        after it."""
         with exactly(w):
             style = self.style(w)
             if not self.demodulate:
@@ -141,15 +149,18 @@ class ModulatedConv2d(nn.Module):
         """weight: (groups * c_out,c_in,side,side)"""
         if not self.up:
             return F.conv2d(x, weight, padding=weight.shape[2] // 2, groups=groups)
-        # Zeros between the pixels, the kernel, then the filter: at a quarter of the cost of filtering first.
+        # Zeros between the pixels, the kernel, then the filter: at a quarter of the cost of
+        # filtering first.
         back = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
         return blur(F.conv_transpose2d(x, back, stride=2, groups=groups), padding=1, gain=4.0)
 
 
 class StyledLayer(nn.Module):
-    """Modulated convolution, noise, bias and leaky ReLU: x (N,c_in,h,w), w (N,w_dim) -> (N,c_out,h,w), twice the size with `up`
+    """Modulated convolution, noise, bias and leaky ReLU: x (N,c_in,h,w), w (N,w_dim) ->
+    (N,c_out,h,w), twice the size with `up`
 
-    The noise is one plane for all channels; its strength is learned, from 0 (Karras 2020, figure 2). number: the layer's;
+    The noise is one plane for all channels; its strength is learned, from 0 (Karras 2020, figure
+    2). number: the layer's;
     noise: a plane (1 or N,1,h,w) as well
     """
 
@@ -168,7 +179,8 @@ class StyledLayer(nn.Module):
         return leaky(x + self.bias.to(x.dtype)[:, None, None])
 
     def plane(self, x: Tensor, *, fixed: bool) -> Tensor:
-        """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every run and on every device."""
+        """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every
+        run and on every device."""
         if not fixed:
             return torch.randn(len(x), 1, *x.shape[2:], dtype=self.strength.dtype, device=x.device)
         rng = torch.Generator("cpu").manual_seed(self.number)
@@ -176,7 +188,8 @@ class StyledLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """x (N,c_in,H,W), w (N,w_dim) -> what the level adds to the image, (N,channels,H,W) in fp32; not demodulated."""
+    """x (N,c_in,H,W), w (N,w_dim) -> what the level adds to the image, (N,channels,H,W) in fp32;
+    not demodulated."""
 
     def __init__(self, c_in: int, channels: int, *, w_dim: int):
         super().__init__()
@@ -190,9 +203,11 @@ class ToRGB(nn.Module):
 class StyleGAN2Generator(nn.Module):
     """z (N,z_dim), label (N,) -> (N,channels,H,W), linear: values may leave [-1,1]
 
-    resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8, 28 = 7 * 2^2)
+    resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8, 28 = 7
+    * 2^2)
     channel_base, channel_max: a level of n pixels has channel_base / n channels, up to channel_max
-    layers: how many see a style, the last picture's included; any other takes that of the next level's first layer
+    layers: how many see a style, the last picture's included; any other takes that of the next
+    level's first layer
     w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
     """
 
@@ -217,7 +232,8 @@ class StyleGAN2Generator(nn.Module):
         times, base = halvings(resolution, most=MOST_DOUBLINGS)
         if z_dim < 1 or w_dim < 1 or not 0 <= w_decay <= 1:
             raise ValueError(
-                f"z_dim={z_dim}, w_dim={w_dim}, w_decay={w_decay}: give 1 or more, e.g. 512, and a number from 0 to 1"
+                f"z_dim={z_dim}, w_dim={w_dim}, w_decay={w_decay}: give 1 or more, e.g. 512, and a "
+                "number from 0 to 1"
             )
         self.z_dim = z_dim
         self.w_dim = w_dim
@@ -267,8 +283,9 @@ class StyleGAN2Generator(nn.Module):
     ) -> Tensor:
         """-> (N,layers,w_dim)
 
-        other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from another latent of the same label
-        psi (N,layers): how far a style may be from the mean one: 1 as far as it is, 0 not at all (Karras 2019, appendix B)
+        other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from
+        another latent of the same label psi (N,layers): how far a style may be from the mean one: 1
+        as far as it is, 0 not at all (Karras 2019, appendix B)
         """
         w = self.mapping(z, label)
         if (
@@ -289,7 +306,8 @@ class StyleGAN2Generator(nn.Module):
     ) -> Tensor:
         """styles (N,layers,w_dim) -> images (N,channels,H,W)
 
-        noise: random for each image, the same fixed one for all, none, or planes, of which `planes` tells the sizes
+        noise: random for each image, the same fixed one for all, none, or planes, of which `planes`
+        tells the sizes
         level: the sum of the skips up to this one, in its own size; 0 is the coarsest, null all
         """
         w = styles.unbind(1)
@@ -313,7 +331,8 @@ class StyleGAN2Generator(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """(N,c_in,2H,2W) -> (N,c_out,H,W): two convolutions and, if residual, a filtered 1x1 one beside them, of variance 1 together."""
+    """(N,c_in,2H,2W) -> (N,c_out,H,W): two convolutions and, if residual, a filtered 1x1 one beside
+    them, of variance 1 together."""
 
     def __init__(self, c_in: int, c_out: int, *, residual: bool):
         super().__init__()
@@ -331,9 +350,11 @@ class DownBlock(nn.Module):
 class StyleGAN2Discriminator(nn.Module):
     """trunk: x (N,channels,H,W) -> (N,feature_dim); head: features, label (N,) -> scores (N,1)
 
-    resolution, channel_base, channel_max: as the generator's. architecture: resnet, or orig, without skips
-    mbstd_group: samples that minibatch standard deviation compares. With classes the score is the inner product of
-    the features with a vector that `mapping_layers` layers make of the label (StyleGAN2-ADA's code)
+    resolution, channel_base, channel_max: as the generator's. architecture: resnet, or orig,
+    without skips
+    mbstd_group: samples that minibatch standard deviation compares. With classes the score is the
+    inner product of the features with a vector that `mapping_layers` layers make of the label
+    (StyleGAN2-ADA's code)
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""A feed-forward network that repaints images in one of several styles (Johnson 2016; Dumoulin 2017)."""
+"""A feed-forward network that repaints images in one of several styles (Johnson 2016; Dumoulin
+2017)."""
 
 from __future__ import annotations
 
@@ -15,9 +16,11 @@ MOST_STYLES = 4096
 class TransformerNet(Translator):
     """source (N,channels_in,H,W), style -> (N,channels_out,H,W) (Johnson 2016, supplement, table 1)
 
-    With instance norms (Ulyanov 2016) and doubled pixels instead of transposed convolutions (Odena 2016).
-    styles: all weights are shared but the norms' gains and biases (Dumoulin 2017, section 2.2). They are AdaIN's scale and shift
-    (Huang and Belongie 2017), looked up instead of measured. width: channels at full size; they double at each of `downs` halvings
+    With instance norms (Ulyanov 2016) and doubled pixels instead of transposed convolutions (Odena
+    2016).
+    styles: all weights are shared but the norms' gains and biases (Dumoulin 2017, section 2.2).
+    They are AdaIN's scale and shift (Huang and Belongie 2017), looked up instead of measured.
+    width: channels at full size; they double at each of `downs` halvings
     """
 
     def __init__(
@@ -39,8 +42,8 @@ class TransformerNet(Translator):
             or not 1 <= styles <= MOST_STYLES
         ):
             raise ValueError(
-                f"width={width}, blocks={blocks}, downs={downs}, styles={styles}: give 1 or more, 0 to 64, 0 to 5, "
-                f"and 1 to {MOST_STYLES} (the paper's: 32, 5, 2, 1)"
+                f"width={width}, blocks={blocks}, downs={downs}, styles={styles}: give 1 or more, "
+                f"0 to 64, 0 to 5, and 1 to {MOST_STYLES} (the paper's: 32, 5, 2, 1)"
             )
         self.styles = styles
         self.multiple = 2**downs
@@ -61,7 +64,8 @@ class TransformerNet(Translator):
     def forward(
         self, source: Tensor, noise: Tensor | None = None, *, style: Tensor | None = None
     ) -> Tensor:
-        """style: (N,) int64, one for each image, or (N,styles), shares that mix them; may be left out where there is but one."""
+        """style: (N,) int64, one for each image, or (N,styles), shares that mix them; may be left
+        out where there is but one."""
         shares = self.shares(style, len(source), source.device)
         h = self.entering(source, noise)
         for layer in [*self.down, *self.body, *self.up]:
@@ -82,7 +86,8 @@ class TransformerNet(Translator):
 
 
 class StyledConv(nn.Module):
-    """(N,c_in,H,W), shares (N,styles) -> (N,c_out,H,W), half that with stride 2, or twice with `double`, which comes first."""
+    """(N,c_in,H,W), shares (N,styles) -> (N,c_out,H,W), half that with stride 2, or twice with
+    `double`, which comes first."""
 
     def __init__(
         self,
@@ -120,7 +125,8 @@ class StyledBlock(nn.Module):
 
 
 class StyledNorm(nn.Module):
-    """Instance norm with a gain (1 at first) and a bias (0) for each style; shares (N,styles) mix both."""
+    """Instance norm with a gain (1 at first) and a bias (0) for each style; shares (N,styles) mix
+    both."""
 
     def __init__(self, channels: int, styles: int):
         super().__init__()

@@ -1,4 +1,5 @@
-"""Generators from image to image: the contract that all of them keep, CycleGAN's residual one and pix2pix's U-Net."""
+"""Generators from image to image: the contract that all of them keep, CycleGAN's residual one and
+pix2pix's U-Net."""
 
 from __future__ import annotations
 
@@ -15,13 +16,16 @@ NOISIEST = 3  # decoder layers of the U-Net that have dropout
 
 
 class Translator(nn.Module):
-    """forward(source (N,channels_in,H,W), noise (N,noise_channels,H,W) or None) -> (N,channels_out,scale * H,scale * W)
+    """forward(source (N,channels_in,H,W), noise (N,noise_channels,H,W) or None) ->
+    (N,channels_out,scale * H,scale * W)
 
     noise: drawn from the global generator where the network has some and none is given
-    multiple: H and W must be multiples of it; smallest: their least value; size: the only (H,W) that it takes, None: any.
+    multiple: H and W must be multiples of it; smallest: their least value; size: the only (H,W)
+    that it takes, None: any.
     forward raises ValueError for others
-    tileable: does a pixel depend on its surroundings alone, once in eval()? reach: how far those extend at most, in pixels
-    of the source to each side; tiles that overlap by twice that, cut at multiples of `multiple`, give the whole image's pixels
+    tileable: does a pixel depend on its surroundings alone, once in eval()? reach: how far those
+    extend at most, in pixels of the source to each side; tiles that overlap by twice that, cut at
+    multiples of `multiple`, give the whole image's pixels
     """
 
     scale = 1
@@ -35,26 +39,30 @@ class Translator(nn.Module):
         super().__init__()
         if min(channels_in, channels_out) < 1 or noise_channels < 0:
             raise ValueError(
-                f"channels_in={channels_in}, channels_out={channels_out}, noise_channels={noise_channels}: "
-                "give 1 or more, and 0 or more of noise"
+                f"channels_in={channels_in}, channels_out={channels_out}, "
+                f"noise_channels={noise_channels}: give 1 or more, and 0 or more of noise"
             )
         self.channels_in = channels_in
         self.channels_out = channels_out
         self.noise_channels = noise_channels
 
     def entering(self, source: Tensor, noise: Tensor | None) -> Tensor:
-        """What the first layer sees: (N,channels_in+noise_channels,H,W). Raises ValueError for a size that does not fit."""
+        """What the first layer sees: (N,channels_in+noise_channels,H,W).
+
+        Raises ValueError for a size that does not fit."""
         n, channels, h, w = source.shape
         assert channels == self.channels_in, (
             f"{channels} channels came where {self.channels_in} were meant to"
         )
         if self.size is not None and (h, w) != self.size:
             raise ValueError(
-                f"an image of {w}x{h} pixels: this generator takes {self.size[1]}x{self.size[0]} only"
+                f"an image of {w}x{h} pixels: this generator takes {self.size[1]}x{self.size[0]} "
+                "only"
             )
         if h % self.multiple or w % self.multiple or min(h, w) < self.smallest:
             raise ValueError(
-                f"an image of {w}x{h} pixels: this generator takes sides from {self.smallest} pixels on"
+                f"an image of {w}x{h} pixels: this generator takes sides from {self.smallest} "
+                "pixels on"
                 + (f" that are multiples of {self.multiple}" if self.multiple > 1 else "")
             )
         if not self.noise_channels:
@@ -68,11 +76,15 @@ class Translator(nn.Module):
 
 
 class ResNetGenerator(Translator):
-    """CycleGAN's generator (Zhu 2017, appendix 7.2; Johnson 2016): residual blocks between strided convolutions.
+    """CycleGAN's generator (Zhu 2017, appendix 7.2; Johnson 2016): residual blocks between strided
+    convolutions.
 
-    source (N,channels_in,H,W) -> (N,channels_out,H,W). width: channels at full size; they double at each of `downs` halvings
-    blocks: 9 from 256 pixels on, 6 below. affine: instance norms with a gain and a bias, as in the first Lua code
-    dropout: share of each block's hidden values, in training. noise_channels: of noise that join the source
+    source (N,channels_in,H,W) -> (N,channels_out,H,W). width: channels at full size; they double at
+    each of `downs` halvings
+    blocks: 9 from 256 pixels on, 6 below. affine: instance norms with a gain and a bias, as in the
+    first Lua code
+    dropout: share of each block's hidden values, in training. noise_channels: of noise that join
+    the source
     """
 
     def __init__(
@@ -92,8 +104,8 @@ class ResNetGenerator(Translator):
         super().__init__(channels_in, channels_out, noise_channels=noise_channels)
         if width < 1 or not 0 <= blocks <= 64 or not 0 <= downs <= 5 or not 0 <= dropout < 1:
             raise ValueError(
-                f"width={width}, blocks={blocks}, downs={downs}, dropout={dropout}: give 1 or more, 0 to 64, "
-                "0 to 5, and a share from 0 up to 1 (the paper's: 64, 9, 2, 0)"
+                f"width={width}, blocks={blocks}, downs={downs}, dropout={dropout}: give 1 or "
+                "more, 0 to 64, 0 to 5, and a share from 0 up to 1 (the paper's: 64, 9, 2, 0)"
             )
         # mirroring p pixels needs p + 1
         self.multiple = 2**downs
@@ -127,12 +139,15 @@ class ResNetGenerator(Translator):
 
 
 class UNetGenerator(Translator):
-    """pix2pix's generator (Isola 2017, section 6.1.1): each level of the decoder also sees that of the encoder.
+    """pix2pix's generator (Isola 2017, section 6.1.1): each level of the decoder also sees that of
+    the encoder.
 
     source (N,channels_in,H,W) -> (N,channels_out,H,W), sides multiples of 2^downs
-    width: channels after the first halving; they double up to max_width. downs: 8 for 256 pixels, 7 for 128
-    noisy: the paper's way (section 3.3): dropout is the noise, so eval() leaves it on, and batch norm uses statistics of what
-    it sees, in eval() those of each image by itself. false: eval() drops nothing and norms by running means
+    width: channels after the first halving; they double up to max_width. downs: 8 for 256 pixels, 7
+    for 128
+    noisy: the paper's way (section 3.3): dropout is the noise, so eval() leaves it on, and batch
+    norm uses statistics of what it sees, in eval() those of each image by itself. false: eval()
+    drops nothing and norms by running means
     noise_channels: of noise that join the source
     """
 
@@ -153,8 +168,9 @@ class UNetGenerator(Translator):
         super().__init__(channels_in, channels_out, noise_channels=noise_channels)
         if min(width, max_width) < 1 or not 1 <= downs <= 10 or not 0 <= dropout < 1:
             raise ValueError(
-                f"width={width}, max_width={max_width}, downs={downs}, dropout={dropout}: give 1 or more, 1 or more, "
-                "1 to 10, and a share from 0 up to 1 (the paper's: 64, 512, 8, 0.5)"
+                f"width={width}, max_width={max_width}, downs={downs}, dropout={dropout}: give 1 "
+                "or more, 1 or more, 1 to 10, and a share from 0 up to 1 (the paper's: 64, 512, "
+                "8, 0.5)"
             )
         self.multiple = self.smallest = 2**downs
         self.tileable = norm == "none" and not dropout or norm != "instance" and not noisy
@@ -229,8 +245,10 @@ class ResidualBlock(nn.Module):
 
 
 class Mirror(nn.Module):
-    """(N,C,H,W) -> (N,C,H+2p,W+2p), borders mirrored about the outermost pixels. Of slices, since the gradient of torch's own
-    is summed in any order on a GPU, and a resumed run would differ."""
+    """(N,C,H,W) -> (N,C,H+2p,W+2p), borders mirrored about the outermost pixels.
+
+    Of slices, since the gradient of torch's own is summed in any order on a GPU, and a resumed run
+    would differ."""
 
     def __init__(self, pixels: int):
         super().__init__()
@@ -243,8 +261,10 @@ class Mirror(nn.Module):
 
 
 class PresentBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm without a memory. In eval() each image is normed by itself: the paper's batches hold one image then, and
-    what an image becomes should not depend on its company. (N,C,H,W) -> the same shape"""
+    """Batch norm without a memory.
+
+    In eval() each image is normed by itself: the paper's batches hold one image then, and what an
+    image becomes should not depend on its company. (N,C,H,W) -> the same shape"""
 
     def __init__(self, channels: int):
         super().__init__(channels, track_running_stats=False)
