@@ -44,9 +44,8 @@ class Player:
         if "betas" in theirs:
             theirs["betas"] = [beta**c for beta in theirs["betas"]]
         if "fused" in signature_of(theirs["_target_"]):
-            theirs.setdefault(
-                "fused", True
-            )  # one kernel for all tensors, on every device that we support
+            # One kernel for all tensors, on every device that we support.
+            theirs.setdefault("fused", True)
         # Trusted: whoever made this config has passed the gates, which looked at every class in it.
         self.optimizer = build(theirs | {"lr": self.lr}, trust=None, params=self.parameters)
         self.matrices = matrices(modules) if self.ours.orthogonal else []

@@ -17,11 +17,8 @@ GEOMETRY = ("scale", "rotate", "aniso", "xfrac")
 COLOUR = ("brightness", "contrast", "lumaflip", "hue", "saturation")
 CUT = ("cutout",)
 OPS = (*BLIT, *GEOMETRY, *COLOUR, *CUT)  # the names of StyleGAN2-ADA's code
-SWITCHES = (
-    "rotate",
-    "rotate_after",
-    *(name for name in OPS if name != "rotate"),
-)  # it turns before and after the stretch
+# It turns before and after the stretch.
+SWITCHES = ("rotate", "rotate_after", *(name for name in OPS if name != "rotate"))
 UNIFORM = (
     "xflip",
     "rotate90",
@@ -35,9 +32,8 @@ UNIFORM = (
     "cutout_y",
 )
 NORMAL = ("scale", "aniso", "xfrac_x", "xfrac_y", "brightness", "contrast", "saturation")
-Draws = dict[
-    str, Tensor
-]  # (N,) each: an image's own amounts, U(-1, 1) or N(0, 1), and 0 where the operation is off
+# (N,) each: an image's own amounts, U(-1, 1) or N(0, 1), and 0 where the operation is off
+Draws = dict[str, Tensor]
 
 
 class ADA(Augment):
@@ -124,9 +120,8 @@ class ADA(Augment):
         return {"p": self.p}
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(
-            x.device.type, enabled=False
-        ):  # bf16 has 8 bits: fewer than a colour, and than a coordinate
+        # In bf16 there are 8 bits: fewer than a colour, and than a coordinate.
+        with torch.autocast(x.device.type, enabled=False):
             return self.augmented(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
 
     def augmented(self, x: Tensor) -> Tensor:
@@ -151,9 +146,8 @@ class ADA(Augment):
         uniform = 2 * torch.rand(len(UNIFORM), n, device=device) - 1
         normal = torch.randn(len(NORMAL), n, device=device)
         odds = self.p * self.strength
-        odds = torch.cat(
-            [1 - (1 - odds[:2]).clamp(0, 1).sqrt(), odds[2:]]
-        )  # so that the chance of either turn is p
+        # So that the chance of either turn is p.
+        odds = torch.cat([1 - (1 - odds[:2]).clamp(0, 1).sqrt(), odds[2:]])
         on = dict(zip(SWITCHES, chance < odds[:, None], strict=True))
         amounts = zip((*UNIFORM, *NORMAL), (*uniform, *normal), strict=True)
         return on, {
@@ -181,9 +175,8 @@ def blit_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
     A flip or none, one of four quarter turns (of two half turns where the image is not square), a
     move by up to an eighth."""
     flip = 1 - 2 * (draws["xflip"] < 0).float()
-    quarters = (
-        (2 * draws["rotate90"]).floor() if h == w else 2 * draws["rotate90"].floor()
-    )  # -2 to 1
+    # -2 to 1
+    quarters = (2 * draws["rotate90"]).floor() if h == w else 2 * draws["rotate90"].floor()
     # exact
     cos = (quarters == 0).float() - (quarters == -2).float()
     sin = (quarters == 1).float() - (quarters == -1).float()

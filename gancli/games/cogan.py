@@ -122,10 +122,8 @@ class CoGAN(GAN):
         reals = self.halves(batch["image"])
         fakes = self.generator(self.inputs(len(reals[0]), None)["z"])
         for name, real, fake in zip(self.discriminator, reals, fakes, strict=True):
-            yield (
-                name,
-                (self.domain_critic(name), real, fake[: len(real)]),
-            )  # of an odd batch b has one image fewer
+            # Of an odd batch b has one image fewer.
+            yield (name, (self.domain_critic(name), real, fake[: len(real)]))
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return together(

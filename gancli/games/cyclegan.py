@@ -84,10 +84,8 @@ class CycleGAN(Game):
 
     def phases(self) -> list[Phase]:
         d, g = super().phases()
-        return [
-            g,
-            replace(d, prepare=self.pooled),
-        ]  # the generators move first, as in the reference code
+        # The generators move first, as in the reference code.
+        return [g, replace(d, prepare=self.pooled)]
 
     def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
         """Raises UserError: there is nothing to draw."""

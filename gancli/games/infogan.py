@@ -179,11 +179,8 @@ class InfoGAN(GAN):
             .split([*self.categories, self.continuous * (1 + self.learned)], 1)
         )
         mean, log_deviation = rest.chunk(2, 1) if self.learned else (rest, torch.zeros_like(rest))
-        return (
-            logits,
-            mean,
-            log_deviation.clamp(-5, 5),
-        )  # q may come to predict a code exactly, and exp would overflow
+        # The reader may come to predict a code exactly, and exp would overflow.
+        return logits, mean, log_deviation.clamp(-5, 5)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return self.informed(batch, self.adversarial.d)

@@ -15,7 +15,5 @@ class R3GAN(GAN):
 
     def phases(self) -> list[Phase]:
         d, g = super().phases()
-        return [
-            d,
-            dataclasses.replace(g, fresh=True),
-        ]  # the critic has just learnt from the batch of d
+        # The critic has just learnt from the batch of d.
+        return [d, dataclasses.replace(g, fresh=True)]

@@ -123,17 +123,15 @@ class StyleGAN2(GAN):
         y and the mean over styles divide by pixels and by layers: weight 2 is gamma_pl = ln 2 /
         (r^2 (ln r - ln 2)) at r pixels."""
         n = max(1, len(batch["image"]) // self.pl_shrink)
-        with torch.autocast(
-            batch["image"].device.type, enabled=False
-        ):  # squared gradients leave the range of half precision
+        # Squared gradients leave the range of half precision.
+        with torch.autocast(batch["image"].device.type, enabled=False):
             inputs = self.drawn(n, batch["label"][:n] if self.conditional else None)
             styles = self.generator.styles(
                 inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask")
             )
             lengths = path_lengths(self.generator.synthesis(styles), styles)
-        mean = self.pl_mean.lerp(
-            lengths.detach().mean(), self.pl_decay
-        )  # a new tensor: the next micro-batch moves the buffer
+        # A new tensor: the next micro-batch moves the buffer.
+        mean = self.pl_mean.lerp(lengths.detach().mean(), self.pl_decay)
         self.pl_mean.copy_(mean)
         penalty = (lengths - mean).square().mean()
         return self.pl_weight * self.pl_every * penalty, {
@@ -184,9 +182,8 @@ class StyleGAN2(GAN):
             return inputs
         z = inputs["z"]
         cut = torch.randint(1, layers, (n,), device=z.device)
-        cut = torch.where(
-            torch.rand(n, device=z.device) < self.mixing, cut, layers
-        )  # on the device: the host never waits
+        # On the device: the host never waits.
+        cut = torch.where(torch.rand(n, device=z.device) < self.mixing, cut, layers)
         return inputs | {
             "other": torch.randn_like(z),
             "mask": torch.arange(layers, device=z.device) >= cut[:, None],

@@ -41,9 +41,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         query = self.theta(x).flatten(2)  # (N,C/8,HW)
-        key, value = (
-            F.max_pool2d(part(x), 2).flatten(2) for part in (self.phi, self.g)
-        )  # (N,C/8,HW/4), (N,C/2,HW/4)
+        # (N,C/8,HW/4), (N,C/2,HW/4)
+        key, value = (F.max_pool2d(part(x), 2).flatten(2) for part in (self.phi, self.g))
         # Written out: scaled_dot_product_attention has no second derivative. No 1/sqrt(d) either,
         # as in the paper.
         logits = query.transpose(1, 2) @ key  # (N,HW,HW/4)

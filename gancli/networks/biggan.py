@@ -34,6 +34,7 @@ DOWN = {
     5: (1, 2, 4, 8, 16, 16),
     6: (1, 2, 4, 8, 8, 16, 16),
 }
+# So many of the critic's blocks halve; its features at 32 px are 8x8.
 HALVED = {
     1: 1,
     2: 2,
@@ -41,7 +42,7 @@ HALVED = {
     4: 4,
     5: 5,
     6: 6,
-}  # so many of the critic's blocks halve; its features at 32 px are 8x8
+}
 Z_CHUNK = (
     20  # numbers of the latent for each block and for the first layer (Brock 2019, appendix B)
 )
@@ -260,9 +261,8 @@ class DownBlock(nn.Module):
         self.shortcut = layers.conv(c_in, c_out, 1) if halve or c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(
-            x if self.first else F.relu(x)
-        )  # never in place: the shortcut below needs x as it was
+        # Never in place: the shortcut below needs x as it was.
+        h = self.conv1(x if self.first else F.relu(x))
         h = self.conv2(F.relu(h))
         if self.halve:
             h = F.avg_pool2d(h, 2)

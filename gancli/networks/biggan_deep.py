@@ -202,9 +202,8 @@ class DeepDownBlock(nn.Module):
         self.append = layers.conv(c_in, c_out - c_in, 1) if c_out > c_in else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(
-            F.relu(self.reduce(F.relu(x)))
-        )  # never in place: the shortcut below needs x as it was
+        # Never in place: the shortcut below needs x as it was.
+        h = self.conv1(F.relu(self.reduce(F.relu(x))))
         h = F.relu(self.conv2(F.relu(h)))
         if self.halve:
             h = F.avg_pool2d(h, 2)

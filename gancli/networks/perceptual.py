@@ -248,7 +248,6 @@ def gram(features: Tensor) -> Tensor:
     section 3.2), in float32."""
     n, c, h, w = features.shape
     flat = features.float().flatten(2)
-    with torch.autocast(
-        features.device.type, enabled=False
-    ):  # sums of so many products leave bf16's precision
+    # Sums of so many products leave bf16's precision.
+    with torch.autocast(features.device.type, enabled=False):
         return flat @ flat.transpose(1, 2) / (c * h * w)

@@ -15,11 +15,8 @@ from gancli.networks.layers import Output, halvings, to_range
 from gancli.networks.spectral import spectral as spectrally_normalised
 
 Part = Literal["half", "quarter", "eighth"]
-PARTS = {
-    "half": 2,
-    "quarter": 4,
-    "eighth": 8,
-}  # of the image's side, so that one config fits every size
+# Of the image's side, so that one config fits every size.
+PARTS = {"half": 2, "quarter": 4, "eighth": 8}
 FLAT = 3  # so many halvings, that is sides below 64 pixels, have the same width at every level
 DEEPEST = 16  # the widest level, in widths
 
@@ -124,9 +121,8 @@ class ResNetDiscriminator(nn.Module):
         self.classes = classes if conditional else 0
         self.pooling = pooling
         widths, downs = critic_table(width, times, flat, base)
-        parts = [
-            2 ** sum(downs[: k + 1]) if down else 0 for k, down in enumerate(downs)
-        ]  # 0: a level that is already there
+        # 0: a level that is already there
+        parts = [2 ** sum(downs[: k + 1]) if down else 0 for k, down in enumerate(downs)]
         attends = places(attention or [], parts)
         self.body = nn.Sequential(
             *(
@@ -222,9 +218,8 @@ class DownBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv1(x if self.first else F.relu(x))
         h = self.conv2(F.relu(h))
-        if (
-            self.down
-        ):  # the shortcut too before its 1x1 convolution: a mean and a 1x1 convolution commute
+        # The shortcut too before its 1x1 convolution: a mean and a 1x1 convolution commute.
+        if self.down:
             h = F.avg_pool2d(h, 2)
             x = F.avg_pool2d(x, 2)
         return self.attend(h + self.shortcut(x))

@@ -50,10 +50,11 @@ class SNDCGANGenerator(nn.Module):
             normal(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1))
             for c_in, c_out in zip(widths, widths[1:], strict=False)
         )
+        # The first is per unit, as in the authors' code.
         self.norms = nn.ModuleList(
             ConditionalBatchNorm2d(c, self.classes) if self.classes else nn.BatchNorm2d(c)
             for c in [units, *widths[1:]]
-        )  # the first is per unit, as in the authors' code
+        )
         self.end = nn.Sequential(
             normal(nn.ConvTranspose2d(widths[-1], channels, 3, 1, 1)), to_range(output)
         )

@@ -49,9 +49,8 @@ class SpectralNorm(nn.Module):
         return u @ (matrix @ v)
 
     def forward(self, weight: Tensor) -> Tensor:
-        with (
-            nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False)
-        ):  # meta knows no autocast
+        # Meta knows no autocast.
+        with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
             return weight / self.estimate(weight)
 
 

@@ -150,9 +150,8 @@ def filtered(
     """A plain convolution per channel: it has every derivative and the same bits each time;
     interpolation, on a GPU, neither."""
     with exactly(x):
-        y = (
-            full(x) if x.device.type == "cpu" else x
-        )  # there it is ten times as fast in fp32 as in bf16
+        # There it is ten times as fast in fp32 as in bf16.
+        y = full(x) if x.device.type == "cpu" else x
         weight = kernel(taps, y.shape[1], y.dtype, y.device) * gain
         convolve = F.conv_transpose2d if up else F.conv2d
         return convolve(y, weight, stride=stride, padding=padding, groups=y.shape[1]).to(x.dtype)

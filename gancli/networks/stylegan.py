@@ -162,9 +162,8 @@ class Mapping(nn.Module):
         assert label is not None or self.embed is None, (
             "a conditional network was called without labels"
         )
-        with torch.autocast(
-            z.device.type, enabled=False
-        ):  # the errors of eight layers of bf16 would add up
+        # The errors of eight layers of bf16 would add up.
+        with torch.autocast(z.device.type, enabled=False):
             h = pixel_norm(z if self.embed is None else torch.cat([z, self.embed(label)], 1))
             for layer in self.net:
                 h = act(layer(h))

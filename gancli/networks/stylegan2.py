@@ -24,9 +24,8 @@ from gancli.networks.style_layers import (
     upsample,
 )
 
-Noise = Literal[
-    "random", "fixed", "none"
-]  # for each image anew, one and the same for all, or left out
+# For each image anew, one and the same for all, or left out.
+Noise = Literal["random", "fixed", "none"]
 Architecture = Literal["resnet", "orig"]
 GROUPED_FROM = 64 * 64  # pixels
 # 4 to 1024 pixels; of a mapping
@@ -288,9 +287,8 @@ class StyleGAN2Generator(nn.Module):
         as far as it is, 0 not at all (Karras 2019, appendix B)
         """
         w = self.mapping(z, label)
-        if (
-            self.training
-        ):  # not by the other latent: it has the same distribution, and not every image takes it
+        # Not by the other latent: it has the same distribution, and not every image takes it.
+        if self.training:
             with torch.no_grad():
                 self.w_avg.lerp_(w.mean(0), 1 - self.w_decay)
         styles = w[:, None].expand(-1, self.layers, -1)
