@@ -340,8 +340,8 @@ def test_depth_counts_blocks_per_level(depth):
     g, d = small(DEEP, depth=depth)
     assert (
         [len(level) for level in g.levels] == [depth, depth]
-        and g.levels[0][-1].double
-        and not any(b.double for b in g.levels[0][:-1])
+        and g.levels[0][-1].doubles
+        and not any(b.doubles for b in g.levels[0][:-1])
     )
     assert sum(isinstance(part, DeepDownBlock) for part in d.body) == 2 * depth
     assert d(g(*draw(g)), torch.tensor([0, 1, 2, 0])).shape == (4, 1)
