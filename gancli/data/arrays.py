@@ -26,9 +26,11 @@ def decode_array(
     name: str,
     contain: bool = False,
 ) -> Decoded:
-    """(N,C,H,W) in 0 ... 255, any dtype, to the size and channels of the settled source. name: part of the data's identity.
+    """(N,C,H,W) in 0 ... 255, any dtype, to the size and channels of the settled source. name: part
+    of the data's identity.
 
-    contain: small drawings on black keep their whole shape when the format changes; photographs are cut.
+    contain: small drawings on black keep their whole shape when the format changes; photographs are
+    cut.
     """
     n = len(pixels)
     kept_labels, class_names = source.labelled(labels, classes)
@@ -40,7 +42,8 @@ def decode_array(
     need = len(pixels) * channels * source.size()[0] * source.size()[1]
     if not cache.fits(need):
         raise UserError(
-            f"{len(pixels)} images of {image_words(source.size(), channels)} take {cache.gigabytes(need)}, "
+            f"{len(pixels)} images of {image_words(source.size(), channels)} take "
+            f"{cache.gigabytes(need)}, "
             f"{cache.gigabytes(cache.available_memory() or 0)} of memory are free",
             "dataset.limit=N or a smaller dataset.resolution",
         )
@@ -60,7 +63,9 @@ def decode_array(
 
 
 def fingerprint(name: str, pixels: np.ndarray, labels: torch.Tensor | None) -> str:
-    """Names, sizes, all labels, and 256 images: to hash every pixel would take seconds at each start."""
+    """Names, sizes, all labels, and 256 images: to hash every pixel would take seconds at each
+    start.
+    """
     sample = np.ascontiguousarray(pixels[:: max(1, len(pixels) // 256)])
     return digest_of(
         [

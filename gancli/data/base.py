@@ -1,4 +1,6 @@
-"""What a data set is: a source that decodes its images once, and the rule that sets some of them apart."""
+"""What a data set is: a source that decodes its images once, and the rule that sets some of them
+apart.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,8 @@ from gancli.data.draws import permutation
 from gancli.errors import UserError
 from gancli.seeding import seed_of
 
-ORDER_SEED = seed_of(
-    "limit and holdout"
-)  # not the run's: another seed must not train on what this one held out
+# Not the run's: another seed must not train on what this one held out
+ORDER_SEED = seed_of("limit and holdout")
 
 
 def digest_of(parts: Iterable[str | bytes]) -> str:
@@ -34,7 +35,8 @@ class Pairing(Protocol):
     """Makes what a game translates out of what is stored."""
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
-        """Images (N,C,H,W) in [-1,1] as cut and flipped, and (N,) uint64, a draw for each -> "a" the source, "b" the target,
+        """Images (N,C,H,W) in [-1,1] as cut and flipped, and (N,) uint64, a draw for each -> "a"
+        the source, "b" the target,
         and "mask" (N,1,H,W), 1 in a hole, where there are holes."""
 
 
@@ -42,10 +44,14 @@ class Pairing(Protocol):
 class Decoded:
     """A data set in memory, or mapped into it.
 
-    images: (N,C,H,W) uint8 at load_size (or resolution); points are (N,2,1,1) float32, divided by the declared scale.
-    labels: (N,) int64. classes: the names of the labels. digest: what identifies the data when a run resumes.
-    skipped: (file, reason). place: (N,) int64, where each image stands in the order that `split` cuts; None: by index.
-    pairing: makes sources and targets of the images. other: the second of two domains without pairs, which has no other.
+    images: (N,C,H,W) uint8 at load_size (or resolution); points are (N,2,1,1) float32, divided by
+    the declared scale.
+    labels: (N,) int64. classes: the names of the labels. digest: what identifies the data when a
+    run resumes.
+    skipped: (file, reason). place: (N,) int64, where each image stands in the order that `split`
+    cuts; None: by index.
+    pairing: makes sources and targets of the images. other: the second of two domains without
+    pairs, which has no other.
     """
 
     images: Tensor
@@ -61,7 +67,10 @@ class Decoded:
         return len(self.images)
 
     def subset(self, index: Tensor | np.ndarray | Sequence[int]) -> Decoded:
-        """-> the images at `index` (M,); a range without gaps is a view, so what is mapped stays mapped."""
+        """-> the images at `index` (M,).
+
+        A range without gaps is a view, so what is mapped stays mapped.
+        """
         index = torch.as_tensor(index, dtype=torch.int64)
         first, n = (int(index[0]), len(index)) if len(index) else (0, 0)
         rows = (
@@ -78,12 +87,16 @@ class Decoded:
 
 @dataclass(kw_only=True)
 class Source:
-    """Base of every data set. A data set of your own subclasses it, declares its fields and writes `load`.
+    """Base of every data set.
 
-    resolution: int or [h, w] in pixels; channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; classes: number of labels, 0 drops
-    them. "auto" is filled by `scan`. kind: image or points. limit: train on so many at most. holdout: keep so many out of
-    training. load_size: larger than resolution, a random window is drawn each time. flip: mirror half of the draws.
-    on_error: skip or fail, what a bad file does. workers: decoding threads. UserError for values that make no sense.
+    A data set of your own subclasses it, declares its fields and writes `load`.
+
+    resolution: int or [h, w] in pixels; channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; classes:
+    number of labels, 0 drops them. "auto" is filled by `scan`. kind: image or points. limit: train
+    on so many at most. holdout: keep so many out of training. load_size: larger than resolution, a
+    random window is drawn each time. flip: mirror half of the draws.
+    on_error: skip or fail, what a bad file does. workers: decoding threads. UserError for values
+    that make no sense.
     """
 
     resolution: int | list[int] | str = "auto"
@@ -98,7 +111,8 @@ class Source:
     workers: int = 2
 
     def __post_init__(self):
-        # Not Literal: a subclass's annotations are looked up in its own module, which need not import it.
+        # Not Literal: a subclass's annotations are looked up in its own module, which need not
+        # import it.
         require(self.kind in ("image", "points"), f"dataset.kind={self.kind}", "image or points")
         require(
             self.on_error in ("skip", "fail"), f"dataset.on_error={self.on_error}", "skip or fail"
@@ -135,11 +149,15 @@ class Source:
             require(
                 load[0] >= size[0] and load[1] >= size[1],
                 f"dataset.load_size={self.load_size} is below the resolution",
-                f"windows of {size_words(size)} are cut out of it; null loads at the resolution itself",
+                f"windows of {size_words(size)} are cut out of it; null loads at the resolution "
+                "itself",
             )
 
     def scan(self) -> dict:
-        """-> a value for each of resolution, channels and classes that is "auto". Reads headers at most."""
+        """-> a value for each of resolution, channels and classes that is "auto".
+
+        Reads headers at most.
+        """
         open_keys = [key for key, value in self.declared().items() if value == "auto"]
         require(
             not open_keys,
@@ -183,7 +201,10 @@ class Source:
     def labelled(
         self, labels: np.ndarray | None, classes: Sequence[str]
     ) -> tuple[Tensor | None, tuple[str, ...]]:
-        """-> labels and their names as the configuration wants them. UserError if the data has another number of them."""
+        """-> labels and their names as the configuration wants them.
+
+        UserError if the data has another number of them.
+        """
         if self.classes == 0:
             return None, ()
         require(
@@ -228,7 +249,9 @@ def image_words(size: Sequence[int], channels: int) -> str:
 
 
 def ordered(n: int, tail: int = 0) -> np.ndarray:
-    """-> (n,) int64, the order that limit and holdout cut: shuffled, with the last `tail` images still the last ones."""
+    """-> (n,) int64, the order that limit and holdout cut: shuffled, with the last `tail` images
+    still the last ones.
+    """
     return np.concatenate(
         [permutation(n - tail, ORDER_SEED), n - tail + permutation(tail, ORDER_SEED)]
     )
@@ -237,7 +260,9 @@ def ordered(n: int, tail: int = 0) -> np.ndarray:
 def choose(
     n: int, *, limit: int | None, holdout: int, tail: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-> (held, train, spare) indices out of n, in the order's own order: held from its end, train from its start."""
+    """-> (held, train, spare) indices out of n, in the order's own order: held from its end,
+    train from its start.
+    """
     leaves_some(n, holdout)
     order = ordered(n, tail)
     rest = order[: n - holdout]
@@ -262,7 +287,9 @@ def places(n: int, tail: int = 0) -> np.ndarray:
 
 
 def split(decoded: Decoded, *, limit: int | None, holdout: int) -> tuple[Decoded, Decoded | None]:
-    """-> (train, held out): the last `holdout` of a fixed order, and the first `limit` of the rest. UserError if none is left.
+    """-> (train, held out): the last `holdout` of a fixed order, and the first `limit` of the rest.
+
+    UserError if none is left.
 
     Of two domains each is split so."""
     if decoded.other is not None:

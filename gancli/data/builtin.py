@@ -21,11 +21,13 @@ DIGITS = tuple("0123456789")
 
 @dataclass(kw_only=True)
 class Digits(Source):
-    """1,797 real handwritten digits by 13 people, 8x8 pixels in 17 steps of grey, bundled: no download.
+    """1,797 real handwritten digits by 13 people, 8x8 pixels in 17 steps of grey, bundled: no
+    download.
 
-    From "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak (1998), UCI Machine Learning Repository,
-    https://archive.ics.uci.edu/dataset/80, its test part, as scikit-learn carries it; CC BY 4.0, see LICENSE-digits.txt
-    beside this file. Changed: stored as uint8 in one file; enlarged smoothly when loaded, with a margin of one of the 8x8 cells.
+    From "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak (1998), UCI Machine
+    Learning Repository, https://archive.ics.uci.edu/dataset/80, its test part, as scikit-learn
+    carries it; CC BY 4.0, see LICENSE-digits.txt beside this file. Changed: stored as uint8 in one
+    file; enlarged smoothly when loaded, with a margin of one of the 8x8 cells.
     """
 
     def scan(self) -> dict:
@@ -44,7 +46,9 @@ class Digits(Source):
 
 @dataclass(kw_only=True)
 class Downloaded(Source):
-    """Base of torchvision's sets that come as one array. root: where the files are or go; download: fetch them if missing."""
+    """Base of torchvision's sets that come as one array. root: where the files are or go;
+    download: fetch them if missing.
+    """
 
     root: str = "data"
     download: bool = True
@@ -70,7 +74,10 @@ class Downloaded(Source):
 
 
 def from_torchvision(make: Callable[[Any], Any], name: str, root: str, download: bool) -> Any:
-    """Calls `make(torchvision.datasets)`; what goes wrong there becomes a UserError with what to do."""
+    """Calls `make(torchvision.datasets)`.
+
+    What goes wrong there becomes a UserError with what to do.
+    """
     try:
         from torchvision import datasets  # 3 s, and needed nowhere else
     except (ImportError, RuntimeError) as error:
@@ -80,11 +87,13 @@ def from_torchvision(make: Callable[[Any], Any], name: str, root: str, download:
         ) from error
     try:
         return make(datasets)
-    except Exception as error:  # URLError, gdown's, zip, gzip and pickle errors: all of them mean missing or broken files
+    except Exception as error:
+        # URLError, gdown's, zip, gzip and pickle errors: all of them mean missing or broken files
         for cause in (
             error,
             error.__context__,
-        ):  # of a missing gdown torchvision makes a RuntimeError
+        ):
+            # Of a missing gdown torchvision makes a RuntimeError
             if isinstance(cause, ModuleNotFoundError):
                 raise UserError(
                     f"{name} needs the package {cause.name}",
@@ -94,8 +103,8 @@ def from_torchvision(make: Callable[[Any], Any], name: str, root: str, download:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
         raise UserError(
             f"{name}: its files are not complete under dataset.root={root} and {tried} ({reason})",
-            f"put {PLACES[name]} under {Path(root).absolute()}, or point dataset.root at a folder that has them; "
-            "dataset=digits needs no download",
+            f"put {PLACES[name]} under {Path(root).absolute()}, or point dataset.root at a folder "
+            "that has them; dataset=digits needs no download",
         ) from error
 
 
@@ -107,7 +116,8 @@ PLACES = {
     "CIFAR100": "cifar-100-python.tar.gz",
     "STL10": "stl10_binary.tar.gz",
     "SVHN": "{train,test,extra}_32x32.mat",
-    "CelebA": "celeba/{list_attr_celeba,identity_CelebA,list_bbox_celeba,list_landmarks_align_celeba,list_eval_partition}.txt "
+    "CelebA": "celeba/{list_attr_celeba,identity_CelebA,list_bbox_celeba,"
+    "list_landmarks_align_celeba,list_eval_partition}.txt "
     "and the folder celeba/img_align_celeba",
 }
 
@@ -177,7 +187,10 @@ class CIFAR100(Downloaded):
 
 @dataclass(kw_only=True)
 class STL10(Downloaded):
-    """Photographs of 10 classes, 5,000 (train), 8,000 (test) and 100,000 without labels, 96x96 RGB. Coates et al. 2011."""
+    """Photographs of 10 classes, 5,000 (train), 8,000 (test) and 100,000 without labels, 96x96 RGB.
+
+    Coates et al. 2011.
+    """
 
     split: Literal["train", "test", "unlabeled", "train+unlabeled"] = "train"
     native = (96, 3, 10)
@@ -194,7 +207,10 @@ class STL10(Downloaded):
 
 @dataclass(kw_only=True)
 class SVHN(Downloaded):
-    """House numbers, cropped digits: 73,257 (train), 26,032 (test), 531,131 (extra), 32x32 RGB. Netzer et al. 2011."""
+    """House numbers, cropped digits: 73,257 (train), 26,032 (test), 531,131 (extra), 32x32 RGB.
+
+    Netzer et al. 2011.
+    """
 
     split: Literal["train", "test", "extra"] = "train"
     native = (32, 3, 10)
@@ -206,7 +222,9 @@ class SVHN(Downloaded):
 
 @dataclass(kw_only=True)
 class CelebA(Source):
-    """Faces of celebrities, 162,770 (train), 19,867 (valid), 19,962 (test), 178x218 JPEG. Liu et al. 2015.
+    """Faces of celebrities, 162,770 (train), 19,867 (valid), 19,962 (test), 178x218 JPEG.
+
+    Liu et al. 2015.
 
     Labelled by one of its 40 attributes, 0 without it and 1 with it.
     """
@@ -240,7 +258,8 @@ class CelebA(Source):
         missing = [name for name in names if not (folder / name).is_file()]
         require(
             not missing,
-            f"CelebA: {len(missing)} of {len(names)} pictures are missing, as {folder}/{missing[:1]}",
+            f"CelebA: {len(missing)} of {len(names)} pictures are missing, as "
+            f"{folder}/{missing[:1]}",
             "unpack img_align_celeba.zip there once more",
         )
         files = Files(
@@ -256,9 +275,11 @@ class CelebA(Source):
 
 @dataclass(kw_only=True)
 class LSUN(Source):
-    """Photographs of one kind of scene, 126,227 (churches) to 3,033,042 (bedrooms), shorter side 256. Yu et al. 2015.
+    """Photographs of one kind of scene, 126,227 (churches) to 3,033,042 (bedrooms), shorter side
+    256. Yu et al. 2015.
 
-    Reads <root>/<category>_<split>_lmdb itself: torchvision's reader pickles an index into the working directory.
+    Reads <root>/<category>_<split>_lmdb itself: torchvision's reader pickles an index into the
+    working directory.
     """
 
     root: str = "data"
@@ -278,19 +299,20 @@ class LSUN(Source):
         require(
             (path / "data.mdb").is_file(),
             f"LSUN: there is no {path}",
-            f"dataset.root: the folder that holds {path.name} (from https://github.com/fyu/lsun, unpacked)",
+            f"dataset.root: the folder that holds {path.name} (from https://github.com/fyu/lsun, "
+            "unpacked)",
         )
         with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as database:
             with database.begin() as reader:
                 keys = [bytes(key) for key in reader.cursor().iternext(keys=True, values=False)]
 
             def read(i: int) -> io.BytesIO:
-                with (
-                    database.begin() as reader
-                ):  # one for each read: a transaction belongs to one thread
+                with database.begin() as reader:
+                    # One for each read: a transaction belongs to one thread
                     return io.BytesIO(reader.get(keys[i]))
 
-            # The sizes of three million values would mean reading 43 GB; the keys are hashes of the pictures.
+            # The sizes of three million values would mean reading 43 GB; the keys are hashes of the
+            # pictures.
             files = Files(
                 names=[key.decode() for key in keys],
                 read=read,

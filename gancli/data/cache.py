@@ -1,4 +1,6 @@
-"""Room for decoded images: memory where they fit, else a file mapped into it that the next run finds again."""
+"""Room for decoded images: memory where they fit, else a file mapped into it that the next run
+finds again.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,10 @@ SHARE = 0.7  # of the free memory; the rest is for the networks' host side and t
 
 
 def available_memory() -> int | None:
-    """-> bytes that may be used now, None where the system does not say. A container's limit counts."""
+    """-> bytes that may be used now, None where the system does not say.
+
+    A container's limit counts.
+    """
     found = []
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
@@ -49,7 +54,9 @@ def gigabytes(n_bytes: int) -> str:
 
 @dataclass
 class Room:
-    """pixels: (rows,C,H,W) uint8 to be written. folder, partial: where it lies and where it is being made, None in memory."""
+    """pixels: (rows,C,H,W) uint8 to be written. folder, partial: where it lies and where it is
+    being made, None in memory.
+    """
 
     pixels: np.ndarray
     folder: Path | None = None
@@ -77,7 +84,9 @@ class Room:
 
 
 def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
-    """Raises Busy where neither memory nor the disk has room for it, UserError where the disk may not be written."""
+    """Raises Busy where neither memory nor the disk has room for it, UserError where the disk
+    may not be written.
+    """
     need = math.prod(shape)
     if fits(need):
         return Room(np.empty(shape, np.uint8))
@@ -97,9 +106,10 @@ def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
     except OSError as error:
         kind = Busy if disk_is_full(error) else UserError
         raise kind(
-            f"{shape[0]} decoded images of {shape[3]}x{shape[2]} pixels and {shape[1]} channels take "
-            f"{gigabytes(need)}: more than the memory "
-            f"({gigabytes(available_memory() or 0)} are free), and they cannot be written to {folder.parent} ({error.strerror or error})",
+            f"{shape[0]} decoded images of {shape[3]}x{shape[2]} pixels and {shape[1]} channels "
+            f"take {gigabytes(need)}: more than the memory "
+            f"({gigabytes(available_memory() or 0)} are free), and they cannot be written to "
+            f"{folder.parent} ({error.strerror or error})",
             "dataset.limit=N, a smaller dataset.resolution, or XDG_CACHE_HOME on a larger disk",
         ) from error
     log.info("%d decoded images take %s and are mapped from %s", shape[0], gigabytes(need), folder)

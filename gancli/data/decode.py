@@ -1,4 +1,6 @@
-"""One image file to uint8 pixels: whatever its mode, orientation and size, and a reason where that cannot be done."""
+"""One image file to uint8 pixels: whatever its mode, orientation and size, and a reason where
+that cannot be done.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ from gancli.files import reading
 
 GREY_SPREAD = 2  # of 255: colour channels that differ no more are grey, but for JPEG's rounding
 MAX_PIXELS = 100_000_000  # 300 MB as RGB; a PNG of 50 KB can claim 400 million
-# Video, weather and document formats that Pillow lists but hands to other programs, Ghostscript among them.
+# Video, weather and document formats that Pillow lists but hands to other programs, Ghostscript
+# among them.
 FOREIGN = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "PDF", "WMF", "XVTHUMB"}
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,7 +39,10 @@ FIRST_FRAME = "an animation gives its first frame alone"
 
 
 class BadImage(Exception):
-    """A file that gives no usable picture; the message is the reason, for the list of what was skipped."""
+    """A file that gives no usable picture.
+
+    The message is the reason, for the list of what was skipped.
+    """
 
 
 def extensions() -> set[str]:
@@ -52,14 +58,16 @@ def extensions() -> set[str]:
 @functools.cache
 def formats() -> list[str]:
     Image.init()
-    return [
-        name for name in Image.ID if name not in FOREIGN
-    ]  # in Pillow's order: it tries the common ones first
+    # In Pillow's order: it tries the common ones first
+    return [name for name in Image.ID if name not in FOREIGN]
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow warns of large or odd files; here each of them is refused by name or read. Enter it outside the threads."""
+    """Pillow warns of large or odd files; here each of them is refused by name or read.
+
+    Enter it outside the threads.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", module="PIL")
@@ -68,7 +76,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def opened(file: File) -> Iterator[Image.Image]:
-    """Opens the header, not the pixels. BadImage for everything that is no image, and for too large ones."""
+    """Opens the header, not the pixels.
+
+    BadImage for everything that is no image, and for too large ones.
+    """
     try:
         if isinstance(file, str):
             found = reading.irregular(file)  # to open a pipe would wait for ever
@@ -90,12 +101,16 @@ def opened(file: File) -> Iterator[Image.Image]:
         raise BadImage("no such file, perhaps a broken link") from None
     except UnidentifiedImageError:
         raise BadImage(what_else(file)) from None
-    except Exception as error:  # Pillow's plugins meet garbage with anything: OSError, SyntaxError, struct.error, IndexError
+    except Exception as error:
+        # Pillow's plugins meet garbage with anything: OSError, SyntaxError, struct.error and more.
         raise BadImage(f"corrupt: {first_line(error)}") from error
 
 
 def size_unchecked(file: File) -> tuple[int, int]:
-    """Pillow refuses the largest files before it tells their size; the limit is lifted while one header is read again."""
+    """Pillow refuses the largest files before it tells their size.
+
+    The limit is lifted while one header is read again.
+    """
     with SIZE_LOCK:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
@@ -134,9 +149,12 @@ def orientation(image: Image.Image) -> int:
 
 @dataclass
 class Decoder:
-    """Turns files into pixels of one size, (h, w), and one number of channels. Threads may share it.
+    """Turns files into pixels of one size, (h, w), and one number of channels.
 
-    notes: what was done to some images and is worth a line in the log, such as the scaling of 16 bits to 8.
+    Threads may share it.
+
+    notes: what was done to some images and is worth a line in the log, such as the scaling of 16
+    bits to 8.
     """
 
     size: tuple[int, int]
@@ -148,7 +166,8 @@ class Decoder:
         assert not isinstance(file, tuple), "two files are a pair, which another decoder reads"
         with opened(file) as image:
             turn = orientation(image)
-            # A JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time; twice the target is left to the better filter.
+            # A JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time; twice the target is left
+            # to the better filter.
             image.draft(None, (2 * max(self.size), 2 * max(self.size)))
             frames = image
             image = plain(frames, self.notes)
@@ -165,7 +184,10 @@ class Decoder:
 
 
 def is_animated(image: Image.Image) -> bool:
-    """Has the file more frames than the one that is taken? A telephone's MPO has a second view, which is none."""
+    """Has the file more frames than the one that is taken?
+
+    A telephone's MPO has a second view, which is none.
+    """
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged second frame says nothing about the first
@@ -199,7 +221,10 @@ def plain(image: Image.Image, notes: set[str]) -> Image.Image:
 
 
 def to_8_bit(pixels: np.ndarray, mode: str, notes: set[str]) -> np.ndarray:
-    """By the mode, not by the range of each image, which would make all of them equally bright. Pillow's convert() clips."""
+    """By the mode, not by the range of each image, which would make all of them equally bright.
+
+    Pillow's convert() clips.
+    """
     if mode == "F":
         if not np.isfinite(pixels).all() or pixels.min() < 0 or pixels.max() > 1:
             raise BadImage("float pixels outside 0 ... 1")
@@ -213,7 +238,10 @@ def to_8_bit(pixels: np.ndarray, mode: str, notes: set[str]) -> np.ndarray:
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Covers (h, w) and cuts the centre, in one pass; smooth both ways. Pillow weighs colours by their alpha."""
+    """Covers (h, w) and cuts the centre, in one pass; smooth both ways.
+
+    Pillow weighs colours by their alpha.
+    """
     height, width = size
     if image.size == (width, height):
         return image
@@ -230,7 +258,8 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     """(...,C,H,W) uint8, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA -> (...,channels,H,W).
 
-    Alpha is dropped over white: what is transparent is mostly drawn for a page, and black would swallow its dark lines.
+    Alpha is dropped over white: what is transparent is mostly drawn for a page, and black would
+    swallow its dark lines.
     """
     alpha = pixels[..., -1:, :, :] if pixels.shape[-3] in (2, 4) else None
     colour = pixels if alpha is None else pixels[..., :-1, :, :]
@@ -241,13 +270,15 @@ def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
         colour = np.repeat(colour, 3, axis=-3)
     elif channels in (1, 2) and colour.shape[-3] == 3:
         red, green, blue = np.moveaxis(colour.astype(np.uint32), -3, 0)
+        # ITU-R 601
         colour = ((19595 * red + 38470 * green + 7471 * blue + 32768) >> 16).astype(np.uint8)[
             ..., None, :, :
-        ]  # ITU-R 601
+        ]
     if channels in (1, 3):
         return np.ascontiguousarray(colour)
     alpha = np.full_like(colour[..., :1, :, :], 255) if alpha is None else alpha
-    # Under full transparency files hold anything; white there is one thing less to learn, and agrees with the rule above.
+    # Under full transparency files hold anything; white there is one thing less to learn, and
+    # agrees with the rule above.
     return np.ascontiguousarray(
         np.concatenate([np.where(alpha == 0, np.uint8(255), colour), alpha], axis=-3)
     )
@@ -256,7 +287,8 @@ def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 def resize_all(pixels: np.ndarray, size: tuple[int, int], *, contain: bool = False) -> np.ndarray:
     """(N,C,H,W) in 0 ... 255, any dtype -> (N,C,h,w) uint8, bicubic with antialiasing.
 
-    contain: the whole image within black borders (a digit loses its head otherwise); else it covers and its centre is cut.
+    contain: the whole image within black borders (a digit loses its head otherwise); else it covers
+    and its centre is cut.
     """
     height, width = size
     if pixels.shape[-2:] == size and pixels.dtype == np.uint8:
@@ -265,10 +297,10 @@ def resize_all(pixels: np.ndarray, size: tuple[int, int], *, contain: bool = Fal
     scale = pick(height / pixels.shape[-2], width / pixels.shape[-1])
     inner = [max(1, round(side * scale)) for side in pixels.shape[-2:]]
     out = np.zeros((*pixels.shape[:2], height, width), np.uint8)
-    (to_y, from_y), (to_x, from_x) = overlap(height, inner[0]), overlap(width, inner[1])
-    for start in range(
-        0, len(pixels), 1024
-    ):  # in floats all at once would take four times the room
+    to_y, from_y = overlap(height, inner[0])
+    to_x, from_x = overlap(width, inner[1])
+    # In floats all at once would take four times the room.
+    for start in range(0, len(pixels), 1024):
         x = torch.from_numpy(np.ascontiguousarray(pixels[start : start + 1024])).float()
         x = torch.nn.functional.interpolate(
             x, inner, mode="bicubic", antialias=True, align_corners=False

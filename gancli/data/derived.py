@@ -1,4 +1,7 @@
-"""Sources that are made of their targets on the fly: smaller, with holes, or worse. The same position always gives the same one."""
+"""Sources that are made of their targets on the fly: smaller, with holes, or worse.
+
+The same position always gives the same one.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +19,19 @@ from gancli.data.base import Decoded, Pairing, Source, pair, require
 from gancli.data.folder import listing
 from gancli.data.pairs import MOST_HELD, images
 
+# ImageNet's mean colour, which fills a hole (Pathak 2016's code)
 HOLE = (
     117 / 127.5 - 1,
     104 / 127.5 - 1,
     123 / 127.5 - 1,
-)  # ImageNet's mean colour, which fills a hole (Pathak 2016's code)
+)
 LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(kw_only=True)
 class Derived(Source):
-    """Base of data sets that are made of single images: those below `path`, or those of another data set `of`.
+    """Base of data sets that are made of single images: those below `path`, or those of another
+    data set `of`.
 
     holdout: auto keeps a tenth, at most 100, out of a folder, and 64 out of another data set."""
 
@@ -98,7 +103,9 @@ class Downscaled:
 
 @dataclass(kw_only=True)
 class SuperRes(Derived):
-    """Images as targets, and the same `scale` times smaller as sources. resolution: of the targets, a multiple of scale."""
+    """Images as targets, and the same `scale` times smaller as sources. resolution: of the
+    targets, a multiple of scale.
+    """
 
     scale: int = 4
     kind_of_pair = "superres"
@@ -147,7 +154,7 @@ class Holed:
 
 
 def filled(x: Tensor, mask: Tensor) -> Tensor:
-    """x (N,C,H,W), its holes painted in the colour that stands for them; mask (N,1,H,W) is 1 there."""
+    """x (N,C,H,W), painted in the colour of holes where mask (N,1,H,W) is 1."""
     colour = torch.tensor(HOLE if x.shape[1] > 2 else [sum(HOLE) / 3], device=x.device)
     fill = torch.ones(x.shape[1], device=x.device)  # opaque where there is alpha
     fill[: len(colour)] = colour
@@ -155,7 +162,9 @@ def filled(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def boxes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor:
-    """-> (H,W): rectangles of about a quarter of each side, until `share` of the image is hidden."""
+    """-> (H,W): rectangles of about a quarter of each side, until `share` of the image is
+    hidden.
+    """
     mask = torch.zeros(height, width)
     while mask.mean() < share:
         h, w = (
@@ -210,7 +219,10 @@ class Masked(Derived):
 
 @dataclass(frozen=True)
 class Worsened:
-    """blur, then grey, noise and jpeg: the order in which a camera does so. A strength is drawn for each image from its range."""
+    """blur, then grey, noise and jpeg: the order in which a camera does so.
+
+    A strength is drawn for each image from its range.
+    """
 
     noise: tuple[float, float]
     blur: tuple[float, float]
@@ -289,11 +301,13 @@ def compressed(image: Tensor, quality: int) -> Tensor:
 
 @dataclass(kw_only=True)
 class Degraded(Derived):
-    """Images as targets, and worse ones as sources: noise, blur, loss of colour, compression, or several of them.
+    """Images as targets, and worse ones as sources: noise, blur, loss of colour, compression, or
+    several of them.
 
-    noise: standard deviation in levels of 255, None: 25 where nothing else is chosen; blur: of a Gaussian, in pixels
-    jpeg: quality from 1 to 95, None leaves it out. Each is a number or a range [low, high], from which every image draws its
-    own. grey: colour is taken away."""
+    noise: standard deviation in levels of 255, None: 25 where nothing else is chosen; blur: of a
+    Gaussian, in pixels
+    jpeg: quality from 1 to 95, None leaves it out. Each is a number or a range [low, high], from
+    which every image draws its own. grey: colour is taken away."""
 
     noise: float | list[float] | None = None
     blur: float | list[float] = 0.0
@@ -320,7 +334,8 @@ class Degraded(Derived):
         require(
             self.others() or limits(self.levels(), "noise")[1] > 0,
             "dataset=degraded changes nothing",
-            "choose what is to be repaired: dataset.noise=25, dataset.blur=[1,3], dataset.jpeg=[10,50] or dataset.grey=true",
+            "choose what is to be repaired: dataset.noise=25, dataset.blur=[1,3], "
+            "dataset.jpeg=[10,50] or dataset.grey=true",
         )
         require(
             not self.grey or self.channels not in (1, 2),
@@ -333,7 +348,9 @@ class Degraded(Derived):
         return limits(self.blur, "blur")[1] > 0 or self.jpeg is not None or self.grey
 
     def levels(self) -> float | list[float]:
-        return (0.0 if self.others() else 25.0) if self.noise is None else self.noise
+        if self.noise is not None:
+            return self.noise
+        return 0.0 if self.others() else 25.0
 
     def pairing(self) -> Worsened:
         return Worsened(

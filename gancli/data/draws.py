@@ -1,4 +1,6 @@
-"""Random numbers as a pure function of counters, so that no loader or sampler has a state to save."""
+"""Random numbers as a pure function of counters, so that no loader or sampler has a state to
+save.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def draws(seed: int, counters: np.ndarray) -> np.ndarray:
-    """-> (N,) uint64, one for each of the (N,) counters: splitmix64 (Steele et al. 2014), entered at any place."""
+    """-> (N,) uint64, one for each of the (N,) counters: splitmix64 (Steele et al. 2014),
+    entered at any place.
+    """
     x = np.asarray(counters).astype(np.uint64) * GOLDEN + np.uint64(seed)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -16,5 +20,8 @@ def draws(seed: int, counters: np.ndarray) -> np.ndarray:
 
 
 def permutation(n: int, seed: int) -> np.ndarray:
-    """-> (n,) int64, a shuffled range(n). Not a library's generator: its next version may shuffle in another way."""
+    """-> (n,) int64, a shuffled range(n).
+
+    Not a library's generator: its next version may shuffle in another way.
+    """
     return np.argsort(draws(seed, np.arange(n)), kind="stable")

@@ -28,8 +28,10 @@ CACHE_FORMAT = 1  # raise it when the same file would decode to other pixels
 class Files:
     """Files that can be read in any order, by any thread.
 
-    read: index -> path, bytes or, for a pair, two paths. sizes: bytes, part of the data's identity. stamps: changes, for the cache.
-    refused: (name, reason) of those that are not even opened. unreadable: pictures in formats that cannot be read here.
+    read: index -> path, bytes or, for a pair, two paths. sizes: bytes, part of the data's identity.
+    stamps: changes, for the cache.
+    refused: (name, reason) of those that are not even opened. unreadable: pictures in formats that
+    cannot be read here.
     passed_over: what else lies there. remarks: what is ignored or merged, in sentences.
     two: read gives two paths, of a pair in two folders.
     tail: so many at the end are what the data set itself holds out.
@@ -59,7 +61,10 @@ class Files:
 
 
 def decode_files(files: Files, source: Source) -> Decoded:
-    """Decodes what `limit` and `holdout` of the settled source ask for; a bad file gives way to the next of the fixed order."""
+    """Decodes what `limit` and `holdout` of the settled source ask for.
+
+    A bad file gives way to the next of the fixed order.
+    """
     if files.refused and source.on_error == "fail":
         refuse(*files.refused[0])
     labels, classes = source.labelled(files.labels, files.classes)
@@ -112,7 +117,10 @@ def say_lost_classes(labels: torch.Tensor, classes: tuple[str, ...], source: Sou
 def decode_chosen(
     files: Files, source: Source, parts: tuple[np.ndarray, np.ndarray, np.ndarray], room: cache.Room
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
-    """-> (pixels, the file behind each row, skipped). Held-out rows come first, so that both parts are ranges."""
+    """-> (pixels, the file behind each row, skipped).
+
+    Held-out rows come first, so that both parts are ranges.
+    """
     decoder = source.decoder()
     held, train, spare = parts
     queue = deque(np.concatenate([train, spare, held]).tolist())
@@ -157,7 +165,10 @@ def decode_rows(
     *,
     strict: bool,
 ) -> dict[int, str]:
-    """Writes the pixels of each (row, file). -> row: reason, for the bad ones; with `strict` the first raises UserError."""
+    """Writes the pixels of each (row, file). -> row: reason, for the bad ones.
+
+    With `strict` the first raises UserError.
+    """
 
     def work(block: list[tuple[int, int]]) -> dict[int, str]:
         failed = {}
@@ -193,7 +204,8 @@ def refuse(name: str, reason: str) -> None:
 def refuse_if_most(skipped: list[tuple[str, str]], good: int) -> None:
     if len(skipped) > good:
         raise UserError(
-            f"{len(skipped)} of {len(skipped) + good} image files cannot be used: {listed(skipped)}",
+            f"{len(skipped)} of {len(skipped) + good} image files cannot be used: "
+            f"{listed(skipped)}",
             "look at dataset.path: are they all downloaded, and are they images?",
         )
 

@@ -33,7 +33,8 @@ HELD_SHARE = 20  # one image in so many is held out where holdout is auto
 MOST_HELD = 1000  # images
 LEAST_IMAGES = 400  # below so many each image is worth more in training
 MAX_MEMBER = 500_000_000  # bytes of one file in a zip
-# Photographs in formats that Pillow does not read by itself: they are meant, and must not be passed over in silence.
+# Photographs in formats that Pillow does not read by itself: they are meant, and must not be passed
+# over in silence.
 PICTURES = {
     ".heic",
     ".heif",
@@ -50,6 +51,7 @@ PICTURES = {
 INDEXES = ("labels.csv", "metadata.csv", "metadata.jsonl", "dataset.json", "labels.json")
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 GREY = {"1", "L", "LA", "La", "I", "F"}
+# What `gan sample per_class=N` lays beside the classes' folders
 SHEETS = (
     "grid.png",
     "interpolation.png",
@@ -57,16 +59,18 @@ SHEETS = (
     "mixing.png",
     "levels.png",
     "sheet.png",
-)  # what `gan sample per_class=N` lays beside the classes' folders
+)
 
 
 @dataclass(kw_only=True)
 class Folder(Source):
     """Image files below `path`, in any format that Pillow reads, of any sizes and modes.
 
-    Images in sub-folders are labelled by the first sub-folder's name, in sorted order; images beside sub-folders make the
-    whole set unlabelled. One lone sub-folder is a wrapper, not a class. Hidden files and __MACOSX are passed over.
-    holdout: auto keeps one image in 20 out of training, at most 1,000; none of fewer than 400, or beside a folder test or val.
+    Images in sub-folders are labelled by the first sub-folder's name, in sorted order; images
+    beside sub-folders make the whole set unlabelled. One lone sub-folder is a wrapper, not a class.
+    Hidden files and __MACOSX are passed over.
+    holdout: auto keeps one image in 20 out of training, at most 1,000; none of fewer than 400, or
+    beside a folder test or val.
     """
 
     path: str
@@ -90,14 +94,17 @@ class Folder(Source):
         return replace(self, **self.scan())
 
     def held_by_rule(self, n: int) -> int:
-        """How many of n images are kept out of training to measure memorisation and overfitting, and says so."""
+        """How many of n images are kept out of training to measure memorisation and overfitting,
+        and says so.
+        """
         trained = n if self.limit is None else min(n, self.limit)
         if trained < LEAST_IMAGES or has_test_folder(Path(self.path).expanduser()):
             return 0
         held = min(MOST_HELD, trained // HELD_SHARE)
         note(
             log,
-            "%d of %d images are held out, to measure memorisation and overfitting; dataset.holdout=0 trains on all",
+            "%d of %d images are held out, to measure memorisation and overfitting; "
+            "dataset.holdout=0 trains on all",
             held,
             n,
         )
@@ -127,7 +134,10 @@ def has_test_folder(root: Path) -> bool:
 
 
 def listing(path: str) -> Files:
-    """-> every image file of a folder or zip file. UserError if there is none, and what was found instead."""
+    """-> every image file of a folder or zip file.
+
+    UserError if there is none, and what was found instead.
+    """
     root = Path(path).expanduser()
     try:
         if root.is_dir():
@@ -179,7 +189,8 @@ def walk(root: Path) -> list[Entry]:
                 elif stat.S_ISREG(mode):
                     info = entry.stat()
                     entries.append((prefix + entry.name, info.st_size, info.st_mtime_ns))
-                else:  # kept, so that a broken link, a pipe or a device is named among the bad files
+                else:
+                    # Kept, so that a broken link, a pipe or a device is named among the bad files
                     entries.append((prefix + entry.name, 0, 0))
     return entries
 
@@ -249,7 +260,9 @@ def indexes(names: list[str]) -> list[str]:
 
 
 def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
-    """-> what the labels lose or split: sub-folders below a class, classes that only differ in case, splits taken for classes."""
+    """-> what the labels lose or split: sub-folders below a class, classes that only differ in
+    case, splits taken for classes.
+    """
     if not classes:
         return []
     said = []
@@ -269,7 +282,8 @@ def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
         name, folders = next(iter(inner.items()))
         more = f", and so in {len(inner) - 1} more" if len(inner) > 1 else ""
         said.append(
-            f"sub-folders of {name} ({shortened(tuple(folders))}) are merged into that class{more}: "
+            f"sub-folders of {name} ({shortened(tuple(folders))}) are merged into that "
+            f"class{more}: "
             "the first sub-folder names the class"
         )
     spellings: dict[str, list[str]] = {}
@@ -278,7 +292,8 @@ def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
     for group in spellings.values():
         if len(group) > 1:
             said.append(
-                f"{' and '.join(group)} are {len(group)} classes: their names differ only in upper and lower case"
+                f"{' and '.join(group)} are {len(group)} classes: their names differ only in "
+                "upper and lower case"
             )
     return said
 
@@ -288,7 +303,9 @@ def is_hidden(name: str) -> bool:
 
 
 def is_sheet(name: str, images: list[Entry]) -> bool:
-    """A grid of samples beside sub-folders of images: itself no sample, and it must not take the labels from those that are."""
+    """A grid of samples beside sub-folders of images: itself no sample, and it must not take the
+    labels from those that are.
+    """
     place, _, last = name.rpartition("/")
     below = f"{place}/" if place else ""
     return last in SHEETS and any(
@@ -309,14 +326,17 @@ def unwrapped(names: list[str]) -> list[list[str]]:
 
 
 def label(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """-> (N,) labels and their names: the first folder below the wrappers; None and () without sub-folders."""
+    """-> (N,) labels and their names: the first folder below the wrappers; None and () without
+    sub-folders.
+    """
     parts = unwrapped(names)
     flat = next((part[-1] for part in parts if len(part) == 1), None)
     classes = sorted({part[0] for part in parts if len(part) > 1})
     if flat is not None:
         if classes:
             log.warning(
-                "%s: images stand beside sub-folders (%s), so none is labelled; for classes move it into one",
+                "%s: images stand beside sub-folders (%s), so none is labelled; for classes move "
+                "it into one",
                 path,
                 flat,
             )
@@ -336,7 +356,10 @@ class Paths:
 
 
 class Zip:
-    """Reads members of a zip file by name, in memory; nothing is ever extracted. Threads share it through a lock."""
+    """Reads members of a zip file by name, in memory; nothing is ever extracted.
+
+    Threads share it through a lock.
+    """
 
     def __init__(self, path: Path):
         try:
@@ -392,7 +415,8 @@ def refusal(info: zipfile.ZipInfo, name: str, again: bool) -> str | None:
         return "encrypted"
     if stat.S_ISLNK(info.external_attr >> 16):
         return "a link"
-    # An image is compressed already; a plain one of a single colour reaches 1:1000, but then it is small.
+    # An image is compressed already; a plain one of a single colour reaches 1:1000, but then it is
+    # small.
     if info.file_size > MAX_MEMBER or (
         info.file_size > 20_000_000 and info.file_size > 100 * max(1, info.compress_size)
     ):
@@ -423,13 +447,10 @@ def measure(files: Files) -> tuple[int | list[int], int]:
                 bad.append((files.names[i], str(error)))
         require(bool(sizes), f"no image can be read: {listed(bad)}", "look at dataset.path")
         resolution = common_size(sizes)
-        channels = (
-            1
-            if greys == len(sizes)
-            else 4
-            if 2 * really_transparent(files, alphas) > len(sizes)
-            else 3
-        )
+        if greys == len(sizes):
+            channels = 1
+        else:
+            channels = 4 if 2 * really_transparent(files, alphas) > len(sizes) else 3
     shown = str(resolution).replace(" ", "")
     log.info(
         "dataset.resolution=%s dataset.channels=%d, from the headers of %d files",
@@ -441,7 +462,9 @@ def measure(files: Files) -> tuple[int | list[int], int]:
 
 
 def common_size(sizes: list[tuple[int, int]]) -> int | list[int]:
-    """-> the size of all, or the power of two in 16 ... 256 below the median of their shorter sides."""
+    """-> the size of all, or the power of two in 16 ... 256 below the median of their shorter
+    sides.
+    """
     if len(set(sizes)) == 1:
         height, width = sizes[0]
         return height if height == width else [height, width]
@@ -450,7 +473,10 @@ def common_size(sizes: list[tuple[int, int]]) -> int | list[int]:
 
 
 def really_transparent(files: Files, alphas: list[int]) -> float:
-    """-> how many of the files with an alpha channel hide something by it; screenshots have one that is 255 throughout."""
+    """-> how many of the files with an alpha channel hide something by it.
+
+    Screenshots have one that is 255 throughout.
+    """
     sample = alphas[:: max(1, len(alphas) // ALPHA_SAMPLE)]
     decoder = Decoder((32, 32), 4)
     hits = 0

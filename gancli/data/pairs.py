@@ -22,7 +22,10 @@ log = logging.getLogger("gancli.data")
 OWN = ("val", "test")  # sub-folders that a data set itself holds out
 NEARLY = 0.2  # how far the width of a pair may be from twice its height, as a share of the height
 MOST_HELD = 100  # pairs, where holdout is auto and the data set has no such folder
-LAYOUTS = "files with source and target side by side, or a folder A and a folder B with the same file names"
+LAYOUTS = (
+    "files with source and target side by side, or a folder A and a folder B with the same file "
+    "names"
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,10 @@ class SideBySide:
 
 
 class PairDecoder(Decoder):
-    """A file with two images side by side, or two files -> (2C,h,w) uint8. BadImage where they do not fit."""
+    """A file with two images side by side, or two files -> (2C,h,w) uint8.
+
+    BadImage where they do not fit.
+    """
 
     def __call__(self, file: File | tuple[File, File]) -> np.ndarray:
         if isinstance(file, tuple):
@@ -62,11 +68,14 @@ def header(file: File) -> tuple[int, int]:
 
 @dataclass(kw_only=True)
 class Paired(Source):
-    """Pairs below `path`: files with both images side by side, or two folders whose files have the same names.
+    """Pairs below `path`: files with both images side by side, or two folders whose files have the
+    same names.
 
-    A sub-folder train is used if there is one, and then val (or test) is what is held out. a, b: names of the two folders.
-    direction: ab translates the left (or a) image to the other, ba the other way round. holdout: auto takes the data set's own,
-    else a tenth, at most 100 pairs. What has no partner is a bad file (on_error). Geometry acts on both sides alike.
+    A sub-folder train is used if there is one, and then val (or test) is what is held out. a, b:
+    names of the two folders.
+    direction: ab translates the left (or a) image to the other, ba the other way round. holdout:
+    auto takes the data set's own, else a tenth, at most 100 pairs. What has no partner is a bad
+    file (on_error). Geometry acts on both sides alike.
     """
 
     path: str
@@ -138,13 +147,15 @@ class Paired(Source):
         if any(there):
             missing = sides[there.index(False)]
             raise UserError(
-                f"dataset.path={self.path}: there is a folder {sides[there.index(True)].name}, and no {missing.name} beside it",
+                f"dataset.path={self.path}: there is a folder {sides[there.index(True)].name}, "
+                f"and no {missing.name} beside it",
                 "name the two with dataset.a= and dataset.b=",
             )
         files = listing(str(root))
         require(
             not files.classes,
-            f"dataset.path={self.path}: it has sub-folders ({', '.join(files.classes[:5])}), and holds no pairs",
+            f"dataset.path={self.path}: it has sub-folders ({', '.join(files.classes[:5])}), and "
+            "holds no pairs",
             f"a data set of pairs is {LAYOUTS}; name those two with dataset.a= and dataset.b=",
         )
         return files
@@ -177,7 +188,10 @@ def second_of(file: File | tuple[File, File]) -> File:
 
 
 def check_side_by_side(path: str, files: Files) -> None:
-    """Are these files two pictures each? UserError where their shape and their content say no; a warning where only one does."""
+    """Are these files two pictures each?
+
+    UserError where their shape and their content say no; a warning where only one does.
+    """
     if files.two:  # nothing is cut
         return
     images = seams.sample(files)
@@ -187,10 +201,11 @@ def check_side_by_side(path: str, files: Files) -> None:
     aspect = float(np.median([image.shape[1] / image.shape[0] for image in images]))
     require(
         abs(aspect - 2) <= NEARLY,
-        f"dataset.path={path}: its images ({files.names[0]} is {width}x{height}) look like single pictures, "
-        "and each would be cut in half to make a pair",
+        f"dataset.path={path}: its images ({files.names[0]} is {width}x{height}) look like single "
+        "pictures, and each would be cut in half to make a pair",
         f"a data set of pairs is {LAYOUTS} (those are taken as they are); "
-        "single images train with dataset=folder model=dcgan, or with model=srgan, inpaint or enhance",
+        "single images train with dataset=folder model=dcgan, or with model=srgan, inpaint or "
+        "enhance",
     )
     log.warning(
         "%s: the halves of its images do not look like two pictures of one thing; "
@@ -201,7 +216,10 @@ def check_side_by_side(path: str, files: Files) -> None:
 
 
 def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
-    """The files of two folders that have the same name, whatever its ending; the others are refused."""
+    """The files of two folders that have the same name, whatever its ending.
+
+    The others are refused.
+    """
     stems = [
         {str(Path(name).with_suffix("")): k for k, name in enumerate(side.names)} for side in (a, b)
     ]
@@ -246,9 +264,11 @@ def joined(files: Files, own: Files, holdout: int) -> Files:
 
 @dataclass(kw_only=True)
 class Unpaired(Source):
-    """Two domains below `path`: folders trainA and trainB, or those that a and b name; testA and testB are held out.
+    """Two domains below `path`: folders trainA and trainB, or those that a and b name; testA and
+    testB are held out.
 
-    holdout: auto takes what both test folders have, else a tenth of the smaller domain, at most 100. limit counts in each."""
+    holdout: auto takes what both test folders have, else a tenth of the smaller domain, at most
+    100. limit counts in each."""
 
     path: str
     a: str = "trainA"
@@ -332,7 +352,10 @@ def shorter(size: int | list[int]) -> int:
 
 
 def images(path: str | None, of: Source | None, kind: str) -> Source:
-    """The single images that sources are made of. UserError unless exactly one of the two is given."""
+    """The single images that sources are made of.
+
+    UserError unless exactly one of the two is given.
+    """
     if path is not None and of is None:
         return Folder(path=path, holdout=0)
     if path is None and of is not None:

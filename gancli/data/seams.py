@@ -1,4 +1,7 @@
-"""Are these wide images two pictures side by side, or one each? What their middle and their halves say."""
+"""Are these wide images two pictures side by side, or one each?
+
+What their middle and their halves say.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,8 @@ from gancli.data.files import Files
 SAMPLE = 16  # images that are looked at
 SIDE = 64  # pixels of a half's height, at which the halves are compared
 SEAM = 2.0  # times as large a step in the middle as beside it
-ALIKE = (
-    0.15  # how much better the edges of two halves agree than those of halves of different images
-)
+# How much better the edges of two halves agree than those of halves of different images
+ALIKE = 0.15
 
 
 def sample(files: Files) -> list[np.ndarray]:
@@ -53,7 +55,9 @@ def edges(half: np.ndarray) -> np.ndarray:
 
 
 def likeness(images: Sequence[np.ndarray]) -> float:
-    """How much better the edges of an image's two halves agree than those of halves of two different images."""
+    """How much better the edges of an image's two halves agree than those of halves of two
+    different images.
+    """
     if len(images) < 2:
         return 0.0
     left = np.stack([edges(image[:, : image.shape[1] // 2]) for image in images])
@@ -65,7 +69,10 @@ def likeness(images: Sequence[np.ndarray]) -> float:
 
 
 def look_like_pairs(images: Sequence[np.ndarray]) -> bool:
-    """images: (h,w) float each. True where most have a seam in the middle, or halves that belong together."""
+    """images: (h,w) float each.
+
+    True where most have a seam in the middle, or halves that belong together.
+    """
     wide = [image for image in images if image.shape[1] >= 8 and image.shape[0] >= 4]
     if not wide:
         return True  # nothing speaks against it

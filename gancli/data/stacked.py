@@ -1,4 +1,6 @@
-"""Three random MNIST digits as the channels of one colour image: 1,000 modes that a classifier can count."""
+"""Three random MNIST digits as the channels of one colour image: 1,000 modes that a classifier
+can count.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,12 @@ from gancli.seeding import seed_of
 
 @dataclass(kw_only=True)
 class StackedMNIST(Downloaded):
-    """n colour images, labelled 100 red + 10 green + blue. Metz 2017 (unrolled GANs); n as in PacGAN (Lin 2018).
+    """n colour images, labelled 100 red + 10 green + blue.
 
-    The digits are drawn once, with replacement, from MNIST's `split`: the same n gives the same images for ever.
+    Metz 2017 (unrolled GANs); n as in PacGAN (Lin 2018).
+
+    The digits are drawn once, with replacement, from MNIST's `split`: the same n gives the same
+    images for ever.
     """
 
     n: int = 128_000

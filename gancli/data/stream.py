@@ -1,4 +1,6 @@
-"""Real batches as a pure function of position: the sampler has no state beside the number of images shown."""
+"""Real batches as a pure function of position: the sampler has no state beside the number of
+images shown.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ PAIRED = ("a", "b", "mask")
 
 
 class Stream:
-    """Shuffles every epoch anew, cuts windows and flips: all of it follows from (seed, position, salt) alone."""
+    """Shuffles every epoch anew, cuts windows and flips: all of it follows from (seed, position,
+    salt) alone.
+    """
 
     def __init__(
         self,
@@ -31,7 +35,10 @@ class Stream:
         rank: int = 0,
         world: int = 1,
     ):
-        """batch_size counts the images over all ranks. UserError if the images are smaller than `resolution`."""
+        """batch_size counts the images over all ranks.
+
+        UserError if the images are smaller than `resolution`.
+        """
         assert batch_size % world == 0, "ranks of unequal share would be weighed alike"
         require(
             len(decoded) > 0, "the data set has no image", "look at dataset.path and dataset.limit"
@@ -71,8 +78,9 @@ class Stream:
     def __call__(self, nimg: int, keys: tuple[str, ...], *, salt: str = "") -> dict[str, Tensor]:
         """-> this rank's share of the images nimg ... nimg + batch_size - 1.
 
-        image: (N,C,h,w) float32 in [-1,1] (points as they are); label: (N,) int64. a, b: of pairs or of two domains, the source
-        and the target; mask: (N,1,h,w), 1 in the holes of a. UserError for a key that the data lacks.
+        image: (N,C,h,w) float32 in [-1,1] (points as they are); label: (N,) int64. a, b: of pairs
+        or of two domains, the source and the target; mask: (N,1,h,w), 1 in the holes of a.
+        UserError for a key that the data lacks.
         """
         first = nimg + self.first
         index = torch.from_numpy(self.index(first, salt)).to(self.images.device, non_blocking=True)
@@ -138,18 +146,23 @@ class Stream:
         x = x.to(self.device, non_blocking=True)
         if self.flip:
             assert dice is not None
-            # x where the mask is 0, its mirror image where it is 255: torch.where takes five times as long on bytes.
+            # x where the mask is 0, its mirror image where it is 255: torch.where takes five times
+            # as long on bytes.
             mask = (
                 dice[2]
                 .to(self.device, torch.uint8, non_blocking=True)
                 .mul_(255)[:, None, None, None]
             )
             x = x.flip(3).bitwise_xor_(x).bitwise_and_(mask).bitwise_xor_(x)
-        # Symmetric and the same bits on every device: x - 127.5 is exact, so 0 and 255 become -1 and 1.
+        # Symmetric and the same bits on every device: x - 127.5 is exact, so 0 and 255 become -1
+        # and 1.
         return x.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
 
     def dice(self, first: int, salt: str) -> Tensor:
-        """-> (3, local) int64: row and column of the window, and whether to flip. By position, so any world draws alike."""
+        """-> (3, local) int64: row and column of the window, and whether to flip.
+
+        By position, so any world draws alike.
+        """
         bits = draws(self.draw_seed(salt), np.arange(first, first + self.local))
         rows, columns = (
             (1, 1) if self.windows is None else (self.windows.shape[2], self.windows.shape[3])
@@ -169,7 +182,9 @@ def settle(images: Tensor, device: torch.device) -> Tensor:
 
 
 def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
-    """-> a view (N,C,H-h+1,W-w+1,h,w) of all windows, or None if the images have that size already."""
+    """-> a view (N,C,H-h+1,W-w+1,h,w) of all windows, or None if the images have that size
+    already.
+    """
     loaded = tuple(images.shape[-2:])
     require(
         loaded[0] >= size[0] and loaded[1] >= size[1],
@@ -181,9 +196,18 @@ def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
 
 def missing_hint(key: str) -> str:
     if key in PAIRED:
-        return "the model translates images: choose dataset=paired, unpaired, superres, masked or degraded, or another model"
+        return (
+            "the model translates images: choose dataset=paired, unpaired, superres, masked or "
+            "degraded, or another model"
+        )
     if key == "label":
-        return "model.conditional=auto trains without labels; or take a data set with classes (and dataset.classes not 0)"
+        return (
+            "model.conditional=auto trains without labels; or take a data set with classes (and "
+            "dataset.classes not 0)"
+        )
     if key == "image":
-        return "a model of pairs or domains takes this data set, such as model=pix2pix or cyclegan; single images come from dataset=folder"
+        return (
+            "a model of pairs or domains takes this data set, such as model=pix2pix or cyclegan; "
+            "single images come from dataset=folder"
+        )
     return f"take a data set whose batches hold {key!r}, or a model that does without"

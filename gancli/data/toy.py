@@ -1,4 +1,6 @@
-"""Mixtures of Gaussians in the plane: the benchmark in which lost modes can be counted (REFERENCE section 8)."""
+"""Mixtures of Gaussians in the plane: the benchmark in which lost modes can be counted
+(REFERENCE section 8).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from gancli.data.base import Decoded, Source, digest_of, require
 
 @dataclass(kw_only=True)
 class Mixture(Source):
-    """n points around the modes in turn, labelled by their mode; stored divided by `scale`, so data units = points * scale."""
+    """n points around the modes in turn, labelled by their mode.
+
+    Stored divided by `scale`, so data units = points * scale.
+    """
 
     n: int = 100_000
     sigma: float = 0.01
@@ -49,7 +54,8 @@ class Mixture(Source):
         source = self.settled()
         centers = self.centers()
         mode = np.arange(self.n) % len(centers)
-        # RandomState is numpy's one generator that promises the same numbers for ever; another seed would be other data.
+        # RandomState is numpy's one generator that promises the same numbers for ever; another seed
+        # would be other data.
         noise = torch.from_numpy(np.random.RandomState(0).standard_normal((self.n, 2)))
         points = ((centers[mode].double() + self.sigma * noise) / self.scale).float()
         labels, classes = source.labelled(mode, [str(k) for k in range(len(centers))])
@@ -64,17 +70,22 @@ class Mixture(Source):
 
 @dataclass(kw_only=True)
 class Ring(Mixture):
-    """8 Gaussians on the unit circle, sigma 0.01 (PacGAN). scale 1: each coordinate has a deviation of 0.71 already."""
+    """8 Gaussians on the unit circle, sigma 0.01 (PacGAN). scale 1: each coordinate has a
+    deviation of 0.71 already.
+    """
 
     def centers(self) -> Tensor:
-        # k / 8, not linspace to the end: the last angle would be the first again, and one mode lost.
+        # k / 8, not linspace to the end: the last angle would be the first again, and one mode
+        # lost.
         angles = torch.arange(8, dtype=torch.float64) * (2 * math.pi / 8)
         return torch.stack([angles.cos(), angles.sin()], dim=1).float()
 
 
 @dataclass(kw_only=True)
 class Grid(Mixture):
-    """25 Gaussians on {-4,-2,0,2,4} squared, sigma 0.05 (PacGAN). scale 4: the outer modes lie at 1, as on the ring."""
+    """25 Gaussians on {-4,-2,0,2,4} squared, sigma 0.05 (PacGAN). scale 4: the outer modes lie
+    at 1, as on the ring.
+    """
 
     sigma: float = 0.05
     scale: float = 4.0

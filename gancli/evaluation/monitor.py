@@ -1,4 +1,6 @@
-"""Looks at a run while it trains: a glance at every log line, a picture and numbers now and then, and which were the best."""
+"""Looks at a run while it trains: a glance at every log line, a picture and numbers now and
+then, and which were the best.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ PAIRS = 16  # of samples at a glance
 class Judge:
     """Has generators of its own, so that looking more often never changes training.
 
-    train, held: as `data.base.split` gives them. labelled: does the game draw by label? config: the frozen config of the run."""
+    train, held: as `data.base.split` gives them. labelled: does the game draw by label? config: the
+    frozen config of the run."""
 
     def __init__(
         self,
@@ -46,7 +49,8 @@ class Judge:
         self.seed = seed_of(config["seed"], "judge")
         rng = torch.Generator().manual_seed(self.seed)
         first = torch.randint(len(train), (512,), generator=rng)
-        # Of one class only if samples are, or the real ones' distance would be the smaller by what tells classes apart.
+        # Of one class only if samples are, or the real ones' distance would be the smaller by what
+        # tells classes apart.
         second = (
             partners(first, train, rng)
             if labelled
@@ -59,7 +63,9 @@ class Judge:
         self.labels = labels_of(train)[first[:PAIRS]] if labelled else None
 
     def spread_unknown(self) -> bool:
-        """Are the real images alike (one image, one image a class), so that nothing says how far samples should differ?"""
+        """Are the real images alike (one image, one image a class), so that nothing says how far
+        samples should differ?
+        """
         return not 0 < self.real_spread < math.inf
 
     @property
@@ -67,7 +73,9 @@ class Judge:
         return bool(self.spec["items"])
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
-        """How far apart samples are (of one class, where there are classes), as a share of how far real images are."""
+        """How far apart samples are (of one class, where there are classes), as a share of how
+        far real images are.
+        """
         if self.spread_unknown():
             return {}
         rng = torch.Generator().manual_seed(self.seed)
@@ -102,7 +110,9 @@ class Judge:
         )
 
     def references(self, game: Game) -> dict[str, Image]:
-        """Pictures of the data to lay beside the samples, by name: real images, a row for each class as in the samples."""
+        """Pictures of the data to lay beside the samples, by name: real images, a row for each
+        class as in the samples.
+        """
         source = self.config["dataset"]
         if source["kind"] != "image":
             return {}  # their sample grid shows the real ones already
@@ -179,5 +189,7 @@ def in_range(images: Tensor) -> Tensor:
 
 
 def apart(a: Tensor, b: Tensor) -> float:
-    """Mean distance of partners: (N,C,H,W), (N,C,H,W) -> root mean square over an image, averaged over pairs."""
+    """Mean distance of partners: (N,C,H,W), (N,C,H,W) -> root mean square over an image,
+    averaged over pairs.
+    """
     return (a - b).square().flatten(1).mean(1).sqrt().mean().item()

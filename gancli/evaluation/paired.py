@@ -1,4 +1,6 @@
-"""Judges a game that translates images: what it makes of held-out sources, beside the targets, in numbers and in pictures."""
+"""Judges a game that translates images: what it makes of held-out sources, beside the targets,
+in numbers and in pictures.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,10 @@ class Cyclic(Protocol):
 
 
 class PairJudge(Judge):
-    """As Judge, for games with sources. It looks at held-out images, and without any at those of the training."""
+    """As Judge, for games with sources.
+
+    It looks at held-out images, and without any at those of the training.
+    """
 
     def __init__(
         self,
@@ -101,7 +106,9 @@ class PairJudge(Judge):
         return sheet(shown)
 
     def references(self, game: Game) -> dict[str, Image]:
-        """What a translation starts from, by name: a source, its holes transparent, and a style where the model needs one."""
+        """What a translation starts from, by name: a source, its holes transparent, and a style
+        where the model needs one.
+        """
         extras = game.extras if isinstance(game, Translating) else ()
         source = self.few["a"][0].float().cpu()
         if "mask" in extras:
@@ -153,7 +160,9 @@ def batches(
     seed: int,
     size: int = CHUNK,
 ) -> Iterator[Batch]:
-    """n sources and targets, or as many as there are, always the same ones, in batches of `size`."""
+    """n sources and targets, or as many as there are, always the same ones, in batches of
+    `size`.
+    """
     n = min(n, len(data))
     stream = Stream(
         data,
@@ -191,10 +200,13 @@ def measure(
     device: torch.device,
     ema: bool = True,
 ) -> samples.Report:
-    """Translates held-out sources (without any, those of the training) and measures the outputs. Arguments as `evaluation.evaluate`.
+    """Translates held-out sources (without any, those of the training) and measures the outputs.
 
-    psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean are what the source itself,
-    enlarged where it is smaller, and the mean of all targets would reach. Without pairs: distances of sets, and the cycle error."""
+    Arguments as `evaluation.evaluate`.
+
+    psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean
+    are what the source itself, enlarged where it is smaller, and the mean of all targets would
+    reach. Without pairs: distances of sets, and the cycle error."""
     started = time.monotonic()
     reals = train if held is None else held
     n = spec["n"] or MOST
@@ -260,7 +272,9 @@ def of_pairs(
     skipped: dict[str, str],
     worse: bool,
 ) -> dict[str, float]:
-    """uint8 (N,C,H,W) each. worse: is the source a worse version of the target, so that it can be compared with it?"""
+    """uint8 (N,C,H,W) each. worse: is the source a worse version of the target, so that it can
+    be compared with it?
+    """
 
     def psnr_values() -> dict[str, float]:
         found = {"psnr": psnr(output, target), "psnr_y": psnr(output, target, y_channel=True)}
@@ -299,7 +313,9 @@ def lpips_of(output: Tensor, target: Tensor, *, spec: dict, device: torch.device
 def mean_target(
     train: Decoded, keys: tuple[str, ...], *, config: dict, device: torch.device, seed: int
 ) -> Tensor:
-    """(1,C,H,W) uint8: the mean of training targets, which whoever knows nothing of a source would answer with."""
+    """(1,C,H,W) uint8: the mean of training targets, which whoever knows nothing of a source
+    would answer with.
+    """
     few = batches(train, keys, MOST, config=config, device=device, seed=seed)
     total = functools.reduce(torch.add, (batch["b"].double().sum(0) for batch in few))
     return to_uint8(total / min(MOST, len(train))).cpu()[None]

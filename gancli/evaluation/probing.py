@@ -1,4 +1,7 @@
-"""Images as a trained critic sees them: which are looked at, its features of them, and its scores; labels do not leak."""
+"""Images as a trained critic sees them: which are looked at, its features of them, and its scores.
+
+Labels do not leak.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ BY_SEED = "set apart by the seed"
 class Chosen:
     """What is looked at: `n_train` images to learn from, then those to test on.
 
-    images: (N,C,H,W) uint8, or points (N,2,1,1) as networks see them. labels: (N,) int64. facts: for the protocol."""
+    images: (N,C,H,W) uint8, or points (N,2,1,1) as networks see them. labels: (N,) int64. facts:
+    for the protocol."""
 
     images: Tensor
     labels: Tensor | None
@@ -45,7 +49,8 @@ class Chosen:
 def choose(
     source: Source, loaded: Loaded, *, other: tuple[Decoded | None, str], n: int | None, seed: int
 ) -> Chosen:
-    """Draws n images; a fifth of them to test on, of `other` (the set's test split), else of what training held out, else by
+    """Draws n images; a fifth of them to test on, of `other` (the set's test split), else of what
+    training held out, else by
     the seed. Images without labels are all to learn from, though nothing will be learnt."""
     whole = at_size(source.load(), source)
     names = names_of(source, whole)
@@ -107,7 +112,9 @@ def at_size(data: Decoded, source: Source) -> Decoded:
 
 
 def names_of(source: Source, data: Decoded) -> list[str]:
-    """The files' names where the data set is a folder, else the images' numbers in the set as it was loaded."""
+    """The files' names where the data set is a folder, else the images' numbers in the set as it
+    was loaded.
+    """
     if not isinstance(source, Folder):
         return [f"{k:06d}" for k in range(len(data))]
     files = listing(source.path).names
@@ -132,7 +139,10 @@ def most_images(game: Game, data: Decoded) -> int:
 
 
 def bound_labels(game: Game) -> list[int | None]:
-    """The labels under which a conditional critic looks at every image: all, or some evenly spread; never the image's own."""
+    """The labels under which a conditional critic looks at every image: all, or some evenly spread.
+
+    Never the image's own.
+    """
     if "label" not in game.needs:
         return [None]
     classes = classes_of(game)
@@ -152,7 +162,9 @@ def in_range(images: Tensor) -> Tensor:
 
 
 def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Tensor]:
-    """What the critic sees in (N,C,H,W): features (N,F) and scores (N,), without augmentation and instance noise."""
+    """What the critic sees in (N,C,H,W): features (N,F) and scores (N,), without augmentation
+    and instance noise.
+    """
     batch = {"image": x}
     if label is not None:
         batch["label"] = (
@@ -167,17 +179,19 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
         critic.augment = None
         critic.noise = 0.0
         pack = critic.pack
-    x = x.repeat_interleave(
-        pack, 0
-    )  # a packed critic sees copies of one image: whatever else it saw would show in the features
+    # A packed critic sees copies of one image: whatever else it saw would show in the features
+    x = x.repeat_interleave(pack, 0)
     return critic.features(x).float(), critic(x).float().flatten(1).mean(1)
 
 
 def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
-    """images as in Chosen, own (N,) -> features (N,F) and scores (N,), float32 on the CPU. UserError: not finite.
+    """images as in Chosen, own (N,) -> features (N,F) and scores (N,), float32 on the CPU.
 
-    A conditional critic's features are the mean over `bound_labels`, so that no label shows in them; its score is the one
-    under the image's own label where that is known, since a wrong label is an anomaly too."""
+    UserError: not finite.
+
+    A conditional critic's features are the mean over `bound_labels`, so that no label shows in
+    them; its score is the one under the image's own label where that is known, since a wrong label
+    is an anomaly too."""
     device = next(game.parameters()).device
     features = []
     scores = []

@@ -1,4 +1,7 @@
-"""Says in numbers how good a generator is, with the protocol beside them; looking never changes what is looked at."""
+"""Says in numbers how good a generator is, with the protocol beside them.
+
+Looking never changes what is looked at.
+"""
 
 from __future__ import annotations
 
@@ -40,9 +43,11 @@ N_POINTS = 2_500
 
 @dataclass(frozen=True)
 class Report:
-    """values: the numbers. protocol: what they were measured with. skipped: item -> what it lacks, in a line.
+    """values: the numbers. protocol: what they were measured with. skipped: item -> what it lacks,
+    in a line.
 
-    reals: the numbers of held-out reals in place of samples, which give the others a scale; {} without such reals."""
+    reals: the numbers of held-out reals in place of samples, which give the others a scale; {}
+    without such reals."""
 
     values: dict[str, float]
     protocol: dict[str, object]
@@ -81,9 +86,11 @@ def evaluate(
 ) -> Report:
     """Draws samples and measures them.
 
-    generator: of `game`, on `device`; ema: is it the average, for the protocol. train, held: as `data.base.split` gives them.
-    spec: the part `metrics` of a config. config: the frozen config of the run. trust: as in `builder.build`; None: all, since
-    whoever trained on this data set has built it before. No global random state, mode or gradient of a network changes.
+    generator: of `game`, on `device`; ema: is it the average, for the protocol. train, held: as
+    `data.base.split` gives them.
+    spec: the part `metrics` of a config. config: the frozen config of the run. trust: as in
+    `builder.build`; None: all, since whoever trained on this data set has built it before. No
+    global random state, mode or gradient of a network changes.
     """
     started = time.monotonic()
     source = build(config["dataset"], where="dataset", trust=trust)
@@ -150,7 +157,10 @@ def evaluate(
 
 
 def compare(*, real: Decoded, fake: Decoded, spec: dict, seed: int, device: torch.device) -> Report:
-    """Measures one set of images against another of the same size. Labels count where both have them, by their names."""
+    """Measures one set of images against another of the same size.
+
+    Labels count where both have them, by their names.
+    """
     with (
         status.doing("evaluating…"),
         forked(seed_of(seed, "evaluation"), device),
@@ -204,7 +214,8 @@ def run(bench: Bench, possible: tuple[str, ...]) -> Report:
 def summary(values: dict[str, float], *, best: bool) -> str:
     """The numbers of an evaluation in a line. best: they are the best of the run so far.
 
-    PSNR stands beside that of the mean image, which knows nothing of its source: below it nothing has been learnt yet.
+    PSNR stands beside that of the mean image, which knows nothing of its source: below it nothing
+    has been learnt yet.
     """
     shown = []
     for key, value in values.items():
@@ -247,7 +258,9 @@ def protocol_of(bench: Bench) -> dict[str, object]:
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode, and afterwards each part's own again: batch norm would take notes, spectral norm would turn its vectors."""
+    """Eval mode, and afterwards each part's own again: batch norm would take notes, spectral
+    norm would turn its vectors.
+    """
     before = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()
@@ -268,7 +281,9 @@ def sample_count(spec: dict, source: Source) -> int:
 
 
 def draw_labels(game: Game, train: Decoded, n: int, *, seed: int) -> Tensor | None:
-    """The labels (n,) of the samples, as frequent as in the data; None where the game takes none."""
+    """The labels (n,) of the samples, as frequent as in the data; None where the game takes
+    none.
+    """
     if "label" not in game.needs:
         return None
     assert train.labels is not None, "a conditional game was trained on labels"
@@ -285,14 +300,16 @@ def samples(
     bad = 0
     for batch in sampling.generate(game, generator, inputs, seed=seed_of(seed, "evaluation")):
         bad += int((~batch.flatten(1).isfinite().all(1)).sum())
-        parts.append(
-            batch if points else to_uint8(batch)
-        )  # at once: floats take four times the memory
+        # At once: floats take four times the memory
+        parts.append(batch if points else to_uint8(batch))
     return torch.cat(parts), bad
 
 
 def at_size(data: Decoded, source: Source) -> Decoded:
-    """The middle of what was loaded larger, where training cuts windows; points in data units, (N,2)."""
+    """The middle of what was loaded larger, where training cuts windows.
+
+    Points in data units, (N,2).
+    """
     if source.kind == "points":
         return replace(data, images=data.images.flatten(1) * scale_of(source))
     height, width = pair(source.resolution)
@@ -310,7 +327,10 @@ def scale_of(source: Source) -> float:
 
 
 def in_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict[str, object]]:
-    """Samples as the real images are: points in data units, images of the data's size; and what that took."""
+    """Samples as the real images are: points in data units, images of the data's size.
+
+    And what that took.
+    """
     if source.kind == "points":
         return fake.flatten(1) * scale_of(source), {}
     if fake.shape[2:] == train.images.shape[2:]:
@@ -347,7 +367,10 @@ def reader_of(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | 
 
 
 def write_report(path: Path, report: Report, *, step: int) -> None:
-    """Writes the file of one protocol whole or not at all, and makes its folder. Raises UserError."""
+    """Writes the file of one protocol whole or not at all, and makes its folder.
+
+    Raises UserError.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_report(path, report, step=step)

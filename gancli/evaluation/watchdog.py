@@ -1,4 +1,7 @@
-"""The watchdog: looks at live signals and says in words why a run is lost; what is done then is the trainer's."""
+"""The watchdog: looks at live signals and says in words why a run is lost.
+
+What is done then is the trainer's.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,9 @@ from gancli.losses.adversarial import AdversarialLoss
 
 
 class Watch:
-    """A signal must show at `patience` looks in a row, after `start_kimg`. Counts are plain data and so in the checkpoint.
+    """A signal must show at `patience` looks in a row, after `start_kimg`.
+
+    Counts are plain data and so in the checkpoint.
 
     loss: of the critic, or None where there is none."""
 
@@ -36,7 +41,9 @@ class Watch:
         return None
 
     def signals(self, values: dict[str, float], best: dict | None) -> dict[str, str]:
-        """Each signal that these values tell something about: "" if all is well, else a sentence."""
+        """Each signal that these values tell something about: "" if all is well, else a
+        sentence.
+        """
         settings = self.settings
         found: dict[str, str] = {}
         if self.range is not None and "d/adv" in values:

@@ -15,7 +15,9 @@ from gancli.errors import UserError
 
 
 def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[str] = ()) -> None:
-    """`path`, and the same bytes under other `names` beside it. A reader sees an old file or the new one, never half of one.
+    """`path`, and the same bytes under other `names` beside it.
+
+    A reader sees an old file or the new one, never half of one.
 
     Raises OSError where the disk is full."""
     aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
@@ -24,9 +26,8 @@ def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[st
             dump(file)
             file.flush()
             sync(file.fileno())
-        for name in (
-            names
-        ):  # first, so that a process killed between the two has its newest state in last.pt
+        for name in names:
+            # First, so that a process killed between the two has its newest state in last.pt
             link(aside, path.with_name(name))
         os.replace(aside, path)
     except RuntimeError as error:  # how torch reports a write that was cut short
@@ -38,7 +39,10 @@ def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[st
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file in UTF-8, as `write` does it; names from a disk may hold bytes that are no letters."""
+    """A text file in UTF-8, as `write` does it.
+
+    Names from a disk may hold bytes that are no letters.
+    """
     write(path, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
 
 
@@ -75,19 +79,22 @@ def sync(handle: int) -> None:
             errno.EINVAL,
             errno.ENOTSUP,
             errno.ENOSYS,
-        ):  # what disks say that know no fsync
+        ):
+            # What disks say that know no fsync
             raise
 
 
 def refuse_links(folder: Path, names: Sequence[str | Path]) -> None:
-    """Raises UserError where writing below these names of a run folder would write elsewhere, or into a pipe or a device.
+    """Raises UserError where writing below these names of a run folder would write elsewhere, or
+    into a pipe or a device.
 
-    A run folder may come from anybody, and so may what lies in it. That the folder itself is reached through a link is
-    fine, and so is a link that stays inside it.
+    A run folder may come from anybody, and so may what lies in it. That the folder itself is
+    reached through a link is fine, and so is a link that stays inside it.
 
     Args:
         folder: the run folder, or another folder that is to be written.
-        names: what is to be written in it, as names below it or paths; folders with all that lies in them.
+        names: what is to be written in it, as names below it or paths; folders with all that lies
+        in them.
     """
     root = os.path.realpath(folder)
     for name in names:
@@ -95,8 +102,10 @@ def refuse_links(folder: Path, names: Sequence[str | Path]) -> None:
             target = os.path.realpath(path)
             if os.path.commonpath([root, target]) != root:
                 raise UserError(
-                    f"{path} is a link that leads out of the folder, to {target}; nothing was written",
-                    f"remove the link: rm {shlex.quote(str(path))}   or move what it leads to into {folder}",
+                    f"{path} is a link that leads out of the folder, to {target}; nothing was "
+                    "written",
+                    f"remove the link: rm {shlex.quote(str(path))}   or move what it leads to "
+                    f"into {folder}",
                 )
             if os.path.lexists(path):
                 refuse_special(path)

@@ -1,4 +1,7 @@
-"""Do the files and folders that a command line names exist? Asked before torch is imported, which takes seconds."""
+"""Do the files and folders that a command line names exist?
+
+Asked before torch is imported, which takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +34,8 @@ def missing_problems(
 ) -> list[Problem]:
     """What is named and is not there.
 
-    values: key -> what was given; only text can name a file. kinds: key -> what it should be, such as "file". within: the
-    part of the config that holds the keys.
+    values: key -> what was given; only text can name a file. kinds: key -> what it should be, such
+    as "file". within: the part of the config that holds the keys.
     """
     prefix = f"{within}." if within else ""
     return [
@@ -54,7 +57,10 @@ def missing_problem(key: str, given: object, kind: str) -> list[Problem]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """What a folder holds, in order; nothing if there is no such folder. Raises UserError where it may not be read."""
+    """What a folder holds, in order; nothing if there is no such folder.
+
+    Raises UserError where it may not be read.
+    """
     try:
         return sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a null character
@@ -78,7 +84,10 @@ def is_missing(path: str) -> bool:
 
 
 def check_run(cfg: DictConfig) -> None:
-    """The paths of a composed run. A class of the user's may mean something else by `path`. Raises Problems."""
+    """The paths of a composed run. A class of the user's may mean something else by `path`.
+
+    Raises Problems.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 

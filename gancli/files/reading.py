@@ -1,4 +1,6 @@
-"""Files that others may have made, read within bounds: never a pipe or a device, never too large, too deep or without end."""
+"""Files that others may have made, read within bounds: never a pipe or a device, never too
+large, too deep or without end.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from typing import BinaryIO
 
 from gancli.errors import UserError
 
-# What a file may hold at most. What gancli writes stays far below: its largest YAML has 300 lines, its evaluation.json 4 KB.
+# What a file may hold at most. What gancli writes stays far below: its largest YAML has 300 lines,
+# its evaluation.json 4 KB.
 MOST_JSON = 16 * 2**20  # bytes
 MOST_YAML = 2**19  # bytes
 MOST_LINES_FILE = 2**29  # bytes of metrics.jsonl or sweep.jsonl
@@ -25,11 +28,11 @@ MOST_LINES = 2_000_000
 MOST_UNSOUND = 1000  # lines of them that are passed over before the file is
 MOST_BRACKETS = 200  # in one line: a bound of its depth that costs nothing
 MOST_NODES = 20_000  # keys, leaves and containers of a YAML or JSON file
-MOST_INTERPOLATIONS = (
-    100  # in one string of a YAML file: each makes Hydra's parser go one level down
-)
+# In one string of a YAML file: each makes Hydra's parser go one level down
+MOST_INTERPOLATIONS = 100
 DEEPEST = 32  # nested containers
-LARGEST = 1e100  # of a number: larger than a float32 or its square, and sums and squares of such stay finite
+# Of a number: larger than a float32 or its square, and sums and squares of such stay finite
+LARGEST = 1e100
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe (FIFO)"),
@@ -37,6 +40,7 @@ KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+# Exactly: numpy's float64 passes for a float
 PLAIN = {
     dict,
     OrderedDict,
@@ -47,7 +51,7 @@ PLAIN = {
     float,
     bool,
     type(None),
-}  # exactly: numpy's float64 passes for a float
+}
 
 
 class Unreadable(UserError):
@@ -55,7 +59,10 @@ class Unreadable(UserError):
 
 
 def irregular(path: str | os.PathLike) -> str:
-    """-> what stands at a path instead of a file, in words, links followed; "" for a file. Raises OSError where nothing is."""
+    """-> what stands at a path instead of a file, in words, links followed; "" for a file.
+
+    Raises OSError where nothing is.
+    """
     return kind_of(os.stat(path).st_mode)
 
 
@@ -66,7 +73,8 @@ def kind_of(mode: int) -> str:
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Opens a file for reading, and nothing else: opening a pipe would wait for ever, and some devices act when opened.
+    """Opens a file for reading, and nothing else: opening a pipe would wait for ever, and some
+    devices act when opened.
 
     Raises Unreadable where it is no file, and OSError."""
     found = irregular(path)
@@ -82,7 +90,10 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, *, most: int) -> bytes | None:
-    """-> a file's content, None where there is no such file. Raises Unreadable, also for more than `most` bytes."""
+    """-> a file's content, None where there is no such file.
+
+    Raises Unreadable, also for more than `most` bytes.
+    """
     try:
         with open_file(path) as file:
             data = file.read(most + 1)
@@ -109,7 +120,8 @@ def read_text(path: Path, *, most: int) -> str | None:
 def read_json(path: Path) -> object:
     """-> what a JSON file holds, None where there is no such file. Raises Unreadable.
 
-    A number that is not finite, or that 64 bits do not hold, becomes None: gancli writes null for it."""
+    A number that is not finite, or that 64 bits do not hold, becomes None: gancli writes null for
+    it."""
     text = read_text(path, most=MOST_JSON)
     if text is None:
         return None
@@ -139,7 +151,9 @@ def bounded(text: str) -> int | None:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[bytes, dict]]:
-    """Each line of a file as (its bytes, the mapping that it holds); lines that hold none are passed over, a kill may tear one.
+    """Each line of a file as (its bytes, the mapping that it holds).
+
+    Lines that hold none are passed over, a kill may tear one.
 
     Nothing where there is no such file. Raises Unreadable."""
     try:
@@ -185,13 +199,16 @@ def number(value: object) -> float | None:
 
 
 def whole(value: object) -> int | None:
-    """A count as a file may give it: a whole number from 0 on that a float holds exactly, or None."""
+    """A count as a file may give it: a whole number from 0 on that a float holds exactly, or
+    None.
+    """
     found = number(value)
     return int(found) if found is not None and found.is_integer() and 0 <= found < 2**53 else None
 
 
 def read_yaml(path: Path) -> object:
-    """-> what a YAML file holds as plain data, interpolations as they stand; None where there is no such file, or it is empty.
+    """-> what a YAML file holds as plain data, interpolations as they stand; None where there is no
+    such file, or it is empty.
 
     Raises Unreadable."""
     import yaml
@@ -202,14 +219,17 @@ def read_yaml(path: Path) -> object:
     check_yaml(text, path)
     try:
         tree = yaml.load(text, Loader=yaml_loader())  # noqa: S506 - a SafeLoader
-    except Exception as error:  # noqa: BLE001 - YAMLError, and what odd keys and numbers make its constructors raise
+    except Exception as error:  # noqa: BLE001
+        # YAMLError, and what odd keys and numbers make its constructors raise
         raise Unreadable(f"{path} is no YAML: {first_line(error)}") from error
     check_tree(tree, path)
     return tree
 
 
 def yaml_loader() -> type:
-    """A SafeLoader that reads numbers and dates as OmegaConf does, which wrote these files: 1e-3 is a number, a date a string."""
+    """A SafeLoader that reads numbers and dates as OmegaConf does, which wrote these files: 1e-3
+    is a number, a date a string.
+    """
     import yaml
 
     class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -237,7 +257,10 @@ def check_yaml_file(path: Path) -> None:
 
 
 def check_yaml(text: str, where: Path) -> None:
-    """Raises Unreadable for aliases that would multiply, and for a tree too deep or too large. Syntax is not judged."""
+    """Raises Unreadable for aliases that would multiply, and for a tree too deep or too large.
+
+    Syntax is not judged.
+    """
     import yaml
 
     sizes: dict[str, int] = {}  # anchor -> nodes below it, those that aliases repeat included
@@ -286,7 +309,10 @@ def check_tree(tree: object, where: Path) -> None:
 
 
 def nodes(tree: object, *, most: int, what: str) -> Iterator[object]:
-    """Every container, key and leaf. Raises Unreadable where they have no end: a part may hold itself, or one part many times."""
+    """Every container, key and leaf.
+
+    Raises Unreadable where they have no end: a part may hold itself, or one part many times.
+    """
     stack = [iter([tree])]
     for _ in range(most):
         while (node := next(stack[-1], stack)) is stack:  # that no tree holds
@@ -322,7 +348,9 @@ def tail(path: Path, most: int) -> str:
 
 
 def yaml_files(base: Path, *, most: int = 20_000) -> list[Path]:
-    """The YAML files below a folder of configs, sorted. Hidden folders are passed over, links to folders followed once each.
+    """The YAML files below a folder of configs, sorted.
+
+    Hidden folders are passed over, links to folders followed once each.
 
     Raises UserError where the folder holds so much that it can hardly be meant."""
     found = []

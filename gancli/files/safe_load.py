@@ -1,4 +1,6 @@
-"""A file from anywhere is plain data, whole and of sane size, or it is refused: nothing in it ever runs."""
+"""A file from anywhere is plain data, whole and of sane size, or it is refused: nothing in it
+ever runs.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ class Damaged(UserError):
 
 
 def load_plain(path: Path) -> object:
-    """What a .pt file holds: tensors, plain values and containers. Raises Damaged (broken) or UserError (more than that)."""
+    """What a .pt file holds: tensors, plain values and containers.
+
+    Raises Damaged (broken) or UserError (more than that).
+    """
     try:
         file = open_file(path)
     except Unreadable as error:  # a pipe or a device: opening one may wait for ever
@@ -46,14 +51,17 @@ def load_plain(path: Path) -> object:
                 f"{path} holds more than tensors and plain data, and nothing of it was run",
                 "load only checkpoints that gancli wrote",
             ) from error
-        except Exception as error:  # noqa: BLE001 - what a file can make the reader raise has no end
+        except Exception as error:  # noqa: BLE001
+            # What a file can make the reader raise has no end
             raise Damaged(f"{path} is damaged: {first_line(error)}") from error
     check_plain(tree, path, size=size)
     return tree
 
 
 def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
-    """Raises Damaged unless every record matches its checksum: torch itself does not notice a flipped bit."""
+    """Raises Damaged unless every record matches its checksum: torch itself does not notice a
+    flipped bit.
+    """
     try:
         with zipfile.ZipFile(file) as archive:
             if sum(entry.file_size for entry in archive.infolist()) > size:
@@ -70,7 +78,9 @@ def first_line(error: Exception) -> str:
 
 
 def check_plain(tree: object, where: Path | str, *, size: int) -> None:
-    """Raises UserError for what no checkpoint may hold, and for tensors that claim more than the file's `size` in bytes."""
+    """Raises UserError for what no checkpoint may hold, and for tensors that claim more than the
+    file's `size` in bytes.
+    """
     claimed = 0
     for node in nodes(tree, most=MOST, what="the checkpoint"):
         if isinstance(node, Tensor) and node.layout is torch.strided and node.device.type != "meta":
@@ -102,6 +112,8 @@ def check_size(config: dict) -> None:
 
 
 def check_savable(tree: dict) -> None:
-    """Raises UserError for a state that could be written, but not read again: a user's module may hold anything."""
+    """Raises UserError for a state that could be written, but not read again: a user's module
+    may hold anything.
+    """
     check_size(tree["config"])
     check_plain(tree, "the state of the model", size=2**63)

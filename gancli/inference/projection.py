@@ -1,4 +1,6 @@
-"""Projection: the latent, or the style, whose image is most like a given one, found by gradient descent (Karras 2020, appendix D)."""
+"""Projection: the latent, or the style, whose image is most like a given one, found by gradient
+descent (Karras 2020, appendix D).
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ Distance = Callable[[Tensor], Tensor]  # images (N,C,H,W) -> their distances fro
 
 @runtime_checkable
 class Mapped(Protocol):
-    """A generator that makes styles of latents, `layers` of them for an image, and adds noise of the sizes `planes`."""
+    """A generator that makes styles of latents, `layers` of them for an image, and adds noise of
+    the sizes `planes`.
+    """
 
     mapping: nn.Module
     layers: int
@@ -49,8 +53,10 @@ class Mapped(Protocol):
 class Search:
     """What is moved, and what of it makes an image.
 
-    leaves: moved; rest: other inputs, which stay; spread: mean distance of a draw from the mean of all, of each leaf
-    farthest: no leaf leaves what latents are: values and lengths stay below the largest of any draw; null: no bound
+    leaves: moved; rest: other inputs, which stay; spread: mean distance of a draw from the mean of
+    all, of each leaf
+    farthest: no leaf leaves what latents are: values and lengths stay below the largest of any
+    draw; null: no bound
     planes: noise of the layers, moved as well, or none
     """
 
@@ -103,7 +109,9 @@ def space_of(game: Game, wanted: Literal["auto", "w", "w_plus", "z"]) -> Space:
             f"space={wanted} does not apply to this checkpoint: its model has no styles",
             "leave space= out, or give space=z",
         )
-    return ("w" if styled else "z") if wanted == "auto" else wanted
+    if wanted != "auto":
+        return wanted
+    return "w" if styled else "z"
 
 
 def search(
@@ -118,7 +126,8 @@ def search(
 ) -> Search:
     """Where the search starts: at the mean style, or at the latent of the likest of many images.
 
-    label: of a conditional model; null: of all classes, or of the likest image. Raises UserError where there is no latent."""
+    label: of a conditional model; null: of all classes, or of the likest image. Raises UserError
+    where there is no latent."""
     if space == "z":
         return from_latents(game, generator, distance, label=label, seed=seed)
     styles = mean_styles(game, generator, label=label, seed=seed)
@@ -191,7 +200,10 @@ def from_latents(
 
 
 def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
-    """What `gan project` found -> inputs and planes for the game's `sample`. Raises UserError unless they are this model's."""
+    """What `gan project` found -> inputs and planes for the game's `sample`.
+
+    Raises UserError unless they are this model's.
+    """
     tree = load_plain(Path(path).expanduser())
     inputs, planes = (
         (tree.get("inputs"), tree.get("planes")) if isinstance(tree, dict) else (None, None)
@@ -282,15 +294,19 @@ def look(
 
 
 def pace(share: float) -> float:
-    """The step's size after this share of the steps, from 0 to 1: a line up, a plateau, half a cosine down."""
+    """The step's size after this share of the steps, from 0 to 1: a line up, a plateau, half a
+    cosine down.
+    """
     down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - share) / SLOW_DOWN))
     return down * min(1.0, share / WARM_UP)
 
 
 def structure(planes: list[Tensor], like: Tensor) -> Tensor:
-    """How much neighbours in the planes are alike, at every size down to 8 pixels: noise that holds no picture has 0.
+    """How much neighbours in the planes are alike, at every size down to 8 pixels: noise that holds
+    no picture has 0.
 
-    Squared mean products of a plane and itself moved by one pixel; its halvings keep unit variance (Karras 2020, appendix D)."""
+    Squared mean products of a plane and itself moved by one pixel; its halvings keep unit variance
+    (Karras 2020, appendix D)."""
     total = like.new_zeros(())
     for plane in planes:
         total = total + alike(plane)
@@ -306,7 +322,9 @@ def alike(plane: Tensor) -> Tensor:
 
 
 class Pixels:
-    """Mean squared difference at the image's size and at its halvings to no less than 4 pixels: fine detail alone is a rough slope."""
+    """Mean squared difference at the image's size and at its halvings to no less than 4 pixels:
+    fine detail alone is a rough slope.
+    """
 
     name = "pixels"
 
@@ -327,7 +345,11 @@ def pyramid(x: Tensor) -> list[Tensor]:
 
 
 class Perceptual:
-    """LPIPS. Images above 256 pixels are averaged down, as in the paper; the pixels of those below 64 are repeated."""
+    """LPIPS.
+
+    Images above 256 pixels are averaged down, as in the paper; the pixels of those below 64 are
+    repeated.
+    """
 
     name = "lpips"
 

@@ -1,4 +1,6 @@
-"""Images from a trained generator: batches of fixed size, so that the same seed gives the same bytes."""
+"""Images from a trained generator: batches of fixed size, so that the same seed gives the same
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -28,11 +30,12 @@ REASONS = {
     "level": "its model makes its images at once",
     "levels": "its model makes its images at once",
 }
+# Layers, from and before (Karras 2019, section 3.1)
 PARTS = {
     "coarse": (0, 4),
     "middle": (4, 8),
     "fine": (8, None),
-}  # layers, from and before (Karras 2019, section 3.1)
+}
 
 
 @runtime_checkable
@@ -66,7 +69,9 @@ class Styled(Levelled, Protocol):
 
 
 def options_of(game: Game) -> set[str]:
-    """The game's own sampling options: the keyword arguments of `inputs` and `sample` beyond the contract's."""
+    """The game's own sampling options: the keyword arguments of `inputs` and `sample` beyond the
+    contract's.
+    """
     names = {
         name
         for method in (game.inputs, game.sample)
@@ -110,16 +115,21 @@ def draw_inputs(
     truncation: float | None = None,
     truncated_layers: int | None = None,
 ) -> Batch:
-    """What n images start from, on the CPU; labels (n,) where the game is conditional and they are given.
+    """What n images start from, on the CPU.
 
-    truncation: of the latents or styles, where the game has it, of the first layers alone. Raises UserError where it has none."""
+    Labels (n,) where the game is conditional and they are given.
+
+    truncation: of the latents or styles, where the game has it, of the first layers alone. Raises
+    UserError where it has none."""
     wanted = (("label", label), ("truncation", truncation), ("truncated_layers", truncated_layers))
     given = {key: value for key, value in wanted if value is not None}
     return game.inputs(n, torch.Generator().manual_seed(seed_of(seed, "sample")), **given)
 
 
 def inputs_for(game: Game, n: int, rng: torch.Generator, *, label: Tensor | None) -> Batch:
-    """What n images start from, on the CPU. label (n,): of a conditional game; None leaves it to the game."""
+    """What n images start from, on the CPU. label (n,): of a conditional game; None leaves it to
+    the game.
+    """
     given = {} if label is None else {"label": label}
     return game.inputs(n, rng, **given)
 
@@ -152,17 +162,21 @@ def generate(
 
 
 def interpolate(a: Batch, b: Batch, steps: int) -> Batch:
-    """Inputs on the way from each of a to its partner in b, both ends included: n -> n * steps, row by row.
+    """Inputs on the way from each of a to its partner in b, both ends included: n -> n * steps, row
+    by row.
 
-    Latents move on the great circle, where a normal's mass is (White 2016), single numbers straight; labels stay a's."""
+    Latents move on the great circle, where a normal's mass is (White 2016), single numbers
+    straight; labels stay a's."""
     on_the_way = [between(a, b, t) for t in torch.linspace(0, 1, steps).tolist()]
     return {key: torch.stack([inputs[key] for inputs in on_the_way], 1).flatten(0, 1) for key in a}
 
 
 def walk(stops: Sequence[Batch], frames: int) -> Batch:
-    """Inputs on a closed way through all stops, as `interpolate` moves: n each -> n * frames, frame by frame.
+    """Inputs on a closed way through all stops, as `interpolate` moves: n each -> n * frames, frame
+    by frame.
 
-    The first frame is the first stop; the last one is a step before it, so that a film that starts again does not halt."""
+    The first frame is the first stop; the last one is a step before it, so that a film that starts
+    again does not halt."""
     inputs = []
     for k in range(frames):
         leg, step = divmod(k * len(stops), frames)
@@ -187,7 +201,9 @@ def whole(inputs: Batch) -> Batch:
 
 
 def layers_of(game: Styled, mix: str | int) -> tuple[int, int]:
-    """coarse, middle, fine or FIRST-LAST -> from which layer on, and before which. Raises UserError for what the game has not.
+    """coarse, middle, fine or FIRST-LAST -> from which layer on, and before which.
+
+    Raises UserError for what the game has not.
 
     Where so few layers leave nothing to `fine`, the three are thirds of what there is."""
     layers = 2 * game.levels
@@ -203,13 +219,16 @@ def layers_of(game: Styled, mix: str | int) -> tuple[int, int]:
     if not first <= last < layers:
         raise UserError(
             f"mix={mix} names no layers of this checkpoint's",
-            f"give coarse, middle, fine, or FIRST-LAST within 0-{layers - 1}, such as 0-{layers // 2 - 1}",
+            f"give coarse, middle, fine, or FIRST-LAST within 0-{layers - 1}, such as "
+            f"0-{layers // 2 - 1}",
         )
     return first, last + 1
 
 
 def mixing(game: Styled, inputs: Batch, sources: Batch, *, first: int, last: int) -> Batch:
-    """A row of all sources behind one that does not count, then for each of inputs a row: itself, and with each source's styles."""
+    """A row of all sources behind one that does not count, then for each of inputs a row:
+    itself, and with each source's styles.
+    """
     n, m = (len(next(iter(batch.values()))) for batch in (inputs, sources))
     rows = {key: torch.cat([sources[key][:1], sources[key]]) for key in sources}
     rows = game.mixed(rows, rows, first=0, last=0)
@@ -219,17 +238,18 @@ def mixing(game: Styled, inputs: Batch, sources: Batch, *, first: int, last: int
         }
         partners = {key: torch.cat([value[:1], value]) for key, value in sources.items()}
         made = game.mixed(row, partners, first=first, last=last)
-        made["mask"] = (
-            made["mask"] & (torch.arange(m + 1) > 0)[:, None]
-        )  # the first one stays as it is
+        # The first one stays as it is
+        made["mask"] = made["mask"] & (torch.arange(m + 1) > 0)[:, None]
         rows = {key: torch.cat([rows[key], made[key]]) for key in rows}
     return rows
 
 
 def sweep(game: Game, inputs: Batch, name: str, steps: int) -> Batch:
-    """n inputs, each with every value of the input `name` and all else fixed, row by row: n -> n * values.
+    """n inputs, each with every value of the input `name` and all else fixed, row by row: n -> n *
+    values.
 
-    A label or a categorical code takes all of its values, a continuous code `steps` from -1 to 1. Raises UserError."""
+    A label or a categorical code takes all of its values, a continuous code `steps` from -1 to 1.
+    Raises UserError."""
     known = sweepable(game)
     if name not in known:
         raise UserError(
@@ -245,7 +265,10 @@ def sweep(game: Game, inputs: Batch, name: str, steps: int) -> Batch:
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """(N,...), (N,...) -> (N,...); the length moves linearly, the direction along the arc between them."""
+    """(N,...), (N,...) -> (N,...).
+
+    The length moves linearly, the direction along the arc between them.
+    """
     if a.ndim > 2:
         return slerp(a.flatten(1), b.flatten(1), t).view_as(a)
     la = a.norm(dim=1, keepdim=True)

@@ -1,4 +1,6 @@
-"""Standing statistics: what batch norm knows when sampling, measured anew on the generator that samples."""
+"""Standing statistics: what batch norm knows when sampling, measured anew on the generator that
+samples.
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,17 @@ def standing_statistics(
     seed: int,
     truncation: float | None = None,
 ) -> nn.Module:
-    """A copy of `generator`, in eval mode, whose running means and variances are the plain averages, over `passes`
-    batches of `batch` fresh inputs, of each batch's mean and unbiased variance (Brock 2019, appendix on sampling).
+    """A copy of `generator`, in eval mode, whose running means and variances are the plain
+    averages, over `passes`
+    batches of `batch` fresh inputs, of each batch's mean and unbiased variance (Brock 2019,
+    appendix on sampling).
 
-    An average generator needs them most: its weights are averaged, its running statistics are those of other weights.
-    truncation: of the latents, where the game has it; a generator that samples with it meets other activations.
-    Neither `generator` nor the global random state changes. Raises UserError where there is no batch norm to measure."""
+    An average generator needs them most: its weights are averaged, its running statistics are those
+    of other weights.
+    truncation: of the latents, where the game has it; a generator that samples with it meets other
+    activations.
+    Neither `generator` nor the global random state changes. Raises UserError where there is no
+    batch norm to measure."""
     if passes < 1 or batch < 2:
         raise UserError(
             f"standing statistics over {passes} passes of {batch} samples do not exist",
@@ -42,14 +49,16 @@ def standing_statistics(
     ]
     if not norms:
         raise UserError(
-            "standing statistics do not apply to this checkpoint: its generator has no batch norm with running statistics",
+            "standing statistics do not apply to this checkpoint: its generator has no batch "
+            "norm with running statistics",
             "leave them out: such a generator draws the same image alone and in any batch",
         )
     before = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch: a cumulative average
-        norm.train()  # the norms alone: spectral norm's vectors and dropout stay as sampling meets them
+        # The norms alone: spectral norm's vectors and dropout stay as sampling meets them
+        norm.train()
     device = next(measured.parameters()).device
     rng = torch.Generator().manual_seed(seed_of(seed, "standing"))
     options = {} if truncation is None else {"truncation": truncation}

@@ -1,4 +1,6 @@
-"""An image of any size through a network that translates: padded to what it takes, in tiles where it allows that, else shrunk."""
+"""An image of any size through a network that translates: padded to what it takes, in tiles
+where it allows that, else shrunk.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,22 @@ from gancli.errors import UserError
 from gancli.game import Batch
 from gancli.networks.translation import PresentDropout, Translator
 
-# Of a network that halves nothing: what is farther away than this counts for less than rounding does. Influence fades like a
-# normal distribution whose width grows with the root of the depth alone (Luo 2016, section 2.2), while `reach` grows with the depth.
+# Of a network that halves nothing: what is farther away than this counts for less than rounding
+# does. Influence fades like a normal distribution whose width grows with the root of the depth
+# alone (Luo 2016, section 2.2),
+# while `reach` grows with the depth.
 FAR = 64
 Tile = int | Literal["auto", "off"]
-Translate = Callable[
-    [Batch], Tensor
-]  # one image's inputs, of a size that the network takes -> (1,C,scale * h,scale * w)
+# One image's inputs, of a size that the network takes -> (1,C,scale * h,scale * w)
+Translate = Callable[[Batch], Tensor]
 
 
 @dataclass(frozen=True)
 class Way:
     """How an image goes through a network.
 
-    size: (H,W) at which the network meets it, before padding. core: side of the middle of a tile, which is kept; 0: no tiles
+    size: (H,W) at which the network meets it, before padding. core: side of the middle of a tile,
+    which is kept; 0: no tiles
     context: pixels around the middle that are thrown away again. All in pixels of the source"""
 
     size: tuple[int, int]
@@ -41,7 +45,8 @@ class Way:
 class Translating(Protocol):
     """A game whose `sample` makes images out of images.
 
-    directions: "ab", and "ba" where it knows the way back. extras: what a source needs beside itself: "mask", "style" or nothing"""
+    directions: "ab", and "ba" where it knows the way back. extras: what a source needs beside
+    itself: "mask", "style" or nothing"""
 
     directions: tuple[str, ...]
     extras: tuple[str, ...]
@@ -68,12 +73,17 @@ def whole_only(network: Translator) -> str:
     if is_noisy(network):
         return "this generator's noise is drawn for a whole image"
     if network.tileable:
-        return f"what this generator makes of a pixel depends on all others within {network.reach} pixels"
+        return (
+            f"what this generator makes of a pixel depends on all others within {network.reach} "
+            "pixels"
+        )
     return "this generator sees whole images only, since it norms by their mean and variance"
 
 
 def context_of(network: Translator) -> int:
-    """Pixels around a tile that what it becomes depends on, as a multiple of what the network takes."""
+    """Pixels around a tile that what it becomes depends on, as a multiple of what the network
+    takes.
+    """
     reach = network.reach
     assert reach is not None, "a network that takes tiles tells how far it sees"
     return up(min(reach, FAR) if network.multiple == 1 else reach, network.multiple)
@@ -86,8 +96,10 @@ def up(n: int, multiple: int) -> int:
 def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: int | None) -> Way:
     """How an image of `size` (H,W) goes through.
 
-    tile: side of a tile with its surroundings, in pixels of the source; auto: tiles of max_size where an image is larger
-    max_size: side of the square of output pixels that the network works on at once; None: whatever comes
+    tile: side of a tile with its surroundings, in pixels of the source; auto: tiles of max_size
+    where an image is larger
+    max_size: side of the square of output pixels that the network works on at once; None: whatever
+    comes
     Raises UserError for a tile that the network does not allow."""
     if network.size is not None:
         if isinstance(tile, int):
@@ -112,9 +124,8 @@ def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: 
             return Way(size, core, context)
     share = min(1.0, max_size / area**0.5)
     small = [max(1, int(side * share)) for side in size]
-    if not within(
-        network, small, 2 * most
-    ):  # a strip, padded to what the network takes at least: then its shape has to give
+    if not within(network, small, 2 * most):
+        # A strip, padded to what the network takes at least: then its shape has to give
         longer = small.index(max(small))
         small[longer] = max(1, 2 * most // network.scale**2 // padded(small[1 - longer], network))
     return Way((small[0], small[1]))
@@ -136,7 +147,8 @@ def core_of(network: Translator, tile: int) -> int:
     core = tile // network.multiple * network.multiple - 2 * context
     if core <= 0:
         raise UserError(
-            f"tile={tile} is too small: {context} pixels on each side of a tile are its surroundings",
+            f"tile={tile} is too small: {context} pixels on each side of a tile are its "
+            "surroundings",
             f"give {up(4 * context + network.multiple, network.multiple)}, or tile=auto",
         )
     return core
@@ -145,7 +157,8 @@ def core_of(network: Translator, tile: int) -> int:
 def pieces(
     inputs: Batch, network: Translator, translate: Translate, way: Way
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """inputs: "a" (1,C,H,W) in [-1,1] and, where there are holes, "mask" (1,1,H,W) -> top, left and (C,h,w) on the CPU of parts
+    """inputs: "a" (1,C,H,W) in [-1,1] and, where there are holes, "mask" (1,1,H,W) -> top, left and
+    (C,h,w) on the CPU of parts
     that make up the whole (C,scale * H,scale * W)."""
     size = tuple(inputs["a"].shape[2:])
     if network.size is not None and "mask" in inputs:
@@ -163,7 +176,9 @@ def pieces(
 
 
 def complete(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
-    """At once: mirrored beyond its right and lower borders to a size that the network takes, and cut back."""
+    """At once: mirrored beyond its right and lower borders to a size that the network takes, and
+    cut back.
+    """
     height, width = inputs["a"].shape[2:]
     to_height = padded(height, network)
     to_width = padded(width, network)
@@ -206,7 +221,9 @@ def tiles(
 
 
 def cut(inputs: Batch, rows: tuple[int, int], columns: tuple[int, int]) -> Batch:
-    """A window (from, before), which may reach beyond the image on any side: there it is mirrored, however often."""
+    """A window (from, before), which may reach beyond the image on any side: there it is
+    mirrored, however often.
+    """
     height, width = inputs["a"].shape[2:]
     inside = rows[0] >= 0 and columns[0] >= 0 and rows[1] <= height and columns[1] <= width
     if inside:
@@ -218,7 +235,9 @@ def cut(inputs: Batch, rows: tuple[int, int], columns: tuple[int, int]) -> Batch
 
 
 def mirrored(n: int, start: int, stop: int) -> Tensor:
-    """Which of n pixels stand at start ... stop - 1, where the image is mirrored about its outermost pixels."""
+    """Which of n pixels stand at start ... stop - 1, where the image is mirrored about its
+    outermost pixels.
+    """
     period = max(1, 2 * (n - 1))
     at = torch.arange(start, stop).remainder(period)
     return torch.where(at < n, at, period - at)
@@ -245,7 +264,9 @@ def enlarged(made: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
-    """For a network that fills the middle of one size: a window around the hole, which lies in its middle, as the network wants it."""
+    """For a network that fills the middle of one size: a window around the hole, which lies in
+    its middle, as the network wants it.
+    """
     assert network.size is not None
     height, width = network.size
     mask = inputs["mask"]

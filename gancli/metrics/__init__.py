@@ -1,1 +1,3 @@
-"""Numbers that say how good samples are: pure mathematics on features, probabilities, points and images."""
+"""Numbers that say how good samples are: pure mathematics on features, probabilities, points and
+images.
+"""

@@ -1,4 +1,6 @@
-"""What the items of an evaluation look at and share: samples, reals and backbones, each computed when first asked for."""
+"""What the items of an evaluation look at and share: samples, reals and backbones, each computed
+when first asked for.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,11 @@ Score = Callable[[Tensor, Tensor | None], Tensor]
 class Bench:
     """What the items look at, and what they share.
 
-    fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU. asked: the labels that the samples were to have (N,).
-    train, held: real images of the samples' size, or points in data units. score: the critic, images in [-1,1] and
-    labels -> scores. read: such images -> the category of a code that the model finds in each (N,). notes: what belongs
-    into the protocol.
+    fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU. asked: the labels that the
+    samples were to have (N,).
+    train, held: real images of the samples' size, or points in data units. score: the critic,
+    images in [-1,1] and labels -> scores. read: such images -> the category of a code that the
+    model finds in each (N,). notes: what belongs into the protocol.
     """
 
     fake: Tensor
@@ -67,7 +70,8 @@ class Bench:
         if self.held is None:
             raise UserError(
                 f"{what}: there are no held-out images" if what else "there are no held-out images",
-                "dataset.holdout=N keeps some out of training (or take a data set with a test split)",
+                "dataset.holdout=N keeps some out of training (or take a data set with a test "
+                "split)",
             )
         return self.held
 
@@ -89,7 +93,8 @@ class Bench:
         if wanted == "none":
             raise UserError(
                 "there are no features",
-                "for unlabelled data metrics.features=inception or another, with metrics.weights=PATH",
+                "for unlabelled data metrics.features=inception or another, with "
+                "metrics.weights=PATH",
             )
         make = (
             features.inception
@@ -135,7 +140,10 @@ class Bench:
         )
 
     def named(self, official: str, other: str) -> str:
-        """Only the real Inception gives a FID, a KID and an IS; another backbone's number bears its name."""
+        """Only the real Inception gives a FID, a KID and an IS.
+
+        Another backbone's number bears its name.
+        """
         return official if self.backbone.name == "inception" else f"{other}_{self.backbone.name}"
 
     def few(self, rows: Tensor, item: str, most: int = MOST_NEIGHBOURS) -> Tensor:

@@ -1,4 +1,6 @@
-"""The backbone `self`: a small classifier trained on a run's own labelled images, once, in under a minute on one core."""
+"""The backbone `self`: a small classifier trained on a run's own labelled images, once, in under
+a minute on one core.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ CPU = torch.device("cpu")
 
 
 class Classifier(nn.Module):
-    """Four convolutions. forward: (N,C,h,w) in [-1,1], h and w up to LARGEST -> features (N,128) and logits (N,classes)."""
+    """Four convolutions. forward: (N,C,h,w) in [-1,1], h and w up to LARGEST -> features (N,128)
+    and logits (N,classes).
+    """
 
     def __init__(self, channels: int, classes: int):
         super().__init__()
@@ -61,9 +65,13 @@ def inner_size(height: int, width: int) -> tuple[int, int]:
 
 
 def prepared(images: Tensor) -> Tensor:
-    """uint8 (N,C,H,W) -> float32 in [-1,1] at the inner size; channels last, which its convolutions read 1.3 times as fast."""
+    """uint8 (N,C,H,W) -> float32 in [-1,1] at the inner size.
+
+    Channels last, which its convolutions read 1.3 times as fast.
+    """
     x = images.float().sub_(127.5).mul_(1 / 127.5)
-    if (size := inner_size(*images.shape[-2:])) != tuple(images.shape[-2:]):
+    size = inner_size(*images.shape[-2:])
+    if size != tuple(images.shape[-2:]):
         x = F.adaptive_avg_pool2d(x, size)
     return x.contiguous(memory_format=torch.channels_last)
 
@@ -80,13 +88,14 @@ class Trained:
 def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Trained:
     """uint8 (N,C,H,W) and int64 (N,) on the CPU -> a classifier in eval mode.
 
-    The same seed and thread count give the same bits, and no global random state changes. UserError: nothing to train on.
+    The same seed and thread count give the same bits, and no global random state changes.
+    UserError: nothing to train on.
     """
     # One is set aside, and batch norm needs two to learn from.
     if len(images) < 3 or len(labels.unique()) < 2:
         raise UserError(
-            f"a classifier needs at least 3 images and two classes, and there are {len(images)} images of "
-            f"{len(labels.unique())} classes",
+            f"a classifier needs at least 3 images and two classes, and there are {len(images)} "
+            f"images of {len(labels.unique())} classes",
             "a data set with labels, and a larger dataset.limit",
         )
     order = torch.from_numpy(permutation(len(images), seed_of(seed, "aside")))
@@ -107,9 +116,8 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
 
 
 def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator) -> None:
-    images = torch.cat(
-        [prepared(some) for some in images.split(1024)]
-    )  # once: the same for every epoch
+    # Once: the same for every epoch
+    images = torch.cat([prepared(some) for some in images.split(1024)])
     batch = min(BATCH, len(images))
     steps = math.ceil(min(max(EPOCHS * len(images), SEEN[0]), SEEN[1]) / batch)
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=1e-2)
@@ -127,7 +135,10 @@ def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator
 
 
 def shifted(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Each image moved by up to SHIFT pixels; its border is repeated, since a black one would be a cue."""
+    """Each image moved by up to SHIFT pixels.
+
+    Its border is repeated, since a black one would be a cue.
+    """
     n, _, height, width = x.shape
     windows = F.pad(x, (SHIFT,) * 4, mode="replicate").unfold(2, height, 1).unfold(3, width, 1)
     row, column = torch.randint(2 * SHIFT + 1, (2, n), generator=rng)
@@ -145,7 +156,9 @@ def accuracy(net: Classifier, images: Tensor, labels: Tensor) -> float:
 
 
 def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
-    """The classifier of a labelled data set, from the disk if it was trained before. size: (h, w) of `data.images`."""
+    """The classifier of a labelled data set, from the disk if it was trained before. size: (h,
+    w) of `data.images`.
+    """
     key = digest_of(
         [
             "classifier",
@@ -160,7 +173,8 @@ def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
         net.load_state_dict(kept["net"], assign=True)
         return Trained(net.eval().requires_grad_(False), kept["accuracy"], kept["n_aside"])
     log.info(
-        "training the classifier that judges the samples, on %d images; it is kept for the next time",
+        "training the classifier that judges the samples, on %d images; it is kept for the next "
+        "time",
         len(data),
     )
     assert data.labels is not None
@@ -173,15 +187,18 @@ def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
 
 
 def unstacked(data: Decoded) -> Decoded:
-    """stacked_mnist, (N,3,H,W) with labels 0 ... 999 -> its different digits, (M,1,H,W) with labels 0 ... 9.
+    """stacked_mnist, (N,3,H,W) with labels 0 ... 999 -> its different digits, (M,1,H,W) with labels
+    0 ... 9.
 
-    Each digit once: it occurs in several images, and one set aside must not be among those trained on."""
+    Each digit once: it occurs in several images, and one set aside must not be among those trained
+    on."""
     assert data.labels is not None
     images = data.images.flatten(0, 1)[:, None]
     labels = torch.stack(
         [data.labels // 100, data.labels // 10 % 10, data.labels % 10], 1
     ).flatten()
-    # Whole numbers below 2^53 are exact in float64, so equal digits, and for all that matters only those, have equal sums.
+    # Whole numbers below 2^53 are exact in float64, so equal digits, and for all that matters only
+    # those, have equal sums.
     weights = torch.from_numpy(
         draws(seed_of("fingerprint"), np.arange(images[0].numel())) % np.uint64(2**34)
     ).double()
@@ -196,7 +213,9 @@ def unstacked(data: Decoded) -> Decoded:
 
 
 def checksum(net: nn.Module) -> str:
-    """16 hexadecimal digits of all its weights: another machine may round otherwise and train another network."""
+    """16 hexadecimal digits of all its weights: another machine may round otherwise and train
+    another network.
+    """
     return digest_of(
         np.ascontiguousarray(value.cpu().numpy()).tobytes() for value in net.state_dict().values()
     )[:16]

@@ -1,4 +1,6 @@
-"""Backbones: networks that turn images into features and class probabilities, and the name that their numbers bear."""
+"""Backbones: networks that turn images into features and class probabilities, and the name that
+their numbers bear.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ from gancli.metrics.fid import moments
 from gancli.seeding import forked
 
 BATCH = 64  # a constant, as in sampling: convolutions round differently in batches of another size
-# The port of TensorFlow's network of 2015-12-05 that defines FID; torch-fidelity's and pytorch-fid's files are the same bytes.
+# The port of TensorFlow's network of 2015-12-05 that defines FID; torch-fidelity's and
+# pytorch-fid's files are the same bytes.
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 TORCHVISION = ("squeezenet", "resnet18", "resnet50", "vgg16")
 RESNET_LAYERS = (
@@ -47,7 +50,9 @@ class Seen(TypedDict):
 
 
 class Backbone(Protocol):
-    """name: part of the names of its numbers. checksum: of its weights. resize: how images reach its input."""
+    """name: part of the names of its numbers. checksum: of its weights. resize: how images reach
+    its input.
+    """
 
     @property
     def name(self) -> str: ...
@@ -64,7 +69,9 @@ class Backbone(Protocol):
 
 @dataclass(frozen=True)
 class Extractor:
-    """A frozen network. module: uint8 (N,channels,H,W) -> features (N,D) and probabilities (N,K) or None."""
+    """A frozen network. module: uint8 (N,channels,H,W) -> features (N,D) and probabilities (N,K)
+    or None.
+    """
 
     name: str
     checksum: str
@@ -107,7 +114,10 @@ class OfClassifier(nn.Module):
 
 
 class OfDigits(nn.Module):
-    """The backbone `self` of stacked_mnist: each channel is a digit; a mode's probability is the product of its three."""
+    """The backbone `self` of stacked_mnist: each channel is a digit.
+
+    A mode's probability is the product of its three.
+    """
 
     def __init__(self, net: classifier.Classifier):
         super().__init__()
@@ -121,7 +131,9 @@ class OfDigits(nn.Module):
 
 
 class OfImageNet(nn.Module):
-    """A torchvision classifier at 224x224. split: the network and its input -> features (N,D) and logits (N,1000)."""
+    """A torchvision classifier at 224x224. split: the network and its input -> features (N,D)
+    and logits (N,1000).
+    """
 
     mean: Tensor
     deviation: Tensor
@@ -145,7 +157,10 @@ class OfImageNet(nn.Module):
 
 
 class OfInception(nn.Module):
-    """torch-fidelity's network, which resizes by itself. The score's softmax is over the logits without their bias."""
+    """torch-fidelity's network, which resizes by itself.
+
+    The score's softmax is over the logits without their bias.
+    """
 
     def __init__(self, net: nn.Module):
         super().__init__()
@@ -169,7 +184,9 @@ def resnet_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def vgg_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The second hidden layer, 4,096 values, as precision and recall were defined on (Kynkaanniemi 2019)."""
+    """The second hidden layer, 4,096 values, as precision and recall were defined on
+    (Kynkaanniemi 2019).
+    """
     head = net.get_submodule("classifier")
     assert isinstance(head, nn.Sequential)
     pooled = net.get_submodule("avgpool")(net.get_submodule("features")(x))
@@ -193,14 +210,16 @@ def torchvision_net(
         "resnet50": (models.resnet50, resnet_parts, models.ResNet50_Weights.IMAGENET1K_V1),
         "vgg16": (models.vgg16, vgg_parts, models.VGG16_Weights.IMAGENET1K_V1),
     }[name]
-    with torch.device(
-        "meta"
-    ):  # no initialisation, which would draw from the global generator and take seconds
+    with torch.device("meta"):
+        # No initialisation, which would draw from the global generator and take seconds
         return build(weights=None), parts, weights.url
 
 
 def on_imagenet(name: str, weights: str | None, device: torch.device) -> Extractor:
-    """One of TORCHVISION, from a file of its state dict or torchvision's download. Raises UserError."""
+    """One of TORCHVISION, from a file of its state dict or torchvision's download.
+
+    Raises UserError.
+    """
     net, parts, url = torchvision_net(name)
     state, sha256 = load_weights(weights, name, url=url)
     fill(net, state, name, weights or url)
@@ -213,7 +232,8 @@ def on_imagenet(name: str, weights: str | None, device: torch.device) -> Extract
 def inception(weights: str | None, device: torch.device) -> Extractor:
     """FID's network in torch-fidelity. Raises UserError.
 
-    It is called inception, and its numbers FID and KID, only if the file is the well-known one, by its checksum."""
+    It is called inception, and its numbers FID and KID, only if the file is the well-known one, by
+    its checksum."""
     try:
         from torch_fidelity import feature_extractor_inceptionv3 as library
     except ImportError as error:
@@ -221,9 +241,8 @@ def inception(weights: str | None, device: torch.device) -> Extractor:
             "FID's Inception needs the package torch-fidelity", "pip install 'gancli[metrics]'"
         ) from error
     state, sha256 = load_weights(weights, "inception", url=library.URL_INCEPTION_V3)
-    buffer = (
-        io.BytesIO()
-    )  # the library unpickles what it is given; these bytes were written here, from plain tensors
+    # The library unpickles what it is given; these bytes were written here, from plain tensors
+    buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)
     try:
@@ -233,7 +252,8 @@ def inception(weights: str | None, device: torch.device) -> Extractor:
             )
     except RuntimeError as error:
         raise UserError(
-            f"{weights or library.URL_INCEPTION_V3} does not hold FID's Inception: {str(error).splitlines()[0]}",
+            f"{weights or library.URL_INCEPTION_V3} does not hold FID's Inception: "
+            f"{str(error).splitlines()[0]}",
             "metrics.weights=PATH of pt_inception-2015-12-05-6726825d.pth",
         ) from error
     name = "inception" if sha256 == INCEPTION_SHA256 else f"inception-{sha256[:8]}"
@@ -242,7 +262,9 @@ def inception(weights: str | None, device: torch.device) -> Extractor:
 
 
 def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Tensor], str]:
-    """-> a state dict in float32, read without running anything of the file's, and the file's sha256. Raises UserError."""
+    """-> a state dict in float32, read without running anything of the file's, and the file's
+    sha256. Raises UserError.
+    """
     file = Path(path).expanduser() if path is not None else downloaded(url, name)
     try:
         with reading.open_file(file) as opened:
@@ -255,9 +277,11 @@ def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Te
             f"the weights of {name} cannot be read from {file}: {error.strerror}",
             "metrics.weights=PATH",
         ) from error
-    except Exception as error:  # noqa: BLE001 - what a broken file can make the reader raise has no end
+    except Exception as error:  # noqa: BLE001
+        # What a broken file can make the reader raise has no end
         raise UserError(
-            f"{file} holds no weights that can be read safely: {(str(error) or 'no tensors').splitlines()[0]}",
+            f"{file} holds no weights that can be read safely: "
+            f"{(str(error) or 'no tensors').splitlines()[0]}",
             f"metrics.weights=PATH, a state dict of {name}",
         ) from error
     if not isinstance(state, dict) or not all(
@@ -271,16 +295,21 @@ def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Te
 
 
 def downloaded(url: str, name: str) -> Path:
-    """The file of a library's own download, where torch keeps such files. Raises UserError without a network."""
+    """The file of a library's own download, where torch keeps such files.
+
+    Raises UserError without a network.
+    """
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not file.is_file():
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             prefix = file.stem.rpartition("-")[2]  # of its sha256: these files are named so
             torch.hub.download_url_to_file(url, str(file), hash_prefix=prefix, progress=False)
-        except Exception as error:  # noqa: BLE001 - URLError, timeouts, a hash that differs, a full disk
+        except Exception as error:  # noqa: BLE001
+            # URLError, timeouts, a hash that differs, a full disk
             raise UserError(
-                f"there are no weights of {name}, and they could not be downloaded ({first_line(error)})",
+                f"there are no weights of {name}, and they could not be downloaded "
+                f"({first_line(error)})",
                 f"metrics.weights=PATH of {file.name}, from {url}",
             ) from error
     return file
@@ -301,7 +330,10 @@ def fill(net: nn.Module, state: dict[str, Tensor], name: str, where: str) -> Non
 
 
 def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = False) -> Extractor:
-    """The backbone `self`, trained on these images unless it is kept from an earlier time. Raises UserError."""
+    """The backbone `self`, trained on these images unless it is kept from an earlier time.
+
+    Raises UserError.
+    """
     if train.labels is None:
         raise UserError(
             "the data have no labels to train a classifier on",
@@ -327,7 +359,10 @@ def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = F
 
 
 def identify(weights: str) -> str:
-    """Whose weights a file holds, by the names in it: `features: auto` with a file. Raises UserError."""
+    """Whose weights a file holds, by the names in it: `features: auto` with a file.
+
+    Raises UserError.
+    """
     state, _ = load_weights(weights, "a backbone", url="")
     if (
         "Mixed_7c.branch_pool.conv.weight" in state
@@ -346,7 +381,9 @@ def identify(weights: str) -> str:
 
 @dataclass(frozen=True)
 class Reals:
-    """What a backbone says of real images, computed once: features (N,D), and their mean and covariance in float64."""
+    """What a backbone says of real images, computed once: features (N,D), and their mean and
+    covariance in float64.
+    """
 
     features: Tensor
     mean: Tensor
@@ -354,7 +391,9 @@ class Reals:
 
 
 def reals(backbone: Backbone, images: Tensor, *, key: str) -> Reals:
-    """key: what identifies the images; with the backbone's checksum it names the entry in memory and on disk."""
+    """key: what identifies the images; with the backbone's checksum it names the entry in memory
+    and on disk.
+    """
     key = digest_of(["reals", key, backbone.name, backbone.checksum, repr(tuple(images.shape))])
 
     def make() -> Reals:

@@ -1,4 +1,6 @@
-"""The Frechet distance between two sets of features, and the inception score of a set of class probabilities."""
+"""The Frechet distance between two sets of features, and the inception score of a set of class
+probabilities.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ ROWS = 4096  # converted to float64 at a time, so that 50,000 x 2,048 features a
 
 
 def checked(features: Tensor, which: str, *, metric: str, least: int) -> Tensor:
-    """`features` (N,D) on a device that has float64. `which` and `metric` are words for the message.
+    """`features` (N,D) on a device that has float64.
+
+    `which` and `metric` are words for the message.
 
     UserError: fewer than `least` rows, or a number that is not finite.
     """
@@ -32,30 +36,41 @@ def checked(features: Tensor, which: str, *, metric: str, least: int) -> Tensor:
 
 
 def moments(features: Tensor, which: str = "given") -> tuple[Tensor, Tensor]:
-    """(N,D) -> mean (D,) and covariance (D,D), float64, divided by N - 1. UserError: N < 2, or not finite.
+    """(N,D) -> mean (D,) and covariance (D,D), float64, divided by N - 1.
 
-    With N <= D the covariance has rank N - 1: the distance exists and is biased upwards; `rank_note` says so.
+    UserError: N < 2, or not finite.
+
+    With N <= D the covariance has rank N - 1: the distance exists and is biased upwards;
+    `rank_note` says so.
     """
     features = checked(features, which, metric="the Frechet distance", least=2)
     mean = features.mean(0, dtype=torch.float64)
     cov = mean.new_zeros(len(mean), len(mean))
     for rows in features.split(ROWS):
-        centred = (
-            rows.double() - mean
-        )  # before the product: mean squares minus squared means cancel
+        # Before the product: mean squares minus squared means cancel
+        centred = rows.double() - mean
         cov.addmm_(centred.T, centred)
     return mean, cov / (len(features) - 1)
 
 
 def rank_note(n_real: int, n_fake: int, dims: int) -> str:
-    """One sentence for the protocol where a covariance of `dims` dimensions is rank-deficient, else ""."""
-    if (n := min(n_real, n_fake)) > dims:
+    """One sentence for the protocol where a covariance of `dims` dimensions is rank-deficient,
+    else "".
+    """
+    n = min(n_real, n_fake)
+    if n > dims:
         return ""
-    return f"{n} samples in {dims} dimensions: a covariance is rank-deficient and the distance biased upwards"
+    return (
+        f"{n} samples in {dims} dimensions: a covariance is rank-deficient and the distance "
+        "biased upwards"
+    )
 
 
 def frechet_from_moments(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> float:
-    """|mu1 - mu2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), >= 0 (Heusel 2017, eq. 6). Means (D,), covariances (D,D)."""
+    """|mu1 - mu2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), >= 0 (Heusel 2017, eq. 6).
+
+    Means (D,), covariances (D,D).
+    """
     mu1, cov1, mu2, cov2 = (
         x.cpu() if x.device.type == "mps" else x for x in (mu1, cov1, mu2, cov2)
     )
@@ -65,22 +80,28 @@ def frechet_from_moments(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -
     cov2 = cov2.double()
     variances, axes = torch.linalg.eigh(cov1)
     root = axes * variances.clamp_min(0).sqrt()
-    # root^T cov2 root has the eigenvalues of cov1 cov2 and is symmetric: they are real, and only rounding makes one negative.
+    # root^T cov2 root has the eigenvalues of cov1 cov2 and is symmetric: they are real, and only
+    # rounding makes one negative.
     products = torch.linalg.eigvalsh(root.T @ cov2 @ root).clamp_min(0)
     distance = (mu1 - mu2).square().sum() + cov1.trace() + cov2.trace() - 2 * products.sqrt().sum()
     return distance.clamp_min(0).item()  # rounding again: some 1e-8 of the traces
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """Between Gaussians fitted to features (N,D) and (M,D); FID if Inception made them. UserError as in `moments`."""
+    """Between Gaussians fitted to features (N,D) and (M,D); FID if Inception made them.
+
+    UserError as in `moments`.
+    """
     assert real.shape[1] == fake.shape[1], "both sets must come from one backbone"
     return frechet_from_moments(*moments(real, "real"), *moments(fake, "generated"))
 
 
 def inception_score(probabilities: Tensor, splits: int = 10) -> dict[str, float]:
-    """exp(E KL(p(y|x) || p(y))) over each split, between 1 and K: mean and standard deviation over splits (Salimans 2016).
+    """exp(E KL(p(y|x) || p(y))) over each split, between 1 and K: mean and standard deviation over
+    splits (Salimans 2016).
 
-    probabilities: (N,K), rows that sum to 1, in random order (images sorted by class would give each split one class).
+    probabilities: (N,K), rows that sum to 1, in random order (images sorted by class would give
+    each split one class).
     UserError: fewer rows than splits, or not finite.
     """
     p = checked(probabilities, "generated", metric="the inception score", least=splits).double()

@@ -1,4 +1,6 @@
-"""The kernel distance (KID where Inception made the features): unbiased squared maximum mean discrepancy, cubic kernel."""
+"""The kernel distance (KID where Inception made the features): unbiased squared maximum mean
+discrepancy, cubic kernel.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ ENTRIES = 4_000_000  # of a block of the Gram matrix: 32 MB in float64
 
 
 def weighted_sums(x: Tensor, y: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """-> (S,): the sum over i, j of left[i,s] k(x_i, y_j) right[j,s], with k(x, y) = (x.y / D + 1)^3. All float64."""
+    """-> (S,): the sum over i, j of left[i,s] k(x_i, y_j) right[j,s], with k(x, y) = (x.y / D +
+    1)^3. All float64.
+    """
     total = x.new_zeros(left.shape[1])
     rows = max(1, ENTRIES // len(y))
     for some, weights in zip(x.split(rows), left.split(rows), strict=True):
@@ -22,10 +26,11 @@ def weighted_sums(x: Tensor, y: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def mmd2(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
-    """-> (S,): the unbiased estimate for each subset; in_x (N,S), in_y (M,S) are 1 where a row belongs to subset s.
+    """-> (S,): the unbiased estimate for each subset; in_x (N,S), in_y (M,S) are 1 where a row
+    belongs to subset s.
 
-    One pass over the Gram matrix serves all subsets: a hundred subsets of a thousand rows would need 25 times the
-    products for 2,000 rows, and as many for 10,000.
+    One pass over the Gram matrix serves all subsets: a hundred subsets of a thousand rows would
+    need 25 times the products for 2,000 rows, and as many for 10,000.
     """
 
     def within(z: Tensor, member: Tensor) -> Tensor:
@@ -46,7 +51,9 @@ def prepared(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
 
 
 def kernel_mmd2(x: Tensor, y: Tensor) -> float:
-    """Unbiased squared MMD between all of (N,D) and all of (M,D), below 0 by chance (Binkowski 2018). UserError: N or M < 2."""
+    """Unbiased squared MMD between all of (N,D) and all of (M,D), below 0 by chance (Binkowski
+    2018). UserError: N or M < 2.
+    """
     x, y = prepared(x, y, 2)
     return mmd2(x, y, x.new_ones(len(x), 1), y.new_ones(len(y), 1)).item()
 
@@ -54,9 +61,11 @@ def kernel_mmd2(x: Tensor, y: Tensor) -> float:
 def kernel_distance(
     real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, *, rng: torch.Generator
 ) -> dict[str, float]:
-    """Mean and standard deviation of `kernel_mmd2` over random subsets of `size` rows of each set, drawn without replacement.
+    """Mean and standard deviation of `kernel_mmd2` over random subsets of `size` rows of each set,
+    drawn without replacement.
 
-    real (N,D), fake (M,D). The deviation is that of one subset, not of the mean. UserError: N or M below `size`.
+    real (N,D), fake (M,D). The deviation is that of one subset, not of the mean. UserError: N or M
+    below `size`.
     """
     assert subsets >= 1
     if size < 2:
@@ -64,7 +73,8 @@ def kernel_distance(
             f"the kernel distance needs at least 2 images of each kind, and draws {size}",
             "use more images",
         )
-    if size > (n := min(len(real), len(fake))):
+    n = min(len(real), len(fake))
+    if size > n:
         raise UserError(
             f"the kernel distance draws subsets of {size} images, and the smaller set has {n}",
             f"use subsets of at most {n} images, or more images",

@@ -1,7 +1,9 @@
-"""Says for every number that gancli shows what it is, its unit, which way is better and what is good.
+"""Says for every number that gancli shows what it is, its unit, which way is better and what is
+good.
 
-This table is the only place where that is written: `gan list metrics`, the tooltips of the report and
-compare pages and docs/metrics.md all read it. `python -m gancli.metrics.legend` prints docs/metrics.md.
+This table is the only place where that is written: `gan list metrics`, the tooltips of the report
+and compare pages and docs/metrics.md all read it. `python -m gancli.metrics.legend` prints
+docs/metrics.md.
 Nothing here imports torch.
 """
 
@@ -74,7 +76,8 @@ PROGRESS = (
 TRAINING = (
     Line(
         "watch/diversity",
-        "how much samples differ from each other, relative to real images (pixels, root mean square)",
+        "how much samples differ from each other, relative to real images (pixels, root mean "
+        "square)",
         "ratio",
         "",
         "near 1; far below 1 the samples have collapsed to a few images",
@@ -84,9 +87,10 @@ TRAINING = (
         "the adversarial loss of the discriminator, without penalties",
         "loss",
         "",
-        "between 0 (it has won, the generator learns nothing) and chance level (it sees no difference: "
-        "1.39 for non_saturating, 0.25 for lsgan, 2 for hinge, 0.69 for rpgan); for wgan it is minus an "
-        "estimate of the distance and rises towards 0",
+        "between 0 (it has won, the generator learns nothing) and chance level (it sees no "
+        "difference: 1.39 for non_saturating, 0.25 for lsgan, 2 for hinge, 0.69 for rpgan); for "
+        "wgan it is "
+        "minus an estimate of the distance and rises towards 0",
     ),
     Line("g/adv", "the adversarial loss of the generator", "loss", "", BALANCE),
     Line("d/real", "mean raw score (no probability) of real images", "score", "", BALANCE),
@@ -114,7 +118,8 @@ TRAINING = (
     ),
     Line(
         "d/gp",
-        "gradient penalty: (gradient norm - 1)^2 between real and generated images, times its weight",
+        "gradient penalty: (gradient norm - 1)^2 between real and generated images, times its "
+        "weight",
         "loss",
         "",
         "small and steady",
@@ -283,7 +288,8 @@ TRAINING = (
 EVALUATION = (
     Line(
         "swd",
-        "sliced Wasserstein distance of image patches, mean over sizes, times 1000; needs no network",
+        "sliced Wasserstein distance of image patches, mean over sizes, times 1000; needs no "
+        "network",
         "10^-3",
         "lower",
         FLOOR,
@@ -307,7 +313,8 @@ EVALUATION = (
     ),
     Line(
         "fd_FEATURES",
-        "Frechet distance of other features than Inception's; fd_self: of a small classifier trained on the run's own labels",
+        "Frechet distance of other features than Inception's; fd_self: of a small classifier "
+        "trained on the run's own labels",
         "squared features",
         "lower",
         FLOOR + "; it is no FID, and compares only on one data set with one network",
@@ -662,7 +669,9 @@ def pattern_of(key: str) -> re.Pattern[str]:
 
 
 def find_line(name: str) -> Line | None:
-    """The line of a name as it stands in metrics.jsonl, evaluation.json or on the screen; None if there is none."""
+    """The line of a name as it stands in metrics.jsonl, evaluation.json or on the screen; None
+    if there is none.
+    """
     name = name.removeprefix("eval/")
     lines = [line for section in SECTIONS.values() for line in section]
     exact = next((line for line in lines if line.key == name), None)
@@ -702,17 +711,24 @@ def markdown() -> str:
     text = [
         "# The numbers",
         "",
-        "What every number is that gancli shows or writes, its unit, which way is better, and what is good.",
-        "`gan list metrics` prints the same table. Written by `python -m gancli.metrics.legend`; change the",
+        "What every number is that gancli shows or writes, its unit, which way is better, and "
+        "what is good.",
+        "`gan list metrics` prints the same table. Written by `python -m gancli.metrics.legend`; "
+        "change the",
         "table in `gancli/metrics/legend.py`.",
         "",
-        "Words in capitals stand for a part that varies: FEATURES is the network that looks at the images",
-        "(self, inception, squeezenet, ...), PIXELS a size, HEAD, CRITIC and PENALTY a name in the config.",
+        "Words in capitals stand for a part that varies: FEATURES is the network that looks at "
+        "the images",
+        "(self, inception, squeezenet, ...), PIXELS a size, HEAD, CRITIC and PENALTY a name in "
+        "the config.",
         "In metrics.jsonl and TensorBoard the numbers of an evaluation begin with `eval/`.",
         "",
-        "What is *good* depends on the data set. The measure is the floor: the same number for held-out",
-        "real images in place of samples, which a perfect generator would get. `gan evaluate` shows it as",
-        "`held-out reals` where the run has held-out images (`dataset.holdout=N`, or a data set with a test",
+        "What is *good* depends on the data set. The measure is the floor: the same number for "
+        "held-out",
+        "real images in place of samples, which a perfect generator would get. `gan evaluate` "
+        "shows it as",
+        "`held-out reals` where the run has held-out images (`dataset.holdout=N`, or a data set "
+        "with a test",
         "split); `metrics.floor=true` does while training. Numbers compare only where the protocol",
         "beside them is equal; `gan compare` ranks no others together.",
     ]

@@ -1,4 +1,6 @@
-"""LPIPS: how different two images look, as distances between a SqueezeNet's activations (Zhang 2018, version 0.1)."""
+"""LPIPS: how different two images look, as distances between a SqueezeNet's activations (Zhang
+2018, version 0.1).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from gancli.errors import UserError
 from gancli.metrics.ssim import draw_pairs
 
 CHANNELS = (64, 128, 256, 384, 384, 512, 512)
+# Of torchvision's squeezenet1_1().features: the last layer of each slice
 TAPS = (
     1,
     4,
@@ -20,7 +23,7 @@ TAPS = (
     10,
     11,
     12,
-)  # of torchvision's squeezenet1_1().features: the last layer of each slice
+)
 SHIFT = (-0.030, -0.088, -0.188)  # ImageNet's mean and deviation for images in [-1,1]
 SCALE = (0.458, 0.448, 0.450)
 SMALLEST = 17  # pixels: below, a pooling layer has nothing left
@@ -47,7 +50,8 @@ def state_of(path: str | Path, what: str) -> dict[str, Tensor]:
 
 
 class Lpips(nn.Module):
-    """backbone: a file with the state dict of torchvision's SqueezeNet 1.1 (ImageNet). heads: the LPIPS v0.1 file for it.
+    """backbone: a file with the state dict of torchvision's SqueezeNet 1.1 (ImageNet). heads: the
+    LPIPS v0.1 file for it.
 
     Nothing in it is trained; gradients reach the images. UserError: a file is missing, unreadable
     or of another network.
@@ -58,9 +62,10 @@ class Lpips(nn.Module):
 
     def __init__(self, backbone: str | Path, heads: str | Path):
         super().__init__()
+        # Not needed, and slow to import, before LPIPS is asked for
         from torchvision.models import (
             squeezenet1_1,
-        )  # not needed, and slow to import, before LPIPS is asked for
+        )
 
         self.features = squeezenet1_1(weights=None).features
         weights = {
@@ -91,8 +96,8 @@ class Lpips(nn.Module):
         """Of each slice, with unit length along the channels."""
         if x.shape[1] not in (1, 3) or min(x.shape[-2:]) < SMALLEST:
             raise UserError(
-                f"LPIPS takes grey or RGB images of {SMALLEST}x{SMALLEST} pixels or more, and these have "
-                f"{x.shape[1]} channels and {x.shape[-1]}x{x.shape[-2]} pixels",
+                f"LPIPS takes grey or RGB images of {SMALLEST}x{SMALLEST} pixels or more, and "
+                f"these have {x.shape[1]} channels and {x.shape[-1]}x{x.shape[-2]} pixels",
                 "use other images",
             )
         x = (x.expand(-1, 3, -1, -1) - self.shift) / self.scale
@@ -105,7 +110,10 @@ class Lpips(nn.Module):
         return units
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x, y (N,C,H,W) in [-1,1], C 1 or 3 -> (N,), at least 0, 0 on equal images. UserError: a side below 17."""
+        """x, y (N,C,H,W) in [-1,1], C 1 or 3 -> (N,), at least 0, 0 on equal images.
+
+        UserError: a side below 17.
+        """
         assert x.shape == y.shape, "images are compared one by one"
         heads = [self.get_buffer(f"head{k}") for k in range(len(CHANNELS))]
         layers = zip(self.activations(x), self.activations(y), heads, strict=True)
@@ -117,9 +125,11 @@ class Lpips(nn.Module):
 def lpips_diversity(
     lpips: Lpips, images: Tensor, pairs: int, rng: torch.Generator, labels: Tensor | None = None
 ) -> dict[str, float]:
-    """LPIPS between random pairs of uint8 images (N,C,H,W), of one class if `labels` are given: mean and deviation over pairs.
+    """LPIPS between random pairs of uint8 images (N,C,H,W), of one class if `labels` are given:
+    mean and deviation over pairs.
 
-    0 is total collapse; compare with the same of real images. UserError: no pair to draw, or images too small.
+    0 is total collapse; compare with the same of real images. UserError: no pair to draw, or images
+    too small.
     """
     assert images.dtype == torch.uint8 and images.ndim == 4
     device = lpips.shift.device

@@ -1,4 +1,6 @@
-"""Lost modes, counted: on mixtures of Gaussians by distance, on images by the classes that a classifier sees."""
+"""Lost modes, counted: on mixtures of Gaussians by distance, on images by the classes that a
+classifier sees.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +12,11 @@ from gancli.metrics.fid import checked
 
 
 def ring_grid(points: Tensor, centers: Tensor, sigma: float) -> dict[str, float]:
-    """Points (N,2) of a generator against the mixture's centers (M,2), all in data units (VEEGAN, Srivastava 2017).
+    """Points (N,2) of a generator against the mixture's centers (M,2), all in data units (VEEGAN,
+    Srivastava 2017).
 
-    high_quality: share of points within 3 sigma of the nearest center; a perfect generator in the plane reaches
+    high_quality: share of points within 3 sigma of the nearest center; a perfect generator in the
+    plane reaches
     1 - exp(-4.5) = 0.98889, not 0.9973. modes: centers that are nearest to at least one such point.
     UserError: no points, or not finite.
     """
@@ -28,9 +32,11 @@ def ring_grid(points: Tensor, centers: Tensor, sigma: float) -> dict[str, float]
 def histogram_kl(
     labels: Tensor, n_classes: int, reference: Tensor | None = None
 ) -> dict[str, float]:
-    """labels (N,) int64 in [0, n_classes) of generated images -> classes met, and KL(their histogram || reference) in nats.
+    """labels (N,) int64 in [0, n_classes) of generated images -> classes met, and KL(their
+    histogram || reference) in nats.
 
-    reference: (n_classes,) counts or shares; uniform if None. A class that the reference lacks makes the KL infinite.
+    reference: (n_classes,) counts or shares; uniform if None. A class that the reference lacks
+    makes the KL infinite.
     N labels of a perfect generator still give about (n_classes - 1) / (2 N). UserError: no labels.
     """
     assert labels.ndim == 1 and not labels.is_floating_point()
@@ -53,7 +59,8 @@ def histogram_kl(
 
 
 def assignment_accuracy(codes: Tensor, labels: Tensor) -> float:
-    """codes, labels (N,) int64 -> the share of images whose code stands for their label, when each code is given the label,
+    """codes, labels (N,) int64 -> the share of images whose code stands for their label, when each
+    code is given the label,
     none twice, that makes this share largest (Chen 2016, section 7.2). UserError: no images."""
     assert codes.shape == labels.shape and codes.ndim == 1 and not codes.is_floating_point()
     if len(codes) == 0:
@@ -68,7 +75,8 @@ def assignment_accuracy(codes: Tensor, labels: Tensor) -> float:
 
 
 def assign(cost: Tensor) -> Tensor:
-    """cost (K,K) float64 -> (K,): for each row its column, no column twice, at the least sum (Kuhn 1955; K^3 operations).
+    """cost (K,K) float64 -> (K,): for each row its column, no column twice, at the least sum (Kuhn
+    1955; K^3 operations).
 
     Row by row: the cheapest path that frees a column, in costs that prices keep at 0 or above."""
     size = len(cost)
@@ -85,9 +93,12 @@ def assign(cost: Tensor) -> Tensor:
         while row != -1:
             ahead = so_far + cost[row] - price_row[row] - price_column
             shorter = ~reached & (ahead < length)
-            length[shorter], via[shorter] = ahead[shorter], column
+            length[shorter] = ahead[shorter]
+            via[shorter] = column
             column = int(length.masked_fill(reached, torch.inf).argmin())
-            reached[column], so_far, row = True, length[column].item(), int(owner[column])
+            reached[column] = True
+            so_far = length[column].item()
+            row = int(owner[column])
         price_row[first] += so_far
         before = reached & (owner != -1)
         price_row[owner[before]] += so_far - length[before]

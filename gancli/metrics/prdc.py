@@ -1,4 +1,6 @@
-"""Fidelity and diversity apart: precision, recall, density and coverage from nearest neighbours in a space of features."""
+"""Fidelity and diversity apart: precision, recall, density and coverage from nearest neighbours
+in a space of features.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,17 @@ ROUNDING = 1e-13  # of |x|^2 + |y|^2: what is left of the distance between equal
 
 
 def distance_blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Squared distances of (N,D) and (M,D), float64: (rows of x, (rows,M)) until all rows are done, in bounded memory."""
+    """Squared distances of (N,D) and (M,D), float64: (rows of x, (rows,M)) until all rows are
+    done, in bounded memory.
+    """
     rows = max(1, ENTRIES // len(y))
     yy = y.square().sum(1)
     for start in range(0, len(x), rows):
         some = x[start : start + rows]
         scale = some.square().sum(1)[:, None] + yy
         d = torch.addmm(scale, some, y.T, alpha=-2)
-        # Equal rows must be at distance 0 and nothing below it: copies decide every `<` of a collapsed generator.
+        # Equal rows must be at distance 0 and nothing below it: copies decide every `<` of a
+        # collapsed generator.
         d[d < ROUNDING * scale] = 0
         yield slice(start, start + len(some)), d
 
@@ -57,17 +62,17 @@ def prepared(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
     """Precision, recall, density and coverage with open balls (Naeem 2020). real (N,D), fake (M,D).
 
-    A ball reaches to the k-th nearest neighbour in its own set, itself not counted. precision: the share of fakes in any
-    real ball; recall: of reals in any fake ball; density: real balls around a fake, over k (may exceed 1); coverage: the
-    share of reals whose ball holds a fake. For equal distributions density is 1 and coverage 1 - 2^-k in the limit.
+    A ball reaches to the k-th nearest neighbour in its own set, itself not counted. precision: the
+    share of fakes in any real ball; recall: of reals in any fake ball; density: real balls around a
+    fake, over k (may exceed 1); coverage: the share of reals whose ball holds a fake. For equal
+    distributions density is 1 and coverage 1 - 2^-k in the limit.
     UserError: k or fewer rows, or not finite.
     """
     real, fake = prepared(real, fake, k)
     real_radii = radii(real, k)
     fake_radii = radii(fake, k)
-    around = torch.zeros(
-        len(fake), dtype=torch.int64, device=fake.device
-    )  # real balls that hold this fake
+    # Real balls that hold this fake
+    around = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)
     recalled = []
     covered = []
     for rows, d in distance_blocks(real, fake):

@@ -1,4 +1,6 @@
-"""What frozen features know of labels: a linear probe, nearest neighbours, and what guessing alone would reach."""
+"""What frozen features know of labels: a linear probe, nearest neighbours, and what guessing
+alone would reach.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,26 @@ from gancli.metrics.fid import checked
 from gancli.metrics.prdc import distance_blocks
 
 Distance = Literal["cosine", "euclidean"]
-L2 = 1e-2  # found on held-out digits: on the features of critics and on pixels alike it lies within a point of the best
+# Found on held-out digits: on the features of critics and on pixels alike it lies within a point of
+# the best
+L2 = 1e-2
 ITERATIONS = 300
-FLAT = 1e-6  # of the largest deviation: a feature that varies less is rounding, and must not be blown up
+# Of the largest deviation: a feature that varies less is rounding, and must not be blown up
+FLAT = 1e-6
 
 
 def linear_probe(
     train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, l2: float = L2
 ) -> dict[str, float]:
-    """Accuracy of multinomial logistic regression: {"accuracy": on `test`, "train": on `train`} (Alain and Bengio 2017).
+    """Accuracy of multinomial logistic regression: {"accuracy": on `test`, "train": on `train`}
+    (Alain and Bengio 2017).
 
-    train (N,D), test (M,D): features, standardised by the mean and deviation of `train`; labels (N,) and (M,) int64.
-    Minimised: mean cross-entropy + l2 / 2 * |W|^2, the bias free, by LBFGS in float64 from zero: the same input, the same bits.
-    UserError: fewer than 2 training images or classes, no test image, or a feature that is not finite.
+    train (N,D), test (M,D): features, standardised by the mean and deviation of `train`; labels
+    (N,) and (M,) int64.
+    Minimised: mean cross-entropy + l2 / 2 * |W|^2, the bias free, by LBFGS in float64 from zero:
+    the same input, the same bits.
+    UserError: fewer than 2 training images or classes, no test image, or a feature that is not
+    finite.
     """
     train, test = both(train, test, metric="the linear probe")
     if len(labels.unique()) < 2:
@@ -49,7 +58,10 @@ def both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
 
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Each feature with mean 0 and deviation 1 over `train`; one that is constant there becomes 0."""
+    """Each feature with mean 0 and deviation 1 over `train`.
+
+    One that is constant there becomes 0.
+    """
     mean = train.mean(0)
     deviation = train.std(0, correction=0)
     scale = torch.where(deviation > FLAT * deviation.max(), 1 / deviation, 0.0)
@@ -95,10 +107,14 @@ def knn_accuracy(
     k: int = 5,
     distance: Distance = "cosine",
 ) -> float:
-    """Share of `test` (M,D) whose class most of the k nearest rows of `train` (N,D) have; between equals the nearer decides.
+    """Share of `test` (M,D) whose class most of the k nearest rows of `train` (N,D) have.
 
-    cosine: of the angle around the mean of `train`, since features after a ReLU all point one way. labels (N,), (M,) int64.
-    UserError: k < 1, fewer than k training images, an unknown distance, no test image, or a feature that is not finite.
+    Between equals the nearer decides.
+
+    cosine: of the angle around the mean of `train`, since features after a ReLU all point one way.
+    labels (N,), (M,) int64.
+    UserError: k < 1, fewer than k training images, an unknown distance, no test image, or a feature
+    that is not finite.
     """
     if distance not in get_args(Distance):
         raise UserError(
@@ -117,7 +133,9 @@ def knn_accuracy(
 
 
 def votes(x: Tensor, train: Tensor, labels: Tensor, k: int) -> Tensor:
-    """-> (M,K): how many of the k nearest have each class, plus less than 1/2 for their order, the nearest first."""
+    """-> (M,K): how many of the k nearest have each class, plus less than 1/2 for their order,
+    the nearest first.
+    """
     weights = 1 + 0.5 ** torch.arange(2, k + 2, dtype=torch.float64, device=train.device)
     parts = []
     for _, d in distance_blocks(x, train):
@@ -127,5 +145,7 @@ def votes(x: Tensor, train: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def majority(labels: Tensor) -> float:
-    """labels (M,) int64 of the test images -> the share of the most frequent class: no constant answer does better."""
+    """labels (M,) int64 of the test images -> the share of the most frequent class: no constant
+    answer does better.
+    """
     return labels.bincount().max().item() / len(labels)

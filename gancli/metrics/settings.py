@@ -1,4 +1,7 @@
-"""What may be asked of an evaluation, and which way each of its numbers is better; known without torch."""
+"""What may be asked of an evaluation, and which way each of its numbers is better.
+
+Known without torch.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from typing import Literal
 
 from gancli.metrics.legend import find_line
 
-# What needs no network first, then what needs features, then what needs labels or the critic; codes: only models that have some.
+# What needs no network first, then what needs features, then what needs labels or the critic;
+# codes: only models that have some.
 IMAGE_ITEMS = (
     "swd",
     "ms_ssim",
@@ -23,19 +27,21 @@ IMAGE_ITEMS = (
     "codes",
 )
 POINT_ITEMS = ("modes", "w1")
+# Of images that are translated; lpips is then the distance to the target
 PAIR_ITEMS = (
     "psnr",
     "ssim",
     "lpips",
     "cycle",
-)  # of images that are translated; lpips is then the distance to the target
+)
+# The first of these that was measured is what `best: auto` follows
 BEST = (
     "fid",
     "fd_",
     "w1",
     "swd",
     "psnr",
-)  # the first of these that was measured is what `best: auto` follows
+)
 LEAST = 10  # images: fewer say nothing, and the inception score splits them in ten
 PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGAN's (Lin 2018)
     "gancli.data.toy.Ring": (
@@ -83,9 +89,9 @@ PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGA
 class MetricsConfig:
     """The part `metrics` of a config. Numbers are comparable only where all of it agrees."""
 
-    items: list[
-        str
-    ]  # names out of IMAGE_ITEMS, POINT_ITEMS and PAIR_ITEMS; those of other kinds of data are passed over
+    # Names out of IMAGE_ITEMS, POINT_ITEMS and PAIR_ITEMS; those of other kinds of data are passed
+    # over.
+    items: list[str]
     every: int  # steps between two evaluations of a run, which has one at its end too
     n: int | None  # samples; null: 10,000 images, 26,000 of stacked_mnist, 2,500 points
     n_real: int | None  # real images that the distances use; null: all
@@ -100,20 +106,23 @@ class MetricsConfig:
     swd_patches: int  # per image and level; the paper's is 128
     swd_directions: int  # the paper's is 512
     pairs: int  # of images, whose likeness is the diversity
-    best: (
-        str | None
-    )  # the value that best.pt follows; auto: the first of fid, fd_*, w1, swd; null: none
+    # The value that best.pt follows; auto: the first of fid, fd_*, w1, swd; null: none
+    best: str | None
     best_mode: Literal["min", "max"] | None  # null: as `better` says
 
 
 def better(key: str) -> str | None:
-    """-> "min" or "max": where a value of this name is better; None where it is neither (a spread, an unknown name)."""
+    """-> "min" or "max": where a value of this name is better; None where it is neither (a
+    spread, an unknown name).
+    """
     line = find_line(key)
     return None if line is None else {"lower": "min", "higher": "max"}.get(line.better)
 
 
 def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
-    """-> (key, "min" | "max") that the best checkpoint follows; None if it was not measured, or is to follow nothing."""
+    """-> (key, "min" | "max") that the best checkpoint follows; None if it was not measured, or
+    is to follow nothing.
+    """
     key = spec["best"]
     if key == "auto":
         key = next(
@@ -146,7 +155,9 @@ def unknown_items(spec: object) -> list[tuple[str, str]]:
 
 
 def problems(spec: dict) -> list[tuple[str, str]]:
-    """What no single value shows: (message, hint) for values of a part `metrics` that make no sense together."""
+    """What no single value shows: (message, hint) for values of a part `metrics` that make no
+    sense together.
+    """
     best = spec["best"]
     if best not in (None, "auto") and spec["best_mode"] is None and better(best) is None:
         return [
@@ -159,7 +170,9 @@ def problems(spec: dict) -> list[tuple[str, str]]:
 
 
 def published(target: str) -> list[str]:
-    """Lines that show what others reached on the toy data set with this `_target_`; [] for other data."""
+    """Lines that show what others reached on the toy data set with this `_target_`; [] for other
+    data.
+    """
     words, rows = PUBLISHED.get(target, ("", ()))
     lines = [f"{method:<22}" + "".join(f"{cell:>10}" for cell in cells) for method, *cells in rows]
     return [f"published ({words})", *lines] if rows else []

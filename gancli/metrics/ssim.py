@@ -1,4 +1,6 @@
-"""Images against images, without a network: PSNR, SSIM, MS-SSIM, and the diversity of a set by MS-SSIM."""
+"""Images against images, without a network: PSNR, SSIM, MS-SSIM, and the diversity of a set by
+MS-SSIM.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ def gaussian() -> list[float]:
 
 
 def separable(x: Tensor, taps: list[float]) -> Tensor:
-    """x (N,C,H,W) filtered along H and W where the taps fit. Shifted sums: torch's convolution has no fast float64."""
+    """x (N,C,H,W) filtered along H and W where the taps fit.
+
+    Shifted sums: torch's convolution has no fast float64.
+    """
     for dim in (2, 3):
         size = x.shape[dim] - len(taps) + 1
         out = x.narrow(dim, 0, size) * taps[0]
@@ -42,14 +47,16 @@ def require_pairs(x: Tensor, y: Tensor, metric: str) -> None:
         )
     if x.shape != y.shape:
         raise UserError(
-            f"{metric} compares images one by one, and they differ: {list(x.shape)} and {list(y.shape)} "
+            f"{metric} compares images one by one, and they differ: {list(x.shape)} and "
+            f"{list(y.shape)} "
             "(number, channels, height, width)",
             "give both sets the same number, channels and size",
         )
 
 
 def scale_names(height: int, width: int) -> tuple[str, ...]:
-    """The shorter side, in pixels, at each MS-SSIM scale that holds an 11x11 window: ("32", "16") at 32x32, all five above 160.
+    """The shorter side, in pixels, at each MS-SSIM scale that holds an 11x11 window: ("32", "16")
+    at 32x32, all five above 160.
 
     UserError: no scale does.
     """
@@ -67,7 +74,9 @@ def scale_names(height: int, width: int) -> tuple[str, ...]:
 
 
 def parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """float64 images in 0..255 -> SSIM and its contrast-structure factor, (N,C) each, averaged over windows (Wang 2004)."""
+    """float64 images in 0..255 -> SSIM and its contrast-structure factor, (N,C) each, averaged
+    over windows (Wang 2004).
+    """
     c1 = (0.01 * 255) ** 2
     c2 = (0.03 * 255) ** 2
     maps = separable(torch.cat([x, y, x * x, y * y, x * y]), gaussian())
@@ -92,7 +101,8 @@ def ms_ssim_rows(x: Tensor, y: Tensor) -> Tensor:
         value = a.new_ones(())
         for scale, weight in enumerate(weights):
             whole, structure = parts(a, b)
-            # Luminance counts at the coarsest scale alone. A negative factor has no real power: 0, as in TensorFlow.
+            # Luminance counts at the coarsest scale alone. A negative factor has no real power: 0,
+            # as in TensorFlow.
             value = value * (whole if scale == n - 1 else structure).clamp_min(0) ** weight
             if scale < n - 1:
                 a = halved(a)
@@ -112,7 +122,8 @@ def wide(x: Tensor) -> Tensor:
 
 
 def ssim(x: Tensor, y: Tensor, *, y_channel: bool = False, border: int = 0) -> float:
-    """Mean SSIM of pairs of uint8 images (N,C,H,W), at most 1; 11x11 Gaussian window, sigma 1.5 (Wang 2004).
+    """Mean SSIM of pairs of uint8 images (N,C,H,W), at most 1; 11x11 Gaussian window, sigma 1.5
+    (Wang 2004).
 
     y_channel, border: as in `psnr`. UserError: shapes differ, or a side is below 11.
     """
@@ -127,9 +138,11 @@ def ssim(x: Tensor, y: Tensor, *, y_channel: bool = False, border: int = 0) -> f
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> tuple[float, tuple[str, ...]]:
-    """Mean multi-scale SSIM of pairs of uint8 images (N,C,H,W), in [0,1], and the names of the scales used (Wang 2003).
+    """Mean multi-scale SSIM of pairs of uint8 images (N,C,H,W), in [0,1], and the names of the
+    scales used (Wang 2003).
 
-    Images with a side of 160 or less have fewer than the five scales: comparable only with the same names.
+    Images with a side of 160 or less have fewer than the five scales: comparable only with the same
+    names.
     UserError: shapes differ, or a side is below 11.
     """
     require_pairs(x, y, "MS-SSIM")
@@ -137,7 +150,10 @@ def ms_ssim(x: Tensor, y: Tensor) -> tuple[float, tuple[str, ...]]:
 
 
 def prepared(x: Tensor, y_channel: bool, border: int) -> Tensor:
-    """float64 images without `border` pixels on each side; RGB turned to luma if asked, unrounded. Grey stays as it is."""
+    """float64 images without `border` pixels on each side; RGB turned to luma if asked, unrounded.
+
+    Grey stays as it is.
+    """
     height, width = x.shape[-2:]
     if border < 0 or 2 * border >= min(height, width):
         raise UserError(
@@ -151,9 +167,12 @@ def prepared(x: Tensor, y_channel: bool, border: int) -> Tensor:
 
 
 def psnr(x: Tensor, y: Tensor, y_channel: bool = False, border: int = 0) -> float:
-    """Mean over pairs of uint8 images (N,C,H,W) of 10 log10(255^2 / mean squared error), in dB; infinite if a pair is equal.
+    """Mean over pairs of uint8 images (N,C,H,W) of 10 log10(255^2 / mean squared error), in dB.
 
-    y_channel: on BT.601 luma, as super-resolution papers do. border: pixels cut from each side, usually the factor.
+    Infinite if a pair is equal.
+
+    y_channel: on BT.601 luma, as super-resolution papers do. border: pixels cut from each side,
+    usually the factor.
     UserError: shapes differ, or the border leaves nothing.
     """
     require_pairs(x, y, "PSNR")
@@ -170,7 +189,10 @@ def psnr(x: Tensor, y: Tensor, y_channel: bool = False, border: int = 0) -> floa
 def draw_pairs(
     n: int, pairs: int, rng: torch.Generator, labels: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """-> two (pairs,) int64: indices of different images, of one class if `labels` (n,) are given. UserError: no pair exists."""
+    """-> two (pairs,) int64: indices of different images, of one class if `labels` (n,) are given.
+
+    UserError: no pair exists.
+    """
     if labels is None:
         labels = torch.zeros(n, dtype=torch.int64)
     assert len(labels) == n and pairs >= 1
@@ -201,10 +223,12 @@ def draw_pairs(
 def diversity(
     images: Tensor, pairs: int, rng: torch.Generator, labels: Tensor | None = None
 ) -> dict[str, float]:
-    """MS-SSIM between random pairs of uint8 images (N,C,H,W): mean and standard deviation over pairs; 1 is total collapse.
+    """MS-SSIM between random pairs of uint8 images (N,C,H,W): mean and standard deviation over
+    pairs; 1 is total collapse.
 
-    labels (N,): pairs of one class (Odena 2017), else different classes count as diversity. Compare with the same of real
-    images, at the same size (`scale_names`). UserError: no pair to draw, or a side below 11.
+    labels (N,): pairs of one class (Odena 2017), else different classes count as diversity. Compare
+    with the same of real images, at the same size (`scale_names`). UserError: no pair to draw, or a
+    side below 11.
     """
     assert images.dtype == torch.uint8 and images.ndim == 4
     a, b = draw_pairs(len(images), pairs, rng, labels)

@@ -1,4 +1,6 @@
-"""What evaluations keep for the next time: in memory for this process, and on disk beside the cache of decoded images."""
+"""What evaluations keep for the next time: in memory for this process, and on disk beside the
+cache of decoded images.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,18 @@ _memory: OrderedDict[str, Any] = OrderedDict()
 
 
 def identity(data: Decoded) -> str:
-    """What tells data sets apart, by content: a digest of one's own may be empty, and it does not know the image size."""
+    """What tells data sets apart, by content: a digest of one's own may be empty, and it does
+    not know the image size.
+    """
     rows = data.images[:: max(1, len(data) // SAMPLED)].contiguous()
     labels = b"" if data.labels is None else data.labels.numpy().tobytes()
     return digest_of([data.digest, repr(tuple(data.images.shape)), labels, rows.numpy().tobytes()])
 
 
 def remembered(key: str, make: Callable[[], Any]) -> Any:
-    """make(), or what it gave before in this process. A UserError is remembered too: a download that failed would be tried
+    """make(), or what it gave before in this process.
+
+    A UserError is remembered too: a download that failed would be tried
     again at every evaluation, and each try may take minutes."""
     if key not in _memory:
         try:
@@ -68,7 +74,10 @@ def read(key: str) -> dict | None:
 
 
 def write(key: str, tree: dict) -> None:
-    """Keeps tensors and plain values; a disk that is full or read-only costs only the time saved."""
+    """Keeps tensors and plain values.
+
+    A disk that is full or read-only costs only the time saved.
+    """
     if sum(value.nbytes for value in tree.values() if isinstance(value, Tensor)) > MOST_BYTES:
         return
     path = cache_root() / "metrics" / f"{key}.pt"

@@ -1,4 +1,6 @@
-"""The items of an evaluation: each turns samples, real images and what they share into a few named numbers."""
+"""The items of an evaluation: each turns samples, real images and what they share into a few
+named numbers.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ ANGLES = 64
 def frechet(bench: Bench) -> dict[str, float]:
     real = bench.real
     fake = bench.made["features"]
-    if note := rank_note(len(real.features), len(fake), fake.shape[1]):
+    note = rank_note(len(real.features), len(fake), fake.shape[1])
+    if note:
         bench.notes["frechet"] = note
     return {
         bench.named("fid", "fd"): frechet_from_moments(
@@ -64,9 +67,8 @@ def of_inception_score(bench: Bench) -> dict[str, float]:
 
 
 def neighbours(bench: Bench) -> dict[str, float]:
-    n = min(
-        len(bench.real.features), len(bench.fake), MOST_NEIGHBOURS
-    )  # of both: density and coverage depend on the quotient
+    # Of both: density and coverage depend on the quotient
+    n = min(len(bench.real.features), len(bench.fake), MOST_NEIGHBOURS)
     real = bench.few(bench.real.features, "prdc real", n)
     fake = bench.few(bench.made["features"], "prdc fake", n)
     near = improved_precision_recall(real, fake)
@@ -116,7 +118,8 @@ def lpips(bench: Bench) -> dict[str, float]:
     if not backbone or not heads:
         raise UserError(
             "LPIPS has no weights",
-            "metrics.lpips_backbone=PATH of squeezenet1_1's and metrics.lpips_heads=PATH of lpips_v0.1_squeeze.pth",
+            "metrics.lpips_backbone=PATH of squeezenet1_1's and metrics.lpips_heads=PATH of "
+            "lpips_v0.1_squeeze.pth",
         )
     net = store.remembered(
         f"lpips {backbone} {heads} {bench.device}",
@@ -143,7 +146,8 @@ def pairs_note(bench: Bench) -> str:
 
 def classes(bench: Bench) -> dict[str, float]:
     seen = bench.seen
-    # Stacked digits are compared with the uniform histogram, as in the published tables; other data with their own.
+    # Stacked digits are compared with the uniform histogram, as in the published tables; other data
+    # with their own.
     counts = (
         None if bench.stacked else torch.bincount(bench.train_labels(), minlength=bench.classes)
     )
@@ -178,7 +182,8 @@ def of_memory(bench: Bench) -> dict[str, float]:
 
 
 def overfitting(bench: Bench) -> dict[str, float]:
-    """The critic's mean score on training reals above that on held-out ones, and the same as a share of its gap to samples
+    """The critic's mean score on training reals above that on held-out ones, and the same as a
+    share of its gap to samples
     (Karras 2020, StyleGAN2-ADA, eq. 1: 0 does not overfit, 1 does entirely)."""
     score = bench.score
     if score is None:
@@ -243,7 +248,9 @@ def cas(bench: Bench) -> dict[str, float]:
 
 
 def codes(bench: Bench) -> dict[str, float]:
-    """Real images whose category, as the model reads it, stands for their label: how well it found the classes by itself."""
+    """Real images whose category, as the model reads it, stands for their label: how well it
+    found the classes by itself.
+    """
     if bench.read is None:
         raise UserError("the model has no categorical code to read", "model=infogan has")
     real, which = (bench.train, "training") if bench.held is None else (bench.held, "held-out")
@@ -278,7 +285,9 @@ def modes(bench: Bench) -> dict[str, float]:
 
 
 def w1(bench: Bench) -> dict[str, float]:
-    """The Wasserstein-1 distance of two point clouds, averaged over their projections on ANGLES lines; in data units."""
+    """The Wasserstein-1 distance of two point clouds, averaged over their projections on ANGLES
+    lines; in data units.
+    """
     real = bench.reference.images.double()
     n = min(len(real), len(bench.fake))
     rng = bench.rng("w1")
@@ -311,6 +320,7 @@ ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "modes": modes,
     "w1": w1,
 }
+# Of reals as well
 FLOOR = (
     "swd",
     "ms_ssim",
@@ -322,12 +332,14 @@ FLOOR = (
     "classes",
     "modes",
     "w1",
-)  # of reals as well
+)
 assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS}
 
 
 def measure(bench: Bench, items: tuple[str, ...]) -> tuple[dict[str, float], dict[str, str]]:
-    """Runs the items. -> values, and a line for each item that could not run: what is missing, and what to give."""
+    """Runs the items. -> values, and a line for each item that could not run: what is missing,
+    and what to give.
+    """
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
     for item in items:
@@ -342,7 +354,9 @@ def measure_item(
     values: dict[str, float],
     skipped: dict[str, str],
 ) -> None:
-    """Adds work()'s numbers to `values`, or to `skipped` why there are none: one item must cost neither the others nor a run."""
+    """Adds work()'s numbers to `values`, or to `skipped` why there are none: one item must cost
+    neither the others nor a run.
+    """
     try:
         for key, value in work().items():
             if math.isfinite(value):
@@ -351,13 +365,16 @@ def measure_item(
                 skipped[key] = f"it is {value}: some of what it compares does not differ at all"
     except UserError as error:
         skipped[item] = reason_of(error)
-    except Exception as error:  # noqa: BLE001 - what a user's critic or data make an item raise has no end
+    except Exception as error:  # noqa: BLE001
+        # What a user's critic or data make an item raise has no end
         skipped[item] = reason_of(error)
         log.info("%s was skipped", item, exc_info=error)
 
 
 def floor(bench: Bench, items: tuple[str, ...]) -> dict[str, float]:
-    """The same numbers for held-out reals in place of samples: what a perfect generator would get. {} without such reals."""
+    """The same numbers for held-out reals in place of samples: what a perfect generator would
+    get. {} without such reals.
+    """
     if bench.held is None or bench.spec["reference"] == "held":
         return {}
     n = min(len(bench.held), len(bench.fake))

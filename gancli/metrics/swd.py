@@ -1,4 +1,6 @@
-"""Sliced Wasserstein distance between patches of two sets of images, per band of a Laplacian pyramid: no network needed."""
+"""Sliced Wasserstein distance between patches of two sets of images, per band of a Laplacian
+pyramid: no network needed.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +27,19 @@ def blurred(x: Tensor) -> Tensor:
 
 
 def half(x: Tensor) -> Tensor:
-    """uint8 or float32 (N,C,H,W) -> float32 (N,C,ceil(H/2),ceil(W/2)); the first two halvings of uint8 are exact in it."""
+    """uint8 or float32 (N,C,H,W) -> float32 (N,C,ceil(H/2),ceil(W/2)).
+
+    The first two halvings of uint8 are exact in it.
+    """
     rows = max(1, VALUES // x[0].numel())
     return torch.cat([blurred(wide(some))[:, :, ::2, ::2].float() for some in x.split(rows)])
 
 
 def band(x: Tensor, coarser: Tensor | None) -> Tensor:
-    """What the coarser level lacks, float64 (N,C,H,W); the coarsest level itself where `coarser` is None."""
+    """What the coarser level lacks, float64 (N,C,H,W).
+
+    The coarsest level itself where `coarser` is None.
+    """
     if coarser is None:
         return wide(x)
     x = wide(x)
@@ -41,7 +49,10 @@ def band(x: Tensor, coarser: Tensor | None) -> Tensor:
 
 
 class Patches:
-    """Patches of one band at fixed places, standardised per channel over the set. Many are cut anew for every use."""
+    """Patches of one band at fixed places, standardised per channel over the set.
+
+    Many are cut anew for every use.
+    """
 
     def __init__(self, x: Tensor, coarser: Tensor | None, top: Tensor, left: Tensor):
         self.x = x
@@ -90,7 +101,8 @@ def total(parts: Iterable[Tensor]) -> Tensor:
 
 
 def ascending(x: Tensor) -> Tensor:
-    # numpy sorts values with vector instructions, ten times as fast as torch, which also sorts the indices.
+    # numpy sorts values with vector instructions, ten times as fast as torch, which also sorts the
+    # indices.
     if x.device.type != "cpu":
         return x.sort(dim=1).values
     x.numpy().sort(axis=1)
@@ -105,10 +117,13 @@ def band_distance(
     patches: int,
     directions: int,
 ) -> float:
-    """Mean |difference| of sorted projections of one band's patches; `coarser`: the next level of both sets, if any."""
+    """Mean |difference| of sorted projections of one band's patches; `coarser`: the next level
+    of both sets, if any.
+    """
     device = rng.device
     n, _, height, width = real.shape
-    # The same places in both sets: equal sets are then at distance 0, and less of the noise is the draw's.
+    # The same places in both sets: equal sets are then at distance 0, and less of the noise is the
+    # draw's.
     top = torch.randint(height - PATCH + 1, (n, patches), generator=rng, device=device)
     left = torch.randint(width - PATCH + 1, (n, patches), generator=rng, device=device)
     shape = (directions, real.shape[1], PATCH**2)
@@ -131,12 +146,14 @@ def sliced_wasserstein(
     patches: int = 128,
     directions: int = 512,
 ) -> dict[str, float]:
-    """{"swd/16": .., "swd/32": .., "swd": their mean}, times 1000; 0 on equal sets (Karras 2018, section 5).
+    """{"swd/16": .., "swd/32": .., "swd": their mean}, times 1000; 0 on equal sets (Karras 2018,
+    section 5).
 
-    Images uint8 (N,C,H,W) and (M,C,H,W); the larger set is cut to a random subset as large as the other. A band is named by
-    its shorter side in pixels; bands halve down to 16, and smaller images have their own size alone. `patches` (7x7) per
-    image and band, random `directions`: 128 and 512 are the paper's, with 16,384 images. Each channel of each band is
-    standardised per set, so brightness and contrast of the whole set do not count.
+    Images uint8 (N,C,H,W) and (M,C,H,W); the larger set is cut to a random subset as large as the
+    other. A band is named by its shorter side in pixels; bands halve down to 16, and smaller images
+    have their own size alone. `patches` (7x7) per image and band, random `directions`: 128 and 512
+    are the paper's, with 16,384 images. Each channel of each band is standardised per set, so
+    brightness and contrast of the whole set do not count.
     UserError: fewer than 2 images, a side below 7, or sets of other channels or sizes.
     """
     check(real_images, fake_images)
@@ -160,7 +177,8 @@ def check(real: Tensor, fake: Tensor) -> None:
     )
     if min(len(real), len(fake)) < 2:
         raise UserError(
-            f"the sliced Wasserstein distance needs at least 2 images in each set, and there are {len(real)} real "
+            "the sliced Wasserstein distance needs at least 2 images in each set, and there are "
+            f"{len(real)} real "
             f"and {len(fake)} generated",
             "use more images",
         )

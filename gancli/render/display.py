@@ -42,12 +42,13 @@ class Clock(Protocol):
 class Display:
     """Shows the progress of one run, in a `with` block.
 
-    Log lines come by `update`. Between them a daemon thread shows that the run lives: every second on a terminal, every ten
-    in a pipe. Drawing takes a millisecond and never raises into training: when the terminal or the pipe goes away it falls
-    silent.
+    Log lines come by `update`. Between them a daemon thread shows that the run lives: every second
+    on a terminal, every ten in a pipe. Drawing takes a millisecond and never raises into training:
+    when the terminal or the pipe goes away it falls silent.
 
-    batch_size: real images a step. progress: where the training is, for the thread to read. status: what is being done
-    beside the steps, such as saving. lighter: what to try, as KEY=VALUE, where the run would take days.
+    batch_size: real images a step. progress: where the training is, for the thread to read. status:
+    what is being done beside the steps, such as saving. lighter: what to try, as KEY=VALUE, where
+    the run would take days.
     """
 
     def __init__(
@@ -107,10 +108,13 @@ class Display:
             self.attempt(self.show, self.current(self.progress))
         if self.live is not None:
             self.attempt(self.live.stop)
-            self.live.stop()  # does nothing twice; a silenced one must still give stdout and stderr back
+            # Does nothing twice; a silenced one must still give stdout and stderr back
+            self.live.stop()
 
     def update(self, step: int, nimg: int, values: dict[str, float], *, memory_bytes: int) -> None:
-        """Shows a log line: `values` are its scalars ("d/adv", "d/real", ...), memory_bytes the peak so far."""
+        """Shows a log line: `values` are its scalars ("d/adv", "d/real", ...), memory_bytes the
+        peak so far.
+        """
         if self.silent:
             return
         with self.lock:
@@ -128,7 +132,9 @@ class Display:
                 self.pending = None
 
     def tick(self) -> None:
-        """What the thread does: it tells the time of the first step, and shows that the run lives."""
+        """What the thread does: it tells the time of the first step, and shows that the run
+        lives.
+        """
         progress = self.progress
         if progress is None:
             return
@@ -191,9 +197,8 @@ class Display:
             self.written_at = time.monotonic()
 
     def print(self, text: str) -> None:
-        if (
-            self.live is None
-        ):  # rich would break the line, and answers a closed pipe by ending the process
+        if self.live is None:
+            # Rich would break the line, and answers a closed pipe by ending the process
             print(printable(text, self.console), file=self.console.file, flush=True)
             self.written_at = time.monotonic()
         else:
@@ -209,7 +214,8 @@ class Display:
         try:
             draw(*arguments)
         except (OSError, ValueError, SystemExit) as error:
-            # rich goes quiet and exits on a broken pipe; another SystemExit or ValueError is none of ours.
+            # rich goes quiet and exits on a broken pipe; another SystemExit or ValueError is none
+            # of ours.
             closed = (
                 self.console.quiet if isinstance(error, SystemExit) else self.console.file.closed
             )
@@ -220,7 +226,8 @@ class Display:
     def silence(self) -> None:
         self.silent = self.console.quiet = True
         if self.console.file is sys.__stdout__:
-            # Python complains about what is still buffered, and exits with 120, unless it can be written somewhere.
+            # Python complains about what is still buffered, and exits with 120, unless it can be
+            # written somewhere.
             with suppress(OSError, ValueError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self.console.file.fileno())
@@ -228,7 +235,10 @@ class Display:
 
 
 class Forecast:
-    """Says once how long the first step took and the run will take; and once, where that is days, what would be lighter."""
+    """Says once how long the first step took and the run will take.
+
+    And once, where that is days, what would be lighter.
+    """
 
     def __init__(self, *, total_steps: int, batch_size: int, lighter: tuple[str, ...]):
         self.total_steps = total_steps
@@ -261,7 +271,10 @@ class Forecast:
         self.doubt = None
         if left * step_s < LONG_S:
             return ""
-        return f"{left:,} more steps take about {duration(left * step_s)}; {too_long(step_s, self.lighter)}"
+        return (
+            f"{left:,} more steps take about {duration(left * step_s)}; "
+            f"{too_long(step_s, self.lighter)}"
+        )
 
 
 def too_long(step_s: float, lighter: tuple[str, ...]) -> str:
@@ -273,7 +286,9 @@ def too_long(step_s: float, lighter: tuple[str, ...]) -> str:
 
 
 class Report:
-    """One log line in words, which both ways of showing it share. doing: what the run is at, if not at a step."""
+    """One log line in words, which both ways of showing it share. doing: what the run is at, if
+    not at a step.
+    """
 
     def __init__(
         self,
@@ -341,7 +356,10 @@ class Report:
 
 
 def bar(share: float, width: int, *, ascii_only: bool) -> Text:
-    """A bar and its percentage. Both ends differ in shape, not in colour alone: NO_COLOR takes that away."""
+    """A bar and its percentage.
+
+    Both ends differ in shape, not in colour alone: NO_COLOR takes that away.
+    """
     done, rest = "=-" if ascii_only else "━─"
     length = max(1, width - 5)
     filled = int(length * min(1.0, share))
@@ -368,7 +386,10 @@ def flow(cells: list[tuple[str, str]], width: int) -> Text:
 
 
 def table(groups: tuple[tuple[dict[str, str], str], ...], width: int) -> Text:
-    """Names and values, each group from a new line in its style; columns of one width, so that numbers keep their place."""
+    """Names and values, each group from a new line in its style.
+
+    Columns of one width, so that numbers keep their place.
+    """
     longest = max(len(name) for cells, _ in groups for name in cells)
     digits = max(7, *(len(value) for cells, _ in groups for value in cells.values()))
     cell = longest + 1 + digits
@@ -376,7 +397,10 @@ def table(groups: tuple[tuple[dict[str, str], str], ...], width: int) -> Text:
     text = Text()
     for cells, style in groups:
         for i, (name, value) in enumerate(cells.items()):
-            text.append(GAP if i % columns else "\n" if text else "")
+            if i % columns:
+                text.append(GAP)
+            elif text:
+                text.append("\n")
             text.append(name.ljust(longest) + " ", "dim").append(value.rjust(digits), style)
     return text
 
@@ -423,7 +447,10 @@ def printable(text: str, console: Console) -> str:
 
 
 def default_console() -> Console:
-    """The terminal, or a pipe. FORCE_COLOR, which continuous integration sets, makes rich take a pipe for a terminal."""
+    """The terminal, or a pipe.
+
+    FORCE_COLOR, which continuous integration sets, makes rich take a pipe for a terminal.
+    """
     terminal = sys.stdout is not None and not sys.stdout.closed and sys.stdout.isatty()
     return Console(file=sys.stdout, force_interactive=None if terminal else False)
 

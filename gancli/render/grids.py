@@ -21,16 +21,16 @@ INK = (140, 145, 155)
 REAL = (120, 144, 180)
 FAKE = (232, 84, 32)
 MOST_OPAQUE = 0.85  # reals stay visible below any number of fakes
-SUPERSAMPLE = (
-    2  # points and lines are drawn at twice the size and averaged down, which smooths their edges
-)
+# Points and lines are drawn at twice the size and averaged down, which smooths their edges
+SUPERSAMPLE = 2
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1,1] of any shape and float type -> uint8 0..255 of the same shape, on the same device.
+    """Images in [-1,1] of any shape and float type -> uint8 0..255 of the same shape, on the same
+    device.
 
-    Rounded and clipped, never rescaled: a batch's own range must not change what it looks like. NaN becomes 0, since a
-    cast of NaN gives another byte on every device.
+    Rounded and clipped, never rescaled: a batch's own range must not change what it looks like. NaN
+    becomes 0, since a cast of NaN gives another byte on every device.
     """
     return (
         (images.detach().float() * 127.5 + 127.5)
@@ -55,8 +55,9 @@ def from_pixels(pixels: np.ndarray) -> Image.Image:
 def grid(images: Tensor, *, columns: int, gap: int = 2, min_tile: int = 48) -> Image.Image:
     """Tiles images (N,C,H,W) in [-1,1] row by row, with `gap` pixels of mid grey around every tile.
 
-    Small images are enlarged by a whole factor, pixel by pixel, until their shorter side has min_tile pixels. The last row
-    may stay unfilled; fewer images than `columns` make a narrower picture. Alpha is kept, the gap is opaque.
+    Small images are enlarged by a whole factor, pixel by pixel, until their shorter side has
+    min_tile pixels. The last row may stay unfilled; fewer images than `columns` make a narrower
+    picture. Alpha is kept, the gap is opaque.
     """
     assert images.ndim == 4 and len(images) and images.shape[1] in MODES, (
         f"not a batch of images: {tuple(images.shape)}"
@@ -86,8 +87,10 @@ def scatter(
 ) -> Image.Image:
     """Draws 2-D points in data units, (N,2) or (N,2,1,1): fakes orange over reals grey-blue.
 
-    The axes reach from -extent to extent, by default a quarter farther than the reals (without reals, than the fakes) do.
-    A point beyond them is drawn on the edge, where a generator that runs away is still seen; non-finite ones are left out.
+    The axes reach from -extent to extent, by default a quarter farther than the reals (without
+    reals, than the fakes) do.
+    A point beyond them is drawn on the edge, where a generator that runs away is still seen;
+    non-finite ones are left out.
     """
     fake_xy = finite_points(points)
     real_xy = finite_points(real if real is not None else points[:0])
@@ -131,7 +134,9 @@ def finite_points(points: Tensor) -> np.ndarray:
 def stamp(
     pixels: np.ndarray, where: np.ndarray, colour: tuple, *, opacity: float, radius: float
 ) -> np.ndarray:
-    """Blends a disc over pixels (H,H,3) at each of `where` (N,2; x, y). Counting the discs that cover a pixel and blending
+    """Blends a disc over pixels (H,H,3) at each of `where` (N,2; x, y).
+
+    Counting the discs that cover a pixel and blending
     once shows density, and a million points cost little more than a thousand."""
     side = len(pixels)
     reach = math.ceil(radius)
@@ -142,9 +147,8 @@ def stamp(
     for dx in range(-reach, reach + 1):
         for dy in range(-reach, reach + 1):
             if dx * dx + dy * dy <= radius * radius:
-                counts[at + dy * side + dx] += centres[
-                    at
-                ]  # `at` is unique and the margin keeps discs inside
+                # `at` is unique and the margin keeps discs inside
+                counts[at + dy * side + dx] += centres[at]
     alpha = MOST_OPAQUE * (1 - (1 - opacity) ** counts).reshape(side, side, 1).astype(np.float32)
     return pixels * (1 - alpha) + np.array(colour, np.float32) * alpha
 
@@ -160,7 +164,9 @@ def ticks(extent: float) -> list[float]:
 def label(
     picture: Image.Image, extent: float, margin: int, *, legend: dict[str, tuple]
 ) -> Image.Image:
-    """Writes the numbers below and left of the box and the legend above it, where there is room to read them."""
+    """Writes the numbers below and left of the box and the legend above it, where there is room
+    to read them.
+    """
     if margin < 16:
         return picture
     draw = ImageDraw.Draw(picture)
@@ -178,14 +184,16 @@ def label(
 
 
 def save_png(image: Image.Image, path: Path | str) -> None:
-    """Writes `path` whole or not at all; the same picture gives the same bytes (no time, no path inside).
+    """Writes `path` whole or not at all.
 
-    OSError: the folder is missing or read-only, or the disk is full; an older file of that name is then untouched.
+    The same picture gives the same bytes (no time, no path inside).
+
+    OSError: the folder is missing or read-only, or the disk is full; an older file of that name is
+    then untouched.
     """
     path = Path(path)
-    temporary = path.with_name(
-        f".{path.name}.{os.getpid()}.tmp"
-    )  # the same folder, or the rename would not be atomic
+    # The same folder, or the rename would not be atomic
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         image.save(temporary, format="PNG", compress_level=6)
         os.replace(temporary, path)

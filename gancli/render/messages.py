@@ -8,21 +8,24 @@ from typing import TextIO
 
 from gancli.errors import GanError, Problems
 
-# Control characters, which a terminal obeys (colours, titles, what was typed), and those that turn the direction of writing.
+# Control characters, which a terminal obeys (colours, titles, what was typed), and those that turn
+# the direction of writing.
 CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
 )
 
 
 def printable(text: object, stream: TextIO | None = None) -> str:
-    """What may be shown of a text whose words are not ours: names of files, classes and runs may hold anything.
+    """What may be shown of a text whose words are not ours: names of files, classes and runs may
+    hold anything.
 
     Args:
         text: what to show; its str() is taken.
         stream: where it is shown, whose encoding counts; default: stdout.
 
     Returns:
-        The text with every control character but newline and tab replaced, and what the encoding lacks written as an escape.
+        The text with every control character but newline and tab replaced, and what the encoding
+        lacks written as an escape.
     """
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"
     shown = CONTROL.sub("\ufffd", str(text))
@@ -35,7 +38,10 @@ def say(text: object) -> None:
 
 
 def show_error(error: GanError) -> None:
-    """Prints what is wrong and what to type instead on stderr; every problem of a `Problems` is listed."""
+    """Prints what is wrong and what to type instead on stderr.
+
+    Every problem of a `Problems` is listed.
+    """
     found = error.problems if isinstance(error, Problems) else [(error.message, error.hint)]
     problems = [
         (printable(message, sys.stderr), printable(hint, sys.stderr)) for message, hint in found
@@ -72,7 +78,8 @@ def _plain(title: str, problems: list[tuple[str, str]]) -> str:
 
 
 def _panel(title: str, problems: list[tuple[str, str]]) -> None:
-    # Imported here: rich costs 50 ms, which a command that has nothing to complain about should not pay.
+    # Imported here: rich costs 50 ms, which a command that has nothing to complain about should not
+    # pay.
     from rich.console import Console
     from rich.panel import Panel
     from rich.text import Text

@@ -1,6 +1,8 @@
-"""The sign of life: one line that says what a command is doing, kept fresh by a daemon thread that does nothing else.
+"""The sign of life: one line that says what a command is doing, kept fresh by a daemon thread that
+does nothing else.
 
-On a terminal the line is redrawn in place every second and leaves no trace; in a pipe a line is added every ten seconds.
+On a terminal the line is redrawn in place every second and leaves no trace; in a pipe a line is
+added every ten seconds.
 It goes to stderr, so what a command prints for other programs stays clean.
 """
 
@@ -83,7 +85,9 @@ class Status:
         self.replaced: dict[str, tuple[TextIO, Beside]] = {}
 
     def say(self, text: str, *, goes_on: bool = False) -> None:
-        """What is being done from now on. goes_on: it is the same work as before, and its clock is not set back."""
+        """What is being done from now on. goes_on: it is the same work as before, and its clock
+        is not set back.
+        """
         now = time.monotonic()
         if not goes_on:
             self.since = now
@@ -152,7 +156,8 @@ class Status:
             if descriptor is None:  # a stream of a test or a notebook
                 self.stream.write(data.decode(encoding))
                 self.stream.flush()
-            else:  # past Python's buffer: what a closed pipe leaves in it would change the exit code
+            else:
+                # Past Python's buffer: what a closed pipe leaves in it would change the exit code
                 os.write(descriptor, data)
         except (OSError, ValueError):
             self.silent = True
@@ -196,7 +201,9 @@ class Status:
 
 
 class Beside:
-    """sys.stdout or sys.stderr while a status line stands on the same terminal: it is taken away before anything is written."""
+    """sys.stdout or sys.stderr while a status line stands on the same terminal: it is taken away
+    before anything is written.
+    """
 
     def __init__(self, stream: TextIO, status: Status):
         self.stream = stream
@@ -223,7 +230,10 @@ _current: ContextVar[Status | None] = ContextVar("status", default=None)
 
 @contextmanager
 def shown() -> Iterator[None]:
-    """While a command runs, what `say` says stands on stderr. Of several ranks the first alone speaks."""
+    """While a command runs, what `say` says stands on stderr.
+
+    Of several ranks the first alone speaks.
+    """
     first = os.environ.get("RANK", "0") == "0"
     if _current.get() is not None or sys.stderr is None or not first:
         yield

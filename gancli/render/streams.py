@@ -1,4 +1,6 @@
-"""Standard output and error that never end a command: a pipe that is closed, a terminal that is gone, a file whose disk is full."""
+"""Standard output and error that never end a command: a pipe that is closed, a terminal that is
+gone, a file whose disk is full.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,8 @@ class Lasting(io.FileIO):
 
 @contextlib.contextmanager
 def lasting() -> Iterator[dict[str, Lasting]]:
-    """While open, sys.stdout and sys.stderr write through a `Lasting`, where they are files of the system's.
+    """While open, sys.stdout and sys.stderr write through a `Lasting`, where they are files of the
+    system's.
 
     -> the files by the streams' names. A stream that was closed before the start leads nowhere.
     """
@@ -54,7 +57,9 @@ def lasting() -> Iterator[dict[str, Lasting]]:
 
 
 def wrap(stream: io.TextIOWrapper, file: Lasting) -> io.TextIOWrapper:
-    """A text stream like `stream` over another file: its encoding and buffering, and so `python -u`, stay."""
+    """A text stream like `stream` over another file: its encoding and buffering, and so `python
+    -u`, stay.
+    """
     raw = isinstance(stream.buffer, io.RawIOBase)
     return io.TextIOWrapper(
         file if raw else io.BufferedWriter(file),

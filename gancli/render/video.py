@@ -1,4 +1,6 @@
-"""Films: frames to one WebP, GIF or MP4 file; the same frames give the same bytes, and no time or path is inside."""
+"""Films: frames to one WebP, GIF or MP4 file; the same frames give the same bytes, and no time
+or path is inside.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ MOST = 400_000_000  # pixels: Pillow holds all frames at once, 1.2 GB of them
 
 
 def check_name(name: str) -> None:
-    """Raises UserError unless it is a bare file name with an ending that a film can have, for which all is installed."""
+    """Raises UserError unless it is a bare file name with an ending that a film can have, for
+    which all is installed.
+    """
     if Path(name).name != name or Path(name).suffix.lower() not in ENDINGS:
         raise UserError(
             f"film={name} does not name a film",
@@ -27,7 +31,10 @@ def check_name(name: str) -> None:
 
 
 def check_size(frames: int, size: tuple[int, int]) -> None:
-    """size: width and height of a frame. Raises UserError for a film that would not fit into memory."""
+    """size: width and height of a frame.
+
+    Raises UserError for a film that would not fit into memory.
+    """
     if frames * size[0] * size[1] > MOST:
         seconds = MOST // (size[0] * size[1]) / FPS
         raise UserError(
@@ -37,7 +44,9 @@ def check_size(frames: int, size: tuple[int, int]) -> None:
 
 
 def write_film(frames: Sequence[Image.Image], path: Path, *, fps: int = FPS) -> None:
-    """Writes `path` whole or not at all; its ending chooses the format. frames: of one size and mode, shown again and again.
+    """Writes `path` whole or not at all.
+
+    Its ending chooses the format. frames: of one size and mode, shown again and again.
 
     UserError: MP4 without its extra. OSError: as `grids.save_png`."""
     assert frames and fps > 0
@@ -81,7 +90,10 @@ def mp4_writer():
 
 
 def write_mp4(frames: Sequence[Image.Image], path: Path, *, fps: int) -> None:
-    """H.264, which every browser plays; transparency becomes white, and an odd side loses its last pixel."""
+    """H.264, which every browser plays.
+
+    Transparency becomes white, and an odd side loses its last pixel.
+    """
     width, height = (side - side % 2 for side in frames[0].size)
     writer = mp4_writer()(
         str(path),

@@ -1,1 +1,3 @@
-"""What is read after training: run folders as data, leaderboards, and pages that open without a network."""
+"""What is read after training: run folders as data, leaderboards, and pages that open without a
+network.
+"""

@@ -45,7 +45,8 @@ def about_files(found: Survey) -> list[str]:
         )
     if found.mislabelled:
         said.append(
-            f"{count(len(found.mislabelled), 'image')} in more than one class: {', '.join(found.mislabelled[0][:2])}"
+            f"{count(len(found.mislabelled), 'image')} in more than one class: "
+            f"{', '.join(found.mislabelled[0][:2])}"
         )
     return said
 
@@ -62,7 +63,8 @@ def about_labels(found: Survey) -> list[str]:
             else f"every image has the label {name}"
         )
         return [
-            f"{where}: a conditional model has nothing to learn from it; dataset.classes=0 leaves labels out"
+            f"{where}: a conditional model has nothing to learn from it; dataset.classes=0 leaves "
+            "labels out"
         ]
     said = []
     empty = [name for name, n in found.labels.items() if not n]
@@ -70,7 +72,8 @@ def about_labels(found: Survey) -> list[str]:
         said.append(f"{count(len(empty), 'class')} without an image: {', '.join(empty[:5])}")
     if full and max(full.values()) > UNEVEN * min(full.values()):
         said.append(
-            f"the classes are uneven: {max(full.values())} images in the largest, {min(full.values())} in the smallest"
+            f"the classes are uneven: {max(full.values())} images in the largest, "
+            f"{min(full.values())} in the smallest"
         )
     return said
 
@@ -83,7 +86,8 @@ def about_pixels(found: Survey) -> list[str]:
     channels = source.known_channels()
     if found.high - found.low < 64:
         said.append(
-            f"all values lie between {found.low:.0f} and {found.high:.0f} of 255: label maps, or badly converted?"
+            f"all values lie between {found.low:.0f} and {found.high:.0f} of 255: label maps, or "
+            "badly converted?"
         )
     if found.constant > SHARE * found.images:
         said.append(f"{count(found.constant, 'image')} of one single colour")
@@ -107,7 +111,8 @@ def about_sizes(found: Survey) -> list[str]:
     enlarged = sum(n for size, n in found.sizes.items() if factors[size] > ENLARGED)
     if enlarged > SHARE * found.images:
         said.append(
-            f"{count(enlarged, 'image')} enlarged to {size_words((height, width))} by more than {ENLARGED} times, which looks soft"
+            f"{count(enlarged, 'image')} enlarged to {size_words((height, width))} by more than "
+            f"{ENLARGED} times, which looks soft"
         )
     lost = {
         size: 1 - height * width / (factor**2 * size[0] * size[1])

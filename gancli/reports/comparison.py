@@ -1,4 +1,6 @@
-"""The page of a comparison: leaderboard, curves, samples side by side, what differs, and every run."""
+"""The page of a comparison: leaderboard, curves, samples side by side, what differs, and every
+run.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,10 @@ def heading(board: Board, title: str, unstarted: int) -> list[Node]:
     way = {"max": "larger is better", "min": "smaller is better"}.get(
         metric.mode, "which does not rank them"
     )
-    text = f"{count(len(runs), 'run')} in {count(len(board.groups), 'group')}, by {metric.key}: {way} ({metric.why})."
+    text = (
+        f"{count(len(runs), 'run')} in {count(len(board.groups), 'group')}, by {metric.key}: "
+        f"{way} ({metric.why})."
+    )
     text += f" {count(len(board.failed), 'run')} did not end well." if board.failed else ""
     text += f" {count(unstarted, 'job')} never began." if unstarted else ""
     return [
@@ -125,7 +130,10 @@ def leaders(board: Board) -> Html:
     ]
     wide = len(head)
     numeric = [2 + pictured, 3 + pictured, wide - 3, wide - 2, wide - 1]
-    note = "Mean and standard deviation (n \u2212 1) over the seeds of a group, of runs that ended well; time and speed alike."
+    note = (
+        "Mean and standard deviation (n \u2212 1) over the seeds of a group, of runs that ended "
+        "well; time and speed alike."
+    )
     if any(shared(run) for run in board.runs()):
         note += " * shared the machine with other work: its time and speed do not compare."
     if len(board.protocols) > 1:
@@ -201,7 +209,8 @@ def curves(board: Board) -> Html | None:
     keys = ordered(
         list(dict.fromkeys(key for run in board.runs() for key in run.curve_keys())), board.metric
     )
-    charts = [figure for key in keys if (figure := group_chart(key, board)) is not None]
+    figures = [group_chart(name, board) for name in keys]
+    charts = [figure for figure in figures if figure is not None]
     if not charts:
         return None
     names = [key(group.label, k) for k, group in enumerate(board.groups[:COLOURS])]
@@ -226,7 +235,10 @@ def curves(board: Board) -> Html | None:
         if few
         else "A line is the mean of a group"
     )
-    note = f"{lines}, smoothed by medians where it has many points; over steps. A ring marks the best step of a group."
+    note = (
+        f"{lines}, smoothed by medians where it has many points; over steps. A ring marks the "
+        "best step of a group."
+    )
     return section(
         "Curves",
         colours,

@@ -1,4 +1,6 @@
-"""Curves as inline SVG: lines over steps, drawn at the size at which a page shows them, so that their text stays readable."""
+"""Curves as inline SVG: lines over steps, drawn at the size at which a page shows them, so that
+their text stays readable.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ STRETCHES = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line. slot: colour, 0 ... 7, or -1 for grey. weight: bold, normal or faint. mark: a point to be ringed."""
+    """One line. slot: colour, 0 ... 7, or -1 for grey. weight: bold, normal or faint. mark: a
+    point to be ringed.
+    """
 
     name: str
     points: Points
@@ -79,7 +83,8 @@ def colour(index: int) -> str:
 def chart(
     title: str, series: list[Series], *, legend: bool = False, log: bool = False
 ) -> Html | None:
-    """A figure with its title and one line for each series; None if there is nothing finite to draw.
+    """A figure with its title and one line for each series; None if there is nothing finite to
+    draw.
 
     log: a logarithmic axis where all values are positive and spread over two decades."""
     values = sorted(value for line in series for _, value in line.points if value is not None)
@@ -142,7 +147,10 @@ def key(name: Node, slot_index: int) -> Html:
 
 
 def frame(values: list[float]) -> tuple[float, float, str]:
-    """-> (low, high, what was cut off) for sorted values. Spikes of one step would press everything else onto the axis."""
+    """-> (low, high, what was cut off) for sorted values.
+
+    Spikes of one step would press everything else onto the axis.
+    """
     low = values[0]
     high = values[-1]
     cut = []
@@ -210,7 +218,9 @@ def tick(value: float) -> str:
 
 
 def draw(line: Series, x: Axis, y: Axis) -> Html:
-    """One series; it breaks where a value was not finite, and a point that stands alone is a dot."""
+    """One series; it breaks where a value was not finite, and a point that stands alone is a
+    dot.
+    """
     pieces: list[list[tuple[float, float]]] = [[]]
     for step, value in thinned(line.points):
         if value is None:
@@ -256,7 +266,10 @@ def thinned(points: Points) -> Points:
 
 
 def smoothed(points: Points) -> Points:
-    """A long, noisy curve as the medians of its stretches, which one spike does not lift; a short one as it is."""
+    """A long, noisy curve as the medians of its stretches, which one spike does not lift.
+
+    A short one as it is.
+    """
     if len(points) < SMOOTH_FROM:
         return points
     size = math.ceil(len(points) / STRETCHES)
@@ -282,7 +295,9 @@ def mean_curve(curves: list[Points]) -> Points:
 
 
 def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None]:
-    """For each (values, mean, slot) a small picture of where they lie among those of all rows; None without a spread."""
+    """For each (values, mean, slot) a small picture of where they lie among those of all rows;
+    None without a spread.
+    """
     everything = [value for values, _, _ in rows for value in values]
     if not everything or min(everything) == max(everything):
         return [None] * len(rows)

@@ -1,4 +1,6 @@
-"""What a page says about its own numbers: a tooltip on each name, and one table of all that it shows."""
+"""What a page says about its own numbers: a tooltip on each name, and one table of all that it
+shows.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def legend(names: Iterable[str]) -> Html | None:
 
 
 def panels_of(run: Run) -> tuple[str, ...]:
-    """The columns of a sample grid of a model of images to images; () for other models and a user's own."""
+    """The columns of a sample grid of a model of images to images; () for other models and a
+    user's own.
+    """
     node = run.config.get("model")
     target = str(node.get("_target_", "")) if isinstance(node, dict) else ""
     module = target.rpartition(".")[0]

@@ -1,4 +1,6 @@
-"""From the words of a command line to the runs that they mean: run folders, a sweep, or a folder full of runs."""
+"""From the words of a command line to the runs that they mean: run folders, a sweep, or a folder
+full of runs.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ def is_sweep(path: Path) -> bool:
 
 
 def read_targets(targets: list[str]) -> list[Run]:
-    """-> the runs that the words name, each once, with names that tell them apart. Raises UserError."""
+    """-> the runs that the words name, each once, with names that tell them apart.
+
+    Raises UserError.
+    """
     found: dict[Path, tuple[Path, dict]] = {}
     for target in targets:
         path = Path(target).expanduser()
@@ -94,7 +99,9 @@ def unique_names(folders: list[Path]) -> list[str]:
 
 
 def planned(sweep: Path) -> int | None:
-    """How many jobs the sweep's command line asked for; None where another sweeper than Hydra's own decided."""
+    """How many jobs the sweep's command line asked for; None where another sweeper than Hydra's
+    own decided.
+    """
     from gancli.config.hints import composition_errors, parse
 
     node = read_yaml(sweep / "multirun.yaml")

@@ -1,4 +1,6 @@
-"""TensorBoard's hparams view: what was chosen for a run and what came of it, in an event file of its own."""
+"""TensorBoard's hparams view: what was chosen for a run and what came of it, in an event file of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,11 @@ NAME = "events.out.tfevents.0000000001.hparams"
 def write_hparams(
     run_folder: Path, config: dict[str, object], values: dict[str, float], *, step: int = 0
 ) -> Path:
-    """Writes (or replaces) one session of the hparams plugin below the run's tensorboard/. -> the file. Raises OSError.
+    """Writes (or replaces) one session of the hparams plugin below the run's tensorboard/. -> the
+    file. Raises OSError.
 
-    config: flat, key -> number, bool or text; other things are written as text. values: metrics, not finite ones are left out.
+    config: flat, key -> number, bool or text; other things are written as text. values: metrics,
+    not finite ones are left out.
     """
     from tensorboard.compat.proto import summary_pb2
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
@@ -44,8 +48,8 @@ def write_hparams(
         for key, value in values.items()
         if math.isfinite(value)
     ]
-    # A folder of its own: among the run's event files it would be read before those of a later session, which TensorBoard
-    # then takes for out of order and drops.
+    # A folder of its own: among the run's event files it would be read before those of a later
+    # session, which TensorBoard then takes for out of order and drops.
     path = Path(run_folder) / "tensorboard" / "hparams" / NAME
     replace(path, [(0, None), *((step, value) for value in summaries)])
     return path
@@ -70,7 +74,9 @@ def put(slot: Slot, value: object) -> None:
 
 
 def replace(path: Path, records: list[tuple[int, object]]) -> None:
-    """An event file, whole or not at all. records: (step, Summary.Value); None is the header that every such file begins with."""
+    """An event file, whole or not at all. records: (step, Summary.Value); None is the header
+    that every such file begins with.
+    """
     from tensorboard.compat.proto import event_pb2, summary_pb2
     from tensorboard.summary.writer.record_writer import RecordWriter
 

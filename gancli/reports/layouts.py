@@ -1,4 +1,6 @@
-"""What a folder of images could be besides a set of single ones: pairs or two domains, and the models that take them."""
+"""What a folder of images could be besides a set of single ones: pairs or two domains, and the
+models that take them.
+"""
 
 from __future__ import annotations
 

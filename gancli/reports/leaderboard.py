@@ -1,4 +1,6 @@
-"""Which run won: runs grouped by what differs between their configs, with mean and deviation over seeds."""
+"""Which run won: runs grouped by what differs between their configs, with mean and deviation
+over seeds.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ UNIMPORTANT = (
     "dataset.workers",
     "dataset.root",
 )
-# Of a protocol: these may differ between numbers that can be compared; a device moves the last digits only.
+# Of a protocol: these may differ between numbers that can be compared; a device moves the last
+# digits only.
 OWN_SEED = ("seed", "step", "not_finite")
 LOOSE = ("device",)
 NOTES = (*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)  # an item's own entry in a protocol
@@ -44,7 +47,9 @@ LONGEST = 40  # characters of one value in a label
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """key: of evaluation.json's values, or of metrics.jsonl. mode: min, max, or "" where neither is better. why: who chose it."""
+    """key: of evaluation.json's values, or of metrics.jsonl. mode: min, max, or "" where neither
+    is better. why: who chose it.
+    """
 
     key: str
     mode: str
@@ -63,8 +68,8 @@ class Metric:
 class Measured:
     """One run's number of the board's metric.
 
-    source: TRAINING, LOGGED or the name of an evaluation. protocol: what the number depends on, flat; None where it
-    is not known."""
+    source: TRAINING, LOGGED or the name of an evaluation. protocol: what the number depends on,
+    flat; None where it is not known."""
 
     value: float
     step: int | None
@@ -81,7 +86,8 @@ class Measured:
 class Group:
     """Runs that differ in their seeds alone, measured with one protocol.
 
-    found: id(run) -> its number of the metric. protocol: the letter of the protocol, "" where all share one.
+    found: id(run) -> its number of the metric. protocol: the letter of the protocol, "" where all
+    share one.
     counted: (run, value of the metric) for each run that ended well and has one."""
 
     label: str
@@ -94,7 +100,10 @@ class Group:
         return self.found[id(run)].value if id(run) in self.found else None
 
     def best_moment(self, run: Run) -> tuple[int | None, float] | None:
-        """-> (step, value) at a run's best moment; of a later evaluation there is only one moment."""
+        """-> (step, value) at a run's best moment.
+
+        Of a later evaluation there is only one moment.
+        """
         found = self.found.get(id(run))
         if found is not None and found.source not in (TRAINING, LOGGED):
             return found.step, found.value
@@ -132,9 +141,12 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """The whole comparison. groups: best first, protocol by protocol. failed: runs whose numbers are in no mean.
-    warnings: what makes numbers unequal. differing: the keys of the frozen configs that tell the groups apart.
-    protocols: letter -> what a run's number was measured with, the one that most runs share first."""
+    """The whole comparison. groups: best first, protocol by protocol. failed: runs whose numbers
+    are in no mean.
+    warnings: what makes numbers unequal. differing: the keys of the frozen configs that tell the
+    groups apart.
+    protocols: letter -> what a run's number was measured with, the one that most runs share first.
+    """
 
     metric: Metric
     groups: list[Group]
@@ -158,7 +170,8 @@ class Board:
 def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Board:
     """Groups and ranks runs; numbers of different protocols are ranked apart.
 
-    protocol: "training" or the name of a file in evaluations/, to rank by those numbers alone. Raises UserError for a
+    protocol: "training" or the name of a file in evaluations/, to rank by those numbers alone.
+    Raises UserError for a
     `by` or a `protocol` that no run has."""
     if protocol:
         refuse_unknown_protocol(runs, protocol)
@@ -251,7 +264,9 @@ def relevant(protocol: dict, key: str) -> dict[str, str]:
 
 
 def measure_all(runs: list[Run], key: str, protocol: str) -> dict[int, Measured]:
-    """id(run) -> the number that stands for it: of the protocol that most runs share, among equals training's."""
+    """id(run) -> the number that stands for it: of the protocol that most runs share, among
+    equals training's.
+    """
     candidates = {
         id(run): [
             each for each in measurements(run, key) if not protocol or each.source == protocol
@@ -271,7 +286,10 @@ def measure_all(runs: list[Run], key: str, protocol: str) -> dict[int, Measured]
 
 
 def letter_protocols(found: dict[int, Measured]) -> dict[str, Measured]:
-    """A, B, ... -> a number measured with that protocol; the protocol that most runs share first."""
+    """A, B, ... -> a number measured with that protocol.
+
+    The protocol that most runs share first.
+    """
     known = [each for each in found.values() if each.protocol is not None]
     counts = Counter(each.strict() for each in known)
     first = {each.strict(): each for each in reversed(known)}
@@ -284,7 +302,10 @@ def letter_protocols(found: dict[int, Measured]) -> dict[str, Measured]:
 def part_by_protocol(
     members: list[Run], letters: dict[int, str], protocols: dict[str, Measured]
 ) -> dict[str, list[Run]]:
-    """letter -> runs of one group. Those without a number, or of an unknown protocol, stay with the others."""
+    """letter -> runs of one group.
+
+    Those without a number, or of an unknown protocol, stay with the others.
+    """
     if len(protocols) < 2:
         return {"": members}
     known = Counter(letters[id(run)] for run in members if id(run) in letters)
@@ -296,7 +317,9 @@ def part_by_protocol(
 
 
 def choose(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Metric:
-    """The metric to rank by: the user's, else the one that `best` followed, else the nearest thing that was measured."""
+    """The metric to rank by: the user's, else the one that `best` followed, else the nearest
+    thing that was measured.
+    """
     if by:
         key = by.removeprefix("eval/")
         known = sorted({name for run in runs for name in measured(run)})
@@ -392,7 +415,9 @@ def value_of(run: Run, key: str) -> float | None:
 
 
 def best_of(run: Run, metric: Metric) -> tuple[int | None, float] | None:
-    """-> (step, value) of the best moment: as noted beside best.pt, else the extreme of the curve."""
+    """-> (step, value) of the best moment: as noted beside best.pt, else the extreme of the
+    curve.
+    """
     noted = run.evaluation.get("best")
     if noted is not None and noted["key"] == metric.key and noted["value"] is not None:
         return noted["step"], noted["value"]
@@ -408,7 +433,10 @@ def best_of(run: Run, metric: Metric) -> tuple[int | None, float] | None:
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
-    """Keys of the frozen configs whose values are not the same in all runs that have one; those that matter."""
+    """Keys of the frozen configs whose values are not the same in all runs that have one.
+
+    Those that matter.
+    """
     settings = [run.settings() for run in runs if run.config]
     keys = dict.fromkeys(key for item in settings for key in item)
     return [
@@ -420,7 +448,10 @@ def differing_keys(runs: list[Run]) -> list[str]:
 
 
 def identity(run: Run, differing: list[str], bundles: list[list[Run]]) -> str:
-    """What runs of one group share. A run that left no config belongs to those that were asked for the same."""
+    """What runs of one group share.
+
+    A run that left no config belongs to those that were asked for the same.
+    """
     twin = (
         run
         if run.config
@@ -437,7 +468,9 @@ def request(run: Run) -> str:
 
 
 def label_all(bundles: list[list[Run]], differing: list[str]) -> list[str]:
-    """A short name for each group: what was asked for differently, or, where that says nothing, what differs in the config."""
+    """A short name for each group: what was asked for differently, or, where that says nothing,
+    what differs in the config.
+    """
     leaders = [members[0] for members in bundles]
     wanted = dict.fromkeys([*FIRST, *(key for run in leaders for key in asked(run))])
     values = {
@@ -446,7 +479,8 @@ def label_all(bundles: list[list[Run]], differing: list[str]) -> list[str]:
         if not key.startswith(UNIMPORTANT)
     }
     keys = [key for key, found in values.items() if len(found) > 1]
-    # Runs that were started elsewhere, or with another version's defaults, may differ in what nobody asked for.
+    # Runs that were started elsewhere, or with another version's defaults, may differ in what
+    # nobody asked for.
     main = [key for key in keys if key in FIRST]
     told, rest = telling(
         leaders, [key for key in (*keys, *differing) if key not in main], given=main
@@ -488,7 +522,9 @@ def join(run: Run, keys: list[str], *, more: bool) -> str:
 
 
 def setting(run: Run, key: str) -> str:
-    """What a run has for a key, which may be a group (loss), a value (optimizer.g.lr) or a removal (~loss.clip)."""
+    """What a run has for a key, which may be a group (loss), a value (optimizer.g.lr) or a
+    removal (~loss.clip).
+    """
     found = run.settings()
     if key in run.choices:
         text = run.choices[key]
@@ -511,7 +547,8 @@ def warnings(
     said += protocol_warnings([found[id(run)] for run in evaluated])
     if evaluated and watched:
         said.append(
-            f"not evaluated, so the last value of training stands for them: {', '.join(run.name for run in watched)}"
+            "not evaluated, so the last value of training stands for them: "
+            f"{', '.join(run.name for run in watched)}"
         )
     if lacking:
         said.append(f"without {metric.key}: {', '.join(lacking)}")
@@ -520,7 +557,8 @@ def warnings(
         twice = [seed for seed, count in seeds.items() if count > 1]
         if twice:
             said.append(
-                f"{group.label}: seed {', '.join(twice)} occurs more than once; equal runs do not show the spread"
+                f"{group.label}: seed {', '.join(twice)} occurs more than once; equal runs do not "
+                "show the spread"
             )
     return said
 
@@ -534,11 +572,10 @@ def protocol_warnings(evaluated: list[Measured]) -> list[str]:
         if len(values) < 2:
             continue
         shown = ", ".join(values)
-        said.append(
-            f"the protocols differ in {key} ({shown}): the last digits may differ"
-            if key in LOOSE
-            else f"the protocols differ in {key} ({shown}): their numbers do not compare and are ranked apart"
-        )
+        effect = "their numbers do not compare and are ranked apart"
+        if key in LOOSE:
+            effect = "the last digits may differ"
+        said.append(f"the protocols differ in {key} ({shown}): {effect}")
     return said
 
 

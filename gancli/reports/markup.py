@@ -1,4 +1,6 @@
-"""HTML that cannot be broken into: text is escaped unless this module made it, and a page runs nothing of its content."""
+"""HTML that cannot be broken into: text is escaped unless this module made it, and a page runs
+nothing of its content.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 VOID = {"img", "input", "meta", "br"}
-CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]"
-)  # not allowed in HTML, and of no use in a report
+# Not allowed in HTML, and of no use in a report
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffe\uffff]")
 
 
 class Html(str):
@@ -50,12 +51,16 @@ def text(value: str) -> Html:
 
 
 def page(title: str, *body: Node) -> str:
-    """A whole document. Its policy lets the browser run our script and style by their hashes, show data: pictures, and
-    nothing else: no address is ever asked, and a script that came in with a run's text would be refused."""
+    """A whole document.
+
+    Its policy lets the browser run our script and style by their hashes, show data: pictures, and
+    nothing else: no address is ever asked, and a script that came in with a run's text would be
+    refused."""
     style = asset("page.css")
     script = asset("page.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src {digest(script)}; "
+        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src "
+        f"{digest(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     head = [
@@ -80,7 +85,10 @@ def digest(source: str) -> str:
 
 
 def write(path: Path, document: str) -> None:
-    """Whole or not at all. What UTF-8 cannot hold, such as half a character in a file name, is written as an escape."""
+    """Whole or not at all.
+
+    What UTF-8 cannot hold, such as half a character in a file name, is written as an escape.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         aside.write_bytes(document.encode("utf-8", "backslashreplace"))
@@ -111,7 +119,8 @@ def table(
     header = tag(
         "tr", [tag("th", name, at=cell[k] | {"scope": "col"}) for k, name in enumerate(head)]
     )
-    # The inner element keeps a cell of several parts together, where a card sets its label and its value apart.
+    # The inner element keeps a cell of several parts together, where a card sets its label and its
+    # value apart.
     body = [
         tag(
             "tr",

@@ -1,4 +1,6 @@
-"""Pictures inside a page: made small enough to send, and turned into data: addresses that need no network."""
+"""Pictures inside a page: made small enough to send, and turned into data: addresses that need
+no network.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ QUALITY = 78
 
 
 def data_uri(path: Path, *, side: int = SIDE) -> str | None:
-    """-> the picture as an address, in the smaller of PNG and WebP; None if the file is no sound PNG."""
+    """-> the picture as an address, in the smaller of PNG and WebP; None if the file is no sound
+    PNG.
+    """
     try:
         original = reading.read_bytes(path, most=MOST_BYTES) or b""
         with Image.open(io.BytesIO(original), formats=["PNG"]) as image:
@@ -31,7 +35,8 @@ def data_uri(path: Path, *, side: int = SIDE) -> str | None:
         SyntaxError,
         ValueError,
         Image.DecompressionBombError,
-    ):  # what Pillow raises for broken PNG files
+    ):
+        # What Pillow raises for broken PNG files
         return None
     if len(original) <= len(webp) and not shrunk:
         return address("image/png", original)

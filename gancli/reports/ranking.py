@@ -1,4 +1,7 @@
-"""Images in the order of their scores: a CSV, a sheet of both ends, and features as npz; the same content, the same bytes."""
+"""Images in the order of their scores: a CSV, a sheet of both ends, and features as npz.
+
+The same content, the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ CAPTION = 26  # pixels above each half
 
 
 def ascending(scores: Tensor) -> list[int]:
-    """(N,) -> indices, the lowest score first; equal ones by index, and what is no number before all others."""
+    """(N,) -> indices, the lowest score first.
+
+    Equal ones by index, and what is no number before all others.
+    """
     return scores.nan_to_num(nan=-torch.inf).argsort(stable=True).tolist()
 
 
@@ -38,7 +44,10 @@ def ranking_csv(scores: Tensor, columns: dict[str, list[str]]) -> str:
 
 
 def sheet(images: Tensor, scores: Tensor) -> Image.Image:
-    """images: uint8 (N,C,H,W). The lowest scores above the highest, each half in reading order from the extreme inwards."""
+    """images: uint8 (N,C,H,W).
+
+    The lowest scores above the highest, each half in reading order from the extreme inwards.
+    """
     order = ascending(scores)
     count = min(EACH, (len(order) + 1) // 2)
     halves = []
@@ -78,11 +87,13 @@ def small(images: Tensor) -> Tensor:
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """What numpy.load(path, allow_pickle=False) reads. Not numpy.savez: whether it writes the time depends on the version."""
+    """What numpy.load(path, allow_pickle=False) reads.
+
+    Not numpy.savez: whether it writes the time depends on the version.
+    """
     with zipfile.ZipFile(path, "w") as file:
         for name, array in arrays.items():
             buffer = io.BytesIO()
             np.lib.format.write_array(buffer, array, allow_pickle=False)
-            file.writestr(
-                zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue()
-            )  # its time is 1980-01-01
+            # Its time is 1980-01-01
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())

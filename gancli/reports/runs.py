@@ -45,13 +45,18 @@ class Evaluation(TypedDict, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One run folder. A part that is missing or unreadable is empty: a run that broke is reported like any other.
+    """One run folder.
 
-    config: the frozen one of the newest checkpoint. step, nimg: where that checkpoint stands. about: its data, device, versions.
-    lines: metrics.jsonl. evaluation: evaluation.json, the numbers that training wrote. evaluations: what gan evaluate wrote
-    later, protocol's name -> the same parts. choices: group -> option. state: done, running, failed, stopped (by a
-    policy), interrupted, or cut off (no word of an end). reason: how it ended, in words. notes: which files were passed over, and why.
-    load: processes that wanted a core while it trained, the mean that its last session noted; None where it noted none.
+    A part that is missing or unreadable is empty: a run that broke is reported like any other.
+
+    config: the frozen one of the newest checkpoint. step, nimg: where that checkpoint stands.
+    about: its data, device, versions.
+    lines: metrics.jsonl. evaluation: evaluation.json, the numbers that training wrote. evaluations:
+    what gan evaluate wrote later, protocol's name -> the same parts. choices: group -> option.
+    state: done, running, failed, stopped (by a policy), interrupted, or cut off (no word of an
+    end). reason: how it ended, in words. notes: which files were passed over, and why.
+    load: processes that wanted a core while it trained, the mean that its last session noted; None
+    where it noted none.
     """
 
     folder: Path
@@ -124,7 +129,9 @@ class Run:
 
 
 def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
-    """-> the run in a folder, whole or not. job: its entry in sweep.jsonl, which may know why it failed."""
+    """-> the run in a folder, whole or not. job: its entry in sweep.jsonl, which may know why it
+    failed.
+    """
     notes: list[str] = []
     parts = {
         "folder": folder,
@@ -161,7 +168,10 @@ def read_checkpoint(folder: Path) -> tuple[dict | None, str]:
 
 
 def ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
-    """-> (state, how it ended). A later session may have finished what a sweep noted as failed: the checkpoint speaks first."""
+    """-> (state, how it ended).
+
+    A later session may have finished what a sweep noted as failed: the checkpoint speaks first.
+    """
     if is_locked(run.folder / "run.lock"):
         return "running", f"at step {run.lines[-1]['step'] if run.lines else run.step}"
     if run.config and run.step >= run.steps:
@@ -191,9 +201,8 @@ def is_locked(path: Path) -> bool:
     """Does a process train in this folder now?"""
     try:
         with reading.open_file(path) as file:
-            fcntl.flock(
-                file, fcntl.LOCK_SH | fcntl.LOCK_NB
-            )  # given back at once, when the file closes
+            # Given back at once, when the file closes
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     except (OSError, reading.Unreadable):
@@ -247,7 +256,9 @@ def read_lines(path: Path, notes: list[str] | None = None) -> list[dict]:
 
 
 def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
-    """evaluation.json with nothing in it but what its schema names; {} where there is none. notes: as in read_lines."""
+    """evaluation.json with nothing in it but what its schema names; {} where there is none.
+    notes: as in read_lines.
+    """
     try:
         found = reading.read_json(path)
     except reading.Unreadable as error:
@@ -296,7 +307,10 @@ def words_by_name(node: object) -> dict[str, str]:
 
 
 def read_evaluations(folder: Path, notes: list[str] | None = None) -> dict[str, Evaluation]:
-    """The evaluations of a run by the names of their protocols; those without a number are left out."""
+    """The evaluations of a run by the names of their protocols.
+
+    Those without a number are left out.
+    """
     try:
         paths = sorted(folder.glob("*.json"))[:MOST_EVALUATIONS]
     except OSError:
@@ -323,7 +337,9 @@ def read_hydra(folder: Path, notes: list[str] | None = None) -> dict:
 
 
 def read_yaml(path: Path, notes: list[str] | None = None) -> object:
-    """What a YAML file of a run folder holds; None where it is missing or cannot be read. notes: as in read_lines."""
+    """What a YAML file of a run folder holds; None where it is missing or cannot be read. notes:
+    as in read_lines.
+    """
     try:
         return reading.read_yaml(path)
     except reading.Unreadable as error:

@@ -1,4 +1,6 @@
-"""The page of one run: how it ended, its film, metrics and curves, its config, and the command that repeats it."""
+"""The page of one run: how it ended, its film, metrics and curves, its config, and the command
+that repeats it.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,14 @@ from gancli.reports.runs import Evaluation, Run, asked, flat, read_yaml
 
 MOST_FRAMES = 48
 FILM_BYTES = 4_000_000  # of the page; beyond it frames are left out
+# What a resumed run may change
 AFTERWARDS = (
     "trainer.",
     "log.",
     "dataset.path",
     "dataset.root",
     "dataset.workers",
-)  # what a resumed run may change
+)
 OWN_FOLDER = ("hydra.run.", "hydra.sweep.", "hydra.mode")  # the repetition gets another
 
 
@@ -103,11 +106,12 @@ def tiles(run: Run, metric: Metric) -> Html:
     )
 
 
+# A tile's words -> the number's name in the legend
 TILES = {
     "real images seen in training": "nimg",
     "training time": "time",
     "images a second": "img/s",
-}  # a tile's words -> the number's name in the legend
+}
 
 
 def shown_names(run: Run) -> list[str]:
@@ -153,7 +157,8 @@ def film(run: Run) -> Html | None:
     )
     left_out = len(run.samples()) - len(frames)
     note = (
-        f"The same images, held out of training where there are some, at every step: {', '.join(panels)}."
+        "The same images, held out of training where there are some, at every step: "
+        f"{', '.join(panels)}."
         if panels
         else "The same latents at every step."
     ) + (f" {left_out} of {len(run.samples())} grids are left out." if left_out else "")
@@ -181,7 +186,10 @@ def reals(run: Run) -> Html | None:
 
 
 def encoded(run: Run) -> list[tuple[int, str]]:
-    """-> (step, address) of evenly spaced grids, as many as the page may hold. The last one is worth most."""
+    """-> (step, address) of evenly spaced grids, as many as the page may hold.
+
+    The last one is worth most.
+    """
     frames: list[tuple[int, str]] = []
     size = 0
     for step, path in reversed(evenly(run.samples(), MOST_FRAMES)):
@@ -228,7 +236,9 @@ def better_words(mode: str) -> str:
 
 
 def evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]:
-    """One evaluation's numbers; what held-out reals reach in place of samples gives a distance its scale."""
+    """One evaluation's numbers; what held-out reals reach in place of samples gives a distance
+    its scale.
+    """
     if not found.get("values"):
         return unmeasured(found)
     reals = found.get("reals") or {}
@@ -308,7 +318,9 @@ def again(run: Run) -> Html:
 
 
 def command(run: Run) -> str:
-    """What to type for the same run in a new folder, quoted for a shell: the overrides, and what a resume changed since."""
+    """What to type for the same run in a new folder, quoted for a shell: the overrides, and what
+    a resume changed since.
+    """
     kept = read_yaml(run.folder / ".hydra" / "config.yaml")
     started = flat(kept) if isinstance(kept, dict) else {}
     now = run.settings()
@@ -333,7 +345,9 @@ def command(run: Run) -> str:
 
 
 def typed(item: str) -> str:
-    """An override as one types it: a path that was quoted for Hydra is quoted again when it is read."""
+    """An override as one types it: a path that was quoted for Hydra is quoted again when it is
+    read.
+    """
     key, _, value = item.partition("=")
     plain = re.fullmatch(r"'([\w./~+-]+)'", value) if key in PATH_KEYS else None
     return f"{key}={plain[1]}" if plain else item

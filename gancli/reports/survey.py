@@ -1,4 +1,6 @@
-"""A look at a data set before a run is spent on it: every file opened, hashed and decoded, or every array counted."""
+"""A look at a data set before a run is spent on it: every file opened, hashed and decoded, or
+every array counted.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ BLOCK = 32  # files a task
 
 @dataclass(frozen=True)
 class Look:
-    """One file. size: (h, w) as it will be seen. content, pixels: digests of its bytes and of what it decodes to."""
+    """One file. size: (h, w) as it will be seen. content, pixels: digests of its bytes and of
+    what it decodes to.
+    """
 
     index: int
     size: tuple[int, int] = (0, 0)
@@ -62,9 +66,11 @@ class Look:
 
 @dataclass(kw_only=True)
 class Survey:
-    """What was found. images: usable ones; looked_at: of all files. means, deviations: by channel, of values 0 ... 1.
+    """What was found. images: usable ones; looked_at: of all files. means, deviations: by channel,
+    of values 0 ... 1.
     layouts: what it is besides a set of single images, such as pairs.
-    kept: (M,C,H,W) uint8, or points, with kept_labels. value_range: of a batch as the networks will get it."""
+    kept: (M,C,H,W) uint8, or points, with kept_labels. value_range: of a batch as the networks will
+    get it."""
 
     source: Source
     total: int
@@ -121,7 +127,8 @@ def survey(
     sample: int | None = None,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> Survey:
-    """Looks at all of a settled source, or at `sample` of its files, evenly spaced. tick(done, total) is told how far it is.
+    """Looks at all of a settled source, or at `sample` of its files, evenly spaced. tick(done,
+    total) is told how far it is.
 
     Raises UserError where there is no image at all."""
     if isinstance(source, Folder):
@@ -260,13 +267,15 @@ def content(files: Files, index: int) -> bytes:
 
 
 def keep_for(files: Files, indices: list[int], image_bytes: int) -> set[int]:
-    """The first few of every class that the sheet shows, and some from all over; fewer of large ones."""
+    """The first few of every class that the sheet shows, and some from all over.
+
+    Fewer of large ones.
+    """
     most = min(KEPT, len(indices), max(32, KEPT_BYTES // image_bytes))
     chosen = {indices[k * len(indices) // most] for k in range(most)}
     if files.labels is not None:
-        each = min(
-            SHEET_EACH + 2, max(2, 2 * KEPT_BYTES // (SHEET_CLASSES * image_bytes))
-        )  # two may turn out to be bad
+        # Two may turn out to be bad
+        each = min(SHEET_EACH + 2, max(2, 2 * KEPT_BYTES // (SHEET_CLASSES * image_bytes)))
         seen: Counter = Counter()
         for index in indices:
             label = int(files.labels[index])
@@ -277,7 +286,9 @@ def keep_for(files: Files, indices: list[int], image_bytes: int) -> set[int]:
 
 
 def count_duplicates(found: Survey, files: Files, good: list[Look]) -> None:
-    """Files with the bytes of another, those that only decode to the same, and equal ones that stand in two classes."""
+    """Files with the bytes of another, those that only decode to the same, and equal ones that
+    stand in two classes.
+    """
     by_content = bundles(good, lambda look: look.content)
     by_pixels = bundles(good, lambda look: look.pixels)
     found.duplicates = [[files.names[look.index] for look in bundle] for bundle in by_content]
@@ -320,9 +331,8 @@ def survey_array(source: Source) -> Survey:
         found.notes.append("pairs: model=pix2pix takes them")
     elif decoded.other is not None:
         found.notes.append(f"two domains: model=cyclegan takes them; {ALSO}")
-    found.sizes[tuple(decoded.images.shape[-2:])] = len(
-        decoded
-    )  # of one side, where they are pairs
+    # Of one side, where they are pairs
+    found.sizes[tuple(decoded.images.shape[-2:])] = len(decoded)
     decoded = as_single(decoded)
     images = decoded.images
     found.images = len(decoded)
@@ -362,7 +372,9 @@ def survey_array(source: Source) -> Survey:
 
 
 def as_single(decoded: Decoded) -> Decoded:
-    """Pairs as pictures side by side, two domains as two classes: so they can be counted, compared and shown as any others."""
+    """Pairs as pictures side by side, two domains as two classes: so they can be counted,
+    compared and shown as any others.
+    """
     if isinstance(decoded.pairing, SideBySide):
         return replace(decoded, images=torch.cat(decoded.images.chunk(2, 1), 3))
     if decoded.other is None:

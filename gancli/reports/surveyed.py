@@ -1,4 +1,6 @@
-"""A survey of a data set as people read it: a contact sheet, lines for a terminal, and plain data."""
+"""A survey of a data set as people read it: a contact sheet, lines for a terminal, and plain
+data.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ TILE = 128  # pixels: larger images are shrunk for the contact sheet
 
 
 def contact_sheet(found: Survey) -> Image.Image:
-    """A row a class, as many of each; without classes, images from all over. Points are drawn as a cloud."""
+    """A row a class, as many of each; without classes, images from all over.
+
+    Points are drawn as a cloud.
+    """
     images = found.kept
     labels = found.kept_labels
     assert images is not None, "a survey that finds no image raises"
