@@ -63,7 +63,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     found += dataset_problems(cfg) if data else assume_data(cfg)
     found += fill_conditional(cfg)
     frozen = resolved(cfg, found)
-    shared = shared_keys(raw)
+    shared = shared_keys(raw, typed)
     for where in shared:  # they only feed interpolations, which are resolved now
         drop(frozen, where)
     closed = closed_problems(frozen, CLOSED)
@@ -248,9 +248,15 @@ def missing_keys(tree: object, where: str = "") -> list[str]:
     ]
 
 
-def shared_keys(raw: dict) -> list[str]:
-    """Keys that other values refer to and that their own class does not take, such as model.width."""
+def shared_keys(raw: dict, typed: Sequence[str] = ()) -> list[str]:
+    """Keys that other values refer to and that their own class does not take, such as model.width.
+
+    typed: the words of the command line. Where model.generator.width=8 and its like have replaced every reference to
+    model.width, that key is still one of those."""
     referred = {match for text in strings(raw) for match in REFERENCE.findall(text)}
+    keys = [word.lstrip("+").partition("=")[0].split(".") for word in typed]
+    replaced = {f"{key[0]}.{key[-1]}" for key in keys if len(key) > 2 and key[-1] != "_target_"}
+    referred |= replaced - {".".join(key) for key in keys}
     shared = []
     for where in sorted(referred):
         parent_key, _, key = where.rpartition(".")

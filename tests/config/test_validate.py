@@ -103,6 +103,13 @@ def test_a_relative_or_shared_key_is_not_unknown():
     assert config["model"]["generator"]["width"] == config["model"]["discriminator"]["width"] == 8
 
 
+def test_a_shared_key_whose_every_reference_is_replaced_is_not_unknown(capsys):
+    words = ["model=dcgan", "model.generator.width=8", "model.discriminator.width=8"]
+    assert main(["show", *words, "--json"]) == 0
+    assert main(["show", *words, "+model.with=8", "--json"]) == 2
+    assert "takes no 'with'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "warned"),
     [
