@@ -22,6 +22,7 @@ from evaluation_helpers import (  # noqa: F401 - fixtures
 from helpers import differences, small, steps, trainer_for
 from torch import nn
 
+from gancli.config.closed import closed_problems
 from gancli.data.base import Decoded, split
 from gancli.data.toy import Grid, Ring
 from gancli.errors import UserError
@@ -43,6 +44,7 @@ from gancli.metrics.settings import (
     best_key,
     better,
     problems,
+    unknown_items,
 )
 
 DIGITS = {
@@ -430,12 +432,11 @@ def test_every_option_has_the_keys_of_the_schema():
         assert set(found) == keys and problems(found) == []
         MetricsConfig(**found)
     assert set(spec("full")["items"]) == {*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS}
-    wrong = problems(spec(items=["fid"], every=0, n=3, pairs=0, best="loss"))
-    assert (
-        len(wrong) == 5
-        and wrong[0][1].startswith("there are swd")
-        and wrong[-1][1] == "add metrics.best_mode=max or min"
-    )
+    wrong = spec(items=["fid"], every=0, n=3, pairs=0, best="loss")
+    assert [hint for _, hint in problems(wrong)] == ["add metrics.best_mode=max or min"]
+    assert [hint[:14] for _, hint in unknown_items(wrong)] == ["there are swd,"]
+    bounds = [hint for _, hint in closed_problems({"metrics": wrong}, {"metrics": MetricsConfig})]
+    assert sorted(bounds) == ["give 1 or more", "give 1 or more", "give 10 or more"]
     assert problems(spec(best="loss", best_mode="min")) == problems(spec(best="kl")) == []
 
 
