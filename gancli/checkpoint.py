@@ -23,7 +23,6 @@ from gancli.files.paths import names_in
 from gancli.files.safe_load import ONLY_OURS, Damaged, check_size, first_line, load_plain
 from gancli.game import Game
 from gancli.optimizers import make_players, misfit_of
-from gancli.render import status as progress
 
 FORMAT = 1
 LAYOUT = {  # what a file must hold: a type, or what lies below
@@ -55,12 +54,11 @@ def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
     Raises OSError where the disk is full."""
     path = folder / f"step-{tree['progress']['step']:08d}.pt"
     whole = tree | {"format": FORMAT, "version": gancli.__version__}
-    with progress.doing("saving…"):
-        atomic.write(
-            path,
-            lambda file: torch.save(whole, file),
-            names=("last.pt", "best.pt") if best else ("last.pt",),
-        )
+    atomic.write(
+        path,
+        lambda file: torch.save(whole, file),
+        names=("last.pt", "best.pt") if best else ("last.pt",),
+    )
     files = steps_in(folder)
     for old in files[
         files.index(path) + keep :
@@ -223,9 +221,14 @@ def load_game(
     """Rebuilds a game from its checkpoint alone, for sampling, evaluation and notebooks. Raises UserError.
 
     trust: the user's own packages that the file may name; nothing else outside gancli is ever imported."""
-    progress.say("reading the checkpoint…")
     file, tree = open_checkpoint(path)
-    progress.say("building the networks…")
+    return rebuild_game(tree, file, ema=ema, trust=trust, device=device)
+
+
+def rebuild_game(
+    tree: dict, file: Path, *, ema: bool, trust: tuple[str, ...] = (), device: str = "cpu"
+) -> Loaded:
+    """The game of a checkpoint that has been read; else as `load_game`."""
     game = matching_game(tree, file, trust=trust)
     game.load_state_dict(tree["game"])
     vars(game.progress).update(tree["progress"])

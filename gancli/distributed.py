@@ -262,17 +262,24 @@ def broadcast_state(*modules: nn.Module) -> None:
 
 
 @torch.no_grad()
-def average(parameters: list[nn.Parameter], values: Tensor, *, shards: int) -> Tensor:
-    """Turns sums over micro-batches into means over all shards, gradients in place. -> the values'
-    means
+def average(
+    parameters: list[nn.Parameter], values: dict[str, Tensor], *, shards: int
+) -> dict[str, Tensor]:
+    """Turns sums over micro-batches into means over all shards, gradients in place.
 
-    values: (K,) float32, whatever else must be agreed on (logs, flags)."""
+    Args:
+        values: 0-d, float32, whatever else must be agreed on (logs, flags); every rank has the
+            same names in the same order.
+
+    Returns:
+        The means of the values."""
+    flat = torch.stack(list(values.values()))
     if world() > 1:
-        values = reduce_flat(parameters, values)
+        flat = reduce_flat(parameters, flat)
     for p in parameters:
         if p.grad is not None:
             p.grad /= shards  # after the sum: dividing each micro-batch's loss rounds differently
-    return values / shards
+    return dict(zip(values, (flat / shards).unbind(), strict=True))
 
 
 def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:

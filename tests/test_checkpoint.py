@@ -14,15 +14,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import differences, small, steps, trainer_for
+from helpers import differences, small, steps, trainer_and_judge, trainer_for
 
 import gancli
 from gancli import checkpoint
 from gancli.checkpoint import load_game, newest, read, save, steps_in
 from gancli.errors import Busy, UserError
+from gancli.evaluation.watchdog import watch_for
 from gancli.files import safe_load
 from gancli.files.safe_load import Damaged
 from gancli.run.folder import RunFolder
+from gancli.run.loop import Loop
 
 
 @pytest.fixture(scope="module")
@@ -196,24 +198,28 @@ class Books:
     def update(self, *_, **__): ...
 
 
-def full_disk(trainer, folder, monkeypatch, *, until: int) -> None:
+def loop_of(trainer, judge, folder) -> Loop:
+    return Loop(trainer, judge, watch_for(trainer), folder=folder, logbook=Books(), display=Books())
+
+
+def full_disk(loop, monkeypatch, *, until: int) -> None:
     real = os.fsync
 
     def fsync(handle):
-        if trainer.progress.step <= until:
+        if loop.progress.step <= until:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    trainer.train(folder=folder, logbook=Books(), display=Books())
+    loop.run()
 
 
 def test_a_disk_full_for_a_while_costs_no_step(tmp_path, monkeypatch, caplog):
     setup = small("mlp", "trainer.steps=6", "trainer.save_every=2")
     folder = RunFolder(tmp_path).open()
-    trainer = trainer_for(setup)
+    loop = loop_of(*trainer_and_judge(setup), folder)
     with caplog.at_level(logging.WARNING, "gancli"):
-        full_disk(trainer, folder, monkeypatch, until=4)
+        full_disk(loop, monkeypatch, until=4)
     assert [record.getMessage().split(" could")[0] for record in caplog.records] == [
         "step 2",
         "step 4",
@@ -226,10 +232,12 @@ def test_a_disk_full_for_a_while_costs_no_step(tmp_path, monkeypatch, caplog):
 
 def test_a_disk_full_at_the_end_is_code_75_and_the_old_one_stays(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path).open()
-    steps(first := trainer_for(small("mlp", "trainer.steps=4", "trainer.save_every=2")), 2)
-    first.save(folder, last=False)
+    first, judge = trainer_and_judge(small("mlp", "trainer.steps=4", "trainer.save_every=2"))
+    steps(first, 2)
+    loop = loop_of(first, judge, folder)
+    loop.save(last=False)
     with pytest.raises(Busy, match="disk is full") as caught:
-        full_disk(first, folder, monkeypatch, until=99)
+        full_disk(loop, monkeypatch, until=99)
     assert caught.value.code == 75
     monkeypatch.undo()
     assert newest(folder.checkpoints)[1]["progress"]["step"] == 2

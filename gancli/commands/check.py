@@ -37,20 +37,21 @@ def check(argv: list[str]) -> int:
     progress.say("measuring: loading torch…")
     import torch
 
-    from gancli.commands.train import (
+    from gancli.config.build import build_game
+    from gancli.config.validate import validate
+    from gancli.evaluation.paired import judge_for
+    from gancli.evaluation.watchdog import watch_for
+    from gancli.precision import peak_memory, resolve_device
+    from gancli.render.display import LONG_S, speed, too_long
+    from gancli.render.status import duration
+    from gancli.run.failures import explained, lighter
+    from gancli.run.plan import (
         check_first_batch,
         describe_plan,
         finish_budget,
         open_data,
         too_short,
     )
-    from gancli.config.build import build_game
-    from gancli.config.validate import validate
-    from gancli.evaluation.paired import judge_for
-    from gancli.precision import peak_memory, resolve_device
-    from gancli.render.display import LONG_S, speed, too_long
-    from gancli.render.status import duration
-    from gancli.run.failures import explained, lighter
     from gancli.trainer import Trainer
 
     progress.say("measuring: checking the config…")
@@ -69,8 +70,11 @@ def check(argv: list[str]) -> int:
     game = build_game(config, trust=None)
     check_first_batch(game, stream)
     with explained(config, device):
-        judge = judge_for(game, train=train, held=held, config=config, device=device)
-        trainer = Trainer(game, stream, judge, config=config, device=device)
+        judge_for(
+            game, train=train, held=held, config=config, device=device
+        )  # raises where it cannot measure
+        trainer = Trainer(game, stream, config=config, device=device)
+        watch_for(trainer)
         tries = lighter(config["trainer"], config["dataset"], composed.cfg.model)
         with hinting(tries):
             seconds, how = measure(trainer, period=game.n_critic)

@@ -12,13 +12,15 @@ from gancli.config import compose as front
 from gancli.config.arguments import ema_apart
 from gancli.errors import UserError
 from gancli.files import atomic
-from gancli.render import messages
+from gancli.render import messages, status
 
 # Groups and keys that choose what is trained.
 OF_TRAINING = ("model", "loss", "optimizer", "trainer", "augment", "perceptual", "experiment")
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
+
+    from gancli.checkpoint import Loaded
 
 
 def compose_options(verb: str, argv: Sequence[str], *, missing: bool = False) -> front.Composed:
@@ -82,6 +84,18 @@ def read(
     ]
     found += missing_problems(options, {"ckpt": "run"} | (files or {}))
     return options, found
+
+
+def open_game(
+    path: str, *, ema: bool = True, trust: tuple[str, ...] = (), device: str = "cpu"
+) -> Loaded:
+    """As `checkpoint.load_game`, and says on the status line how far it is."""
+    from gancli.checkpoint import open_checkpoint, rebuild_game
+
+    status.say("reading the checkpoint…")
+    file, tree = open_checkpoint(path)
+    status.say("building the networks…")
+    return rebuild_game(tree, file, ema=ema, trust=trust, device=device)
 
 
 def out_folder(given: str | None, checkpoint: Path, name: str) -> Path:

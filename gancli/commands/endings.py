@@ -5,7 +5,10 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from gancli.run.session import Outcome
 
 
 class Ending(NamedTuple):
@@ -65,6 +68,21 @@ def after_training(
         return ["gan", "report", str(folder)]
     more = [f"style={style}"] if style.is_file() else []
     return ["gan", "translate", *words, f"input={source}", *more]
+
+
+def say_outcome(outcome: Outcome | None) -> None:
+    """Says where a trained run is and what to type next; nothing where another rank says it."""
+    from gancli.metrics.settings import published
+
+    if outcome is None:
+        return
+    for line in published(outcome.measured) if outcome.measured else ():
+        print(line)
+    folder = outcome.folder
+    say_end(
+        str(folder) if outcome.picture is None else f"{outcome.picture}, and the run in {folder}",
+        after_training(folder, outcome.trust, translates=outcome.translates),
+    )
 
 
 def translates(config: dict) -> bool:

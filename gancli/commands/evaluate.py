@@ -118,7 +118,6 @@ def name_protocol(options: dict, report: Report, *, data: str) -> str:
 
 
 def of_checkpoint(options: dict) -> Report:
-    from gancli.checkpoint import load_game
     from gancli.commands.checkpoint_verbs import beside
     from gancli.config.build import trusted
     from gancli.evaluation import paired
@@ -129,7 +128,9 @@ def of_checkpoint(options: dict) -> Report:
 
     trust = trusted(options["trust"])
     device = resolve_device(options["device"])
-    loaded = load_game(str(options["ckpt"]), ema=options["ema"], trust=trust, device=str(device))
+    loaded = checkpoint_verbs.open_game(
+        str(options["ckpt"]), ema=options["ema"], trust=trust, device=str(device)
+    )
     folder = beside(loaded.path)
     out = named_out(options["out"])
     if out is not None and out.resolve() == (folder / "evaluation.json").resolve():

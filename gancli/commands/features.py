@@ -50,8 +50,7 @@ def main(argv: list[str]) -> int:
 def run(options: dict, words: list[str]) -> int:
     """Writes features and rankings. Raises UserError."""
     status.say("loading torch…")
-    from gancli.checkpoint import load_game
-    from gancli.commands.checkpoint_verbs import out_folder
+    from gancli.commands.checkpoint_verbs import open_game, out_folder
     from gancli.commands.evaluate import held_out
     from gancli.config.build import trusted
     from gancli.evaluation.probing import choose, judged, own_labels
@@ -61,7 +60,7 @@ def run(options: dict, words: list[str]) -> int:
 
     device = resolve_device(options["device"])
     trust = trusted(options["trust"])
-    loaded = load_game(options["ckpt"], trust=trust, device=str(device))
+    loaded = open_game(options["ckpt"], trust=trust, device=str(device))
     if not isinstance(loaded.game, Judging) or "a" in loaded.game.needs:
         raise UserError(
             f"gan features shows single images to the discriminator, and that of {loaded.path} takes "

@@ -30,7 +30,6 @@ def run(cfg) -> Ending:
     """Writes what was found. Raises UserError."""
     options = checked(cfg)
     status.say("loading torch…")
-    from gancli.checkpoint import load_game
     from gancli.commands.sample import label_index
     from gancli.config.build import trusted
     from gancli.inference.projection import search, space_of
@@ -41,7 +40,7 @@ def run(cfg) -> Ending:
 
     if options["film"] is not None:
         check_name(options["film"])
-    loaded = load_game(
+    loaded = checkpoint_verbs.open_game(
         str(options["ckpt"]),
         ema=options["ema"],
         trust=trusted(options["trust"]),

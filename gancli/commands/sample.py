@@ -60,12 +60,11 @@ def run(cfg) -> Ending:
     options = checked(cfg)
     options["n"] = options["n"] if options["latent"] is None else 1
     status.say("loading torch…")
-    from gancli.checkpoint import load_game
     from gancli.config.build import trusted
     from gancli.inference.sampling import refuse_unknown
     from gancli.precision import resolve_device
 
-    loaded = load_game(
+    loaded = checkpoint_verbs.open_game(
         str(options["ckpt"]),
         ema=options["ema"],
         trust=trusted(options["trust"]),

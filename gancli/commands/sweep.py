@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from gancli.commands.endings import Ending, say_end
+from gancli.commands.endings import Ending, say_end, say_outcome
 from gancli.config import compose as front
 from gancli.config.arguments import quoted, split_args, variants
 from gancli.config.hints import composition_errors, parse, typed
@@ -19,6 +19,7 @@ from gancli.errors import GanError, Interrupted, Stopped
 from gancli.files import atomic, reading
 from gancli.render import status
 from gancli.render.messages import say, warn
+from gancli.run.session import run_session
 
 BEGUN = "begun"  # the state of a job until it ends
 
@@ -97,8 +98,6 @@ def stamp_of(folder: Path | None) -> tuple[int, int] | None:
 
 def job(composed: front.Composed) -> None:
     """One run of the sweep, recorded in sweep.jsonl. Raises what the run raised: launchers on clusters read that."""
-    from gancli.commands.train import run
-
     folder = Path(composed.hydra.sweep.dir)
     entry = {
         "job": composed.hydra.job.num,
@@ -114,7 +113,7 @@ def job(composed: front.Composed) -> None:
     record(folder, entry)
     started = time.monotonic()
     try:
-        run(composed)
+        say_outcome(run_session(composed))
         entry["state"] = "done"
     except BaseException as error:
         entry["state"], entry["reason"] = outcome(error)

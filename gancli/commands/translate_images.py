@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli.checkpoint import load_game
-from gancli.commands.checkpoint_verbs import out_folder
+from gancli.commands.checkpoint_verbs import open_game, out_folder
 from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
 from gancli.config.build import trusted
 from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet, resize_all, to_channels
@@ -62,7 +61,7 @@ class Job:
 
 def job_of(options: dict) -> Job:
     """Loads the checkpoint. Raises UserError for what it does not have."""
-    loaded = load_game(
+    loaded = open_game(
         str(options["ckpt"]),
         ema=options["ema"],
         trust=trusted(options["trust"]),

@@ -1,28 +1,38 @@
 """The watchdog: looks at live signals and says in words why a run is lost.
 
-What is done then is the trainer's.
+What is done then is the loop's.
 """
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from gancli.config.compose import WatchConfig
+from gancli.game import children
 from gancli.losses.adversarial import AdversarialLoss
+
+if TYPE_CHECKING:
+    from gancli.trainer import Trainer
 
 
 class Watch:
     """A signal must show at `patience` looks in a row, after `start_kimg`.
 
-    Counts are plain data and so in the checkpoint.
+    loss: of the critic, or None where there is none. counts: plain data, changed in place, which
+    the checkpoint holds."""
 
-    loss: of the critic, or None where there is none."""
-
-    def __init__(self, settings: WatchConfig, loss: AdversarialLoss | None):
+    def __init__(
+        self,
+        settings: WatchConfig,
+        loss: AdversarialLoss | None,
+        *,
+        counts: dict[str, int] | None = None,
+    ):
         self.settings = settings
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, int] = {} if counts is None else counts
         self.range = None if loss is None else costs(loss)
 
     @property
@@ -77,6 +87,12 @@ class Watch:
             )
             found["worse"] = sentence if worse(value, best, settings.worse) else ""
         return found
+
+
+def watch_for(trainer: Trainer) -> Watch:
+    """The watchdog of a run; its counts are saved with the trainer's state."""
+    loss = cast(AdversarialLoss | None, next(iter(children(trainer.game.adversarial)), None))
+    return Watch(WatchConfig(**trainer.config["watch"]), loss, counts=trainer.run["watch"])
 
 
 def worse(value: float, best: dict, factor: float) -> bool:

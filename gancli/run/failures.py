@@ -33,7 +33,7 @@ def explained(config: dict, device) -> Iterator[None]:
 
 
 def out_of_memory(settings: dict, device) -> GanError:
-    from gancli.trainer import peak_memory
+    from gancli.precision import peak_memory
 
     size = settings["batch_size"]
     pieces = settings["accumulate"]

@@ -21,7 +21,7 @@ from PIL import Image
 from train_helpers import ENV, NETWORKS, QUIET, TINY, last, lines, sound
 
 from gancli.checkpoint import read, steps_in
-from gancli.commands import train as command
+from gancli.run import plan as planning
 from gancli.run.folder import RunFolder
 
 gan = pytest.fixture(train_helpers.gan)
@@ -66,7 +66,7 @@ def test_a_complete_run_says_so_and_what_to_type(gan):
 def test_a_used_folder_is_refused_before_the_data_are_read(gan, monkeypatch):
     sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=my run"))
     before = {path: path.read_bytes() for path in Path("my run").rglob("*") if path.is_file()}
-    monkeypatch.setattr(command, "open_data", lambda *_, **__: pytest.fail("the data were read"))
+    monkeypatch.setattr(planning, "open_data", lambda *_, **__: pytest.fail("the data were read"))
     done = sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=my run"), 2)
     assert (
         "my run already holds a run" in done.err
@@ -197,7 +197,7 @@ def test_a_young_run_is_not_overwritten_by_a_second_one(gan):
     folder.close()
 
 
-@pytest.mark.parametrize("moment", ["commands.train.open_data", "files.safe_load.check_savable"])
+@pytest.mark.parametrize("moment", ["run.plan.open_data", "files.safe_load.check_savable"])
 def test_a_run_that_ended_meanwhile_is_not_overwritten(gan, monkeypatch, moment):
     """Another process did the whole of it while this one read the data, or built the networks."""
     place = f"gancli.{moment}"

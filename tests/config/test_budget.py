@@ -11,9 +11,9 @@ from helpers import differences, frozen
 from omegaconf import OmegaConf
 from train_helpers import TINY, last, sound
 
-from gancli.commands.train import describe_plan
 from gancli.config.compose import compose, conf_dir, options
 from gancli.errors import Problems
+from gancli.run.plan import describe_plan
 
 gan = pytest.fixture(train_helpers.gan)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import CPU, small, steps, trainer_for
+from helpers import CPU, small, steps, trainer_and_judge, trainer_for
 from same_helpers import Same, cyclegan
 
 from gancli.evaluation.monitor import Judge
@@ -13,8 +13,7 @@ from gancli.metrics.settings import best_key, better
 
 
 def judged(model: str, *overrides: str):
-    trainer = trainer_for(small(model, "metrics=fast", *overrides))
-    return trainer, trainer.judge
+    return trainer_and_judge(small(model, "metrics=fast", *overrides))
 
 
 def test_a_game_gets_the_judge_that_suits_it():
@@ -101,14 +100,14 @@ def test_outputs_that_are_all_alike_are_noticed():
 def test_looking_does_not_change_training():
     setup = small("pix2pix", "metrics=fast")
     one = trainer_for(setup)
-    other = trainer_for(setup)
+    other, judge = trainer_and_judge(setup)
     for trainer, look in ((one, False), (other, True)):
         for _ in range(2):
             steps(trainer, 1)
             if look:
-                trainer.judge.measure(trainer.game, trainer.ema)
-                trainer.judge.picture(trainer.game, trainer.ema, columns=4)
-                trainer.judge.glance(trainer.game, trainer.ema)
+                judge.measure(trainer.game, trainer.ema)
+                judge.picture(trainer.game, trainer.ema, columns=4)
+                judge.glance(trainer.game, trainer.ema)
     states = one.game.state_dict(), other.game.state_dict()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import train_helpers
-from helpers import OF_DIGITS, PAIRS, REPO, small, steps, trainer_for
+from helpers import OF_DIGITS, PAIRS, REPO, small, steps, trainer_and_judge
 from train_helpers import NETWORKS, QUIET, sound
 
 from gancli.cli import main
@@ -39,12 +39,12 @@ def explained(key: str) -> bool:
 
 @pytest.mark.parametrize("model", LOGGED)
 def test_every_key_that_a_game_logs_has_a_line(model):
-    trainer = trainer_for(small(model, *LOGGED[model]))
+    trainer, judge = trainer_and_judge(small(model, *LOGGED[model]))
     keys = set()
     for _ in range(4):
         steps(trainer, 1)
         keys |= trainer.read_logs().keys()
-    keys |= trainer.judge.glance(trainer.game, trainer.ema).keys()
+    keys |= judge.glance(trainer.game, trainer.ema).keys()
     assert keys and [key for key in sorted(keys) if not explained(key)] == []
 
 

@@ -15,11 +15,11 @@ from helpers import SMALL, differences
 from PIL import Image
 from train_helpers import ENV, NETWORKS, QUIET, TINY, last, lines, sound
 
-from gancli import trainer as trainer_module
 from gancli.evaluation.monitor import Judge
 from gancli.evaluation.watchdog import Watch
 from gancli.metrics import suite
 from gancli.render.display import Display
+from gancli.run import loop as loop_module
 from gancli.run.logbook import EventFile
 
 gan, package, at_step = map(
@@ -156,7 +156,7 @@ def test_what_a_kill_prevented_is_made_up_for(gan, monkeypatch, step, victim):
     undisturbed run."""
     line = (*MEASURED, "trainer.steps=6")
     sound(gan("train", *line, "hydra.run.dir=whole"))
-    where = trainer_module.Trainer if victim == "show_report" else Judge
+    where = loop_module.Loop if victim == "show_report" else Judge
     real = getattr(where, victim)
 
     def sometimes(self, first, *rest, **options):
@@ -192,15 +192,15 @@ def test_the_best_state_holds_that_it_is_the_best(gan, monkeypatch):
 def test_a_new_run_is_saved_after_a_minute_and_its_bits_stay_the_same(gan, monkeypatch):
     line = (*TINY, "trainer.steps=6", "trainer.save_every=3", "trainer.keep=2")
     sound(gan("train", *line, "hydra.run.dir=whole"))
-    monkeypatch.setattr(trainer_module, "FIRST_SAVE_S", 0.0)
+    monkeypatch.setattr(loop_module, "FIRST_SAVE_S", 0.0)
     seen = []
-    real = trainer_module.Trainer.save
+    real = loop_module.Loop.save
 
     def save(self, *args, **options):
         real(self, *args, **options)
         seen.append(self.progress.step)
 
-    monkeypatch.setattr(trainer_module.Trainer, "save", save)
+    monkeypatch.setattr(loop_module.Loop, "save", save)
     sound(gan("train", *line, "hydra.run.dir=early"))
     assert seen == [1, 3, 6], "once by the clock, then by save_every"
     assert differences(last("whole"), last("early")) == []
@@ -212,9 +212,9 @@ def test_a_new_run_is_saved_after_a_minute_and_its_bits_stay_the_same(gan, monke
 
 
 ON_TWO_RANKS = """
-    import gancli.trainer
+    import gancli.run.loop
     from gancli.evaluation.monitor import Judge
-    gancli.trainer.FIRST_SAVE_S = 0.0
+    gancli.run.loop.FIRST_SAVE_S = 0.0
 
     class Mine(GAN):
         pass

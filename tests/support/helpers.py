@@ -17,6 +17,7 @@ from gancli.config.compose import compose
 from gancli.config.validate import validate
 from gancli.data.base import split
 from gancli.data.stream import Stream
+from gancli.evaluation.monitor import Judge
 from gancli.evaluation.paired import judge_for
 from gancli.seeding import reseed, seed_of
 from gancli.trainer import Trainer
@@ -212,7 +213,12 @@ def small(model: str, *overrides: str) -> dict:
 
 
 def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
-    """A trainer at step 0, as commands/train.py builds it."""
+    """A trainer at step 0, as run/session.py builds it."""
+    return trainer_and_judge(config, rank=rank, world=world)[0]
+
+
+def trainer_and_judge(config: dict, *, rank: int = 0, world: int = 1) -> tuple[Trainer, Judge]:
+    """A trainer at step 0, and the judge of its game."""
     config = copy.deepcopy(config)
     spec = config["dataset"]
     key = repr(spec)
@@ -237,7 +243,7 @@ def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
     game = build_game(config, trust=None)
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": []}
     judge = judge_for(game, train=train, held=held, config=config, device=CPU)
-    return Trainer(game, stream, judge, config=config, device=CPU, data=data)
+    return Trainer(game, stream, config=config, device=CPU, data=data), judge
 
 
 def steps(trainer: Trainer, n: int) -> Trainer:

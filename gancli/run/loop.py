@@ -1,0 +1,333 @@
+"""Decides what is due after each step of a run: a line, a save, a picture, an evaluation, a rescue."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from gancli import checkpoint, distributed
+from gancli.config.compose import LogConfig
+from gancli.errors import Busy, GanError, Interrupted, Lost, disk_is_full, reason_of
+from gancli.evaluation.monitor import Judge
+from gancli.evaluation.samples import Report, summary
+from gancli.evaluation.watchdog import Watch
+from gancli.game import due
+from gancli.precision import peak_memory
+from gancli.render import status
+from gancli.render.display import Display
+from gancli.render.notes import NOTE
+from gancli.run.folder import RunFolder
+from gancli.run.logbook import Logbook
+from gancli.trainer import Trainer
+
+log = logging.getLogger("gancli")
+TRY = (
+    "try a smaller optimizer.<player>.lr, or a penalty on the critic: +penalty@loss.penalties.r1=r1"
+)
+EXIT_CODES = {
+    signal.SIGINT: 130,
+    signal.SIGTERM: 143,
+    signal.SIGHUP: 129,
+    signal.SIGUSR1: 75,
+    signal.SIGUSR2: 75,
+}
+# A new run is saved after so many seconds, whatever save_every says: a crash early on then costs little.
+FIRST_SAVE_S = 60.0
+T = TypeVar("T")
+
+
+class Loop:
+    """A run from its first step to its last. The trainer plays, the judge measures, the watch warns; the others are written to.
+
+    Ranks other than the first have a logbook and a display that want nothing."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        judge: Judge,
+        watch: Watch,
+        *,
+        folder: RunFolder,
+        logbook: Logbook | SilentBooks,
+        display: Display | SilentBooks,
+    ):
+        self.trainer = trainer
+        self.judge = judge
+        self.watch = watch
+        self.folder = folder
+        self.logbook = logbook
+        self.display = display
+        self.progress = trainer.progress
+        self.settings = trainer.settings
+        self.log = LogConfig(**trainer.config["log"])
+        self.measure_every: int = trainer.config["metrics"]["every"]
+        self.signal = 0  # the first that came
+        self.first_save_at: float | None = None  # on rank 0's clock, until something is saved
+        self.said: set[tuple[str, str]] = set()  # what was skipped, and why
+
+    def run(self) -> None:
+        """Plays until the budget is spent, then saves. Raises Stopped, Interrupted or Busy; all leave a sound checkpoint."""
+        if self.progress.step == 0 and distributed.rank() == 0:
+            self.first_save_at = time.monotonic() + FIRST_SAVE_S
+        caught_up = False
+        while not caught_up or self.progress.step < self.settings.steps:
+            try:
+                if caught_up:
+                    self.turn()
+                else:
+                    self.catch_up()
+            except Lost as lost:
+                self.rescue(lost)
+            caught_up = True
+
+    def catch_up(self) -> None:
+        """Does what was due after the step that was loaded, if the last session ended between its save and that."""
+        step = self.progress.step
+        done = step >= self.settings.steps
+        drawn = step == 0 or not (done or due(step - 1, self.log.sample_every))
+        if not drawn and not self.folder.sample(step).exists():
+            self.draw_picture()
+        if self.trainer.run["owes_evaluation"] and self.judge.measures:
+            self.logbook.rewind(step, again="eval/")  # it may have been killed after its line
+            best = self.evaluate()
+            self.save(last=done, best=best)
+
+    def turn(self) -> None:
+        """One step, and whatever is due after it. The state is saved before a picture or an evaluation may fail."""
+        self.trainer.news = self.signal != 0 or self.first_save_due()
+        self.trainer.step()
+        progress = self.progress
+        settings = self.settings
+        done = progress.step == settings.steps
+        now = progress.step - 1
+        # Before the save: a line that is lost with the process is written again only if its step is played again.
+        if done or due(now, self.log.every):
+            self.write_line()
+        evaluate = self.judge.measures and (done or due(now, self.measure_every))
+        save = done or due(now, settings.save_every)
+        stop, first_save = self.hear(wait=evaluate or save)
+        if first_save:
+            self.hear(wait=True)  # the newest step, too, must be known to be sound
+        self.trainer.run["owes_evaluation"] = evaluate
+        if save or first_save or stop:
+            self.save(last=bool(done or stop))
+        if stop and not done:
+            raise Interrupted(
+                f"{signal.Signals(stop).name}: saved step {progress.step} of {settings.steps}",
+                code=EXIT_CODES[stop],
+            )
+        if done or due(now, self.log.sample_every):
+            self.draw_picture()
+        if evaluate:
+            best = self.evaluate()
+            if save or best:
+                self.save(last=done, best=best)
+
+    def hear(self, *, wait: bool) -> tuple[int, bool]:
+        """-> the signal to stop for, or 0, and whether the first save is due; all ranks get the same.
+
+        wait: as in `Trainer.read_flags`. Raises Lost if a loss was not finite."""
+        news = self.trainer.read_flags(wait=wait)
+        if distributed.world() == 1:
+            return self.signal, self.first_save_due()
+        if not news:
+            return 0, False
+        told = distributed.gather((self.signal, self.first_save_due()))  # all read the same flag
+        return max(number for number, _ in told), told[0][1]
+
+    def first_save_due(self) -> bool:
+        """Has a new run lasted for a minute without being saved? Only rank 0 asks its clock."""
+        return self.first_save_at is not None and time.monotonic() >= self.first_save_at
+
+    def ask_to_stop(self, number: int) -> bool:
+        """Called by a signal's handler: the run saves and ends after its step. -> is it the first signal?"""
+        first = not self.signal
+        if first:
+            self.signal = number
+        self.trainer.news = True
+        return first
+
+    def write_line(self) -> None:
+        values = self.trainer.read_logs()
+        if self.watch.on:
+            seen = None
+            if distributed.rank() == 0:
+                seen = self.attempt(
+                    "watch/diversity",
+                    lambda: self.judge.glance(self.trainer.game, self.trainer.ema),
+                )
+            values |= distributed.from_rank_0(seen or {})
+        step = self.progress.step
+        nimg = self.progress.nimg
+        memory = peak_memory(self.trainer.device)
+        self.attempt("metrics.jsonl", lambda: self.logbook.scalars(step, nimg, values))
+        self.attempt(
+            "the display", lambda: self.display.update(step, nimg, values, memory_bytes=memory)
+        )
+        self.look(values)
+
+    def draw_picture(self) -> None:
+        """The sample grid of this step, in samples/ and in TensorBoard."""
+        if distributed.rank() == 0:
+            self.attempt("the sample grid", self.write_picture)
+
+    def write_picture(self) -> None:
+        step = self.progress.step
+        image = self.judge.picture(self.trainer.game, self.trainer.ema, columns=self.log.grid)
+        self.logbook.guard("samples", partial(self.folder.write_sample, step, image))
+        self.logbook.picture(step, "samples", image)
+
+    def evaluate(self) -> bool:
+        """Measures the average generator. -> is it the best so far?"""
+        step = self.progress.step
+        before = self.trainer.run["best"]
+        report = self.measure() if distributed.rank() == 0 else None
+        values = distributed.from_rank_0(report and report.values)
+        self.trainer.run["owes_evaluation"] = False
+        self.trainer.run["best"] = self.judge.better(values, step, before)
+        named = {f"eval/{key}": value for key, value in values.items()}
+        self.attempt("metrics.jsonl", lambda: self.logbook.scalars(step, self.progress.nimg, named))
+        if report is not None:
+            self.show_report(report, best=self.trainer.run["best"] != before)
+        self.look(named)
+        return self.trainer.run["best"] != before
+
+    def measure(self) -> Report:
+        """What the judge finds; where that fails as a whole, a report that says so."""
+        try:
+            return self.judge.measure(self.trainer.game, self.trainer.ema)
+        except Exception as error:  # noqa: BLE001 - as in `attempt`
+            reason = reason_of(error)
+            self.skip("the evaluation", reason, error)
+            return Report({}, {}, {"evaluation": reason})
+
+    def show_report(self, report: Report, *, best: bool) -> None:
+        """An evaluation in a line and in evaluation.json; what it lacks is said once."""
+        for reason in dict.fromkeys(report.skipped.values()):
+            items = [item for item, why in report.skipped.items() if why == reason]
+            if items != ["evaluation"]:
+                self.skip(", ".join(items), reason)
+        if shown := summary(report.values, best=best):
+            line = f"step {self.progress.step}: {shown}"
+            self.attempt("the display", lambda: self.display.note(line))
+        write = partial(
+            self.folder.write_report, report, step=self.progress.step, best=self.trainer.run["best"]
+        )
+        self.attempt("evaluation.json", lambda: self.logbook.guard("evaluation.json", write))
+
+    def look(self, values: dict[str, float]) -> None:
+        """Lets the watchdog see new numbers; raises Lost if it is to do more than warn."""
+        reason = self.attempt(
+            "the watchdog",
+            lambda: self.watch.look(values, self.progress.nimg, self.trainer.run["best"]),
+        )
+        if reason and self.watch.settings.action == "warn":
+            log.warning(
+                "step %d: %s; watch.action=stop would end the run here", self.progress.step, reason
+            )
+        elif reason:
+            raise Lost(f"step {self.progress.step}: {reason}", TRY, sound=True)
+
+    def rescue(self, lost: Lost) -> None:
+        """Goes back to the best checkpoint, or to the newest, if that is asked for and has not been done too often; else ends."""
+        tries = self.trainer.run["rollbacks"]
+        settings = self.watch.settings
+        if settings.action != "rollback" or tries >= settings.retries or not self.folder.saved:
+            lost.message += f"; {tries} rollbacks did not help" if tries else ""
+            if lost.sound:
+                self.save(last=True)
+            else:
+                sound = (
+                    "the last checkpoint is sound"
+                    if self.folder.saved
+                    else "there is no checkpoint"
+                )
+                lost.message += f"; {sound}"
+            raise lost
+        self.trainer.rollback(checkpoint.best(self.folder.checkpoints))
+        self.trainer.run["rollbacks"] = tries + 1
+        log.warning(
+            "%s; back to step %d with other draws (rollback %d of %d)",
+            lost.message,
+            self.progress.step,
+            tries + 1,
+            settings.retries,
+        )
+        self.logbook.rewind(self.progress.step)
+        self.save(last=False)  # or a kill now would bring the lost state back
+
+    def save(self, *, last: bool, best: bool = False) -> None:
+        """All ranks must call it. A full disk is survived in the middle of a run, and ends it with Busy at its end."""
+        tree = self.trainer.state_dict()
+        if not all(
+            value.isfinite().all()
+            for value in [*tree["game"].values(), *tree["ema"].values()]
+            if value.is_floating_point()
+        ):
+            raise Lost(
+                f"step {self.progress.step}: a weight is not finite, and was not saved",
+                "try a smaller optimizer.<player>.lr or a gradient clip (optimizer.d.clip=1)",
+                sound=False,
+            )
+        if distributed.rank() != 0:
+            return
+        try:
+            with status.doing("saving…"):
+                checkpoint.save(tree, self.folder.checkpoints, keep=self.settings.keep, best=best)
+        except OSError as error:
+            reason = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
+            message = f"step {self.progress.step} could not be saved in {self.folder.checkpoints}: {reason}"
+            if last and disk_is_full(error):
+                then = "resume" if self.folder.saved else "start it again: nothing was saved before"
+                raise Busy(message, f"make room, then {then}") from error
+            if last:
+                raise GanError(message) from error
+            kept = (
+                "the last checkpoint is intact" if self.folder.saved else "there is no checkpoint"
+            )
+            log.warning("%s; training goes on, %s", message, kept)
+        self.first_save_at = None
+
+    def attempt(self, what: str, work: Callable[[], T]) -> T | None:
+        """work(), or None where it raises: what training can do without must not end it.
+
+        The first time its reason is a warning; run.log has the traceback. Nothing that all ranks do together may go
+        through here."""
+        try:
+            return work()
+        except Exception as error:  # noqa: BLE001 - a metric, a picture or a user's own code may raise anything
+            self.skip(what, reason_of(error), error)
+            return None
+
+    def skip(self, what: str, reason: str, error: Exception | None = None) -> None:
+        """Says that something was left out, on the terminal only when it is new."""
+        expected = error is None or isinstance(error, GanError)
+        level = NOTE if expected else logging.WARNING
+        if (what, reason) in self.said:
+            level = logging.INFO
+        self.said.add((what, reason))
+        log.log(
+            level,
+            "step %d: %s skipped: %s",
+            self.progress.step,
+            what,
+            reason,
+            exc_info=None if expected else error,
+        )
+
+
+class SilentBooks:
+    """The logbook and the display of every rank but the first."""
+
+    def scalars(self, *_: object) -> None: ...
+    def note(self, *_: object) -> None: ...
+    def rewind(self, *_: object, again: str = "") -> None: ...
+    def picture(self, *_: object) -> None: ...
+    def text(self, *_: object) -> None: ...
+    def guard(self, *_: object) -> None: ...
+    def update(self, *_: object, memory_bytes: int = 0) -> None: ...
+    def close(self) -> None: ...

@@ -1,0 +1,300 @@
+"""What the gates decide before the first step: a new run or one that goes on, its config, its data, its first batch."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli.config import compose as front
+from gancli.config import resolvers
+from gancli.errors import UserError
+from gancli.render import messages
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gancli.run.resume import Candidate
+
+log = logging.getLogger("gancli")
+
+
+def check_paths(composed: front.Composed) -> None:
+    """What is named and is not there: known at once, long before the data are read. Raises Problems or UserError."""
+    from gancli.files.paths import check_run
+    from gancli.run.folder import find_named
+
+    if composed.cfg.resume not in (None, "auto"):
+        find_named(str(composed.cfg.resume))
+    else:
+        check_run(composed.cfg)
+
+
+class Plan:
+    """What the gates have let through: the frozen config, and the folder and state to continue from, if any.
+
+    alike: runs of the same config, one of which goes on if its data turn out to be the same."""
+
+    def __init__(
+        self,
+        config: dict,
+        *,
+        folder: Path | None = None,
+        tree: dict | None = None,
+        trust: tuple[str, ...] | None = None,
+        alike: Sequence[Candidate] = (),
+    ):
+        self.config = config
+        self.folder = folder
+        self.tree = tree
+        self.trust = trust
+        self.alike = alike
+
+
+def plan_run(composed: front.Composed) -> Plan:
+    from gancli.config.validate import validate
+    from gancli.render import status as progress
+    from gancli.run import resume as resuming
+    from gancli.run.folder import find_named, has_checkpoints, refuse_used
+
+    progress.say("checking the config…")
+    resume = composed.cfg.resume
+    if resume not in (None, "auto"):
+        return plan_resume(find_named(str(resume)), composed)
+    if resume == "auto" and composed.run_dir_given and has_checkpoints(composed.run_dir):
+        return plan_resume(composed.run_dir, composed)
+    refuse_used(composed.run_dir)  # here, since the data may take minutes to load
+    config = validate(composed.cfg, typed=composed.overrides)
+    if resume == "auto" and not composed.run_dir_given:
+        around = resuming.look_around(composed.run_dir.parent, config, composed)
+        alike = [candidate for candidate in around if not candidate.differs]
+        if alike:
+            return Plan(config, alike=alike)
+        say_why_new(around, composed)
+    elif resume == "auto":
+        tell(f"resume=auto: {composed.run_dir} holds no run yet; a new one starts")
+    tell(f"plan: {describe_plan(composed)}")
+    return Plan(config)
+
+
+def tell(line: str) -> None:
+    """Prints a line once, however many ranks there are; run.log has it too."""
+    from gancli import distributed
+
+    log.info(line)
+    if distributed.rank() == 0:
+        messages.say(line)
+
+
+def say_why_new(around: Sequence[Candidate], composed: front.Composed) -> None:
+    """Why resume=auto starts a run: what the nearest one differs in."""
+    from gancli.run.resume import describe_differences
+
+    parent = composed.run_dir.parent
+    if not around:
+        tell(f"resume=auto: there is no run in {parent}; a new one starts")
+        return
+    nearest = min(around, key=lambda candidate: len(candidate.differs))
+    what = describe_differences(nearest, composed) if nearest.differs else "its data"
+    tell(
+        f"resume=auto: no run in {parent} has these settings; the nearest, "
+        f"{nearest.folder.name}, differs in {what}; a new one starts"
+    )
+
+
+def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
+    """Of the runs with the asked config the one that was trained on these data, or a new run. digest: of the data."""
+    from gancli import checkpoint
+    from gancli.config.validate import revalidate
+    from gancli.run import resume as resuming
+
+    for candidate in plan.alike:
+        if candidate.digest != digest:
+            continue
+        try:
+            _, tree = checkpoint.newest(candidate.folder / "checkpoints")
+        except UserError as error:
+            log.warning("resume=auto passes over %s: %s", candidate.folder, error.message)
+            continue
+        resuming.complete(tree["config"])
+        resuming.take_asked(tree["config"], plan.config)
+        tell(f"resume=auto: {candidate.folder} goes on from step {tree['progress']['step']}")
+        return Plan(revalidate(tree["config"]), folder=candidate.folder, tree=tree)
+    say_why_new(plan.alike, composed)
+    tell(f"plan: {describe_plan(composed)}")
+    return Plan(plan.config)
+
+
+def describe_plan(composed: front.Composed) -> str:
+    """How long a new run will be and by which rule, and how fast its players learn, in one line."""
+    cfg = composed.cfg
+    optimizer = composed.choices.get("optimizer", "of your own")
+    rates = ", ".join(f"{player} {spec.lr:g}" for player, spec in cfg.optimizer.items())
+    return f"{describe_budget(cfg)}; optimizer {optimizer} (learning rate {rates})"
+
+
+def describe_budget(cfg: DictConfig) -> str:
+    """The number of steps; where not every step moves the generator, also how many of them do."""
+    trainer = cfg.trainer
+    images = f"of {trainer.batch_size} images"
+    if trainer.epochs is not None:
+        return f"{trainer.epochs:g} epochs in steps {images}"
+    n_critic = resolvers.count_critic_steps(cfg)
+    updates = trainer.steps // n_critic
+    if n_critic == 1:
+        return f"{trainer.steps:,} steps {images}"
+    if updates * n_critic == trainer.steps:
+        return (
+            f"{updates:,} generator updates x {n_critic} critic steps = "
+            f"{trainer.steps:,} steps {images}"
+        )
+    return f"{trainer.steps:,} steps {images}, every {n_critic}th with a generator update"
+
+
+def plan_resume(folder: Path, composed: front.Composed) -> Plan:
+    """The stored config with what may change taken from the command line. Raises Problems where more would change."""
+    from omegaconf import OmegaConf
+
+    from gancli import checkpoint
+    from gancli.config.build import locate, trusted
+    from gancli.config.validate import revalidate
+    from gancli.run import resume as resuming
+    from gancli.run.folder import check_writable
+
+    check_writable(folder)
+    file, tree = checkpoint.newest(folder / "checkpoints")
+    checkpoint.check_resumable(tree, file)
+    resuming.complete(tree["config"])
+    resuming.change(tree["config"], composed.overrides, folder)
+    trust = composed.cfg.trust
+    trust = trusted(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
+    if composed.cfg.resume == "auto":  # the command line names the user's own code itself
+        trust += resuming.strangers(OmegaConf.to_container(composed.cfg))
+    for spec in resuming.specs(tree["config"]):
+        locate(
+            spec["_target_"], trust=trust
+        )  # all of them, before anything is read, imported or built
+    config = revalidate(tree["config"])
+    checkpoint.check_state(tree, file, trust=trust)
+    return Plan(config, folder=folder, tree=tree, trust=trust)
+
+
+def open_data(config: dict, device, *, trust):
+    """-> the training part of the data set in memory, what is held out of it, and the stream of batches."""
+    from gancli import distributed
+    from gancli.config.build import build
+    from gancli.data.base import split
+    from gancli.data.stream import Stream
+
+    spec = config["dataset"]
+    source = distributed.together(lambda: build(spec, where="dataset", trust=trust))
+    # It may download, or write the cache that the others map.
+    decoded = distributed.rank_0_first(source.load)
+
+    def cut():
+        train, held = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
+        stream = Stream(
+            train,
+            batch_size=config["trainer"]["batch_size"],
+            seed=config["seed"],
+            resolution=spec["resolution"],
+            flip=spec["flip"],
+            device=device,
+            rank=distributed.rank(),
+            world=distributed.world(),
+        )
+        return train, held, stream
+
+    return distributed.together(cut)
+
+
+def finish_budget(config: dict, n: int) -> None:
+    trainer = config["trainer"]
+    if trainer["epochs"] is not None:
+        trainer["steps"] = max(1, math.ceil(trainer["epochs"] * n / trainer["batch_size"]))
+
+
+def build_first(plan: Plan, stream, device):
+    """The game with its first weights, which has seen a batch."""
+    from gancli.config.build import build_game
+    from gancli.seeding import reseed, seed_of
+
+    reseed(seed_of(plan.config["seed"], "init"), device)
+    game = build_game(plan.config, trust=plan.trust)
+    check_first_batch(game, stream)
+    return game
+
+
+def check_first_batch(game, stream) -> None:
+    """Gate 3: the keys that the game needs, images in range, and whatever else it reads."""
+    needs = game.needs
+    try:
+        game.ready()
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    for key, value in stream(0, needs).items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(
+                f"the first batch's {key!r} holds values that are not finite",
+                "look at the data: gan check dataset=...",
+            )
+    if "label" in needs and len(stream(0, ("label",))["label"].shape) != 1:
+        raise UserError(
+            "labels must be one whole number an image", "return labels of shape (N,) from load()"
+        )
+
+
+def compare_data(tree: dict, digest: str, folder: Path) -> None:
+    if tree["data"]["hash"] != digest:
+        raise UserError(
+            f"{folder} was trained on other data (names or sizes of its images differ)",
+            "point dataset.path or dataset.root at the same images, or start a new run",
+        )
+
+
+def claim(plan: Plan, composed: front.Composed) -> Path:
+    """The folder on disk: the run's own when resuming, a new one otherwise."""
+    from gancli.run.folder import make_new
+
+    return plan.folder or make_new(composed.run_dir, exclusive=not composed.run_dir_given)
+
+
+def take(folder, plan: Plan, composed: front.Composed) -> None:
+    """Locks the folder. What describes a new run is written only then: until now another process may have been at work there."""
+    from gancli.run.folder import refuse_used, write_hydra
+
+    folder.open()
+    if plan.tree is None:
+        refuse_used(folder.path)
+        if not front.in_sweep():  # there Hydra has written them
+            write_hydra(
+                folder.path, config=composed.cfg, hydra=composed.hydra, overrides=composed.overrides
+            )
+
+
+def too_short(trainer) -> list[str]:
+    """What a run is too short for: phases that never begin, learning rates that never rise to their value."""
+    settings = trainer.settings
+    kimg = settings.steps * settings.batch_size / 1000
+    found = []
+    late = [phase for phase in trainer.phases if phase.start >= settings.steps]
+    if late:
+        names = ", ".join(phase.name for phase in late)
+        first = min(phase.start for phase in late)
+        key = "model.warmup" if "warmup" in trainer.config["model"] else "warm-up"
+        found.append(
+            f"the run ends at step {settings.steps:,}, before the {'losses' if len(late) > 1 else 'loss'} {names} "
+            f"would begin after step {first:,}: give more trainer.steps, or a shorter {key}"
+        )
+    specs = trainer.config["optimizer"]
+    for player in trainer.players:
+        spec = specs.get(player) or specs["g"]
+        warmup = spec.get("warmup_kimg") or 0.0
+        if warmup > kimg:
+            found.append(
+                f"optimizer.{player if player in specs else 'g'}.warmup_kimg={warmup:g} is longer than the run, which "
+                f"shows {kimg:.4g} thousand images: the learning rate ends at {kimg / warmup:.0%} of its value"
+            )
+    return list(dict.fromkeys(found))  # players without a part of their own share g's

@@ -1,0 +1,286 @@
+"""One training run, from the gates to its last line: plans it, opens its folder and its books, and lets the loop run."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli.config import compose as front
+from gancli.errors import GanError, Interrupted
+from gancli.render import messages
+from gancli.render.notes import note
+from gancli.run import plan as planning
+from gancli.run.plan import Plan
+
+if TYPE_CHECKING:  # they import torch, and what is named and not there is told before that
+    import torch
+
+    from gancli.evaluation.monitor import Judge
+    from gancli.evaluation.watchdog import Watch
+    from gancli.game import Game
+    from gancli.run.folder import RunFolder
+    from gancli.run.logbook import Logbook
+    from gancli.trainer import Trainer
+
+log = logging.getLogger("gancli")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run whose steps are done, for what is said at its end.
+
+    picture: the newest sample grid. trust: the user's own packages. translates: the game takes a picture.
+    measured: the kind of data set whose published numbers the run's own may be compared with, None without an evaluation.
+    """
+
+    folder: Path
+    picture: Path | None
+    trust: tuple[str, ...]
+    translates: bool
+    measured: str | None
+
+
+def run_session(composed: front.Composed) -> Outcome | None:
+    """Trains to the end of the budget. Raises GanError; whatever it raises, the run can be resumed.
+
+    Returns:
+        What came of it; None where nothing was left to do, and on every rank but the first."""
+    from gancli.render import status as progress
+
+    for message in composed.warnings:
+        messages.warn(message)
+    planning.check_paths(composed)
+    progress.say("loading torch…")
+    from gancli import distributed
+    from gancli.precision import resolve_device
+    from gancli.run.agreement import describe_run
+    from gancli.run.runlog import early_log
+
+    failed = True
+    try:
+        with early_log():
+            for message in composed.notes:
+                if front.in_sweep():  # which has said it at its start
+                    log.info(message)
+                else:
+                    note(log, message)
+            distributed.start()
+            plan = distributed.together(lambda: planning.plan_run(composed))
+            distributed.agree(describe_run(plan.config))
+            device = distributed.place_rank(resolve_device(plan.config["trainer"]["device"]))
+            outcome = execute(plan, composed, device)
+        failed = False
+        return outcome
+    finally:
+        distributed.stop(failed=failed)
+
+
+def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outcome | None:
+    """Gate 3 (the data), then the folder, then the loop."""
+    from gancli import distributed
+    from gancli.evaluation.paired import judge_for
+    from gancli.evaluation.watchdog import watch_for
+    from gancli.files.safe_load import check_savable
+    from gancli.render import status as progress
+    from gancli.run.agreement import describe_data
+    from gancli.run.failures import explained
+    from gancli.run.folder import RunFolder, resume_line
+    from gancli.run.plugins import source_digests, warn_of_changes
+    from gancli.run.resume import strangers
+    from gancli.trainer import Trainer
+
+    progress.say("reading the data…")
+    train, held, stream = planning.open_data(plan.config, device, trust=plan.trust)
+    if plan.alike:
+        plan = distributed.together(lambda: planning.choose_alike(plan, composed, train.digest))
+    progress.say("building the networks…")
+    planning.finish_budget(plan.config, stream.n)
+    step = plan.tree["progress"]["step"] if plan.tree is not None else 0
+    distributed.agree(describe_data(train.digest, stream.n, folder=plan.folder, step=step))
+    if plan.tree is not None:
+        planning.compare_data(plan.tree, train.digest, plan.folder)
+        over = step >= plan.config["trainer"]["steps"]
+        if over and not plan.tree["run"].get("owes_evaluation"):
+            planning.tell(
+                f"{plan.folder} is complete at step {step}; to go on to step {2 * step}:\n"
+                f"  {resume_line(plan.folder, strangers(plan.config))} trainer.steps={2 * step}"
+            )
+            return None
+    game = distributed.together(lambda: planning.build_first(plan, stream, device))
+    path = distributed.together(
+        lambda: planning.claim(plan, composed) if distributed.rank() == 0 else None
+    )
+    folder = RunFolder(distributed.from_rank_0(path))
+    data = {
+        "n": stream.n,
+        "hash": train.digest,
+        "classes": list(train.classes),
+        "skipped": [list(item) for item in train.skipped],
+    }
+    with distributed.failing_alone(), explained(plan.config, device):
+        judge = judge_for(game, train=train, held=held, config=plan.config, device=device)
+        trainer = Trainer(game, stream, config=plan.config, device=device, data=data)
+        watch = watch_for(trainer)
+        sources = source_digests(plan.config)
+        if plan.tree is not None:
+            trainer.load_state_dict(plan.tree)
+            warn_of_changes(plan.tree["run"], sources)
+        trainer.run["sources"] = sources
+    check_savable(trainer.state_dict())
+    return play(trainer, judge, watch, folder=folder, plan=plan, composed=composed)
+
+
+def play(
+    trainer: Trainer,
+    judge: Judge,
+    watch: Watch,
+    *,
+    folder: RunFolder,
+    plan: Plan,
+    composed: front.Composed,
+) -> Outcome | None:
+    """Opens the books and trains; notes in the run folder how it ended."""
+    from gancli import distributed
+    from gancli.render import status as progress
+    from gancli.render.display import Display
+    from gancli.run.failures import explained
+    from gancli.run.folder import resume_line
+    from gancli.run.logbook import Logbook
+    from gancli.run.loop import Loop, SilentBooks
+    from gancli.run.resume import strangers
+    from gancli.run.runlog import run_log
+    from gancli.run.signals import listening
+
+    first = distributed.rank() == 0
+    settings = trainer.settings
+    with contextlib.ExitStack() as stack:
+        if first:
+            stack.callback(folder.close)
+        distributed.together(lambda: planning.take(folder, plan, composed) if first else None)
+        if first:
+            stack.enter_context(run_log(folder.path))
+            say_differences(plan.tree, trainer)
+            for message in planning.too_short(trainer):
+                log.warning("%s", message)
+        logbook = (
+            Logbook(
+                folder.path,
+                step=trainer.progress.step,
+                tensorboard=plan.config["log"]["tensorboard"],
+            )
+            if first
+            else SilentBooks()
+        )
+        stack.callback(logbook.close)
+        logbook.text("config", as_markdown(plan.config))
+        title = f"{folder.path}  {plan.config['trainer']['device']} {plan.config['trainer']['precision']}"
+        progress.say("")
+        stack.enter_context(progress.paused())  # the display has the terminal
+        display = (
+            stack.enter_context(
+                Display(
+                    title=title,
+                    total_steps=settings.steps,
+                    start_step=trainer.progress.step,
+                    batch_size=settings.batch_size,
+                    progress=trainer.progress,
+                    status=progress.current(),
+                    lighter=tries(plan, composed),
+                )
+            )
+            if first
+            else SilentBooks()
+        )
+        loop = Loop(trainer, judge, watch, folder=folder, logbook=logbook, display=display)
+        stack.enter_context(listening(loop))
+        if first:
+            write_references(judge, trainer.game, folder, logbook)
+        log.info(
+            "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
+        )
+        try:
+            with distributed.failing_alone(), explained(plan.config, trainer.device):
+                loop.run()
+        except GanError as error:
+            if folder.saved:
+                how = resume_line(folder.path, strangers(plan.config))
+                error.hint = "\n".join(filter(None, [error.hint, "to go on:", how]))
+            log.info("ended: %s", error.message, exc_info=error.__cause__)
+            end(folder, error.message, first=first)
+            raise
+        except KeyboardInterrupt as error:
+            message = f"left at once in step {trainer.progress.step + 1}, unsaved"
+            how = (
+                "to go on from the last save:\n" + resume_line(folder.path, strangers(plan.config))
+                if folder.saved
+                else ""
+            )
+            log.info(message)
+            end(folder, message, first=first)
+            raise Interrupted(message, how, code=130) from error
+        except Exception as error:
+            log.exception("failed at step %d", trainer.progress.step)
+            error.run_log = folder.path / "run.log"
+            raise
+    end(folder, f"its {settings.steps} steps are done", first=first)
+    if not first:
+        return None
+    return Outcome(
+        folder.path,
+        picture=folder.newest_sample(),
+        trust=strangers(plan.config),
+        translates="a" in trainer.game.needs,
+        measured=plan.config["dataset"]["_target_"] if judge.measures else None,
+    )
+
+
+def write_references(judge: Judge, game: Game, folder: RunFolder, logbook: Logbook) -> None:
+    """Pictures of the data for beside the samples, once; a run can do without them."""
+    try:
+        for name, image in judge.references(game).items():
+            if not (folder.samples / f"{name}.png").exists():
+                logbook.guard("samples", functools.partial(folder.write_reference, name, image))
+    except Exception:
+        log.warning("the pictures of the data could not be made", exc_info=True)
+
+
+def tries(plan: Plan, composed: front.Composed) -> tuple[str, ...]:
+    """What a run that is too slow might be started with; a resumed one keeps its config."""
+    from gancli.run.failures import lighter
+
+    if plan.tree is not None:
+        return ()
+    return lighter(plan.config["trainer"], plan.config["dataset"], composed.cfg.model)
+
+
+def end(folder: RunFolder, sentence: str, *, first: bool) -> None:
+    """evaluation.json says in words why the run ended."""
+    from gancli.evaluation.samples import note_end
+
+    if first:
+        with contextlib.suppress(OSError):  # a full disk; the sentence is printed as well
+            note_end(folder.path / "evaluation.json", sentence)
+
+
+def as_markdown(config: dict) -> str:
+    from omegaconf import OmegaConf
+
+    return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
+
+
+def say_differences(tree: dict | None, trainer: Trainer) -> None:
+    """Warns where a resumed run may differ in its last bits."""
+    if tree is None:
+        return
+    for key, now in trainer.surroundings().items():
+        if tree["run"].get(key) != now:
+            log.warning(
+                "resumed with %s %s instead of %s: the run goes on, but not bit for bit",
+                key,
+                now,
+                tree["run"].get(key),
+            )

@@ -1,0 +1,54 @@
+"""What signals do to a run: it saves and ends after its step."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gancli.run.runlog import shout
+
+if TYPE_CHECKING:
+    from gancli.run.loop import Loop
+
+
+@contextlib.contextmanager
+def listening(loop: Loop) -> Iterator[None]:
+    """Signals ask the loop to save and stop after its step; only a third Ctrl-C leaves at once.
+
+    A SIGHUP that was ignored at the start (nohup) stays ignored: the run is meant to outlive its terminal."""
+    interrupts = 0
+
+    def handle(number: int, _frame: object) -> None:
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
+        if interrupts > 2:
+            raise KeyboardInterrupt
+        say_at_once(signal_words(number, first=loop.ask_to_stop(number)))
+
+    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def signal_words(number: int, *, first: bool) -> str:
+    name = signal.Signals(number).name
+    if first:
+        return (
+            f"{name}: the run ends after this step and a save; another signal changes nothing, "
+            "a third Ctrl-C leaves at once, unsaved"
+        )
+    return f"{name}: already about to save and end; a third Ctrl-C leaves at once, unsaved"
+
+
+def say_at_once(text: str) -> None:
+    """Says something from a signal handler: what it interrupts may be writing to the same stream."""
+    with contextlib.suppress(RuntimeError):  # Python's word for a stream that is being written to
+        shout(text)

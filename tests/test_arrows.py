@@ -1,0 +1,175 @@
+"""Imports point one way: which room of the package may use which other, with no circle between modules."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from helpers import REPO
+
+# A room is a folder or a module of gancli/. Imports inside functions count, those for type checkers alone do not.
+LEAVES = {"errors", "files", "render"}  # any room may use them, but for what stands in SILENT
+SILENT = {  # what computes says nothing on a terminal
+    *("game", "critic", "networks", "losses", "augment", "games", "trainer", "checkpoint"),
+    *("optimizers", "ema", "schedules", "seeding", "precision", "distributed", "pulse"),
+}
+ALLOWED: dict[str, set[str]] = {
+    "__init__": set(),
+    "__main__": {"cli"},
+    "cli": {"__version__", "config"},
+    "errors": set(),
+    "files": set(),
+    "render": set(),
+    "pulse": set(),
+    # the heart: the contract, its parts, one step, one file
+    "game": set(),
+    "critic": set(),
+    "networks": set(),
+    "ema": set(),
+    "seeding": set(),
+    "precision": set(),
+    "schedules": set(),
+    "augment": {"schedules", "game", "critic"},
+    "losses": {"schedules", "augment", "game", "critic"},
+    "games": {"losses", "augment", "networks", "game", "critic"},
+    "optimizers": {"schedules", "config", "game"},
+    "distributed": {"pulse"},
+    "trainer": {
+        *("game", "optimizers", "ema", "schedules", "seeding", "distributed", "precision"),
+        *("data", "config"),
+    },
+    "checkpoint": {"game", "optimizers", "config", "__version__"},
+    # what surrounds it
+    "data": {"seeding"},
+    "metrics": {"data", "seeding"},
+    "config": {"schedules"},
+    "inference": {"game", "networks", "data", "config", "seeding"},
+    "evaluation": {
+        *("trainer", "checkpoint", "inference", "metrics", "data", "config"),
+        *("game", "critic", "losses", "seeding"),
+    },
+    "reports": {"checkpoint", "metrics", "data", "augment", "config", "seeding", "__version__"},
+    "run": {
+        *("evaluation", "trainer", "checkpoint", "data", "config", "game"),
+        *("distributed", "precision", "seeding", "__version__"),
+    },
+    "commands": {
+        *("run", "reports", "evaluation", "inference", "trainer", "checkpoint", "metrics"),
+        *("data", "config", "networks", "game", "distributed", "precision", "seeding"),
+    },
+}
+GATE_2 = "gate 2 binds every key against the code that will use it, inside its functions, once torch may be loaded"
+EXCEPTIONS = {  # (module, module or room): why it departs from the table
+    ("config.build", "game"): "build_game promises a Game",
+    (
+        "config.compose",
+        "metrics",
+    ): "metrics.settings is a table without torch of what metrics= may be",
+    ("config.validate", "data"): GATE_2,
+    ("config.validate", "distributed"): GATE_2,
+    ("config.validate", "game"): GATE_2,
+    ("config.validate", "losses"): GATE_2,
+    ("config.validate", "metrics"): GATE_2,
+    ("config.validate", "precision"): GATE_2,
+    ("files.safe_load", "config"): "messages show a stranger's values with config.values.show",
+    ("schedules", "config"): "bounds of a schedule's arguments are annotations of config.values",
+    ("pulse", "render"): "a thread that must speak while its process waits in a collective",
+}
+
+
+def modules() -> dict[str, ast.Module]:
+    """Dotted name below gancli -> its source, parsed."""
+    return {
+        ".".join(path.relative_to(REPO / "gancli").with_suffix("").parts): ast.parse(
+            path.read_text(encoding="utf-8")
+        )
+        for path in sorted((REPO / "gancli").rglob("*.py"))
+    }
+
+
+def used_by(node: ast.AST) -> Iterator[str]:
+    """Dotted names below gancli that a module imports; of `from x import y` both x and x.y, since y may be a module."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            for other in child.orelse:
+                yield from used_by(other)
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute here"
+            base = str(child.module)
+            if base != "gancli":
+                yield from below(base)
+            for alias in child.names:
+                yield from below(f"{base}.{alias.name}")
+        elif isinstance(child, ast.Import):
+            for alias in child.names:
+                yield from ["__version__"] if alias.name == "gancli" else below(alias.name)
+        else:
+            yield from used_by(child)
+
+
+def below(name: str) -> list[str]:
+    return [name.removeprefix("gancli.")] if name.startswith("gancli.") else []
+
+
+def room_of(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def arrows() -> dict[tuple[str, str], str]:
+    """(module, room that it uses) -> what it imports from there."""
+    return {
+        (name, room_of(used)): used
+        for name, tree in modules().items()
+        for used in used_by(tree)
+        if room_of(used) != room_of(name)
+    }
+
+
+def fits(module: str, room: str) -> bool:
+    own = room_of(module)
+    leaves = LEAVES - {"render"} if own in SILENT | {"errors", "files"} else LEAVES
+    if own in ("errors", "game", "critic", "networks", "__init__"):
+        leaves = set()
+    return room in ALLOWED[own] | leaves
+
+
+def test_every_room_is_in_the_table():
+    assert {room_of(name) for name in modules()} == ALLOWED.keys()
+
+
+def test_rooms_use_only_what_the_table_allows():
+    found = arrows()
+    assert len(found) > 300, "nothing was looked at"
+    wrong = {pair: used for pair, used in found.items() if not fits(*pair)}
+    assert {pair: used for pair, used in wrong.items() if pair not in EXCEPTIONS} == {}
+    assert EXCEPTIONS.keys() - wrong.keys() == set(), "an exception that is needed no more"
+
+
+def test_the_table_itself_points_one_way():
+    rooms = {room: used & ALLOWED.keys() for room, used in ALLOWED.items()}
+    assert list(TopologicalSorter(rooms).static_order())
+    assert "commands" not in set().union(*ALLOWED.values())
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    known = modules()
+    graph = {
+        name: {used for used in used_by(tree) if used in known} for name, tree in known.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(error.args[1])) from error
+
+
+def test_what_runs_before_gate_2_imports_no_torch():
+    early = ("cli", "config.compose", "config.diagnose", "config.hints", "config.resolvers")
+    early += ("commands.train", "commands.sweep", "commands.check", "run.plan", "run.session")
+    code = f"import sys, {', '.join(f'gancli.{name}' for name in early)}; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=REPO
+    )
+    assert done.stdout == "False\n", done.stdout + done.stderr
