@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -60,14 +61,29 @@ def model_page(name: str, path: Path) -> str:
             "",
             "## Keys",
             "",
-            "Every value can be changed on the command line, as `model.KEY=VALUE`.",
+            "Every value can be changed on the command line, as `model.KEY=VALUE`. Files whose names begin with `_` are bases:",
+            "what several models share stands there, and a model's own file, the first, has the last word.",
             "",
-            f'```yaml title="conf/model/{name}.yaml"',
-            path.read_text(encoding="utf-8").rstrip(),
-            "```",
-            "",
+            *yaml_block(path),
+            *(line for base in bases_of(path) for line in yaml_block(base)),
         ]
     )
+
+
+def yaml_block(path: Path) -> list[str]:
+    text = path.read_text(encoding="utf-8").rstrip()
+    return [f'```yaml title="conf/model/{path.name}"', text, "```", ""]
+
+
+def bases_of(path: Path) -> list[Path]:
+    """The files of the same folder that a YAML file extends, and what these extend, each once."""
+    entries = (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).get("defaults", [])
+    found: dict[Path, None] = {}
+    for entry in entries:
+        if isinstance(entry, str) and entry != "_self_":
+            base = path.with_name(f"{entry}.yaml")
+            found |= dict.fromkeys([base, *bases_of(base)])
+    return list(found)
 
 
 def parameter_counts(name: str) -> dict[str, int]:
