@@ -318,6 +318,13 @@ def test_shell_completion(line, expected, capsys, monkeypatch):
     assert expected <= set(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("line", ["gan train model=", "gan train experiment=_", "gan train "])
+def test_shell_completion_hides_bases(line, capsys, monkeypatch):
+    monkeypatch.setenv("COMP_LINE", line)
+    assert main(["-sc", "query=bash"]) == 0
+    assert "=_" not in capsys.readouterr().out
+
+
 def test_shell_completion_sees_the_users_folder(tmp_path, capsys, monkeypatch):
     (tmp_path / "model").mkdir()
     (tmp_path / "model/mine.yaml").write_text("# Mine\n")

@@ -253,7 +253,7 @@ class Session:
                 except composition_errors():
                     self._elsewhere[choice] = None
             tree = self._elsewhere[choice]
-            if tree is not None and not option.startswith("_") and exists(tree, key):
+            if tree is not None and exists(tree, key):
                 homes.append(choice)
         return homes[:3]
 

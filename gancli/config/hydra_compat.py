@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 
 from gancli.files import reading
@@ -21,3 +22,8 @@ class BoundedFiles(FileConfigSource):
         if path.exists():
             reading.check_yaml_file(path)
         return super().load_config(config_path)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """The options of a group, and the groups; a name that begins with `_` is a base of others."""
+        names = super().list(config_path, results_filter)
+        return [name for name in names if not name.startswith("_")]
