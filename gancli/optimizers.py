@@ -8,9 +8,10 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from gancli.config.build import build, signature_of
+from gancli.config.build import build, first_line, signature_of
 from gancli.config.compose import PlayerConfig
 from gancli.config.values import show
+from gancli.errors import UserError
 from gancli.files.reading import number
 from gancli.game import Game
 from gancli.schedules import lr_factor, schedule
@@ -120,14 +121,34 @@ def make_players(game: Game, specs: dict[str, dict], *, ghost: bool = False) -> 
         specs: player -> description of its optimizer; a player without one takes that of "g".
         ghost: the game is on the meta device, where fused optimizers cannot be built.
     """
+    return {
+        name: make_player(game, name, specs.get(name) or specs["g"], ghost=ghost)
+        for name in game.players()
+    }
+
+
+def make_player(game: Game, name: str, spec: dict, *, ghost: bool = False) -> Player:
+    """One player of a game with its optimizer; ghost: as in `make_players`."""
     lazy = {name: phase.every for phase in game.phases() if phase.lazy for name in phase.updates}
-    players = {}
-    for name, modules in game.players().items():
-        spec = specs.get(name) or specs["g"]
-        if ghost and "fused" in signature_of(spec["_target_"]):
-            spec = spec | {"fused": False}
-        players[name] = Player(modules, spec, lazy=lazy.get(name))
-    return players
+    if ghost and "fused" in signature_of(spec["_target_"]):
+        spec = spec | {"fused": False}
+    return Player(game.players()[name], spec, lazy=lazy.get(name))
+
+
+def try_step(spec: dict) -> None:
+    """Moves a small matrix by an optimizer of torch. Raises UserError where it asks for more than gradients.
+
+    LBFGS evaluates the loss several times in a step, and SparseAdam takes sparse gradients alone."""
+    matrix = nn.Parameter(torch.zeros(2, 2, device="cpu"))
+    matrix.grad = torch.zeros_like(matrix)
+    theirs = {key: value for key, value in spec.items() if key not in OURS}
+    optimizer = build(theirs, trust=None, params=[matrix])
+    try:
+        optimizer.step()
+    except TypeError as error:
+        raise UserError("it evaluates the loss several times in a step") from error
+    except (RuntimeError, ValueError) as error:
+        raise UserError(first_line(error)) from error
 
 
 def misfit_of(state: object, player: Player) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -68,6 +69,18 @@ def place(game: nn.Module, device: torch.device, precision: str) -> nn.Module:
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
     return game.to(device=device).to(memory_format=memory_format(device, precision))
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that a device can still give, swap included; None where that is not known."""
+    if device == "cuda":
+        return torch.cuda.mem_get_info()[1]  # all of it: what is in use may be ours
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+        return sizes["MemAvailable"] + sizes["SwapFree"]
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
 
 
 def peak_memory(device: torch.device) -> int:

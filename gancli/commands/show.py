@@ -77,6 +77,10 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     for name, module in networks(game).items():
         console.print(f"[bold]{name}[/]  {count(module):,} parameters")
         print_layers(console, module, shapes)
+    if blank := count_blank(game, shapes):
+        console.print(
+            f"{blank} layers without a shape: no images went through them here", markup=False
+        )
     data = frozen["dataset"]
     console.print(
         f"data  {image_words(pair(data['resolution']), data['channels'])}, {data['classes']} classes"
@@ -109,6 +113,17 @@ def output_shapes(game, data: dict) -> dict:
     for handle in handles:
         handle.remove()
     return shapes
+
+
+def count_blank(game, shapes: dict) -> int:
+    """Layers with parameters whose shape is not known."""
+    layers = {
+        layer
+        for module in networks(game).values()
+        for layer in module.modules()
+        if any(True for _ in layer.parameters(recurse=False))
+    }
+    return len(layers - shapes.keys())
 
 
 def print_layers(console, network, shapes: dict) -> None:

@@ -289,7 +289,16 @@ class Session:
                 else "start your config from `defaults: [train, _self_]`"
             )
             problems.append((f"the config has no {', '.join(absent)}", hint))
-        return problems + dangling(full)
+        return problems + [self._with_homes(*problem, overrides) for problem in dangling(full)]
+
+    def _with_homes(self, message: str, hint: str, overrides: Sequence[str]) -> Problem:
+        """A value that points to a key of another option, such as ${dataset.scale}: the options that have it."""
+        target = re.search(r"\$\{([\w.]+)\} points to nothing$", message)
+        groups = self.names("", groups=True)
+        if not target or target[1].partition(".")[0] not in groups:
+            return message, hint
+        homes = self.elsewhere(target[1], list(overrides), groups)
+        return message, f"it exists with {' or '.join(homes)}" if homes else hint
 
     def _absent(self, full: DictConfig) -> list[Problem]:
         """Options that were asked for under an `optional` default, which Hydra drops in silence."""

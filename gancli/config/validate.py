@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from gancli import distributed
 from gancli.config.build import (
     PARTS,
+    SMALLER,
     Problem,
     build,
     build_game,
@@ -28,12 +29,14 @@ from gancli.config.build import (
 from gancli.config.closed import closed_problems, player_problems
 from gancli.config.compose import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.config.hints import explain_interpolation
+from gancli.data.base import pair
 from gancli.data.folder import listing
 from gancli.errors import Problems, UserError
 from gancli.game import Game
 from gancli.losses.objectives import RelativisticPairing
 from gancli.metrics import settings
-from gancli.precision import resolve_device, resolve_precision
+from gancli.optimizers import make_player, try_step
+from gancli.precision import free_memory, resolve_device, resolve_precision
 from gancli.render.notes import note
 
 log = logging.getLogger("gancli")
@@ -75,6 +78,8 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     if not closed:
         found += scalar_problems(frozen)
     if not found:
+        found += fill_dataset(frozen["dataset"])
+    if not found:
         fill_autos(frozen)
         idle = find_idle_parts(frozen)
         known = parameters_of(model_class(frozen))
@@ -89,7 +94,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
             frozen["loss"] = None  # the model would refuse it
         found += problems(frozen["model"], where="model", trust=None, given=given)
     if not found:
-        found += rules(frozen)
+        found += rules(frozen, data=data)
     if found:
         raise Problems(found)
     say_what_is_not_measured(frozen)
@@ -381,6 +386,21 @@ def model_class(frozen: dict) -> type:
     return cls
 
 
+def fill_dataset(spec: dict) -> list[Problem]:
+    """What a run reads of its data set and a config does not give, from its class's defaults; in place."""
+    known = parameters_of(locate(spec["_target_"], trust=None))
+    found = []
+    for key in (*SCANNED, "kind", "limit", "load_size", "flip"):
+        if key in spec or key not in known:
+            continue
+        default = known[key].default
+        if key in SCANNED and default == "auto":
+            found.append((f"dataset.{key} is missing", f"do not drop it: give dataset.{key}=VALUE"))
+        else:
+            spec[key] = default
+    return found
+
+
 def fill_autos(frozen: dict) -> None:
     """Device, precision, and what a model leaves to the loss (norm) or the data (output, dropout)."""
     device = resolve_device(frozen["trainer"]["device"])
@@ -429,8 +449,64 @@ def per_sample_penalties(frozen: dict) -> list[str]:
     ]
 
 
-def rules(frozen: dict) -> list[Problem]:
-    """What no single key shows: built once on the meta device, where sizes cost nothing."""
+def player_optimizer_problems(game: Game, specs: dict) -> list[Problem]:
+    """What only building the optimizers shows, on the meta device, and one step of each on a small matrix."""
+    found: dict[Problem, None] = {}
+    players = game.players()
+    for name in players:
+        key = name if name in specs else "g"
+        where = f"optimizer.{key}"
+        target = str(specs[key]["_target_"])
+        hint = "choose another optimizer, such as optimizer=adam_b05 (gan list optimizer)"
+        try:
+            make_player(game, name, specs[key], ghost=True)
+            if target.startswith("torch.optim."):
+                try_step(specs[key])
+        except UserError as error:
+            message = error.message.removeprefix("config: ")
+            found[
+                f"{where}: {target.rpartition('.')[2]} cannot train this model: {message}", hint
+            ] = None
+    return list(found)
+
+
+def memory_problems(game: Game, frozen: dict) -> list[Problem]:
+    """A batch that no memory holds: its images as floats, beside weights and their gradients; layers keep more than that."""
+    data = frozen["dataset"]
+    trainer = frozen["trainer"]
+    free = free_memory(frozen["trainer"]["device"])
+    if free is None:
+        return []
+    height, width = pair(data["resolution"])
+    image = 4 * data["channels"] * height * width
+    networks = 2 * sum(p.numel() * p.element_size() for p in game.parameters())
+    ranks = distributed.launched_world()
+    need = networks + image * trainer["batch_size"] // ranks
+    if need <= free:
+        return []
+    fits = (free - networks) // image * ranks // 2  # layers need room as well
+    have = f"{free / 1e9:.1f} GB are free on {trainer['device']}"
+    if fits < ranks:
+        return [
+            (
+                f"the model's weights and gradients take {networks / 1e9:,.1f} GB, and {have}",
+                SMALLER,
+            )
+        ]
+    fits = 2 ** (fits.bit_length() - 1)
+    return [
+        (
+            f"trainer.batch_size={trainer['batch_size']} does not fit: weights, gradients and the "
+            f"images of a batch take {need / 1e9:,.1f} GB, and {have}",
+            f"trainer.batch_size={fits} or less may, depending on the layers",
+        )
+    ]
+
+
+def rules(frozen: dict, *, data: bool = True) -> list[Problem]:
+    """What no single key shows: built once on the meta device, where sizes cost nothing.
+
+    data: also what a run needs and the networks alone do not: that a batch fits."""
     if frozen["model"].get("conditional") and not frozen["dataset"]["classes"]:
         return [
             (
@@ -451,6 +527,8 @@ def rules(frozen: dict) -> list[Problem]:
                 or ("the data are points in the plane: model=mlp learns them" if points else ""),
             )
         ]
+    found = player_optimizer_problems(game, frozen["optimizer"])
+    found += memory_problems(game, frozen) if data else []
     loss = game.adversarial
     if (
         getattr(loss, "objective", None) is not None
@@ -471,7 +549,6 @@ def rules(frozen: dict) -> list[Problem]:
             "augment.target reads the sign of real scores, and with this loss only their differences count: add "
             "augment.target=null augment.p=0.2"
         )
-    found = []
     if not game.penalisable and (penalised := per_sample_penalties(frozen)):
         found.append(
             (

@@ -153,7 +153,15 @@ def test_show_of_images_to_images_asks_for_no_folder(model, generator, capsys):
 @pytest.mark.parametrize("model", ["stylegan", "contragan", "styletransfer"])
 def test_show_prints_the_layers_of_what_the_meta_device_cannot_run(model, capsys):
     assert main(["show", f"model={model}"]) == 0
-    assert "generator" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "generator" in said
+    assert ("layers without a shape" in said) == (model == "stylegan"), said
+
+
+def test_a_key_of_another_data_set_is_told_where_it_exists(capsys):
+    assert main(["show", "model=srgan", "dataset=folder"]) == 2
+    said = capsys.readouterr().err
+    assert "${dataset.scale} points to nothing" in said and "dataset=superres" in said
 
 
 def test_one_problem_is_told_once(capsys):

@@ -8,6 +8,7 @@ import pytest
 from helpers import frozen
 
 from gancli.cli import main
+from gancli.config import validate
 from gancli.errors import Problems
 
 WRONG = {  # override -> words of the message and of the hint
@@ -130,3 +131,44 @@ def test_a_part_that_the_model_does_not_take_is_warned_about(caplog):
     with caplog.at_level(logging.WARNING, "gancli"):
         frozen("model=dcgan", "perceptual=squeezenet")
     assert "perceptual has no effect: GAN takes none" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["Muon", "~optimizer.g.betas"], "Muon only supports 2D parameters"),
+        (
+            ["LBFGS", "~optimizer.g.betas", "~optimizer.g.weight_decay"],
+            "evaluates the loss several",
+        ),
+        (["SparseAdam", "~optimizer.g.weight_decay"], "does not support dense gradients"),
+    ],
+)
+def test_an_optimizer_that_cannot_move_a_network_is_refused_before_the_data_are_read(words, said):
+    with pytest.raises(Problems) as raised:
+        frozen("model=dcgan", f"optimizer.g._target_=torch.optim.{words[0]}", *words[1:])
+    ((message, hint),) = raised.value.problems
+    assert (
+        message.startswith(f"optimizer.g: {words[0]} cannot train this model") and said in message
+    )
+    assert "gan list optimizer" in hint
+
+
+def test_a_batch_that_no_memory_holds_is_refused_with_what_would_fit(monkeypatch):
+    monkeypatch.setattr(validate, "free_memory", lambda device: 64 * 10**6)
+    small = ("model=mlp", "model.generator.hidden=[8]", "model.discriminator.hidden=[8]")
+    with pytest.raises(Problems) as raised:
+        frozen(*small, "dataset.resolution=32", "trainer.batch_size=20000")
+    ((message, hint),) = raised.value.problems
+    assert "trainer.batch_size=20000 does not fit" in message and "0.1 GB are free" in message
+    assert "trainer.batch_size=4096 or less" in hint
+    frozen(*small, "dataset.resolution=32", "trainer.batch_size=4096")
+    with pytest.raises(Problems, match="the model's weights and gradients take"):
+        frozen("model=dcgan", "model.width=512", "model.max_width=512")
+    monkeypatch.setattr(validate, "free_memory", lambda device: None)
+    frozen(*small, "trainer.batch_size=20000")
+
+
+def test_what_a_data_set_leaves_out_has_its_classes_default():
+    data = frozen("~dataset.kind", "~dataset.flip")["dataset"]
+    assert (data["kind"], data["flip"], data["limit"]) == ("image", False, None)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 import typing
 
 import pytest
 from helpers import frozen
 
 from gancli.cli import main
+from gancli.config.build import ROOTS, parameters_of
 from gancli.config.compose import CLOSED, PlayerConfig
-from gancli.config.values import CLOSED_BOUNDS, PLAYER_BOUNDS, Bound, is_number
+from gancli.config.values import CLOSED_BOUNDS, OPEN_BOUNDS, PLAYER_BOUNDS, Bound, is_number
 from gancli.errors import Problems
 from gancli.schedules import Number
 
@@ -125,3 +128,33 @@ def test_an_environment_variable_that_is_not_set_is_told_with_the_key_that_reads
     )
     said = messages("trainer.keep=${nope:1}")
     assert "trainer.keep: there is no ${nope:...}" in said
+
+
+# Numbers of open parts that any value may have, or whose class looks at them itself.
+UNBOUNDED = {
+    *("a", "b", "c", "real_target", "fake_target", "target", "bias_init", "gain", "seed"),
+    *("eps", "momentum", "lr", "lr_mul", "accuracy"),
+    # Of layers and records that networks and data sets make themselves; no YAML names them.
+    *("base", "c_in", "c_out", "features", "layer", "n_aside", "n_in", "n_out", "num_features"),
+    *("number", "padding", "pixels", "rank", "world", "shape", "side", "size", "sizes", "stamps"),
+    *("stride", "tail", "batch_size"),
+    *CLOSED_BOUNDS["metrics"],
+}
+
+
+def has_numbers(annotation: object) -> bool:
+    return annotation in (int, float) or any(map(has_numbers, typing.get_args(annotation)))
+
+
+def test_every_number_of_an_open_part_has_a_bound_or_is_said_to_need_none():
+    found = {}
+    for root in ROOTS:
+        for part in pkgutil.iter_modules(importlib.import_module(root).__path__):
+            module = importlib.import_module(f"{root}.{part.name}")
+            own = [cls for cls in vars(module).values() if isinstance(cls, type)]
+            for cls in (cls for cls in own if cls.__module__ == module.__name__):
+                for name, parameter in parameters_of(cls).items():
+                    if has_numbers(parameter.annotation):
+                        found.setdefault(name, cls.__name__)
+    assert {key: cls for key, cls in found.items() if key not in {*OPEN_BOUNDS, *UNBOUNDED}} == {}
+    assert [key for key in OPEN_BOUNDS if key not in found] == []
