@@ -113,6 +113,9 @@ def checked(cfg) -> dict:
         usage="gan project ckpt=outputs/<model>-<dataset>/<stamp> input=IMAGE",
         files=dict.fromkeys(("input", "weights", "lpips_heads"), "file"),
     )
+    source = options["input"]
+    if isinstance(source, str) and os.path.isdir(os.path.expanduser(source)):
+        found.append((f"input={source} is a folder", "give one image"))
     if isinstance(options["steps"], int) and options["steps"] < 1:
         found.append((f"steps={options['steps']} does not fit", "give 1 or more"))
     if isinstance(options["lr"], int | float) and not 0 < options["lr"] < 100:
@@ -150,8 +153,6 @@ def target_of(path: str, loaded: Loaded) -> Tensor:
             "gan project takes a model of images",
         )
     file = os.path.expanduser(path)
-    if os.path.isdir(file):
-        raise UserError(f"input={path} is a folder", "give one image")
     decoder = Decoder(pair(spec["resolution"]), spec["channels"])
     try:
         with quiet():

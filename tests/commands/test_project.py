@@ -495,6 +495,13 @@ def test_a_wrong_option_is_refused_with_the_reason(gan, run, argv, reason):
     assert code == 2 and reason in said and not Path("out").exists()
 
 
+def test_a_folder_as_input_is_told_beside_other_mistakes(gan):
+    """So it is told before torch is loaded."""
+    Path("folder").mkdir()
+    code, said = gan("dcgan", "input=folder", "steps=0")
+    assert code == 2 and "input=folder is a folder" in said and "steps=0 does not fit" in said
+
+
 def test_an_mp4_without_its_extra_names_it(gan, monkeypatch):
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     code, said = gan("dcgan", "film=a.mp4")
