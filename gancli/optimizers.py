@@ -49,7 +49,7 @@ class Player:
             theirs.setdefault("fused", True)
         # Trusted: whoever made this config has passed the gates, which looked at every class in it.
         self.optimizer = build(theirs | {"lr": self.lr}, trust=None, params=self.parameters)
-        self.matrices = matrices(modules) if self.ours.orthogonal else []
+        self.matrices = find_matrices(modules) if self.ours.orthogonal else []
 
     def begin(self) -> None:
         for p in self.parameters:
@@ -87,7 +87,7 @@ class Player:
         self.optimizer.step()
 
 
-def matrices(modules: list[nn.Module]) -> list[nn.Parameter]:
+def find_matrices(modules: list[nn.Module]) -> list[nn.Parameter]:
     """The weights of linear and convolutional layers; embeddings stay free, as BigGAN's shared one
     does."""
     tables = {

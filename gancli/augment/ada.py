@@ -122,12 +122,14 @@ class ADA(Augment):
     def forward(self, x: Tensor) -> Tensor:
         # In bf16 there are 8 bits: fewer than a colour, and than a coordinate.
         with torch.autocast(x.device.type, enabled=False):
-            return self.augmented(x.to(torch.promote_types(x.dtype, torch.float32))).to(x.dtype)
+            return self.apply_operations(x.to(torch.promote_types(x.dtype, torch.float32))).to(
+                x.dtype
+            )
 
-    def augmented(self, x: Tensor) -> Tensor:
+    def apply_operations(self, x: Tensor) -> Tensor:
         on, draws = self.draw(len(x))
         if self.used & {*BLIT, *GEOMETRY}:
-            x = self.moved(x, on, draws)
+            x = self.move_images(x, on, draws)
         if self.used & {*COLOUR}:
             k = colours(x.shape[1])
             x = torch.cat([recolour(x[:, :k], draws), x[:, k:]], 1)
@@ -154,7 +156,7 @@ class ADA(Augment):
             name: amount * on[name if name in on else name[:-2]] for name, amount in amounts
         }
 
-    def moved(self, x: Tensor, on: Draws, draws: Draws) -> Tensor:
+    def move_images(self, x: Tensor, on: Draws, draws: Draws) -> Tensor:
         """Whole pixels are copied as they are; only images that are also turned or stretched are
         resampled."""
         h, w = x.shape[2:]

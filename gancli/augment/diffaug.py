@@ -54,24 +54,24 @@ def recolour(x: Tensor) -> Tensor:
         3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype
     )
     x = x + (brightness - 0.5)
-    x = around(x, x.mean(1, keepdim=True), 2 * saturation)
-    return around(x, x.mean((1, 2, 3), keepdim=True), contrast + 0.5)
+    x = scale_around(x, x.mean(1, keepdim=True), 2 * saturation)
+    return scale_around(x, x.mean((1, 2, 3), keepdim=True), contrast + 0.5)
 
 
-def around(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+def scale_around(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
     return (x - mean) * factor + mean
 
 
 def translate(x: Tensor) -> Tensor:
     """By up to an eighth of the height and the width, in whole pixels; zeros (mid-grey) move in."""
     n, _, h, w = x.shape
-    (row, row_in), (column, column_in) = shifted(n, h, x.device), shifted(n, w, x.device)
+    (row, row_in), (column, column_in) = shift_index(n, h, x.device), shift_index(n, w, x.device)
     index = (row[:, :, None] * w + column[:, None]).flatten(1)
     inside = row_in[:, None, :, None] & column_in[:, None, None, :]
     return pick(x.flatten(2), index).view(x.shape) * inside
 
 
-def shifted(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def shift_index(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """-> (N,size): which pixel moves to each place, and whether there is one."""
     reach = int(size / 8 + 0.5)
     index = torch.arange(size, device=device) - torch.randint(
@@ -84,11 +84,11 @@ def cut_out(x: Tensor) -> Tensor:
     """Zeros (mid-grey) in a hole of half the height and width, which may reach beyond the
     border."""
     n, _, h, w = x.shape
-    hole = within(n, h, x.device)[:, None, :, None] & within(n, w, x.device)[:, None, None, :]
+    hole = find_hole(n, h, x.device)[:, None, :, None] & find_hole(n, w, x.device)[:, None, None, :]
     return x * ~hole
 
 
-def within(n: int, size: int, device: torch.device) -> Tensor:
+def find_hole(n: int, size: int, device: torch.device) -> Tensor:
     """-> (N,size): is the place inside the hole?"""
     hole = int(size / 2 + 0.5)
     start = torch.randint(0, size + 1 - hole % 2, (n, 1), device=device) - hole // 2

@@ -81,8 +81,8 @@ class SimCLR(Augment):
         area = torch.empty(len(x), device=x.device).uniform_(self.smallest, 1)
         # Between ratios at which both sides still fit; torchvision draws again until they do.
         ratio = torch.empty_like(area).uniform_(NARROW, WIDE).clamp(area.log(), -area.log()).exp()
-        rows = window((area / ratio).sqrt(), x.shape[2])
-        columns = window((area * ratio).sqrt(), x.shape[3])
+        rows = window_matrix((area / ratio).sqrt(), x.shape[2])
+        columns = window_matrix((area * ratio).sqrt(), x.shape[3])
         if self.mirror:
             columns = torch.where(
                 torch.rand(len(x), 1, 1, device=x.device) < 0.5, columns.flip(1), columns
@@ -104,11 +104,11 @@ class SimCLR(Augment):
         x = (x - mean) * (1 + contrast).to(x.dtype)[:, None, None, None] + mean - 1
         if k == 1:
             return x
-        chroma = turned(torch.where(grey, 0.0, 1 + saturation), turn)
+        chroma = turn_colours(torch.where(grey, 0.0, 1 + saturation), turn)
         return ((self.back @ chroma @ self.forth).to(x.dtype) @ x.flatten(2)).view(x.shape)
 
 
-def window(share: Tensor, size: int) -> Tensor:
+def window_matrix(share: Tensor, size: int) -> Tensor:
     """share (N,) of a side of `size` pixels -> (N,size,size): what to multiply the side with to see
     such a part of it enlarged."""
     start = torch.rand_like(share) * (1 - share)
@@ -117,7 +117,7 @@ def window(share: Tensor, size: int) -> Tensor:
     return (1 - (source[:, :, None] - torch.arange(size, device=share.device)).abs()).clamp(min=0)
 
 
-def turned(length: Tensor, angle: Tensor) -> Tensor:
+def turn_colours(length: Tensor, angle: Tensor) -> Tensor:
     """(N,), (N,) -> (N,3,3): luma stays, the plane of colours is stretched and turned."""
     cos = length * angle.cos()
     sin = length * angle.sin()

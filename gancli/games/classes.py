@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gancli.game import Critic, Logs
 from gancli.games.heads import Head, cosines
 from gancli.networks.conditional import Projection
-from gancli.networks.layers import constrained
+from gancli.networks.layers import constrain_weight
 from gancli.networks.mlp import linear
 
 UNLABELLED = "a head about classes was asked without labels"
@@ -49,7 +49,7 @@ class AuxiliaryClassifier(Head):
         self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
-        self.out = constrained(linear(feature_dim, self.classes), self.norm)
+        self.out = constrain_weight(linear(feature_dim, self.classes), self.norm)
 
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
@@ -130,8 +130,8 @@ class ClassContrast(Head):
     def attach(self, feature_dim: int) -> None:
         proxies = nn.Embedding(self.classes, self.dim)
         nn.init.xavier_uniform_(proxies.weight)
-        self.embed = constrained(linear(feature_dim, self.dim), self.norm)
-        self.proxies = constrained(proxies, self.norm)
+        self.embed = constrain_weight(linear(feature_dim, self.dim), self.norm)
+        self.proxies = constrain_weight(proxies, self.norm)
 
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None

@@ -15,7 +15,7 @@ from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Discriminator, Logs
 from gancli.games.gan import GAN
-from gancli.games.several import together
+from gancli.games.several import sum_losses
 from gancli.losses.adversarial import AdversarialLoss
 
 Domain = Literal["a", "b", "both"]
@@ -126,7 +126,7 @@ class CoGAN(GAN):
             yield (name, (self.domain_critic(name), real, fake[: len(real)]))
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together(
+        return sum_losses(
             {
                 name: self.loss_of(name).d(*domain, self.progress)
                 for name, domain in self.domains(batch)
@@ -134,7 +134,7 @@ class CoGAN(GAN):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together(
+        return sum_losses(
             {
                 name: self.loss_of(name).g(*domain, self.progress)
                 for name, domain in self.domains(batch)

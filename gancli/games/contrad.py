@@ -15,7 +15,7 @@ from gancli.game import Batch, Logs
 from gancli.games.gan import GAN
 from gancli.games.heads import cosines
 from gancli.losses.adversarial import AdversarialLoss
-from gancli.networks.layers import constrained
+from gancli.networks.layers import constrain_weight
 from gancli.networks.mlp import linear
 
 
@@ -108,9 +108,9 @@ class ContraD(GAN):
 
 def two_layers(n_in: int, hidden: int, n_out: int, norm: Literal["none", "spectral"]) -> nn.Module:
     return nn.Sequential(
-        constrained(linear(n_in, hidden), norm),
+        constrain_weight(linear(n_in, hidden), norm),
         nn.LeakyReLU(0.1),
-        constrained(linear(hidden, n_out), norm),
+        constrain_weight(linear(hidden, n_out), norm),
     )
 
 

@@ -14,9 +14,9 @@ from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Discriminator, Game, Logs, Phase, members_of
-from gancli.games.pool import ImagePool, blank
-from gancli.games.several import together
-from gancli.games.translation import Direction, fitting, judging
+from gancli.games.pool import ImagePool, blank_batch
+from gancli.games.several import sum_losses
+from gancli.games.translation import Direction, check_critic_fits, check_source_fits
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.layers import size_of
 from gancli.networks.translation import Translator
@@ -73,9 +73,9 @@ class CycleGAN(Game):
         self.cycle = cycle
         self.identity = identity
         for network in generator.values():
-            fitting(network, self.size)
+            check_source_fits(network, self.size)
         for critic in discriminator.values():
-            judging(critic, self.size)
+            check_critic_fits(critic, self.size)
         self.pools = nn.ModuleDict({side: ImagePool(pool, (channels, *self.size)) for side in "ab"})
 
     @property
@@ -85,7 +85,7 @@ class CycleGAN(Game):
     def phases(self) -> list[Phase]:
         d, g = super().phases()
         # The generators move first, as in the reference code.
-        return [g, replace(d, prepare=self.pooled)]
+        return [g, replace(d, prepare=self.swap_fakes)]
 
     def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
         """Raises UserError: there is nothing to draw."""
@@ -95,7 +95,7 @@ class CycleGAN(Game):
         )
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
-        return blank(n, self.needs, channels=channels, source=self.size, target=self.size)
+        return blank_batch(n, self.needs, channels=channels, source=self.size, target=self.size)
 
     def translator(self, generator: nn.Module, direction: Direction = "ab") -> Translator:
         """The network of a direction: it tells which sizes it takes and gives."""
@@ -148,7 +148,7 @@ class CycleGAN(Game):
         return loss
 
     @torch.no_grad()
-    def pooled(self, batch: Batch, rng: torch.Generator) -> Batch:
+    def swap_fakes(self, batch: Batch, rng: torch.Generator) -> Batch:
         fakes = {"a": self.generator["ba"](batch["b"]), "b": self.generator["ab"](batch["a"])}
         pools = members_of(self.pools, ImagePool)
         return batch | {f"fake_{side}": pools[side].swap(fakes[side], rng) for side in "ab"}
@@ -158,7 +158,7 @@ class CycleGAN(Game):
         follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together(
+        return sum_losses(
             {
                 side: self.loss_of(side).d(
                     self.critic(side), batch[side], batch[f"fake_{side}"], self.progress
@@ -173,7 +173,7 @@ class CycleGAN(Game):
         ab = self.generator["ab"]
         ba = self.generator["ba"]
         fakes = {"a": ba(b), "b": ab(a)}
-        loss, logs = together(
+        loss, logs = sum_losses(
             {
                 side: self.loss_of(side).g(
                     self.critic(side), batch[side], fakes[side], self.progress

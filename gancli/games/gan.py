@@ -97,14 +97,14 @@ class GAN(Game):
             else z.uniform_(-(3**0.5), 3**0.5, generator=rng)
         )
         if truncation is not None:
-            z = self.truncated(z, rng, truncation)
+            z = self.truncate_latents(z, rng, truncation)
         if not self.conditional:
             return {"z": z}
         if label is None:
             label = torch.randint(self.generator.classes, (n,), generator=rng, device=device)
         return {"z": z, "label": label}
 
-    def truncated(self, z: Tensor, rng: torch.Generator | None, limit: float) -> Tensor:
+    def truncate_latents(self, z: Tensor, rng: torch.Generator | None, limit: float) -> Tensor:
         if self.latent != "normal" or limit <= 0:
             raise UserError(
                 f"truncation={limit} does not apply to this checkpoint: "

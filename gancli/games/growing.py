@@ -159,13 +159,13 @@ class Growing(GAN):
         gradient at all, while one that is multiplied by 0 would be moved by Adam."""
         return self.share if self.blending else None
 
-    def reduced(self, x: Tensor) -> Tensor:
+    def shrink_to_stage(self, x: Tensor) -> Tensor:
         """An image of full size at the stage's size; one of the stage's size as it is. (N,C,H,W)"""
         return shrink(x, x.shape[2] // (self.generator.base[0] * 2**self.stage))
 
-    def staged(self, batch: Batch) -> Batch:
+    def stage_batch(self, batch: Batch) -> Batch:
         """The batch as this stage sees it: reals pooled to its size, and blended like the fakes."""
-        real = self.reduced(batch["image"])
+        real = self.shrink_to_stage(batch["image"])
         alpha = self.alpha
         if alpha is not None:
             real = blend(enlarge(shrink(real)), real, alpha)
@@ -178,15 +178,15 @@ class Growing(GAN):
         alpha = self.alpha
         # Evaluations and `gan features` hand over images of full size.
         critic.trunk = lambda x: self.discriminator.trunk(
-            self.reduced(x), label=label, stage=stage, alpha=alpha
+            self.shrink_to_stage(x), label=label, stage=stage, alpha=alpha
         )
         return critic
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return super().d_loss(self.staged(batch))
+        return super().d_loss(self.stage_batch(batch))
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return super().g_loss(self.staged(batch))
+        return super().g_loss(self.stage_batch(batch))
 
     def inputs(  # type: ignore[override]  # keywords are sampling options; truncation is none
         self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None
@@ -219,11 +219,11 @@ class Growing(GAN):
         """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated. level: of a stage
         before, 0 the smallest."""
         stage, alpha = self.at(level)
-        return self.full(
+        return self.enlarge_to_full(
             generator(inputs["z"], inputs.get("label"), stage=stage, alpha=alpha), stage
         )
 
-    def full(self, x: Tensor, stage: int) -> Tensor:
+    def enlarge_to_full(self, x: Tensor, stage: int) -> Tensor:
         return enlarge(x, 2 ** (self.last - stage))
 
 
@@ -301,7 +301,7 @@ class StyleGAN(Growing):
         mask = (first <= layer) & (layer < last)
         return inputs | {"other": source["z"], "mask": mask.expand(len(inputs["z"]), -1)}
 
-    def crossed(self, device: torch.device) -> Tensor:
+    def draw_crossing(self, device: torch.device) -> Tensor:
         """-> (layers,) bool, the layers of a batch's fakes that the second latent styles.
 
         Drawn on the device: the host never waits."""
@@ -318,9 +318,9 @@ class StyleGAN(Growing):
         if self.mixing > 0:
             inputs |= {
                 "other": self.inputs(n, None, label=label)["z"],
-                "mask": self.crossed(inputs["z"].device),
+                "mask": self.draw_crossing(inputs["z"].device),
             }
-        return self.drawn(inputs, self.generator, noise="random")
+        return self.make_images(inputs, self.generator, noise="random")
 
     def sample(
         self,
@@ -334,9 +334,11 @@ class StyleGAN(Growing):
         psi_layers was added; or styles (N,layers,w_dim) alone. noise: fixed is the same for all
         images, as a film needs it, planes (with styles) are given ones"""
         network = cast(StyledGenerator, generator)
-        return self.full(self.drawn(inputs, network, noise=noise, level=level), self.at(level)[0])
+        return self.enlarge_to_full(
+            self.make_images(inputs, network, noise=noise, level=level), self.at(level)[0]
+        )
 
-    def drawn(
+    def make_images(
         self,
         inputs: Batch,
         generator: StyledGenerator,

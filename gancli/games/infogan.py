@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancli.augment.base import Augment
-from gancli.game import Batch, Logs, Phase
+from gancli.game import Batch, Critic, Logs, Phase, Progress
 from gancli.games.gan import GAN
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.layers import one_hot
 
+Side = Callable[[Critic, Tensor, Tensor, Progress], tuple[Tensor, Logs]]
 HALF_LOG_TAU = 0.5 * math.log(2 * math.pi)
 # What a continuous code costs a reader who knows nothing and says N(0,1): the mean of HALF_LOG_TAU
 # + c^2 / 2 over U(-1,1).
@@ -183,12 +184,12 @@ class InfoGAN(GAN):
         return logits, mean, log_deviation.clamp(-5, 5)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return self.informed(batch, self.adversarial.d)
+        return self.add_information(batch, self.adversarial.d)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return self.informed(batch, self.adversarial.g)
+        return self.add_information(batch, self.adversarial.g)
 
-    def informed(self, batch: Batch, side: Callable) -> tuple[Tensor, Logs]:
+    def add_information(self, batch: Batch, side: Side) -> tuple[Tensor, Logs]:
         """One side's adversarial loss, and the information about the codes of the very fakes that
         it judged."""
         inputs = self.inputs(len(batch["image"]), None)

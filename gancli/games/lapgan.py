@@ -15,7 +15,7 @@ from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Discriminator, Generator, Logs
 from gancli.games.gan import GAN
-from gancli.games.several import together
+from gancli.games.several import sum_losses
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.lapgan import pyramid, up
 from gancli.networks.pggan import enlarge
@@ -153,7 +153,7 @@ class LapGAN(GAN):
             partial(network.head, label=label),
             noise=self.loss_of(level).noise(self.progress),
             augment=self.augment if low is None else None,
-            join=None if low is None else lambda residual: self.augmented(residual + low),
+            join=None if low is None else lambda residual: self.augment_image(residual + low),
         )
 
     def loss_of(self, level: int) -> AdversarialLoss:
@@ -161,7 +161,7 @@ class LapGAN(GAN):
         assert isinstance(loss, AdversarialLoss)
         return loss
 
-    def augmented(self, image: Tensor) -> Tensor:
+    def augment_image(self, image: Tensor) -> Tensor:
         return image if self.augment is None else self.augment(image)
 
     def rounds(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
@@ -176,7 +176,7 @@ class LapGAN(GAN):
             yield self.level_critic(k, label, low), real, fake
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together(
+        return sum_losses(
             {
                 f"level{k}": self.loss_of(k).d(*level, self.progress)
                 for k, level in enumerate(self.rounds(batch))
@@ -184,7 +184,7 @@ class LapGAN(GAN):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return together(
+        return sum_losses(
             {
                 f"level{k}": self.loss_of(k).g(*level, self.progress)
                 for k, level in enumerate(self.rounds(batch))

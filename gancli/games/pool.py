@@ -47,7 +47,7 @@ class ImagePool(nn.Module):
         return torch.stack(shown)
 
 
-def blank(
+def blank_batch(
     n: int,
     keys: tuple[str, ...],
     *,

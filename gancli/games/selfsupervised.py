@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gancli.game import Critic, Logs
 from gancli.games.heads import Head
-from gancli.networks.layers import constrained, size_of
+from gancli.networks.layers import constrain_weight, size_of
 from gancli.networks.mlp import linear
 
 
@@ -47,7 +47,7 @@ class Rotation(Head):
         self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
-        self.out = constrained(linear(feature_dim, 4), self.norm)
+        self.out = constrain_weight(linear(feature_dim, 4), self.norm)
 
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
@@ -61,13 +61,13 @@ class Rotation(Head):
 
     def term(self, critic: Critic, x: Tensor, weight: float) -> tuple[Tensor, Logs]:
         turns = torch.arange(len(x), device=x.device) * 4 // len(x)
-        logits = self.out(critic.features(turned(x))).float()
+        logits = self.out(critic.features(turn_by_quarters(x))).float()
         cost = F.cross_entropy(logits, turns)
         hits = (logits.detach().argmax(1) == turns).float().mean()
         return weight * cost, {"ce": cost.detach(), "accuracy": hits}
 
 
-def turned(x: Tensor) -> Tensor:
+def turn_by_quarters(x: Tensor) -> Tensor:
     """(N,C,S,S) -> the same; image i turned anticlockwise by i * 4 // N quarters."""
     n = len(x)
     ends = [-(-k * n // 4) for k in range(5)]  # where i * 4 // N becomes k

@@ -8,7 +8,7 @@ from torch import Tensor
 from gancli.game import Logs
 
 
-def together(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
+def sum_losses(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
     """Losses of several critics -> their sum; each one's logs under its name, and without a name
     the means of all, which the watchdog and adaptive augmentation read (the sign of reals, which
     nobody else does, only so)."""

@@ -125,7 +125,7 @@ class StyleGAN2(GAN):
         n = max(1, len(batch["image"]) // self.pl_shrink)
         # Squared gradients leave the range of half precision.
         with torch.autocast(batch["image"].device.type, enabled=False):
-            inputs = self.drawn(n, batch["label"][:n] if self.conditional else None)
+            inputs = self.draw_training_inputs(n, batch["label"][:n] if self.conditional else None)
             styles = self.generator.styles(
                 inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask")
             )
@@ -171,7 +171,7 @@ class StyleGAN2(GAN):
             "mask": ((first <= layer) & (layer < last)).expand(len(inputs["z"]), -1),
         }
 
-    def drawn(self, n: int, label: Tensor | None) -> Batch:
+    def draw_training_inputs(self, n: int, label: Tensor | None) -> Batch:
         """What n training images start from.
 
         In a share of them the styles of another latent take over at a random layer (Karras 2019,
@@ -190,7 +190,9 @@ class StyleGAN2(GAN):
         }
 
     def fake(self, batch: Batch) -> Tensor:
-        return self.sample(self.drawn(len(batch["image"]), batch.get("label")), self.generator)
+        return self.sample(
+            self.draw_training_inputs(len(batch["image"]), batch.get("label")), self.generator
+        )
 
     @property
     def levels(self) -> int:
@@ -212,10 +214,10 @@ class StyleGAN2(GAN):
         ones. level: the image as it is after so many doublings, its pixels repeated up to the full
         size"""
         assert isinstance(generator, StyleGAN2Generator)
-        image = self.made(inputs, generator, noise=noise, level=level)
+        image = self.make_images(inputs, generator, noise=noise, level=level)
         return image if level is None else enlarge(image, generator.size[0] // image.shape[2])
 
-    def made(
+    def make_images(
         self,
         inputs: Batch,
         generator: StyleGAN2Generator,

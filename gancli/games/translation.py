@@ -15,7 +15,7 @@ from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
 from gancli.game import Batch, Discriminator, Game, Logs, Phase
-from gancli.games.pool import ImagePool, blank
+from gancli.games.pool import ImagePool, blank_batch
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.layers import size_of
 from gancli.networks.patchgan import PatchDiscriminator
@@ -86,8 +86,8 @@ class Translation(Game):
             )
         self.size = size_of(resolution)
         self.channels = channels
-        fitting(generator, self.source_size)
-        judging(self.discriminator, self.size)
+        check_source_fits(generator, self.source_size)
+        check_critic_fits(self.discriminator, self.size)
         self.augment = augment
         self.judged = judged
         self.perceptual = perceptual
@@ -118,7 +118,9 @@ class Translation(Game):
         )
         return [
             *warm,
-            replace(d, start=self.warmup, prepare=self.pooled if self.pool is not None else None),
+            replace(
+                d, start=self.warmup, prepare=self.swap_fakes if self.pool is not None else None
+            ),
             replace(g, start=self.warmup),
         ]
 
@@ -135,7 +137,9 @@ class Translation(Game):
         )
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
-        return blank(n, self.needs, channels=channels, source=self.source_size, target=self.size)
+        return blank_batch(
+            n, self.needs, channels=channels, source=self.source_size, target=self.size
+        )
 
     def translator(self, generator: nn.Module, direction: Direction = "ab") -> Translator:
         """The network of a direction: it tells which sizes it takes and gives."""
@@ -171,17 +175,17 @@ class Translation(Game):
             network.trunk,
             network.head,
             noise=noise,
-            join=partial(self.beside, source),
+            join=partial(self.join_source, source),
         )
 
-    def beside(self, source: Tensor, x: Tensor) -> Tensor:
+    def join_source(self, source: Tensor, x: Tensor) -> Tensor:
         """The image first, since augmentation colours the first channels alone; its geometry moves
         both alike."""
         both = torch.cat([x, source.to(x.dtype)], 1)
         return both if self.augment is None else self.augment(both)
 
     @torch.no_grad()
-    def pooled(self, batch: Batch, rng: torch.Generator) -> Batch:
+    def swap_fakes(self, batch: Batch, rng: torch.Generator) -> Batch:
         assert self.pool is not None
         return batch | {"fake": self.pool.swap(self.sample(batch, self.generator), rng)}
 
@@ -306,7 +310,7 @@ class Inpainting(Translation):
         return (error * weight).sum() / (mask.sum() * fake.shape[1]).clamp(min=1)
 
 
-def judging(discriminator: nn.Module | None, size: tuple[int, int]) -> None:
+def check_critic_fits(discriminator: nn.Module | None, size: tuple[int, int]) -> None:
     """Raises ValueError for images that are too small for a critic of patches."""
     if isinstance(discriminator, PatchDiscriminator) and min(size) < discriminator.smallest:
         raise ValueError(
@@ -316,7 +320,7 @@ def judging(discriminator: nn.Module | None, size: tuple[int, int]) -> None:
         )
 
 
-def fitting(generator: Translator, size: tuple[int, int]) -> None:
+def check_source_fits(generator: Translator, size: tuple[int, int]) -> None:
     """Raises ValueError for sources of a size that the network does not take."""
     multiple = generator.multiple
     least = generator.smallest

@@ -115,9 +115,9 @@ class Consistency(Penalty):
         return loss + self.fake * self.change(critic, fake, fake_scores)
 
     def change(self, critic: Critic, x: Tensor, scores: Tensor) -> Tensor:
-        return (scores - critic(self.moved(x)).float()).square().mean()
+        return (scores - critic(self.move_images(x)).float()).square().mean()
 
-    def moved(self, x: Tensor) -> Tensor:
+    def move_images(self, x: Tensor) -> Tensor:
         """(N,C,H,W) -> the same, each image by its own draw."""
         n, _, h, w = x.shape
         side = 1 - 2 * torch.randint(0, 2 if self.flip else 1, (n,), device=x.device)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gancli.networks.attention import Init, SelfAttention
 from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
-from gancli.networks.layers import Output, constrained, halvings, to_range
+from gancli.networks.layers import Output, constrain_weight, halvings, to_range
 
 # Channels in multiples of the width, by the number of doublings (3: 32 px, 6: 256 px). The paper
 # has 3 to 6; below, 3's goes on.
@@ -190,14 +190,14 @@ class Layers:
     init: Init
 
     def conv(self, c_in: int, c_out: int, side: int = 3) -> nn.Module:
-        return self.made(nn.Conv2d(c_in, c_out, side, 1, side // 2))
+        return self.init_layer(nn.Conv2d(c_in, c_out, side, 1, side // 2))
 
     def linear(self, n_in: int, n_out: int, *, bias: bool = True) -> nn.Module:
-        return self.made(nn.Linear(n_in, n_out, bias=bias))
+        return self.init_layer(nn.Linear(n_in, n_out, bias=bias))
 
-    def made(self, layer: nn.Conv2d | nn.Linear | nn.Embedding) -> nn.Module:
+    def init_layer(self, layer: nn.Conv2d | nn.Linear | nn.Embedding) -> nn.Module:
         self.init(layer.weight)
-        return constrained(layer, "spectral" if self.spectral else "none")
+        return constrain_weight(layer, "spectral" if self.spectral else "none")
 
     def attention_at(self, level: int | None, widths: list[int]) -> nn.ModuleList:
         """One module per level: attention at `level`, nothing elsewhere."""

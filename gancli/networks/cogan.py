@@ -38,11 +38,11 @@ class CoGANGenerator(nn.Module):
         self.z_dim = z_dim
         sizes = generator_sizes(resolution)
         widths = widths_of(width, len(sizes), max_width)[::-1]
-        layers = enlarging(nn.ConvTranspose2d(z_dim, widths[0], sizes[0]))
+        layers = make_up_layers(nn.ConvTranspose2d(z_dim, widths[0], sizes[0]))
         for k in range(1, len(sizes)):
             # An odd size is met exactly, as in the paper; an even one wants one more row or column.
             extra = (1 - sizes[k][0] % 2, 1 - sizes[k][1] % 2)
-            layers += enlarging(
+            layers += make_up_layers(
                 nn.ConvTranspose2d(widths[k - 1], widths[k], 3, 2, 1, output_padding=extra)
             )
         self.shared = nn.Sequential(*layers)
@@ -88,14 +88,14 @@ class CoGANDiscriminator(nn.ModuleDict):
         shared = [
             layer
             for c_in, c_out in zip(widths, widths[1:], strict=False)
-            for layer in halving(c_in, c_out)
+            for layer in make_down_layers(c_in, c_out)
         ]
         body = nn.Sequential(*shared, init(nn.Conv2d(widths[-1], units, rest)), nn.PReLU())
         out = init(nn.Conv2d(units, logits, 1))
         self.feature_dim = units
         self.update(
             {
-                name: CoupledCritic(nn.Sequential(*halving(channels, width)), body, out)
+                name: CoupledCritic(nn.Sequential(*make_down_layers(channels, width)), body, out)
                 for name in DOMAINS
             }
         )
@@ -126,7 +126,7 @@ class CoupledCritic(nn.Module):
 def generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
     """(height, width) after each shared layer: 3 less than the image in the end, halved, rounded
     up, while 7 or more."""
-    h, w = checked(resolution)
+    h, w = check_size(resolution)
     sizes = [(h - 3, w - 3)]
     while min(sizes[0]) >= 7:
         sizes.insert(0, ((sizes[0][0] + 1) // 2, (sizes[0][1] + 1) // 2))
@@ -136,7 +136,7 @@ def generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
 def critic_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
     """How many convolutions of 5x5 with pooling, and what they leave: at most 7 pixels of the
     shorter side."""
-    (h, w), stages = checked(resolution), 0
+    (h, w), stages = check_size(resolution), 0
     while stages == 0 or min(h, w) >= 8:
         h = (h - 4) // 2
         w = (w - 4) // 2
@@ -144,7 +144,7 @@ def critic_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
     return stages, (h, w)
 
 
-def checked(resolution: int | list[int]) -> tuple[int, int]:
+def check_size(resolution: int | list[int]) -> tuple[int, int]:
     h, w = size_of(resolution)
     if not 8 <= min(h, w) <= max(h, w) <= 512:
         raise ValueError(
@@ -153,11 +153,11 @@ def checked(resolution: int | list[int]) -> tuple[int, int]:
     return h, w
 
 
-def enlarging(conv: nn.ConvTranspose2d) -> list[nn.Module]:
+def make_up_layers(conv: nn.ConvTranspose2d) -> list[nn.Module]:
     return [init(conv), nn.BatchNorm2d(conv.out_channels, affine=False), nn.PReLU()]
 
 
-def halving(c_in: int, c_out: int) -> list[nn.Module]:
+def make_down_layers(c_in: int, c_out: int) -> list[nn.Module]:
     return [init(nn.Conv2d(c_in, c_out, 5)), nn.MaxPool2d(2)]
 
 

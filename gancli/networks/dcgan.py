@@ -11,7 +11,7 @@ from gancli.networks.layers import (
     Norm,
     Output,
     activation,
-    constrained,
+    constrain_weight,
     halvings,
     norm2d,
     to_range,
@@ -62,7 +62,7 @@ class DCGANGenerator(nn.Module):
         for c_in, c_out in zip(widths, widths[1:], strict=False):
             layers += up(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias), norm, activation)
         layers += [
-            constrained(
+            constrain_weight(
                 init_dcgan(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)), norm
             ),
             to_range(output),
@@ -113,7 +113,9 @@ class DCGANDiscriminator(nn.Module):
                 c_in, c_out, norm, activation, pooling, bias=norm in ("none", "spectral")
             )
         self.body = nn.Sequential(*layers)
-        self.out = constrained(init_dcgan(nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)), norm)
+        self.out = constrain_weight(
+            init_dcgan(nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)), norm
+        )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.body(with_planes(x, label, self.classes))
@@ -127,7 +129,7 @@ class DCGANDiscriminator(nn.Module):
 
 def up(conv: nn.ConvTranspose2d, norm: Norm, act: Activation) -> list[nn.Module]:
     return [
-        constrained(init_dcgan(conv), norm),
+        constrain_weight(init_dcgan(conv), norm),
         init_dcgan(norm2d(norm, conv.out_channels)),
         activation(act),
     ]
@@ -144,7 +146,7 @@ def down(
     )
     pool = [] if strided else [nn.AvgPool2d(2)]
     return [
-        constrained(init_dcgan(conv), norm),
+        constrain_weight(init_dcgan(conv), norm),
         *pool,
         init_dcgan(norm2d(norm, c_out)),
         activation(act),

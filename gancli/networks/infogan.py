@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from gancli.networks.dcgan import widths_of
-from gancli.networks.layers import Output, constrained, halvings, norm2d, to_range
+from gancli.networks.layers import Output, constrain_weight, halvings, norm2d, to_range
 
 VectorNorm = Literal["batch", "layer", "spectral", "none"]  # those that a vector can have
 
@@ -86,7 +86,7 @@ class InfoGANDiscriminator(nn.Module):
         layers = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
             layers += [
-                constrained(init(nn.Conv2d(c_in, c_out, 4, 2, 1)), norm),
+                constrain_weight(init(nn.Conv2d(c_in, c_out, 4, 2, 1)), norm),
                 norm2d("none" if k == 0 else norm, c_out),
                 nn.LeakyReLU(0.1),
             ]
@@ -94,7 +94,7 @@ class InfoGANDiscriminator(nn.Module):
             *layers, nn.Flatten(), *dense(widths[-1] * math.prod(base), units, norm)
         )
         self.feature_dim = units
-        self.out = constrained(init(nn.Linear(units, 1)), norm)
+        self.out = constrain_weight(init(nn.Linear(units, 1)), norm)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.body(x)
@@ -119,7 +119,7 @@ class CodeReader(nn.Module):
         """Builds the layers; the game calls it once, when it is built."""
         self.net = nn.Sequential(
             *dense(feature_dim, self.units, self.norm),
-            constrained(init(nn.Linear(self.units, outputs)), self.norm),
+            constrain_weight(init(nn.Linear(self.units, outputs)), self.norm),
         )
 
     def forward(self, features: Tensor) -> Tensor:
@@ -134,7 +134,7 @@ def dense(n_in: int, n_out: int, norm: VectorNorm) -> list[nn.Module]:
         if norm == "layer"
         else nn.Identity()
     )
-    return [constrained(init(nn.Linear(n_in, n_out)), norm), after, nn.LeakyReLU(0.1)]
+    return [constrain_weight(init(nn.Linear(n_in, n_out)), norm), after, nn.LeakyReLU(0.1)]
 
 
 def init(layer: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gancli.networks.dcgan import down, init_dcgan, widths_of
-from gancli.networks.layers import Output, constrained, halvings, norm2d, size_of, to_range
+from gancli.networks.layers import Output, constrain_weight, halvings, norm2d, size_of, to_range
 from gancli.networks.translation import Translator, init_normal
 
 Hole = Literal["centre", "free"]
@@ -92,7 +92,7 @@ class ContextEncoder(Translator):
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
         assert noise is None, "noise was given to a generator that has none"
         made = self.patch(source)
-        return made if self.hole == "free" else pasted(source[:, : self.channels_out], made)
+        return made if self.hole == "free" else paste_centre(source[:, : self.channels_out], made)
 
 
 class ContextDiscriminator(nn.Module):
@@ -126,14 +126,14 @@ class ContextDiscriminator(nn.Module):
             inner = norm if k or norm == "spectral" else "none"
             layers += down(c_in, c_out, inner, "leaky_relu", "strided", bias=True)
         self.body = nn.Sequential(*layers)
-        self.out = constrained(init_dcgan(nn.Conv2d(widths[-1], 1, base)), norm)
+        self.out = constrain_weight(init_dcgan(nn.Conv2d(widths[-1], 1, base)), norm)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 assert layer.bias is not None
                 nn.init.zeros_(layer.bias)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        return self.body(central(x) if self.hole == "centre" else x)
+        return self.body(crop_centre(x) if self.hole == "centre" else x)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         return self.out(h).flatten(1)
@@ -142,14 +142,14 @@ class ContextDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def central(x: Tensor) -> Tensor:
+def crop_centre(x: Tensor) -> Tensor:
     """(N,C,H,W) -> its middle (N,C,H/2,W/2)"""
     h = x.shape[2] // 2
     w = x.shape[3] // 2
     return x[:, :, h // 2 : h // 2 + h, w // 2 : w // 2 + w]
 
 
-def pasted(image: Tensor, middle: Tensor) -> Tensor:
+def paste_centre(image: Tensor, middle: Tensor) -> Tensor:
     """image (N,C,H,W), middle (N,C,H/2,W/2) -> the image with the middle in it"""
     h, w = middle.shape[2:]
     top = h // 2

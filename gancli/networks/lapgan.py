@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli.networks.layers import Norm, Output, constrained, halvings, norm2d, one_hot, size_of
+from gancli.networks.layers import (
+    Norm,
+    Output,
+    constrain_weight,
+    halvings,
+    norm2d,
+    one_hot,
+    size_of,
+)
 from gancli.networks.mlp import MLPDiscriminator, MLPGenerator
 
 MOST = 8  # levels; as many as 1024 pixels have above 8
@@ -205,14 +213,14 @@ class ResidualDiscriminator(nn.Module):
         h, w = ((side - 4 - 5) // 2 + 1 for side in size)
         self.feature_dim = width * h * w
         self.body = nn.Sequential(
-            constrained(nn.Conv2d(channels + bool(classes), width, 5), norm),
+            constrain_weight(nn.Conv2d(channels + bool(classes), width, 5), norm),
             nn.ReLU(),
-            constrained(nn.Conv2d(width, width, 5, 2), norm),
+            constrain_weight(nn.Conv2d(width, width, 5, 2), norm),
             norm2d(norm, width),
             nn.ReLU(),
             nn.Dropout(dropout),
         )
-        self.out = constrained(nn.Linear(self.feature_dim, 1), norm)
+        self.out = constrain_weight(nn.Linear(self.feature_dim, 1), norm)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.body(with_class(self.plane, x, label))

@@ -45,7 +45,7 @@ def norm2d(name: Norm, channels: int) -> nn.Module:
     return nn.Identity()
 
 
-def constrained(layer: nn.Module, norm: Norm) -> nn.Module:
+def constrain_weight(layer: nn.Module, norm: Norm) -> nn.Module:
     """The layer with its weight divided by its spectral norm (Miyato 2018), if `norm` says so.
 
     Fill the weight first."""

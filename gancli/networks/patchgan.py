@@ -53,13 +53,15 @@ class PatchDiscriminator(nn.Module):
         body: list[nn.Module] = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
             body += [
-                kept(nn.Conv2d(c_in, c_out, *table[k], bias=bias or k == 0), spectral),
+                init_layer(nn.Conv2d(c_in, c_out, *table[k], bias=bias or k == 0), spectral),
                 patch_norm(norm if k else "none", c_out),
                 nn.LeakyReLU(0.2),
             ]
         self.body = nn.Sequential(*body)
         self.feature_dim = widths[-1]
-        self.out = kept(nn.Conv2d(widths[-1], 1, *table[-1], bias=bias or layers > 0), spectral)
+        self.out = init_layer(
+            nn.Conv2d(widths[-1], 1, *table[-1], bias=bias or layers > 0), spectral
+        )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         if min(x.shape[2:]) < self.smallest:
@@ -88,7 +90,7 @@ def patch_norm(norm: PatchNorm, channels: int) -> nn.Module:
     return layer
 
 
-def kept(layer: nn.Module, spectral: bool) -> nn.Module:
+def init_layer(layer: nn.Module, spectral: bool) -> nn.Module:
     """Initialised, and only then under its spectral norm, whose first estimate is of the weight it
     is given."""
     init_normal(layer)

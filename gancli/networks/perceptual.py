@@ -118,11 +118,11 @@ class Perceptual:
         if self.backbone == "none":
             return {}
         assert not x.is_meta, "images without values have no features"
-        net = self.loaded()
+        net = self.get_network()
         if next(net.parameters()).device != x.device:
             net.to(x.device)
         names = {LAYERS[self.backbone][name]: name for name in self.layers}
-        h = prepared(x, net.get_buffer("mean"), net.get_buffer("deviation"))
+        h = prepare_images(x, net.get_buffer("mean"), net.get_buffer("deviation"))
         found = {}
         for place, layer in enumerate(net):
             h = layer(h)
@@ -130,7 +130,7 @@ class Perceptual:
                 found[names[place]] = self.factor * h  # a copy: the next activation works in place
         return found
 
-    def loaded(self) -> nn.Sequential:
+    def get_network(self) -> nn.Sequential:
         """The network with its weights, which the first use reads.
 
         Raises ValueError without them."""
@@ -145,7 +145,9 @@ class Perceptual:
         Raises ValueError, which says where to get them; call it before a long run begins."""
         if self.backbone == "none" or self.net is not None:
             return
-        net = empty(self.backbone)[: 1 + max(LAYERS[self.backbone][name] for name in self.layers)]
+        net = build_empty(self.backbone)[
+            : 1 + max(LAYERS[self.backbone][name] for name in self.layers)
+        ]
         state = state_of(self.weights, self.backbone)
         try:
             net.load_state_dict({key: state[key].float() for key in net.state_dict()}, assign=True)
@@ -159,7 +161,7 @@ class Perceptual:
         self.net = net.eval().requires_grad_(False)
 
 
-def empty(backbone: Backbone) -> nn.Sequential:
+def build_empty(backbone: Backbone) -> nn.Sequential:
     """The convolutional part on the meta device: initialising it would take seconds, and draw from
     the global generator."""
     from torchvision import models  # 3 s, and needed nowhere else
@@ -174,7 +176,7 @@ def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
     """The tensors of the convolutional part, read without running anything of the file's.
 
     Raises ValueError."""
-    file = Path(weights).expanduser() if weights is not None else downloaded(backbone)
+    file = Path(weights).expanduser() if weights is not None else download_weights(backbone)
     if not file.is_file():
         raise ValueError(
             f"there is no file {file} with the weights of {backbone}; {remedy(backbone)}"
@@ -194,7 +196,7 @@ def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
     }
 
 
-def downloaded(backbone: Backbone) -> Path:
+def download_weights(backbone: Backbone) -> Path:
     """torchvision's file, where torch keeps such files. Raises ValueError without a network."""
     url = URLS[backbone]
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
@@ -221,7 +223,7 @@ def remedy(backbone: Backbone) -> str:
     return f"get {URLS[backbone]} and add perceptual.weights=PATH, or use {other}"
 
 
-def prepared(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+def prepare_images(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """(N,C,H,W) in [-1,1], C 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA -> (N,3,h,w) as ImageNet's
     networks know it.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gancli.networks import stylegan2
 from gancli.networks.layers import halvings, one_hot
-from gancli.networks.style_layers import downsample, exactly, full, upsample
+from gancli.networks.style_layers import disable_autocast, downsample, to_full_precision, upsample
 
 # 4 to 1024 pixels; of a stage
 MOST_DOUBLINGS = 8
@@ -34,7 +34,7 @@ def widths_of(
     return [max(unit, width // unit * unit) for width in widths]
 
 
-def scaled(layer: Layer, gain: float = 1.0) -> Layer:
+def scale_weights(layer: Layer, gain: float = 1.0) -> Layer:
     """Weights from N(0, gain^2 / inputs): where a mean square of 1 enters, gain^2 leaves (He
     2015)."""
     nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
@@ -42,7 +42,7 @@ def scaled(layer: Layer, gain: float = 1.0) -> Layer:
 
 
 def conv1x1(c_in: int, c_out: int, gain: float = 1.0) -> nn.Conv2d:
-    return scaled(nn.Conv2d(c_in, c_out, 1, bias=False), gain)
+    return scale_weights(nn.Conv2d(c_in, c_out, 1, bias=False), gain)
 
 
 class Activation(nn.Module):
@@ -72,7 +72,7 @@ class ResidualBlock(nn.Module):
         mix = nn.Conv2d(inner, inner, 3, padding=1, groups=inner // group, bias=False)
         self.expand = conv1x1(channels, inner, gain)
         self.activation1 = Activation(inner)
-        self.mix = scaled(mix, gain)
+        self.mix = scale_weights(mix, gain)
         self.activation2 = Activation(inner)
         self.reduce = conv1x1(inner, channels, gain=0.0)
 
@@ -87,7 +87,7 @@ def stage(channels: int, blocks: int, *, group: int, depth: int) -> nn.Sequentia
     )
 
 
-def changed(c_in: int, c_out: int) -> nn.Module:
+def change_channels(c_in: int, c_out: int) -> nn.Module:
     """Between two stages, at the lower resolution of the two, where it is cheap."""
     return nn.Identity() if c_in == c_out else conv1x1(c_in, c_out)
 
@@ -131,17 +131,17 @@ class R3GANGenerator(nn.Module):
             base, times, channel_base=channel_base, channel_max=channel_max, group=group
         )
         self.embed = (
-            scaled(nn.Linear(self.classes, embed_dim, bias=False)) if self.classes else None
+            scale_weights(nn.Linear(self.classes, embed_dim, bias=False)) if self.classes else None
         )
         self.basis = nn.Parameter(torch.randn(widths[0], *base))
-        self.start = scaled(
+        self.start = scale_weights(
             nn.Linear(z_dim + (embed_dim if self.classes else 0), widths[0], bias=False)
         )
         self.stages = nn.ModuleList(
             stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths
         )
         self.changes = nn.ModuleList(
-            changed(a, b) for a, b in zip(widths, widths[1:], strict=False)
+            change_channels(a, b) for a, b in zip(widths, widths[1:], strict=False)
         )
         self.to_rgb = conv1x1(widths[-1], channels)
 
@@ -151,8 +151,8 @@ class R3GANGenerator(nn.Module):
         x = self.stages[0](self.basis * self.start(z)[:, :, None, None])
         for change, blocks in zip(self.changes, self.stages[1:], strict=True):
             x = blocks(upsample(change(x)))
-        with exactly(x):  # bf16 has fewer digits than a colour
-            return self.to_rgb(full(x))
+        with disable_autocast(x):  # bf16 has fewer digits than a colour
+            return self.to_rgb(to_full_precision(x))
 
 
 class R3GANDiscriminator(nn.Module):
@@ -187,13 +187,17 @@ class R3GANDiscriminator(nn.Module):
             stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths
         )
         self.changes = nn.ModuleList(
-            changed(a, b) for a, b in zip(widths, widths[1:], strict=False)
+            change_channels(a, b) for a, b in zip(widths, widths[1:], strict=False)
         )
-        self.pool = scaled(nn.Conv2d(widths[-1], widths[-1], base, groups=widths[-1], bias=False))
-        self.out = scaled(nn.Linear(widths[-1], widths[-1] if self.classes else 1, bias=False))
+        self.pool = scale_weights(
+            nn.Conv2d(widths[-1], widths[-1], base, groups=widths[-1], bias=False)
+        )
+        self.out = scale_weights(
+            nn.Linear(widths[-1], widths[-1] if self.classes else 1, bias=False)
+        )
         # The product adds up feature_dim terms: with this gain it starts as large as each of them.
         self.embed = (
-            scaled(nn.Linear(self.classes, widths[-1], bias=False), widths[-1] ** -0.5)
+            scale_weights(nn.Linear(self.classes, widths[-1], bias=False), widths[-1] ** -0.5)
             if self.classes
             else None
         )
@@ -202,12 +206,12 @@ class R3GANDiscriminator(nn.Module):
         h = self.stages[0](self.from_rgb(x))
         for change, blocks in zip(self.changes, self.stages[1:], strict=True):
             h = blocks(change(downsample(h)))
-        with exactly(x):  # a paired loss reads differences of scores
-            return self.pool(full(h)).flatten(1)
+        with disable_autocast(x):  # a paired loss reads differences of scores
+            return self.pool(to_full_precision(h)).flatten(1)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
-        with exactly(h):
-            scores = self.out(full(h))
+        with disable_autocast(h):
+            scores = self.out(to_full_precision(h))
             if self.embed is None:
                 return scores
             return (scores * self.embed(one_hot(label, self.classes, scores))).sum(1, keepdim=True)

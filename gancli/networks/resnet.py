@@ -182,8 +182,8 @@ class UpBlock(nn.Module):
         self.attend = SelfAttention(c_out, spectral) if attention else nn.Identity()
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
-        h = self.conv1(double(F.relu(normalised(self.norm1, x, label))))
-        h = self.conv2(F.relu(normalised(self.norm2, h, label)))
+        h = self.conv1(double(F.relu(normalise(self.norm1, x, label))))
+        h = self.conv2(F.relu(normalise(self.norm2, h, label)))
         # A 1x1 convolution and the copying of pixels commute: this order costs a quarter.
         return self.attend(h + double(self.shortcut(x)))
 
@@ -233,7 +233,7 @@ def batch_norm(channels: int, classes: int) -> nn.Module:
     return ConditionalBatchNorm2d(channels, classes) if classes else nn.BatchNorm2d(channels)
 
 
-def normalised(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+def normalise(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
     return norm(x, label) if isinstance(norm, ConditionalBatchNorm2d) else norm(x)
 
 

@@ -60,14 +60,14 @@ class SNDCGANGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        x = self.activated(self.norms[0], self.start(z)[:, :, None, None], label).reshape(
+        x = self.activate(self.norms[0], self.start(z)[:, :, None, None], label).reshape(
             len(z), -1, *self.base
         )
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
-            x = self.activated(norm, up(x), label)
+            x = self.activate(norm, up(x), label)
         return self.end(x)
 
-    def activated(self, norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+    def activate(self, norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
         return F.relu(norm(x, label) if self.classes else norm(x))
 
 

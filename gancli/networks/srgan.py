@@ -240,7 +240,7 @@ class SRDiscriminator(nn.Module):
                 f"levels={levels}: an image of {self.size[1]}x{self.size[0]} pixels cannot be "
                 f"halved so often; give {max(1, min(self.size).bit_length() - 1)} or fewer"
             )
-        left = [halved(side, levels, kernel) for side in self.size]
+        left = [halve_side(side, levels, kernel) for side in self.size]
         body: list[nn.Module] = []
         c_in = channels
         for k in range(levels):
@@ -275,7 +275,7 @@ class SRDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def halved(side: int, times: int, kernel: int) -> int:
+def halve_side(side: int, times: int, kernel: int) -> int:
     """What convolutions of stride 2 and padding 1 leave: of an odd side, a kernel of 3 the larger
     half, one of 4 the smaller."""
     for _ in range(times):

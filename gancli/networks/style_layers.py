@@ -14,12 +14,12 @@ SQRT2 = 2**0.5
 TAPS = (1, 3, 3, 1)  # StyleGAN2's low-pass filter; StyleGAN1 has (1, 2, 1)
 
 
-def full(x: Tensor) -> Tensor:
+def to_full_precision(x: Tensor) -> Tensor:
     """At least fp32, whatever autocast made of it."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def exactly(x: Tensor) -> contextlib.AbstractContextManager[object]:
+def disable_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
     """No autocast on x's device; the meta device has none to leave out."""
     return contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
@@ -122,7 +122,7 @@ class MinibatchStd(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         group = next(size for size in range(min(self.group, n), 0, -1) if n % size == 0)
-        y = full(x).reshape(group, n // group, self.channels, c // self.channels, h, w)
+        y = to_full_precision(x).reshape(group, n // group, self.channels, c // self.channels, h, w)
         # The small number is under the root, whose slope at 0 is infinite.
         std = ((y - y.mean(0)).square().mean(0) + 1e-8).sqrt().mean((2, 3, 4))
         planes = std.to(x.dtype).repeat(group, 1)[:, :, None, None].expand(-1, -1, h, w)
@@ -138,7 +138,7 @@ def kernel(
     return torch.outer(line, line).to(device=device, dtype=dtype).expand(channels, 1, -1, -1)
 
 
-def filtered(
+def filter_image(
     x: Tensor,
     taps: tuple[int, ...],
     gain: float,
@@ -149,9 +149,9 @@ def filtered(
 ) -> Tensor:
     """A plain convolution per channel: it has every derivative and the same bits each time;
     interpolation, on a GPU, neither."""
-    with exactly(x):
+    with disable_autocast(x):
         # There it is ten times as fast in fp32 as in bf16.
-        y = full(x) if x.device.type == "cpu" else x
+        y = to_full_precision(x) if x.device.type == "cpu" else x
         weight = kernel(taps, y.shape[1], y.dtype, y.device) * gain
         convolve = F.conv_transpose2d if up else F.conv2d
         return convolve(y, weight, stride=stride, padding=padding, groups=y.shape[1]).to(x.dtype)
@@ -162,17 +162,17 @@ def blur(
 ) -> Tensor:
     """Low-pass filter; (N,C,H,W) -> the same shape for an odd number of taps. padding: zeros at
     each side, null: len(taps) // 2."""
-    return filtered(x, taps, gain, padding=len(taps) // 2 if padding is None else padding)
+    return filter_image(x, taps, gain, padding=len(taps) // 2 if padding is None else padding)
 
 
 def upsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
     """(N,C,H,W) -> (N,C,2H,2W): zeros between the pixels, then the filter times 4. taps: an even
     number."""
     assert len(taps) % 2 == 0, "an odd filter would move the image by half a pixel"
-    return filtered(x, taps, 4.0, padding=len(taps) // 2 - 1, stride=2, up=True)
+    return filter_image(x, taps, 4.0, padding=len(taps) // 2 - 1, stride=2, up=True)
 
 
 def downsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
     """(N,C,2H,2W) -> (N,C,H,W): the filter, then every other pixel. taps: an even number."""
     assert len(taps) % 2 == 0, "an odd filter would move the image by half a pixel"
-    return filtered(x, taps, 1.0, padding=len(taps) // 2 - 1, stride=2)
+    return filter_image(x, taps, 1.0, padding=len(taps) // 2 - 1, stride=2)

@@ -22,8 +22,8 @@ from gancli.networks.style_layers import (
     EqualisedConv2d,
     EqualisedLinear,
     blur,
-    full,
     pixel_norm,
+    to_full_precision,
 )
 
 Noise = Literal["random", "fixed", "none"]
@@ -206,12 +206,14 @@ class Styled(nn.Module):
     def forward(self, x: Tensor, style: Tensor, *, noise: Noise | Tensor) -> Tensor:
         h = x + self.bias[:, None, None]
         if isinstance(noise, Tensor) or noise != "none":
-            plane = noise if isinstance(noise, Tensor) else self.drawn(x, fixed=noise == "fixed")
+            plane = (
+                noise if isinstance(noise, Tensor) else self.draw_noise(x, fixed=noise == "fixed")
+            )
             h = h + self.strength[:, None, None] * plane.to(h.dtype)
         scale, shift = self.style(style)[:, :, None, None].chunk(2, 1)
         return instance_norm(act(h)) * (1 + scale) + shift
 
-    def drawn(self, x: Tensor, *, fixed: bool) -> Tensor:
+    def draw_noise(self, x: Tensor, *, fixed: bool) -> Tensor:
         """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every
         run and on every device."""
         if not fixed:
@@ -223,5 +225,5 @@ class Styled(nn.Module):
 def instance_norm(x: Tensor) -> Tensor:
     """(N,C,h,w), each plane of mean 0 and deviation 1 (AdaIN, Huang and Belongie 2017; the biased
     one). In full precision: the square of a small deviation would be lost."""
-    centred = full(x) - full(x).mean((2, 3), keepdim=True)
+    centred = to_full_precision(x) - to_full_precision(x).mean((2, 3), keepdim=True)
     return (centred * (centred.square().mean((2, 3), keepdim=True) + 1e-8).rsqrt()).to(x.dtype)

@@ -16,11 +16,11 @@ from gancli.networks.style_layers import (
     EqualisedLinear,
     MinibatchStd,
     blur,
+    disable_autocast,
     downsample,
-    exactly,
-    full,
     leaky,
     pixel_norm,
+    to_full_precision,
     upsample,
 )
 
@@ -72,11 +72,11 @@ class Mapping(nn.Module):
         first = self.layers[0]
         assert isinstance(first, EqualisedLinear)
         weight = first.weight
-        with exactly(weight):  # eight layers would add up bf16's errors
+        with disable_autocast(weight):  # eight layers would add up bf16's errors
             parts = []
             if self.z_dim:
                 assert z is not None, "only a mapping of labels alone is called without a latent"
-                parts.append(pixel_norm(full(z)))
+                parts.append(pixel_norm(to_full_precision(z)))
             if self.embed is not None:
                 parts.append(pixel_norm(self.embed(one_hot(label, self.classes, weight))))
             w = torch.cat(parts, 1)
@@ -137,7 +137,7 @@ class ModulatedConv2d(nn.Module):
     def scales(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
         """(N,w_dim) -> what channels are multiplied by: (N,c_in) before the convolution, (N,c_out)
         after it."""
-        with exactly(w):
+        with disable_autocast(w):
             style = self.style(w)
             if not self.demodulate:
                 return style * self.gain, None
@@ -196,7 +196,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return full(self.conv(x, w)) + self.bias[:, None, None]
+        return to_full_precision(self.conv(x, w)) + self.bias[:, None, None]
 
 
 class StyleGAN2Generator(nn.Module):
@@ -399,13 +399,13 @@ class StyleGAN2Discriminator(nn.Module):
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         h = self.blocks(leaky(self.from_rgb(x)))
-        with exactly(x):
-            h = leaky(self.conv(self.compare(full(h))))
+        with disable_autocast(x):
+            h = leaky(self.conv(self.compare(to_full_precision(h))))
             return leaky(self.dense(h.flatten(1)))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
-        with exactly(h):
-            scores = self.out(full(h))
+        with disable_autocast(h):
+            scores = self.out(to_full_precision(h))
             if self.mapping is None:
                 return scores
             return (scores * self.mapping(None, label)).sum(1, keepdim=True) / scores.shape[

@@ -13,7 +13,7 @@ from gancli.game import Progress
 from gancli.games.heads import Head
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import NonSaturating, RelativisticPairing, Wasserstein
-from gancli.optimizers import matrices, orthogonal_gradient
+from gancli.optimizers import find_matrices, orthogonal_gradient
 
 
 class Features:
@@ -65,7 +65,7 @@ def test_orthogonal_gradient_is_that_of_the_off_diagonal_norm():
 
 def test_orthogonal_leaves_embeddings_and_biases():
     net = nn.Sequential(nn.Linear(3, 4), nn.Embedding(5, 4))
-    assert [id(p) for p in matrices([net])] == [id(net[0].weight)]
+    assert [id(p) for p in find_matrices([net])] == [id(net[0].weight)]
 
 
 def test_orthogonal_reaches_the_step():

@@ -162,19 +162,21 @@ def test_reals_are_pooled_and_blended_as_fakes_are():
     full = torch.randn(4, 1, 16, 16)
     batch = {"image": full, "label": torch.arange(4)}
     assert torch.allclose(
-        game().staged(batch)["image"], full.reshape(4, 1, 4, 4, 4, 4).mean((3, 5)), atol=1e-6
+        game().stage_batch(batch)["image"], full.reshape(4, 1, 4, 4, 4, 4).mean((3, 5)), atol=1e-6
     )
     fine = shrink(full, 2)
     coarse = enlarge(shrink(full, 4), 2)
-    assert torch.allclose(game(nimg=BLEND).staged(batch)["image"], 0.5 * (fine + coarse), atol=1e-6)
-    assert torch.allclose(game(nimg=8).staged(batch)["image"], coarse, atol=1e-6)
     assert torch.allclose(
-        game(nimg=8 + 4).staged(batch)["image"], 0.25 * fine + 0.75 * coarse, atol=1e-6
+        game(nimg=BLEND).stage_batch(batch)["image"], 0.5 * (fine + coarse), atol=1e-6
     )
-    assert torch.equal(game(nimg=24).staged(batch)["image"], fine)
-    assert torch.equal(game(nimg=48).staged(batch)["image"], full)
+    assert torch.allclose(game(nimg=8).stage_batch(batch)["image"], coarse, atol=1e-6)
+    assert torch.allclose(
+        game(nimg=8 + 4).stage_batch(batch)["image"], 0.25 * fine + 0.75 * coarse, atol=1e-6
+    )
+    assert torch.equal(game(nimg=24).stage_batch(batch)["image"], fine)
+    assert torch.equal(game(nimg=48).stage_batch(batch)["image"], full)
     assert batch["image"] is full and torch.equal(
-        game(nimg=24).staged(batch)["label"], batch["label"]
+        game(nimg=24).stage_batch(batch)["label"], batch["label"]
     )
 
 
@@ -342,17 +344,18 @@ def test_mixing_crosses_within_the_stages_layers():
     made = game(STYLE, 10_000)
     assert made.stage == 2
     torch.manual_seed(0)
-    masks = torch.stack([made.crossed(torch.device("cpu")) for _ in range(600)])
+    masks = torch.stack([made.draw_crossing(torch.device("cpu")) for _ in range(600)])
     firsts = 6 - masks.sum(1)
     assert set(firsts.tolist()) == {1, 2, 3, 4, 5, 6}, "cuts before layers 1 to 5, or nowhere"
     assert (firsts == 6).float().mean().item() == pytest.approx(0.1, abs=0.04)
     assert (masks[:, 1:].int() >= masks[:, :-1].int()).all(), "one cut"
     made.advance(Progress(nimg=0))
-    assert {6 - made.crossed(torch.device("cpu")).sum().item() for _ in range(50)} == {1, 6}, (
-        "4 pixels have two layers"
-    )
+    assert {6 - made.draw_crossing(torch.device("cpu")).sum().item() for _ in range(50)} == {
+        1,
+        6,
+    }, "4 pixels have two layers"
     made.mixing = 0.0
-    assert not made.crossed(torch.device("cpu")).any()
+    assert not made.draw_crossing(torch.device("cpu")).any()
 
 
 def test_training_moves_the_mean_style_and_sampling_does_not():

@@ -13,7 +13,7 @@ from torch import nn
 from gancli.config.build import build_game
 from gancli.errors import Problems
 from gancli.games.classes import AuxiliaryClassifier, ClassContrast, ClassProjection, class_contrast
-from gancli.games.selfsupervised import Rotation, turned
+from gancli.games.selfsupervised import Rotation, turn_by_quarters
 
 BODIES = ("dcgan", "mlp", "sngan", "sndcgan", "biggan")
 HEADS = {"acgan": 1, "projection": 1, "contragan": 1, "rotation": 0}  # does it need labels?
@@ -105,7 +105,7 @@ def test_contrast_embeds_reals_for_the_critic_and_fakes_for_the_generator():
 
 def test_turns_are_anticlockwise_and_one_for_each_quarter_of_the_batch():
     x = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).expand(4, 1, 2, 2)
-    assert turned(x)[:, 0].tolist() == [
+    assert turn_by_quarters(x)[:, 0].tolist() == [
         [[1, 2], [3, 4]],
         [[2, 4], [1, 3]],
         [[4, 3], [2, 1]],
@@ -113,7 +113,9 @@ def test_turns_are_anticlockwise_and_one_for_each_quarter_of_the_batch():
     ]
     for n in (1, 2, 3, 5, 7, 8):
         x = torch.randn(n, 2, 4, 4)
-        assert all(torch.equal(turned(x)[i], x[i].rot90(i * 4 // n, (1, 2))) for i in range(n))
+        assert all(
+            torch.equal(turn_by_quarters(x)[i], x[i].rot90(i * 4 // n, (1, 2))) for i in range(n)
+        )
 
 
 def test_rotation():
@@ -125,7 +127,9 @@ def test_rotation():
     fake = torch.randn(8, 1, 2, 2)
     assert head.d(critic, real, fake, None)[0].item() == pytest.approx(1.3862944, rel=1e-6)
     assert head.g(critic, real, fake, None)[0].item() == pytest.approx(0.2 * 1.3862944, rel=1e-6)
-    assert torch.equal(critic.asked[0], turned(real)) and torch.equal(critic.asked[1], turned(fake))
+    assert torch.equal(critic.asked[0], turn_by_quarters(real)) and torch.equal(
+        critic.asked[1], turn_by_quarters(fake)
+    )
 
 
 def test_ssgans_critic_has_the_published_count():

@@ -191,7 +191,7 @@ def test_path_lengths_move_towards_the_mean():
 
 def test_styles_mix_in_training():
     game = game_of()
-    inputs = game.drawn(4000, None)
+    inputs = game.draw_training_inputs(4000, None)
     mask = inputs["mask"]
     layers = game.generator.layers
     assert (
@@ -203,7 +203,7 @@ def test_styles_mix_in_training():
     assert mask.sum(1).bincount()[1:].float().std() < 120 and not torch.equal(
         inputs["z"], inputs["other"]
     )
-    assert set(game_of("model.mixing=0").drawn(3, None)) == {"z"}
+    assert set(game_of("model.mixing=0").draw_training_inputs(3, None)) == {"z"}
 
 
 def test_the_mean_style_moves_in_training_and_not_in_sampling():

@@ -115,7 +115,7 @@ def test_the_balanced_form_adds_fakes():
 def test_moves_reach_an_eighth_of_the_mirrored_image():
     x = torch.rand(900, 2, 16, 32)
     torch.manual_seed(0)
-    out = Consistency(weight=1.0, resolution=[16, 32], flip=False).moved(x)
+    out = Consistency(weight=1.0, resolution=[16, 32], flip=False).move_images(x)
     padded = torch.nn.functional.pad(x, (4, 4, 2, 2), mode="reflect")
     found = []
     for a, b in zip(out, padded, strict=True):
@@ -147,7 +147,7 @@ def test_gradients_flow_through_both_scores():
         )[0]
 
     torch.manual_seed(1)
-    difference = (x - penalty.moved(x)).flatten(1)
+    difference = (x - penalty.move_images(x)).flatten(1)
     assert torch.allclose(value(False), 2 / 4 * difference.T @ (difference @ weight), atol=1e-6)
     assert not torch.allclose(value(False), value(True))
 

@@ -149,7 +149,7 @@ def test_random_fixed_and_no_noise():
     torch.manual_seed(5)
     assert torch.equal(first, g(z)), "the global generator seeds it"
     a, b = (
-        block.styled[k].drawn(torch.zeros(1, 1, 8, 8), fixed=True)
+        block.styled[k].draw_noise(torch.zeros(1, 1, 8, 8), fixed=True)
         for block, k in ((g.blocks[1], 0), (g.blocks[1], 1))
     )
     assert not torch.equal(a, b), "every layer has its own"
