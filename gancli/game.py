@@ -221,7 +221,7 @@ def members_of(container: nn.ModuleDict, kind: type[M]) -> dict[str, M]:
     alone."""
     found = {}
     for name, module in container.items():
-        assert isinstance(module, kind), f"{name} is a {type(module).__name__}"
+        assert isinstance(module, kind), f"{name} is of {type(module).__name__}"
         found[name] = module
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gancli.augment.simclr import SimCLR, window
+from gancli.augment.simclr import SimCLR, window_matrix
 from gancli.errors import UserError
 
 OFF = {"smallest": 1.0, "mirror": False, "jitter": 0.0, "grey": 0.0}
@@ -45,7 +45,7 @@ def test_each_image_has_its_own_view_and_the_seed_decides():
 def test_a_window_is_bilinear_and_stays_inside():
     torch.manual_seed(0)
     share = torch.empty(100).uniform_(0.2, 1)
-    matrix = window(share, 12)
+    matrix = window_matrix(share, 12)
     torch.testing.assert_close(matrix.sum(2), torch.ones(100, 12))
     seen = matrix @ (torch.arange(12) + 0.5)  # where each pixel of the view lies
     inner = seen[:, 1:] - seen[:, :-1]
@@ -56,14 +56,16 @@ def test_a_window_is_bilinear_and_stays_inside():
         and seen.max() <= 11.5
     )
     torch.testing.assert_close(inner[:, 5], share, atol=1e-4, rtol=0)
-    torch.testing.assert_close(window(torch.ones(1), 12)[0], torch.eye(12), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        window_matrix(torch.ones(1), 12)[0], torch.eye(12), atol=1e-5, rtol=0
+    )
 
 
 def test_crops_have_at_least_the_area_asked_for_and_fit(monkeypatch):
     shares = []
     monkeypatch.setattr(
-        "gancli.augment.simclr.window",
-        lambda share, size: shares.append(share) or window(share, size),
+        "gancli.augment.simclr.window_matrix",
+        lambda share, size: shares.append(share) or window_matrix(share, size),
     )
     view(smallest=0.3)(images(1, 1000))
     rows, columns = shares

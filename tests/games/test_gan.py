@@ -9,7 +9,8 @@ from torch import nn
 
 from gancli.config.build import build_game
 from gancli.errors import Problems, UserError
-from gancli.game import Progress
+from gancli.game import Discriminator, Game, Generator, Progress, members_of
+from gancli.games.gan import GAN
 from gancli.games.heads import Head
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import NonSaturating, RelativisticPairing, Wasserstein
@@ -164,3 +165,51 @@ def test_a_penalty_that_cannot_reach_the_critic_is_refused(monkeypatch):
     with pytest.raises(Problems, match="stops the gradient"):
         small("dcgan", "loss=wgan_gp")
     small("dcgan")
+
+
+# What a game relies on
+
+
+class Linears(nn.Module):
+    """A generator and a critic at once; it derives from none of the contract's views."""
+
+    z_dim = 3
+    classes = 0
+    feature_dim = 4
+
+    def __init__(self):
+        super().__init__()
+        self.make = nn.Linear(3, 4)
+        self.score = nn.Linear(4, 1)
+
+    def forward(self, z, label=None):
+        return self.make(z).reshape(-1, 1, 2, 2)
+
+    def trunk(self, x, label=None):
+        return x.flatten(1)
+
+    def head(self, h, label=None):
+        return self.score(h)
+
+
+def test_networks_need_the_names_of_the_views_and_not_their_classes():
+    loss = AdversarialLoss(objective=NonSaturating())
+    game = GAN(generator=Linears(), discriminator=Linears(), loss=loss)
+    batch = {"image": torch.randn(5, 1, 2, 2)}
+    for term, logs in (game.d_loss(batch), game.g_loss(batch)):
+        assert term.isfinite() and "adv" in logs
+    assert not isinstance(game.generator, Generator)
+    assert not isinstance(game.discriminator, Discriminator)
+
+
+def test_without_a_discriminator_there_is_no_player_of_it():
+    game = Game(generator=Linears(), discriminator=None, loss=None)
+    assert game.players() == {"g": [game.generator]} and game.n_critic == 1
+    game.constrain({})
+
+
+def test_members_of_another_class_are_told():
+    heads = nn.ModuleDict({"bright": Brightness(), "odd": nn.Identity()})
+    assert list(members_of(nn.ModuleDict({"bright": heads["bright"]}), Head)) == ["bright"]
+    with pytest.raises(AssertionError, match="odd is of Identity"):
+        members_of(heads, Head)

@@ -125,6 +125,8 @@ def test_without_a_critic_the_distance_alone_teaches():
     )
     loss, logs = game.phases()[0].loss(batch_of())
     assert loss.item() == pytest.approx(2 * logs["pixel"].item())
+    with pytest.raises(AssertionError, match="leaves the discriminator out"):
+        game.critic(batch_of())
 
 
 def test_a_warm_up_ends_and_the_critic_begins():
