@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import types
 
 import pytest
 from helpers import REPO
@@ -52,3 +53,28 @@ def test_section_runs_as_written(page, text, tmp_path, monkeypatch, capfd):
         for name in set(sys.modules) - before:
             if name.startswith("my_"):
                 del sys.modules[name]
+
+
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
+
+
+def test_the_python_page_runs_as_written(tmp_path, monkeypatch, capfd):
+    """Block after block in one namespace, which is a module named __main__, as in a notebook."""
+    text = (REPO / "docs" / "python.md").read_text()
+    blocks = [(text.count("\n", 0, found.start(1)), found[1]) for found in PYTHON.finditer(text)]
+    assert len(blocks) > 8
+    notebook = types.ModuleType("__main__")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    monkeypatch.setitem(sys.modules, "__main__", notebook)
+    try:
+        for line, block in blocks:
+            # As many empty lines before it as there are on the page, so that a traceback names the page's line.
+            code = compile("\n" * line + block, str(REPO / "docs" / "python.md"), "exec")
+            exec(code, notebook.__dict__)
+    finally:
+        sys.modules.pop("my_losses", None)
+    shown = capfd.readouterr()
+    assert "unknown key 'trainer.stesp'\ndid you mean 'trainer.steps'?\n" in shown.out
+    assert "if you trust __main__, add trust=__main__\n" in shown.out
+    assert not shown.err

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -24,14 +25,20 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
-    found = checkpoint_verbs.compose_options("evaluate", argv)
-    options = checked(found.cfg)
-    options["asked"] = describe_metrics(found)
+    options = read_options(argv)
     if options["ckpt"] is not None:
         of_checkpoint(options)
     else:
         of_folders(options)
     return 0
+
+
+def read_options(argv: Sequence[str]) -> dict:
+    """The checked options of a command line, with "asked" from `describe_metrics`. Raises Problems."""
+    found = checkpoint_verbs.compose_options("evaluate", argv)
+    options = checked(found.cfg)
+    options["asked"] = describe_metrics(found)
+    return options
 
 
 def checked(cfg) -> dict:
@@ -117,11 +124,41 @@ def name_protocol(options: dict, report: Report, *, data: str) -> str:
     return "-".join(filter(None, safe))[:MOST_NAME] + ".json"
 
 
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation of a checkpoint that is not written yet. out: its file; folder: of the run; target: of the data set."""
+
+    report: Report
+    step: int
+    checkpoint: Path
+    folder: Path
+    out: Path
+    target: str
+
+    def write(self) -> None:
+        """Writes the file of the protocol, and the numbers for TensorBoard. Raises UserError."""
+        from gancli.evaluation.samples import write_report
+
+        write_report(self.out, self.report, step=self.step)
+        if (self.folder / "tensorboard").is_dir():
+            to_tensorboard(self.folder, self.report, self.step)
+
+
 def of_checkpoint(options: dict) -> Report:
+    """Measures a checkpoint, shows the numbers and writes them. Raises UserError."""
+    found = measure_checkpoint(options)
+    show(found.report, title=f"{found.checkpoint}, step {found.step}", target=found.target)
+    found.write()
+    say_end(str(found.out), after_checkpoint(found.checkpoint))
+    return found.report
+
+
+def measure_checkpoint(options: dict) -> Measured:
+    """Measures a checkpoint and writes nothing. options: of `read_options`. Raises UserError."""
     from gancli.commands.checkpoint_verbs import beside
     from gancli.config.build import trusted
     from gancli.evaluation import paired
-    from gancli.evaluation.samples import evaluate, write_report
+    from gancli.evaluation.samples import evaluate
     from gancli.files import atomic
     from gancli.precision import resolve_device
     from gancli.render import status
@@ -170,13 +207,14 @@ def of_checkpoint(options: dict) -> Report:
     if held is not None:
         report.protocol["held_out"] = f"{len(held)} images, {split}"
     name = name_protocol(options, report, data=train.digest if other_data else "")
-    out = out or folder / "evaluations" / name
-    show(report, title=f"{loaded.path}, step {step}", target=config["dataset"]["_target_"])
-    write_report(out, report, step=step)
-    if (folder / "tensorboard").is_dir():
-        to_tensorboard(folder, report, step)
-    say_end(str(out), after_checkpoint(loaded.path))
-    return report
+    return Measured(
+        report,
+        step=step,
+        checkpoint=loaded.path,
+        folder=folder,
+        out=out or folder / "evaluations" / name,
+        target=config["dataset"]["_target_"],
+    )
 
 
 def named_out(given: str | None) -> Path | None:

@@ -30,10 +30,9 @@ def run(cfg) -> Ending:
     """Writes what was found. Raises UserError."""
     options = checked(cfg)
     status.say("loading torch…")
-    from gancli.commands.sample import label_index
     from gancli.config.build import trusted
     from gancli.inference.projection import search, space_of
-    from gancli.inference.sampling import refuse_unknown
+    from gancli.inference.sampling import find_label, refuse_unknown
     from gancli.precision import resolve_device
     from gancli.render.video import check_name
     from gancli.run.failures import explained_writes
@@ -48,11 +47,7 @@ def run(cfg) -> Ending:
     )
     refuse_unknown(loaded.game, {"label": options["label"]})
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
-    label = (
-        None
-        if options["label"] is None
-        else label_index(options["label"], loaded.game.generator.classes, classes)
-    )
+    label = None if options["label"] is None else find_label(loaded.game, options["label"], classes)
     target = target_of(options["input"], loaded)
     space = space_of(loaded.game, options["space"])
     distance = distance_of(options, target)

@@ -20,7 +20,7 @@ from gancli.commands.sample_pictures import (
     write_walk,
 )
 from gancli.config.resolvers import MOST_BYTES
-from gancli.errors import Problems, UserError
+from gancli.errors import Problems
 from gancli.files import atomic
 from gancli.render import messages, status
 from gancli.run.failures import explained_writes
@@ -181,32 +181,13 @@ def labels(game, options: dict, classes: list[str]):
     """The label of every image (n,), or None where the model has none. Raises UserError."""
     import torch
 
+    from gancli.inference.sampling import choose_labels
+
     if "label" not in game.needs:
         return None
-    count = game.generator.classes
     if options["per_class"] is not None:
-        return torch.arange(count).repeat_interleave(options["per_class"])
-    if options["label"] is not None:
-        return torch.full((options["n"],), label_index(options["label"], count, classes))
-    return (
-        torch.arange(options["n"]) % count
-    )  # not drawn: every class shows, and a column of the grid has one
-
-
-def label_index(value: int | str, count: int, classes: list[str]) -> int:
-    """A label by its name or its number; names come first, since they may be numbers of another order."""
-    from gancli.config.build import did_you_mean
-
-    if str(value) in classes[:count]:
-        return classes.index(str(value))
-    if isinstance(value, int) and 0 <= value < count:
-        return value
-    names = [name for name in classes if not name.isdecimal()]
-    raise UserError(
-        f"label={value} is no class of this checkpoint's",
-        f"give 0 to {count - 1}"
-        + (f", or a name: {did_you_mean(str(value), names)}" if names else ""),
-    )
+        return torch.arange(game.generator.classes).repeat_interleave(options["per_class"])
+    return choose_labels(game, options["n"], label=options["label"], classes=classes)
 
 
 def with_standing(loaded, options: dict):

@@ -14,13 +14,11 @@ import torch
 from PIL import ExifTags, Image, PngImagePlugin
 
 from gancli.data.decode import (
-    TURNS,
     BadImage,
     extensions,
     first_line,
     opened,
-    orientation,
-    plain,
+    read_pixels,
     to_channels,
 )
 from gancli.data.folder import is_hidden, walk
@@ -148,11 +146,7 @@ def masks_of(given: str | None, items: Sequence[Item]) -> dict[str, Path]:
 
 def read(path: Path, notes: set[str]) -> np.ndarray:
     """(C,H,W) uint8 in its own size, upright; C = 1, 2, 3, 4 is grey, grey + alpha, RGB, RGBA. Raises BadImage."""
-    with opened(str(path)) as image:
-        turn = orientation(image)
-        image = plain(image, notes)
-        pixels = np.asarray(image.transpose(TURNS[turn]) if turn in TURNS else image)
-    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return read_pixels(str(path), notes)
 
 
 def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:

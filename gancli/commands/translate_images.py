@@ -16,16 +16,25 @@ from gancli.commands.checkpoint_verbs import open_game, out_folder
 from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
 from gancli.config.build import trusted
 from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet, resize_all, to_channels
-from gancli.data.derived import filled
 from gancli.errors import UserError
 from gancli.game import Batch, Game
-from gancli.inference.tiling import Translating, Way, is_noisy, pieces, tileable, way_of, whole_only
+from gancli.inference.tiling import (
+    Translating,
+    Way,
+    inputs_of,
+    is_noisy,
+    paint,
+    scale_pixels,
+    tileable,
+    way_of,
+    whole_only,
+)
 from gancli.networks.layers import size_of
 from gancli.networks.translation import Translator
 from gancli.precision import resolve_device
 from gancli.render import messages
 from gancli.render.grids import to_uint8
-from gancli.seeding import forked, seed_of
+from gancli.seeding import seed_of
 
 PAIRED = "gancli.data.pairs.Paired"
 SAME_SHAPE = 0.05  # how far a width may be from two widths
@@ -138,7 +147,7 @@ def style_of(job: Job) -> Tensor:
     path = Path(os.path.expanduser(job.options["style"]))
     try:
         with quiet():
-            style = scaled(to_channels(read(path, job.notes), job.channels))
+            style = scale_pixels(to_channels(read(path, job.notes), job.channels))
     except BadImage as error:
         raise UserError(f"style={job.options['style']}: {error}", "give an image file") from error
     if min(style.shape[2:]) < job.network.smallest:
@@ -152,11 +161,6 @@ def style_of(job: Job) -> Tensor:
     return F.interpolate(style, size, mode="bicubic", antialias=True, align_corners=False).clamp(
         -1, 1
     )
-
-
-def scaled(pixels: np.ndarray) -> Tensor:
-    """(C,H,W) uint8 -> (1,C,H,W) in [-1,1]"""
-    return torch.from_numpy(pixels[None].copy()).float().sub_(127.5).mul_(1 / 127.5)
 
 
 def attempt(job: Job, item: Item, sheet: Sheet) -> str | None:
@@ -241,30 +245,21 @@ def hole_of(job: Job, item: Item, pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(hidden.astype(np.float32))[None, None]
 
 
-def inputs_of(colours: np.ndarray, holes: Tensor | None) -> Batch:
-    """(C,H,W) uint8 -> "a" and, with holes, which are painted over, "mask"."""
-    image = scaled(colours)
-    return {"a": image} if holes is None else {"a": filled(image, holes), "mask": holes}
-
-
 def answered(job: Job, inputs: Batch, way: Way, alpha: np.ndarray | None, seed: int) -> np.ndarray:
     """-> (H,W,C) uint8, with alpha (1,h,w) enlarged behind its colours. Floats of the whole would be four times as much."""
-    scale = job.network.scale
-    device = next(job.generator.parameters()).device
-
-    def through(window: Batch) -> Tensor:
-        batch = {key: x.to(device) for key, x in (window | job.extras).items()}
-        return job.game.sample(batch, job.generator, direction=job.options["direction"])
-
-    height, width = (scale * side for side in inputs["a"].shape[2:])
-    canvas = np.empty((height, width, job.network.channels_out + (alpha is not None)), np.uint8)
-    with torch.no_grad(), forked(seed, device):
-        for top, left, part in pieces(inputs, job.network, through, way):
-            canvas[top : top + part.shape[1], left : left + part.shape[2], : len(part)] = (
-                to_uint8(part).permute(1, 2, 0).numpy()
-            )
+    assert isinstance(job.game, Translating)  # `job_of` has refused all others
+    canvas = paint(
+        job.game,
+        job.generator,
+        inputs,
+        way,
+        direction=job.options["direction"],
+        extras=job.extras,
+        seed=seed,
+        spare=int(alpha is not None),
+    )
     if alpha is not None:
-        canvas[..., -1] = resize_all(alpha[None], (height, width))[0, 0]
+        canvas[..., -1] = resize_all(alpha[None], canvas.shape[:2])[0, 0]
     return canvas
 
 

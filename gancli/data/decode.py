@@ -147,6 +147,26 @@ def orientation(image: Image.Image) -> int:
         return 1
 
 
+def read_pixels(file: File, notes: set[str]) -> np.ndarray:
+    """Reads one image in its own size, upright.
+
+    Args:
+        file: Where it is read from.
+        notes: Receives what was done to the image and is worth a line.
+
+    Returns:
+        (C,H,W) uint8; C = 1, 2, 3, 4 is grey, grey + alpha, RGB, RGBA.
+
+    Raises:
+        BadImage: The file gives no usable picture.
+    """
+    with opened(file) as image:
+        turn = orientation(image)
+        image = plain(image, notes)
+        pixels = np.asarray(image.transpose(TURNS[turn]) if turn in TURNS else image)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
 @dataclass
 class Decoder:
     """Turns files into pixels of one size, (h, w), and one number of channels.

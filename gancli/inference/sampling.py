@@ -106,6 +106,53 @@ def refuse_unknown(game: Game, wanted: dict[str, object]) -> None:
             )
 
 
+def choose_labels(
+    game: Game, n: int, *, label: int | str | None, classes: Sequence[str]
+) -> Tensor | None:
+    """The labels of n images: one class, or each in turn; None where the model is not conditional.
+
+    Args:
+        game: A game with its generator.
+        n: The number of images.
+        label: A class by its name or number; None takes the classes in turn, so that every one shows.
+        classes: The names of the classes that the checkpoint knows.
+
+    Raises:
+        UserError: The label is no class of the checkpoint's.
+    """
+    if "label" not in game.needs:
+        return None
+    if label is not None:
+        return torch.full((n,), find_label(game, label, classes))
+    return torch.arange(n) % count_classes(game)
+
+
+def count_classes(game: Game) -> int:
+    """How many classes the generator of a conditional game knows."""
+    count = game.generator.classes
+    assert isinstance(count, int)  # an attribute of a module may be anything to a type checker
+    return count
+
+
+def find_label(game: Game, label: int | str, classes: Sequence[str]) -> int:
+    """The number of a class of a conditional game, given by name or number. Raises UserError."""
+    return label_index(label, count_classes(game), classes)
+
+
+def label_index(value: int | str, count: int, classes: Sequence[str]) -> int:
+    """A label by its name or its number; names come first, since they may be numbers of another order."""
+    if str(value) in classes[:count]:
+        return classes.index(str(value))
+    if isinstance(value, int) and 0 <= value < count:
+        return value
+    names = [name for name in classes if not name.isdecimal()]
+    raise UserError(
+        f"label={value} is no class of this checkpoint's",
+        f"give 0 to {count - 1}"
+        + (f", or a name: {did_you_mean(str(value), names)}" if names else ""),
+    )
+
+
 def draw_inputs(
     game: Game,
     n: int,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from gancli.data.derived import filled
 from gancli.errors import UserError
 from gancli.game import Batch
 from gancli.networks.translation import PresentDropout, Translator
+from gancli.render.grids import to_uint8
+from gancli.seeding import forked
 
 # Of a network that halves nothing: what is farther away than this counts for less than rounding
 # does. Influence fades like a normal distribution whose width grows with the root of the depth
@@ -52,6 +55,7 @@ class Translating(Protocol):
     extras: tuple[str, ...]
 
     def translator(self, generator: nn.Module, direction: str = "ab") -> Translator: ...
+    def sample(self, inputs: Batch, generator: nn.Module, *, direction: str = "ab") -> Tensor: ...
 
 
 def is_noisy(network: Translator) -> bool:
@@ -152,6 +156,60 @@ def core_of(network: Translator, tile: int) -> int:
             f"give {up(4 * context + network.multiple, network.multiple)}, or tile=auto",
         )
     return core
+
+
+def scale_pixels(pixels: np.ndarray) -> Tensor:
+    """(C,H,W) uint8 -> (1,C,H,W) in [-1,1]"""
+    return torch.from_numpy(pixels[None].copy()).float().sub_(127.5).mul_(1 / 127.5)
+
+
+def inputs_of(colours: np.ndarray, holes: Tensor | None) -> Batch:
+    """(C,H,W) uint8 -> "a" and, with holes, which are painted over, "mask"."""
+    image = scale_pixels(colours)
+    return {"a": image} if holes is None else {"a": filled(image, holes), "mask": holes}
+
+
+def paint(
+    game: Translating,
+    generator: nn.Module,
+    inputs: Batch,
+    way: Way,
+    *,
+    direction: str,
+    extras: Batch,
+    seed: int,
+    spare: int = 0,
+) -> np.ndarray:
+    """Translates one image, piece by piece: floats of the whole would be four times as much.
+
+    Args:
+        game: The game of the checkpoint.
+        generator: The generator that paints, on the device where it works.
+        inputs: What `inputs_of` gives, of one image.
+        way: What `way_of` gives for its size.
+        direction: "ab", or "ba" for the way back.
+        extras: Inputs that every piece gets whole, such as "style".
+        seed: Of the generator's noise, if it has some.
+        spare: Channels behind the colours that the caller fills.
+
+    Returns:
+        (H,W,C) uint8
+    """
+    network = game.translator(generator, direction)
+    device = next(generator.parameters()).device
+
+    def through(window: Batch) -> Tensor:
+        batch = {key: x.to(device) for key, x in (window | extras).items()}
+        return game.sample(batch, generator, direction=direction)
+
+    height, width = (network.scale * side for side in inputs["a"].shape[2:])
+    canvas = np.empty((height, width, network.channels_out + spare), np.uint8)
+    with torch.no_grad(), forked(seed, device):
+        for top, left, part in pieces(inputs, network, through, way):
+            canvas[top : top + part.shape[1], left : left + part.shape[2], : len(part)] = (
+                to_uint8(part).permute(1, 2, 0).numpy()
+            )
+    return canvas
 
 
 def pieces(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TextIO
 
 from gancli.errors import GanError, Problems
@@ -53,8 +56,26 @@ def show_error(error: GanError) -> None:
         print(_plain(title, problems), file=sys.stderr)
 
 
+_collected: ContextVar[list[str] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collecting() -> Iterator[list[str]]:
+    """Warnings go into the list instead of to stderr, for a caller who is no terminal."""
+    found: list[str] = []
+    token = _collected.set(found)
+    try:
+        yield found
+    finally:
+        _collected.reset(token)
+
+
 def warn(message: str) -> None:
     """One line on stderr for what works but is probably not meant."""
+    found = _collected.get()
+    if found is not None:
+        found.append(message)
+        return
     print(f"gan: warning: {printable(message, sys.stderr)}", file=sys.stderr)
 
 

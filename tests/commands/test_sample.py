@@ -17,8 +17,9 @@ from PIL import Image
 from gancli.checkpoint import load_game, read, save
 from gancli.cli import main
 from gancli.commands import sample
-from gancli.commands.sample import folder_names, label_index, tiles
+from gancli.commands.sample import folder_names, tiles
 from gancli.inference import sampling
+from gancli.inference.sampling import label_index
 
 
 def run_folder(path: Path, config: dict, *, classes: list[str] | None = None) -> Path:

@@ -1,0 +1,98 @@
+"""The checked config of one run as Python sees it: frozen, typed where its keys are fixed, and free of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gancli.config.compose import EmaConfig, LogConfig, TrainerConfig, WatchConfig
+from gancli.metrics.settings import MetricsConfig
+
+
+class Section(Mapping[str, Any]):
+    """A read-only mapping whose nested mappings are sections and whose lists are tuples."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        self._values = {key: freeze(value) for key, value in values.items()}
+
+    def __getitem__(self, key: str) -> Any:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Section({self._values})"
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What one run does, with every `auto` filled in and every interpolation resolved.
+
+    `trainer`, `ema`, `log`, `watch` and `metrics` have fixed keys, read as attributes: `config.trainer.steps`. The
+    keys of the other sections are the arguments of the classes that they name: `config.model["generator"]["z_dim"]`.
+    """
+
+    seed: int
+    model: Section
+    loss: Section | None
+    dataset: Section
+    optimizer: Section  # a section for each player that has settings of its own
+    augment: Section | None
+    perceptual: Section | None
+    trainer: TrainerConfig
+    ema: EmaConfig
+    log: LogConfig
+    watch: WatchConfig
+    metrics: MetricsConfig
+    name: str | None = None
+    resume: str | None = None
+    trust: tuple[str, ...] | str | None = ()
+
+    @classmethod
+    def from_plain(cls, config: Mapping[str, Any]) -> RunConfig:
+        """Makes the frozen form of a checked config. The mapping is copied and may be changed afterwards.
+
+        Args:
+            config: A config that gate 2 has passed, or the `config` of a checkpoint.
+        """
+        closed = {
+            "trainer": TrainerConfig,
+            "ema": EmaConfig,
+            "log": LogConfig,
+            "watch": WatchConfig,
+            "metrics": MetricsConfig,
+        }
+        fields = {key: freeze(value) for key, value in config.items()}
+        for name, section in closed.items():
+            fields[name] = section(**fields[name])
+        return cls(**fields)
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the config as a new tree of dicts and lists, as a checkpoint holds it."""
+        return thaw(self)
+
+
+def freeze(value: Any) -> Any:
+    """A plain tree -> the same of sections and tuples."""
+    if isinstance(value, Mapping):
+        return Section(value)
+    if isinstance(value, list | tuple):
+        return tuple(freeze(item) for item in value)
+    return value
+
+
+def thaw(value: Any) -> Any:
+    """The reverse of `freeze`; a dataclass becomes a dict as well."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: thaw(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: thaw(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [thaw(item) for item in value]
+    return value

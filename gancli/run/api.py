@@ -1,0 +1,179 @@
+"""gancli from Python: the functions behind the commands, for notebooks and scripts; `gancli.train` and its siblings."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from gancli.config.run_config import RunConfig
+from gancli.errors import UserError
+from gancli.files import reading
+from gancli.run.speaking import saying_hints, speaking
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gancli.run.loaded import LoadedModel
+
+
+class Evaluation(TypedDict):
+    """Numbers with what they were measured by.
+
+    values: name -> number (`gan list metrics` says what each is). reals: the same of held-out real images, which give
+    the numbers a scale; empty without such images. protocol: what tells two evaluations apart; only numbers of equal
+    protocols compare. skipped: what was not measured, and why. file: where all this was written.
+    """
+
+    step: int
+    values: dict[str, float]
+    reals: dict[str, float]
+    protocol: dict[str, Any]
+    skipped: dict[str, str]
+    file: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of a run; `gancli.Run(path)` looks at one that exists."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder).expanduser())
+
+    @property
+    def step(self) -> int:
+        """The step of the newest checkpoint.
+
+        Raises:
+            UserError: The folder holds no checkpoint that can be read.
+        """
+        return int(self.checkpoint_facts()["progress"]["step"])
+
+    @property
+    def config(self) -> RunConfig:
+        """The config that the run keeps.
+
+        Raises:
+            UserError: The folder holds no checkpoint that can be read.
+        """
+        from gancli.run.resume import complete
+
+        config = self.checkpoint_facts()["config"]
+        complete(config)
+        return RunConfig.from_plain(config)
+
+    def checkpoint_facts(self) -> dict[str, Any]:
+        """The newest checkpoint without the values of its tensors."""
+        from gancli import checkpoint
+
+        with saying_hints():
+            tree = checkpoint.peek(self.folder / "checkpoints")
+            if tree is None:
+                raise UserError(f"{self.folder} holds no checkpoint", "give the folder of a run")
+            return tree
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, oldest first: `step`, `nimg`, `time` and the logged terms such as `d/adv`."""
+        with saying_hints():
+            return [entry for _, entry in reading.read_json_lines(self.folder / "metrics.jsonl")]
+
+    def evaluation(self) -> dict[str, Any] | None:
+        """What training measured last (evaluation.json); None where nothing has been measured yet."""
+        with saying_hints():
+            file = self.folder / "evaluation.json"
+            found = reading.read_json(file) if file.exists() else None
+            return found if isinstance(found, dict) else None
+
+    def load(
+        self,
+        *,
+        ema: bool = True,
+        device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+        trust: str | Sequence[str] = (),
+    ) -> LoadedModel:
+        """The trained model of the newest checkpoint; the arguments are those of `gancli.load`."""
+        from gancli.run.loaded import load
+
+        return load(self.folder, ema=ema, device=device, trust=trust)
+
+
+def compose(*overrides: str) -> RunConfig:
+    """Composes and checks a config as `gan train` does, and trains nothing.
+
+    Args:
+        overrides: What is typed behind `gan train`: "model=mlp", "trainer.steps=50", "--config-dir=my_conf".
+
+    Returns:
+        The whole config, with every `auto` filled in; a data set of files is scanned for that.
+
+    Raises:
+        UserError: Something is wrong; `message` says what, `hint` what to write instead.
+    """
+    with saying_hints(), speaking(quiet=True):
+        from gancli.config.compose import compose as compose_train
+        from gancli.config.validate import validate
+
+        composed = compose_train("train", list(overrides))
+        return RunConfig.from_plain(validate(composed.cfg, typed=composed.overrides))
+
+
+def train(*overrides: str, quiet: bool = True) -> Run:
+    """Trains to the end of the budget, as `gan train` does, in a run folder of the same kind.
+
+    torch's global random state is not what it was before. Ctrl-C saves and raises `gancli.GanError`; outside the main
+    thread signals are left alone.
+
+    Args:
+        overrides: What is typed behind `gan train`: "model=mlp", "trainer.steps=50"; "resume=RUN" goes on with a run.
+        quiet: False shows the progress, as on a command line. Otherwise nothing is printed, not even by your own
+            classes; warnings become Python's, and run.log in the folder has everything.
+
+    Returns:
+        The run: its folder, its metrics, and `load()` for the trained model.
+
+    Raises:
+        UserError: Something is wrong with the config, the data or the folder.
+        GanError: The run was stopped: by a signal, a full disk, or a loss that is no longer finite.
+    """
+    with saying_hints(), speaking(quiet=quiet, hush=True):
+        return Run(run_training(list(overrides)))
+
+
+def run_training(words: list[str]) -> Path:
+    """One run of `gan train`. -> its folder"""
+    from gancli.commands import train as command
+
+    return command.run(command.compose(words))
+
+
+def evaluate(path: str | os.PathLike[str], *overrides: str, quiet: bool = True) -> Evaluation:
+    """Measures a checkpoint, as `gan evaluate ckpt=PATH` does, and writes the same file beside it.
+
+    Args:
+        path: A run folder or a .pt file.
+        overrides: What is typed behind `gan evaluate`: "metrics=fast", "n=1000", "seed=1", "ema=false", "trust=my_loss".
+        quiet: False shows what is being done.
+
+    Returns:
+        The numbers with their protocol.
+
+    Raises:
+        UserError: Something is wrong with the checkpoint, the data or the options.
+    """
+    with saying_hints(), speaking(quiet=quiet):
+        from gancli.commands.evaluate import measure_checkpoint, read_options
+
+        found = measure_checkpoint(read_options([f"ckpt={os.fspath(path)}", *overrides]))
+        found.write()
+        report = found.report
+        return {
+            "step": found.step,
+            "values": dict(report.values),
+            "reals": dict(report.reals),
+            "protocol": dict(report.protocol),
+            "skipped": dict(report.skipped),
+            "file": str(found.out),
+        }

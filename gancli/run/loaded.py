@@ -1,0 +1,533 @@
+"""A trained model for use from Python: images out of its checkpoint as arrays, without files and without printing."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from gancli.checkpoint import Loaded, load_game
+from gancli.config.run_config import RunConfig
+from gancli.data.base import pair
+from gancli.data.decode import (
+    BadImage,
+    Decoder,
+    File,
+    plain,
+    quiet,
+    read_pixels,
+    resize_all,
+    to_channels,
+)
+from gancli.errors import UserError
+from gancli.evaluation.probing import judged
+from gancli.evaluation.samples import Judging
+from gancli.game import Batch
+from gancli.inference import projection, sampling
+from gancli.inference.tiling import (
+    Translating,
+    inputs_of,
+    paint,
+    scale_pixels,
+    way_of,
+)
+from gancli.networks.translation import Translator
+from gancli.precision import resolve_device
+from gancli.render import messages
+from gancli.render.grids import from_pixels, to_uint8
+from gancli.run.resume import complete
+from gancli.run.speaking import saying_hints, speaking
+from gancli.seeding import seed_of
+
+ImageLike = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
+Space = Literal["auto", "w", "w_plus", "z"]
+MOST_SIDE = 1536  # of the square that a translating network works on at once, as in `gan translate`
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The image that a generator can make which is most like a given one.
+
+    Attributes:
+        image: (H,W,C) uint8.
+        distance: How far it is from the given image, by the measure that `measure` names.
+        start_distance: How far the first guess was.
+        measure: "pixels" or "lpips".
+        inputs: The latent or the styles, with all else that `Game.sample` starts from.
+        planes: The noise images of a StyleGAN that were found, or an empty list.
+    """
+
+    image: NDArray[np.uint8]
+    distance: float
+    start_distance: float
+    measure: str
+    inputs: Batch
+    planes: list[Tensor]
+
+
+class LoadedModel:
+    """A trained model, rebuilt from its checkpoint alone; made by `gancli.load`.
+
+    Pictures go in as a path, a `PIL.Image` or a uint8 array (H,W) or (H,W,C), and come out as uint8 arrays
+    (...,H,W,C), where C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA). The same arguments give the same bytes
+    on the same machine. Whatever a model does not have is refused with `gancli.UserError`.
+
+    Attributes:
+        generator: The network itself, in eval mode, without gradients; for image models it makes float tensors
+            (N,C,H,W) in [-1,1].
+        config: The config that it was trained with.
+        path: The checkpoint file.
+        step: The training step of the checkpoint.
+        classes: The names of the classes that the data had.
+    """
+
+    def __init__(self, loaded: Loaded):
+        config = dict(loaded.tree["config"])
+        complete(config)
+        self.loaded = loaded
+        self.game = loaded.game
+        self.generator: nn.Module = loaded.generator
+        self.config = RunConfig.from_plain(config)
+        self.path: Path = loaded.path
+        self.step: int = loaded.tree["progress"]["step"]
+        self.classes = tuple(str(name) for name in loaded.tree["data"]["classes"])
+
+    def __repr__(self) -> str:
+        return f"LoadedModel({str(self.path)!r}, step={self.step})"
+
+    @property
+    def makes_points(self) -> bool:
+        """Was it trained on 2-D points instead of images?"""
+        return self.config.dataset["kind"] == "points"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.generator.parameters()).device
+
+    def sample(
+        self,
+        n: int = 64,
+        *,
+        seed: int = 0,
+        label: int | str | None = None,
+        truncation: float | None = None,
+    ) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Draws images; the same seed gives the pixels that `gan sample` writes.
+
+        Args:
+            n: How many.
+            seed: Of the latents and of the generator's noise.
+            label: A class of a conditional model, by name or number; None takes the classes in turn.
+            truncation: Bound on |z|, or of a StyleGAN the weight psi towards `w_avg`, 0 to 1; None draws freely.
+
+        Returns:
+            (N,H,W,C) uint8; of a model of 2-D points (N,2) float32 in the data's units.
+
+        Raises:
+            UserError: The model has no classes, no such class or no truncation, or it translates images.
+        """
+        with saying_hints(), speaking(quiet=True):
+            return self.as_array(self.draw(n, seed=seed, label=label, truncation=truncation), seed)
+
+    def interpolate(
+        self,
+        n: int = 8,
+        *,
+        steps: int = 8,
+        seed: int = 0,
+        label: int | str | None = None,
+        truncation: float | None = None,
+    ) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Draws images on the way from one latent to another, both ends included.
+
+        Args:
+            n: How many pairs of latents.
+            steps: Images from one end to the other, 2 or more.
+            seed: The ends are the samples of `seed` and of `seed + 1`, as in `gan sample interpolate=`.
+            label: As in `sample`; it stays the same along the way.
+            truncation: As in `sample`.
+
+        Returns:
+            (n,steps,H,W,C) uint8; of a model of points (n,steps,2) float32.
+
+        Raises:
+            UserError: As in `sample`, or `steps` is below 2.
+        """
+        with saying_hints(), speaking(quiet=True):
+            if steps < 2:
+                raise UserError(f"steps={steps} does not fit", "give 2 or more")
+            ends = [
+                self.draw(n, seed=each, label=label, truncation=truncation)
+                for each in (seed, seed + 1)
+            ]
+            inputs = sampling.interpolate(ends[0], ends[1], steps)
+            # One noise for all images: what else differs is to be seen.
+            given: dict[str, object] = (
+                {"noise": "fixed"} if "noise" in sampling.options_of(self.game) else {}
+            )
+            images = self.as_array(inputs, seed, given)
+            return images.reshape(n, steps, *images.shape[1:])
+
+    def translate(
+        self,
+        image: ImageLike,
+        *,
+        direction: Literal["ab", "ba"] = "ab",
+        mask: ImageLike | None = None,
+        style: ImageLike | None = None,
+        seed: int = 0,
+    ) -> NDArray[np.uint8]:
+        """Translates one image of any size; large ones go through in tiles where the network allows that.
+
+        Args:
+            image: The source.
+            direction: "ba" is the way back, where the model knows it.
+            mask: Of inpainting: white is filled; without it, what is transparent in the image.
+            style: Of style transfer to any style: the image whose style is taken.
+            seed: Of the generator's noise, if it has some.
+
+        Returns:
+            (H,W,C) uint8. Transparency of the source is kept, enlarged with it.
+
+        Raises:
+            UserError: The model does not translate, or lacks what was asked for, or the image cannot be used.
+        """
+        with saying_hints(), speaking(quiet=True):
+            game = self.game
+            if not isinstance(game, Translating):
+                raise UserError(
+                    "this checkpoint's model makes images out of noise, and not out of images",
+                    "use sample()",
+                )
+            if direction not in game.directions:
+                raise UserError(
+                    f"direction={direction} does not apply to this checkpoint: its model knows "
+                    f"{' and '.join(game.directions)} alone",
+                    "leave direction out",
+                )
+            for name, value in (("mask", mask), ("style", style)):
+                if value is not None and name not in game.extras:
+                    raise UserError(f"this checkpoint's model takes no {name}", f"leave {name} out")
+            if "style" in game.extras and style is None:
+                raise UserError(
+                    "this checkpoint's model paints in the style of an image", "give style="
+                )
+            pixels = read(image, "image")
+            channels = int(self.config.dataset["channels"])
+            network = game.translator(self.generator, direction)
+            extras = {} if style is None else {"style": prepare_style(network, style, channels)}
+            holes = find_holes(pixels, mask) if "mask" in game.extras else None
+            apart = channels in (1, 3) and len(pixels) in (2, 4)
+            colours = to_channels(pixels, channels + apart)
+            alpha = colours[channels:] if apart and (holes is None or mask is not None) else None
+            size = (pixels.shape[1], pixels.shape[2])
+            made = paint(
+                game,
+                self.generator,
+                inputs_of(colours[:channels], holes),
+                way_of(network, size, tile="auto", max_size=MOST_SIDE),
+                direction=direction,
+                extras=extras,
+                seed=seed_of(seed, "translate", name_of(image), 0),
+                spare=int(alpha is not None),
+            )
+            if alpha is not None:
+                made[..., -1] = resize_all(alpha[None], made.shape[:2])[0, 0]
+            return made
+
+    def project(
+        self,
+        image: ImageLike,
+        *,
+        steps: int = 1000,
+        lr: float = 0.1,
+        space: Space = "auto",
+        label: int | str | None = None,
+        noise: bool = True,
+        weights: str | os.PathLike[str] | None = None,
+        lpips_heads: str | os.PathLike[str] | None = None,
+        seed: int = 0,
+        on_step: Callable[[int, float], None] | None = None,
+    ) -> Projection:
+        """Searches for the latent or style whose image is most like a given one (Karras et al. 2020, appendix D).
+
+        Args:
+            image: The target; it is cut and resized to the model's size.
+            steps: Of gradient descent.
+            lr: The learning rate at its highest.
+            space: "w" one style for all layers, "w_plus" one for each, "z" the latent; "auto" takes w where there is one.
+            label: A class of a conditional model, by name or number.
+            noise: Whether the noise images of a StyleGAN are searched for as well.
+            weights: The file of torchvision's SqueezeNet 1.1; with `lpips_heads`, likeness is LPIPS, else by pixels.
+            lpips_heads: The file lpips_v0.1_squeeze.pth.
+            seed: Of the start and of the search.
+            on_step: Called after each step with its number and distance, to show progress.
+
+        Raises:
+            UserError: The model has no latent, styles or classes to search, or a file cannot be used.
+        """
+        with saying_hints(), speaking(quiet=True):
+            if self.makes_points:
+                raise UserError("this checkpoint's model makes points, which no image shows")
+            if steps < 1:
+                raise UserError(f"steps={steps} does not fit", "give 1 or more")
+            if not 0 < lr < 100:
+                raise UserError(f"lr={lr} does not fit", "give a number above 0, e.g. 0.1")
+            if (weights is None) != (lpips_heads is None):
+                raise UserError("LPIPS needs two files", "give weights= and lpips_heads=")
+            sampling.refuse_unknown(self.game, {"label": label})
+            index = None if label is None else self.find_label(label)
+            target = scale_pixels(self.decode([image])[0]).to(self.device)
+            distance = measure_to(target, weights, lpips_heads)
+            start = projection.search(
+                self.game,
+                self.generator,
+                distance,
+                space=projection.space_of(self.game, space),
+                label=index,
+                noise=noise,
+                seed=seed,
+            )
+            look = functools.partial(
+                projection.look, self.game, self.generator, distance, start, seed=seed
+            )
+            first = look().distance
+            search = projection.project(
+                self.game, self.generator, distance, start, steps=steps, lr=lr, seed=seed
+            )
+            for step, far in enumerate(search, start=1):
+                if on_step is not None:
+                    on_step(step, far)
+            found = look()
+            return Projection(
+                image=to_uint8(found.image[0]).permute(1, 2, 0).cpu().numpy(),
+                distance=found.distance,
+                start_distance=first,
+                measure=distance.name,
+                inputs=found.inputs,
+                planes=found.planes,
+            )
+
+    def features(
+        self,
+        images: NDArray[np.uint8] | NDArray[np.float32] | Sequence[ImageLike],
+        *,
+        seed: int = 0,
+    ) -> NDArray[np.float32]:
+        """Reads the discriminator's features of images, as `gan features` does; labels do not show in them.
+
+        Args:
+            images: (N,H,W,C) uint8, or a sequence of pictures, each cut and resized to the model's size; of a model of
+                points (N,2) float32 in the data's units.
+            seed: Of a network that draws noise.
+
+        Returns:
+            (N,F) float32
+
+        Raises:
+            UserError: The discriminator judges no single images, or an image cannot be used.
+        """
+        with saying_hints(), speaking(quiet=True):
+            game = self.game
+            if not isinstance(game, Judging) or "a" in game.needs:
+                raise UserError(
+                    "this checkpoint's discriminator judges no single images",
+                    "load a model that makes images out of noise, such as dcgan or cgan",
+                )
+            shown = self.as_points(images) if self.makes_points else self.as_images(images)
+            found, _ = judged(game, shown, own=None, seed=seed)
+            return found.numpy()
+
+    def draw(
+        self, n: int, *, seed: int, label: int | str | None, truncation: float | None
+    ) -> Batch:
+        """What n images start from."""
+        if n < 1:
+            raise UserError(f"n={n} does not fit", "give 1 or more")
+        if isinstance(self.game, Translating):
+            raise UserError(
+                "this checkpoint's model makes images out of images, and not out of noise",
+                "use translate(image)",
+            )
+        sampling.refuse_unknown(self.game, {"label": label, "truncation": truncation})
+        index = None if label is None else self.find_label(label)
+        labels = sampling.choose_labels(self.game, n, label=index, classes=())
+        return sampling.draw_inputs(self.game, n, seed=seed, label=labels, truncation=truncation)
+
+    def find_label(self, label: int | str) -> int:
+        """The number of a class, given by name or number."""
+        value = label if isinstance(label, str) else int(label)
+        return sampling.find_label(self.game, value, self.classes)
+
+    def as_array(
+        self, inputs: Batch, seed: int, given: dict[str, object] | None = None
+    ) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """The images of some inputs, in the form in which they leave."""
+        batches = sampling.generate(self.game, self.generator, inputs, seed=seed, given=given)
+        if self.makes_points:
+            points = torch.cat([batch.flatten(1) for batch in batches])
+            return (points * self.config.dataset["scale"]).numpy()
+        # Bytes at once: floats of all images would be four times as much.
+        return np.concatenate([to_uint8(batch).permute(0, 2, 3, 1).numpy() for batch in batches])
+
+    def as_points(self, points: object) -> Tensor:
+        """(N,2) in the data's units -> (N,2,1,1) as networks see them."""
+        array = np.asarray(points, dtype=np.float32)
+        if array.ndim != 2 or array.shape[1] != 2:
+            raise UserError(f"points of shape {array.shape} do not fit", "give (N,2)")
+        return torch.from_numpy(array)[..., None, None] / self.config.dataset["scale"]
+
+    def as_images(self, images: object) -> Tensor:
+        """Pictures of any size -> (N,C,H,W) uint8 of the model's."""
+        if isinstance(images, np.ndarray) and images.ndim not in (3, 4):
+            raise UserError(f"images of shape {images.shape} do not fit", "give (N,H,W,C)")
+        if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str):
+            raise UserError("features() takes several images", "put the one into a list")
+        found = self.decode(list(images))
+        if not found:
+            raise UserError("there are no images to look at", "give one or more")
+        return torch.from_numpy(np.stack(found))
+
+    def decode(self, images: Sequence[ImageLike]) -> list[np.ndarray]:
+        """Each -> (C,H,W) uint8 at the model's size."""
+        decoder = Decoder(
+            pair(self.config.dataset["resolution"]), int(self.config.dataset["channels"])
+        )
+        with telling_bad("image"):
+            found = [decoder(as_file(image)) for image in images]
+        for note in sorted(decoder.notes):
+            messages.warn(note)
+        return found
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    ema: bool = True,
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
+    trust: str | Sequence[str] = (),
+) -> LoadedModel:
+    """Loads a trained model from a run folder (its newest sound checkpoint) or a .pt file.
+
+    Args:
+        path: The run folder or the file.
+        ema: The EMA generator; False takes the trained one.
+        device: Where the networks go.
+        trust: Packages of your own that the checkpoint names; nothing else outside gancli is imported.
+
+    Raises:
+        UserError: There is no checkpoint, it is damaged, or it names code that is not trusted.
+    """
+    with saying_hints(), speaking(quiet=True):
+        packages = (trust,) if isinstance(trust, str) else tuple(trust)
+        found = load_game(
+            os.fspath(path), ema=ema, trust=packages, device=str(resolve_device(device))
+        )
+        return LoadedModel(found)
+
+
+def as_file(image: ImageLike) -> File:
+    """A picture as the decoder reads it: every form of it meets the same code."""
+    if isinstance(image, str | os.PathLike):
+        return os.path.expanduser(os.fspath(image))
+    picture = plain(image, set()) if isinstance(image, Image.Image) else picture_of(image)
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=1)
+    return io.BytesIO(buffer.getvalue())
+
+
+def picture_of(pixels: object) -> Image.Image:
+    """(H,W) or (H,W,C) uint8 -> a picture. Raises UserError for anything else: floats have no agreed range."""
+    array = np.asarray(pixels)
+    shape = array.shape
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (1, 2, 3, 4):
+        raise UserError(
+            f"an array of {array.dtype} and shape {shape} is no picture",
+            "give uint8 of shape (H,W) or (H,W,C), 0 to 255",
+        )
+    return from_pixels(array)
+
+
+def read(image: ImageLike, name: str) -> np.ndarray:
+    """(C,H,W) uint8 in its own size. Raises UserError."""
+    notes: set[str] = set()
+    with telling_bad(name):
+        found = read_pixels(as_file(image), notes)
+    for note in sorted(notes):
+        messages.warn(note)
+    return found
+
+
+@contextmanager
+def telling_bad(name: str) -> Iterator[None]:
+    """Turns what the decoder says of a picture into an error for the user."""
+    try:
+        with quiet():
+            yield
+    except BadImage as error:
+        raise UserError(f"{name}: {error}", "give a picture") from error
+
+
+def name_of(image: ImageLike) -> str:
+    """What the noise of a translation depends on beside the seed: the file's name, as in `gan translate input=FILE`."""
+    return Path(image).name if isinstance(image, str | os.PathLike) else "image"
+
+
+def prepare_style(network: Translator, style: ImageLike, channels: int) -> Tensor:
+    """(1,C,h,w) in [-1,1], at a size that the network can work on. Raises UserError."""
+    image = scale_pixels(to_channels(read(style, "style"), channels))
+    if min(image.shape[2:]) < network.smallest:
+        raise UserError(
+            f"the style measures {image.shape[3]}x{image.shape[2]} pixels",
+            f"its sides need {network.smallest} or more",
+        )
+    size = (image.shape[2], image.shape[3])
+    size = way_of(network, size, tile="off", max_size=MOST_SIDE).size
+    return nn.functional.interpolate(
+        image, size, mode="bicubic", antialias=True, align_corners=False
+    ).clamp(-1, 1)
+
+
+def find_holes(pixels: np.ndarray, mask: ImageLike | None) -> Tensor:
+    """(1,1,H,W), 1 where the mask is white or, without a mask, the image is transparent. Raises UserError."""
+    if mask is None:
+        if len(pixels) not in (2, 4) or not (pixels[-1] < 128).any():
+            raise UserError("nothing in the image is transparent, and no mask is given")
+        hidden = pixels[-1] < 128
+    else:
+        hidden = to_channels(read(mask, "mask"), 1)[0] >= 128
+        if hidden.shape != pixels.shape[1:]:
+            raise UserError("the mask and the image differ in size", "give a mask of its size")
+        if not hidden.any():
+            raise UserError("nothing in the mask is white")
+    return torch.from_numpy(hidden.astype(np.float32))[None, None]
+
+
+def measure_to(
+    target: Tensor,
+    weights: str | os.PathLike[str] | None,
+    lpips_heads: str | os.PathLike[str] | None,
+) -> projection.Pixels | projection.Perceptual:
+    """LPIPS where both files are given, else pixels. Raises UserError for files that are none, and for alpha."""
+    if weights is None or lpips_heads is None:
+        return projection.Pixels(target)
+    from gancli.metrics.lpips import Lpips
+
+    files = (os.path.expanduser(os.fspath(file)) for file in (weights, lpips_heads))
+    distance = projection.Perceptual(Lpips(*files).eval().to(target.device), target)
+    distance(target)  # images with alpha are refused here
+    return distance
