@@ -144,9 +144,23 @@ def train(*overrides: str, quiet: bool = True) -> Run:
 
 def run_training(words: list[str]) -> Path:
     """One run of `gan train`. -> its folder"""
-    from gancli.commands import train as command
+    from gancli.commands.train import compose as compose_run
+    from gancli.run.folder import find_named, has_checkpoints
+    from gancli.run.session import run_session
 
-    return command.run(command.compose(words))
+    composed = compose_run(words)
+    outcome = run_session(composed)
+    if outcome is not None:
+        return outcome.folder
+    # The run was complete already: there was nothing to do, and the folder is the one that was named.
+    if composed.cfg.resume != "auto":
+        return find_named(str(composed.cfg.resume))
+    if has_checkpoints(composed.run_dir):
+        return composed.run_dir
+    raise UserError(
+        "the run that resume=auto has found is complete",
+        "more trainer.steps go on with it; gancli.Run(folder) looks at it",
+    )
 
 
 def evaluate(path: str | os.PathLike[str], *overrides: str, quiet: bool = True) -> Evaluation:

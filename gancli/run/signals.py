@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,9 @@ def listening(loop: Loop) -> Iterator[None]:
     """Signals ask the loop to save and stop after its step; only a third Ctrl-C leaves at once.
 
     A SIGHUP that was ignored at the start (nohup) stays ignored: the run is meant to outlive its terminal."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python takes handlers in its main thread alone
+        return
     interrupts = 0
 
     def handle(number: int, _frame: object) -> None:

@@ -17,10 +17,10 @@ from PIL import Image
 from train_helpers import ENV, TINY, sound
 
 import gancli
-from gancli.commands.train import run as run_command
 from gancli.config.build import build
 from gancli.config.compose import compose
 from gancli.config.validate import validate
+from gancli.run.session import run_session
 
 gan = pytest.fixture(train_helpers.gan)
 CONDITIONAL = (*TINY, "model.conditional=true", "trainer.steps=4", "log.every=2")
@@ -106,6 +106,12 @@ def test_it_trains_in_another_thread(tmp_path):
     thread.start()
     thread.join()
     assert found and found[0].step == 2
+
+
+def test_a_complete_run_is_given_back(trained):
+    assert gancli.train(f"resume={trained.folder}") == trained
+    where = f"hydra.run.dir={trained.folder}"
+    assert gancli.train(*CONDITIONAL, where, "resume=auto") == trained
 
 
 def test_samples_are_those_of_the_command(trained, gan, tmp_path):
@@ -266,7 +272,7 @@ def test_errors_tell_a_message_and_a_hint(trained, tmp_path):
 
 def test_the_command_and_the_call_train_alike(trained, tmp_path):
     words = [*CONDITIONAL, f"hydra.run.dir={tmp_path / 'run'}"]
-    other = gancli.Run(run_command(compose("train", words)))
+    other = gancli.Run(run_session(compose("train", words)).folder)
     mine = trained.load(device="cpu").generator.state_dict()
     theirs = other.load(device="cpu").generator.state_dict()
     assert all((mine[key] == theirs[key]).all() for key in mine)
