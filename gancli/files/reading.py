@@ -14,7 +14,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from gancli.errors import UserError
 
@@ -232,7 +232,9 @@ def yaml_loader() -> type:
     """
     import yaml
 
-    class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    safe_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(safe_loader):
         yaml_implicit_resolvers = {
             first: [item for item in items if not item[0].endswith((":timestamp", ":float"))]
             for first, items in yaml.SafeLoader.yaml_implicit_resolvers.items()

@@ -9,6 +9,10 @@ import io
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 NAMES = ("stdout", "stderr")
 
@@ -18,15 +22,16 @@ class Lasting(io.FileIO):
 
     lost: OSError | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: ReadableBuffer) -> int:
         """-> how much was taken: all, or what the system took of it."""
+        size = memoryview(data).nbytes
         if self.lost is None:
             try:
                 written = super().write(data)
-                return len(data) if written is None else written  # None: a pipe that would block
+                return size if written is None else written  # None: a pipe that would block
             except OSError as error:
                 self.lost = error
-        return len(data)
+        return size
 
 
 @contextlib.contextmanager
