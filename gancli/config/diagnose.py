@@ -64,9 +64,10 @@ class Session:
             return compose(self.config_name, list(overrides), return_hydra_config=True)
         except composition_errors():
             raise
-        except (TypeError, AttributeError, LookupError, OSError) as error:
+        except (TypeError, AttributeError, LookupError, OSError, AssertionError) as error:
             # Hydra's own slips over values that it does not expect, such as a list for the name of an option.
-            raise ValueError(f"this value cannot be used here ({cut(str(error))})") from error
+            reason = cut(str(error) or "it is no name of an option")
+            raise ValueError(f"this value cannot be used here ({reason})") from error
 
     def names(self, group: str, *, groups: bool = False, search: Sequence[str] = ()) -> list[str]:
         """The options of a group, or the groups below it. search: hydra.searchpath overrides."""

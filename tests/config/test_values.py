@@ -107,7 +107,8 @@ def test_a_wrong_type_beside_an_unknown_key_is_told_in_the_same_panel(capsys):
 @pytest.mark.parametrize(
     "override",
     ["model=[1,2]", "loss=/", "augment=[1,2,3]", "~metrics.items.7", "ema={a: {b: 1}}"]
-    + ["hydra.job.num=" + "x" * 5000, "optimizer=" + "x" * 5000, "model=${nope:1}", "model="],
+    + ["hydra.job.num=" + "x" * 5000, "optimizer=" + "x" * 5000, "model=${nope:1}", "model="]
+    + ["+loss=${gan.halvings:-1}"],
     ids=lambda word: word[:20],
 )
 def test_what_hydra_itself_stumbles_over_is_told_in_words(override, capsys):
