@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from pathlib import Path
 from typing import Literal
 
 from gancli.commands import checkpoint_verbs
-from gancli.commands.endings import Ending, after_checkpoint, count
+from gancli.commands.endings import Ending, after_checkpoint, after_training, count
 from gancli.commands.sample_pictures import (
     COLUMNS,
     begun,
@@ -20,7 +21,7 @@ from gancli.commands.sample_pictures import (
     write_walk,
 )
 from gancli.config.resolvers import MOST_BYTES
-from gancli.errors import Problems
+from gancli.errors import Problems, UserError
 from gancli.files import atomic
 from gancli.render import messages, status
 from gancli.run.failures import explained_writes
@@ -70,6 +71,16 @@ def run(cfg) -> Ending:
         trust=trusted(options["trust"]),
         device=str(resolve_device(options["device"])),
     )
+    if "a" in loaded.game.needs:
+        words = after_training(
+            Path(str(options["ckpt"])),
+            trusted(options["trust"]),
+            translates=True,
+            folder=loaded.path.parent.parent,
+        )
+        raise UserError(
+            "this model makes images out of images, and not out of noise", shlex.join(words)
+        )
     refuse_unknown(loaded.game, {key: options[key] for key in OWN})
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
     label = labels(loaded.game, options, classes)

@@ -78,6 +78,15 @@ def test_what_a_run_prints_leads_on(gan, tmp_path, kind):
     assert follow(gan, ["compare", "a run"], tmp_path) == ["report", "a run"]
 
 
+def test_a_model_of_images_is_not_sampled_and_says_what_to_type(gan, tmp_path):
+    sound(gan("train", *TRAINED["pairs"], "trainer.steps=1", "hydra.run.dir=a run"))
+    done = gan("sample", "ckpt=a run")
+    assert done.code == 2 and "not out of noise" in done.err
+    hint = done.err.splitlines()[-1].strip()
+    assert hint.startswith("gan translate")
+    follow(gan, shlex.split(hint)[1:], tmp_path)
+
+
 def test_verbs_of_a_model_from_noise(gan, tmp_path):
     sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=run"))
     image = "run/samples/real.png"
