@@ -6,11 +6,14 @@ import contextlib
 import resource
 import sys
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from gancli.errors import UserError
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def resolve_device(name: str) -> torch.device:
@@ -62,7 +65,7 @@ def memory_format(device: torch.device, precision: str) -> torch.memory_format:
     return torch.channels_last if pays else torch.contiguous_format
 
 
-def place(game: nn.Module, device: torch.device, precision: str) -> nn.Module:
+def place(game: M, device: torch.device, precision: str) -> M:
     """Moves a game to its device and layout."""
     if device.type == "cuda":
         # resume is exact
