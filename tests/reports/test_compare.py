@@ -7,6 +7,7 @@ import fcntl
 import json
 import math
 import statistics
+from pathlib import Path
 
 import pytest
 from hostile_run_helpers import EVIL, hostile
@@ -440,7 +441,9 @@ def test_the_terminal_shows_the_leaderboard_and_the_files_hold_it(sweep, capsys)
 
 
 def test_a_sweep_ends_with_the_leaderboard_and_its_page(sweep, capsys):
-    assert compare.finish_sweep(sweep) == sweep / "compare.html"
+    ending = compare.finish_sweep(sweep)
+    assert ending.done == str(sweep / "compare.html") and Path(ending.done).is_file()
+    assert ending.command[:2] == ["gan", "report"] and Path(ending.command[2]).is_dir()
     out = capsys.readouterr().out
     assert "21.5 +- 2.1" in out and "failed:" not in out  # the sweep itself has listed those
 
