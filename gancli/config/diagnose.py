@@ -177,7 +177,7 @@ class Session:
         )
         known = {
             path: parent for path, parent, _ in walk(tree) if not path.startswith("hydra")
-        } | dict.fromkeys(groups)
+        } | dict.fromkeys(self.groups_of_this_command(groups))
         close = nearest(key, (other for other in known if not key.startswith(f"{other}.")))
         typo = any(SequenceMatcher(None, key, other).ratio() >= 0.85 for other in close)
         if not typo and (homes := self.elsewhere(key, good, groups)):
@@ -191,6 +191,10 @@ class Session:
         return what, did_you_mean(close) or (
             f"keys of {section or 'the config'}: {', '.join(siblings)}" if siblings else ""
         )
+
+    def groups_of_this_command(self, groups: Sequence[str]) -> list[str]:
+        """The groups that may be chosen: all where a model is composed, else those that the command names itself."""
+        return [name for name in groups if "model" in self.top_keys or name in self.top_keys]
 
     def values(self, full: DictConfig, overrides: Sequence[str], player: type) -> list[Problem]:
         """Values of a wrong type, as far as they can be told without the classes: beside problems that end the command here.

@@ -135,6 +135,10 @@ def describe_plan(composed: front.Composed) -> str:
     return f"{describe_budget(cfg)}; optimizer {optimizer} (learning rate {rates})"
 
 
+def count(steps: int) -> str:
+    return "1 step" if steps == 1 else f"{steps:,} steps"
+
+
 def describe_budget(cfg: DictConfig) -> str:
     """The number of steps; where not every step moves the generator, also how many of them do."""
     trainer = cfg.trainer
@@ -144,13 +148,13 @@ def describe_budget(cfg: DictConfig) -> str:
     n_critic = resolvers.count_critic_steps(cfg)
     updates = trainer.steps // n_critic
     if n_critic == 1:
-        return f"{trainer.steps:,} steps {images}"
+        return f"{count(trainer.steps)} {images}"
     if updates * n_critic == trainer.steps:
         return (
             f"{updates:,} generator updates x {n_critic} critic steps = "
             f"{trainer.steps:,} steps {images}"
         )
-    return f"{trainer.steps:,} steps {images}, every {n_critic}th with a generator update"
+    return f"{count(trainer.steps)} {images}, every {n_critic}th with a generator update"
 
 
 def plan_resume(folder: Path, composed: front.Composed) -> Plan:

@@ -642,3 +642,11 @@ def test_paths_in_a_sweep(tmp_path, monkeypatch):
 def test_flags_that_contradict(flags):
     with pytest.raises(UserError, match="do not go together"):
         split_args(flags)
+
+
+def test_a_command_that_takes_a_checkpoint_offers_only_its_own_keys():
+    with pytest.raises(Problems) as caught:
+        config.compose("sample", ["ckpt=run", "nnn=3"])
+    (problem,) = caught.value.problems
+    assert problem[0] == "unknown key 'nnn'"
+    assert "truncation" in problem[1] and "optimizer" not in problem[1]
