@@ -172,8 +172,11 @@ def dataset_problems(cfg: DictConfig) -> list[Problem]:
         facts = source.scan() if "auto" in [spec.get(key) for key in SCANNED] else {}
     except UserError as error:
         return [(error.message, error.hint)]
-    for key, value in facts.items():
-        OmegaConf.update(cfg, f"dataset.{key}", value)
+    for (
+        key,
+        value,
+    ) in facts.items():  # force_add: the key may have been dropped, as ~dataset.holdout
+        OmegaConf.update(cfg, f"dataset.{key}", value, force_add=True)
     return []
 
 
@@ -192,7 +195,7 @@ def assume_data(cfg: DictConfig) -> list[Problem]:
     found = problems(OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None)
     taken = {key: value for key, value in ASSUMED.items() if spec.get(key, "auto") == "auto"}
     for key, value in taken.items():
-        OmegaConf.update(cfg, f"dataset.{key}", value)
+        OmegaConf.update(cfg, f"dataset.{key}", value, force_add=True)
     said = ", ".join(f"dataset.{key}={value}" for key, value in taken.items() if key != "holdout")
     if said and not found:
         note(log, f"no images are given: shown for {said}")

@@ -38,6 +38,11 @@ def test_some_random_command_lines_get_an_answer():
     assert any(answers) and {seed % len(MODELS) for seed in range(SMALL_SAMPLE)} == {*range(10)}
 
 
+@pytest.mark.parametrize("seed", [1962])
+def test_lines_that_once_ended_in_a_traceback(seed):
+    try_line(seed)  # ~dataset.holdout beside a folder that finds its own
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_thousands_of_random_command_lines_get_an_answer():
