@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -22,6 +23,17 @@ def no_signs_of_life():
     from gancli.render import status
 
     status.FIRST_AFTER_S = 1e6
+
+
+@pytest.fixture(autouse=True)
+def forget_written_modules(tmp_path_factory):
+    """Drops the modules that a test wrote and imported: another test may write one of the same name."""
+    before = set(sys.modules)
+    yield
+    scratch = str(tmp_path_factory.getbasetemp())
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(scratch):
+            del sys.modules[name]
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -43,16 +43,10 @@ def test_section_runs_as_written(page, text, tmp_path, monkeypatch, capfd):
         (tmp_path / name).write_text(content)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
-    try:
-        for command in commands:
-            program, *words = shlex.split(command)
-            assert program == "gan"
-            assert main(words) == 0, f"{command}\n{capfd.readouterr().err}"
-    finally:
-        for name in set(sys.modules) - before:
-            if name.startswith("my_"):
-                del sys.modules[name]
+    for command in commands:
+        program, *words = shlex.split(command)
+        assert program == "gan"
+        assert main(words) == 0, f"{command}\n{capfd.readouterr().err}"
 
 
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.S | re.M)
@@ -67,13 +61,10 @@ def test_the_python_page_runs_as_written(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setitem(sys.modules, "__main__", notebook)
-    try:
-        for line, block in blocks:
-            # As many empty lines before it as there are on the page, so that a traceback names the page's line.
-            code = compile("\n" * line + block, str(REPO / "docs" / "python.md"), "exec")
-            exec(code, notebook.__dict__)
-    finally:
-        sys.modules.pop("my_losses", None)
+    for line, block in blocks:
+        # As many empty lines before it as there are on the page, so that a traceback names the page's line.
+        code = compile("\n" * line + block, str(REPO / "docs" / "python.md"), "exec")
+        exec(code, notebook.__dict__)
     shown = capfd.readouterr()
     assert "unknown key 'trainer.stesp'\ndid you mean 'trainer.steps'?\n" in shown.out
     assert "if you trust __main__, add trust=__main__\n" in shown.out
