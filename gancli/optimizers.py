@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gancli.config.build import build, first_line, signature_of
-from gancli.config.compose import PlayerConfig
+from gancli.config.schema import PlayerConfig
 from gancli.config.values import show
 from gancli.errors import UserError
 from gancli.files.reading import number

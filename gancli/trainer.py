@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gancli import distributed
-from gancli.config.compose import EmaConfig, TrainerConfig
+from gancli.config.schema import EmaConfig, TrainerConfig
 from gancli.data.stream import Stream
 from gancli.ema import ema_beta, update_ema
 from gancli.errors import Lost

@@ -65,10 +65,6 @@ ALLOWED: dict[str, set[str]] = {
 GATE_2 = "gate 2 binds every key against the code that will use it, inside its functions, once torch may be loaded"
 EXCEPTIONS = {  # (module, module or room): why it departs from the table
     ("config.build", "game"): "build_game promises a Game",
-    (
-        "config.compose",
-        "metrics",
-    ): "metrics.settings is a table without torch of what metrics= may be",
     ("config.validate", "data"): GATE_2,
     ("config.validate", "distributed"): GATE_2,
     ("config.validate", "game"): GATE_2,
@@ -76,7 +72,6 @@ EXCEPTIONS = {  # (module, module or room): why it departs from the table
     ("config.validate", "metrics"): GATE_2,
     ("config.validate", "precision"): GATE_2,
     ("config.validate", "optimizers"): GATE_2,
-    ("config.run_config", "metrics"): "the schema of metrics= stands in metrics.settings",
     ("run.api", "commands"): "reads its options as the commands do; that reading is still to move",
     ("files.safe_load", "config"): "messages show a stranger's values with config.values.show",
     ("schedules", "config"): "bounds of a schedule's arguments are annotations of config.values",
@@ -167,6 +162,16 @@ def test_no_modules_import_each_other_in_a_circle():
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(error.args[1])) from error
+
+
+def test_the_trainer_loads_no_composition_and_no_display():
+    code = "import sys, gancli.trainer, gancli.config.run_config; print(sorted({"
+    code += "name for name in sys.modules if name == 'gancli.config.compose' or "
+    code += "name.startswith(('gancli.render', 'hydra', 'omegaconf', 'rich'))}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=REPO
+    )
+    assert done.stdout == "[]\n", done.stdout + done.stderr
 
 
 def test_what_runs_before_gate_2_imports_no_torch():

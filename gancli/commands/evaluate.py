@@ -44,8 +44,9 @@ def read_options(argv: Sequence[str]) -> dict:
 def checked(cfg) -> dict:
     """The options as plain data. Raises Problems with all that is wrong; without torch."""
     from gancli.config.closed import closed_problems
+    from gancli.config.schema import MetricsConfig
     from gancli.files.paths import DATA, WEIGHTS, missing_problems
-    from gancli.metrics.settings import LEAST, MetricsConfig, problems, unknown_items
+    from gancli.metrics.settings import LEAST, problems, unknown_items
     from gancli.render import status
 
     kinds = {

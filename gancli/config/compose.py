@@ -7,111 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from gancli.config import hints, resolvers
 from gancli.config.arguments import as_program, quoted, split_args, variants
 from gancli.config.diagnose import Session, file_warnings
+from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.files import reading
-from gancli.metrics.settings import MetricsConfig
 from gancli.render import messages, status
-from gancli.schedules import Number
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-OWN_FOLDER = "gancli.data.folder.Folder"
-TOP_KEYS = (
-    "seed",
-    "resume",
-    "trust",
-    "name",
-    "model",
-    "loss",
-    "dataset",
-    "optimizer",
-    "trainer",
-    "ema",
-    "augment",
-    "perceptual",
-    "metrics",
-    "log",
-    "watch",
-)
-
-
-@dataclass(frozen=True)
-class TrainerConfig:
-    """How long, on what and how often to save. `steps` counts real batches; `epochs`, if set, replaces it."""
-
-    steps: int
-    epochs: float | None
-    batch_size: int  # real images a step, over all ranks and micro-batches
-    accumulate: int
-    device: Literal["auto", "cpu", "cuda", "mps"]
-    precision: Literal["auto", "fp32", "bf16"]
-    compile: bool
-    save_every: int  # steps
-    keep: int  # checkpoints
-
-
-@dataclass(frozen=True)
-class EmaConfig:
-    """The averaged generator, see ema.py."""
-
-    half_life_kimg: Number
-    rampup: float | None
-
-
-@dataclass(frozen=True)
-class LogConfig:
-    """What a run writes down while it trains; `every` and `sample_every` are steps."""
-
-    every: int
-    sample_every: int
-    grid: int  # tiles in a row of the sample grid
-    tensorboard: bool
-
-
-@dataclass(frozen=True)
-class WatchConfig:
-    """When a run is lost, and what is done then, see watch.py."""
-
-    action: Literal["off", "warn", "stop", "rollback"]
-    retries: int  # rollbacks before the run is stopped
-    start_kimg: float  # thousands of real images before the first look
-    patience: int  # looks in a row that must agree
-    saturated: float  # the critic's loss as a share of a guess's: below it, the critic has won
-    diversity: float  # distance between samples as a share of that between real images: below it, they have collapsed
-    overfit: float  # what part of the critic's gap between training images and samples held-out images show as well
-    worse: float  # how many times as bad as its best the followed metric must be
-
-
-@dataclass(frozen=True)
-class PlayerConfig:
-    """The keys of optimizer.<player> that are ours; all others belong to its torch optimizer."""
-
-    l1: float = 0.0
-    orthogonal: float = 0.0
-    clip: float | None = None
-    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
-    start_kimg: float = 0.0
-    end_kimg: float | None = None
-    final: float = 0.0  # factor of lr at the end
-    step_kimg: float | None = None
-    gamma: float = 0.1
-    warmup_kimg: float = 0.0
-    beta2: Number | None = None  # in place of betas[1]
-
-
-CLOSED = {
-    "trainer": TrainerConfig,
-    "ema": EmaConfig,
-    "log": LogConfig,
-    "watch": WatchConfig,
-    "metrics": MetricsConfig,
-}
 
 
 @dataclass(frozen=True)

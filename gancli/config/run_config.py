@@ -7,8 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gancli.config.compose import EmaConfig, LogConfig, TrainerConfig, WatchConfig
-from gancli.metrics.settings import MetricsConfig
+from gancli.config.schema import (
+    CLOSED,
+    EmaConfig,
+    LogConfig,
+    MetricsConfig,
+    TrainerConfig,
+    WatchConfig,
+)
 
 
 class Section(Mapping[str, Any]):
@@ -61,15 +67,8 @@ class RunConfig:
         Args:
             config: A config that gate 2 has passed, or the `config` of a checkpoint.
         """
-        closed = {
-            "trainer": TrainerConfig,
-            "ema": EmaConfig,
-            "log": LogConfig,
-            "watch": WatchConfig,
-            "metrics": MetricsConfig,
-        }
         fields = {key: freeze(value) for key, value in config.items()}
-        for name, section in closed.items():
+        for name, section in CLOSED.items():
             fields[name] = section(**fields[name])
         return cls(**fields)
 

@@ -27,8 +27,8 @@ from gancli.config.build import (
     show,
 )
 from gancli.config.closed import closed_problems, player_problems
-from gancli.config.compose import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.config.hints import explain_interpolation
+from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.data.base import pair
 from gancli.data.folder import listing
 from gancli.errors import Problems, UserError

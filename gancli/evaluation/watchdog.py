@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from gancli.config.compose import WatchConfig
+from gancli.config.schema import WatchConfig
 from gancli.game import children
 from gancli.losses.adversarial import AdversarialLoss
 

@@ -5,9 +5,6 @@ Known without torch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 from gancli.metrics.legend import find_line
 
 # What needs no network first, then what needs features, then what needs labels or the critic;
@@ -83,32 +80,6 @@ PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGA
         ),
     ),
 }
-
-
-@dataclass(frozen=True)
-class MetricsConfig:
-    """The part `metrics` of a config. Numbers are comparable only where all of it agrees."""
-
-    # Names out of IMAGE_ITEMS, POINT_ITEMS and PAIR_ITEMS; those of other kinds of data are passed
-    # over.
-    items: list[str]
-    every: int  # steps between two evaluations of a run, which has one at its end too
-    n: int | None  # samples; null: 10,000 images, 26,000 of stacked_mnist, 2,500 points
-    n_real: int | None  # real images that the distances use; null: all
-    reference: Literal["train", "held"]  # the reals that samples are compared with
-    floor: bool  # also what held-out reals reach, so that a distance has a scale
-    features: Literal[
-        "auto", "none", "self", "inception", "squeezenet", "resnet18", "resnet50", "vgg16"
-    ]
-    weights: str | None  # the file of the backbone's weights; null: its library's download
-    lpips_backbone: str | None  # torchvision's SqueezeNet 1.1; null: `weights`, where that is it
-    lpips_heads: str | None  # lpips_v0.1_squeeze.pth
-    swd_patches: int  # per image and level; the paper's is 128
-    swd_directions: int  # the paper's is 512
-    pairs: int  # of images, whose likeness is the diversity
-    # The value that best.pt follows; auto: the first of fid, fd_*, w1, swd; null: none
-    best: str | None
-    best_mode: Literal["min", "max"] | None  # null: as `better` says
 
 
 def better(key: str) -> str | None:

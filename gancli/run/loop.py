@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 from gancli import checkpoint, distributed
-from gancli.config.compose import LogConfig
+from gancli.config.schema import LogConfig
 from gancli.errors import Busy, GanError, Interrupted, Lost, disk_is_full, reason_of
 from gancli.evaluation.monitor import Judge
 from gancli.evaluation.samples import Report, summary

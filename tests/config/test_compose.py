@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from gancli.config import compose as config
-from gancli.config import resolvers
+from gancli.config import resolvers, schema
 from gancli.config.arguments import quoted, split_args, variants
 from gancli.config.hints import nearest
 from gancli.errors import Interrupted, Problems, UserError
@@ -54,7 +54,7 @@ def test_conf_dir_is_inside_a_wheel_beside_a_checkout_or_an_error(tmp_path, monk
 
 def test_default_config_has_every_top_key_and_no_hydra_node():
     composed = config.compose("train", [])
-    assert set(composed.cfg) == set(config.TOP_KEYS)
+    assert set(composed.cfg) == set(schema.TOP_KEYS)
     assert composed.choices["model"] == "cgan"
     assert not [group for group in composed.choices if group.startswith("hydra")]
     assert composed.warnings == []
@@ -69,7 +69,7 @@ def test_every_built_in_file_says_what_it_is_and_has_its_package_line_first():
 
 def test_closed_parts_of_the_default_config_are_complete():
     cfg = config.compose("train", []).cfg
-    for name, cls in config.CLOSED.items():
+    for name, cls in schema.CLOSED.items():
         assert set(cfg[name]) == set(cls.__dataclass_fields__), name
 
 

@@ -12,7 +12,7 @@ from helpers import frozen
 
 from gancli.cli import main
 from gancli.config.build import ROOTS, parameters_of
-from gancli.config.compose import CLOSED, PlayerConfig
+from gancli.config.schema import CLOSED, PlayerConfig
 from gancli.config.values import CLOSED_BOUNDS, OPEN_BOUNDS, PLAYER_BOUNDS, Bound, is_number
 from gancli.errors import Problems
 from gancli.schedules import Number

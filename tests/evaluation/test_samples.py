@@ -23,6 +23,7 @@ from helpers import differences, small, steps, trainer_for
 from torch import nn
 
 from gancli.config.closed import closed_problems
+from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded, split
 from gancli.data.toy import Grid, Ring
 from gancli.errors import UserError
@@ -40,7 +41,6 @@ from gancli.metrics.settings import (
     IMAGE_ITEMS,
     PAIR_ITEMS,
     POINT_ITEMS,
-    MetricsConfig,
     best_key,
     better,
     problems,

@@ -14,7 +14,7 @@ from train_helpers import NETWORKS, QUIET, last, lines, sound
 
 from gancli import checkpoint
 from gancli.config.build import build, build_game
-from gancli.config.compose import WatchConfig
+from gancli.config.schema import WatchConfig
 from gancli.data.base import Decoded
 from gancli.evaluation.monitor import Judge, apart, partners
 from gancli.evaluation.watchdog import Watch, costs

@@ -1,0 +1,124 @@
+"""The closed parts of a config, whose keys are fixed, as frozen dataclasses.
+
+Known without torch, Hydra or a terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gancli.schedules import Number
+
+OWN_FOLDER = "gancli.data.folder.Folder"  # the `_target_` of images in a folder of the user's own
+TOP_KEYS = (
+    *("seed", "resume", "trust", "name"),
+    *("model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "perceptual"),
+    *("metrics", "log", "watch"),
+)
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long a run trains, on what, and how often it saves.
+
+    `steps` counts real batches; `epochs`, if set, replaces it.
+    """
+
+    steps: int
+    epochs: float | None
+    batch_size: int  # real images a step, over all ranks and micro-batches
+    accumulate: int  # micro-batches a step
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16"]
+    compile: bool
+    save_every: int  # steps
+    keep: int  # checkpoints
+
+
+@dataclass(frozen=True)
+class EmaConfig:
+    """The moving average of the generator's weights, see ema.py."""
+
+    half_life_kimg: Number
+    rampup: float | None
+
+
+@dataclass(frozen=True)
+class LogConfig:
+    """What a run writes down while it trains; `every` and `sample_every` are steps."""
+
+    every: int
+    sample_every: int
+    grid: int  # tiles in a row of the sample grid
+    tensorboard: bool
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """When a run counts as failed, and what is done then, see evaluation/watchdog.py."""
+
+    action: Literal["off", "warn", "stop", "rollback"]
+    retries: int  # rollbacks before the run is stopped
+    start_kimg: float  # thousands of real images before the first check
+    patience: int  # consecutive checks that must agree
+    saturated: float  # the discriminator's loss relative to chance level: below it, it has won
+    # The distance between samples relative to that between real images: below it, the samples
+    # have collapsed.
+    diversity: float
+    # What part of the discriminator's gap between training images and samples is also there
+    # between training images and held-out images: above it, it has overfitted.
+    overfit: float
+    worse: float  # how many times as bad as its best the followed metric must be
+
+
+@dataclass(frozen=True)
+class PlayerConfig:
+    """The keys of optimizer.<player> that are ours; all others belong to its torch optimizer."""
+
+    l1: float = 0.0
+    orthogonal: float = 0.0
+    clip: float | None = None
+    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
+    start_kimg: float = 0.0
+    end_kimg: float | None = None
+    final: float = 0.0  # factor of lr at the end
+    step_kimg: float | None = None
+    gamma: float = 0.1
+    warmup_kimg: float = 0.0
+    beta2: Number | None = None  # in place of betas[1]
+
+
+@dataclass(frozen=True)
+class MetricsConfig:
+    """The part `metrics` of a config. Numbers are comparable only where all of it agrees."""
+
+    # Names out of IMAGE_ITEMS, POINT_ITEMS and PAIR_ITEMS of metrics/settings.py; those of other
+    # kinds of data are passed over.
+    items: list[str]
+    every: int  # steps between two evaluations of a run, which has one at its end too
+    n: int | None  # samples; null: 10,000 images, 26,000 of stacked_mnist, 2,500 points
+    n_real: int | None  # real images that the distances use; null: all
+    reference: Literal["train", "held"]  # the reals that samples are compared with
+    floor: bool  # also what held-out reals reach, so that a distance has a scale
+    features: Literal[
+        "auto", "none", "self", "inception", "squeezenet", "resnet18", "resnet50", "vgg16"
+    ]
+    weights: str | None  # the file of the backbone's weights; null: its library's download
+    lpips_backbone: str | None  # torchvision's SqueezeNet 1.1; null: `weights`, where that is it
+    lpips_heads: str | None  # lpips_v0.1_squeeze.pth
+    swd_patches: int  # per image and level; the paper's is 128
+    swd_directions: int  # the paper's is 512
+    pairs: int  # of images, whose likeness is the diversity
+    # The value that best.pt follows; auto: the first of fid, fd_*, w1, swd; null: none
+    best: str | None
+    best_mode: Literal["min", "max"] | None  # null: as metrics.settings.better says
+
+
+CLOSED: dict[str, type] = {  # section -> what describes its keys
+    "trainer": TrainerConfig,
+    "ema": EmaConfig,
+    "log": LogConfig,
+    "watch": WatchConfig,
+    "metrics": MetricsConfig,
+}
