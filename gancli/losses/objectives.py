@@ -72,6 +72,30 @@ class LeastSquares(Objective):
         return self.scale * (fake - self.c).square().mean()
 
 
+class TwoScaleLeastSquares(LeastSquares):
+    """Least squares that the two sides weigh differently, as in CycleGAN's code.
+
+    There the discriminator's loss alone is halved (`errD = (errD_real + errD_fake) / 2`), and the
+    generator's is the plain squared distance, which the cycle term is weighed against.
+
+    Args:
+        a: score that the discriminator shall give fakes.
+        b: score that the discriminator shall give reals.
+        c: score that the generator wants for its fakes.
+        scale: factor of the discriminator's squared distances, above 0.
+        generator_scale: factor of the generator's squared distances, above 0.
+    """
+
+    def __init__(
+        self, *, a: float, b: float, c: float, scale: float, generator_scale: float
+    ) -> None:
+        super().__init__(a=a, b=b, c=c, scale=scale)
+        self.generator_scale = generator_scale
+
+    def g(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return self.generator_scale * (fake - self.c).square().mean()
+
+
 class Wasserstein(Objective):
     """Differences of scores (Arjovsky 2017, algorithm 1): needs a Lipschitz critic, by clip or
     penalty."""

@@ -18,6 +18,7 @@ from gancli.losses.objectives import (
     RelativisticAverage,
     RelativisticPairing,
     Saturating,
+    TwoScaleLeastSquares,
     Wasserstein,
 )
 from gancli.losses.penalties import GradientPenalty, Penalty, ScoreDrift
@@ -33,6 +34,7 @@ GOLDEN = [  # objective, critic's loss, generator's loss
     (LeastSquares(), 4.5625, 4.0625),
     (PEARSON, 3.8125, 2.3125),
     (LeastSquares(scale=1.0), 9.125, 8.125),
+    (TwoScaleLeastSquares(a=0.0, b=1.0, c=1.0, scale=0.5, generator_scale=1.0), 4.5625, 8.125),
     (Hinge(), 2.25, 1.25),
     (Wasserstein(), -0.75, 1.25),
     (RelativisticPairing(), 0.3936693, 1.1436693),
