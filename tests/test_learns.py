@@ -25,7 +25,7 @@ def test_ring_of_eight(loss, tmp_path):
         main(
             [
                 "train",
-                "experiment=ring",
+                "experiment=mlp_ring",
                 f"loss={loss}",
                 "trainer.steps=3000",
                 "trainer.device=cpu",

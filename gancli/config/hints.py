@@ -26,6 +26,8 @@ def nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
     def likeness(other: str) -> float:
         other_section, _, other_last = other.rpartition(".")
         leaf = SequenceMatcher(None, last, other_last).ratio()
+        if set(last.split("_")) <= set(other_last.split("_")):
+            leaf = max(leaf, 0.75)  # all of its parts: `ring` for `mlp_ring`
         if section == other_section:  # the shared beginning says nothing
             return leaf
         return max(SequenceMatcher(None, word, other).ratio(), 0.9 * leaf)

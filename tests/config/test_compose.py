@@ -271,9 +271,9 @@ def test_several_problems_are_reported_at_once():
             "did you mean 'r1'?\noptions: consistency, dragan, drift, gp, lecam, r1, r2",
         ),
         (
-            ["experiment=rign"],
-            "no option 'rign' in group 'experiment'",
-            "did you mean 'ring'?\noptions: " + ", ".join(EXPERIMENTS),
+            ["experiment=mlp_rign"],
+            "no option 'mlp_rign' in group 'experiment'",
+            "did you mean 'mlp_ring'?\noptions: " + ", ".join(EXPERIMENTS),
         ),
         (["~model"], "the config has no model", "drop ~model"),
         (["model=5"], "'model=5' does not name an option", "gan list model shows them"),

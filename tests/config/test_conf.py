@@ -12,7 +12,9 @@ from omegaconf import OmegaConf
 
 from gancli.config.build import build, build_game, signature_of
 from gancli.config.compose import compose, conf_dir, describe, options
+from gancli.config.hints import nearest
 from gancli.data.base import Source
+from gancli.errors import Problems
 from gancli.game import Game
 from gancli.games.heads import Head
 from gancli.losses.penalties import Penalty
@@ -41,8 +43,8 @@ OF_FILES = {
     "pix2pix_facades64",
     "cyclegan_horse2zebra",
     "cyclegan_horse2zebra64",
-    "srgan_x4",
-    "esrgan_x4",
+    "srgan_photos_x4",
+    "esrgan_photos_x4",
     "inpaint_paris",
 }
 FILES = [
@@ -165,6 +167,54 @@ def test_a_folder_is_scanned_before_the_config_is_frozen():
 
 
 # how the files are written
+
+PUBLISHED = {  # the first part of a name where it is no key of a model, and the model that it stands for
+    "sngan_projection": "sngan",
+    "stylegan2_ada": "stylegan2",
+}
+ON_FILES = {  # the images that dataset.path names, for data sets that are a kind of folder
+    "celebahq1024",
+    "facades",
+    "ffhq1024",
+    "ffhq256",
+    "horse2zebra",
+    "imagenet128",
+    "mnist_edges",
+    "paris",
+    "photos",
+}
+RENAMED = {
+    "sndcgan_small": "sndcgan_digits_small",
+    "biggan_small": "biggan_digits_small",
+    "contrad_small": "contrad_digits_small",
+    "stylegan_small": "stylegan_digits_small",
+    "ring": "mlp_ring",
+    "grid": "mlp_grid",
+    "stacked_mnist": "dcgan_stacked_mnist",
+    "srgan_x4": "srgan_photos_x4",
+    "esrgan_x4": "esrgan_photos_x4",
+    "stylegan2_auto64": "stylegan2_ada_folder64",
+}
+
+
+@pytest.mark.parametrize("name", CONF["experiment"])
+def test_an_experiment_is_named_after_its_model_and_its_data(name):
+    models = dict.fromkeys(CONF["model"]) | PUBLISHED
+    first = max((key for key in models if name.startswith(f"{key}_")), key=len, default=None)
+    assert first, f"{name} does not begin with a model"
+    choices = compose("train", [f"experiment={name}"], missing=True).choices
+    assert choices["model"] == (models[first] or first)
+    rest = name.removeprefix(f"{first}_")
+    data = [key for key in {*CONF["dataset"], *ON_FILES} if rest.startswith(key)]
+    assert data, f"{name} does not say what it trains on"
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_the_old_name_of_an_experiment_is_answered_with_the_new_one(old, new):
+    assert nearest(old, CONF["experiment"])[0] == new
+    with pytest.raises(Problems) as caught:
+        compose("train", [f"experiment={old}"])
+    assert f"did you mean '{new}'" in caught.value.problems[0][1]
 
 
 def text_of(path: Path) -> str:

@@ -20,7 +20,7 @@ from gancli.config.validate import validate
 from gancli.errors import Problems
 
 gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
-WITH_LOSS = ("pggan_cifar10", "r3gan_ffhq256", "stylegan_small", "biggan_small")
+WITH_LOSS = ("pggan_cifar10", "r3gan_ffhq256", "stylegan_digits_small", "biggan_digits_small")
 NO_LOSS = """
 from gancli.games.gan import GAN
 from gancli.losses.adversarial import AdversarialLoss
@@ -47,37 +47,42 @@ def test_another_loss_leaves_out_the_experiments_values(name):
 
 
 def test_what_is_left_out_is_said_in_one_line_and_what_is_typed_stays(capsys):
-    assert main(["show", "experiment=r3gan_small", "loss=wgan", "--json"]) == 0
+    assert main(["show", "experiment=r3gan_digits_small", "loss=wgan", "--json"]) == 0
     words = (
-        "note: loss=wgan replaces the loss of experiment=r3gan_small: loss.penalties.r1.weight, "
+        "note: loss=wgan replaces the loss of experiment=r3gan_digits_small: loss.penalties.r1.weight, "
         "loss.penalties.r2.weight=${loss.penalties.r1.weight} are left out"
     )
     assert words in capsys.readouterr().err
-    lines = ["experiment=r3gan_small", "loss=r1", "loss.penalties.r1.weight=3", "loss.n_critic=2"]
+    lines = [
+        "experiment=r3gan_digits_small",
+        "loss=r1",
+        "loss.penalties.r1.weight=3",
+        "loss.n_critic=2",
+    ]
     loss = OmegaConf.to_container(compose.compose("train", lines).cfg.loss)
     assert loss["penalties"]["r1"]["weight"] == 3 and loss["n_critic"] == 2
     assert list(loss["penalties"]) == ["r1"]
-    lines = ["experiment=r3gan_small", "loss=wgan", "+penalty@loss.penalties.gp=gp"]
+    lines = ["experiment=r3gan_digits_small", "loss=wgan", "+penalty@loss.penalties.gp=gp"]
     assert list(compose.compose("train", lines).cfg.loss.penalties) == ["gp"]
-    none = compose.compose("train", ["experiment=stylegan_small", "loss=none"])
+    none = compose.compose("train", ["experiment=stylegan_digits_small", "loss=none"])
     assert none.cfg.loss is None
 
 
 def test_another_model_brings_another_loss():
-    composed = compose.compose("train", ["experiment=r3gan_small", "model=dcgan"])
+    composed = compose.compose("train", ["experiment=r3gan_digits_small", "model=dcgan"])
     assert composed.choices["loss"] == "non_saturating" and not composed.cfg.loss.penalties
     assert "loss=non_saturating replaces the loss" in composed.notes[0]
 
 
 def test_a_key_that_is_left_out_cannot_be_set():
-    words = ["experiment=r3gan_small", "loss=wgan", "loss.penalties.r1.weight=3"]
+    words = ["experiment=r3gan_digits_small", "loss=wgan", "loss.penalties.r1.weight=3"]
     with pytest.raises(Problems, match="loss=wgan has no such key"):
         compose.compose("train", words)
 
 
 def test_a_job_in_another_process_leaves_the_same_out():
-    composed = compose.compose("train", ["experiment=r3gan_small", "loss=wgan"])
-    usual = compose.compose("train", ["experiment=r3gan_small"]).cfg
+    composed = compose.compose("train", ["experiment=r3gan_digits_small", "loss=wgan"])
+    usual = compose.compose("train", ["experiment=r3gan_digits_small"]).cfg
     usual.loss = composed.cfg.loss
     assert not GlobalHydra.instance().is_initialized()
     OmegaConf.set_struct(usual, False)
@@ -87,7 +92,7 @@ def test_a_job_in_another_process_leaves_the_same_out():
 
 
 def test_a_sweep_over_losses_says_it_once_at_its_start(gan):
-    words = ["experiment=r3gan_small", "loss=wgan,r1", "trainer.steps=1", *SMALL["r3gan"]]
+    words = ["experiment=r3gan_digits_small", "loss=wgan,r1", "trainer.steps=1", *SMALL["r3gan"]]
     words += [*QUIET, "dataset.limit=30", "metrics=none"]
     done = sound(gan("train", "-m", *words, "hydra.sweep.dir=sweep"))
     assert done.err.count("loss=wgan replaces the loss") == 1

@@ -264,8 +264,8 @@ def test_a_run_on_a_folder_freezes_what_it_holds_out(gan, tmp_path, monkeypatch)
 def test_an_experiment_holds_nothing_out_by_rule():
     folder = ["dataset=folder", "dataset.path=nowhere"]
     assert compose("train", folder).cfg.dataset.holdout == "auto"
-    assert compose("train", ["experiment=sngan_small", *folder]).cfg.dataset.holdout == 0
-    given = ["experiment=sngan_small", *folder, "dataset.holdout=7"]
+    assert compose("train", ["experiment=sngan_digits_small", *folder]).cfg.dataset.holdout == 0
+    given = ["experiment=sngan_digits_small", *folder, "dataset.holdout=7"]
     assert compose("train", given).cfg.dataset.holdout == 7
     assert compose("train", ["experiment=pix2pix_facades"]).cfg.dataset.holdout == "auto"
 

@@ -334,7 +334,7 @@ def test_micro_batches_play_every_phase():
         ("stylegan2_ffhq1024_e", 24_900_764, 24_038_161, 4, 100),
         ("stylegan2_ada_cifar10", 19_947_539, 20_720_641, 3, 0.01),
         ("stylegan2_ada_cifar10_cond", 20_215_315, 23_089_664, 3, 0.01),
-        ("stylegan2_auto64", 22_243_608, 23_407_361, 4, 0.0256),
+        ("stylegan2_ada_folder64", 22_243_608, 23_407_361, 4, 0.0256),
     ],
 )
 def test_experiments(experiment, g, d, phases, gamma):

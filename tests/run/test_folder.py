@@ -282,7 +282,7 @@ def test_what_is_said_again_is_no_change(run, override):
         ("model.width=8", "started without model.width=8"),
         ("+penalty@loss.penalties.r2=r2", r"started without \+penalty"),
         ("~loss.clip", "started without ~loss.clip"),
-        ("experiment=ring", "started without experiment=ring"),
+        ("experiment=mlp_ring", "started without experiment=mlp_ring"),
         ("modle=mlp", "started without modle=mlp"),
         ("trainer.a.b=1", "started without trainer.a.b=1"),
         ("~trainer.steps", "started without ~trainer.steps"),

@@ -129,7 +129,7 @@ def test_out_of_memory_names_the_peak_the_batch_and_three_settings(gan, at_step,
 def test_one_value_a_channel_is_said_with_a_batch_that_works(gan, verb):
     # The context encoder's bottleneck is a single place: one image at a time leaves its batch norm one value a channel.
     words = (
-        "experiment=inpaint_small",
+        "experiment=inpaint_digits_small",
         "model.width=4",
         "model.generator.bottleneck=8",
         *QUIET,
