@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
-from gancli.errors import Busy, Elsewhere, GanError, disk_is_full
+from gancli.errors import Elsewhere, GanError, TemporaryFailure, disk_is_full
 from gancli.render.streams import lasting
 
 
@@ -273,7 +273,9 @@ def answer(argv: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the process ends here, with a traceback and an exit code
         if disk_is_full(error):
             where = f"{error.filename}: " if error.filename else ""
-            return fail(Busy(f"{where}{error.strerror}", "make room, then type it again"))
+            return fail(
+                TemporaryFailure(f"{where}{error.strerror}", "make room, then type it again")
+            )
         return unexpected(error)
 
 
@@ -298,7 +300,7 @@ def code_of_lost_output(lost: OSError | None, argv: list[str]) -> int:
     print(f"gan: stdout could not be written: {lost.strerror}", file=sys.stderr)
     if argv[:1] == ["train"]:
         return 0
-    return Busy.code if disk_is_full(lost) else 1
+    return TemporaryFailure.code if disk_is_full(lost) else 1
 
 
 def dispatch(argv: list[str]) -> int:

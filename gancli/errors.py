@@ -6,7 +6,7 @@ import errno
 
 
 class GanError(Exception):
-    """Ends a command with a message instead of a traceback. `code` becomes the exit code of the process."""
+    """Ends a command with a message instead of a traceback; `code` is the exit code."""
 
     code = 1
     alone = False  # met by one rank of several, which then tells it; what all meet rank 0 tells
@@ -17,7 +17,7 @@ class GanError(Exception):
         self.hint = hint
 
     def __reduce__(self) -> tuple:
-        """Pickled by its attributes: a job of a sweep may end in another process, and constructors differ."""
+        """Pickles by attributes: a sweep's job may end in another process; constructors differ."""
         return restore_error, (type(self), self.args, self.__dict__)
 
 
@@ -49,15 +49,19 @@ class Stopped(GanError):
     code = 3
 
 
-class Lost(Stopped):
-    """The run has gone wrong, and other draws might not. `sound`: are its weights worth saving?"""
+class Diverged(Stopped):
+    """The run has diverged, and might not with a new random seed.
+
+    Attributes:
+        sound: whether its weights are worth saving.
+    """
 
     def __init__(self, message: str, hint: str = "", *, sound: bool):
         super().__init__(message, hint)
         self.sound = sound
 
 
-class Busy(GanError):
+class TemporaryFailure(GanError):
     """Try again later: the run folder is locked by another process, or the disk is full."""
 
     code = 75
@@ -72,7 +76,11 @@ class Elsewhere(GanError):
 
 
 class Interrupted(GanError):
-    """A signal ended the run after saving; `code` is 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP) or 75 (USR1, USR2)."""
+    """A signal ended the run after saving.
+
+    Attributes:
+        code: 130 (SIGINT), 143 (SIGTERM), 129 (SIGHUP) or 75 (USR1, USR2).
+    """
 
     def __init__(self, message: str, hint: str = "", *, code: int):
         super().__init__(message, hint)
@@ -85,10 +93,21 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 def unwritable(what: object, error: OSError, hint: str = "") -> GanError:
-    """What cannot be written, and why: Busy where the disk is full, else UserError with a hint of what to type instead."""
+    """Says what cannot be written, and why.
+
+    Args:
+        what: the file or folder, as the user knows it.
+        error: the reason that the system gave.
+        hint: what to type instead.
+
+    Returns:
+        TemporaryFailure where the disk is full, else UserError with the hint.
+    """
     reason = error.strerror or error
     if disk_is_full(error):
-        return Busy(f"{what} cannot be written: {reason}", "make room, then type it again")
+        return TemporaryFailure(
+            f"{what} cannot be written: {reason}", "make room, then type it again"
+        )
     return UserError(f"{what} cannot be written: {reason}", hint)
 
 

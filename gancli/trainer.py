@@ -1,7 +1,9 @@
 """The engine: plays the phases of a game, one step after the other, a pure function of (seed, progress).
 
-It knows no file, no display and no evaluation: what is due after a step is decided in `run/loop.py`. In a notebook:
-`for _ in range(1000): trainer.step()`, then `trainer.read_flags(wait=True)`, which raises Lost if a loss was not finite."""
+It knows no file, no display and no evaluation: what is due after a step is decided in
+`run/loop.py`. In a notebook: `for _ in range(1000): trainer.step()`, then
+`trainer.read_flags(wait=True)`, which raises Diverged if a loss was not finite.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from gancli import distributed
 from gancli.config.schema import EmaConfig, TrainerConfig
 from gancli.data.stream import Stream
 from gancli.ema import ema_beta, update_ema
-from gancli.errors import Lost
+from gancli.errors import Diverged
 from gancli.game import Batch, Game, Logs, Phase, children
 from gancli.optimizers import make_players
 from gancli.precision import autocast, memory_format, place
@@ -153,7 +155,7 @@ class Trainer:
         """Looks at the flags of the steps played since the last time. -> has any rank news? All ranks read the same.
 
         A GPU's newest step is left unread unless `wait`, so that the host never waits for it between two log lines.
-        Raises Lost if a loss was not finite."""
+        Raises Diverged if a loss was not finite."""
         late = self.device.type != "cpu" and not wait
         read, self.unread = (self.unread[:-1], self.unread[-1:]) if late else (self.unread, [])
         flags = [flag for step in read for flag in step]
@@ -164,7 +166,7 @@ class Trainer:
         is_bad, is_news = torch.stack([bad, news]).tolist()  # the host waits once
         if is_bad:
             names = [key for key, value in self.logs.items() if not value.isfinite()]
-            raise Lost(
+            raise Diverged(
                 f"step {self.progress.step}: {', '.join(names) or 'a loss'} is not finite",
                 "try a smaller optimizer.<player>.lr, a gradient clip (optimizer.d.clip=1) or another penalty weight",
                 sound=False,

@@ -19,7 +19,7 @@ from helpers import differences, small, steps, trainer_and_judge, trainer_for
 import gancli
 from gancli import checkpoint
 from gancli.checkpoint import load_game, newest, read, save, steps_in
-from gancli.errors import Busy, UserError
+from gancli.errors import TemporaryFailure, UserError
 from gancli.evaluation.watchdog import watch_for
 from gancli.files import safe_load
 from gancli.files.safe_load import Damaged
@@ -236,7 +236,7 @@ def test_a_disk_full_at_the_end_is_code_75_and_the_old_one_stays(tmp_path, monke
     steps(first, 2)
     loop = loop_of(first, judge, folder)
     loop.save(last=False)
-    with pytest.raises(Busy, match="disk is full") as caught:
+    with pytest.raises(TemporaryFailure, match="disk is full") as caught:
         full_disk(loop, monkeypatch, until=99)
     assert caught.value.code == 75
     monkeypatch.undo()

@@ -15,7 +15,7 @@ import pytest
 
 from gancli import cli
 from gancli.cli import VERBS, main
-from gancli.errors import Busy, GanError, Interrupted, Stopped
+from gancli.errors import GanError, Interrupted, Stopped, TemporaryFailure
 
 ROOT = Path(cli.__file__).resolve().parents[1]
 
@@ -150,7 +150,7 @@ def test_an_unknown_verb(argv, hint, capsys):
     [
         (GanError("no"), 1),
         (Stopped("no"), 3),
-        (Busy("no", "wait"), 75),
+        (TemporaryFailure("no", "wait"), 75),
         (Interrupted("no", code=143), 143),
         (KeyboardInterrupt(), 130),
     ],

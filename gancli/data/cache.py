@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gancli.errors import Busy, UserError, disk_is_full
+from gancli.errors import TemporaryFailure, UserError, disk_is_full
 
 log = logging.getLogger("gancli.data")
 SHARE = 0.7  # of the free memory; the rest is for the networks' host side and the page cache
@@ -84,8 +84,9 @@ class Room:
 
 
 def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
-    """Raises Busy where neither memory nor the disk has room for it, UserError where the disk
-    may not be written.
+    """Raises TemporaryFailure where neither memory nor the disk has room for it.
+
+    Raises UserError where the disk may not be written.
     """
     need = math.prod(shape)
     if fits(need):
@@ -104,7 +105,7 @@ def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
             partial / "images.npy", mode="w+", dtype=np.uint8, shape=shape
         )
     except OSError as error:
-        kind = Busy if disk_is_full(error) else UserError
+        kind = TemporaryFailure if disk_is_full(error) else UserError
         raise kind(
             f"{shape[0]} decoded images of {shape[3]}x{shape[2]} pixels and {shape[1]} channels "
             f"take {gigabytes(need)}: more than the memory "

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.config.build import show
-from gancli.errors import Busy, UserError, disk_is_full, unwritable
+from gancli.errors import TemporaryFailure, UserError, disk_is_full, unwritable
 from gancli.files import atomic, reading
 from gancli.files.paths import names_in
 
@@ -48,7 +48,12 @@ class RunFolder:
         self.lock = None
 
     def open(self) -> RunFolder:
-        """Makes what is missing and takes the lock. Raises Busy if another process holds it, UserError if unwritable."""
+        """Makes what is missing and takes the lock.
+
+        Raises:
+            TemporaryFailure: another process holds the lock.
+            UserError: the folder cannot be written.
+        """
         check_writable(self.path)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -62,7 +67,7 @@ class RunFolder:
             self.lock.seek(0)
             holder = self.lock.read().strip() or "another process"
             self.lock.close()
-            raise Busy(
+            raise TemporaryFailure(
                 f"{self.path} is in use by {holder}",
                 "wait for it, or stop it; it saves before it ends",
             ) from error

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from gancli.errors import Busy, GanError, UserError, disk_is_full, reason_of
+from gancli.errors import GanError, TemporaryFailure, UserError, disk_is_full, reason_of
 from gancli.files import reading
 
 logger = logging.getLogger("gancli")
@@ -30,8 +30,9 @@ class Logbook:
     """Scalars and pictures of one run, written by rank 0.
 
     `step` is 0 or the step resumed from: what an earlier session logged after it is cut away, since those steps are
-    played again. A folder that cannot be written at the start raises GanError (Busy if the disk is full); later each
-    failing place warns once and is given up after 3 failures in a row.
+    played again. A folder that cannot be written at the start raises GanError (TemporaryFailure
+    if the disk is full); later each failing place warns once and is given up after 3 failures in
+    a row.
     """
 
     def __init__(self, folder: Path, *, step: int, tensorboard: bool = True):
@@ -290,7 +291,7 @@ def writable(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         kind, hint = (
-            (Busy, "free some space and resume")
+            (TemporaryFailure, "free some space and resume")
             if disk_is_full(error)
             else (GanError, "choose another folder with hydra.run.dir=...")
         )

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from gancli import checkpoint, distributed
 from gancli.config.schema import LogConfig
-from gancli.errors import Busy, GanError, Interrupted, Lost, disk_is_full, reason_of
+from gancli.errors import Diverged, GanError, Interrupted, TemporaryFailure, disk_is_full, reason_of
 from gancli.evaluation.monitor import Judge
 from gancli.evaluation.samples import Report, summary
 from gancli.evaluation.watchdog import Watch
@@ -52,8 +52,8 @@ class Loop:
         watch: Watch,
         *,
         folder: RunFolder,
-        logbook: Logbook | SilentBooks,
-        display: Display | SilentBooks,
+        logbook: Logbook | NullLogger,
+        display: Display | NullLogger,
     ):
         self.trainer = trainer
         self.judge = judge
@@ -70,7 +70,10 @@ class Loop:
         self.said: set[tuple[str, str]] = set()  # what was skipped, and why
 
     def run(self) -> None:
-        """Plays until the budget is spent, then saves. Raises Stopped, Interrupted or Busy; all leave a sound checkpoint."""
+        """Plays until the budget is spent, then saves.
+
+        Raises Stopped, Interrupted or TemporaryFailure; all leave a sound checkpoint.
+        """
         if self.progress.step == 0 and distributed.rank() == 0:
             self.first_save_at = time.monotonic() + FIRST_SAVE_S
         caught_up = False
@@ -80,7 +83,7 @@ class Loop:
                     self.turn()
                 else:
                     self.catch_up()
-            except Lost as lost:
+            except Diverged as lost:
                 self.rescue(lost)
             caught_up = True
 
@@ -130,7 +133,7 @@ class Loop:
     def hear(self, *, wait: bool) -> tuple[int, bool]:
         """-> the signal to stop for, or 0, and whether the first save is due; all ranks get the same.
 
-        wait: as in `Trainer.read_flags`. Raises Lost if a loss was not finite."""
+        wait: as in `Trainer.read_flags`. Raises Diverged if a loss was not finite."""
         news = self.trainer.read_flags(wait=wait)
         if distributed.world() == 1:
             return self.signal, self.first_save_due()
@@ -220,7 +223,7 @@ class Loop:
         self.attempt("evaluation.json", lambda: self.logbook.guard("evaluation.json", write))
 
     def look(self, values: dict[str, float]) -> None:
-        """Lets the watchdog see new numbers; raises Lost if it is to do more than warn."""
+        """Lets the watchdog see new numbers; raises Diverged if it is to do more than warn."""
         reason = self.attempt(
             "the watchdog",
             lambda: self.watch.look(values, self.progress.nimg, self.trainer.run["best"]),
@@ -230,9 +233,9 @@ class Loop:
                 "step %d: %s; watch.action=stop would end the run here", self.progress.step, reason
             )
         elif reason:
-            raise Lost(f"step {self.progress.step}: {reason}", TRY, sound=True)
+            raise Diverged(f"step {self.progress.step}: {reason}", TRY, sound=True)
 
-    def rescue(self, lost: Lost) -> None:
+    def rescue(self, lost: Diverged) -> None:
         """Goes back to the best checkpoint, or to the newest, if that is asked for and has not been done too often; else ends."""
         tries = self.trainer.run["rollbacks"]
         settings = self.watch.settings
@@ -261,14 +264,17 @@ class Loop:
         self.save(last=False)  # or a kill now would bring the lost state back
 
     def save(self, *, last: bool, best: bool = False) -> None:
-        """All ranks must call it. A full disk is survived in the middle of a run, and ends it with Busy at its end."""
+        """All ranks must call it.
+
+        A full disk is survived in the middle of a run, and ends it with TemporaryFailure at its end.
+        """
         tree = self.trainer.state_dict()
         if not all(
             value.isfinite().all()
             for value in [*tree["game"].values(), *tree["ema"].values()]
             if value.is_floating_point()
         ):
-            raise Lost(
+            raise Diverged(
                 f"step {self.progress.step}: a weight is not finite, and was not saved",
                 "try a smaller optimizer.<player>.lr or a gradient clip (optimizer.d.clip=1)",
                 sound=False,
@@ -283,7 +289,7 @@ class Loop:
             message = f"step {self.progress.step} could not be saved in {self.folder.checkpoints}: {reason}"
             if last and disk_is_full(error):
                 then = "resume" if self.folder.saved else "start it again: nothing was saved before"
-                raise Busy(message, f"make room, then {then}") from error
+                raise TemporaryFailure(message, f"make room, then {then}") from error
             if last:
                 raise GanError(message) from error
             kept = (
@@ -320,7 +326,7 @@ class Loop:
         )
 
 
-class SilentBooks:
+class NullLogger:
     """The logbook and the display of every rank but the first."""
 
     def scalars(self, *_: object) -> None: ...

@@ -150,7 +150,7 @@ def play(
     from gancli.run.failures import explained
     from gancli.run.folder import resume_line
     from gancli.run.logbook import Logbook
-    from gancli.run.loop import Loop, SilentBooks
+    from gancli.run.loop import Loop, NullLogger
     from gancli.run.resume import strangers
     from gancli.run.runlog import run_log
     from gancli.run.signals import listening
@@ -173,7 +173,7 @@ def play(
                 tensorboard=plan.config["log"]["tensorboard"],
             )
             if first
-            else SilentBooks()
+            else NullLogger()
         )
         stack.callback(logbook.close)
         logbook.text("config", as_markdown(plan.config))
@@ -193,7 +193,7 @@ def play(
                 )
             )
             if first
-            else SilentBooks()
+            else NullLogger()
         )
         loop = Loop(trainer, judge, watch, folder=folder, logbook=logbook, display=display)
         stack.enter_context(listening(loop))

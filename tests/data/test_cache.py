@@ -13,7 +13,7 @@ from data_helpers import FIXED, numbered, values
 from gancli.data import cache
 from gancli.data.base import split
 from gancli.data.folder import Folder
-from gancli.errors import Busy, UserError
+from gancli.errors import TemporaryFailure, UserError
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +91,7 @@ def test_a_failed_decoding_leaves_no_cache(tmp_path, little_memory):
 
 def test_neither_memory_nor_disk(tmp_path, little_memory, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10, 10, 10))
-    with pytest.raises(Busy, match="40 decoded images of 8x8 pixels") as caught:
+    with pytest.raises(TemporaryFailure, match="40 decoded images of 8x8 pixels") as caught:
         Folder(path=str(numbered(tmp_path / "a", 40)), **FIXED).load()
     assert "dataset.limit" in caught.value.hint and caught.value.code == 75
 

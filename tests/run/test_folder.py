@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from gancli.errors import Busy, Problems, UserError
+from gancli.errors import Problems, TemporaryFailure, UserError
 from gancli.run.folder import (
     RunFolder,
     choices_of,
@@ -53,7 +53,7 @@ def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path):
         [sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 1 and f"is in use by pid {os.getpid()} on " in done.stderr
-    with pytest.raises(Busy, match=f"pid {os.getpid()}") as caught:
+    with pytest.raises(TemporaryFailure, match=f"pid {os.getpid()}") as caught:
         RunFolder(folder.path).open()
     assert caught.value.code == 75
     folder.close()
@@ -102,7 +102,7 @@ def test_leftovers_of_a_killed_save_are_swept_and_nothing_else(tmp_path):
 def test_a_locked_out_process_sweeps_nothing(tmp_path):
     folder = RunFolder(tmp_path).open()
     (folder.checkpoints / ".tmp-step-00000003.pt-77").touch()  # being written right now
-    with pytest.raises(Busy):
+    with pytest.raises(TemporaryFailure):
         RunFolder(tmp_path).open()
     assert any(folder.checkpoints.iterdir())
     folder.close()

@@ -17,7 +17,7 @@ import warnings
 import pytest
 from PIL import Image
 
-from gancli.errors import Busy, GanError, UserError
+from gancli.errors import GanError, TemporaryFailure, UserError
 from gancli.run import logbook
 from gancli.run.logbook import Logbook
 from gancli.run.runlog import early_log, run_log
@@ -283,7 +283,7 @@ def test_a_folder_that_cannot_be_written_at_the_start_is_said(tmp_path, monkeypa
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(logbook, "append", full)
-    with pytest.raises(Busy, match="No space left"):
+    with pytest.raises(TemporaryFailure, match="No space left"):
         Logbook(tmp_path, step=0)
 
 

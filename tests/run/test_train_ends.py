@@ -20,7 +20,7 @@ from helpers import REPO, differences
 from train_helpers import NETWORKS, QUIET, TINY, last, sound
 
 from gancli.commands.sweep import read_entries, record
-from gancli.errors import Interrupted, Lost, Problems, UserError
+from gancli.errors import Diverged, Interrupted, Problems, UserError
 from gancli.trainer import Trainer
 
 gan, package, at_step = map(
@@ -530,7 +530,7 @@ def test_errors_travel_between_processes():
     for error in (
         UserError("a", "b"),
         Problems([("a", "b"), ("c", "d")]),
-        Lost("a", sound=False),
+        Diverged("a", sound=False),
         Interrupted("a", code=130),
     ):
         again = pickle.loads(pickle.dumps(error))
