@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from gancli.commands.endings import say_end, with_ending
+from gancli.commands.endings import say_end
 from gancli.config import compose as front
 from gancli.config.resolvers import slug
 from gancli.errors import Problems, UserError, unwritable
+from gancli.files.paths import with_ending
 from gancli.render import messages as panels
 from gancli.render import status
 from gancli.render.notes import NOTE

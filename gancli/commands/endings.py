@@ -32,11 +32,6 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
-def with_ending(path: Path, ending: str) -> Path:
-    """What out= says, with an ending where it has none."""
-    return path if path.suffix else path.with_name(path.name + ending)
-
-
 def trust_words(trust: Sequence[str]) -> list[str]:
     """trust=mine, as a checkpoint that names the user's own classes needs it."""
     if not trust:

@@ -50,13 +50,14 @@ def main(argv: list[str]) -> int:
 def run(options: dict, words: list[str]) -> int:
     """Writes features and rankings. Raises UserError."""
     status.say("loading torch…")
-    from gancli.commands.checkpoint_verbs import open_game, out_folder
-    from gancli.commands.evaluate import held_out
+    from gancli.commands.checkpoint_verbs import out_folder
     from gancli.config.build import trusted
     from gancli.evaluation.probing import choose, judged, own_labels
     from gancli.evaluation.samples import Judging
     from gancli.precision import resolve_device
+    from gancli.run.checkpoint_options import open_game
     from gancli.run.failures import explained_writes
+    from gancli.run.measure import load_other_split
 
     device = resolve_device(options["device"])
     trust = trusted(options["trust"])
@@ -70,7 +71,7 @@ def run(options: dict, words: list[str]) -> int:
     status.say("reading the data…")
     source, name = open_source(words, loaded, trust=trust)
     out = out_folder(options["out"], loaded.path, f"features{name and '-'}{name}")
-    other = held_out(source) if source.classes else (None, "")
+    other = load_other_split(source) if source.classes else (None, "")
     chosen = choose(source, loaded, other=other, n=options["n"], seed=options["seed"])
     status.say("reading features…")
     features, scores = judged(

@@ -10,6 +10,7 @@ from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, trust_words
 from gancli.errors import Problems, UserError
 from gancli.render import messages, status
+from gancli.run import checkpoint_options
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +40,7 @@ def run(cfg) -> Ending:
 
     if options["film"] is not None:
         check_name(options["film"])
-    loaded = checkpoint_verbs.open_game(
+    loaded = checkpoint_options.open_game(
         str(options["ckpt"]),
         ema=options["ema"],
         trust=trusted(options["trust"]),
@@ -101,7 +102,7 @@ def checked(cfg) -> dict:
         "ema": bool,
         "device": Literal["auto", "cpu", "cuda", "mps"],
     }
-    options, found = checkpoint_verbs.read(
+    options, found = checkpoint_options.read_options(
         cfg,
         kinds,
         needs=("ckpt", "input"),

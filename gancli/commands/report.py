@@ -6,9 +6,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli.commands.endings import after_training, say_end, translates, trust_words, with_ending
+from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.errors import UserError, unwritable
 from gancli.files import atomic
+from gancli.files.paths import with_ending
 from gancli.render import messages, status
 from gancli.run.resume import strangers
 

@@ -24,6 +24,7 @@ from gancli.config.resolvers import MOST_BYTES
 from gancli.errors import Problems, UserError
 from gancli.files import atomic
 from gancli.render import messages, status
+from gancli.run import checkpoint_options
 from gancli.run.failures import explained_writes
 
 ROWS = 64  # of the grid
@@ -65,7 +66,7 @@ def run(cfg) -> Ending:
     from gancli.inference.sampling import refuse_unknown
     from gancli.precision import resolve_device
 
-    loaded = checkpoint_verbs.open_game(
+    loaded = checkpoint_options.open_game(
         str(options["ckpt"]),
         ema=options["ema"],
         trust=trusted(options["trust"]),
@@ -143,7 +144,7 @@ def checked(cfg) -> dict:
         "out": str | None,
         "device": Literal["auto", "cpu", "cuda", "mps"],
     }
-    options, found = checkpoint_verbs.read(
+    options, found = checkpoint_options.read_options(
         cfg,
         kinds,
         needs=("ckpt",),

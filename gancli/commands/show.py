@@ -144,7 +144,7 @@ def target_of(spec: object) -> object:
 
 def show_run(target: str, *, as_json: bool) -> None:
     from gancli.checkpoint import open_checkpoint
-    from gancli.commands import checkpoint_verbs
+    from gancli.run.checkpoint_options import find_run_folder
     from gancli.run.resume import strangers
 
     path, tree = open_checkpoint(target)
@@ -174,7 +174,7 @@ def show_run(target: str, *, as_json: bool) -> None:
     for key, value in facts.items():
         say(f"{key:<11} {value}")
     trust = strangers(config)
-    folder = checkpoint_verbs.beside(path)
+    folder = find_run_folder(path)
     left = facts["steps"] - facts["step"]
     if left > 0 and path.parent.name == "checkpoints":
         print(f"{left} steps to go")

@@ -9,6 +9,7 @@ from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, after_checkpoint, count
 from gancli.errors import Problems
 from gancli.render import messages, status
+from gancli.run import checkpoint_options
 
 if TYPE_CHECKING:
     from gancli.commands.translate_files import Item
@@ -85,7 +86,7 @@ def checked(cfg) -> dict:
         "ema": bool,
         "device": Literal["auto", "cpu", "cuda", "mps"],
     }
-    options, found = checkpoint_verbs.read(
+    options, found = checkpoint_options.read_options(
         cfg,
         kinds,
         needs=("ckpt", "input"),

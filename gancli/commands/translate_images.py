@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli.commands.checkpoint_verbs import open_game, out_folder
+from gancli.commands.checkpoint_verbs import out_folder
 from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
 from gancli.config.build import trusted
 from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet, resize_all, to_channels
@@ -34,6 +34,7 @@ from gancli.networks.translation import Translator
 from gancli.precision import resolve_device
 from gancli.render import messages
 from gancli.render.grids import to_uint8
+from gancli.run.checkpoint_options import open_game
 from gancli.seeding import seed_of
 
 PAIRED = "gancli.data.pairs.Paired"

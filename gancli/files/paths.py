@@ -123,3 +123,8 @@ def neighbours(root: Path) -> str:
         if not parent.is_dir()
         else f"relative paths count from {Path.cwd()}"
     )
+
+
+def with_ending(path: Path, ending: str) -> Path:
+    """What out= says, with an ending where it has none."""
+    return path if path.suffix else path.with_name(path.name + ending)

@@ -144,8 +144,8 @@ def train(*overrides: str, quiet: bool = True) -> Run:
 
 def run_training(words: list[str]) -> Path:
     """One run of `gan train`. -> its folder"""
-    from gancli.commands.train import compose as compose_run
     from gancli.run.folder import find_named, has_checkpoints
+    from gancli.run.launch import compose_run
     from gancli.run.session import run_session
 
     composed = compose_run(words)
@@ -178,9 +178,10 @@ def evaluate(path: str | os.PathLike[str], *overrides: str, quiet: bool = True) 
         UserError: Something is wrong with the checkpoint, the data or the options.
     """
     with saying_hints(), speaking(quiet=quiet):
-        from gancli.commands.evaluate import measure_checkpoint, read_options
+        from gancli.run.measure import measure_checkpoint, read_evaluation_options
 
-        found = measure_checkpoint(read_options([f"ckpt={os.fspath(path)}", *overrides]))
+        options = read_evaluation_options([f"ckpt={os.fspath(path)}", *overrides])
+        found = measure_checkpoint(options)
         found.write()
         report = found.report
         return {

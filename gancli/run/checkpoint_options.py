@@ -1,0 +1,114 @@
+"""What a subcommand that starts from a checkpoint is asked for: options composed and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gancli.config import compose as front
+from gancli.config.arguments import ema_apart
+from gancli.config.hints import Problem
+from gancli.errors import UserError
+from gancli.render import messages, status
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gancli.checkpoint import Loaded
+
+# Groups and keys that choose what is trained.
+OF_TRAINING = ("model", "loss", "optimizer", "trainer", "augment", "perceptual", "experiment")
+
+
+def compose_options(command: str, words: Sequence[str], *, missing: bool = False) -> front.Composed:
+    """Composes the options of a command line, `ema=` included, and prints the warnings.
+
+    Args:
+        command: The subcommand, whose config stands in conf/.
+        words: What is typed behind it.
+        missing: Whether what is still to be given (ckpt: ???) may pass; `read_options` tells it.
+
+    Raises:
+        UserError: A word names a part of the training, which the checkpoint has settled.
+        Problems: The options do not compose.
+    """
+    refuse_training_keys(command, words)
+    rest, average = ema_apart(words)
+    found = front.compose(command, rest, missing=missing)
+    found.cfg.update(average)
+    for message in found.warnings:
+        messages.warn(message)
+    return found
+
+
+def refuse_training_keys(command: str, words: Sequence[str]) -> None:
+    """Raises UserError for a group of gan train: the checkpoint has its own."""
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0].partition("@")[0].partition(".")[0]
+        if not word.startswith("-") and key in OF_TRAINING:
+            raise UserError(
+                f"{command} takes no {key}: the checkpoint has one",
+                f"leave {word} out; gan {command} --help lists what it takes",
+            )
+
+
+def read_options(
+    cfg: DictConfig,
+    kinds: Mapping[str, object],
+    *,
+    needs: tuple[str, ...],
+    usage: str,
+    files: Mapping[str, str] | None = None,
+) -> tuple[dict[str, Any], list[Problem]]:
+    """Reads composed options as plain data and checks their types; does not import torch.
+
+    Args:
+        cfg: Composed options.
+        kinds: Option -> its type.
+        needs: Options without a default.
+        usage: A command line that gives them.
+        files: Option that names a file or folder -> what should be there; `ckpt` need not be
+            among them.
+
+    Returns:
+        The options, and all that is wrong with them, each with what to type instead.
+    """
+    from gancli.config.build import misfits
+    from gancli.files.paths import missing_problems
+
+    options = plain_options(cfg)
+    absent = [key for key in needs if options[key] in (None, "???")]
+    found: list[Problem] = [(f"{key} is not given", usage) for key in absent]
+    for key, kind in kinds.items():
+        if key not in absent:
+            found += misfits(options[key], kind, where=key, trust=())
+    found += missing_problems(options, {"ckpt": "run", **(files or {})})
+    return options, found
+
+
+def plain_options(cfg: DictConfig) -> dict[str, Any]:
+    """The same as plain dicts and lists, every interpolation resolved."""
+    from omegaconf import OmegaConf
+
+    options = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(options, dict)
+    return {str(key): value for key, value in options.items()}
+
+
+def open_game(
+    path: str, *, ema: bool = True, trust: tuple[str, ...] = (), device: str = "cpu"
+) -> Loaded:
+    """As `checkpoint.load_game`, and says on the status line how far it is."""
+    from gancli.checkpoint import open_checkpoint, rebuild_game
+
+    status.say("reading the checkpoint…")
+    file, tree = open_checkpoint(path)
+    status.say("building the networks…")
+    return rebuild_game(tree, file, ema=ema, trust=trust, device=device)
+
+
+def find_run_folder(checkpoint: Path) -> Path:
+    """The run folder of a checkpoint, or the folder that holds a lone file."""
+    in_run = checkpoint.parent.name == "checkpoints"
+    return checkpoint.parent.parent if in_run else checkpoint.parent

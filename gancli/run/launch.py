@@ -1,0 +1,48 @@
+"""Composes one training run from typed words, alone or together with a launcher's other ranks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+
+from gancli.config import compose as front
+from gancli.config.arguments import quoted, split_args
+from gancli.run.plan import check_paths
+from gancli.run.resume import ASIDE, resumes
+
+
+def compose_run(words: Sequence[str]) -> front.Composed:
+    """Composes a run; where torchrun started this process, it joins the other ranks before.
+
+    Args:
+        words: What is typed behind `gan train`.
+
+    Raises:
+        UserError: Something is wrong; all ranks raise it together, and one of them tells it.
+    """
+    if "RANK" not in os.environ:  # no launcher
+        return compose_words(words)
+    # Else a broken connection fills pages with C++ frames around the sentence that explains it.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    from gancli import distributed
+
+    distributed.start()
+    try:
+        composed = distributed.together(lambda: compose_words(words))
+        distributed.together(lambda: check_paths(composed))
+    except BaseException:
+        distributed.stop(failed=True)
+        raise
+    return composed
+
+
+def compose_words(words: Sequence[str]) -> front.Composed:
+    """Composes `gan train`. A resumed run has its own config.
+
+    So what is typed beside resume=RUN is not composed with defaults that may lack its keys.
+    """
+    typed = split_args(words).overrides
+    beside = [item for item in typed if not item.startswith(ASIDE)] if resumes(typed) else []
+    composed = front.compose("train", [word for word in words if word not in beside])
+    return dataclasses.replace(composed, overrides=[*composed.overrides, *map(quoted, beside)])

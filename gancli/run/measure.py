@@ -1,0 +1,339 @@
+"""Measuring a checkpoint: what was asked for, the images that it is held against, and the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from gancli.errors import Problems, UserError
+from gancli.files.paths import with_ending
+from gancli.render import messages
+from gancli.run.checkpoint_options import compose_options, find_run_folder, open_game, read_options
+
+if TYPE_CHECKING:
+    from gancli.config.compose import Composed
+    from gancli.data.base import Decoded, Source
+    from gancli.evaluation.samples import Report
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+MOST_NAME = 160  # characters of a file name
+# Of a part `metrics`: these change no number, or stand in the file's name by themselves.
+UNTOLD = ("every", "floor", "best", "best_mode", "n", "features", "reference")
+MOST_HELD = 10_000  # of a test split: MNIST's and CIFAR's have as many
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """The checked options of `gan evaluate`: a checkpoint, or two folders of images.
+
+    Attributes:
+        ckpt: A run folder or a file; None where `real` and `fake` are given.
+        real: A folder of real images, or None.
+        fake: A folder of generated ones, or None.
+        seed: Of the samples and of what the metrics draw.
+        ema: Whether the EMA generator is measured; False takes the trained one.
+        out: The file to write, with its ending; None takes the protocol's own name.
+        device: Where the networks go.
+        trust: Packages of the user's own that the checkpoint may name.
+        dataset: Keys of the data set that are not those of the run; None leaves one as it is.
+        metrics: The section `metrics`, with the number of images in `n`.
+        asked: What tells this choice of metrics from another, for a file's name.
+    """
+
+    ckpt: str | None
+    real: str | None
+    fake: str | None
+    seed: int
+    ema: bool
+    out: Path | None
+    device: Device
+    trust: tuple[str, ...]
+    dataset: dict[str, Any]
+    metrics: dict[str, Any]
+    asked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """An evaluation of a checkpoint that is not written yet.
+
+    Attributes:
+        report: The numbers.
+        step: The step of the checkpoint.
+        checkpoint: Its file.
+        folder: The folder of its run.
+        out: Where the numbers go.
+        target: The class of the data set.
+    """
+
+    report: Report
+    step: int
+    checkpoint: Path
+    folder: Path
+    out: Path
+    target: str
+
+    def write(self) -> None:
+        """Writes the file of the protocol, and the numbers for TensorBoard.
+
+        Raises:
+            UserError: The file cannot be written.
+        """
+        from gancli.evaluation.samples import write_report
+
+        write_report(self.out, self.report, step=self.step)
+        if (self.folder / "tensorboard").is_dir():
+            write_to_tensorboard(self.folder, self.report, self.step)
+
+
+def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
+    """Composes and checks what is typed behind `gan evaluate`; torch is not imported.
+
+    Raises:
+        Problems: All that is wrong.
+    """
+    from gancli.config.build import trusted
+    from gancli.config.closed import closed_problems
+    from gancli.config.schema import MetricsConfig
+    from gancli.files.paths import DATA, WEIGHTS, missing_problems
+    from gancli.metrics.settings import LEAST, problems, unknown_items
+
+    composed = compose_options("evaluate", words)
+    kinds = {
+        "ckpt": str | None,
+        "real": str | None,
+        "fake": str | None,
+        "n": int | None,
+        "seed": int,
+        "ema": bool,
+        "out": str | None,
+        "device": Device,
+    }
+    usage = "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"
+    files = {"real": DATA, "fake": DATA}
+    options, found = read_options(composed.cfg, kinds, needs=(), usage=usage, files=files)
+    metrics = options["metrics"]
+    unfit = closed_problems({"metrics": metrics}, {"metrics": MetricsConfig})
+    found += unfit + unknown_items(metrics)
+    found += [] if unfit else problems(metrics)
+    if isinstance(options["n"], int) and options["n"] < LEAST:
+        found.append((f"n={options['n']} does not fit", f"give {LEAST} or more"))
+    given = [key for key in ("ckpt", "real", "fake") if options[key] is not None]
+    if not given:
+        found.append(("nothing to evaluate", usage))
+    elif given not in (["ckpt"], ["real", "fake"]):
+        found.append((f"{' and '.join(given)} do not make an evaluation", usage))
+    found += missing_problems(options["dataset"], {"path": DATA}, within="dataset")
+    if isinstance(metrics, dict):
+        found += missing_problems(metrics, WEIGHTS, within="metrics")
+    if found:
+        raise Problems(found)
+    out = with_ending(Path(options["out"]).expanduser(), ".json") if options["out"] else None
+    return EvaluationOptions(
+        ckpt=options["ckpt"],
+        real=options["real"],
+        fake=options["fake"],
+        seed=options["seed"],
+        ema=options["ema"],
+        out=out,
+        device=options["device"],
+        trust=trusted(options["trust"]),
+        dataset=options["dataset"],
+        metrics=metrics | {"n": options["n"] or metrics["n"]},
+        asked=tuple(describe_metrics(composed)),
+    )
+
+
+def describe_metrics(composed: Composed) -> list[str]:
+    """Says what tells one choice of metrics from another: ["full"], ["fast", "swd_patches8"].
+
+    Settings that change no number are left out, and so is what stands in the name anyway.
+    """
+    told: dict[str, str] = {}
+    for item in composed.overrides:
+        key, equals, value = item.lstrip("+").partition("=")
+        name = key.removeprefix("metrics.")
+        if not equals or name == key or name in UNTOLD:
+            continue
+        files = name in ("weights", "lpips_backbone", "lpips_heads")
+        told[name] = Path(value.strip("'\"")).stem if files else value  # the last one counts
+    option = composed.choices.get("metrics", "metrics")
+    return [option, *(f"{name}{value}" for name, value in sorted(told.items()))]
+
+
+def measure_checkpoint(options: EvaluationOptions) -> Measured:
+    """Measures a checkpoint and writes nothing.
+
+    Args:
+        options: With a `ckpt`.
+
+    Raises:
+        UserError: The checkpoint, its data or the options do not fit.
+    """
+    from gancli.files import atomic
+    from gancli.render import status
+
+    status.say("loading torch…")
+    from gancli.evaluation import paired, samples
+    from gancli.precision import resolve_device
+
+    device = resolve_device(options.device)
+    loaded = open_game(str(options.ckpt), ema=options.ema, trust=options.trust, device=str(device))
+    folder = find_run_folder(loaded.path)
+    out = options.out
+    if out is not None and out.resolve() == (folder / "evaluation.json").resolve():
+        raise UserError(
+            f"out={out} holds the numbers that training wrote",
+            "leave out= out: each protocol has a file of its own in evaluations/",
+        )
+    atomic.refuse_links(folder, ["tensorboard"] if out else ["evaluations", "tensorboard"])
+    config = loaded.tree["config"]
+    step = loaded.tree["progress"]["step"]
+    # What is not given stays the run's; a key that the data set does not take is refused where it
+    # is built.
+    moved = {key: value for key, value in options.dataset.items() if value is not None}
+    config = config | {"dataset": config["dataset"] | moved}
+    status.say("reading the data…")
+    source, train, held = open_data(config["dataset"], trust=options.trust)
+    status.say("evaluating…")
+    other_data = train.digest != loaded.tree["data"]["hash"]
+    if other_data:
+        messages.warn(
+            "these are other images than the run was trained on (their names, sizes or labels "
+            "differ)"
+        )
+        if "a" in loaded.game.needs:  # all of them are new to it
+            held = replace(source, limit=None, holdout=0).load()
+    split = "held out in training"
+    if held is None:
+        held, split = load_other_split(source)
+    if "a" in loaded.game.needs:
+        report = paired.measure(
+            game=loaded.game,
+            generator=loaded.generator,
+            train=train,
+            held=held,
+            spec=options.metrics,
+            config=config,
+            seed=options.seed,
+            device=device,
+            ema=options.ema,
+        )
+    else:
+        report = samples.evaluate(
+            game=loaded.game,
+            generator=loaded.generator,
+            train=train,
+            held=held,
+            spec=options.metrics,
+            config=config,
+            seed=options.seed,
+            device=device,
+            ema=options.ema,
+            trust=options.trust,
+        )
+    if held is not None:
+        report.protocol["held_out"] = f"{len(held)} images, {split}"
+    name = name_protocol(options, report, data=train.digest if other_data else "")
+    return Measured(
+        report,
+        step=step,
+        checkpoint=loaded.path,
+        folder=folder,
+        out=out or folder / "evaluations" / name,
+        target=config["dataset"]["_target_"],
+    )
+
+
+def name_protocol(options: EvaluationOptions, report: Report, *, data: str) -> str:
+    """Names the file of an evaluation: readable, and the same for the same protocol.
+
+    full-n10000-train-ema-self.json; then what was asked for beside it, and which checkpoint where
+    one was named.
+
+    Args:
+        options: What was asked for.
+        report: What was measured.
+        data: The digest of other images than the run was trained on, "" for its own.
+    """
+    option, *more = options.asked
+    protocol = report.protocol
+    words = [option, f"n{protocol['n_fake']}", str(protocol["split"])]
+    words += ["ema" if options.ema else "raw", str(protocol.get("backbone", "")), *more]
+    words += [f"seed{options.seed}"] if options.seed else []
+    words += [f"data{data[:6]}"] if data else []
+    chosen = Path(str(options.ckpt)).expanduser()
+    words += [chosen.stem] if chosen.is_file() and chosen.stem != "last" else []
+    safe = [re.sub(r"[^\w.+-]+", "_", word).strip("_") for word in words]
+    return "-".join(filter(None, safe))[:MOST_NAME] + ".json"
+
+
+def open_data(
+    spec: dict[str, Any], *, trust: tuple[str, ...]
+) -> tuple[Source, Decoded, Decoded | None]:
+    """Loads the data set of a run.
+
+    Args:
+        spec: The section `dataset` of its config.
+        trust: Packages of the user's own that it may name.
+
+    Returns:
+        The data set, what was trained on, and what training held out, None without any.
+
+    Raises:
+        UserError: The data set cannot be read.
+    """
+    from gancli.config.build import build
+    from gancli.data.base import split
+    from gancli.data.folder import Folder, listing
+
+    source = build(spec, where="dataset", trust=trust)
+    held_out = source.holdout
+    if isinstance(source, Folder) and held_out >= len(listing(source.path)):
+        source = replace(source, holdout=0)  # another folder, and a smaller one
+    train, held = split(source.load(), limit=spec["limit"], holdout=source.holdout)
+    return source, train, held
+
+
+def load_other_split(source: Source) -> tuple[Decoded | None, str]:
+    """Loads the test or validation split of a data set that was trained on its train split.
+
+    Returns:
+        The images and the words for them; None where there is no such split, or its files are
+        missing.
+    """
+    from gancli.config.build import parameters_of
+
+    kind: type = type(source)
+    parameter = parameters_of(kind).get("split")
+    if parameter is None or vars(source)["split"] != "train":
+        return None, ""
+    known = get_args(parameter.annotation)
+    other = next((name for name in ("test", "valid", "val") if name in known), None)
+    if other is None:
+        return None, ""
+    changes: dict[str, Any] = {"split": other, "limit": MOST_HELD, "holdout": 0}
+    try:
+        return replace(source, **changes).load(), f"its {other} split"
+    except UserError as error:
+        messages.warn(f"the {other} split is not used as held-out data: {error.message}")
+        return None, ""
+
+
+def write_to_tensorboard(folder: Path, report: Report, step: int) -> None:
+    """Adds the numbers of an evaluation to TensorBoard's files, in a folder of its own.
+
+    Another file among the run's would make TensorBoard forget the curves after this step.
+    """
+    from gancli.run.logbook import EventFile, logger
+
+    values = {f"eval/{key}": value for key, value in report.values.items()}
+    try:
+        # No session starts at a step this late, so evaluations of earlier checkpoints do not hide
+        # those of later ones.
+        EventFile(folder / "tensorboard" / "evaluate", step=2**40).scalars(step, values)
+    except OSError as error:
+        logger.warning("TensorBoard's file cannot be written: %s", error.strerror)
