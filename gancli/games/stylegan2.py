@@ -113,8 +113,8 @@ class StyleGAN2(GAN):
     def r1_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         """R1 at the images as they are, through their augmentation (Karras 2020b's code)."""
         assert self.r1 is not None
-        term = self.r1.weighted(self.critic(batch), batch["image"], None, None, None, self.progress)
-        return term, {"r1": term.detach() / self.r1.every}
+        term = self.r1(self.critic(batch), batch["image"], None, None, None, self.progress)
+        return self.r1.apply_weight(term, self.progress), {"r1": term.detach()}
 
     def pl_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         """(|J^T y| - its running mean)^2, J being the image's derivative by its styles and y noise

@@ -108,8 +108,9 @@ class AdversarialLoss(Loss):
         }
         for name, penalty in members_of(self.penalties, Penalty).items():
             if due(progress.step, penalty.every, penalty.start):
-                term = penalty.weighted(critic, real, fake, real_scores, fake_scores, progress)
-                loss, logs[name] = loss + term, term.detach()
+                term = penalty(critic, real, fake, real_scores, fake_scores, progress)
+                loss = loss + penalty.apply_weight(term, progress)
+                logs[name] = term.detach()
         return loss, logs
 
     def g(

@@ -33,18 +33,17 @@ class Penalty(nn.Module):
         self.every = every
         self.start = start
 
-    def weighted(
-        self,
-        critic: Critic,
-        real: Tensor,
-        fake: Tensor | None,
-        real_scores: Tensor | None,
-        fake_scores: Tensor | None,
-        progress: Progress,
-    ) -> Tensor:
-        """forward() times its weight at this nimg; times `every`, which keeps the mean over
-        steps."""
-        term: Tensor = self(critic, real, fake, real_scores, fake_scores, progress)
+    def apply_weight(self, term: Tensor, progress: Progress) -> Tensor:
+        """Makes of the penalty what is added to the loss.
+
+        Args:
+            term: What `forward` has returned, a scalar; this is what the log shows.
+            progress: Where training stands; the weight may follow its nimg.
+
+        Returns:
+            The term times its weight, and times `every`: a penalty that comes every 16th step
+            counts 16 times, so that its mean over steps does not depend on the interval.
+        """
         return self.weight(progress.nimg) * self.every * term
 
     def forward(

@@ -118,42 +118,52 @@ TRAINING = (
     ),
     Line(
         "d/gp",
-        "gradient penalty: (gradient norm - 1)^2 between real and generated images, times its "
-        "weight",
-        "loss",
+        "gradient penalty between real and generated images: (gradient norm - target)^2",
+        "squared gradient norm",
         "",
         "small and steady",
     ),
     Line(
         "d/dragan",
-        "gradient penalty around real images, times its weight",
-        "loss",
+        "gradient penalty around real images: (gradient norm - target)^2",
+        "squared gradient norm",
         "",
         "small and steady",
     ),
     Line(
         "d/r1",
-        "squared gradient norm at real images, times its weight",
-        "loss",
+        "squared gradient norm of the score at real images",
+        "squared gradient norm",
         "",
         "small; a steady rise means that the discriminator overfits or the weight is too low",
     ),
     Line(
-        "d/r2", "squared gradient norm at generated images, times its weight", "loss", "", "small"
+        "d/r2",
+        "squared gradient norm of the score at generated images",
+        "squared gradient norm",
+        "",
+        "small",
     ),
-    Line("d_r1/r1", "as d/r1, in a phase of its own (StyleGAN2)", "loss", "", "small"),
-    Line("d/drift", "mean squared score of real images, times its weight", "loss", "", "small"),
+    Line(
+        "d_r1/r1",
+        "as d/r1, in a phase of its own (StyleGAN2)",
+        "squared gradient norm",
+        "",
+        "small",
+    ),
+    Line("d/drift", "mean squared score of real images", "squared score", "", "small"),
     Line(
         "d/lecam",
-        "distance of scores to their running means, times its weight",
-        "loss",
+        "squared distance of scores to the running mean of the other side, both sides added",
+        "squared score",
         "",
         "small",
     ),
     Line(
         "d/consistency",
-        "squared change of a score when its image is flipped and moved, times its weight",
-        "loss",
+        "squared change of a score when its image is flipped and moved; with `fake` above 0 that "
+        "of generated images, `fake` times, is added",
+        "squared score",
         "",
         "small",
     ),
@@ -259,15 +269,15 @@ TRAINING = (
     ),
     Line(
         "g_pl/pl",
-        "path length penalty of StyleGAN2, before its weight",
-        "loss",
+        "path length penalty of StyleGAN2: squared distance of path lengths to their running mean",
+        "squared path length",
         "",
         "small and steady",
     ),
     Line(
         "g_pl/length",
         "mean path length: how far an image moves with its style",
-        "pixels",
+        "values in -1 to 1, for each unit of style",
         "",
         "settles",
     ),
@@ -281,7 +291,13 @@ TRAINING = (
     Line("g/CRITIC_adv", "g/adv against one of several discriminators", "loss", "", BALANCE),
     Line("d/CRITIC_real", "d/real of one of several discriminators", "score", "", BALANCE),
     Line("d/CRITIC_fake", "d/fake of one of several discriminators", "score", "", BALANCE),
-    Line("d/CRITIC_PENALTY", "a penalty of one of several discriminators", "loss", "", "small"),
+    Line(
+        "d/CRITIC_PENALTY",
+        "d/PENALTY of one of several discriminators",
+        "as of d/PENALTY",
+        "",
+        "small",
+    ),
     Line("g/CRITIC_fm", "g/fm against one of several discriminators", "features", "", "falls"),
 )
 
@@ -626,15 +642,25 @@ FEATURES = (
 OTHERS = (
     Line(
         "d/NAME",
-        "a term of the discriminator's loss, by its name in the config",
+        "a term of the discriminator's loss, by its name in the config, before its weight",
         "loss",
         "",
         BALANCE,
     ),
     Line(
-        "g/NAME", "a term of the generator's loss, by its name in the config", "loss", "", BALANCE
+        "g/NAME",
+        "a term of the generator's loss, by its name in the config, before its weight",
+        "loss",
+        "",
+        BALANCE,
     ),
-    Line("PHASE/NAME", "a term of another phase of a step, by its name", "loss", "", BALANCE),
+    Line(
+        "PHASE/NAME",
+        "a term of another phase of a step, by its name, before its weight",
+        "loss",
+        "",
+        BALANCE,
+    ),
 )
 
 SECTIONS: dict[str, tuple[Line, ...]] = {
@@ -731,6 +757,11 @@ def markdown() -> str:
         "with a test",
         "split); `metrics.floor=true` does while training. Numbers compare only where the protocol",
         "beside them is equal; `gan compare` ranks no others together.",
+        "",
+        "A term of a loss is logged bare: the quantity itself, before its weight and its interval,",
+        "which stand in the config. The weighted total that a phase minimises is not logged.",
+        "With several discriminators the plain key is their mean, and each has its own key beside",
+        "it (CRITIC).",
     ]
     for title, lines in SECTIONS.items():
         text += ["", f"## {title[0].upper()}{title[1:]}", ""]

@@ -266,9 +266,8 @@ def test_r1_through_the_augmentation_reaches_the_critic(group):
         torch.manual_seed(3)
         ada = ADA(resolution=4, strength=dict.fromkeys(group, 1.0), p=0.8, target=None)
         critic = BoundCritic(lambda v: v.flatten(1), lambda h: (h * w).sum(1).square(), augment=ada)
-        return GradientPenalty(weight=5.0, at="real", target=0.0).weighted(
-            critic, real, None, None, None, Progress()
-        )
+        r1 = GradientPenalty(weight=5.0, at="real", target=0.0)
+        return r1.apply_weight(r1(critic, real, None, None, None, Progress()), Progress())
 
     assert penalty(weight) > 0
     assert torch.autograd.gradcheck(penalty, weight, atol=1e-4)

@@ -292,7 +292,7 @@ def test_the_cifar_experiment_wants_slopes_of_750():
         setup["model"]["latent"],
     ) == (750, 1, 400, "normal")
     for slope, want in ((0.0, 10.0), (750.0, 0.0), (1500.0, 10.0)):
-        value = penalty.weighted(
+        value = penalty(
             lambda x, s=slope: s * x.flatten(1)[:, :1],
             torch.randn(4, 1, 2, 2, dtype=torch.float64),
             torch.randn(4, 1, 2, 2, dtype=torch.float64),
@@ -300,7 +300,8 @@ def test_the_cifar_experiment_wants_slopes_of_750():
             None,
             Progress(),
         )
-        assert value.item() == pytest.approx(want, abs=1e-6)
+        weighted = penalty.apply_weight(value, Progress())
+        assert weighted.item() == pytest.approx(want, abs=1e-6)
     with torch.device("meta"):
         made = build_game(setup, trust=None)
     assert [

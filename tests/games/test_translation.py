@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import DOMAINS, frozen, small, steps, trainer_for
+from loss_helpers import write_untrained_squeezenet
 from same_helpers import Same, critic, cyclegan, lsgan
 from torch import nn
 
@@ -318,13 +319,7 @@ def test_the_paper_s_decay():
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory) -> str:
-    """A SqueezeNet that has learnt nothing: its features still tell images apart."""
-    from torchvision.models import squeezenet1_1
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "squeezenet.pth"
-    torch.save(squeezenet1_1(weights=None).state_dict(), path)
-    return str(path)
+    return write_untrained_squeezenet(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.mark.parametrize("net", ["any", "one"])

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from loss_helpers import weighted
 
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
@@ -132,7 +133,7 @@ ROWS = torch.tensor([[1.0, 2.0], [0.0, 3.0]], dtype=torch.float64).view(2, 2, 1,
 
 
 def penalty(critic, x, **options):
-    return GradientPenalty(**options).weighted(critic, x, x, None, None, Progress()).item()
+    return weighted(GradientPenalty(**options), critic, x, x, None, None, Progress()).item()
 
 
 @pytest.mark.parametrize("at", ["interpolate", "noise", "real", "fake"])
@@ -195,19 +196,17 @@ def test_penalties_are_fp32_inside_autocast():
         return x.flatten(1).square().sum(1)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        GradientPenalty(weight=1.0, at="real", target=0.0).weighted(
-            critic, torch.randn(2, 1, 3, 3), None, None, None, Progress()
-        )
+        penalty = GradientPenalty(weight=1.0, at="real", target=0.0)
+        penalty(critic, torch.randn(2, 1, 3, 3), None, None, None, Progress())
     assert seen == [torch.float32]
 
 
 def test_drift_and_lazy_weights():
     drift = ScoreDrift(weight=0.001, every=4)
-    assert drift.weighted(None, None, None, R, F, Progress()).item() == pytest.approx(4 * 0.0025)
+    assert weighted(drift, None, None, None, R, F, Progress()).item() == pytest.approx(4 * 0.0025)
     scheduled = ScoreDrift(weight={"start": 0.0, "end": 2.0, "end_kimg": 1.0})
-    assert scheduled.weighted(None, None, None, R, F, Progress(nimg=500)).item() == pytest.approx(
-        2.5
-    )
+    half = weighted(scheduled, None, None, None, R, F, Progress(nimg=500))
+    assert half.item() == pytest.approx(2.5)
 
 
 @pytest.mark.parametrize(
@@ -236,11 +235,8 @@ def test_penalties_are_added_when_due_and_logged_by_name():
     plain, logs = loss.d(linear, ROWS, ROWS, Progress(step=0))
     assert plain.item() == 0 and set(logs) == {"adv", "real", "fake", "sign_real"}
     added, logs = loss.d(linear, ROWS, ROWS, Progress(step=1))
-    assert (
-        added.item() == pytest.approx(2 * 160)
-        and logs["gp"].item() == pytest.approx(320)
-        and logs["sign_real"] == 1
-    )
+    assert added.item() == pytest.approx(2 * 160) and logs["sign_real"] == 1
+    assert logs["gp"].item() == pytest.approx(16), "the log has neither weight nor interval in it"
     loss, _ = loss.g(linear, ROWS, ROWS, Progress())
     assert loss.item() == pytest.approx(-11.5)
 

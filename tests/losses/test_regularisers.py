@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import differences, small, steps, trainer_for
+from loss_helpers import weighted
 
 from gancli.errors import UserError
 from gancli.game import Progress
@@ -22,9 +23,8 @@ def test_golden_lecam():
 
 
 def use(penalty, real, fake):
-    return penalty.weighted(
-        None, None, None, torch.as_tensor(real), torch.as_tensor(fake), Progress()
-    ).item()
+    scores = torch.as_tensor(real), torch.as_tensor(fake)
+    return weighted(penalty, None, None, None, *scores, Progress()).item()
 
 
 def test_lecam_remembers_means_with_its_decay():
@@ -71,7 +71,7 @@ def test_lecams_memory_is_saved_and_one_per_critic():
 def consistency(critic, x, **options):
     torch.manual_seed(0)
     penalty = Consistency(**({"weight": 10.0, "resolution": list(x.shape[2:])} | options))
-    return penalty.weighted(critic, x, 2 * x, critic(x), critic(2 * x), Progress()).item()
+    return weighted(penalty, critic, x, 2 * x, critic(x), critic(2 * x), Progress()).item()
 
 
 def test_consistency_is_0_for_a_critic_that_flips_and_moves_do_not_touch():
