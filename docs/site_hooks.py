@@ -12,12 +12,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from gancli.cli import main
-from gancli.config.compose import conf_dir, describe, options
+from gancli.config.compose import find_conf_dir, list_options, read_description
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds models/index.md, a page for each model, losses.md and experiments.md."""
-    found = options([conf_dir()])
+    found = list_options([find_conf_dir()])
     pages = {"models/index.md": model_index(found["model"])}
     for name, path in found["model"].items():
         pages[f"models/{name}.md"] = model_page(name, path)
@@ -29,7 +29,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def model_index(models: dict[str, Path]) -> str:
-    rows = [f"| [`{name}`]({name}.md) | {describe(path)} |" for name, path in models.items()]
+    rows = [
+        f"| [`{name}`]({name}.md) | {read_description(path)} |" for name, path in models.items()
+    ]
     return "\n".join(
         ["# Models", "", "`gan train model=NAME`", "", "| model | what it is |", "|---|---|", *rows]
     )
@@ -43,7 +45,7 @@ def model_page(name: str, path: Path) -> str:
         [
             f"# {name}",
             "",
-            describe(path),
+            read_description(path),
             "",
             "```bash",
             f"gan train model={name}",
@@ -97,9 +99,9 @@ def parameter_counts(name: str) -> dict[str, int]:
 
 
 def losses_page(losses: dict[str, Path], penalties: dict[str, Path]) -> str:
-    rows = [f"| `loss={name}` | {describe(path)} |" for name, path in losses.items()]
+    rows = [f"| `loss={name}` | {read_description(path)} |" for name, path in losses.items()]
     terms = [
-        f"| `+penalty@loss.penalties.{name}={name}` | {describe(path)} |"
+        f"| `+penalty@loss.penalties.{name}={name}` | {read_description(path)} |"
         for name, path in penalties.items()
     ]
     base = (next(iter(losses.values())).parent / "_base.yaml").read_text(encoding="utf-8")
@@ -132,7 +134,9 @@ def losses_page(losses: dict[str, Path], penalties: dict[str, Path]) -> str:
 
 
 def experiments_page(experiments: dict[str, Path]) -> str:
-    rows = [f"| `experiment={name}` | {describe(path)} |" for name, path in experiments.items()]
+    rows = [
+        f"| `experiment={name}` | {read_description(path)} |" for name, path in experiments.items()
+    ]
     return "\n".join(
         [
             "# Experiments",

@@ -316,11 +316,13 @@ def dispatch(argv: list[str]) -> int:
         return complete(argv)
     name, *rest = argv
     if name not in VERBS:
-        from gancli.config.hints import did_you_mean, nearest
+        from gancli.config.hints import did_you_mean, find_nearest
         from gancli.errors import UserError
 
         close = (
-            [f"gan train {name}"] if "=" in name else nearest(name, [*VERBS, "--help", "--version"])
+            [f"gan train {name}"]
+            if "=" in name
+            else find_nearest(name, [*VERBS, "--help", "--version"])
         )
         raise UserError(
             f"unknown command '{name}'", did_you_mean(close) or f"commands: {', '.join(VERBS)}"
@@ -329,9 +331,9 @@ def dispatch(argv: list[str]) -> int:
         print(help_of(name, [word for word in rest if word not in ("-h", "--help")]))
         return 0
     if VERBS[name].config and shows_config(rest):
-        from gancli.config.compose import hydra_main
+        from gancli.config.compose import run_hydra_main
 
-        return hydra_main(VERBS[name].config, _never, rest)
+        return run_hydra_main(VERBS[name].config, _never, rest)
     from gancli.render.status import shown
 
     with shown():
@@ -386,7 +388,7 @@ def composed_help(config: str, argv: list[str]) -> list[str]:
     from omegaconf import OmegaConf
 
     from gancli.config.arguments import split_args
-    from gancli.config.compose import compose, conf_dir, options
+    from gancli.config.compose import compose, find_conf_dir, list_options
     from gancli.render.messages import warn
 
     composed = compose(config, argv, missing=True)
@@ -394,7 +396,7 @@ def composed_help(config: str, argv: list[str]) -> list[str]:
         warn(message)
     lines = []
     if composed.choices:
-        found = options([conf_dir(), *split_args(argv).dirs])
+        found = list_options([find_conf_dir(), *split_args(argv).dirs])
         applies = (
             found if config == "train" else [name for name in found if name in composed.choices]
         )
@@ -407,7 +409,7 @@ def composed_help(config: str, argv: list[str]) -> list[str]:
 def complete(argv: list[str]) -> int:
     """Shell completion with Hydra's scripts: they call `gan -sc query=SHELL`, so the verb is cut out of the line being typed."""
     from gancli.config.arguments import split_args
-    from gancli.config.compose import hydra_main
+    from gancli.config.compose import run_hydra_main
 
     line = os.environ.get("COMP_LINE", "")
     name = "train"
@@ -425,7 +427,7 @@ def complete(argv: list[str]) -> int:
         )
         with contextlib.suppress(GanError):  # a flag is half typed
             dirs = [f"--config-dir={path}" for path in split_args(words[2:]).dirs]
-    return hydra_main(VERBS[name].config, _never, ["--shell-completion", *argv[1:], *dirs])
+    return run_hydra_main(VERBS[name].config, _never, ["--shell-completion", *argv[1:], *dirs])
 
 
 def _never(composed: object) -> None:

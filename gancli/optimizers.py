@@ -8,7 +8,7 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from gancli.config.build import build, first_line, signature_of
+from gancli.config.build import build, first_line, read_signature
 from gancli.config.schema import PlayerConfig
 from gancli.config.values import show
 from gancli.errors import UserError
@@ -44,7 +44,7 @@ class Player:
         self.beta2 = None if self.ours.beta2 is None else schedule(self.ours.beta2)
         if "betas" in theirs:
             theirs["betas"] = [beta**c for beta in theirs["betas"]]
-        if "fused" in signature_of(theirs["_target_"]):
+        if "fused" in read_signature(theirs["_target_"]):
             # One kernel for all tensors, on every device that we support.
             theirs.setdefault("fused", True)
         # Trusted: whoever made this config has passed the gates, which looked at every class in it.
@@ -130,7 +130,7 @@ def make_players(game: Game, specs: dict[str, dict], *, ghost: bool = False) -> 
 def make_player(game: Game, name: str, spec: dict, *, ghost: bool = False) -> Player:
     """One player of a game with its optimizer; ghost: as in `make_players`."""
     lazy = {name: phase.every for phase in game.phases() if phase.lazy for name in phase.updates}
-    if ghost and "fused" in signature_of(spec["_target_"]):
+    if ghost and "fused" in read_signature(spec["_target_"]):
         spec = spec | {"fused": False}
     return Player(game.players()[name], spec, lazy=lazy.get(name))
 

@@ -15,11 +15,11 @@ from helpers import differences, frozen, small, steps, trainer_for
 from matrix_helpers import HALF, STEPS, check_cell
 
 from gancli.config.build import locate
-from gancli.config.compose import conf_dir, options
-from gancli.config.validate import model_class, per_sample_penalties
+from gancli.config.compose import find_conf_dir, list_options
+from gancli.config.validate import list_per_sample_penalties, locate_game
 from gancli.errors import Problems
 
-CONF = options([conf_dir()])
+CONF = list_options([find_conf_dir()])
 MODELS = sorted(
     {*CONF["model"]} - {"styletransfer"}
 )  # which needs a perceptual network: test_games_translation.py
@@ -84,12 +84,12 @@ EXTRAS = {
 
 @functools.cache
 def game_of(model: str) -> type:
-    return model_class(small(model))
+    return locate_game(small(model))
 
 
 def setup_for(model: str, *overrides: str) -> dict:
     """A config; a skip where gradient penalties cannot reach the model's critic, once it has said so itself."""
-    if game_of(model).penalisable or not per_sample_penalties(small("dcgan", *overrides)):
+    if game_of(model).penalisable or not list_per_sample_penalties(small("dcgan", *overrides)):
         return small(model, *overrides)
     with pytest.raises(Problems, match="stops the gradient"):
         small(model, *overrides)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from gancli.commands.endings import Ending, say_end
-from gancli.config.hints import did_you_mean, nearest
+from gancli.config.hints import did_you_mean, find_nearest
 from gancli.errors import UserError, unwritable
 from gancli.files import atomic
 from gancli.render import messages, status
@@ -80,7 +80,7 @@ def read(argv: list[str]) -> tuple[list[str], dict[str, str], bool]:
         elif "=" in word and key in OPTIONS:
             given[key] = value
         elif word.startswith("-") or ("=" in word and not Path(word).expanduser().exists()):
-            hint = did_you_mean(nearest(key.lstrip("-"), [*OPTIONS, "json"]))
+            hint = did_you_mean(find_nearest(key.lstrip("-"), [*OPTIONS, "json"]))
             raise UserError(
                 f"gan compare has no {key}",
                 hint or f"it takes runs, {'=, '.join(OPTIONS)}= and --json",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gancli.commands.endings import say_end
 from gancli.config import compose as front
-from gancli.config.resolvers import slug
+from gancli.config.resolvers import make_slug
 from gancli.errors import Problems, UserError, unwritable
 from gancli.files.paths import with_ending
 from gancli.render import messages as panels
@@ -127,9 +127,9 @@ def open_source(cfg):
     from omegaconf import OmegaConf
 
     from gancli.config.build import build
-    from gancli.config.validate import dataset_problems
+    from gancli.config.validate import check_dataset
 
-    problems = dataset_problems(cfg)
+    problems = check_dataset(cfg)
     if problems:
         raise Problems(problems)
     return build(OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None)
@@ -142,7 +142,7 @@ def subject(composed) -> str:
 
 def name_sheet(data: str) -> str:
     """A file's name for a folder or a data set; where it cannot hold all of the letters, a digest keeps `a b` and `a-b` apart."""
-    name = slug([f"={data}"])
+    name = make_slug([f"={data}"])
     if name == data:
         return name
     return f"{name}-{hashlib.sha256(data.encode('utf-8', 'surrogateescape')).hexdigest()[:6]}"

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from gancli.commands.endings import after_checkpoint, say_end
 from gancli.config import compose as front
-from gancli.config.hints import composition_errors, did_you_mean, nearest, parse
-from gancli.config.resolvers import slug
+from gancli.config.hints import composition_errors, did_you_mean, find_nearest, parse_override
+from gancli.config.resolvers import make_slug
 from gancli.errors import Problems, UserError
 from gancli.files import atomic
 from gancli.files.paths import missing_problems
@@ -51,7 +51,7 @@ def run(options: dict, words: list[str]) -> int:
     """Writes features and rankings. Raises UserError."""
     status.say("loading torch…")
     from gancli.commands.checkpoint_verbs import out_folder
-    from gancli.config.build import trusted
+    from gancli.config.build import read_trust
     from gancli.evaluation.probing import choose, judged, own_labels
     from gancli.evaluation.samples import Judging
     from gancli.precision import resolve_device
@@ -60,7 +60,7 @@ def run(options: dict, words: list[str]) -> int:
     from gancli.run.measure import load_other_split
 
     device = resolve_device(options["device"])
-    trust = trusted(options["trust"])
+    trust = read_trust(options["trust"])
     loaded = open_game(options["ckpt"], trust=trust, device=str(device))
     if not isinstance(loaded.game, Judging) or "a" in loaded.game.needs:
         raise UserError(
@@ -129,7 +129,7 @@ def read(argv: list[str]) -> tuple[dict, list[str]]:
         elif key in ("ckpt", *DEFAULTS) and equals:
             given[key] = value
         else:
-            hint = did_you_mean(nearest(key.lstrip("-"), ["ckpt", "dataset", *DEFAULTS]))
+            hint = did_you_mean(find_nearest(key.lstrip("-"), ["ckpt", "dataset", *DEFAULTS]))
             found.append(
                 (
                     f"gan features has no {key}",
@@ -213,7 +213,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     """-> the data set that dataset=NAME chooses, at the checkpoint's size, and its name. Raises Problems."""
     from omegaconf import OmegaConf
 
-    from gancli.config.validate import dataset_problems
+    from gancli.config.validate import check_dataset
 
     typed = {word.lstrip("+").partition("=")[0] for word in words}
     size = [
@@ -225,23 +225,23 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     for message in made.warnings:
         messages.warn(message)
     if made.cfg.dataset.get("kind", "image") == trained["kind"] and (
-        found := dataset_problems(made.cfg)
+        found := check_dataset(made.cfg)
     ):
         raise Problems(found)
-    return OmegaConf.to_container(made.cfg.dataset, resolve=True), slug(
+    return OmegaConf.to_container(made.cfg.dataset, resolve=True), make_slug(
         [f"={made.choices.get('dataset', 'own')}"]
     )
 
 
 def changes(words: Sequence[str]) -> dict:
     """dataset.KEY=VALUE, ... -> {KEY: VALUE}, for a data set that has moved. Raises UserError."""
-    from gancli.config.arguments import quoted
+    from gancli.config.arguments import quote_value
 
     made = {}
     for word in words:
         key = word.partition("=")[0].removeprefix("dataset.")
         try:
-            override = parse(quoted(word))
+            override = parse_override(quote_value(word))
         except composition_errors():
             override = None
         if override is None or not key.isidentifier() or override.is_sweep_override():

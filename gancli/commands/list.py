@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from gancli.commands.endings import say_end
-from gancli.config.arguments import config_dir
-from gancli.config.compose import conf_dir, describe, options
-from gancli.config.hints import did_you_mean, nearest
+from gancli.config.arguments import check_config_dir
+from gancli.config.compose import find_conf_dir, list_options, read_description
+from gancli.config.hints import did_you_mean, find_nearest
 from gancli.errors import UserError
 from gancli.metrics.legend import as_data
 from gancli.render.messages import say
@@ -21,16 +21,16 @@ Table = dict[str, dict[str, str]]  # group -> option -> its line
 
 def main(argv: list[str]) -> int:
     groups, dirs, as_json = read(argv)
-    found = options([conf_dir(), *dirs])
+    found = list_options([find_conf_dir(), *dirs])
     for group in groups:
         if group not in found:
-            hint = did_you_mean(nearest(group, found))
+            hint = did_you_mean(find_nearest(group, found))
             raise UserError(
                 f"no group '{group}'",
                 "\n".join(filter(None, [hint, f"groups: {', '.join(found)}"])),
             )
     table = {
-        group: {option: describe(path) for option, path in found[group].items()}
+        group: {option: read_description(path) for option, path in found[group].items()}
         for group in groups or found
     }
     legend = as_data() if "metrics" in groups else {}
@@ -68,12 +68,12 @@ def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
         elif flag in ("--config-dir", "-cd"):
             if not value and not rest:
                 raise UserError(f"{flag} needs a value", f"{flag} DIR")
-            dirs.append(config_dir(value or rest.pop(0)))
+            dirs.append(check_config_dir(value or rest.pop(0)))
         elif word.startswith("-"):
             known = ["--json", "--config-dir", "--help"]
             raise UserError(
                 f"unknown flag '{flag}'",
-                did_you_mean(nearest(flag, known)) or f"flags: {', '.join(known)}",
+                did_you_mean(find_nearest(flag, known)) or f"flags: {', '.join(known)}",
             )
         else:
             groups.append(word)

@@ -31,7 +31,7 @@ def run(cfg) -> Ending:
     """Writes what was found. Raises UserError."""
     options = checked(cfg)
     status.say("loading torch…")
-    from gancli.config.build import trusted
+    from gancli.config.build import read_trust
     from gancli.inference.projection import search, space_of
     from gancli.inference.sampling import find_label, refuse_unknown
     from gancli.precision import resolve_device
@@ -43,7 +43,7 @@ def run(cfg) -> Ending:
     loaded = checkpoint_options.open_game(
         str(options["ckpt"]),
         ema=options["ema"],
-        trust=trusted(options["trust"]),
+        trust=read_trust(options["trust"]),
         device=str(resolve_device(options["device"])),
     )
     refuse_unknown(loaded.game, {"label": options["label"]})

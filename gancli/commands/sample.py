@@ -62,20 +62,20 @@ def run(cfg) -> Ending:
     options = checked(cfg)
     options["n"] = options["n"] if options["latent"] is None else 1
     status.say("loading torch…")
-    from gancli.config.build import trusted
+    from gancli.config.build import read_trust
     from gancli.inference.sampling import refuse_unknown
     from gancli.precision import resolve_device
 
     loaded = checkpoint_options.open_game(
         str(options["ckpt"]),
         ema=options["ema"],
-        trust=trusted(options["trust"]),
+        trust=read_trust(options["trust"]),
         device=str(resolve_device(options["device"])),
     )
     if "a" in loaded.game.needs:
         words = after_training(
             Path(str(options["ckpt"])),
-            trusted(options["trust"]),
+            read_trust(options["trust"]),
             translates=True,
             folder=loaded.path.parent.parent,
         )

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from gancli.commands.endings import Ending, say_end, say_outcome
 from gancli.config import compose as front
-from gancli.config.arguments import quoted, split_args, variants
-from gancli.config.hints import composition_errors, parse, typed
+from gancli.config.arguments import list_variants, quote_value, split_args
+from gancli.config.hints import composition_errors, parse_override, read_overrides
 from gancli.errors import GanError, Interrupted, Stopped
 from gancli.files import atomic, reading
 from gancli.render import status
@@ -33,7 +33,7 @@ def sweep(argv: list[str]) -> int:
     before = stamp_of(folder)
     code = 0
     try:
-        front.hydra_main("train", job, argv, sweep_folder=folder)
+        front.run_hydra_main("train", job, argv, sweep_folder=folder)
     except (Interrupted, KeyboardInterrupt):
         report(folder)
         raise
@@ -49,7 +49,7 @@ def sweep(argv: list[str]) -> int:
 def find_idle_values(argv: list[str]) -> list[str]:
     """What of a sweep changes nothing, since a model does not use that part: its jobs would differ in their names alone."""
     args = split_args(argv)
-    lines = [quoted(line, sweep=True) for line in args.overrides]
+    lines = [quote_value(line, sweep=True) for line in args.overrides]
     swept = dict.fromkeys(part for part in map(find_swept_part, lines) if part)
     if not swept:
         return []
@@ -60,7 +60,7 @@ def find_idle_values(argv: list[str]) -> list[str]:
     from gancli.config.validate import find_idle_parts
 
     found: dict[str, None] = {}
-    for words in variants(lines):
+    for words in list_variants(lines):
         with contextlib.suppress(GanError, OmegaConfBaseException):  # its job tells
             composed = front.compose("train", [*config_words(argv), *words])
             cfg = OmegaConf.to_container(composed.cfg, resolve=False)
@@ -73,7 +73,7 @@ def find_idle_values(argv: list[str]) -> list[str]:
 def find_swept_part(line: str) -> str:
     """The part of the model, such as loss, that an override gives several values, or whose keys it does; "" if none."""
     with contextlib.suppress(*composition_errors()):
-        override = parse(line)
+        override = parse_override(line)
         part = override.key_or_group.partition(".")[0]
         if override.is_sweep_override() and part in ("loss", "augment", "perceptual"):
             return part
@@ -101,7 +101,7 @@ def job(composed: front.Composed) -> None:
     folder = Path(composed.hydra.sweep.dir)
     entry = {
         "job": composed.hydra.job.num,
-        "overrides": typed(composed.hydra, "task"),
+        "overrides": read_overrides(composed.hydra, "task"),
         "folder": str(composed.run_dir),
         "state": BEGUN,
         "seconds": 0.0,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gancli.commands.checkpoint_verbs import out_folder
 from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
-from gancli.config.build import trusted
+from gancli.config.build import read_trust
 from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet, resize_all, to_channels
 from gancli.errors import UserError
 from gancli.game import Batch, Game
@@ -74,7 +74,7 @@ def job_of(options: dict) -> Job:
     loaded = open_game(
         str(options["ckpt"]),
         ema=options["ema"],
-        trust=trusted(options["trust"]),
+        trust=read_trust(options["trust"]),
         device=str(resolve_device(options["device"])),
     )
     game = loaded.game

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from gancli.config.hints import composition_errors, did_you_mean, nearest, parse
+from gancli.config.hints import composition_errors, did_you_mean, find_nearest, parse_override
 from gancli.errors import UserError
 
 PATH_KEYS = (
@@ -73,7 +73,7 @@ class Arguments:
 
     def add(self, name: str, value: str) -> None:
         if name == "config-dir":
-            self.dirs.append(config_dir(value))
+            self.dirs.append(check_config_dir(value))
         elif name == "config-name":
             self.config_name = value
         elif name != "run":
@@ -98,7 +98,7 @@ def split_args(argv: Sequence[str]) -> Arguments:
         typed, _, value = word.partition("=")
         flag = SHORT.get(typed, typed)
         if flag not in FLAGS:
-            raise refused(typed)
+            raise explain_refusal(typed)
         if flag in VALUED and not value:
             if not rest:
                 raise UserError(f"{typed} needs a value", f"{typed} VALUE")
@@ -109,7 +109,7 @@ def split_args(argv: Sequence[str]) -> Arguments:
     return args
 
 
-def refused(flag: str) -> UserError:
+def explain_refusal(flag: str) -> UserError:
     if flag == "--experimental-rerun":
         return UserError(
             f"{flag} is refused: it unpickles a file, and a pickle can run anything",
@@ -121,11 +121,11 @@ def refused(flag: str) -> UserError:
         )
     return UserError(
         f"unknown flag '{flag}'",
-        did_you_mean(nearest(flag, [*FLAGS, *SHORT, "--help"])) or "see --help",
+        did_you_mean(find_nearest(flag, [*FLAGS, *SHORT, "--help"])) or "see --help",
     )
 
 
-def config_dir(value: str) -> Path:
+def check_config_dir(value: str) -> Path:
     """The folder of --config-dir, absolute; raises UserError if it is none."""
     path = Path(value).expanduser().absolute()
     if not path.is_dir():
@@ -136,7 +136,7 @@ def config_dir(value: str) -> Path:
     return path
 
 
-def ema_apart(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
+def split_off_ema(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
     """-> argv without ema=VALUE, and {"ema": its value}: Hydra would take ema=false for an option of the group ema.
 
     For the verbs whose own key `ema` says whether the averaged generator is meant; a value that is no truth stays a text."""
@@ -147,7 +147,7 @@ def ema_apart(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
     } if values else {}
 
 
-def quoted(override: str, *, sweep: bool = False) -> str:
+def quote_value(override: str, *, sweep: bool = False) -> str:
     """Quotes the value of a key that is known to be a path or a text, so that letters of any script, spaces, `=` and commas in it need no care.
 
     sweep: commas separate values instead."""
@@ -162,14 +162,14 @@ def quoted(override: str, *, sweep: bool = False) -> str:
     return f"{key}=" + ",".join(QuotedString(part, Quote.single).with_quotes() for part in parts)
 
 
-def variants(overrides: Sequence[str]) -> Iterator[list[str]]:
+def list_variants(overrides: Sequence[str]) -> Iterator[list[str]]:
     """Single runs out of a sweep that together show every value; of a value range, the first 32."""
     from hydra.core.override_parser.types import ValueType
 
     lists = []
     for line in overrides:
         try:
-            override = parse(line)
+            override = parse_override(line)
         except composition_errors():  # the gate will say what is wrong with it
             lists.append([line])
             continue
@@ -191,7 +191,7 @@ def variants(overrides: Sequence[str]) -> Iterator[list[str]]:
 
 
 @contextmanager
-def as_program(argv: list[str]) -> Iterator[None]:
+def replace_argv(argv: list[str]) -> Iterator[None]:
     """Hydra reads sys.argv, raises its errors to us only with this variable, and hangs a handler on the root logger for each
     job, bound to the stream of that moment. All three are put back."""
     argv_before = sys.argv

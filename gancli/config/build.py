@@ -48,11 +48,11 @@ def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
         raise UserError(f"{show(target)} does not name a class", "write package.module.ClassName")
     module_name, _, name = target.rpartition(".")
     if not is_builtin(target):
-        refuse_strangers(target, trust)
+        refuse_untrusted(target, trust)
     cls = vars(import_module(module_name, target)).get(name)
     if not isinstance(cls, type):
-        raise UserError(f"{target} is not a class", did_you_mean(name, classes_in(module_name)))
-    if not defined_in(cls, module_name):
+        raise UserError(f"{target} is not a class", did_you_mean(name, list_classes(module_name)))
+    if not is_defined_in(cls, module_name):
         raise UserError(
             f"{target} is not defined in {module_name}, only reachable through it",
             f"it is defined in {cls.__module__}, and was not used",
@@ -60,12 +60,12 @@ def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
     return cls
 
 
-def trusted(value: object) -> tuple[str, ...]:
+def read_trust(value: object) -> tuple[str, ...]:
     """What trust= says: one package, a list of them, or nothing."""
     return tuple(map(str, value)) if isinstance(value, list) else (str(value),) if value else ()
 
 
-def refuse_strangers(target: str, trust: tuple[str, ...] | None) -> None:
+def refuse_untrusted(target: str, trust: tuple[str, ...] | None) -> None:
     package = target.split(".")[0]
     if package in ("gancli", "torch") or package in sys.stdlib_module_names:
         raise UserError(
@@ -99,7 +99,7 @@ def import_module(name: str, target: str) -> types.ModuleType:
         ) from error
 
 
-def defined_in(cls: type, module_name: str) -> bool:
+def is_defined_in(cls: type, module_name: str) -> bool:
     if module_name == "torch.optim":
         from torch.optim import Optimizer
 
@@ -112,7 +112,7 @@ def defined_in(cls: type, module_name: str) -> bool:
     )  # a user's package may re-export its own
 
 
-def classes_in(module_name: str) -> list[str]:
+def list_classes(module_name: str) -> list[str]:
     return [
         key
         for key, value in vars(sys.modules[module_name]).items()
@@ -128,7 +128,7 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 @functools.cache
-def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
+def read_parameters(cls: type) -> dict[str, inspect.Parameter]:
     """Name -> parameter of a class's constructor, annotations resolved.
 
     A constructor that hands `**base` on to its parent takes the parent's parameters too, so that a subclass with one
@@ -140,7 +140,7 @@ def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
         if constructor is None:
             continue
         parameters = list(inspect.signature(constructor).parameters.values())[1:]  # without self
-        hints = hints_of(constructor)
+        hints = read_hints(constructor)
         for p in parameters:
             if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 found.setdefault(p.name, p.replace(annotation=hints.get(p.name, Any)))
@@ -149,18 +149,18 @@ def parameters_of(cls: type) -> dict[str, inspect.Parameter]:
     return found
 
 
-def hints_of(function: Any) -> dict[str, Any]:
+def read_hints(function: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(function)
     except Exception:  # noqa: BLE001 - a user's annotation that only a type checker can read
         return {}
 
 
-def signature_of(target: str) -> dict[str, inspect.Parameter]:
-    return parameters_of(locate(target, trust=None))
+def read_signature(target: str) -> dict[str, inspect.Parameter]:
+    return read_parameters(locate(target, trust=None))
 
 
-def problems(
+def find_problems(
     spec: dict, *, where: str, trust: tuple[str, ...] | None = (), given: tuple[str, ...] = ()
 ) -> list[Problem]:
     """Everything wrong with a description, its nested ones included. given: arguments that the caller will supply."""
@@ -168,7 +168,7 @@ def problems(
         cls = locate(spec.get("_target_"), trust=trust)
     except UserError as error:
         return [(f"{where}._target_: {error.message}", error.hint)]
-    parameters = parameters_of(cls)
+    parameters = read_parameters(cls)
     found: list[Problem] = []
     for key, value in spec.items():
         if key in given or key not in parameters and key != "_target_":
@@ -179,9 +179,9 @@ def problems(
         elif key != "_target_":
             annotation = parameters[key].annotation
             place = f"{where}.{key}"
-            found += misfits(value, annotation, where=place, trust=trust) or bound_problems(
-                cls, key, value, annotation, place
-            )
+            found += find_misfits(
+                value, annotation, where=place, trust=trust
+            ) or find_bound_problems(cls, key, value, annotation, place)
     for name, parameter in parameters.items():
         optional = parameter.default is not inspect.Parameter.empty
         if not optional and name not in spec and name not in given:
@@ -191,22 +191,22 @@ def problems(
     return found
 
 
-def misfits(
+def find_misfits(
     value: object, annotation: Any, *, where: str, trust: tuple[str, ...] | None
 ) -> list[Problem]:
     """Why a plain value or nested description does not suit an annotation; empty if it does."""
 
     def nested(spec: dict, annotation: Any, where: str) -> list[Problem]:
         if annotation is Any:
-            return problems(spec, where=where, trust=trust)
-        return nested_problems(spec, annotation, where=where, trust=trust)
+            return find_problems(spec, where=where, trust=trust)
+        return find_nested_problems(spec, annotation, where=where, trust=trust)
 
     if annotation is inspect.Parameter.empty:
         annotation = Any
-    return values.misfits(value, annotation, where=where, nested=nested)
+    return values.find_misfits(value, annotation, where=where, nested=nested)
 
 
-def bound_problems(
+def find_bound_problems(
     cls: type, key: str, value: object, annotation: Any, where: str
 ) -> list[Problem]:
     """A value of the right type against the bound that an argument of this name has in gancli's own classes."""
@@ -219,19 +219,19 @@ def bound_problems(
         return [
             problem
             for name, item in value.items()
-            for problem in values.outside(item, bound, where=f"{where}.{name}")
+            for problem in values.find_outside(item, bound, where=f"{where}.{name}")
         ]
-    return values.outside(value, bound, where=where)
+    return values.find_outside(value, bound, where=where)
 
 
-def nested_problems(
+def find_nested_problems(
     value: dict, annotation: Any, *, where: str, trust: tuple[str, ...] | None
 ) -> list[Problem]:
-    found = problems(value, where=where, trust=trust)
+    found = find_problems(value, where=where, trust=trust)
     if (
         not found
         and isinstance(annotation, type)
-        and not is_a(locate(value["_target_"], trust=trust), annotation)
+        and not is_subclass(locate(value["_target_"], trust=trust), annotation)
     ):
         return [
             (
@@ -242,7 +242,7 @@ def nested_problems(
     return found
 
 
-def is_a(cls: type, annotation: type) -> bool:
+def is_subclass(cls: type, annotation: type) -> bool:
     try:
         return issubclass(cls, annotation)
     except TypeError:  # a Protocol: its methods would have to be compared
@@ -253,7 +253,7 @@ def build(
     spec: dict, *, where: str = "config", trust: tuple[str, ...] | None = (), **given: Any
 ) -> Any:
     """The object that a checked, resolved description names. given: built arguments. Raises UserError."""
-    found = problems(spec, where=where, trust=trust, given=tuple(given))
+    found = find_problems(spec, where=where, trust=trust, given=tuple(given))
     if found:
         raise UserError(*found[0])
     return construct(spec, where=where, trust=trust, given=given)
@@ -303,9 +303,11 @@ def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Game:
             "derive it from gancli.game.Game or gancli.games.gan.GAN",
         )
     parts = {}
-    for name in {*PARTS} & parameters_of(cls).keys():
+    for name in {*PARTS} & read_parameters(cls).keys():
         spec = config.get(name)
-        if found := misfits(spec, parameters_of(cls)[name].annotation, where=name, trust=trust):
+        if found := find_misfits(
+            spec, read_parameters(cls)[name].annotation, where=name, trust=trust
+        ):
             raise UserError(*found[0])
         parts[name] = construct(spec, where=name, trust=trust, given={})
     return build(config["model"], where="model", trust=trust, **parts)

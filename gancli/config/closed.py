@@ -6,38 +6,38 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 
-from gancli.config.hints import Problem, did_you_mean, nearest
+from gancli.config.hints import Problem, did_you_mean, find_nearest
 from gancli.config.values import (
     CLOSED_BOUNDS,
     PLAYER_BOUNDS,
     SEED,
     Bound,
-    describe,
-    misfits,
-    outside,
+    describe_type,
+    find_misfits,
+    find_outside,
     show,
 )
 from gancli.schedules import schedule_problems
 
 
-def no_classes(spec: dict, annotation: object, where: str) -> list[Problem]:
+def refuse_classes(spec: dict, annotation: object, where: str) -> list[Problem]:
     """What a closed part says to {_target_: ...}: it has plain values only."""
-    return [(f"{where}={show(spec)} does not fit", f"give {describe(annotation)}")]
+    return [(f"{where}={show(spec)} does not fit", f"give {describe_type(annotation)}")]
 
 
-def value_problems(
+def find_value_problems(
     value: object, annotation: object, *, where: str, bound: Bound | None = None
 ) -> list[Problem]:
     """One value against its type and its bound."""
-    found = misfits(value, annotation, where=where, nested=no_classes)
+    found = find_misfits(value, annotation, where=where, nested=refuse_classes)
     if found or bound is None:
         return found
     if isinstance(value, dict):
         return schedule_problems(value, where=where, bound=bound)
-    return outside(value, bound, where=where)
+    return find_outside(value, bound, where=where)
 
 
-def section_problems(
+def find_section_problems(
     spec: object, cls: type, *, where: str, bounds: Mapping[str, Bound], unknown: bool = True
 ) -> list[Problem]:
     """A section of the config against the dataclass that describes it.
@@ -53,33 +53,37 @@ def section_problems(
     for key, value in spec.items():
         if key in types:
             place = f"{where}.{key}"
-            found += value_problems(value, types[key], where=place, bound=bounds.get(key))
+            found += find_value_problems(value, types[key], where=place, bound=bounds.get(key))
         elif unknown:
-            close = nearest(str(key), names)
+            close = find_nearest(str(key), names)
             hint = did_you_mean(close) or f"keys of {where}: {', '.join(names)}"
             found.append((f"unknown key {where}.{key}", hint))
     for field in fields:
         if field.name not in spec and field.default is dataclasses.MISSING:
-            what = describe(types[field.name])
+            what = describe_type(types[field.name])
             found.append((f"{where}.{field.name} is missing", f"do not drop it: give {what}"))
     return found
 
 
-def closed_problems(
+def find_closed_problems(
     config: Mapping[str, object], sections: Mapping[str, type], *, unknown: bool = True
 ) -> list[Problem]:
     """All closed sections of a config, and the seed. sections: name -> its dataclass; one that config lacks is passed over."""
     found = (
-        value_problems(config["seed"], int, where="seed", bound=SEED) if "seed" in config else []
+        find_value_problems(config["seed"], int, where="seed", bound=SEED)
+        if "seed" in config
+        else []
     )
     for name, cls in sections.items():
         if name in config:
             bounds = CLOSED_BOUNDS.get(name, {})
-            found += section_problems(config[name], cls, where=name, bounds=bounds, unknown=unknown)
+            found += find_section_problems(
+                config[name], cls, where=name, bounds=bounds, unknown=unknown
+            )
     return found
 
 
-def player_problems(values: object, cls: type, *, where: str) -> list[Problem]:
+def find_player_problems(values: object, cls: type, *, where: str) -> list[Problem]:
     """The keys of optimizer.<player> that are ours, with lr and betas. cls: the dataclass of ours."""
     if not isinstance(values, dict):
         hint = f"change single keys, such as {where}.lr=1e-4"
@@ -91,11 +95,11 @@ def player_problems(values: object, cls: type, *, where: str) -> list[Problem]:
         annotation = types.get(key) or theirs.get(key)
         if annotation is not None:
             bound = PLAYER_BOUNDS.get(key)
-            found += value_problems(value, annotation, where=f"{where}.{key}", bound=bound)
-    return found or player_rules(values, cls, where=where)
+            found += find_value_problems(value, annotation, where=f"{where}.{key}", bound=bound)
+    return found or find_player_conflicts(values, cls, where=where)
 
 
-def player_rules(values: dict, cls: type, *, where: str) -> list[Problem]:
+def find_player_conflicts(values: dict, cls: type, *, where: str) -> list[Problem]:
     """What no single key of a player shows."""
     names = [field.name for field in dataclasses.fields(cls)]
     ours = cls(**{key: values[key] for key in names if key in values})

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.config import hints, resolvers
-from gancli.config.arguments import as_program, quoted, split_args, variants
-from gancli.config.diagnose import Session, file_warnings
+from gancli.config.arguments import list_variants, quote_value, replace_argv, split_args
+from gancli.config.diagnose import Session, find_file_warnings
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.files import reading
@@ -35,7 +35,7 @@ class Composed:
     run_dir_given: bool  # not made up by us, but by hydra.run.dir= or a sweep
 
 
-def conf_dir() -> Path:
+def find_conf_dir() -> Path:
     """The folder of the built-in configs: inside an installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     for path in (package / "conf", package.parent / "conf"):
@@ -47,7 +47,7 @@ def conf_dir() -> Path:
     )
 
 
-def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
+def list_options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
     """group -> option -> file; the first folder wins, as in Hydra. Names with a leading underscore are parts, not options."""
     found: dict[str, dict[str, Path]] = {}
     for base in dirs:
@@ -62,7 +62,7 @@ def options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
     return {group: dict(sorted(found[group].items())) for group in sorted(found)}
 
 
-def describe(path: Path | str) -> str:
+def read_description(path: Path | str) -> str:
     """The first comment line of a YAML file: what it is and its paper."""
     try:
         lines = (reading.read_text(Path(path), most=reading.MOST_YAML) or "").splitlines()
@@ -79,7 +79,7 @@ def describe(path: Path | str) -> str:
 
 
 @contextmanager
-def _hydra(dirs: Sequence[Path]) -> Iterator[None]:
+def start_hydra(dirs: Sequence[Path]) -> Iterator[None]:
     """Hydra's globals for one command: a fresh stamp, the user's folders, and whatever was there before is put back."""
     from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.global_hydra import GlobalHydra
@@ -122,44 +122,47 @@ def compose(
     args = split_args(argv)
     if args.command:
         raise UserError(f"--{args.command} does not work here", "gan train takes it")
-    with _hydra(args.dirs):
-        return _compose(
-            name, args.config_name or name, [*map(quoted, args.overrides), *extra], missing=missing
+    with start_hydra(args.dirs):
+        return compose_overrides(
+            name,
+            args.config_name or name,
+            [*map(quote_value, args.overrides), *extra],
+            missing=missing,
         )
 
 
-def _compose(
+def compose_overrides(
     name: str, config_name: str, overrides: list[str], *, missing: bool = False
 ) -> Composed:
     from hydra import initialize_config_dir
 
-    with initialize_config_dir(str(conf_dir()), job_name=name, version_base="1.3"):
-        session = Session(config_name, top_keys=_top_keys(name), closed=CLOSED, command=name)
+    with initialize_config_dir(str(find_conf_dir()), job_name=name, version_base="1.3"):
+        session = Session(config_name, top_keys=_list_top_keys(name), closed=CLOSED, command=name)
         try:
             full = session.load(overrides)
-            composed = _composed(full)
+            composed = _finish_composing(full)
             problems = []
         except hints.composition_errors() as ex:
             full, problems = session.diagnose(overrides)
-            problems = problems or [hints.explain(ex, session)]
+            problems = problems or [hints.explain_error(ex, session)]
         problems += session.inspect(full, overrides, whole=not problems, missing=missing)
         if problems and name == "train":  # gate 2, which would tell of these, is not reached
-            problems += session.values(full, overrides, PlayerConfig)
+            problems += session.find_value_problems(full, overrides, PlayerConfig)
     if problems:
         raise Problems(problems)
     return composed
 
 
-def _top_keys(name: str) -> tuple[str, ...]:
+def _list_top_keys(name: str) -> tuple[str, ...]:
     if name == "train":
         return TOP_KEYS
     from omegaconf import OmegaConf
 
-    own = OmegaConf.load(conf_dir() / f"{name}.yaml")
+    own = OmegaConf.load(find_conf_dir() / f"{name}.yaml")
     return tuple(key for key in own if key not in ("defaults", "hydra"))
 
 
-def _composed(full: DictConfig) -> Composed:
+def _finish_composing(full: DictConfig) -> Composed:
     """Hydra's config as ours. The run folder's name becomes plain text here: every later look would draw another stamp."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict
@@ -171,10 +174,10 @@ def _composed(full: DictConfig) -> Composed:
     HydraConfig.instance().set_config(full)  # for ${hydra:...} in a user's file
     cfg = OmegaConf.masked_copy(full, [key for key in full if key != "hydra"])
     OmegaConf.set_struct(cfg, True)
-    return _as_composed(cfg, full.hydra, Path(full.hydra.run.dir))
+    return make_composed(cfg, full.hydra, Path(full.hydra.run.dir))
 
 
-def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
+def make_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
     choices = {
         group: option
         for group, option in hydra.runtime.choices.items()
@@ -183,11 +186,13 @@ def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
     sources = [
         Path(source.path) for source in hydra.runtime.config_sources if source.schema == "file"
     ]
-    overrides = [*hints.typed(hydra, "hydra"), *hints.typed(hydra, "task")]
-    given = in_sweep() or any(line.lstrip("+").startswith("hydra.run.dir=") for line in overrides)
+    overrides = [*hints.read_overrides(hydra, "hydra"), *hints.read_overrides(hydra, "task")]
+    given = is_in_sweep() or any(
+        line.lstrip("+").startswith("hydra.run.dir=") for line in overrides
+    )
     notes = []
     if choices.get("experiment"):
-        hold_nothing_out_by_rule(cfg)
+        hold_nothing_out(cfg)
         notes = replace_experiments_loss(cfg, hydra, choices)
     return Composed(
         cfg=cfg,
@@ -196,12 +201,12 @@ def _as_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
         choices=choices,
         run_dir=run_dir,
         run_dir_given=given,
-        warnings=[] if in_sweep() else file_warnings(sources),
+        warnings=[] if is_in_sweep() else find_file_warnings(sources),
         notes=notes,
     )
 
 
-def hold_nothing_out_by_rule(cfg: DictConfig) -> None:
+def hold_nothing_out(cfg: DictConfig) -> None:
     """An experiment trains on all images of a folder, as its paper did; a number that was given stays."""
     from omegaconf import OmegaConf
 
@@ -220,11 +225,15 @@ def replace_experiments_loss(cfg: DictConfig, hydra: DictConfig, choices: dict) 
     Raises Problems where a typed key is one of those that are left out."""
     from omegaconf import OmegaConf, open_dict
 
-    lines = hints.typed(hydra, "task")
-    search = [line for line in hints.typed(hydra, "hydra") if line.startswith("hydra.searchpath=")]
+    lines = hints.read_overrides(hydra, "task")
+    search = [
+        line
+        for line in hints.read_overrides(hydra, "hydra")
+        if line.startswith("hydra.searchpath=")
+    ]
     experiment = choices["experiment"]
     loss = choices.get("loss")
-    with _composer(hydra) as compose_words:
+    with open_composer(hydra) as compose_words:
         meant = compose_words([*search, f"experiment={experiment}"])
         if not loss or loss == meant.hydra.runtime.choices.get("loss"):
             return []
@@ -244,7 +253,7 @@ def replace_experiments_loss(cfg: DictConfig, hydra: DictConfig, choices: dict) 
                 raise Problems([(message, hint)]) from ex
     before = OmegaConf.to_container(cfg, resolve=False).get("loss")
     after = OmegaConf.to_container(tree, resolve=False)["loss"]
-    gone = lost_keys(before, after, "loss")
+    gone = find_lost_keys(before, after, "loss")
     if not gone:
         return []
     with open_dict(cfg):
@@ -256,7 +265,7 @@ def replace_experiments_loss(cfg: DictConfig, hydra: DictConfig, choices: dict) 
     ]
 
 
-def lost_keys(before: object, after: object, where: str) -> list[str]:
+def find_lost_keys(before: object, after: object, where: str) -> list[str]:
     """The keys of one plain tree that another lacks or has otherwise, as KEY=VALUE; of a mapping the key alone."""
     if not isinstance(before, dict):
         return [] if before == after else [f"{where}={hints.cut(str(before), length=40)}"]
@@ -267,12 +276,12 @@ def lost_keys(before: object, after: object, where: str) -> list[str]:
         key
         for name, value in before.items()
         if not (name in known and known[name] == value)
-        for key in lost_keys(value, known.get(name), f"{where}.{name}")
+        for key in find_lost_keys(value, known.get(name), f"{where}.{name}")
     ]
 
 
 @contextmanager
-def _composer(hydra: DictConfig) -> Iterator[Callable[[list[str]], DictConfig]]:
+def open_composer(hydra: DictConfig) -> Iterator[Callable[[list[str]], DictConfig]]:
     """Composes further configs for a config's `hydra` node, also in a job that a launcher has sent to another process."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -286,13 +295,13 @@ def _composer(hydra: DictConfig) -> Iterator[Callable[[list[str]], DictConfig]]:
     sources = hydra.runtime.config_sources
     dirs = [Path(source.path) for source in sources if source.provider == "user"]
     with (
-        _hydra(dirs),
-        initialize_config_dir(str(conf_dir()), job_name=hydra.job.name, version_base="1.3"),
+        start_hydra(dirs),
+        initialize_config_dir(str(find_conf_dir()), job_name=hydra.job.name, version_base="1.3"),
     ):
         yield compose_words
 
 
-def in_sweep() -> bool:
+def is_in_sweep() -> bool:
     """Is this a job of `-m`? Then Hydra has named and made the run folder."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
@@ -318,7 +327,7 @@ class _Job:
 
         node = HydraConfig.get()
         try:
-            return self.task(_as_composed(cfg, node, Path(node.runtime.output_dir)))
+            return self.task(make_composed(cfg, node, Path(node.runtime.output_dir)))
         except Interrupted as ex:
             raise _Leave from ex
         except Exception as ex:
@@ -336,16 +345,18 @@ class _Job:
 def find_sweep_folder(name: str, argv: Sequence[str]) -> Path | None:
     """Where `-m` will put its jobs, before it runs; None if its config does not compose, which hydra_main then tells."""
     args = split_args(argv)
-    overrides = [quoted(line, sweep=True) for line in args.overrides]
-    with _hydra(args.dirs):
+    overrides = [quote_value(line, sweep=True) for line in args.overrides]
+    with start_hydra(args.dirs):
         try:
-            composed = _compose(name, args.config_name or name, next(variants(overrides)))
+            composed = compose_overrides(
+                name, args.config_name or name, next(list_variants(overrides))
+            )
         except UserError:
             return None
     return Path(composed.hydra.sweep.dir)
 
 
-def hydra_main(
+def run_hydra_main(
     name: str,
     task: Callable[[Composed], object],
     argv: Sequence[str],
@@ -360,15 +371,15 @@ def hydra_main(
     import hydra
 
     args = split_args(argv)
-    overrides = [quoted(line, sweep=args.command == "multirun") for line in args.overrides]
+    overrides = [quote_value(line, sweep=args.command == "multirun") for line in args.overrides]
     config_name = args.config_name or name
-    fixed = [quoted(f"hydra.sweep.dir={sweep_folder}")] if sweep_folder else []
+    fixed = [quote_value(f"hydra.sweep.dir={sweep_folder}")] if sweep_folder else []
     job = _Job(task)
 
     program = (
         "gan" if args.command == "shell-completion" else f"gan {name}"
     )  # the completion script names the executable
-    with _hydra(args.dirs), as_program([program, *args.flags, *overrides, *fixed]):
+    with start_hydra(args.dirs), replace_argv([program, *args.flags, *overrides, *fixed]):
         if args.command in (
             "multirun",
             "cfg",
@@ -380,9 +391,9 @@ def hydra_main(
             for message in notes:
                 messages.remark(message)
         try:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=config_name)(
-                job
-            )()
+            hydra.main(
+                version_base="1.3", config_path=str(find_conf_dir()), config_name=config_name
+            )(job)()
         except _Leave as ex:
             raise ex.__cause__ from None
         except SystemExit as ex:  # --hydra-help leaves so
@@ -402,9 +413,9 @@ def _check_all(
     problems: dict[hints.Problem, None] = {}  # ordered, without repetition
     warnings: dict[str, None] = {}
     notes: dict[str, None] = {}
-    for variant in variants(overrides):
+    for variant in list_variants(overrides):
         try:
-            composed = _compose(name, config_name, variant, missing=missing)
+            composed = compose_overrides(name, config_name, variant, missing=missing)
             warnings.update(dict.fromkeys(composed.warnings))
             notes.update(dict.fromkeys(composed.notes))
         except Problems as ex:

@@ -11,19 +11,19 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli.config.closed import closed_problems, player_problems
+from gancli.config.closed import find_closed_problems, find_player_problems
 from gancli.config.hints import (
     NAMED,
     Problem,
     composition_errors,
     cut,
     did_you_mean,
-    explain,
+    explain_error,
     explain_interpolation,
-    nearest,
-    parse,
-    typed,
-    unknown_option,
+    explain_unknown_option,
+    find_nearest,
+    parse_override,
+    read_overrides,
 )
 from gancli.config.values import is_number, show
 from gancli.errors import UserError
@@ -69,7 +69,9 @@ class Session:
             reason = cut(str(error) or "it is no name of an option")
             raise ValueError(f"this value cannot be used here ({reason})") from error
 
-    def names(self, group: str, *, groups: bool = False, search: Sequence[str] = ()) -> list[str]:
+    def list_options(
+        self, group: str, *, groups: bool = False, search: Sequence[str] = ()
+    ) -> list[str]:
         """The options of a group, or the groups below it. search: hydra.searchpath overrides."""
         from hydra.core.object_type import ObjectType
 
@@ -78,7 +80,7 @@ class Session:
             group, kind, config_name=self.config_name, overrides=list(search)
         )
 
-    def file_of(self, config_path: str) -> str:
+    def find_file(self, config_path: str) -> str:
         """The file of `model/mine`, or the name itself where no folder has it."""
         for source in self.loader.get_sources():
             path = Path(source.path, f"{config_path}.yaml")
@@ -93,51 +95,51 @@ class Session:
         good = []
         for line in overrides:
             try:
-                parsed.append(parse(line))
+                parsed.append(parse_override(line))
             except composition_errors():
-                problems.append(self._unreadable(line))
+                problems.append(self._explain_unreadable(line))
         try:
             tree = self.load([])
         except composition_errors() as ex:  # the files themselves are broken
-            raise UserError(*explain(ex, self)) from ex
+            raise UserError(*explain_error(ex, self)) from ex
         search = [o.input_line for o in parsed if o.key_or_group == "hydra.searchpath"]
-        groups = self.names("", groups=True, search=search)
-        choices = [o for o in parsed if o.is_hydra_override() or _chooses(o, groups)]
+        groups = self.list_options("", groups=True, search=search)
+        choices = [o for o in parsed if o.is_hydra_override() or is_choice(o, groups)]
         if self.command != "train":
-            of_training = [o for o in choices if o.key_or_group in self.training_groups()]
-            problems += [self._of_checkpoint(override) for override in of_training]
+            of_training = [o for o in choices if o.key_or_group in self.list_training_groups()]
+            problems += [self._explain_training_group(override) for override in of_training]
             choices = [override for override in choices if override not in of_training]
             parsed = [override for override in parsed if override not in of_training]
         for override in sorted(
             choices, key=lambda o: not o.is_hydra_override()
         ):  # a search path comes before what it holds
-            tree = self._add(override, tree, good, problems)
+            tree = self._try_override(override, tree, good, problems)
         values = []
         base = list(good)
         for override in parsed:
             if override not in choices:
-                problem = self._unknown(override, tree, base, groups)
+                problem = self._explain_unknown(override, tree, base, groups)
                 (problems if problem else values).append(problem or override)
         try:
             return self.load([*good, *(override.input_line for override in values)]), problems
         except composition_errors():
             for override in values:
-                tree = self._add(override, tree, good, problems)
+                tree = self._try_override(override, tree, good, problems)
         return tree, problems
 
-    def training_groups(self) -> list[str]:
+    def list_training_groups(self) -> list[str]:
         """The groups of a training run that this command's config does not choose from."""
         own = self.load([]).hydra.runtime.choices
-        return [group for group in self.names("", groups=True) if group not in own]
+        return [group for group in self.list_options("", groups=True) if group not in own]
 
-    def _of_checkpoint(self, override: Override) -> Problem:
+    def _explain_training_group(self, override: Override) -> Problem:
         group = override.key_or_group
         message = f"{self.command} takes no {group}: the checkpoint has one"
         if group in self.top_keys:
             return message, f"leave it out; {group}.KEY=VALUE says what has changed since"
         return message, "leave it out"
 
-    def _add(
+    def _try_override(
         self, override: Override, tree: DictConfig, good: list[str], problems: list[Problem]
     ) -> DictConfig:
         """The tree with one override more; if it does not compose, the old tree and a new problem."""
@@ -145,10 +147,10 @@ class Session:
             tree = self.load([*good, override.input_line])
             good.append(override.input_line)
         except composition_errors() as ex:
-            problems.append(explain(ex, self, override))
+            problems.append(explain_error(ex, self, override))
         return tree
 
-    def _unreadable(self, line: str) -> Problem:
+    def _explain_unreadable(self, line: str) -> Problem:
         key, sep, value = line.partition("=")
         if sep:
             return (
@@ -156,19 +158,21 @@ class Session:
                 f"""put the value in quotes: '{cut(f'{key}="{value}"')}'""",
             )
         homes = [
-            f"{group}={line}" for group in self.names("", groups=True) if line in self.names(group)
+            f"{group}={line}"
+            for group in self.list_options("", groups=True)
+            if line in self.list_options(group)
         ]
         hint = did_you_mean(homes) or "write KEY=VALUE, such as trainer.steps=1000"
         return f"'{cut(line)}' is not KEY=VALUE", hint
 
-    def _unknown(
+    def _explain_unknown(
         self, override: Override, tree: DictConfig, good: list[str], groups: list[str]
     ) -> Problem | None:
         """The problem of a key that is not in the tree, None if it is or may be added."""
         key = override.key_or_group
         top = override.key_or_group.partition(".")[0]
         adds = override.is_add() or override.is_force_add()
-        if (adds and top in self.top_keys) or (not adds and exists(tree, key)):
+        if (adds and top in self.top_keys) or (not adds and has_key(tree, key)):
             return None
         what = (
             f"there is nothing to delete at '{key}'"
@@ -176,13 +180,13 @@ class Session:
             else f"unknown key '{key}'"
         )
         known = {
-            path: parent for path, parent, _ in walk(tree) if not path.startswith("hydra")
-        } | dict.fromkeys(self.groups_of_this_command(groups))
-        close = nearest(key, (other for other in known if not key.startswith(f"{other}.")))
+            path: parent for path, parent, _ in walk_keys(tree) if not path.startswith("hydra")
+        } | dict.fromkeys(self.list_own_groups(groups))
+        close = find_nearest(key, (other for other in known if not key.startswith(f"{other}.")))
         typo = any(SequenceMatcher(None, key, other).ratio() >= 0.85 for other in close)
-        if not typo and (homes := self.elsewhere(key, good, groups)):
+        if not typo and (homes := self.find_homes(key, good, groups)):
             return what, f"it exists with {' or '.join(homes)}"
-        section = next((path for path in _parents(key) if exists(tree, path)), "")
+        section = next((path for path in _list_parents(key) if has_key(tree, path)), "")
         siblings = [
             path.rpartition(".")[2]
             for path in known
@@ -192,11 +196,13 @@ class Session:
             f"keys of {section or 'the config'}: {', '.join(siblings)}" if siblings else ""
         )
 
-    def groups_of_this_command(self, groups: Sequence[str]) -> list[str]:
+    def list_own_groups(self, groups: Sequence[str]) -> list[str]:
         """The groups that may be chosen: all where a model is composed, else those that the command names itself."""
         return [name for name in groups if "model" in self.top_keys or name in self.top_keys]
 
-    def values(self, full: DictConfig, overrides: Sequence[str], player: type) -> list[Problem]:
+    def find_value_problems(
+        self, full: DictConfig, overrides: Sequence[str], player: type
+    ) -> list[Problem]:
         """Values of a wrong type, as far as they can be told without the classes: beside problems that end the command here.
 
         player: the dataclass of optimizer.<player>."""
@@ -209,13 +215,13 @@ class Session:
                 value = full[name]
                 is_config = OmegaConf.is_config(value)
                 plain[name] = OmegaConf.to_container(value, resolve=True) if is_config else value
-        problems = closed_problems(plain, self.closed, unknown=False)
+        problems = find_closed_problems(plain, self.closed, unknown=False)
         players = plain.get("optimizer")
         for name, values in players.items() if isinstance(players, dict) else ():
-            problems += player_problems(values, player, where=f"optimizer.{name}")
-        return problems + self._odd_types(full, overrides)
+            problems += find_player_problems(values, player, where=f"optimizer.{name}")
+        return problems + self._find_odd_types(full, overrides)
 
-    def _odd_types(self, full: DictConfig, overrides: Sequence[str]) -> list[Problem]:
+    def _find_odd_types(self, full: DictConfig, overrides: Sequence[str]) -> list[Problem]:
         """Texts that were typed where an open part has a number, or true or false."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
@@ -223,9 +229,9 @@ class Session:
         parsed = []
         for line in overrides:
             with suppress(*composition_errors()):
-                parsed.append(parse(line))
-        groups = self.names("", groups=True)
-        chosen = [override for override in parsed if _chooses(override, groups)]
+                parsed.append(parse_override(line))
+        groups = self.list_options("", groups=True)
+        chosen = [override for override in parsed if is_choice(override, groups)]
         try:
             before = self.load([override.input_line for override in chosen])
         except composition_errors():
@@ -235,7 +241,7 @@ class Session:
             key = override.key_or_group
             told = key.partition(".")[0] in (*self.closed, "optimizer", "seed", "hydra")
             sets = not (override.is_delete() or override.is_add() or override.is_sweep_override())
-            if told or not sets or override in chosen or not exists(before, key):
+            if told or not sets or override in chosen or not has_key(before, key):
                 continue
             value = override.value()
             with suppress(OmegaConfBaseException):  # an interpolation of a user's file
@@ -246,11 +252,11 @@ class Session:
                     problems.append((f"{key}={show(value)} does not fit", "give a number"))
         return problems
 
-    def elsewhere(self, key: str, good: list[str], groups: Sequence[str]) -> list[str]:
+    def find_homes(self, key: str, good: list[str], groups: Sequence[str]) -> list[str]:
         """The options of the key's group, as GROUP=OPTION, that have this key; at most three."""
         homes = []
         group = key.partition(".")[0]
-        for option in self.names(group) if group in groups else ():
+        for option in self.list_options(group) if group in groups else ():
             choice = f"{group}={option}"
             if choice not in self._elsewhere:
                 try:
@@ -258,7 +264,7 @@ class Session:
                 except composition_errors():
                     self._elsewhere[choice] = None
             tree = self._elsewhere[choice]
-            if tree is not None and exists(tree, key):
+            if tree is not None and has_key(tree, key):
                 homes.append(choice)
         return homes[:3]
 
@@ -266,7 +272,7 @@ class Session:
         self, full: DictConfig, overrides: Sequence[str], *, whole: bool, missing: bool
     ) -> list[Problem]:
         """What Hydra lets through. whole: all overrides are in; missing: top-level ??? are allowed."""
-        problems = self._absent(full) + self._strangers(full)
+        problems = self._find_absent_options(full) + self._find_unknown_keys(full)
         given = {
             line.lstrip("+").partition("=")[0] for line in overrides if not line.endswith("=null")
         }
@@ -294,22 +300,24 @@ class Session:
                 else "start your config from `defaults: [train, _self_]`"
             )
             problems.append((f"the config has no {', '.join(absent)}", hint))
-        return problems + [self._with_homes(*problem, overrides) for problem in dangling(full)]
+        return problems + [self._add_homes(*problem, overrides) for problem in find_dangling(full)]
 
-    def _with_homes(self, message: str, hint: str, overrides: Sequence[str]) -> Problem:
+    def _add_homes(self, message: str, hint: str, overrides: Sequence[str]) -> Problem:
         """A value that points to a key of another option, such as ${dataset.scale}: the options that have it."""
         target = re.search(r"\$\{([\w.]+)\} points to nothing$", message)
-        groups = self.names("", groups=True)
+        groups = self.list_options("", groups=True)
         if not target or target[1].partition(".")[0] not in groups:
             return message, hint
-        homes = self.elsewhere(target[1], list(overrides), groups)
+        homes = self.find_homes(target[1], list(overrides), groups)
         return message, f"it exists with {' or '.join(homes)}" if homes else hint
 
-    def _absent(self, full: DictConfig) -> list[Problem]:
+    def _find_absent_options(self, full: DictConfig) -> list[Problem]:
         """Options that were asked for under an `optional` default, which Hydra drops in silence."""
         problems = []
         search = [
-            line for line in typed(full.hydra, "hydra") if line.startswith("hydra.searchpath=")
+            line
+            for line in read_overrides(full.hydra, "hydra")
+            if line.startswith("hydra.searchpath=")
         ]
         for choice, option in full.hydra.runtime.choices.items():
             group = choice.partition("@")[0]
@@ -318,13 +326,15 @@ class Session:
                 option
                 and not group.startswith("hydra/")
                 and option[0] != "["
-                and self.file_of(path) == path
+                and self.find_file(path) == path
             ):
-                known = self.names(group, search=search)
-                problems += [] if option in known else [unknown_option(group, option, known)]
+                known = self.list_options(group, search=search)
+                problems += (
+                    [] if option in known else [explain_unknown_option(group, option, known)]
+                )
         return problems
 
-    def _strangers(self, full: DictConfig) -> list[Problem]:
+    def _find_unknown_keys(self, full: DictConfig) -> list[Problem]:
         """Keys at the top and in the closed parts that nothing reads."""
         problems = []
         for key in map(str, full):
@@ -334,36 +344,37 @@ class Session:
                 )
             elif key not in (*self.top_keys, "hydra"):
                 hint = (
-                    did_you_mean(nearest(key, self.top_keys)) or f"keys: {', '.join(self.top_keys)}"
+                    did_you_mean(find_nearest(key, self.top_keys))
+                    or f"keys: {', '.join(self.top_keys)}"
                 )
-                problems.append((f"unknown key '{key}'{self._origin(full, key)}", hint))
+                problems.append((f"unknown key '{key}'{self._find_origin(full, key)}", hint))
         for name, cls in self.closed.items():
             known = [part.name for part in fields(cls)]
             given = [
                 path.partition(".")[2]
-                for path, _, _ in walk(full, depth=2)
+                for path, _, _ in walk_keys(full, depth=2)
                 if path.startswith(f"{name}.")
             ]
             for key in given:
                 if key not in known:
-                    close = [f"{name}.{other}" for other in nearest(key, known)]
+                    close = [f"{name}.{other}" for other in find_nearest(key, known)]
                     problems.append(
                         (
-                            f"unknown key '{name}.{key}'{self._origin(full, key)}",
+                            f"unknown key '{name}.{key}'{self._find_origin(full, key)}",
                             did_you_mean(close) or f"keys of {name}: {', '.join(known)}",
                         )
                     )
         return problems
 
-    def _origin(self, full: DictConfig, key: str) -> str:
+    def _find_origin(self, full: DictConfig, key: str) -> str:
         """Where a key that the command line did not give stands, as ` in FILE, line N`."""
         if any(
             re.search(rf"\b{re.escape(key)}\b", line.partition("=")[0])
-            for line in typed(full.hydra, "task")
+            for line in read_overrides(full.hydra, "task")
         ):
             return ""
         chosen = [f"{group}/{option}" for group, option in full.hydra.runtime.choices.items()]
-        for path in map(self.file_of, [self.config_name, *chosen]):
+        for path in map(self.find_file, [self.config_name, *chosen]):
             lines = (
                 Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
                 if Path(path).is_file()
@@ -375,14 +386,14 @@ class Session:
         return ""
 
 
-def dangling(full: DictConfig) -> list[Problem]:
+def find_dangling(full: DictConfig) -> list[Problem]:
     """Interpolations that cannot be resolved."""
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
     problems = []
     paths = []
-    for path, parent, key in walk(full):
+    for path, parent, key in walk_keys(full):
         paths.append(path)
         if path.startswith("hydra.") or not OmegaConf.is_interpolation(parent, key):
             continue
@@ -395,7 +406,7 @@ def dangling(full: DictConfig) -> list[Problem]:
             text = f"{parent._get_node(key)._value()}"
             if target:
                 known = [path for path in paths if not path.startswith("hydra")]
-                close = did_you_mean(nearest(target[1], known))
+                close = did_you_mean(find_nearest(target[1], known))
                 problems.append((f"{path}: {text} points to nothing", close))
             else:
                 problems.append(explain_interpolation(ex, path))
@@ -408,7 +419,7 @@ def _is_missing(full: DictConfig, key: str) -> bool:
     return key != "hydra" and OmegaConf.is_missing(full, key)
 
 
-def exists(tree: DictConfig, key: str) -> bool:
+def has_key(tree: DictConfig, key: str) -> bool:
     """Is there such a key? Nothing is resolved: what lies behind an interpolation counts as there."""
     from omegaconf import DictConfig, ListConfig
 
@@ -429,7 +440,7 @@ def exists(tree: DictConfig, key: str) -> bool:
     return True
 
 
-def walk(
+def walk_keys(
     node: DictConfig, prefix: str = "", *, depth: int = 100
 ) -> Iterator[tuple[str, DictConfig, object]]:
     """Every key below node as (dotted path, parent, key), sections included, nothing resolved. depth: how many levels."""
@@ -442,22 +453,22 @@ def walk(
         yield path, node, key
         child = node._get_node(key)
         if depth > 1 and isinstance(child, Container):
-            yield from walk(child, f"{path}.", depth=depth - 1)
+            yield from walk_keys(child, f"{path}.", depth=depth - 1)
 
 
-def _parents(key: str) -> list[str]:
+def _list_parents(key: str) -> list[str]:
     parts = key.split(".")
     return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
 
 
-def _chooses(override: Override, groups: Sequence[str]) -> bool:
+def is_choice(override: Override, groups: Sequence[str]) -> bool:
     """Does Hydra read it as the choice of a group's option?"""
     key = override.key_or_group
     known = key.partition("/")[0] in groups
     return known and "." not in key and not isinstance(override.value(), dict)
 
 
-def file_warnings(dirs: Sequence[Path]) -> list[str]:
+def find_file_warnings(dirs: Sequence[Path]) -> list[str]:
     """What Hydra passes over in silence: the second of two files with one name, and a package line below other comments."""
     seen: dict[Path, Path] = {}
     found = []

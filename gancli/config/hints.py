@@ -19,7 +19,7 @@ NAMED = {
 }  # groups of parts that go into a named place, and where
 
 
-def nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
+def find_nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
     """The known words that look like `word`, best first; a dotted key may be right but for its section."""
     section, _, last = word.rpartition(".")
 
@@ -42,10 +42,13 @@ def did_you_mean(words: Sequence[str]) -> str:
     return f"did you mean {' or '.join(repr(word) for word in words)}?" if words else ""
 
 
-def unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
+def explain_unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
     """The one wording for an option that a group does not have."""
     names = [name for name in known if not name.startswith("_")]
-    hint = [did_you_mean(nearest(option, names)), f"options: {', '.join(names)}" if names else ""]
+    hint = [
+        did_you_mean(find_nearest(option, names)),
+        f"options: {', '.join(names)}" if names else "",
+    ]
     return f"no option '{option}' in group '{group}'", "\n".join(filter(None, hint))
 
 
@@ -65,13 +68,13 @@ def composition_errors() -> tuple[type[Exception], ...]:
     )
 
 
-def parse(line: str) -> Override:
+def parse_override(line: str) -> Override:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_overrides([line])[0]
 
 
-def typed(hydra: DictConfig, kind: str) -> list[str]:
+def read_overrides(hydra: DictConfig, kind: str) -> list[str]:
     """The overrides of Hydra's node as they were typed: plain iteration would work out a ${...} in them.
 
     kind: "task" for those of the config, "hydra" for hydra.*."""
@@ -83,11 +86,11 @@ def typed(hydra: DictConfig, kind: str) -> list[str]:
 class Folders(Protocol):
     """What can be known of the config folders."""
 
-    def file_of(self, config_path: str) -> str: ...
-    def names(self, group: str) -> list[str]: ...
+    def find_file(self, config_path: str) -> str: ...
+    def list_options(self, group: str) -> list[str]: ...
 
 
-def explain(ex: Exception, folders: Folders, override: Override | None = None) -> Problem:
+def explain_error(ex: Exception, folders: Folders, override: Override | None = None) -> Problem:
     """Hydra's exception in one sentence of ours. override: the one that caused it."""
     from hydra.errors import MissingConfigException
     from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
@@ -96,14 +99,14 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
     text = str(ex) or str(ex.__cause__)
     line = cut(override.input_line) if override else ""
     if isinstance(ex, MissingConfigException) and ex.missing_cfg_file:
-        return _missing_file(ex, text, folders, override)
+        return _explain_missing_file(ex, text, folders, override)
     if isinstance(ex, MarkedYAMLError) and ex.problem_mark:
         return (
             f"{ex.problem_mark.name}, line {ex.problem_mark.line + 1}: {ex.problem}",
             "mend the YAML there",
         )
     file = (
-        folders.file_of(f"{override.key_or_group}/{override.value()}")
+        folders.find_file(f"{override.key_or_group}/{override.value()}")
         if override
         else "a config file"
     )
@@ -130,7 +133,7 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
             else f"+{override.key_or_group}{package}={override.value()} adds one"
         )
         return f"'{line}': no '{override.key_or_group}' is chosen yet", how
-    if override and (problem := _odd_value(text, override, line)):
+    if override and (problem := _explain_odd_value(text, override, line)):
         return problem
     if isinstance(ex, InterpolationKeyError | InterpolationResolutionError) and ex.full_key:
         return explain_interpolation(ex, ex.full_key)
@@ -145,7 +148,7 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
             if lost
             else ""
         )
-        return f"{folders.file_of(where[1])}: {where[2]}", hint
+        return f"{folders.find_file(where[1])}: {where[2]}", hint
     if override and first.startswith("Could not override"):
         return f"unknown key '{override.get_key_element()}'", " ".join(more[:1]) if more and more[
             0
@@ -156,7 +159,7 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
         return (
             f"'{line}' does not name an option",
             f"{group}=none leaves it out"
-            if none and "none" in folders.names(group)
+            if none and "none" in folders.list_options(group)
             else f"~{group} drops it"
             if none
             else f"gan list {group} shows them",
@@ -164,7 +167,7 @@ def explain(ex: Exception, folders: Folders, override: Override | None = None) -
     return (f"'{line}': " if line else "") + first, ""
 
 
-def _odd_value(text: str, override: Override, line: str) -> Problem | None:
+def _explain_odd_value(text: str, override: Override, line: str) -> Problem | None:
     """Why a value does not fit where it is put, in our words; None for what is explained elsewhere."""
     key = override.key_or_group
     if override.is_delete() and "Could not delete" in text:
@@ -210,7 +213,7 @@ def cut(text: str, *, length: int = 160) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-def _missing_file(
+def _explain_missing_file(
     ex: MissingConfigException, text: str, folders: Folders, override: Override | None
 ) -> Problem:
     group, _, option = ex.missing_cfg_file.rpartition("/")
@@ -219,8 +222,10 @@ def _missing_file(
             f"--config-name: there is no '{option}.yaml' in the config folders",
             "if it is yours, give --config-dir DIR too",
         )
-    problem = unknown_option(group, option, folders.names(group))
+    problem = explain_unknown_option(group, option, folders.list_options(group))
     if override and override.value() == option:
         return problem
     parent = re.match(r"In '([^']+)'", text)
-    return f"{folders.file_of(parent[1]) if parent else 'a config file'}: {problem[0]}", problem[1]
+    return f"{folders.find_file(parent[1]) if parent else 'a config file'}: {problem[0]}", problem[
+        1
+    ]

@@ -25,13 +25,13 @@ def begin() -> None:
     """Registers them all for one command, with a fresh stamp; `end` takes the stamp back."""
     from omegaconf import OmegaConf
 
-    _stamps.append(new_stamp())
+    _stamps.append(make_stamp())
     for name, function in {
         "stamp": lambda: _stamps[-1],
-        "slug": slug,
-        "folder": folder,
+        "slug": make_slug,
+        "folder": name_folder,
         "times": lambda a, b: a * b,  # channels of a pack
-        "halvings": halvings,
+        "halvings": count_halvings,
         "budget": count_steps,
     }.items():  # levels of a U-Net
         OmegaConf.register_new_resolver(f"gan.{name}", function, replace=True)
@@ -41,13 +41,13 @@ def end() -> None:
     _stamps.pop()
 
 
-def new_stamp() -> str:
+def make_stamp() -> str:
     """UTC time and four random characters: sortable, and two runs started in the same second still differ."""
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(4))
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{letters}"
 
 
-def slug(values: Sequence[str], *, length: int = 60) -> str:
+def make_slug(values: Sequence[str], *, length: int = 60) -> str:
     """A folder name made of the values in KEY=VALUE texts: letters of any script, digits, . _ -, and at most `length` of them.
 
     How a run is resumed is no part of its name: the jobs of a sweep find their folders with resume=auto."""
@@ -63,14 +63,14 @@ def slug(values: Sequence[str], *, length: int = 60) -> str:
     return name.rstrip("-.") or "default"
 
 
-def folder(name: str | None, choices: dict[str, str]) -> str:
+def name_folder(name: str | None, choices: dict[str, str]) -> str:
     """What a run's folder is called: its name, else its model and its data set."""
-    return slug(
+    return make_slug(
         [f"={name or '-'.join(choices.get(group) or 'own' for group in ('model', 'dataset'))}"]
     )
 
 
-def halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
+def count_halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
     """How often an image of so many pixels can be halved evenly, from 1 to `most` times; `most` while that is auto."""
     if isinstance(resolution, str):
         return most

@@ -21,12 +21,12 @@ from gancli.config.build import (
     build,
     build_game,
     did_you_mean,
+    find_problems,
     locate,
-    parameters_of,
-    problems,
+    read_parameters,
     show,
 )
-from gancli.config.closed import closed_problems, player_problems
+from gancli.config.closed import find_closed_problems, find_player_problems
 from gancli.config.hints import explain_interpolation
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.data.base import pair
@@ -62,27 +62,30 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     data: False for what needs the networks only: files that are not given are not asked for, sizes are assumed and said.
     Raises Problems with everything that is wrong."""
     raw = OmegaConf.to_container(cfg, resolve=False)
-    found = unknown_top(raw)
-    found += dataset_problems(cfg) if data else assume_data(cfg)
+    found = find_unknown_top(raw)
+    found += check_dataset(cfg) if data else check_assumed_dataset(cfg)
     found += fill_conditional(cfg)
-    frozen = resolved(cfg, found)
-    shared = shared_keys(raw, typed)
+    frozen = resolve_config(cfg, found)
+    shared = find_shared_keys(raw, typed)
     for where in shared:  # they only feed interpolations, which are resolved now
-        drop(frozen, where)
-    closed = closed_problems(frozen, CLOSED)
+        drop_key(frozen, where)
+    closed = find_closed_problems(frozen, CLOSED)
     found += closed + settings.unknown_items(frozen["metrics"])
     found += [
-        p for name in PARTS if frozen[name] is not None for p in part_problems(frozen[name], name)
+        p
+        for name in PARTS
+        if frozen[name] is not None
+        for p in find_part_problems(frozen[name], name)
     ]
-    found += optimizer_problems(frozen["optimizer"])
+    found += find_optimizer_problems(frozen["optimizer"])
     if not closed:
-        found += scalar_problems(frozen)
+        found += find_scalar_conflicts(frozen)
     if not found:
         found += fill_dataset(frozen["dataset"])
     if not found:
         fill_autos(frozen)
         idle = find_idle_parts(frozen)
-        known = parameters_of(model_class(frozen))
+        known = read_parameters(locate_game(frozen))
         given = tuple(name for name in PARTS if name in known)
         if (
             frozen["loss"] is None
@@ -92,22 +95,22 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
             found.append(NOTHING_TO_LEARN)
         elif "loss" in idle and "loss" in known:
             frozen["loss"] = None  # the model would refuse it
-        found += problems(frozen["model"], where="model", trust=None, given=given)
+        found += find_problems(frozen["model"], where="model", trust=None, given=given)
     if not found:
-        found += rules(frozen, data=data)
+        found += check_game(frozen, data=data)
     if found:
         raise Problems(found)
     say_what_is_not_measured(frozen)
     for name, reason in idle.items():
-        if name != "loss" or name in known or chooses_loss(typed):
+        if name != "loss" or name in known or is_loss_chosen(typed):
             log.warning("%s has no effect: %s", name, reason)
     return frozen
 
 
 def find_idle_parts(config: dict) -> dict[str, str]:
     """The parts of a resolved config that its model does not use, and why."""
-    cls = model_class(config)
-    known = parameters_of(cls)
+    cls = locate_game(config)
+    known = read_parameters(cls)
     chosen = [name for name in PARTS if config[name] is not None]
     idle = {name: f"{cls.__name__} takes none" for name in chosen if name not in known}
     if "discriminator" in known and config["model"].get("discriminator") is None:
@@ -122,7 +125,7 @@ def find_idle_parts(config: dict) -> dict[str, str]:
     return idle
 
 
-def chooses_loss(typed: Sequence[str]) -> bool:
+def is_loss_chosen(typed: Sequence[str]) -> bool:
     """Do the words of a command line say anything about the loss?"""
     keys = [word.lstrip("+~").partition("=")[0] for word in typed]
     return any(key == "loss" or key.startswith("loss.") or "@loss." in key for key in keys)
@@ -147,7 +150,7 @@ def say_what_is_not_measured(frozen: dict) -> None:
     )
 
 
-def unknown_top(raw: dict) -> list[Problem]:
+def find_unknown_top(raw: dict) -> list[Problem]:
     return [
         (f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS)))
         for key in raw
@@ -155,7 +158,7 @@ def unknown_top(raw: dict) -> list[Problem]:
     ]
 
 
-def dataset_problems(cfg: DictConfig) -> list[Problem]:
+def check_dataset(cfg: DictConfig) -> list[Problem]:
     """Checks the data set's keys and, before anything interpolates them, fills in what only its files can tell."""
     try:
         spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
@@ -163,8 +166,8 @@ def dataset_problems(cfg: DictConfig) -> list[Problem]:
         return [explain_interpolation(error, error.full_key or "dataset")]
     missing = [key for key, value in spec.items() if value == "???"]
     if missing:
-        return [not_given(f"dataset.{key}") for key in missing]
-    found = problems(spec, where="dataset", trust=None)
+        return [explain_missing(f"dataset.{key}") for key in missing]
+    found = find_problems(spec, where="dataset", trust=None)
     if found:
         return found
     try:
@@ -180,7 +183,7 @@ def dataset_problems(cfg: DictConfig) -> list[Problem]:
     return []
 
 
-def assume_data(cfg: DictConfig) -> list[Problem]:
+def check_assumed_dataset(cfg: DictConfig) -> list[Problem]:
     """As `dataset_problems`, but a data set whose files are not given gets the sizes that ASSUMED holds, which is said."""
     try:
         spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
@@ -189,10 +192,12 @@ def assume_data(cfg: DictConfig) -> list[Problem]:
     absent = [key for key, value in spec.items() if value == "???"]
     derived = "of" in spec and spec["of"] is None and spec.get("path") is None
     if not absent and not derived:
-        return dataset_problems(cfg)
+        return check_dataset(cfg)
     for key in absent:
         OmegaConf.update(cfg, f"dataset.{key}", "not given")
-    found = problems(OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None)
+    found = find_problems(
+        OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None
+    )
     taken = {key: value for key, value in ASSUMED.items() if spec.get(key, "auto") == "auto"}
     for key, value in taken.items():
         OmegaConf.update(cfg, f"dataset.{key}", value, force_add=True)
@@ -202,7 +207,7 @@ def assume_data(cfg: DictConfig) -> list[Problem]:
     return found
 
 
-def not_given(where: str) -> Problem:
+def explain_missing(where: str) -> Problem:
     """What to say of a key that has no value yet."""
     value = "FOLDER" if where.endswith(".path") else "VALUE"
     return f"{where} is not given", f"add {where}={value}"
@@ -226,21 +231,21 @@ def fill_conditional(cfg: DictConfig) -> list[Problem]:
     return []
 
 
-def resolved(cfg: DictConfig, found: list[Problem]) -> dict:
+def resolve_config(cfg: DictConfig, found: list[Problem]) -> dict:
     """The config as plain data. Raises Problems, with those found so far and what is wrong with the closed parts."""
     try:
         plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
     except OmegaConfBaseException as error:
         problem = explain_interpolation(error, error.full_key or "config")
         raise Problems(list(dict.fromkeys([*found, problem]))) from error
-    absent = [not_given(where) for where in missing_keys(plain)]
+    absent = [explain_missing(where) for where in find_missing_keys(plain)]
     if absent:
-        closed = closed_problems(plain, CLOSED)
+        closed = find_closed_problems(plain, CLOSED)
         raise Problems(list(dict.fromkeys([*found, *absent, *closed])))
     return plain
 
 
-def missing_keys(tree: object, where: str = "") -> list[str]:
+def find_missing_keys(tree: object, where: str = "") -> list[str]:
     """The dotted keys whose value is still to be given."""
     if tree == "???":
         return [where]
@@ -252,16 +257,18 @@ def missing_keys(tree: object, where: str = "") -> list[str]:
         else ()
     )
     return [
-        key for name, item in items for key in missing_keys(item, f"{where}.{name}".lstrip("."))
+        key
+        for name, item in items
+        for key in find_missing_keys(item, f"{where}.{name}".lstrip("."))
     ]
 
 
-def shared_keys(raw: dict, typed: Sequence[str] = ()) -> list[str]:
+def find_shared_keys(raw: dict, typed: Sequence[str] = ()) -> list[str]:
     """Keys that other values refer to and that their own class does not take, such as model.width.
 
     typed: the words of the command line. Where model.generator.width=8 and its like have replaced every reference to
     model.width, that key is still one of those."""
-    referred = {match for text in strings(raw) for match in REFERENCE.findall(text)}
+    referred = {match for text in find_strings(raw) for match in REFERENCE.findall(text)}
     keys = [word.lstrip("+").partition("=")[0].split(".") for word in typed]
     replaced = {f"{key[0]}.{key[-1]}" for key in keys if len(key) > 2 and key[-1] != "_target_"}
     referred |= replaced - {".".join(key) for key in keys}
@@ -273,47 +280,47 @@ def shared_keys(raw: dict, typed: Sequence[str] = ()) -> list[str]:
             node = node.get(part, {}) if isinstance(node, dict) else {}
         if isinstance(node, dict) and "_target_" in node and key in node:
             try:
-                known = parameters_of(locate(node["_target_"], trust=None))
+                known = read_parameters(locate(node["_target_"], trust=None))
             except UserError:
                 continue  # reported where the target itself is checked
-            ours = fields_of(PlayerConfig) if parent_key.startswith("optimizer.") else ()
+            ours = list_fields(PlayerConfig) if parent_key.startswith("optimizer.") else ()
             if key not in (*known, *ours):
                 shared.append(where)
     return shared
 
 
-def strings(tree: object) -> list[str]:
+def find_strings(tree: object) -> list[str]:
     if isinstance(tree, dict | list):
         return [
             text
             for item in (tree.values() if isinstance(tree, dict) else tree)
-            for text in strings(item)
+            for text in find_strings(item)
         ]
     return [tree] if isinstance(tree, str) else []
 
 
-def drop(tree: dict, where: str) -> None:
+def drop_key(tree: dict, where: str) -> None:
     *parents, key = where.split(".")
     for part in parents:
         tree = tree[part]
     del tree[key]
 
 
-def part_problems(spec: object, where: str) -> list[Problem]:
+def find_part_problems(spec: object, where: str) -> list[Problem]:
     """Everything wrong with one of the parts that a model may take."""
     if not isinstance(spec, dict):
         options = f"choose an option (gan list {where}), or change single keys"
         return [(f"{where}={show(spec)} does not fit", options)]
     if where == "loss" and spec.get("_target_") is None:
         return [NOTHING_TO_LEARN]
-    return problems(spec, where=where, trust=None)
+    return find_problems(spec, where=where, trust=None)
 
 
-def fields_of(cls: type) -> list[str]:
+def list_fields(cls: type) -> list[str]:
     return [field.name for field in dataclasses.fields(cls)]
 
 
-def optimizer_problems(spec: object) -> list[Problem]:
+def find_optimizer_problems(spec: object) -> list[Problem]:
     if not isinstance(spec, dict) or "g" not in spec:
         return [
             (
@@ -321,42 +328,42 @@ def optimizer_problems(spec: object) -> list[Problem]:
                 "every player falls back to it: choose optimizer=adam_b05, or write optimizer.g",
             )
         ]
-    ours = fields_of(PlayerConfig)
+    ours = list_fields(PlayerConfig)
     found = []
     for player, values in spec.items():
         where = f"optimizer.{player}"
-        found += player_problems(values, PlayerConfig, where=where)
+        found += find_player_problems(values, PlayerConfig, where=where)
         if not isinstance(values, dict):
             continue
         told = {message.partition("=")[0].partition("[")[0] for message, _ in found}
         theirs = {key: value for key, value in values.items() if key not in ours}
         found += [
             problem
-            for problem in torch_optimizer_problems(theirs, where)
+            for problem in find_torch_problems(theirs, where)
             if problem[0].partition("=")[0].partition("[")[0] not in told
         ]
     return found
 
 
-def torch_optimizer_problems(values: dict, where: str) -> list[Problem]:
+def find_torch_problems(values: dict, where: str) -> list[Problem]:
     """The keys of a player that go to its optimizer, against that class."""
-    found = problems(values, where=where, trust=None, given=("params",))
+    found = find_problems(values, where=where, trust=None, given=("params",))
     refused = [key for key in values if any(f"takes no {key!r}" in message for message, _ in found)]
     if not refused:
         return found
     cls = locate(values["_target_"], trust=None)
-    known = [name for name in parameters_of(cls) if name not in ("params", "self")]
-    words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {', '.join(fields_of(PlayerConfig))}"
+    known = [name for name in read_parameters(cls) if name not in ("params", "self")]
+    words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {', '.join(list_fields(PlayerConfig))}"
     found = [problem for problem in found if "takes no" not in problem[0]]
     for key in refused:
-        close = did_you_mean(key, [*known, *fields_of(PlayerConfig)])
+        close = did_you_mean(key, [*known, *list_fields(PlayerConfig)])
         drop = f"~{where}.{key} drops it. {words}"
         hint = close if close.startswith("did you") and key not in INHERITED else drop
         found.append((f"{where}.{key}: {cls.__name__} takes no {key!r}", hint))
     return found
 
 
-def scalar_problems(frozen: dict) -> list[Problem]:
+def find_scalar_conflicts(frozen: dict) -> list[Problem]:
     """What the closed sections say together."""
     found = settings.problems(frozen["metrics"])
     ranks = distributed.launched_world()
@@ -372,7 +379,7 @@ def scalar_problems(frozen: dict) -> list[Problem]:
     return found
 
 
-def model_class(frozen: dict) -> type:
+def locate_game(frozen: dict) -> type:
     try:
         cls = locate(frozen["model"].get("_target_"), trust=None)
     except UserError as error:
@@ -391,7 +398,7 @@ def model_class(frozen: dict) -> type:
 
 def fill_dataset(spec: dict) -> list[Problem]:
     """What a run reads of its data set and a config does not give, from its class's defaults; in place."""
-    known = parameters_of(locate(spec["_target_"], trust=None))
+    known = read_parameters(locate(spec["_target_"], trust=None))
     found = []
     for key in (*SCANNED, "kind", "limit", "load_size", "flip"):
         if key in spec or key not in known:
@@ -410,14 +417,14 @@ def fill_autos(frozen: dict) -> None:
     frozen["trainer"]["device"] = device.type
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
     points = frozen["dataset"]["kind"] == "points"
-    penalised = per_sample_penalties(frozen)
+    penalised = list_per_sample_penalties(frozen)
     values = {
         "norm": "layer" if penalised else "batch",
         "output": "linear" if points else "tanh",
         "dropout": 0.0 if points else 0.5,
         "dropout_in": 0.0 if points else 0.2,
     }  # two coordinates are too few to drop any
-    for node in [frozen["model"], *nested(frozen["model"])]:
+    for node in [frozen["model"], *find_specs(frozen["model"])]:
         if node.get("norm") == "auto" and penalised:
             log.info(
                 "norm=auto: the critic uses layer norm, since %s takes one gradient per sample",
@@ -435,24 +442,25 @@ def fill_autos(frozen: dict) -> None:
         node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
 
 
-def nested(tree: object) -> list[dict]:
+def find_specs(tree: object) -> list[dict]:
     """Every description below a description."""
     items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     return [
         node
         for item in items
-        for node in ([item] if isinstance(item, dict) and "_target_" in item else []) + nested(item)
+        for node in ([item] if isinstance(item, dict) and "_target_" in item else [])
+        + find_specs(item)
     ]
 
 
-def per_sample_penalties(frozen: dict) -> list[str]:
+def list_per_sample_penalties(frozen: dict) -> list[str]:
     penalties = (frozen["loss"] or {}).get("penalties") or {}
     return [
         name for name, spec in penalties.items() if locate(spec["_target_"], trust=None).per_sample
     ]
 
 
-def player_optimizer_problems(game: Game, specs: dict) -> list[Problem]:
+def try_player_optimizers(game: Game, specs: dict) -> list[Problem]:
     """What only building the optimizers shows, on the meta device, and one step of each on a small matrix."""
     found: dict[Problem, None] = {}
     players = game.players()
@@ -473,7 +481,7 @@ def player_optimizer_problems(game: Game, specs: dict) -> list[Problem]:
     return list(found)
 
 
-def memory_problems(game: Game, frozen: dict) -> list[Problem]:
+def find_memory_problems(game: Game, frozen: dict) -> list[Problem]:
     """A batch that no memory holds: its images as floats, beside weights and their gradients; layers keep more than that."""
     data = frozen["dataset"]
     trainer = frozen["trainer"]
@@ -506,7 +514,7 @@ def memory_problems(game: Game, frozen: dict) -> list[Problem]:
     ]
 
 
-def rules(frozen: dict, *, data: bool = True) -> list[Problem]:
+def check_game(frozen: dict, *, data: bool = True) -> list[Problem]:
     """What no single key shows: built once on the meta device, where sizes cost nothing.
 
     data: also what a run needs and the networks alone do not: that a batch fits."""
@@ -514,7 +522,7 @@ def rules(frozen: dict, *, data: bool = True) -> list[Problem]:
         return [
             (
                 "model.conditional=true, but the data set has no labels (dataset.classes=0)",
-                without_labels(frozen["model"]),
+                suggest_for_no_labels(frozen["model"]),
             )
         ]
     try:
@@ -530,8 +538,8 @@ def rules(frozen: dict, *, data: bool = True) -> list[Problem]:
                 or ("the data are points in the plane: model=mlp learns them" if points else ""),
             )
         ]
-    found = player_optimizer_problems(game, frozen["optimizer"])
-    found += memory_problems(game, frozen) if data else []
+    found = try_player_optimizers(game, frozen["optimizer"])
+    found += find_memory_problems(game, frozen) if data else []
     loss = game.adversarial
     if (
         getattr(loss, "objective", None) is not None
@@ -552,7 +560,7 @@ def rules(frozen: dict, *, data: bool = True) -> list[Problem]:
             "augment.target reads the sign of real scores, and with this loss only their differences count: add "
             "augment.target=null augment.p=0.2"
         )
-    if not game.penalisable and (penalised := per_sample_penalties(frozen)):
+    if not game.penalisable and (penalised := list_per_sample_penalties(frozen)):
         found.append(
             (
                 f"loss.penalties.{penalised[0]} cannot reach this model's critic, whose score stops the gradient",
@@ -579,7 +587,7 @@ def rules(frozen: dict, *, data: bool = True) -> list[Problem]:
     ]
 
 
-def without_labels(model: dict) -> str:
+def suggest_for_no_labels(model: dict) -> str:
     """What to type where a model is to be conditional and the data has no labels."""
     heads = [locate(spec["_target_"], trust=None) for spec in (model.get("heads") or {}).values()]
     if any(getattr(head, "needs_labels", False) for head in heads):
@@ -592,9 +600,9 @@ def without_labels(model: dict) -> str:
 
 def revalidate(frozen: dict) -> dict:
     """A stored config whose trainer or log keys were changed on the command line; in place. Raises Problems."""
-    found = closed_problems(frozen, CLOSED)
-    found += optimizer_problems(frozen["optimizer"])  # a file may hold anything
-    found += [] if found else scalar_problems(frozen)
+    found = find_closed_problems(frozen, CLOSED)
+    found += find_optimizer_problems(frozen["optimizer"])  # a file may hold anything
+    found += [] if found else find_scalar_conflicts(frozen)
     if found:
         raise Problems(found)
     device = resolve_device(frozen["trainer"]["device"])

@@ -128,7 +128,7 @@ OPEN_BOUNDS: dict[str, Bound] = {
     "styles": CHANNELS,
     "workers": Bound(1, 1024),
     "jpeg": Bound(1, 100),
-    "scale": Bound(0, 1000, above=True),
+    **dict.fromkeys(("scale", "generator_scale"), Bound(0, 1000, above=True)),
     **dict.fromkeys(
         ("adversarial_weight", "content_weight", "cycle", "feature_matching", "perceptual_weight")
         + ("pixel_weight", "pl_weight", "r1_gamma", "smoothness", "style_weight", "weight")
@@ -146,25 +146,25 @@ OPEN_BOUNDS: dict[str, Bound] = {
 }
 
 
-def outside(value: object, bound: Bound, *, where: str) -> list[Problem]:
+def find_outside(value: object, bound: Bound, *, where: str) -> list[Problem]:
     """The numbers of a value, or of a list of them, that leave a bound. What is no number is another check's."""
     if isinstance(value, list):
         return [
             problem
             for index, item in enumerate(value)
-            for problem in outside(item, bound, where=f"{where}[{index}]")
+            for problem in find_outside(item, bound, where=f"{where}[{index}]")
         ][:1]
     if isinstance(value, bool) or not isinstance(value, int | float) or bound.holds(value):
         return []
     return [(f"{where}={show(value)} does not fit", bound.describe())]
 
 
-def misfits(value: object, annotation: Any, *, where: str, nested: Nested) -> list[Problem]:
+def find_misfits(value: object, annotation: Any, *, where: str, nested: Nested) -> list[Problem]:
     """Why a plain value or a nested description does not suit an annotation; empty if it does."""
     origin = typing.get_origin(annotation) or annotation
     arguments = typing.get_args(annotation)
     if origin in (Union, types.UnionType):
-        tried = [misfits(value, option, where=where, nested=nested) for option in arguments]
+        tried = [find_misfits(value, option, where=where, nested=nested) for option in arguments]
         if not all(tried):
             return []
         inside = [
@@ -180,20 +180,27 @@ def misfits(value: object, annotation: Any, *, where: str, nested: Nested) -> li
     elif is_spec(value) and origin not in (*LISTS, *MAPPINGS):
         return nested(value, annotation, where)
     elif origin in LISTS and isinstance(value, list):
-        return sequence_problems(value, origin, arguments or (Any, ...), where=where, nested=nested)
+        return find_sequence_problems(
+            value, origin, arguments or (Any, ...), where=where, nested=nested
+        )
     elif origin in MAPPINGS and isinstance(value, dict) and not is_spec(value):
         of = arguments[1] if arguments else Any
         return [
             problem
             for key, item in value.items()
-            for problem in misfits(item, of, where=f"{where}.{key}", nested=nested)
+            for problem in find_misfits(item, of, where=f"{where}.{key}", nested=nested)
         ]
-    elif plain_fits(value, annotation):
+    elif fits_plain_type(value, annotation):
         return []
-    return [(f"{where}={show(value)} does not fit", f"give {describe(annotation)}{limits(value)}")]
+    return [
+        (
+            f"{where}={show(value)} does not fit",
+            f"give {describe_type(annotation)}{describe_limits(value)}",
+        )
+    ]
 
 
-def limits(value: object) -> str:
+def describe_limits(value: object) -> str:
     """What is wrong with a number that no computer can use, as the end of a hint."""
     if isinstance(value, float) and not math.isfinite(value):
         return ", finite"
@@ -202,7 +209,7 @@ def limits(value: object) -> str:
     return ""
 
 
-def sequence_problems(
+def find_sequence_problems(
     value: list, origin: type, arguments: tuple, *, where: str, nested: Nested
 ) -> list[Problem]:
     fixed = origin is tuple and Ellipsis not in arguments
@@ -212,7 +219,7 @@ def sequence_problems(
     return [
         problem
         for index, (item, option) in enumerate(zip(value, options, strict=True))
-        for problem in misfits(item, option, where=f"{where}[{index}]", nested=nested)
+        for problem in find_misfits(item, option, where=f"{where}[{index}]", nested=nested)
     ]
 
 
@@ -220,7 +227,7 @@ def is_spec(value: object) -> bool:
     return isinstance(value, dict) and "_target_" in value
 
 
-def plain_fits(value: object, annotation: Any) -> bool:
+def fits_plain_type(value: object, annotation: Any) -> bool:
     if annotation is Any:
         return True
     if annotation is type(None):
@@ -241,7 +248,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, float) and math.isfinite(value)
 
 
-def describe(annotation: Any) -> str:
+def describe_type(annotation: Any) -> str:
     """An annotation in a user's words."""
     names = {
         int: "a whole number",
@@ -257,14 +264,14 @@ def describe(annotation: Any) -> str:
     arguments = typing.get_args(annotation) or (Any, Any)
     if origin in (Union, types.UnionType):
         options = [option for option in arguments if getattr(option, "__name__", "") != "Tensor"]
-        return " or ".join(describe(option) for option in options)
+        return " or ".join(describe_type(option) for option in options)
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if origin in LISTS:
         entries = arguments if origin is tuple and Ellipsis not in arguments else arguments[:1]
-        return f"a list like [{', '.join(map(describe, entries))}]"
+        return f"a list like [{', '.join(map(describe_type, entries))}]"
     if origin in MAPPINGS:
-        return f"a mapping of names to {describe(arguments[1])}"
+        return f"a mapping of names to {describe_type(arguments[1])}"
     return (
         f"a mapping whose _target_ is a {annotation.__name__}"
         if isinstance(annotation, type)

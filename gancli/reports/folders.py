@@ -102,7 +102,7 @@ def planned(sweep: Path) -> int | None:
     """How many jobs the sweep's command line asked for; None where another sweeper than Hydra's
     own decided.
     """
-    from gancli.config.hints import composition_errors, parse
+    from gancli.config.hints import composition_errors, parse_override
 
     node = read_yaml(sweep / "multirun.yaml")
     if not isinstance(node, dict):
@@ -115,7 +115,7 @@ def planned(sweep: Path) -> int | None:
             return None
         n = 1
         for line in hydra["overrides"]["task"]:
-            override = parse(line)
+            override = parse_override(line)
             if override.is_sweep_override():
                 n *= sum(1 for _ in override.sweep_string_iterator())
         return n

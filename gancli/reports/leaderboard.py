@@ -9,7 +9,7 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 
-from gancli.config.hints import did_you_mean, nearest
+from gancli.config.hints import did_you_mean, find_nearest
 from gancli.errors import UserError
 from gancli.metrics.legend import find_line
 from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, better
@@ -216,7 +216,7 @@ def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") 
 def refuse_unknown_protocol(runs: list[Run], protocol: str) -> None:
     known = sorted({TRAINING, *(name for run in runs for name in run.evaluations)})
     if protocol not in known:
-        hint = did_you_mean(nearest(protocol, known)) or f"there are {', '.join(known)}"
+        hint = did_you_mean(find_nearest(protocol, known)) or f"there are {', '.join(known)}"
         raise UserError(f"protocol={protocol}: no run was evaluated so", hint)
 
 
@@ -324,7 +324,7 @@ def choose(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "")
         key = by.removeprefix("eval/")
         known = sorted({name for run in runs for name in measured(run)})
         if key not in known:
-            hint = did_you_mean(nearest(key, known)) or f"there are {', '.join(known)}"
+            hint = did_you_mean(find_nearest(key, known)) or f"there are {', '.join(known)}"
             raise UserError(f"by={by}: no run has such a metric", hint)
         return Metric(key=key, mode=mode or direction(key, runs), why="chosen by by=")
     later = protocol not in ("", TRAINING)  # what best.pt follows may not be among its numbers

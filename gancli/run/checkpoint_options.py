@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gancli.config import compose as front
-from gancli.config.arguments import ema_apart
+from gancli.config.arguments import split_off_ema
 from gancli.config.hints import Problem
 from gancli.errors import UserError
 from gancli.render import messages, status
@@ -34,7 +34,7 @@ def compose_options(command: str, words: Sequence[str], *, missing: bool = False
         Problems: The options do not compose.
     """
     refuse_training_keys(command, words)
-    rest, average = ema_apart(words)
+    rest, average = split_off_ema(words)
     found = front.compose(command, rest, missing=missing)
     found.cfg.update(average)
     for message in found.warnings:
@@ -74,7 +74,7 @@ def read_options(
     Returns:
         The options, and all that is wrong with them, each with what to type instead.
     """
-    from gancli.config.build import misfits
+    from gancli.config.build import find_misfits
     from gancli.files.paths import missing_problems
 
     options = plain_options(cfg)
@@ -82,7 +82,7 @@ def read_options(
     found: list[Problem] = [(f"{key} is not given", usage) for key in absent]
     for key, kind in kinds.items():
         if key not in absent:
-            found += misfits(options[key], kind, where=key, trust=())
+            found += find_misfits(options[key], kind, where=key, trust=())
     found += missing_problems(options, {"ckpt": "run", **(files or {})})
     return options, found
 

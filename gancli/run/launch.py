@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 
 from gancli.config import compose as front
-from gancli.config.arguments import quoted, split_args
+from gancli.config.arguments import quote_value, split_args
 from gancli.run.plan import check_paths
 from gancli.run.resume import ASIDE, resumes
 
@@ -45,4 +45,4 @@ def compose_words(words: Sequence[str]) -> front.Composed:
     typed = split_args(words).overrides
     beside = [item for item in typed if not item.startswith(ASIDE)] if resumes(typed) else []
     composed = front.compose("train", [word for word in words if word not in beside])
-    return dataclasses.replace(composed, overrides=[*composed.overrides, *map(quoted, beside)])
+    return dataclasses.replace(composed, overrides=[*composed.overrides, *map(quote_value, beside)])

@@ -95,8 +95,8 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
     Raises:
         Problems: All that is wrong.
     """
-    from gancli.config.build import trusted
-    from gancli.config.closed import closed_problems
+    from gancli.config.build import read_trust
+    from gancli.config.closed import find_closed_problems
     from gancli.config.schema import MetricsConfig
     from gancli.files.paths import DATA, WEIGHTS, missing_problems
     from gancli.metrics.settings import LEAST, problems, unknown_items
@@ -116,7 +116,7 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
     files = {"real": DATA, "fake": DATA}
     options, found = read_options(composed.cfg, kinds, needs=(), usage=usage, files=files)
     metrics = options["metrics"]
-    unfit = closed_problems({"metrics": metrics}, {"metrics": MetricsConfig})
+    unfit = find_closed_problems({"metrics": metrics}, {"metrics": MetricsConfig})
     found += unfit + unknown_items(metrics)
     found += [] if unfit else problems(metrics)
     if isinstance(options["n"], int) and options["n"] < LEAST:
@@ -140,7 +140,7 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
         ema=options["ema"],
         out=out,
         device=options["device"],
-        trust=trusted(options["trust"]),
+        trust=read_trust(options["trust"]),
         dataset=options["dataset"],
         metrics=metrics | {"n": options["n"] or metrics["n"]},
         asked=tuple(describe_metrics(composed)),
@@ -305,10 +305,10 @@ def load_other_split(source: Source) -> tuple[Decoded | None, str]:
         The images and the words for them; None where there is no such split, or its files are
         missing.
     """
-    from gancli.config.build import parameters_of
+    from gancli.config.build import read_parameters
 
     kind: type = type(source)
-    parameter = parameters_of(kind).get("split")
+    parameter = read_parameters(kind).get("split")
     if parameter is None or vars(source)["split"] != "train":
         return None, ""
     known = get_args(parameter.annotation)

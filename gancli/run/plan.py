@@ -162,7 +162,7 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     from omegaconf import OmegaConf
 
     from gancli import checkpoint
-    from gancli.config.build import locate, trusted
+    from gancli.config.build import locate, read_trust
     from gancli.config.validate import revalidate
     from gancli.run import resume as resuming
     from gancli.run.folder import check_writable
@@ -173,7 +173,7 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     resuming.complete(tree["config"])
     resuming.change(tree["config"], composed.overrides, folder)
     trust = composed.cfg.trust
-    trust = trusted(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
+    trust = read_trust(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
     if composed.cfg.resume == "auto":  # the command line names the user's own code itself
         trust += resuming.strangers(OmegaConf.to_container(composed.cfg))
     for spec in resuming.specs(tree["config"]):
@@ -272,7 +272,7 @@ def take(folder, plan: Plan, composed: front.Composed) -> None:
     folder.open()
     if plan.tree is None:
         refuse_used(folder.path)
-        if not front.in_sweep():  # there Hydra has written them
+        if not front.is_in_sweep():  # there Hydra has written them
             write_hydra(
                 folder.path, config=composed.cfg, hydra=composed.hydra, overrides=composed.overrides
             )

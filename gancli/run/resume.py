@@ -104,7 +104,7 @@ def parsed(item: str) -> tuple[str, object, bool]:
     from omegaconf import OmegaConf
 
     try:
-        override = hints.parse(item)
+        override = hints.parse_override(item)
         value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)[
             "value"
         ]

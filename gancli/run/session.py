@@ -64,7 +64,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
     try:
         with early_log():
             for message in composed.notes:
-                if front.in_sweep():  # which has said it at its start
+                if front.is_in_sweep():  # which has said it at its start
                     log.info(message)
                 else:
                     note(log, message)

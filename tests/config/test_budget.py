@@ -11,7 +11,7 @@ from helpers import differences, frozen
 from omegaconf import OmegaConf
 from train_helpers import TINY, last, sound
 
-from gancli.config.compose import compose, conf_dir, options
+from gancli.config.compose import compose, find_conf_dir, list_options
 from gancli.errors import Problems
 from gancli.run.plan import describe_plan
 
@@ -30,7 +30,7 @@ def short(tmp_path):
     """Overrides that choose a trainer with the default rule in miniature."""
     folder = tmp_path / "mine" / "trainer"
     folder.mkdir(parents=True)
-    text = (conf_dir() / "trainer/default.yaml").read_text().splitlines()
+    text = (find_conf_dir() / "trainer/default.yaml").read_text().splitlines()
     rest = [line for line in text if not line.startswith(("#", "steps:"))]
     (folder / "short.yaml").write_text(SHORT + "\n".join(rest) + "\n")
     return ("--config-dir", str(tmp_path / "mine"), "trainer=short")
@@ -64,7 +64,7 @@ def test_the_budget_counts_updates_of_the_generator(typed, steps):
 
 
 def test_every_experiment_has_a_length_of_its_own():
-    for name, path in options([conf_dir()])["experiment"].items():
+    for name, path in list_options([find_conf_dir()])["experiment"].items():
         trainer = OmegaConf.load(path).get("trainer", {})
         if "steps" not in trainer and "epochs" not in trainer:  # it builds on another
             trainer = compose("train", [f"experiment={name}"]).cfg.trainer

@@ -17,10 +17,10 @@ from gancli.config.build import (
     build,
     build_game,
     did_you_mean,
+    find_misfits,
+    find_problems,
     locate,
-    misfits,
-    parameters_of,
-    problems,
+    read_parameters,
 )
 from gancli.config.values import OPEN_BOUNDS
 from gancli.errors import UserError
@@ -149,12 +149,12 @@ BAD = [
 
 @pytest.mark.parametrize(("value", "annotation"), GOOD, ids=str)
 def test_values_that_fit(value, annotation):
-    assert misfits(value, annotation, where="key", trust=()) == []
+    assert find_misfits(value, annotation, where="key", trust=()) == []
 
 
 @pytest.mark.parametrize(("value", "annotation", "hint"), BAD, ids=str)
 def test_values_that_do_not_fit_say_what_would(value, annotation, hint):
-    (message, said), *more = misfits(value, annotation, where="key", trust=())
+    (message, said), *more = find_misfits(value, annotation, where="key", trust=())
     assert not more and message.startswith("key") and hint in f"{message} {said}"
 
 
@@ -172,14 +172,14 @@ def test_values_that_do_not_fit_say_what_would(value, annotation, hint):
     ],
 )
 def test_a_misfit_inside_is_named_by_its_place(value, annotation, where):
-    found = misfits(value, annotation, where="key", trust=())
+    found = find_misfits(value, annotation, where="key", trust=())
     assert [place in message for (message, _), place in zip(found, where, strict=True)] == [
         True
     ] * len(where), found
 
 
 def test_a_long_value_is_shown_in_part():
-    ((message, _),) = misfits(["a"] * 10**4, int, where="key", trust=())
+    ((message, _),) = find_misfits(["a"] * 10**4, int, where="key", trust=())
     assert len(message) < 100
 
 
@@ -187,7 +187,9 @@ def test_a_long_value_is_shown_in_part():
 
 
 def test_all_problems_at_once_with_the_nearest_key():
-    found = problems(GP | {"wieght": 1, "at": "every", "target": "one"}, where="loss.penalties.gp")
+    found = find_problems(
+        GP | {"wieght": 1, "at": "every", "target": "one"}, where="loss.penalties.gp"
+    )
     texts = [f"{message} | {hint}" for message, hint in found]
     assert len(texts) == 3
     assert "GradientPenalty takes no 'wieght' | did you mean weight?" in texts[0]
@@ -199,12 +201,15 @@ def test_all_problems_at_once_with_the_nearest_key():
 
 
 def test_what_is_missing_and_what_the_caller_gives():
-    assert problems({"_target_": "gancli.networks.mlp.Maxout"}, where="x")[0] == (
+    assert find_problems({"_target_": "gancli.networks.mlp.Maxout"}, where="x")[0] == (
         "x.pieces is missing: Maxout needs it",
         "add x.pieces=...",
     )
-    assert problems({"_target_": "gancli.networks.mlp.Maxout"}, where="x", given=("pieces",)) == []
-    assert "takes no 'pieces'" in problems(MAXOUT, where="x", given=("pieces",))[0][0], (
+    assert (
+        find_problems({"_target_": "gancli.networks.mlp.Maxout"}, where="x", given=("pieces",))
+        == []
+    )
+    assert "takes no 'pieces'" in find_problems(MAXOUT, where="x", given=("pieces",))[0][0], (
         "it would be given twice"
     )
 
@@ -302,12 +307,14 @@ def test_annotations_that_only_a_type_checker_can_read(mine):
             super().__init__()
 
     for cls in (Net, Odd):
-        assert problems({"_target_": mine.add(cls), "hidden": [1]}, where="x", trust=None) == []
+        assert (
+            find_problems({"_target_": mine.add(cls), "hidden": [1]}, where="x", trust=None) == []
+        )
         assert (
             "takes no"
-            in problems({"_target_": mine.add(cls), "hidden": [1], "b": 1}, where="x", trust=None)[
-                0
-            ][0]
+            in find_problems(
+                {"_target_": mine.add(cls), "hidden": [1], "b": 1}, where="x", trust=None
+            )[0][0]
         )
 
 
@@ -319,10 +326,10 @@ def test_no_annotations_keyword_arguments_sequences_and_protocols(mine):
         "net": MAXOUT,
         "pairs": [[1, "a"]],
     }
-    assert problems(spec, where="x", trust=None) == []
+    assert find_problems(spec, where="x", trust=None) == []
     assert build(spec, trust=None).sizes == [1, 2]
-    assert problems(spec | {"steps": [1, 2]}, where="x", trust=None) == []
-    assert "x.steps" in problems(spec | {"steps": 3}, where="x", trust=None)[0][0]
+    assert find_problems(spec | {"steps": [1, 2]}, where="x", trust=None) == []
+    assert "x.steps" in find_problems(spec | {"steps": 3}, where="x", trust=None)[0][0]
 
 
 def test_nested_strangers_are_refused_inside_a_trusted_one(mine):
@@ -335,7 +342,7 @@ def test_nested_strangers_are_refused_inside_a_trusted_one(mine):
         spec = {"_target_": target, "inner": 1} | {
             key: {"_target_": "os.system", "command": "true"}
         }
-        assert "may not be built" in problems(spec, where="x", trust=("mine_package",))[0][0]
+        assert "may not be built" in find_problems(spec, where="x", trust=("mine_package",))[0][0]
         hidden = {"_target_": target, "inner": 1} | {key: [{"deep": {"_target_": "os.system"}}]}
         with pytest.raises(UserError, match="may not be built"):
             build(hidden, trust=("mine_package",))
@@ -425,14 +432,14 @@ def test_build_game_builds_a_game_with_its_loss_and_nothing_else(mine):
 
 
 def test_parameters_are_resolved_once():
-    assert parameters_of(Maxout) is parameters_of(Maxout)
-    assert parameters_of(Maxout)["pieces"].annotation is int
+    assert read_parameters(Maxout) is read_parameters(Maxout)
+    assert read_parameters(Maxout)["pieces"].annotation is int
 
 
 def test_trusted_takes_a_name_a_list_and_nothing():
     assert (
-        builder.trusted("a") == ("a",)
-        and builder.trusted(["a", "b"]) == ("a", "b")
-        and builder.trusted([]) == ()
+        builder.read_trust("a") == ("a",)
+        and builder.read_trust(["a", "b"]) == ("a", "b")
+        and builder.read_trust([]) == ()
     )
-    assert builder.trusted(None) == () and builder.trusted("") == ()
+    assert builder.read_trust(None) == () and builder.read_trust("") == ()

@@ -13,13 +13,13 @@ from omegaconf import OmegaConf
 
 from gancli.config import compose as config
 from gancli.config import resolvers, schema
-from gancli.config.arguments import quoted, split_args, variants
-from gancli.config.hints import nearest
+from gancli.config.arguments import list_variants, quote_value, split_args
+from gancli.config.hints import find_nearest
 from gancli.errors import Interrupted, Problems, UserError
 
 ROOT = Path(config.__file__).resolve().parents[1]
 
-EXPERIMENTS = config.options([config.conf_dir()])["experiment"]
+EXPERIMENTS = config.list_options([config.find_conf_dir()])["experiment"]
 
 
 def write(base: Path, files: dict[str, str]) -> Path:
@@ -44,12 +44,12 @@ def problems_of(argv: list[str], *, name: str = "train") -> dict[str, str]:
 def test_conf_dir_is_inside_a_wheel_beside_a_checkout_or_an_error(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "__file__", str(tmp_path / "gancli/config/compose.py"))
     with pytest.raises(UserError, match="missing") as caught:
-        config.conf_dir()
+        config.find_conf_dir()
     assert "reinstall" in caught.value.hint
     write(tmp_path, {"conf/train.yaml": ""})
-    assert config.conf_dir() == tmp_path / "conf"
+    assert config.find_conf_dir() == tmp_path / "conf"
     write(tmp_path, {"gancli/conf/train.yaml": ""})
-    assert config.conf_dir() == tmp_path / "gancli/conf"
+    assert config.find_conf_dir() == tmp_path / "gancli/conf"
 
 
 def test_default_config_has_every_top_key_and_no_hydra_node():
@@ -62,8 +62,8 @@ def test_default_config_has_every_top_key_and_no_hydra_node():
 
 
 def test_every_built_in_file_says_what_it_is_and_has_its_package_line_first():
-    for path in config.conf_dir().glob("**/*.yaml"):
-        assert config.describe(path), path
+    for path in config.find_conf_dir().glob("**/*.yaml"):
+        assert config.read_description(path), path
         assert not re.match(r"(#(?! *@).*\n)+# *@package", path.read_text(encoding="utf-8")), path
 
 
@@ -134,10 +134,10 @@ def test_paths_need_no_quoting(key, value):
 
 
 def test_paths_that_are_quoted_or_null_stay_as_they_are():
-    assert quoted("out='a b'") == "out='a b'"
-    assert quoted("out=null") == "out=null"
-    assert quoted("seed=a b") == "seed=a b"
-    assert quoted("dataset.path=a b,c", sweep=True) == "dataset.path='a b','c'"
+    assert quote_value("out='a b'") == "out='a b'"
+    assert quote_value("out=null") == "out=null"
+    assert quote_value("seed=a b") == "seed=a b"
+    assert quote_value("dataset.path=a b,c", sweep=True) == "dataset.path='a b','c'"
     assert config.compose("sample", ["ckpt=x", "out=null"]).cfg.out is None
 
 
@@ -187,24 +187,24 @@ def test_eight_processes_in_one_second_get_eight_folders():
     ],
 )
 def test_slug(values, expected):
-    assert resolvers.slug(values) == expected
+    assert resolvers.make_slug(values) == expected
 
 
 @pytest.mark.parametrize("name", ["手写实验", "ü 手写", "a,b (c)=1", "it's"])
 def test_a_name_of_any_letters_needs_no_quotes(name):
     composed = config.compose("train", [f"name={name}"])
     assert composed.cfg.name == name
-    assert composed.run_dir.parent.name == resolvers.slug([f"={name}"])
+    assert composed.run_dir.parent.name == resolvers.make_slug([f"={name}"])
 
 
 def test_a_number_of_a_label_stays_a_number():
-    assert quoted("label=3") == "label=3" and quoted("label=甲类") == "label='甲类'"
-    assert quoted("name=甲,乙", sweep=True) == "name='甲','乙'"
+    assert quote_value("label=3") == "label=3" and quote_value("label=甲类") == "label='甲类'"
+    assert quote_value("name=甲,乙", sweep=True) == "name='甲','乙'"
 
 
 def test_slug_is_short_and_safe():
-    assert len(resolvers.slug(["name=" + "手" * 300]).encode()) <= 200
-    name = resolvers.slug([f"k={'Long/Name=,' * 9}" for _ in range(9)])
+    assert len(resolvers.make_slug(["name=" + "手" * 300]).encode()) <= 200
+    name = resolvers.make_slug([f"k={'Long/Name=,' * 9}" for _ in range(9)])
     assert len(name) <= 60 and re.fullmatch(r"[a-z0-9._-]+", name)
 
 
@@ -341,7 +341,7 @@ def test_sample_needs_a_checkpoint_and_knows_its_keys():
     ],
 )
 def test_nearest(word, known, expected):
-    assert nearest(word, known) == expected
+    assert find_nearest(word, known) == expected
 
 
 # the user's own files
@@ -403,7 +403,7 @@ def test_a_shadowed_option_is_warned_about_with_both_paths(tmp_path):
     assert len(warnings) == 2
     assert (
         str(tmp_path / "model/dcgan.yaml") in warnings[0]
-        and str(config.conf_dir() / "model/dcgan.yaml") in warnings[0]
+        and str(config.find_conf_dir() / "model/dcgan.yaml") in warnings[0]
     )
     assert "late.yaml" in warnings[1] and "first line" in warnings[1]
 
@@ -486,8 +486,8 @@ def test_options_hide_parts_and_the_first_folder_wins(tmp_path):
             "hydra/x.yaml": "a: 1",
         },
     )
-    found = config.options([config.conf_dir(), tmp_path])
-    assert found["model"]["dcgan"] == config.conf_dir() / "model/dcgan.yaml"
+    found = config.list_options([config.find_conf_dir(), tmp_path])
+    assert found["model"]["dcgan"] == config.find_conf_dir() / "model/dcgan.yaml"
     assert found["model"]["sub/deep"] == tmp_path / "model/sub/deep.yaml"
     assert "hydra" not in found and not [
         name for names in found.values() for name in names if name.startswith("_")
@@ -523,7 +523,7 @@ def test_somebody_elses_hydra_survives(tmp_path):
 
 
 def test_variants_show_every_value_without_the_product():
-    lines = list(variants(["loss=a,b", "seed=1,2,3", "x=5", "lr=interval(0,1)"]))
+    lines = list(list_variants(["loss=a,b", "seed=1,2,3", "x=5", "lr=interval(0,1)"]))
     assert lines[0] == ["loss=a", "seed=1", "x=5"] and len(lines) == 4
     assert ["loss=a", "seed=3", "x=5"] in lines
 
@@ -533,7 +533,7 @@ def test_a_sweep_calls_the_task_once_a_job_in_folders_of_their_own(tmp_path, mon
     seen = []
 
     def task(composed):
-        assert config.in_sweep() and composed.run_dir_given and composed.run_dir.is_dir()
+        assert config.is_in_sweep() and composed.run_dir_given and composed.run_dir.is_dir()
         seen.append(
             (
                 composed.cfg.seed,
@@ -546,7 +546,7 @@ def test_a_sweep_calls_the_task_once_a_job_in_folders_of_their_own(tmp_path, mon
 
     argv_before = sys.argv
     assert (
-        config.hydra_main("train", task, ["-m", "loss=hinge,r1", "seed=1,2", "trainer.steps=5"])
+        config.run_hydra_main("train", task, ["-m", "loss=hinge,r1", "seed=1,2", "trainer.steps=5"])
         == 0
     )
     assert [(seed, loss) for seed, loss, _, _ in seen] == [
@@ -566,7 +566,9 @@ def test_a_sweep_calls_the_task_once_a_job_in_folders_of_their_own(tmp_path, mon
     )
     assert re.fullmatch(r"outputs/sweeps/\d{8}-\d{6}-[a-z0-9]{4}", seen[0][3])
     assert (
-        sys.argv is argv_before and "HYDRA_FULL_ERROR" not in os.environ and not config.in_sweep()
+        sys.argv is argv_before
+        and "HYDRA_FULL_ERROR" not in os.environ
+        and not config.is_in_sweep()
     )
     assert config.compose("train", []).cfg.seed == 0  # Hydra's globals are free again
 
@@ -583,7 +585,7 @@ def test_a_failing_job_does_not_stop_the_sweep_and_its_error_comes_out_unchanged
             raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        config.hydra_main("train", task, ["-m", "seed=1,2"])
+        config.run_hydra_main("train", task, ["-m", "seed=1,2"])
     assert seen == [1, 2]
 
 
@@ -596,14 +598,14 @@ def test_an_interrupted_job_ends_the_sweep(tmp_path, monkeypatch):
         raise Interrupted("stopped", code=130)
 
     with pytest.raises(Interrupted):
-        config.hydra_main("train", task, ["-m", "seed=1,2"])
+        config.run_hydra_main("train", task, ["-m", "seed=1,2"])
     assert seen == [1]
 
 
 def test_mistakes_of_every_job_are_told_before_any_job_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Problems) as caught:
-        config.hydra_main(
+        config.run_hydra_main(
             "train",
             pytest.fail,
             ["-m", "loss=hinge,hnge", "model=dcgna,mlp", "seed=1,2", "trainer.stepz=3"],
@@ -619,7 +621,7 @@ def test_mistakes_of_every_job_are_told_before_any_job_runs(tmp_path, monkeypatc
 def test_paths_in_a_sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen = []
-    config.hydra_main(
+    config.run_hydra_main(
         "train",
         lambda composed: seen.append(composed.cfg.dataset.path),
         [

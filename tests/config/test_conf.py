@@ -10,16 +10,16 @@ import yaml
 from helpers import TEST_DATA, frozen
 from omegaconf import OmegaConf
 
-from gancli.config.build import build, build_game, signature_of
-from gancli.config.compose import compose, conf_dir, describe, options
-from gancli.config.hints import nearest
+from gancli.config.build import build, build_game, read_signature
+from gancli.config.compose import compose, find_conf_dir, list_options, read_description
+from gancli.config.hints import find_nearest
 from gancli.data.base import Source
 from gancli.errors import Problems
 from gancli.game import Game
 from gancli.games.heads import Head
 from gancli.losses.penalties import Penalty
 
-CONF = options([conf_dir()])
+CONF = list_options([find_conf_dir()])
 NEEDS_PATH = {"folder"}
 TRANSLATES = {
     "pix2pix",
@@ -95,7 +95,7 @@ def overrides_for(group: str, option: str) -> list[str]:
     ("group", "option"), [(g, o) for g in CONF for o in CONF[g] if g not in ("metrics",)]
 )
 def test_option(group, option):
-    words = describe(CONF[group][option])
+    words = read_description(CONF[group][option])
     assert len(words) > 15 and words[0].isupper() or words[0].isdigit(), words
     config = frozen(*overrides_for(group, option))
     with torch.device("meta"):
@@ -211,7 +211,7 @@ def test_an_experiment_is_named_after_its_model_and_its_data(name):
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())
 def test_the_old_name_of_an_experiment_is_answered_with_the_new_one(old, new):
-    assert nearest(old, CONF["experiment"])[0] == new
+    assert find_nearest(old, CONF["experiment"])[0] == new
     with pytest.raises(Problems) as caught:
         compose("train", [f"experiment={old}"])
     assert f"did you mean '{new}'" in caught.value.problems[0][1]
@@ -240,7 +240,7 @@ def depth_of(path: Path) -> int:
 
 def test_a_file_speaks_of_its_own_group_unless_its_first_line_says_that_it_is_global():
     """One idiom: `override /optimizer@_global_.optimizer: adam` chooses for another group, and a header is for experiments."""
-    for path in conf_dir().glob("*/*.yaml"):
+    for path in find_conf_dir().glob("*/*.yaml"):
         group = path.parent.name
         settings = yaml.safe_load(text_of(path)) or {}
         several = set(settings) - {"defaults", group}
@@ -254,17 +254,17 @@ def test_a_file_speaks_of_its_own_group_unless_its_first_line_says_that_it_is_gl
 
 def test_bases_are_two_levels_at_most_and_all_serve():
     extended = set()
-    for path in conf_dir().glob("*/*.yaml"):
+    for path in find_conf_dir().glob("*/*.yaml"):
         assert depth_of(path) <= 2, path
         extended |= set(bases_of(path))
-    bases = set(conf_dir().glob("*/_*.yaml"))
+    bases = set(find_conf_dir().glob("*/_*.yaml"))
     # The bases of a player's optimizer are taken twice, as _schedule@g and _schedule@d.
     assert extended == bases
 
 
 def test_files_share_their_bases_instead_of_copying():
     """Below a quarter of all lines stand in a run of two or more that another file has too; it was 59 % before the bases."""
-    found = {path: lines_of(path) for path in conf_dir().rglob("*.yaml")}
+    found = {path: lines_of(path) for path in find_conf_dir().rglob("*.yaml")}
     pairs: dict[tuple[str, str], set[Path]] = {}
     for path, lines in found.items():
         for pair in zip(lines, lines[1:], strict=False):
@@ -296,7 +296,7 @@ def unsaid(node: object) -> dict[str, set[str]]:
     if isinstance(node, dict):
         target = node.get("_target_")
         if target and not target.startswith("torch."):
-            lacking = set(signature_of(target)) - set(node) - WITHOUT.get(target, set())
+            lacking = set(read_signature(target)) - set(node) - WITHOUT.get(target, set())
             found |= {target: lacking} if lacking else {}
         for value in node.values():
             found |= unsaid(value)

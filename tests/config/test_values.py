@@ -11,7 +11,7 @@ import pytest
 from helpers import frozen
 
 from gancli.cli import main
-from gancli.config.build import ROOTS, parameters_of
+from gancli.config.build import ROOTS, read_parameters
 from gancli.config.schema import CLOSED, PlayerConfig
 from gancli.config.values import CLOSED_BOUNDS, OPEN_BOUNDS, PLAYER_BOUNDS, Bound, is_number
 from gancli.errors import Problems
@@ -154,7 +154,7 @@ def test_every_number_of_an_open_part_has_a_bound_or_is_said_to_need_none():
             module = importlib.import_module(f"{root}.{part.name}")
             own = [cls for cls in vars(module).values() if isinstance(cls, type)]
             for cls in (cls for cls in own if cls.__module__ == module.__name__):
-                for name, parameter in parameters_of(cls).items():
+                for name, parameter in read_parameters(cls).items():
                     if has_numbers(parameter.annotation):
                         found.setdefault(name, cls.__name__)
     assert {key: cls for key, cls in found.items() if key not in {*OPEN_BOUNDS, *UNBOUNDED}} == {}

@@ -9,7 +9,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from gancli.config.build import build, locate, problems
+from gancli.config.build import build, find_problems, locate
 from gancli.data.base import Source
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -60,7 +60,7 @@ def test_an_option(option, monkeypatch):
     assert first.startswith("# ") and 40 < len(first) <= 125
     spec = composed(option, *(["dataset.path=x"] if option in FILES else []))
     assert [key for key in DECLARED if key in spec] == list(DECLARED)
-    assert problems(spec, where="dataset", trust=None) == []
+    assert find_problems(spec, where="dataset", trust=None) == []
     cls = locate(spec["_target_"], trust=None)
     assert issubclass(cls, Source) and set(spec) - {"_target_"} == set(
         inspect.signature(cls).parameters
@@ -81,20 +81,21 @@ def test_types_are_checked():
         "dataset.split=all",
         "dataset.resolution=2.5",
     ):
-        assert len(problems(composed("mnist", override), where="dataset", trust=None)) == 1, (
+        assert len(find_problems(composed("mnist", override), where="dataset", trust=None)) == 1, (
             override
         )
     for override in ("dataset.on_error=3", "dataset.kind=1", "dataset.path=7"):
         assert (
             len(
-                problems(
+                find_problems(
                     composed("folder", "dataset.path=x", override), where="dataset", trust=None
                 )
             )
             == 1
         ), override
     assert (
-        problems(composed("mnist", "dataset.resolution=[32,64]"), where="dataset", trust=None) == []
+        find_problems(composed("mnist", "dataset.resolution=[32,64]"), where="dataset", trust=None)
+        == []
     )
 
 

@@ -22,7 +22,7 @@ from evaluation_helpers import (  # noqa: F401 - fixtures
 from helpers import differences, small, steps, trainer_for
 from torch import nn
 
-from gancli.config.closed import closed_problems
+from gancli.config.closed import find_closed_problems
 from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded, split
 from gancli.data.toy import Grid, Ring
@@ -435,7 +435,9 @@ def test_every_option_has_the_keys_of_the_schema():
     wrong = spec(items=["fid"], every=0, n=3, pairs=0, best="loss")
     assert [hint for _, hint in problems(wrong)] == ["add metrics.best_mode=max or min"]
     assert [hint[:14] for _, hint in unknown_items(wrong)] == ["there are swd,"]
-    bounds = [hint for _, hint in closed_problems({"metrics": wrong}, {"metrics": MetricsConfig})]
+    bounds = [
+        hint for _, hint in find_closed_problems({"metrics": wrong}, {"metrics": MetricsConfig})
+    ]
     assert sorted(bounds) == ["give 1 or more", "give 1 or more", "give 10 or more"]
     assert problems(spec(best="loss", best_mode="min")) == problems(spec(best="kl")) == []
 

@@ -179,10 +179,10 @@ def test_the_users_own_config_folder_is_named(tmp_path):
     "value", ["my photos", "it's", "a\\b", "a\\'b\\", "x=1,2", "x", None, True, 3, 2.5e-4]
 )
 def test_a_value_written_for_hydra_reads_back_as_itself(value):
-    from gancli.config.hints import parse
+    from gancli.config.hints import parse_override
 
     if not isinstance(value, str):
-        assert parse(f"trainer.steps={single.hydra_text(value)}").value() == value
+        assert parse_override(f"trainer.steps={single.hydra_text(value)}").value() == value
     else:
         composed = config.compose(
             "train", ["dataset=folder", f"dataset.path={single.hydra_text(value)}"]

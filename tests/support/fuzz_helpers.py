@@ -8,7 +8,7 @@ import random
 from helpers import DOMAINS, PAIRS
 
 from gancli.config.compose import compose
-from gancli.config.diagnose import walk
+from gancli.config.diagnose import walk_keys
 
 # Ten models that together have every kind of part: heads, codes, levels, growth, two domains, pairs, a perceptual loss.
 MODELS: dict[str, tuple[str, ...]] = {
@@ -50,7 +50,7 @@ VALUES = (
 def keys_of(model: str) -> tuple[str, ...]:
     """Every key of a model's config and every group, as one may type them."""
     composed = compose("train", [f"model={model}", *MODELS[model]])
-    keys = [path for path, _, _ in walk(composed.cfg)]
+    keys = [path for path, _, _ in walk_keys(composed.cfg)]
     return (*keys, "hydra.run.dir", "hydra.job.num", "penalty@loss.penalties.x", "experiment")
 
 

@@ -16,8 +16,8 @@ from PIL import Image
 from gancli.checkpoint import save
 from gancli.cli import main
 from gancli.config import compose as config
-from gancli.config.arguments import quoted
-from gancli.config.hints import parse
+from gancli.config.arguments import quote_value
+from gancli.config.hints import parse_override
 
 STYLE = (
     f"dataset.path={DOMAINS}",
@@ -84,7 +84,7 @@ def quick_compose(name: str, argv: list[str], *, missing: bool) -> config.Compos
     """Without Hydra where only values change: it would take half of the time of these tests."""
     cfg = copy.deepcopy(composed().cfg)
     for word in argv:
-        override = parse(quoted(word))
+        override = parse_override(quote_value(word))
         if override.key_or_group not in cfg:
             return compose(name, argv, missing=missing)
         cfg[override.key_or_group] = override.value()
