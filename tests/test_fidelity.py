@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import small
+from helpers import frozen, small
 
 from gancli.config.build import build_game
+from gancli.optimizers import make_players
 
 
 def build_small(model: str, *overrides: str):
@@ -33,3 +34,42 @@ def test_cyclegan_halves_the_loss_of_its_discriminators_alone():
         (parts["a_adv"] + parts["b_adv"]).item(), rel=1e-5
     )
     assert chosen.d_loss(batch)[0].item() == halved.d_loss(batch)[0].item()
+
+
+def parameters(experiment: str) -> tuple[int, int]:
+    with torch.device("meta"):
+        game = build_game(frozen(f"experiment={experiment}"), trust=None)
+    return tuple(
+        sum(p.numel() for p in network.parameters())
+        for network in (game.generator, game.discriminator)
+    )
+
+
+@pytest.mark.parametrize("experiment", ["stylegan2_ada_cifar10", "stylegan2_ada_cifar10_cond"])
+def test_stylegan2_ada_corrects_the_generators_adam_without_path_length(experiment):
+    """As in the authors' loop: by 4/5 for the generator, by 16/17 for the critic, whatever the weight of the penalties."""
+    config = frozen(f"experiment={experiment}")
+    with torch.device("meta"):
+        game = build_game(config, trust=None)
+    assert {phase.name for phase in game.phases()} == {"d", "d_r1", "g"}
+    players = make_players(game, config["optimizer"], ghost=True)
+    for name, every in (("g", 4), ("d", 16)):
+        share = every / (every + 1)
+        group = players[name].optimizer.param_groups[0]
+        assert group["lr"] == pytest.approx(0.0025 * share, rel=1e-9)
+        assert group["betas"] == pytest.approx((0.0, 0.99**share), abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "counts"),
+    [
+        ("biggan_cifar10", (9_416_196, 2_415_170)),  # the setting whose FID of 4.16 is cited
+        ("biggan_cifar10_wide", (9_416_196, 9_641_090)),
+    ],
+)
+def test_biggan_on_cifar10_has_the_cited_critic(experiment, counts):
+    assert parameters(experiment) == counts
+
+
+def test_ssgan_mirrors_nothing():
+    assert frozen("experiment=ssgan_cifar10")["dataset"]["flip"] is False
