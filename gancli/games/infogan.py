@@ -44,8 +44,9 @@ class InfoGAN(GAN):
     U(-1,1).
 
     generator: unconditional; the noise has what its z_dim leaves. q: reads the codes from the
-    critic's features (N,F), of which `attach(F, outputs)` tells it the sizes; a player of its own,
-    which moves in both phases
+    critic's features (N,F), of which `attach(F, outputs)` tells it the sizes; a player of its own
+    q_moves: in both phases, or in the discriminator's alone, as in the authors' code, where q is
+    among the variables of the discriminator's optimizer
     weight_categorical, weight_continuous: of the codes' negative log-likelihoods, in both losses
     deviation: a continuous code's, as q sees it: 1, or learned (q then has one more output for
     each)
@@ -66,6 +67,7 @@ class InfoGAN(GAN):
         weight_categorical: float = 1.0,
         weight_continuous: float = 1.0,
         deviation: Literal["one", "learned"] = "one",
+        q_moves: Literal["both", "d"] = "both",
     ):
         super().__init__(
             generator=generator,
@@ -102,6 +104,7 @@ class InfoGAN(GAN):
         self.continuous = continuous
         self.learned = deviation == "learned" and continuous > 0
         self.weights = weight_categorical, weight_continuous
+        self.q_moves = q_moves
         self.q.attach(
             self.discriminator.feature_dim, sum(categories) + continuous * (1 + self.learned)
         )
@@ -115,7 +118,13 @@ class InfoGAN(GAN):
         return super().players() | {"q": [self.q]}
 
     def phases(self) -> list[Phase]:
-        return [replace(phase, updates=(*phase.updates, "q")) for phase in super().phases()]
+        # The term stands in both losses either way: where q rests it still teaches the generator.
+        return [
+            replace(phase, updates=(*phase.updates, "q"))
+            if self.q_moves == "both" or "d" in phase.updates
+            else phase
+            for phase in super().phases()
+        ]
 
     def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None

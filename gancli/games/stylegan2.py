@@ -130,9 +130,10 @@ class StyleGAN2(GAN):
                 inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask")
             )
             lengths = path_lengths(self.generator.synthesis(styles), styles)
-        # A new tensor: the next micro-batch moves the buffer.
-        mean = self.pl_mean.lerp(lengths.detach().mean(), self.pl_decay)
-        self.pl_mean.copy_(mean)
+        # A new tensor: the next micro-batch moves the buffer. As in the authors' code, this batch's
+        # share of the mean carries gradient too; what is kept for later does not.
+        mean = self.pl_mean.lerp(lengths.mean(), self.pl_decay)
+        self.pl_mean.copy_(mean.detach())
         penalty = (lengths - mean).square().mean()
         return self.pl_weight * self.pl_every * penalty, {
             "pl": penalty.detach(),

@@ -118,6 +118,26 @@ def test_who_moves_when():
     assert moved == {"discriminator", "q"}
 
 
+def test_the_reader_may_move_with_the_discriminator_alone():
+    """As in the authors' code: its optimizer then rests in the generator's step.
+
+    The generator still learns from what it reads.
+    """
+    config = small("infogan", "model.q_moves=d", "model.discriminator.norm=none")
+    trainer = trainer_for(config)
+    assert {phase.name: phase.updates for phase in trainer.phases} == {"d": ("d", "q"), "g": ("g",)}
+    steps(trainer, 2)
+    steps_of = {
+        name: {int(state["step"]) for state in player.optimizer.state.values()}
+        for name, player in trainer.players.items()
+    }
+    assert steps_of == {"g": {2}, "d": {2}, "q": {2}}
+    both = steps(trainer_for(small("infogan", "model.discriminator.norm=none")), 2)
+    assert {int(state["step"]) for state in both.players["q"].optimizer.state.values()} == {4}
+    loss, logs = trainer.game.g_loss({"image": torch.randn(8, 1, 16, 16)})
+    assert loss.item() == pytest.approx((logs["adv"] + logs["ce"] + logs["nll"]).item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("phase", ["d", "g"])
 def test_the_information_reaches_trunk_and_generator_in_both_losses(phase, monkeypatch):
     game = game_of("model.discriminator.norm=none")

@@ -153,8 +153,10 @@ def test_path_length_loss_and_its_running_mean(monkeypatch):
         2 * 4 * penalty
     )
     loss.backward()
-    want = [8 * 2 * (x - 0.03) / 4 for x in (1, 2, 3, 6)]
-    assert lengths.grad.tolist() == pytest.approx(want), "the mean is detached"
+    of_mean = 0.01 / 4 * sum(x - 0.03 for x in (1, 2, 3, 6))
+    want = [8 * 2 / 4 * (x - 0.03 - of_mean) for x in (1, 2, 3, 6)]
+    assert lengths.grad.tolist() == pytest.approx(want), "the batch's share of the mean counts"
+    assert not game.pl_mean.requires_grad, "what is kept does not"
     game.pl_loss(batch_of())
     assert game.pl_mean.item() == pytest.approx(0.03 * 0.99 + 0.03)
 
