@@ -8,26 +8,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancli.commands.checkpoint_verbs import out_folder
 from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
 from gancli.config.build import read_trust
-from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet, resize_all, to_channels
+from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet
 from gancli.errors import UserError
-from gancli.game import Batch, Game
+from gancli.game import Batch
 from gancli.inference.tiling import (
     Translating,
-    Way,
-    inputs_of,
     is_noisy,
-    paint,
-    scale_pixels,
     tileable,
     way_of,
     whole_only,
+)
+from gancli.inference.translating import (
+    find_transparent,
+    find_white,
+    prepare_source,
+    prepare_style,
+    require_translating,
+    translate_source,
 )
 from gancli.networks.layers import size_of
 from gancli.networks.translation import Translator
@@ -49,7 +51,7 @@ class Job:
     that width. shrunk: images that the network did not see at their size; notes: what else was done to some; bad: (name, reason)"""
 
     options: dict
-    game: Game
+    game: Translating
     generator: nn.Module
     network: Translator
     channels: int
@@ -77,18 +79,8 @@ def job_of(options: dict) -> Job:
         trust=read_trust(options["trust"]),
         device=str(resolve_device(options["device"])),
     )
-    game = loaded.game
     direction = options["direction"]
-    if not isinstance(game, Translating):
-        raise UserError(
-            "this checkpoint's model makes images out of noise, and not out of images",
-            f"gan sample ckpt={options['ckpt']}",
-        )
-    if direction not in game.directions:
-        raise UserError(
-            f"direction={direction} does not apply to this checkpoint: its model knows {' and '.join(game.directions)} alone",
-            "leave direction= out",
-        )
+    game = require_translating(loaded.game, direction, instead=f"gan sample ckpt={options['ckpt']}")
     network = game.translator(loaded.generator, direction)
     refuse_unfit(options, network, game.extras)
     way_of(network, (1, 1), tile=options["tile"], max_size=options["max_size"])
@@ -148,19 +140,15 @@ def style_of(job: Job) -> Tensor:
     path = Path(os.path.expanduser(job.options["style"]))
     try:
         with quiet():
-            style = scale_pixels(to_channels(read(path, job.notes), job.channels))
+            style = read(path, job.notes)
     except BadImage as error:
         raise UserError(f"style={job.options['style']}: {error}", "give an image file") from error
-    if min(style.shape[2:]) < job.network.smallest:
-        raise UserError(
-            f"style={job.options['style']} measures {style.shape[3]}x{style.shape[2]} pixels",
-            f"its sides need {job.network.smallest} or more",
-        )
-    size = way_of(
-        job.network, tuple(style.shape[2:]), tile="off", max_size=job.options["max_size"]
-    ).size
-    return F.interpolate(style, size, mode="bicubic", antialias=True, align_corners=False).clamp(
-        -1, 1
+    return prepare_style(
+        job.network,
+        style,
+        job.channels,
+        name=f"style={job.options['style']}",
+        max_size=job.options["max_size"],
     )
 
 
@@ -186,27 +174,27 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
     channels = job.channels
     if loses_colour(pixels, channels):
         job.notes.add(colour_lost(channels))
-    size = (pixels.shape[1], pixels.shape[2])
-    holes = hole_of(job, item, pixels) if "mask" in job.game.extras else None
-    apart = channels in (1, 3) and len(pixels) in (2, 4)
-    colours = to_channels(pixels, channels + apart)
-    alpha = colours[channels:] if apart and (holes is None or job.masks is not None) else None
-    inputs = inputs_of(colours[:channels], holes)
+    hidden = hole_of(job, item, pixels) if "mask" in job.game.extras else None
+    alpha_is_mask = hidden is not None and job.masks is None
+    source = prepare_source(pixels, channels, hidden=hidden, alpha_is_mask=alpha_is_mask)
+    size = source.size
     way = way_of(job.network, size, tile=job.options["tile"], max_size=job.options["max_size"])
     made = []
     for answer in job.answers:
-        canvas = answered(
-            job,
-            inputs,
+        canvas = translate_source(
+            job.game,
+            job.generator,
+            source,
             way,
-            alpha,
-            seed_of(job.options["seed"], "translate", item.name, answer or 0),
+            direction=job.options["direction"],
+            extras=job.extras,
+            seed=seed_of(job.options["seed"], "translate", item.name, answer or 0),
         )
         save(canvas, job.out / item.file(job.options["format"], answer))
         made.append(thumbnail(canvas))
     # A window around a hole loses nothing but its own pixels.
-    job.shrunk += way.size != size and not (holes is not None and job.network.size)
-    sheet.add(to_uint8(inputs["a"][0]).permute(1, 2, 0).numpy(), made)
+    job.shrunk += way.size != size and not (hidden is not None and job.network.size)
+    sheet.add(to_uint8(source.inputs["a"][0]).permute(1, 2, 0).numpy(), made)
 
 
 def half_of(job: Job, pixels: np.ndarray) -> np.ndarray:
@@ -222,17 +210,21 @@ def half_of(job: Job, pixels: np.ndarray) -> np.ndarray:
     return pixels[:, :, : width // 2] if half == "left" else pixels[:, :, width // 2 :]
 
 
-def hole_of(job: Job, item: Item, pixels: np.ndarray) -> Tensor:
-    """(1,1,H,W), 1 where the mask is white or, without masks, the image transparent. Raises BadImage where nothing is hidden."""
+def hole_of(job: Job, item: Item, pixels: np.ndarray) -> np.ndarray:
+    """(H,W) bool, where the mask is white or, without masks, the image is transparent.
+
+    Raises:
+        BadImage: Nothing is hidden, or the mask does not fit.
+    """
     if job.masks is None:
-        if len(pixels) not in (2, 4) or not (pixels[-1] < 128).any():
+        hidden = find_transparent(pixels)
+        if not hidden.any():
             raise BadImage("nothing in it is transparent, and mask= is not given")
-        hidden = pixels[-1] < 128
     else:
         if item.name not in job.masks:
             raise BadImage("no mask has its name")
         try:
-            hidden = to_channels(read(job.masks[item.name], job.notes), 1)[0] >= 128
+            hidden = find_white(read(job.masks[item.name], job.notes))
         except BadImage as error:
             raise BadImage(f"its mask: {error}") from error
         if hidden.shape != pixels.shape[1:]:
@@ -243,32 +235,14 @@ def hole_of(job: Job, item: Item, pixels: np.ndarray) -> Tensor:
             )
         if not hidden.any():
             raise BadImage("nothing in its mask is white")
-    return torch.from_numpy(hidden.astype(np.float32))[None, None]
-
-
-def answered(job: Job, inputs: Batch, way: Way, alpha: np.ndarray | None, seed: int) -> np.ndarray:
-    """-> (H,W,C) uint8, with alpha (1,h,w) enlarged behind its colours. Floats of the whole would be four times as much."""
-    assert isinstance(job.game, Translating)  # `job_of` has refused all others
-    canvas = paint(
-        job.game,
-        job.generator,
-        inputs,
-        way,
-        direction=job.options["direction"],
-        extras=job.extras,
-        seed=seed,
-        spare=int(alpha is not None),
-    )
-    if alpha is not None:
-        canvas[..., -1] = resize_all(alpha[None], canvas.shape[:2])[0, 0]
-    return canvas
+    return hidden
 
 
 def report(job: Job, total: int) -> None:
     """Says what was done to some of the images. Raises UserError where none was translated."""
     for note in sorted(job.notes):
         messages.remark(note)
-    if job.wide:
+    if job.wide and job.paired is not None:
         messages.warn(
             f"{job.wide} of {total} images are as wide as a pair of those that were trained on, and their halves are not cut: "
             f"half={job.paired[1]} translates the source half of each"

@@ -27,22 +27,21 @@ from gancli.data.decode import (
     plain,
     quiet,
     read_pixels,
-    resize_all,
-    to_channels,
 )
 from gancli.errors import UserError
 from gancli.evaluation.probing import judged
 from gancli.evaluation.samples import Judging
 from gancli.game import Batch
 from gancli.inference import projection, sampling
-from gancli.inference.tiling import (
-    Translating,
-    inputs_of,
-    paint,
-    scale_pixels,
-    way_of,
+from gancli.inference.tiling import Translating, scale_pixels, way_of
+from gancli.inference.translating import (
+    find_transparent,
+    find_white,
+    prepare_source,
+    prepare_style,
+    require_translating,
+    translate_source,
 )
-from gancli.networks.translation import Translator
 from gancli.precision import resolve_device
 from gancli.render import messages
 from gancli.render.grids import from_pixels, to_uint8
@@ -205,18 +204,7 @@ class LoadedModel:
             UserError: The model does not translate, or lacks what was asked for, or the image cannot be used.
         """
         with saying_hints(), speaking(quiet=True):
-            game = self.game
-            if not isinstance(game, Translating):
-                raise UserError(
-                    "this checkpoint's model makes images out of noise, and not out of images",
-                    "use sample()",
-                )
-            if direction not in game.directions:
-                raise UserError(
-                    f"direction={direction} does not apply to this checkpoint: its model knows "
-                    f"{' and '.join(game.directions)} alone",
-                    "leave direction out",
-                )
+            game = require_translating(self.game, direction, instead="use sample()")
             for name, value in (("mask", mask), ("style", style)):
                 if value is not None and name not in game.extras:
                     raise UserError(f"this checkpoint's model takes no {name}", f"leave {name} out")
@@ -227,25 +215,23 @@ class LoadedModel:
             pixels = read(image, "image")
             channels = int(self.config.dataset["channels"])
             network = game.translator(self.generator, direction)
-            extras = {} if style is None else {"style": prepare_style(network, style, channels)}
-            holes = find_holes(pixels, mask) if "mask" in game.extras else None
-            apart = channels in (1, 3) and len(pixels) in (2, 4)
-            colours = to_channels(pixels, channels + apart)
-            alpha = colours[channels:] if apart and (holes is None or mask is not None) else None
-            size = (pixels.shape[1], pixels.shape[2])
-            made = paint(
+            extras: Batch = {}
+            if style is not None:
+                extras["style"] = prepare_style(
+                    network, read(style, "style"), channels, name="the style", max_size=MOST_SIDE
+                )
+            hidden = find_hidden(pixels, mask) if "mask" in game.extras else None
+            alpha_is_mask = hidden is not None and mask is None
+            source = prepare_source(pixels, channels, hidden=hidden, alpha_is_mask=alpha_is_mask)
+            return translate_source(
                 game,
                 self.generator,
-                inputs_of(colours[:channels], holes),
-                way_of(network, size, tile="auto", max_size=MOST_SIDE),
+                source,
+                way_of(network, source.size, tile="auto", max_size=MOST_SIDE),
                 direction=direction,
                 extras=extras,
                 seed=seed_of(seed, "translate", name_of(image), 0),
-                spare=int(alpha is not None),
             )
-            if alpha is not None:
-                made[..., -1] = resize_all(alpha[None], made.shape[:2])[0, 0]
-            return made
 
     def project(
         self,
@@ -487,34 +473,23 @@ def name_of(image: ImageLike) -> str:
     return Path(image).name if isinstance(image, str | os.PathLike) else "image"
 
 
-def prepare_style(network: Translator, style: ImageLike, channels: int) -> Tensor:
-    """(1,C,h,w) in [-1,1], at a size that the network can work on. Raises UserError."""
-    image = scale_pixels(to_channels(read(style, "style"), channels))
-    if min(image.shape[2:]) < network.smallest:
-        raise UserError(
-            f"the style measures {image.shape[3]}x{image.shape[2]} pixels",
-            f"its sides need {network.smallest} or more",
-        )
-    size = (image.shape[2], image.shape[3])
-    size = way_of(network, size, tile="off", max_size=MOST_SIDE).size
-    return nn.functional.interpolate(
-        image, size, mode="bicubic", antialias=True, align_corners=False
-    ).clamp(-1, 1)
+def find_hidden(pixels: np.ndarray, mask: ImageLike | None) -> np.ndarray:
+    """(H,W) bool, where the mask is white or, without a mask, the image is transparent.
 
-
-def find_holes(pixels: np.ndarray, mask: ImageLike | None) -> Tensor:
-    """(1,1,H,W), 1 where the mask is white or, without a mask, the image is transparent. Raises UserError."""
+    Raises:
+        UserError: Nothing is hidden, or the mask does not fit.
+    """
     if mask is None:
-        if len(pixels) not in (2, 4) or not (pixels[-1] < 128).any():
-            raise UserError("nothing in the image is transparent, and no mask is given")
-        hidden = pixels[-1] < 128
-    else:
-        hidden = to_channels(read(mask, "mask"), 1)[0] >= 128
-        if hidden.shape != pixels.shape[1:]:
-            raise UserError("the mask and the image differ in size", "give a mask of its size")
+        hidden = find_transparent(pixels)
         if not hidden.any():
-            raise UserError("nothing in the mask is white")
-    return torch.from_numpy(hidden.astype(np.float32))[None, None]
+            raise UserError("nothing in the image is transparent, and no mask is given")
+        return hidden
+    hidden = find_white(read(mask, "mask"))
+    if hidden.shape != pixels.shape[1:]:
+        raise UserError("the mask and the image differ in size", "give a mask of its size")
+    if not hidden.any():
+        raise UserError("nothing in the mask is white")
+    return hidden
 
 
 def measure_to(

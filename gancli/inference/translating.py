@@ -1,0 +1,162 @@
+"""One image of any mode and size through a model that translates: its colours, alpha and holes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gancli.data.decode import resize_all, to_channels
+from gancli.errors import UserError
+from gancli.game import Batch, Game
+from gancli.inference.tiling import Translating, Way, inputs_of, paint, scale_pixels, way_of
+from gancli.networks.translation import Translator
+
+OPAQUE = 128  # a pixel of less alpha counts as transparent
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image, ready to be translated.
+
+    Attributes:
+        inputs: "a" (1,C,H,W) in [-1,1] and, where holes are filled, "mask" (1,1,H,W).
+        alpha: (1,H,W) uint8, which goes around the network; None where the image has none, or
+            where it says what is to be filled.
+        size: (H,W) in pixels.
+    """
+
+    inputs: Batch
+    alpha: np.ndarray | None
+    size: tuple[int, int]
+
+
+def require_translating(game: Game, direction: str, *, instead: str) -> Translating:
+    """Returns the game as one that translates.
+
+    Args:
+        game: The game of a checkpoint.
+        direction: "ab", or "ba" for the way back.
+        instead: What makes images with a game that does not translate, for the hint.
+
+    Raises:
+        UserError: The game makes images out of noise, or does not know the direction.
+    """
+    if not isinstance(game, Translating):
+        raise UserError(
+            "this checkpoint's model makes images out of noise, and not out of images", instead
+        )
+    if direction not in game.directions:
+        raise UserError(
+            f"direction={direction} does not apply to this checkpoint: its model knows "
+            f"{' and '.join(game.directions)} alone",
+            "leave direction out",
+        )
+    return game
+
+
+def find_transparent(pixels: np.ndarray) -> np.ndarray:
+    """(C,H,W) uint8 -> (H,W) bool; nothing is transparent in an image without alpha."""
+    if len(pixels) not in (2, 4):
+        return np.zeros(pixels.shape[1:], bool)
+    return pixels[-1] < OPAQUE
+
+
+def find_white(pixels: np.ndarray) -> np.ndarray:
+    """A mask (C,H,W) uint8 -> (H,W) bool, what it asks to fill."""
+    return to_channels(pixels, 1)[0] >= 128
+
+
+def prepare_source(
+    pixels: np.ndarray, channels: int, *, hidden: np.ndarray | None, alpha_is_mask: bool
+) -> Source:
+    """Sets the colours apart from the alpha, and paints over the holes.
+
+    Args:
+        pixels: (C,H,W) uint8, of 1 to 4 channels.
+        channels: Those of the model.
+        hidden: (H,W) bool, what is to be filled; None where the model fills no holes.
+        alpha_is_mask: Whether `hidden` was read from the alpha, which is then used up.
+    """
+    apart = channels in (1, 3) and len(pixels) in (2, 4)
+    colours = to_channels(pixels, channels + apart)
+    holes = None
+    if hidden is not None:
+        holes = torch.from_numpy(hidden.astype(np.float32))[None, None]
+    return Source(
+        inputs_of(colours[:channels], holes),
+        colours[channels:] if apart and not alpha_is_mask else None,
+        (pixels.shape[1], pixels.shape[2]),
+    )
+
+
+def prepare_style(
+    network: Translator, pixels: np.ndarray, channels: int, *, name: str, max_size: int | None
+) -> Tensor:
+    """Brings the image whose style is taken to a size that the network can work on.
+
+    Args:
+        network: The network that translates.
+        pixels: (C,H,W) uint8.
+        channels: Those of the model.
+        name: What the image is called in an error.
+        max_size: Side of the square of pixels that the network works on at once; None: any.
+
+    Returns:
+        (1,C,h,w) in [-1,1]
+
+    Raises:
+        UserError: The image is too small.
+    """
+    image = scale_pixels(to_channels(pixels, channels))
+    size = (image.shape[2], image.shape[3])
+    if min(size) < network.smallest:
+        raise UserError(
+            f"{name} measures {size[1]}x{size[0]} pixels",
+            f"its sides need {network.smallest} or more",
+        )
+    size = way_of(network, size, tile="off", max_size=max_size).size
+    small = F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False)
+    return small.clamp(-1, 1)
+
+
+def translate_source(
+    game: Translating,
+    generator: nn.Module,
+    source: Source,
+    way: Way,
+    *,
+    direction: str,
+    extras: Batch,
+    seed: int,
+) -> np.ndarray:
+    """Translates one image; its alpha is enlarged with it.
+
+    Args:
+        game: The game of the checkpoint.
+        generator: The generator that paints.
+        source: The image.
+        way: How it goes through the network, from `way_of`.
+        direction: "ab", or "ba" for the way back.
+        extras: Inputs that every tile gets whole, such as "style".
+        seed: Of the generator's noise, if it has some.
+
+    Returns:
+        (H,W,C) uint8, with the alpha behind the colours.
+    """
+    canvas = paint(
+        game,
+        generator,
+        source.inputs,
+        way,
+        direction=direction,
+        extras=extras,
+        seed=seed,
+        spare=int(source.alpha is not None),
+    )
+    if source.alpha is not None:
+        canvas[..., -1] = resize_all(source.alpha[None], canvas.shape[:2])[0, 0]
+    return canvas
