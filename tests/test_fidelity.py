@@ -7,8 +7,10 @@ import torch
 from helpers import frozen, small
 
 from gancli.config.build import build_game
+from gancli.config.schema import PlayerConfig
 from gancli.games.stylegan2 import path_lengths
-from gancli.optimizers import make_players
+from gancli.optimizers import OURS, make_players
+from gancli.schedules import lr_factor
 
 
 def build_small(model: str, *overrides: str):
@@ -84,7 +86,7 @@ def test_infogan_moves_its_reader_with_the_discriminator_and_at_its_rate():
 
 
 def test_the_path_length_has_the_gradient_of_the_authors_loss():
-    """Through second derivatives of the whole generator; the running mean's own share is 0.01 of it.
+    """Through second derivatives of the whole generator; the mean's own share is 0.01 of it.
 
     In the authors' code m = lerp(m, mean(length), 0.01), the loss is weight * every *
     mean((length - m)^2), and nothing in it is detached.
@@ -116,3 +118,89 @@ def test_the_path_length_has_the_gradient_of_the_authors_loss():
     made = gradient(game.pl_loss(batch)[0])
     assert torch.allclose(made, want, rtol=1e-4, atol=1e-7)
     assert 0.005 < ((held - want).norm() / want.norm()).item() < 0.02
+
+
+def rates_of(config: dict, player: str, positions: list[float]) -> list[float]:
+    """The learning rate of a player after so many thousand images."""
+    spec = config["optimizer"][player]
+    ours = PlayerConfig(**{key: spec[key] for key in OURS if key in spec})
+    return [
+        spec["lr"]
+        * lr_factor(
+            round(1000 * kimg),
+            kind=ours.schedule,
+            start_kimg=ours.start_kimg,
+            end_kimg=ours.end_kimg,
+            final=ours.final,
+            step_kimg=ours.step_kimg,
+            gamma=ours.gamma,
+            warmup_kimg=ours.warmup_kimg,
+        )
+        for kimg in positions
+    ]
+
+
+def test_pggan_on_celebahq_has_the_phases_of_preset_v1():
+    config = frozen("experiment=pggan_celebahq1024")
+    model = config["model"]
+    assert (model["fade_kimg"], model["stable_kimg"]) == (800, 800)
+    assert config["trainer"]["batch_size"] * config["trainer"]["steps"] == 19_000_000
+    assert model["discriminator"]["mbstd_group"] == 16
+    assert config["trainer"]["accumulate"] == 1, "a group is no larger than a micro-batch"
+    with torch.device("meta"):
+        game = build_game(config, trust=None)
+    comes = [800 + 1600 * k for k in range(8)]  # 8 to 1024 pixels
+    assert [game.plan(1000 * kimg) for kimg in comes] == [(k, 0.0) for k in range(1, 9)]
+    for player in ("g", "d"):
+        at_once = rates_of(config, player, [0, *comes])
+        assert at_once == pytest.approx([6.7379e-6] * 9, rel=1e-4)
+        assert rates_of(config, player, [20, 820, 12_020]) == pytest.approx([2.865048e-4] * 3)
+        later = [40, 799, 840, 1600, 2399, 12_040, 18_999]
+        assert rates_of(config, player, later) == pytest.approx([1e-3] * 7)
+
+
+def test_pggan_on_cifar10_compares_the_whole_batch():
+    config = frozen("experiment=pggan_cifar10")
+    assert config["model"]["discriminator"]["mbstd_group"] == config["trainer"]["batch_size"] == 16
+    assert rates_of(config, "g", [0, 400, 20_000]) == [1e-3] * 3, "the authors' has no ramp"
+
+
+def test_stylegan_has_the_rates_of_its_sizes():
+    config = frozen("experiment=stylegan_ffhq1024")
+    sizes = [600, 1800, 3000, 4200, 5400, 6600, 7800]  # 16 to 1024 pixels
+    want = [1e-3, 1e-3, 1e-3, 1.5e-3, 2e-3, 3e-3, 3e-3]
+    assert rates_of(config, "g", sizes) == rates_of(config, "d", sizes) == pytest.approx(want)
+    with torch.device("meta"):
+        game = build_game(config, trust=None)
+    assert [game.plan(1000 * kimg)[0] for kimg in sizes] == [2, 3, 4, 5, 6, 7, 8]
+
+
+PHOTOS = (
+    "dataset.path=nowhere",
+    "dataset.channels=3",
+    "dataset.holdout=2",
+    "perceptual=none",
+)
+
+
+def test_esrgan_has_the_rates_of_basicsr():
+    config = frozen("experiment=esrgan_photos_x4", *PHOTOS)
+    assert config["model"]["warmup"] == 1_000_000
+    batch = config["trainer"]["batch_size"] / 1000
+    pixels = [0, 125_000, 249_999, 250_000, 500_000, 750_000]
+    assert rates_of(config, "g", [step * batch for step in pixels]) == pytest.approx(
+        [2e-4, 1.0005e-4, 1e-7, 2e-4, 2e-4, 2e-4], rel=1e-3
+    )
+    after = [0, 49_999, 50_000, 100_000, 200_000, 300_000, 399_999]
+    halved = [1e-4, 1e-4, 5e-5, 2.5e-5, 1.25e-5, 6.25e-6, 6.25e-6]
+    for player in ("g", "d"):
+        positions = [(1_000_000 + step) * batch for step in after]
+        assert rates_of(config, player, positions) == pytest.approx(halved)
+
+
+def test_esrgan_weighs_pixels_as_if_they_went_from_0_to_1():
+    weight = frozen("model=esrgan", *PHOTOS, "dataset.resolution=128")["model"]["pixel_weight"]
+    made = torch.rand(2, 3, 8, 8)
+    wanted = torch.rand(2, 3, 8, 8)
+    ours = weight * ((2 * made - 1) - (2 * wanted - 1)).abs().mean()
+    assert ours.item() == pytest.approx(0.01 * (made - wanted).abs().mean().item(), rel=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 import torch
@@ -193,6 +194,43 @@ def test_lr_factors():
         [0, 0.5, 1, 1]
     )
     assert ramp(50, start_kimg=0, end_kimg=0.1) == 0.5
+
+
+def test_a_learning_rate_in_pieces():
+    """Cosines that restart, a gap in which the end of the one before holds, and a step."""
+    pieces = [
+        {"kind": "cosine", "start": 1.0, "end": 0.2, "start_kimg": 1.0, "end_kimg": 3.0},
+        {"kind": "cosine", "start": 1.0, "end": 0.2, "start_kimg": 3.0, "end_kimg": 5.0},
+        {"start": 0.5, "end": 0.5, "start_kimg": 6.0, "end_kimg": 7.0},
+    ]
+    shape = SHAPE | {"kind": pieces}
+    positions = (0, 1000, 2000, 2999, 3000, 4000, 5500, 6000, 10**9)
+    assert [lr_factor(n, **shape) for n in positions] == pytest.approx(
+        [1, 1, 0.6, 0.2, 1, 0.6, 0.2, 0.5, 0.5], abs=1e-5
+    )
+    ramped = SHAPE | {"kind": [{"kind": "rampup", "start": 0.0, "end": 1.0, "end_kimg": 40.0}]}
+    assert [lr_factor(n, **ramped) for n in (0, 20_000, 40_000, 90_000)] == pytest.approx(
+        [0.0067379, 0.2865048, 1, 1], abs=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "says"),
+    [
+        ("[]", "no pieces"),
+        ("[{start: 1, end: 0}]", "it needs start, end, end_kimg"),
+        ("[{start: 1, end: 0, end_kimg: 2, kind: cubic}]", "'cubic' is not known"),
+        ("[{start: 1, end: -1, end_kimg: 2}]", "0 or more"),
+        (
+            "[{start: 1, end: 0, end_kimg: 2}, {start: 1, end: 0, start_kimg: 1, end_kimg: 3}]",
+            r"schedule\[1\] starts at 1 thousand images",
+        ),
+    ],
+)
+def test_pieces_that_do_not_fit_are_refused(pieces, says):
+    with pytest.raises(Problems) as raised:
+        frozen("model=mlp", f"optimizer.g.schedule={pieces}")
+    assert re.search(says, str(raised.value.problems))
 
 
 def test_l1_clip_and_decay_reach_the_gradient():

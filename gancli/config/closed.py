@@ -17,7 +17,7 @@ from gancli.config.values import (
     find_outside,
     show,
 )
-from gancli.schedules import schedule_problems
+from gancli.schedules import find_piece_problems, schedule_problems
 
 
 def refuse_classes(spec: dict, annotation: object, where: str) -> list[Problem]:
@@ -113,6 +113,8 @@ def find_player_conflicts(values: dict, cls: type, *, where: str) -> list[Proble
                 f"add {where}.betas=[0.0,0.9], or {where}.beta2=null",
             )
         )
+    if isinstance(ours.schedule, list):
+        found += find_piece_problems(ours.schedule, where=f"{where}.schedule")
     ends = ours.schedule in ("linear", "cosine")
     if ends and ours.end_kimg is not None and ours.end_kimg <= ours.start_kimg:
         found.append(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gancli.schedules import Number
+from gancli.schedules import Number, Pieces
 
 OWN_FOLDER = "gancli.data.folder.Folder"  # the `_target_` of images in a folder of the user's own
 TOP_KEYS = (
@@ -79,7 +79,7 @@ class PlayerConfig:
     l1: float = 0.0
     orthogonal: float = 0.0
     clip: float | None = None
-    schedule: Literal["constant", "linear", "cosine", "step"] = "constant"
+    schedule: Literal["constant", "linear", "cosine", "step"] | Pieces = "constant"
     start_kimg: float = 0.0
     end_kimg: float | None = None
     final: float = 0.0  # factor of lr at the end

@@ -147,11 +147,13 @@ class Growing(GAN):
         return stage, into / self.fade_nimg if into < self.fade_nimg else None
 
     def advance(self, progress: Progress) -> bool:
-        before = self.stage
+        before = (self.stage, self.blending)
         self.stage, share = self.plan(progress.nimg)
         self.blending = share is not None
         self.share.fill_(share or 0.0)
-        return self.stage != before
+        # When a stage comes, and when it is blended in: the authors' code resets Adam where the
+        # floor or the ceiling of its level of detail changes.
+        return (self.stage, self.blending) != before
 
     @property
     def alpha(self) -> Tensor | None:

@@ -109,25 +109,28 @@ def test_advance_depends_on_progress_alone():
     )
 
 
-def test_moments_are_dropped_when_a_stage_begins_and_only_then():
-    """The trainer clears the optimizers where advance says True: after steps 1 (8 images) and 4 (32)."""
+def test_moments_are_dropped_when_a_stage_comes_and_when_it_is_blended_in():
+    """The trainer clears the optimizers where advance says True: after 8, 24, 32 and 48 images.
+
+    The authors' code resets Adam where the floor or the ceiling of its level of detail changes.
+    """
     trainer = trainer_for(PGGAN)
     dropped = []
     stages = []
     for _ in range(7):
         steps(trainer, 1)
         dropped.append([not player.optimizer.state for player in trainer.players.values()])
-        stages.append(trainer.game.stage)
-    assert stages == [1, 1, 1, 2, 2, 2, 2]
-    assert dropped == [
-        [True, True],
-        [False] * 2,
-        [False] * 2,
-        [True, True],
-        [False] * 2,
-        [False] * 2,
-        [False] * 2,
+        stages.append((trainer.game.stage, trainer.game.blending))
+    assert stages == [
+        (1, True),
+        (1, True),
+        (1, False),
+        (2, True),
+        (2, True),
+        (2, False),
+        (2, False),
     ]
+    assert dropped == [[step in (1, 3, 4, 6)] * 2 for step in range(1, 8)]
 
 
 @pytest.mark.parametrize("config", [PGGAN, STYLE], ids=["pggan", "stylegan"])
