@@ -24,7 +24,8 @@ from gancli.files.safe_load import ONLY_OURS, Damaged, check_size, first_line, l
 from gancli.game import Game
 from gancli.optimizers import make_players, misfit_of
 
-FORMAT = 1
+# 2: the logged terms of a run are bare. 1: penalties were logged times weight and interval.
+FORMAT = 2
 LAYOUT = {  # what a file must hold: a type, or what lies below
     "format": int,
     "version": str,
@@ -86,15 +87,34 @@ def read(path: Path) -> dict:
             f"{path} is not a checkpoint of gancli's",
             "ckpt= takes a run folder or a file of its checkpoints/",
         )
-    if tree["format"] != FORMAT:
+    if tree["format"] < 1:
+        raise UserError(f"{path} has format {tree['format']}, which no run writes", ONLY_OURS)
+    if tree["format"] > FORMAT:
         raise UserError(
-            f"{path} has format {tree['format']}, this gancli ({gancli.__version__}) reads {FORMAT}",
-            f"use gancli {show(tree.get('version'))}",
+            f"{path} was written by a newer gancli ({show(tree.get('version'))}): it has format "
+            f"{tree['format']}, and this one ({gancli.__version__}) reads formats up to {FORMAT}",
+            "install the newer gancli: pip install --upgrade gancli",
         )
     if missing := list(absent(tree, LAYOUT)):
         raise UserError(f"{path} lacks {', '.join(missing[:3])}", ONLY_OURS)
     check_size(tree["config"])
     check_facts(tree, path)
+    return migrate_tree(tree)
+
+
+def migrate_tree(tree: dict) -> dict:
+    """Brings the tree of an older file up to FORMAT, in place.
+
+    Args:
+        tree: As the file holds it, its layout checked.
+
+    Returns:
+        The same tree; its `format` stays the file's own, which tells what its log lines mean.
+    """
+    if tree["format"] < 2:
+        # Weights, moments and seeds are what they were. Up to here the run has logged its penalties
+        # times weight and interval (`legend.was_weighted`); a session that goes on logs them bare.
+        tree["run"]["weighted_until"] = tree["progress"]["step"]
     return tree
 
 
@@ -175,11 +195,11 @@ def peek(folder: Path) -> dict | None:
             tree = torch.load(path, map_location="meta", weights_only=True, mmap=True)
             if (
                 isinstance(tree, dict)
-                and tree.get("format") == FORMAT
+                and tree.get("format") in range(1, FORMAT + 1)
                 and not [*absent(tree, LAYOUT)]
             ):
                 check_size(tree["config"])
-                return tree
+                return migrate_tree(tree)
         except Exception:  # noqa: BLE001 - what a file can make the reader raise has no end; `newest` tells it
             log.info("%s cannot be looked at", path, exc_info=True)
     return None
@@ -306,6 +326,8 @@ def check_resumable(tree: dict, path: Path) -> None:
         and reading.number(best["value"]) is not None
     ):
         found.append(f"run.best={show(best)}")
+    if reading.whole(run.get("weighted_until", 0)) is None:
+        found.append(f"run.weighted_until={show(run['weighted_until'])}")
     if not isinstance(run.get("owes_evaluation", False), bool):
         found.append(f"run.owes_evaluation={show(run['owes_evaluation'])}")
     watch = run.get("watch", {})

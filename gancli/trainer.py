@@ -69,7 +69,14 @@ class Trainer:
                 network.compile()  # critics stay eager: compiled code has no double backward, which penalties need
         # The loop's, which is saved with the state. watch: counts of the watchdog, changed in place.
         # owes_evaluation: was the state saved before an evaluation that was due? Whoever resumes it then evaluates first.
-        self.run: dict = {"best": None, "rollbacks": 0, "watch": {}, "owes_evaluation": False}
+        # weighted_until: the step up to which an older gancli has logged penalties with weights.
+        self.run: dict = {
+            "best": None,
+            "rollbacks": 0,
+            "watch": {},
+            "owes_evaluation": False,
+            "weighted_until": 0,
+        }
         self.logs: Logs = {}
         self.unread: list[list[Flags]] = []  # of the steps that the host has not looked at
         self.news = False  # set where this rank has something to tell the others
@@ -224,6 +231,7 @@ class Trainer:
             player.optimizer.load_state_dict(state["optimizers"][name])
         self.run |= {key: state["run"][key] for key in ("best", "rollbacks")}
         self.run["owes_evaluation"] = state["run"].get("owes_evaluation", False)
+        self.run["weighted_until"] = state["run"].get("weighted_until", 0)
         self.run["watch"].update(state["run"].get("watch", {}))
         self.game.advance(
             self.progress

@@ -18,7 +18,7 @@ from helpers import differences, small, steps, trainer_and_judge, trainer_for
 
 import gancli
 from gancli import checkpoint
-from gancli.checkpoint import load_game, newest, read, save, steps_in
+from gancli.checkpoint import FORMAT, load_game, newest, read, save, steps_in
 from gancli.errors import TemporaryFailure, UserError
 from gancli.evaluation.watchdog import watch_for
 from gancli.files import safe_load
@@ -69,7 +69,7 @@ def test_what_is_written_is_what_is_read(tree, tmp_path):
         "last.pt",
         path.name,
     ]
-    assert differences(tree | {"format": 1, "version": gancli.__version__}, read(path)) == []
+    assert differences(tree | {"format": FORMAT, "version": gancli.__version__}, read(path)) == []
     assert (tmp_path / "last.pt").read_bytes() == path.read_bytes()
 
 
@@ -227,7 +227,7 @@ def test_a_disk_full_for_a_while_costs_no_step(tmp_path, monkeypatch, caplog):
     assert all("disk is full" in record.getMessage() for record in caplog.records)
     tree = newest(folder.checkpoints)[1]
     whole = steps(trainer_for(setup), 6).state_dict()
-    assert differences(whole | {"format": 1, "version": gancli.__version__}, tree) == []
+    assert differences(whole | {"format": FORMAT, "version": gancli.__version__}, tree) == []
 
 
 def test_a_disk_full_at_the_end_is_code_75_and_the_old_one_stays(tmp_path, monkeypatch):

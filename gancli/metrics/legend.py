@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 Direction = Literal["higher", "lower", ""]
@@ -681,6 +682,7 @@ MEANS = {
     "PHASE": r"[\w-]+",
 }
 NAME = r"[\w.-]+"
+R1_PHASE = "d_r1/r1"  # StyleGAN2's
 
 
 @functools.cache
@@ -702,6 +704,43 @@ def find_line(name: str) -> Line | None:
     lines = [line for section in SECTIONS.values() for line in section]
     exact = next((line for line in lines if line.key == name), None)
     return exact or next((line for line in lines if pattern_of(line.key).fullmatch(name)), None)
+
+
+def find_penalties(config: dict) -> tuple[str, ...]:
+    """The names that the config of a run gives to the penalties of its discriminator."""
+    loss = config.get("loss")
+    penalties = loss.get("penalties") if isinstance(loss, dict) else None
+    return tuple(map(str, penalties)) if isinstance(penalties, dict) else ()
+
+
+def list_once_weighted(config: dict, phases: Iterable[str]) -> list[str]:
+    """Names the terms that runs of checkpoint format 1 have logged with their weights.
+
+    Args:
+        config: The frozen config of the run.
+        phases: The names of its game's phases.
+
+    Returns:
+        Keys of the log. Those of one of several discriminators (`d/a_r1`) are left out, since
+        each means what the key of all (`d/r1`) means.
+    """
+    own = [R1_PHASE] if R1_PHASE.partition("/")[0] in phases else []
+    return [f"d/{name}" for name in find_penalties(config)] + own
+
+
+def was_weighted(key: str, config: dict) -> bool:
+    """Have runs of checkpoint format 1 logged this term with its weight?
+
+    Args:
+        key: Of the log.
+        config: The frozen config of the run.
+    """
+    phase, _, name = key.partition("/")
+    if key == R1_PHASE:
+        return True
+    return phase == "d" and any(
+        name == penalty or name.endswith(f"_{penalty}") for penalty in find_penalties(config)
+    )
 
 
 def explain(name: str) -> str:

@@ -239,6 +239,12 @@ def curves(board: Board) -> Html | None:
         f"{lines}, smoothed by medians where it has many points; over steps. A ring marks the "
         "best step of a group."
     )
+    weighted = [name for name in keys if any(run.weighted_until(name) for run in board.runs())]
+    if weighted:
+        note += (
+            f" {', '.join(weighted)}: lines that an older gancli has written are times weight and "
+            "interval, and do not compare with the others."
+        )
     return section(
         "Curves",
         colours,

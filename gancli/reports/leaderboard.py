@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gancli.config.hints import did_you_mean, find_nearest
 from gancli.errors import UserError
-from gancli.metrics.legend import find_line
+from gancli.metrics.legend import find_line, was_weighted
 from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, better
 from gancli.reports.runs import FINISHED, Run, asked, flat
 
@@ -235,8 +235,20 @@ def measurements(run: Run, key: str) -> list[Measured]:
         logged = [(step, value) for step, value in curve_of(run, key) if value is not None]
         if logged:
             step, last = logged[-1]
-            found.append(Measured(value=last, step=step, source=LOGGED, protocol=None))
+            found.append(
+                Measured(
+                    value=last, step=step, source=LOGGED, protocol=log_protocol(run, key, step)
+                )
+            )
     return found
+
+
+def log_protocol(run: Run, key: str, step: int) -> dict[str, str] | None:
+    """How a term of a log line was written, where older runs wrote it otherwise; else None."""
+    if not was_weighted(key, run.config):
+        return None
+    weighted = step <= run.weighted_until(key)
+    return {"logged": "with weight and interval" if weighted else "bare"}
 
 
 def relevant(protocol: dict, key: str) -> dict[str, str]:
@@ -545,6 +557,7 @@ def warnings(
     lacking = [run.name for run in ended if id(run) not in found]
     said = [f"{run.name}: {note}" for run in runs for note in run.notes]
     said += protocol_warnings([found[id(run)] for run in evaluated])
+    said += protocol_warnings([found[id(run)] for run in watched])
     if evaluated and watched:
         said.append(
             "not evaluated, so the last value of training stands for them: "

@@ -12,6 +12,7 @@ from gancli.errors import UserError
 from gancli.files import reading
 from gancli.files.paths import names_in
 from gancli.files.reading import number
+from gancli.metrics.legend import was_weighted
 
 FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?P<level>[A-Z]+) (?P<text>.*)")
@@ -113,6 +114,14 @@ class Run:
             )
         )
 
+    def weighted_until(self, key: str) -> int:
+        """The last step whose log line has a term with its weight in it; 0 where none has."""
+        if not was_weighted(key, self.config):
+            return 0
+        if self.about.get("format") == 1:  # lines may go on behind the checkpoint
+            return self.lines[-1]["step"] if self.lines else 0
+        return reading.whole(self.about.get("weighted_until", 0)) or 0
+
     def real(self) -> Path | None:
         """The picture of real images that the run has written for beside its samples."""
         path = self.folder / "samples" / "real.png"
@@ -147,7 +156,9 @@ def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
             "config": tree["config"],
             "step": tree["progress"]["step"],
             "nimg": tree["progress"]["nimg"],
-            "about": tree["run"] | tree["data"] | {"gancli": tree["version"]},
+            "about": tree["run"]
+            | tree["data"]
+            | {"gancli": tree["version"], "format": tree["format"]},
         }
     state, reason = ending(Run(**parts), job or {}, problem)
     return Run(**parts, state=state, reason=reason, load=read_load(folder / "run.log"))

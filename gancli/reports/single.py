@@ -293,9 +293,23 @@ def curves(run: Run, metric: Metric) -> Html | None:
         charts.append(chart(title, lines, legend=len(names) > 1, log=title.startswith("eval/")))
     shown = [figure for figure in charts if figure is not None]
     note = "Over steps. A curve of many points is drawn thin, with its medians above it."
+    note += "".join(f" {sentence}" for sentence in describe_weighted(run))
     return (
         section("Curves", tag("div", shown, at={"class": "charts"}), note=note) if shown else None
     )
+
+
+def describe_weighted(run: Run) -> list[str]:
+    """Says which curves of a run begin with the weight in them, as older versions logged them."""
+    until: dict[int, list[str]] = {}
+    for name in run.curve_keys():
+        until.setdefault(run.weighted_until(name), []).append(name)
+    return [
+        f"Up to step {step:,}, written by an older gancli, {', '.join(names)} "
+        f"{'is' if len(names) == 1 else 'are'} times weight and interval."
+        for step, names in until.items()
+        if step
+    ]
 
 
 def bundle_title(name: str) -> str:

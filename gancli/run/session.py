@@ -164,6 +164,7 @@ def play(
         if first:
             stack.enter_context(run_log(folder.path))
             say_differences(plan.tree, trainer)
+            say_changed_terms(plan.tree, trainer)
             for message in planning.too_short(trainer):
                 log.warning("%s", message)
         logbook = (
@@ -270,6 +271,33 @@ def as_markdown(config: dict) -> str:
     from omegaconf import OmegaConf
 
     return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
+
+
+def say_changed_terms(tree: dict | None, trainer: Trainer) -> None:
+    """Says from which step on the log of a resumed run means something else.
+
+    Args:
+        tree: The checkpoint that the run goes on from; None for a new run.
+        trainer: In the state of that checkpoint.
+    """
+    from gancli import checkpoint
+    from gancli.config.values import show
+    from gancli.metrics.legend import list_once_weighted
+
+    # A newer file was written by a session that has said it.
+    if tree is None or tree["format"] == checkpoint.FORMAT:
+        return
+    terms = list_once_weighted(tree["config"], (phase.name for phase in trainer.phases))
+    if terms:
+        note(
+            log,
+            "from step %d on %s %s logged before weight and interval; in the lines up to step %d, "
+            "which an older gancli has written, they are multiplied in",
+            trainer.progress.step + 1,
+            ", ".join(map(show, terms)),
+            "is" if len(terms) == 1 else "are",
+            trainer.progress.step,
+        )
 
 
 def say_differences(tree: dict | None, trainer: Trainer) -> None:
