@@ -1,4 +1,7 @@
-"""The front door: a table of verbs, their help, and the one place where an error becomes a panel and an exit code."""
+"""The front door: the subcommands, their help, and how an error becomes a panel and an exit code.
+
+Nothing heavy is imported before a subcommand is chosen.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,24 @@ from gancli.errors import Elsewhere, GanError, TemporaryFailure, disk_is_full
 from gancli.render.streams import lasting
 
 
-class Verb(NamedTuple):
-    module: str  # imported only when the verb is called
+class Subcommand(NamedTuple):
+    """One line of the table.
+
+    Attributes:
+        module: Imported only when the subcommand is called; its `main` takes the words behind it.
+        summary: What it does, in a line.
+        usage: The words that it takes.
+        examples: Command lines that run as they stand, but for names in capitals.
+        flags: Lines of its help.
+        config: The primary config, of a subcommand that Hydra composes.
+    """
+
+    module: str
     summary: str
     usage: str
     examples: tuple[str, ...]
     flags: tuple[str, ...] = ()
-    config: str = ""  # the primary config of a verb that Hydra composes
+    config: str = ""
 
 
 _CONFIG_FLAGS = (
@@ -33,8 +47,8 @@ _HYDRA_FLAGS = (
     "--hydra-help             Hydra's own flags",
 )
 
-VERBS = {
-    "train": Verb(
+SUBCOMMANDS = {
+    "train": Subcommand(
         "gancli.commands.train",
         "train a GAN, or resume a run",
         "[KEY=VALUE ...] [FLAGS]",
@@ -55,7 +69,7 @@ VERBS = {
         ),
         "train",
     ),
-    "sample": Verb(
+    "sample": Subcommand(
         "gancli.commands.sample",
         "draw images from a checkpoint",
         "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
@@ -70,25 +84,30 @@ VERBS = {
             "gan sample ckpt=RUN n=1 walk=5 film=walk.gif",
         ),
         (
-            "label=NAME, per_class=N  one class, or N images of every class; the grid has a column (per_class: a row) a class",
-            "interpolate=STEPS        interpolation.png: rows from one latent to another, within a class",
-            "sweep=NAME steps=10      sweep.png: all values of a code (code0, ...) or of the label, a column each; all else fixed in a row",
-            "truncation=0.5           better images, fewer kinds: latents within so many deviations, or styles so near the mean one",
-            "truncated_layers=4       only the styles of the first so many layers",
-            "standing=16              measure batch norm's statistics anew, over so many batches",
-            "mix=coarse               mixing.png: rows' images with the styles of the columns' in layers 0-3; or middle, fine, FIRST-LAST",
+            "label=NAME, per_class=N  one class, or N images of every class. The grid has a",
+            "                         column for each class; with per_class a row",
+            "interpolate=STEPS        interpolation.png: rows from one latent to another, within a",
+            "                         class",
+            "sweep=NAME steps=10      sweep.png: a column for each value of a code (code0, ...) or",
+            "                         of the label; all else is fixed in a row",
+            "truncation=0.5           better images, less variety: a bound on |z|, or the weight",
+            "                         psi of a style against the mean style w_avg",
+            "truncated_layers=4       truncate only the styles of the first 4 layers",
+            "standing=16              measure batch norm's statistics again, over 16 batches",
+            "mix=coarse               mixing.png: the images of the rows with the styles of the",
+            "                         columns in layers 0-3; also middle, fine, or FIRST-LAST",
             "noise=none               inside the StyleGANs and LAPGAN: random, fixed or none",
-            "levels=8                 levels.png: so many images as each level of the network leaves them, a row a level",
+            "levels=8                 levels.png: 8 images, a row for each level of the network",
             "level=1                  all images as they are after level 0, 1, ...",
-            "domain=both              of CoGAN's two: a, b or both",
+            "domain=both              of the two domains of CoGAN: a, b or both",
             "latent=projected.pt      the image that gan project has found",
-            "walk=8 film=walk.gif     an animation of so many seconds from latent to latent and back: .webp, .gif or .mp4;",
-            "                         mp4 needs pip install 'gancli[mp4]'",
+            "walk=8 film=walk.gif     an animation of 8 seconds from latent to latent and back:",
+            "                         .webp, .gif or .mp4; mp4 needs pip install 'gancli[mp4]'",
             *_HYDRA_FLAGS,
         ),
         "sample",
     ),
-    "translate": Verb(
+    "translate": Subcommand(
         "gancli.commands.translate",
         "turn images into images by a checkpoint: translate, restore, enlarge, fill, restyle",
         "ckpt=RUN_OR_FILE input=FOLDER_OR_FILE [KEY=VALUE ...]",
@@ -100,49 +119,56 @@ VERBS = {
             "gan translate ckpt=RUN input=photo.jpg answers=4 seed=1",
         ),
         (
-            "out=FOLDER               default: translated in the run folder. Files in it are replaced if gan translate has written them;",
-            "                         where one is yours, nothing is done",
+            "out=FOLDER               default: translated in the run folder. Its own files there",
+            "                         are replaced; it does nothing where a file is yours",
             "direction=ba             the way back, where the model knows it (cyclegan)",
             "answers=N                NAME-0.png, NAME-1.png, ... where the generator has noise",
-            "mask=FILE_OR_FOLDER      of inpainting: white is filled; without it, what is transparent in the input",
-            "style=FILE               of style transfer to any style",
-            "format=png|jpg|webp      sheet=false leaves out sheet.png, the first 16 beside what became of them",
-            "max_size=1536            what the network works on at once: a square of so many pixels; more needs more memory. Larger images go",
-            "                         through in tiles, or shrunk and back where the network sees whole images only",
+            "mask=FILE_OR_FOLDER      for inpainting: what is white is filled; without a mask,",
+            "                         what is transparent in the input",
+            "style=FILE               for style transfer: the image whose style is taken",
+            "format=png|jpg|webp      of the images that are written",
+            "sheet=false              leave out sheet.png: the first 16 inputs and their results",
+            "max_size=1536            side of the square of pixels that the network works on at",
+            "                         once; more needs more memory. A larger image is cut into",
+            "                         tiles, or shrunk where the network needs the whole image",
             "tile=auto|PIXELS|off     side of a tile, in pixels of the input",
             *_HYDRA_FLAGS,
         ),
         "translate",
     ),
-    "project": Verb(
+    "project": Subcommand(
         "gancli.commands.project",
         "find the latent whose image is most like a given one",
         "ckpt=RUN_OR_FILE input=IMAGE [KEY=VALUE ...]",
         (
             "gan project ckpt=RUN input=face.png",
             "gan project ckpt=RUN input=face.png space=w_plus steps=500 out=projected",
-            "gan project ckpt=RUN input=face.jpg weights=squeezenet1_1.pth lpips_heads=lpips_v0.1_squeeze.pth",
+            "gan project ckpt=RUN input=face.jpg weights=squeezenet1_1.pth "
+            "lpips_heads=lpips_v0.1_squeeze.pth",
         ),
         (
-            "space=w|w_plus|z         one style for all layers, one for each, or the latent itself; default: w where there are styles",
-            "features=squeezenet      likeness by LPIPS (weights=FILE lpips_heads=FILE); pixels: by squared differences; default: LPIPS",
-            "                         where both files are given, else pixels",
+            "space=w|w_plus|z         one style for all layers, one for each layer, or the latent",
+            "                         itself; default: w where the generator has styles",
+            "features=squeezenet      likeness by LPIPS (weights=FILE lpips_heads=FILE); or",
+            "                         pixels: squared differences; default: LPIPS where both files",
+            "                         are given, else pixels",
             "steps=1000 lr=0.1        of the search",
-            "noise=false              leave the noise of the StyleGANs' layers alone",
-            "label=NAME               of a conditional model",
-            "film=projection.gif      .webp, .gif or .mp4 (mp4 needs pip install 'gancli[mp4]'); null: none",
+            "noise=false              do not search for the noise images of a StyleGAN's layers",
+            "label=NAME               the class, of a conditional model",
+            "film=projection.gif      the search as an animation: .webp, .gif or .mp4; null: none",
+            "                         (mp4 needs pip install 'gancli[mp4]')",
             *_HYDRA_FLAGS,
         ),
         "project",
     ),
-    "check": Verb(
+    "check": Subcommand(
         "gancli.commands.check",
         "try a config for a few real steps: time, memory, disk; keeps nothing",
         "[KEY=VALUE ...] [FLAGS]",
         ("gan check", "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64"),
         _CONFIG_FLAGS,
     ),
-    "list": Verb(
+    "list": Subcommand(
         "gancli.commands.list",
         "list the groups and their options; what every number means",
         "[GROUP ...] [--config-dir DIR] [--json]",
@@ -153,12 +179,14 @@ VERBS = {
             "gan list model --config-dir my_conf --json",
         ),
         (
-            "metrics                  also: what each number is, its unit, which way is better, what is good",
+            "metrics                  also: what each number is, its unit, which way is better,",
+            "                         what is good",
             "--config-dir DIR         a folder with groups and options of your own",
-            "--json                   {group: {option: line}}; of metrics also {legend: {section: [number, ...]}}",
+            "--json                   {group: {option: line}}; of metrics also {legend: {section:",
+            "                         [number, ...]}}",
         ),
     ),
-    "show": Verb(
+    "show": Subcommand(
         "gancli.commands.show",
         "show networks and parameter counts, or where a run stands",
         "[KEY=VALUE ...] [--json] | RUN | CHECKPOINT",
@@ -169,7 +197,7 @@ VERBS = {
         ),
         ("--json                   one flat object: network -> parameters", *_CONFIG_FLAGS),
     ),
-    "evaluate": Verb(
+    "evaluate": Subcommand(
         "gancli.commands.evaluate",
         "measure a checkpoint, or one folder of images against another",
         "ckpt=RUN_OR_FILE | real=FOLDER fake=FOLDER",
@@ -181,7 +209,7 @@ VERBS = {
         _HYDRA_FLAGS,
         "evaluate",
     ),
-    "compare": Verb(
+    "compare": Subcommand(
         "gancli.commands.compare",
         "which of several runs won: leaderboard, curves, samples",
         "RUN ... | SWEEP_FOLDER [out=FOLDER] [by=METRIC]",
@@ -192,23 +220,25 @@ VERBS = {
         ),
         (
             "by=METRIC, mode=min|max  what to rank by; default: what best.pt follows",
-            "protocol=NAME            training, or a file of evaluations/; default: what most runs share. Numbers of other protocols",
-            "                         are ranked apart",
-            "out=FOLDER               compare.html, compare.csv, runs.csv; default: the sweep's folder, or outputs/compare",
+            "protocol=NAME            training, or a file of evaluations/; default: the one that",
+            "                         most runs share. Numbers of other protocols are ranked apart",
+            "out=FOLDER               compare.html, compare.csv, runs.csv; default: the sweep's",
+            "                         folder, or outputs/compare",
             "--csv FILE               the leaderboard as CSV",
-            "--json                   everything as plain data; writes no page unless out= is given",
+            "--json                   everything as plain data; writes no page without out=",
         ),
     ),
-    "report": Verb(
+    "report": Subcommand(
         "gancli.commands.report",
         "one page about one run: samples, metrics, curves, config",
         "RUN [out=FILE]",
         ("gan report outputs/cgan-digits/20261121-093612-k3f9",),
         (
-            "out=FILE                 default: report.html in the run folder; .html is added to a name without an ending",
+            "out=FILE                 default: report.html in the run folder; a name without an",
+            "                         ending gets .html",
         ),
     ),
-    "features": Verb(
+    "features": Subcommand(
         "gancli.commands.features",
         "what the critic knows: probe, neighbours, images ranked by its score",
         "ckpt=RUN_OR_FILE [dataset=NAME] [KEY=VALUE ...]",
@@ -218,17 +248,20 @@ VERBS = {
             "gan features ckpt=RUN dataset=mnist k=20 distance=euclidean out=features",
         ),
         (
-            "dataset=NAME             another data set, at the checkpoint's size; default: the one it was trained on",
-            "n=N                      images in all, a fifth of them to test on; default: 10000, fewer where features are long",
-            "k=5, distance=cosine     of the nearest neighbours; or euclidean",
+            "dataset=NAME             another data set, at the checkpoint's size; default: the one",
+            "                         that it was trained on",
+            "n=N                      images in all, a fifth of them for testing; default: 10000,",
+            "                         fewer where features are long",
+            "k=5, distance=cosine     of the nearest neighbours; or distance=euclidean",
             "l2=0.01                  weight decay of the linear probe",
-            "out=FOLDER               features.npz, ranking.csv, ranking.png, features.json; default: features in the run folder",
-            "seed=0, device=auto      what is drawn, and where it runs",
+            "out=FOLDER               features.npz, ranking.csv, ranking.png, features.json;",
+            "                         default: features in the run folder",
+            "seed=0, device=auto      of what is drawn, and where it runs",
             "trust=PACKAGE            a package of your own that the checkpoint may name",
             *_CONFIG_FLAGS[:1],
         ),
     ),
-    "data": Verb(
+    "data": Subcommand(
         "gancli.commands.data",
         "look at a data set: counts, broken files, copies, labels",
         "PATH | dataset=NAME [KEY=VALUE ...] [FLAGS]",
@@ -249,37 +282,45 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; see DESIGN section 5 for the codes."""
+    """Runs one command.
+
+    Args:
+        argv: The words behind `gan`; None takes those of the process.
+
+    Returns:
+        The exit code: 0 done, 1 failed, 2 user error, 3 stopped by policy, 75 try again later,
+        130, 143 or 129 after a signal.
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     with lasting() as outputs:
-        code = answer(argv)
+        code = run_command(argv)
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
         lost = outputs["stdout"].lost if "stdout" in outputs else None
-        return code or code_of_lost_output(lost, argv)
+        return code or find_code_of_lost_output(lost, argv)
 
 
-def answer(argv: list[str]) -> int:
+def run_command(argv: list[str]) -> int:
     """Runs one command and turns what it raises into a message and an exit code."""
     try:
         return dispatch(argv)
     except GanError as error:
-        return fail(error)
+        return show_failure(error)
     except KeyboardInterrupt:
         print("gan: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        return closed_pipe()
-    except Exception as error:  # noqa: BLE001 - the process ends here, with a traceback and an exit code
-        if disk_is_full(error):
+        return close_broken_pipes()
+    except Exception as error:  # noqa: BLE001 - the process ends here, with a traceback
+        if isinstance(error, OSError) and disk_is_full(error):
             where = f"{error.filename}: " if error.filename else ""
-            return fail(
-                TemporaryFailure(f"{where}{error.strerror}", "make room, then type it again")
-            )
-        return unexpected(error)
+            hint = "make room, then type it again"
+            return show_failure(TemporaryFailure(f"{where}{error.strerror}", hint))
+        return show_unexpected(error)
 
 
-def fail(error: GanError) -> int:
+def show_failure(error: GanError) -> int:
+    """Shows an error once, whichever ranks have met it, and returns its exit code."""
     from gancli.render.messages import show_error
 
     first = os.environ.get("RANK", "0") == "0"  # what all ranks meet it tells
@@ -288,11 +329,13 @@ def fail(error: GanError) -> int:
     return error.code
 
 
-def code_of_lost_output(lost: OSError | None, argv: list[str]) -> int:
-    """What a command that went well returns although some of its output could not be written.
+def find_code_of_lost_output(lost: OSError | None, argv: list[str]) -> int:
+    """Finds what a command that went well returns if some of its output was not written.
 
-    A run is what it leaves in its folder, so it is done. Of other commands the output is the result: 75 where a disk is
-    full. A reader that has gone (`gan list | head`) wants to hear nothing."""
+    A run is what it leaves in its folder, so it is done. Of other commands the output is the
+    result: 75 where a disk is full. A reader that has gone (`gan list | head`) wants to hear
+    nothing.
+    """
     if lost is None:
         return 0
     if isinstance(lost, BrokenPipeError):
@@ -304,8 +347,9 @@ def code_of_lost_output(lost: OSError | None, argv: list[str]) -> int:
 
 
 def dispatch(argv: list[str]) -> int:
+    """Answers a question about `gan` itself, or calls the subcommand. Raises what that raises."""
     if not argv or argv[0] in ("-h", "--help"):
-        print(usage())
+        print(describe_usage())
         return 0
     if argv[0] == "--version":
         from gancli import __version__
@@ -313,35 +357,32 @@ def dispatch(argv: list[str]) -> int:
         print(f"gan {__version__}")
         return 0
     if argv[0] in ("-sc", "--shell-completion"):
-        return complete(argv)
+        return complete_line(argv)
     name, *rest = argv
-    if name not in VERBS:
+    if name not in SUBCOMMANDS:
         from gancli.config.hints import did_you_mean, find_nearest
         from gancli.errors import UserError
 
-        close = (
-            [f"gan train {name}"]
-            if "=" in name
-            else find_nearest(name, [*VERBS, "--help", "--version"])
-        )
-        raise UserError(
-            f"unknown command '{name}'", did_you_mean(close) or f"commands: {', '.join(VERBS)}"
-        )
+        close = find_nearest(name, [*SUBCOMMANDS, "--help", "--version"])
+        if "=" in name:
+            close = [f"gan train {name}"]
+        hint = did_you_mean(close) or f"commands: {', '.join(SUBCOMMANDS)}"
+        raise UserError(f"unknown command '{name}'", hint)
     if "-h" in rest or "--help" in rest:
-        print(help_of(name, [word for word in rest if word not in ("-h", "--help")]))
+        print(describe_subcommand(name, [word for word in rest if word not in ("-h", "--help")]))
         return 0
-    if VERBS[name].config and shows_config(rest):
+    if SUBCOMMANDS[name].config and shows_config(rest):
         from gancli.config.compose import run_hydra_main
 
-        return run_hydra_main(VERBS[name].config, _never, rest)
+        return run_hydra_main(SUBCOMMANDS[name].config, refuse_job, rest)
     from gancli.render.status import shown
 
     with shown():
-        return importlib.import_module(VERBS[name].module).main(rest)
+        return importlib.import_module(SUBCOMMANDS[name].module).main(rest)
 
 
 def shows_config(argv: list[str]) -> bool:
-    """Is it a question to Hydra (--cfg, --info, --hydra-help, -sc) that needs nothing of the verb?"""
+    """Is it a question to Hydra (--cfg, --info, --hydra-help, -sc) that runs no subcommand?"""
     if not any(word.startswith("-") for word in argv):
         return False
     from gancli.config.arguments import split_args
@@ -349,16 +390,17 @@ def shows_config(argv: list[str]) -> bool:
     return split_args(argv).command not in ("", "multirun")
 
 
-def usage() -> str:
-    verbs = [f"  {name:10}{verb.summary}" for name, verb in VERBS.items()]
-    examples = [f"  {verb.examples[0]}" for verb in VERBS.values()]
+def describe_usage() -> str:
+    """Returns the help screen of `gan`."""
+    summaries = [f"  {name:10}{command.summary}" for name, command in SUBCOMMANDS.items()]
+    examples = [f"  {command.examples[0]}" for command in SUBCOMMANDS.values()]
     return "\n".join(
         [
             "gan: train every kind of GAN",
             "",
             "usage: gan COMMAND [KEY=VALUE ...] [FLAGS]",
             "",
-            *verbs,
+            *summaries,
             "",
             "examples:",
             *examples,
@@ -368,85 +410,101 @@ def usage() -> str:
     )
 
 
-def help_of(name: str, argv: list[str]) -> str:
-    """The help screen of one verb; of a composed one with its groups and the config that argv composes."""
-    verb = VERBS[name]
+def describe_subcommand(name: str, words: list[str]) -> str:
+    """Returns the help screen of a subcommand.
+
+    Args:
+        name: Which.
+        words: Overrides and flags typed beside --help; the config in the help is what they compose.
+    """
+    command = SUBCOMMANDS[name]
     lines = [
-        f"gan {name}: {verb.summary}",
+        f"gan {name}: {command.summary}",
         "",
-        f"usage: gan {name} {verb.usage}",
+        f"usage: gan {name} {command.usage}",
         "",
         "examples:",
-        *(f"  {text}" for text in verb.examples),
+        *(f"  {text}" for text in command.examples),
     ]
-    if verb.flags:
-        lines += ["", "flags:", *(f"  {text}" for text in verb.flags)]
-    return "\n".join([*lines, *(composed_help(verb.config, argv) if verb.config else [])])
+    if command.flags:
+        lines += ["", "flags:", *(f"  {text}" for text in command.flags)]
+    if command.config:
+        lines += describe_config(command.config, words)
+    return "\n".join(lines)
 
 
-def composed_help(config: str, argv: list[str]) -> list[str]:
+def describe_config(config: str, words: list[str]) -> list[str]:
+    """Returns the lines of help about a composed config: its groups, and what `words` compose."""
     from omegaconf import OmegaConf
 
     from gancli.config.arguments import split_args
     from gancli.config.compose import compose, find_conf_dir, list_options
     from gancli.render.messages import warn
 
-    composed = compose(config, argv, missing=True)
+    composed = compose(config, words, missing=True)
     for message in composed.warnings:
         warn(message)
     lines = []
     if composed.choices:
-        found = list_options([find_conf_dir(), *split_args(argv).dirs])
-        applies = (
-            found if config == "train" else [name for name in found if name in composed.choices]
-        )
+        found = list_options([find_conf_dir(), *split_args(words).dirs])
+        applies = [name for name in found if config == "train" or name in composed.choices]
         lines += ["", "groups, chosen by GROUP=OPTION (gan list GROUP says what each is):"]
         lines += [f"  {group:11}{'  '.join(found[group])}" for group in applies]
     lines += ["", "config, changed by KEY=VALUE:"]
     return lines + [f"  {line}" for line in OmegaConf.to_yaml(composed.cfg).splitlines()]
 
 
-def complete(argv: list[str]) -> int:
-    """Shell completion with Hydra's scripts: they call `gan -sc query=SHELL`, so the verb is cut out of the line being typed."""
+def complete_line(argv: list[str]) -> int:
+    """Shell completion with Hydra's scripts: they call `gan -sc query=SHELL`.
+
+    Hydra knows no subcommands, so the subcommand is cut out of the line that is being typed.
+    """
     from gancli.config.arguments import split_args
     from gancli.config.compose import run_hydra_main
 
     line = os.environ.get("COMP_LINE", "")
     name = "train"
-    dirs = []
+    dirs: list[str] = []
     if "COMP_LINE" in os.environ:
         words = line.split()
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
-            print(" ".join(verb for verb in VERBS if verb.startswith("".join(words[1:]))))
+            start = "".join(words[1:])
+            print(" ".join(known for known in SUBCOMMANDS if known.startswith(start)))
             return 0
         name = {"check": "train", "show": "train"}.get(words[1], words[1])
-        if name not in VERBS or not VERBS[name].config:
+        if name not in SUBCOMMANDS or not SUBCOMMANDS[name].config:
             return 0
-        os.environ["COMP_LINE"] = f"gan {(line.split(maxsplit=2) + [''])[2]}" + " " * (
-            line.endswith(" ") and len(words) > 2
-        )
+        rest = (line.split(maxsplit=2) + [""])[2]
+        begins_a_word = line.endswith(" ") and len(words) > 2
+        os.environ["COMP_LINE"] = f"gan {rest}" + " " * begins_a_word
         with contextlib.suppress(GanError):  # a flag is half typed
             dirs = [f"--config-dir={path}" for path in split_args(words[2:]).dirs]
-    return run_hydra_main(VERBS[name].config, _never, ["--shell-completion", *argv[1:], *dirs])
+    return run_hydra_main(
+        SUBCOMMANDS[name].config, refuse_job, ["--shell-completion", *argv[1:], *dirs]
+    )
 
 
-def _never(composed: object) -> None:
+def refuse_job(composed: object) -> None:
+    """Stands for a run where Hydra prints something and runs none."""
     raise AssertionError("Hydra answers these flags without running a job")
 
 
-def closed_pipe() -> int:
-    """Whoever read our output has gone (`gan list | head`): stay quiet. A broken pipe of another kind keeps its traceback."""
-    gone = [stream for stream in (sys.stdout, sys.stderr) if _nobody_reads(stream)]
+def close_broken_pipes() -> int:
+    """Stays quiet where whoever read our output has gone (`gan list | head`).
+
+    A broken pipe of another kind keeps its traceback.
+    """
+    gone = [stream for stream in (sys.stdout, sys.stderr) if has_no_reader(stream)]
     for stream in gone:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), stream.fileno()
-        )  # or Python complains once more when it exits
+        # Or Python complains once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if not gone:
         traceback.print_exc()
     return 1
 
 
-def _nobody_reads(stream: TextIO) -> bool:
+def has_no_reader(stream: TextIO) -> bool:
+    """Is it a pipe whose other end is closed?"""
     import select
 
     try:
@@ -457,7 +515,8 @@ def _nobody_reads(stream: TextIO) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
-def unexpected(error: Exception) -> int:
+def show_unexpected(error: Exception) -> int:
+    """Shows the traceback of an error of ours, and where the run's log is."""
     traceback.print_exc()
     log = getattr(error, "run_log", None)
     if log:

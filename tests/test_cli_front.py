@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import time
@@ -14,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from gancli import cli
-from gancli.cli import VERBS, main
+from gancli.cli import SUBCOMMANDS, main
+from gancli.config.compose import compose
 from gancli.errors import GanError, Interrupted, Stopped, TemporaryFailure
 
 ROOT = Path(cli.__file__).resolve().parents[1]
@@ -26,7 +28,7 @@ def train(monkeypatch):
     module = types.ModuleType("fake_train")
     module.main = lambda argv: 0
     monkeypatch.setitem(sys.modules, "fake_train", module)
-    monkeypatch.setitem(VERBS, "train", VERBS["train"]._replace(module="fake_train"))
+    monkeypatch.setitem(SUBCOMMANDS, "train", SUBCOMMANDS["train"]._replace(module="fake_train"))
     return module
 
 
@@ -55,17 +57,40 @@ def gan(*argv: str, **options) -> subprocess.CompletedProcess:
 def test_usage_has_a_line_for_every_verb(argv, capsys):
     assert main(argv) == 0
     out = capsys.readouterr().out
-    assert all(f"  {name:10}{verb.summary}" in out for name, verb in VERBS.items())
+    assert all(f"  {name:10}{command.summary}" in out for name, command in SUBCOMMANDS.items())
     assert "gan train" in out
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize("name", list(VERBS))
+@pytest.mark.parametrize("name", list(SUBCOMMANDS))
 def test_every_verb_has_help_with_examples(name, flag, capsys):
     assert main([name, flag]) == 0
     captured = capsys.readouterr()
-    assert all(example in captured.out for example in VERBS[name].examples)
+    assert all(example in captured.out for example in SUBCOMMANDS[name].examples)
     assert captured.err == ""
+
+
+@pytest.mark.parametrize("name", list(SUBCOMMANDS))
+def test_help_fits_into_100_columns(name):
+    command = SUBCOMMANDS[name]
+    lines = [f"gan {name}: {command.summary}", f"usage: gan {name} {command.usage}"]
+    lines += [f"  {text}" for text in (*command.examples, *command.flags)]
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        text
+        for command in SUBCOMMANDS.values()
+        if command.config
+        for text in command.examples
+        if "-m" not in text.split()
+    ],
+)
+def test_examples_of_help_compose(example):
+    _, name, *words = shlex.split(example)
+    assert compose(SUBCOMMANDS[name].config, words).cfg
 
 
 def test_help_of_train_shows_groups_and_the_composed_config(capsys, tmp_path):
@@ -136,7 +161,7 @@ def test_help_is_quick():
         (["trian"], "did you mean 'train'?"),
         (["--hlep"], "did you mean '--help'?"),
         (["model=dcgan"], "did you mean 'gan train model=dcgan'?"),
-        (["xyzzy"], f"commands: {', '.join(VERBS)}"),
+        (["xyzzy"], f"commands: {', '.join(SUBCOMMANDS)}"),
     ],
 )
 def test_an_unknown_verb(argv, hint, capsys):

@@ -13,7 +13,7 @@ from helpers import DOMAINS, OF_DIGITS, PAIRS
 from PIL import Image
 from train_helpers import NETWORKS, QUIET, TINY, sound
 
-from gancli.cli import VERBS, help_of
+from gancli.cli import SUBCOMMANDS, describe_subcommand
 from gancli.data.base import Decoded
 from gancli.evaluation.monitor import choose_reals
 
@@ -169,7 +169,7 @@ def test_what_a_checkpoint_has_is_not_given_again(gan):
 
 
 def test_help_names_what_mp4_needs(capsys):
-    text = help_of("sample", [])
+    text = describe_subcommand("sample", [])
     assert "film=walk.gif" in text and "film=walk.mp4" not in text
     assert "mp4 needs pip install 'gancli[mp4]'" in text
-    assert all("film" not in verb.summary for verb in VERBS.values())
+    assert all("film" not in command.summary for command in SUBCOMMANDS.values())
