@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import frozen, small
+from helpers import OF_DIGITS, frozen, small, trainer_for
 
 from gancli.config.build import build_game
 from gancli.config.schema import PlayerConfig
+from gancli.data.derived import Holed
 from gancli.games.stylegan2 import path_lengths
 from gancli.optimizers import OURS, make_players
 from gancli.schedules import lr_factor
@@ -204,3 +205,52 @@ def test_esrgan_weighs_pixels_as_if_they_went_from_0_to_1():
     wanted = torch.rand(2, 3, 8, 8)
     ours = weight * ((2 * made - 1) - (2 * wanted - 1)).abs().mean()
     assert ours.item() == pytest.approx(0.01 * (made - wanted).abs().mean().item(), rel=1e-5)
+
+
+def test_the_context_encoder_sees_the_border_that_it_is_weighed_on():
+    """The authors' overlapPred: 4 of 128 pixels at each edge of the middle 64 x 64.
+
+    They are visible, the generator makes them too, and their squared error counts ten times in the
+    mean over all 64 x 64; what is hidden is 56 x 56.
+    """
+    config = frozen(
+        "experiment=inpaint_paris",
+        "dataset.path=nowhere",
+        "dataset.channels=3",
+        "dataset.holdout=2",
+        "model.width=2",
+        "model.generator.bottleneck=4",
+    )
+    assert config["dataset"]["load_size"] == 350
+    game = build_game(config, trust=None)
+    holed = Holed(config["dataset"]["holes"], 0.25, config["dataset"]["overlap"])
+    batch = holed(torch.rand(2, 3, 128, 128) * 2 - 1, None)
+    assert batch["mask"].sum() == 2 * 56 * 56 and batch["mask"][:, :, 36:92, 36:92].all()
+    predicted = game.widen(batch["mask"])
+    assert predicted.sum() == 2 * 64 * 64 and predicted[:, :, 32:96, 32:96].all()
+    ring = predicted - batch["mask"]
+    assert torch.equal(batch["a"] * ring, batch["b"] * ring), "it is visible"
+
+    made = game.generator(batch["a"]).detach()
+    fake = game.make_fake(batch).detach()
+    middle = (slice(None), slice(None), slice(32, 96), slice(32, 96))
+    assert torch.equal(fake[middle], made[middle]), "what the discriminator and the loss see"
+    outside = (predicted == 0).expand_as(fake)
+    assert torch.equal(fake[outside], batch["b"][outside])
+    sampled = game.sample(batch, game.generator)
+    kept = (batch["mask"] == 0).expand_as(sampled)
+    assert torch.equal(sampled[kept], batch["b"][kept]), "a sample keeps every visible pixel"
+
+    weights = torch.full((64, 64), 10.0)
+    weights[4:60, 4:60] = 1
+    error = (fake[middle] - batch["b"][middle]).square()
+    assert game.pixel_distance(fake, batch["b"], batch).item() == pytest.approx(
+        (error * weights).mean().item(), rel=1e-5
+    )
+
+
+def test_a_context_encoder_trains_with_its_overlap():
+    trainer = trainer_for(small("inpaint", *OF_DIGITS, "dataset.resolution=32"))
+    assert trainer.game.reach == (1, 1)
+    trainer.step()
+    assert trainer.logs["g/pixel"].isfinite()

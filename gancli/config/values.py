@@ -128,6 +128,7 @@ OPEN_BOUNDS: dict[str, Bound] = {
     "styles": CHANNELS,
     "workers": Bound(1, 1024),
     "jpeg": Bound(1, 100),
+    "overlap": Bound(0, 0.25, below=True),
     **dict.fromkeys(("scale", "generator_scale"), Bound(0, 1000, above=True)),
     **dict.fromkeys(
         ("adversarial_weight", "content_weight", "cycle", "feature_matching", "perceptual_weight")

@@ -134,16 +134,20 @@ class SuperRes(Derived):
 
 @dataclass(frozen=True)
 class Holed:
-    """holes: centre is the middle half of each side; boxes and strokes are drawn for each image."""
+    """holes: centre is the middle half of each side, less a share `overlap` of the side at each of
+    its edges; boxes and strokes are drawn for each image."""
 
     holes: str
     share: float
+    overlap: float = 0.0
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
         n, channels, height, width = x.shape
         if self.holes == "centre":
             mask = torch.zeros(n, 1, height, width)
-            mask[:, :, height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
+            top = height // 4 + int(self.overlap * height)
+            left = width // 4 + int(self.overlap * width)
+            mask[:, :, top : height - top, left : width - left] = 1
         else:
             draw = boxes if self.holes == "boxes" else strokes
             mask = torch.stack([draw(height, width, self.share, rng) for rng in generators(bits)])[
@@ -199,10 +203,12 @@ def strokes(height: int, width: int, share: float, rng: torch.Generator) -> Tens
 class Masked(Derived):
     """Images as targets, and the same with holes as sources; the key mask tells where they are.
 
-    holes: centre, boxes or strokes. share: of the image that boxes or strokes hide, at least."""
+    holes: centre, boxes or strokes. share: of the image that boxes or strokes hide, at least.
+    overlap: of each side, what stays visible at the edges of the middle half; centre alone."""
 
     holes: Literal["centre", "boxes", "strokes"] = "centre"
     share: float = 0.25
+    overlap: float = 0.0
     kind_of_pair = "masked"
 
     def __post_init__(self):
@@ -212,9 +218,14 @@ class Masked(Derived):
             f"dataset.share={self.share} of an image cannot be hidden",
             "above 0 and below 0.9, as 0.25",
         )
+        require(
+            0 <= self.overlap < 0.25,
+            f"dataset.overlap={self.overlap} leaves nothing of the middle half to hide",
+            "from 0 to less than 0.25, as 0.03125",
+        )
 
     def pairing(self) -> Holed:
-        return Holed(self.holes, self.share)
+        return Holed(self.holes, self.share, self.overlap)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from gancli.errors import UserError
 from gancli.game import Batch, Discriminator, Game, Logs, Phase
 from gancli.games.pool import ImagePool, blank_batch
 from gancli.losses.adversarial import AdversarialLoss
+from gancli.networks.inpainting import overlap_of
 from gancli.networks.layers import size_of
 from gancli.networks.patchgan import PatchDiscriminator
 from gancli.networks.perceptual import Perceptual
@@ -187,18 +188,22 @@ class Translation(Game):
     @torch.no_grad()
     def swap_fakes(self, batch: Batch, rng: torch.Generator) -> Batch:
         assert self.pool is not None
-        return batch | {"fake": self.pool.swap(self.sample(batch, self.generator), rng)}
+        return batch | {"fake": self.pool.swap(self.make_fake(batch), rng)}
+
+    def make_fake(self, batch: Batch) -> Tensor:
+        """(N,C,H,W): what the generator makes of a training batch's sources."""
+        return self.sample(batch, self.generator)
 
     def constrain(self, logs: Logs) -> None:
         super().constrain(logs)
         follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        fake = batch["fake"] if "fake" in batch else self.sample(batch, self.generator)
+        fake = batch["fake"] if "fake" in batch else self.make_fake(batch)
         return self.opponent()[1].d(self.critic(batch), batch["b"], fake, self.progress)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        fake = self.sample(batch, self.generator)
+        fake = self.make_fake(batch)
         loss = self.opponent()[1]
         adversarial, logs = loss.g(self.critic(batch), batch["b"], fake, self.progress)
         distance, parts = self.distances(fake, batch, weight=self.pixel_weight)
@@ -209,7 +214,7 @@ class Translation(Game):
         (SRGAN's SRResNet)."""
         warm = self.discriminator is not None
         return self.distances(
-            self.sample(batch, self.generator),
+            self.make_fake(batch),
             batch,
             weight=1.0 if warm else self.pixel_weight,
             pixels_only=warm,
@@ -234,9 +239,15 @@ class Translation(Game):
 class Inpainting(Translation):
     """Pathak 2016: the generator makes what is in the holes, and everything else stays as it is.
 
-    The batch has a "mask", 1 in the holes. border: pixels inside the hole whose distance counts ten
-    times (their code: 4), since there what is made must meet what was there. The generator sees the
-    mask as one more channel if it has room for it."""
+    The batch has a "mask", 1 in the holes. The generator sees it as one more channel if it has room
+    for it.
+
+    overlap: share of each side by which what the generator makes in training reaches beyond its
+    holes, over pixels that it sees. There its distance counts ten times, and the discriminator sees
+    what it made, so that it learns to meet what is there; in a sample the true pixels stay (their
+    code's overlapPred: 4 of 128 pixels)
+    border: pixels inside the hole whose distance counts ten times too
+    """
 
     extras = ("mask",)
 
@@ -254,7 +265,8 @@ class Inpainting(Translation):
         perceptual_weight: float = 1.0,
         pixel_weight: float | None = 0.999,
         pixel: Literal["l1", "l2", "huber"] = "l2",
-        border: int = 4,
+        overlap: float = 0.0,
+        border: int = 0,
         warmup: int = 0,
     ):
         super().__init__(
@@ -273,8 +285,9 @@ class Inpainting(Translation):
             warmup=warmup,
         )
         if border < 0:
-            raise ValueError(f"border={border}: give 0 or more pixels (the paper's: 4)")
+            raise ValueError(f"border={border}: give 0 or more pixels")
         self.border = border
+        self.reach = overlap_of(self.size, overlap)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -283,31 +296,45 @@ class Inpainting(Translation):
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
         """inputs: "a" (N,C,H,W) with holes of any colour, "mask" (N,1,H,W) -> the image with its
         holes filled."""
+        return self.fill(inputs, generator, inputs["mask"])
+
+    def fill(self, inputs: Batch, generator: nn.Module, where: Tensor) -> Tensor:
+        """The image with what the generator makes at the places where (N,1,H,W) is 1."""
         image = inputs["a"]
-        mask = inputs["mask"]
         seen = (
             image
             if generator.channels_in == image.shape[1]
-            else torch.cat([image, mask.to(image.dtype)], 1)
+            else torch.cat([image, inputs["mask"].to(image.dtype)], 1)
         )
-        return torch.lerp(image, generator(seen).to(image.dtype), mask.to(image.dtype))
+        return torch.lerp(image, generator(seen).to(image.dtype), where.to(image.dtype))
+
+    def make_fake(self, batch: Batch) -> Tensor:
+        return self.fill(batch, self.generator, self.widen(batch["mask"]))
+
+    def widen(self, mask: Tensor) -> Tensor:
+        """(N,1,H,W) -> the holes and what around them is made in training too."""
+        rows, columns = self.reach
+        if rows == columns == 0:
+            return mask
+        return F.max_pool2d(mask, (2 * rows + 1, 2 * columns + 1), 1, (rows, columns))
 
     def pixel_distance(self, fake: Tensor, aim: Tensor, batch: Batch) -> Tensor:
-        """A mean over the pixels of the holes, weighted towards their borders."""
+        """A mean over the pixels that are made in training, weighted towards their borders."""
         mask = batch["mask"]
+        made = self.widen(mask)
         reach = 2 * self.border + 1
-        outside = (
+        inside = (
             F.max_pool2d(1 - F.pad(mask, [self.border] * 4, value=1), reach, 1)
             if self.border
             else torch.zeros_like(mask)
         )
-        weight = mask * (1 + 9 * outside)
+        weight = made * (1 + 9 * torch.maximum(inside, 1 - mask))
         error = (
             (fake.float() - aim).abs()
             if self.distance is F.l1_loss
             else (fake.float() - aim).square()
         )
-        return (error * weight).sum() / (mask.sum() * fake.shape[1]).clamp(min=1)
+        return (error * weight).sum() / (made.sum() * fake.shape[1]).clamp(min=1)
 
 
 def check_critic_fits(discriminator: nn.Module | None, size: tuple[int, int]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from gancli.data.derived import filled
 from gancli.errors import UserError
 from gancli.game import Batch
+from gancli.networks.inpainting import middle_of
 from gancli.networks.translation import PresentDropout, Translator
 from gancli.render.grids import to_uint8
 from gancli.seeding import forked
@@ -329,8 +330,13 @@ def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor
     height, width = network.size
     mask = inputs["mask"]
     rows, columns = (mask[0, 0].amax(1 - dim).nonzero()[:, 0].tolist() for dim in (0, 1))
+    hidden = middle_of(network.size, network.overlap)
     factor = max(
-        1.0, 2 * (rows[-1] + 1 - rows[0]) / height, 2 * (columns[-1] + 1 - columns[0]) / width
+        1.0,
+        *(
+            (line[-1] + 1 - line[0]) / (part.stop - part.start)
+            for line, part in zip((rows, columns), hidden, strict=True)
+        ),
     )
     h = math.ceil(factor * height)
     w = math.ceil(factor * width)
@@ -338,7 +344,7 @@ def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor
     left = (columns[0] + columns[-1] + 1 - w) // 2
     window = resized(cut(inputs, (top, top + h), (left, left + w)), (height, width))
     middle = torch.zeros(1, 1, height, width)
-    middle[:, :, height // 4 : height - height // 4, width // 4 : width - width // 4] = 1
+    middle[:, :, hidden[0], hidden[1]] = 1
     made = enlarged(
         translate({"a": filled(window["a"], middle), "mask": middle}).float().cpu(), (h, w)
     )

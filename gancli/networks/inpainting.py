@@ -26,6 +26,8 @@ class ContextEncoder(Translator):
     resolution: side or [H,W] in pixels, halvable down to 4..7; bottleneck: channels of the one
     place (larger images have more) between encoder and decoder. width: channels of the first two
     levels; they double up to max_width
+    overlap: share of each side that stays visible at the edges of the middle half, below 0.25; the
+    network makes these pixels too, and whoever cuts a window around a hole has to leave them there
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class ContextEncoder(Translator):
         width: int = 64,
         max_width: int = 512,
         hole: Hole = "centre",
+        overlap: float = 0.0,
         norm: Literal["batch", "none"] = "batch",
         output: Output = "tanh",
     ):
@@ -55,6 +58,7 @@ class ContextEncoder(Translator):
                 "channels; or use hole=free"
             )
         self.hole = hole
+        self.overlap = overlap_of(size_of(resolution), overlap)
         self.multiple = 2**times
         self.tileable = hole == "free"
         self.smallest = min(size_of(resolution))
@@ -140,6 +144,32 @@ class ContextDiscriminator(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         return self.head(self.trunk(x, label), label)
+
+
+def overlap_of(size: tuple[int, int], share: float) -> tuple[int, int]:
+    """Whole pixels of rows and of columns that stay visible at each edge of the middle half.
+
+    Args:
+        size: height and width in pixels.
+        share: of each side, from 0 to less than 0.25, at which nothing would be hidden.
+
+    Raises:
+        ValueError: for a share that hides nothing.
+    """
+    if not 0 <= share < 0.25:
+        raise ValueError(
+            f"overlap={share}: from 0 to less than 0.25 of each side (the paper's: 0.03125)"
+        )
+    return int(share * size[0]), int(share * size[1])
+
+
+def middle_of(size: tuple[int, int], overlap: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the middle half of an image, less `overlap` pixels at each edge."""
+    rows, columns = (
+        slice(side // 4 + less, side - side // 4 - less)
+        for side, less in zip(size, overlap, strict=True)
+    )
+    return rows, columns
 
 
 def crop_centre(x: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ class Translator(nn.Module):
 
     noise: drawn from the global generator where the network has some and none is given
     multiple: H and W must be multiples of it; smallest: their least value; size: the only (H,W)
-    that it takes, None: any.
+    that it takes, None: any. overlap: rows and columns at the edges of the middle half of `size`
+    that a network which fills it wants to see
     forward raises ValueError for others
     tileable: does a pixel depend on its surroundings alone, once in eval()? reach: how far those
     extend at most, in pixels of the source to each side; tiles that overlap by twice that, cut at
@@ -32,6 +33,7 @@ class Translator(nn.Module):
     multiple = 1
     smallest = 1
     size: tuple[int, int] | None = None
+    overlap: tuple[int, int] = (0, 0)
     tileable = False
     reach: int | None = None
 

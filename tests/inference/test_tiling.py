@@ -329,3 +329,26 @@ def test_a_network_of_a_central_hole_fills_one_anywhere(hole):
     )  # where enlarging blends what is beside the middle
     inner = made[:, top + edge : max(0, bottom - edge), left + edge : max(0, right - edge)]
     torch.testing.assert_close(inner, torch.full_like(inner, 0.5), atol=0.05, rtol=0)
+
+
+def test_a_network_that_was_trained_with_an_overlap_sees_it():
+    """Of its middle half the outer pixels stay visible, and the hole lies within the rest."""
+    network = ContextEncoder(**BOTH, resolution=32, bottleneck=4, width=2, overlap=0.0625)
+    image = torch.rand(1, 3, 50, 70)
+    mask = torch.zeros(1, 1, 50, 70)
+    mask[:, :, 20:32, 30:42] = 1  # as large as the middle less 2 pixels at each edge
+    seen = []
+
+    def translate(window):
+        seen.append(window)
+        return torch.full_like(window["a"], 0.5)
+
+    way = way_of(network, (50, 70), tile="auto", max_size=None)
+    made = assembled(network, {"a": filled(image, mask), "mask": mask}, way, translate)
+    (window,) = seen
+    assert window["mask"].sum() == 12 * 12 and window["mask"][0, 0, 10:22, 10:22].all()
+    around = window["mask"][0].expand(3, -1, -1) == 0
+    torch.testing.assert_close(
+        window["a"][0][around], image[0, :, 10:42, 20:52][around], atol=1e-5, rtol=0
+    )
+    torch.testing.assert_close(made[mask[0].expand(3, -1, -1) == 1], torch.full((432,), 0.5))
