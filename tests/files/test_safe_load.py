@@ -22,7 +22,7 @@ import pytest
 import torch
 from helpers import REPO, small, steps, trainer_for
 
-from gancli.checkpoint import load_game, save
+from gancli.checkpoint import FORMAT, load_game, save
 from gancli.errors import GanError, UserError
 from gancli.files.safe_load import Damaged, check_savable
 
@@ -40,7 +40,7 @@ def tree(state) -> dict:
 
 
 def changed(tree: dict, where: str | tuple, value: object) -> dict:
-    tree = copy.deepcopy(tree) | {"format": 1, "version": "0.1.0"}
+    tree = copy.deepcopy(tree) | {"format": FORMAT, "version": "0.1.0"}
     *parents, last = where.split("/") if isinstance(where, str) else where
     node = tree
     for part in parents:
@@ -238,7 +238,8 @@ ODD = {
     "numbers for weights": ("game", {"a": 1}, "does not hold the networks"),
     "progress of text": ("progress/step", "ten", "lacks progress.step"),
     "classes that are none": ("data/classes", 7, "lacks data.classes"),
-    "newer": ("format", 2, r"has format 2, this gancli .* reads 1"),
+    "newer": ("format", FORMAT + 1, r"written by a newer gancli \(.*\): it has format"),
+    "format 0": ("format", 0, "which no run writes"),
     "no format": ("format", GONE, "not a checkpoint"),
     "a tensor for a format": ("format", torch.zeros(3), "not a checkpoint"),
     "a set": ("run/best", {1, 2}, "holds a set"),
@@ -292,7 +293,7 @@ def test_one_odd_value_anywhere_is_a_sentence_or_harmless(tree, tmp_path):
         GONE,
     ]
     rng = random.Random(0)
-    spots = [path for path in places(tree | {"format": 1, "version": ""}) if path]
+    spots = [path for path in places(tree | {"format": FORMAT, "version": ""}) if path]
     for _ in range(150):
         path = rng.choice(spots)
         value = rng.choice(values)
@@ -315,7 +316,7 @@ def test_things_that_are_no_mapping(tmp_path):
 
 def test_shapes_that_differ_from_the_config_are_named(tree, tmp_path):
     tree["game"] = {key: value[:1] if value.ndim else value for key, value in tree["game"].items()}
-    error = refuse(write(tree | {"format": 1, "version": ""}, tmp_path / "x.pt"))
+    error = refuse(write(tree | {"format": FORMAT, "version": ""}, tmp_path / "x.pt"))
     assert "'generator.net.0.weight': config (16, 100), file (1, 100)" in error.message
     assert "6 tensors differ" in error.message and error.message.count("file (1") == 3, (
         "the first three"
@@ -324,7 +325,7 @@ def test_shapes_that_differ_from_the_config_are_named(tree, tmp_path):
 
 def test_an_average_of_another_shape_is_refused_too(tree, tmp_path):
     tree["ema"] = {key: value[:1] if value.ndim else value for key, value in tree["ema"].items()}
-    error = refuse(write(tree | {"format": 1, "version": ""}, tmp_path / "x.pt"))
+    error = refuse(write(tree | {"format": FORMAT, "version": ""}, tmp_path / "x.pt"))
     assert "'net.0.weight': config (16, 100), file (1, 100)" in error.message
 
 

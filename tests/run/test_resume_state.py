@@ -16,7 +16,7 @@ import train_helpers
 from helpers import REPO, SMALL, small, steps, trainer_for
 from train_helpers import TINY, sound
 
-from gancli.checkpoint import check_resumable, check_state, read, save
+from gancli.checkpoint import FORMAT, check_resumable, check_state, read, save
 from gancli.errors import GanError
 
 gan = pytest.fixture(train_helpers.gan)
@@ -54,7 +54,7 @@ def test_what_any_optimizer_keeps_is_accepted(spec, tmp_path):
 
 @pytest.fixture(scope="module")
 def state() -> dict:
-    return steps(trainer_for(small("mlp")), 2).state_dict() | {"format": 1, "version": "0.1.0"}
+    return steps(trainer_for(small("mlp")), 2).state_dict() | {"format": FORMAT, "version": "0.1.0"}
 
 
 def changed(tree: dict, where: str, value: object) -> dict:
@@ -144,7 +144,7 @@ def test_a_state_that_lies_is_refused_in_a_sentence(name, state, gan):
 @pytest.mark.parametrize("entry", [7, {}, {"x": torch.zeros(3)}])
 def test_buffers_of_every_rank_are_compared(state, tmp_path, entry):
     config = small("dcgan")
-    tree = steps(trainer_for(config), 1).state_dict() | {"format": 1, "version": "0.1.0"}
+    tree = steps(trainer_for(config), 1).state_dict() | {"format": FORMAT, "version": "0.1.0"}
     tree["run"]["world"] = 2
     sound_one = {
         name: value for name, value in tree["game"].items() if name in dict(buffers_of(config))
