@@ -158,7 +158,7 @@ def explain_loss(error: RuntimeError, what: str, seconds: float) -> RankLost:
     )
 
 
-def from_rank_0(value: object) -> object:
+def from_rank_0(value: T) -> T:
     """Rank 0's value on every rank: the run folder has one name."""
     if world() == 1:
         return value

@@ -8,13 +8,13 @@ It knows no file, no display and no evaluation: what is due after a step is deci
 from __future__ import annotations
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gancli import distributed
-from gancli.config.schema import EmaConfig, TrainerConfig
+from gancli.config.run_config import RunConfig
 from gancli.data.stream import Stream
 from gancli.ema import ema_beta, update_ema
 from gancli.errors import Diverged
@@ -45,15 +45,13 @@ class Trainer:
         game: Game,
         stream: Stream,
         *,
-        config: dict,
+        config: RunConfig,
         device: torch.device,
-        data: dict | None = None,
+        data: dict[str, Any] | None = None,
     ):
-        self.settings = TrainerConfig(**config["trainer"])
-        self.ema_settings = EmaConfig(**config["ema"])
-        self.seed = config["seed"]
-        self.half_life_kimg = schedule(self.ema_settings.half_life_kimg)
         self.config = config
+        self.settings = config.trainer
+        self.half_life_kimg = schedule(config.ema.half_life_kimg)
         self.data = data or {}
         self.device = device
         self.stream = stream
@@ -61,7 +59,7 @@ class Trainer:
         self.layout = memory_format(device, self.settings.precision)
         self.progress = game.progress
         self.phases = game.phases()
-        self.players = make_players(game, config["optimizer"])
+        self.players = make_players(game, config.optimizer.plain())
         distributed.broadcast_state(game)
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
         if self.settings.compile:
@@ -96,7 +94,7 @@ class Trainer:
             self.settings.batch_size,
             progress.nimg,
             half_life_kimg=self.half_life_kimg(progress.nimg),
-            rampup=self.ema_settings.rampup,
+            rampup=self.config.ema.rampup,
         )
         update_ema(self.ema, self.game.generator, beta)
         self.unread.append(flags)
@@ -154,7 +152,9 @@ class Trainer:
         return means, flags
 
     def reseed(self, phase: Phase, shard: int | str) -> int:
-        seed = seed_of(self.seed, self.progress.attempt, self.progress.step, phase.name, shard)
+        seed = seed_of(
+            self.config.seed, self.progress.attempt, self.progress.step, phase.name, shard
+        )
         reseed(seed, self.device)
         return seed
 
@@ -196,7 +196,7 @@ class Trainer:
         # Gathered and not broadcast: pools and running means differ between ranks, and saving must not change them.
         gathered = distributed.gather(buffers) if distributed.world() > 1 else []
         return {
-            "config": self.config,
+            "config": self.config.plain(),
             "progress": vars(self.progress).copy(),
             "game": self.game.state_dict(),
             "buffers": gathered,

@@ -57,46 +57,46 @@ def check(argv: list[str]) -> int:
     progress.say("measuring: checking the config…")
     config = validate(composed.cfg, typed=composed.overrides)
     print(f"plan      {describe_plan(composed)}", flush=True)
-    device = resolve_device(config["trainer"]["device"])
+    device = resolve_device(config.trainer.device)
     progress.say("measuring: reading the data…")
     started = time.perf_counter()
     train, held, stream = open_data(config, device, trust=None)
-    finish_budget(config, stream.n)
+    config = finish_budget(config, stream.n)
     print(
         f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped",
         flush=True,
     )
     progress.say("measuring: building the networks…")
-    game = build_game(config, trust=None)
+    game = build_game(config.plain(), trust=None)
     check_first_batch(game, stream)
-    with explained(config, device):
+    with explained(config.trainer, device):
         judge_for(
             game, train=train, held=held, config=config, device=device
         )  # raises where it cannot measure
         trainer = Trainer(game, stream, config=config, device=device)
         watch_for(trainer)
-        tries = lighter(config["trainer"], config["dataset"], composed.cfg.model)
+        tries = lighter(config.trainer, config.dataset, composed.cfg.model)
         with hinting(tries):
             seconds, how = measure(trainer, period=game.n_critic)
     for message in too_short(trainer):
         messages.warn(message)
     progress.say("measuring: saving a checkpoint to memory…")
-    settings = config["trainer"]
+    settings = config.trainer
     print(
-        f"step      {in_units(seconds)}, {speed(settings['batch_size'] / seconds)} on {settings['device']} {settings['precision']}"
+        f"step      {in_units(seconds)}, {speed(settings.batch_size / seconds)} on {settings.device} {settings.precision}"
         f" ({how})"
     )
     print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most", flush=True)
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
     files = (
-        min(settings["keep"], -(-settings["steps"] // settings["save_every"])) + 2
+        min(settings.keep, -(-settings.steps // settings.save_every)) + 2
     )  # the best, and the newest while it is written
     disk = files * buffer.getbuffer().nbytes
     free = shutil.disk_usage(existing(composed.run_dir)).free
-    whole = seconds * settings["steps"]
+    whole = seconds * settings.steps
     print(
-        f"forecast  {settings['steps']:,} steps in {duration(whole)}, "
+        f"forecast  {settings.steps:,} steps in {duration(whole)}, "
         f"{disk / 1e6:.0f} MB of checkpoints ({free / 1e9:.0f} GB free)"
     )
     if whole >= LONG_S:

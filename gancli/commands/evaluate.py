@@ -48,7 +48,7 @@ def compare_folders(options: EvaluationOptions) -> None:
     from gancli.precision import resolve_device
 
     status.say("reading the images…")
-    real, fake, note = open_folders(options.real, options.fake, n=options.metrics["n"])
+    real, fake, note = open_folders(options.real, options.fake, n=options.metrics.n)
     report = compare(
         real=real,
         fake=fake,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.config import compose as front
@@ -12,6 +13,9 @@ from gancli.errors import UserError
 from gancli.render import messages
 from gancli.render import status as progress
 from gancli.render.messages import say
+
+if TYPE_CHECKING:
+    from gancli.config.run_config import Section
 
 
 def main(argv: list[str]) -> int:
@@ -64,7 +68,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     with early_log():  # notes and warnings look as they do at the start of a run
         frozen = validate(composed.cfg, data=False, typed=composed.overrides)
     with torch.device("meta"):
-        game = build_game(frozen, trust=None)
+        game = build_game(frozen.plain(), trust=None)
     if as_json:
         print(json.dumps({name: count(module) for name, module in networks(game).items()}))
         return
@@ -73,7 +77,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     from gancli.data.base import image_words, pair
 
     console = Console(soft_wrap=True, highlight=False)
-    shapes = output_shapes(game, frozen["dataset"])
+    shapes = output_shapes(game, frozen.dataset)
     for name, module in networks(game).items():
         console.print(f"[bold]{name}[/]  {count(module):,} parameters")
         print_layers(console, module, shapes)
@@ -81,7 +85,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
         console.print(
             f"{blank} layers without a shape: no images went through them here", markup=False
         )
-    data = frozen["dataset"]
+    data = frozen.dataset
     console.print(
         f"data  {image_words(pair(data['resolution']), data['channels'])}, {data['classes']} classes"
     )
@@ -89,7 +93,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     say_end("", ["gan", "list", "dataset"] if lacking else ["gan", "train", *argv])
 
 
-def output_shapes(game, data: dict) -> dict:
+def output_shapes(game, data: Section) -> dict:
     """Layer -> the shape of its output for 2 images, from one generator's turn on the meta device: no data, no memory."""
     import torch
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from gancli.config.schema import (
     CLOSED,
@@ -15,6 +16,8 @@ from gancli.config.schema import (
     TrainerConfig,
     WatchConfig,
 )
+
+T = TypeVar("T")
 
 
 class Section(Mapping[str, Any]):
@@ -34,6 +37,10 @@ class Section(Mapping[str, Any]):
 
     def __repr__(self) -> str:
         return f"Section({self._values})"
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the section as a new tree of dicts and lists, as `config.build` takes it."""
+        return {key: thaw(value) for key, value in self._values.items()}
 
 
 @dataclass(frozen=True)
@@ -69,12 +76,27 @@ class RunConfig:
         """
         fields = {key: freeze(value) for key, value in config.items()}
         for name, section in CLOSED.items():
-            fields[name] = section(**fields[name])
+            fields[name] = make_closed(section, config[name])
         return cls(**fields)
 
     def plain(self) -> dict[str, Any]:
         """Returns the config as a new tree of dicts and lists, as a checkpoint holds it."""
-        return thaw(self)
+        return {field.name: thaw(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+
+def make_closed(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Makes a closed section, such as `trainer`, of checked plain values.
+
+    Args:
+        cls: Its dataclass, see config/schema.py.
+        values: Copied. Lists become tuples; a schedule stays the mapping that `schedules` reads.
+    """
+    return cls(
+        **{
+            key: tuple(value) if isinstance(value, list) else copy.deepcopy(value)
+            for key, value in values.items()
+        }
+    )
 
 
 def freeze(value: Any) -> Any:
@@ -92,6 +114,6 @@ def thaw(value: Any) -> Any:
         return {field.name: thaw(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {key: thaw(item) for key, item in value.items()}
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return [thaw(item) for item in value]
     return value

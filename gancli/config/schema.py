@@ -95,7 +95,7 @@ class MetricsConfig:
 
     # Names out of IMAGE_ITEMS, POINT_ITEMS and PAIR_ITEMS of metrics/settings.py; those of other
     # kinds of data are passed over.
-    items: list[str]
+    items: tuple[str, ...]
     every: int  # steps between two evaluations of a run, which has one at its end too
     n: int | None  # samples; null: 10,000 images, 26,000 of stacked_mnist, 2,500 points
     n_real: int | None  # real images that the distances use; null: all

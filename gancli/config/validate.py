@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from gancli.config.build import (
 )
 from gancli.config.closed import find_closed_problems, find_player_problems
 from gancli.config.hints import explain_interpolation
+from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.data.base import pair
 from gancli.data.folder import listing
@@ -55,7 +56,7 @@ ASSUMED = {
 SCANNED = ("resolution", "channels", "classes", "holdout")
 
 
-def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -> dict:
+def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -> RunConfig:
     """A composed config -> the frozen one: plain, resolved, free of `auto`, and enough to rebuild the game.
 
     typed: the words of the command line; every config has a loss, and a model may take none without that being a mistake.
@@ -104,7 +105,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     for name, reason in idle.items():
         if name != "loss" or name in known or is_loss_chosen(typed):
             log.warning("%s has no effect: %s", name, reason)
-    return frozen
+    return RunConfig.from_plain(frozen)
 
 
 def find_idle_parts(config: dict) -> dict[str, str]:
@@ -598,8 +599,14 @@ def suggest_for_no_labels(model: dict) -> str:
     return "model.conditional=auto follows the data; or put each class into a sub-folder of its own"
 
 
-def revalidate(frozen: dict) -> dict:
-    """A stored config whose trainer or log keys were changed on the command line; in place. Raises Problems."""
+def revalidate(stored: Mapping[str, Any]) -> RunConfig:
+    """Checks the plain config of a checkpoint, some of whose keys were typed anew.
+
+    Raises:
+        Problems: With everything that is wrong.
+    """
+    frozen = {key: stored[key] for key in TOP_KEYS if key in stored}
+    frozen["trainer"] = dict(stored["trainer"])
     found = find_closed_problems(frozen, CLOSED)
     found += find_optimizer_problems(frozen["optimizer"])  # a file may hold anything
     found += [] if found else find_scalar_conflicts(frozen)
@@ -608,4 +615,4 @@ def revalidate(frozen: dict) -> dict:
     device = resolve_device(frozen["trainer"]["device"])
     frozen["trainer"]["device"] = device.type
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
-    return frozen
+    return RunConfig.from_plain(frozen)

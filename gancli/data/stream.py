@@ -5,6 +5,7 @@ images shown.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class Stream:
         *,
         batch_size: int,
         seed: int,
-        resolution: int | list[int],
+        resolution: int | Sequence[int],
         flip: bool = False,
         device: str | torch.device = "cpu",
         rank: int = 0,

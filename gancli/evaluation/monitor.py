@@ -11,6 +11,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from gancli.config.run_config import RunConfig
 from gancli.data.base import Decoded, pair
 from gancli.evaluation import samples
 from gancli.game import Game
@@ -38,15 +39,15 @@ class Judge:
         train: Decoded,
         held: Decoded | None,
         labelled: bool,
-        config: dict,
+        config: RunConfig,
         device: torch.device,
     ):
         self.train = train
         self.held = held
         self.config = config
         self.device = device
-        self.spec = config["metrics"]
-        self.seed = seed_of(config["seed"], "judge")
+        self.spec = config.metrics
+        self.seed = seed_of(config.seed, "judge")
         rng = torch.Generator().manual_seed(self.seed)
         first = torch.randint(len(train), (512,), generator=rng)
         # Of one class only if samples are, or the real ones' distance would be the smaller by what
@@ -70,7 +71,7 @@ class Judge:
 
     @property
     def measures(self) -> bool:
-        return bool(self.spec["items"])
+        return bool(self.spec.items)
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart samples are (of one class, where there are classes), as a share of how
@@ -89,8 +90,8 @@ class Judge:
     @torch.no_grad()
     def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """The run's fixed latents as a grid; points lie on the real ones."""
-        source = self.config["dataset"]
-        seed = self.config["seed"]
+        source = self.config.dataset
+        seed = self.config.seed
         rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
         points = source["kind"] == "points"
         real = self.train.images[:2500]
@@ -113,10 +114,10 @@ class Judge:
         """Pictures of the data to lay beside the samples, by name: real images, a row for each
         class as in the samples.
         """
-        source = self.config["dataset"]
+        source = self.config.dataset
         if source["kind"] != "image":
             return {}  # their sample grid shows the real ones already
-        columns = self.config["log"]["grid"]
+        columns = self.config.log.grid
         height, width = pair(source["resolution"])
         most = max(1, MOST_REFERENCE // height)
         columns = max(1, min(columns, MOST_REFERENCE // width))
@@ -135,8 +136,8 @@ class Judge:
             train=self.train,
             held=self.held,
             spec=self.spec,
-            config=self.config,
-            seed=self.config["seed"],
+            dataset=self.config.dataset,
+            seed=self.config.seed,
             device=self.device,
         )
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -15,6 +16,8 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from gancli.config.run_config import RunConfig, Section
+from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded
 from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
@@ -67,15 +70,15 @@ class PairJudge(Judge):
         train: Decoded,
         held: Decoded | None,
         needs: tuple[str, ...],
-        config: dict,
+        config: RunConfig,
         device: torch.device,
     ):
         self.train = train
         self.held = held
         self.config = config
         self.device = device
-        self.spec = config["metrics"]
-        self.seed = seed_of(config["seed"], "judge")
+        self.spec = config.metrics
+        self.seed = seed_of(config.seed, "judge")
         self.needs = needs
         self.few = self.some(GLANCE)
         targets = self.few["b"].float().cpu()
@@ -84,9 +87,15 @@ class PairJudge(Judge):
             note(log, "watch/diversity is left out: no two different targets to compare")
 
     def some(self, n: int) -> Batch:
-        data = self.train if self.held is None else self.held
         return next(
-            batches(data, self.needs, n, config=self.config, device=self.device, seed=self.seed)
+            batches(
+                self.train if self.held is None else self.held,
+                self.needs,
+                n,
+                resolution=self.config.dataset["resolution"],
+                device=self.device,
+                seed=self.seed,
+            )
         )
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
@@ -128,14 +137,14 @@ class PairJudge(Judge):
                 train=self.train,
                 held=self.held,
                 spec=self.spec,
-                config=self.config,
-                seed=self.config["seed"],
+                dataset=self.config.dataset,
+                seed=self.config.seed,
                 device=self.device,
             )
 
 
 def judge_for(
-    game: Game, *, train: Decoded, held: Decoded | None, config: dict, device: torch.device
+    game: Game, *, train: Decoded, held: Decoded | None, config: RunConfig, device: torch.device
 ) -> Judge:
     """The judge that suits a game."""
     if "a" in game.needs:
@@ -155,7 +164,7 @@ def batches(
     keys: tuple[str, ...],
     n: int,
     *,
-    config: dict,
+    resolution: int | Sequence[int],
     device: torch.device,
     seed: int,
     size: int = CHUNK,
@@ -168,7 +177,7 @@ def batches(
         data,
         batch_size=min(size, n),
         seed=seed,
-        resolution=config["dataset"]["resolution"],
+        resolution=resolution,
         device=device,
     )
     for first in range(0, n, stream.local):
@@ -194,8 +203,8 @@ def measure(
     generator: nn.Module,
     train: Decoded,
     held: Decoded | None,
-    spec: dict,
-    config: dict,
+    spec: MetricsConfig,
+    dataset: Section,
     seed: int,
     device: torch.device,
     ema: bool = True,
@@ -209,11 +218,14 @@ def measure(
     reach. Without pairs: distances of sets, and the cycle error."""
     started = time.monotonic()
     reals = train if held is None else held
-    n = spec["n"] or MOST
-    seed = seed_of(seed, "evaluation")
+    n = spec.n or MOST
+    resolution = dataset["resolution"]
+    draws = seed_of(seed, "evaluation")
     parts: dict[str, list[Tensor]] = {"source": [], "output": [], "target": [], "cycle": []}
-    with forked(seed, device), samples.evaluating(game, generator):
-        for batch in batches(reals, game.needs, n, config=config, device=device, seed=seed):
+    with forked(draws, device), samples.evaluating(game, generator):
+        for batch in batches(
+            reals, game.needs, n, resolution=resolution, device=device, seed=draws
+        ):
             made = game.sample(batch, generator).float()
             source = batch["a"]
             size = made.shape[2:]
@@ -231,9 +243,9 @@ def measure(
         "n_fake": len(output),
         "split": "train" if held is None else "held",
         "size": list(output.shape[1:]),
-        "seed": config["seed"],
+        "seed": seed,
         "device": device.type,
-        "dataset": config["dataset"]["_target_"],
+        "dataset": dataset["_target_"],
         "data": train.digest,
         "ema": ema,
         "precision": "fp32",
@@ -241,10 +253,10 @@ def measure(
     skipped: dict[str, str] = {}
     if train.other is not None:
         values = of_sets(
-            output, target, spec=spec, seed=seed, device=device, protocol=protocol, skipped=skipped
+            output, target, spec=spec, seed=draws, device=device, protocol=protocol, skipped=skipped
         )
     else:
-        mean = mean_target(train, game.needs, config=config, device=device, seed=seed)
+        mean = mean_target(train, game.needs, resolution=resolution, device=device, seed=draws)
         values = of_pairs(
             source,
             output,
@@ -255,7 +267,7 @@ def measure(
             skipped=skipped,
             worse=not isinstance(train.pairing, SideBySide),
         )
-    if parts["cycle"] and "cycle" in spec["items"]:
+    if parts["cycle"] and "cycle" in spec.items:
         values["cycle"] = torch.cat(parts["cycle"]).mean().item()
     log.info("evaluated %d images in %.1f s", len(output), time.monotonic() - started)
     return samples.Report(values, protocol, skipped)
@@ -267,7 +279,7 @@ def of_pairs(
     target: Tensor,
     mean: Tensor,
     *,
-    spec: dict,
+    spec: MetricsConfig,
     device: torch.device,
     skipped: dict[str, str],
     worse: bool,
@@ -290,14 +302,14 @@ def of_pairs(
 
     values: dict[str, float] = {}
     for item, work in (("psnr", psnr_values), ("ssim", ssim_values), ("lpips", lpips_values)):
-        if item in spec["items"]:
+        if item in spec.items:
             measure_item(item, work, values, skipped)
     return values
 
 
-def lpips_of(output: Tensor, target: Tensor, *, spec: dict, device: torch.device) -> float:
-    backbone = spec["lpips_backbone"] or spec["weights"]
-    heads = spec["lpips_heads"]
+def lpips_of(output: Tensor, target: Tensor, *, spec: MetricsConfig, device: torch.device) -> float:
+    backbone = spec.lpips_backbone or spec.weights
+    heads = spec.lpips_heads
     if backbone is None or heads is None:
         raise UserError("LPIPS needs metrics.lpips_backbone=FILE and metrics.lpips_heads=FILE", "")
     net = store.remembered(
@@ -311,12 +323,17 @@ def lpips_of(output: Tensor, target: Tensor, *, spec: dict, device: torch.device
 
 
 def mean_target(
-    train: Decoded, keys: tuple[str, ...], *, config: dict, device: torch.device, seed: int
+    train: Decoded,
+    keys: tuple[str, ...],
+    *,
+    resolution: int | Sequence[int],
+    device: torch.device,
+    seed: int,
 ) -> Tensor:
     """(1,C,H,W) uint8: the mean of training targets, which whoever knows nothing of a source
     would answer with.
     """
-    few = batches(train, keys, MOST, config=config, device=device, seed=seed)
+    few = batches(train, keys, MOST, resolution=resolution, device=device, seed=seed)
     total = functools.reduce(torch.add, (batch["b"].double().sum(0) for batch in few))
     return to_uint8(total / min(MOST, len(train))).cpu()[None]
 
@@ -325,7 +342,7 @@ def of_sets(
     output: Tensor,
     target: Tensor,
     *,
-    spec: dict,
+    spec: MetricsConfig,
     seed: int,
     device: torch.device,
     protocol: dict,
@@ -337,7 +354,7 @@ def of_sets(
         asked=None,
         train=Decoded(images=target),
         held=None,
-        spec=spec | {"reference": "train"},
+        spec=replace(spec, reference="train"),
         seed=seed,
         device=device,
     )

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from gancli.config.build import build
+from gancli.config.run_config import Section
+from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded, Source, pair
 from gancli.data.decode import resize_all
 from gancli.data.stacked import StackedMNIST
@@ -77,8 +79,8 @@ def evaluate(
     generator: nn.Module,
     train: Decoded,
     held: Decoded | None,
-    spec: dict,
-    config: dict,
+    spec: MetricsConfig,
+    dataset: Section,
     seed: int,
     device: torch.device,
     ema: bool = True,
@@ -88,12 +90,11 @@ def evaluate(
 
     generator: of `game`, on `device`; ema: is it the average, for the protocol. train, held: as
     `data.base.split` gives them.
-    spec: the part `metrics` of a config. config: the frozen config of the run. trust: as in
-    `builder.build`; None: all, since whoever trained on this data set has built it before. No
+    spec: the part `metrics` of a config. dataset: that part. trust: as in `config.build.build`; None: all, since whoever trained on this data set has built it before. No
     global random state, mode or gradient of a network changes.
     """
     started = time.monotonic()
-    source = build(config["dataset"], where="dataset", trust=trust)
+    source = build(dataset.plain(), where="dataset", trust=trust)
     with (
         status.doing("evaluating…"),
         forked(seed_of(seed, "evaluation"), device),
@@ -138,7 +139,7 @@ def evaluate(
         )
     report.protocol.update(
         {
-            "dataset": config["dataset"]["_target_"],
+            "dataset": dataset["_target_"],
             "data": train.digest,
             "ema": ema,
             "truncation": None,
@@ -156,7 +157,9 @@ def evaluate(
     return report
 
 
-def compare(*, real: Decoded, fake: Decoded, spec: dict, seed: int, device: torch.device) -> Report:
+def compare(
+    *, real: Decoded, fake: Decoded, spec: MetricsConfig, seed: int, device: torch.device
+) -> Report:
     """Measures one set of images against another of the same size.
 
     Labels count where both have them, by their names.
@@ -204,10 +207,10 @@ def compare(*, real: Decoded, fake: Decoded, spec: dict, seed: int, device: torc
 
 def run(bench: Bench, possible: tuple[str, ...]) -> Report:
     """The items of the spec that the kind of data has."""
-    items = tuple(item for item in possible if item in bench.spec["items"])
+    items = tuple(item for item in possible if item in bench.spec.items)
     values, skipped = measure(bench, items)
     return Report(
-        values, protocol_of(bench), skipped, floor(bench, items) if bench.spec["floor"] else {}
+        values, protocol_of(bench), skipped, floor(bench, items) if bench.spec.floor else {}
     )
 
 
@@ -234,12 +237,12 @@ def protocol_of(bench: Bench) -> dict[str, object]:
     protocol: dict[str, object] = {
         "n_fake": len(bench.fake),
         "n_real": len(bench.train),
-        "split": bench.spec["reference"],
+        "split": bench.spec.reference,
         "size": list(bench.fake.shape[1:]),
         "seed": bench.seed,
         "device": bench.device.type,
     }
-    if bench.spec["reference"] == "train" or bench.held is not None:
+    if bench.spec.reference == "train" or bench.held is not None:
         protocol["n_real"] = len(bench.reference)
     if "backbone" in vars(bench):  # some item has used it
         backbone = bench.backbone
@@ -251,7 +254,7 @@ def protocol_of(bench: Bench) -> dict[str, object]:
     if "judge" in vars(bench):
         protocol |= {f"classifier_{key}": value for key, value in bench.judge.facts.items()}
         protocol["classifier_checksum"] = bench.judge.checksum
-    if bench.spec["floor"] and bench.held is not None:
+    if bench.spec.floor and bench.held is not None:
         protocol["n_floor"] = min(len(bench.held), len(bench.fake))
     return protocol | bench.notes
 
@@ -271,10 +274,10 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def sample_count(spec: dict, source: Source) -> int:
+def sample_count(spec: MetricsConfig, source: Source) -> int:
     """How many samples are drawn: what the spec says, else what suits the data."""
-    if spec["n"]:
-        return spec["n"]
+    if spec.n:
+        return spec.n
     if source.kind == "points":
         return N_POINTS
     return N_STACKED if isinstance(source, StackedMNIST) else N_IMAGES

@@ -92,7 +92,7 @@ class Watch:
 def watch_for(trainer: Trainer) -> Watch:
     """The watchdog of a run; its counts are saved with the trainer's state."""
     loss = cast(AdversarialLoss | None, next(iter(children(trainer.game.adversarial)), None))
-    return Watch(WatchConfig(**trainer.config["watch"]), loss, counts=trainer.run["watch"])
+    return Watch(trainer.config.watch, loss, counts=trainer.run["watch"])
 
 
 def worse(value: float, best: dict, factor: float) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +17,9 @@ from gancli.data.toy import Mixture
 from gancli.errors import UserError
 from gancli.metrics import features, store
 from gancli.seeding import seed_of
+
+if TYPE_CHECKING:
+    from gancli.config.schema import MetricsConfig
 
 MOST_NEIGHBOURS = 10_000  # of each set, where every pair is looked at
 Score = Callable[[Tensor, Tensor | None], Tensor]
@@ -36,7 +40,7 @@ class Bench:
     asked: Tensor | None
     train: Decoded
     held: Decoded | None
-    spec: dict
+    spec: MetricsConfig
     seed: int
     device: torch.device
     classes: int = 0
@@ -53,9 +57,9 @@ class Bench:
     @functools.cached_property
     def reference(self) -> Decoded:
         """The real images that the samples are compared with."""
-        if self.spec["reference"] == "held":
+        if self.spec.reference == "held":
             return self.held_out("metrics.reference=held")
-        n = self.spec["n_real"]
+        n = self.spec.n_real
         return (
             self.train
             if n is None or n >= len(self.train)
@@ -82,8 +86,8 @@ class Bench:
     @functools.cached_property
     def backbone(self) -> features.Extractor:
         """The network that the spec asks for. Raises UserError."""
-        wanted = self.spec["features"]
-        weights = self.spec["weights"]
+        wanted = self.spec.features
+        weights = self.spec.weights
         if wanted == "auto" and weights is not None:
             wanted = store.remembered(f"identify {weights}", lambda: features.identify(weights))
         elif wanted == "auto":
@@ -115,7 +119,7 @@ class Bench:
 
     @functools.cached_property
     def real(self) -> features.Reals:
-        key = f"{self.spec['reference']} {store.identity(self.reference)}"
+        key = f"{self.spec.reference} {store.identity(self.reference)}"
         return features.reals(self.backbone, self.reference.images, key=key)
 
     @functools.cached_property
@@ -135,8 +139,8 @@ class Bench:
         return self.train.labels
 
     def backbone_is_judge(self) -> bool:
-        return self.spec["features"] == "self" or (
-            self.spec["features"] == "auto" and self.spec["weights"] is None
+        return self.spec.features == "self" or (
+            self.spec.features == "auto" and self.spec.weights is None
         )
 
     def named(self, official: str, other: str) -> str:

@@ -5,7 +5,12 @@ Known without torch.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from gancli.metrics.legend import find_line
+
+if TYPE_CHECKING:
+    from gancli.config.schema import MetricsConfig
 
 # What needs no network first, then what needs features, then what needs labels or the critic;
 # codes: only models that have some.
@@ -90,11 +95,11 @@ def better(key: str) -> str | None:
     return None if line is None else {"lower": "min", "higher": "max"}.get(line.better)
 
 
-def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
+def best_key(spec: MetricsConfig, values: dict[str, float]) -> tuple[str, str] | None:
     """-> (key, "min" | "max") that the best checkpoint follows; None if it was not measured, or
     is to follow nothing.
     """
-    key = spec["best"]
+    key = spec.best
     if key == "auto":
         key = next(
             (
@@ -107,7 +112,7 @@ def best_key(spec: dict, values: dict[str, float]) -> tuple[str, str] | None:
         )
     if key is None or key not in values:
         return None
-    mode = spec["best_mode"] or better(key)
+    mode = spec.best_mode or better(key)
     return (key, mode) if mode else None
 
 
@@ -125,7 +130,7 @@ def unknown_items(spec: object) -> list[tuple[str, str]]:
     ]
 
 
-def problems(spec: dict) -> list[tuple[str, str]]:
+def problems(spec: dict[str, Any]) -> list[tuple[str, str]]:
     """What no single value shows: (message, hint) for values of a part `metrics` that make no
     sense together.
     """

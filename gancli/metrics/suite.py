@@ -89,15 +89,15 @@ def swd(bench: Bench) -> dict[str, float]:
     spec = bench.spec
     real = bench.reference.images
     bench.notes["swd"] = (
-        f"{min(len(real), len(bench.fake))} images each, {spec['swd_patches']} patches, "
-        f"{spec['swd_directions']} directions, times 1000"
+        f"{min(len(real), len(bench.fake))} images each, {spec.swd_patches} patches, "
+        f"{spec.swd_directions} directions, times 1000"
     )
     return sliced_wasserstein(
         real,
         bench.fake,
         bench.rng("swd"),
-        patches=spec["swd_patches"],
-        directions=spec["swd_directions"],
+        patches=spec.swd_patches,
+        directions=spec.swd_directions,
     )
 
 
@@ -106,15 +106,13 @@ def ms_ssim(bench: Bench) -> dict[str, float]:
         pairs_note(bench) + f", scales {', '.join(scale_names(*bench.fake.shape[-2:]))} px"
     )
     return {
-        "ms_ssim": diversity(bench.fake, bench.spec["pairs"], bench.rng("pairs"), bench.asked)[
-            "mean"
-        ]
+        "ms_ssim": diversity(bench.fake, bench.spec.pairs, bench.rng("pairs"), bench.asked)["mean"]
     }
 
 
 def lpips(bench: Bench) -> dict[str, float]:
-    backbone = bench.spec["lpips_backbone"] or bench.spec["weights"]
-    heads = bench.spec["lpips_heads"]
+    backbone = bench.spec.lpips_backbone or bench.spec.weights
+    heads = bench.spec.lpips_heads
     if not backbone or not heads:
         raise UserError(
             "LPIPS has no weights",
@@ -132,14 +130,14 @@ def lpips(bench: Bench) -> dict[str, float]:
         else bench.fake
     )
     return {
-        "lpips": lpips_diversity(net, images, bench.spec["pairs"], bench.rng("pairs"), bench.asked)[
+        "lpips": lpips_diversity(net, images, bench.spec.pairs, bench.rng("pairs"), bench.asked)[
             "mean"
         ]
     }
 
 
 def pairs_note(bench: Bench) -> str:
-    return f"{bench.spec['pairs']} pairs of samples" + (
+    return f"{bench.spec.pairs} pairs of samples" + (
         " of one class" if bench.asked is not None else ""
     )
 
@@ -375,7 +373,7 @@ def floor(bench: Bench, items: tuple[str, ...]) -> dict[str, float]:
     """The same numbers for held-out reals in place of samples: what a perfect generator would
     get. {} without such reals.
     """
-    if bench.held is None or bench.spec["reference"] == "held":
+    if bench.held is None or bench.spec.reference == "held":
         return {}
     n = min(len(bench.held), len(bench.fake))
     some = bench.held.subset(

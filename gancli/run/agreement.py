@@ -10,6 +10,7 @@ import torch
 
 import gancli
 from gancli.config.build import show
+from gancli.config.run_config import RunConfig
 from gancli.run.plugins import source_digests
 from gancli.run.resume import flatten
 
@@ -20,13 +21,14 @@ OWN_PATHS = (
 )  # computers may keep the same data in different places
 
 
-def describe_run(config: dict) -> dict[str, str]:
+def describe_run(config: RunConfig) -> dict[str, str]:
     """What decides a run before its data are read, in words to compare: every key of the frozen config, and the code."""
-    facts = {key: show(value) for key, value in flatten(config).items() if key not in OWN_PATHS}
+    plain = config.plain()
+    facts = {key: show(value) for key, value in flatten(plain).items() if key not in OWN_PATHS}
     package = Path(gancli.__file__).parent
     facts["gancli"] = f"{gancli.__version__} ({digest_of(package.rglob('*.py'))})"
     facts["torch"] = str(torch.__version__)
-    for name, digest in source_digests(config).items():
+    for name, digest in source_digests(plain).items():
         facts[f"the source of {name}"] = digest[:12]
     return facts
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from gancli.config.run_config import RunConfig
 from gancli.errors import UserError
 from gancli.files import reading
 from gancli.run.speaking import saying_hints, speaking
@@ -15,6 +14,7 @@ from gancli.run.speaking import saying_hints, speaking
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gancli.config.run_config import RunConfig
     from gancli.run.loaded import LoadedModel
 
 
@@ -59,11 +59,10 @@ class Run:
         Raises:
             UserError: The folder holds no checkpoint that can be read.
         """
-        from gancli.run.resume import complete
+        from gancli.run.resume import read_config
 
-        config = self.checkpoint_facts()["config"]
-        complete(config)
-        return RunConfig.from_plain(config)
+        with saying_hints():
+            return read_config(self.checkpoint_facts()["config"])
 
     def checkpoint_facts(self) -> dict[str, Any]:
         """The newest checkpoint without the values of its tensors."""
@@ -117,7 +116,7 @@ def compose(*overrides: str) -> RunConfig:
         from gancli.config.validate import validate
 
         composed = compose_train("train", list(overrides))
-        return RunConfig.from_plain(validate(composed.cfg, typed=composed.overrides))
+        return validate(composed.cfg, typed=composed.overrides)
 
 
 def train(*overrides: str, quiet: bool = True) -> Run:

@@ -6,12 +6,18 @@ import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from gancli.errors import GanError, UserError, unwritable
 
+if TYPE_CHECKING:
+    import torch
+
+    from gancli.config.schema import TrainerConfig
+
 
 @contextlib.contextmanager
-def explained(config: dict, device) -> Iterator[None]:
+def explained(settings: TrainerConfig, device: torch.device) -> Iterator[None]:
     """Memory that ran out, and a batch normalization that was given a single value a channel; anything else passes as it is."""
     import torch
 
@@ -23,20 +29,20 @@ def explained(config: dict, device) -> Iterator[None]:
             error, torch.OutOfMemoryError | MemoryError
         ) and "can't allocate memory" not in str(error):
             raise
-        raise out_of_memory(config["trainer"], device) from error
+        raise out_of_memory(settings, device) from error
     except ValueError as error:
         if "more than 1 value per channel" not in str(
             error
         ):  # torch.nn.functional.batch_norm's and instance_norm's words
             raise
-        raise lonely(config["trainer"]) from error
+        raise lonely(settings) from error
 
 
-def out_of_memory(settings: dict, device) -> GanError:
+def out_of_memory(settings: TrainerConfig, device: torch.device) -> GanError:
     from gancli.precision import peak_memory
 
-    size = settings["batch_size"]
-    pieces = settings["accumulate"]
+    size = settings.batch_size
+    pieces = settings.accumulate
     return GanError(
         f"out of memory on {device}: {peak_memory(device) / 1e9:.1f} GB at the peak, with "
         f"trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)}",
@@ -46,9 +52,9 @@ def out_of_memory(settings: dict, device) -> GanError:
     )
 
 
-def lonely(settings: dict) -> UserError:
-    size = settings["batch_size"]
-    pieces = settings["accumulate"]
+def lonely(settings: TrainerConfig) -> UserError:
+    size = settings.batch_size
+    pieces = settings.accumulate
     return UserError(
         f"a layer that normalises over the batch or over places was given one value a channel "
         f"(trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)})",
@@ -65,14 +71,16 @@ def explained_writes(out: Path) -> Iterator[None]:
         raise unwritable(out, error, "choose another out=") from error
 
 
-def lighter(settings: Mapping, dataset: Mapping, model: Mapping) -> tuple[str, ...]:
+def lighter(
+    settings: TrainerConfig, dataset: Mapping[str, Any], model: Mapping[str, Any]
+) -> tuple[str, ...]:
     """What makes a step quicker, as KEY=VALUE: fewer, smaller images and a narrower network, as far as they can be halved.
 
     settings, dataset, model: these parts of the composed config, the data set's scanned.
     """
     found = []
-    pieces = settings["accumulate"] * int(os.environ.get("WORLD_SIZE", "1"))
-    for size in (settings["batch_size"] // 4, settings["batch_size"] // 2):
+    pieces = settings.accumulate * int(os.environ.get("WORLD_SIZE", "1"))
+    for size in (settings.batch_size // 4, settings.batch_size // 2):
         if size >= 4 and size % pieces == 0:
             found.append(f"trainer.batch_size={size}")
             break

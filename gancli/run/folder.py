@@ -8,7 +8,7 @@ import os
 import shlex
 import socket
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from gancli.config.build import show
 from gancli.errors import TemporaryFailure, UserError, disk_is_full, unwritable
@@ -45,7 +45,7 @@ class RunFolder:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.samples = path / "samples"
-        self.lock = None
+        self.lock: TextIO | None = None  # held as long as the run
 
     def open(self) -> RunFolder:
         """Makes what is missing and takes the lock.
@@ -58,15 +58,15 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.samples.mkdir(exist_ok=True)
-            self.lock = open(self.path / "run.lock", "a+")  # noqa: SIM115 - held as long as the run
+            lock = open(self.path / "run.lock", "a+")  # noqa: SIM115
         except OSError as error:
             raise unwritable(self.path, error, "choose another hydra.run.dir=") from error
         try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self.lock.seek(0)
-            holder = self.lock.read().strip() or "another process"
-            self.lock.close()
+            lock.seek(0)
+            holder = lock.read().strip() or "another process"
+            lock.close()
             raise TemporaryFailure(
                 f"{self.path} is in use by {holder}",
                 "wait for it, or stop it; it saves before it ends",
@@ -77,9 +77,10 @@ class RunFolder:
                 self.path,
                 error.strerror,
             )
-        self.lock.truncate(0)
-        self.lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
-        self.lock.flush()
+        lock.truncate(0)
+        lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+        lock.flush()
+        self.lock = lock
         self.sweep()
         return self
 

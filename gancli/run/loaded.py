@@ -18,7 +18,6 @@ from PIL import Image
 from torch import Tensor, nn
 
 from gancli.checkpoint import Loaded, load_game
-from gancli.config.run_config import RunConfig
 from gancli.data.base import pair
 from gancli.data.decode import (
     BadImage,
@@ -45,7 +44,7 @@ from gancli.inference.translating import (
 from gancli.precision import resolve_device
 from gancli.render import messages
 from gancli.render.grids import from_pixels, to_uint8
-from gancli.run.resume import complete
+from gancli.run.resume import read_config
 from gancli.run.speaking import saying_hints, speaking
 from gancli.seeding import seed_of
 
@@ -92,12 +91,10 @@ class LoadedModel:
     """
 
     def __init__(self, loaded: Loaded):
-        config = dict(loaded.tree["config"])
-        complete(config)
         self.loaded = loaded
         self.game = loaded.game
         self.generator: nn.Module = loaded.generator
-        self.config = RunConfig.from_plain(config)
+        self.config = read_config(loaded.tree["config"])
         self.path: Path = loaded.path
         self.step: int = loaded.tree["progress"]["step"]
         self.classes = tuple(str(name) for name in loaded.tree["data"]["classes"])

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
@@ -54,16 +55,16 @@ class Logbook:
         "time" is seconds of training since the run began, over all its sessions. JSON knows no NaN or infinity: such a
         value is null in the file (and itself in TensorBoard).
         """
-        values = {key: float(value) for key, value in values.items()}
+        numbers = {key: float(value) for key, value in values.items()}
         seconds = self.earlier + time.monotonic() - self.started
-        entry = {"step": step, "nimg": nimg, "time": round(seconds, 3)}
-        assert not entry.keys() & values.keys(), f"reserved: {sorted(entry)}"
-        entry |= {key: value if math.isfinite(value) else None for key, value in values.items()}
+        entry: dict[str, float | None] = {"step": step, "nimg": nimg, "time": round(seconds, 3)}
+        assert not entry.keys() & numbers.keys(), f"reserved: {sorted(entry)}"
+        entry |= {key: value if math.isfinite(value) else None for key, value in numbers.items()}
         line = json.dumps(entry, allow_nan=False).encode() + b"\n"
         self.note_load()
         self.guard("metrics.jsonl", lambda: append(self.metrics, line))
         if self.events is not None:
-            self.guard("tensorboard", lambda: self.events.scalars(step, values))
+            self.guard("tensorboard", partial(self.events.scalars, step, numbers))
 
     def note_load(self) -> None:
         """How busy the machine is: a run's speed says little where others shared it."""
@@ -73,12 +74,12 @@ class Logbook:
     def picture(self, step: int, tag: str, image: Image.Image) -> None:
         """Shows `image` in TensorBoard; the file in samples/ is the caller's."""
         if self.events is not None:
-            self.guard("tensorboard", lambda: self.events.picture(step, tag, image))
+            self.guard("tensorboard", partial(self.events.picture, step, tag, image))
 
     def text(self, tag: str, markdown: str) -> None:
         """Shows a text in TensorBoard at the step where this session began, so that every session's config can be seen."""
         if self.events is not None:
-            self.guard("tensorboard", lambda: self.events.text(self.step, tag, markdown))
+            self.guard("tensorboard", partial(self.events.text, self.step, tag, markdown))
 
     def guard(self, place: str, write: Callable[[], object]) -> bool:
         """Calls `write` unless `place` was given up; whatever it raises becomes one warning. -> written?
@@ -93,7 +94,7 @@ class Logbook:
         again: a prefix of keys, such as "eval/": lines of `step` itself with such keys are dropped too, they come again."""
         self.guard("metrics.jsonl", lambda: cut_back(self.metrics, step, again=again))
         if self.events is not None:
-            self.guard("tensorboard", lambda: self.events.forget(step))
+            self.guard("tensorboard", partial(self.events.forget, step))
 
     def close(self) -> None:
         """Says in run.log how busy the machine was and how much was lost. Nothing is buffered, so a run that is killed loses nothing either."""

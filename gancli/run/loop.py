@@ -10,7 +10,6 @@ from functools import partial
 from typing import TypeVar
 
 from gancli import checkpoint, distributed
-from gancli.config.schema import LogConfig
 from gancli.errors import Diverged, GanError, Interrupted, TemporaryFailure, disk_is_full, reason_of
 from gancli.evaluation.monitor import Judge
 from gancli.evaluation.samples import Report, summary
@@ -28,7 +27,7 @@ log = logging.getLogger("gancli")
 TRY = (
     "try a smaller optimizer.<player>.lr, or a penalty on the critic: +penalty@loss.penalties.r1=r1"
 )
-EXIT_CODES = {
+EXIT_CODES: dict[int, int] = {
     signal.SIGINT: 130,
     signal.SIGTERM: 143,
     signal.SIGHUP: 129,
@@ -63,8 +62,8 @@ class Loop:
         self.display = display
         self.progress = trainer.progress
         self.settings = trainer.settings
-        self.log = LogConfig(**trainer.config["log"])
-        self.measure_every: int = trainer.config["metrics"]["every"]
+        self.log = trainer.config.log
+        self.measure_every = trainer.config.metrics.every
         self.signal = 0  # the first that came
         self.first_save_at: float | None = None  # on rank 0's clock, until something is saved
         self.said: set[tuple[str, str]] = set()  # what was skipped, and why
@@ -189,7 +188,7 @@ class Loop:
         step = self.progress.step
         before = self.trainer.run["best"]
         report = self.measure() if distributed.rank() == 0 else None
-        values = distributed.from_rank_0(report and report.values)
+        values = distributed.from_rank_0({} if report is None else report.values)
         self.trainer.run["owes_evaluation"] = False
         self.trainer.run["best"] = self.judge.better(values, step, before)
         named = {f"eval/{key}": value for key, value in values.items()}

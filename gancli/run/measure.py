@@ -15,6 +15,8 @@ from gancli.run.checkpoint_options import compose_options, find_run_folder, open
 
 if TYPE_CHECKING:
     from gancli.config.compose import Composed
+    from gancli.config.run_config import Section
+    from gancli.config.schema import MetricsConfig
     from gancli.data.base import Decoded, Source
     from gancli.evaluation.samples import Report
 
@@ -52,7 +54,7 @@ class EvaluationOptions:
     device: Device
     trust: tuple[str, ...]
     dataset: dict[str, Any]
-    metrics: dict[str, Any]
+    metrics: MetricsConfig
     asked: tuple[str, ...]
 
 
@@ -97,6 +99,7 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
     """
     from gancli.config.build import read_trust
     from gancli.config.closed import find_closed_problems
+    from gancli.config.run_config import make_closed
     from gancli.config.schema import MetricsConfig
     from gancli.files.paths import DATA, WEIGHTS, missing_problems
     from gancli.metrics.settings import LEAST, problems, unknown_items
@@ -142,7 +145,7 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
         device=options["device"],
         trust=read_trust(options["trust"]),
         dataset=options["dataset"],
-        metrics=metrics | {"n": options["n"] or metrics["n"]},
+        metrics=make_closed(MetricsConfig, metrics | {"n": options["n"] or metrics["n"]}),
         asked=tuple(describe_metrics(composed)),
     )
 
@@ -173,6 +176,7 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     Raises:
         UserError: The checkpoint, its data or the options do not fit.
     """
+    from gancli.config.run_config import Section
     from gancli.files import atomic
     from gancli.render import status
 
@@ -190,14 +194,13 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             "leave out= out: each protocol has a file of its own in evaluations/",
         )
     atomic.refuse_links(folder, ["tensorboard"] if out else ["evaluations", "tensorboard"])
-    config = loaded.tree["config"]
     step = loaded.tree["progress"]["step"]
     # What is not given stays the run's; a key that the data set does not take is refused where it
     # is built.
     moved = {key: value for key, value in options.dataset.items() if value is not None}
-    config = config | {"dataset": config["dataset"] | moved}
+    dataset = Section(loaded.tree["config"]["dataset"] | moved)
     status.say("reading the data…")
-    source, train, held = open_data(config["dataset"], trust=options.trust)
+    source, train, held = open_data(dataset, trust=options.trust)
     status.say("evaluating…")
     other_data = train.digest != loaded.tree["data"]["hash"]
     if other_data:
@@ -217,7 +220,7 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             train=train,
             held=held,
             spec=options.metrics,
-            config=config,
+            dataset=dataset,
             seed=options.seed,
             device=device,
             ema=options.ema,
@@ -229,7 +232,7 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             train=train,
             held=held,
             spec=options.metrics,
-            config=config,
+            dataset=dataset,
             seed=options.seed,
             device=device,
             ema=options.ema,
@@ -244,7 +247,7 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
         checkpoint=loaded.path,
         folder=folder,
         out=out or folder / "evaluations" / name,
-        target=config["dataset"]["_target_"],
+        target=dataset["_target_"],
     )
 
 
@@ -271,9 +274,7 @@ def name_protocol(options: EvaluationOptions, report: Report, *, data: str) -> s
     return "-".join(filter(None, safe))[:MOST_NAME] + ".json"
 
 
-def open_data(
-    spec: dict[str, Any], *, trust: tuple[str, ...]
-) -> tuple[Source, Decoded, Decoded | None]:
+def open_data(spec: Section, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, Decoded | None]:
     """Loads the data set of a run.
 
     Args:
@@ -290,7 +291,7 @@ def open_data(
     from gancli.data.base import split
     from gancli.data.folder import Folder, listing
 
-    source = build(spec, where="dataset", trust=trust)
+    source = build(spec.plain(), where="dataset", trust=trust)
     held_out = source.holdout
     if isinstance(source, Folder) and held_out >= len(listing(source.path)):
         source = replace(source, holdout=0)  # another folder, and a smaller one

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gancli.config import compose as front
 from gancli.config import resolvers
@@ -14,9 +15,16 @@ from gancli.errors import UserError
 from gancli.render import messages
 
 if TYPE_CHECKING:
+    import torch
     from omegaconf import DictConfig
 
+    from gancli.config.run_config import RunConfig
+    from gancli.data.base import Decoded
+    from gancli.data.stream import Stream
+    from gancli.game import Game
+    from gancli.run.folder import RunFolder
     from gancli.run.resume import Candidate
+    from gancli.trainer import Trainer
 
 log = logging.getLogger("gancli")
 
@@ -32,28 +40,47 @@ def check_paths(composed: front.Composed) -> None:
         check_run(composed.cfg)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Continued:
+    """A run that goes on.
+
+    Attributes:
+        folder: The run's.
+        tree: Its newest sound checkpoint.
+    """
+
+    folder: Path
+    tree: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """The step that the checkpoint was saved after."""
+        return int(self.tree["progress"]["step"])
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What the gates have let through: the frozen config, and the folder and state to continue from, if any.
+    """What the gates have let through.
 
-    alike: runs of the same config, one of which goes on if its data turn out to be the same."""
+    Attributes:
+        config: The frozen config.
+        old: The run to go on with; None starts a new one.
+        trust: The user's own packages that the config may name; None: any, since the user typed it.
+        alike: Runs of the same config, one of which goes on if its data turn out to be the same.
+    """
 
-    def __init__(
-        self,
-        config: dict,
-        *,
-        folder: Path | None = None,
-        tree: dict | None = None,
-        trust: tuple[str, ...] | None = None,
-        alike: Sequence[Candidate] = (),
-    ):
-        self.config = config
-        self.folder = folder
-        self.tree = tree
-        self.trust = trust
-        self.alike = alike
+    config: RunConfig
+    old: Continued | None = None
+    trust: tuple[str, ...] | None = None
+    alike: tuple[Candidate, ...] = ()
 
 
 def plan_run(composed: front.Composed) -> Plan:
+    """Passes gate 2 for a new run, or finds the run that goes on and passes it for that one.
+
+    Raises:
+        UserError: Also with what would have to be typed instead.
+    """
     from gancli.config.validate import validate
     from gancli.render import status as progress
     from gancli.run import resume as resuming
@@ -69,7 +96,7 @@ def plan_run(composed: front.Composed) -> Plan:
     config = validate(composed.cfg, typed=composed.overrides)
     if resume == "auto" and not composed.run_dir_given:
         around = resuming.look_around(composed.run_dir.parent, config, composed)
-        alike = [candidate for candidate in around if not candidate.differs]
+        alike = tuple(candidate for candidate in around if not candidate.differs)
         if alike:
             return Plan(config, alike=alike)
         say_why_new(around, composed)
@@ -118,10 +145,11 @@ def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
         except UserError as error:
             log.warning("resume=auto passes over %s: %s", candidate.folder, error.message)
             continue
-        resuming.complete(tree["config"])
-        resuming.take_asked(tree["config"], plan.config)
-        tell(f"resume=auto: {candidate.folder} goes on from step {tree['progress']['step']}")
-        return Plan(revalidate(tree["config"]), folder=candidate.folder, tree=tree)
+        config = resuming.complete(tree["config"])
+        resuming.take_asked(config, plan.config)
+        old = Continued(folder=candidate.folder, tree=tree)
+        tell(f"resume=auto: {candidate.folder} goes on from step {old.step}")
+        return Plan(revalidate(config), old=old)
     say_why_new(plan.alike, composed)
     tell(f"plan: {describe_plan(composed)}")
     return Plan(plan.config)
@@ -170,39 +198,39 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     check_writable(folder)
     file, tree = checkpoint.newest(folder / "checkpoints")
     checkpoint.check_resumable(tree, file)
-    resuming.complete(tree["config"])
-    resuming.change(tree["config"], composed.overrides, folder)
-    trust = composed.cfg.trust
-    trust = read_trust(OmegaConf.to_container(trust) if OmegaConf.is_config(trust) else trust)
+    stored = resuming.complete(tree["config"])
+    resuming.change(stored, composed.overrides, folder)
+    words = composed.cfg.trust
+    trust = read_trust(OmegaConf.to_container(words) if OmegaConf.is_config(words) else words)
     if composed.cfg.resume == "auto":  # the command line names the user's own code itself
         trust += resuming.strangers(OmegaConf.to_container(composed.cfg))
-    for spec in resuming.specs(tree["config"]):
-        locate(
-            spec["_target_"], trust=trust
-        )  # all of them, before anything is read, imported or built
-    config = revalidate(tree["config"])
+    for spec in resuming.specs(stored):  # all, before anything of them is read, imported or built
+        locate(spec["_target_"], trust=trust)
+    config = revalidate(stored)
     checkpoint.check_state(tree, file, trust=trust)
-    return Plan(config, folder=folder, tree=tree, trust=trust)
+    return Plan(config, old=Continued(folder=folder, tree=tree), trust=trust)
 
 
-def open_data(config: dict, device, *, trust):
+def open_data(
+    config: RunConfig, device: torch.device, *, trust: tuple[str, ...] | None
+) -> tuple[Decoded, Decoded | None, Stream]:
     """-> the training part of the data set in memory, what is held out of it, and the stream of batches."""
     from gancli import distributed
     from gancli.config.build import build
     from gancli.data.base import split
     from gancli.data.stream import Stream
 
-    spec = config["dataset"]
-    source = distributed.together(lambda: build(spec, where="dataset", trust=trust))
+    spec = config.dataset
+    source = distributed.together(lambda: build(spec.plain(), where="dataset", trust=trust))
     # It may download, or write the cache that the others map.
     decoded = distributed.rank_0_first(source.load)
 
-    def cut():
+    def cut() -> tuple[Decoded, Decoded | None, Stream]:
         train, held = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
         stream = Stream(
             train,
-            batch_size=config["trainer"]["batch_size"],
-            seed=config["seed"],
+            batch_size=config.trainer.batch_size,
+            seed=config.seed,
             resolution=spec["resolution"],
             flip=spec["flip"],
             device=device,
@@ -214,24 +242,27 @@ def open_data(config: dict, device, *, trust):
     return distributed.together(cut)
 
 
-def finish_budget(config: dict, n: int) -> None:
-    trainer = config["trainer"]
-    if trainer["epochs"] is not None:
-        trainer["steps"] = max(1, math.ceil(trainer["epochs"] * n / trainer["batch_size"]))
+def finish_budget(config: RunConfig, n: int) -> RunConfig:
+    """Turns a budget in epochs into steps, now that the number of training images n is known."""
+    trainer = config.trainer
+    if trainer.epochs is None:
+        return config
+    steps = max(1, math.ceil(trainer.epochs * n / trainer.batch_size))
+    return replace(config, trainer=replace(trainer, steps=steps))
 
 
-def build_first(plan: Plan, stream, device):
+def build_first(plan: Plan, stream: Stream, device: torch.device) -> Game:
     """The game with its first weights, which has seen a batch."""
     from gancli.config.build import build_game
     from gancli.seeding import reseed, seed_of
 
-    reseed(seed_of(plan.config["seed"], "init"), device)
-    game = build_game(plan.config, trust=plan.trust)
+    reseed(seed_of(plan.config.seed, "init"), device)
+    game = build_game(plan.config.plain(), trust=plan.trust)
     check_first_batch(game, stream)
     return game
 
 
-def check_first_batch(game, stream) -> None:
+def check_first_batch(game: Game, stream: Stream) -> None:
     """Gate 3: the keys that the game needs, images in range, and whatever else it reads."""
     needs = game.needs
     try:
@@ -250,10 +281,11 @@ def check_first_batch(game, stream) -> None:
         )
 
 
-def compare_data(tree: dict, digest: str, folder: Path) -> None:
-    if tree["data"]["hash"] != digest:
+def compare_data(old: Continued, digest: str) -> None:
+    """Raises UserError where a run would go on with other data than it began with."""
+    if old.tree["data"]["hash"] != digest:
         raise UserError(
-            f"{folder} was trained on other data (names or sizes of its images differ)",
+            f"{old.folder} was trained on other data (names or sizes of its images differ)",
             "point dataset.path or dataset.root at the same images, or start a new run",
         )
 
@@ -262,15 +294,17 @@ def claim(plan: Plan, composed: front.Composed) -> Path:
     """The folder on disk: the run's own when resuming, a new one otherwise."""
     from gancli.run.folder import make_new
 
-    return plan.folder or make_new(composed.run_dir, exclusive=not composed.run_dir_given)
+    if plan.old is not None:
+        return plan.old.folder
+    return make_new(composed.run_dir, exclusive=not composed.run_dir_given)
 
 
-def take(folder, plan: Plan, composed: front.Composed) -> None:
+def take(folder: RunFolder, plan: Plan, composed: front.Composed) -> None:
     """Locks the folder. What describes a new run is written only then: until now another process may have been at work there."""
     from gancli.run.folder import refuse_used, write_hydra
 
     folder.open()
-    if plan.tree is None:
+    if plan.old is None:
         refuse_used(folder.path)
         if not front.is_in_sweep():  # there Hydra has written them
             write_hydra(
@@ -278,7 +312,7 @@ def take(folder, plan: Plan, composed: front.Composed) -> None:
             )
 
 
-def too_short(trainer) -> list[str]:
+def too_short(trainer: Trainer) -> list[str]:
     """What a run is too short for: phases that never begin, learning rates that never rise to their value."""
     settings = trainer.settings
     kimg = settings.steps * settings.batch_size / 1000
@@ -287,12 +321,12 @@ def too_short(trainer) -> list[str]:
     if late:
         names = ", ".join(phase.name for phase in late)
         first = min(phase.start for phase in late)
-        key = "model.warmup" if "warmup" in trainer.config["model"] else "warm-up"
+        key = "model.warmup" if "warmup" in trainer.config.model else "warm-up"
         found.append(
             f"the run ends at step {settings.steps:,}, before the {'losses' if len(late) > 1 else 'loss'} {names} "
             f"would begin after step {first:,}: give more trainer.steps, or a shorter {key}"
         )
-    specs = trainer.config["optimizer"]
+    specs = trainer.config.optimizer
     for player in trainer.players:
         spec = specs.get(player) or specs["g"]
         warmup = spec.get("warmup_kimg") or 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 from gancli.data.base import digest_of
 from gancli.run.resume import strangers
@@ -13,7 +14,7 @@ log = logging.getLogger("gancli")
 MOST_FILES = 1000  # of a package; more are hardly a user's own
 
 
-def source_digests(config: dict) -> dict[str, str]:
+def source_digests(config: dict[str, Any]) -> dict[str, str]:
     """Package -> digest of its source files, for each package of the user's that a config names and that is imported."""
     found = {}
     for package in strangers(config):
@@ -44,10 +45,12 @@ def source_files(package: str) -> list[tuple[Path, str]]:
     return files[:MOST_FILES]
 
 
-def warn_of_changes(saved: dict, now: dict[str, str]) -> None:
+def warn_of_changes(saved: dict[str, Any], now: dict[str, str]) -> None:
     """saved: what a checkpoint holds of a run; those from before there were digests have none, and nothing is said."""
     before = saved.get("sources")
-    for package in now if isinstance(before, dict) else ():
+    if not isinstance(before, dict):
+        return
+    for package in now:
         if package in before and before[package] != now[package]:
             log.warning(
                 "the source of %s has changed since this run was saved: it goes on with the new code, and not bit for bit",

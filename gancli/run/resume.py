@@ -4,12 +4,16 @@ And what must be typed: the packages to trust."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gancli.config import compose as front
 from gancli.config import hints
+from gancli.config.run_config import RunConfig
+from gancli.config.schema import CLOSED, TOP_KEYS
 from gancli.errors import Problems, UserError
 
 ASIDE = ("resume=", "trust=", "hydra.", "+hydra.")  # they say how to resume, not what
@@ -33,6 +37,7 @@ FREE = (  # what resume=auto overlooks: how long, where and how loudly a run tra
     "trust",
 )
 ABSENT = "absent"
+KEPT = "use the gancli that the run was trained with"
 KEEPS = "a run keeps its config; leave it out to resume, or start a new run"
 
 
@@ -44,7 +49,7 @@ def resumes(overrides: Sequence[str]) -> bool:
     )
 
 
-def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
+def change(config: dict[str, Any], overrides: Sequence[str], folder: Path) -> None:
     """Puts what was typed into the stored config, in place. Raises Problems that name whatever must stay as it is."""
     from gancli.config.build import show  # not above: a typo must be told without torch
     from gancli.run.folder import choices_of, overrides_of
@@ -77,26 +82,53 @@ def change(config: dict, overrides: Sequence[str], folder: Path) -> None:
         raise Problems(found)
 
 
-def option(group: str, name: str) -> dict:
-    """What a fresh run would compose for an option of a group. Raises UserError where there is none."""
+def option(group: str, name: str) -> dict[str, Any]:
+    """Composes an option of a group as a fresh run would. Raises UserError where there is none."""
+    return composed_section(f"{group}={name}", group)
+
+
+def composed_section(word: str, section: str) -> dict[str, Any]:
+    """Composes one section of a run that is started with this word."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_container(
-        front.compose("train", [f"{group}={name}"]).cfg[group], resolve=True
-    )
+    plain = OmegaConf.to_container(front.compose("train", [word]).cfg[section], resolve=True)
+    assert isinstance(plain, dict), f"{section} is a mapping, or composition would have refused it"
+    return {str(key): value for key, value in plain.items()}
 
 
-def complete(config: dict) -> None:
-    """What the config of a run from before there were metrics and a watchdog lacks, in place: it had neither."""
-    from omegaconf import OmegaConf
+def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds what the config of an older run lacks.
 
+    Args:
+        stored: The `config` of a checkpoint; it stays as it is.
+
+    Returns:
+        A plain copy. A run from before there were metrics and a watchdog had neither.
+    """
+    config = {key: copy.deepcopy(value) for key, value in stored.items() if key in TOP_KEYS}
+    for part in ("loss", "augment", "perceptual"):
+        config.setdefault(part, None)
     if "metrics" not in config:
         config["metrics"] = option("metrics", "none")
-    config.setdefault("perceptual", None)
     if "watch" not in config:
-        config["watch"] = OmegaConf.to_container(
-            front.compose("train", ["watch.action=off"]).cfg.watch
-        )
+        config["watch"] = composed_section("watch.action=off", "watch")
+    return config
+
+
+def read_config(stored: Mapping[str, Any]) -> RunConfig:
+    """Makes the config of a checkpoint, whose keys may be an older run's, into a `RunConfig`.
+
+    Raises:
+        Problems: A section with fixed keys holds something else than a run writes there.
+    """
+    from gancli.config.closed import find_closed_problems
+
+    config = complete(stored)
+    found = [(f"no {name}", KEPT) for name in ("seed", *CLOSED) if name not in config]
+    found += find_closed_problems(config, CLOSED)
+    if found:
+        raise Problems(found)
+    return RunConfig.from_plain(config)
 
 
 def parsed(item: str) -> tuple[str, object, bool]:
@@ -105,9 +137,9 @@ def parsed(item: str) -> tuple[str, object, bool]:
 
     try:
         override = hints.parse_override(item)
-        value = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)[
-            "value"
-        ]
+        box = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)
+        assert isinstance(box, dict)
+        value = box["value"]
     except hints.composition_errors() as error:
         raise UserError(f"'{item}' cannot be read", "write KEY=VALUE") from error
     if override.is_sweep_override():
@@ -119,22 +151,23 @@ def parsed(item: str) -> tuple[str, object, bool]:
     )
 
 
-def descend(tree: dict, key: str) -> tuple[dict | None, str]:
+def descend(tree: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
     """-> the mapping that a dotted key leads into, None if there is none, and the key's last part."""
     *parents, last = key.split(".")
+    node: object = tree
     for part in parents:
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    return (tree if isinstance(tree, dict) else None), last
+        node = node.get(part) if isinstance(node, dict) else None
+    return (node if isinstance(node, dict) else None), last
 
 
-def strangers(config: dict) -> tuple[str, ...]:
+def strangers(config: object) -> tuple[str, ...]:
     """The user's own packages that a config names, and that a checkpoint of it may use only if they are trusted."""
     return tuple(
         sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"})
     )
 
 
-def specs(tree: object) -> Iterator[dict]:
+def specs(tree: object) -> Iterator[dict[str, Any]]:
     if isinstance(tree, dict) and "_target_" in tree:
         yield tree
     for item in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
@@ -151,12 +184,12 @@ class Candidate:
     differs: dict[str, tuple[str, str]]
 
 
-def look_around(parent: Path, wanted: dict, composed: front.Composed) -> list[Candidate]:
+def look_around(parent: Path, wanted: RunConfig, composed: front.Composed) -> list[Candidate]:
     """The runs in a folder, the one that was saved last first. wanted: the frozen config of the run that is asked for."""
     from gancli.checkpoint import peek
     from gancli.run.folder import overrides_of, runs_in
 
-    overlooked = FREE
+    overlooked: tuple[str, ...] = FREE
     if composed.cfg.trainer.precision == "auto":  # it follows the device
         overlooked = (*FREE, "trainer.precision")
     found = []
@@ -164,7 +197,7 @@ def look_around(parent: Path, wanted: dict, composed: front.Composed) -> list[Ca
         tree = peek(folder / "checkpoints")
         if tree is None:
             continue
-        differs = compare_configs(tree["config"], wanted, overlooked=overlooked)
+        differs = compare_configs(tree["config"], wanted.plain(), overlooked=overlooked)
         lacks = all(ABSENT in pair for pair in differs.values())
         if lacks and settings_in(overrides_of(folder)) == settings_in(composed.overrides):
             differs = {}  # the same words, before gancli had those keys
@@ -173,7 +206,7 @@ def look_around(parent: Path, wanted: dict, composed: front.Composed) -> list[Ca
 
 
 def compare_configs(
-    stored: dict, wanted: dict, *, overlooked: tuple[str, ...]
+    stored: dict[str, Any], wanted: dict[str, Any], *, overlooked: tuple[str, ...]
 ) -> dict[str, tuple[str, str]]:
     """key -> (value in stored, value in wanted) where they differ."""
     from gancli.config.build import show
@@ -191,7 +224,7 @@ def flatten(tree: object, prefix: str = "") -> dict[str, object]:
     """Dotted key -> value; lists are values, and so is an empty mapping."""
     if not isinstance(tree, dict) or not tree:
         return {prefix: tree}
-    flat = {}
+    flat: dict[str, object] = {}
     for key, value in tree.items():
         flat |= flatten(value, f"{prefix}.{key}" if prefix else str(key))
     return flat
@@ -220,9 +253,10 @@ def describe_differences(candidate: Candidate, composed: front.Composed, *, most
     return ", ".join(words[:most]) + (f", and {more} more" if more > 0 else "")
 
 
-def take_asked(config: dict, wanted: dict) -> None:
+def take_asked(config: dict[str, Any], wanted: RunConfig) -> None:
     """Puts what resume=auto overlooks into a stored config, in place: so many steps, on this device, are asked for now."""
+    asked = wanted.plain()
     for part in ("trainer", "log"):
-        for key, value in wanted[part].items():
+        for key, value in asked[part].items():
             if f"{part}.{key}".startswith(FREE) or key not in config[part]:
                 config[part][key] = value

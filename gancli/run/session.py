@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gancli.config import compose as front
 from gancli.errors import GanError, Interrupted
@@ -19,6 +19,7 @@ from gancli.run.plan import Plan
 if TYPE_CHECKING:  # they import torch, and what is named and not there is told before that
     import torch
 
+    from gancli.config.run_config import RunConfig
     from gancli.evaluation.monitor import Judge
     from gancli.evaluation.watchdog import Watch
     from gancli.game import Game
@@ -71,7 +72,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
             distributed.start()
             plan = distributed.together(lambda: planning.plan_run(composed))
             distributed.agree(describe_run(plan.config))
-            device = distributed.place_rank(resolve_device(plan.config["trainer"]["device"]))
+            device = distributed.place_rank(resolve_device(plan.config.trainer.device))
             outcome = execute(plan, composed, device)
         failed = False
         return outcome
@@ -98,37 +99,49 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     if plan.alike:
         plan = distributed.together(lambda: planning.choose_alike(plan, composed, train.digest))
     progress.say("building the networks…")
-    planning.finish_budget(plan.config, stream.n)
-    step = plan.tree["progress"]["step"] if plan.tree is not None else 0
-    distributed.agree(describe_data(train.digest, stream.n, folder=plan.folder, step=step))
-    if plan.tree is not None:
-        planning.compare_data(plan.tree, train.digest, plan.folder)
-        over = step >= plan.config["trainer"]["steps"]
-        if over and not plan.tree["run"].get("owes_evaluation"):
+    plan = replace(plan, config=planning.finish_budget(plan.config, stream.n))
+    config = plan.config
+    old = plan.old
+    distributed.agree(
+        describe_data(
+            train.digest,
+            stream.n,
+            folder=None if old is None else old.folder,
+            step=0 if old is None else old.step,
+        )
+    )
+    if old is not None:
+        planning.compare_data(old, train.digest)
+        over = old.step >= config.trainer.steps
+        if over and not old.tree["run"].get("owes_evaluation"):
+            more = 2 * old.step
             planning.tell(
-                f"{plan.folder} is complete at step {step}; to go on to step {2 * step}:\n"
-                f"  {resume_line(plan.folder, strangers(plan.config))} trainer.steps={2 * step}"
+                f"{old.folder} is complete at step {old.step}; to go on to step {more}:\n"
+                f"  {resume_line(old.folder, strangers(config.plain()))} trainer.steps={more}"
             )
             return None
     game = distributed.together(lambda: planning.build_first(plan, stream, device))
-    path = distributed.together(
-        lambda: planning.claim(plan, composed) if distributed.rank() == 0 else None
+    path = distributed.from_rank_0(
+        distributed.together(
+            lambda: planning.claim(plan, composed) if distributed.rank() == 0 else None
+        )
     )
-    folder = RunFolder(distributed.from_rank_0(path))
+    assert path is not None, "rank 0 has claimed it"
+    folder = RunFolder(path)
     data = {
         "n": stream.n,
         "hash": train.digest,
         "classes": list(train.classes),
         "skipped": [list(item) for item in train.skipped],
     }
-    with distributed.failing_alone(), explained(plan.config, device):
-        judge = judge_for(game, train=train, held=held, config=plan.config, device=device)
-        trainer = Trainer(game, stream, config=plan.config, device=device, data=data)
+    with distributed.failing_alone(), explained(config.trainer, device):
+        judge = judge_for(game, train=train, held=held, config=config, device=device)
+        trainer = Trainer(game, stream, config=config, device=device, data=data)
         watch = watch_for(trainer)
-        sources = source_digests(plan.config)
-        if plan.tree is not None:
-            trainer.load_state_dict(plan.tree)
-            warn_of_changes(plan.tree["run"], sources)
+        sources = source_digests(config.plain())
+        if old is not None:
+            trainer.load_state_dict(old.tree)
+            warn_of_changes(old.tree["run"], sources)
         trainer.run["sources"] = sources
     check_savable(trainer.state_dict())
     return play(trainer, judge, watch, folder=folder, plan=plan, composed=composed)
@@ -156,29 +169,32 @@ def play(
     from gancli.run.signals import listening
 
     first = distributed.rank() == 0
-    settings = trainer.settings
+    config = plan.config
+    settings = config.trainer
+    trust = strangers(config.plain())
     with contextlib.ExitStack() as stack:
         if first:
             stack.callback(folder.close)
         distributed.together(lambda: planning.take(folder, plan, composed) if first else None)
         if first:
             stack.enter_context(run_log(folder.path))
-            say_differences(plan.tree, trainer)
-            say_changed_terms(plan.tree, trainer)
+            if plan.old is not None:
+                say_differences(plan.old.tree, trainer)
+                say_changed_terms(plan.old.tree, trainer)
             for message in planning.too_short(trainer):
                 log.warning("%s", message)
         logbook = (
             Logbook(
                 folder.path,
                 step=trainer.progress.step,
-                tensorboard=plan.config["log"]["tensorboard"],
+                tensorboard=config.log.tensorboard,
             )
             if first
             else NullLogger()
         )
         stack.callback(logbook.close)
-        logbook.text("config", as_markdown(plan.config))
-        title = f"{folder.path}  {plan.config['trainer']['device']} {plan.config['trainer']['precision']}"
+        logbook.text("config", as_markdown(config))
+        title = f"{folder.path}  {settings.device} {settings.precision}"
         progress.say("")
         stack.enter_context(progress.paused())  # the display has the terminal
         display = (
@@ -204,11 +220,11 @@ def play(
             "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
         )
         try:
-            with distributed.failing_alone(), explained(plan.config, trainer.device):
+            with distributed.failing_alone(), explained(settings, trainer.device):
                 loop.run()
         except GanError as error:
             if folder.saved:
-                how = resume_line(folder.path, strangers(plan.config))
+                how = resume_line(folder.path, trust)
                 error.hint = "\n".join(filter(None, [error.hint, "to go on:", how]))
             log.info("ended: %s", error.message, exc_info=error.__cause__)
             end(folder, error.message, first=first)
@@ -216,7 +232,7 @@ def play(
         except KeyboardInterrupt as error:
             message = f"left at once in step {trainer.progress.step + 1}, unsaved"
             how = (
-                "to go on from the last save:\n" + resume_line(folder.path, strangers(plan.config))
+                "to go on from the last save:\n" + resume_line(folder.path, trust)
                 if folder.saved
                 else ""
             )
@@ -233,9 +249,9 @@ def play(
     return Outcome(
         folder.path,
         picture=folder.newest_sample(),
-        trust=strangers(plan.config),
+        trust=trust,
         translates="a" in trainer.game.needs,
-        measured=plan.config["dataset"]["_target_"] if judge.measures else None,
+        measured=config.dataset["_target_"] if judge.measures else None,
     )
 
 
@@ -253,9 +269,9 @@ def tries(plan: Plan, composed: front.Composed) -> tuple[str, ...]:
     """What a run that is too slow might be started with; a resumed one keeps its config."""
     from gancli.run.failures import lighter
 
-    if plan.tree is not None:
+    if plan.old is not None:
         return ()
-    return lighter(plan.config["trainer"], plan.config["dataset"], composed.cfg.model)
+    return lighter(plan.config.trainer, plan.config.dataset, composed.cfg.model)
 
 
 def end(folder: RunFolder, sentence: str, *, first: bool) -> None:
@@ -267,17 +283,18 @@ def end(folder: RunFolder, sentence: str, *, first: bool) -> None:
             note_end(folder.path / "evaluation.json", sentence)
 
 
-def as_markdown(config: dict) -> str:
+def as_markdown(config: RunConfig) -> str:
+    """The config as a block of YAML for TensorBoard's page of texts."""
     from omegaconf import OmegaConf
 
-    return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config)) + "```"
+    return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config.plain())) + "```"
 
 
-def say_changed_terms(tree: dict | None, trainer: Trainer) -> None:
+def say_changed_terms(tree: dict[str, Any], trainer: Trainer) -> None:
     """Says from which step on the log of a resumed run means something else.
 
     Args:
-        tree: The checkpoint that the run goes on from; None for a new run.
+        tree: The checkpoint that the run goes on from.
         trainer: In the state of that checkpoint.
     """
     from gancli import checkpoint
@@ -285,9 +302,9 @@ def say_changed_terms(tree: dict | None, trainer: Trainer) -> None:
     from gancli.metrics.legend import list_once_weighted
 
     # A newer file was written by a session that has said it.
-    if tree is None or tree["format"] == checkpoint.FORMAT:
+    if tree["format"] == checkpoint.FORMAT:
         return
-    terms = list_once_weighted(tree["config"], (phase.name for phase in trainer.phases))
+    terms = list_once_weighted(trainer.config.plain(), (phase.name for phase in trainer.phases))
     if terms:
         note(
             log,
@@ -300,10 +317,8 @@ def say_changed_terms(tree: dict | None, trainer: Trainer) -> None:
         )
 
 
-def say_differences(tree: dict | None, trainer: Trainer) -> None:
-    """Warns where a resumed run may differ in its last bits."""
-    if tree is None:
-        return
+def say_differences(tree: dict[str, Any], trainer: Trainer) -> None:
+    """Warns where a resumed run may differ in its last bits. tree: its checkpoint."""
     for key, now in trainer.surroundings().items():
         if tree["run"].get(key) != now:
             log.warning(

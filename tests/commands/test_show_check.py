@@ -124,7 +124,7 @@ def test_what_is_advised_is_accepted(model):
     words = [f"model={model}", *paths, *large, "perceptual=none", "trainer.device=cpu"]
     composed = compose("train", words).cfg
     config = validate(composed)
-    advice = lighter(config["trainer"], config["dataset"], composed.model)
+    advice = lighter(config.trainer, config.dataset, composed.model)
     assert any(word.startswith("trainer.batch_size=") for word in advice)
     assert model == "mlp" or "dataset.resolution=64" in advice
     frozen(*words, *advice)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from evaluation_helpers import (  # noqa: F401 - fixtures
     digits_cache,
     halves,
     hasty,
+    metrics_of,
     part,
     showing,
     spec,
@@ -23,6 +25,7 @@ from helpers import differences, small, steps, trainer_for
 from torch import nn
 
 from gancli.config.closed import find_closed_problems
+from gancli.config.run_config import Section
 from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded, split
 from gancli.data.toy import Grid, Ring
@@ -65,8 +68,8 @@ def judged(game, train, *, held=None, config=DIGITS, seed=0, **changes) -> Repor
         generator=game.generator,
         train=train,
         held=held,
-        spec=spec(**changes),
-        config=config,
+        spec=metrics_of(**changes),
+        dataset=Section(config["dataset"]),
         seed=seed,
         device=CPU,
     )
@@ -305,8 +308,8 @@ def test_the_same_seed_gives_the_same_numbers(hasty):  # noqa: F811
             generator=trainer.ema,
             train=train,
             held=None,
-            spec=spec(n=70),
-            config=trainer.config,
+            spec=metrics_of(n=70),
+            dataset=trainer.config.dataset,
             seed=seed,
             device=CPU,
         ).values
@@ -347,8 +350,8 @@ def test_training_with_evaluations_is_training_without(hasty, extra):  # noqa: F
             generator=watched.ema,
             train=train,
             held=held,
-            spec=spec("full", n=30),
-            config=config,
+            spec=metrics_of("full", n=30),
+            dataset=watched.config.dataset,
             seed=0,
             device=CPU,
         )
@@ -384,7 +387,7 @@ def test_two_sets_of_images(digits_cache):  # noqa: F811
     names = Decoded(
         images=b.images, labels=9 - b.labels, classes=tuple(reversed(b.classes)), digest="b"
     )
-    report = compare(real=a, fake=names, spec=spec(), seed=0, device=CPU)
+    report = compare(real=a, fake=names, spec=metrics_of(), seed=0, device=CPU)
     assert report.values["fd_self"] < 2 and report.values["class_accuracy"] > 0.95, (
         "labels agree by their names"
     )
@@ -393,7 +396,7 @@ def test_two_sets_of_images(digits_cache):  # noqa: F811
         and report.protocol["n_fake"] == 797
         and "ema" not in report.protocol
     )
-    alone = compare(real=Decoded(images=a.images), fake=b, spec=spec(), seed=0, device=CPU)
+    alone = compare(real=Decoded(images=a.images), fake=b, spec=metrics_of(), seed=0, device=CPU)
     assert "fd_self" not in alone.values and "swd" in alone.values
 
 
@@ -456,18 +459,18 @@ def test_which_way_is_better_and_what_is_best():
         and better("is_self_std") is None
         and better("train_share_self") is None
     )
-    spec_ = spec("fast")
-    assert best_key(spec_, {"swd/16": 1.0, "swd": 1.0}) == ("swd", "min")
-    assert best_key(spec_, {"swd": 1.0, "fd_self": 2.0, "modes": 1.0}) == ("fd_self", "min")
-    assert best_key(spec_, {"modes": 8.0, "w1": 1.0}) == ("w1", "min")
-    assert best_key(spec_ | {"best": "modes"}, {"modes": 8.0}) == ("modes", "max")
-    assert best_key(spec_ | {"best": "modes", "best_mode": "min"}, {"modes": 8.0}) == (
+    metrics = metrics_of("fast")
+    assert best_key(metrics, {"swd/16": 1.0, "swd": 1.0}) == ("swd", "min")
+    assert best_key(metrics, {"swd": 1.0, "fd_self": 2.0, "modes": 1.0}) == ("fd_self", "min")
+    assert best_key(metrics, {"modes": 8.0, "w1": 1.0}) == ("w1", "min")
+    assert best_key(replace(metrics, best="modes"), {"modes": 8.0}) == ("modes", "max")
+    assert best_key(replace(metrics, best="modes", best_mode="min"), {"modes": 8.0}) == (
         "modes",
         "min",
     )
     assert (
-        best_key(spec_ | {"best": None}, {"fd_self": 1.0}) is None
-        and best_key(spec_, {"kl": 1.0}) is None
+        best_key(replace(metrics, best=None), {"fd_self": 1.0}) is None
+        and best_key(metrics, {"kl": 1.0}) is None
     )
     assert all(
         better(key) == ("max" if key == "psnr" else "min") for key in BEST if not key.endswith("_")

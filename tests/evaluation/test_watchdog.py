@@ -14,6 +14,7 @@ from train_helpers import NETWORKS, QUIET, last, lines, sound
 
 from gancli import checkpoint
 from gancli.config.build import build, build_game
+from gancli.config.run_config import RunConfig
 from gancli.config.schema import WatchConfig
 from gancli.data.base import Decoded
 from gancli.evaluation.monitor import Judge, apart, partners
@@ -156,7 +157,7 @@ def test_perfect_samples_differ_as_real_images_do(model, dataset, monkeypatch):
         train=train,
         held=None,
         labelled="label" in game.needs,
-        config=setup,
+        config=RunConfig.from_plain(setup),
         device=torch.device("cpu"),
     )
     share = [judge.glance(game, game.generator)["watch/diversity"] for _ in range(20)]
@@ -164,12 +165,11 @@ def test_perfect_samples_differ_as_real_images_do(model, dataset, monkeypatch):
 
 
 def test_better_follows_the_metric_and_ignores_what_is_not_finite():
-    spec = {"best": "auto", "best_mode": None, "items": ["swd"]}
     judge = Judge(
         train=Decoded(images=torch.zeros(4, 1, 2, 2, dtype=torch.uint8)),
         held=None,
         labelled=False,
-        config={"seed": 0, "metrics": spec},
+        config=RunConfig.from_plain(frozen("model=mlp", "trainer.device=cpu")),
         device=torch.device("cpu"),
     )
     one = judge.better({"swd": 5.0}, 10, None)

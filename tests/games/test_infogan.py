@@ -264,8 +264,9 @@ def test_wrong_values(wrong, said):
 
 
 def test_the_codes_are_an_item_of_the_evaluation():
-    from evaluation_helpers import halves, spec
+    from evaluation_helpers import halves, metrics_of
 
+    from gancli.config.run_config import Section
     from gancli.evaluation.samples import evaluate
 
     train, held = halves()
@@ -280,8 +281,8 @@ def test_the_codes_are_an_item_of_the_evaluation():
     options = {
         "train": train,
         "held": held,
-        "spec": spec(items=["codes"], n=20),
-        "config": setup,
+        "spec": metrics_of(items=["codes"], n=20),
+        "dataset": Section(setup["dataset"]),
         "seed": 0,
         "device": torch.device("cpu"),
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import train_helpers
-from helpers import PAIRS, REPO, SMALL
+from helpers import PAIRS, REPO, SMALL, frozen
 from PIL import Image
 from train_helpers import ENV, TINY, sound
 
@@ -51,8 +51,8 @@ def test_every_public_name_is_found():
 
 def test_composed_config_is_frozen_and_whole():
     config = gancli.compose(*CONDITIONAL)
-    plain = validate(compose("train", CONDITIONAL).cfg)
-    assert config.plain() == plain
+    plain = frozen(*CONDITIONAL)
+    assert config == validate(compose("train", CONDITIONAL).cfg) and config.plain() == plain
     assert gancli.RunConfig.from_plain(plain) == config
     assert config.trainer.steps == 4 and config.model["generator"]["hidden"] == (16,)
     with pytest.raises(AttributeError):

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import REPO, differences
+from helpers import REPO, differences, frozen
 from ranks_helpers import start_ranks
 from train_helpers import ENV, TINY, last
 
 from gancli import distributed
+from gancli.config.run_config import RunConfig
 from gancli.errors import Elsewhere, GanError, Problems, RankLost, UserError
 from gancli.run.agreement import describe_run
 
@@ -224,7 +225,8 @@ def test_the_facts_of_a_run_hold_the_source_of_the_users_code(tmp_path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     import mine_of_ranks  # noqa: F401
 
-    config = {"seed": 1, "dataset": {"path": "x"}, "model": {"_target_": "mine_of_ranks.A"}}
+    mine = {"seed": 1, "dataset": {"path": "x"}, "model": {"_target_": "mine_of_ranks.A"}}
+    config = RunConfig.from_plain(frozen("model=mlp", "trainer.device=cpu") | mine)
     before = describe_run(config)
     assert before["seed"] == "1" and "dataset.path" not in before and "gancli" in before
     (tmp_path / "mine_of_ranks.py").write_text("a = 2\n")

@@ -367,7 +367,7 @@ def test_a_sweep_started_again_skips_what_is_done(gan, at_step):
     at_step(
         2,
         lambda trainer: (
-            seen.append(trainer.seed),
+            seen.append(trainer.config.seed),
             seen == [1, 2] and os.kill(os.getpid(), signal.SIGTERM),
         ),
     )

@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from gancli.config.compose import compose
+from gancli.config.run_config import make_closed
+from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded, split
 from gancli.data.builtin import Digits
 from gancli.game import Game
@@ -45,6 +47,11 @@ def spec(option: str = "fast", **changes) -> dict:
     """The part `metrics` of a config, with fewer directions."""
     found = OmegaConf.to_container(compose("evaluate", [f"metrics={option}"]).cfg)["metrics"]
     return found | {"swd_patches": 16, "swd_directions": 32, "pairs": 20} | changes
+
+
+def metrics_of(option: str = "fast", **changes) -> MetricsConfig:
+    """As `spec`, in the form that an evaluation takes."""
+    return make_closed(MetricsConfig, spec(option, **changes))
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import copy
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from gancli.config.build import build, build_game
 from gancli.config.compose import compose
+from gancli.config.run_config import RunConfig
 from gancli.config.validate import validate
 from gancli.data.base import split
 from gancli.data.stream import Stream
@@ -204,8 +204,8 @@ DIGITS = {}
 
 
 def frozen(*overrides: str) -> dict:
-    """A config as `gan train` would freeze it."""
-    return validate(compose("train", list(overrides)).cfg)
+    """A config as `gan train` would freeze it, in its plain form, which a test may change."""
+    return validate(compose("train", list(overrides)).cfg).plain()
 
 
 def small(model: str, *overrides: str) -> dict:
@@ -219,7 +219,7 @@ def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
 
 def trainer_and_judge(config: dict, *, rank: int = 0, world: int = 1) -> tuple[Trainer, Judge]:
     """A trainer at step 0, and the judge of its game."""
-    config = copy.deepcopy(config)
+    run_config = RunConfig.from_plain(config)
     spec = config["dataset"]
     key = repr(spec)
     if key not in DIGITS:  # decoded once for all tests
@@ -242,8 +242,8 @@ def trainer_and_judge(config: dict, *, rank: int = 0, world: int = 1) -> tuple[T
     reseed(seed_of(config["seed"], "init"), CPU)
     game = build_game(config, trust=None)
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": []}
-    judge = judge_for(game, train=train, held=held, config=config, device=CPU)
-    return Trainer(game, stream, config=config, device=CPU, data=data), judge
+    judge = judge_for(game, train=train, held=held, config=run_config, device=CPU)
+    return Trainer(game, stream, config=run_config, device=CPU, data=data), judge
 
 
 def steps(trainer: Trainer, n: int) -> Trainer:
