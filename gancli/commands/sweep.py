@@ -1,4 +1,4 @@
-"""gan train -m: one run after another, each in a folder of its own; one that fails does not stop the others."""
+"""gan train -m: one run after another, in folders of their own; a failed one stops no other."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 from gancli.commands.endings import Ending, say_end, say_outcome
 from gancli.config import compose as front
 from gancli.config.arguments import list_variants, quote_value, split_args
 from gancli.config.hints import composition_errors, parse_override, read_overrides
-from gancli.errors import GanError, Interrupted, Stopped
+from gancli.errors import GanError, Interrupted, Stopped, unwritable
 from gancli.files import atomic, reading
 from gancli.render import status
 from gancli.render.messages import say, warn
@@ -24,30 +25,59 @@ from gancli.run.session import run_session
 BEGUN = "begun"  # the state of a job until it ends
 
 
+class Entry(TypedDict):
+    """One line of sweep.jsonl: a job, the overrides that tell it apart, and how it ended."""
+
+    job: int
+    overrides: list[str]
+    folder: str
+    state: str
+    seconds: float
+    reason: str
+
+
 def sweep(argv: list[str]) -> int:
-    """-> 0 if every job is done, 1 if any failed. Ends with a line per job, whichever launcher ran the jobs."""
+    """Runs the jobs, then prints a line for each, whichever launcher ran them.
+
+    Returns:
+        0 if every job is done, 1 if any failed.
+
+    Raises:
+        UserError: The command line is wrong, and nothing ran; or sweep.jsonl cannot be written.
+        TemporaryFailure: The disk has no room for sweep.jsonl.
+        Interrupted: A signal ended the sweep.
+    """
     status.say("composing the jobs…")
     folder = front.find_sweep_folder("train", argv)
     for message in find_idle_values(argv) if folder else ():
         warn(message)
-    before = stamp_of(folder)
+    before = find_stamp(folder)
     code = 0
     try:
-        front.run_hydra_main("train", job, argv, sweep_folder=folder)
+        front.run_hydra_main("train", run_job, argv, sweep_folder=folder)
     except (Interrupted, KeyboardInterrupt):
         report(folder)
         raise
     except Exception as error:  # the first job's error, which its own line already tells
-        if stamp_of(folder) == before:  # nothing ran: the command line was wrong
+        if find_stamp(folder) == before:  # nothing ran: the command line was wrong
             raise
         if not any(str(error) in entry["reason"] for entry in read_entries(folder).values()):
             warn(f"the launcher failed: {type(error).__name__}: {error}")
         code = 1
-    return max(code, report(folder))
+    code = max(code, report(folder))
+    if folder is not None:
+        check_list(folder)
+    return code
 
 
 def find_idle_values(argv: list[str]) -> list[str]:
-    """What of a sweep changes nothing, since a model does not use that part: its jobs would differ in their names alone."""
+    """Finds what of a sweep changes nothing, since a model does not use that part.
+
+    Such jobs would differ in their names alone.
+
+    Returns:
+        A sentence for each such part.
+    """
     args = split_args(argv)
     lines = [quote_value(line, sweep=True) for line in args.overrides]
     swept = dict.fromkeys(part for part in map(find_swept_part, lines) if part)
@@ -63,15 +93,16 @@ def find_idle_values(argv: list[str]) -> list[str]:
     for words in list_variants(lines):
         with contextlib.suppress(GanError, OmegaConfBaseException):  # its job tells
             composed = front.compose("train", [*config_words(argv), *words])
-            cfg = OmegaConf.to_container(composed.cfg, resolve=False)
-            for part, reason in find_idle_parts(cfg).items():
+            config = OmegaConf.to_container(composed.cfg, resolve=False)
+            assert isinstance(config, dict)
+            for part, reason in find_idle_parts(config).items():
                 if part in swept:
                     found[f"the sweep over {part} has no effect: {reason}"] = None
     return list(found)
 
 
 def find_swept_part(line: str) -> str:
-    """The part of the model, such as loss, that an override gives several values, or whose keys it does; "" if none."""
+    """The part of the model, such as loss, that an override sweeps over; "" if none."""
     with contextlib.suppress(*composition_errors()):
         override = parse_override(line)
         part = override.key_or_group.partition(".")[0]
@@ -87,8 +118,11 @@ def config_words(argv: list[str]) -> list[str]:
     return words + ([f"--config-name={args.config_name}"] if args.config_name else [])
 
 
-def stamp_of(folder: Path | None) -> tuple[int, int] | None:
-    """What tells two versions of a sweep's list apart; None while there is none. Every job that begins writes a new one."""
+def find_stamp(folder: Path | None) -> tuple[int, int] | None:
+    """What tells two versions of a sweep's list apart; None while there is none.
+
+    Every job that begins writes a new one.
+    """
     try:
         found = (folder / "sweep.jsonl").stat() if folder else None
     except OSError:
@@ -96,37 +130,40 @@ def stamp_of(folder: Path | None) -> tuple[int, int] | None:
     return found and (found.st_ino, found.st_mtime_ns)
 
 
-def job(composed: front.Composed) -> None:
-    """One run of the sweep, recorded in sweep.jsonl. Raises what the run raised: launchers on clusters read that."""
+def run_job(composed: front.Composed) -> None:
+    """Trains one run of the sweep and records it in sweep.jsonl.
+
+    Raises what the run raised: launchers on clusters read that.
+    """
     folder = Path(composed.hydra.sweep.dir)
-    entry = {
-        "job": composed.hydra.job.num,
-        "overrides": read_overrides(composed.hydra, "task"),
-        "folder": str(composed.run_dir),
-        "state": BEGUN,
-        "seconds": 0.0,
-        "reason": "",
-    }
+    entry = Entry(
+        job=composed.hydra.job.num,
+        overrides=read_overrides(composed.hydra, "task"),
+        folder=str(composed.run_dir),
+        state=BEGUN,
+        seconds=0.0,
+        reason="",
+    )
     print(f"job {entry['job']}: {' '.join(entry['overrides'])}", flush=True)
     earlier = read_entries(folder).get(entry["job"])
-    saved = newest_save(composed.run_dir)
+    saved = find_newest_save(composed.run_dir)
     record(folder, entry)
     started = time.monotonic()
     try:
         say_outcome(run_session(composed))
         entry["state"] = "done"
     except BaseException as error:
-        entry["state"], entry["reason"] = outcome(error)
-        let_go(error)
+        entry["state"], entry["reason"] = describe_end(error)
+        release_tensors(error)
         raise
     finally:
         entry["seconds"] = round(time.monotonic() - started, 1)
-        if earlier and saved is not None and saved == newest_save(composed.run_dir):
+        if earlier and saved is not None and saved == find_newest_save(composed.run_dir):
             entry["seconds"] = earlier["seconds"]  # it was complete before: that was its time
         record(folder, entry)
 
 
-def newest_save(run: Path) -> int | None:
+def find_newest_save(run: Path) -> int | None:
     """When a run was last saved, in nanoseconds; None if never."""
     try:
         return (run / "checkpoints" / "last.pt").stat().st_mtime_ns
@@ -134,37 +171,58 @@ def newest_save(run: Path) -> int | None:
         return None
 
 
-def read_entries(folder: Path | None) -> dict[int, dict]:
-    """job -> its entry in sweep.jsonl, the newest where an older gancli wrote several. A torn line is passed over."""
-    entries: dict[int, dict] = {}
+def read_entries(folder: Path | None) -> dict[int, Entry]:
+    """Reads sweep.jsonl: job -> its entry, the newest where an older gancli wrote several.
+
+    A torn line is passed over.
+    """
+    entries: dict[int, Entry] = {}
     if folder is None:
         return entries
     with contextlib.suppress(reading.Unreadable):  # as if there were none: the jobs' folders tell
-        for _, entry in reading.read_json_lines(folder / "sweep.jsonl"):
-            job = entry.get("job")
+        for _, found in reading.read_json_lines(folder / "sweep.jsonl"):
+            job = found.get("job")
+            overrides = found.get("overrides")
             if isinstance(job, int):
-                entries[job] = {
-                    "job": job,
-                    "overrides": [],
-                    "folder": str(entry.get("folder", "")),
-                    "state": str(entry.get("state", "")),
-                    "seconds": reading.number(entry.get("seconds")) or 0.0,
-                    "reason": str(entry.get("reason") or ""),
-                }
-                if isinstance(entry.get("overrides"), list):
-                    entries[job]["overrides"] = entry["overrides"]
+                entries[job] = Entry(
+                    job=job,
+                    overrides=overrides if isinstance(overrides, list) else [],
+                    folder=str(found.get("folder", "")),
+                    state=str(found.get("state", "")),
+                    seconds=reading.number(found.get("seconds")) or 0.0,
+                    reason=str(found.get("reason") or ""),
+                )
     return entries
 
 
-def record(folder: Path, entry: dict) -> None:
-    """Puts a job's entry in the place of its earlier one; other processes may do so at the same time."""
+def record(folder: Path, entry: Entry) -> None:
+    """Puts a job's entry in the place of its earlier one; warns where that is not possible."""
     try:
-        with alone(folder):
-            entries = read_entries(folder) | {entry["job"]: entry}
-            lines = "".join(json.dumps(entries[job]) + "\n" for job in sorted(entries))
-            atomic.write(folder / "sweep.jsonl", lambda file: file.write(lines.encode()))
+        write_entries(folder, {entry["job"]: entry})
     except OSError as error:
         warn(f"{folder / 'sweep.jsonl'} lacks job {entry['job']}: {error.strerror or error}")
+
+
+def write_entries(folder: Path, new: dict[int, Entry]) -> None:
+    """Adds entries to sweep.jsonl; other processes may do so at the same time."""
+    with alone(folder):
+        entries = read_entries(folder) | new
+        lines = "".join(json.dumps(entries[job]) + "\n" for job in sorted(entries))
+        atomic.write(folder / "sweep.jsonl", lambda file: file.write(lines.encode()))
+
+
+def check_list(folder: Path) -> None:
+    """Raises GanError where the jobs could not be listed, and the cause lasts.
+
+    The warnings beside the jobs have told of each; without a list nothing can rank the runs.
+    """
+    path = folder / "sweep.jsonl"
+    if os.path.lexists(path):
+        return
+    try:
+        write_entries(folder, {})
+    except OSError as error:
+        raise unwritable(path, error, "make its folder writable") from error
 
 
 @contextlib.contextmanager
@@ -179,8 +237,8 @@ def alone(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def outcome(error: BaseException) -> tuple[str, str]:
-    """-> the state of a job that ended so, and the reason"""
+def describe_end(error: BaseException) -> tuple[str, str]:
+    """Returns the state of a job that ended so, and the reason."""
     if isinstance(error, Interrupted | KeyboardInterrupt):
         return "interrupted", str(error)
     if isinstance(error, GanError):
@@ -189,17 +247,24 @@ def outcome(error: BaseException) -> tuple[str, str]:
     return "failed", f"{type(error).__name__}: {error}"
 
 
-def let_go(error: BaseException | None) -> None:
-    """Hydra keeps the exception, its traceback the run's tensors, and the next job needs their memory."""
+def release_tensors(error: BaseException | None) -> None:
+    """Empties the frames of a traceback.
+
+    Hydra keeps the exception, its traceback the run's tensors, and the next job needs their memory.
+    """
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
 
 def report(folder: Path | None) -> int:
-    """Prints a line per job, the page to open and the command to type next. -> 1 if any is not done"""
+    """Prints a line per job, the page to open and the command to type next.
+
+    Returns:
+        1 if any job is not done, or none is known; else 0.
+    """
     entries = read_entries(folder)
-    ending = rank(folder) if folder and entries else None
+    ending = rank_runs(folder) if folder and entries else None
     print(f"sweep: {folder}")
     for entry in entries.values():
         state, reason = entry["state"], entry["reason"]
@@ -215,8 +280,11 @@ def report(folder: Path | None) -> int:
     return int(not entries or any(entry["state"] != "done" for entry in entries.values()))
 
 
-def rank(folder: Path) -> Ending | None:
-    """The leaderboard of `gan compare`; a page that cannot be written must not change what the sweep returns."""
+def rank_runs(folder: Path) -> Ending | None:
+    """Shows the leaderboard of `gan compare`.
+
+    A page that cannot be written must not change what the sweep returns.
+    """
     from gancli.commands.compare import finish_sweep
 
     try:
