@@ -1,7 +1,8 @@
-"""gancli trains every kind of GAN, from the command line and from Python; a GAN is a game, see game.py.
+"""gancli trains every kind of GAN, from the command line and from Python.
 
-From Python: `compose` checks a config, `train` trains, `load` gives a trained model, `evaluate` measures one. They are
-imported when they are first used, so that `import gancli` costs nothing; docs/python.md shows them at work.
+From Python: `compose` checks a config, `train` trains, `load` gives a trained model, `evaluate`
+measures one. They are imported when they are first used, so that `import gancli` costs nothing;
+docs/python.md shows them at work. A GAN is a game: game.py says what that is.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from gancli.run.loaded import Projection as Projection
     from gancli.run.loaded import load as load
 
-# Read by OpenMP when torch is first imported. A thread that spins while its partner waits for a core wastes that core:
-# with two other programs on two cores a step took twice to five times as long, and twice the processor time.
+# Read by OpenMP when torch is first imported. A thread that spins while its partner waits for a
+# core wastes that core: with two other programs on two cores a step took twice to five times as
+# long, and twice the processor time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __version__ = "0.1.0"

@@ -53,7 +53,7 @@ class Diverged(Stopped):
     """The run has diverged, and might not with a new random seed.
 
     Attributes:
-        sound: whether its weights are worth saving.
+        sound: Whether its weights are worth saving.
     """
 
     def __init__(self, message: str, hint: str = "", *, sound: bool):
@@ -96,9 +96,9 @@ def unwritable(what: object, error: OSError, hint: str = "") -> GanError:
     """Says what cannot be written, and why.
 
     Args:
-        what: the file or folder, as the user knows it.
-        error: the reason that the system gave.
-        hint: what to type instead.
+        what: The file or folder, as the user knows it.
+        error: The reason that the system gave.
+        hint: What to type instead.
 
     Returns:
         TemporaryFailure where the disk is full, else UserError with the hint.

@@ -1,4 +1,4 @@
-"""The heartbeat of several ranks: a rank that is frozen is noticed by all others, who would wait for it."""
+"""The heartbeat of several ranks: all others notice a frozen rank, for which they would wait."""
 
 from __future__ import annotations
 
@@ -26,11 +26,20 @@ GONE = "gone"  # said by a rank that has finished: its silence means nothing
 class Pulse:
     """A daemon thread of every rank that says "alive" in a shared store and listens to the others.
 
-    What a rank is doing is said along, so that the message about a frozen rank, or one that does not come to a meeting
-    of all ranks, can tell where it was."""
+    What a rank is doing is said along. So the message about a frozen rank, or one that does not
+    come to a meeting of all ranks, can tell where it was.
+    """
 
     def __init__(self, store: dist.Store, *, rank: int, world: int, timeout_s: float):
-        """timeout_s: how long ranks wait for each other; a rank may be silent for as long, at most for a minute."""
+        """Prepares the threads.
+
+        Args:
+            store: What all ranks write to and read from.
+            rank: Of this process.
+            world: How many ranks there are.
+            timeout_s: How long ranks wait for each other. A rank may be silent for as long, at
+                most for a minute.
+        """
         self.store = store
         self.rank = rank
         self.others = [other for other in range(world) if other != rank]
@@ -47,13 +56,16 @@ class Pulse:
         self.guard = threading.Thread(target=self.watch_store, name="gancli-guard", daemon=True)
 
     def start(self) -> None:
-        """All ranks must have called `say` before one starts: a store waits for what nobody has said."""
+        """Starts to listen.
+
+        All ranks must have called `say` before: a store waits for what nobody has said.
+        """
         self.thread.start()
         if self.rank != 0:
             self.guard.start()
 
     def stop(self) -> None:
-        """The last word of this rank."""
+        """Says the last word of this rank."""
         self.ended.set()
         if self.thread.is_alive():
             self.thread.join(min(5.0, self.limit_s))
@@ -64,11 +76,13 @@ class Pulse:
             self.say()
 
     def say(self) -> None:
+        """Tells the others that this rank lives, and what it is doing."""
         self.beats += 1
         word = json.dumps([self.beats, self.waiting, self.doing])
         self.store.set(f"pulse/{self.rank}", word)
 
     def run(self) -> None:
+        """Speaks and listens until this rank ends or another is frozen."""
         before = time.monotonic()
         while not self.ended.wait(self.every_s):
             now = time.monotonic()
@@ -88,7 +102,10 @@ class Pulse:
                 self.give_up(frozen)
 
     def watch_store(self) -> None:
-        """Rank 0 keeps the store: where it is frozen, a question to the store is never answered, and never times out."""
+        """Notices a frozen rank 0, which keeps the store.
+
+        A question to its store is then never answered, and never times out.
+        """
         rounds = 0
         silent_s = 0.0
         before = time.monotonic()
@@ -103,13 +120,14 @@ class Pulse:
                 self.give_up([0])
 
     def listen(self, other: int, passed: float) -> None:
+        """Counts for how long another rank has said nothing new; passed: seconds since the last."""
         word = self.store.get(f"pulse/{other}").decode()
         same = word == self.seen.get(other) and json.loads(word)[2] != GONE
         self.silent_s[other] = self.silent_s[other] + passed if same else 0.0
         self.seen[other] = word
 
     def last_words(self, other: int) -> tuple[bool, str]:
-        """-> was a rank waiting for others when it was last heard, and what it was doing"""
+        """Returns whether a rank waited for others when last heard, and what it was doing."""
         if other == self.rank:
             return self.waiting, self.doing
         _, waiting, doing = json.loads(self.seen.get(other, '[0, false, "the start"]'))
@@ -124,12 +142,15 @@ class Pulse:
         return self.rank == min({self.rank, *self.others} - {*culprits}, default=self.rank)
 
     def give_up(self, frozen: list[int]) -> None:
-        """Ends this process: its main thread waits for a rank that will not come, and cannot be woken."""
+        """Ends this process.
+
+        Its main thread waits for a rank that will not come, and cannot be woken.
+        """
         names = ", ".join(str(other) for other in frozen)
         where = self.last_words(frozen[0])[1]
         error = RankLost(
-            f"rank {names} has given no sign of life for {self.limit_s:.0f} s; it was last at {where}, "
-            f"and rank {self.rank} is at {self.doing}",
+            f"rank {names} has given no sign of life for {self.limit_s:.0f} s; it was last at "
+            f"{where}, and rank {self.rank} is at {self.doing}",
             "the last checkpoint is sound: resume=auto with the same hydra.run.dir goes on from it",
         )
         log.error("ended: %s", error.message)
@@ -150,7 +171,18 @@ def share_store(
     from_rank_0: Callable[[object], object],
     gather: Callable[[object], list],
 ) -> dist.Store | None:
-    """A store of our own, kept by rank 0, that all ranks reach; None where one of them does not."""
+    """Opens a store of our own, kept by rank 0.
+
+    Args:
+        rank: Of this process.
+        world: How many ranks there are.
+        timeout_s: How long ranks wait for each other.
+        from_rank_0: Gives every rank the object of rank 0.
+        gather: Gives every rank the objects of all.
+
+    Returns:
+        A store that all ranks reach; None where one of them does not.
+    """
     host = os.environ.get("MASTER_ADDR", "localhost")
     wait = timedelta(seconds=min(MOST_SILENCE_S, timeout_s))
     store = None
@@ -158,6 +190,7 @@ def share_store(
         if rank == 0:
             store = dist.TCPStore(host, 0, world, True, wait, wait_for_workers=False)
     port = from_rank_0(store.port if store is not None else 0)
+    assert isinstance(port, int)
     with contextlib.suppress(RuntimeError):
         if rank != 0 and port:
             store = dist.TCPStore(host, port, world, False, wait)

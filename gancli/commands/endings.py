@@ -1,4 +1,4 @@
-"""How every command ends: the file to open, and a command to type next that runs as it is printed."""
+"""How every command ends: the file to open, and a command to type next, which runs as printed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ if TYPE_CHECKING:
 
 
 class Ending(NamedTuple):
-    """done: the file to open first, then what else was written. command: the words to type next, not quoted yet."""
+    """The last two lines of a command.
+
+    Attributes:
+        done: The file to open first, then what else was written; "" where nothing was.
+        command: The words to type next, not quoted yet.
+    """
 
     done: str
     command: list[str]
 
 
 def say_end(done: str, command: Sequence[str]) -> None:
-    """Prints the last two lines of a command. done: as in `Ending`; "" where nothing was written."""
+    """Prints the last two lines of a command; the arguments are those of `Ending`."""
     from gancli.reports.tables import say
 
     if done:
@@ -28,7 +33,7 @@ def say_end(done: str, command: Sequence[str]) -> None:
 
 
 def count(n: int, noun: str) -> str:
-    """-> "1 image", "64 images" """
+    """Counts something in words: "1 image", "64 images"."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
@@ -50,9 +55,14 @@ def after_checkpoint(path: Path) -> list[str]:
 def after_training(
     target: Path, trust: Sequence[str], *, translates: bool, folder: Path | None = None
 ) -> list[str]:
-    """The command that shows what a run has learned, from what the run has written itself.
+    """Chooses the command that shows what a run has learned, from what the run has written itself.
 
-    target: the run, or one of its checkpoints. folder: the run, where target is a checkpoint."""
+    Args:
+        target: The run, or one of its checkpoints.
+        trust: Packages of the user's own that the checkpoint names.
+        translates: Whether the model makes images out of images.
+        folder: The run, where `target` is a checkpoint.
+    """
     words = [f"ckpt={target}", *trust_words(trust)]
     if not translates:
         return ["gan", "sample", *words]
@@ -81,7 +91,7 @@ def say_outcome(outcome: Outcome | None) -> None:
 
 
 def translates(config: dict) -> bool:
-    """Does the frozen config of a run name a data set of pairs or domains?"""
+    """Does the config of a run name a data set of pairs or domains?"""
     return str(config["dataset"]["_target_"]).startswith(
         ("gancli.data.pairs.", "gancli.data.derived.")
     )

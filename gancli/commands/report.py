@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str]) -> int:
+    """Writes the page. Raises UserError where there is no run, or the page cannot be written."""
     from gancli.reports import markup, single
     from gancli.reports.folders import is_run, is_sweep
     from gancli.reports.runs import read_run
@@ -49,7 +50,10 @@ def main(argv: list[str]) -> int:
 
 
 def next_words(run: Run) -> list[str]:
-    """What a reader of the page may want next: go on, measure, or draw; of a run that saved nothing, the same again."""
+    """Chooses the command that a reader of the page may want next.
+
+    Go on, measure, or draw; of a run that saved nothing, the same again.
+    """
     from gancli.reports import single
 
     trust = strangers(run.config)
@@ -65,7 +69,14 @@ def next_words(run: Run) -> list[str]:
 
 
 def read(argv: list[str]) -> tuple[Path, Path]:
-    """-> (run folder, where the page goes)"""
+    """Reads the words behind `gan report`.
+
+    Returns:
+        The run folder, and where the page goes.
+
+    Raises:
+        UserError: Not one run, or a flag.
+    """
     targets = [word for word in argv if not word.startswith(("out=", "-"))]
     flags = [word for word in argv if word.startswith("-")]
     if flags:
