@@ -1,20 +1,23 @@
-"""One optimizer per player: a torch.optim class plus the learning-rate schedule, weight terms and
-clipping of its config."""
+"""One player's optimizers: torch.optim classes, and what a config adds to them.
+
+A config adds the schedule of the learning rate, weight terms and clipping.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from gancli.config.build import build, first_line, read_signature
+from gancli.config.build import build, build_schedule, first_line, read_signature
 from gancli.config.schema import PlayerConfig
 from gancli.config.values import show
 from gancli.errors import UserError
 from gancli.files.reading import number
 from gancli.game import Game
-from gancli.schedules import lr_factor, schedule
+from gancli.schedules import Constant, OwnSchedule, Schedule, lr_factor
 
 # How an optimizer computes: a device or a version may change it.
 LOOSE = ("fused", "foreach", "capturable")
@@ -23,14 +26,42 @@ NEWER = ("amsgrad", "maximize", "differentiable", "decoupled_weight_decay")
 OURS = tuple(field.name for field in dataclasses.fields(PlayerConfig))
 
 
+@dataclass(frozen=True)
+class Mover:
+    """One torch optimizer and the parameters that it moves.
+
+    Attributes:
+        optimizer: Of torch.optim, or the user's own.
+        parameters: In the order in which the optimizer's state numbers them.
+        lr: The learning rate by images shown, before any factor.
+    """
+
+    optimizer: torch.optim.Optimizer
+    parameters: list[nn.Parameter]
+    lr: Schedule | Constant | OwnSchedule
+
+
 class Player:
-    """modules: the networks that this player moves; what is frozen in them now stays frozen.
+    """The networks that move together, with their optimizer.
 
-    spec: `{_target_: torch.optim.Adam, lr: ..., clip: ..., ...}`; lazy: k, if it also moves in a
-    phase due every k steps; then c = k / (k + 1) corrects Adam: lr * c, betas ** c (StyleGAN2,
-    appendix B); beta2: betas[1] by schedule."""
+    Where `spec` has a part `rest`, that describes a second optimizer: the first one moves the
+    matrices of linear layers, as Muon must, and the second one all other parameters. Weight terms,
+    clipping and the schedule of the learning rate are the same for both.
 
-    def __init__(self, modules: list[nn.Module], spec: dict, *, lazy: int | None = None):
+    Args:
+        modules: The networks; what is frozen in them now stays frozen.
+        spec: `{_target_: torch.optim.Adam, lr: ..., clip: ..., ...}`.
+        lazy: k, if the player also moves in a phase that is due every k steps; then
+            c = k / (k + 1) corrects Adam: lr * c, betas ** c (Karras et al. 2020, appendix B).
+        ghost: The networks are on the meta device, where fused optimizers cannot be built.
+
+    Raises:
+        UserError: The optimizer cannot be built, or there is no matrix for the first of two.
+    """
+
+    def __init__(
+        self, modules: list[nn.Module], spec: dict, *, lazy: int | None = None, ghost: bool = False
+    ):
         self.modules = modules
         # dict: a module shared by two networks is moved once. What is frozen now must not be
         # unfrozen with its player.
@@ -39,26 +70,59 @@ class Player:
         )
         self.ours = PlayerConfig(**{key: spec[key] for key in OURS if key in spec})
         theirs = {key: value for key, value in spec.items() if key not in OURS}
-        self.lazy = c = 1.0 if lazy is None else lazy / (lazy + 1)
-        self.lr = theirs["lr"] * c
-        self.beta2 = None if self.ours.beta2 is None else schedule(self.ours.beta2)
-        if "betas" in theirs:
-            theirs["betas"] = [beta**c for beta in theirs["betas"]]
-        if "fused" in read_signature(theirs["_target_"]):
-            # One kernel for all tensors, on every device that we support.
-            theirs.setdefault("fused", True)
-        # Trusted: whoever made this config has passed the gates, which looked at every class in it.
-        self.optimizer = build(theirs | {"lr": self.lr}, trust=None, params=self.parameters)
+        self.lazy = 1.0 if lazy is None else lazy / (lazy + 1)
+        self.beta2 = (
+            None
+            if self.ours.beta2 is None
+            else build_schedule(self.ours.beta2, where="optimizer.beta2")
+        )
+        self.movers = [
+            self.make_mover(part, parameters, ghost=ghost)
+            for part, parameters in self.divide(theirs)
+        ]
         self.matrices = find_matrices(modules) if self.ours.orthogonal else []
 
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The first torch optimizer, in most cases the only one."""
+        return self.movers[0].optimizer
+
+    def divide(self, theirs: dict) -> list[tuple[dict, list[nn.Parameter]]]:
+        """Says which optimizer moves which parameters. Raises UserError where one has none."""
+        if self.ours.rest is None:
+            return [(theirs, self.parameters)]
+        flat = {id(p) for p in find_matrices(self.modules) if p.ndim == 2}
+        matrices = [p for p in self.parameters if id(p) in flat]
+        others = [p for p in self.parameters if id(p) not in flat]
+        if not matrices:
+            raise UserError("it moves the weights of linear layers, and there is none")
+        parts = [(theirs, matrices), (self.ours.rest, others)]
+        return [(part, parameters) for part, parameters in parts if parameters]
+
+    def make_mover(self, theirs: dict, parameters: list[nn.Parameter], *, ghost: bool) -> Mover:
+        """Builds one torch optimizer. Raises UserError."""
+        lr = build_schedule(theirs["lr"], where="optimizer.lr")
+        theirs = theirs | {"lr": lr(0) * self.lazy}
+        if "betas" in theirs:
+            theirs["betas"] = [beta**self.lazy for beta in theirs["betas"]]
+        if "fused" in read_signature(theirs["_target_"]):
+            # One kernel for all tensors, on every device that we support.
+            theirs = {"fused": True} | theirs | ({"fused": False} if ghost else {})
+        # Trusted: whoever made this config has passed the gates, which looked at every class in it.
+        return Mover(build(theirs, trust=None, params=parameters), parameters, lr)
+
     def begin(self) -> None:
+        """Unfreezes the player's parameters and drops their gradients."""
         for p in self.parameters:
             p.requires_grad_(True)
             p.grad = None
 
     def step(self, nimg: int) -> None:
-        """Gradients stand in .grad, averaged. nimg: real images shown so far, which schedules
-        read."""
+        """Moves the parameters by the gradients that stand in .grad, averaged over ranks.
+
+        Args:
+            nimg: Real images shown so far, which schedules read.
+        """
         ours = self.ours
         if ours.l1:
             for p in self.parameters:
@@ -80,16 +144,49 @@ class Player:
             gamma=ours.gamma,
             warmup_kimg=ours.warmup_kimg,
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr * factor
-            if self.beta2 is not None:
-                group["betas"] = (group["betas"][0], self.beta2(nimg) ** self.lazy)
-        self.optimizer.step()
+        for mover in self.movers:
+            for group in mover.optimizer.param_groups:
+                group["lr"] = mover.lr(nimg) * self.lazy * factor
+                if self.beta2 is not None and "betas" in group:
+                    group["betas"] = (group["betas"][0], self.beta2(nimg) ** self.lazy)
+            mover.optimizer.step()
+
+    def drop_moments(self) -> None:
+        """Forgets what the optimizers have averaged: the networks have changed their shape."""
+        for mover in self.movers:
+            mover.optimizer.state.clear()
+
+    def state_dict(self) -> dict:
+        """Returns the optimizer's state; of two optimizers a list of both, under "movers"."""
+        states = [mover.optimizer.state_dict() for mover in self.movers]
+        return states[0] if len(states) == 1 else {"movers": states}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Takes over what `state_dict` has returned."""
+        states = [state] if len(self.movers) == 1 else state["movers"]
+        for mover, own in zip(self.movers, states, strict=True):
+            mover.optimizer.load_state_dict(own)
+
+
+def describe_division(player: Player) -> str:
+    """Says which of two optimizers moves how much; "" where there is one alone."""
+    if len(player.movers) == 1:
+        return ""
+    first, second = player.movers
+    n = sum(p.numel() for p in first.parameters)
+    size = f"{n / 1e6:.1f} M" if n >= 1e5 else f"{n:,}"
+    matrices = "1 matrix" if len(first.parameters) == 1 else f"{len(first.parameters)} matrices"
+    return (
+        f"{type(first.optimizer).__name__} moves {matrices} ({size} parameters), "
+        f"{type(second.optimizer).__name__} {len(second.parameters)} others"
+    )
 
 
 def find_matrices(modules: list[nn.Module]) -> list[nn.Parameter]:
-    """The weights of linear and convolutional layers; embeddings stay free, as BigGAN's shared one
-    does."""
+    """Finds the weights of linear and convolutional layers.
+
+    Embeddings are left out: their rows are looked up one by one, as those of BigGAN's shared one.
+    """
     tables = {
         id(p)
         for m in modules
@@ -106,20 +203,23 @@ def find_matrices(modules: list[nn.Module]) -> list[nn.Parameter]:
 
 
 def orthogonal_gradient(weight: Tensor) -> Tensor:
-    """Gradient of |W W^T * (1 - I)|^2, W of shape (out, rest): filters shall be orthogonal, of any
-    length (Brock 2019, eq. 3)."""
+    """Computes the gradient of |W W^T * (1 - I)|^2: filters shall be orthogonal, of any length.
+
+    Args:
+        weight: W as (out, ...), flattened to (out, rest) (Brock et al. 2019, eq. 3).
+    """
     w = weight.flatten(1)
     gram = w @ w.T
     return (4 * (gram - torch.diag(gram.diagonal())) @ w).view_as(weight)
 
 
 def make_players(game: Game, specs: dict[str, dict], *, ghost: bool = False) -> dict[str, Player]:
-    """The players of a game with their optimizers.
+    """Makes the players of a game with their optimizers.
 
     Args:
-        game: the game, with its phases.
-        specs: player -> description of its optimizer; a player without one takes that of "g".
-        ghost: the game is on the meta device, where fused optimizers cannot be built.
+        game: The game, with its phases.
+        specs: Player -> description of its optimizer; a player without one takes that of "g".
+        ghost: The game is on the meta device, where fused optimizers cannot be built.
     """
     return {
         name: make_player(game, name, specs.get(name) or specs["g"], ghost=ghost)
@@ -128,20 +228,23 @@ def make_players(game: Game, specs: dict[str, dict], *, ghost: bool = False) -> 
 
 
 def make_player(game: Game, name: str, spec: dict, *, ghost: bool = False) -> Player:
-    """One player of a game with its optimizer; ghost: as in `make_players`."""
+    """Makes one player of a game with its optimizer; its arguments are those of `make_players`."""
     lazy = {name: phase.every for phase in game.phases() if phase.lazy for name in phase.updates}
-    if ghost and "fused" in read_signature(spec["_target_"]):
-        spec = spec | {"fused": False}
-    return Player(game.players()[name], spec, lazy=lazy.get(name))
+    return Player(game.players()[name], spec, lazy=lazy.get(name), ghost=ghost)
 
 
 def try_step(spec: dict) -> None:
-    """Moves a small matrix by an optimizer of torch. Raises UserError where it asks for more than gradients.
+    """Moves a small matrix by the optimizer that a player's description names.
 
-    LBFGS evaluates the loss several times in a step, and SparseAdam takes sparse gradients alone."""
+    LBFGS evaluates the loss several times in a step, and SparseAdam takes sparse gradients alone.
+
+    Raises:
+        UserError: The optimizer asks for more than gradients.
+    """
     matrix = nn.Parameter(torch.zeros(2, 2, device="cpu"))
     matrix.grad = torch.zeros_like(matrix)
     theirs = {key: value for key, value in spec.items() if key not in OURS}
+    theirs["lr"] = build_schedule(theirs["lr"], where="optimizer.lr")(0)
     optimizer = build(theirs, trust=None, params=[matrix])
     try:
         optimizer.step()
@@ -152,11 +255,29 @@ def try_step(spec: dict) -> None:
 
 
 def misfit_of(state: object, player: Player) -> str:
-    """Why a stored optimizer state does not belong to a player's optimizer, in words; "" if it
-    does.
+    """Says why a stored optimizer state does not belong to a player's optimizers.
 
-    player: one of the game on the meta device. Nothing is allocated."""
-    own = player.optimizer.state_dict()["param_groups"]
+    Nothing is allocated.
+
+    Args:
+        state: As a file holds it.
+        player: One of the game on the meta device.
+
+    Returns:
+        The reason in words, "" where the state fits.
+    """
+    if len(player.movers) == 1:
+        return misfit_of_mover(state, player.movers[0])
+    states = state.get("movers") if isinstance(state, dict) else None
+    if not isinstance(states, list) or len(states) != len(player.movers):
+        return f"it has not the states of {len(player.movers)} optimizers"
+    found = [misfit_of_mover(own, mover) for own, mover in zip(states, player.movers, strict=True)]
+    return next(filter(None, found), "")
+
+
+def misfit_of_mover(state: object, mover: Mover) -> str:
+    """Says why a stored state does not belong to one torch optimizer; "" where it does."""
+    own = mover.optimizer.state_dict()["param_groups"]
     if not isinstance(state, dict) or state.keys() != {"state", "param_groups"}:
         return "it has not the parts state and param_groups"
     groups = state["param_groups"]
@@ -171,8 +292,8 @@ def misfit_of(state: object, player: Player) -> str:
         for key, value in group.items():
             if key != "params" and not is_setting(value, mine.get(key), fixed=key not in LOOSE):
                 return f"{key}={show(value)}"
-    parameters = player.parameters
-    wanted = state_after_step(player)
+    parameters = mover.parameters
+    wanted = state_after_step(mover)
     if not isinstance(state["state"], dict):
         return "its state is no mapping"
     for index, entry in state["state"].items():
@@ -182,7 +303,7 @@ def misfit_of(state: object, player: Player) -> str:
             entry,
             parameters[index],
             None if wanted is None else wanted[index],
-            ours=type(player.optimizer).__module__.startswith("torch.optim."),
+            ours=f"{type(mover.optimizer).__module__}.".startswith("torch.optim."),
         )
         if problem:
             return f"of parameter {index}, {problem}"
@@ -190,8 +311,13 @@ def misfit_of(state: object, player: Player) -> str:
 
 
 def is_setting(value: object, mine: object, *, fixed: bool) -> bool:
-    """Is it a plain value such as an optimizer's group holds? fixed: it must be what the config
-    says, where that says anything."""
+    """Says whether a value is a plain one such as an optimizer's group holds.
+
+    Args:
+        value: As a file holds it.
+        mine: As the config's own optimizer has it; None where it says nothing.
+        fixed: The two must be equal.
+    """
     if isinstance(value, list | tuple):
         return len(value) <= 4 and all(is_setting(item, None, fixed=False) for item in value)
     if isinstance(value, Tensor):  # a learning rate of a captured graph
@@ -201,23 +327,33 @@ def is_setting(value: object, mine: object, *, fixed: bool) -> bool:
     return isinstance(value, int | float) and number(value) is not None
 
 
-def state_after_step(player: Player) -> list[dict] | None:
-    """What the optimizer keeps for each parameter once it has moved; None where that cannot be
-    tried on the meta device."""
-    for p in player.parameters:
+def state_after_step(mover: Mover) -> list[dict] | None:
+    """Returns what the optimizer keeps for each parameter once it has moved.
+
+    None where that cannot be tried on the meta device.
+    """
+    for p in mover.parameters:
         p.grad = torch.zeros_like(p)
     try:
-        player.optimizer.step()
+        mover.optimizer.step()
     except Exception:  # noqa: BLE001 - of an optimizer that reads its tensors, or is the user's own
         return None
-    return [player.optimizer.state.get(p, {}) for p in player.parameters]
+    return [mover.optimizer.state.get(p, {}) for p in mover.parameters]
 
 
 def misfit_of_entry(entry: object, parameter: Tensor, wanted: dict | None, *, ours: bool) -> str:
-    """Why what a file keeps for one parameter is not what its optimizer would keep; "" if it is.
+    """Says why what a file keeps for one parameter is not what its optimizer would keep.
 
-    wanted: what it would keep, None where that is not known. ours: it is one of torch.optim, whose
-    shapes follow the parameter's; those of the user's own optimizer may be any."""
+    Args:
+        entry: As the file holds it.
+        parameter: Of the game on the meta device.
+        wanted: What the optimizer would keep; None where that is not known.
+        ours: It is one of torch.optim, whose shapes follow the parameter's; those of the user's own
+            optimizer may be any.
+
+    Returns:
+        The reason in words, "" where it fits.
+    """
     if not isinstance(entry, dict):
         return "its state is no mapping"
     if wanted is not None and entry.keys() != wanted.keys():
@@ -240,5 +376,5 @@ def misfit_of_entry(entry: object, parameter: Tensor, wanted: dict | None, *, ou
 
 
 def is_reduced(shape: torch.Size, whole: torch.Size) -> bool:
-    """Is it the shape of a tensor some of whose dimensions were summed to 1 (Adafactor's)?"""
+    """Says whether a shape is that of a tensor summed over some dimensions, as Adafactor's."""
     return len(shape) == len(whole) and all(a in (1, b) for a, b in zip(shape, whole, strict=True))

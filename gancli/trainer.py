@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gancli import distributed
+from gancli.config.build import build_schedule
 from gancli.config.run_config import RunConfig
 from gancli.data.stream import Stream
 from gancli.ema import ema_beta, update_ema
@@ -21,7 +22,6 @@ from gancli.errors import Diverged
 from gancli.game import Batch, Game, Logs, Phase, children
 from gancli.optimizers import make_players
 from gancli.precision import autocast, memory_format, place
-from gancli.schedules import schedule
 from gancli.seeding import reseed, seed_of
 
 
@@ -51,7 +51,7 @@ class Trainer:
     ):
         self.config = config
         self.settings = config.trainer
-        self.half_life_kimg = schedule(config.ema.half_life_kimg)
+        self.half_life_kimg = build_schedule(config.ema.half_life_kimg, where="ema.half_life_kimg")
         self.data = data or {}
         self.device = device
         self.stream = stream
@@ -103,7 +103,7 @@ class Trainer:
         # Here, not before the step: a state saved between two steps has then already dropped its moments.
         if self.game.advance(progress):
             for player in self.players.values():
-                player.optimizer.state.clear()
+                player.drop_moments()
 
     def draw(self, *, salt: str = "") -> Batch:
         batch = self.stream(self.progress.nimg, self.game.needs, salt=salt)
@@ -201,9 +201,7 @@ class Trainer:
             "game": self.game.state_dict(),
             "buffers": gathered,
             "ema": self.ema.state_dict(),
-            "optimizers": {
-                name: player.optimizer.state_dict() for name, player in self.players.items()
-            },
+            "optimizers": {name: player.state_dict() for name, player in self.players.items()},
             "run": self.run | self.surroundings(),
             "data": self.data,
         }
@@ -228,7 +226,7 @@ class Trainer:
                 buffer.copy_(own[name])
         self.ema.load_state_dict(state["ema"])
         for name, player in self.players.items():
-            player.optimizer.load_state_dict(state["optimizers"][name])
+            player.load_state_dict(state["optimizers"][name])
         self.run |= {key: state["run"][key] for key in ("best", "rollbacks")}
         self.run["owes_evaluation"] = state["run"].get("owes_evaluation", False)
         self.run["weighted_until"] = state["run"].get("weighted_until", 0)

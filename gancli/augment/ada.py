@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gancli.augment.base import Augment, colours, need_images
 from gancli.augment.resample import apply, blit, fine_raster, raster, warp
-from gancli.schedules import Number, schedule
+from gancli.schedules import Number, OwnSchedule, schedule
 
 BLIT = ("xflip", "rotate90", "xint")
 GEOMETRY = ("scale", "rotate", "aniso", "xfrac")
@@ -74,16 +74,18 @@ class ADA(Augment):
             )
         if any(not 0 <= value <= 1 for value in strength.values()):
             raise ValueError(f"strength={strength}: give numbers from 0 to 1")
-        if target is not None and isinstance(p, dict):
+        if target is not None and not isinstance(p, int | float):
             raise ValueError("p is a schedule, so nothing is left to adapt: add target=null")
         self.schedule = schedule(p)
         self.target = target
         self.interval = interval
         self.kimg = kimg
+        # one of the user's own was tried before, and may be made for the length of a run alone
+        ends = (0,) if isinstance(self.schedule, OwnSchedule) else (0, 10**15)
         if (
             interval < 1
             or kimg <= 0
-            or min(self.schedule(0), self.schedule(10**15)) < 0
+            or min(map(self.schedule, ends)) < 0
             or not -1 <= (target or 0) <= 1
         ):
             raise ValueError(

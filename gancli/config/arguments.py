@@ -39,6 +39,8 @@ PATH_KEYS = (
     "hydra.sweep.dir",
 )
 TEXT_KEYS = ("name", "label")  # a number of label= stays one
+# Below these a user names parts of his own, so that no config holds the key beforehand.
+OPEN_KEYS = re.compile(r"(optimizer\.(?![gd]\b)\w+|metrics\.own\.\w+)[.=]")
 COMMANDS = (
     "multirun",
     "cfg",
@@ -151,6 +153,8 @@ def quote_value(override: str, *, sweep: bool = False) -> str:
     """Quotes the value of a key that is known to be a path or a text, so that letters of any script, spaces, `=` and commas in it need no care.
 
     sweep: commas separate values instead."""
+    if OPEN_KEYS.match(override):
+        override = f"++{override}"  # the config may hold it or not
     key, _, value = override.partition("=")
     bare = key.lstrip("+")
     text = bare in PATH_KEYS or (bare in TEXT_KEYS and not re.fullmatch(r"[-+]?\d+", value))

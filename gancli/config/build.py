@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 from gancli.config import values
 from gancli.config.values import OPEN_BOUNDS, is_spec, show
 from gancli.errors import UserError
-from gancli.schedules import Number, schedule_problems
+from gancli.schedules import (
+    Constant,
+    Number,
+    OwnSchedule,
+    Schedule,
+    ScheduleFunction,
+    find_own_schedule_problems,
+    schedule,
+    schedule_problems,
+)
 
 if TYPE_CHECKING:  # it imports torch, and a command line is checked before that
     from gancli.game import Game
@@ -179,9 +188,11 @@ def find_problems(
         elif key != "_target_":
             annotation = parameters[key].annotation
             place = f"{where}.{key}"
-            found += find_misfits(
-                value, annotation, where=place, trust=trust
-            ) or find_bound_problems(cls, key, value, annotation, place)
+            found += (
+                find_misfits(value, annotation, where=place, trust=trust)
+                or find_trial_problems(cls, key, value, annotation, where=place, trust=trust)
+                or find_bound_problems(cls, key, value, annotation, place)
+            )
     for name, parameter in parameters.items():
         optional = parameter.default is not inspect.Parameter.empty
         if not optional and name not in spec and name not in given:
@@ -203,7 +214,45 @@ def find_misfits(
 
     if annotation is inspect.Parameter.empty:
         annotation = Any
+    if annotation == Number and is_spec(value):
+        annotation = ScheduleFunction  # or a wrong key would be told as "no float"
     return values.find_misfits(value, annotation, where=where, nested=nested)
+
+
+def find_trial_problems(
+    cls: type,
+    key: str,
+    value: object,
+    annotation: Any,
+    *,
+    where: str,
+    trust: tuple[str, ...] | None,
+) -> list[Problem]:
+    """Tries a schedule of the user's own, whose keys are known to fit; empty for anything else."""
+    if annotation != Number or not is_spec(value):
+        return []
+    ours = cls.__module__.startswith("gancli.")
+    bound = OPEN_BOUNDS.get(key, values.ANY) if ours else values.ANY
+    return find_own_problems(value, where=where, bound=bound, trust=trust)
+
+
+def find_own_problems(
+    spec: dict,
+    *,
+    where: str,
+    bound: values.Bound,
+    trust: tuple[str, ...] | None = None,
+) -> list[Problem]:
+    """Everything wrong with a schedule of the user's own: its class, its keys, and its values."""
+    found = find_misfits(spec, ScheduleFunction, where=where, trust=trust)
+    return found or find_own_schedule_problems(
+        lambda: build(spec, where=where, trust=trust), where=where, bound=bound
+    )
+
+
+def build_schedule(value: Number, *, where: str) -> Schedule | Constant | OwnSchedule:
+    """The schedule that a checked config holds for a key; one of the user's own is built."""
+    return schedule(build(value, where=where, trust=None) if is_spec(value) else value)
 
 
 def find_bound_problems(
@@ -236,7 +285,9 @@ def find_nested_problems(
         return [
             (
                 f"{where}: {value['_target_']} is no {annotation.__name__}",
-                f"name a subclass of {annotation.__name__}",
+                "give it a method __call__(self, nimg) that returns a number"
+                if annotation is ScheduleFunction
+                else f"name a subclass of {annotation.__name__}",
             )
         ]
     return found

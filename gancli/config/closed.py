@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from gancli.config.hints import Problem, did_you_mean, find_nearest
 from gancli.config.values import (
     CLOSED_BOUNDS,
+    NONNEGATIVE,
     PLAYER_BOUNDS,
     SEED,
     Bound,
@@ -17,11 +18,13 @@ from gancli.config.values import (
     find_outside,
     show,
 )
-from gancli.schedules import find_piece_problems, schedule_problems
+from gancli.schedules import Number, ScheduleFunction, find_piece_problems, schedule_problems
 
 
 def refuse_classes(spec: dict, annotation: object, where: str) -> list[Problem]:
-    """What a closed part says to {_target_: ...}: it has plain values only."""
+    """What a closed part says to {_target_: ...}: it has plain values and schedules only."""
+    if annotation is ScheduleFunction:  # gate 2 looks at it: its class may import torch
+        return []
     return [(f"{where}={show(spec)} does not fit", f"give {describe_type(annotation)}")]
 
 
@@ -89,14 +92,43 @@ def find_player_problems(values: object, cls: type, *, where: str) -> list[Probl
         hint = f"change single keys, such as {where}.lr=1e-4"
         return [(f"{where}={show(values)} does not fit", hint)]
     types = typing.get_type_hints(cls)
-    theirs = {"lr": float, "betas": list[float], "weight_decay": float}
+    theirs = {"lr": Number, "betas": list[float], "weight_decay": float}
     found: list[Problem] = []
+    if values.get("rest") is not None:
+        found += find_rest_problems(values["rest"], theirs, where=f"{where}.rest")
     for key, value in values.items():
         annotation = types.get(key) or theirs.get(key)
-        if annotation is not None:
-            bound = PLAYER_BOUNDS.get(key)
-            found += find_value_problems(value, annotation, where=f"{where}.{key}", bound=bound)
+        if annotation is not None and key != "rest":
+            found += find_value_problems(
+                value, annotation, where=f"{where}.{key}", bound=find_bound(key, value)
+            )
     return found or find_player_conflicts(values, cls, where=where)
+
+
+def find_bound(key: str, value: object) -> Bound | None:
+    """The bound of a player's key; the schedule of a learning rate may begin or end at 0."""
+    return NONNEGATIVE if key == "lr" and isinstance(value, dict) else PLAYER_BOUNDS.get(key)
+
+
+def find_rest_problems(rest: object, kinds: Mapping[str, object], *, where: str) -> list[Problem]:
+    """What is wrong with optimizer.<player>.rest, as far as it shows without its class.
+
+    Args:
+        rest: What the config says.
+        kinds: Key -> its type, of those that every optimizer of torch shares.
+        where: The key, for the messages.
+    """
+    example = "{_target_: torch.optim.AdamW, lr: 2e-4}"
+    if not isinstance(rest, dict):
+        return [(f"{where}={show(rest)} does not fit", f"give one like {example}, or null")]
+    found: list[Problem] = []
+    for key, value in rest.items():
+        if key in kinds:
+            bound = find_bound(key, value)
+            found += find_value_problems(value, kinds[key], where=f"{where}.{key}", bound=bound)
+    if "lr" not in rest:
+        found.append((f"{where}.lr is missing", f"give it as in {example}"))
+    return found
 
 
 def find_player_conflicts(values: dict, cls: type, *, where: str) -> list[Problem]:

@@ -6,7 +6,7 @@ Known without torch, Hydra or a terminal.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from gancli.schedules import Number, Pieces
 
@@ -87,6 +87,8 @@ class PlayerConfig:
     gamma: float = 0.1
     warmup_kimg: float = 0.0
     beta2: Number | None = None  # in place of betas[1]
+    # A second optimizer, {_target_: torch.optim.AdamW, lr: ...}, for all but matrices.
+    rest: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

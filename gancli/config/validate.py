@@ -21,6 +21,7 @@ from gancli.config.build import (
     build,
     build_game,
     did_you_mean,
+    find_own_problems,
     find_problems,
     locate,
     read_parameters,
@@ -28,15 +29,21 @@ from gancli.config.build import (
 )
 from gancli.config.closed import find_closed_problems, find_player_problems
 from gancli.config.hints import explain_interpolation
+from gancli.config.players import (
+    complete_players,
+    describe_fallback,
+    try_own_schedules,
+)
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
+from gancli.config.values import NONNEGATIVE, is_spec
 from gancli.data.base import pair
 from gancli.data.folder import listing
 from gancli.errors import Problems, UserError
 from gancli.game import Game
 from gancli.losses.objectives import RelativisticPairing
 from gancli.metrics import settings
-from gancli.optimizers import make_player, try_step
+from gancli.optimizers import describe_division, make_player, try_step
 from gancli.precision import free_memory, resolve_device, resolve_precision
 from gancli.render.notes import note
 
@@ -70,8 +77,11 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     shared = find_shared_keys(raw, typed)
     for where in shared:  # they only feed interpolations, which are resolved now
         drop_key(frozen, where)
+    complete_players(frozen["optimizer"])
     closed = find_closed_problems(frozen, CLOSED)
-    found += closed + settings.unknown_items(frozen["metrics"])
+    found += (
+        closed + find_half_life_problems(frozen["ema"]) + settings.unknown_items(frozen["metrics"])
+    )
     found += [
         p
         for name in PARTS
@@ -336,18 +346,25 @@ def find_optimizer_problems(spec: object) -> list[Problem]:
         found += find_player_problems(values, PlayerConfig, where=where)
         if not isinstance(values, dict):
             continue
-        told = {message.partition("=")[0].partition("[")[0] for message, _ in found}
-        theirs = {key: value for key, value in values.items() if key not in ours}
+        told = {
+            message.partition("=")[0].partition("[")[0].partition(" is")[0] for message, _ in found
+        }
+        parts = {where: {key: value for key, value in values.items() if key not in ours}}
+        if isinstance(values.get("rest"), dict):
+            parts[f"{where}.rest"] = values["rest"]
         found += [
             problem
-            for problem in find_torch_problems(theirs, where)
-            if problem[0].partition("=")[0].partition("[")[0] not in told
+            for place, theirs in parts.items()
+            for problem in find_torch_problems(theirs, place)
+            if problem[0].partition("=")[0].partition("[")[0].partition(" is")[0] not in told
         ]
-    return found
+    return found or try_own_schedules(spec)
 
 
 def find_torch_problems(values: dict, where: str) -> list[Problem]:
     """The keys of a player that go to its optimizer, against that class."""
+    if isinstance(values.get("lr"), dict):
+        values = values | {"lr": 1.0}  # a schedule, which is checked as one: torch sees numbers
     found = find_problems(values, where=where, trust=None, given=("params",))
     refused = [key for key in values if any(f"takes no {key!r}" in message for message, _ in found)]
     if not refused:
@@ -461,24 +478,49 @@ def list_per_sample_penalties(frozen: dict) -> list[str]:
     ]
 
 
-def try_player_optimizers(game: Game, specs: dict) -> list[Problem]:
-    """What only building the optimizers shows, on the meta device, and one step of each on a small matrix."""
+def find_half_life_problems(ema: object) -> list[Problem]:
+    """What is wrong with a schedule of the user's own for the moving average."""
+    spec = ema.get("half_life_kimg") if isinstance(ema, dict) else None
+    if not is_spec(spec):
+        return []
+    return find_own_problems(spec, where="ema.half_life_kimg", bound=NONNEGATIVE)
+
+
+def try_player_optimizers(game: Game, specs: dict, *, say: bool) -> list[Problem]:
+    """What only building the optimizers shows.
+
+    They are built on the meta device, and one step of each is tried on a small matrix.
+
+    Args:
+        game: On the meta device.
+        specs: Player -> description of its optimizer.
+        say: Also tell what players fall back to, and which of two optimizers moves what.
+    """
     found: dict[Problem, None] = {}
+    told: list[str] = []
     players = game.players()
     for name in players:
         key = name if name in specs else "g"
         where = f"optimizer.{key}"
         target = str(specs[key]["_target_"])
         hint = "choose another optimizer, such as optimizer=adam_b05 (gan list optimizer)"
+        if name not in specs:
+            told.append(describe_fallback(name, specs["g"]))
         try:
-            make_player(game, name, specs[key], ghost=True)
-            if target.startswith("torch.optim."):
-                try_step(specs[key])
+            division = describe_division(make_player(game, name, specs[key], ghost=True))
+            if division:
+                told.append(f"optimizer.{name}: {division}")
+            for spec in (specs[key], specs[key].get("rest")):
+                if spec and str(spec["_target_"]).startswith("torch.optim."):
+                    try_step(spec)
         except UserError as error:
             message = error.message.removeprefix("config: ")
             found[
                 f"{where}: {target.rpartition('.')[2]} cannot train this model: {message}", hint
             ] = None
+    if say and not found:
+        for line in told:
+            note(log, "%s", line)
     return list(found)
 
 
@@ -539,7 +581,7 @@ def check_game(frozen: dict, *, data: bool = True) -> list[Problem]:
                 or ("the data are points in the plane: model=mlp learns them" if points else ""),
             )
         ]
-    found = try_player_optimizers(game, frozen["optimizer"])
+    found = try_player_optimizers(game, frozen["optimizer"], say=data)
     found += find_memory_problems(game, frozen) if data else []
     loss = game.adversarial
     if (
@@ -607,7 +649,7 @@ def revalidate(stored: Mapping[str, Any]) -> RunConfig:
     """
     frozen = {key: stored[key] for key in TOP_KEYS if key in stored}
     frozen["trainer"] = dict(stored["trainer"])
-    found = find_closed_problems(frozen, CLOSED)
+    found = find_closed_problems(frozen, CLOSED) + find_half_life_problems(frozen["ema"])
     found += find_optimizer_problems(frozen["optimizer"])  # a file may hold anything
     found += [] if found else find_scalar_conflicts(frozen)
     if found:

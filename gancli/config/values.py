@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Union
+from typing import Any, Literal, TypeGuard, Union
 
 from gancli.config.hints import Problem
 
@@ -18,6 +18,8 @@ LARGEST = 2**63 - 1  # what torch and NumPy hold in a whole number
 
 # A description of an object ({_target_: ...}) against an annotation, checked by whoever can import its class.
 Nested = Callable[[dict, Any, str], list[Problem]]
+
+SCHEDULE = "a schedule such as {start: 1, end: 0.1, end_kimg: 200}"
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ def find_sequence_problems(
     ]
 
 
-def is_spec(value: object) -> bool:
+def is_spec(value: object) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict) and "_target_" in value
 
 
@@ -265,6 +267,10 @@ def describe_type(annotation: Any) -> str:
     arguments = typing.get_args(annotation) or (Any, Any)
     if origin in (Union, types.UnionType):
         options = [option for option in arguments if getattr(option, "__name__", "") != "Tensor"]
+        if any(getattr(option, "__name__", "") == "ScheduleFunction" for option in options):
+            # It stands beside the mapping of a schedule of gancli's: one word for both.
+            plain = [option for option in options if option in (float, type(None))]
+            return " or ".join([*map(describe_type, plain), SCHEDULE])
         return " or ".join(describe_type(option) for option in options)
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))

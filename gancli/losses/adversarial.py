@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gancli.game import Critic, Logs, Loss, Progress, due, members_of
 from gancli.losses.objectives import Objective, Target, draw_target
 from gancli.losses.penalties import Penalty
-from gancli.schedules import Number, Schedule, ramp, schedule
+from gancli.schedules import Constant, Number, Schedule, ramp, schedule
 
 
 class AdversarialLoss(Loss):
@@ -63,11 +63,11 @@ class AdversarialLoss(Loss):
         self.matches_features = feature_matching != 0
         self.feature_matching = schedule(feature_matching)
         self.top_k = schedule(top_k)
-        shares = (
-            [self.top_k.start, self.top_k.end]
-            if isinstance(self.top_k, Schedule)
-            else [self.top_k.value]
-        )
+        shares = []  # of the user's own schedule, which gate 2 tries
+        if isinstance(self.top_k, Schedule):
+            shares = [self.top_k.start, self.top_k.end]
+        elif isinstance(self.top_k, Constant):
+            shares = [self.top_k.value]
         if any(not 0 < share <= 1 for share in shares) or (objective.relativistic and top_k != 1):
             raise ValueError(
                 f"top_k={top_k}: a share above 0 and up to 1; a relativistic loss, which compares "

@@ -157,9 +157,15 @@ def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
 
 def describe_plan(composed: front.Composed) -> str:
     """How long a new run will be and by which rule, and how fast its players learn, in one line."""
+    from gancli.config.players import describe_rate
+
     cfg = composed.cfg
     optimizer = composed.choices.get("optimizer", "of your own")
-    rates = ", ".join(f"{player} {spec.lr:g}" for player, spec in cfg.optimizer.items())
+    rates = ", ".join(
+        f"{player} {describe_rate(spec.lr)}"
+        for player, spec in cfg.optimizer.items()
+        if "lr" in spec
+    )
     return f"{describe_budget(cfg)}; optimizer {optimizer} (learning rate {rates})"
 
 

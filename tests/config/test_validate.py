@@ -136,7 +136,7 @@ def test_a_part_that_the_model_does_not_take_is_warned_about(caplog):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["Muon", "~optimizer.g.betas"], "Muon only supports 2D parameters"),
+        (["Muon", "~optimizer.g.betas"], "weights of linear layers, and there is none"),
         (
             ["LBFGS", "~optimizer.g.betas", "~optimizer.g.weight_decay"],
             "evaluates the loss several",

@@ -64,7 +64,7 @@ def test_every_number_of_a_closed_part_has_a_bound(where):
         ("model.generator.width=-4", "model.generator.width", "1 to"),
         ("model.generator.width=99999999999", "model.generator.width", "1 to"),
         ("model.generator.width=nan", "model.generator.width", "a whole number, finite"),
-        ("optimizer.g.lr=nan", "optimizer.g.lr", "a number, finite"),
+        ("optimizer.g.lr=nan", "optimizer.g.lr", "a number or a schedule such as"),
         ("optimizer.g.weight_decay=-1", "optimizer.g.weight_decay", "0 or more"),
         ("optimizer.d.gamma=-1", "optimizer.d.gamma", "0 or more"),
         (
