@@ -1,10 +1,12 @@
-"""gan compare: which of several runs won, in the terminal, as CSV and as one page that needs no network."""
+"""gan compare: which of several runs won; on the terminal, as CSV and as a page without network."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple
 
 from gancli.commands.endings import Ending, say_end
 from gancli.config.hints import did_you_mean, find_nearest
@@ -12,16 +14,38 @@ from gancli.errors import UserError, unwritable
 from gancli.files import atomic
 from gancli.render import messages, status
 
+if TYPE_CHECKING:
+    from gancli.reports.leaderboard import Board
+
 OPTIONS = ("out", "by", "mode", "protocol", "csv")
 DEFAULT_OUT = Path("outputs") / "compare"  # for runs that no sweep's folder holds
 
 
+class Request(NamedTuple):
+    """What is typed behind `gan compare`.
+
+    Attributes:
+        targets: Run folders, or one folder of a sweep.
+        given: The options of `OPTIONS` that are given.
+        as_json: Whether everything is printed as plain data.
+    """
+
+    targets: list[str]
+    given: dict[str, str]
+    as_json: bool
+
+
 def main(argv: list[str]) -> int:
+    """Shows the leaderboard and writes the page and the CSV files.
+
+    Raises:
+        UserError: The words are wrong, or there are no runs, or a file cannot be written.
+    """
     from gancli.reports import tables
     from gancli.reports.folders import read_targets
     from gancli.reports.leaderboard import build
 
-    targets, given, as_json = read(argv)
+    targets, given, as_json = read_request(argv)
     status.say("reading the runs…")
     board = build(
         read_targets(targets),
@@ -36,36 +60,42 @@ def main(argv: list[str]) -> int:
         if "out" not in given:
             return 0
     else:
-        show(board, unstarted=unstarted(targets, board))
-    out = Path(given.get("out") or (targets[0] if sweep_of(targets) else DEFAULT_OUT)).expanduser()
+        show(board, unstarted=count_unstarted(targets, board))
+    out = Path(
+        given.get("out") or (targets[0] if find_sweep(targets) else DEFAULT_OUT)
+    ).expanduser()
     written = write(board, out, targets=targets)
     if not as_json:
-        say_end(*ending_of(board, written))
+        say_end(*choose_ending(board, written))
     return 0
 
 
-def ending_of(board, written: Path) -> Ending:
-    """The page to open, and the command that shows more of the best run."""
+def choose_ending(board: Board, written: Path) -> Ending:
+    """Chooses the page to open, and the command that shows more of the best run."""
     best = next((group.best() for group in board.groups if group.best()), None)
-    run = best[0] if best is not None else board.runs()[0]
+    run = board.runs()[0] if best is None else best[0]
     return Ending(str(written), ["gan", "report", str(run.folder)])
 
 
 def finish_sweep(sweep: Path) -> Ending:
-    """What a sweep ends with: its leaderboard on the terminal and the page in its folder. Raises GanError."""
+    """Ends a sweep with its leaderboard on the terminal and the page in its folder.
+
+    Raises:
+        GanError: The runs cannot be read, or the page cannot be written.
+    """
     from gancli.reports.folders import read_targets
     from gancli.reports.leaderboard import build
 
     targets = [str(sweep)]
     board = build(read_targets(targets))
-    show(board, unstarted=unstarted(targets, board), failed=False)
-    return ending_of(board, write(board, sweep, targets=targets))
+    show(board, unstarted=count_unstarted(targets, board), failed=False)
+    return choose_ending(board, write(board, sweep, targets=targets))
 
 
-def read(argv: list[str]) -> tuple[list[str], dict[str, str], bool]:
-    """-> (targets, options, --json). Raises UserError."""
-    targets = []
-    given = {}
+def read_request(argv: list[str]) -> Request:
+    """Reads the words behind `gan compare`. Raises UserError."""
+    targets: list[str] = []
+    given: dict[str, str] = {}
     as_json = False
     rest = list(argv)
     while rest:
@@ -96,26 +126,27 @@ def read(argv: list[str]) -> tuple[list[str], dict[str, str], bool]:
             f"mode={given['mode']} is neither min nor max",
             "mode=min: smaller is better; mode=max: larger is",
         )
-    return targets, given, as_json
+    return Request(targets, given, as_json)
 
 
-def sweep_of(targets: list[str]) -> Path | None:
+def find_sweep(targets: list[str]) -> Path | None:
+    """Returns the folder of the sweep that is the only target; None where there is none."""
     from gancli.reports.folders import is_sweep
 
     path = Path(targets[0]).expanduser()
     return path if len(targets) == 1 and is_sweep(path) else None
 
 
-def unstarted(targets: list[str], board) -> int:
-    """Jobs that the sweep's command line asked for and that were never begun."""
+def count_unstarted(targets: list[str], board: Board) -> int:
+    """Counts the jobs that the sweep's command line asked for and that were never begun."""
     from gancli.reports.folders import planned
 
-    sweep = sweep_of(targets)
+    sweep = find_sweep(targets)
     wanted = planned(sweep) if sweep else None
     return max(0, wanted - len(board.runs())) if wanted else 0
 
 
-def show(board, *, unstarted: int, failed: bool = True) -> None:
+def show(board: Board, *, unstarted: int, failed: bool = True) -> None:
     """The leaderboard, what to beware of, and the runs that are in no mean."""
     from gancli.reports import tables
 
@@ -140,26 +171,27 @@ def show(board, *, unstarted: int, failed: bool = True) -> None:
         messages.warn(tables.printable(message))
 
 
-def write(board, out: Path, *, targets: list[str]) -> Path:
-    """compare.html, compare.csv (groups) and runs.csv into a folder. -> the page"""
+def write(board: Board, out: Path, *, targets: list[str]) -> Path:
+    """Writes compare.html, compare.csv (groups) and runs.csv into a folder; returns the page."""
     from gancli.reports import comparison, markup, tables
 
     atomic.refuse_links(out, ["compare.csv", "runs.csv", "compare.html"])
     save(out / "compare.csv", tables.groups_csv(board))
     save(out / "runs.csv", tables.runs_csv(board))
-    sweep = sweep_of(targets)
+    sweep = find_sweep(targets)
     title = sweep.resolve().name if sweep else f"{len(board.runs())} runs"
     page = out / "compare.html"
     with writing(page):
         markup.write(
-            page, comparison.document(board, title=title, unstarted=unstarted(targets, board))
+            page, comparison.document(board, title=title, unstarted=count_unstarted(targets, board))
         )
     if sweep:
-        hparams(board, sweep)
+        write_hparams_sessions(board, sweep)
     return page
 
 
 def save(path: Path, text: str) -> None:
+    """Writes a text into a folder that is made if needed. Raises UserError."""
     from gancli.reports import markup
 
     with writing(path):
@@ -175,13 +207,18 @@ class writing:  # noqa: N801 - reads as a verb
 
     def __enter__(self) -> None: ...
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if isinstance(error, OSError):
             raise unwritable(self.path, error, "choose another out=FOLDER") from error
 
 
-def hparams(board, sweep: Path) -> None:
-    """A session in TensorBoard's hparams view for every finished run of a sweep that writes for TensorBoard."""
+def write_hparams_sessions(board: Board, sweep: Path) -> None:
+    """Adds every finished run of a sweep to TensorBoard's hparams view, if it writes for it."""
     from gancli.reports.hparams import write_hparams
     from gancli.reports.leaderboard import measured, value_of
     from gancli.reports.runs import asked

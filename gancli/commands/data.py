@@ -10,6 +10,7 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from gancli.commands.endings import say_end
 from gancli.config import compose as front
@@ -20,14 +21,43 @@ from gancli.render import messages as panels
 from gancli.render import status
 from gancli.render.notes import NOTE
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from PIL import Image
+
+    from gancli.data.base import Source
+    from gancli.reports.survey import Survey
+
 LAYOUTS = ("pairs", "two domains")  # how the notes of reports/layouts.py begin
 
 
+class Request(NamedTuple):
+    """What is typed behind `gan data`.
+
+    Attributes:
+        overrides: Of the config; a lone path stands in them as dataset=folder dataset.path=PATH.
+        out: The file of the contact sheet; None takes a name of its own.
+        sample: How many files to look at, evenly spread; None takes all.
+        as_json: Whether everything is printed as plain data.
+    """
+
+    overrides: list[str]
+    out: Path | None
+    sample: int | None
+    as_json: bool
+
+
 def main(argv: list[str]) -> int:
+    """Shows what a data set holds, and writes its contact sheet.
+
+    Raises:
+        UserError: The words are wrong, or there is no such data set, or the sheet cannot be
+            written.
+    """
     from gancli.files.paths import check_run
 
-    overrides, out, sample, as_json = read(argv)
-    composed = front.compose("train", overrides)
+    request = read_request(argv)
+    composed = front.compose("train", request.overrides)
     for message in composed.warnings:
         panels.warn(message)
     check_run(composed.cfg)
@@ -38,56 +68,72 @@ def main(argv: list[str]) -> int:
     from gancli.reports.tables import say
 
     status.say("reading the data…")
-    with said() as messages:
+    with collect_notes() as messages:
         source = open_source(composed.cfg)
-        found = survey(source, sample=sample, tick=say_count)
+        found = survey(source, sample=request.sample, tick=say_count)
     warnings = [*alarms(found), *(text for text, level in messages if level >= logging.WARNING)]
     others = [text for text, level in messages if level < logging.WARNING]
     found.notes = list(dict.fromkeys([*notes(found), *others]))
-    sheet = out or Path("outputs") / "data" / f"{name_sheet(subject(composed))}.png"
+    subject = describe_subject(composed)
+    path = request.out or Path("outputs") / "data" / f"{name_sheet(subject)}.png"
     status.say("drawing the contact sheet…")
-    sheet = draw(found, sheet) if found.kept is not None else None
-    shown = None if composed.cfg.augment is None else draw_augmented(composed.cfg, found, sheet)
-    if as_json:
+    sheet = draw_sheet(found, path) if found.kept is not None else None
+    augment = composed.cfg.augment is not None
+    shown = draw_augmented(composed.cfg, found, path) if augment else None
+    if request.as_json:
         files = {"sheet": str(sheet) if sheet else None}
         files |= {"augmented": str(shown[0])} if shown else {}
         print(json.dumps(facts(found) | {"alarms": warnings} | files, indent=2))
     else:
-        show(found, warnings, subject=subject(composed))
+        show(found, warnings, subject=subject)
         if shown:
-            say(
-                f"augment   {shown[0]}: a row as it is, then what the critic may see of it{shown[1]}"
-            )
-        say_end(str(sheet) if sheet else "", next_words(found, overrides))
+            file, how = shown
+            say(f"augment   {file}: a row as it is, then what the critic may see of it{how}")
+        say_end(str(sheet) if sheet else "", choose_next(found, request.overrides))
     return 0
 
 
-def next_words(found, overrides: list[str]) -> list[str]:
-    """The command that trains on the data: the one that a note names for pairs or domains, else on it as it was given."""
+def choose_next(found: Survey, overrides: list[str]) -> list[str]:
+    """Chooses the command that trains on the data.
+
+    It is the one that a note names for pairs or domains, else it trains on the data as given.
+    """
     for text in found.notes:
         if text.startswith(LAYOUTS) and (command := re.search(r": (gan train .*?)(?: \(|$)", text)):
             return shlex.split(command[1])
     return ["gan", "train", *overrides]
 
 
-def draw_augmented(cfg, found, sheet: Path) -> tuple[Path, str]:
-    """Writes what augment= makes of some images, beside the contact sheet. -> the file, and how it was set. Raises UserError."""
+def draw_augmented(cfg: DictConfig, found: Survey, sheet: Path) -> tuple[Path, str]:
+    """Writes what augment= makes of some images, beside the contact sheet.
+
+    Returns:
+        The file, and how the augmentation was set.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     from omegaconf import OmegaConf
 
     from gancli.config.build import build
     from gancli.reports.augmented import preview, show_at_work
 
     spec = OmegaConf.to_container(cfg.augment, resolve=True)
+    assert isinstance(spec, dict)
     augment = build(spec, where="augment", trust=None)
     how = show_at_work(augment)
     path = sheet.with_name(f"{sheet.stem}-augmented.png")
     return save(preview(found, augment, seed=cfg.seed), path), how
 
 
-def read(argv: list[str]) -> tuple[list[str], Path | None, int | None, bool]:
-    """-> (overrides, out=, --sample, --json); a lone path becomes dataset=folder dataset.path=PATH. Raises UserError."""
-    overrides = []
-    paths = []
+def read_request(argv: list[str]) -> Request:
+    """Reads the words behind `gan data`.
+
+    Raises:
+        UserError: No data set is named, or several are, or a value does not fit.
+    """
+    overrides: list[str] = []
+    paths: list[str] = []
     out = None
     sample = None
     as_json = False
@@ -111,19 +157,12 @@ def read(argv: list[str]) -> tuple[list[str], Path | None, int | None, bool]:
         raise UserError(f"one data set at a time: {', '.join(paths)}", f"gan data {paths[0]}")
     if not paths and not any(word.startswith("dataset") for word in overrides):
         raise UserError("which data set?", "gan data FOLDER_OR_ZIP   or   gan data dataset=mnist")
-    return (
-        [
-            *(word for path in paths for word in ("dataset=folder", f"dataset.path={path}")),
-            *overrides,
-        ],
-        out,
-        sample,
-        as_json,
-    )
+    folder = [word for path in paths for word in ("dataset=folder", f"dataset.path={path}")]
+    return Request([*folder, *overrides], out, sample, as_json)
 
 
-def open_source(cfg):
-    """The configured data set, its scan done. Raises Problems."""
+def open_source(cfg: DictConfig) -> Source:
+    """Opens the configured data set, its scan done. Raises Problems."""
     from omegaconf import OmegaConf
 
     from gancli.config.build import build
@@ -132,16 +171,22 @@ def open_source(cfg):
     problems = check_dataset(cfg)
     if problems:
         raise Problems(problems)
-    return build(OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None)
+    spec = OmegaConf.to_container(cfg.dataset, resolve=True)
+    assert isinstance(spec, dict)
+    return build(spec, where="dataset", trust=None)
 
 
-def subject(composed) -> str:
+def describe_subject(composed: front.Composed) -> str:
+    """Names the data set: its path, or the option of the group."""
     spec = composed.cfg.dataset
     return str(spec.path) if "path" in spec else composed.choices.get("dataset", "data")
 
 
 def name_sheet(data: str) -> str:
-    """A file's name for a folder or a data set; where it cannot hold all of the letters, a digest keeps `a b` and `a-b` apart."""
+    """Names the sheet of a folder or a data set.
+
+    Where a file's name cannot hold all of the letters, a digest keeps `a b` and `a-b` apart.
+    """
     name = make_slug([f"={data}"])
     if name == data:
         return name
@@ -149,8 +194,11 @@ def name_sheet(data: str) -> str:
 
 
 @contextmanager
-def said() -> Iterator[list[tuple[str, int]]]:
-    """Collects what the data package says, with its level, each once: warnings belong among the alarms."""
+def collect_notes() -> Iterator[list[tuple[str, int]]]:
+    """Collects what the data package says, with its level, each once.
+
+    Warnings belong among the alarms.
+    """
     messages: dict[tuple[str, int], None] = {}
 
     class Collect(logging.Handler):
@@ -159,8 +207,9 @@ def said() -> Iterator[list[tuple[str, int]]]:
 
     logger = logging.getLogger("gancli.data")
     handler = Collect(NOTE)
-    found = []
-    before = logger.propagate, logger.level
+    found: list[tuple[str, int]] = []
+    propagate = logger.propagate
+    level = logger.level
     logger.propagate = False
     logger.setLevel(NOTE)
     logger.addHandler(handler)
@@ -168,24 +217,28 @@ def said() -> Iterator[list[tuple[str, int]]]:
         yield found
     finally:
         logger.removeHandler(handler)
-        logger.propagate, level = before
+        logger.propagate = propagate
         logger.setLevel(level)
         found.extend(messages)
 
 
 def say_count(done: int, total: int) -> None:
+    """Says how far the reading is."""
     status.say(f"reading {done:,} of {total:,} files…", goes_on=True)
 
 
-def draw(found, path: Path) -> Path:
-    """Writes the contact sheet: a row a class, or rows of images from all over. Points are drawn as a cloud."""
+def draw_sheet(found: Survey, path: Path) -> Path:
+    """Writes the contact sheet: a row for each class, or rows of images from all over.
+
+    Points are drawn as a cloud.
+    """
     from gancli.reports.surveyed import contact_sheet
 
     return save(contact_sheet(found), path)
 
 
-def save(picture, path: Path) -> Path:
-    """Raises UserError."""
+def save(picture: Image.Image, path: Path) -> Path:
+    """Writes a picture into a folder that is made if needed. Raises UserError."""
     from gancli.render.grids import save_png
 
     try:

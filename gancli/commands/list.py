@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from gancli.commands.endings import say_end
 from gancli.config.arguments import check_config_dir
@@ -19,8 +20,27 @@ Legend = dict[str, list[dict[str, str]]]  # section -> lines
 Table = dict[str, dict[str, str]]  # group -> option -> its line
 
 
+class Request(NamedTuple):
+    """What is typed behind `gan list`.
+
+    Attributes:
+        groups: Of options; none stand for all.
+        dirs: Folders of the user's own with groups and options.
+        as_json: Whether everything is printed as plain data.
+    """
+
+    groups: list[str]
+    dirs: list[Path]
+    as_json: bool
+
+
 def main(argv: list[str]) -> int:
-    groups, dirs, as_json = read(argv)
+    """Prints a line for each option of the groups.
+
+    Raises:
+        UserError: There is no such group, folder or flag.
+    """
+    groups, dirs, as_json = read_request(argv)
     found = list_options([find_conf_dir(), *dirs])
     for group in groups:
         if group not in found:
@@ -39,25 +59,26 @@ def main(argv: list[str]) -> int:
         print(json.dumps(whole, indent=2, ensure_ascii=False))
         return 0
     if sys.stdout.isatty():
-        show(table)
+        show_table(table)
         show_legend(legend)
     else:
-        say(plain(table))
-        print(plain_legend(legend), end="")
-    say_end("", following(list(table)))
+        say(format_table(table))
+        print(format_legend(legend), end="")
+    say_end("", choose_next(list(table)))
     return 0
 
 
-def following(groups: list[str]) -> list[str]:
-    """The command to type next."""
+def choose_next(groups: list[str]) -> list[str]:
+    """Chooses the command to type next."""
     if groups == ["metrics"]:
         return ["gan", "evaluate", "--help"]
     return ["gan", "train", "--help"] if len(groups) == 1 else ["gan", "list", "metrics"]
 
 
-def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
-    groups = []
-    dirs = []
+def read_request(argv: list[str]) -> Request:
+    """Reads the words behind `gan list`. Raises UserError."""
+    groups: list[str] = []
+    dirs: list[Path] = []
     as_json = False
     rest = list(argv)
     while rest:
@@ -77,10 +98,10 @@ def read(argv: list[str]) -> tuple[list[str], list[Path], bool]:
             )
         else:
             groups.append(word)
-    return groups, dirs, as_json
+    return Request(groups, dirs, as_json)
 
 
-def plain(table: Table) -> str:
+def format_table(table: Table) -> str:
     """One option a line, whole and unwrapped, for pipes and files."""
     width = max((len(option) for found in table.values() for option in found), default=0)
     return "\n\n".join(
@@ -91,7 +112,8 @@ def plain(table: Table) -> str:
     )
 
 
-def show(table: Table) -> None:
+def show_table(table: Table) -> None:
+    """The same on a terminal, each line folded within its own column."""
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
@@ -109,21 +131,21 @@ def show(table: Table) -> None:
         console.print(grid)
 
 
-def meaning(line: dict[str, str]) -> str:
-    """What a number is, and in brackets its unit and direction; then what is good."""
+def describe_number(line: dict[str, str]) -> str:
+    """Says what a number is, in brackets its unit and direction, and what is good."""
     facts = [line["unit"], f"{line['better']} is better" if line["better"] else ""]
     brackets = "; ".join(filter(None, facts))
     good = f". Good: {line['good'].replace('`', '')}" if line["good"] else ""
     return f"{line['what']}{f' ({brackets})' if brackets else ''}{good}"
 
 
-def plain_legend(legend: Legend) -> str:
+def format_legend(legend: Legend) -> str:
     """One number a line, for pipes and files."""
     width = max((len(line["key"]) for lines in legend.values() for line in lines), default=0)
     text = ""
     for title, lines in legend.items():
         text += f"\n{title}\n"
-        text += "".join(f"  {line['key']:{width}}  {meaning(line)}\n" for line in lines)
+        text += "".join(f"  {line['key']:{width}}  {describe_number(line)}\n" for line in lines)
     return text
 
 
@@ -140,5 +162,5 @@ def show_legend(legend: Legend) -> None:
         grid.add_column(style="cyan", overflow="fold")
         grid.add_column(overflow="fold")
         for line in lines:
-            grid.add_row(Text(line["key"]), Text(meaning(line)))
+            grid.add_row(Text(line["key"]), Text(describe_number(line)))
         console.print(grid)
