@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -284,9 +285,6 @@ WITHOUT = {
     # ContraD knows no labels; its networks are SNDCGAN's, which can.
     "gancli.networks.sndcgan.SNDCGANGenerator": {"classes", "conditional"},
     "gancli.networks.sndcgan.SNDCGANDiscriminator": {"classes", "conditional"},
-    # Style transfer has no critic as it comes, and TransformerNet, which may take AdaINNet's place, another depth.
-    "gancli.games.styletransfer.StyleTransfer": {"discriminator", "adversarial_weight"},
-    "gancli.networks.adain.AdaINNet": {"blocks"},
 }
 
 
@@ -318,3 +316,45 @@ def test_whatever_a_user_may_set_of_a_part_stands_in_the_yaml(group):
         tree = OmegaConf.to_container(cfg, resolve=False)
         del tree["model"], tree["optimizer"]
         assert not unsaid(tree), option
+
+
+OF_PAPERS = {  # experiments and heads give these values; a model's own file has others
+    "ClassContrast.norm": "none",
+    "Growing.fade_kimg": 600.0,
+    "Growing.stable_kimg": 600.0,
+    "Rotation.norm": "none",
+    "StyleGAN.fade_kimg": 600.0,
+    "StyleGAN.stable_kimg": 600.0,
+    "StyleGAN2Discriminator.channel_base": 32768,
+    "StyleGAN2Generator.channel_base": 32768,
+    "UNetGenerator.downs": 8,
+}
+
+
+def given_values(node: object) -> Iterator[tuple[str, str, object]]:
+    """(target, key, value) of all targets in a tree."""
+    if isinstance(node, dict):
+        target = node.get("_target_")
+        if target and not target.startswith("torch."):
+            yield from ((target, key, value) for key, value in node.items())
+        for value in node.values():
+            yield from given_values(value)
+
+
+def test_a_default_in_python_is_a_value_that_a_yaml_gives():
+    """Python's default serves a user's own YAML and runs made before; it is never a third value."""
+    values: dict[tuple[str, str], list[object]] = {}
+    for option in CONF["model"]:
+        cfg = compose("train", overrides_for("model", option), missing=True).cfg
+        tree = OmegaConf.to_container(cfg.model, resolve=True)
+        for target, key, value in given_values(tree):
+            values.setdefault((target, key), []).append(value)
+    third = {}
+    for (target, key), known in values.items():
+        parameter = signature_of(target).get(key)
+        if parameter is None or key in ("classes", "channels", "resolution"):
+            continue  # the last three follow the data
+        absent = parameter.default in (parameter.empty, None)
+        if not absent and parameter.default not in known and "auto" not in known:
+            third[f"{target.rpartition('.')[2]}.{key}"] = parameter.default
+    assert third == OF_PAPERS

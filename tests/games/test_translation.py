@@ -334,7 +334,7 @@ def test_style_transfer_moves_and_resumes(net, features):
         f"dataset.path={DOMAINS}",
         "dataset.resolution=16",
         "model.width=4",
-        "+model.generator.blocks=1",
+        "model.generator.blocks=1",
         *one,
         "perceptual=squeezenet_style",
         f"perceptual.weights={features}",

@@ -23,7 +23,7 @@ STYLE = (
     f"dataset.path={DOMAINS}",
     "perceptual=squeezenet_style",
     "model.width=4",
-    "+model.generator.blocks=2",
+    "model.generator.blocks=2",
 )
 FREE = (
     "model.hole=free",
