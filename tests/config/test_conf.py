@@ -329,6 +329,10 @@ OF_PAPERS = {  # experiments and heads give these values; a model's own file has
     "StyleGAN2Generator.channel_base": 32768,
     "UNetGenerator.downs": 8,
 }
+OF_OLD_RUNS = {  # what a run does that was made before there was a key
+    "ContextEncoder.overlap": 0.0,
+    "Inpainting.overlap": 0.0,
+}
 
 
 def given_values(node: object) -> Iterator[tuple[str, str, object]]:
@@ -351,10 +355,10 @@ def test_a_default_in_python_is_a_value_that_a_yaml_gives():
             values.setdefault((target, key), []).append(value)
     third = {}
     for (target, key), known in values.items():
-        parameter = signature_of(target).get(key)
+        parameter = read_signature(target).get(key)
         if parameter is None or key in ("classes", "channels", "resolution"):
             continue  # the last three follow the data
         absent = parameter.default in (parameter.empty, None)
         if not absent and parameter.default not in known and "auto" not in known:
             third[f"{target.rpartition('.')[2]}.{key}"] = parameter.default
-    assert third == OF_PAPERS
+    assert third == OF_PAPERS | OF_OLD_RUNS
