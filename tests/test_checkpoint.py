@@ -20,7 +20,7 @@ import gancli
 from gancli import checkpoint
 from gancli.checkpoint import FORMAT, load_game, newest, read, save, steps_in
 from gancli.errors import TemporaryFailure, UserError
-from gancli.evaluation.watchdog import watch_for
+from gancli.evaluation.watchdog import build_watch
 from gancli.files import safe_load
 from gancli.files.safe_load import Damaged
 from gancli.run.folder import RunFolder
@@ -199,7 +199,9 @@ class Books:
 
 
 def loop_of(trainer, judge, folder) -> Loop:
-    return Loop(trainer, judge, watch_for(trainer), folder=folder, logbook=Books(), display=Books())
+    return Loop(
+        trainer, judge, build_watch(trainer), folder=folder, logbook=Books(), display=Books()
+    )
 
 
 def full_disk(loop, monkeypatch, *, until: int) -> None:

@@ -40,7 +40,7 @@ def check(argv: list[str]) -> int:
     from gancli.config.build import build_game
     from gancli.config.validate import validate
     from gancli.evaluation.paired import judge_for
-    from gancli.evaluation.watchdog import watch_for
+    from gancli.evaluation.watchdog import build_watch
     from gancli.precision import peak_memory, resolve_device
     from gancli.render.display import LONG_S, speed, too_long
     from gancli.render.status import duration
@@ -74,7 +74,7 @@ def check(argv: list[str]) -> int:
             game, train=train, held=held, config=config, device=device
         )  # raises where it cannot measure
         trainer = Trainer(game, stream, config=config, device=device)
-        watch_for(trainer)
+        build_watch(trainer)
         tries = lighter(config.trainer, config.dataset, composed.cfg.model)
         with hinting(tries):
             seconds, how = measure(trainer, period=game.n_critic)

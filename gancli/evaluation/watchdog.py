@@ -1,4 +1,4 @@
-"""The watchdog: looks at live signals and says in words why a run is lost.
+"""The watchdog: reads what a run logs and says in words why the run has gone wrong.
 
 What is done then is the loop's.
 """
@@ -6,9 +6,7 @@ What is done then is the loop's.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from gancli.config.schema import WatchConfig
 from gancli.game import children
@@ -17,12 +15,19 @@ from gancli.losses.adversarial import AdversarialLoss
 if TYPE_CHECKING:
     from gancli.trainer import Trainer
 
+Best = dict[str, Any]  # what best.pt follows: its key, mode (min or max), step and value
+
 
 class Watch:
-    """A signal must show at `patience` looks in a row, after `start_kimg`.
+    """The watchdog of one run: a signal counts once `patience` consecutive checks have shown it.
 
-    loss: of the critic, or None where there is none. counts: plain data, changed in place, which
-    the checkpoint holds."""
+    Args:
+        settings: The thresholds, and what is done.
+        loss: The loss of the discriminator, which knows its optimum and its chance level; of
+            several discriminators one stands for all. None where there is none.
+        counts: How many checks have shown each signal; changed in place, since the checkpoint holds
+            it.
+    """
 
     def __init__(
         self,
@@ -33,38 +38,54 @@ class Watch:
     ):
         self.settings = settings
         self.counts: dict[str, int] = {} if counts is None else counts
-        self.range = None if loss is None else costs(loss)
+        self.optimum = None if loss is None else loss.optimum()
+        self.chance_level = None if loss is None else loss.chance_level()
 
     @property
     def on(self) -> bool:
+        """Whether anything is checked at all."""
         return self.settings.action != "off"
 
-    def look(self, values: dict[str, float], nimg: int, best: dict | None) -> str | None:
-        """Scalars of one log line or one evaluation -> why the run is lost, or None."""
+    def check(self, values: dict[str, float], nimg: int, best: Best | None) -> str | None:
+        """Checks the numbers of one log line or of one evaluation.
+
+        Args:
+            values: By their names in metrics.jsonl.
+            nimg: Real images seen so far.
+            best: The best value so far of the metric that best.pt follows; None before the first.
+
+        Returns:
+            Why the run has gone wrong, or None. A signal that goes on is told again only after as
+            many checks more.
+        """
         if not self.on or nimg < 1000 * self.settings.start_kimg:
             return None
-        for signal, sentence in self.signals(values, best).items():
+        for signal, sentence in self.find_signals(values, best).items():
             self.counts[signal] = self.counts.get(signal, 0) + 1 if sentence else 0
             if self.counts[signal] >= self.settings.patience:
-                self.counts[signal] = 0  # a warning is given again only after as long again
+                self.counts[signal] = 0
                 return sentence
         return None
 
-    def signals(self, values: dict[str, float], best: dict | None) -> dict[str, str]:
-        """Each signal that these values tell something about: "" if all is well, else a
-        sentence.
+    def find_signals(self, values: dict[str, float], best: Best | None) -> dict[str, str]:
+        """Finds the signals that these values tell something about.
+
+        Args:
+            values: As in `check`.
+            best: As in `check`.
+
+        Returns:
+            signal -> a sentence, or "" where all is well.
         """
         settings = self.settings
         found: dict[str, str] = {}
-        if self.range is not None and "d/adv" in values:
-            cost = values["d/adv"]
-            lowest, know_nothing = self.range
-            lost = (cost - lowest) / (know_nothing - lowest) < settings.saturated
+        relative = self.compare_with_chance(values.get("d/adv"))
+        if relative is not None:
             sentence = (
-                f"the critic has won: its loss is {cost:.2g}, a guess costs {know_nothing:.2g}; "
-                "the generator learns nothing"
+                f"the discriminator has won: its loss is {values['d/adv']:.2g}, chance level is "
+                f"{self.chance_level:.2g}; the generator learns nothing"
             )
-            found["saturated"] = sentence if lost else ""
+            found["saturated"] = sentence if relative < settings.saturated else ""
         if "watch/diversity" in values:
             diversity = values["watch/diversity"]
             sentence = (
@@ -75,8 +96,8 @@ class Watch:
         if "eval/critic_overfit" in values:
             overfit = values["eval/critic_overfit"]
             sentence = (
-                "the critic knows its images by heart: of the gap to samples held-out ones "
-                f"make {overfit:.2f}"
+                "the discriminator overfits: its mean score falls from training images to held-out "
+                f"ones by {overfit:.0%} of what it falls by to samples"
             )
             found["overfit"] = sentence if overfit > settings.overfit else ""
         if best is not None and f"eval/{best['key']}" in values:
@@ -85,49 +106,40 @@ class Watch:
                 f"{best['key']} is {value:.4g}; its best was {best['value']:.4g} "
                 f"at step {best['step']}"
             )
-            found["worse"] = sentence if worse(value, best, settings.worse) else ""
+            found["worse"] = sentence if is_worse(value, best, settings.worse) else ""
         return found
 
+    def compare_with_chance(self, loss: float | None) -> float | None:
+        """Gives the discriminator's loss relative to chance level: 0 at its optimum, 1 at chance.
 
-def watch_for(trainer: Trainer) -> Watch:
-    """The watchdog of a run; its counts are saved with the trainer's state."""
-    loss = cast(AdversarialLoss | None, next(iter(children(trainer.game.adversarial)), None))
-    return Watch(trainer.config.watch, loss, counts=trainer.run["watch"])
+        Args:
+            loss: d/adv of a log line; None where a line has none.
+
+        Returns:
+            None where it cannot be told: without a discriminator, without a bound (Wasserstein), or
+            where telling real from fake gains nothing.
+        """
+        if loss is None or self.optimum is None or self.chance_level is None:
+            return None
+        if self.chance_level <= self.optimum:
+            return None
+        return (loss - self.optimum) / (self.chance_level - self.optimum)
 
 
-def worse(value: float, best: dict, factor: float) -> bool:
-    """Is a value `factor` times as bad as the best?"""
+def build_watch(trainer: Trainer) -> Watch:
+    """Builds the watchdog of a run; its counts are saved with the trainer's state."""
+    loss = next(iter(children(trainer.game.adversarial)), None)
+    return Watch(
+        trainer.config.watch,
+        loss if isinstance(loss, AdversarialLoss) else None,  # a user's own loss has no levels
+        counts=trainer.run["watch"],
+    )
+
+
+def is_worse(value: float, best: Best, factor: float) -> bool:
+    """Tells whether a value is more than `factor` times as bad as the best; NaN is."""
     if not math.isfinite(value):
         return True
-    return (
-        value > factor * best["value"] if best["mode"] == "min" else value < best["value"] / factor
-    )
-
-
-def costs(loss: AdversarialLoss) -> tuple[float, float] | None:
-    """-> the critic's lowest loss, and its loss if it tells nothing apart.
-
-    None where the lowest has no bound (Wasserstein), or where telling apart gains nothing."""
-    real, fake = (
-        target if isinstance(target, float | int) else sum(target) / 2
-        for target in (loss.real_target, loss.fake_target)
-    )
-    real, fake = (target + loss.flip * (1 - 2 * target) for target in (real, fake))
-    lowest = []
-    for reach in (20.0, 40.0):
-        scores = torch.linspace(-reach, reach, 41, dtype=torch.float64)[:, None]
-        of_real = torch.zeros(1)
-        of_fake = torch.zeros(1)
-        for _ in range(2):  # one score after the other: all pairs would take half a second
-            of_real = min(
-                scores, key=lambda score: loss.objective.d(score, of_fake, real, fake).item()
-            )
-            of_fake = min(
-                scores, key=lambda score: loss.objective.d(of_real, score, real, fake).item()
-            )
-        lowest.append(loss.objective.d(of_real, of_fake, real, fake).item())
-    zero = torch.zeros(1, dtype=torch.float64)
-    know_nothing = loss.objective.d(zero, zero, real, fake).item()
-    if lowest[1] > lowest[0] - 0.1 and know_nothing > lowest[0]:
-        return lowest[0], know_nothing
-    return None
+    if best["mode"] == "min":
+        return bool(value > factor * best["value"])
+    return bool(value < best["value"] / factor)

@@ -141,6 +141,30 @@ class AdversarialLoss(Loss):
             return scores
         return scores[scores.detach().reshape(len(scores), -1).mean(1).topk(k).indices]
 
+    def optimum(self) -> float | None:
+        """Gives the lowest `d/adv` that this loss knows, with its targets and flips.
+
+        Returns:
+            See `Objective.optimum`; a target that is drawn counts by its mean.
+        """
+        return self.objective.optimum(*self.mean_targets())
+
+    def chance_level(self) -> float | None:
+        """Gives the `d/adv` of a discriminator that cannot tell real from fake.
+
+        Returns:
+            See `Objective.chance_level`; a target that is drawn counts by its mean.
+        """
+        return self.objective.chance_level(*self.mean_targets())
+
+    def mean_targets(self) -> tuple[float, float]:
+        """Gives the mean targets of reals and of fakes, flipped ones counted."""
+        real, fake = (
+            sum(target) / 2 if isinstance(target, list) else target
+            for target in (self.real_target, self.fake_target)
+        )
+        return (real + self.flip * (1 - 2 * real), fake + self.flip * (1 - 2 * fake))
+
     def target(self, value: float | list[float], scores: Tensor) -> Target:
         target = draw_target(value, scores)
         if self.flip == 0:

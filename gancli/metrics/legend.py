@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 Direction = Literal["higher", "lower", ""]
@@ -89,9 +89,8 @@ TRAINING = (
         "loss",
         "",
         "between 0 (it has won, the generator learns nothing) and chance level (it sees no "
-        "difference: 1.39 for non_saturating, 0.25 for lsgan, 2 for hinge, 0.69 for rpgan); for "
-        "wgan it is "
-        "minus an estimate of the distance and rises towards 0",
+        "difference: 1.39 for non_saturating, 0.25 for lsgan, 2 for hinge, 0.69 for rpgan and "
+        "ragan); for wgan it is minus an estimate of the distance and rises towards 0",
     ),
     Line("g/adv", "the adversarial loss of the generator", "loss", "", BALANCE),
     Line("d/real", "mean raw score (no probability) of real images", "score", "", BALANCE),
@@ -706,14 +705,14 @@ def find_line(name: str) -> Line | None:
     return exact or next((line for line in lines if pattern_of(line.key).fullmatch(name)), None)
 
 
-def find_penalties(config: dict) -> tuple[str, ...]:
+def find_penalties(config: Mapping[str, object]) -> tuple[str, ...]:
     """The names that the config of a run gives to the penalties of its discriminator."""
     loss = config.get("loss")
     penalties = loss.get("penalties") if isinstance(loss, dict) else None
     return tuple(map(str, penalties)) if isinstance(penalties, dict) else ()
 
 
-def list_once_weighted(config: dict, phases: Iterable[str]) -> list[str]:
+def list_once_weighted(config: Mapping[str, object], phases: Iterable[str]) -> list[str]:
     """Names the terms that runs of checkpoint format 1 have logged with their weights.
 
     Args:
@@ -728,7 +727,7 @@ def list_once_weighted(config: dict, phases: Iterable[str]) -> list[str]:
     return [f"d/{name}" for name in find_penalties(config)] + own
 
 
-def was_weighted(key: str, config: dict) -> bool:
+def was_weighted(key: str, config: Mapping[str, object]) -> bool:
     """Have runs of checkpoint format 1 logged this term with its weight?
 
     Args:

@@ -225,7 +225,7 @@ class Loop:
         """Lets the watchdog see new numbers; raises Diverged if it is to do more than warn."""
         reason = self.attempt(
             "the watchdog",
-            lambda: self.watch.look(values, self.progress.nimg, self.trainer.run["best"]),
+            lambda: self.watch.check(values, self.progress.nimg, self.trainer.run["best"]),
         )
         if reason and self.watch.settings.action == "warn":
             log.warning(

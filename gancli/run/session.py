@@ -84,7 +84,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     """Gate 3 (the data), then the folder, then the loop."""
     from gancli import distributed
     from gancli.evaluation.paired import judge_for
-    from gancli.evaluation.watchdog import watch_for
+    from gancli.evaluation.watchdog import build_watch
     from gancli.files.safe_load import check_savable
     from gancli.render import status as progress
     from gancli.run.agreement import describe_data
@@ -137,7 +137,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     with distributed.failing_alone(), explained(config.trainer, device):
         judge = judge_for(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device, data=data)
-        watch = watch_for(trainer)
+        watch = build_watch(trainer)
         sources = source_digests(config.plain())
         if old is not None:
             trainer.load_state_dict(old.tree)

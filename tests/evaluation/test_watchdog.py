@@ -18,7 +18,7 @@ from gancli.config.run_config import RunConfig
 from gancli.config.schema import WatchConfig
 from gancli.data.base import Decoded
 from gancli.evaluation.monitor import Judge, apart, partners
-from gancli.evaluation.watchdog import Watch, costs
+from gancli.evaluation.watchdog import Watch
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import (
     Hinge,
@@ -58,46 +58,59 @@ def watch(objective=None, **changed) -> Watch:
     )
 
 
+def test_a_wasserstein_critic_cannot_saturate():
+    assert watch(Wasserstein()).check({"d/adv": -1e9}, 10_000, None) is None
+
+
 @pytest.mark.parametrize(
-    ("loss", "lowest", "guess"),
+    ("objective", "chance"),
     [
-        (AdversarialLoss(objective=NonSaturating()), 0, 2 * math.log(2)),
-        (AdversarialLoss(objective=Hinge()), 0, 2),
-        (AdversarialLoss(objective=LeastSquares()), 0, 0.5),
-        (AdversarialLoss(objective=RelativisticPairing()), 0, math.log(2)),
-        (AdversarialLoss(objective=RelativisticAverage(base=Hinge())), 0, 1),
-        (AdversarialLoss(objective=NonSaturating(), real_target=0.9), 0.3250830, 2 * math.log(2)),
-        (AdversarialLoss(objective=NonSaturating(), flip=0.1), 2 * 0.3250830, 2 * math.log(2)),
+        (NonSaturating(), 2 * math.log(2)),
+        (Hinge(), 2.0),
+        (LeastSquares(), 0.25),
+        (LeastSquares(scale=1.0), 0.5),
+        (RelativisticPairing(), math.log(2)),
+        (RelativisticAverage(base=Hinge()), 1.0),
     ],
 )
-def test_what_a_critic_can_reach_and_what_a_guess_costs(loss, lowest, guess):
-    assert costs(loss) == pytest.approx((lowest, guess), abs=0.02)
+def test_a_discriminator_has_won_relative_to_the_chance_level_of_its_loss(objective, chance):
+    for relative, won in ((0.009, True), (0.011, False), (1.0, False)):
+        said = watch(objective, patience=1).check({"d/adv": relative * chance}, 5000, None)
+        assert (said is not None) == won
+        assert said is None or f"chance level is {chance:.2g}" in said
 
 
-def test_a_wasserstein_critic_cannot_saturate():
-    assert costs(AdversarialLoss(objective=Wasserstein())) is None
-    assert watch(Wasserstein()).look({"d/adv": -1e9}, 10_000, None) is None
+def test_smoothed_targets_move_both_levels():
+    smoothed = AdversarialLoss(objective=NonSaturating(), real_target=0.9)
+    dog = Watch(WatchConfig(**SETTINGS), smoothed)
+    assert dog.compare_with_chance(0.3250830) == pytest.approx(0, abs=1e-6)
+    assert dog.compare_with_chance(smoothed.chance_level()) == 1
+
+
+def test_a_loss_of_the_users_own_class_has_no_levels():
+    dog = Watch(WatchConfig(**SETTINGS), None)
+    assert dog.compare_with_chance(0.1) is None
 
 
 def test_a_signal_must_last_and_comes_after_the_start():
     dog = watch()
     assert [
-        dog.look({"d/adv": 1e-4}, nimg, None) is not None
+        dog.check({"d/adv": 1e-4}, nimg, None) is not None
         for nimg in (0, 999, 1000, 1001, 1002, 1003)
     ] == [False, False, False, True, False, True]
     dog = watch()
-    assert all(dog.look({"d/adv": value}, 5000, None) is None for value in (1e-4, 1.0, 1e-4, 1.0))
-    assert watch(action="off", patience=1).look({"d/adv": 0.0}, 5000, None) is None
+    assert all(dog.check({"d/adv": value}, 5000, None) is None for value in (1e-4, 1.0, 1e-4, 1.0))
+    assert watch(action="off", patience=1).check({"d/adv": 0.0}, 5000, None) is None
 
 
 @pytest.mark.parametrize(
     ("values", "best", "words"),
     [
-        ({"d/adv": 0.001}, None, "the critic has won"),
+        ({"d/adv": 0.001}, None, "the discriminator has won"),
         ({"d/adv": 0.5}, None, None),
         ({"watch/diversity": 0.1}, None, "samples have collapsed"),
         ({"watch/diversity": 0.2}, None, None),
-        ({"eval/critic_overfit": 0.95}, None, "by heart"),
+        ({"eval/critic_overfit": 0.95}, None, "the discriminator overfits"),
         ({"eval/critic_overfit": 0.5}, None, None),
         ({"eval/fid": 16.0}, ("fid", "min", 10.0), "fid is 16; its best was 10 at step 3"),
         ({"eval/fid": 14.0}, ("fid", "min", 10.0), None),
@@ -111,7 +124,7 @@ def test_each_signal(values, best, words):
         if best is None
         else dict(zip(("key", "mode", "value"), best, strict=True)) | {"step": 3}
     )
-    said = watch(patience=1).look(values, 5000, best)
+    said = watch(patience=1).check(values, 5000, best)
     assert said is None if words is None else words in said
 
 

@@ -16,6 +16,7 @@ from gancli.losses.objectives import (
     Hinge,
     LeastSquares,
     NonSaturating,
+    Objective,
     RelativisticAverage,
     RelativisticPairing,
     Saturating,
@@ -63,6 +64,65 @@ def test_values_at_equal_scores(objective, d, g):
     zero = torch.zeros(4, dtype=torch.float64)
     assert objective.d(zero, zero).item() == pytest.approx(d)
     assert objective.g(zero, zero).item() == pytest.approx(g)
+
+
+@pytest.mark.parametrize(
+    ("objective", "optimum", "chance"),
+    [
+        (NonSaturating(), 0.0, 2 * math.log(2)),
+        (Saturating(), 0.0, 2 * math.log(2)),
+        (LeastSquares(), 0.0, 0.25),
+        (LeastSquares(scale=1.0), 0.0, 0.5),
+        (PEARSON, 0.0, 1.0),
+        (Wasserstein(), None, None),
+        (Hinge(), 0.0, 2.0),
+        (RelativisticPairing(), 0.0, math.log(2)),
+        (RelativisticAverage(base=NonSaturating()), 0.0, math.log(2)),
+        (RelativisticAverage(base=Hinge()), 0.0, 1.0),
+        (RALS, 0.0, 1.0),
+        (RelativisticAverage(base=Wasserstein()), None, None),
+    ],
+)
+def test_an_objective_knows_its_optimum_and_its_chance_level(objective, optimum, chance):
+    assert objective.optimum() == pytest.approx(optimum)
+    assert objective.chance_level() == pytest.approx(chance)
+
+
+@pytest.mark.parametrize("targets", [(1.0, 0.0), (0.9, 0.0), (0.9, 0.1), (0.95, 0.15)])
+@pytest.mark.parametrize("objective", [each for each, _, _ in GOLDEN])
+def test_what_an_objective_knows_is_what_the_default_finds(objective, targets):
+    for name in ("optimum", "chance_level"):
+        known = getattr(type(objective), name)(objective, *targets)
+        assert getattr(Objective, name)(objective, *targets) == pytest.approx(known, abs=1e-4)
+
+
+def test_levels_of_targets_beyond_the_objectives_range():
+    for objective in (NonSaturating(), Hinge(), RelativisticPairing()):
+        assert objective.optimum(1.1, 0.0) is None, "the surer, the better: there is no end"
+    assert NonSaturating().chance_level(1.5, 0.6) is None
+    assert Hinge().chance_level(-0.5, 0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "optimum", "chance"),
+    [
+        ({"real_target": 0.9}, 0.3250830, 1.3762774),
+        ({"flip": 0.1}, 2 * 0.3250830, 2 * math.log(2)),
+        ({"real_target": [0.8, 1.0], "fake_target": [0.0, 0.2]}, 2 * 0.3250830, 2 * math.log(2)),
+    ],
+)
+def test_a_loss_tells_the_levels_of_its_targets(options, optimum, chance):
+    loss = AdversarialLoss(objective=NonSaturating(), **options)
+    assert loss.optimum() == pytest.approx(optimum)
+    assert loss.chance_level() == pytest.approx(chance)
+
+
+def test_an_objective_that_always_costs_the_same_has_equal_levels():
+    class Flat(Objective):
+        def judge(self, scores, target):
+            return scores * 0 + 1
+
+    assert Flat().optimum() == Flat().chance_level() == 2
 
 
 @pytest.mark.parametrize(("target", "want"), [(0.9, 1.6814270), (1.0, 1.7314270)])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import train_helpers
-from helpers import OF_DIGITS, PAIRS, REPO, SMALL, small, steps, trainer_and_judge
+from helpers import OF_DIGITS, PAIRS, REPO, SMALL, small, steps, trainer_and_judge, trainer_for
 from train_helpers import NETWORKS, QUIET, sound
 
 from gancli.cli import main
@@ -77,6 +78,13 @@ def test_every_key_of_metrics_jsonl_and_evaluation_json_has_a_line(gan, tmp_path
     keys = {key for line in lines for key in line} | set(values)
     assert any(key.startswith("eval/") for key in keys) and values
     assert [key for key in sorted(keys) if not explained(key)] == []
+
+
+@pytest.mark.parametrize("option", ["non_saturating", "lsgan", "hinge", "rpgan", "ragan"])
+def test_the_chance_levels_of_the_table_are_those_of_the_losses(option):
+    loss = trainer_for(small("mlp", f"loss={option}")).game.adversarial
+    good = legend.find_line("d/adv").good
+    assert re.search(rf"\b{round(loss.chance_level(), 2):g} for [^,;)]*\b{option}\b", good)
 
 
 def test_every_item_of_an_evaluation_has_a_line():

@@ -78,7 +78,7 @@ def test_an_item_that_raises_is_skipped_after_the_state_is_saved(gan, monkeypatc
         (Judge, "measure", "the evaluation"),
         (Judge, "picture", "the sample grid"),
         (Judge, "glance", "watch/diversity"),
-        (Watch, "look", "the watchdog"),
+        (Watch, "check", "the watchdog"),
         (Display, "update", "the display"),
         (Display, "note", "the display"),
         (EventFile, "scalars", "tensorboard cannot be written"),
