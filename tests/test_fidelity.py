@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import OF_DIGITS, frozen, small, trainer_for
+from helpers import OF_DIGITS, REPO, frozen, small, trainer_for
 
 from gancli.config.build import build_game
+from gancli.config.compose import find_conf_dir, list_options
 from gancli.config.schema import PlayerConfig
 from gancli.data.derived import Holed
 from gancli.games.stylegan2 import path_lengths
@@ -254,3 +255,21 @@ def test_a_context_encoder_trains_with_its_overlap():
     assert trainer.game.reach == (1, 1)
     trainer.step()
     assert trainer.logs["g/pixel"].isfinite()
+
+
+def test_every_experiment_of_a_paper_has_a_row():
+    """docs/fidelity.md tells of each what was compared; `_small` ones are ours by their name."""
+    table = (REPO / "docs" / "fidelity.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    told = {name for row in rows for name in row.replace("`", "").replace(" ", "").split(",")}
+    found = list_options([find_conf_dir()])["experiment"]
+    assert {name for name in found if not name.endswith("_small")} <= told
+    models = list_options([find_conf_dir()])["model"]
+    assert told <= set(found) | set(models), "no row of an experiment that is gone"
+
+
+@pytest.mark.parametrize(
+    "experiment", ["acgan_cifar10", "cogan_mnist_edges", "infogan_mnist", "dcgan_stacked_mnist"]
+)
+def test_older_papers_sample_from_the_generator_itself(experiment):
+    assert frozen(f"experiment={experiment}")["ema"]["half_life_kimg"] == 0
