@@ -1,8 +1,9 @@
-"""gan show: the networks of a config, with shapes and parameter counts; or what a run is and where it stands."""
+"""gan show: the networks of a config with shapes and parameter counts, or where a run stands."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,10 +16,21 @@ from gancli.render import status as progress
 from gancli.render.messages import say
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from torch import nn
+
     from gancli.config.run_config import Section
+    from gancli.game import Game
+
+    Shapes = dict[nn.Module, tuple[int, ...]]  # layer -> the shape of its output
 
 
 def main(argv: list[str]) -> int:
+    """Shows networks, or a run.
+
+    Raises:
+        UserError: The config does not fit, or the run cannot be read, or both were given.
+    """
     as_json = "--json" in argv
     rest = [word for word in argv if word != "--json"]
     overrides = split_args(rest).overrides  # the folder of --config-dir is no run
@@ -39,7 +51,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def networks(game) -> dict[str, object]:
+def find_networks(game: Game) -> dict[str, nn.Module]:
     """Name -> network, for every part of a game that has parameters."""
     return {
         name: module
@@ -48,11 +60,18 @@ def networks(game) -> dict[str, object]:
     }
 
 
-def count(module) -> int:
+def count_parameters(module: nn.Module) -> int:
+    """Counts the numbers in a network, those that do not learn included."""
     return sum(p.numel() for p in module.parameters())
 
 
 def show_model(argv: list[str], *, as_json: bool) -> None:
+    """Builds the networks of a config on the meta device, without data or memory, and prints them.
+
+    Args:
+        argv: What is typed behind `gan show`, as behind `gan train`.
+        as_json: Whether one flat object is printed, network -> parameters.
+    """
     composed = front.compose("train", argv)
     for message in composed.warnings:
         messages.warn(message)
@@ -66,42 +85,48 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     from gancli.run.runlog import early_log
 
     with early_log():  # notes and warnings look as they do at the start of a run
-        frozen = validate(composed.cfg, data=False, typed=composed.overrides)
+        config = validate(composed.cfg, data=False, typed=composed.overrides)
     with torch.device("meta"):
-        game = build_game(frozen.plain(), trust=None)
+        game = build_game(config.plain(), trust=None)
+    networks = find_networks(game)
     if as_json:
-        print(json.dumps({name: count(module) for name, module in networks(game).items()}))
+        print(json.dumps({name: count_parameters(module) for name, module in networks.items()}))
         return
     from rich.console import Console
 
     from gancli.data.base import image_words, pair
 
     console = Console(soft_wrap=True, highlight=False)
-    shapes = output_shapes(game, frozen.dataset)
-    for name, module in networks(game).items():
-        console.print(f"[bold]{name}[/]  {count(module):,} parameters")
+    shapes = find_shapes(game, config.dataset)
+    for name, module in networks.items():
+        console.print(f"[bold]{name}[/]  {count_parameters(module):,} parameters")
         print_layers(console, module, shapes)
     if blank := count_blank(game, shapes):
         console.print(
             f"{blank} layers without a shape: no images went through them here", markup=False
         )
-    data = frozen.dataset
-    console.print(
-        f"data  {image_words(pair(data['resolution']), data['channels'])}, {data['classes']} classes"
-    )
+    data = config.dataset
+    size = image_words(pair(data["resolution"]), data["channels"])
+    console.print(f"data  {size}, {data['classes']} classes")
     lacking = "path" in data and data["path"] in (None, "???")  # shown without a data set
     say_end("", ["gan", "list", "dataset"] if lacking else ["gan", "train", *argv])
 
 
-def output_shapes(game, data: Section) -> dict:
-    """Layer -> the shape of its output for 2 images, from one generator's turn on the meta device: no data, no memory."""
+def find_shapes(game: Game, data: Section) -> Shapes:
+    """Finds the shapes of all layers for 2 images, from one update of the generator.
+
+    Args:
+        game: On the meta device.
+        data: The section `dataset` of its config.
+    """
     import torch
 
     from gancli.networks.layers import size_of
 
-    shapes: dict = {}
+    shapes: Shapes = {}
 
-    def note(layer, _, out) -> None:  # a hook that returned something would replace the output
+    def note(layer: nn.Module, _: object, out: object) -> None:
+        # A hook that returned something would replace the output.
         if isinstance(out, torch.Tensor):
             shapes.setdefault(layer, tuple(out.shape))
 
@@ -111,7 +136,8 @@ def output_shapes(game, data: Section) -> dict:
         with torch.device("meta"):
             moves_g[0](game.example(2, data["channels"], size_of(data["resolution"])))
     except (RuntimeError, AssertionError) as error:
-        # The meta device has no autocast, and its images no values for a perceptual network; the layers before are known.
+        # The meta device has no autocast, and its images no values for a perceptual network; the
+        # layers before are known.
         if "scalarType" not in str(error) and "without values" not in str(error):
             raise
     for handle in handles:
@@ -119,56 +145,62 @@ def output_shapes(game, data: Section) -> dict:
     return shapes
 
 
-def count_blank(game, shapes: dict) -> int:
-    """Layers with parameters whose shape is not known."""
+def count_blank(game: Game, shapes: Shapes) -> int:
+    """Counts the layers with parameters whose shape is not known."""
     layers = {
         layer
-        for module in networks(game).values()
+        for module in find_networks(game).values()
         for layer in module.modules()
         if any(True for _ in layer.parameters(recurse=False))
     }
     return len(layers - shapes.keys())
 
 
-def print_layers(console, network, shapes: dict) -> None:
-    """A line per layer that has parameters or changes the shape: its name, what it is, what it makes and how many they are."""
+def print_layers(console: Console, network: nn.Module, shapes: Shapes) -> None:
+    """Prints a line for each layer with parameters: name, class, output shape and their number."""
     for name, layer in network.named_modules():
         own = sum(p.numel() for p in layer.parameters(recurse=False))
         if own:
             made = "x".join(map(str, shapes.get(layer, ())[1:]))
-            console.print(
-                f"  {name:<16} {type(layer).__name__:<18} {made:<14} {own:>12,}", markup=False
-            )
+            kind = type(layer).__name__
+            console.print(f"  {name:<16} {kind:<18} {made:<14} {own:>12,}", markup=False)
 
 
-def target_of(spec: object) -> object:
-    """The class that a description in a checkpoint names, None where it names none."""
-    return spec.get("_target_") if isinstance(spec, dict) else None
+def find_target(spec: object) -> str | None:
+    """Returns the class that a section of a config names, None where it names none."""
+    target = spec.get("_target_") if isinstance(spec, Mapping) else None
+    return None if target is None else str(target)
 
 
 def show_run(target: str, *, as_json: bool) -> None:
+    """Prints what the newest checkpoint of a run, or a lone one, says of itself.
+
+    Args:
+        target: The run folder or the file.
+        as_json: Whether one flat object is printed.
+    """
     from gancli.checkpoint import open_checkpoint
     from gancli.run.checkpoint_options import find_run_folder
-    from gancli.run.resume import strangers
+    from gancli.run.resume import read_config, strangers
 
     path, tree = open_checkpoint(target)
-    config = tree["config"]
-    progress = tree["progress"]
-    data = tree["data"]
+    config = read_config(tree["config"])
+    step = tree["progress"]["step"]
+    steps = config.trainer.steps
     facts = {
         "checkpoint": str(path),
-        "step": progress["step"],
-        "steps": config["trainer"]["steps"],
-        "nimg": progress["nimg"],
-        "model": str(target_of(config["model"])),
-        "generator": target_of(config["model"].get("generator")),
-        "objective": target_of((config.get("loss") or {}).get("objective")),
-        "dataset": str(target_of(config["dataset"])),
-        "images": data.get("n"),
-        "classes": len(data.get("classes", [])),
-        "seed": config["seed"],
+        "step": step,
+        "steps": steps,
+        "nimg": tree["progress"]["nimg"],
+        "model": str(find_target(config.model)),
+        "generator": find_target(config.model.get("generator")),
+        "objective": find_target(config.loss.get("objective")) if config.loss else None,
+        "dataset": str(find_target(config.dataset)),
+        "images": tree["data"].get("n"),
+        "classes": len(tree["data"].get("classes", [])),
+        "seed": config.seed,
         "device": tree["run"]["device"],
-        "precision": config["trainer"]["precision"],
+        "precision": config.trainer.precision,
         "torch": tree["run"]["torch"],
         "gancli": tree["version"],
     }
@@ -177,9 +209,9 @@ def show_run(target: str, *, as_json: bool) -> None:
         return
     for key, value in facts.items():
         say(f"{key:<11} {value}")
-    trust = strangers(config)
+    trust = strangers(tree["config"])
     folder = find_run_folder(path)
-    left = facts["steps"] - facts["step"]
+    left = steps - step
     if left > 0 and path.parent.name == "checkpoints":
         print(f"{left} steps to go")
         say_end("", ["gan", "train", f"resume={folder}", *trust_words(trust)])
@@ -187,7 +219,7 @@ def show_run(target: str, *, as_json: bool) -> None:
     print(
         "complete" if left <= 0 else f"{left} steps short of its budget; a lone file cannot resume"
     )
-    say_end(
-        "",
-        after_training(Path(target), trust, translates=translates(config), folder=folder),
+    words = after_training(
+        Path(target), trust, translates=translates(tree["config"]), folder=folder
     )
+    say_end("", words)

@@ -199,3 +199,6 @@ def test_the_folder_of_config_dir_is_no_run(tmp_path, capsys):
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / "mine.yaml").write_text("# mine\ndefaults: [hinge, _self_]\n")
     assert main(["show", "--config-dir", str(tmp_path), "loss=mine", "model=mlp"]) == 0
+    assert f"gan train --config-dir {tmp_path} loss=mine model=mlp" in capsys.readouterr().out
+    assert main(["show", "-cd", str(tmp_path), "loss=mine", "model=mlp", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out).keys() == {"generator", "discriminator"}
