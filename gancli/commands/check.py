@@ -1,4 +1,7 @@
-"""gan check: everything that gan train would do up to its first steps, and a forecast of the rest; nothing is kept."""
+"""gan check: what gan train does up to its first steps, and a forecast of the rest.
+
+Nothing is kept.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,38 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gancli.config import compose as front
+
+if TYPE_CHECKING:
+    import torch
+
+    from gancli.config.schema import TrainerConfig
+    from gancli.trainer import Trainer
 
 TIMED_ROUNDS = 3  # of the generator's turn and the critic's before it
 SLOW_S = 20.0  # of measuring: whoever waits longer knows enough
 
 
 def main(argv: list[str]) -> int:
+    """Tries a config.
+
+    Args:
+        argv: What is typed behind `gan check`, as behind `gan train`.
+
+    Raises:
+        UserError: The config, the data or the machine do not fit.
+    """
     from gancli.run.runlog import early_log
 
     with early_log():  # notes and warnings look as they do at the start of a run
-        return check(argv)
+        check(argv)
+    return 0
 
 
-def check(argv: list[str]) -> int:
+def check(argv: list[str]) -> None:
+    """Goes through the gates, trains for a few steps, and prints what a run will need."""
     from gancli.files.paths import check_run
     from gancli.render import messages
     from gancli.render import status as progress
@@ -35,15 +55,11 @@ def check(argv: list[str]) -> int:
         messages.remark(message)
     check_run(composed.cfg)
     progress.say("measuring: loading torch…")
-    import torch
-
     from gancli.config.build import build_game
     from gancli.config.validate import validate
     from gancli.evaluation.paired import judge_for
     from gancli.evaluation.watchdog import build_watch
-    from gancli.precision import peak_memory, resolve_device
-    from gancli.render.display import LONG_S, speed, too_long
-    from gancli.render.status import duration
+    from gancli.precision import resolve_device
     from gancli.run.failures import explained, lighter
     from gancli.run.plan import (
         check_first_batch,
@@ -62,38 +78,79 @@ def check(argv: list[str]) -> int:
     started = time.perf_counter()
     train, held, stream = open_data(config, device, trust=None)
     config = finish_budget(config, stream.n)
-    print(
-        f"data      {stream.n:,} images in {time.perf_counter() - started:.1f} s, {len(train.skipped)} skipped",
-        flush=True,
-    )
+    seconds = time.perf_counter() - started
+    skipped = len(train.skipped)
+    print(f"data      {stream.n:,} images in {seconds:.1f} s, {skipped} skipped", flush=True)
     progress.say("measuring: building the networks…")
     game = build_game(config.plain(), trust=None)
     check_first_batch(game, stream)
     with explained(config.trainer, device):
-        judge_for(
-            game, train=train, held=held, config=config, device=device
-        )  # raises where it cannot measure
+        # Raises where it cannot measure.
+        judge_for(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device)
         build_watch(trainer)
         tries = lighter(config.trainer, config.dataset, composed.cfg.model)
-        with hinting(tries):
-            seconds, how = measure(trainer, period=game.n_critic)
+        with show_hint(tries):
+            seconds, how = measure_steps(trainer, period=game.n_critic)
     for message in too_short(trainer):
         messages.warn(message)
-    progress.say("measuring: saving a checkpoint to memory…")
-    settings = config.trainer
-    print(
-        f"step      {in_units(seconds)}, {speed(settings.batch_size / seconds)} on {settings.device} {settings.precision}"
-        f" ({how})"
-    )
+    print_needs(trainer, config.trainer, device, seconds=seconds, how=how)
+    print_forecast(trainer, config.trainer, composed.run_dir, seconds=seconds, tries=tries)
+    print(f"next      {shlex.join(['gan', 'train', *argv])}")
+
+
+def print_needs(
+    trainer: Trainer, settings: TrainerConfig, device: torch.device, *, seconds: float, how: str
+) -> None:
+    """Prints how long a step takes and how much memory.
+
+    Args:
+        trainer: After its steps.
+        settings: The section `trainer`.
+        device: Where it trained.
+        seconds: Of a step.
+        how: How they were measured.
+    """
+    from gancli.precision import peak_memory
+    from gancli.render.display import speed
+
+    images = speed(settings.batch_size / seconds)
+    where = f"{settings.device} {settings.precision}"
+    print(f"step      {format_seconds(seconds)}, {images} on {where} ({how})")
     print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most", flush=True)
+
+
+def print_forecast(
+    trainer: Trainer,
+    settings: TrainerConfig,
+    folder: Path,
+    *,
+    seconds: float,
+    tries: tuple[str, ...],
+) -> None:
+    """Prints how long the whole run takes and how much of the disk.
+
+    Args:
+        trainer: After its steps; its state is saved to memory, to measure a checkpoint.
+        settings: The section `trainer`.
+        folder: Of the run, which need not be there yet.
+        seconds: Of a step.
+        tries: Overrides that would make a step quicker.
+    """
+    import torch
+
+    from gancli.render import messages
+    from gancli.render import status as progress
+    from gancli.render.display import LONG_S, too_long
+    from gancli.render.status import duration
+
+    progress.say("measuring: saving a checkpoint to memory…")
     buffer = io.BytesIO()
     torch.save(trainer.state_dict(), buffer)
-    files = (
-        min(settings.keep, -(-settings.steps // settings.save_every)) + 2
-    )  # the best, and the newest while it is written
+    saves = -(-settings.steps // settings.save_every)
+    files = min(settings.keep, saves) + 2  # the best, and the newest while it is written
     disk = files * buffer.getbuffer().nbytes
-    free = shutil.disk_usage(existing(composed.run_dir)).free
+    free = shutil.disk_usage(find_existing(folder)).free
     whole = seconds * settings.steps
     print(
         f"forecast  {settings.steps:,} steps in {duration(whole)}, "
@@ -107,13 +164,11 @@ def check(argv: list[str]) -> int:
         messages.warn(
             "the disk has less room than that: lower trainer.keep, or choose another hydra.run.dir="
         )
-    print(f"next      {' '.join(map(shlex.quote, ['gan', 'train', *argv]))}")
-    return 0
 
 
 @contextlib.contextmanager
-def hinting(tries: tuple[str, ...]) -> Iterator[None]:
-    """Whoever waits long for the first step reads meanwhile what would be quicker."""
+def show_hint(tries: tuple[str, ...]) -> Iterator[None]:
+    """Tells whoever waits long for the first step what would be quicker."""
     from gancli.render import status as progress
 
     status = progress.current()
@@ -129,10 +184,18 @@ def hinting(tries: tuple[str, ...]) -> Iterator[None]:
         hint.stop()
 
 
-def measure(trainer, *, period: int) -> tuple[float, str]:
-    """-> seconds a step, and how they were measured. The generator moves every `period` steps.
+def measure_steps(trainer: Trainer, *, period: int) -> tuple[float, str]:
+    """Times a few steps.
 
-    After one round to warm up, rounds are timed; where that would take too long it stops in between, even after one step.
+    After one round to warm up, rounds are timed. Where that takes too long it stops in between,
+    even after one step.
+
+    Args:
+        trainer: Before its first step.
+        period: Steps from one update of the generator to the next.
+
+    Returns:
+        Seconds a step, and how they were measured.
     """
     from gancli.render import status as progress
 
@@ -149,17 +212,19 @@ def measure(trainer, *, period: int) -> tuple[float, str]:
         progress.say(f"measuring: {len(times)} of {total} steps…", goes_on=True)
     if len(times) == total:
         return sum(times[period:]) / (total - period), f"mean of {TIMED_ROUNDS} rounds of {period}"
-    timed = times[1:] or times  # the first one warms libraries up
-    how = (
-        "the first step alone" if len(times) == 1 else f"mean of {len(timed)} steps after the first"
-    )
-    return sum(timed) / len(timed), f"{how}; not measured further, it takes too long"
+    if len(times) == 1:
+        return times[0], "the first step alone; not measured further, it takes too long"
+    timed = times[1:]  # the first one warms libraries up
+    how = f"mean of {len(timed)} steps after the first; not measured further, it takes too long"
+    return sum(timed) / len(timed), how
 
 
-def in_units(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
+    """Writes a time in milliseconds, or in seconds where it is long."""
     return f"{seconds * 1000:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
 
 
-def existing(path: Path) -> Path:
+def find_existing(path: Path) -> Path:
+    """Returns the nearest folder above that exists."""
     path = path.absolute()
-    return path if path.exists() else existing(path.parent)
+    return path if path.exists() else find_existing(path.parent)

@@ -88,14 +88,14 @@ def test_check_names_the_next_command_and_it_composes(capsys):
 def test_check_stops_after_one_slow_step_and_says_what_to_lower(monkeypatch, capsys):
     monkeypatch.setattr(check, "SLOW_S", 0.0)
     taken = []
-    real = check.measure
+    real = check.measure_steps
 
     def measure(trainer, *, period):
         found = real(trainer, period=period)
         taken.append(trainer.progress.step)
         return found
 
-    monkeypatch.setattr(check, "measure", measure)
+    monkeypatch.setattr(check, "measure_steps", measure)
     assert main([*MEASURED, "loss=wgan_gp", "trainer.batch_size=16"]) == 0
     out = capsys.readouterr().out
     assert taken == [1]
@@ -132,7 +132,7 @@ def test_what_is_advised_is_accepted(model):
 
 def test_a_long_first_step_is_commented_while_it_lasts(monkeypatch):
     monkeypatch.setattr(check, "SLOW_S", 0.01)
-    with status.shown(), check.hinting(("trainer.batch_size=4", "model.width=8")):
+    with status.shown(), check.show_hint(("trainer.batch_size=4", "model.width=8")):
         status.say("measuring: first step…")
         deadline = time.monotonic() + 5
         while "slow" not in status.current().text and time.monotonic() < deadline:
