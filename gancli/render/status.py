@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ TERMINAL_EVERY_S = 1.0
 PIPE_EVERY_S = 10.0
 CLOCK_AFTER_S = 1.0  # what takes less needs no clock beside it
 REDRAW_S = 0.1  # a count that runs fast would flicker
+HOLD_S = 0.3  # for whoever reads our pipe, and may write it to the terminal where the line stands
 PATIENCE_S = 1.0  # for a terminal that does not take what is written to it
 CLEAR = "\r\x1b[K"
 LOADING = "loading torch…"
@@ -80,6 +82,7 @@ class Status:
         self.mid_line = False  # another's line is not yet ended there
         self.pauses = 0
         self.silent = False
+        self.held_until = 0.0  # until then no line is drawn
         self.lock = threading.RLock()
         self.ticker: Ticker | None = None
         self.replaced: dict[str, tuple[TextIO, Beside]] = {}
@@ -115,7 +118,7 @@ class Status:
         if not self.lock.acquire(timeout=PATIENCE_S):
             return
         try:
-            if self.silent or self.pauses:
+            if self.silent or self.pauses or time.monotonic() < self.held_until:
                 return
             if not self.text:
                 self.erase()
@@ -163,10 +166,13 @@ class Status:
             self.silent = True
 
     def step_between(self) -> None:
-        """From now on whatever is written to the same terminal takes the line away first."""
+        """From now on whatever is written to the same terminal takes the line away first.
+
+        What goes into a pipe may come out there too (`gan show | cat`).
+        """
         for name in ("stdout", "stderr") if self.terminal else ():
             stream = getattr(sys, name)
-            if stream is not None and is_terminal(stream):
+            if stream is not None and (is_terminal(stream) or is_pipe(stream)):
                 self.replaced[name] = stream, Beside(stream, self)
                 setattr(sys, name, self.replaced[name][1])
 
@@ -201,21 +207,36 @@ class Status:
 
 
 class Beside:
-    """sys.stdout or sys.stderr while a status line stands on the same terminal: it is taken away
-    before anything is written.
+    """sys.stdout or sys.stderr while a status line stands on the terminal that it may end on.
+
+    The line is taken away before anything is written.
     """
 
     def __init__(self, stream: TextIO, status: Status):
         self.stream = stream
         self.status = status
+        self.pipe = not is_terminal(stream)
 
     def write(self, text: str) -> int:
         with self.status.lock:
-            self.status.erase()
+            self.make_room()
             written = self.stream.write(text)
             if text:
                 self.status.mid_line = not text.endswith("\n")
             return written
+
+    def flush(self) -> None:
+        """Writes what a pipe has held back; the line must not stand in its way."""
+        with self.status.lock:
+            if self.pipe:
+                self.make_room()
+            self.stream.flush()
+
+    def make_room(self) -> None:
+        """Takes the line away, for a pipe as long as its reader may need."""
+        self.status.erase()
+        if self.pipe:
+            self.status.held_until = time.monotonic() + HOLD_S
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:
@@ -297,6 +318,13 @@ def is_terminal(stream: TextIO) -> bool:
     """Can a line be redrawn there?"""
     with suppress(OSError, ValueError, AttributeError):
         return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown", "")
+    return False
+
+
+def is_pipe(stream: TextIO) -> bool:
+    """Does another program read it as it is written?"""
+    with suppress(OSError, ValueError, AttributeError):
+        return stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
     return False
 
 

@@ -67,6 +67,28 @@ def test_what_is_printed_takes_the_line_away_and_no_line_stays(monkeypatch):
     assert not any(thread.name == "gancli-progress" for thread in threading.enumerate())
 
 
+def test_what_goes_into_a_pipe_may_come_out_on_the_same_terminal(monkeypatch):
+    """As in `gan show | cat`: the line is away before the pipe's reader writes."""
+    terminal = at_a_terminal(monkeypatch)
+    ours, theirs = os.pipe()
+    monkeypatch.setattr(progress, "HOLD_S", 1e6)
+    with open(ours) as reader, open(theirs, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        with progress.shown():
+            progress.say("building…")
+            assert rows(terminal.getvalue()) == ["building…"]
+            print("generator  4 parameters", flush=True)
+            assert rows(terminal.getvalue()) == [""]
+            terminal.write(reader.readline())
+            progress.say("drawing…")
+            progress.current().tick()
+            assert rows(terminal.getvalue()) == ["generator  4 parameters", ""]
+            progress.current().held_until = 0.0
+            progress.current().tick()
+            assert rows(terminal.getvalue())[1] == "drawing…"
+        assert sys.stdout is pipe
+
+
 def test_nothing_is_drawn_while_somebody_else_has_the_terminal(monkeypatch):
     terminal = at_a_terminal(monkeypatch)
     with progress.shown():
