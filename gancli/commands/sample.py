@@ -115,7 +115,7 @@ def run(cfg) -> Ending:
     points = loaded.tree["config"]["dataset"]["kind"] == "points"
     shown = [options["film"]] if film is not None else [f"{name}.png" for name in pictures]
     first = out / (shown[0] if shown else "grid.png")
-    others = "points.csv" if points else f"{count(options['n'], 'image')} in {out}"
+    others = "points.csv" if points else describe_images(out, new=options["n"])
     return Ending(f"{first}, and {others}", after_checkpoint(loaded.path))
 
 
@@ -292,3 +292,12 @@ def folder_names(classes: list[str], count: int) -> list[str]:
     return [
         name if lower.count(name.lower()) == 1 else f"{k:03d}-{name}" for k, name in enumerate(safe)
     ]
+
+
+def describe_images(out: Path, *, new: int) -> str:
+    """Says how many images were written, and how many of an earlier command lie beside them."""
+    written = re.compile(r"\d{6}\.png")
+    there = [path for path in (*out.glob("*"), *out.glob("*/*")) if written.fullmatch(path.name)]
+    older = len(there) - new
+    beside = f", beside {older:,} of an earlier command" if older > 0 else ""
+    return f"{count(new, 'image')} in {out}{beside}"

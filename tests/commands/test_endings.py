@@ -98,6 +98,8 @@ def test_verbs_of_a_model_from_noise(gan, tmp_path):
     done = sound(gan(*words))
     assert "done: s3/interpolation.png, and 2 images in s3" in done.out
     assert "done: s3/grid.png, and 2 images in s3" in sound(gan(*words[:3], words[4])).out
+    done = sound(gan("sample", "ckpt=run", "n=1", "out=s3"))
+    assert "done: s3/grid.png, and 1 image in s3, beside 1 of an earlier command\n" in done.out
 
 
 def test_a_run_that_stopped_early_goes_on(gan, at_step, tmp_path):
