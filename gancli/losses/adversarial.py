@@ -1,5 +1,4 @@
-"""The loss that a config names: one objective, any number of penalties, label tricks, and how the
-critic is kept."""
+"""The loss that a config names: an objective, penalties, label tricks, and limits of the critic."""
 
 from __future__ import annotations
 
@@ -13,18 +12,31 @@ from gancli.schedules import Constant, Number, Schedule, ramp, schedule
 
 
 class AdversarialLoss(Loss):
-    """A Module without parameters, so that the buffers of stateful penalties are in the checkpoint.
+    """The losses of both sides of one game, as functions of a critic.
 
-    n_critic: steps of the critic per step of the generator. clip: the critic's weights stay within
-    [-clip, clip].
-    real_target, fake_target: 1 and 0, a smoothed value (0.9), or a range [0.7, 1.2] drawn per
-    score; critic only.
-    flip: share of scores whose target is turned round. instance_noise: standard deviation of noise
-    on everything the critic sees (Sonderby 2017), falling linearly to 0 at instance_noise_kimg
-    (None: it stays).
-    For the generator: feature_matching is the weight of the L1 distance between mean features of
-    reals and fakes (Salimans 2016, section 3.1); top_k is the share of fakes, those with the
-    highest scores, that teach it (Sinha 2020).
+    It is a Module without parameters, so that the buffers of stateful penalties are in the
+    checkpoint.
+
+    Args:
+        objective: What scores cost each side.
+        penalties: What is added to the discriminator's loss, by name.
+        n_critic: Steps of the discriminator for each step of the generator, 1 or more.
+        clip: The discriminator's weights stay within [-clip, clip] (WGAN); None leaves them free.
+        real_target: What scores of reals ought to say: 1, a smoothed value such as 0.9, or a range
+            [0.7, 1.2] from which each score draws its own. It acts in the discriminator's loss.
+        fake_target: The same for fakes: 0, or a range such as [0, 0.3].
+        flip: The share of scores whose target is flipped, 0 to 1.
+        instance_noise: The standard deviation of noise on all images that the discriminator sees
+            (Sonderby et al. 2017), 0 or more.
+        instance_noise_kimg: Thousands of real images over which that noise falls linearly to 0;
+            None keeps it as it is.
+        feature_matching: The weight of the L1 distance between mean features of reals and fakes in
+            the generator's loss (Salimans et al. 2016, section 3.1); may be a schedule.
+        top_k: The share of fakes, those with the highest scores, that teach the generator (Sinha et
+            al. 2020), above 0 and up to 1; may be a schedule.
+
+    Raises:
+        ValueError: One of these is out of its range.
     """
 
     def __init__(
@@ -75,7 +87,7 @@ class AdversarialLoss(Loss):
             )
 
     def noise(self, progress: Progress) -> float:
-        """The standard deviation of instance noise now; games hand it to their critic."""
+        """Gives the standard deviation of instance noise now; games hand it to their critic."""
         if self.instance_noise_kimg is None:
             return self.instance_noise
         return self.instance_noise * (
@@ -85,57 +97,79 @@ class AdversarialLoss(Loss):
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress
     ) -> tuple[Tensor, Logs]:
-        """real, fake (N,C,H,W) -> scalar, logs (scores, and the mean sign of the real ones, which
-        ADA reads).
+        """Gives the discriminator's loss.
 
-        The sign tells on which side of the objective's boundary a score is; of 0 where there is
-        none."""
+        Args:
+            critic: Images in, raw scores out.
+            real: (N,C,H,W) in [-1,1].
+            fake: As many images of the generator.
+            progress: Where training stands; penalties follow it.
+
+        Returns:
+            The weighted total, a scalar to minimise, and the logs: the objective's value `adv`,
+            the mean scores `real` and `fake`, `sign_real`, and each penalty that was due, bare.
+            ADA reads `sign_real`, the mean of the signs that tell on which side of the objective's
+            boundary a real is; where there is no boundary, of 0.
+        """
         real_scores = critic(real).float()
         fake_scores = critic(fake).float()
         loss = self.objective.d(
             real_scores,
             fake_scores,
-            self.target(self.real_target, real_scores),
-            self.target(self.fake_target, fake_scores),
+            self.draw_targets(self.real_target, real_scores),
+            self.draw_targets(self.fake_target, fake_scores),
         )
+        signs = (real_scores.detach() - (self.objective.boundary or 0)).sign()
         logs = {
             "adv": loss.detach(),
             "real": real_scores.detach().mean(),
             "fake": fake_scores.detach().mean(),
-            "sign_real": (real_scores.detach() - (self.objective.boundary or 0))
-            .sign()
-            .mean(),  # the sign of a mean is another number
+            "sign_real": signs.mean(),  # the sign of a mean is another number
         }
         for name, penalty in members_of(self.penalties, Penalty).items():
             if due(progress.step, penalty.every, penalty.start):
                 term = penalty(critic, real, fake, real_scores, fake_scores, progress)
                 loss = loss + penalty.apply_weight(term, progress)
-                logs[name] = term.detach()
+                logs[name] = term.detach()  # bare: the weight stands in the config
         return loss, logs
 
     def g(
         self, critic: Critic, real: Tensor, fake: Tensor, progress: Progress
     ) -> tuple[Tensor, Logs]:
-        """real, fake (N,C,H,W) -> scalar, logs; real is scored only by relativistic objectives."""
+        """Gives the generator's loss.
+
+        Args:
+            critic: Images in, raw scores out, and features where they are matched.
+            real: (N,C,H,W) in [-1,1]; scored only where the objective is relativistic.
+            fake: As many images of the generator.
+            progress: Where training stands; schedules follow it.
+
+        Returns:
+            The weighted total, a scalar to minimise, and the logs: the objective's value `adv`, and
+            `fm`, the distance of mean features, bare.
+        """
         real_scores = critic(real).float() if self.objective.relativistic else None
-        loss = self.objective.g(real_scores, self.best(critic(fake).float(), progress))
+        loss = self.objective.g(real_scores, self.keep_best(critic(fake).float(), progress))
         logs = {"adv": loss.detach()}
         if self.matches_features:
             # Batch means first, then their distance: single samples need not resemble each other.
-            apart = (
-                (
-                    critic.features(real).float().mean(0).detach()
-                    - critic.features(fake).float().mean(0)
-                )
-                .abs()
-                .mean()
-            )
-            loss, logs["fm"] = loss + self.feature_matching(progress.nimg) * apart, apart.detach()
+            of_real = critic.features(real).float().mean(0).detach()
+            of_fake = critic.features(fake).float().mean(0)
+            distance = (of_real - of_fake).abs().mean()
+            loss = loss + self.feature_matching(progress.nimg) * distance
+            logs["fm"] = distance.detach()
         return loss, logs
 
-    def best(self, scores: Tensor, progress: Progress) -> Tensor:
-        """The top_k share of (M,...) scores, at least one sample's; a patch critic's are ranked by
-        their mean."""
+    def keep_best(self, scores: Tensor, progress: Progress) -> Tensor:
+        """Keeps the share `top_k` of scores, at least one sample's.
+
+        Args:
+            scores: (M,...); those of a patch critic are ranked by their mean.
+            progress: Where training stands; the share may follow it.
+
+        Returns:
+            (K,...), the highest first; the scores as they are where all are kept.
+        """
         k = max(1, round(self.top_k(progress.nimg) * len(scores)))
         if k == len(scores):
             return scores
@@ -165,7 +199,13 @@ class AdversarialLoss(Loss):
         )
         return (real + self.flip * (1 - 2 * real), fake + self.flip * (1 - 2 * fake))
 
-    def target(self, value: float | list[float], scores: Tensor) -> Target:
+    def draw_targets(self, value: float | list[float], scores: Tensor) -> Target:
+        """Gives what scores ought to say, some of it flipped.
+
+        Args:
+            value: real_target or fake_target.
+            scores: Those that get a target each where one is drawn; any shape.
+        """
         target = draw_target(value, scores)
         if self.flip == 0:
             return target
@@ -173,8 +213,10 @@ class AdversarialLoss(Loss):
 
     @torch.no_grad()
     def constrain(self, discriminator: nn.Module) -> None:
-        """Weight clipping, normalisation parameters included, as in WGAN's code (Arjovsky 2017,
-        algorithm 1)."""
+        """Clips every parameter, those of normalisation included, as WGAN's code does.
+
+        Source: Arjovsky et al. 2017, algorithm 1.
+        """
         if self.clip is not None:
             for p in discriminator.parameters():
                 p.clamp_(-self.clip, self.clip)

@@ -1,5 +1,7 @@
-"""Terms that are added to the critic's loss: they see scores and gradients of a critic, never a
-network."""
+"""Terms that are added to the discriminator's loss: they see a critic's scores and gradients.
+
+None of them sees a network.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,22 @@ from gancli.schedules import Number, schedule
 
 
 class Penalty(nn.Module):
-    """May have buffers (they are saved), never parameters.
+    """A term of the discriminator's loss; a subclass gives `forward`.
 
-    weight: a number, or a schedule over images. every: steps between two uses; start: the first
-    step.
-    per_sample: it reads one gradient per sample, which batch normalisation in the critic would mix.
+    It may have buffers, which the checkpoint holds, and never parameters.
+
+    Args:
+        weight: A factor of the term in the loss; a number, or a schedule over images. The log shows
+            the term without it.
+        every: Steps from one use to the next, 1 or more.
+        start: The first step that uses it, 0 or more.
+
+    Attributes:
+        per_sample: Whether it reads one gradient per sample, which batch normalisation in the
+            discriminator would mix.
+
+    Raises:
+        ValueError: `every` or `start` is out of its range.
     """
 
     per_sample = False
@@ -55,16 +68,33 @@ class Penalty(nn.Module):
         fake_scores: Tensor | None,
         progress: Progress,
     ) -> Tensor:
-        """-> scalar. Fakes and scores are None where the penalty is a phase of its own."""
+        """Computes the term, without its weight.
+
+        Args:
+            critic: Images in, raw scores out.
+            real: (N,C,H,W) in [-1,1].
+            fake: As many images of the generator; None where the penalty is a phase of its own.
+            real_scores: The critic's scores of `real`, of any shape; None likewise.
+            fake_scores: The critic's scores of `fake`; None likewise.
+            progress: Where training stands.
+
+        Returns:
+            A scalar that gradients can flow through.
+        """
         raise NotImplementedError
 
 
 class GradientPenalty(Penalty):
-    """Mean over samples of (|grad| - target)^2.
+    """The mean over samples of (|gradient| - target)^2.
 
-    at: interpolate (WGAN-GP, Gulrajani 2017), real (R1), fake (R2, Mescheder 2018), noise (DRAGAN,
-    Kodali 2017).
-    weight multiplies the squared norm: R1's gamma is twice the weight.
+    Args:
+        weight: As in `Penalty`. It multiplies the squared norm, so R1's gamma is twice the weight.
+        at: Where the score's gradient is taken: at points between reals and fakes (interpolate:
+            WGAN-GP, Gulrajani et al. 2017), at reals (real: R1) or fakes (fake: R2, Mescheder et
+            al. 2018), or around reals (noise: DRAGAN, Kodali et al. 2017).
+        target: The norm that the gradient shall have: 1, or 0 for R1 and R2.
+        every: As in `Penalty`.
+        start: As in `Penalty`.
     """
 
     per_sample = True
@@ -82,8 +112,16 @@ class GradientPenalty(Penalty):
         self.at = at
         self.target = target
 
-    def point(self, real: Tensor, fake: Tensor | None) -> Tensor:
-        """Where the gradient is taken, (N,C,H,W)."""
+    def choose_points(self, real: Tensor, fake: Tensor | None) -> Tensor:
+        """Chooses where the gradient is taken.
+
+        Args:
+            real: (N,C,H,W) in [-1,1].
+            fake: As many images of the generator; None where none are at hand.
+
+        Returns:
+            (N,C,H,W)
+        """
         if self.at == "real":
             return real
         if self.at == "fake":
@@ -106,9 +144,10 @@ class GradientPenalty(Penalty):
         fake_scores: Tensor | None,
         progress: Progress,
     ) -> Tensor:
+        """Computes the mean squared distance of gradient norms to the target."""
         # Squared gradients leave the range of half precision.
         with torch.autocast(real.device.type, enabled=False):
-            x = self.point(real, fake).detach().to(real.dtype).requires_grad_(True)
+            x = self.choose_points(real, fake).detach().to(real.dtype).requires_grad_(True)
             scores = critic(x)
             # A patch critic's sum would scale with the image's area.
             rows = scores.reshape(len(scores), -1).mean(1)
@@ -122,8 +161,10 @@ class GradientPenalty(Penalty):
 
 
 class ScoreDrift(Penalty):
-    """Keeps real scores near zero, where a Wasserstein critic would wander (Karras 2018, appendix
-    A.1)."""
+    """Keeps scores of reals near zero; those of a Wasserstein critic would wander.
+
+    Source: Karras et al. 2018, appendix A.1.
+    """
 
     def forward(
         self,
@@ -134,5 +175,6 @@ class ScoreDrift(Penalty):
         fake_scores: Tensor | None,
         progress: Progress,
     ) -> Tensor:
+        """Computes the mean squared score of reals."""
         assert real_scores is not None, "it belongs to the discriminator's loss, which has scores"
         return real_scores.square().mean()

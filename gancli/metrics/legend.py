@@ -1,5 +1,4 @@
-"""Says for every number that gancli shows what it is, its unit, which way is better and what is
-good.
+"""Says what every number is that gancli shows, its unit, which way is better and what is good.
 
 This table is the only place where that is written: `gan list metrics`, the tooltips of the report
 and compare pages and docs/metrics.md all read it. `python -m gancli.metrics.legend` prints
@@ -20,8 +19,13 @@ Direction = Literal["higher", "lower", ""]
 class Line(NamedTuple):
     """One number, or a family of them.
 
-    key: the name that is shown; words in capitals stand for a part that varies. better: "" where
-    neither direction is better. item: the item of `metrics.items` that measures it, "" for others.
+    Attributes:
+        key: The name that is shown; words in capitals stand for a part that varies.
+        what: What the number is, in words.
+        unit: Its unit, or its range.
+        better: Which direction is better; "" where neither is.
+        good: Which values are good.
+        item: The item of `metrics.items` that measures it, "" for others.
     """
 
     key: str
@@ -103,7 +107,8 @@ TRAINING = (
     ),
     Line(
         "d/sign_real",
-        "mean sign of the scores of real images: 1 if all are taken for real",
+        "overfitting heuristic r_t of ADA: mean sign of the scores of real images, 1 if all are "
+        "taken for real",
         "-1 to 1",
         "",
         "near 0.6 (the target of ADA); near 1 for long, the discriminator overfits; with wgan and "
@@ -686,7 +691,7 @@ R1_PHASE = "d_r1/r1"  # StyleGAN2's
 
 @functools.cache
 def pattern_of(key: str) -> re.Pattern[str]:
-    """The names that a key of the table matches."""
+    """Makes the pattern of the names that a key of the table stands for."""
     parts = []
     end = 0
     for found in VARIABLE.finditer(key):
@@ -696,8 +701,13 @@ def pattern_of(key: str) -> re.Pattern[str]:
 
 
 def find_line(name: str) -> Line | None:
-    """The line of a name as it stands in metrics.jsonl, evaluation.json or on the screen; None
-    if there is none.
+    """Finds the line of a number.
+
+    Args:
+        name: As it stands in metrics.jsonl, in evaluation.json or on the screen.
+
+    Returns:
+        The line, the exact one before one of a family; None if there is none.
     """
     name = name.removeprefix("eval/")
     lines = [line for section in SECTIONS.values() for line in section]
@@ -706,7 +716,7 @@ def find_line(name: str) -> Line | None:
 
 
 def find_penalties(config: Mapping[str, object]) -> tuple[str, ...]:
-    """The names that the config of a run gives to the penalties of its discriminator."""
+    """Lists the names that a run's config gives to the penalties of its discriminator."""
     loss = config.get("loss")
     penalties = loss.get("penalties") if isinstance(loss, dict) else None
     return tuple(map(str, penalties)) if isinstance(penalties, dict) else ()
@@ -728,7 +738,7 @@ def list_once_weighted(config: Mapping[str, object], phases: Iterable[str]) -> l
 
 
 def was_weighted(key: str, config: Mapping[str, object]) -> bool:
-    """Have runs of checkpoint format 1 logged this term with its weight?
+    """Tells whether runs of checkpoint format 1 have logged a term with its weight.
 
     Args:
         key: Of the log.
@@ -743,7 +753,7 @@ def was_weighted(key: str, config: Mapping[str, object]) -> bool:
 
 
 def explain(name: str) -> str:
-    """A name in one sentence or two, for a tooltip; "" if it is unknown."""
+    """Says a number in one sentence or two, for a tooltip; "" if it is unknown."""
     line = find_line(name)
     if line is None:
         return ""
@@ -754,7 +764,7 @@ def explain(name: str) -> str:
 
 
 def as_data() -> dict[str, list[dict[str, str]]]:
-    """The whole table as plain data, section -> lines."""
+    """Gives the whole table as plain data, section -> lines."""
     return {
         title: [
             {
@@ -771,7 +781,7 @@ def as_data() -> dict[str, list[dict[str, str]]]:
 
 
 def markdown() -> str:
-    """docs/metrics.md."""
+    """Writes docs/metrics.md."""
     text = [
         "# The numbers",
         "",

@@ -151,7 +151,7 @@ def test_targets_drawn_per_sample_have_the_closed_form_mean(scores, range_, want
     torch.manual_seed(0)
     loss = AdversarialLoss(objective=LeastSquares(), real_target=range_)
     many = scores.repeat(200_000)
-    target = loss.target(range_, many)
+    target = loss.draw_targets(range_, many)
     assert target.min() >= range_[0] and target.max() <= range_[1] and target.std() > 0.05
     assert LeastSquares().judge(many, target).mean().item() == pytest.approx(want, abs=5e-3)
     if scores is R:
@@ -162,7 +162,7 @@ def test_targets_drawn_per_sample_have_the_closed_form_mean(scores, range_, want
 
 def test_flips_turn_their_share_of_targets_round():
     torch.manual_seed(0)
-    target = AdversarialLoss(objective=Hinge(), flip=0.05).target(1.0, torch.zeros(100_000))
+    target = AdversarialLoss(objective=Hinge(), flip=0.05).draw_targets(1.0, torch.zeros(100_000))
     assert set(target.unique().tolist()) == {0.0, 1.0}
     assert (target == 0).float().mean().item() == pytest.approx(0.05, abs=0.005)
 
@@ -224,7 +224,7 @@ def test_interpolates_lie_between_with_one_weight_per_sample():
     torch.manual_seed(0)
     real = torch.ones(64, 3, 4, 4)
     fake = torch.zeros(64, 3, 4, 4)
-    x = GradientPenalty(weight=1.0).point(real, fake)
+    x = GradientPenalty(weight=1.0).choose_points(real, fake)
     assert (x >= 0).all() and (x <= 1).all() and x[:, 0, 0, 0].std() > 0.2
     assert torch.equal(x, x[:, :1, :1, :1].expand_as(x))
 
@@ -232,7 +232,7 @@ def test_interpolates_lie_between_with_one_weight_per_sample():
 def test_dragan_noise_is_one_sided_and_scaled_by_the_deviation():
     torch.manual_seed(0)
     real = torch.randn(256, 1, 8, 8)
-    shift = GradientPenalty(weight=1.0, at="noise").point(real, None) - real
+    shift = GradientPenalty(weight=1.0, at="noise").choose_points(real, None) - real
     assert shift.min() >= -1e-6 and shift.max() <= 0.5 * real.std() + 1e-6
 
 

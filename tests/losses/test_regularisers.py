@@ -9,14 +9,14 @@ from loss_helpers import weighted
 
 from gancli.errors import UserError
 from gancli.game import Progress
-from gancli.losses.regularisers import Consistency, LeCam, lecam
+from gancli.losses.regularisers import Consistency, LeCam, measure_lecam
 
 R = torch.tensor([1.0, -2.0], dtype=torch.float64)
 F = torch.tensor([0.5, -3.0], dtype=torch.float64)
 
 
 def test_golden_lecam():
-    assert lecam(R, F, 0.5, -0.25).item() == pytest.approx(6.90625)
+    assert measure_lecam(R, F, 0.5, -0.25).item() == pytest.approx(6.90625)
     assert ((R + 0.25).square().mean() + (0.5 - F).square().mean()).item() == pytest.approx(
         8.4375
     ), "without relu: not ours"
