@@ -44,9 +44,11 @@ def compare_folders(options: EvaluationOptions) -> None:
     if any(value is not None for value in options.dataset.values()):
         messages.warn("dataset.* has no effect: real= and fake= are the folders")
     status.say("loading torch…")
+    from gancli.config.own_metrics import check_typed_metrics
     from gancli.evaluation.samples import compare, write_report
     from gancli.precision import resolve_device
 
+    check_typed_metrics(options.metrics.own)
     status.say("reading the images…")
     real, fake, note = open_folders(options.real, options.fake, n=options.metrics.n)
     report = compare(
@@ -107,7 +109,7 @@ def show_report(report: Report, *, title: str, target: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from gancli.metrics.settings import better, published
+    from gancli.metrics.settings import published
 
     console = Console(highlight=False)
     console.print(messages.printable(title), style="bold", markup=False, soft_wrap=True)
@@ -121,7 +123,7 @@ def show_report(report: Report, *, title: str, target: str) -> None:
         cells = [key, format_number(value)]
         if report.reals:
             cells.append(format_number(report.reals[key]) if key in report.reals else "")
-        table.add_row(*cells, {"min": "lower", "max": "higher"}.get(better(key) or "", ""))
+        table.add_row(*cells, {"min": "lower", "max": "higher"}.get(report.better(key) or "", ""))
     console.print(table)
     console.print("\nprotocol", style="bold")
     for key, fact in report.protocol.items():

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping
 
 from gancli.config.hints import Problem, did_you_mean, find_nearest
+from gancli.config.schema import Descriptions
 from gancli.config.values import (
     CLOSED_BOUNDS,
     NONNEGATIVE,
@@ -16,6 +17,7 @@ from gancli.config.values import (
     describe_type,
     find_misfits,
     find_outside,
+    is_spec,
     show,
 )
 from gancli.schedules import Number, ScheduleFunction, find_piece_problems, schedule_problems
@@ -32,12 +34,26 @@ def find_value_problems(
     value: object, annotation: object, *, where: str, bound: Bound | None = None
 ) -> list[Problem]:
     """One value against its type and its bound."""
+    if annotation == Descriptions:
+        return find_description_problems(value, where=where)
     found = find_misfits(value, annotation, where=where, nested=refuse_classes)
     if found or bound is None:
         return found
     if isinstance(value, dict):
         return schedule_problems(value, where=where, bound=bound)
     return find_outside(value, bound, where=where)
+
+
+def find_description_problems(value: object, *, where: str) -> list[Problem]:
+    """Names with descriptions of classes, as far as that shows without importing one."""
+    example = f"{where}.NAME={{_target_: my_package.MyClass}}"
+    if not isinstance(value, dict):
+        return [(f"{where}={show(value)} does not fit", f"give one like {example}")]
+    return [
+        (f"{where}.{name}={show(item)} does not fit", f"give one like {example}")
+        for name, item in value.items()
+        if not is_spec(item)
+    ]
 
 
 def find_section_problems(

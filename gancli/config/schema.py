@@ -5,11 +5,13 @@ Known without torch, Hydra or a terminal.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gancli.schedules import Number, Pieces
 
+# Name -> {_target_: package.module.Class, ...}; gate 2 imports the classes.
+Descriptions = dict[str, dict[str, Any]]
 OWN_FOLDER = "gancli.data.folder.Folder"  # the `_target_` of images in a folder of the user's own
 TOP_KEYS = (
     *("seed", "resume", "trust", "name"),
@@ -115,6 +117,8 @@ class MetricsConfig:
     # The value that best.pt follows; auto: the first of fid, fd_*, w1, swd; null: none
     best: str | None
     best_mode: Literal["min", "max"] | None  # null: as metrics.settings.better says
+    # The user's own, see metrics/own.py: name -> {_target_: my_metrics.Sharpness, ...}
+    own: Descriptions = field(default_factory=dict)
 
 
 CLOSED: dict[str, type] = {  # section -> what describes its keys

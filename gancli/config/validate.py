@@ -29,6 +29,7 @@ from gancli.config.build import (
 )
 from gancli.config.closed import find_closed_problems, find_player_problems
 from gancli.config.hints import explain_interpolation
+from gancli.config.own_metrics import fill_best_mode, find_own_metric_problems
 from gancli.config.players import (
     complete_players,
     describe_fallback,
@@ -90,7 +91,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     ]
     found += find_optimizer_problems(frozen["optimizer"])
     if not closed:
-        found += find_scalar_conflicts(frozen)
+        found += find_scalar_conflicts(frozen) or fill_best_mode(frozen["metrics"])
     if not found:
         found += fill_dataset(frozen["dataset"])
     if not found:
@@ -384,6 +385,7 @@ def find_torch_problems(values: dict, where: str) -> list[Problem]:
 def find_scalar_conflicts(frozen: dict) -> list[Problem]:
     """What the closed sections say together."""
     found = settings.problems(frozen["metrics"])
+    found += find_own_metric_problems(frozen["metrics"].get("own", {}))
     ranks = distributed.launched_world()
     size = frozen["trainer"]["batch_size"]
     accumulate = frozen["trainer"]["accumulate"]
@@ -651,7 +653,9 @@ def revalidate(stored: Mapping[str, Any]) -> RunConfig:
     frozen["trainer"] = dict(stored["trainer"])
     found = find_closed_problems(frozen, CLOSED) + find_half_life_problems(frozen["ema"])
     found += find_optimizer_problems(frozen["optimizer"])  # a file may hold anything
+    frozen["metrics"] = dict(stored["metrics"])
     found += [] if found else find_scalar_conflicts(frozen)
+    found += [] if found else fill_best_mode(frozen["metrics"])
     if found:
         raise Problems(found)
     device = resolve_device(frozen["trainer"]["device"])

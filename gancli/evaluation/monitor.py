@@ -71,7 +71,7 @@ class Judge:
 
     @property
     def measures(self) -> bool:
-        return bool(self.spec.items)
+        return bool(self.spec.items or self.spec.own)
 
     def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart samples are (of one class, where there are classes), as a share of how

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from gancli.config.own_metrics import build_own_metrics
 from gancli.config.run_config import RunConfig, Section
 from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded
@@ -31,7 +32,7 @@ from gancli.metrics.bench import Bench
 from gancli.metrics.lpips import Lpips
 from gancli.metrics.settings import IMAGE_ITEMS
 from gancli.metrics.ssim import psnr, ssim
-from gancli.metrics.suite import measure_item
+from gancli.metrics.suite import measure_item, measure_own
 from gancli.render import status
 from gancli.render.grids import grid, to_pil, to_uint8
 from gancli.render.notes import note
@@ -208,6 +209,7 @@ def measure(
     seed: int,
     device: torch.device,
     ema: bool = True,
+    own_trust: tuple[str, ...] | None = None,
 ) -> samples.Report:
     """Translates held-out sources (without any, those of the training) and measures the outputs.
 
@@ -250,7 +252,7 @@ def measure(
         "ema": ema,
         "precision": "fp32",
     }
-    skipped: dict[str, str] = {}
+    own, skipped = build_own_metrics(spec.own, trust=own_trust)
     if train.other is not None:
         values = of_sets(
             output, target, spec=spec, seed=draws, device=device, protocol=protocol, skipped=skipped
@@ -270,7 +272,9 @@ def measure(
     if parts["cycle"] and "cycle" in spec.items:
         values["cycle"] = torch.cat(parts["cycle"]).mean().item()
     log.info("evaluated %d images in %.1f s", len(output), time.monotonic() - started)
-    return samples.Report(values, protocol, skipped)
+    with torch.no_grad():
+        measure_own(own, output, target, seed=draws, device=device, values=values, skipped=skipped)
+    return samples.Report(values, protocol, skipped, own=samples.describe_own(own, spec))
 
 
 def of_pairs(

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,19 +19,22 @@ import torch
 from torch import Tensor, nn
 
 from gancli.config.build import build
+from gancli.config.own_metrics import build_own_metrics
 from gancli.config.run_config import Section
 from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded, Source, pair
 from gancli.data.decode import resize_all
 from gancli.data.stacked import StackedMNIST
 from gancli.data.toy import Mixture
-from gancli.errors import unwritable
+from gancli.errors import UserError, reason_of, unwritable
 from gancli.files import atomic, reading
 from gancli.game import Batch, Critic, Game
 from gancli.inference import sampling
 from gancli.metrics.bench import Bench, Score
-from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
-from gancli.metrics.suite import floor, measure
+from gancli.metrics.legend import Line
+from gancli.metrics.own import Metric, describe_metric
+from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, better
+from gancli.metrics.suite import floor, measure, measure_own
 from gancli.render import status
 from gancli.render.grids import to_uint8
 from gancli.seeding import forked, seed_of
@@ -45,16 +48,28 @@ N_POINTS = 2_500
 
 @dataclass(frozen=True)
 class Report:
-    """values: the numbers. protocol: what they were measured with. skipped: item -> what it lacks,
-    in a line.
+    """What an evaluation has found.
 
-    reals: the numbers of held-out reals in place of samples, which give the others a scale; {}
-    without such reals."""
+    Attributes:
+        values: The numbers.
+        protocol: What they were measured with.
+        skipped: Item -> what it lacks, in a line.
+        reals: The numbers of held-out reals in place of samples, which give the others a scale;
+            {} without such reals.
+        own: What those of the numbers mean that metrics of the user's own have given.
+    """
 
     values: dict[str, float]
     protocol: dict[str, object]
     skipped: dict[str, str] = field(default_factory=dict)
     reals: dict[str, float] = field(default_factory=dict)
+    own: dict[str, Line] = field(default_factory=dict)
+
+    def better(self, key: str) -> str | None:
+        """Returns "min" or "max": where a number is better; None where neither is."""
+        if key not in self.own:
+            return better(key)
+        return {"lower": "min", "higher": "max"}.get(self.own[key].better)
 
 
 @runtime_checkable
@@ -85,13 +100,25 @@ def evaluate(
     device: torch.device,
     ema: bool = True,
     trust: tuple[str, ...] | None = None,
+    own_trust: tuple[str, ...] | None = None,
 ) -> Report:
     """Draws samples and measures them.
 
-    generator: of `game`, on `device`; ema: is it the average, for the protocol. train, held: as
-    `data.base.split` gives them.
-    spec: the part `metrics` of a config. dataset: that part. trust: as in `config.build.build`; None: all, since whoever trained on this data set has built it before. No
-    global random state, mode or gradient of a network changes.
+    No global random state, mode or gradient of a network changes.
+
+    Args:
+        game: On `device`.
+        generator: Of `game`.
+        train: The training images, as `data.base.split` gives them.
+        held: The held-out images, likewise; None where there are none.
+        spec: The part `metrics` of a config.
+        dataset: The part `dataset` of a config.
+        seed: Of the samples and of what the metrics draw.
+        device: Where the networks are.
+        ema: Whether the generator is the EMA's, for the protocol.
+        trust: Packages that `dataset` may name, as in `config.build.build`. None: any, since
+            whoever trained on this data set has built it before.
+        own_trust: Likewise for `spec.own`; a metric whose package is not trusted is skipped.
     """
     started = time.monotonic()
     source = build(dataset.plain(), where="dataset", trust=trust)
@@ -116,7 +143,9 @@ def evaluate(
             train = replace(train, images=to_uint8(train.images))
             held = None if held is None else replace(held, images=to_uint8(held.images))
         fake, notes = in_units(fake, train, source)
+        own, lost = build_own_metrics(spec.own, trust=own_trust)
         bench = Bench(
+            own=own,
             fake=fake,
             asked=asked,
             train=train,
@@ -137,6 +166,7 @@ def evaluate(
         report = run(
             bench, tuple(item for item in items if item != "codes" or bench.read is not None)
         )
+    report.skipped.update(lost)
     report.protocol.update(
         {
             "dataset": dataset["_target_"],
@@ -179,7 +209,9 @@ def compare(
             if both
             else None
         )
+        own, lost = build_own_metrics(spec.own, trust=None)
         bench = Bench(
+            own=own,
             fake=fake.images,
             asked=asked,
             train=real,
@@ -195,6 +227,7 @@ def compare(
                 item for item in IMAGE_ITEMS if item not in ("overfitting", "memorisation", "codes")
             ),
         )
+    report.skipped.update(lost)
     report.protocol.update(
         {
             "data": real.digest,
@@ -206,12 +239,36 @@ def compare(
 
 
 def run(bench: Bench, possible: tuple[str, ...]) -> Report:
-    """The items of the spec that the kind of data has."""
+    """Measures the items of the spec that the kind of data has, and the user's own metrics."""
     items = tuple(item for item in possible if item in bench.spec.items)
     values, skipped = measure(bench, items)
+    if bench.own:
+        try:
+            reals = bench.reference.images
+        except UserError as error:
+            skipped |= dict.fromkeys(bench.own, reason_of(error))
+        else:
+            measure_own(
+                bench.own,
+                bench.fake,
+                reals,
+                seed=bench.seed,
+                device=bench.device,
+                values=values,
+                skipped=skipped,
+            )
     return Report(
-        values, protocol_of(bench), skipped, floor(bench, items) if bench.spec.floor else {}
+        values,
+        protocol_of(bench),
+        skipped,
+        floor(bench, items) if bench.spec.floor else {},
+        describe_own(bench.own, bench.spec),
     )
+
+
+def describe_own(own: Mapping[str, Metric], spec: MetricsConfig) -> dict[str, Line]:
+    """Returns what the numbers of the user's own metrics mean, by their names."""
+    return {name: describe_metric(name, metric, spec.own[name]) for name, metric in own.items()}
 
 
 def summary(values: dict[str, float], *, best: bool) -> str:
@@ -396,6 +453,10 @@ def save_report(path: Path, report: Report, *, step: int, best: dict | None = No
         "protocol": plain(report.protocol),
         "skipped": report.skipped,
     }
+    if report.own:
+        tree["own"] = {
+            name: {"what": line.what, "better": line.better} for name, line in report.own.items()
+        }
     before = earlier(path)
     save(path, tree | {"best": best or before.get("best"), "ended": before.get("ended", "")})
 

@@ -5,7 +5,7 @@ when first asked for.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from gancli.data.base import Decoded
 from gancli.data.toy import Mixture
 from gancli.errors import UserError
 from gancli.metrics import features, store
+from gancli.metrics.own import Metric
 from gancli.seeding import seed_of
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Bench:
     train, held: real images of the samples' size, or points in data units. score: the critic,
     images in [-1,1] and labels -> scores. read: such images -> the category of a code that the
     model finds in each (N,). notes: what belongs into the protocol.
+    own: metrics of the user's own by name.
     """
 
     fake: Tensor
@@ -49,6 +51,7 @@ class Bench:
     score: Score | None = None
     read: Callable[[Tensor], Tensor] | None = None
     notes: dict[str, object] = field(default_factory=dict)
+    own: Mapping[str, Metric] = field(default_factory=dict)
 
     def rng(self, item: str) -> torch.Generator:
         """An item's own generator: which others run does not change its draws."""

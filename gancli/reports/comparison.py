@@ -60,7 +60,8 @@ def document(board: Board, *, title: str, unstarted: int = 0) -> str:
                 *(key for run in board.runs() for key in run.curve_keys()),
                 "time",
                 "img/s",
-            ]
+            ],
+            own={name: line for run in board.runs() for name, line in run.own.items()},
         ),
         footer(board),
     )

@@ -4,12 +4,14 @@ shows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
-from gancli.metrics.legend import SECTIONS, explain, find_line
+from gancli.metrics.legend import SECTIONS, Line, explain, find_line
 from gancli.reports.markup import Html, Node, fold, section, table, tag
 from gancli.reports.runs import Run
 
+NONE: Mapping[str, Line] = MappingProxyType({})
 # module of a game -> what its sample grid shows in a row
 PANELS = {
     "gancli.games.translation": ("source", "output", "target"),
@@ -18,16 +20,29 @@ PANELS = {
 }
 
 
-def named(name: str, label: str = "") -> Node:
-    """A number's name with its meaning as a tooltip; plain text where nobody knows it."""
-    meaning = explain(name)
+def named(name: str, label: str = "", *, own: Mapping[str, Line] = NONE) -> Node:
+    """A number's name with its meaning as a tooltip; plain text where nobody knows it.
+
+    Args:
+        name: As metrics.jsonl or an evaluation has it.
+        label: What is shown in its place.
+        own: The lines of the user's own metrics.
+    """
+    meaning = own[name].what if name in own else explain(name)
     return tag("abbr", label or name, at={"title": meaning}) if meaning else label or name
 
 
-def legend(names: Iterable[str]) -> Html | None:
-    """A foldable table of the numbers on a page. names: as they are shown, in any order."""
+def legend(names: Iterable[str], *, own: Mapping[str, Line] = NONE) -> Html | None:
+    """A foldable table of the numbers on a page.
+
+    Args:
+        names: As they are shown, in any order.
+        own: The lines of the user's own metrics.
+    """
+    names = [name.removeprefix("eval/") for name in names]
     shown = {line.key for name in names if (line := find_line(name)) is not None}
-    if not shown:
+    mine = [line for name, line in own.items() if name in names]
+    if not shown and not mine:
         return None
     rows: list[list[Node]] = [
         [
@@ -37,9 +52,9 @@ def legend(names: Iterable[str]) -> Html | None:
             line.better or "\u2013",
             line.good.replace("`", ""),
         ]
-        for lines in SECTIONS.values()
+        for lines in (*SECTIONS.values(), mine)
         for line in lines
-        if line.key in shown
+        if line.key in shown or line in mine
     ]
     head = ["number", "what it is", "unit", "better", "good"]
     note = "gan list metrics has all of them. Words in capitals stand for a part that varies."

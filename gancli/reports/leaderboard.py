@@ -228,6 +228,8 @@ def measurements(run: Run, key: str) -> list[Measured]:
         value = each.get("values", {}).get(key)
         if value is not None:
             protocol = relevant(each["protocol"], key)
+            if key in each.get("own", {}):  # two metrics of one name may differ in their keys
+                protocol["metric"] = each["own"][key].what
             found.append(
                 Measured(value=value, step=each.get("step"), source=source, protocol=protocol)
             )
@@ -388,6 +390,9 @@ def direction(key: str, runs: list[Run]) -> str:
             return run.evaluation["best"]["mode"]
     if all(key not in values_of(run) and f"eval/{key}" not in run.curve_keys() for run in runs):
         return ""  # a loss or a score
+    for run in runs:
+        if key in run.own:
+            return {"lower": "min", "higher": "max"}.get(run.own[key].better, "")
     return better(key) or ""
 
 

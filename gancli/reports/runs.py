@@ -12,7 +12,7 @@ from gancli.errors import UserError
 from gancli.files import reading
 from gancli.files.paths import names_in
 from gancli.files.reading import number
-from gancli.metrics.legend import was_weighted
+from gancli.metrics.legend import Direction, Line, find_line, was_weighted
 
 FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
 LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ (?P<level>[A-Z]+) (?P<text>.*)")
@@ -42,6 +42,7 @@ class Evaluation(TypedDict, total=False):
     protocol: dict[str, object]
     skipped: dict[str, str]
     best: Best
+    own: dict[str, Line]  # what the numbers of the user's own metrics mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,12 @@ class Run:
     reason: str = ""
     notes: tuple[str, ...] = ()
     load: float | None = None
+
+    @property
+    def own(self) -> dict[str, Line]:
+        """The lines of the legend for the user's own metrics, by name."""
+        sources = [self.evaluation, *self.evaluations.values()]
+        return {name: line for each in sources for name, line in each.get("own", {}).items()}
 
     @property
     def seed(self) -> object:
@@ -282,6 +289,7 @@ def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
         "reals": numbers_of(found.get("reals")),
         "protocol": found["protocol"] if isinstance(found.get("protocol"), dict) else {},
         "skipped": words_by_name(found.get("skipped")),
+        "own": own_lines_of(found.get("own")),
     }
     step = reading.whole(found.get("step"))
     if step is not None:
@@ -308,6 +316,21 @@ def numbers_of(node: object) -> dict[str, float | None]:
     if not isinstance(node, dict):
         return {}
     return {name: number(value) for name, value in node.items() if is_number(value)}
+
+
+def own_lines_of(node: object) -> dict[str, Line]:
+    """What an evaluation's file says of the user's own metrics; names of gancli's are left out."""
+    found: dict[str, Line] = {}
+    for name, about in node.items() if isinstance(node, dict) else ():
+        if not isinstance(name, str) or not isinstance(about, dict) or find_line(name) is not None:
+            continue
+        better: Direction = ""
+        if about.get("better") == "higher":
+            better = "higher"
+        elif about.get("better") == "lower":
+            better = "lower"
+        found[name] = Line(name, str(about.get("what", "")), "", better, "")
+    return found
 
 
 def words_by_name(node: object) -> dict[str, str]:

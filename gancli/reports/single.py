@@ -42,7 +42,7 @@ def document(run: Run) -> str:
         heading(run, metric),
         both(film(run), metrics(run, metric)),
         curves(run, metric),
-        legend(shown_names(run)),
+        legend(shown_names(run), own=run.own),
         again(run),
         config(run),
         data(run),
@@ -242,12 +242,15 @@ def evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]
     if not found.get("values"):
         return unmeasured(found)
     reals = found.get("reals") or {}
+    own = found.get("own", {})
     rows = [
         [
-            tag("b", named(name)) if name == metric.key else named(name),
+            tag("b", named(name, own=own)) if name == metric.key else named(name, own=own),
             figure_text(value),
             *([figure_text(reals.get(name))] if reals else []),
-            better_words(better(name) or "").removesuffix(" is better"),
+            own[name].better
+            if name in own
+            else better_words(better(name) or "").removesuffix(" is better"),
         ]
         for name, value in found["values"].items()
     ]

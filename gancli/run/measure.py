@@ -161,6 +161,9 @@ def describe_metrics(composed: Composed) -> list[str]:
         name = key.removeprefix("metrics.")
         if not equals or name == key or name in UNTOLD:
             continue
+        if name.startswith("own."):
+            told[name.split(".")[1]] = ""
+            continue
         files = name in ("weights", "lpips_backbone", "lpips_heads")
         told[name] = Path(value.strip("'\"")).stem if files else value  # the last one counts
     option = composed.choices.get("metrics", "metrics")
@@ -181,9 +184,11 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     from gancli.render import status
 
     status.say("loading torch…")
+    from gancli.config.own_metrics import check_typed_metrics
     from gancli.evaluation import paired, samples
     from gancli.precision import resolve_device
 
+    check_typed_metrics(options.metrics.own)
     device = resolve_device(options.device)
     loaded = open_game(str(options.ckpt), ema=options.ema, trust=options.trust, device=str(device))
     folder = find_run_folder(loaded.path)
@@ -213,17 +218,19 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     split = "held out in training"
     if held is None:
         held, split = load_other_split(source)
+    spec, own_trust = add_stored_metrics(options, loaded.tree["config"])
     if "a" in loaded.game.needs:
         report = paired.measure(
             game=loaded.game,
             generator=loaded.generator,
             train=train,
             held=held,
-            spec=options.metrics,
+            spec=spec,
             dataset=dataset,
             seed=options.seed,
             device=device,
             ema=options.ema,
+            own_trust=own_trust,
         )
     else:
         report = samples.evaluate(
@@ -231,12 +238,13 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             generator=loaded.generator,
             train=train,
             held=held,
-            spec=options.metrics,
+            spec=spec,
             dataset=dataset,
             seed=options.seed,
             device=device,
             ema=options.ema,
             trust=options.trust,
+            own_trust=own_trust,
         )
     if held is not None:
         report.protocol["held_out"] = f"{len(held)} images, {split}"
@@ -249,6 +257,28 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
         out=out or folder / "evaluations" / name,
         target=dataset["_target_"],
     )
+
+
+def add_stored_metrics(
+    options: EvaluationOptions, config: dict[str, Any]
+) -> tuple[MetricsConfig, tuple[str, ...]]:
+    """Adds the user's own metrics of a run to those that are typed, which win.
+
+    Args:
+        options: What is typed.
+        config: The checkpoint's, which may hold anything.
+
+    Returns:
+        The section `metrics`, and the packages that its own metrics may be of: whoever types a
+        class trusts it, and a checkpoint's needs trust=.
+    """
+    from gancli.config.own_metrics import list_packages
+
+    typed = options.metrics.own
+    section = config.get("metrics")
+    stored = section.get("own") if isinstance(section, dict) else None
+    own = (stored if isinstance(stored, dict) else {}) | typed
+    return replace(options.metrics, own=own), options.trust + list_packages(typed)
 
 
 def name_protocol(options: EvaluationOptions, report: Report, *, data: str) -> str:

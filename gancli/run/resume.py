@@ -110,6 +110,8 @@ def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
         config.setdefault(part, None)
     if "metrics" not in config:
         config["metrics"] = option("metrics", "none")
+    if isinstance(config["metrics"], dict):  # `metrics.own.x=...` may then be typed
+        config["metrics"].setdefault("own", {})
     if "watch" not in config:
         config["watch"] = composed_section("watch.action=off", "watch")
     return config
