@@ -1,4 +1,4 @@
-"""gancli from Python: the functions behind the commands, for notebooks and scripts; `gancli.train` and its siblings."""
+"""gancli from Python: what is behind the subcommands, for notebooks and scripts."""
 
 from __future__ import annotations
 
@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 class Evaluation(TypedDict):
     """Numbers with what they were measured by.
 
-    values: name -> number (`gan list metrics` says what each is). reals: the same of held-out real images, which give
-    the numbers a scale; empty without such images. protocol: what tells two evaluations apart; only numbers of equal
-    protocols compare. skipped: what was not measured, and why. file: where all this was written.
+    Attributes:
+        step: The step of the checkpoint.
+        values: Name -> number; `gan list metrics` says what each is.
+        reals: The same of held-out real images, which give the numbers a scale; empty without
+            such images.
+        protocol: What tells two evaluations apart; only numbers of equal protocols compare.
+        skipped: What was not measured, and why.
+        file: Where all this was written.
     """
 
     step: int
@@ -65,7 +70,7 @@ class Run:
             return read_config(self.checkpoint_facts()["config"])
 
     def checkpoint_facts(self) -> dict[str, Any]:
-        """The newest checkpoint without the values of its tensors."""
+        """Reads the newest checkpoint without the values of its tensors."""
         from gancli import checkpoint
 
         with saying_hints():
@@ -75,12 +80,15 @@ class Run:
             return tree
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl, oldest first: `step`, `nimg`, `time` and the logged terms such as `d/adv`."""
+        """Reads the lines of metrics.jsonl, oldest first.
+
+        Each has `step`, `nimg`, `time` and the logged terms such as `d/adv`.
+        """
         with saying_hints():
             return [entry for _, entry in reading.read_json_lines(self.folder / "metrics.jsonl")]
 
     def evaluation(self) -> dict[str, Any] | None:
-        """What training measured last (evaluation.json); None where nothing has been measured yet."""
+        """Reads what training measured last (evaluation.json); None before the first time."""
         with saying_hints():
             file = self.folder / "evaluation.json"
             found = reading.read_json(file) if file.exists() else None
@@ -93,7 +101,7 @@ class Run:
         device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
         trust: str | Sequence[str] = (),
     ) -> LoadedModel:
-        """The trained model of the newest checkpoint; the arguments are those of `gancli.load`."""
+        """Loads the trained model of the newest checkpoint; arguments as in `gancli.load`."""
         from gancli.run.loaded import load
 
         return load(self.folder, ema=ema, device=device, trust=trust)
@@ -103,7 +111,8 @@ def compose(*overrides: str) -> RunConfig:
     """Composes and checks a config as `gan train` does, and trains nothing.
 
     Args:
-        overrides: What is typed behind `gan train`: "model=mlp", "trainer.steps=50", "--config-dir=my_conf".
+        overrides: What is typed behind `gan train`: "model=mlp", "trainer.steps=50",
+            "--config-dir=my_conf".
 
     Returns:
         The whole config, with every `auto` filled in; a data set of files is scanned for that.
@@ -122,13 +131,15 @@ def compose(*overrides: str) -> RunConfig:
 def train(*overrides: str, quiet: bool = True) -> Run:
     """Trains to the end of the budget, as `gan train` does, in a run folder of the same kind.
 
-    torch's global random state is not what it was before. Ctrl-C saves and raises `gancli.GanError`; outside the main
-    thread signals are left alone.
+    torch's global random state is not what it was before. Ctrl-C saves and raises
+    `gancli.GanError`; outside the main thread signals are left alone.
 
     Args:
-        overrides: What is typed behind `gan train`: "model=mlp", "trainer.steps=50"; "resume=RUN" goes on with a run.
-        quiet: False shows the progress, as on a command line. Otherwise nothing is printed, not even by your own
-            classes; warnings become Python's, and run.log in the folder has everything.
+        overrides: What is typed behind `gan train`: "model=mlp", "trainer.steps=50"; "resume=RUN"
+            goes on with a run.
+        quiet: False shows the progress, as on a command line. Otherwise nothing is printed, not
+            even by your own classes; warnings become Python's, and run.log in the folder has
+            everything.
 
     Returns:
         The run: its folder, its metrics, and `load()` for the trained model.
@@ -142,7 +153,7 @@ def train(*overrides: str, quiet: bool = True) -> Run:
 
 
 def run_training(words: list[str]) -> Path:
-    """One run of `gan train`. -> its folder"""
+    """Trains one run as `gan train` does, and returns its folder."""
     from gancli.run.folder import find_named, has_checkpoints
     from gancli.run.launch import compose_run
     from gancli.run.session import run_session
@@ -151,7 +162,7 @@ def run_training(words: list[str]) -> Path:
     outcome = run_session(composed)
     if outcome is not None:
         return outcome.folder
-    # The run was complete already: there was nothing to do, and the folder is the one that was named.
+    # The run was complete already: there was nothing to do, and its folder was named.
     if composed.cfg.resume != "auto":
         return find_named(str(composed.cfg.resume))
     if has_checkpoints(composed.run_dir):
@@ -167,7 +178,8 @@ def evaluate(path: str | os.PathLike[str], *overrides: str, quiet: bool = True) 
 
     Args:
         path: A run folder or a .pt file.
-        overrides: What is typed behind `gan evaluate`: "metrics=fast", "n=1000", "seed=1", "ema=false", "trust=my_loss".
+        overrides: What is typed behind `gan evaluate`: "metrics=fast", "n=1000", "seed=1",
+            "ema=false", "trust=my_loss".
         quiet: False shows what is being done.
 
     Returns:
