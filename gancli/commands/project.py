@@ -1,4 +1,4 @@
-"""gan project: the latent whose image is most like a given one, with the search as a film."""
+"""gan project: the latent whose image is most like a given one, with the search as an animation."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gancli.checkpoint import Loaded
     from gancli.inference.projection import Distance, Found
 
-FRAMES = 100  # of the film at most; the last one stays for a second
+FRAMES = 100  # of the animation at most; the last one stays for a second
 FORMAT = 1
 
 
@@ -181,7 +181,7 @@ def distance_of(options: dict, target: Tensor) -> Distance:
 def searched(
     loaded: Loaded, distance: Distance, start, target: Tensor, options: dict
 ) -> tuple[float, Found, list[Image.Image]]:
-    """-> the distance at the start, what was found, and the frames of the film. Says how far it is."""
+    """-> the distance at the start, what was found, and the frames of the animation. Says how far it is."""
     from gancli.inference.projection import look, project
     from gancli.render.video import FPS
 
@@ -222,7 +222,7 @@ def write(
 
     from gancli.files import atomic
     from gancli.render.grids import save_image, save_png
-    from gancli.render.video import write_film
+    from gancli.render.video import write_animation
 
     save_image(found.image[0], out / "projected.png")
     save_png(beside_each_other(target, found.image), out / "comparison.png")
@@ -233,4 +233,4 @@ def write(
     }
     atomic.write(out / "projected.pt", lambda file: torch.save(tree, file))
     if film is not None:
-        write_film(frames, out / film)
+        write_animation(frames, out / film)

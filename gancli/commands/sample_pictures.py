@@ -1,4 +1,4 @@
-"""What gan sample draws beside the images: interpolations, sweeps, mixed styles, levels, and the film of a walk."""
+"""What gan sample draws beside the images: interpolations, sweeps, mixed styles, levels, and the animation of a walk."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
     import torch
 
     from gancli.render.grids import grid
-    from gancli.render.video import write_film
+    from gancli.render.video import write_animation
 
     images = images_of(loaded, walk.inputs, seed, walk.given)
     frames = []
@@ -209,4 +209,4 @@ def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
                 torch.stack(tiles), columns=walk.columns, gap=gap, min_tile=tile_size(walk.columns)
             )
         )
-    write_film(frames, path)
+    write_animation(frames, path)

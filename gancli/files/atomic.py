@@ -15,11 +15,13 @@ from gancli.errors import UserError
 
 
 def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[str] = ()) -> None:
-    """`path`, and the same bytes under other `names` beside it.
+    """Writes `path`, and the same bytes under other `names` beside it.
 
     A reader sees an old file or the new one, never half of one.
 
-    Raises OSError where the disk is full."""
+    Raises:
+        OSError: the disk is full.
+    """
     aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:
         with aside.open("wb") as file:
@@ -64,6 +66,7 @@ def link(path: Path, name: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
+    """Flushes a folder to the disk: only then is a rename in it safe."""
     handle = os.open(folder, os.O_RDONLY)  # a rename is safe only when its folder is on the disk
     try:
         sync(handle)
@@ -72,6 +75,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync(handle: int) -> None:
+    """Flushes an open file to the disk, where the disk can do that."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -85,16 +89,16 @@ def sync(handle: int) -> None:
 
 
 def refuse_links(folder: Path, names: Sequence[str | Path]) -> None:
-    """Raises UserError where writing below these names of a run folder would write elsewhere, or
-    into a pipe or a device.
+    """Raises UserError where writing below these names of a run folder would write elsewhere.
 
-    A run folder may come from anybody, and so may what lies in it. That the folder itself is
-    reached through a link is fine, and so is a link that stays inside it.
+    Nor is anything written into a pipe or a device. A run folder may come from anybody, and so may
+    what lies in it. That the folder itself is reached through a link is fine, and so is a link that
+    stays inside it.
 
     Args:
         folder: the run folder, or another folder that is to be written.
         names: what is to be written in it, as names below it or paths; folders with all that lies
-        in them.
+            in them.
     """
     root = os.path.realpath(folder)
     for name in names:

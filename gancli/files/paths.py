@@ -1,7 +1,4 @@
-"""Do the files and folders that a command line names exist?
-
-Asked before torch is imported, which takes seconds.
-"""
+"""Checks that the files and folders that a command line names exist, before torch is imported."""
 
 from __future__ import annotations
 
@@ -32,10 +29,12 @@ OF_A_RUN = {
 def missing_problems(
     values: Mapping[str, object], kinds: Mapping[str, str], *, within: str = ""
 ) -> list[Problem]:
-    """What is named and is not there.
+    """Lists what is named and is not there.
 
-    values: key -> what was given; only text can name a file. kinds: key -> what it should be, such
-    as "file". within: the part of the config that holds the keys.
+    Args:
+        values: key -> what was given; only a string can name a file.
+        kinds: key -> what it should be, such as "file".
+        within: the part of the config that holds the keys.
     """
     prefix = f"{within}." if within else ""
     return [
@@ -46,6 +45,7 @@ def missing_problems(
 
 
 def missing_problem(key: str, given: object, kind: str) -> list[Problem]:
+    """Says in a list of at most one problem that a named file is not there."""
     if not isinstance(given, str) or given in ("", "???") or not is_missing(given):
         return []
     shown = given if given.isprintable() else repr(given)
@@ -74,6 +74,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 def is_missing(path: str) -> bool:
+    """Says whether nothing is at a path; False where that cannot be known."""
     try:
         os.stat(os.path.expanduser(path))
     except PermissionError:  # it may be there: whoever reads it will say what is wrong
@@ -108,7 +109,7 @@ def check_run(cfg: DictConfig) -> None:
 
 
 def neighbours(root: Path) -> str:
-    """-> a hint: what stands where the missing path was expected."""
+    """Makes a hint of what stands where the missing path was expected."""
     parent = root.absolute().parent
     names = (
         sorted(entry.name for entry in parent.iterdir())

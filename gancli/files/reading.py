@@ -1,5 +1,6 @@
-"""Files that others may have made, read within bounds: never a pipe or a device, never too
-large, too deep or without end.
+"""Files that others may have made, read within bounds.
+
+A pipe or a device is never opened; nothing is too large, too deep or without end.
 """
 
 from __future__ import annotations
@@ -59,28 +60,34 @@ class Unreadable(UserError):
 
 
 def irregular(path: str | os.PathLike) -> str:
-    """-> what stands at a path instead of a file, in words, links followed; "" for a file.
+    """Says in words what stands at a path instead of a file, links followed; "" for a file.
 
-    Raises OSError where nothing is.
+    Raises:
+        OSError: nothing is there.
     """
     return kind_of(os.stat(path).st_mode)
 
 
 def kind_of(mode: int) -> str:
+    """Says in words what a mode of `os.stat` stands for; "" for a file."""
     if stat.S_ISREG(mode):
         return ""
     return next((words for matches, words in KINDS if matches(mode)), "no file")
 
 
 def open_file(path: Path) -> BinaryIO:
-    """Opens a file for reading, and nothing else: opening a pipe would wait for ever, and some
-    devices act when opened.
+    """Opens a file for reading, and nothing else.
 
-    Raises Unreadable where it is no file, and OSError."""
+    Opening a pipe would wait for ever, and some devices act when opened.
+
+    Raises:
+        Unreadable: it is no file.
+        OSError: as `open`.
+    """
     found = irregular(path)
     if found:
         raise Unreadable(f"{path} is {found}, not a file", "give a file")
-    # Between the look and the opening another process may have put a pipe there.
+    # Between the check and the opening another process may have put a pipe there.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     found = kind_of(os.fstat(handle).st_mode)
     if found:
@@ -90,9 +97,10 @@ def open_file(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path, *, most: int) -> bytes | None:
-    """-> a file's content, None where there is no such file.
+    """Reads a file of at most `most` bytes; None where there is no such file.
 
-    Raises Unreadable, also for more than `most` bytes.
+    Raises:
+        Unreadable: it is larger, no file, or cannot be read.
     """
     try:
         with open_file(path) as file:
@@ -107,7 +115,7 @@ def read_bytes(path: Path, *, most: int) -> bytes | None:
 
 
 def read_text(path: Path, *, most: int) -> str | None:
-    """As read_bytes, but text in UTF-8."""
+    """Reads a string in UTF-8; else as `read_bytes`."""
     data = read_bytes(path, most=most)
     if data is None:
         return None
@@ -118,10 +126,14 @@ def read_text(path: Path, *, most: int) -> str | None:
 
 
 def read_json(path: Path) -> object:
-    """-> what a JSON file holds, None where there is no such file. Raises Unreadable.
+    """Reads a JSON file; None where there is no such file.
 
     A number that is not finite, or that 64 bits do not hold, becomes None: gancli writes null for
-    it."""
+    it.
+
+    Raises:
+        Unreadable: it is no JSON, or too deep or too large.
+    """
     text = read_text(path, most=MOST_JSON)
     if text is None:
         return None
@@ -138,12 +150,13 @@ def read_json(path: Path) -> object:
 
 
 def finite(text: str) -> float | None:
+    """Reads a number; None where it is not finite."""
     value = float(text)
     return value if math.isfinite(value) else None
 
 
 def bounded(text: str) -> int | None:
-    """Python reads whole numbers of any length, and some of them take minutes."""
+    """Reads a whole number of 64 bits; None for a longer one, which may take minutes to read."""
     if len(text) > 20:
         return None
     value = int(text)
@@ -151,11 +164,14 @@ def bounded(text: str) -> int | None:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[bytes, dict]]:
-    """Each line of a file as (its bytes, the mapping that it holds).
+    """Yields each line of a file as (its bytes, the mapping that it holds).
 
-    Lines that hold none are passed over, a kill may tear one.
+    Lines that hold none are passed over: a kill may tear one. Yields nothing where there is no such
+    file.
 
-    Nothing where there is no such file. Raises Unreadable."""
+    Raises:
+        Unreadable: it is too large, or holds other things.
+    """
     try:
         file = open_file(path)
     except FileNotFoundError:
@@ -181,7 +197,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[bytes, dict]]:
 
 
 def mapping_of(line: bytes) -> dict | None:
-    """The mapping in a line of JSON; None where there is none, or one too deep."""
+    """Reads the mapping in a line of JSON; None where there is none, or one too deep."""
     if line.count(b"[") + line.count(b"{") > MOST_BRACKETS:
         return None
     try:
@@ -192,25 +208,30 @@ def mapping_of(line: bytes) -> dict | None:
 
 
 def number(value: object) -> float | None:
-    """A finite number of sane size, or None; true and false are none."""
+    """Returns a finite number of sane size, or None; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) <= LARGEST else None  # false for NaN
 
 
 def whole(value: object) -> int | None:
-    """A count as a file may give it: a whole number from 0 on that a float holds exactly, or
-    None.
+    """Returns a count as a file may give it, or None.
+
+    A count is a whole number from 0 on that a float holds exactly.
     """
     found = number(value)
     return int(found) if found is not None and found.is_integer() and 0 <= found < 2**53 else None
 
 
 def read_yaml(path: Path) -> object:
-    """-> what a YAML file holds as plain data, interpolations as they stand; None where there is no
-    such file, or it is empty.
+    """Reads a YAML file as plain data, interpolations as they stand.
 
-    Raises Unreadable."""
+    Returns:
+        None where there is no such file, or it is empty.
+
+    Raises:
+        Unreadable: it is no YAML, or too deep or too large.
+    """
     import yaml
 
     text = read_text(path, most=MOST_YAML)
@@ -227,8 +248,9 @@ def read_yaml(path: Path) -> object:
 
 
 def yaml_loader() -> type:
-    """A SafeLoader that reads numbers and dates as OmegaConf does, which wrote these files: 1e-3
-    is a number, a date a string.
+    """Makes a SafeLoader that reads numbers and dates as OmegaConf does, which wrote these files.
+
+    1e-3 is a number, a date a string.
     """
     import yaml
 
@@ -261,7 +283,7 @@ def check_yaml_file(path: Path) -> None:
 def check_yaml(text: str, where: Path) -> None:
     """Raises Unreadable for aliases that would multiply, and for a tree too deep or too large.
 
-    Syntax is not judged.
+    Syntax is not checked.
     """
     import yaml
 
@@ -311,9 +333,10 @@ def check_tree(tree: object, where: Path) -> None:
 
 
 def nodes(tree: object, *, most: int, what: str) -> Iterator[object]:
-    """Every container, key and leaf.
+    """Yields every container, key and leaf.
 
-    Raises Unreadable where they have no end: a part may hold itself, or one part many times.
+    Raises:
+        Unreadable: they have no end; a part may hold itself, or one part many times.
     """
     stack = [iter([tree])]
     for _ in range(most):
@@ -335,11 +358,12 @@ def nodes(tree: object, *, most: int, what: str) -> Iterator[object]:
 
 
 def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, at most 200 characters."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def tail(path: Path, most: int) -> str:
-    """The last bytes of a text file, "" where it cannot be read."""
+    """Reads the last bytes of a text file; "" where it cannot be read."""
     try:
         with open_file(path) as file:
             size = file.seek(0, io.SEEK_END)
@@ -350,11 +374,13 @@ def tail(path: Path, most: int) -> str:
 
 
 def yaml_files(base: Path, *, most: int = 20_000) -> list[Path]:
-    """The YAML files below a folder of configs, sorted.
+    """Lists the YAML files below a folder of configs, sorted.
 
     Hidden folders are passed over, links to folders followed once each.
 
-    Raises UserError where the folder holds so much that it can hardly be meant."""
+    Raises:
+        UserError: the folder holds so much that it can hardly be meant.
+    """
     found = []
     seen: set[str] = set()
     todo = [base]

@@ -1,5 +1,6 @@
-"""A file from anywhere is plain data, whole and of sane size, or it is refused: nothing in it
-ever runs.
+"""Safe loading: an untrusted file is plain data, whole and of sane size, or it is refused.
+
+Nothing in it ever runs.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ class Damaged(UserError):
 
 
 def load_plain(path: Path) -> object:
-    """What a .pt file holds: tensors, plain values and containers.
+    """Reads what a .pt file holds: tensors, plain values and containers.
 
-    Raises Damaged (broken) or UserError (more than that).
+    Raises:
+        Damaged: the file is broken.
+        UserError: it holds more than that, or cannot be read.
     """
     try:
         file = open_file(path)
@@ -40,7 +43,7 @@ def load_plain(path: Path) -> object:
         raise UserError(
             f"{path} cannot be read: {error.strerror}", "check the path after ckpt= or resume="
         ) from error
-    with file:  # one handle for both looks: a live run may replace the file in between
+    with file:  # one handle for both reads: a live run may replace the file in between
         size = os.fstat(file.fileno()).st_size
         check_archive(file, path, size=size)
         file.seek(0)
@@ -59,8 +62,9 @@ def load_plain(path: Path) -> object:
 
 
 def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
-    """Raises Damaged unless every record matches its checksum: torch itself does not notice a
-    flipped bit.
+    """Raises Damaged unless every record matches its checksum.
+
+    torch itself does not notice a flipped bit.
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -74,12 +78,20 @@ def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
 
 
 def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def check_plain(tree: object, where: Path | str, *, size: int) -> None:
-    """Raises UserError for what no checkpoint may hold, and for tensors that claim more than the
-    file's `size` in bytes.
+    """Checks that a state is what a checkpoint may hold.
+
+    Args:
+        tree: the state.
+        where: the file, for the message.
+        size: bytes of the file.
+
+    Raises:
+        UserError: for anything else, and for tensors that claim more than the file holds.
     """
     claimed = 0
     for node in nodes(tree, most=MOST, what="the checkpoint"):
@@ -88,13 +100,14 @@ def check_plain(tree: object, where: Path | str, *, size: int) -> None:
         elif type(node) not in PLAIN:
             raise UserError(
                 f"{where} holds a {type(node).__name__} of a kind that no checkpoint may",
-                "only dense tensors, numbers, texts, lists and mappings are saved and loaded",
+                "only dense tensors, numbers, strings, lists and mappings are saved and loaded",
             )
     if claimed > 4 * size:  # not once: tied weights are listed twice and stored once
         raise UserError(f"{where} claims tensors larger than the file holds", ONLY_OURS)
 
 
 def check_size(config: dict) -> None:
+    """Raises UserError for a config that is too large, or not plain values."""
     # Each may become a layer, and building so many would take minutes.
     for node in nodes(config, most=5000, what="the checkpoint's config"):
         if type(node) not in PLAIN:
@@ -112,8 +125,9 @@ def check_size(config: dict) -> None:
 
 
 def check_savable(tree: dict) -> None:
-    """Raises UserError for a state that could be written, but not read again: a user's module
-    may hold anything.
+    """Raises UserError for a state that could be written, but not read again.
+
+    A user's module may hold anything.
     """
     check_size(tree["config"])
     check_plain(tree, "the state of the model", size=2**63)

@@ -46,9 +46,15 @@ class Display:
     on a terminal, every ten in a pipe. Drawing takes a millisecond and never raises into training:
     when the terminal or the pipe goes away it falls silent.
 
-    batch_size: real images a step. progress: where the training is, for the thread to read. status:
-    what is being done beside the steps, such as saving. lighter: what to try, as KEY=VALUE, where
-    the run would take days.
+    Args:
+        title: the name of the run.
+        total_steps: steps of the whole run.
+        start_step: the step at which this session began.
+        batch_size: real images a step.
+        console: where to draw; the terminal or the pipe by default.
+        progress: where the training is, for the thread to read.
+        status: what is being done beside the steps, such as saving.
+        lighter: what to try, as KEY=VALUE, where the run would take days.
     """
 
     def __init__(
@@ -112,8 +118,13 @@ class Display:
             self.live.stop()
 
     def update(self, step: int, nimg: int, values: dict[str, float], *, memory_bytes: int) -> None:
-        """Shows a log line: `values` are its scalars ("d/adv", "d/real", ...), memory_bytes the
-        peak so far.
+        """Shows a log line.
+
+        Args:
+            step: real batches drawn so far.
+            nimg: real images shown so far.
+            values: the scalars of the line ("d/adv", "d/real", ...).
+            memory_bytes: the peak of memory so far.
         """
         if self.silent:
             return
@@ -132,9 +143,7 @@ class Display:
                 self.pending = None
 
     def tick(self) -> None:
-        """What the thread does: it tells the time of the first step, and shows that the run
-        lives.
-        """
+        """Tells the time of the first step, and shows that the run lives; the thread calls it."""
         progress = self.progress
         if progress is None:
             return
@@ -190,6 +199,7 @@ class Display:
         self.attempt(self.print, printable(text, self.console))
 
     def show(self, report: Report) -> None:
+        """Draws a state: the panel on a terminal, a line in a pipe."""
         if self.live is None:
             self.print(report.line())
         else:
@@ -197,6 +207,7 @@ class Display:
             self.written_at = time.monotonic()
 
     def print(self, text: str) -> None:
+        """Prints a line, above the panel where there is one."""
         if self.live is None:
             # Rich would break the line, and answers a closed pipe by ending the process
             print(printable(text, self.console), file=self.console.file, flush=True)
@@ -211,6 +222,7 @@ class Display:
                 self.draw_safely(draw, *arguments)
 
     def draw_safely(self, draw: Callable[..., object], *arguments: object) -> None:
+        """Calls `draw`; falls silent where the terminal or the pipe is gone."""
         try:
             draw(*arguments)
         except (OSError, ValueError, SystemExit) as error:
@@ -224,6 +236,7 @@ class Display:
             self.silence()
 
     def silence(self) -> None:
+        """Draws nothing any more."""
         self.silent = self.console.quiet = True
         if self.console.file is sys.__stdout__:
             # Python complains about what is still buffered, and exits with 120, unless it can be
@@ -248,7 +261,16 @@ class Forecast:
         self.doubt: tuple[int, float] | None = None  # steps and seconds at the first forecast
 
     def line(self, steps: int, seconds: float, *, left: int) -> str:
-        """steps, seconds: of training so far; left: steps. -> a line to print now, or nothing"""
+        """Tells the forecast when it is due.
+
+        Args:
+            steps: steps of training so far.
+            seconds: seconds of training so far.
+            left: steps to come.
+
+        Returns:
+            A line to print now, or "".
+        """
         if steps < 1 or seconds < FORECAST_AFTER_S or left == 0:
             return ""
         if not self.told:
@@ -278,7 +300,7 @@ class Forecast:
 
 
 def too_long(step_s: float, lighter: tuple[str, ...]) -> str:
-    """What to say where a run would take days, at so many seconds a step."""
+    """Says what to try where a run would take days, at `step_s` seconds a step."""
     fits = max(1, int(86_400 / step_s))
     rounded = int(float(f"{fits:.1g}"))
     tries = [*lighter, f"trainer.steps={rounded} (about a day)"]
@@ -286,8 +308,18 @@ def too_long(step_s: float, lighter: tuple[str, ...]) -> str:
 
 
 class Report:
-    """One log line in words, which both ways of showing it share. doing: what the run is at, if
-    not at a step.
+    """One log line in words, which both ways of showing it share.
+
+    Args:
+        step: real batches drawn so far.
+        nimg: real images shown so far.
+        values: the scalars of the last log line.
+        total_steps: steps of the whole run.
+        batch_size: real images a step.
+        steps_per_s: the speed now, 0 if unknown.
+        elapsed_s: seconds since this session began.
+        memory_bytes: the peak of memory, None if unknown.
+        doing: what the run does, where that is no step.
     """
 
     def __init__(
@@ -319,7 +351,11 @@ class Report:
         self.doing = doing
 
     def line(self, *, brief: bool = False) -> str:
-        """brief: without the values, which an earlier line has shown."""
+        """Formats one line of plain text.
+
+        Args:
+            brief: leaves out the values, which an earlier line has shown.
+        """
         parts = [f"step {self.step}/{self.total}", f"kimg {self.kimg}"]
         if brief:
             return GAP.join([*parts, self.speed, f"eta {self.eta}", *filter(None, [self.doing])])
@@ -329,6 +365,7 @@ class Report:
         return GAP.join([*parts, self.speed, f"eta {self.eta}", f"mem {self.memory}"])
 
     def panel(self, title: str, *, console: Console) -> Panel:
+        """Formats the panel of a terminal, at most PANEL_WIDTH columns wide."""
         outer = min(console.width, PANEL_WIDTH)
         width = max(1, outer - 4)
         cells = [
@@ -406,15 +443,17 @@ def table(groups: tuple[tuple[dict[str, str], str], ...], width: int) -> Text:
 
 
 def is_score(key: str) -> bool:
+    """Says whether a key is a mean score, of real images or of fakes."""
     return last(key) in ("real", "fake")
 
 
 def last(key: str) -> str:
+    """Returns the last part of a key: "real" of "d/real"."""
     return key.rsplit("/", 1)[-1]
 
 
 def short(key: str, values: dict[str, float]) -> str:
-    """ "d/real" -> "real", unless another critic has such a key too"""
+    """Shortens "d/real" to "real", unless another discriminator has such a key too."""
     return last(key) if [last(other) for other in values].count(last(key)) == 1 else key
 
 
@@ -436,11 +475,12 @@ def speed(images_per_s: float) -> str:
 
 
 def size_of(n_bytes: int) -> str:
+    """Formats a number of bytes: 850 MB or 2.3 GB."""
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.0f} MB"
 
 
 def printable(text: str, console: Console) -> str:
-    """`text` with what the terminal's encoding lacks written as \\xfc: a path may hold anything."""
+    r"""Writes what the terminal's encoding lacks as \xfc: a path may hold anything."""
     encoding = console.encoding
     text = CONTROL.sub("\ufffd", encodable(text, encoding))
     return text.encode(encoding, "backslashreplace").decode(encoding)
@@ -456,4 +496,5 @@ def default_console() -> Console:
 
 
 def on_terminal(console: Console) -> bool:
+    """Says whether a panel can be redrawn on the console."""
     return console.is_terminal and console.is_interactive and not console.is_dumb_terminal

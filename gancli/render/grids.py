@@ -26,10 +26,9 @@ SUPERSAMPLE = 2
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1,1] of any shape and float type -> uint8 0..255 of the same shape, on the same
-    device.
+    """Rounds images in [-1,1] of any shape and float type to bytes, 0 to 255, on the same device.
 
-    Rounded and clipped, never rescaled: a batch's own range must not change what it looks like. NaN
+    They are clipped and never rescaled: a batch's own range must not change what it looks like. NaN
     becomes 0, since a cast of NaN gives another byte on every device.
     """
     return (
@@ -42,13 +41,16 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def to_pil(image: Tensor) -> Image.Image:
-    """One image (C,H,W) in [-1,1]; C = 1, 2, 3, 4 gives a grey, grey + alpha, RGB, RGBA picture."""
+    """Makes a picture of one image (C,H,W) in [-1,1].
+
+    C = 1, 2, 3, 4 gives a grey, grey + alpha, RGB, RGBA picture.
+    """
     assert image.ndim == 3 and len(image) in MODES, f"not an image: {tuple(image.shape)}"
     return from_pixels(to_uint8(image).permute(1, 2, 0).cpu().numpy())
 
 
 def from_pixels(pixels: np.ndarray) -> Image.Image:
-    """(H,W,C) uint8 -> a picture; Pillow wants two dimensions for grey."""
+    """Makes a picture of (H,W,C) uint8; Pillow wants two dimensions for grey."""
     return Image.fromarray(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels))
 
 
@@ -126,7 +128,7 @@ def scatter(
 
 
 def finite_points(points: Tensor) -> np.ndarray:
-    """-> (N,2) float64, without the rows that are not finite"""
+    """Returns the points as (N,2) float64, without the rows that are not finite."""
     xy = points.detach().double().cpu().numpy().reshape(len(points), 2)
     return xy[np.isfinite(xy).all(axis=1)]
 
@@ -136,8 +138,9 @@ def stamp(
 ) -> np.ndarray:
     """Blends a disc over pixels (H,H,3) at each of `where` (N,2; x, y).
 
-    Counting the discs that cover a pixel and blending
-    once shows density, and a million points cost little more than a thousand."""
+    Counting the discs that cover a pixel and blending once shows density, and a million points cost
+    little more than a thousand.
+    """
     side = len(pixels)
     reach = math.ceil(radius)
     x, y = where.round().astype(int).T
@@ -164,8 +167,9 @@ def ticks(extent: float) -> list[float]:
 def label(
     picture: Image.Image, extent: float, margin: int, *, legend: dict[str, tuple]
 ) -> Image.Image:
-    """Writes the numbers below and left of the box and the legend above it, where there is room
-    to read them.
+    """Writes the numbers below and left of the box and the legend above it.
+
+    Nothing is written where there is no space to read it.
     """
     if margin < 16:
         return picture
@@ -188,8 +192,9 @@ def save_png(image: Image.Image, path: Path | str) -> None:
 
     The same picture gives the same bytes (no time, no path inside).
 
-    OSError: the folder is missing or read-only, or the disk is full; an older file of that name is
-    then untouched.
+    Raises:
+        OSError: the folder is missing or read-only, or the disk is full; an older file of that name
+            is then untouched.
     """
     path = Path(path)
     # The same folder, or the rename would not be atomic

@@ -19,15 +19,16 @@ CONTROL = re.compile(
 
 
 def printable(text: object, stream: TextIO | None = None) -> str:
-    """What may be shown of a text whose words are not ours: names of files, classes and runs may
-    hold anything.
+    """Makes a string safe to show whose words are not ours.
+
+    Names of files, classes and runs may hold anything.
 
     Args:
         text: what to show; its str() is taken.
         stream: where it is shown, whose encoding counts; default: stdout.
 
     Returns:
-        The text with every control character but newline and tab replaced, and what the encoding
+        The string with every control character but newline and tab replaced, and what the encoding
         lacks written as an escape.
     """
     encoding = getattr(stream or sys.stdout, "encoding", None) or "utf-8"

@@ -1,5 +1,4 @@
-"""The sign of life: one line that says what a command is doing, kept fresh by a daemon thread that
-does nothing else.
+"""The sign of life: one line that says what a command is doing, kept fresh by a daemon thread.
 
 On a terminal the line is redrawn in place every second and leaves no trace; in a pipe a line is
 added every ten seconds.
@@ -47,9 +46,11 @@ class Ticker:
         self.thread = threading.Thread(target=self.run, name="gancli-progress", daemon=True)
 
     def start(self) -> None:
+        """Starts the thread."""
         self.thread.start()
 
     def run(self) -> None:
+        """Calls `tick` again and again; the thread runs it."""
         pause = self.first_s
         while not self.stopped.wait(pause):
             pause = self.every_s
@@ -67,9 +68,12 @@ class Ticker:
 
 
 class Status:
-    """The line of one command. `say` sets what it says; `close` takes it away and draws no more.
+    """The line of one command. `say` sets what it says; `close` takes it away.
 
-    stream: where it goes. It falls silent for good when whoever reads it has gone.
+    It falls silent for good when whoever reads it has gone.
+
+    Args:
+        stream: where it goes.
     """
 
     def __init__(self, stream: TextIO):
@@ -88,8 +92,11 @@ class Status:
         self.replaced: dict[str, tuple[TextIO, Beside]] = {}
 
     def say(self, text: str, *, goes_on: bool = False) -> None:
-        """What is being done from now on. goes_on: it is the same work as before, and its clock
-        is not set back.
+        """Sets what is being done from now on.
+
+        Args:
+            text: what is being done.
+            goes_on: it is the same work as before, and its clock is not set back.
         """
         now = time.monotonic()
         if not goes_on:
@@ -104,17 +111,20 @@ class Status:
             self.draw()  # at once: while its libraries are loaded no other thread may run
 
     def begin(self) -> None:
+        """Starts the thread that keeps the line fresh."""
         if self.pauses == 0:
             self.step_between()
         self.ticker = Ticker(self.tick, every_s=TERMINAL_EVERY_S, first_s=FIRST_AFTER_S)
         self.ticker.start()
 
     def tick(self) -> None:
+        """Draws the line when it is due; the thread calls it."""
         waited = None if self.written_at is None else time.monotonic() - self.written_at
         if self.terminal or waited is None or waited >= PIPE_EVERY_S - 0.5 * TERMINAL_EVERY_S:
             self.draw()
 
     def draw(self) -> None:
+        """Draws the line now, unless the terminal is held by others."""
         if not self.lock.acquire(timeout=PATIENCE_S):
             return
         try:
@@ -133,6 +143,7 @@ class Status:
             self.lock.release()
 
     def line(self) -> str:
+        """Formats the line: what is being done, and for how long."""
         seconds = time.monotonic() - self.since
         clock = f" {duration(seconds)}" if seconds >= CLOCK_AFTER_S else ""
         if not self.terminal:
@@ -146,6 +157,7 @@ class Status:
             self.visible = False
 
     def write(self, text: str) -> None:
+        """Writes past Python's buffer; falls silent where nobody reads."""
         if self.silent:
             return
         encoding = getattr(self.stream, "encoding", None) or "utf-8"
@@ -166,7 +178,7 @@ class Status:
             self.silent = True
 
     def step_between(self) -> None:
-        """From now on whatever is written to the same terminal takes the line away first.
+        """Takes the line away before anything else is written to the same terminal.
 
         What goes into a pipe may come out there too (`gan show | cat`).
         """
@@ -177,12 +189,14 @@ class Status:
                 setattr(sys, name, self.replaced[name][1])
 
     def step_back(self) -> None:
+        """Puts the usual sys.stdout and sys.stderr back."""
         for name, (stream, beside) in self.replaced.items():
             if getattr(sys, name) is beside:  # else somebody else has put another there
                 setattr(sys, name, stream)
         self.replaced.clear()
 
     def pause(self) -> None:
+        """Draws nothing until `resume`; pauses may be nested."""
         with self.lock:
             self.pauses += 1
             self.erase()
@@ -190,12 +204,14 @@ class Status:
             self.step_back()
 
     def resume(self) -> None:
+        """Draws again, after the last of the pauses."""
         with self.lock:
             self.pauses -= 1
         if self.pauses == 0 and self.ticker is not None:
             self.step_between()
 
     def close(self) -> None:
+        """Takes the line away and draws no more."""
         if self.ticker is not None:
             self.ticker.stop()
         held = self.lock.acquire(timeout=PATIENCE_S)
@@ -218,6 +234,7 @@ class Beside:
         self.pipe = not is_terminal(stream)
 
     def write(self, text: str) -> int:
+        """Takes the line away and writes."""
         with self.status.lock:
             self.make_room()
             written = self.stream.write(text)
@@ -239,6 +256,7 @@ class Beside:
             self.status.held_until = time.monotonic() + HOLD_S
 
     def writelines(self, lines: list[str]) -> None:
+        """Takes the line away and writes."""
         for line in lines:
             self.write(line)
 
@@ -251,7 +269,7 @@ _current: ContextVar[Status | None] = ContextVar("status", default=None)
 
 @contextmanager
 def shown() -> Iterator[None]:
-    """While a command runs, what `say` says stands on stderr.
+    """Shows on stderr what `say` says, while a command runs.
 
     Of several ranks the first alone speaks.
     """
@@ -302,7 +320,7 @@ def doing(text: str) -> Iterator[None]:
 
 @contextmanager
 def paused() -> Iterator[None]:
-    """Nothing is drawn meanwhile: somebody else has the terminal."""
+    """Draws nothing meanwhile: somebody else has the terminal."""
     status = _current.get()
     if status is None:
         yield
@@ -315,7 +333,7 @@ def paused() -> Iterator[None]:
 
 
 def is_terminal(stream: TextIO) -> bool:
-    """Can a line be redrawn there?"""
+    """Says whether a line can be redrawn there."""
     with suppress(OSError, ValueError, AttributeError):
         return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown", "")
     return False
@@ -329,14 +347,14 @@ def is_pipe(stream: TextIO) -> bool:
 
 
 def width_of(stream: TextIO) -> int:
-    """Columns of the terminal now: its window may be resized."""
+    """Returns the columns of the terminal now: its window may be resized."""
     with suppress(OSError, ValueError, AttributeError):
         return os.get_terminal_size(stream.fileno()).columns or 80
     return 80
 
 
 def shortened(text: str, width: int) -> str:
-    """`text` in at most `width` columns, where an East Asian letter takes two."""
+    """Cuts `text` to at most `width` columns, where an East Asian letter takes two."""
     columns = 0
     for place, letter in enumerate(text):
         columns += 2 if unicodedata.east_asian_width(letter) in "WF" else 1
@@ -346,7 +364,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    """`text` with three dots for the one letter of ours that old encodings lack."""
+    """Writes three dots for the one letter of ours that old encodings lack."""
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
@@ -355,7 +373,7 @@ def encodable(text: str, encoding: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """1:02, 3:04:05 or 2d 03:04:05"""
+    """Formats seconds as 1:02, 3:04:05 or 2d 03:04:05."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     days, h = divmod(hours, 24)

@@ -1,5 +1,6 @@
-"""Standard output and error that never end a command: a pipe that is closed, a terminal that is
-gone, a file whose disk is full.
+"""Standard output and error that never end a command.
+
+A pipe may be closed, a terminal gone, the disk under a file full.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Lasting(io.FileIO):
     lost: OSError | None = None
 
     def write(self, data: ReadableBuffer) -> int:
-        """-> how much was taken: all, or what the system took of it."""
+        """Returns how much was taken: all, or what the system took of it."""
         size = memoryview(data).nbytes
         if self.lost is None:
             try:
@@ -36,10 +37,12 @@ class Lasting(io.FileIO):
 
 @contextlib.contextmanager
 def lasting() -> Iterator[dict[str, Lasting]]:
-    """While open, sys.stdout and sys.stderr write through a `Lasting`, where they are files of the
-    system's.
+    """Lets sys.stdout and sys.stderr write through a `Lasting`, where they are the system's files.
 
-    -> the files by the streams' names. A stream that was closed before the start leads nowhere.
+    A stream that was closed before the start leads nowhere.
+
+    Yields:
+        The files by the streams' names.
     """
     found: dict[str, Lasting] = {}
     before = {name: getattr(sys, name) for name in NAMES}
@@ -62,8 +65,9 @@ def lasting() -> Iterator[dict[str, Lasting]]:
 
 
 def wrap(stream: io.TextIOWrapper, file: Lasting) -> io.TextIOWrapper:
-    """A text stream like `stream` over another file: its encoding and buffering, and so `python
-    -u`, stay.
+    """Makes a text stream like `stream` over another file.
+
+    Its encoding and buffering stay, and so does `python -u`.
     """
     raw = isinstance(stream.buffer, io.RawIOBase)
     return io.TextIOWrapper(

@@ -1,5 +1,6 @@
-"""Films: frames to one WebP, GIF or MP4 file; the same frames give the same bytes, and no time
-or path is inside.
+"""Animations (WebP, GIF) and videos (MP4): the same frames give the same bytes.
+
+No time and no path is inside.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ MOST = 400_000_000  # pixels: Pillow holds all frames at once, 1.2 GB of them
 
 
 def check_name(name: str) -> None:
-    """Raises UserError unless it is a bare file name with an ending that a film can have, for
-    which all is installed.
+    """Checks the name of an animation or video.
+
+    Raises:
+        UserError: it is no bare file name with a known ending, or what its format needs is missing.
     """
     if Path(name).name != name or Path(name).suffix.lower() not in ENDINGS:
         raise UserError(
-            f"film={name} does not name a film",
+            f"film={name} does not name an animation or video",
             "give a file name without a folder: walk.webp, walk.gif or walk.mp4",
         )
     if Path(name).suffix.lower() == ".mp4":
@@ -31,24 +34,36 @@ def check_name(name: str) -> None:
 
 
 def check_size(frames: int, size: tuple[int, int]) -> None:
-    """size: width and height of a frame.
+    """Checks that all frames fit into memory.
 
-    Raises UserError for a film that would not fit into memory.
+    Args:
+        frames: how many.
+        size: width and height of a frame in pixels.
+
+    Raises:
+        UserError: they do not fit.
     """
     if frames * size[0] * size[1] > MOST:
         seconds = MOST // (size[0] * size[1]) / FPS
         raise UserError(
-            f"a film of {frames} frames of {size[0]}x{size[1]} pixels does not fit into memory",
+            f"an animation of {frames} frames of {size[0]}x{size[1]} pixels does not fit into "
+            "memory",
             f"give at most {seconds:.0f} seconds, or fewer images: n=1",
         )
 
 
-def write_film(frames: Sequence[Image.Image], path: Path, *, fps: int = FPS) -> None:
-    """Writes `path` whole or not at all.
+def write_animation(frames: Sequence[Image.Image], path: Path, *, fps: int = FPS) -> None:
+    """Writes `path` whole or not at all; its ending chooses the format.
 
-    Its ending chooses the format. frames: of one size and mode, shown again and again.
+    Args:
+        frames: pictures of one size and mode, shown again and again.
+        path: a file that ends in .webp, .gif or .mp4.
+        fps: frames a second.
 
-    UserError: MP4 without its extra. OSError: as `grids.save_png`."""
+    Raises:
+        UserError: MP4 without its extra.
+        OSError: as `grids.save_png`.
+    """
     assert frames and fps > 0
     ending = path.suffix.lower()
     aside = path.with_name(f".{path.name}.{os.getpid()}{ending}")  # ffmpeg goes by the ending
@@ -79,12 +94,13 @@ def write_film(frames: Sequence[Image.Image], path: Path, *, fps: int = FPS) -> 
 
 
 def mp4_writer():
+    """Imports the writer of MP4 files. Raises UserError where it is not installed."""
     try:
         from imageio_ffmpeg import write_frames
     except ImportError as error:
         raise UserError(
             "an MP4 needs the package imageio-ffmpeg, which is not installed",
-            "pip install 'gancli[mp4]', or name a film that needs nothing: .webp or .gif",
+            "pip install 'gancli[mp4]', or choose an animation, which needs nothing: .webp or .gif",
         ) from error
     return write_frames
 
@@ -121,6 +137,7 @@ def write_mp4(frames: Sequence[Image.Image], path: Path, *, fps: int) -> None:
 
 
 def opaque(frame: Image.Image) -> Image.Image:
+    """Puts a frame on white and drops its transparency."""
     if frame.mode not in ("LA", "RGBA"):
         return frame.convert("RGB")
     frame = frame.convert("RGBA")

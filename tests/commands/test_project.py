@@ -483,7 +483,7 @@ def test_noise_is_kept_from_painting_the_picture(runs, monkeypatch):
             ("weights=x.pth", "lpips_heads=y.pth"),
             "lpips_heads=y.pth: there is no such file",
         ),
-        ("dcgan", ("film=a.avi",), "does not name a film"),
+        ("dcgan", ("film=a.avi",), "does not name an animation"),
         ("dcgan", ("stepz=1",), "did you mean 'steps'"),
         ("dcgan", ("noise=7",), "noise=7"),
     ],

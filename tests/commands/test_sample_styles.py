@@ -401,7 +401,7 @@ def test_an_mp4(tmp_path):
     pytest.importorskip("imageio_ffmpeg", reason="the extra mp4 is not installed")
     frames = [Image.fromarray(np.full((31, 33, 4), 10 * k, np.uint8)) for k in range(10)]
     for name in ("a.mp4", "b.mp4"):
-        video.write_film(frames, tmp_path / name)
+        video.write_animation(frames, tmp_path / name)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes() and sorted(
         os.listdir(tmp_path)
     ) == ["a.mp4", "b.mp4"]
@@ -413,7 +413,7 @@ def test_films_of_every_kind_of_picture(tmp_path, mode, ending):
     frames = [
         Image.new("RGBA", (40, 30), (k * 60, 200 - k * 60, 90, 255)).convert(mode) for k in range(3)
     ]
-    video.write_film(frames, tmp_path / f"film.{ending}", fps=10)
+    video.write_animation(frames, tmp_path / f"film.{ending}", fps=10)
     film = Image.open(tmp_path / f"film.{ending}")
     assert (
         film.n_frames == 3 and film.size == (40, 30) and os.listdir(tmp_path) == [f"film.{ending}"]
@@ -467,7 +467,7 @@ def test_a_film_that_does_not_fit_is_refused_with_what_would():
         ("stylegan2", ("walk=601",), "give seconds, up to 600"),
         ("stylegan2", ("walk=1", "film=walk.avi"), "walk.webp, walk.gif or walk.mp4"),
         ("stylegan2", ("walk=1", "film=a/b.gif"), "without a folder"),
-        ("stylegan2", ("walk=1", "film=.gif"), "does not name a film"),
+        ("stylegan2", ("walk=1", "film=.gif"), "does not name an animation"),
         ("stylegan2", ("film=null",), "film=None does not fit"),
     ],
 )
