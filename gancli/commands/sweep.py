@@ -49,14 +49,15 @@ def sweep(argv: list[str]) -> int:
     """
     status.say("composing the jobs…")
     folder = front.find_sweep_folder("train", argv)
-    for message in find_idle_values(argv) if folder else ():
+    idle = find_idle_values(argv) if folder else []
+    for message in idle:
         warn(message)
     before = find_stamp(folder)
     code = 0
     try:
         front.run_hydra_main("train", run_job, argv, sweep_folder=folder)
     except (Interrupted, KeyboardInterrupt):
-        report(folder)
+        report(folder, idle)
         raise
     except Exception as error:  # the first job's error, which its own line already tells
         if find_stamp(folder) == before:  # nothing ran: the command line was wrong
@@ -64,7 +65,7 @@ def sweep(argv: list[str]) -> int:
         if not any(str(error) in entry["reason"] for entry in read_entries(folder).values()):
             warn(f"the launcher failed: {type(error).__name__}: {error}")
         code = 1
-    code = max(code, report(folder))
+    code = max(code, report(folder, idle))
     if folder is not None:
         check_list(folder)
     return code
@@ -257,8 +258,12 @@ def release_tensors(error: BaseException | None) -> None:
         error = error.__cause__ or error.__context__
 
 
-def report(folder: Path | None) -> int:
+def report(folder: Path | None, idle: list[str]) -> int:
     """Prints a line per job, the page to open and the command to type next.
+
+    Args:
+        folder: The sweep's; None where it is not known.
+        idle: Sentences that say what of the sweep changes nothing.
 
     Returns:
         1 if any job is not done, or none is known; else 0.
@@ -275,6 +280,8 @@ def report(folder: Path | None) -> int:
         say(line)
         if reason:
             say(f"       {reason}")
+    for message in idle:  # its warning scrolled away before the first job
+        say(f"  {message}: jobs that differ in nothing else are equal")
     if ending is not None:
         say_end(*ending)
     return int(not entries or any(entry["state"] != "done" for entry in entries.values()))

@@ -107,6 +107,8 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
             found.append(NOTHING_TO_LEARN)
         elif "loss" in idle and "loss" in known:
             frozen["loss"] = None  # the model would refuse it
+        for name in idle.keys() - known.keys():
+            frozen[name] = None  # so that a leaderboard can tell that it has no effect
         found += find_problems(frozen["model"], where="model", trust=None, given=given)
     if not found:
         found += check_game(frozen, data=data)

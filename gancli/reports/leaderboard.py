@@ -36,6 +36,7 @@ NOTES = (*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)  # an item's own entry in a pr
 OF_FEATURES = ("frechet", "kernel", "inception_score", "prdc", "memorisation")
 OF_CLASSIFIER = ("classes", "cas")
 OF_HELD_OUT = ("memorisation", "overfitting")
+IDLE = ("loss", "augment", "perceptual")  # parts that a model may take none of
 TRAINING = "training"  # the source of a number in evaluation.json
 LOGGED = "last log line"  # of one that only metrics.jsonl has
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -545,6 +546,10 @@ def setting(run: Run, key: str) -> str:
     found = run.settings()
     if key in run.choices:
         text = run.choices[key]
+        if key in IDLE and run.config.get(key, text) is None and text != "none":
+            # Gate 2 takes out what the model does not use; a default that it does not is no news.
+            typed = any(word.startswith(f"{key}=") for word in run.overrides)
+            text = f"{text} (no effect)" if typed else NOTHING
     elif key in found:
         text = str(found[key])
     else:

@@ -134,3 +134,13 @@ def test_a_sweep_over_a_part_that_a_model_does_not_use_is_marked():
     assert found == ["the sweep over loss has no effect: this StyleTransfer has no critic"]
     assert find_idle_values(["-m", "model=dcgan,cgan", "augment=none,ada", "seed=1,2"]) == []
     assert find_idle_values(["-m", "model=styletransfer", "loss=hinge"]) == []
+
+
+def test_a_sweep_over_a_loss_that_has_no_effect_says_so_in_its_lines_and_leaderboard(gan, package):
+    module = package("")
+    Path(f"{module}.py").write_text(textwrap.dedent(NO_LOSS))
+    own = ("-m", f"model._target_={module}.Mine", *TINY, "loss=hinge,wgan", "trainer.steps=1")
+    done = sound(gan("train", *own, "hydra.sweep.dir=sweep"))
+    end = done.out.rpartition("sweep: sweep")
+    assert "hinge (no effect)" in end[0] and "wgan (no effect)" in end[0]
+    assert "the sweep over loss has no effect: Mine takes none" in end[2]
