@@ -1,3 +1,1 @@
-"""What is read after training: run folders as data, leaderboards, and pages that open without a
-network.
-"""
+"""What is read after training: run folders, leaderboards, and pages that need no network."""

@@ -31,12 +31,14 @@ def notes(found: Survey) -> list[str]:
 
 
 def count(n: int, noun: str) -> str:
+    """Counts something in words: "1 class", "2 classes"."""
     if n == 1:
         return f"{n:,} {noun}"
     return f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
 
 
 def about_files(found: Survey) -> list[str]:
+    """What is wrong with files."""
     said = []
     if found.bad:
         said.append(
@@ -52,6 +54,7 @@ def about_files(found: Survey) -> list[str]:
 
 
 def about_labels(found: Survey) -> list[str]:
+    """What is wrong with labels."""
     if not found.labels or found.layouts:
         return []
     full = {name: n for name, n in found.labels.items() if n}
@@ -79,6 +82,7 @@ def about_labels(found: Survey) -> list[str]:
 
 
 def about_pixels(found: Survey) -> list[str]:
+    """What is wrong with colours and contrast."""
     said: list[str] = []
     source = found.source
     if source.kind != "image" or not found.images:
@@ -102,6 +106,7 @@ def about_pixels(found: Survey) -> list[str]:
 
 
 def about_sizes(found: Survey) -> list[str]:
+    """What is wrong with sizes."""
     source = found.source
     if source.kind != "image" or not found.sizes:
         return []

@@ -20,9 +20,10 @@ ADAPTED = 0.5  # the probability that is shown where training starts at 0
 
 
 def preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
-    """A row of images as they are, and rows of what the critic may see of them.
+    """Draws a row of images as they are, and rows of what the critic may see of them.
 
-    Raises UserError for points and pairs.
+    Raises:
+        UserError: The data set holds points or pairs.
     """
     images = originals(found)
     cpu = torch.device("cpu")
@@ -55,8 +56,10 @@ def originals(found: Survey) -> Tensor:
 
 
 def show_at_work(augment: Augment) -> str:
-    """Raises an adaptive probability that starts at 0, or nothing would be seen. -> what was
-    done, in words.
+    """Raises an adaptive probability that starts at 0, or nothing would be seen.
+
+    Returns:
+        What was done, in words; "" where nothing was.
     """
     p = getattr(augment, "p", None)
     if not isinstance(p, Tensor) or p.item() > 0:

@@ -1,6 +1,4 @@
-"""The page of a comparison: leaderboard, curves, samples side by side, what differs, and every
-run.
-"""
+"""The page of a comparison: leaderboard, curves, samples side by side, and what differs."""
 
 from __future__ import annotations
 
@@ -68,6 +66,7 @@ def document(board: Board, *, title: str, unstarted: int = 0) -> str:
 
 
 def heading(board: Board, title: str, unstarted: int) -> list[Node]:
+    """The top of the page: what is compared, by what, and how many runs there are."""
     runs = board.runs()
     metric = board.metric
     way = {"max": "larger is better", "min": "smaller is better"}.get(
@@ -91,6 +90,7 @@ def heading(board: Board, title: str, unstarted: int) -> list[Node]:
 
 
 def count(n: int, noun: str) -> str:
+    """Counts something in words: "1 run", "2 runs"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
@@ -172,11 +172,12 @@ def sharing(run: Run) -> str:
 
 
 def shared_mark(runs: list[Run]) -> str:
+    """A star where a run shared its processor with others, so that its times say little."""
     return " *" if any(shared(run) for run in runs) else ""
 
 
 def spell(group: Group) -> str:
-    """12.3 ± 0.4"""
+    """Writes a mean with its deviation: "12.3 ± 0.4"."""
     deviation = group.deviation()
     return figure_text(group.mean()) + (
         f" \u00b1 {two_digits(deviation)}" if deviation is not None else ""
@@ -184,11 +185,13 @@ def spell(group: Group) -> str:
 
 
 def best_cell(group: Group) -> Node:
+    """The best value of a group and its step."""
     best = group.best()
     return DASH if best is None or not group.metric.mode else moment(best[1:])
 
 
 def moment(best: tuple[int | None, float]) -> list[Node]:
+    """A value and the step at which it was measured."""
     step, value = best
     return [
         figure_text(value),
@@ -197,16 +200,19 @@ def moment(best: tuple[int | None, float]) -> list[Node]:
 
 
 def time_cell(seconds: float | None) -> str:
+    """Seconds as hours, minutes and seconds; a dash for none."""
     return DASH if seconds is None else duration(seconds)
 
 
 def rate_cell(rate: float | None) -> str:
+    """Images a second; a dash for none."""
     if rate is None:
         return DASH
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def curves(board: Board) -> Html | None:
+    """A chart for each logged number, with a line for each group."""
     keys = ordered(
         list(dict.fromkeys(key for run in board.runs() for key in run.curve_keys())), board.metric
     )
@@ -278,6 +284,7 @@ def best_on_curve(group: Group) -> tuple[int, float] | None:
 
 
 def group_chart(name: str, board: Board) -> Html | None:
+    """The chart of one number: the runs of a group faint, their mean bold."""
     metric = board.metric
     followed = name in (f"eval/{metric.key}", metric.key) and metric.mode
     series = []
@@ -356,6 +363,7 @@ def reals(runs: list[Run]) -> list[Html]:
 
 
 def picture(run: Run, group: Group, index: int, metric: Metric) -> Html | None:
+    """The newest samples of a run with its value; None where there is no sound picture."""
     step, path = run.samples()[-1]
     source = data_uri(path, side=400)
     if source is None:
@@ -379,6 +387,7 @@ def picture(run: Run, group: Group, index: int, metric: Metric) -> Html | None:
 
 
 def failures(board: Board, unstarted: int) -> Html | None:
+    """The runs that are in no mean, with their reasons, and jobs that never began."""
     if not board.failed and not unstarted:
         return None
     labels = {id(run): group.label for group in board.groups for run in group.runs}
@@ -395,10 +404,12 @@ def failures(board: Board, unstarted: int) -> Html | None:
 
 
 def state(run: Run) -> Html:
+    """The state of a run as a coloured word."""
     return tag("span", run.state, at={"class": "state " + run.state.replace(" ", "-")})
 
 
 def differences(board: Board) -> Html | None:
+    """What differs between the configs of the groups; None where there is nothing to tell."""
     if not board.differing or len(board.groups) < 2:
         return None
     rows = [
@@ -413,6 +424,7 @@ def differences(board: Board) -> Html | None:
 
 
 def all_runs(board: Board, slots: dict[int, int]) -> Html:
+    """The table of all runs."""
     rows: list[list[Node]] = []
     for group in board.groups:
         for run in group.runs:
@@ -444,6 +456,7 @@ def all_runs(board: Board, slots: dict[int, int]) -> Html:
 
 
 def footer(board: Board) -> Html:
+    """The end of the page: which gancli wrote it."""
     return tag("footer", tag("p", f"gancli {gancli.__version__}"))
 
 

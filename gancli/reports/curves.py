@@ -1,5 +1,6 @@
-"""Curves as inline SVG: lines over steps, drawn at the size at which a page shows them, so that
-their text stays readable.
+"""Curves as inline SVG: lines over steps, drawn at the size at which a page shows them.
+
+So their text stays readable.
 """
 
 from __future__ import annotations
@@ -28,8 +29,14 @@ STRETCHES = 80
 
 @dataclass(frozen=True, kw_only=True)
 class Series:
-    """One line. slot: colour, 0 ... 7, or -1 for grey. weight: bold, normal or faint. mark: a
-    point to be ringed.
+    """One line of a chart.
+
+    Attributes:
+        name: Of the number.
+        points: (step, value); the line breaks where a value was not finite.
+        slot: Its colour, 0 to 7, or -1 for grey.
+        weight: bold, normal or faint.
+        mark: A point to be ringed.
     """
 
     name: str
@@ -50,6 +57,7 @@ class Axis:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        """Returns the place of a value in pixels; values beyond the ends stay on the border."""
         value, low, high = (
             (math.log10(v) for v in (value, self.low, self.high))
             if self.log
@@ -60,6 +68,7 @@ class Axis:
         )
 
     def ticks(self) -> list[float]:
+        """Returns the round values that are written beside the axis."""
         if self.log:
             powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
             return [10.0**k for k in powers][:: max(1, len(powers) // 5)] or [self.low, self.high]
@@ -73,20 +82,29 @@ class Axis:
 
 
 def slot(index: int) -> int:
+    """Returns the colour of the group with this number, -1 (grey) where colours run out."""
     return index if index < COLOURS else -1
 
 
 def colour(index: int) -> str:
+    """Returns the style class of a colour."""
     return f"s{index}" if index >= 0 else "rest"
 
 
 def chart(
     title: str, series: list[Series], *, legend: bool = False, log: bool = False
 ) -> Html | None:
-    """A figure with its title and one line for each series; None if there is nothing finite to
-    draw.
+    """Draws a figure with its title and one line for each series.
 
-    log: a logarithmic axis where all values are positive and spread over two decades."""
+    Args:
+        title: Above it.
+        series: What is drawn.
+        legend: Whether the names stand below.
+        log: A logarithmic axis, where all values are positive and spread over two decades.
+
+    Returns:
+        The figure; None where nothing is finite.
+    """
     values = sorted(value for line in series for _, value in line.points if value is not None)
     steps = [step for line in series for step, _ in line.points]
     if not values or len(set(steps)) < 2:  # a single point is no curve: the tables have its number
@@ -147,9 +165,15 @@ def key(name: Node, slot_index: int) -> Html:
 
 
 def frame(values: list[float]) -> tuple[float, float, str]:
-    """-> (low, high, what was cut off) for sorted values.
+    """Finds the range of an axis.
 
     Spikes of one step would press everything else onto the axis.
+
+    Args:
+        values: Sorted.
+
+    Returns:
+        The low end, the high end, and how many values are cut off.
     """
     low = values[0]
     high = values[-1]
@@ -173,11 +197,13 @@ def frame(values: list[float]) -> tuple[float, float, str]:
 
 
 def nice_step(span: float, most: int = 5) -> float:
+    """Returns the round distance between ticks that gives at most so many of them."""
     power = 10.0 ** math.floor(math.log10(span / most))
     return next(power * m for m in (1, 2, 2.5, 5, 10) if span / (power * m) <= most)
 
 
 def axes(x: Axis, y: Axis) -> list[Html]:
+    """Draws the grid lines and the values beside them."""
     parts = []
     for value in y.ticks():
         at = f"{y(value):.1f}"
@@ -211,6 +237,7 @@ def axes(x: Axis, y: Axis) -> list[Html]:
 
 
 def tick(value: float) -> str:
+    """Writes the value of a tick in few letters."""
     if abs(value) >= 1000:
         return thousands(value)
     text = f"{value:.6g}"
@@ -218,8 +245,9 @@ def tick(value: float) -> str:
 
 
 def draw(line: Series, x: Axis, y: Axis) -> Html:
-    """One series; it breaks where a value was not finite, and a point that stands alone is a
-    dot.
+    """Draws one series; a point that stands alone is a dot.
+
+    The line breaks where a value was not finite.
     """
     pieces: list[list[tuple[float, float]]] = [[]]
     for step, value in thinned(line.points):
@@ -243,6 +271,7 @@ def draw(line: Series, x: Axis, y: Axis) -> Html:
 
 
 def dot(x: float, y: float, *, radius: float, kind: str | None = None) -> Html:
+    """Draws a point."""
     return tag("circle", at={"class": kind, "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": radius})
 
 
@@ -266,9 +295,9 @@ def thinned(points: Points) -> Points:
 
 
 def smoothed(points: Points) -> Points:
-    """A long, noisy curve as the medians of its stretches, which one spike does not lift.
+    """Returns a long, noisy curve as the medians of its stretches, which one spike does not lift.
 
-    A short one as it is.
+    A short curve stays as it is.
     """
     if len(points) < SMOOTH_FROM:
         return points
@@ -295,8 +324,13 @@ def mean_curve(curves: list[Points]) -> Points:
 
 
 def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None]:
-    """For each (values, mean, slot) a small picture of where they lie among those of all rows;
-    None without a spread.
+    """Draws for each row a small picture of where its values lie among those of all rows.
+
+    Args:
+        rows: (values, mean, slot) of each.
+
+    Returns:
+        A picture for each row, or None for each where the values have no spread.
     """
     everything = [value for values, _, _ in rows for value in values]
     if not everything or min(everything) == max(everything):

@@ -1,6 +1,4 @@
-"""What a page says about its own numbers: a tooltip on each name, and one table of all that it
-shows.
-"""
+"""What a page says about its own numbers: tooltips on names, and one table of all of them."""
 
 from __future__ import annotations
 
@@ -66,8 +64,10 @@ def legend(names: Iterable[str], *, own: Mapping[str, Line] = NONE) -> Html | No
 
 
 def panels_of(run: Run) -> tuple[str, ...]:
-    """The columns of a sample grid of a model of images to images; () for other models and a
-    user's own.
+    """Names the columns of a sample grid of a model of images to images.
+
+    Returns:
+        () for other models and a user's own.
     """
     node = run.config.get("model")
     target = str(node.get("_target_", "")) if isinstance(node, dict) else ""

@@ -1,6 +1,4 @@
-"""From the words of a command line to the runs that they mean: run folders, a sweep, or a folder
-full of runs.
-"""
+"""From words to the runs that they mean: run folders, a sweep, or a folder full of runs."""
 
 from __future__ import annotations
 
@@ -17,17 +15,20 @@ BASIC_SWEEPER = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 
 
 def is_run(path: Path) -> bool:
+    """Is it a folder that gan train wrote for one run?"""
     return any((path / name).exists() for name in (".hydra", "metrics.jsonl", "checkpoints"))
 
 
 def is_sweep(path: Path) -> bool:
+    """Is it a folder that gan train -m wrote?"""
     return any((path / name).exists() for name in ("sweep.jsonl", "multirun.yaml"))
 
 
 def read_targets(targets: list[str]) -> list[Run]:
-    """-> the runs that the words name, each once, with names that tell them apart.
+    """Reads the runs that the words name, each once, with names that tell them apart.
 
-    Raises UserError.
+    Raises:
+        UserError: A word names no run.
     """
     found: dict[Path, tuple[Path, dict]] = {}
     for target in targets:
@@ -84,7 +85,7 @@ def here(sweep: Path, folder: Path) -> Path:
 
 
 def natural(name: str) -> tuple[float, str]:
-    """10-x after 9-x"""
+    """Sorts 10-x after 9-x."""
     head = name.partition("-")[0]
     return (float(head) if head.isdecimal() else math.inf), name
 
@@ -99,8 +100,10 @@ def unique_names(folders: list[Path]) -> list[str]:
 
 
 def planned(sweep: Path) -> int | None:
-    """How many jobs the sweep's command line asked for; None where another sweeper than Hydra's
-    own decided.
+    """Counts the jobs that a sweep's command line asked for.
+
+    Returns:
+        None where another sweeper than Hydra's own decided.
     """
     from gancli.config.hints import composition_errors, parse_override
 

@@ -1,6 +1,4 @@
-"""TensorBoard's hparams view: what was chosen for a run and what came of it, in an event file of
-its own.
-"""
+"""TensorBoard's hparams view: what was chosen for a run, and what came of it."""
 
 from __future__ import annotations
 
@@ -17,11 +15,19 @@ NAME = "events.out.tfevents.0000000001.hparams"
 def write_hparams(
     run_folder: Path, config: dict[str, object], values: dict[str, float], *, step: int = 0
 ) -> Path:
-    """Writes (or replaces) one session of the hparams plugin below the run's tensorboard/. -> the
-    file. Raises OSError.
+    """Writes (or replaces) one session of the hparams plugin below the run's tensorboard/.
 
-    config: flat, key -> number, bool or text; other things are written as text. values: metrics,
-    not finite ones are left out.
+    Args:
+        run_folder: The folder of the run.
+        config: Flat, key -> number, bool or string; other things are written as strings.
+        values: Metrics; those that are not finite are left out.
+        step: At which they were measured.
+
+    Returns:
+        The file.
+
+    Raises:
+        OSError: It cannot be written.
     """
     from tensorboard.compat.proto import summary_pb2
     from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
@@ -74,8 +80,11 @@ def put(slot: Slot, value: object) -> None:
 
 
 def replace(path: Path, records: list[tuple[int, object]]) -> None:
-    """An event file, whole or not at all. records: (step, Summary.Value); None is the header
-    that every such file begins with.
+    """Writes an event file, whole or not at all.
+
+    Args:
+        path: Where it goes.
+        records: (step, Summary.Value); None is the header that every such file begins with.
     """
     from tensorboard.compat.proto import event_pb2, summary_pb2
     from tensorboard.summary.writer.record_writer import RecordWriter

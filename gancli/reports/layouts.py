@@ -1,6 +1,4 @@
-"""What a folder of images could be besides a set of single ones: pairs or two domains, and the
-models that take them.
-"""
+"""What a folder of images may be besides single ones: pairs, or two domains; for which models."""
 
 from __future__ import annotations
 
@@ -30,6 +28,7 @@ def layouts(path: str, files: Files) -> list[str]:
 
 
 def typed(model: str, path: str, *more: str) -> str:
+    """Writes the command that trains a model on it."""
     return " ".join(
         shlex.quote(word)
         for word in ("gan", "train", f"model={model}", f"dataset.path={path}", *more)
@@ -58,6 +57,7 @@ def of_folders(path: str, root: Path) -> list[str]:
 
 
 def are_side_by_side(files: Files) -> bool:
+    """Do most images show two that belong together, side by side?"""
     images = seams.sample(files)
     wide = [image for image in images if abs(image.shape[1] / image.shape[0] - 2) <= NEARLY]
     return 2 * len(wide) > len(images) and seams.look_like_pairs(wide)

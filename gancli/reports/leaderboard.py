@@ -1,6 +1,4 @@
-"""Which run won: runs grouped by what differs between their configs, with mean and deviation
-over seeds.
-"""
+"""Which run won: runs grouped by what differs in their configs, with mean and deviation."""
 
 from __future__ import annotations
 
@@ -48,8 +46,12 @@ LONGEST = 40  # characters of one value in a label
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """key: of evaluation.json's values, or of metrics.jsonl. mode: min, max, or "" where neither
-    is better. why: who chose it.
+    """What runs are ranked by.
+
+    Attributes:
+        key: A name of evaluation.json's values, or of metrics.jsonl.
+        mode: min, max, or "" where neither is better.
+        why: Who chose it.
     """
 
     key: str
@@ -57,9 +59,11 @@ class Metric:
     why: str
 
     def better(self, a: float, b: float) -> bool:
+        """Is a better than b?"""
         return a > b if self.mode == "max" else a < b
 
     def sort_key(self, value: float | None) -> float:
+        """Returns a number that is smaller for a better value, and largest for none."""
         if value is None:
             return math.inf
         return -value if self.mode == "max" else value
@@ -69,8 +73,11 @@ class Metric:
 class Measured:
     """One run's number of the board's metric.
 
-    source: TRAINING, LOGGED or the name of an evaluation. protocol: what the number depends on,
-    flat; None where it is not known."""
+    Attributes:
+        value: The number.
+        source: TRAINING, LOGGED or the name of an evaluation.
+        protocol: What the number depends on, flat; None where it is not known.
+    """
 
     value: float
     step: int | None
@@ -87,9 +94,13 @@ class Measured:
 class Group:
     """Runs that differ in their seeds alone, measured with one protocol.
 
-    found: id(run) -> its number of the metric. protocol: the letter of the protocol, "" where all
-    share one.
-    counted: (run, value of the metric) for each run that ended well and has one."""
+    Attributes:
+        label: What tells it from the others.
+        runs: Those that it holds.
+        metric: Of the board.
+        found: id(run) -> its number of the metric.
+        protocol: The letter of the protocol, "" where all groups share one.
+    """
 
     label: str
     runs: list[Run]
@@ -98,12 +109,14 @@ class Group:
     protocol: str = ""
 
     def value(self, run: Run) -> float | None:
+        """Returns the number of a run; None where it has none."""
         return self.found[id(run)].value if id(run) in self.found else None
 
     def best_moment(self, run: Run) -> tuple[int | None, float] | None:
-        """-> (step, value) at a run's best moment.
+        """Finds a run's best moment; of a later evaluation there is only one.
 
-        Of a later evaluation there is only one moment.
+        Returns:
+            Step and value.
         """
         found = self.found.get(id(run))
         if found is not None and found.source not in (TRAINING, LOGGED):
@@ -111,13 +124,16 @@ class Group:
         return best_of(run, self.metric)
 
     def counted(self) -> list[tuple[Run, float]]:
+        """Returns the runs that ended well and have a number, each with it."""
         pairs = [(run, self.value(run)) for run in self.runs if run.state in FINISHED]
         return [(run, value) for run, value in pairs if value is not None]
 
     def values(self) -> list[float]:
+        """Returns the numbers of those runs."""
         return [value for _, value in self.counted()]
 
     def mean(self) -> float | None:
+        """Returns the mean of those numbers; None without any."""
         return statistics.fmean(self.values()) if self.values() else None
 
     def deviation(self) -> float | None:
@@ -125,7 +141,11 @@ class Group:
         return statistics.stdev(self.values()) if len(self.values()) > 1 else None
 
     def best(self) -> tuple[Run, int | None, float] | None:
-        """-> (run, step, value) at the best moment of any of its runs."""
+        """Finds the best moment of any of its runs.
+
+        Returns:
+            Run, step and value.
+        """
         found = [
             (run, *moment)
             for run, _ in self.counted()
@@ -134,19 +154,25 @@ class Group:
         return min(found, key=lambda item: self.metric.sort_key(item[2]), default=None)
 
     def seconds(self) -> float | None:
+        """Returns the mean time of training."""
         return mean_of([run.seconds for run in self.runs if run.state in FINISHED])
 
     def rate(self) -> float | None:
+        """Returns the mean of real images a second."""
         return mean_of([run.rate for run in self.runs if run.state in FINISHED])
 
 
 @dataclass(frozen=True, kw_only=True)
 class Board:
-    """The whole comparison. groups: best first, protocol by protocol. failed: runs whose numbers
-    are in no mean.
-    warnings: what makes numbers unequal. differing: the keys of the frozen configs that tell the
-    groups apart.
-    protocols: letter -> what a run's number was measured with, the one that most runs share first.
+    """The whole comparison.
+
+    Attributes:
+        metric: What it ranks by.
+        groups: Best first, protocol by protocol.
+        failed: Runs whose numbers are in no mean.
+        warnings: What makes numbers unequal.
+        differing: The keys of the configs that tell the groups apart.
+        protocols: Letter -> what a run's number was measured with; first the one that most share.
     """
 
     metric: Metric
@@ -157,6 +183,7 @@ class Board:
     protocols: dict[str, Measured]
 
     def runs(self) -> list[Run]:
+        """Returns all runs, group by group."""
         return [run for group in self.groups for run in group.runs]
 
     def ranks(self) -> list[int | None]:
@@ -171,9 +198,15 @@ class Board:
 def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Board:
     """Groups and ranks runs; numbers of different protocols are ranked apart.
 
-    protocol: "training" or the name of a file in evaluations/, to rank by those numbers alone.
-    Raises UserError for a
-    `by` or a `protocol` that no run has."""
+    Args:
+        runs: At least one.
+        by: The metric to rank by; "" chooses one.
+        mode: min or max, for a metric that has no direction of its own; "" takes its own.
+        protocol: "training" or the name of a file in evaluations/, to rank by those numbers alone.
+
+    Raises:
+        UserError: No run has such a metric or protocol.
+    """
     if protocol:
         refuse_unknown_protocol(runs, protocol)
     metric = choose(runs, by=by, mode=mode, protocol=protocol)
@@ -215,6 +248,7 @@ def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") 
 
 
 def refuse_unknown_protocol(runs: list[Run], protocol: str) -> None:
+    """Raises UserError for a protocol by which no run was evaluated."""
     known = sorted({TRAINING, *(name for run in runs for name in run.evaluations)})
     if protocol not in known:
         hint = did_you_mean(find_nearest(protocol, known)) or f"there are {', '.join(known)}"
@@ -279,8 +313,12 @@ def relevant(protocol: dict, key: str) -> dict[str, str]:
 
 
 def measure_all(runs: list[Run], key: str, protocol: str) -> dict[int, Measured]:
-    """id(run) -> the number that stands for it: of the protocol that most runs share, among
-    equals training's.
+    """Finds the number that stands for each run.
+
+    It is of the protocol that most runs share; among equals, training's.
+
+    Returns:
+        id(run) -> its number.
     """
     candidates = {
         id(run): [
@@ -301,9 +339,10 @@ def measure_all(runs: list[Run], key: str, protocol: str) -> dict[int, Measured]
 
 
 def letter_protocols(found: dict[int, Measured]) -> dict[str, Measured]:
-    """A, B, ... -> a number measured with that protocol.
+    """Gives each protocol a letter, A for the one that most runs share.
 
-    The protocol that most runs share first.
+    Returns:
+        Letter -> a number measured with that protocol.
     """
     known = [each for each in found.values() if each.protocol is not None]
     counts = Counter(each.strict() for each in known)
@@ -317,9 +356,12 @@ def letter_protocols(found: dict[int, Measured]) -> dict[str, Measured]:
 def part_by_protocol(
     members: list[Run], letters: dict[int, str], protocols: dict[str, Measured]
 ) -> dict[str, list[Run]]:
-    """letter -> runs of one group.
+    """Parts the runs of one group by their protocols.
 
     Those without a number, or of an unknown protocol, stay with the others.
+
+    Returns:
+        Letter -> runs.
     """
     if len(protocols) < 2:
         return {"": members}
@@ -332,8 +374,9 @@ def part_by_protocol(
 
 
 def choose(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Metric:
-    """The metric to rank by: the user's, else the one that `best` followed, else the nearest
-    thing that was measured.
+    """Chooses the metric to rank by.
+
+    It is the user's, else the one that best.pt followed, else the nearest thing that was measured.
     """
     if by:
         key = by.removeprefix("eval/")
@@ -421,6 +464,7 @@ def named(run: Run, protocol: str) -> dict[str, float | None]:
 
 
 def curve_of(run: Run, key: str) -> list[tuple[int, float | None]]:
+    """Returns the curve of a metric: of the evaluations while training, else of the log."""
     return run.curve(f"eval/{key}") or run.curve(key)
 
 
@@ -433,8 +477,10 @@ def value_of(run: Run, key: str) -> float | None:
 
 
 def best_of(run: Run, metric: Metric) -> tuple[int | None, float] | None:
-    """-> (step, value) of the best moment: as noted beside best.pt, else the extreme of the
-    curve.
+    """Finds the best moment: as noted beside best.pt, else the extreme of the curve.
+
+    Returns:
+        Step and value.
     """
     noted = run.evaluation.get("best")
     if noted is not None and noted["key"] == metric.key and noted["value"] is not None:
@@ -451,9 +497,9 @@ def best_of(run: Run, metric: Metric) -> tuple[int | None, float] | None:
 
 
 def differing_keys(runs: list[Run]) -> list[str]:
-    """Keys of the frozen configs whose values are not the same in all runs that have one.
+    """Finds the keys of the configs whose values are not the same in all runs.
 
-    Those that matter.
+    Only those count that matter, and runs that have a config.
     """
     settings = [run.settings() for run in runs if run.config]
     keys = dict.fromkeys(key for item in settings for key in item)
@@ -466,7 +512,7 @@ def differing_keys(runs: list[Run]) -> list[str]:
 
 
 def identity(run: Run, differing: list[str], bundles: list[list[Run]]) -> str:
-    """What runs of one group share.
+    """Returns what the runs of one group share.
 
     A run that left no config belongs to those that were asked for the same.
     """
@@ -482,13 +528,12 @@ def identity(run: Run, differing: list[str], bundles: list[list[Run]]) -> str:
 
 
 def request(run: Run) -> str:
+    """Returns what a run was asked for, in a form that can be compared."""
     return repr(sorted(item for item in asked(run).items() if not item[0].startswith(UNIMPORTANT)))
 
 
 def label_all(bundles: list[list[Run]], differing: list[str]) -> list[str]:
-    """A short name for each group: what was asked for differently, or, where that says nothing,
-    what differs in the config.
-    """
+    """Names each group: by what was asked for differently, else by what differs in the config."""
     leaders = [members[0] for members in bundles]
     wanted = dict.fromkeys([*FIRST, *(key for run in leaders for key in asked(run))])
     values = {
@@ -518,7 +563,11 @@ def label_all(bundles: list[list[Run]], differing: list[str]) -> list[str]:
 def telling(
     leaders: list[Run], keys: list[str], *, given: list[str]
 ) -> tuple[list[str], list[str]]:
-    """-> (the given keys and those that each tell one more group apart, the others)"""
+    """Parts the keys that tell groups apart from the others.
+
+    Returns:
+        The given keys and those that each tell one more group apart; the others.
+    """
     told = list(given)
     rest: list[str] = []
     seen = len({tuple(setting(run, key) for key in given) for run in leaders})
@@ -530,7 +579,13 @@ def telling(
 
 
 def join(run: Run, keys: list[str], *, more: bool) -> str:
-    """loss and such by their value alone; more: other things differ too."""
+    """Names a group by the values of some keys; of loss and such by the value alone.
+
+    Args:
+        run: One of its runs.
+        keys: Those that are told.
+        more: Whether other things differ too.
+    """
     parts = [
         value if key in FIRST else f"{key}={value}"
         for key in keys
@@ -540,8 +595,9 @@ def join(run: Run, keys: list[str], *, more: bool) -> str:
 
 
 def setting(run: Run, key: str) -> str:
-    """What a run has for a key, which may be a group (loss), a value (optimizer.g.lr) or a
-    removal (~loss.clip).
+    """Returns what a run has for a key.
+
+    The key may be a group (loss), a value (optimizer.g.lr) or a removal (~loss.clip).
     """
     found = run.settings()
     if key in run.choices:
@@ -603,5 +659,6 @@ def protocol_warnings(evaluated: list[Measured]) -> list[str]:
 
 
 def mean_of(values: list[float | None]) -> float | None:
+    """Returns the mean of the numbers that are there; None without any."""
     found = [value for value in values if value is not None]
     return statistics.fmean(found) if found else None

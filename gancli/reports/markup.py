@@ -1,5 +1,6 @@
-"""HTML that cannot be broken into: text is escaped unless this module made it, and a page runs
-nothing of its content.
+"""HTML that nothing can break into: text is escaped unless this module made it.
+
+A page runs nothing of its content.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def tag(name: str, *children: Node, at: Mapping[str, object] | None = None) -> H
 
 
 def render(node: Node) -> Html:
+    """Turns text, HTML, nothing, or a sequence of them into HTML."""
     if isinstance(node, Html):
         return node
     if node is None:
@@ -47,15 +49,17 @@ def render(node: Node) -> Html:
 
 
 def text(value: str) -> Html:
+    """Escapes a string."""
     return Html(html.escape(CONTROL.sub("\ufffd", value), quote=True))
 
 
 def page(title: str, *body: Node) -> str:
-    """A whole document.
+    """Returns a whole document.
 
     Its policy lets the browser run our script and style by their hashes, show data: pictures, and
     nothing else: no address is ever asked, and a script that came in with a run's text would be
-    refused."""
+    refused.
+    """
     style = asset("page.css")
     script = asset("page.js")
     policy = (
@@ -77,15 +81,17 @@ def page(title: str, *body: Node) -> str:
 
 
 def asset(name: str) -> str:
+    """Reads a file of this folder."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
 def digest(source: str) -> str:
+    """Returns the hash by which the page's policy allows a script or a style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
 def write(path: Path, document: str) -> None:
-    """Whole or not at all.
+    """Writes a document whole or not at all.
 
     What UTF-8 cannot hold, such as half a character in a file name, is written as an escape.
     """
@@ -98,6 +104,7 @@ def write(path: Path, document: str) -> None:
 
 
 def section(title: str, *body: Node, note: Node = None) -> Html:
+    """A part of the page with its title and, below it, a note."""
     return tag(
         "section", tag("h2", title), tag("p", note, at={"class": "note"}) if note else None, body
     )
@@ -112,7 +119,12 @@ def table(
 ) -> Html:
     """A table that becomes a stack of cards on a narrow screen, unless `plain`.
 
-    numeric: columns that line up on the right."""
+    Args:
+        head: The names of the columns.
+        rows: A cell for each column.
+        numeric: Columns that line up on the right.
+        plain: Whether it stays a table everywhere.
+    """
     cell: list[dict[str, object]] = [
         {"class": "num"} if k in numeric else {} for k in range(len(head))
     ]
@@ -150,6 +162,7 @@ def label_text(label: Node) -> str:
 
 
 def fold(title: Node, *body: Node, opened: bool = False) -> Html:
+    """A part that opens when its title is clicked."""
     return tag("details", tag("summary", title), body, at={"open": opened})
 
 

@@ -1,6 +1,4 @@
-"""Pictures inside a page: made small enough to send, and turned into data: addresses that need
-no network.
-"""
+"""Pictures inside a page: made small enough to send, and turned into data: addresses."""
 
 from __future__ import annotations
 
@@ -19,8 +17,10 @@ QUALITY = 78
 
 
 def data_uri(path: Path, *, side: int = SIDE) -> str | None:
-    """-> the picture as an address, in the smaller of PNG and WebP; None if the file is no sound
-    PNG.
+    """Turns a picture into an address, as PNG or WebP, whichever is smaller.
+
+    Returns:
+        None where the file is no sound PNG.
     """
     try:
         original = reading.read_bytes(path, most=MOST_BYTES) or b""
@@ -44,6 +44,7 @@ def data_uri(path: Path, *, side: int = SIDE) -> str | None:
 
 
 def encode(image: Image.Image, side: int) -> bytes:
+    """Writes an image, no side longer than `side`, in the smaller of two formats."""
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if max(image.size) > side:
         scale = side / max(image.size)
@@ -57,6 +58,7 @@ def encode(image: Image.Image, side: int) -> bytes:
 
 
 def address(kind: str, data: bytes) -> str:
+    """Returns the address that holds the data itself."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 

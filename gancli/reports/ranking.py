@@ -26,9 +26,12 @@ CAPTION = 26  # pixels above each half
 
 
 def ascending(scores: Tensor) -> list[int]:
-    """(N,) -> indices, the lowest score first.
+    """Sorts scores (N,), the lowest first.
 
-    Equal ones by index, and what is no number before all others.
+    Equal ones stand by index, and what is no number before all others.
+
+    Returns:
+        (N,) indices.
     """
     return scores.nan_to_num(nan=-torch.inf).argsort(stable=True).tolist()
 
@@ -44,9 +47,13 @@ def ranking_csv(scores: Tensor, columns: dict[str, list[str]]) -> str:
 
 
 def sheet(images: Tensor, scores: Tensor) -> Image.Image:
-    """images: uint8 (N,C,H,W).
+    """Draws the images of the lowest scores above those of the highest.
 
-    The lowest scores above the highest, each half in reading order from the extreme inwards.
+    Each half is in reading order from the extreme inwards.
+
+    Args:
+        images: (N,C,H,W) uint8.
+        scores: (N,)
     """
     order = ascending(scores)
     count = min(EACH, (len(order) + 1) // 2)
@@ -69,6 +76,7 @@ def sheet(images: Tensor, scores: Tensor) -> Image.Image:
 
 
 def caption(text: str) -> Image.Image:
+    """Draws a line of text."""
     font = ImageFont.load_default(size=15)
     picture = Image.new("RGBA", (round(font.getlength(text)) + 12, CAPTION), (*PAPER, 255))
     ImageDraw.Draw(picture).text((6, CAPTION / 2), text, INK, font=font, anchor="lm")
@@ -87,9 +95,9 @@ def small(images: Tensor) -> Tensor:
 
 
 def write_npz(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """What numpy.load(path, allow_pickle=False) reads.
+    """Writes what numpy.load(path, allow_pickle=False) reads.
 
-    Not numpy.savez: whether it writes the time depends on the version.
+    Not by numpy.savez: whether that writes the time depends on the version.
     """
     with zipfile.ZipFile(path, "w") as file:
         for name, array in arrays.items():

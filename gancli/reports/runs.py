@@ -51,14 +51,24 @@ class Run:
 
     A part that is missing or unreadable is empty: a run that broke is reported like any other.
 
-    config: the frozen one of the newest checkpoint. step, nimg: where that checkpoint stands.
-    about: its data, device, versions.
-    lines: metrics.jsonl. evaluation: evaluation.json, the numbers that training wrote. evaluations:
-    what gan evaluate wrote later, protocol's name -> the same parts. choices: group -> option.
-    state: done, running, failed, stopped (by a policy), interrupted, or cut off (no word of an
-    end). reason: how it ended, in words. notes: which files were passed over, and why.
-    load: processes that wanted a core while it trained, the mean that its last session noted; None
-    where it noted none.
+    Attributes:
+        folder: Where it is.
+        name: What tells it from the other runs of a page.
+        config: The config of the newest checkpoint, as plain data: it may be an older version's.
+        step: Where that checkpoint stands, in steps.
+        nimg: The same in real images.
+        about: Its data, device and versions.
+        lines: metrics.jsonl.
+        evaluation: evaluation.json, the numbers that training wrote.
+        evaluations: What gan evaluate wrote later: protocol's name -> the same parts.
+        overrides: What was typed.
+        choices: Group -> option.
+        state: done, running, failed, stopped (by a policy), interrupted, or cut off (no word of an
+            end).
+        reason: How it ended, in words.
+        notes: Which files were passed over, and why.
+        load: Processes that wanted a core while it trained, the mean that its last session noted;
+            None where it noted none.
     """
 
     folder: Path
@@ -85,6 +95,7 @@ class Run:
 
     @property
     def seed(self) -> object:
+        """The seed; None where no config was saved."""
         return self.config.get("seed")
 
     @property
@@ -112,9 +123,11 @@ class Run:
         return flat(self.config)
 
     def curve(self, key: str) -> Points:
+        """Returns the curve of a logged number."""
         return [(line["step"], line[key]) for line in self.lines if key in line]
 
     def curve_keys(self) -> list[str]:
+        """Returns the names of all logged numbers."""
         return list(
             dict.fromkeys(
                 key for line in self.lines for key in line if key not in ("step", "nimg", "time")
@@ -145,8 +158,12 @@ class Run:
 
 
 def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
-    """-> the run in a folder, whole or not. job: its entry in sweep.jsonl, which may know why it
-    failed.
+    """Reads the run in a folder, whole or not.
+
+    Args:
+        folder: Of the run.
+        name: What it is called; "" takes the folder's name.
+        job: Its entry in sweep.jsonl, which may know why it failed.
     """
     notes: list[str] = []
     parts = {
@@ -172,7 +189,11 @@ def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
 
 
 def read_checkpoint(folder: Path) -> tuple[dict | None, str]:
-    """-> (tree, "") or (None, why there is none)"""
+    """Reads the newest checkpoint of a run.
+
+    Returns:
+        The tree and ""; or None and why there is none.
+    """
     from gancli.checkpoint import open_checkpoint
 
     if not folder.is_dir():
@@ -186,9 +207,12 @@ def read_checkpoint(folder: Path) -> tuple[dict | None, str]:
 
 
 def ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
-    """-> (state, how it ended).
+    """Finds how a run ended.
 
     A later session may have finished what a sweep noted as failed: the checkpoint speaks first.
+
+    Returns:
+        The state, and how it ended in words.
     """
     if is_locked(run.folder / "run.lock"):
         return "running", f"at step {run.lines[-1]['step'] if run.lines else run.step}"
@@ -229,7 +253,11 @@ def is_locked(path: Path) -> bool:
 
 
 def last_words(path: Path) -> tuple[str, str]:
-    """-> (state, sentence) of the last session in run.log; ("", "") if it ended without one."""
+    """Reads how the last session in run.log ended.
+
+    Returns:
+        State and sentence; two empty strings where it ended without a word.
+    """
     state = ""
     words = ""
     for line in reading.tail(path, LOG_TAIL).splitlines():
@@ -256,9 +284,14 @@ def read_load(path: Path) -> float | None:
 
 
 def read_lines(path: Path, notes: list[str] | None = None) -> list[dict]:
-    """The sound lines of metrics.jsonl, in the order of their steps: a kill may tear the last one.
+    """Reads the sound lines of metrics.jsonl, in the order of their steps.
 
-    notes: gets a sentence where the file cannot be read to its end."""
+    A kill may tear the last one.
+
+    Args:
+        path: The file.
+        notes: Gets a sentence where the file cannot be read to its end.
+    """
     lines: dict[int, dict] = {}
     try:
         for _, line in reading.read_json_lines(path):
@@ -274,8 +307,11 @@ def read_lines(path: Path, notes: list[str] | None = None) -> list[dict]:
 
 
 def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
-    """evaluation.json with nothing in it but what its schema names; {} where there is none.
-    notes: as in read_lines.
+    """Reads evaluation.json, and of it nothing but what its schema names.
+
+    Args:
+        path: The file; {} is returned where there is none.
+        notes: As in `read_lines`.
     """
     try:
         found = reading.read_json(path)
@@ -341,7 +377,7 @@ def words_by_name(node: object) -> dict[str, str]:
 
 
 def read_evaluations(folder: Path, notes: list[str] | None = None) -> dict[str, Evaluation]:
-    """The evaluations of a run by the names of their protocols.
+    """Reads the evaluations of a run, by the names of their protocols.
 
     Those without a number are left out.
     """
@@ -354,7 +390,7 @@ def read_evaluations(folder: Path, notes: list[str] | None = None) -> dict[str, 
 
 
 def read_hydra(folder: Path, notes: list[str] | None = None) -> dict:
-    """-> overrides and choices as .hydra/ keeps them."""
+    """Reads the overrides and the choices that .hydra/ keeps."""
     overrides = read_yaml(folder / "overrides.yaml", notes)
     hydra = read_yaml(folder / "hydra.yaml", notes)
     choices = hydra
@@ -371,8 +407,11 @@ def read_hydra(folder: Path, notes: list[str] | None = None) -> dict:
 
 
 def read_yaml(path: Path, notes: list[str] | None = None) -> object:
-    """What a YAML file of a run folder holds; None where it is missing or cannot be read. notes:
-    as in read_lines.
+    """Reads a YAML file of a run folder; None where it is missing or cannot be read.
+
+    Args:
+        path: The file.
+        notes: As in `read_lines`.
     """
     try:
         return reading.read_yaml(path)
@@ -388,10 +427,12 @@ def note(error: reading.Unreadable, notes: list[str] | None) -> None:
 
 
 def is_number(value: object) -> bool:
+    """Is it a number, or null, which stands for one that was not finite?"""
     return value is None or isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    """Returns a tree of dicts as one dict: {"loss": {"clip": 1}} -> {"loss.clip": 1}."""
     items: dict[str, object] = {}
     for key, value in tree.items():
         items |= (

@@ -1,6 +1,4 @@
-"""The page of one run: how it ended, its film, metrics and curves, its config, and the command
-that repeats it.
-"""
+"""The page of one run: how it ended, samples, metrics, curves, config, and how to repeat it."""
 
 from __future__ import annotations
 
@@ -57,12 +55,14 @@ def title_of(run: Run) -> str:
 
 
 def made_of(run: Run) -> str:
+    """Names the model, the loss and the data set."""
     return "-".join(
         filter(None, (run.choices.get(group) for group in ("model", "loss", "dataset")))
     )
 
 
 def heading(run: Run, metric: Metric) -> list[Node]:
+    """The top of the page: the run's name, how it ended, and its tiles."""
     what = title_of(run)
     about = ", ".join(text for text in (made_of(run), run.name) if text and text != what)
     end = tag("p", state(run), f": {run.reason}" if run.reason else None, at={"class": "lead"})
@@ -122,6 +122,7 @@ def shown_names(run: Run) -> list[str]:
 
 
 def seen(nimg: int) -> str:
+    """Writes a number of images, thousands as k."""
     return f"{nimg / 1000:,.1f} k" if nimg >= 10_000 else f"{nimg:,}"
 
 
@@ -186,9 +187,12 @@ def reals(run: Run) -> Html | None:
 
 
 def encoded(run: Run) -> list[tuple[int, str]]:
-    """-> (step, address) of evenly spaced grids, as many as the page may hold.
+    """Turns evenly spaced sample grids into addresses, as many as the page may hold.
 
     The last one is worth most.
+
+    Returns:
+        (step, address) of each.
     """
     frames: list[tuple[int, str]] = []
     size = 0
@@ -232,12 +236,14 @@ def metrics(run: Run, metric: Metric) -> Html:
 
 
 def better_words(mode: str) -> str:
+    """Says which way is better."""
     return {"min": "lower is better", "max": "higher is better"}.get(mode, "")
 
 
 def evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]:
-    """One evaluation's numbers; what held-out reals reach in place of samples gives a distance
-    its scale.
+    """The numbers of one evaluation.
+
+    What held-out real images reach in place of samples gives a distance its scale.
     """
     if not found.get("values"):
         return unmeasured(found)
@@ -266,6 +272,7 @@ def evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]
 
 
 def unmeasured(found: Evaluation) -> list[Html]:
+    """A line for each metric that was skipped."""
     return [
         tag("p", f"{name} was skipped: {why}", at={"class": "note"})
         for name, why in found.get("skipped", {}).items()
@@ -324,6 +331,7 @@ def bundle_title(name: str) -> str:
 
 
 def again(run: Run) -> Html:
+    """The command that repeats the run, and where it ran."""
     seen = run.about
     place = ", ".join(
         f"{name} {seen[name]}"
@@ -335,8 +343,9 @@ def again(run: Run) -> Html:
 
 
 def command(run: Run) -> str:
-    """What to type for the same run in a new folder, quoted for a shell: the overrides, and what
-    a resume changed since.
+    """Writes what to type for the same run in a new folder, quoted for a shell.
+
+    It is what was typed then, with what a resume changed since.
     """
     kept = read_yaml(run.folder / ".hydra" / "config.yaml")
     started = flat(kept) if isinstance(kept, dict) else {}
@@ -362,8 +371,9 @@ def command(run: Run) -> str:
 
 
 def typed(item: str) -> str:
-    """An override as one types it: a path that was quoted for Hydra is quoted again when it is
-    read.
+    """Writes an override as one types it.
+
+    A path that was quoted for Hydra is quoted again when it is read.
     """
     key, _, value = item.partition("=")
     plain = re.fullmatch(r"'([\w./~+-]+)'", value) if key in PATH_KEYS else None
@@ -401,6 +411,7 @@ def flags(folder: Path) -> list[str]:
 
 
 def config(run: Run) -> Html | None:
+    """The config, folded by sections."""
     if not run.config:
         return None
     chosen = asked(run)
@@ -429,6 +440,7 @@ def config(run: Run) -> Html | None:
 
 
 def data(run: Run) -> Html | None:
+    """What the run was trained on."""
     about = run.about
     if not about:
         return None

@@ -1,6 +1,4 @@
-"""A look at a data set before a run is spent on it: every file opened, hashed and decoded, or
-every array counted.
-"""
+"""A look at a data set: every file opened, hashed and decoded, or every array counted."""
 
 from __future__ import annotations
 
@@ -45,8 +43,13 @@ BLOCK = 32  # files a task
 
 @dataclass(frozen=True)
 class Look:
-    """One file. size: (h, w) as it will be seen. content, pixels: digests of its bytes and of
-    what it decodes to.
+    """What one file shows.
+
+    Attributes:
+        index: Of the file.
+        size: (h, w) as it will be seen.
+        content: A digest of its bytes.
+        pixels: A digest of what it decodes to.
     """
 
     index: int
@@ -66,11 +69,28 @@ class Look:
 
 @dataclass(kw_only=True)
 class Survey:
-    """What was found. images: usable ones; looked_at: of all files. means, deviations: by channel,
-    of values 0 ... 1.
-    layouts: what it is besides a set of single images, such as pairs.
-    kept: (M,C,H,W) uint8, or points, with kept_labels. value_range: of a batch as the networks will
-    get it."""
+    """What a look at a data set has found.
+
+    Attributes:
+        source: The data set.
+        total: How many files or images it has.
+        looked_at: How many of them were looked at.
+        seconds: How long that took.
+        images: How many of them can be used.
+        bytes: The size of those files.
+        bad: (file, reason) of those that cannot be used.
+        duplicates: Names of equal files.
+        equal_pixels: Names of files that only decode to the same.
+        mislabelled: Names of equal files that stand in two classes.
+        labels: Class -> how many; None without classes.
+        means: Of values 0 to 1, by channel.
+        deviations: The same.
+        value_range: Of a batch as the networks will get it.
+        kept: (M,C,H,W) uint8, or points, for the contact sheet.
+        kept_labels: Their classes.
+        notes: What else there is to say.
+        layouts: What it is besides a set of single images, such as pairs.
+    """
 
     source: Source
     total: int
@@ -108,9 +128,11 @@ class Survey:
         return n if source.limit is None else min(n, source.limit + source.holdout)
 
     def decode_seconds(self) -> float:
+        """Estimates how long decoding everything takes."""
         return self.seconds * self.decoded_images() / max(1, self.looked_at)
 
     def decode_bytes(self) -> int:
+        """Estimates how much memory the decoded images take."""
         height, width = self.source.size()
         return (
             self.decoded_images()
@@ -127,10 +149,16 @@ def survey(
     sample: int | None = None,
     tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> Survey:
-    """Looks at all of a settled source, or at `sample` of its files, evenly spaced. tick(done,
-    total) is told how far it is.
+    """Looks at a data set.
 
-    Raises UserError where there is no image at all."""
+    Args:
+        source: Settled.
+        sample: How many files to look at, evenly spaced; None takes all.
+        tick: Called with done and total, to tell how far it is.
+
+    Raises:
+        UserError: There is no image at all.
+    """
     if isinstance(source, Folder):
         return survey_files(listing(source.path), source.settled(), sample=sample, tick=tick)
     return survey_array(source)
@@ -142,6 +170,7 @@ def survey(
 def survey_files(
     files: Files, source: Folder, *, sample: int | None, tick: Callable[[int, int], None]
 ) -> Survey:
+    """Looks at a folder or a zip file, file by file."""
     n = len(files) if sample is None else min(sample, len(files))
     indices = [k * len(files) // n for k in range(n)]
     height, width = source.size()
@@ -202,6 +231,7 @@ def look_at_all(
     workers: int,
     tick: Callable[[int, int], None],
 ) -> Iterator[Look]:
+    """Looks at files in threads, in their order."""
     blocks = [indices[start : start + BLOCK] for start in range(0, len(indices), BLOCK)]
     done = 0
     with quiet(), ThreadPoolExecutor(workers) as pool:
@@ -215,6 +245,7 @@ def look_at_all(
 
 
 def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
+    """Opens, hashes and decodes one file."""
     try:
         data = content(files, index)
         with opened(io.BytesIO(data)) as image:
@@ -267,7 +298,7 @@ def content(files: Files, index: int) -> bytes:
 
 
 def keep_for(files: Files, indices: list[int], image_bytes: int) -> set[int]:
-    """The first few of every class that the sheet shows, and some from all over.
+    """Chooses the images that are kept: the first few of every class, and some from all over.
 
     Fewer of large ones.
     """
@@ -286,8 +317,9 @@ def keep_for(files: Files, indices: list[int], image_bytes: int) -> set[int]:
 
 
 def count_duplicates(found: Survey, files: Files, good: list[Look]) -> None:
-    """Files with the bytes of another, those that only decode to the same, and equal ones that
-    stand in two classes.
+    """Finds files with the bytes of another, and those that only decode to the same.
+
+    Equal ones that stand in two classes are noted as well.
     """
     by_content = bundles(good, lambda look: look.content)
     by_pixels = bundles(good, lambda look: look.pixels)
@@ -317,6 +349,7 @@ def bundles(looks: list[Look], key: Callable[[Look], bytes]) -> list[list[Look]]
 
 
 def survey_array(source: Source) -> Survey:
+    """Looks at a data set that comes as arrays."""
     started = time.perf_counter()
     decoded = source.load()
     found = Survey(
@@ -372,8 +405,9 @@ def survey_array(source: Source) -> Survey:
 
 
 def as_single(decoded: Decoded) -> Decoded:
-    """Pairs as pictures side by side, two domains as two classes: so they can be counted,
-    compared and shown as any others.
+    """Turns pairs into pictures side by side, and two domains into two classes.
+
+    So they can be counted, compared and shown as any others.
     """
     if isinstance(decoded.pairing, SideBySide):
         return replace(decoded, images=torch.cat(decoded.images.chunk(2, 1), 3))
@@ -385,6 +419,7 @@ def as_single(decoded: Decoded) -> Decoded:
 
 
 def name_duplicates(found: Survey, decoded: Decoded, groups: list[list[int]]) -> None:
+    """Notes equal images by their numbers."""
     found.duplicates = [[f"image {k}" for k in rows] for rows in groups]
     if decoded.labels is not None:
         found.mislabelled = [

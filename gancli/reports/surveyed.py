@@ -1,6 +1,4 @@
-"""A survey of a data set as people read it: a contact sheet, lines for a terminal, and plain
-data.
-"""
+"""A survey of a data set as people read it: a contact sheet, lines of text, and plain data."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ TILE = 128  # pixels: larger images are shrunk for the contact sheet
 
 
 def contact_sheet(found: Survey) -> Image.Image:
-    """A row a class, as many of each; without classes, images from all over.
+    """Draws a row for each class, as many images of each; without classes, images from all over.
 
     Points are drawn as a cloud.
     """
@@ -109,6 +107,7 @@ def show(found: Survey, warnings: list[str], *, subject: str) -> None:
 
 
 def about_files(found: Survey) -> list[tuple[str, str]]:
+    """Lines about the files: how many, how large, of which kinds."""
     sampled = (
         f" ({found.looked_at:,} of {found.total:,} files looked at)"
         if found.looked_at < found.total
@@ -162,6 +161,7 @@ def about_training(found: Survey) -> list[tuple[str, str]]:
 
 
 def histogram(labels: dict[str, int] | None, *, hint: str = "") -> None:
+    """Prints a bar for each class."""
     if labels is None:
         say(f"labels    none{hint}")
         return
@@ -176,6 +176,7 @@ def histogram(labels: dict[str, int] | None, *, hint: str = "") -> None:
 
 
 def names(title: str, lines: list[str]) -> None:
+    """Prints a title and the first lines below it."""
     if lines:
         say(title)
         for line in lines[:MOST]:
@@ -185,7 +186,7 @@ def names(title: str, lines: list[str]) -> None:
 
 
 def shares(counts: dict[str, int], total: int) -> str:
-    """RGB 92%, L 8%"""
+    """Writes shares in words: "RGB 92%, L 8%"."""
     return (
         ", ".join(
             name if n == total else f"{name} {100 * n / total:.3g}%" for name, n in counts.items()
@@ -195,4 +196,5 @@ def shares(counts: dict[str, int], total: int) -> str:
 
 
 def numbers(values: list[float]) -> str:
+    """Writes numbers with three decimals."""
     return " ".join(f"{value:.3f}" for value in values)

@@ -57,16 +57,19 @@ def differing_keys(board: Board) -> list[str]:
 
 
 def protocol_facts(each: Measured, keys: Sequence[str]) -> str:
+    """Writes some facts of a protocol in a line."""
     known = each.protocol or {}
     return ", ".join(f"{key} {known[key]}" for key in keys if key in known)
 
 
 def runs_text(group: Group) -> str:
+    """Says how many runs of a group count: "3", or "2 of 3"."""
     n = len(group.counted())
     return str(n) if n == len(group.runs) else f"{n} of {len(group.runs)}"
 
 
 def mean_text(group: Group) -> str:
+    """Writes the mean of a group with its deviation."""
     mean = group.mean()
     deviation = group.deviation()
     if mean is None:
@@ -75,6 +78,7 @@ def mean_text(group: Group) -> str:
 
 
 def best_text(group: Group) -> str:
+    """Writes the best value of a group and its step."""
     best = group.best()
     if best is None or not group.metric.mode:
         return DASH
@@ -94,6 +98,7 @@ def plain(head: list[str], rows: list[list[str]]) -> str:
 
 
 def show(head: list[str], rows: list[list[str]]) -> None:
+    """Prints a table on a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -205,6 +210,7 @@ def runs_csv(board: Board) -> str:
 
 
 def as_csv(head: list[str], rows: list[list[object]]) -> str:
+    """Writes a table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerows([map(cell, head), *([cell(value) for value in row] for row in rows)])
@@ -239,6 +245,7 @@ def as_json(board: Board) -> dict:
 
 
 def group_json(group: Group, rank: int | None) -> dict:
+    """Returns a group as plain data."""
     best = group.best()
     return {
         "group": group.label,
@@ -257,6 +264,7 @@ def group_json(group: Group, rank: int | None) -> dict:
 
 
 def run_json(run: Run, group: Group, board: Board) -> dict:
+    """Returns a run as plain data."""
     step, best = group.best_moment(run) or (None, None)
     values = {key: value for key in measured(run) if (value := value_of(run, key)) is not None}
     return {
