@@ -1,4 +1,4 @@
-"""The engine: plays the phases of a game, one step after the other, a pure function of (seed, progress).
+"""The engine: plays the phases of a game, one step after the other, a pure function of progress.
 
 It knows no file, no display and no evaluation: what is due after a step is decided in
 `run/loop.py`. In a notebook: `for _ in range(1000): trainer.step()`, then
@@ -8,7 +8,8 @@ It knows no file, no display and no evaluation: what is due after a step is deci
 from __future__ import annotations
 
 import copy
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
 from torch import Tensor
@@ -25,8 +26,39 @@ from gancli.precision import autocast, memory_format, place
 from gancli.seeding import reseed, seed_of
 
 
+class Best(TypedDict):
+    """The best evaluation of a run: which value, whether less is better, when, and what it was."""
+
+    key: str
+    mode: Literal["min", "max"]
+    step: int
+    value: float
+
+
+@dataclass
+class RunState:
+    """What the loop, and not the engine, must find again after a resume; saved with the weights.
+
+    Attributes:
+        best: The best evaluation; None before the first.
+        rollbacks: How often the run has gone back to a checkpoint.
+        watch: Signal of the watchdog -> consecutive checks at which it showed.
+        owes_evaluation: Whether an evaluation was due when the state was saved, which comes
+            before it; whoever resumes the state then evaluates first.
+        weighted_until: The last step whose penalties an older gancli has logged with their weight.
+        sources: Package of the user's own -> digest of its source files.
+    """
+
+    best: Best | None = None
+    rollbacks: int = 0
+    watch: dict[str, int] = field(default_factory=dict)
+    owes_evaluation: bool = False
+    weighted_until: int = 0
+    sources: dict[str, str] = field(default_factory=dict)
+
+
 class Flags(NamedTuple):
-    """What all ranks know of a phase that was played. 0-d tensors on the device, 0 where it is not so."""
+    """What all ranks know of a phase that was played: 0-d tensors on the device, 0 if it is not."""
 
     bad: Tensor  # a loss was not finite
     news: Tensor  # a rank has something to tell the others
@@ -36,7 +68,10 @@ class Trainer:
     """One game in training.
 
     Args:
-        config: Frozen, device and precision resolved.
+        game: With its first weights; moved to the device.
+        stream: The batches of this rank.
+        config: As gate 2 returns it, with its device and precision resolved.
+        device: Of this rank.
         data: What identifies the data set in the checkpoint.
     """
 
@@ -63,27 +98,19 @@ class Trainer:
         distributed.broadcast_state(game)
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
         if self.settings.compile:
+            # Critics stay eager: compiled code has no double backward, which penalties need.
             for network in children(game.generator):
-                network.compile()  # critics stay eager: compiled code has no double backward, which penalties need
-        # The loop's, which is saved with the state. watch: counts of the watchdog, changed in place.
-        # owes_evaluation: was the state saved before an evaluation that was due? Whoever resumes it then evaluates first.
-        # weighted_until: the step up to which an older gancli has logged penalties with weights.
-        self.run: dict = {
-            "best": None,
-            "rollbacks": 0,
-            "watch": {},
-            "owes_evaluation": False,
-            "weighted_until": 0,
-        }
+                network.compile()
+        self.run = RunState()
         self.logs: Logs = {}
         self.unread: list[list[Flags]] = []  # of the steps that the host has not looked at
         self.news = False  # set where this rank has something to tell the others
         game.advance(self.progress)
 
     def step(self) -> None:
-        """One real batch: every phase that is due, the average, the clock, the curriculum."""
+        """Plays one real batch: every phase that is due, the average, the clock, the curriculum."""
         progress = self.progress
-        batch = self.draw()
+        batch = self.draw_batch()
         flags: list[Flags] = []
         for phase in self.phases:
             if phase.due(progress.step):
@@ -100,12 +127,18 @@ class Trainer:
         self.unread.append(flags)
         progress.step += 1
         progress.nimg += self.settings.batch_size
-        # Here, not before the step: a state saved between two steps has then already dropped its moments.
+        # Here, not before the step: a state saved between two steps has then already dropped its
+        # moments.
         if self.game.advance(progress):
             for player in self.players.values():
                 player.drop_moments()
 
-    def draw(self, *, salt: str = "") -> Batch:
+    def draw_batch(self, *, salt: str = "") -> Batch:
+        """Draws this rank's share of the real batch at the present position.
+
+        Args:
+            salt: Another name draws other images at the same position.
+        """
         batch = self.stream(self.progress.nimg, self.game.needs, salt=salt)
         return {
             key: value.contiguous(memory_format=self.layout) if value.ndim == 4 else value
@@ -113,13 +146,22 @@ class Trainer:
         }
 
     def play(self, phase: Phase, batch: Batch) -> tuple[Logs, Flags]:
-        """-> the phase's logs, averaged over shards, and the flags that all ranks agree on."""
+        """Plays one phase: gradients of its loss, summed over shards, then its players' updates.
+
+        Args:
+            phase: Of this game.
+            batch: The real batch of the step; a phase that is `fresh` draws its own.
+
+        Returns:
+            The phase's logs, averaged over shards, and the flags that all ranks agree on.
+        """
         players = [self.players[name] for name in phase.updates]
+        # Frozen are all but the movers: a loss may run through networks that it must not change.
         self.game.requires_grad_(False)
         for player in players:
             player.begin()
         if phase.fresh:
-            batch = self.draw(salt=phase.name)
+            batch = self.draw_batch(salt=phase.name)
         if phase.prepare is not None:
             seed = self.reseed(phase, f"whole {distributed.rank()}")
             batch = phase.prepare(batch, torch.Generator().manual_seed(seed + 1))
@@ -130,20 +172,21 @@ class Trainer:
         for micro in range(accumulate):
             # By shard, not by rank: 2 ranks then draw what 1 rank draws in 2 micro-batches.
             self.reseed(phase, distributed.rank() * accumulate + micro)
+            shard = {key: value.chunk(accumulate)[micro] for key, value in batch.items()}
             with autocast(self.device, self.settings.precision):
-                loss, parts = phase.loss(
-                    {key: value.chunk(accumulate)[micro] for key, value in batch.items()}
-                )
+                loss, parts = phase.loss(shard)
             loss.backward()
             bad = bad + (~loss.detach().isfinite()).float()
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0) + value
-        shards = accumulate * distributed.world()
         # One sum for gradients, logs and flags. A log's key has a slash, a flag's has none.
         values = {f"{phase.name}/{key}": value.float() for key, value in sums.items()}
         flags = Flags(bad=bad, news=torch.full((), float(self.news), device=self.device))
-        parameters = [p for player in players for p in player.parameters]
-        means = distributed.average(parameters, values | flags._asdict(), shards=shards)
+        means = distributed.average(
+            [p for player in players for p in player.parameters],
+            values | flags._asdict(),
+            shards=accumulate * distributed.world(),
+        )
         flags = Flags(**{name: means.pop(name) for name in Flags._fields})
         for player in players:
             player.step(self.progress.nimg)
@@ -152,20 +195,29 @@ class Trainer:
         return means, flags
 
     def reseed(self, phase: Phase, shard: int | str) -> int:
-        seed = seed_of(
-            self.config.seed, self.progress.attempt, self.progress.step, phase.name, shard
-        )
+        """Seeds the global generators for one shard of a phase, and returns the seed."""
+        progress = self.progress
+        seed = seed_of(self.config.seed, progress.attempt, progress.step, phase.name, shard)
         reseed(seed, self.device)
         return seed
 
     def read_flags(self, *, wait: bool) -> bool:
-        """Looks at the flags of the steps played since the last time. -> has any rank news? All ranks read the same.
+        """Reads the flags of the steps played since the last time.
 
-        A GPU's newest step is left unread unless `wait`, so that the host never waits for it between two log lines.
-        Raises Diverged if a loss was not finite."""
+        Args:
+            wait: Whether to read the newest step's too. A GPU is still at work on it, and between
+                two log lines the host never waits.
+
+        Returns:
+            Whether any rank has news; all ranks read the same.
+
+        Raises:
+            Diverged: A loss was not finite.
+        """
         late = self.device.type != "cpu" and not wait
-        read, self.unread = (self.unread[:-1], self.unread[-1:]) if late else (self.unread, [])
-        flags = [flag for step in read for flag in step]
+        steps = self.unread[:-1] if late else self.unread
+        self.unread = self.unread[-1:] if late else []
+        flags = [flag for step in steps for flag in step]
         if not flags:
             return False
         bad = torch.stack([flag.bad for flag in flags]).amax()
@@ -175,25 +227,26 @@ class Trainer:
             names = [key for key, value in self.logs.items() if not value.isfinite()]
             raise Diverged(
                 f"step {self.progress.step}: {', '.join(names) or 'a loss'} is not finite",
-                "try a smaller optimizer.<player>.lr, a gradient clip (optimizer.d.clip=1) or another penalty weight",
+                "try a smaller optimizer.<player>.lr, a gradient clip (optimizer.d.clip=1) or "
+                "another penalty weight",
                 sound=False,
             )
         return bool(is_news)
 
     def read_logs(self) -> dict[str, float]:
-        """The newest logs of every phase as numbers: here the host waits for the device."""
-        return (
-            dict(zip(self.logs, torch.stack(list(self.logs.values())).tolist(), strict=True))
-            if self.logs
-            else {}
-        )
+        """Reads the newest logs of every phase as numbers: here the host waits for the device."""
+        if not self.logs:
+            return {}
+        values = torch.stack(list(self.logs.values())).tolist()
+        return dict(zip(self.logs, values, strict=True))
 
-    def state_dict(self) -> dict:
-        """The checkpoint's tree: tensors and plain containers. With several ranks all must call it."""
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the checkpoint's tree: tensors and plain containers. All ranks must call it."""
         buffers = {
             name: buffer.detach().cpu().clone() for name, buffer in self.game.named_buffers()
         }
-        # Gathered and not broadcast: pools and running means differ between ranks, and saving must not change them.
+        # Gathered and not broadcast: pools and running means differ between ranks, and saving must
+        # not change them.
         gathered = distributed.gather(buffers) if distributed.world() > 1 else []
         return {
             "config": self.config.plain(),
@@ -202,12 +255,12 @@ class Trainer:
             "buffers": gathered,
             "ema": self.ema.state_dict(),
             "optimizers": {name: player.state_dict() for name, player in self.players.items()},
-            "run": self.run | self.surroundings(),
+            "run": asdict(self.run) | self.describe_machine(),
             "data": self.data,
         }
 
-    def surroundings(self) -> dict:
-        """What the last bits of a run depend on beside its config."""
+    def describe_machine(self) -> dict[str, str | int]:
+        """Returns what the last bits of a run depend on beside its config."""
         return {
             "world": distributed.world(),
             "threads": torch.get_num_threads(),
@@ -215,31 +268,31 @@ class Trainer:
             "torch": str(torch.__version__),
         }
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from a state that `state_dict` has returned, maybe of an older gancli."""
         vars(self.progress).update(state["progress"])
         self.game.load_state_dict(state["game"])
-        if state["buffers"]:  # another world size has no entry for every rank: rank 0's serve
-            own = state["buffers"][
-                distributed.rank() if len(state["buffers"]) == distributed.world() else 0
-            ]
+        buffers = state["buffers"]
+        if buffers:  # another world size has no entry for every rank: rank 0's serve
+            own = buffers[distributed.rank() if len(buffers) == distributed.world() else 0]
             for name, buffer in self.game.named_buffers():
                 buffer.copy_(own[name])
         self.ema.load_state_dict(state["ema"])
         for name, player in self.players.items():
             player.load_state_dict(state["optimizers"][name])
-        self.run |= {key: state["run"][key] for key in ("best", "rollbacks")}
-        self.run["owes_evaluation"] = state["run"].get("owes_evaluation", False)
-        self.run["weighted_until"] = state["run"].get("weighted_until", 0)
-        self.run["watch"].update(state["run"].get("watch", {}))
-        self.game.advance(
-            self.progress
-        )  # its True is ignored: the moments were dropped before the save
+        run = state["run"]
+        self.run.best = run["best"]
+        self.run.rollbacks = run["rollbacks"]
+        self.run.owes_evaluation = run.get("owes_evaluation", False)
+        self.run.weighted_until = run.get("weighted_until", 0)
+        self.run.watch.update(run.get("watch", {}))  # in place: the watchdog holds it
+        # Its True is ignored: the moments were dropped before the save.
+        self.game.advance(self.progress)
 
-    def rollback(self, state: dict) -> None:
-        """Goes back to `state` with other draws."""
-        attempt = (
-            self.progress.attempt + 1
-        )  # read first: the state holds the number of its own time
+    def rollback(self, state: dict[str, Any]) -> None:
+        """Goes back to a state, and on from there with a new random seed."""
+        # Read first: the state holds the number of its own time.
+        attempt = self.progress.attempt + 1
         self.load_state_dict(state)
         self.progress.attempt = attempt
         self.logs = {}

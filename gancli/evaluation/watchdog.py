@@ -132,7 +132,7 @@ def build_watch(trainer: Trainer) -> Watch:
     return Watch(
         trainer.config.watch,
         loss if isinstance(loss, AdversarialLoss) else None,  # a user's own loss has no levels
-        counts=trainer.run["watch"],
+        counts=trainer.run.watch,
     )
 
 

@@ -93,7 +93,7 @@ class Loop:
         drawn = step == 0 or not (done or due(step - 1, self.log.sample_every))
         if not drawn and not self.folder.sample(step).exists():
             self.draw_picture()
-        if self.trainer.run["owes_evaluation"] and self.judge.measures:
+        if self.trainer.run.owes_evaluation and self.judge.measures:
             self.logbook.rewind(step, again="eval/")  # it may have been killed after its line
             best = self.evaluate()
             self.save(last=done, best=best)
@@ -114,7 +114,7 @@ class Loop:
         stop, first_save = self.hear(wait=evaluate or save)
         if first_save:
             self.hear(wait=True)  # the newest step, too, must be known to be sound
-        self.trainer.run["owes_evaluation"] = evaluate
+        self.trainer.run.owes_evaluation = evaluate
         if save or first_save or stop:
             self.save(last=bool(done or stop))
         if stop and not done:
@@ -186,17 +186,17 @@ class Loop:
     def evaluate(self) -> bool:
         """Measures the average generator. -> is it the best so far?"""
         step = self.progress.step
-        before = self.trainer.run["best"]
+        before = self.trainer.run.best
         report = self.measure() if distributed.rank() == 0 else None
         values = distributed.from_rank_0({} if report is None else report.values)
-        self.trainer.run["owes_evaluation"] = False
-        self.trainer.run["best"] = self.judge.better(values, step, before)
+        self.trainer.run.owes_evaluation = False
+        self.trainer.run.best = self.judge.better(values, step, before)
         named = {f"eval/{key}": value for key, value in values.items()}
         self.attempt("metrics.jsonl", lambda: self.logbook.scalars(step, self.progress.nimg, named))
         if report is not None:
-            self.show_report(report, best=self.trainer.run["best"] != before)
+            self.show_report(report, best=self.trainer.run.best != before)
         self.look(named)
-        return self.trainer.run["best"] != before
+        return self.trainer.run.best != before
 
     def measure(self) -> Report:
         """What the judge finds; where that fails as a whole, a report that says so."""
@@ -217,7 +217,7 @@ class Loop:
             line = f"step {self.progress.step}: {shown}"
             self.attempt("the display", lambda: self.display.note(line))
         write = partial(
-            self.folder.write_report, report, step=self.progress.step, best=self.trainer.run["best"]
+            self.folder.write_report, report, step=self.progress.step, best=self.trainer.run.best
         )
         self.attempt("evaluation.json", lambda: self.logbook.guard("evaluation.json", write))
 
@@ -225,7 +225,7 @@ class Loop:
         """Lets the watchdog see new numbers; raises Diverged if it is to do more than warn."""
         reason = self.attempt(
             "the watchdog",
-            lambda: self.watch.check(values, self.progress.nimg, self.trainer.run["best"]),
+            lambda: self.watch.check(values, self.progress.nimg, self.trainer.run.best),
         )
         if reason and self.watch.settings.action == "warn":
             log.warning(
@@ -236,7 +236,7 @@ class Loop:
 
     def rescue(self, lost: Diverged) -> None:
         """Goes back to the best checkpoint, or to the newest, if that is asked for and has not been done too often; else ends."""
-        tries = self.trainer.run["rollbacks"]
+        tries = self.trainer.run.rollbacks
         settings = self.watch.settings
         if settings.action != "rollback" or tries >= settings.retries or not self.folder.saved:
             lost.message += f"; {tries} rollbacks did not help" if tries else ""
@@ -251,7 +251,7 @@ class Loop:
                 lost.message += f"; {sound}"
             raise lost
         self.trainer.rollback(checkpoint.best(self.folder.checkpoints))
-        self.trainer.run["rollbacks"] = tries + 1
+        self.trainer.run.rollbacks = tries + 1
         log.warning(
             "%s; back to step %d with other draws (rollback %d of %d)",
             lost.message,

@@ -142,7 +142,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
         if old is not None:
             trainer.load_state_dict(old.tree)
             warn_of_changes(old.tree["run"], sources)
-        trainer.run["sources"] = sources
+        trainer.run.sources = sources
     check_savable(trainer.state_dict())
     return play(trainer, judge, watch, folder=folder, plan=plan, composed=composed)
 
@@ -319,7 +319,7 @@ def say_changed_terms(tree: dict[str, Any], trainer: Trainer) -> None:
 
 def say_differences(tree: dict[str, Any], trainer: Trainer) -> None:
     """Warns where a resumed run may differ in its last bits. tree: its checkpoint."""
-    for key, now in trainer.surroundings().items():
+    for key, now in trainer.describe_machine().items():
         if tree["run"].get(key) != now:
             log.warning(
                 "resumed with %s %s instead of %s: the run goes on, but not bit for bit",

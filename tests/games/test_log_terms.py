@@ -59,7 +59,7 @@ def play_all(config: dict, *, step: int = 0) -> tuple[dict[str, torch.Tensor], d
     trainer.progress.step = step
     logs = {}
     totals = {}
-    batch = trainer.draw()
+    batch = trainer.draw_batch()
     for phase in trainer.phases:
         trainer.reseed(phase, 0)
         prepared = batch

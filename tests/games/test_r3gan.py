@@ -45,7 +45,7 @@ def test_the_generator_meets_reals_of_its_own():
 def test_reals_pull_on_both_players():
     trainer = trainer_for(small("r3gan"))
     game = trainer.game.requires_grad_(True)
-    batch = trainer.draw()
+    batch = trainer.draw_batch()
     (g, _), (d, logs) = game.g_loss(batch), game.d_loss(batch)
     assert g.item() == pytest.approx(0.69, abs=0.3) and {"adv", "r1", "r2"} <= logs.keys()
     (g + d).backward()

@@ -164,7 +164,7 @@ def test_path_length_loss_and_its_running_mean(monkeypatch):
 def moved(trainer, name):
     before = copy.deepcopy(trainer.game.state_dict())
     phase = next(phase for phase in trainer.phases if phase.name == name)
-    logs, _ = trainer.play(phase, trainer.draw())
+    logs, _ = trainer.play(phase, trainer.draw_batch())
     after = trainer.game.state_dict()
     return {key.split(".")[0] for key in after if not torch.equal(after[key], before[key])}, logs
 
