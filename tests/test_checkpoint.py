@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import differences, small, steps, trainer_and_judge, trainer_for
+from helpers import differences, small, steps, trainer_and_monitor, trainer_for
 
 import gancli
 from gancli import checkpoint
@@ -198,9 +198,9 @@ class Books:
     def update(self, *_, **__): ...
 
 
-def loop_of(trainer, judge, folder) -> Loop:
+def loop_of(trainer, monitor, folder) -> Loop:
     return Loop(
-        trainer, judge, build_watch(trainer), folder=folder, logbook=Books(), display=Books()
+        trainer, monitor, build_watch(trainer), folder=folder, logbook=Books(), display=Books()
     )
 
 
@@ -219,7 +219,7 @@ def full_disk(loop, monkeypatch, *, until: int) -> None:
 def test_a_disk_full_for_a_while_costs_no_step(tmp_path, monkeypatch, caplog):
     setup = small("mlp", "trainer.steps=6", "trainer.save_every=2")
     folder = RunFolder(tmp_path).open()
-    loop = loop_of(*trainer_and_judge(setup), folder)
+    loop = loop_of(*trainer_and_monitor(setup), folder)
     with caplog.at_level(logging.WARNING, "gancli"):
         full_disk(loop, monkeypatch, until=4)
     assert [record.getMessage().split(" could")[0] for record in caplog.records] == [
@@ -234,9 +234,9 @@ def test_a_disk_full_for_a_while_costs_no_step(tmp_path, monkeypatch, caplog):
 
 def test_a_disk_full_at_the_end_is_code_75_and_the_old_one_stays(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path).open()
-    first, judge = trainer_and_judge(small("mlp", "trainer.steps=4", "trainer.save_every=2"))
+    first, monitor = trainer_and_monitor(small("mlp", "trainer.steps=4", "trainer.save_every=2"))
     steps(first, 2)
-    loop = loop_of(first, judge, folder)
+    loop = loop_of(first, monitor, folder)
     loop.save(last=False)
     with pytest.raises(TemporaryFailure, match="disk is full") as caught:
         full_disk(loop, monkeypatch, until=99)

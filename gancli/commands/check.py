@@ -57,7 +57,7 @@ def check(argv: list[str]) -> None:
     progress.say("measuring: loading torch…")
     from gancli.config.build import build_game
     from gancli.config.validate import validate
-    from gancli.evaluation.paired import judge_for
+    from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.precision import resolve_device
     from gancli.run.failures import explained, lighter
@@ -86,7 +86,7 @@ def check(argv: list[str]) -> None:
     check_first_batch(game, stream)
     with explained(config.trainer, device):
         # Raises where it cannot measure.
-        judge_for(game, train=train, held=held, config=config, device=device)
+        make_monitor(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device)
         build_watch(trainer)
         tries = lighter(config.trainer, config.dataset, composed.cfg.model)

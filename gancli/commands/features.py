@@ -52,7 +52,7 @@ def run(options: dict, words: list[str]) -> int:
     status.say("loading torch…")
     from gancli.commands.checkpoint_verbs import out_folder
     from gancli.config.build import read_trust
-    from gancli.evaluation.probing import choose, judged, own_labels
+    from gancli.evaluation.probing import choose, find_own_labels, read_features
     from gancli.evaluation.samples import Judging
     from gancli.precision import resolve_device
     from gancli.run.checkpoint_options import open_game
@@ -74,8 +74,8 @@ def run(options: dict, words: list[str]) -> int:
     other = load_other_split(source) if source.classes else (None, "")
     chosen = choose(source, loaded, other=other, n=options["n"], seed=options["seed"])
     status.say("reading features…")
-    features, scores = judged(
-        loaded.game, chosen.images, own=own_labels(loaded, chosen), seed=options["seed"]
+    features, scores = read_features(
+        loaded.game, chosen.images, own=find_own_labels(loaded, chosen), seed=options["seed"]
     )
     status.say("probing the features…")
     values, skipped = measure(features, chosen, options, device)
@@ -286,13 +286,13 @@ def measure(
 
 
 def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, object]:
-    from gancli.evaluation.probing import bound_labels, own_labels
+    from gancli.evaluation.probing import choose_labels, find_own_labels
 
-    labels = bound_labels(loaded.game)
+    labels = choose_labels(loaded.game)
     pack = loaded.tree["config"]["model"].get("pack", 1)
     conditional = labels != [None]
     mean = f"mean over {len(labels)} labels"
-    known = own_labels(loaded, chosen) is not None
+    known = find_own_labels(loaded, chosen) is not None
     how = {
         "features": "of the trunk, in eval mode"
         + (f", {mean}: an image's own does not show" if conditional else ""),

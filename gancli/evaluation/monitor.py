@@ -21,13 +21,14 @@ from gancli.render import status
 from gancli.render.grids import grid, scatter
 from gancli.render.notes import note
 from gancli.seeding import forked, seed_of
+from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
 MOST_REFERENCE = 1024  # pixels of a side of the picture of real images; classes may need more rows
 PAIRS = 16  # of samples at a glance
 
 
-class Judge:
+class Monitor:
     """Has generators of its own, so that looking more often never changes training.
 
     train, held: as `data.base.split` gives them. labelled: does the game draw by label? config: the
@@ -53,15 +54,17 @@ class Judge:
         # Of one class only if samples are, or the real ones' distance would be the smaller by what
         # tells classes apart.
         second = (
-            partners(first, train, rng)
+            draw_partners(first, train, rng)
             if labelled
             else torch.randint(len(train), (512,), generator=rng)
         )
-        self.real_spread = apart(in_range(train.images[first]), in_range(train.images[second]))
+        self.real_spread = measure_distance(
+            scale_pixels(train.images[first]), scale_pixels(train.images[second])
+        )
         if self.spread_unknown():
             whose = " of one class" if labelled else ""
             note(log, "watch/diversity is left out: no two different images%s to compare", whose)
-        self.labels = labels_of(train)[first[:PAIRS]] if labelled else None
+        self.labels = require_labels(train)[first[:PAIRS]] if labelled else None
 
     def spread_unknown(self) -> bool:
         """Are the real images alike (one image, one image a class), so that nothing says how far
@@ -73,7 +76,7 @@ class Judge:
     def measures(self) -> bool:
         return bool(self.spec.items or self.spec.own)
 
-    def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
+    def measure_diversity(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart samples are (of one class, where there are classes), as a share of how
         far real images are.
         """
@@ -85,10 +88,10 @@ class Judge:
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
         with torch.no_grad(), forked(self.seed, self.device):
             images = game.sample(inputs, generator).float().cpu()
-        return {"watch/diversity": apart(*images.chunk(2)) / self.real_spread}
+        return {"watch/diversity": measure_distance(*images.chunk(2)) / self.real_spread}
 
     @torch.no_grad()
-    def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
+    def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """The run's fixed latents as a grid; points lie on the real ones."""
         source = self.config.dataset
         seed = self.config.seed
@@ -110,7 +113,7 @@ class Judge:
             else grid(images, columns=columns)
         )
 
-    def references(self, game: Game) -> dict[str, Image]:
+    def draw_references(self, game: Game) -> dict[str, Image]:
         """Pictures of the data to lay beside the samples, by name: real images, a row for each
         class as in the samples.
         """
@@ -125,7 +128,7 @@ class Judge:
         pixels = self.train.images[[max(0, k) for k in rows]]
         top = (pixels.shape[2] - height) // 2
         left = (pixels.shape[3] - width) // 2
-        images = in_range(pixels[:, :, top : top + height, left : left + width])
+        images = scale_pixels(pixels[:, :, top : top + height, left : left + width])
         images[[k < 0 for k in rows]] = 0  # the grey of the gaps, where a class has no more
         return {"real": grid(images, columns=columns)}
 
@@ -141,7 +144,7 @@ class Judge:
             device=self.device,
         )
 
-    def better(self, values: dict[str, float], step: int, best: dict | None) -> dict | None:
+    def choose_best(self, values: dict[str, float], step: int, best: Best | None) -> Best | None:
         """-> what the run's best is now: a new one, or the one it had."""
         found = best_key(self.spec, values)
         if found is None or not math.isfinite(values[found[0]]):
@@ -159,7 +162,7 @@ def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> 
         n = min(columns * most, len(train))
         return torch.linspace(0, len(train) - 1, n).round().long().tolist()
     rows: list[int] = []
-    labels = labels_of(train)
+    labels = require_labels(train)
     classes = min(len(train.classes) or int(labels.max()) + 1, 16)
     for label in range(classes):
         found = (labels == label).nonzero()[:columns, 0].tolist()
@@ -167,29 +170,29 @@ def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> 
     return rows
 
 
-def partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
+def draw_partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
     """Another image of the same class for each."""
     order = torch.randperm(len(train), generator=rng)
-    wanted = labels_of(train)[first]
-    labels = labels_of(train)[order]
+    wanted = require_labels(train)[first]
+    labels = require_labels(train)[order]
     by_class = {int(label): order[labels == label] for label in wanted.unique()}
     return torch.stack(
         [by_class[int(label)][k % len(by_class[int(label)])] for k, label in enumerate(wanted)]
     )
 
 
-def labels_of(train: Decoded) -> Tensor:
+def require_labels(train: Decoded) -> Tensor:
     """The labels of data that a conditional game is trained on."""
     assert train.labels is not None, "a conditional game is trained on labels"
     return train.labels
 
 
-def in_range(images: Tensor) -> Tensor:
+def scale_pixels(images: Tensor) -> Tensor:
     """As the networks see them; points are so already."""
     return (images.float() - 127.5) / 127.5 if images.dtype == torch.uint8 else images
 
 
-def apart(a: Tensor, b: Tensor) -> float:
+def measure_distance(a: Tensor, b: Tensor) -> float:
     """Mean distance of partners: (N,C,H,W), (N,C,H,W) -> root mean square over an image,
     averaged over pairs.
     """

@@ -24,7 +24,7 @@ from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
 from gancli.errors import UserError
 from gancli.evaluation import samples
-from gancli.evaluation.monitor import Judge, apart
+from gancli.evaluation.monitor import Monitor, measure_distance
 from gancli.game import Batch, Game
 from gancli.inference.tiling import Translating
 from gancli.metrics import store
@@ -40,7 +40,7 @@ from gancli.seeding import forked, seed_of
 
 log = logging.getLogger("gancli")
 MOST = 500  # images in an evaluation where metrics.n is null
-GLANCE = 8
+PREVIEWED = 8
 CHUNK = 16
 UNPAIRED = ("swd", "frechet", "kernel", "prdc")  # what compares sets of images
 
@@ -59,8 +59,8 @@ class Cyclic(Protocol):
     def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor: ...
 
 
-class PairJudge(Judge):
-    """As Judge, for games with sources.
+class PairMonitor(Monitor):
+    """As Monitor, for games with sources.
 
     It looks at held-out images, and without any at those of the training.
     """
@@ -81,15 +81,15 @@ class PairJudge(Judge):
         self.spec = config.metrics
         self.seed = seed_of(config.seed, "judge")
         self.needs = needs
-        self.few = self.some(GLANCE)
+        self.few = self.load_few(PREVIEWED)
         targets = self.few["b"].float().cpu()
-        self.real_spread = apart(*halves(targets)) if len(targets) > 1 else 0.0
+        self.real_spread = measure_distance(*split_halves(targets)) if len(targets) > 1 else 0.0
         if self.spread_unknown():
             note(log, "watch/diversity is left out: no two different targets to compare")
 
-    def some(self, n: int) -> Batch:
+    def load_few(self, n: int) -> Batch:
         return next(
-            batches(
+            iterate_batches(
                 self.train if self.held is None else self.held,
                 self.needs,
                 n,
@@ -99,23 +99,23 @@ class PairJudge(Judge):
             )
         )
 
-    def glance(self, game: Game, generator: nn.Module) -> dict[str, float]:
+    def measure_diversity(self, game: Game, generator: nn.Module) -> dict[str, float]:
         """How far apart outputs are, as a share of how far targets are."""
         if self.spread_unknown():
             return {}
         with torch.no_grad(), forked(self.seed, self.device):
             made = game.sample(self.few, generator).float().cpu()
-        return {"watch/diversity": apart(*halves(made)) / self.real_spread}
+        return {"watch/diversity": measure_distance(*split_halves(made)) / self.real_spread}
 
     @torch.no_grad()
-    def picture(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
+    def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """A row for each source: source, output, target; of two domains there and back again."""
         assert isinstance(game, Exhibiting)
         with status.doing("drawing the preview…"), forked(self.seed, self.device):
             shown = game.exhibit(self.few, generator)
-        return sheet(shown)
+        return draw_sheet(shown)
 
-    def references(self, game: Game) -> dict[str, Image]:
+    def draw_references(self, game: Game) -> dict[str, Image]:
         """What a translation starts from, by name: a source, its holes transparent, and a style
         where the model needs one.
         """
@@ -144,23 +144,23 @@ class PairJudge(Judge):
             )
 
 
-def judge_for(
+def make_monitor(
     game: Game, *, train: Decoded, held: Decoded | None, config: RunConfig, device: torch.device
-) -> Judge:
+) -> Monitor:
     """The judge that suits a game."""
     if "a" in game.needs:
-        return PairJudge(train=train, held=held, needs=game.needs, config=config, device=device)
-    return Judge(
+        return PairMonitor(train=train, held=held, needs=game.needs, config=config, device=device)
+    return Monitor(
         train=train, held=held, labelled="label" in game.needs, config=config, device=device
     )
 
 
-def halves(x: Tensor) -> tuple[Tensor, Tensor]:
+def split_halves(x: Tensor) -> tuple[Tensor, Tensor]:
     n = len(x) // 2
     return x[:n], x[n : 2 * n]
 
 
-def batches(
+def iterate_batches(
     data: Decoded,
     keys: tuple[str, ...],
     n: int,
@@ -186,7 +186,7 @@ def batches(
         yield {key: value[: n - first] for key, value in batch.items()}
 
 
-def sheet(shown: dict[str, Tensor]) -> Image:
+def draw_sheet(shown: dict[str, Tensor]) -> Image:
     """Images of several kinds, row by row; smaller ones are enlarged pixel by pixel."""
     images = [image.float().cpu() for image in shown.values()]
     size = [max(image.shape[d] for image in images) for d in (2, 3)]
@@ -224,8 +224,8 @@ def measure(
     resolution = dataset["resolution"]
     draws = seed_of(seed, "evaluation")
     parts: dict[str, list[Tensor]] = {"source": [], "output": [], "target": [], "cycle": []}
-    with forked(draws, device), samples.evaluating(game, generator):
-        for batch in batches(
+    with forked(draws, device), samples.in_eval_mode(game, generator):
+        for batch in iterate_batches(
             reals, game.needs, n, resolution=resolution, device=device, seed=draws
         ):
             made = game.sample(batch, generator).float()
@@ -254,12 +254,14 @@ def measure(
     }
     own, skipped = build_own_metrics(spec.own, trust=own_trust)
     if train.other is not None:
-        values = of_sets(
+        values = measure_sets(
             output, target, spec=spec, seed=draws, device=device, protocol=protocol, skipped=skipped
         )
     else:
-        mean = mean_target(train, game.needs, resolution=resolution, device=device, seed=draws)
-        values = of_pairs(
+        mean = compute_mean_target(
+            train, game.needs, resolution=resolution, device=device, seed=draws
+        )
+        values = measure_pairs(
             source,
             output,
             target,
@@ -277,7 +279,7 @@ def measure(
     return samples.Report(values, protocol, skipped, own=samples.describe_own(own, spec))
 
 
-def of_pairs(
+def measure_pairs(
     source: Tensor,
     output: Tensor,
     target: Tensor,
@@ -302,7 +304,7 @@ def of_pairs(
         return found | ({"ssim_source": ssim(source, target)} if worse else {})
 
     def lpips_values() -> dict[str, float]:
-        return {"lpips_distance": lpips_of(output, target, spec=spec, device=device)}
+        return {"lpips_distance": measure_lpips(output, target, spec=spec, device=device)}
 
     values: dict[str, float] = {}
     for item, work in (("psnr", psnr_values), ("ssim", ssim_values), ("lpips", lpips_values)):
@@ -311,7 +313,9 @@ def of_pairs(
     return values
 
 
-def lpips_of(output: Tensor, target: Tensor, *, spec: MetricsConfig, device: torch.device) -> float:
+def measure_lpips(
+    output: Tensor, target: Tensor, *, spec: MetricsConfig, device: torch.device
+) -> float:
     backbone = spec.lpips_backbone or spec.weights
     heads = spec.lpips_heads
     if backbone is None or heads is None:
@@ -326,7 +330,7 @@ def lpips_of(output: Tensor, target: Tensor, *, spec: MetricsConfig, device: tor
     return torch.cat(found).mean().item()
 
 
-def mean_target(
+def compute_mean_target(
     train: Decoded,
     keys: tuple[str, ...],
     *,
@@ -337,12 +341,12 @@ def mean_target(
     """(1,C,H,W) uint8: the mean of training targets, which whoever knows nothing of a source
     would answer with.
     """
-    few = batches(train, keys, MOST, resolution=resolution, device=device, seed=seed)
+    few = iterate_batches(train, keys, MOST, resolution=resolution, device=device, seed=seed)
     total = functools.reduce(torch.add, (batch["b"].double().sum(0) for batch in few))
     return to_uint8(total / min(MOST, len(train))).cpu()[None]
 
 
-def of_sets(
+def measure_sets(
     output: Tensor,
     target: Tensor,
     *,
@@ -362,7 +366,7 @@ def of_sets(
         seed=seed,
         device=device,
     )
-    report = samples.run(bench, tuple(item for item in IMAGE_ITEMS if item in UNPAIRED))
+    report = samples.measure_bench(bench, tuple(item for item in IMAGE_ITEMS if item in UNPAIRED))
     skipped |= report.skipped
     for key, value in report.protocol.items():
         protocol.setdefault(key, value)

@@ -52,8 +52,8 @@ def choose(
     """Draws n images; a fifth of them to test on, of `other` (the set's test split), else of what
     training held out, else by
     the seed. Images without labels are all to learn from, though nothing will be learnt."""
-    whole = at_size(source.load(), source)
-    names = names_of(source, whole)
+    whole = crop_to_size(source.load(), source)
+    names = list_names(source, whole)
     labelled = whole.labels is not None
     # Numbers in place of images: the split then says which these are.
     train, held = split(
@@ -66,20 +66,20 @@ def choose(
     how = ""
     tests = whole
     if labelled and other[0] is not None:
-        tests = at_size(other[0], source)
+        tests = crop_to_size(other[0], source)
         how = other[1]
         test = torch.arange(len(other[0]))
     elif labelled and held is not None:
         test = held.images
         how = "held out in training"
     elif labelled:
-        test, learn = learn[order_of(len(learn), seed, "test")].tensor_split(
+        test, learn = learn[draw_order(len(learn), seed, "test")].tensor_split(
             [round(TEST_SHARE * len(learn))]
         )
         how = BY_SEED
-    n = n or most_images(loaded.game, whole)
-    test = drawn(test, round(TEST_SHARE * n), seed)
-    learn = drawn(learn, n - len(test), seed)
+    n = n or count_most_images(loaded.game, whole)
+    test = draw_some(test, round(TEST_SHARE * n), seed)
+    learn = draw_some(learn, n - len(test), seed)
     facts: dict[str, object] = {
         "dataset": f"{type(source).__module__}.{type(source).__qualname__}",
         "data": train.digest,
@@ -106,12 +106,12 @@ def choose(
     )
 
 
-def at_size(data: Decoded, source: Source) -> Decoded:
+def crop_to_size(data: Decoded, source: Source) -> Decoded:
     """The middle of what was loaded larger, where training cuts windows; points as they are."""
-    return data if source.kind == "points" else samples.at_size(data, source)
+    return data if source.kind == "points" else samples.crop_to_size(data, source)
 
 
-def names_of(source: Source, data: Decoded) -> list[str]:
+def list_names(source: Source, data: Decoded) -> list[str]:
     """The files' names where the data set is a folder, else the images' numbers in the set as it
     was loaded.
     """
@@ -122,23 +122,23 @@ def names_of(source: Source, data: Decoded) -> list[str]:
     return [files[k] for k in permutation(len(files), ORDER_SEED)[data.place.numpy()]]
 
 
-def order_of(n: int, seed: int, what: str) -> Tensor:
+def draw_order(n: int, seed: int, what: str) -> Tensor:
     return torch.from_numpy(permutation(n, seed_of(seed, "features", what)))
 
 
-def drawn(index: Tensor, most: int, seed: int) -> Tensor:
+def draw_some(index: Tensor, most: int, seed: int) -> Tensor:
     """At most so many of them, in ascending order."""
-    return index[order_of(len(index), seed, "images")[:most]].sort().values
+    return index[draw_order(len(index), seed, "images")[:most]].sort().values
 
 
-def most_images(game: Game, data: Decoded) -> int:
+def count_most_images(game: Game, data: Decoded) -> int:
     width = view(
-        game, in_range(data.images[:1]).to(next(game.parameters()).device), bound_labels(game)[0]
+        game, in_range(data.images[:1]).to(next(game.parameters()).device), choose_labels(game)[0]
     )[0].shape[1]
     return min(MOST_IMAGES, max(10, MOST_VALUES // width))
 
 
-def bound_labels(game: Game) -> list[int | None]:
+def choose_labels(game: Game) -> list[int | None]:
     """The labels under which a conditional critic looks at every image: all, or some evenly spread.
 
     Never the image's own.
@@ -150,7 +150,7 @@ def bound_labels(game: Game) -> list[int | None]:
     return [k * classes // count for k in range(count)]
 
 
-def own_labels(loaded: Loaded, chosen: Chosen) -> Tensor | None:
+def find_own_labels(loaded: Loaded, chosen: Chosen) -> Tensor | None:
     """The images' own labels, where the critic knows labels and they mean the same classes."""
     known = tuple(map(str, loaded.tree["data"]["classes"]))
     return chosen.labels if "label" in loaded.game.needs and chosen.classes == known else None
@@ -184,12 +184,14 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
     return critic.features(x).float(), critic(x).float().flatten(1).mean(1)
 
 
-def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tuple[Tensor, Tensor]:
+def read_features(
+    game: Game, images: Tensor, *, own: Tensor | None, seed: int
+) -> tuple[Tensor, Tensor]:
     """images as in Chosen, own (N,) -> features (N,F) and scores (N,), float32 on the CPU.
 
     UserError: not finite.
 
-    A conditional critic's features are the mean over `bound_labels`, so that no label shows in
+    A conditional critic's features are the mean over `choose_labels`, so that no label shows in
     them; its score is the one under the image's own label where that is known, since a wrong label
     is an anomaly too."""
     device = next(game.parameters()).device
@@ -199,7 +201,7 @@ def judged(game: Game, images: Tensor, *, own: Tensor | None, seed: int) -> tupl
         for first in range(0, len(images), BATCH):
             status.say(f"reading features: {first:,} of {len(images):,} images…", goes_on=True)
             x = in_range(images[first : first + BATCH]).to(device)
-            views = [view(game, x, label) for label in bound_labels(game)]
+            views = [view(game, x, label) for label in choose_labels(game)]
             if own is not None:
                 scores.append(view(game, x, own[first : first + BATCH])[1].cpu())
             else:

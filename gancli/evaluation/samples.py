@@ -38,6 +38,7 @@ from gancli.metrics.suite import floor, measure, measure_own
 from gancli.render import status
 from gancli.render.grids import to_uint8
 from gancli.seeding import forked, seed_of
+from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
 # samples where metrics.n is null; the last two are the papers'
@@ -125,24 +126,26 @@ def evaluate(
     with (
         status.doing("evaluating…"),
         forked(seed_of(seed, "evaluation"), device),
-        evaluating(game, generator),
+        in_eval_mode(game, generator),
         torch.no_grad(),
     ):
-        n = sample_count(spec, source)
+        n = count_samples(spec, source)
         asked = draw_labels(game, train, n, seed=seed)
-        fake, bad = samples(game, generator, n, asked, seed=seed, points=source.kind == "points")
+        fake, bad = draw_samples(
+            game, generator, n, asked, seed=seed, points=source.kind == "points"
+        )
         window = (
             None
             if train.images.shape[2:] == pair(source.resolution)
             else tuple(train.images.shape[2:])
         )
         floats = train.images.is_floating_point() and source.kind != "points"
-        train = at_size(train, source)
-        held = None if held is None else at_size(held, source)
+        train = crop_to_size(train, source)
+        held = None if held is None else crop_to_size(held, source)
         if floats:  # as samples are: both are then measured alike
             train = replace(train, images=to_uint8(train.images))
             held = None if held is None else replace(held, images=to_uint8(held.images))
-        fake, notes = in_units(fake, train, source)
+        fake, notes = convert_units(fake, train, source)
         own, lost = build_own_metrics(spec.own, trust=own_trust)
         bench = Bench(
             own=own,
@@ -159,11 +162,11 @@ def evaluate(
             else max(len(train.classes), int(train.labels.max()) + 1),
             stacked=isinstance(source, StackedMNIST),
             mixture=source if isinstance(source, Mixture) else None,
-            score=score_of(game, device),
-            read=reader_of(game, device),
+            score=make_scorer(game, device),
+            read=make_reader(game, device),
         )
         items = POINT_ITEMS if source.kind == "points" else IMAGE_ITEMS
-        report = run(
+        report = measure_bench(
             bench, tuple(item for item in items if item != "codes" or bench.read is not None)
         )
     report.skipped.update(lost)
@@ -221,7 +224,7 @@ def compare(
             device=device,
             classes=len(real.classes),
         )
-        report = run(
+        report = measure_bench(
             bench,
             tuple(
                 item for item in IMAGE_ITEMS if item not in ("overfitting", "memorisation", "codes")
@@ -238,7 +241,7 @@ def compare(
     return report
 
 
-def run(bench: Bench, possible: tuple[str, ...]) -> Report:
+def measure_bench(bench: Bench, possible: tuple[str, ...]) -> Report:
     """Measures the items of the spec that the kind of data has, and the user's own metrics."""
     items = tuple(item for item in possible if item in bench.spec.items)
     values, skipped = measure(bench, items)
@@ -259,7 +262,7 @@ def run(bench: Bench, possible: tuple[str, ...]) -> Report:
             )
     return Report(
         values,
-        protocol_of(bench),
+        describe_protocol(bench),
         skipped,
         floor(bench, items) if bench.spec.floor else {},
         describe_own(bench.own, bench.spec),
@@ -271,7 +274,7 @@ def describe_own(own: Mapping[str, Metric], spec: MetricsConfig) -> dict[str, Li
     return {name: describe_metric(name, metric, spec.own[name]) for name, metric in own.items()}
 
 
-def summary(values: dict[str, float], *, best: bool) -> str:
+def summarise_report(values: dict[str, float], *, best: bool) -> str:
     """The numbers of an evaluation in a line. best: they are the best of the run so far.
 
     PSNR stands beside that of the mean image, which knows nothing of its source: below it nothing
@@ -290,7 +293,7 @@ def summary(values: dict[str, float], *, best: bool) -> str:
     return ", ".join(shown)
 
 
-def protocol_of(bench: Bench) -> dict[str, object]:
+def describe_protocol(bench: Bench) -> dict[str, object]:
     protocol: dict[str, object] = {
         "n_fake": len(bench.fake),
         "n_real": len(bench.train),
@@ -308,16 +311,16 @@ def protocol_of(bench: Bench) -> dict[str, object]:
             "checksum": backbone.checksum,
             "resize": backbone.resize,
         }
-    if "judge" in vars(bench):
-        protocol |= {f"classifier_{key}": value for key, value in bench.judge.facts.items()}
-        protocol["classifier_checksum"] = bench.judge.checksum
+    if "classifier" in vars(bench):
+        protocol |= {f"classifier_{key}": value for key, value in bench.classifier.facts.items()}
+        protocol["classifier_checksum"] = bench.classifier.checksum
     if bench.spec.floor and bench.held is not None:
         protocol["n_floor"] = min(len(bench.held), len(bench.fake))
     return protocol | bench.notes
 
 
 @contextmanager
-def evaluating(*modules: nn.Module) -> Iterator[None]:
+def in_eval_mode(*modules: nn.Module) -> Iterator[None]:
     """Eval mode, and afterwards each part's own again: batch norm would take notes, spectral
     norm would turn its vectors.
     """
@@ -331,7 +334,7 @@ def evaluating(*modules: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def sample_count(spec: MetricsConfig, source: Source) -> int:
+def count_samples(spec: MetricsConfig, source: Source) -> int:
     """How many samples are drawn: what the spec says, else what suits the data."""
     if spec.n:
         return spec.n
@@ -351,7 +354,7 @@ def draw_labels(game: Game, train: Decoded, n: int, *, seed: int) -> Tensor | No
     return train.labels[torch.randint(len(train), (n,), generator=rng)]
 
 
-def samples(
+def draw_samples(
     game: Game, generator: nn.Module, n: int, label: Tensor | None, *, seed: int, points: bool
 ) -> tuple[Tensor, int]:
     """-> uint8 (n,C,H,W), or float32 where they are points, and how many of them are not finite."""
@@ -365,13 +368,13 @@ def samples(
     return torch.cat(parts), bad
 
 
-def at_size(data: Decoded, source: Source) -> Decoded:
+def crop_to_size(data: Decoded, source: Source) -> Decoded:
     """The middle of what was loaded larger, where training cuts windows.
 
     Points in data units, (N,2).
     """
     if source.kind == "points":
-        return replace(data, images=data.images.flatten(1) * scale_of(source))
+        return replace(data, images=data.images.flatten(1) * read_scale(source))
     height, width = pair(source.resolution)
     top = (data.images.shape[2] - height) // 2
     left = (data.images.shape[3] - width) // 2
@@ -382,17 +385,17 @@ def at_size(data: Decoded, source: Source) -> Decoded:
     )
 
 
-def scale_of(source: Source) -> float:
+def read_scale(source: Source) -> float:
     return source.scale if isinstance(source, Mixture) else 1.0
 
 
-def in_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict[str, object]]:
+def convert_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict[str, object]]:
     """Samples as the real images are: points in data units, images of the data's size.
 
     And what that took.
     """
     if source.kind == "points":
-        return fake.flatten(1) * scale_of(source), {}
+        return fake.flatten(1) * read_scale(source), {}
     if fake.shape[2:] == train.images.shape[2:]:
         return fake, {}
     height, width = train.images.shape[2:]
@@ -402,7 +405,7 @@ def in_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict
     }
 
 
-def score_of(game: Game, device: torch.device) -> Score | None:
+def make_scorer(game: Game, device: torch.device) -> Score | None:
     """The critic of a game that judges single images; None where there is none."""
     if not isinstance(game, Judging):
         return None
@@ -419,7 +422,7 @@ def score_of(game: Game, device: torch.device) -> Score | None:
     return score
 
 
-def reader_of(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+def make_reader(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | None:
     """Images in [-1,1] -> the category of the first code; None where there is none."""
     if not isinstance(game, Reading) or not game.categories:
         return None
@@ -441,27 +444,27 @@ def write_report(path: Path, report: Report, *, step: int) -> None:
 def note_end(path: Path, sentence: str) -> None:
     """Adds to evaluation.json, if the run has one, why the run ended. Raises OSError."""
     if path.is_file():
-        save(path, earlier(path) | {"ended": sentence})
+        write_json(path, read_earlier(path) | {"ended": sentence})
 
 
-def save_report(path: Path, report: Report, *, step: int, best: dict | None = None) -> None:
+def save_report(path: Path, report: Report, *, step: int, best: Best | None = None) -> None:
     """`best` and why the run ended stay what they were unless given. Raises OSError."""
     tree = {
         "step": step,
-        "values": plain(report.values),
-        "reals": plain(report.reals),
-        "protocol": plain(report.protocol),
+        "values": replace_infinite(report.values),
+        "reals": replace_infinite(report.reals),
+        "protocol": replace_infinite(report.protocol),
         "skipped": report.skipped,
     }
     if report.own:
         tree["own"] = {
             name: {"what": line.what, "better": line.better} for name, line in report.own.items()
         }
-    before = earlier(path)
-    save(path, tree | {"best": best or before.get("best"), "ended": before.get("ended", "")})
+    before = read_earlier(path)
+    write_json(path, tree | {"best": best or before.get("best"), "ended": before.get("ended", "")})
 
 
-def earlier(path: Path) -> dict:
+def read_earlier(path: Path) -> dict:
     """What an evaluation's file holds already; {} where there is none or it cannot be read."""
     try:
         found = reading.read_json(path)
@@ -471,12 +474,12 @@ def earlier(path: Path) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def save(path: Path, tree: dict) -> None:
+def write_json(path: Path, tree: dict) -> None:
     atomic.write_text(path, json.dumps(tree, indent=2, allow_nan=False) + "\n")
 
 
-def plain(tree: object) -> object:
+def replace_infinite(tree: object) -> object:
     """JSON knows no NaN and no infinity: they become null."""
     if isinstance(tree, dict):
-        return {key: plain(value) for key, value in tree.items()}
+        return {key: replace_infinite(value) for key, value in tree.items()}
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree

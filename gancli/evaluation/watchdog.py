@@ -6,16 +6,14 @@ What is done then is the loop's.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gancli.config.schema import WatchConfig
 from gancli.game import children
 from gancli.losses.adversarial import AdversarialLoss
 
 if TYPE_CHECKING:
-    from gancli.trainer import Trainer
-
-Best = dict[str, Any]  # what best.pt follows: its key, mode (min or max), step and value
+    from gancli.trainer import Best, Trainer
 
 
 class Watch:

@@ -96,7 +96,7 @@ class Bench:
         elif wanted == "auto":
             wanted = "self" if self.classes else "none"
         if wanted == "self":
-            return self.judge
+            return self.classifier
         if wanted == "none":
             raise UserError(
                 "there are no features",
@@ -113,7 +113,7 @@ class Bench:
         )
 
     @functools.cached_property
-    def judge(self) -> features.Extractor:
+    def classifier(self) -> features.Extractor:
         """The classifier trained on the run's own labels. Raises UserError."""
         return store.remembered(
             f"self {self.identity} {self.device}",
@@ -132,8 +132,8 @@ class Bench:
 
     @functools.cached_property
     def seen(self) -> Tensor:
-        """(N,) int64: the class that the judge sees in each sample."""
-        made = self.made if self.backbone_is_judge() else self.judge(self.fake)
+        """(N,) int64: the class that the classifier sees in each sample."""
+        made = self.made if self.is_backbone_classifier() else self.classifier(self.fake)
         return probabilities_of(made).argmax(1)
 
     def train_labels(self) -> Tensor:
@@ -141,7 +141,7 @@ class Bench:
         assert self.train.labels is not None, "these data have no classes"
         return self.train.labels
 
-    def backbone_is_judge(self) -> bool:
+    def is_backbone_classifier(self) -> bool:
         return self.spec.features == "self" or (
             self.spec.features == "auto" and self.spec.weights is None
         )

@@ -5,7 +5,7 @@ Known without torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gancli.metrics.legend import find_line
 
@@ -44,6 +44,8 @@ BEST = (
     "swd",
     "psnr",
 )
+Way = Literal["min", "max"]  # where a number is better
+WAYS: dict[str, Way] = {"lower": "min", "higher": "max"}
 LEAST = 10  # images: fewer say nothing, and the inception score splits them in ten
 PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGAN's (Lin 2018)
     "gancli.data.toy.Ring": (
@@ -87,15 +89,15 @@ PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGA
 }
 
 
-def better(key: str) -> str | None:
+def better(key: str) -> Way | None:
     """-> "min" or "max": where a value of this name is better; None where it is neither (a
     spread, an unknown name).
     """
     line = find_line(key)
-    return None if line is None else {"lower": "min", "higher": "max"}.get(line.better)
+    return None if line is None else WAYS.get(line.better)
 
 
-def best_key(spec: MetricsConfig, values: dict[str, float]) -> tuple[str, str] | None:
+def best_key(spec: MetricsConfig, values: dict[str, float]) -> tuple[str, Way] | None:
     """-> (key, "min" | "max") that the best checkpoint follows; None if it was not measured, or
     is to follow nothing.
     """

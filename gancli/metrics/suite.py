@@ -242,7 +242,7 @@ def cas(bench: Bench) -> dict[str, float]:
     trained = classifier.train(bench.fake, bench.asked, bench.classes, seed=bench.seed)
     bench.notes["cas"] = (
         f"trained on {len(bench.fake)} samples, tested on {len(real)} {which} images; "
-        f"trained on reals: {bench.judge.facts['accuracy']:.3f}"
+        f"trained on reals: {bench.classifier.facts['accuracy']:.3f}"
     )
     assert real.labels is not None
     return {"cas": classifier.accuracy(trained.net, real.images, real.labels)}

@@ -16,7 +16,10 @@ from gancli.files import atomic, reading
 from gancli.files.paths import names_in
 
 if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
+    from PIL.Image import Image
+
     from gancli.evaluation.samples import Report
+    from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
 WRITTEN = (  # what a training writes in its folder
@@ -104,13 +107,14 @@ class RunFolder:
         """Where the sample grid of a step lies."""
         return self.samples / f"step-{step:08d}.png"
 
-    def write_sample(self, step: int, image) -> None:
+    def write_sample(self, step: int, image: Image) -> None:
+        """Writes the sample grid of a step."""
         from gancli.render.grids import save_png
 
         save_png(image, self.sample(step))
 
-    def write_reference(self, name: str, image) -> None:
-        """A picture of the data itself, for beside the samples."""
+    def write_reference(self, name: str, image: Image) -> None:
+        """Writes a picture of the data itself, to lie beside the samples."""
         from gancli.render.grids import save_png
 
         save_png(image, self.samples / f"{name}.png")
@@ -118,7 +122,7 @@ class RunFolder:
     def newest_sample(self) -> Path | None:
         return max(self.samples.glob("step-*.png"), default=None)
 
-    def write_report(self, report: Report, *, step: int, best: dict | None) -> None:
+    def write_report(self, report: Report, *, step: int, best: Best | None) -> None:
         from gancli.evaluation.samples import save_report
 
         save_report(self.path / "evaluation.json", report, step=step, best=best)

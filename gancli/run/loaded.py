@@ -28,7 +28,7 @@ from gancli.data.decode import (
     read_pixels,
 )
 from gancli.errors import UserError
-from gancli.evaluation.probing import judged
+from gancli.evaluation.probing import read_features
 from gancli.evaluation.samples import Judging
 from gancli.game import Batch
 from gancli.inference import projection, sampling
@@ -330,7 +330,7 @@ class LoadedModel:
                     "load a model that makes images out of noise, such as dcgan or cgan",
                 )
             shown = self.as_points(images) if self.makes_points else self.as_images(images)
-            found, _ = judged(game, shown, own=None, seed=seed)
+            found, _ = read_features(game, shown, own=None, seed=seed)
             return found.numpy()
 
     def draw(

@@ -11,8 +11,8 @@ from typing import TypeVar
 
 from gancli import checkpoint, distributed
 from gancli.errors import Diverged, GanError, Interrupted, TemporaryFailure, disk_is_full, reason_of
-from gancli.evaluation.monitor import Judge
-from gancli.evaluation.samples import Report, summary
+from gancli.evaluation.monitor import Monitor
+from gancli.evaluation.samples import Report, summarise_report
 from gancli.evaluation.watchdog import Watch
 from gancli.game import due
 from gancli.precision import peak_memory
@@ -40,14 +40,21 @@ T = TypeVar("T")
 
 
 class Loop:
-    """A run from its first step to its last. The trainer plays, the judge measures, the watch warns; the others are written to.
+    """A run from its first step to its last.
 
-    Ranks other than the first have a logbook and a display that want nothing."""
+    Args:
+        trainer: Plays the steps.
+        monitor: Measures the generator and draws its samples.
+        watch: Warns of a run that has failed.
+        folder: Of the run.
+        logbook: Of rank 0; the others have one that writes nothing.
+        display: Likewise.
+    """
 
     def __init__(
         self,
         trainer: Trainer,
-        judge: Judge,
+        monitor: Monitor,
         watch: Watch,
         *,
         folder: RunFolder,
@@ -55,13 +62,13 @@ class Loop:
         display: Display | NullLogger,
     ):
         self.trainer = trainer
-        self.judge = judge
+        self.monitor = monitor
         self.watch = watch
         self.folder = folder
         self.logbook = logbook
         self.display = display
         self.progress = trainer.progress
-        self.settings = trainer.settings
+        self.settings = trainer.config.trainer
         self.log = trainer.config.log
         self.measure_every = trainer.config.metrics.every
         self.signal = 0  # the first that came
@@ -71,7 +78,10 @@ class Loop:
     def run(self) -> None:
         """Plays until the budget is spent, then saves.
 
-        Raises Stopped, Interrupted or TemporaryFailure; all leave a sound checkpoint.
+        Raises:
+            Stopped: The run has failed by a policy.
+            Interrupted: A signal asked it to end.
+            TemporaryFailure: The disk is full. All three leave a sound checkpoint.
         """
         if self.progress.step == 0 and distributed.rank() == 0:
             self.first_save_at = time.monotonic() + FIRST_SAVE_S
@@ -79,41 +89,42 @@ class Loop:
         while not caught_up or self.progress.step < self.settings.steps:
             try:
                 if caught_up:
-                    self.turn()
+                    self.play_step()
                 else:
                     self.catch_up()
-            except Diverged as lost:
-                self.rescue(lost)
+            except Diverged as error:
+                self.rescue(error)
             caught_up = True
 
     def catch_up(self) -> None:
-        """Does what was due after the step that was loaded, if the last session ended between its save and that."""
+        """Does what was due after the step that was loaded, where the last session had no time."""
         step = self.progress.step
         done = step >= self.settings.steps
         drawn = step == 0 or not (done or due(step - 1, self.log.sample_every))
         if not drawn and not self.folder.sample(step).exists():
-            self.draw_picture()
-        if self.trainer.run.owes_evaluation and self.judge.measures:
+            self.draw_grid()
+        if self.trainer.run.owes_evaluation and self.monitor.measures:
             self.logbook.rewind(step, again="eval/")  # it may have been killed after its line
             best = self.evaluate()
             self.save(last=done, best=best)
 
-    def turn(self) -> None:
-        """One step, and whatever is due after it. The state is saved before a picture or an evaluation may fail."""
-        self.trainer.news = self.signal != 0 or self.first_save_due()
+    def play_step(self) -> None:
+        """Plays one step and does what is due after it, the save before all that may fail."""
+        self.trainer.news = self.signal != 0 or self.is_first_save_due()
         self.trainer.step()
         progress = self.progress
         settings = self.settings
         done = progress.step == settings.steps
-        now = progress.step - 1
-        # Before the save: a line that is lost with the process is written again only if its step is played again.
+        now = progress.step - 1  # `due` counts from 0
+        # Before the save: a line that is lost with the process is written again only if its step
+        # is played again.
         if done or due(now, self.log.every):
             self.write_line()
-        evaluate = self.judge.measures and (done or due(now, self.measure_every))
+        evaluate = self.monitor.measures and (done or due(now, self.measure_every))
         save = done or due(now, settings.save_every)
-        stop, first_save = self.hear(wait=evaluate or save)
+        stop, first_save = self.exchange_news(wait=evaluate or save)
         if first_save:
-            self.hear(wait=True)  # the newest step, too, must be known to be sound
+            self.exchange_news(wait=True)  # the newest step, too, must be known to be sound
         self.trainer.run.owes_evaluation = evaluate
         if save or first_save or stop:
             self.save(last=bool(done or stop))
@@ -123,30 +134,45 @@ class Loop:
                 code=EXIT_CODES[stop],
             )
         if done or due(now, self.log.sample_every):
-            self.draw_picture()
+            self.draw_grid()
         if evaluate:
             best = self.evaluate()
             if save or best:
                 self.save(last=done, best=best)
 
-    def hear(self, *, wait: bool) -> tuple[int, bool]:
-        """-> the signal to stop for, or 0, and whether the first save is due; all ranks get the same.
+    def exchange_news(self, *, wait: bool) -> tuple[int, bool]:
+        """Reads what the ranks have to tell each other, which comes with the gradients.
 
-        wait: as in `Trainer.read_flags`. Raises Diverged if a loss was not finite."""
+        Args:
+            wait: As in `Trainer.read_flags`.
+
+        Returns:
+            The signal to stop for, or 0, and whether the first save is due; the same on all ranks.
+
+        Raises:
+            Diverged: A loss was not finite.
+        """
         news = self.trainer.read_flags(wait=wait)
         if distributed.world() == 1:
-            return self.signal, self.first_save_due()
+            return self.signal, self.is_first_save_due()
         if not news:
             return 0, False
-        told = distributed.gather((self.signal, self.first_save_due()))  # all read the same flag
+        told = distributed.gather((self.signal, self.is_first_save_due()))  # all read the same flag
         return max(number for number, _ in told), told[0][1]
 
-    def first_save_due(self) -> bool:
+    def is_first_save_due(self) -> bool:
         """Has a new run lasted for a minute without being saved? Only rank 0 asks its clock."""
         return self.first_save_at is not None and time.monotonic() >= self.first_save_at
 
     def ask_to_stop(self, number: int) -> bool:
-        """Called by a signal's handler: the run saves and ends after its step. -> is it the first signal?"""
+        """Makes the run save and end after its step; called by a signal's handler.
+
+        Args:
+            number: Of the signal.
+
+        Returns:
+            Whether it is the first signal.
+        """
         first = not self.signal
         if first:
             self.signal = number
@@ -154,15 +180,16 @@ class Loop:
         return first
 
     def write_line(self) -> None:
+        """Writes the newest logs to all loggers and shows them to the watchdog."""
         values = self.trainer.read_logs()
         if self.watch.on:
-            seen = None
+            diversity = None
             if distributed.rank() == 0:
-                seen = self.attempt(
+                diversity = self.attempt(
                     "watch/diversity",
-                    lambda: self.judge.glance(self.trainer.game, self.trainer.ema),
+                    lambda: self.monitor.measure_diversity(self.trainer.game, self.trainer.ema),
                 )
-            values |= distributed.from_rank_0(seen or {})
+            values |= distributed.from_rank_0(diversity or {})
         step = self.progress.step
         nimg = self.progress.nimg
         memory = peak_memory(self.trainer.device)
@@ -170,50 +197,58 @@ class Loop:
         self.attempt(
             "the display", lambda: self.display.update(step, nimg, values, memory_bytes=memory)
         )
-        self.look(values)
+        self.check_watchdog(values)
 
-    def draw_picture(self) -> None:
-        """The sample grid of this step, in samples/ and in TensorBoard."""
+    def draw_grid(self) -> None:
+        """Draws the sample grid of this step, for samples/ and TensorBoard."""
         if distributed.rank() == 0:
-            self.attempt("the sample grid", self.write_picture)
+            self.attempt("the sample grid", self.write_grid)
 
-    def write_picture(self) -> None:
+    def write_grid(self) -> None:
+        """As `draw_grid`, and raises what may go wrong."""
         step = self.progress.step
-        image = self.judge.picture(self.trainer.game, self.trainer.ema, columns=self.log.grid)
+        image = self.monitor.draw_samples(
+            self.trainer.game, self.trainer.ema, columns=self.log.grid
+        )
         self.logbook.guard("samples", partial(self.folder.write_sample, step, image))
         self.logbook.picture(step, "samples", image)
 
     def evaluate(self) -> bool:
-        """Measures the average generator. -> is it the best so far?"""
+        """Measures the EMA generator.
+
+        Returns:
+            Whether it is the best so far, on all ranks alike.
+        """
         step = self.progress.step
-        before = self.trainer.run.best
+        run = self.trainer.run
+        before = run.best
         report = self.measure() if distributed.rank() == 0 else None
         values = distributed.from_rank_0({} if report is None else report.values)
-        self.trainer.run.owes_evaluation = False
-        self.trainer.run.best = self.judge.better(values, step, before)
+        run.owes_evaluation = False
+        run.best = self.monitor.choose_best(values, step, before)
         named = {f"eval/{key}": value for key, value in values.items()}
         self.attempt("metrics.jsonl", lambda: self.logbook.scalars(step, self.progress.nimg, named))
         if report is not None:
-            self.show_report(report, best=self.trainer.run.best != before)
-        self.look(named)
-        return self.trainer.run.best != before
+            self.show_report(report, best=run.best != before)
+        self.check_watchdog(named)
+        return run.best != before
 
     def measure(self) -> Report:
-        """What the judge finds; where that fails as a whole, a report that says so."""
+        """Returns what the monitor measures; where that fails, a report that says so."""
         try:
-            return self.judge.measure(self.trainer.game, self.trainer.ema)
+            return self.monitor.measure(self.trainer.game, self.trainer.ema)
         except Exception as error:  # noqa: BLE001 - as in `attempt`
             reason = reason_of(error)
-            self.skip("the evaluation", reason, error)
+            self.say_skipped("the evaluation", reason, error)
             return Report({}, {}, {"evaluation": reason})
 
     def show_report(self, report: Report, *, best: bool) -> None:
-        """An evaluation in a line and in evaluation.json; what it lacks is said once."""
+        """Shows an evaluation in a line and writes evaluation.json; what it lacks is said once."""
         for reason in dict.fromkeys(report.skipped.values()):
             items = [item for item, why in report.skipped.items() if why == reason]
             if items != ["evaluation"]:
-                self.skip(", ".join(items), reason)
-        if shown := summary(report.values, best=best):
+                self.say_skipped(", ".join(items), reason)
+        if shown := summarise_report(report.values, best=best):
             line = f"step {self.progress.step}: {shown}"
             self.attempt("the display", lambda: self.display.note(line))
         write = partial(
@@ -221,8 +256,12 @@ class Loop:
         )
         self.attempt("evaluation.json", lambda: self.logbook.guard("evaluation.json", write))
 
-    def look(self, values: dict[str, float]) -> None:
-        """Lets the watchdog see new numbers; raises Diverged if it is to do more than warn."""
+    def check_watchdog(self, values: dict[str, float]) -> None:
+        """Shows new numbers to the watchdog.
+
+        Raises:
+            Diverged: It says that the run has failed, and is to do more than warn.
+        """
         reason = self.attempt(
             "the watchdog",
             lambda: self.watch.check(values, self.progress.nimg, self.trainer.run.best),
@@ -234,27 +273,28 @@ class Loop:
         elif reason:
             raise Diverged(f"step {self.progress.step}: {reason}", TRY, sound=True)
 
-    def rescue(self, lost: Diverged) -> None:
-        """Goes back to the best checkpoint, or to the newest, if that is asked for and has not been done too often; else ends."""
+    def rescue(self, error: Diverged) -> None:
+        """Goes back to the best checkpoint, or the newest, where the config asks for that.
+
+        Args:
+            error: Why the run cannot go on; raised again where it may not go back (any more).
+        """
         tries = self.trainer.run.rollbacks
         settings = self.watch.settings
         if settings.action != "rollback" or tries >= settings.retries or not self.folder.saved:
-            lost.message += f"; {tries} rollbacks did not help" if tries else ""
-            if lost.sound:
+            error.message += f"; {tries} rollbacks did not help" if tries else ""
+            if error.sound:
                 self.save(last=True)
+            elif self.folder.saved:
+                error.message += "; the last checkpoint is sound"
             else:
-                sound = (
-                    "the last checkpoint is sound"
-                    if self.folder.saved
-                    else "there is no checkpoint"
-                )
-                lost.message += f"; {sound}"
-            raise lost
+                error.message += "; there is no checkpoint"
+            raise error
         self.trainer.rollback(checkpoint.best(self.folder.checkpoints))
         self.trainer.run.rollbacks = tries + 1
         log.warning(
-            "%s; back to step %d with other draws (rollback %d of %d)",
-            lost.message,
+            "%s; back to step %d with a new random seed (rollback %d of %d)",
+            error.message,
             self.progress.step,
             tries + 1,
             settings.retries,
@@ -263,16 +303,20 @@ class Loop:
         self.save(last=False)  # or a kill now would bring the lost state back
 
     def save(self, *, last: bool, best: bool = False) -> None:
-        """All ranks must call it.
+        """Saves the state; all ranks must call it. In the middle of a run a full disk is survived.
 
-        A full disk is survived in the middle of a run, and ends it with TemporaryFailure at its end.
+        Args:
+            last: Whether the run ends with it.
+            best: Whether it is the best so far.
+
+        Raises:
+            Diverged: A weight is not finite; nothing is written.
+            TemporaryFailure: The disk is full, and the run ends.
+            GanError: It cannot be written for another reason, and the run ends.
         """
         tree = self.trainer.state_dict()
-        if not all(
-            value.isfinite().all()
-            for value in [*tree["game"].values(), *tree["ema"].values()]
-            if value.is_floating_point()
-        ):
+        weights = [*tree["game"].values(), *tree["ema"].values()]
+        if not all(value.isfinite().all() for value in weights if value.is_floating_point()):
             raise Diverged(
                 f"step {self.progress.step}: a weight is not finite, and was not saved",
                 "try a smaller optimizer.<player>.lr or a gradient clip (optimizer.d.clip=1)",
@@ -285,30 +329,34 @@ class Loop:
                 checkpoint.save(tree, self.folder.checkpoints, keep=self.settings.keep, best=best)
         except OSError as error:
             reason = "the disk is full" if disk_is_full(error) else error.strerror or str(error)
-            message = f"step {self.progress.step} could not be saved in {self.folder.checkpoints}: {reason}"
+            place = self.folder.checkpoints
+            message = f"step {self.progress.step} could not be saved in {place}: {reason}"
+            saved = self.folder.saved
             if last and disk_is_full(error):
-                then = "resume" if self.folder.saved else "start it again: nothing was saved before"
+                then = "resume" if saved else "start it again: nothing was saved before"
                 raise TemporaryFailure(message, f"make room, then {then}") from error
             if last:
                 raise GanError(message) from error
-            kept = (
-                "the last checkpoint is intact" if self.folder.saved else "there is no checkpoint"
-            )
+            kept = "the last checkpoint is intact" if saved else "there is no checkpoint"
             log.warning("%s; training goes on, %s", message, kept)
         self.first_save_at = None
 
     def attempt(self, what: str, work: Callable[[], T]) -> T | None:
-        """work(), or None where it raises: what training can do without must not end it.
+        """Calls work(); where it raises, says so: training must not end by what it can do without.
 
-        The first time its reason is a warning; run.log has the traceback. Nothing that all ranks do together may go
-        through here."""
+        The first time its reason is a warning; run.log has the traceback. Nothing that all ranks do
+        together may go through here.
+
+        Returns:
+            What work() returned, or None where it raised.
+        """
         try:
             return work()
-        except Exception as error:  # noqa: BLE001 - a metric, a picture or a user's own code may raise anything
-            self.skip(what, reason_of(error), error)
+        except Exception as error:  # noqa: BLE001 - a metric or a user's own code may raise anything
+            self.say_skipped(what, reason_of(error), error)
             return None
 
-    def skip(self, what: str, reason: str, error: Exception | None = None) -> None:
+    def say_skipped(self, what: str, reason: str, error: Exception | None = None) -> None:
         """Says that something was left out, on the terminal only when it is new."""
         expected = error is None or isinstance(error, GanError)
         level = NOTE if expected else logging.WARNING

@@ -20,11 +20,12 @@ if TYPE_CHECKING:  # they import torch, and what is named and not there is told 
     import torch
 
     from gancli.config.run_config import RunConfig
-    from gancli.evaluation.monitor import Judge
+    from gancli.evaluation.monitor import Monitor
     from gancli.evaluation.watchdog import Watch
     from gancli.game import Game
     from gancli.run.folder import RunFolder
     from gancli.run.logbook import Logbook
+    from gancli.run.loop import NullLogger
     from gancli.trainer import Trainer
 
 log = logging.getLogger("gancli")
@@ -83,7 +84,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
 def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outcome | None:
     """Gate 3 (the data), then the folder, then the loop."""
     from gancli import distributed
-    from gancli.evaluation.paired import judge_for
+    from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.files.safe_load import check_savable
     from gancli.render import status as progress
@@ -135,7 +136,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
         "skipped": [list(item) for item in train.skipped],
     }
     with distributed.failing_alone(), explained(config.trainer, device):
-        judge = judge_for(game, train=train, held=held, config=config, device=device)
+        monitor = make_monitor(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device, data=data)
         watch = build_watch(trainer)
         sources = source_digests(config.plain())
@@ -144,12 +145,12 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
             warn_of_changes(old.tree["run"], sources)
         trainer.run.sources = sources
     check_savable(trainer.state_dict())
-    return play(trainer, judge, watch, folder=folder, plan=plan, composed=composed)
+    return play(trainer, monitor, watch, folder=folder, plan=plan, composed=composed)
 
 
 def play(
     trainer: Trainer,
-    judge: Judge,
+    monitor: Monitor,
     watch: Watch,
     *,
     folder: RunFolder,
@@ -212,10 +213,10 @@ def play(
             if first
             else NullLogger()
         )
-        loop = Loop(trainer, judge, watch, folder=folder, logbook=logbook, display=display)
+        loop = Loop(trainer, monitor, watch, folder=folder, logbook=logbook, display=display)
         stack.enter_context(listening(loop))
         if first:
-            write_references(judge, trainer.game, folder, logbook)
+            write_references(monitor, trainer.game, folder, logbook)
         log.info(
             "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
         )
@@ -241,7 +242,7 @@ def play(
             raise Interrupted(message, how, code=130) from error
         except Exception as error:
             log.exception("failed at step %d", trainer.progress.step)
-            error.run_log = folder.path / "run.log"
+            vars(error)["run_log"] = folder.path / "run.log"  # for who tells of it
             raise
     end(folder, f"its {settings.steps} steps are done", first=first)
     if not first:
@@ -251,14 +252,16 @@ def play(
         picture=folder.newest_sample(),
         trust=trust,
         translates="a" in trainer.game.needs,
-        measured=config.dataset["_target_"] if judge.measures else None,
+        measured=config.dataset["_target_"] if monitor.measures else None,
     )
 
 
-def write_references(judge: Judge, game: Game, folder: RunFolder, logbook: Logbook) -> None:
+def write_references(
+    monitor: Monitor, game: Game, folder: RunFolder, logbook: Logbook | NullLogger
+) -> None:
     """Pictures of the data for beside the samples, once; a run can do without them."""
     try:
-        for name, image in judge.references(game).items():
+        for name, image in monitor.draw_references(game).items():
             if not (folder.samples / f"{name}.png").exists():
                 logbook.guard("samples", functools.partial(folder.write_reference, name, image))
     except Exception:

@@ -131,7 +131,7 @@ def test_a_run_keeps_a_picture_of_its_data_once(gan, tmp_path, monkeypatch):
     def broken(*_: object) -> None:
         raise ValueError("no picture today")
 
-    monkeypatch.setattr("gancli.evaluation.monitor.Judge.references", broken)
+    monkeypatch.setattr("gancli.evaluation.monitor.Monitor.draw_references", broken)
     done = sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=other"))
     assert "no picture today" in (tmp_path / "other/run.log").read_text() and done.code == 0
 

@@ -1,34 +1,34 @@
-"""The judge of games from images to images: its numbers in closed form, its pictures, and that looking changes nothing."""
+"""The monitor of games from images to images: its numbers in closed form, its pictures, and that looking changes nothing."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from evaluation_helpers import metrics_of
-from helpers import CPU, small, steps, trainer_and_judge, trainer_for
+from helpers import CPU, small, steps, trainer_and_monitor, trainer_for
 from same_helpers import Same, cyclegan
 
-from gancli.evaluation.monitor import Judge
-from gancli.evaluation.paired import PairJudge, batches, judge_for, measure
+from gancli.evaluation.monitor import Monitor
+from gancli.evaluation.paired import PairMonitor, iterate_batches, make_monitor, measure
 from gancli.metrics.settings import best_key, better
 
 
 def judged(model: str, *overrides: str):
-    return trainer_and_judge(small(model, "metrics=fast", *overrides))
+    return trainer_and_monitor(small(model, "metrics=fast", *overrides))
 
 
 def test_a_game_gets_the_judge_that_suits_it():
-    assert isinstance(judged("enhance")[1], PairJudge) and type(judged("mlp")[1]) is Judge
+    assert isinstance(judged("enhance")[1], PairMonitor) and type(judged("mlp")[1]) is Monitor
 
 
 def test_a_generator_that_changes_nothing_is_as_good_as_the_source():
-    trainer, judge = judged("enhance")
+    trainer, monitor = judged("enhance")
     game = trainer.game
     game.generator = Same()
-    values = judge.measure(game, Same()).values
+    values = monitor.measure(game, Same()).values
     assert values["psnr"] == values["psnr_source"] and values["ssim"] == values["ssim_source"]
     noisy, clean = next(
-        batches(judge.held, ("a", "b"), 4, resolution=16, device=CPU, seed=0)
+        iterate_batches(monitor.held, ("a", "b"), 4, resolution=16, device=CPU, seed=0)
     ).values()
     error = ((noisy - clean) * 127.5).square().mean((1, 2, 3))
     assert values["psnr"] == pytest.approx(
@@ -37,28 +37,32 @@ def test_a_generator_that_changes_nothing_is_as_good_as_the_source():
 
 
 def test_a_perfect_generator():
-    trainer, judge = judged("enhance", "dataset.noise=1e-6")
-    report = judge.measure(trainer.game, Same())
+    trainer, monitor = judged("enhance", "dataset.noise=1e-6")
+    report = monitor.measure(trainer.game, Same())
     assert "psnr" not in report.values and report.skipped["psnr"].startswith("it is inf")
     assert report.values["ssim"] == pytest.approx(1)
 
 
 def test_the_mean_of_the_targets_is_a_baseline_for_pairs():
-    trainer, judge = judged("pix2pix")
-    values = judge.measure(trainer.game, trainer.ema).values
+    trainer, monitor = judged("pix2pix")
+    values = monitor.measure(trainer.game, trainer.ema).values
     assert {"psnr", "psnr_y", "psnr_mean", "ssim"} == set(
         values
     )  # a source that looks like something else is no baseline
     train = torch.cat(
         [
             batch["b"]
-            for batch in batches(judge.train, ("a", "b"), 500, resolution=16, device=CPU, seed=1)
+            for batch in iterate_batches(
+                monitor.train, ("a", "b"), 500, resolution=16, device=CPU, seed=1
+            )
         ]
     )
     held = torch.cat(
         [
             batch["b"]
-            for batch in batches(judge.held, ("a", "b"), 500, resolution=16, device=CPU, seed=1)
+            for batch in iterate_batches(
+                monitor.held, ("a", "b"), 500, resolution=16, device=CPU, seed=1
+            )
         ]
     )
     error = ((train.mean(0) - held) * 127.5).square().mean((1, 2, 3))
@@ -68,54 +72,56 @@ def test_the_mean_of_the_targets_is_a_baseline_for_pairs():
 
 
 def test_two_domains_are_compared_as_sets_and_by_what_comes_back():
-    trainer, judge = judged("cyclegan")
-    report = judge.measure(trainer.game, trainer.ema)
+    trainer, monitor = judged("cyclegan")
+    report = monitor.measure(trainer.game, trainer.ema)
     assert {"swd", "cycle"} <= set(report.values) and "psnr" not in report.values
     same = cyclegan(resolution=16, channels=3)
-    assert judge.measure(same, same.generator).values["cycle"] == 0
+    assert monitor.measure(same, same.generator).values["cycle"] == 0
 
 
 def test_the_picture_has_a_row_for_each_source():
-    trainer, judge = judged("srgan")
-    picture = judge.picture(trainer.game, trainer.ema, columns=10)
+    trainer, monitor = judged("srgan")
+    picture = monitor.draw_samples(trainer.game, trainer.ema, columns=10)
     assert picture.size == (
         3 * 50 + 2,
         4 * 50 + 2,
     )  # 4 held-out images, source, output, target; 48 pixels and a gap each
-    trainer, judge = judged("cyclegan")
-    assert judge.picture(trainer.game, trainer.ema, columns=10).width == 6 * 50 + 2
+    trainer, monitor = judged("cyclegan")
+    assert monitor.draw_samples(trainer.game, trainer.ema, columns=10).width == 6 * 50 + 2
 
 
 def test_outputs_that_are_all_alike_are_noticed():
-    trainer, judge = judged("enhance")
+    trainer, monitor = judged("enhance")
     flat = Same()
     flat.weight.data.zero_()
-    assert judge.glance(trainer.game, flat)["watch/diversity"] == 0
-    assert judge.glance(trainer.game, Same())["watch/diversity"] == pytest.approx(1, abs=0.3)
+    assert monitor.measure_diversity(trainer.game, flat)["watch/diversity"] == 0
+    assert monitor.measure_diversity(trainer.game, Same())["watch/diversity"] == pytest.approx(
+        1, abs=0.3
+    )
 
 
 def test_looking_does_not_change_training():
     setup = small("pix2pix", "metrics=fast")
     one = trainer_for(setup)
-    other, judge = trainer_and_judge(setup)
+    other, monitor = trainer_and_monitor(setup)
     for trainer, look in ((one, False), (other, True)):
         for _ in range(2):
             steps(trainer, 1)
             if look:
-                judge.measure(trainer.game, trainer.ema)
-                judge.picture(trainer.game, trainer.ema, columns=4)
-                judge.glance(trainer.game, trainer.ema)
+                monitor.measure(trainer.game, trainer.ema)
+                monitor.draw_samples(trainer.game, trainer.ema, columns=4)
+                monitor.measure_diversity(trainer.game, trainer.ema)
     states = one.game.state_dict(), other.game.state_dict()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
 
 def test_looking_leaves_the_global_generator_alone():
     """The U-Net's dropout draws from it, when it looks as when it trains."""
-    trainer, judge = judged("pix2pix")
+    trainer, monitor = judged("pix2pix")
     for look in (
-        lambda: judge.glance(trainer.game, trainer.ema),
-        lambda: judge.picture(trainer.game, trainer.ema, columns=4),
-        lambda: judge.measure(trainer.game, trainer.ema),
+        lambda: monitor.measure_diversity(trainer.game, trainer.ema),
+        lambda: monitor.draw_samples(trainer.game, trainer.ema, columns=4),
+        lambda: monitor.measure(trainer.game, trainer.ema),
     ):
         before = torch.get_rng_state()
         look()
@@ -123,30 +129,35 @@ def test_looking_leaves_the_global_generator_alone():
 
 
 def test_without_held_out_images_those_of_the_training_serve():
-    trainer, judge = judged("enhance", "dataset.holdout=0")
+    trainer, monitor = judged("enhance", "dataset.holdout=0")
     assert (
-        judge.held is None and judge.measure(trainer.game, trainer.ema).protocol["split"] == "train"
+        monitor.held is None
+        and monitor.measure(trainer.game, trainer.ema).protocol["split"] == "train"
     )
 
 
 def test_the_number_of_images_is_bounded_and_the_protocol_names_the_seed_that_was_used():
-    trainer, judge = judged("enhance", "metrics.n=10", "dataset.holdout=14")
+    trainer, monitor = judged("enhance", "metrics.n=10", "dataset.holdout=14")
     report = measure(
         game=trainer.game,
         generator=trainer.ema,
-        train=judge.train,
-        held=judge.held,
-        spec=judge.spec,
-        dataset=judge.config.dataset,
+        train=monitor.train,
+        held=monitor.held,
+        spec=monitor.spec,
+        dataset=monitor.config.dataset,
         seed=7,
         device=CPU,
     )
     assert report.protocol["n_fake"] == 10
-    assert report.protocol["seed"] == 7 != judge.config.seed
+    assert report.protocol["seed"] == 7 != monitor.config.seed
     assert (
         len(
-            judge_for(
-                trainer.game, train=judge.train, held=judge.held, config=judge.config, device=CPU
+            make_monitor(
+                trainer.game,
+                train=monitor.train,
+                held=monitor.held,
+                config=monitor.config,
+                device=CPU,
             ).few["a"]
         )
         == 8

@@ -36,7 +36,7 @@ from gancli.evaluation.samples import (
     evaluate,
     note_end,
     save_report,
-    summary,
+    summarise_report,
     write_report,
 )
 from gancli.metrics.settings import (
@@ -479,9 +479,14 @@ def test_which_way_is_better_and_what_is_best():
 
 def test_a_psnr_below_the_mean_image_is_no_success():
     values = {"psnr": 16.72, "psnr_y": 17.0, "psnr_mean": 16.84, "ssim": 0.5, "class/3": 1.0}
-    assert summary(values, best=True) == (
+    assert summarise_report(values, best=True) == (
         "psnr 16.72 (mean image 16.84), psnr_y 17, ssim 0.5, the best so far, still below the mean image"
     )
-    assert summary(values, best=False).endswith("ssim 0.5, below the mean image")
-    assert summary(values | {"psnr": 20.0}, best=True).endswith("ssim 0.5, the best so far")
-    assert summary({"swd": 3.0}, best=False) == "swd 3" and summary({}, best=False) == ""
+    assert summarise_report(values, best=False).endswith("ssim 0.5, below the mean image")
+    assert summarise_report(values | {"psnr": 20.0}, best=True).endswith(
+        "ssim 0.5, the best so far"
+    )
+    assert (
+        summarise_report({"swd": 3.0}, best=False) == "swd 3"
+        and summarise_report({}, best=False) == ""
+    )

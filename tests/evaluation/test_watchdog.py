@@ -17,7 +17,7 @@ from gancli.config.build import build, build_game
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import WatchConfig
 from gancli.data.base import Decoded
-from gancli.evaluation.monitor import Judge, apart, partners
+from gancli.evaluation.monitor import Monitor, draw_partners, measure_distance
 from gancli.evaluation.watchdog import Watch
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import (
@@ -136,8 +136,8 @@ def test_distances_are_between_partners_of_one_class():
         classes=("a", "b"),
     )
     first = torch.arange(16)
-    assert torch.equal(labels[partners(first, train, torch.Generator())], labels)
-    assert apart(torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), 3.0)) == 3.0
+    assert torch.equal(labels[draw_partners(first, train, torch.Generator())], labels)
+    assert measure_distance(torch.zeros(2, 1, 2, 2), torch.full((2, 1, 2, 2), 3.0)) == 3.0
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_perfect_samples_differ_as_real_images_do(model, dataset, monkeypatch):
     def real(inputs, generator):
         n = len(inputs["z"])
         index = (
-            partners(
+            draw_partners(
                 torch.stack([(train.labels == k).nonzero()[0, 0] for k in inputs["label"]]),
                 train,
                 rng,
@@ -166,32 +166,32 @@ def test_perfect_samples_differ_as_real_images_do(model, dataset, monkeypatch):
         return images if images.is_floating_point() else (images.float() - 127.5) / 127.5
 
     monkeypatch.setattr(game, "sample", real)
-    judge = Judge(
+    monitor = Monitor(
         train=train,
         held=None,
         labelled="label" in game.needs,
         config=RunConfig.from_plain(setup),
         device=torch.device("cpu"),
     )
-    share = [judge.glance(game, game.generator)["watch/diversity"] for _ in range(20)]
+    share = [monitor.measure_diversity(game, game.generator)["watch/diversity"] for _ in range(20)]
     assert sum(share) / 20 == pytest.approx(1.0, abs=0.15)
 
 
 def test_better_follows_the_metric_and_ignores_what_is_not_finite():
-    judge = Judge(
+    monitor = Monitor(
         train=Decoded(images=torch.zeros(4, 1, 2, 2, dtype=torch.uint8)),
         held=None,
         labelled=False,
         config=RunConfig.from_plain(frozen("model=mlp", "trainer.device=cpu")),
         device=torch.device("cpu"),
     )
-    one = judge.better({"swd": 5.0}, 10, None)
+    one = monitor.choose_best({"swd": 5.0}, 10, None)
     assert one == {"key": "swd", "mode": "min", "step": 10, "value": 5.0}
     assert (
-        judge.better({"swd": 6.0}, 20, one) is one
-        and judge.better({"swd": math.nan}, 20, one) is one
+        monitor.choose_best({"swd": 6.0}, 20, one) is one
+        and monitor.choose_best({"swd": math.nan}, 20, one) is one
     )
-    assert judge.better({"swd": 4.0}, 20, one)["step"] == 20
+    assert monitor.choose_best({"swd": 4.0}, 20, one)["step"] == 20
 
 
 # in a run
@@ -230,7 +230,7 @@ def test_looking_never_changes_training(gan):
 
 def test_the_best_checkpoint_is_kept_however_old(gan, monkeypatch):
     values = iter([5.0, 3.0, 4.0, 6.0, 7.0, 8.0])
-    monkeypatch.setattr(Judge, "measure", lambda *_: report({"swd": next(values)}))
+    monkeypatch.setattr(Monitor, "measure", lambda *_: report({"swd": next(values)}))
     done = sound(
         gan(
             "train",
@@ -259,7 +259,7 @@ def report(values):
 
 
 def test_a_lost_run_is_stopped_with_words_and_code_3(gan, monkeypatch):
-    monkeypatch.setattr(Judge, "glance", lambda *_: {"watch/diversity": 0.01})
+    monkeypatch.setattr(Monitor, "measure_diversity", lambda *_: {"watch/diversity": 0.01})
     fast = ("watch.start_kimg=0.02", "watch.patience=2")
     warned = sound(gan("train", *MEASURED, *fast, "trainer.steps=5", "hydra.run.dir=warned"))
     assert (

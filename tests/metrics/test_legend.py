@@ -7,7 +7,7 @@ import re
 
 import pytest
 import train_helpers
-from helpers import OF_DIGITS, PAIRS, REPO, SMALL, small, steps, trainer_and_judge, trainer_for
+from helpers import OF_DIGITS, PAIRS, REPO, SMALL, small, steps, trainer_and_monitor, trainer_for
 from train_helpers import NETWORKS, QUIET, sound
 
 from gancli.cli import main
@@ -33,12 +33,12 @@ def explained(key: str) -> bool:
 
 @pytest.mark.parametrize("model", sorted(SMALL))
 def test_every_key_that_a_game_logs_has_a_line(model):
-    trainer, judge = trainer_and_judge(small(model, *MORE.get(model, ())))
+    trainer, monitor = trainer_and_monitor(small(model, *MORE.get(model, ())))
     keys = set()
     for _ in range(4):
         steps(trainer, 1)
         keys |= trainer.read_logs().keys()
-    keys |= judge.glance(trainer.game, trainer.ema).keys()
+    keys |= monitor.measure_diversity(trainer.game, trainer.ema).keys()
     assert keys and [key for key in sorted(keys) if not explained(key)] == []
 
 

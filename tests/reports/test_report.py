@@ -8,7 +8,7 @@ import json
 import shlex
 
 import pytest
-from helpers import small, trainer_and_judge
+from helpers import small, trainer_and_monitor
 from hostile_run_helpers import EVIL, hostile
 from PIL import Image
 from report_helpers import Page, changed, check_self_contained, evaluated, losses, make_run
@@ -289,7 +289,7 @@ def test_columns_of_image_to_image_are_labelled(tmp_path, module):
 
 @pytest.mark.parametrize("model", ["pix2pix", "cyclegan", "enhance"])
 def test_the_labels_are_what_the_game_shows(model):
-    trainer, judge = trainer_and_judge(small(model))
+    trainer, judge = trainer_and_monitor(small(model))
     shown = trainer.game.exhibit(judge.few, trainer.ema)
     module = type(trainer.game).__module__
     assert explained.PANELS[module] == tuple(shown)

@@ -15,7 +15,7 @@ from helpers import SMALL, differences
 from PIL import Image
 from train_helpers import ENV, NETWORKS, QUIET, TINY, last, lines, sound
 
-from gancli.evaluation.monitor import Judge
+from gancli.evaluation.monitor import Monitor
 from gancli.evaluation.watchdog import Watch
 from gancli.metrics import suite
 from gancli.render.display import Display
@@ -75,9 +75,9 @@ def test_an_item_that_raises_is_skipped_after_the_state_is_saved(gan, monkeypatc
 @pytest.mark.parametrize(
     ("where", "name", "what"),
     [
-        (Judge, "measure", "the evaluation"),
-        (Judge, "picture", "the sample grid"),
-        (Judge, "glance", "watch/diversity"),
+        (Monitor, "measure", "the evaluation"),
+        (Monitor, "draw_samples", "the sample grid"),
+        (Monitor, "measure_diversity", "watch/diversity"),
         (Watch, "check", "the watchdog"),
         (Display, "update", "the display"),
         (Display, "note", "the display"),
@@ -150,13 +150,13 @@ def interrupt(*_, **__):
 
 
 @pytest.mark.parametrize("step", [4, 6])
-@pytest.mark.parametrize("victim", ["measure", "picture", "show_report"])
+@pytest.mark.parametrize("victim", ["measure", "draw_samples", "show_report"])
 def test_what_a_kill_prevented_is_made_up_for(gan, monkeypatch, step, victim):
     """Killed between the save and the evaluation or the picture, or before the evaluation is saved: the end equals an
     undisturbed run."""
     line = (*MEASURED, "trainer.steps=6")
     sound(gan("train", *line, "hydra.run.dir=whole"))
-    where = loop_module.Loop if victim == "show_report" else Judge
+    where = loop_module.Loop if victim == "show_report" else Monitor
     real = getattr(where, victim)
 
     def sometimes(self, first, *rest, **options):
@@ -213,7 +213,7 @@ def test_a_new_run_is_saved_after_a_minute_and_its_bits_stay_the_same(gan, monke
 
 ON_TWO_RANKS = """
     import gancli.run.loop
-    from gancli.evaluation.monitor import Judge
+    from gancli.evaluation.monitor import Monitor
     gancli.run.loop.FIRST_SAVE_S = 0.0
 
     class Mine(GAN):
@@ -222,7 +222,7 @@ ON_TWO_RANKS = """
     def fail(*_, **__):
         raise ZeroDivisionError("on purpose")
 
-    Judge.glance = Judge.picture = Judge.measure = fail
+    Monitor.measure_diversity = Monitor.draw_samples = Monitor.measure = fail
 """
 
 

@@ -17,8 +17,8 @@ from gancli.config.run_config import RunConfig
 from gancli.config.validate import validate
 from gancli.data.base import split
 from gancli.data.stream import Stream
-from gancli.evaluation.monitor import Judge
-from gancli.evaluation.paired import judge_for
+from gancli.evaluation.monitor import Monitor
+from gancli.evaluation.paired import make_monitor
 from gancli.seeding import reseed, seed_of
 from gancli.trainer import Trainer
 
@@ -214,11 +214,11 @@ def small(model: str, *overrides: str) -> dict:
 
 def trainer_for(config: dict, *, rank: int = 0, world: int = 1) -> Trainer:
     """A trainer at step 0, as run/session.py builds it."""
-    return trainer_and_judge(config, rank=rank, world=world)[0]
+    return trainer_and_monitor(config, rank=rank, world=world)[0]
 
 
-def trainer_and_judge(config: dict, *, rank: int = 0, world: int = 1) -> tuple[Trainer, Judge]:
-    """A trainer at step 0, and the judge of its game."""
+def trainer_and_monitor(config: dict, *, rank: int = 0, world: int = 1) -> tuple[Trainer, Monitor]:
+    """A trainer at step 0, and the monitor of its game."""
     run_config = RunConfig.from_plain(config)
     spec = config["dataset"]
     key = repr(spec)
@@ -242,8 +242,8 @@ def trainer_and_judge(config: dict, *, rank: int = 0, world: int = 1) -> tuple[T
     reseed(seed_of(config["seed"], "init"), CPU)
     game = build_game(config, trust=None)
     data = {"n": stream.n, "hash": train.digest, "classes": list(train.classes), "skipped": []}
-    judge = judge_for(game, train=train, held=held, config=run_config, device=CPU)
-    return Trainer(game, stream, config=run_config, device=CPU, data=data), judge
+    monitor = make_monitor(game, train=train, held=held, config=run_config, device=CPU)
+    return Trainer(game, stream, config=run_config, device=CPU, data=data), monitor
 
 
 def steps(trainer: Trainer, n: int) -> Trainer:
