@@ -125,10 +125,10 @@ def test_the_label_of_an_image_does_not_show_in_its_features(runs):
     images = torch.randint(256, (300, 1, 16, 16), generator=rng, dtype=torch.uint8)
     labels = torch.randint(10, (300,), generator=rng)
     chosen = SimpleNamespace(labels=labels, classes=tuple("0123456789"))
-    own = probing.own_labels(loaded, chosen)
+    own = probing.find_own_labels(loaded, chosen)
     assert torch.equal(own, labels)
-    hidden, scores = probing.judged(loaded.game, images, own=own, seed=0)
-    other, other_scores = probing.judged(loaded.game, images, own=own.flip(0), seed=0)
+    hidden, scores = probing.read_features(loaded.game, images, own=own, seed=0)
+    other, other_scores = probing.read_features(loaded.game, images, own=own.flip(0), seed=0)
     assert torch.equal(hidden, other) and not torch.equal(scores, other_scores)
 
     def probed(rows):
@@ -139,14 +139,16 @@ def test_the_label_of_an_image_does_not_show_in_its_features(runs):
     assert probed(leaking) > 0.5 and probed(hidden) < 0.25
     assert torch.allclose(scores, own_scores, atol=1e-6)
     chosen.classes = tuple("abcdefghij")
-    assert probing.own_labels(loaded, chosen) is None, "other classes mean other things"
+    assert probing.find_own_labels(loaded, chosen) is None, "other classes mean other things"
     mean = torch.stack([probing.view(loaded.game, x, k)[1] for k in range(10)]).mean(0)
-    assert torch.allclose(probing.judged(loaded.game, images, own=None, seed=0)[1], mean, atol=1e-6)
+    assert torch.allclose(
+        probing.read_features(loaded.game, images, own=None, seed=0)[1], mean, atol=1e-6
+    )
 
 
 def test_many_labels_are_sampled_evenly():
     game = SimpleNamespace(needs=("image", "label"), generator=SimpleNamespace(classes=1000))
-    labels = probing.bound_labels(game)
+    labels = probing.choose_labels(game)
     assert (
         labels[0] == 0
         and len(labels) == probing.MOST_LABELS
