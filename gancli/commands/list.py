@@ -12,12 +12,14 @@ from gancli.commands.endings import say_end
 from gancli.config.arguments import check_config_dir
 from gancli.config.compose import find_conf_dir, list_options, read_description
 from gancli.config.hints import did_you_mean, find_nearest
+from gancli.config.published import describe_published, read_published
 from gancli.errors import UserError
 from gancli.metrics.legend import as_data
 from gancli.render.messages import say
 
 Legend = dict[str, list[dict[str, str]]]  # section -> lines
 Table = dict[str, dict[str, str]]  # group -> option -> its line
+Numbers = dict[str, list[str]]  # experiment -> what its paper reports, a line each
 
 
 class Request(NamedTuple):
@@ -54,15 +56,19 @@ def main(argv: list[str]) -> int:
         for group in groups or found
     }
     legend = as_data() if "metrics" in groups else {}
+    papers = found.get("experiment", {}) if "experiment" in groups else {}
+    entries = {name: read_published(path) for name, path in papers.items()}
     if as_json:
         whole = table | ({"legend": legend} if legend else {})
+        whole |= {"published": entries} if papers else {}
         print(json.dumps(whole, indent=2, ensure_ascii=False))
         return 0
+    numbers = {name: list(map(describe_published, found)) for name, found in entries.items()}
     if sys.stdout.isatty():
-        show_table(table)
+        show_table(table, numbers)
         show_legend(legend)
     else:
-        say(format_table(table))
+        say(format_table(table, numbers))
         print(format_legend(legend), end="")
     say_end("", choose_next(list(table)))
     return 0
@@ -101,18 +107,31 @@ def read_request(argv: list[str]) -> Request:
     return Request(groups, dirs, as_json)
 
 
-def format_table(table: Table) -> str:
-    """One option a line, whole and unwrapped, for pipes and files."""
+def format_table(table: Table, numbers: Numbers) -> str:
+    """One option a line, unwrapped, for pipes and files; below it what its paper reports."""
     width = max((len(option) for found in table.values() for option in found), default=0)
     return "\n\n".join(
         "\n".join(
-            [group, *(f"  {option:{width}}  {line}".rstrip() for option, line in found.items())]
+            [
+                group,
+                *(
+                    f"  {name:{width}}  {text}".rstrip()
+                    for option, line in found.items()
+                    for name, text in list_rows(option, line, group, numbers)
+                ),
+            ]
         )
         for group, found in table.items()
     )
 
 
-def show_table(table: Table) -> None:
+def list_rows(option: str, line: str, group: str, numbers: Numbers) -> list[tuple[str, str]]:
+    """An option with its line, and what its paper reports, without the name."""
+    reported = numbers.get(option, []) if group == "experiment" else []
+    return [(option, line), *(("", f"  published: {text}") for text in reported)]
+
+
+def show_table(table: Table, numbers: Numbers) -> None:
     """The same on a terminal, each line folded within its own column."""
     from rich.console import Console
     from rich.table import Table as Grid
@@ -127,7 +146,8 @@ def show_table(table: Table) -> None:
         grid.add_column(no_wrap=not narrow, min_width=None if narrow else width, style="cyan")
         grid.add_column(overflow="fold")
         for option, line in found.items():
-            grid.add_row(Text(option), Text(line))
+            for name, text in list_rows(option, line, group, numbers):
+                grid.add_row(Text(name), Text(text))
         console.print(grid)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.config import compose as front
 from gancli.config.arguments import split_args
+from gancli.config.published import describe_published
 from gancli.errors import UserError
 from gancli.render import messages
 from gancli.render import status as progress
@@ -105,6 +106,8 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
         console.print(
             f"{blank} layers without a shape: no images went through them here", markup=False
         )
+    for entry in config.published or ():
+        console.print(f"published  {describe_published(entry)}", markup=False)
     data = config.dataset
     size = image_words(pair(data["resolution"]), data["channels"])
     console.print(f"data  {size}, {data['classes']} classes")

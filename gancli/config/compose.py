@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gancli.config import hints, resolvers
 from gancli.config.arguments import list_variants, quote_value, replace_argv, split_args
 from gancli.config.diagnose import Session, find_file_warnings
+from gancli.config.published import find_changed_keys, is_free
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.files import reading
@@ -194,6 +195,7 @@ def make_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed
     if choices.get("experiment"):
         hold_nothing_out(cfg)
         notes = replace_experiments_loss(cfg, hydra, choices)
+        notes += drop_published(cfg, hydra, choices["experiment"])
     return Composed(
         cfg=cfg,
         hydra=hydra,
@@ -262,6 +264,36 @@ def replace_experiments_loss(cfg: DictConfig, hydra: DictConfig, choices: dict) 
     return [
         f"loss={loss} replaces the loss of experiment={experiment}: "
         f"{', '.join(gone)} {are} left out"
+    ]
+
+
+def drop_published(cfg: DictConfig, hydra: DictConfig, experiment: str) -> list[str]:
+    """Drops what a paper reports where the run is no longer the paper's: another model, loss, length or value.
+
+    Returns:
+        A note, or none where nothing was dropped.
+    """
+    from omegaconf import OmegaConf
+
+    lines = hints.read_overrides(hydra, "task")
+    causes = [line for line in lines if not is_free(line) and not line.startswith("experiment=")]
+    if OmegaConf.select(cfg, "published") is None or not causes:
+        return []
+    search = [
+        line
+        for line in hints.read_overrides(hydra, "hydra")
+        if line.startswith("hydra.searchpath=")
+    ]
+    with open_composer(hydra) as compose_words:
+        meant = compose_words([*search, f"experiment={experiment}"])
+    hold_nothing_out(meant)
+    before = OmegaConf.to_container(meant, resolve=False)
+    if not find_changed_keys(before, OmegaConf.to_container(cfg, resolve=False)):
+        return []
+    OmegaConf.update(cfg, "published", None)
+    return [
+        f"the published numbers of experiment={experiment} are left out: "
+        f"{', '.join(causes)} makes it another run"
     ]
 
 

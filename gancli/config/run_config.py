@@ -66,6 +66,7 @@ class RunConfig:
     name: str | None = None
     resume: str | None = None
     trust: tuple[str, ...] | str | None = ()
+    published: tuple[Section, ...] | None = None  # see schema.PublishedNumber
 
     @classmethod
     def from_plain(cls, config: Mapping[str, Any]) -> RunConfig:

@@ -16,8 +16,11 @@ OWN_FOLDER = "gancli.data.folder.Folder"  # the `_target_` of images in a folder
 TOP_KEYS = (
     *("seed", "resume", "trust", "name"),
     *("model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "perceptual"),
-    *("metrics", "log", "watch"),
+    *("metrics", "log", "watch", "published"),
 )
+PublishedMetric = Literal[
+    "fid", "intra_fid", "is", "ppl", "psnr", "modes", "mode_kl", "parzen", "error", "agreement"
+]
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,18 @@ class MetricsConfig:
     best_mode: Literal["min", "max"] | None  # null: as metrics.settings.better says
     # The user's own, see metrics/own.py: name -> {_target_: my_metrics.Sharpness, ...}
     own: Descriptions = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PublishedNumber:
+    """What a paper, or a later run of others, reports for the run of an experiment."""
+
+    metric: PublishedMetric
+    value: float
+    source: str  # who reports it, and whether it was read there or is quoted
+    n: int | None = None  # samples
+    reference: str | None = None  # what they are compared with
+    features: str | None = None  # the network whose features the metric compares
 
 
 CLOSED: dict[str, type] = {  # section -> what describes its keys

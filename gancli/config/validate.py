@@ -35,6 +35,7 @@ from gancli.config.players import (
     describe_fallback,
     try_own_schedules,
 )
+from gancli.config.published import find_published_problems
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS, PlayerConfig
 from gancli.config.values import NONNEGATIVE, is_spec
@@ -80,6 +81,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
         drop_key(frozen, where)
     complete_players(frozen["optimizer"])
     closed = find_closed_problems(frozen, CLOSED)
+    found += find_published_problems(frozen.get("published"))
     found += (
         closed + find_half_life_problems(frozen["ema"]) + settings.unknown_items(frozen["metrics"])
     )
@@ -654,6 +656,7 @@ def revalidate(stored: Mapping[str, Any]) -> RunConfig:
     frozen = {key: stored[key] for key in TOP_KEYS if key in stored}
     frozen["trainer"] = dict(stored["trainer"])
     found = find_closed_problems(frozen, CLOSED) + find_half_life_problems(frozen["ema"])
+    found += find_published_problems(frozen.get("published"))
     found += find_optimizer_problems(frozen["optimizer"])  # a file may hold anything
     frozen["metrics"] = dict(stored["metrics"])
     found += [] if found else find_scalar_conflicts(frozen)

@@ -35,6 +35,7 @@ FREE = (  # what resume=auto overlooks: how long, where and how loudly a run tra
     "log.",
     "resume",
     "trust",
+    "published",
 )
 ABSENT = "absent"
 KEPT = "use the gancli that the run was trained with"
@@ -124,10 +125,12 @@ def read_config(stored: Mapping[str, Any]) -> RunConfig:
         Problems: A section with fixed keys holds something else than a run writes there.
     """
     from gancli.config.closed import find_closed_problems
+    from gancli.config.published import find_published_problems
 
     config = complete(stored)
     found = [(f"no {name}", KEPT) for name in ("seed", *CLOSED) if name not in config]
     found += find_closed_problems(config, CLOSED)
+    found += find_published_problems(config.get("published"))
     if found:
         raise Problems(found)
     return RunConfig.from_plain(config)
