@@ -83,7 +83,7 @@ def test_reports_mark_the_lines_of_an_old_run(gan, old):
 
 
 def page_of(folder: Path) -> str:
-    return single.document(read_run(folder))
+    return single.write_document(read_run(folder))
 
 
 def test_lines_behind_an_old_checkpoint_are_old_too(old):
@@ -98,7 +98,7 @@ def test_a_comparison_ranks_weighted_and_bare_terms_apart(old, tmp_path):
     line = {"step": 40, "nimg": 320, "time": 1.0, "d/adv": 1.0, "d/r1": 3.0}
     new = make_run(tmp_path / "new", config=config, lines=[line])
     runs = [read_run(old), read_run(new)]
-    board = leaderboard.build(runs, by="d/r1", mode="min")
+    board = leaderboard.build_board(runs, by="d/r1", mode="min")
     assert {letter: each.protocol["logged"] for letter, each in board.protocols.items()} == {
         "A": "with weight and interval",
         "B": "bare",
@@ -106,8 +106,10 @@ def test_a_comparison_ranks_weighted_and_bare_terms_apart(old, tmp_path):
     assert board.ranks() == [1, 1], "each is the first of its own protocol"
     said = [text for text in board.warnings if "protocols differ in logged" in text]
     assert len(said) == 1 and "do not compare" in said[0]
-    assert "d/r1: lines that an older gancli has written" in comparison.document(board, title="x")
-    alone = leaderboard.build(runs, by="d/adv", mode="min")
+    assert "d/r1: lines that an older gancli has written" in comparison.write_document(
+        board, title="x"
+    )
+    alone = leaderboard.build_board(runs, by="d/adv", mode="min")
     assert not alone.protocols and not any("logged" in text for text in alone.warnings)
 
 

@@ -43,20 +43,20 @@ def main(argv: list[str]) -> int:
     """
     from gancli.reports import tables
     from gancli.reports.folders import read_targets
-    from gancli.reports.leaderboard import build
+    from gancli.reports.leaderboard import build_board
 
     targets, given, as_json = read_request(argv)
     status.say("reading the runs…")
-    board = build(
+    board = build_board(
         read_targets(targets),
         by=given.get("by", ""),
         mode=given.get("mode", ""),
         protocol=given.get("protocol", "").removesuffix(".json"),
     )
     if "csv" in given:
-        save(Path(given["csv"]).expanduser(), tables.groups_csv(board))
+        save(Path(given["csv"]).expanduser(), tables.format_groups(board))
     if as_json:
-        print(json.dumps(tables.as_json(board), indent=2, allow_nan=False))
+        print(json.dumps(tables.collect_facts(board), indent=2, allow_nan=False))
         if "out" not in given:
             return 0
     else:
@@ -84,10 +84,10 @@ def finish_sweep(sweep: Path) -> Ending:
         GanError: The runs cannot be read, or the page cannot be written.
     """
     from gancli.reports.folders import read_targets
-    from gancli.reports.leaderboard import build
+    from gancli.reports.leaderboard import build_board
 
     targets = [str(sweep)]
-    board = build(read_targets(targets))
+    board = build_board(read_targets(targets))
     show(board, unstarted=count_unstarted(targets, board), failed=False)
     return choose_ending(board, write(board, sweep, targets=targets))
 
@@ -139,10 +139,10 @@ def find_sweep(targets: list[str]) -> Path | None:
 
 def count_unstarted(targets: list[str], board: Board) -> int:
     """Counts the jobs that the sweep's command line asked for and that were never begun."""
-    from gancli.reports.folders import planned
+    from gancli.reports.folders import count_planned
 
     sweep = find_sweep(targets)
-    wanted = planned(sweep) if sweep else None
+    wanted = count_planned(sweep) if sweep else None
     return max(0, wanted - len(board.runs())) if wanted else 0
 
 
@@ -155,20 +155,20 @@ def show(board: Board, *, unstarted: int, failed: bool = True) -> None:
         metric.mode
     ]
     n = len(board.runs())
-    tables.say(f"{n} run{'s' if n != 1 else ''} by {metric.key} ({way}): {metric.why}")
-    head, rows = tables.leaderboard_rows(board)
+    messages.say(f"{n} run{'s' if n != 1 else ''} by {metric.key} ({way}): {metric.why}")
+    head, rows = tables.list_leaderboard(board)
     if sys.stdout.isatty():
-        tables.show(head, rows)
+        tables.show_table(head, rows)
     else:
-        print(tables.plain(head, rows))
-    for line in tables.protocol_lines(board):
-        tables.say(f"measured by {line}")
+        print(tables.format_table(head, rows))
+    for line in tables.list_protocols(board):
+        messages.say(f"measured by {line}")
     for run in board.failed if failed else []:
-        tables.say(f"{run.state}: {run.name}: {run.reason}")
+        messages.say(f"{run.state}: {run.name}: {run.reason}")
     if unstarted:
-        tables.say(f"never began: {unstarted} jobs of the sweep")
+        messages.say(f"never began: {unstarted} jobs of the sweep")
     for message in board.warnings:
-        messages.warn(tables.printable(message))
+        messages.warn(messages.printable(message))
 
 
 def write(board: Board, out: Path, *, targets: list[str]) -> Path:
@@ -176,14 +176,17 @@ def write(board: Board, out: Path, *, targets: list[str]) -> Path:
     from gancli.reports import comparison, markup, tables
 
     atomic.refuse_links(out, ["compare.csv", "runs.csv", "compare.html"])
-    save(out / "compare.csv", tables.groups_csv(board))
-    save(out / "runs.csv", tables.runs_csv(board))
+    save(out / "compare.csv", tables.format_groups(board))
+    save(out / "runs.csv", tables.format_run_table(board))
     sweep = find_sweep(targets)
     title = sweep.resolve().name if sweep else f"{len(board.runs())} runs"
     page = out / "compare.html"
     with writing(page):
-        markup.write(
-            page, comparison.document(board, title=title, unstarted=count_unstarted(targets, board))
+        markup.write_page(
+            page,
+            comparison.write_document(
+                board, title=title, unstarted=count_unstarted(targets, board)
+            ),
         )
     if sweep:
         write_hparams_sessions(board, sweep)
@@ -196,7 +199,7 @@ def save(path: Path, text: str) -> None:
 
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        markup.write(path, text)
+        markup.write_page(path, text)
 
 
 class writing:  # noqa: N801 - reads as a verb
@@ -220,11 +223,13 @@ class writing:  # noqa: N801 - reads as a verb
 def write_hparams_sessions(board: Board, sweep: Path) -> None:
     """Adds every finished run of a sweep to TensorBoard's hparams view, if it writes for it."""
     from gancli.reports.hparams import write_hparams
-    from gancli.reports.leaderboard import measured, value_of
-    from gancli.reports.runs import asked
+    from gancli.reports.leaderboard import find_value, list_measured
+    from gancli.reports.runs import find_asked
 
-    wanted = dict.fromkeys(key for run in board.runs() for key in asked(run))
-    axes = [key for key in wanted if len({asked(run).get(key) for run in board.runs()}) > 1] or [
+    wanted = dict.fromkeys(key for run in board.runs() for key in find_asked(run))
+    axes = [
+        key for key in wanted if len({find_asked(run).get(key) for run in board.runs()}) > 1
+    ] or [
         *board.differing,
         "seed",
     ]
@@ -237,7 +242,9 @@ def write_hparams_sessions(board: Board, sweep: Path) -> None:
         atomic.refuse_links(run.folder, ["tensorboard"])
         settings = run.settings()
         chosen = {key: run.choices.get(key, settings.get(key)) for key in axes}
-        values = {key: value for key in measured(run) if (value := value_of(run, key)) is not None}
+        values = {
+            key: value for key in list_measured(run) if (value := find_value(run, key)) is not None
+        }
         try:
             write_hparams(
                 run.folder,

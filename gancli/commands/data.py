@@ -62,18 +62,20 @@ def main(argv: list[str]) -> int:
         panels.warn(message)
     check_run(composed.cfg)
     status.say("loading torch…")
-    from gancli.reports.alarms import alarms, notes
-    from gancli.reports.survey import survey
-    from gancli.reports.surveyed import facts, show
-    from gancli.reports.tables import say
+    from gancli.reports.alarms import collect_notes, find_alarms
+    from gancli.reports.survey import survey_data
+    from gancli.reports.surveyed import collect_facts, show_survey
 
     status.say("reading the data…")
-    with collect_notes() as messages:
+    with collect_messages() as messages:
         source = open_source(composed.cfg)
-        found = survey(source, sample=request.sample, tick=say_count)
-    warnings = [*alarms(found), *(text for text, level in messages if level >= logging.WARNING)]
+        found = survey_data(source, sample=request.sample, tick=say_count)
+    warnings = [
+        *find_alarms(found),
+        *(text for text, level in messages if level >= logging.WARNING),
+    ]
     others = [text for text, level in messages if level < logging.WARNING]
-    found.notes = list(dict.fromkeys([*notes(found), *others]))
+    found.notes = list(dict.fromkeys([*collect_notes(found), *others]))
     subject = describe_subject(composed)
     path = request.out or Path("outputs") / "data" / f"{name_sheet(subject)}.png"
     status.say("drawing the contact sheet…")
@@ -83,12 +85,12 @@ def main(argv: list[str]) -> int:
     if request.as_json:
         files = {"sheet": str(sheet) if sheet else None}
         files |= {"augmented": str(shown[0])} if shown else {}
-        print(json.dumps(facts(found) | {"alarms": warnings} | files, indent=2))
+        print(json.dumps(collect_facts(found) | {"alarms": warnings} | files, indent=2))
     else:
-        show(found, warnings, subject=subject)
+        show_survey(found, warnings, subject=subject)
         if shown:
             file, how = shown
-            say(f"augment   {file}: a row as it is, then what the critic may see of it{how}")
+            panels.say(f"augment   {file}: a row as it is, then what the critic may see of it{how}")
         say_end(str(sheet) if sheet else "", choose_next(found, request.overrides))
     return 0
 
@@ -116,14 +118,14 @@ def draw_augmented(cfg: DictConfig, found: Survey, sheet: Path) -> tuple[Path, s
     from omegaconf import OmegaConf
 
     from gancli.config.build import build
-    from gancli.reports.augmented import preview, show_at_work
+    from gancli.reports.augmented import draw_preview, set_to_work
 
     spec = OmegaConf.to_container(cfg.augment, resolve=True)
     assert isinstance(spec, dict)
     augment = build(spec, where="augment", trust=None)
-    how = show_at_work(augment)
+    how = set_to_work(augment)
     path = sheet.with_name(f"{sheet.stem}-augmented.png")
-    return save(preview(found, augment, seed=cfg.seed), path), how
+    return save(draw_preview(found, augment, seed=cfg.seed), path), how
 
 
 def read_request(argv: list[str]) -> Request:
@@ -194,7 +196,7 @@ def name_sheet(data: str) -> str:
 
 
 @contextmanager
-def collect_notes() -> Iterator[list[tuple[str, int]]]:
+def collect_messages() -> Iterator[list[tuple[str, int]]]:
     """Collects what the data package says, with its level, each once.
 
     Warnings belong among the alarms.
@@ -232,9 +234,9 @@ def draw_sheet(found: Survey, path: Path) -> Path:
 
     Points are drawn as a cloud.
     """
-    from gancli.reports.surveyed import contact_sheet
+    from gancli.reports.surveyed import draw_contact_sheet
 
-    return save(contact_sheet(found), path)
+    return save(draw_contact_sheet(found), path)
 
 
 def save(picture: Image.Image, path: Path) -> Path:

@@ -25,7 +25,7 @@ class Ending(NamedTuple):
 
 def say_end(done: str, command: Sequence[str]) -> None:
     """Prints the last two lines of a command; the arguments are those of `Ending`."""
-    from gancli.reports.tables import say
+    from gancli.render.messages import say
 
     if done:
         say(f"done: {done}")

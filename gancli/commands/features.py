@@ -316,7 +316,7 @@ def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: d
     import numpy as np
 
     from gancli.render.grids import save_png
-    from gancli.reports.ranking import ranking_csv, sheet, write_npz
+    from gancli.reports.ranking import draw_sheet, format_ranking, write_npz
 
     labels = [] if chosen.labels is None else chosen.labels.tolist()
     split = (
@@ -339,9 +339,9 @@ def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: d
     columns = {"name": chosen.names} | (
         {"split": split, "class": [chosen.classes[k] for k in labels]} if labels else {}
     )
-    atomic.write_text(out / "ranking.csv", ranking_csv(scores, columns))
+    atomic.write_text(out / "ranking.csv", format_ranking(scores, columns))
     if not chosen.images.is_floating_point():
-        save_png(sheet(chosen.images, scores), out / "ranking.png")
+        save_png(draw_sheet(chosen.images, scores), out / "ranking.png")
     atomic.write_text(out / "features.json", json.dumps(report, indent=2) + "\n")
 
 

@@ -39,10 +39,10 @@ def main(argv: list[str]) -> int:
     run = read_run(folder)
     for note in run.notes:
         messages.warn(note)
-    document = single.document(run)
+    document = single.write_document(run)
     try:
         page.parent.mkdir(parents=True, exist_ok=True)
-        markup.write(page, document)
+        markup.write_page(page, document)
     except OSError as error:
         raise unwritable(page, error, "choose another out=FILE") from error
     say_end(str(page), next_words(run))
@@ -58,7 +58,7 @@ def next_words(run: Run) -> list[str]:
 
     trust = strangers(run.config)
     if not run.config:
-        return shlex.split(single.command(run))
+        return shlex.split(single.format_command(run))
     if run.state == "running":
         return ["gan", "show", str(run.folder)]
     if run.step < run.steps:

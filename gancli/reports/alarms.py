@@ -11,49 +11,49 @@ CUT = 0.25  # of an image's area, lost to the centre crop
 SHARE = 0.05  # of the images; rarer troubles are counted, not alarms
 
 
-def alarms(found: Survey) -> list[str]:
+def find_alarms(found: Survey) -> list[str]:
     """The worst first; empty if all is well."""
-    return [*about_files(found), *about_labels(found), *about_pixels(found), *about_sizes(found)]
+    return [*check_files(found), *check_labels(found), *check_pixels(found), *check_sizes(found)]
 
 
-def notes(found: Survey) -> list[str]:
+def collect_notes(found: Survey) -> list[str]:
     """What is worth knowing, and no reason for alarm."""
     copies = sum(len(names) - 1 for names in found.duplicates)
     times = {len(names) for names in found.duplicates}
     often = f"{times.pop()} times" if len(times) == 1 else "more than once"
     seen = "training sees it" if copies == 1 else "training sees them"
     said = (
-        [f"{count(copies, 'duplicate')}; {seen} {often}".replace("2 times", "twice")]
+        [f"{count_words(copies, 'duplicate')}; {seen} {often}".replace("2 times", "twice")]
         if copies
         else []
     )
     return [*found.notes, *said]
 
 
-def count(n: int, noun: str) -> str:
+def count_words(n: int, noun: str) -> str:
     """Counts something in words: "1 class", "2 classes"."""
     if n == 1:
         return f"{n:,} {noun}"
     return f"{n:,} {noun}es" if noun.endswith("s") else f"{n:,} {noun}s"
 
 
-def about_files(found: Survey) -> list[str]:
+def check_files(found: Survey) -> list[str]:
     """What is wrong with files."""
     said = []
     if found.bad:
         said.append(
-            f"{len(found.bad):,} of {count(found.looked_at, 'file')} cannot be used; "
+            f"{len(found.bad):,} of {count_words(found.looked_at, 'file')} cannot be used; "
             "dataset.on_error=skip trains without them"
         )
     if found.mislabelled:
         said.append(
-            f"{count(len(found.mislabelled), 'image')} in more than one class: "
+            f"{count_words(len(found.mislabelled), 'image')} in more than one class: "
             f"{', '.join(found.mislabelled[0][:2])}"
         )
     return said
 
 
-def about_labels(found: Survey) -> list[str]:
+def check_labels(found: Survey) -> list[str]:
     """What is wrong with labels."""
     if not found.labels or found.layouts:
         return []
@@ -72,7 +72,7 @@ def about_labels(found: Survey) -> list[str]:
     said = []
     empty = [name for name, n in found.labels.items() if not n]
     if empty and found.looked_at == found.total:
-        said.append(f"{count(len(empty), 'class')} without an image: {', '.join(empty[:5])}")
+        said.append(f"{count_words(len(empty), 'class')} without an image: {', '.join(empty[:5])}")
     if full and max(full.values()) > UNEVEN * min(full.values()):
         said.append(
             f"the classes are uneven: {max(full.values())} images in the largest, "
@@ -81,7 +81,7 @@ def about_labels(found: Survey) -> list[str]:
     return said
 
 
-def about_pixels(found: Survey) -> list[str]:
+def check_pixels(found: Survey) -> list[str]:
     """What is wrong with colours and contrast."""
     said: list[str] = []
     source = found.source
@@ -94,18 +94,18 @@ def about_pixels(found: Survey) -> list[str]:
             "badly converted?"
         )
     if found.constant > SHARE * found.images:
-        said.append(f"{count(found.constant, 'image')} of one single colour")
+        said.append(f"{count_words(found.constant, 'image')} of one single colour")
     if channels >= 3 and found.grey > 0.95 * found.images:
         said.append("the images are grey: dataset.channels=1 costs less")
     if channels in (1, 3) and found.alpha > SHARE * found.images:
         said.append(
-            f"{count(found.alpha, 'image')} with an alpha channel, which is laid over white; "
+            f"{count_words(found.alpha, 'image')} with an alpha channel, which is laid over white; "
             "dataset.channels=4 keeps it"
         )
     return said
 
 
-def about_sizes(found: Survey) -> list[str]:
+def check_sizes(found: Survey) -> list[str]:
     """What is wrong with sizes."""
     source = found.source
     if source.kind != "image" or not found.sizes:
@@ -116,8 +116,8 @@ def about_sizes(found: Survey) -> list[str]:
     enlarged = sum(n for size, n in found.sizes.items() if factors[size] > ENLARGED)
     if enlarged > SHARE * found.images:
         said.append(
-            f"{count(enlarged, 'image')} enlarged to {size_words((height, width))} by more than "
-            f"{ENLARGED} times, which looks soft"
+            f"{count_words(enlarged, 'image')} enlarged to {size_words((height, width))} by more "
+            f"than {ENLARGED} times, which looks soft"
         )
     lost = {
         size: 1 - height * width / (factor**2 * size[0] * size[1])
@@ -126,7 +126,7 @@ def about_sizes(found: Survey) -> list[str]:
     cut = sum(n for size, n in found.sizes.items() if lost[size] > CUT)
     if cut > SHARE * found.images:
         said.append(
-            f"{count(cut, 'image')} losing more than {CUT:.0%} of the area to the centre crop; "
-            "dataset.resolution=[height,width] suits other shapes"
+            f"{count_words(cut, 'image')} losing more than {CUT:.0%} of the area to the centre "
+            "crop; dataset.resolution=[height,width] suits other shapes"
         )
     return said

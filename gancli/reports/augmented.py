@@ -19,13 +19,13 @@ DRAWS = 7  # rows of other draws
 ADAPTED = 0.5  # the probability that is shown where training starts at 0
 
 
-def preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
+def draw_preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
     """Draws a row of images as they are, and rows of what the critic may see of them.
 
     Raises:
         UserError: The data set holds points or pairs.
     """
-    images = originals(found)
+    images = pick_originals(found)
     cpu = torch.device("cpu")
     with torch.no_grad(), forked(seed_of(seed, "augmentation"), cpu):
         rows = [images, *(augment(images).clamp(-1, 1) for _ in range(DRAWS))]
@@ -37,7 +37,7 @@ def preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
     return grid(shown, columns=len(images))
 
 
-def originals(found: Survey) -> Tensor:
+def pick_originals(found: Survey) -> Tensor:
     """(SHOWN,C,h,w) in [-1,1], the middle of what is loaded larger."""
     source = found.source
     if source.kind != "image" or found.kept is None:
@@ -55,7 +55,7 @@ def originals(found: Survey) -> Tensor:
     return (images.float() - 127.5) / 127.5
 
 
-def show_at_work(augment: Augment) -> str:
+def set_to_work(augment: Augment) -> str:
     """Raises an adaptive probability that starts at 0, or nothing would be seen.
 
     Returns:

@@ -7,30 +7,30 @@ from gancli.render.display import duration
 from gancli.reports.curves import (
     COLOURS,
     Series,
-    chart,
-    key,
-    mean_curve,
-    point_of,
-    slot,
-    smoothed,
-    strip,
+    average_curves,
+    choose_slot,
+    draw_chart,
+    draw_key,
+    draw_strips,
+    find_point,
+    smooth_points,
 )
-from gancli.reports.explained import legend, named, panel_heads, panels_of
-from gancli.reports.leaderboard import Board, Group, Metric, curve_of, setting
+from gancli.reports.explained import explain_name, name_panels, write_legend, write_panel_heads
+from gancli.reports.leaderboard import Board, Group, Metric, describe_setting, find_curve
 from gancli.reports.markup import (
     Html,
     Node,
-    figure_text,
-    fold,
-    page,
-    section,
-    table,
-    tag,
-    two_digits,
+    format_figure,
+    format_two_digits,
+    make_fold,
+    make_page,
+    make_section,
+    make_table,
+    make_tag,
 )
-from gancli.reports.pictures import data_uri, evenly
+from gancli.reports.pictures import make_data_uri, pick_evenly
 from gancli.reports.runs import FINISHED, Run
-from gancli.reports.tables import runs_text
+from gancli.reports.tables import format_runs
 
 MOST_PICTURES = 24
 FIRST_CHARTS = 12
@@ -39,20 +39,24 @@ SHARED = 0.7  # processes beside a run's own threads, on average, from which its
 DASH = "\u2013"
 
 
-def document(board: Board, *, title: str, unstarted: int = 0) -> str:
+def write_document(board: Board, *, title: str, unstarted: int = 0) -> str:
     """The whole page as text. unstarted: jobs of a sweep that were never begun."""
-    slots = {id(run): slot(index) for index, group in enumerate(board.groups) for run in group.runs}
-    return page(
+    slots = {
+        id(run): choose_slot(index)
+        for index, group in enumerate(board.groups)
+        for run in group.runs
+    }
+    return make_page(
         f"{title} - gan compare",
-        heading(board, title, unstarted),
-        leaders(board),
-        curves(board),
-        samples(board, slots),
-        failures(board, unstarted),
-        differences(board),
-        all_runs(board, slots),
-        protocols(board),
-        legend(
+        write_heading(board, title, unstarted),
+        show_leaders(board),
+        draw_curves(board),
+        show_samples(board, slots),
+        list_failures(board, unstarted),
+        list_differences(board),
+        list_runs(board, slots),
+        list_protocols(board),
+        write_legend(
             [
                 board.metric.key,
                 *(key for run in board.runs() for key in run.curve_keys()),
@@ -61,11 +65,11 @@ def document(board: Board, *, title: str, unstarted: int = 0) -> str:
             ],
             own={name: line for run in board.runs() for name, line in run.own.items()},
         ),
-        footer(board),
+        write_footer(board),
     )
 
 
-def heading(board: Board, title: str, unstarted: int) -> list[Node]:
+def write_heading(board: Board, title: str, unstarted: int) -> list[Node]:
     """The top of the page: what is compared, by what, and how many runs there are."""
     runs = board.runs()
     metric = board.metric
@@ -73,48 +77,48 @@ def heading(board: Board, title: str, unstarted: int) -> list[Node]:
         metric.mode, "which does not rank them"
     )
     text = (
-        f"{count(len(runs), 'run')} in {count(len(board.groups), 'group')}, by {metric.key}: "
-        f"{way} ({metric.why})."
+        f"{count_words(len(runs), 'run')} in {count_words(len(board.groups), 'group')}, "
+        f"by {metric.key}: {way} ({metric.why})."
     )
-    text += f" {count(len(board.failed), 'run')} did not end well." if board.failed else ""
-    text += f" {count(unstarted, 'job')} never began." if unstarted else ""
+    text += f" {count_words(len(board.failed), 'run')} did not end well." if board.failed else ""
+    text += f" {count_words(unstarted, 'job')} never began." if unstarted else ""
     return [
-        tag(
+        make_tag(
             "header",
-            tag("p", "gan compare", at={"class": "kind"}),
-            tag("h1", title),
-            tag("p", text, at={"class": "lead"}),
+            make_tag("p", "gan compare", at={"class": "kind"}),
+            make_tag("h1", title),
+            make_tag("p", text, at={"class": "lead"}),
         ),
-        [tag("p", warning, at={"class": "warning"}) for warning in board.warnings],
+        [make_tag("p", warning, at={"class": "warning"}) for warning in board.warnings],
     ]
 
 
-def count(n: int, noun: str) -> str:
+def count_words(n: int, noun: str) -> str:
     """Counts something in words: "1 run", "2 runs"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
-def leaders(board: Board) -> Html:
+def show_leaders(board: Board) -> Html:
     """The groups, best first; each with the newest picture of its best run."""
     metric = board.metric
-    strips = strip(
-        [(group.values(), group.mean(), slot(k)) for k, group in enumerate(board.groups)]
+    strips = draw_strips(
+        [(group.values(), group.mean(), choose_slot(k)) for k, group in enumerate(board.groups)]
     )
     spread = any(strips)
-    pictures = [thumbnail(group) for group in board.groups[:MOST_PICTURES]]
+    pictures = [draw_thumbnail(group) for group in board.groups[:MOST_PICTURES]]
     pictures += [None] * (len(board.groups) - len(pictures))
     pictured = any(pictures)
     rows = [
         [
-            DASH if rank is None else tag("b", str(rank)),
+            DASH if rank is None else make_tag("b", str(rank)),
             *([pictures[k]] if pictured else []),
-            key(group.label, slot(k)),
-            runs_text(group),
-            tag("b", spell(group)),
+            draw_key(group.label, choose_slot(k)),
+            format_runs(group),
+            make_tag("b", format_group(group)),
             *([strips[k] or ""] if spread else []),
-            best_cell(group),
-            [time_cell(group.seconds()), shared_mark(group.runs)],
-            rate_cell(group.rate()),
+            format_best(group),
+            [format_time(group.seconds()), mark_shared(group.runs)],
+            format_rate(group.rate()),
         ]
         for k, (rank, group) in enumerate(zip(board.ranks(), board.groups, strict=True))
     ]
@@ -123,11 +127,11 @@ def leaders(board: Board) -> Html:
         *(["best run"] if pictured else []),
         "group",
         "runs",
-        named(metric.key),
+        explain_name(metric.key),
         *(["spread"] if spread else []),
         "best",
-        named("time"),
-        named("img/s"),
+        explain_name("time"),
+        explain_name("img/s"),
     ]
     wide = len(head)
     numeric = [2 + pictured, 3 + pictured, wide - 3, wide - 2, wide - 1]
@@ -135,103 +139,105 @@ def leaders(board: Board) -> Html:
         "Mean and standard deviation (n \u2212 1) over the seeds of a group, of runs that ended "
         "well; time and speed alike."
     )
-    if any(shared(run) for run in board.runs()):
+    if any(was_shared(run) for run in board.runs()):
         note += " * shared the machine with other work: its time and speed do not compare."
     if len(board.protocols) > 1:
         note += " Groups of different protocols are ranked apart: [A], [B], ..."
-    return section("Leaderboard", table(head, rows, numeric=numeric), note=note)
+    return make_section("Leaderboard", make_table(head, rows, numeric=numeric), note=note)
 
 
-def thumbnail(group: Group) -> Html | None:
+def draw_thumbnail(group: Group) -> Html | None:
     """The newest sample grid of a group's best run."""
-    run = leading_run(group)
+    run = find_leading_run(group)
     samples = run.samples()
-    source = data_uri(samples[-1][1], side=96) if samples else None
+    source = make_data_uri(samples[-1][1], side=96) if samples else None
     if source is None:
         return None
-    return tag("img", at={"class": "thumbnail", "src": source, "alt": f"samples of {run.name}"})
+    return make_tag(
+        "img", at={"class": "thumbnail", "src": source, "alt": f"samples of {run.name}"}
+    )
 
 
-def leading_run(group: Group) -> Run:
+def find_leading_run(group: Group) -> Run:
     """The best run of a group; where none has a number, the first."""
     best = group.best()
     return best[0] if best is not None else group.runs[0]
 
 
-def shared(run: Run) -> bool:
+def was_shared(run: Run) -> bool:
     """Did other processes want the cores that the run used? False where the run does not know."""
     threads = run.about.get("threads")
     return run.load is not None and isinstance(threads, int) and run.load > threads + SHARED
 
 
-def sharing(run: Run) -> str:
+def describe_sharing(run: Run) -> str:
     """In words, for one run."""
     if run.load is None:
         return ""
-    return f"{'shared the machine, ' if shared(run) else ''}load {run.load:.1f}"
+    return f"{'shared the machine, ' if was_shared(run) else ''}load {run.load:.1f}"
 
 
-def shared_mark(runs: list[Run]) -> str:
+def mark_shared(runs: list[Run]) -> str:
     """A star where a run shared its processor with others, so that its times say little."""
-    return " *" if any(shared(run) for run in runs) else ""
+    return " *" if any(was_shared(run) for run in runs) else ""
 
 
-def spell(group: Group) -> str:
+def format_group(group: Group) -> str:
     """Writes a mean with its deviation: "12.3 ± 0.4"."""
     deviation = group.deviation()
-    return figure_text(group.mean()) + (
-        f" \u00b1 {two_digits(deviation)}" if deviation is not None else ""
+    return format_figure(group.mean()) + (
+        f" \u00b1 {format_two_digits(deviation)}" if deviation is not None else ""
     )
 
 
-def best_cell(group: Group) -> Node:
+def format_best(group: Group) -> Node:
     """The best value of a group and its step."""
     best = group.best()
-    return DASH if best is None or not group.metric.mode else moment(best[1:])
+    return DASH if best is None or not group.metric.mode else format_moment(best[1:])
 
 
-def moment(best: tuple[int | None, float]) -> list[Node]:
+def format_moment(best: tuple[int | None, float]) -> list[Node]:
     """A value and the step at which it was measured."""
     step, value = best
     return [
-        figure_text(value),
-        tag("small", f" at step {step:,}") if isinstance(step, int) else None,
+        format_figure(value),
+        make_tag("small", f" at step {step:,}") if isinstance(step, int) else None,
     ]
 
 
-def time_cell(seconds: float | None) -> str:
+def format_time(seconds: float | None) -> str:
     """Seconds as hours, minutes and seconds; a dash for none."""
     return DASH if seconds is None else duration(seconds)
 
 
-def rate_cell(rate: float | None) -> str:
+def format_rate(rate: float | None) -> str:
     """Images a second; a dash for none."""
     if rate is None:
         return DASH
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
-def curves(board: Board) -> Html | None:
+def draw_curves(board: Board) -> Html | None:
     """A chart for each logged number, with a line for each group."""
-    keys = ordered(
+    keys = order_names(
         list(dict.fromkeys(key for run in board.runs() for key in run.curve_keys())), board.metric
     )
-    figures = [group_chart(name, board) for name in keys]
+    figures = [draw_group_chart(name, board) for name in keys]
     charts = [figure for figure in figures if figure is not None]
     if not charts:
         return None
-    names = [key(group.label, k) for k, group in enumerate(board.groups[:COLOURS])]
+    names = [draw_key(group.label, k) for k, group in enumerate(board.groups[:COLOURS])]
     others = len(board.groups) - COLOURS
-    colours = tag(
+    colours = make_tag(
         "p",
         names,
-        key(f"{count(others, 'other group')}", -1) if others > 0 else None,
+        draw_key(f"{count_words(others, 'other group')}", -1) if others > 0 else None,
         at={"class": "legend"},
     )
     more = (
-        fold(
+        make_fold(
             f"{len(charts) - FIRST_CHARTS} more",
-            tag("div", charts[FIRST_CHARTS:], at={"class": "charts"}),
+            make_tag("div", charts[FIRST_CHARTS:], at={"class": "charts"}),
         )
         if len(charts) > FIRST_CHARTS
         else None
@@ -252,16 +258,16 @@ def curves(board: Board) -> Html | None:
             f" {', '.join(weighted)}: lines that an older gancli has written are times weight and "
             "interval, and do not compare with the others."
         )
-    return section(
+    return make_section(
         "Curves",
         colours,
-        tag("div", charts[:FIRST_CHARTS], at={"class": "charts"}),
+        make_tag("div", charts[:FIRST_CHARTS], at={"class": "charts"}),
         more,
         note=note,
     )
 
 
-def ordered(keys: list[str], metric: Metric) -> list[str]:
+def order_names(keys: list[str], metric: Metric) -> list[str]:
     """The metric of the board, other metrics, losses, the rest."""
     first = (f"eval/{metric.key}", metric.key)
     return sorted(
@@ -274,31 +280,31 @@ def ordered(keys: list[str], metric: Metric) -> list[str]:
     )
 
 
-def best_on_curve(group: Group) -> tuple[int, float] | None:
+def find_best_on_curve(group: Group) -> tuple[int, float] | None:
     """The best moment of a group, if it is a point of its metric's curve."""
     best = group.best()
     if best is None:
         return None
     run, step, value = best
-    return point_of((step, value), curve_of(run, group.metric.key))
+    return find_point((step, value), find_curve(run, group.metric.key))
 
 
-def group_chart(name: str, board: Board) -> Html | None:
+def draw_group_chart(name: str, board: Board) -> Html | None:
     """The chart of one number: the runs of a group faint, their mean bold."""
     metric = board.metric
     followed = name in (f"eval/{metric.key}", metric.key) and metric.mode
     series = []
     for index, group in enumerate(board.groups):
         lines = [(run, run.curve(name)) for run in group.runs if run.curve(name)]
-        ring = best_on_curve(group) if followed else None
+        ring = find_best_on_curve(group) if followed else None
         ended = [points for run, points in lines if run.state in FINISHED]
-        mean = smoothed(mean_curve(ended)) if ended else []
+        mean = smooth_points(average_curves(ended)) if ended else []
         if ended:
             series.append(
                 Series(
                     name=f"{group.label}, mean",
                     points=mean,
-                    slot=slot(index),
+                    slot=choose_slot(index),
                     weight="bold",
                     mark=ring,
                 )
@@ -308,122 +314,130 @@ def group_chart(name: str, board: Board) -> Html | None:
                 Series(
                     name=f"{group.label}, {run.name}",
                     points=points,
-                    slot=slot(index),
+                    slot=choose_slot(index),
                     weight="faint",
                 )
                 for run, points in lines
                 if points != mean
             ]
-    return chart(name, series, log=name.startswith("eval/"))
+    return draw_chart(name, series, log=name.startswith("eval/"))
 
 
-def samples(board: Board, slots: dict[int, int]) -> Html | None:
+def show_samples(board: Board, slots: dict[int, int]) -> Html | None:
     """The newest grid of each run; of the best run of each group where there are too many."""
     runs = [run for run in board.runs() if run.samples()]
     if len(runs) > MOST_PICTURES:
-        leading = [leading_run(group) for group in board.groups]
-        runs = evenly([run for run in leading if run.samples()], MOST_PICTURES)
+        leading = [find_leading_run(group) for group in board.groups]
+        runs = pick_evenly([run for run in leading if run.samples()], MOST_PICTURES)
     groups = {id(run): group for group in board.groups for run in group.runs}
-    drawn = [picture(run, groups[id(run)], slots[id(run)], board.metric) for run in runs]
+    drawn = [show_picture(run, groups[id(run)], slots[id(run)], board.metric) for run in runs]
     figures = [figure for figure in drawn if figure is not None]
     if not figures:
         return None
-    figures += reals(runs)
-    return section(
+    figures += show_reals(runs)
+    return make_section(
         "Samples",
-        tag("div", figures, at={"class": "pictures"}),
+        make_tag("div", figures, at={"class": "pictures"}),
         note="The newest grid of each run: "
         + (
             "the same images each time, held out of training where there are some."
-            if any(panels_of(run) for run in runs)
+            if any(name_panels(run) for run in runs)
             else "its fixed latents."
         ),
     )
 
 
-def reals(runs: list[Run]) -> list[Html]:
+def show_reals(runs: list[Run]) -> list[Html]:
     """Real images, once for each data set, since every run of it was shown the same."""
     found = {}
     for run in runs:
         path = run.real()
         data = str(run.about.get("hash", ""))
         if path is not None and data not in found:
-            source = data_uri(path, side=400)
+            source = make_data_uri(path, side=400)
             if source is not None:
                 found[data] = source
     return [
-        tag(
+        make_tag(
             "figure",
-            tag("figcaption", tag("b", "Real images"), tag("small", "of the training data")),
-            tag("img", at={"src": source, "alt": "real images", "loading": "lazy"}),
+            make_tag(
+                "figcaption",
+                make_tag("b", "Real images"),
+                make_tag("small", "of the training data"),
+            ),
+            make_tag("img", at={"src": source, "alt": "real images", "loading": "lazy"}),
             at={"class": "picture real"},
         )
         for source in list(found.values())[:4]
     ]
 
 
-def picture(run: Run, group: Group, index: int, metric: Metric) -> Html | None:
+def show_picture(run: Run, group: Group, index: int, metric: Metric) -> Html | None:
     """The newest samples of a run with its value; None where there is no sound picture."""
     step, path = run.samples()[-1]
-    source = data_uri(path, side=400)
+    source = make_data_uri(path, side=400)
     if source is None:
         return None
     value = group.value(run)
     words = [
         f"seed {run.seed}",
         f"step {step:,}",
-        *([f"{metric.key} {figure_text(value)}"] if value is not None else []),
+        *([f"{metric.key} {format_figure(value)}"] if value is not None else []),
     ]
-    image = tag(
+    image = make_tag(
         "img", at={"src": source, "alt": f"samples of {run.name} at step {step}", "loading": "lazy"}
     )
-    return tag(
+    return make_tag(
         "figure",
-        tag("figcaption", key(group.label, index), tag("small", ", ".join(words))),
-        panel_heads(run),
+        make_tag("figcaption", draw_key(group.label, index), make_tag("small", ", ".join(words))),
+        write_panel_heads(run),
         image,
         at={"class": "picture"},
     )
 
 
-def failures(board: Board, unstarted: int) -> Html | None:
+def list_failures(board: Board, unstarted: int) -> Html | None:
     """The runs that are in no mean, with their reasons, and jobs that never began."""
     if not board.failed and not unstarted:
         return None
     labels = {id(run): group.label for group in board.groups for run in group.runs}
     rows: list[list[Node]] = [
-        [run.name, labels[id(run)], state(run), run.reason] for run in board.failed
+        [run.name, labels[id(run)], show_state(run), run.reason] for run in board.failed
     ]
-    listed = table(["run", "group", "state", "how it ended"], rows) if rows else None
+    listed = make_table(["run", "group", "state", "how it ended"], rows) if rows else None
     missing = (
-        tag("p", f"{count(unstarted, 'job')} of the sweep never began.", at={"class": "note"})
+        make_tag(
+            "p", f"{count_words(unstarted, 'job')} of the sweep never began.", at={"class": "note"}
+        )
         if unstarted
         else None
     )
-    return section("Did not end well", listed, missing, note="Their numbers are in no mean.")
+    return make_section("Did not end well", listed, missing, note="Their numbers are in no mean.")
 
 
-def state(run: Run) -> Html:
+def show_state(run: Run) -> Html:
     """The state of a run as a coloured word."""
-    return tag("span", run.state, at={"class": "state " + run.state.replace(" ", "-")})
+    return make_tag("span", run.state, at={"class": "state " + run.state.replace(" ", "-")})
 
 
-def differences(board: Board) -> Html | None:
+def list_differences(board: Board) -> Html | None:
     """What differs between the configs of the groups; None where there is nothing to tell."""
     if not board.differing or len(board.groups) < 2:
         return None
     rows = [
-        [tag("code", name), *(setting(group.runs[0], name) for group in board.groups)]
+        [make_tag("code", name), *(describe_setting(group.runs[0], name) for group in board.groups)]
         for name in board.differing
     ]
     head = ["key of the frozen config", *(group.label for group in board.groups)]
-    return section(
+    return make_section(
         "What differs",
-        fold(f"{count(len(rows), 'key')} of the configs", table(head, rows, plain=True)),
+        make_fold(
+            f"{count_words(len(rows), 'key')} of the configs", make_table(head, rows, plain=True)
+        ),
     )
 
 
-def all_runs(board: Board, slots: dict[int, int]) -> Html:
+def list_runs(board: Board, slots: dict[int, int]) -> Html:
     """The table of all runs."""
     rows: list[list[Node]] = []
     for group in board.groups:
@@ -431,14 +445,14 @@ def all_runs(board: Board, slots: dict[int, int]) -> Html:
             best = group.best_moment(run) if board.metric.mode else None
             rows.append(
                 [
-                    key(run.name, slots[id(run)]),
+                    draw_key(run.name, slots[id(run)]),
                     str(run.seed if run.seed is not None else DASH),
-                    state(run),
+                    show_state(run),
                     f"{run.step:,} of {run.steps:,}" if run.steps else DASH,
-                    figure_text(group.value(run)),
-                    moment(best) if best else DASH,
-                    [time_cell(run.seconds), shared_mark([run])],
-                    rate_cell(run.rate),
+                    format_figure(group.value(run)),
+                    format_moment(best) if best else DASH,
+                    [format_time(run.seconds), mark_shared([run])],
+                    format_rate(run.rate),
                 ]
             )
     head = [
@@ -446,21 +460,23 @@ def all_runs(board: Board, slots: dict[int, int]) -> Html:
         "seed",
         "state",
         "saved step",
-        named(board.metric.key),
+        explain_name(board.metric.key),
         "best",
-        named("time"),
-        named("img/s"),
+        explain_name("time"),
+        explain_name("img/s"),
     ]
-    folders = tag("pre", "\n".join(str(run.folder) for run in board.runs()))
-    return section("Runs", table(head, rows, numeric=[1, 3, 4, 5, 6, 7]), fold("Folders", folders))
+    folders = make_tag("pre", "\n".join(str(run.folder) for run in board.runs()))
+    return make_section(
+        "Runs", make_table(head, rows, numeric=[1, 3, 4, 5, 6, 7]), make_fold("Folders", folders)
+    )
 
 
-def footer(board: Board) -> Html:
+def write_footer(board: Board) -> Html:
     """The end of the page: which gancli wrote it."""
-    return tag("footer", tag("p", f"gancli {gancli.__version__}"))
+    return make_tag("footer", make_tag("p", f"gancli {gancli.__version__}"))
 
 
-def protocols(board: Board) -> Html | None:
+def list_protocols(board: Board) -> Html | None:
     """What the numbers of the board were measured with, folded; a column for each protocol."""
     if not board.protocols:
         return None
@@ -474,13 +490,15 @@ def protocols(board: Board) -> Html | None:
     rows: list[list[Node]] = []
     for name in names:
         differs = len({item.get(name) for item in each}) > 1
-        rows.append([tag("b", name) if differs else name, *(item.get(name, DASH) for item in each)])
-    return section(
+        rows.append(
+            [make_tag("b", name) if differs else name, *(item.get(name, DASH) for item in each)]
+        )
+    return make_section(
         "Protocol",
-        fold(
-            f"{count(len(rows), 'entry')} of the protocol{'s' * several}".replace(
+        make_fold(
+            f"{count_words(len(rows), 'entry')} of the protocol{'s' * several}".replace(
                 "entrys", "entries"
             ),
-            table(["", *heads], rows, plain=True),
+            make_table(["", *heads], rows, plain=True),
         ),
     )

@@ -9,8 +9,8 @@ import math
 import statistics
 from dataclasses import dataclass
 
-from gancli.reports.explained import named
-from gancli.reports.markup import Html, Node, figure_text, tag, thousands
+from gancli.reports.explained import explain_name
+from gancli.reports.markup import Html, Node, format_figure, format_thousands, make_tag
 from gancli.reports.runs import Points
 
 WIDTH = 380
@@ -72,7 +72,7 @@ class Axis:
         if self.log:
             powers = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
             return [10.0**k for k in powers][:: max(1, len(powers) // 5)] or [self.low, self.high]
-        step = nice_step(self.high - self.low)
+        step = choose_step(self.high - self.low)
         return [
             k * step
             for k in range(
@@ -81,17 +81,17 @@ class Axis:
         ]
 
 
-def slot(index: int) -> int:
+def choose_slot(index: int) -> int:
     """Returns the colour of the group with this number, -1 (grey) where colours run out."""
     return index if index < COLOURS else -1
 
 
-def colour(index: int) -> str:
+def name_colour(index: int) -> str:
     """Returns the style class of a colour."""
     return f"s{index}" if index >= 0 else "rest"
 
 
-def chart(
+def draw_chart(
     title: str, series: list[Series], *, legend: bool = False, log: bool = False
 ) -> Html | None:
     """Draws a figure with its title and one line for each series.
@@ -109,7 +109,7 @@ def chart(
     steps = [step for line in series for step, _ in line.points]
     if not values or len(set(steps)) < 2:  # a single point is no curve: the tables have its number
         return None
-    low, high, cut = frame(values)
+    low, high, cut = find_range(values)
     log = log and values[0] > 0 and values[-1] / values[0] >= 100
     if log:
         low = values[0] / 1.1
@@ -121,35 +121,35 @@ def chart(
     y = Axis(low, high, HEIGHT - BOTTOM, TOP, log)
     # Grey and faint lines first, so that what matters lies above them.
     lines = [
-        draw(line, x, y)
+        draw_series(line, x, y)
         for line in sorted(series, key=lambda line: (line.slot >= 0, WEIGHTS.index(line.weight)))
     ]
-    svg = tag(
+    svg = make_tag(
         "svg",
-        axes(x, y),
+        draw_axes(x, y),
         lines,
         at={"viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", "aria-label": title},
     )
     notes = "; ".join(filter(None, ["logarithmic" if log else "", cut]))
     names = (
-        [key(named(line.name), line.slot) for line in series if line.weight != "faint"]
+        [draw_key(explain_name(line.name), line.slot) for line in series if line.weight != "faint"]
         if legend
         else None
     )
-    return tag(
+    return make_tag(
         "figure",
-        tag(
+        make_tag(
             "figcaption",
-            tag("b", named(title)),
-            tag("span", names, at={"class": "keys"}) if names else None,
-            tag("small", notes) if notes else None,
+            make_tag("b", explain_name(title)),
+            make_tag("span", names, at={"class": "keys"}) if names else None,
+            make_tag("small", notes) if notes else None,
         ),
         svg,
         at={"class": "chart"},
     )
 
 
-def point_of(moment: tuple[int | None, float] | None, points: Points) -> tuple[int, float] | None:
+def find_point(moment: tuple[int | None, float] | None, points: Points) -> tuple[int, float] | None:
     """A moment (step, value), if it is one of the points: what may be ringed."""
     if moment is None:
         return None
@@ -157,14 +157,17 @@ def point_of(moment: tuple[int | None, float] | None, points: Points) -> tuple[i
     return (step, value) if step is not None and (step, value) in points else None
 
 
-def key(name: Node, slot_index: int) -> Html:
+def draw_key(name: Node, slot_index: int) -> Html:
     """A name beside its colour."""
-    return tag(
-        "span", tag("i", at={"class": f"dot {colour(slot_index)}"}), name, at={"class": "key"}
+    return make_tag(
+        "span",
+        make_tag("i", at={"class": f"dot {name_colour(slot_index)}"}),
+        name,
+        at={"class": "key"},
     )
 
 
-def frame(values: list[float]) -> tuple[float, float, str]:
+def find_range(values: list[float]) -> tuple[float, float, str]:
     """Finds the range of an axis.
 
     Spikes of one step would press everything else onto the axis.
@@ -183,32 +186,30 @@ def frame(values: list[float]) -> tuple[float, float, str]:
         q_high = values[-1 - len(values) // 40]
         reach = 1.5 * (q_high - q_low)
         if reach and high > q_high + reach:
-            cut.append(
-                f"cut above {figure_text(q_high + reach / 3)}, where it reaches {figure_text(high)}"
-            )
-            high = q_high + reach / 3
+            top = q_high + reach / 3
+            cut.append(f"cut above {format_figure(top)}, where it reaches {format_figure(high)}")
+            high = top
         if reach and low < q_low - reach:
-            cut.append(
-                f"cut below {figure_text(q_low - reach / 3)}, where it reaches {figure_text(low)}"
-            )
-            low = q_low - reach / 3
+            bottom = q_low - reach / 3
+            cut.append(f"cut below {format_figure(bottom)}, where it reaches {format_figure(low)}")
+            low = bottom
     room = (high - low) * 0.05 or abs(high) * 0.1 or 1.0
     return low - room, high + room, "; ".join(cut)
 
 
-def nice_step(span: float, most: int = 5) -> float:
+def choose_step(span: float, most: int = 5) -> float:
     """Returns the round distance between ticks that gives at most so many of them."""
     power = 10.0 ** math.floor(math.log10(span / most))
     return next(power * m for m in (1, 2, 2.5, 5, 10) if span / (power * m) <= most)
 
 
-def axes(x: Axis, y: Axis) -> list[Html]:
+def draw_axes(x: Axis, y: Axis) -> list[Html]:
     """Draws the grid lines and the values beside them."""
     parts = []
     for value in y.ticks():
         at = f"{y(value):.1f}"
         parts.append(
-            tag(
+            make_tag(
                 "path",
                 at={
                     "class": "zero" if value == 0 else "rule",
@@ -217,9 +218,9 @@ def axes(x: Axis, y: Axis) -> list[Html]:
             )
         )
         parts.append(
-            tag(
+            make_tag(
                 "text",
-                tick(value),
+                format_tick(value),
                 at={"x": LEFT - 6, "y": at, "dy": ".33em", "text-anchor": "end"},
             )
         )
@@ -227,30 +228,30 @@ def axes(x: Axis, y: Axis) -> list[Html]:
     for value in x.ticks():
         anchor = "end" if x(value) > WIDTH - RIGHT - 12 else "middle"
         parts.append(
-            tag(
+            make_tag(
                 "text",
-                thousands(value),
+                format_thousands(value),
                 at={"x": f"{x(value):.1f}", "y": HEIGHT - 7, "text-anchor": anchor},
             )
         )
     return parts
 
 
-def tick(value: float) -> str:
+def format_tick(value: float) -> str:
     """Writes the value of a tick in few letters."""
     if abs(value) >= 1000:
-        return thousands(value)
+        return format_thousands(value)
     text = f"{value:.6g}"
     return text if len(text) <= 6 else f"{value:.1e}"
 
 
-def draw(line: Series, x: Axis, y: Axis) -> Html:
+def draw_series(line: Series, x: Axis, y: Axis) -> Html:
     """Draws one series; a point that stands alone is a dot.
 
     The line breaks where a value was not finite.
     """
     pieces: list[list[tuple[float, float]]] = [[]]
-    for step, value in thinned(line.points):
+    for step, value in thin_points(line.points):
         if value is None:
             pieces.append([])
         else:
@@ -258,24 +259,24 @@ def draw(line: Series, x: Axis, y: Axis) -> Html:
     d = "".join(
         "M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in piece) for piece in pieces if len(piece) > 1
     )
-    dots = [dot(*piece[0], radius=2) for piece in pieces if len(piece) == 1]
-    ring = dot(x(line.mark[0]), y(line.mark[1]), radius=4, kind="ring") if line.mark else None
-    return tag(
+    dots = [draw_dot(*piece[0], radius=2) for piece in pieces if len(piece) == 1]
+    ring = draw_dot(x(line.mark[0]), y(line.mark[1]), radius=4, kind="ring") if line.mark else None
+    return make_tag(
         "g",
-        tag("title", line.name),
-        tag("path", at={"d": d}) if d else None,
+        make_tag("title", line.name),
+        make_tag("path", at={"d": d}) if d else None,
         dots,
         ring,
-        at={"class": f"line {line.weight} {colour(line.slot)}"},
+        at={"class": f"line {line.weight} {name_colour(line.slot)}"},
     )
 
 
-def dot(x: float, y: float, *, radius: float, kind: str | None = None) -> Html:
+def draw_dot(x: float, y: float, *, radius: float, kind: str | None = None) -> Html:
     """Draws a point."""
-    return tag("circle", at={"class": kind, "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": radius})
+    return make_tag("circle", at={"class": kind, "cx": f"{x:.1f}", "cy": f"{y:.1f}", "r": radius})
 
 
-def thinned(points: Points) -> Points:
+def thin_points(points: Points) -> Points:
     """At most MOST_POINTS, the extremes of each stretch kept, so that a spike does not vanish."""
     if len(points) <= MOST_POINTS:
         return points
@@ -294,7 +295,7 @@ def thinned(points: Points) -> Points:
     return kept
 
 
-def smoothed(points: Points) -> Points:
+def smooth_points(points: Points) -> Points:
     """Returns a long, noisy curve as the medians of its stretches, which one spike does not lift.
 
     A short curve stays as it is.
@@ -310,7 +311,7 @@ def smoothed(points: Points) -> Points:
     return found
 
 
-def mean_curve(curves: list[Points]) -> Points:
+def average_curves(curves: list[Points]) -> Points:
     """The mean over runs at the steps that all of them logged; none where one was not finite."""
     by_step = [dict(points) for points in curves]
     steps = sorted(set.intersection(*(set(points) for points in by_step))) if by_step else []
@@ -323,7 +324,7 @@ def mean_curve(curves: list[Points]) -> Points:
     return found
 
 
-def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None]:
+def draw_strips(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None]:
     """Draws for each row a small picture of where its values lie among those of all rows.
 
     Args:
@@ -338,17 +339,17 @@ def strip(rows: list[tuple[list[float], float | None, int]]) -> list[Html | None
     x = Axis(min(everything), max(everything), 6, 134)
     pictures: list[Html | None] = []
     for values, mean, index in rows:
-        parts = [tag("path", at={"class": "rule", "d": "M2 10H138"})]
-        parts += [dot(x(value), 10, radius=3.5) for value in values]
+        parts = [make_tag("path", at={"class": "rule", "d": "M2 10H138"})]
+        parts += [draw_dot(x(value), 10, radius=3.5) for value in values]
         parts += (
-            [tag("path", at={"class": "mean", "d": f"M{x(mean):.1f} 2V18"})]
+            [make_tag("path", at={"class": "mean", "d": f"M{x(mean):.1f} 2V18"})]
             if mean is not None
             else []
         )
         pictures.append(
-            tag(
+            make_tag(
                 "svg",
-                tag("g", parts, at={"class": colour(index)}),
+                make_tag("g", parts, at={"class": name_colour(index)}),
                 at={
                     "class": "strip",
                     "viewBox": "0 0 140 20",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
 from gancli.metrics.legend import SECTIONS, Line, explain, find_line
-from gancli.reports.markup import Html, Node, fold, section, table, tag
+from gancli.reports.markup import Html, Node, make_fold, make_section, make_table, make_tag
 from gancli.reports.runs import Run
 
 NONE: Mapping[str, Line] = MappingProxyType({})
@@ -18,7 +18,7 @@ PANELS = {
 }
 
 
-def named(name: str, label: str = "", *, own: Mapping[str, Line] = NONE) -> Node:
+def explain_name(name: str, label: str = "", *, own: Mapping[str, Line] = NONE) -> Node:
     """A number's name with its meaning as a tooltip; plain text where nobody knows it.
 
     Args:
@@ -27,10 +27,10 @@ def named(name: str, label: str = "", *, own: Mapping[str, Line] = NONE) -> Node
         own: The lines of the user's own metrics.
     """
     meaning = own[name].what if name in own else explain(name)
-    return tag("abbr", label or name, at={"title": meaning}) if meaning else label or name
+    return make_tag("abbr", label or name, at={"title": meaning}) if meaning else label or name
 
 
-def legend(names: Iterable[str], *, own: Mapping[str, Line] = NONE) -> Html | None:
+def write_legend(names: Iterable[str], *, own: Mapping[str, Line] = NONE) -> Html | None:
     """A foldable table of the numbers on a page.
 
     Args:
@@ -44,7 +44,7 @@ def legend(names: Iterable[str], *, own: Mapping[str, Line] = NONE) -> Html | No
         return None
     rows: list[list[Node]] = [
         [
-            tag("code", line.key),
+            make_tag("code", line.key),
             line.what,
             line.unit,
             line.better or "\u2013",
@@ -56,14 +56,14 @@ def legend(names: Iterable[str], *, own: Mapping[str, Line] = NONE) -> Html | No
     ]
     head = ["number", "what it is", "unit", "better", "good"]
     note = "gan list metrics has all of them. Words in capitals stand for a part that varies."
-    return section(
+    return make_section(
         "What the numbers mean",
-        fold(f"{len(rows)} numbers of this page", table(head, rows)),
+        make_fold(f"{len(rows)} numbers of this page", make_table(head, rows)),
         note=note,
     )
 
 
-def panels_of(run: Run) -> tuple[str, ...]:
+def name_panels(run: Run) -> tuple[str, ...]:
     """Names the columns of a sample grid of a model of images to images.
 
     Returns:
@@ -75,11 +75,11 @@ def panels_of(run: Run) -> tuple[str, ...]:
     return PANELS.get(module, ())
 
 
-def panel_heads(run: Run) -> Html | None:
+def write_panel_heads(run: Run) -> Html | None:
     """The names of the columns, above a sample grid."""
-    panels = panels_of(run)
+    panels = name_panels(run)
     if not panels:
         return None
-    return tag(
-        "div", [tag("span", name) for name in panels], at={"class": f"panels of{len(panels)}"}
+    return make_tag(
+        "div", [make_tag("span", name) for name in panels], at={"class": f"panels of{len(panels)}"}
     )

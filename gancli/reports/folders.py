@@ -38,19 +38,19 @@ def read_targets(targets: list[str]) -> list[Run]:
                 f"{target} is no folder",
                 "give run folders (outputs/<model>-<dataset>/<stamp>) or a sweep's folder",
             )
-        for folder, job in members(path):
+        for folder, job in find_members(path):
             found.setdefault(folder.resolve(), (folder, job))
-    names = unique_names([folder for folder, _ in found.values()])
+    names = make_unique_names([folder for folder, _ in found.values()])
     return [
         read_run(folder, name=name, job=job)
         for (folder, job), name in zip(found.values(), names, strict=True)
     ]
 
 
-def members(path: Path) -> list[tuple[Path, dict]]:
+def find_members(path: Path) -> list[tuple[Path, dict]]:
     """-> (run folder, entry of sweep.jsonl or {}) of one target."""
     if is_sweep(path):
-        return jobs(path)
+        return read_jobs(path)
     if is_run(path):
         return [(path, {})]
     inside = sorted(child for child in path.iterdir() if child.is_dir() and is_run(child))
@@ -62,35 +62,35 @@ def members(path: Path) -> list[tuple[Path, dict]]:
     return [(child, {}) for child in inside]
 
 
-def jobs(sweep: Path) -> list[tuple[Path, dict]]:
+def read_jobs(sweep: Path) -> list[tuple[Path, dict]]:
     """Every job of a sweep, also those whose process was killed before it could note its end."""
     entries = {}
     with contextlib.suppress(reading.Unreadable):  # the folders that lie there serve as well
         for _, entry in reading.read_json_lines(sweep / "sweep.jsonl"):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 # The newest entry of a folder counts.
-                entries[here(sweep, Path(entry["folder"]))] = entry
+                entries[find_moved(sweep, Path(entry["folder"]))] = entry
     # A list that was torn by a kill lacks jobs, whose folders are there all the same.
     for child in sweep.iterdir():
         if child.is_dir() and is_run(child):
             entries.setdefault(child, {})
     if not entries:
         raise UserError(f"the sweep {sweep} has not started a job yet", "look again later")
-    return sorted(entries.items(), key=lambda item: natural(item[0].name))
+    return sorted(entries.items(), key=lambda item: make_sort_key(item[0].name))
 
 
-def here(sweep: Path, folder: Path) -> Path:
+def find_moved(sweep: Path, folder: Path) -> Path:
     """A job's folder, although the sweep may have been moved since."""
     return sweep / folder.name if (sweep / folder.name).is_dir() or not folder.is_dir() else folder
 
 
-def natural(name: str) -> tuple[float, str]:
+def make_sort_key(name: str) -> tuple[float, str]:
     """Sorts 10-x after 9-x."""
     head = name.partition("-")[0]
     return (float(head) if head.isdecimal() else math.inf), name
 
 
-def unique_names(folders: list[Path]) -> list[str]:
+def make_unique_names(folders: list[Path]) -> list[str]:
     """Folder names, with as many parents as tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     depth = 1
@@ -99,7 +99,7 @@ def unique_names(folders: list[Path]) -> list[str]:
     return [os.path.join(*part[-depth:]) for part in parts]
 
 
-def planned(sweep: Path) -> int | None:
+def count_planned(sweep: Path) -> int | None:
     """Counts the jobs that a sweep's command line asked for.
 
     Returns:

@@ -14,20 +14,20 @@ from gancli.errors import UserError
 ALSO = "simgan and styletransfer take them too"
 
 
-def layouts(path: str, files: Files) -> list[str]:
+def find_layouts(path: str, files: Files) -> list[str]:
     """-> a sentence for each layout that is recognised, with the command that trains on it."""
     root = Path(path).expanduser()
-    found = of_folders(path, root)
+    found = look_at_folders(path, root)
     if not found and (root / "train").is_dir():
-        found = of_folders(path, root / "train")
+        found = look_at_folders(path, root / "train")
         if not found:
             files = listing(str(root / "train"))
     if not found and are_side_by_side(files):
-        found = [f"pairs side by side, as it seems: {typed('pix2pix', path)}"]
+        found = [f"pairs side by side, as it seems: {format_command('pix2pix', path)}"]
     return found
 
 
-def typed(model: str, path: str, *more: str) -> str:
+def format_command(model: str, path: str, *more: str) -> str:
     """Writes the command that trains a model on it."""
     return " ".join(
         shlex.quote(word)
@@ -35,12 +35,14 @@ def typed(model: str, path: str, *more: str) -> str:
     )
 
 
-def of_folders(path: str, root: Path) -> list[str]:
+def look_at_folders(path: str, root: Path) -> list[str]:
     """Two folders of equal names are pairs, trainA and trainB or others are domains."""
     if all((root / name).is_dir() for name in ("trainA", "trainB")):
         held = [name for name in ("testA", "testB") if (root / name).is_dir()]
         beside = f"; {' and '.join(held)} are held out" if held else ""
-        return [f"two domains, trainA and trainB{beside}: {typed('cyclegan', path)} ({ALSO})"]
+        return [
+            f"two domains, trainA and trainB{beside}: {format_command('cyclegan', path)} ({ALSO})"
+        ]
     if not all((root / name).is_dir() for name in ("A", "B")):
         return []
     stems = []
@@ -51,8 +53,8 @@ def of_folders(path: str, root: Path) -> list[str]:
             return []
         stems.append({str(Path(file).with_suffix("")) for file in names})
     if 2 * len(stems[0] & stems[1]) >= min(map(len, stems)):
-        return [f"pairs in the folders A and B: {typed('pix2pix', path)}"]
-    domains = typed("cyclegan", path, "dataset.a=A", "dataset.b=B")
+        return [f"pairs in the folders A and B: {format_command('pix2pix', path)}"]
+    domains = format_command("cyclegan", path, "dataset.a=A", "dataset.b=B")
     return [f"two domains, A and B, whose file names differ: {domains} ({ALSO})"]
 
 

@@ -11,7 +11,7 @@ from gancli.config.hints import did_you_mean, find_nearest
 from gancli.errors import UserError
 from gancli.metrics.legend import find_line, was_weighted
 from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, better
-from gancli.reports.runs import FINISHED, Run, asked, flat
+from gancli.reports.runs import FINISHED, Run, find_asked, flatten
 
 # How a run was started, kept and watched does not change what it learns.
 UNIMPORTANT = (
@@ -121,7 +121,7 @@ class Group:
         found = self.found.get(id(run))
         if found is not None and found.source not in (TRAINING, LOGGED):
             return found.step, found.value
-        return best_of(run, self.metric)
+        return find_best(run, self.metric)
 
     def counted(self) -> list[tuple[Run, float]]:
         """Returns the runs that ended well and have a number, each with it."""
@@ -155,11 +155,11 @@ class Group:
 
     def seconds(self) -> float | None:
         """Returns the mean time of training."""
-        return mean_of([run.seconds for run in self.runs if run.state in FINISHED])
+        return average([run.seconds for run in self.runs if run.state in FINISHED])
 
     def rate(self) -> float | None:
         """Returns the mean of real images a second."""
-        return mean_of([run.rate for run in self.runs if run.state in FINISHED])
+        return average([run.rate for run in self.runs if run.state in FINISHED])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ class Board:
         return found
 
 
-def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Board:
+def build_board(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Board:
     """Groups and ranks runs; numbers of different protocols are ranked apart.
 
     Args:
@@ -209,7 +209,7 @@ def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") 
     """
     if protocol:
         refuse_unknown_protocol(runs, protocol)
-    metric = choose(runs, by=by, mode=mode, protocol=protocol)
+    metric = choose_metric(runs, by=by, mode=mode, protocol=protocol)
     found = measure_all(runs, metric.key, protocol)
     protocols = letter_protocols(found)
     letters = {
@@ -218,10 +218,10 @@ def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") 
         for letter, shared in protocols.items()
         if each.protocol is not None and each.strict() == shared.strict()
     }
-    differing = differing_keys(runs)
+    differing = find_differing_keys(runs)
     bundles: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: not run.config):  # those that have one first
-        bundles.setdefault(identity(run, differing, list(bundles.values())), []).append(run)
+        bundles.setdefault(identify_group(run, differing, list(bundles.values())), []).append(run)
     labels = label_all(list(bundles.values()), differing)
     groups = [
         Group(
@@ -241,7 +241,7 @@ def build(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") 
         metric=metric,
         groups=groups,
         failed=failed,
-        warnings=warnings(runs, groups, metric, found),
+        warnings=find_warnings(runs, groups, metric, found),
         differing=differing,
         protocols=protocols,
     )
@@ -255,32 +255,35 @@ def refuse_unknown_protocol(runs: list[Run], protocol: str) -> None:
         raise UserError(f"protocol={protocol}: no run was evaluated so", hint)
 
 
-def measurements(run: Run, key: str) -> list[Measured]:
+def list_measurements(run: Run, key: str) -> list[Measured]:
     """Every number of this name that a run has, training's first."""
     sources = {TRAINING: run.evaluation} | run.evaluations
     found = []
     for source, each in sources.items():
         value = each.get("values", {}).get(key)
         if value is not None:
-            protocol = relevant(each["protocol"], key)
+            protocol = pick_relevant(each["protocol"], key)
             if key in each.get("own", {}):  # two metrics of one name may differ in their keys
                 protocol["metric"] = each["own"][key].what
             found.append(
                 Measured(value=value, step=each.get("step"), source=source, protocol=protocol)
             )
     if not any(each.source == TRAINING for each in found):
-        logged = [(step, value) for step, value in curve_of(run, key) if value is not None]
+        logged = [(step, value) for step, value in find_curve(run, key) if value is not None]
         if logged:
             step, last = logged[-1]
             found.append(
                 Measured(
-                    value=last, step=step, source=LOGGED, protocol=log_protocol(run, key, step)
+                    value=last,
+                    step=step,
+                    source=LOGGED,
+                    protocol=describe_log_protocol(run, key, step),
                 )
             )
     return found
 
 
-def log_protocol(run: Run, key: str, step: int) -> dict[str, str] | None:
+def describe_log_protocol(run: Run, key: str, step: int) -> dict[str, str] | None:
     """How a term of a log line was written, where older runs wrote it otherwise; else None."""
     if not was_weighted(key, run.config):
         return None
@@ -288,7 +291,7 @@ def log_protocol(run: Run, key: str, step: int) -> dict[str, str] | None:
     return {"logged": "with weight and interval" if weighted else "bare"}
 
 
-def relevant(protocol: dict, key: str) -> dict[str, str]:
+def pick_relevant(protocol: dict, key: str) -> dict[str, str]:
     """What of a protocol a number depends on: not its seed, nor what other items have noted."""
     line = find_line(key)
     items = set(line.item.split()) if line is not None and line.item else None
@@ -309,7 +312,7 @@ def relevant(protocol: dict, key: str) -> dict[str, str]:
             return bool(items & {*OF_HELD_OUT})
         return True
 
-    return {name: str(value) for name, value in flat(protocol).items() if counts(name)}
+    return {name: str(value) for name, value in flatten(protocol).items() if counts(name)}
 
 
 def measure_all(runs: list[Run], key: str, protocol: str) -> dict[int, Measured]:
@@ -322,7 +325,7 @@ def measure_all(runs: list[Run], key: str, protocol: str) -> dict[int, Measured]
     """
     candidates = {
         id(run): [
-            each for each in measurements(run, key) if not protocol or each.source == protocol
+            each for each in list_measurements(run, key) if not protocol or each.source == protocol
         ]
         for run in runs
     }
@@ -373,24 +376,27 @@ def part_by_protocol(
     return parts
 
 
-def choose(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Metric:
+def choose_metric(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "") -> Metric:
     """Chooses the metric to rank by.
 
     It is the user's, else the one that best.pt followed, else the nearest thing that was measured.
     """
     if by:
         key = by.removeprefix("eval/")
-        known = sorted({name for run in runs for name in measured(run)})
+        known = sorted({name for run in runs for name in list_measured(run)})
         if key not in known:
             hint = did_you_mean(find_nearest(key, known)) or f"there are {', '.join(known)}"
             raise UserError(f"by={by}: no run has such a metric", hint)
-        return Metric(key=key, mode=mode or direction(key, runs), why="chosen by by=")
+        return Metric(key=key, mode=mode or find_direction(key, runs), why="chosen by by=")
     later = protocol not in ("", TRAINING)  # what best.pt follows may not be among its numbers
     bests = Counter(
         run.evaluation["best"]["key"] for run in runs if "best" in run.evaluation and not later
     )
     evaluated = Counter(
-        key for run in runs for key in values_of(run) if not later or key in named(run, protocol)
+        key
+        for run in runs
+        for key in list_values(run)
+        if not later or key in find_named(run, protocol)
     )
     watched = Counter(
         key.removeprefix("eval/")
@@ -405,9 +411,9 @@ def choose(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "")
         (watched, "the first metric measured while training; no run has an evaluation.json"),
     ):
         if found:
-            key = favourite(found)
-            return Metric(key=key, mode=mode or direction(key, runs), why=why)
-    key = favourite(losses) if losses else "d/adv"
+            key = find_favourite(found)
+            return Metric(key=key, mode=mode or find_direction(key, runs), why=why)
+    key = find_favourite(losses) if losses else "d/adv"
     return Metric(
         key=key,
         mode=mode,
@@ -415,7 +421,7 @@ def choose(runs: list[Run], *, by: str = "", mode: str = "", protocol: str = "")
     )
 
 
-def favourite(found: Counter) -> str:
+def find_favourite(found: Counter) -> str:
     """The key that most runs have; among equals the most telling, then the first."""
     most = max(found.values())
     keys = [key for key, count in found.items() if count == most]
@@ -427,12 +433,12 @@ def favourite(found: Counter) -> str:
     )
 
 
-def direction(key: str, runs: list[Run]) -> str:
+def find_direction(key: str, runs: list[Run]) -> str:
     """min, max, or "" where neither is better or nobody knows."""
     for run in runs:
         if run.evaluation.get("best", {}).get("key") == key:
             return run.evaluation["best"]["mode"]
-    if all(key not in values_of(run) and f"eval/{key}" not in run.curve_keys() for run in runs):
+    if all(key not in list_values(run) and f"eval/{key}" not in run.curve_keys() for run in runs):
         return ""  # a loss or a score
     for run in runs:
         if key in run.own:
@@ -440,43 +446,43 @@ def direction(key: str, runs: list[Run]) -> str:
     return better(key) or ""
 
 
-def measured(run: Run) -> list[str]:
+def list_measured(run: Run) -> list[str]:
     """Every key that `by=` may name for this run."""
     return list(
         dict.fromkeys(
             [
-                *values_of(run),
+                *list_values(run),
                 *(key.removeprefix("eval/") for key in run.curve_keys()),
             ]
         )
     )
 
 
-def values_of(run: Run) -> list[str]:
+def list_values(run: Run) -> list[str]:
     """The names of the numbers that a run's evaluations have, training's first."""
     sources = [run.evaluation, *run.evaluations.values()]
     return list(dict.fromkeys(key for each in sources for key in each.get("values", {})))
 
 
-def named(run: Run, protocol: str) -> dict[str, float | None]:
+def find_named(run: Run, protocol: str) -> dict[str, float | None]:
     """The numbers of one of a run's evaluations."""
     return run.evaluations.get(protocol, {}).get("values", {})
 
 
-def curve_of(run: Run, key: str) -> list[tuple[int, float | None]]:
+def find_curve(run: Run, key: str) -> list[tuple[int, float | None]]:
     """Returns the curve of a metric: of the evaluations while training, else of the log."""
     return run.curve(f"eval/{key}") or run.curve(key)
 
 
-def value_of(run: Run, key: str) -> float | None:
+def find_value(run: Run, key: str) -> float | None:
     """From evaluation.json, which has a protocol; else the last one of training."""
     values = run.evaluation.get("values", {})
     if key in values:
         return values[key]
-    return next((value for _, value in reversed(curve_of(run, key)) if value is not None), None)
+    return next((value for _, value in reversed(find_curve(run, key)) if value is not None), None)
 
 
-def best_of(run: Run, metric: Metric) -> tuple[int | None, float] | None:
+def find_best(run: Run, metric: Metric) -> tuple[int | None, float] | None:
     """Finds the best moment: as noted beside best.pt, else the extreme of the curve.
 
     Returns:
@@ -486,7 +492,7 @@ def best_of(run: Run, metric: Metric) -> tuple[int | None, float] | None:
     if noted is not None and noted["key"] == metric.key and noted["value"] is not None:
         return noted["step"], noted["value"]
     points: list[tuple[int | None, float]] = [
-        (step, value) for step, value in curve_of(run, metric.key) if value is not None
+        (step, value) for step, value in find_curve(run, metric.key) if value is not None
     ]
     final = run.evaluation.get("values", {}).get(metric.key)
     if not points and final is not None:
@@ -496,7 +502,7 @@ def best_of(run: Run, metric: Metric) -> tuple[int | None, float] | None:
     return min(points, key=lambda point: metric.sort_key(point[1]))
 
 
-def differing_keys(runs: list[Run]) -> list[str]:
+def find_differing_keys(runs: list[Run]) -> list[str]:
     """Finds the keys of the configs whose values are not the same in all runs.
 
     Only those count that matter, and runs that have a config.
@@ -511,7 +517,7 @@ def differing_keys(runs: list[Run]) -> list[str]:
     ]
 
 
-def identity(run: Run, differing: list[str], bundles: list[list[Run]]) -> str:
+def identify_group(run: Run, differing: list[str], bundles: list[list[Run]]) -> str:
     """Returns what the runs of one group share.
 
     A run that left no config belongs to those that were asked for the same.
@@ -519,25 +525,34 @@ def identity(run: Run, differing: list[str], bundles: list[list[Run]]) -> str:
     twin = (
         run
         if run.config
-        else next((members[0] for members in bundles if request(members[0]) == request(run)), run)
+        else next(
+            (
+                members[0]
+                for members in bundles
+                if describe_request(members[0]) == describe_request(run)
+            ),
+            run,
+        )
     )
     if not twin.config:
-        return request(twin)
+        return describe_request(twin)
     settings = twin.settings()
     return repr([settings.get(key, NOTHING) for key in differing])
 
 
-def request(run: Run) -> str:
+def describe_request(run: Run) -> str:
     """Returns what a run was asked for, in a form that can be compared."""
-    return repr(sorted(item for item in asked(run).items() if not item[0].startswith(UNIMPORTANT)))
+    return repr(
+        sorted(item for item in find_asked(run).items() if not item[0].startswith(UNIMPORTANT))
+    )
 
 
 def label_all(bundles: list[list[Run]], differing: list[str]) -> list[str]:
     """Names each group: by what was asked for differently, else by what differs in the config."""
     leaders = [members[0] for members in bundles]
-    wanted = dict.fromkeys([*FIRST, *(key for run in leaders for key in asked(run))])
+    wanted = dict.fromkeys([*FIRST, *(key for run in leaders for key in find_asked(run))])
     values = {
-        key: {setting(run, key) for run in leaders} - {NOTHING}
+        key: {describe_setting(run, key) for run in leaders} - {NOTHING}
         for key in wanted
         if not key.startswith(UNIMPORTANT)
     }
@@ -545,22 +560,22 @@ def label_all(bundles: list[list[Run]], differing: list[str]) -> list[str]:
     # Runs that were started elsewhere, or with another version's defaults, may differ in what
     # nobody asked for.
     main = [key for key in keys if key in FIRST]
-    told, rest = telling(
+    told, rest = part_keys(
         leaders, [key for key in (*keys, *differing) if key not in main], given=main
     )
     if len(keys) <= MOST_KEYS:
         told = list(dict.fromkeys([*keys, *told]))
         rest = []
-    labels = [join(run, told, more=bool(set(rest) & set(keys))) for run in leaders]
+    labels = [join_settings(run, told, more=bool(set(rest) & set(keys))) for run in leaders]
     if len(set(labels)) < len(labels):
         labels = [f"{label} ({run.name})" for label, run in zip(labels, leaders, strict=True)]
     return [
-        label or join(run, list(FIRST), more=False) or run.name
+        label or join_settings(run, list(FIRST), more=False) or run.name
         for label, run in zip(labels, leaders, strict=True)
     ]
 
 
-def telling(
+def part_keys(
     leaders: list[Run], keys: list[str], *, given: list[str]
 ) -> tuple[list[str], list[str]]:
     """Parts the keys that tell groups apart from the others.
@@ -570,15 +585,15 @@ def telling(
     """
     told = list(given)
     rest: list[str] = []
-    seen = len({tuple(setting(run, key) for key in given) for run in leaders})
+    seen = len({tuple(describe_setting(run, key) for key in given) for run in leaders})
     for key in dict.fromkeys(keys):
-        n = len({tuple(setting(run, name) for name in [*told, key]) for run in leaders})
+        n = len({tuple(describe_setting(run, name) for name in [*told, key]) for run in leaders})
         (told if n > seen else rest).append(key)
         seen = max(n, seen)
     return told, rest
 
 
-def join(run: Run, keys: list[str], *, more: bool) -> str:
+def join_settings(run: Run, keys: list[str], *, more: bool) -> str:
     """Names a group by the values of some keys; of loss and such by the value alone.
 
     Args:
@@ -589,12 +604,12 @@ def join(run: Run, keys: list[str], *, more: bool) -> str:
     parts = [
         value if key in FIRST else f"{key}={value}"
         for key in keys
-        if (value := setting(run, key)) not in (NOTHING, "None")
+        if (value := describe_setting(run, key)) not in (NOTHING, "None")
     ]
     return " ".join([*parts, *(["..."] if more else [])])
 
 
-def setting(run: Run, key: str) -> str:
+def describe_setting(run: Run, key: str) -> str:
     """Returns what a run has for a key.
 
     The key may be a group (loss), a value (optimizer.g.lr) or a removal (~loss.clip).
@@ -609,11 +624,11 @@ def setting(run: Run, key: str) -> str:
     elif key in found:
         text = str(found[key])
     else:
-        text = asked(run).get(key, NOTHING)
+        text = find_asked(run).get(key, NOTHING)
     return text if len(text) <= LONGEST else "..." + text[3 - LONGEST :]
 
 
-def warnings(
+def find_warnings(
     runs: list[Run], groups: list[Group], metric: Metric, found: dict[int, Measured]
 ) -> list[str]:
     """Why numbers that stand side by side may not be comparable."""
@@ -622,8 +637,8 @@ def warnings(
     watched = [run for run in ended if id(run) in found and found[id(run)].source == LOGGED]
     lacking = [run.name for run in ended if id(run) not in found]
     said = [f"{run.name}: {note}" for run in runs for note in run.notes]
-    said += protocol_warnings([found[id(run)] for run in evaluated])
-    said += protocol_warnings([found[id(run)] for run in watched])
+    said += find_protocol_warnings([found[id(run)] for run in evaluated])
+    said += find_protocol_warnings([found[id(run)] for run in watched])
     if evaluated and watched:
         said.append(
             "not evaluated, so the last value of training stands for them: "
@@ -642,7 +657,7 @@ def warnings(
     return said
 
 
-def protocol_warnings(evaluated: list[Measured]) -> list[str]:
+def find_protocol_warnings(evaluated: list[Measured]) -> list[str]:
     """One sentence for each entry in which the protocols of the numbers differ."""
     protocols = [each.protocol or {} for each in evaluated]
     said = []
@@ -658,7 +673,7 @@ def protocol_warnings(evaluated: list[Measured]) -> list[str]:
     return said
 
 
-def mean_of(values: list[float | None]) -> float | None:
+def average(values: list[float | None]) -> float | None:
     """Returns the mean of the numbers that are there; None without any."""
     found = [value for value in values if value is not None]
     return statistics.fmean(found) if found else None

@@ -25,10 +25,10 @@ class Html(str):
 Node = str | Sequence["Node"] | None
 
 
-def tag(name: str, *children: Node, at: Mapping[str, object] | None = None) -> Html:
+def make_tag(name: str, *children: Node, at: Mapping[str, object] | None = None) -> Html:
     """One element. at: attributes; None and False leave one out, True writes its name alone."""
     attributes = "".join(
-        f" {key}" if value is True else f' {key}="{text(str(value))}"'
+        f" {key}" if value is True else f' {key}="{escape_text(str(value))}"'
         for key, value in (at or {}).items()
         if value is not None and value is not False
     )
@@ -44,53 +44,53 @@ def render(node: Node) -> Html:
     if node is None:
         return Html("")
     if isinstance(node, str):
-        return text(node)
+        return escape_text(node)
     return Html("".join(render(child) for child in node))
 
 
-def text(value: str) -> Html:
+def escape_text(value: str) -> Html:
     """Escapes a string."""
     return Html(html.escape(CONTROL.sub("\ufffd", value), quote=True))
 
 
-def page(title: str, *body: Node) -> str:
+def make_page(title: str, *body: Node) -> str:
     """Returns a whole document.
 
     Its policy lets the browser run our script and style by their hashes, show data: pictures, and
     nothing else: no address is ever asked, and a script that came in with a run's text would be
     refused.
     """
-    style = asset("page.css")
-    script = asset("page.js")
+    style = read_asset("page.css")
+    script = read_asset("page.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {digest(style)}; script-src "
-        f"{digest(script)}; "
+        f"default-src 'none'; img-src data:; style-src {hash_source(style)}; script-src "
+        f"{hash_source(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     head = [
-        tag("meta", at={"charset": "utf-8"}),
-        tag("meta", at={"http-equiv": "Content-Security-Policy", "content": policy}),
-        tag("meta", at={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        tag("meta", at={"name": "color-scheme", "content": "light dark"}),
-        tag("title", title),
-        tag("style", Html(style)),
+        make_tag("meta", at={"charset": "utf-8"}),
+        make_tag("meta", at={"http-equiv": "Content-Security-Policy", "content": policy}),
+        make_tag("meta", at={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
+        make_tag("meta", at={"name": "color-scheme", "content": "light dark"}),
+        make_tag("title", title),
+        make_tag("style", Html(style)),
     ]
-    rest = tag("body", tag("main", body), tag("script", Html(script)))
-    document = tag("html", tag("head", head), "\n", rest, at={"lang": "en"})
+    rest = make_tag("body", make_tag("main", body), make_tag("script", Html(script)))
+    document = make_tag("html", make_tag("head", head), "\n", rest, at={"lang": "en"})
     return f"<!DOCTYPE html>\n{document}\n"
 
 
-def asset(name: str) -> str:
+def read_asset(name: str) -> str:
     """Reads a file of this folder."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def digest(source: str) -> str:
+def hash_source(source: str) -> str:
     """Returns the hash by which the page's policy allows a script or a style."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}'"
 
 
-def write(path: Path, document: str) -> None:
+def write_page(path: Path, document: str) -> None:
     """Writes a document whole or not at all.
 
     What UTF-8 cannot hold, such as half a character in a file name, is written as an escape.
@@ -103,14 +103,17 @@ def write(path: Path, document: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def section(title: str, *body: Node, note: Node = None) -> Html:
+def make_section(title: str, *body: Node, note: Node = None) -> Html:
     """A part of the page with its title and, below it, a note."""
-    return tag(
-        "section", tag("h2", title), tag("p", note, at={"class": "note"}) if note else None, body
+    return make_tag(
+        "section",
+        make_tag("h2", title),
+        make_tag("p", note, at={"class": "note"}) if note else None,
+        body,
     )
 
 
-def table(
+def make_table(
     head: Sequence[Node],
     rows: Sequence[Sequence[Node]],
     *,
@@ -128,19 +131,19 @@ def table(
     cell: list[dict[str, object]] = [
         {"class": "num"} if k in numeric else {} for k in range(len(head))
     ]
-    header = tag(
-        "tr", [tag("th", name, at=cell[k] | {"scope": "col"}) for k, name in enumerate(head)]
+    header = make_tag(
+        "tr", [make_tag("th", name, at=cell[k] | {"scope": "col"}) for k, name in enumerate(head)]
     )
     # The inner element keeps a cell of several parts together, where a card sets its label and its
     # value apart.
     body = [
-        tag(
+        make_tag(
             "tr",
             [
-                tag(
+                make_tag(
                     "td",
-                    tag("span", value) if value else None,
-                    at=cell[k] | {"data-label": label_text(head[k])},
+                    make_tag("span", value) if value else None,
+                    at=cell[k] | {"data-label": make_label(head[k])},
                 )
                 for k, value in enumerate(row)
             ],
@@ -148,35 +151,37 @@ def table(
         for row in rows
     ]
     kind = "plain" if plain else "cards"
-    titles = tag("thead", header) if any(head) else None
-    return tag(
-        "div", tag("table", titles, tag("tbody", body), at={"class": kind}), at={"class": "scroll"}
+    titles = make_tag("thead", header) if any(head) else None
+    return make_tag(
+        "div",
+        make_tag("table", titles, make_tag("tbody", body), at={"class": kind}),
+        at={"class": "scroll"},
     )
 
 
-def label_text(label: Node) -> str:
+def make_label(label: Node) -> str:
     """The text of a column's head, without its markup."""
     if not isinstance(label, Html):
         return str(label or "")
     return html.unescape(re.sub(r"<[^>]*>", "", label))
 
 
-def fold(title: Node, *body: Node, opened: bool = False) -> Html:
+def make_fold(title: Node, *body: Node, opened: bool = False) -> Html:
     """A part that opens when its title is clicked."""
-    return tag("details", tag("summary", title), body, at={"open": opened})
+    return make_tag("details", make_tag("summary", title), body, at={"open": opened})
 
 
-def figure_text(value: float | None) -> str:
+def format_figure(value: float | None) -> str:
     """A number with four digits that tell something; an en dash for none."""
     return "\u2013" if value is None else f"{value:.4g}"
 
 
-def two_digits(value: float) -> str:
+def format_two_digits(value: float) -> str:
     """Of a deviation: 3.0, 0.75, 12."""
     return f"{value:#.2g}".removesuffix(".")
 
 
-def thousands(value: float) -> str:
+def format_thousands(value: float) -> str:
     """1200 -> 1.2k: the numbers of an axis of steps."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:

@@ -16,7 +16,7 @@ SIDE = 560  # pixels of the longer side
 QUALITY = 78
 
 
-def data_uri(path: Path, *, side: int = SIDE) -> str | None:
+def make_data_uri(path: Path, *, side: int = SIDE) -> str | None:
     """Turns a picture into an address, as PNG or WebP, whichever is smaller.
 
     Returns:
@@ -27,7 +27,7 @@ def data_uri(path: Path, *, side: int = SIDE) -> str | None:
         with Image.open(io.BytesIO(original), formats=["PNG"]) as image:
             if image.width * image.height > MOST_PIXELS:
                 return None
-            webp = encode(image, side)
+            webp = encode_image(image, side)
             shrunk = max(image.size) > side
     except (
         reading.Unreadable,
@@ -39,11 +39,11 @@ def data_uri(path: Path, *, side: int = SIDE) -> str | None:
         # What Pillow raises for broken PNG files
         return None
     if len(original) <= len(webp) and not shrunk:
-        return address("image/png", original)
-    return address("image/webp", webp)
+        return make_address("image/png", original)
+    return make_address("image/webp", webp)
 
 
-def encode(image: Image.Image, side: int) -> bytes:
+def encode_image(image: Image.Image, side: int) -> bytes:
     """Writes an image, no side longer than `side`, in the smaller of two formats."""
     image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if max(image.size) > side:
@@ -57,12 +57,12 @@ def encode(image: Image.Image, side: int) -> bytes:
     return buffer.getvalue()
 
 
-def address(kind: str, data: bytes) -> str:
+def make_address(kind: str, data: bytes) -> str:
     """Returns the address that holds the data itself."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def evenly(items: list, most: int) -> list:
+def pick_evenly(items: list, most: int) -> list:
     """At most so many of them, the first and the last included."""
     if len(items) <= most:
         return list(items)

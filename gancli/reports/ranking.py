@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gancli.data.decode import resize_all
 from gancli.render.grids import INK, PAPER, grid
-from gancli.reports.tables import as_csv
+from gancli.reports.tables import format_csv
 
 # images at each end of the sheet, in a row, and their largest side in pixels
 EACH = 40
@@ -25,7 +25,7 @@ TILE = 128
 CAPTION = 26  # pixels above each half
 
 
-def ascending(scores: Tensor) -> list[int]:
+def sort_ascending(scores: Tensor) -> list[int]:
     """Sorts scores (N,), the lowest first.
 
     Equal ones stand by index, and what is no number before all others.
@@ -36,17 +36,17 @@ def ascending(scores: Tensor) -> list[int]:
     return scores.nan_to_num(nan=-torch.inf).argsort(stable=True).tolist()
 
 
-def ranking_csv(scores: Tensor, columns: dict[str, list[str]]) -> str:
+def format_ranking(scores: Tensor, columns: dict[str, list[str]]) -> str:
     """A line for each image, the lowest score first. columns: name -> a text for each image."""
-    order = ascending(scores)
+    order = sort_ascending(scores)
     rows = [
         [rank, float(f"{scores[k]:.9g}"), *(values[k] for values in columns.values())]
         for rank, k in enumerate(order, 1)
     ]
-    return as_csv(["rank", "score", *columns], rows)
+    return format_csv(["rank", "score", *columns], rows)
 
 
-def sheet(images: Tensor, scores: Tensor) -> Image.Image:
+def draw_sheet(images: Tensor, scores: Tensor) -> Image.Image:
     """Draws the images of the lowest scores above those of the highest.
 
     Each half is in reading order from the extreme inwards.
@@ -55,7 +55,7 @@ def sheet(images: Tensor, scores: Tensor) -> Image.Image:
         images: (N,C,H,W) uint8.
         scores: (N,)
     """
-    order = ascending(scores)
+    order = sort_ascending(scores)
     count = min(EACH, (len(order) + 1) // 2)
     halves = []
     for word, some in (
@@ -64,7 +64,10 @@ def sheet(images: Tensor, scores: Tensor) -> Image.Image:
     ):
         if some:
             text = f"{word} scores: {scores[some[0]]:.3g} to {scores[some[-1]]:.3g}"
-            halves += [caption(text), grid(small(images[some]), columns=COLUMNS).convert("RGBA")]
+            halves += [
+                draw_caption(text),
+                grid(shrink_image(images[some]), columns=COLUMNS).convert("RGBA"),
+            ]
     canvas = Image.new(
         "RGB", (max(half.width for half in halves), sum(half.height for half in halves)), PAPER
     )
@@ -75,7 +78,7 @@ def sheet(images: Tensor, scores: Tensor) -> Image.Image:
     return canvas
 
 
-def caption(text: str) -> Image.Image:
+def draw_caption(text: str) -> Image.Image:
     """Draws a line of text."""
     font = ImageFont.load_default(size=15)
     picture = Image.new("RGBA", (round(font.getlength(text)) + 12, CAPTION), (*PAPER, 255))
@@ -83,7 +86,7 @@ def caption(text: str) -> Image.Image:
     return picture
 
 
-def small(images: Tensor) -> Tensor:
+def shrink_image(images: Tensor) -> Tensor:
     """uint8 (N,C,H,W) -> floats in [-1,1], their longer side at most TILE pixels."""
     height, width = images.shape[2:]
     scale = min(1.0, TILE / max(height, width))

@@ -120,7 +120,7 @@ class Run:
 
     def settings(self) -> dict[str, object]:
         """The frozen config, flat: loss.n_critic -> 5."""
-        return flat(self.config)
+        return flatten(self.config)
 
     def curve(self, key: str) -> Points:
         """Returns the curve of a logged number."""
@@ -184,7 +184,7 @@ def read_run(folder: Path, *, name: str = "", job: dict | None = None) -> Run:
             | tree["data"]
             | {"gancli": tree["version"], "format": tree["format"]},
         }
-    state, reason = ending(Run(**parts), job or {}, problem)
+    state, reason = find_ending(Run(**parts), job or {}, problem)
     return Run(**parts, state=state, reason=reason, load=read_load(folder / "run.log"))
 
 
@@ -206,7 +206,7 @@ def read_checkpoint(folder: Path) -> tuple[dict | None, str]:
         return None, error.message
 
 
-def ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
+def find_ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
     """Finds how a run ended.
 
     A later session may have finished what a sweep noted as failed: the checkpoint speaks first.
@@ -217,15 +217,15 @@ def ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
     if is_locked(run.folder / "run.lock"):
         return "running", f"at step {run.lines[-1]['step'] if run.lines else run.step}"
     if run.config and run.step >= run.steps:
-        return "done", words_of(run) or f"complete: {run.step} steps"
+        return "done", find_words(run) or f"complete: {run.step} steps"
     where = f"step {run.step} of {run.steps} is saved" if run.config else problem
-    state, words = last_words(run.folder / "run.log")
+    state, words = read_last_words(run.folder / "run.log")
     if job.get("state") in ("failed", "stopped", "interrupted"):
         state = job["state"]
         words = str(job.get("reason") or words)
-    elif words_of(run):
+    elif find_words(run):
         state = "stopped"
-        words = words_of(run)
+        words = find_words(run)
     if not words and problem not in ("", NOTHING_SAVED):
         return "failed", problem
     if not words:
@@ -234,7 +234,7 @@ def ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
     return state, words if known else f"{words}; {where}"
 
 
-def words_of(run: Run) -> str:
+def find_words(run: Run) -> str:
     """How evaluation.json says that it ended, unless the run went on since."""
     return str(run.evaluation.get("ended") or "") if run.evaluation.get("step") == run.step else ""
 
@@ -252,7 +252,7 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-def last_words(path: Path) -> tuple[str, str]:
+def read_last_words(path: Path) -> tuple[str, str]:
     """Reads how the last session in run.log ended.
 
     Returns:
@@ -302,7 +302,7 @@ def read_lines(path: Path, notes: list[str] | None = None) -> list[dict]:
                 key: number(value) for key, value in line.items() if is_number(value)
             } | {"step": step}
     except reading.Unreadable as error:
-        note(error, notes)
+        keep_note(error, notes)
     return [lines[step] for step in sorted(lines)]
 
 
@@ -316,16 +316,16 @@ def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
     try:
         found = reading.read_json(path)
     except reading.Unreadable as error:
-        note(error, notes)
+        keep_note(error, notes)
         return {}
     if not isinstance(found, dict):
         return {}
     clean: Evaluation = {
-        "values": numbers_of(found.get("values")),
-        "reals": numbers_of(found.get("reals")),
+        "values": pick_numbers(found.get("values")),
+        "reals": pick_numbers(found.get("reals")),
         "protocol": found["protocol"] if isinstance(found.get("protocol"), dict) else {},
-        "skipped": words_by_name(found.get("skipped")),
-        "own": own_lines_of(found.get("own")),
+        "skipped": pick_words(found.get("skipped")),
+        "own": pick_own_lines(found.get("own")),
     }
     step = reading.whole(found.get("step"))
     if step is not None:
@@ -347,14 +347,14 @@ def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
     return clean
 
 
-def numbers_of(node: object) -> dict[str, float | None]:
+def pick_numbers(node: object) -> dict[str, float | None]:
     """The numbers of a part of an evaluation's file."""
     if not isinstance(node, dict):
         return {}
     return {name: number(value) for name, value in node.items() if is_number(value)}
 
 
-def own_lines_of(node: object) -> dict[str, Line]:
+def pick_own_lines(node: object) -> dict[str, Line]:
     """What an evaluation's file says of the user's own metrics; names of gancli's are left out."""
     found: dict[str, Line] = {}
     for name, about in node.items() if isinstance(node, dict) else ():
@@ -369,7 +369,7 @@ def own_lines_of(node: object) -> dict[str, Line]:
     return found
 
 
-def words_by_name(node: object) -> dict[str, str]:
+def pick_words(node: object) -> dict[str, str]:
     """The sentences of a part of an evaluation's file."""
     if not isinstance(node, dict):
         return {}
@@ -416,11 +416,11 @@ def read_yaml(path: Path, notes: list[str] | None = None) -> object:
     try:
         return reading.read_yaml(path)
     except reading.Unreadable as error:
-        note(error, notes)
+        keep_note(error, notes)
         return None
 
 
-def note(error: reading.Unreadable, notes: list[str] | None) -> None:
+def keep_note(error: reading.Unreadable, notes: list[str] | None) -> None:
     """Keeps why a file was passed over, for those who show the run."""
     if notes is not None:
         notes.append(f"{error.message}; it is passed over")
@@ -431,19 +431,19 @@ def is_number(value: object) -> bool:
     return value is None or isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def flat(tree: dict, prefix: str = "") -> dict[str, object]:
+def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
     """Returns a tree of dicts as one dict: {"loss": {"clip": 1}} -> {"loss.clip": 1}."""
     items: dict[str, object] = {}
     for key, value in tree.items():
         items |= (
-            flat(value, f"{prefix}{key}.")
+            flatten(value, f"{prefix}{key}.")
             if isinstance(value, dict) and value
             else {f"{prefix}{key}": value}
         )
     return items
 
 
-def asked(run: Run) -> dict[str, str]:
+def find_asked(run: Run) -> dict[str, str]:
     """The overrides of a run, key -> value."""
     pairs = [item.lstrip("+").partition("=") for item in run.overrides]
     return {

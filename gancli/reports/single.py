@@ -10,13 +10,22 @@ from pathlib import Path
 import gancli
 from gancli.config.arguments import PATH_KEYS
 from gancli.metrics.settings import better
-from gancli.reports.comparison import DASH, rate_cell, sharing, state, time_cell
-from gancli.reports.curves import Series, chart, point_of, smoothed
-from gancli.reports.explained import legend, named, panel_heads, panels_of
-from gancli.reports.leaderboard import Metric, best_of, choose, value_of
-from gancli.reports.markup import Html, Node, figure_text, fold, page, section, table, tag
-from gancli.reports.pictures import data_uri, evenly
-from gancli.reports.runs import Evaluation, Run, asked, flat, read_yaml
+from gancli.reports.comparison import DASH, describe_sharing, format_rate, format_time, show_state
+from gancli.reports.curves import Series, draw_chart, find_point, smooth_points
+from gancli.reports.explained import explain_name, name_panels, write_legend, write_panel_heads
+from gancli.reports.leaderboard import Metric, choose_metric, find_best, find_value
+from gancli.reports.markup import (
+    Html,
+    Node,
+    format_figure,
+    make_fold,
+    make_page,
+    make_section,
+    make_table,
+    make_tag,
+)
+from gancli.reports.pictures import make_data_uri, pick_evenly
+from gancli.reports.runs import Evaluation, Run, find_asked, flatten, read_yaml
 
 MOST_FRAMES = 48
 FILM_BYTES = 4_000_000  # of the page; beyond it frames are left out
@@ -31,78 +40,84 @@ AFTERWARDS = (
 OWN_FOLDER = ("hydra.run.", "hydra.sweep.", "hydra.mode")  # the repetition gets another
 
 
-def document(run: Run) -> str:
+def write_document(run: Run) -> str:
     """The whole page as text."""
-    metric = choose([run])
-    foot = tag("footer", tag("p", str(run.folder)), tag("p", f"gancli {gancli.__version__}"))
-    return page(
-        f"{title_of(run)} - gan report",
-        heading(run, metric),
-        both(film(run), metrics(run, metric)),
-        curves(run, metric),
-        legend(shown_names(run), own=run.own),
-        again(run),
-        config(run),
-        data(run),
+    metric = choose_metric([run])
+    foot = make_tag(
+        "footer", make_tag("p", str(run.folder)), make_tag("p", f"gancli {gancli.__version__}")
+    )
+    return make_page(
+        f"{choose_title(run)} - gan report",
+        write_heading(run, metric),
+        place_beside(show_film(run), list_metrics(run, metric)),
+        draw_curves(run, metric),
+        write_legend(list_shown_names(run), own=run.own),
+        show_repetition(run),
+        list_config(run),
+        list_data(run),
         foot,
     )
 
 
-def title_of(run: Run) -> str:
+def choose_title(run: Run) -> str:
     """What name= says; else what the run is made of; else its folder."""
     given = run.config.get("name")
-    return str(given) if given else made_of(run) or run.name
+    return str(given) if given else describe_parts(run) or run.name
 
 
-def made_of(run: Run) -> str:
+def describe_parts(run: Run) -> str:
     """Names the model, the loss and the data set."""
     return "-".join(
         filter(None, (run.choices.get(group) for group in ("model", "loss", "dataset")))
     )
 
 
-def heading(run: Run, metric: Metric) -> list[Node]:
+def write_heading(run: Run, metric: Metric) -> list[Node]:
     """The top of the page: the run's name, how it ended, and its tiles."""
-    what = title_of(run)
-    about = ", ".join(text for text in (made_of(run), run.name) if text and text != what)
-    end = tag("p", state(run), f": {run.reason}" if run.reason else None, at={"class": "lead"})
+    what = choose_title(run)
+    about = ", ".join(text for text in (describe_parts(run), run.name) if text and text != what)
+    end = make_tag(
+        "p", show_state(run), f": {run.reason}" if run.reason else None, at={"class": "lead"}
+    )
     return [
-        tag(
+        make_tag(
             "header",
-            tag("p", "gan report", at={"class": "kind"}),
-            tag("h1", what),
+            make_tag("p", "gan report", at={"class": "kind"}),
+            make_tag("h1", what),
             end,
-            tag("p", about, at={"class": "lead"}) if about else None,
+            make_tag("p", about, at={"class": "lead"}) if about else None,
         ),
-        tiles(run, metric),
+        write_tiles(run, metric),
     ]
 
 
-def tiles(run: Run, metric: Metric) -> Html:
+def write_tiles(run: Run, metric: Metric) -> Html:
     """The run in a few numbers."""
     found = [
         ("step", f"{run.step:,}", f"of {run.steps:,}" if run.steps else ""),
-        ("real images seen in training", seen(run.nimg), ""),
-        ("training time", time_cell(run.seconds), sharing(run)),
-        ("images a second", rate_cell(run.rate), str(run.about.get("device", ""))),
+        ("real images seen in training", format_seen(run.nimg), ""),
+        ("training time", format_time(run.seconds), describe_sharing(run)),
+        ("images a second", format_rate(run.rate), str(run.about.get("device", ""))),
     ]
-    best = best_of(run, metric) if metric.mode else None
+    best = find_best(run, metric) if metric.mode else None
     if best is not None:
         step, value = best
-        small = f"best {figure_text(value)}" + (
+        small = f"best {format_figure(value)}" + (
             f" at step {step:,}" if isinstance(step, int) else ""
         )
-        found.append((metric.key, figure_text(value_of(run, metric.key)), small))
+        found.append((metric.key, format_figure(find_value(run, metric.key)), small))
     parts = [
         [
-            tag("span", named(TILES.get(name, name), name)),
-            tag("b", shown),
-            tag("small", small) if small else None,
+            make_tag("span", explain_name(TILES.get(name, name), name)),
+            make_tag("b", shown),
+            make_tag("small", small) if small else None,
         ]
         for name, shown, small in found
     ]
-    return tag(
-        "div", [tag("div", part, at={"class": "tile"}) for part in parts], at={"class": "tiles"}
+    return make_tag(
+        "div",
+        [make_tag("div", part, at={"class": "tile"}) for part in parts],
+        at={"class": "tiles"},
     )
 
 
@@ -114,43 +129,43 @@ TILES = {
 }
 
 
-def shown_names(run: Run) -> list[str]:
+def list_shown_names(run: Run) -> list[str]:
     """The numbers that the page shows."""
     sources = [run.evaluation, *run.evaluations.values()]
     values = [name for each in sources for name in each.get("values", {})]
     return [*values, *run.curve_keys(), *TILES.values()]
 
 
-def seen(nimg: int) -> str:
+def format_seen(nimg: int) -> str:
     """Writes a number of images, thousands as k."""
     return f"{nimg / 1000:,.1f} k" if nimg >= 10_000 else f"{nimg:,}"
 
 
-def both(left: Html | None, right: Html) -> Html:
+def place_beside(left: Html | None, right: Html) -> Html:
     """Side by side where there is room."""
-    return right if left is None else tag("div", left, right, at={"class": "split"})
+    return right if left is None else make_tag("div", left, right, at={"class": "split"})
 
 
-def film(run: Run) -> Html | None:
+def show_film(run: Run) -> Html | None:
     """The sample grids as frames of which the script shows one; without it the last stands."""
-    frames = encoded(run)
+    frames = encode_samples(run)
     if not frames:
         return None
     last = len(frames) - 1
     images = [
-        tag("img", at={"src": source, "alt": f"step {step:,}", "hidden": k < last})
+        make_tag("img", at={"src": source, "alt": f"step {step:,}", "hidden": k < last})
         for k, (step, source) in enumerate(frames)
     ]
-    panels = panels_of(run)
-    slider = tag(
+    panels = name_panels(run)
+    slider = make_tag(
         "input", at={"type": "range", "min": 0, "max": last, "value": last, "aria-label": "frame"}
     )
     controls = (
-        tag(
+        make_tag(
             "div",
-            tag("button", "Play", at={"type": "button"}),
+            make_tag("button", "Play", at={"type": "button"}),
             slider,
-            tag("output", f"step {frames[-1][0]:,}"),
+            make_tag("output", f"step {frames[-1][0]:,}"),
             at={"class": "controls"},
         )
         if last
@@ -164,29 +179,31 @@ def film(run: Run) -> Html | None:
         else "The same latents at every step."
     ) + (f" {left_out} of {len(run.samples())} grids are left out." if left_out else "")
     kind = "film picture no-script" if controls else "picture"
-    return section(
+    return make_section(
         "Samples",
-        tag("div", panel_heads(run), images, controls, at={"class": kind}),
-        reals(run),
+        make_tag("div", write_panel_heads(run), images, controls, at={"class": kind}),
+        show_reals(run),
         note=note,
     )
 
 
-def reals(run: Run) -> Html | None:
+def show_reals(run: Run) -> Html | None:
     """Real images beside the samples."""
     path = run.real()
-    source = data_uri(path, side=512) if path is not None else None
+    source = make_data_uri(path, side=512) if path is not None else None
     if source is None:
         return None
-    return tag(
+    return make_tag(
         "figure",
-        tag("figcaption", tag("b", "Real images"), tag("small", "of the training data")),
-        tag("img", at={"src": source, "alt": "real images", "loading": "lazy"}),
+        make_tag(
+            "figcaption", make_tag("b", "Real images"), make_tag("small", "of the training data")
+        ),
+        make_tag("img", at={"src": source, "alt": "real images", "loading": "lazy"}),
         at={"class": "picture real"},
     )
 
 
-def encoded(run: Run) -> list[tuple[int, str]]:
+def encode_samples(run: Run) -> list[tuple[int, str]]:
     """Turns evenly spaced sample grids into addresses, as many as the page may hold.
 
     The last one is worth most.
@@ -196,29 +213,31 @@ def encoded(run: Run) -> list[tuple[int, str]]:
     """
     frames: list[tuple[int, str]] = []
     size = 0
-    for step, path in reversed(evenly(run.samples(), MOST_FRAMES)):
-        source = data_uri(path, side=512)
+    for step, path in reversed(pick_evenly(run.samples(), MOST_FRAMES)):
+        source = make_data_uri(path, side=512)
         if source is not None and (not frames or size + len(source) <= FILM_BYTES):
             size += len(source)
             frames.insert(0, (step, source))
     return frames
 
 
-def metrics(run: Run, metric: Metric) -> Html:
+def list_metrics(run: Run, metric: Metric) -> Html:
     """What training measured, and what gan evaluate did later: each with its own protocol."""
     best = run.evaluation.get("best")
     if not run.evaluation.get("values") and not run.evaluations:
         line = (
-            [tag("code", f"gan evaluate ckpt={shlex.quote(str(run.folder))}"), " does it."]
+            [make_tag("code", f"gan evaluate ckpt={shlex.quote(str(run.folder))}"), " does it."]
             if run.config
             else None
         )
-        return section("Metrics", tag("p", "Not evaluated. ", line), unmeasured(run.evaluation))
+        return make_section(
+            "Metrics", make_tag("p", "Not evaluated. ", line), list_unmeasured(run.evaluation)
+        )
     chosen = (
-        tag(
+        make_tag(
             "p",
-            f"best.pt follows {best['key']} ({better_words(best['mode'])}): "
-            f"{figure_text(best['value'])} at step {best['step']}.",
+            f"best.pt follows {best['key']} ({describe_direction(best['mode'])}): "
+            f"{format_figure(best['value'])} at step {best['step']}.",
             at={"class": "note"},
         )
         if best
@@ -226,86 +245,94 @@ def metrics(run: Run, metric: Metric) -> Html:
     )
     several = len(run.evaluations) + bool(run.evaluation.get("values")) > 1
     note = "Numbers of different protocols do not compare." if several else None
-    return section(
+    return make_section(
         "Metrics",
-        evaluation(run.evaluation, metric, "while training"),
+        list_evaluation(run.evaluation, metric, "while training"),
         chosen,
-        [evaluation(found, metric, name) for name, found in run.evaluations.items()],
+        [list_evaluation(found, metric, name) for name, found in run.evaluations.items()],
         note=note,
     )
 
 
-def better_words(mode: str) -> str:
+def describe_direction(mode: str) -> str:
     """Says which way is better."""
     return {"min": "lower is better", "max": "higher is better"}.get(mode, "")
 
 
-def evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]:
+def list_evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]:
     """The numbers of one evaluation.
 
     What held-out real images reach in place of samples gives a distance its scale.
     """
     if not found.get("values"):
-        return unmeasured(found)
+        return list_unmeasured(found)
     reals = found.get("reals") or {}
     own = found.get("own", {})
     rows = [
         [
-            tag("b", named(name, own=own)) if name == metric.key else named(name, own=own),
-            figure_text(value),
-            *([figure_text(reals.get(name))] if reals else []),
+            make_tag("b", explain_name(name, own=own))
+            if name == metric.key
+            else explain_name(name, own=own),
+            format_figure(value),
+            *([format_figure(reals.get(name))] if reals else []),
             own[name].better
             if name in own
-            else better_words(better(name) or "").removesuffix(" is better"),
+            else describe_direction(better(name) or "").removesuffix(" is better"),
         ]
         for name, value in found["values"].items()
     ]
     head = ["metric", "value", *(["held-out reals"] if reals else []), "better"]
     step = f" at step {found['step']:,}" if isinstance(found.get("step"), int) else ""
-    protocol = [[name, str(value)] for name, value in flat(found.get("protocol", {})).items()]
+    protocol = [[name, str(value)] for name, value in flatten(found.get("protocol", {})).items()]
     return [
-        tag("h3", f"Measured {source}{step}" if source == "while training" else f"{source}{step}"),
-        table(head, rows, numeric=range(1, len(head) - 1), plain=True),
-        *unmeasured(found),
-        fold("Protocol", table(["", ""], protocol, plain=True)) if protocol else None,
+        make_tag(
+            "h3", f"Measured {source}{step}" if source == "while training" else f"{source}{step}"
+        ),
+        make_table(head, rows, numeric=range(1, len(head) - 1), plain=True),
+        *list_unmeasured(found),
+        make_fold("Protocol", make_table(["", ""], protocol, plain=True)) if protocol else None,
     ]
 
 
-def unmeasured(found: Evaluation) -> list[Html]:
+def list_unmeasured(found: Evaluation) -> list[Html]:
     """A line for each metric that was skipped."""
     return [
-        tag("p", f"{name} was skipped: {why}", at={"class": "note"})
+        make_tag("p", f"{name} was skipped: {why}", at={"class": "note"})
         for name, why in found.get("skipped", {}).items()
     ]
 
 
-def curves(run: Run, metric: Metric) -> Html | None:
+def draw_curves(run: Run, metric: Metric) -> Html | None:
     """Losses of all players share a picture, and so do the scores of reals and fakes."""
     bundles: dict[str, list[str]] = {}
     for name in sorted(run.curve_keys(), key=lambda name: not name.startswith("eval/")):
-        bundles.setdefault(bundle_title(name), []).append(name)
-    best = best_of(run, metric) if metric.mode else None
+        bundles.setdefault(choose_bundle(name), []).append(name)
+    best = find_best(run, metric) if metric.mode else None
     charts: list[Html | None] = []
     for title, names in bundles.items():
         ring = None
         if names[0] in (metric.key, f"eval/{metric.key}"):
-            ring = point_of(best, run.curve(names[0]))
+            ring = find_point(best, run.curve(names[0]))
         lines = []
         for k, name in enumerate(names):
             points = run.curve(name)
-            smooth = smoothed(run.curve(name))
+            smooth = smooth_points(run.curve(name))
             lines.append(Series(name=name, points=smooth, slot=k, mark=ring))
             lines += (
                 [Series(name=name, points=points, slot=k, weight="faint")]
                 if smooth != points
                 else []
             )
-        charts.append(chart(title, lines, legend=len(names) > 1, log=title.startswith("eval/")))
+        charts.append(
+            draw_chart(title, lines, legend=len(names) > 1, log=title.startswith("eval/"))
+        )
     shown = [figure for figure in charts if figure is not None]
     note = "Over steps. A curve of many points is drawn thin, with its medians above it."
     note += "".join(f" {sentence}" for sentence in describe_weighted(run))
     return (
-        section("Curves", tag("div", shown, at={"class": "charts"}), note=note) if shown else None
+        make_section("Curves", make_tag("div", shown, at={"class": "charts"}), note=note)
+        if shown
+        else None
     )
 
 
@@ -322,7 +349,7 @@ def describe_weighted(run: Run) -> list[str]:
     ]
 
 
-def bundle_title(name: str) -> str:
+def choose_bundle(name: str) -> str:
     """The picture in which a number's curve is drawn."""
     head, _, last = name.rpartition("/")
     if last == "adv":
@@ -330,7 +357,7 @@ def bundle_title(name: str) -> str:
     return f"scores of {head}" if last in ("real", "fake") else name
 
 
-def again(run: Run) -> Html:
+def show_repetition(run: Run) -> Html:
     """The command that repeats the run, and where it ran."""
     seen = run.about
     place = ", ".join(
@@ -339,16 +366,16 @@ def again(run: Run) -> Html:
         if name in seen
     )
     note = f"It ran with {place}; another of these may change the last bits." if place else None
-    return section("Run it again", tag("pre", command(run)), note=note)
+    return make_section("Run it again", make_tag("pre", format_command(run)), note=note)
 
 
-def command(run: Run) -> str:
+def format_command(run: Run) -> str:
     """Writes what to type for the same run in a new folder, quoted for a shell.
 
     It is what was typed then, with what a resume changed since.
     """
     kept = read_yaml(run.folder / ".hydra" / "config.yaml")
-    started = flat(kept) if isinstance(kept, dict) else {}
+    started = flatten(kept) if isinstance(kept, dict) else {}
     now = run.settings()
     changed = {
         key: value
@@ -361,16 +388,16 @@ def command(run: Run) -> str:
     if now.get("trainer.epochs") is not None:
         changed.pop("trainer.steps", None)  # it follows from the epochs
     words = [
-        typed(item)
+        format_override(item)
         for item in run.overrides
         if not item.startswith(OWN_FOLDER)
         and item.lstrip("+").partition("=")[0] not in ("resume", "trust", *changed)
     ]
-    words += [f"{key}={hydra_text(value)}" for key, value in changed.items()]
-    return " ".join(["gan train", *flags(run.folder), *map(shlex.quote, words)])
+    words += [f"{key}={format_value(value)}" for key, value in changed.items()]
+    return " ".join(["gan train", *find_flags(run.folder), *map(shlex.quote, words)])
 
 
-def typed(item: str) -> str:
+def format_override(item: str) -> str:
     """Writes an override as one types it.
 
     A path that was quoted for Hydra is quoted again when it is read.
@@ -380,7 +407,7 @@ def typed(item: str) -> str:
     return f"{key}={plain[1]}" if plain else item
 
 
-def hydra_text(value: object) -> str:
+def format_value(value: object) -> str:
     """A plain value as Hydra's override grammar reads it back."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
@@ -391,7 +418,7 @@ def hydra_text(value: object) -> str:
     return str(value)
 
 
-def flags(folder: Path) -> list[str]:
+def find_flags(folder: Path) -> list[str]:
     """Those that find the user's own configs again, as Hydra noted them."""
     node = read_yaml(folder / ".hydra" / "hydra.yaml")
     if not isinstance(node, dict):
@@ -410,36 +437,38 @@ def flags(folder: Path) -> list[str]:
     return found + ([f"--config-name {shlex.quote(name)}"] if name != "train" else [])
 
 
-def config(run: Run) -> Html | None:
+def list_config(run: Run) -> Html | None:
     """The config, folded by sections."""
     if not run.config:
         return None
-    chosen = asked(run)
+    chosen = find_asked(run)
     parts = []
     groups = {
-        name: flat(node, f"{name}.") for name, node in run.config.items() if isinstance(node, dict)
+        name: flatten(node, f"{name}.")
+        for name, node in run.config.items()
+        if isinstance(node, dict)
     }
     rest = {name: node for name, node in run.config.items() if not isinstance(node, dict)}
     for name, items in (groups | {"the rest": rest}).items():
         rows = [
-            [tag("b", key) if key in chosen else key, tag("code", str(value))]
+            [make_tag("b", key) if key in chosen else key, make_tag("code", str(value))]
             for key, value in items.items()
         ]
         option = run.choices.get(name)
         parts.append(
-            fold(
-                [name, tag("small", f" {option}") if option else None],
-                table(["", ""], rows, plain=True),
+            make_fold(
+                [name, make_tag("small", f" {option}") if option else None],
+                make_table(["", ""], rows, plain=True),
             )
         )
-    return section(
+    return make_section(
         "Config",
         parts,
         note="As it was frozen in the checkpoint. Bold: asked for on the command line.",
     )
 
 
-def data(run: Run) -> Html | None:
+def list_data(run: Run) -> Html | None:
     """What the run was trained on."""
     about = run.about
     if not about:
@@ -451,4 +480,4 @@ def data(run: Run) -> Html | None:
         ["classes", ", ".join(map(str, about.get("classes") or [])) or "none"],
         ["skipped files", str(len(about.get("skipped") or []))],
     ]
-    return section("Data", table(["", ""], rows, plain=True))
+    return make_section("Data", make_table(["", ""], rows, plain=True))

@@ -31,7 +31,7 @@ from gancli.data.folder import MAX_MEMBER, Folder, listing
 from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
 from gancli.files import reading
-from gancli.reports.layouts import ALSO, layouts
+from gancli.reports.layouts import ALSO, find_layouts
 
 # decoded images that are kept for the contact sheet and the value range
 KEPT = 256
@@ -143,7 +143,7 @@ class Survey:
         )
 
 
-def survey(
+def survey_data(
     source: Source,
     *,
     sample: int | None = None,
@@ -176,7 +176,7 @@ def survey_files(
     height, width = source.size()
     channels = source.known_channels()
     decoder = Decoder((height, width), channels)
-    kept = keep_for(files, indices, channels * height * width)
+    kept = choose_kept(files, indices, channels * height * width)
     started = time.perf_counter()
     looks = list(look_at_all(files, indices, decoder, kept, workers=source.workers, tick=tick))
     found = Survey(
@@ -186,7 +186,7 @@ def survey_files(
         seconds=time.perf_counter() - started,
         unreadable=files.unreadable,
         passed_over=files.passed_over,
-        layouts=layouts(source.path, files),
+        layouts=find_layouts(source.path, files),
     )
     found.notes = [
         *(found.layouts or files.remarks),  # a folder of pairs has no classes that could be merged
@@ -218,7 +218,7 @@ def survey_files(
         labels = None
         if files.labels is not None and found.labels is not None:
             labels = [int(files.labels[index]) for index, _ in shown]
-        keep(found, torch.from_numpy(np.stack([image for _, image in shown])), labels)
+        keep_images(found, torch.from_numpy(np.stack([image for _, image in shown])), labels)
     return found
 
 
@@ -247,7 +247,7 @@ def look_at_all(
 def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
     """Opens, hashes and decodes one file."""
     try:
-        data = content(files, index)
+        data = read_content(files, index)
         with opened(io.BytesIO(data)) as image:
             size = (
                 (image.width, image.height)
@@ -278,7 +278,7 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
     )
 
 
-def content(files: Files, index: int) -> bytes:
+def read_content(files: Files, index: int) -> bytes:
     """The file's bytes. BadImage where they cannot be had."""
     if files.sizes[index] > MAX_MEMBER:
         raise BadImage(f"too large: {files.sizes[index]} bytes")
@@ -297,7 +297,7 @@ def content(files: Files, index: int) -> bytes:
         raise BadImage(f"cannot be read: {error.strerror}") from error
 
 
-def keep_for(files: Files, indices: list[int], image_bytes: int) -> set[int]:
+def choose_kept(files: Files, indices: list[int], image_bytes: int) -> set[int]:
     """Chooses the images that are kept: the first few of every class, and some from all over.
 
     Fewer of large ones.
@@ -321,8 +321,8 @@ def count_duplicates(found: Survey, files: Files, good: list[Look]) -> None:
 
     Equal ones that stand in two classes are noted as well.
     """
-    by_content = bundles(good, lambda look: look.content)
-    by_pixels = bundles(good, lambda look: look.pixels)
+    by_content = find_bundles(good, lambda look: look.content)
+    by_pixels = find_bundles(good, lambda look: look.pixels)
     found.duplicates = [[files.names[look.index] for look in bundle] for bundle in by_content]
     found.equal_pixels = [
         [files.names[look.index] for look in bundle]
@@ -337,7 +337,7 @@ def count_duplicates(found: Survey, files: Files, good: list[Look]) -> None:
         ]
 
 
-def bundles(looks: list[Look], key: Callable[[Look], bytes]) -> list[list[Look]]:
+def find_bundles(looks: list[Look], key: Callable[[Look], bytes]) -> list[list[Look]]:
     """Those that share a key, where two or more do."""
     found: dict[bytes, list[Look]] = {}
     for look in looks:
@@ -400,7 +400,9 @@ def survey_array(source: Source) -> Survey:
     name_duplicates(found, decoded, [rows for rows in digests.values() if len(rows) > 1])
     n = min(KEPT, len(images))
     rows = [k * len(images) // n for k in range(n)]
-    keep(found, images[rows], None if decoded.labels is None else decoded.labels[rows].tolist())
+    keep_images(
+        found, images[rows], None if decoded.labels is None else decoded.labels[rows].tolist()
+    )
     return found
 
 
@@ -441,7 +443,7 @@ def add_statistics(found: Survey, sums: np.ndarray, count: int, *, scale: float 
     ]
 
 
-def keep(found: Survey, images: Tensor, labels: list[int] | None) -> None:
+def keep_images(found: Survey, images: Tensor, labels: list[int] | None) -> None:
     """Stores some images and sends them the way that training will, windows and flips included."""
     source = found.source
     found.kept = images
@@ -457,7 +459,7 @@ def keep(found: Survey, images: Tensor, labels: list[int] | None) -> None:
     found.value_range = (float(batch.min()), float(batch.max()))
 
 
-def room(n_bytes: int) -> str:
+def describe_room(n_bytes: int) -> str:
     """Where so many bytes of decoded images will lie."""
     return (
         "in memory"

@@ -12,8 +12,8 @@ from gancli.data.decode import resize_all
 from gancli.data.folder import Folder, unreadable_words
 from gancli.data.toy import Mixture
 from gancli.render.grids import grid, scatter
-from gancli.reports.survey import SHEET_CLASSES, SHEET_EACH, Survey, room
-from gancli.reports.tables import say
+from gancli.render.messages import say
+from gancli.reports.survey import SHEET_CLASSES, SHEET_EACH, Survey, describe_room
 
 MOST = 12  # lines of one list
 FLAT = ": a model trains without them; a sub-folder for each class gives some"
@@ -21,7 +21,7 @@ BAR = 32  # characters
 TILE = 128  # pixels: larger images are shrunk for the contact sheet
 
 
-def contact_sheet(found: Survey) -> Image.Image:
+def draw_contact_sheet(found: Survey) -> Image.Image:
     """Draws a row for each class, as many images of each; without classes, images from all over.
 
     Points are drawn as a cloud.
@@ -48,7 +48,7 @@ def contact_sheet(found: Survey) -> Image.Image:
     return grid(pixels.float() / 127.5 - 1, columns=columns)
 
 
-def facts(found: Survey) -> dict:
+def collect_facts(found: Survey) -> dict:
     """The survey as plain data."""
     source = found.source
     return {
@@ -84,18 +84,20 @@ def facts(found: Survey) -> dict:
     }
 
 
-def show(found: Survey, warnings: list[str], *, subject: str) -> None:
+def show_survey(found: Survey, warnings: list[str], *, subject: str) -> None:
     """The survey in lines."""
     say(subject)
-    for name, text in [*about_files(found), *about_training(found)]:
+    for name, text in [*describe_files(found), *describe_training(found)]:
         say(f"{name:<9} {text}")
     flat = isinstance(found.source, Folder) and found.source.classes == 0 and not found.layouts
-    histogram(found.labels, hint=FLAT if flat else "")
-    names(f"cannot be used: {len(found.bad)}", [f"{name}: {reason}" for name, reason in found.bad])
-    names(
+    show_histogram(found.labels, hint=FLAT if flat else "")
+    show_names(
+        f"cannot be used: {len(found.bad)}", [f"{name}: {reason}" for name, reason in found.bad]
+    )
+    show_names(
         f"equal files: {len(found.duplicates)}", [" = ".join(group) for group in found.duplicates]
     )
-    names(
+    show_names(
         f"equal once decoded: {len(found.equal_pixels)}",
         [" = ".join(group) for group in found.equal_pixels],
     )
@@ -106,7 +108,7 @@ def show(found: Survey, warnings: list[str], *, subject: str) -> None:
         say(text)
 
 
-def about_files(found: Survey) -> list[tuple[str, str]]:
+def describe_files(found: Survey) -> list[tuple[str, str]]:
     """Lines about the files: how many, how large, of which kinds."""
     sampled = (
         f" ({found.looked_at:,} of {found.total:,} files looked at)"
@@ -127,15 +129,20 @@ def about_files(found: Survey) -> list[tuple[str, str]]:
     if found.source.kind == "image":
         sizes = {size_words(size): n for size, n in found.sizes.most_common(6)}
         rest = f", and {len(found.sizes) - 6} more" if len(found.sizes) > 6 else ""
-        lines.append(("sizes", f"(width x height) {shares(sizes, found.images)}{rest}"))
+        lines.append(("sizes", f"(width x height) {format_shares(sizes, found.images)}{rest}"))
     if found.modes:
         modes = dict(found.modes.most_common())
         formats = dict(found.formats.most_common())
-        lines.append(("modes", f"{shares(modes, found.images)}; {shares(formats, found.images)}"))
+        lines.append(
+            (
+                "modes",
+                f"{format_shares(modes, found.images)}; {format_shares(formats, found.images)}",
+            )
+        )
     return lines
 
 
-def about_training(found: Survey) -> list[tuple[str, str]]:
+def describe_training(found: Survey) -> list[tuple[str, str]]:
     """What a run would make of it."""
     source = found.source
     points = found.source.kind == "points"
@@ -149,18 +156,18 @@ def about_training(found: Survey) -> list[tuple[str, str]]:
         ("training", f"{shape}, {source.classes} classes"),
         (
             "values",
-            f"mean {numbers(found.means)}, deviation {numbers(found.deviations)} ({unit}); "
-            f"after the transform {low:.3g} ... {high:.3g}",
+            f"mean {format_numbers(found.means)}, deviation "
+            f"{format_numbers(found.deviations)} ({unit}); after the transform {low:.3g} ... {high:.3g}",
         ),
         (
             "decoding",
             f"{found.decoded_images():,} images in about {found.decode_seconds():.1f} s, "
-            f"{gigabytes(need)} {room(need)}",
+            f"{gigabytes(need)} {describe_room(need)}",
         ),
     ]
 
 
-def histogram(labels: dict[str, int] | None, *, hint: str = "") -> None:
+def show_histogram(labels: dict[str, int] | None, *, hint: str = "") -> None:
     """Prints a bar for each class."""
     if labels is None:
         say(f"labels    none{hint}")
@@ -175,7 +182,7 @@ def histogram(labels: dict[str, int] | None, *, hint: str = "") -> None:
         say(f"  ({len(shown) - 2 * MOST} classes between them are not shown)")
 
 
-def names(title: str, lines: list[str]) -> None:
+def show_names(title: str, lines: list[str]) -> None:
     """Prints a title and the first lines below it."""
     if lines:
         say(title)
@@ -185,7 +192,7 @@ def names(title: str, lines: list[str]) -> None:
             say(f"  and {len(lines) - MOST} more (--json names all)")
 
 
-def shares(counts: dict[str, int], total: int) -> str:
+def format_shares(counts: dict[str, int], total: int) -> str:
     """Writes shares in words: "RGB 92%, L 8%"."""
     return (
         ", ".join(
@@ -195,6 +202,6 @@ def shares(counts: dict[str, int], total: int) -> str:
     )
 
 
-def numbers(values: list[float]) -> str:
+def format_numbers(values: list[float]) -> str:
     """Writes numbers with three decimals."""
     return " ".join(f"{value:.3f}" for value in values)

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 
 from gancli.render.display import duration
 from gancli.render.messages import printable
-from gancli.render.messages import say as say
-from gancli.reports.leaderboard import Board, Group, Measured, measured, value_of
-from gancli.reports.markup import figure_text, two_digits
+from gancli.reports.leaderboard import Board, Group, Measured, find_value, list_measured
+from gancli.reports.markup import format_figure, format_two_digits
 from gancli.reports.runs import Run
 
 DASH = "-"
 SHORT = ("n_fake", "n_real", "split", "backbone", "ema", "seed")  # of a protocol, in one line
 
 
-def leaderboard_rows(board: Board) -> tuple[list[str], list[list[str]]]:
+def list_leaderboard(board: Board) -> tuple[list[str], list[list[str]]]:
     """-> the head and a row of text for each group, for a terminal or a pipe."""
     head = ["", "group", "runs", board.metric.key, "best", "time", "img/s"]
     rows = []
@@ -28,9 +27,9 @@ def leaderboard_rows(board: Board) -> tuple[list[str], list[list[str]]]:
             [
                 DASH if rank is None else str(rank),
                 group.label,
-                runs_text(group),
-                mean_text(group),
-                best_text(group),
+                format_runs(group),
+                format_mean(group),
+                format_best(group),
                 DASH if seconds is None else duration(seconds),
                 DASH if rate is None else f"{rate:.0f}",
             ]
@@ -38,54 +37,56 @@ def leaderboard_rows(board: Board) -> tuple[list[str], list[list[str]]]:
     return head, rows
 
 
-def protocol_lines(board: Board) -> list[str]:
+def list_protocols(board: Board) -> list[str]:
     """What the numbers were measured with: which source, and, where protocols differ, in what."""
-    keys = differing_keys(board)
+    keys = find_differing_keys(board)
     lines = []
     for letter, each in board.protocols.items():
-        facts = protocol_facts(each, keys if len(board.protocols) > 1 else SHORT)
+        facts = format_protocol(each, keys if len(board.protocols) > 1 else SHORT)
         mark = f"[{letter}] " if len(board.protocols) > 1 else ""
         lines.append(f"{mark}{each.source}: {facts}" if facts else f"{mark}{each.source}")
     return lines
 
 
-def differing_keys(board: Board) -> list[str]:
+def find_differing_keys(board: Board) -> list[str]:
     """The entries of a protocol that are not the same in all that were met."""
     protocols = [each.protocol or {} for each in board.protocols.values()]
     keys = dict.fromkeys(key for item in protocols for key in item)
     return [key for key in keys if len({item.get(key) for item in protocols}) > 1]
 
 
-def protocol_facts(each: Measured, keys: Sequence[str]) -> str:
+def format_protocol(each: Measured, keys: Sequence[str]) -> str:
     """Writes some facts of a protocol in a line."""
     known = each.protocol or {}
     return ", ".join(f"{key} {known[key]}" for key in keys if key in known)
 
 
-def runs_text(group: Group) -> str:
+def format_runs(group: Group) -> str:
     """Says how many runs of a group count: "3", or "2 of 3"."""
     n = len(group.counted())
     return str(n) if n == len(group.runs) else f"{n} of {len(group.runs)}"
 
 
-def mean_text(group: Group) -> str:
+def format_mean(group: Group) -> str:
     """Writes the mean of a group with its deviation."""
     mean = group.mean()
     deviation = group.deviation()
     if mean is None:
         return DASH
-    return figure_text(mean) + (f" +- {two_digits(deviation)}" if deviation is not None else "")
+    return format_figure(mean) + (
+        f" +- {format_two_digits(deviation)}" if deviation is not None else ""
+    )
 
 
-def best_text(group: Group) -> str:
+def format_best(group: Group) -> str:
     """Writes the best value of a group and its step."""
     best = group.best()
     if best is None or not group.metric.mode:
         return DASH
-    return figure_text(best[2]) + (f" @ {best[1]}" if best[1] is not None else "")
+    return format_figure(best[2]) + (f" @ {best[1]}" if best[1] is not None else "")
 
 
-def plain(head: list[str], rows: list[list[str]]) -> str:
+def format_table(head: list[str], rows: list[list[str]]) -> str:
     """Aligned columns, whole and unwrapped; texts to the left, numbers to the right."""
     head, *rows = [[printable(cell) for cell in row] for row in [head, *rows]]
     width = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
@@ -97,7 +98,7 @@ def plain(head: list[str], rows: list[list[str]]) -> str:
     )
 
 
-def show(head: list[str], rows: list[list[str]]) -> None:
+def show_table(head: list[str], rows: list[list[str]]) -> None:
     """Prints a table on a terminal."""
     from rich.console import Console
     from rich.table import Table
@@ -116,7 +117,7 @@ def show(head: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False).print(grid)
 
 
-def groups_csv(board: Board) -> str:
+def format_groups(board: Board) -> str:
     """One line for each group of the leaderboard."""
     head = [
         "rank",
@@ -150,13 +151,13 @@ def groups_csv(board: Board) -> str:
                 best and best[1],
                 group.seconds(),
                 group.rate(),
-                protocol_name(board, group),
+                name_protocol(board, group),
             ]
         )
-    return as_csv(head, rows)
+    return format_csv(head, rows)
 
 
-def protocol_name(board: Board, group: Group) -> str:
+def name_protocol(board: Board, group: Group) -> str:
     """The source of a group's numbers; with its letter where there are several protocols."""
     letter = group.protocol or next(iter(board.protocols), "")
     if letter not in board.protocols:
@@ -165,7 +166,7 @@ def protocol_name(board: Board, group: Group) -> str:
     return f"{letter} {source}" if group.protocol else source
 
 
-def runs_csv(board: Board) -> str:
+def format_run_table(board: Board) -> str:
     """One line for each run, with every metric that any of them has."""
     keys = list(
         dict.fromkeys(key for run in board.runs() for key in run.evaluation.get("values", {}))
@@ -206,18 +207,20 @@ def runs_csv(board: Board) -> str:
                     str(run.folder),
                 ]
             )
-    return as_csv(head, rows)
+    return format_csv(head, rows)
 
 
-def as_csv(head: list[str], rows: list[list[object]]) -> str:
+def format_csv(head: list[str], rows: list[list[object]]) -> str:
     """Writes a table as CSV."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerows([map(cell, head), *([cell(value) for value in row] for row in rows)])
+    writer.writerows(
+        [map(format_cell, head), *([format_cell(value) for value in row] for row in rows)]
+    )
     return buffer.getvalue()
 
 
-def cell(value: object) -> object:
+def format_cell(value: object) -> object:
     """A text that a spreadsheet would take for a formula begins with an apostrophe."""
     return (
         "'" + value
@@ -226,7 +229,7 @@ def cell(value: object) -> object:
     )
 
 
-def as_json(board: Board) -> dict:
+def collect_facts(board: Board) -> dict:
     """Everything of the comparison as plain data."""
     metric = board.metric
     return {
@@ -237,14 +240,15 @@ def as_json(board: Board) -> dict:
             for letter, each in board.protocols.items()
         },
         "groups": [
-            group_json(group, rank) for rank, group in zip(board.ranks(), board.groups, strict=True)
+            collect_group(group, rank)
+            for rank, group in zip(board.ranks(), board.groups, strict=True)
         ],
-        "runs": [run_json(run, group, board) for group in board.groups for run in group.runs],
+        "runs": [collect_run(run, group, board) for group in board.groups for run in group.runs],
         "failed": [run.name for run in board.failed],
     }
 
 
-def group_json(group: Group, rank: int | None) -> dict:
+def collect_group(group: Group, rank: int | None) -> dict:
     """Returns a group as plain data."""
     best = group.best()
     return {
@@ -263,10 +267,12 @@ def group_json(group: Group, rank: int | None) -> dict:
     }
 
 
-def run_json(run: Run, group: Group, board: Board) -> dict:
+def collect_run(run: Run, group: Group, board: Board) -> dict:
     """Returns a run as plain data."""
     step, best = group.best_moment(run) or (None, None)
-    values = {key: value for key in measured(run) if (value := value_of(run, key)) is not None}
+    values = {
+        key: value for key in list_measured(run) if (value := find_value(run, key)) is not None
+    }
     return {
         "run": run.name,
         "group": group.label,

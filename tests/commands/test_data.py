@@ -165,10 +165,14 @@ class Zeros(Source):
 
 def test_every_label_is_0_is_an_alarm():
     source = Zeros(resolution=8, channels=1, classes=2)
-    assert any("every label is 0" in text for text in alarms.alarms(survey.survey(source)))
+    assert any(
+        "every label is 0" in text for text in alarms.find_alarms(survey.survey_data(source))
+    )
     Zeros.labels = (0, 1, 0, 1)
     try:
-        assert not [text for text in alarms.alarms(survey.survey(source)) if "label" in text]
+        assert not [
+            text for text in alarms.find_alarms(survey.survey_data(source)) if "label" in text
+        ]
     finally:
         Zeros.labels = (0, 0, 0, 0)
 
@@ -182,7 +186,7 @@ def test_an_array_is_counted_and_its_copies_found():
             images[3] = images[0]
             return Decoded(images=images, labels=torch.tensor(self.labels), classes=("a", "b"))
 
-    found = survey.survey(Twice(resolution=8, channels=1, classes=2))
+    found = survey.survey_data(Twice(resolution=8, channels=1, classes=2))
     assert found.duplicates == [["image 0", "image 3"]] == found.mislabelled
     assert found.labels == {"a": 2, "b": 2} and found.sizes == {(8, 8): 4}
 
@@ -202,11 +206,11 @@ def test_the_bundled_digits_and_points_need_no_files(capsys):
 def test_a_sample_is_spread_over_the_files_and_time_is_scaled_to_all(tmp_path):
     numbered(tmp_path / "many", 40)
     source = Folder(path=str(tmp_path / "many"), resolution=8, channels=1, classes=0)
-    found = survey.survey(source, sample=10)
+    found = survey.survey_data(source, sample=10)
     assert (found.looked_at, found.total, found.images) == (10, 40, 10)
     assert found.decode_seconds() == pytest.approx(4 * found.seconds)
     assert (
-        survey.survey(
+        survey.survey_data(
             Folder(
                 path=str(tmp_path / "many"), resolution=8, channels=1, classes=0, limit=5, holdout=3
             )
@@ -229,7 +233,7 @@ def test_what_is_kept_for_the_sheet_is_bounded(tmp_path):
     class Many:
         labels = np.arange(5000) % 50
 
-    kept = survey.keep_for(Many, list(range(5000)), 3 * 1024 * 1024)
+    kept = survey.choose_kept(Many, list(range(5000)), 3 * 1024 * 1024)
     assert len(kept) * 3 * 1024 * 1024 < 400_000_000
     assert all(sum(k % 50 == label for k in kept) >= 2 for label in range(survey.SHEET_CLASSES))
 

@@ -18,8 +18,16 @@ from report_helpers import Page, changed, check_self_contained, evaluated, losse
 from gancli.commands import compare
 from gancli.errors import UserError
 from gancli.reports import leaderboard, markup
-from gancli.reports.curves import MOST_POINTS, Series, chart, frame, mean_curve, smoothed, thinned
-from gancli.reports.folders import planned, read_targets, unique_names
+from gancli.reports.curves import (
+    MOST_POINTS,
+    Series,
+    average_curves,
+    draw_chart,
+    find_range,
+    smooth_points,
+    thin_points,
+)
+from gancli.reports.folders import count_planned, make_unique_names, read_targets
 from gancli.reports.hparams import write_hparams
 from gancli.reports.runs import read_lines, read_run
 
@@ -97,7 +105,7 @@ def sweep(tmp_path):
 
 
 def board_of(*targets, **options):
-    return leaderboard.build(read_targets([str(target) for target in targets]), **options)
+    return leaderboard.build_board(read_targets([str(target) for target in targets]), **options)
 
 
 # grouping and numbers
@@ -196,7 +204,7 @@ def test_larger_is_better_where_the_metric_says_so(tmp_path):
 )
 def test_which_way_is_better_is_known_by_name(tmp_path, key, mode):
     run = read_run(make_run(tmp_path / "run", evaluation=evaluated(1.0, key=key)))
-    assert leaderboard.direction(key, [run]) == mode
+    assert leaderboard.find_direction(key, [run]) == mode
 
 
 def test_without_an_evaluation_the_last_value_of_training_ranks_and_a_loss_ranks_nothing(tmp_path):
@@ -404,13 +412,13 @@ def test_a_sweep_is_found_after_it_was_moved(sweep, tmp_path):
 
 
 def test_jobs_that_never_began_are_counted(sweep):
-    assert planned(sweep) == 8  # 2 losses x range(1,5)
+    assert count_planned(sweep) == 8  # 2 losses x range(1,5)
     (sweep / "multirun.yaml").write_text("hydra: {sweeper: {_target_: some.other.Sweeper}}")
-    assert planned(sweep) is None
+    assert count_planned(sweep) is None
 
 
 def test_names_tell_runs_of_equal_folders_apart(tmp_path):
-    names = unique_names([tmp_path / "a" / "x", tmp_path / "b" / "x"])
+    names = make_unique_names([tmp_path / "a" / "x", tmp_path / "b" / "x"])
     assert names == ["a/x", "b/x"]
 
 
@@ -530,7 +538,7 @@ def test_nothing_of_a_run_becomes_markup(tmp_path, capsys, evil):
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.text(max_size=40))
 def test_any_text_comes_back_as_the_same_text_in_one_element(value):
-    page = Page(markup.tag("p", value, at={"title": value}))
+    page = Page(markup.make_tag("p", value, at={"title": value}))
     clean = markup.CONTROL.sub("\ufffd", value)
     assert page.names() == ["p"]
     assert page.text.replace("\r\n", "\n").replace("\r", "\n") == clean.replace(
@@ -543,7 +551,7 @@ def test_any_text_comes_back_as_the_same_text_in_one_element(value):
 
 
 def test_a_curve_breaks_where_a_value_was_not_finite():
-    figure = chart(
+    figure = draw_chart(
         "x",
         [
             Series(
@@ -556,13 +564,13 @@ def test_a_curve_breaks_where_a_value_was_not_finite():
         at["d"] for tag, at in Page(figure).elements if tag == "path" and at["d"].count("L")
     )
     assert path.count("M") == 2 and Page(figure).names().count("circle") == 1
-    assert chart("x", [Series(name="a", points=[(1, None)])]) is None
+    assert draw_chart("x", [Series(name="a", points=[(1, None)])]) is None
 
 
 def test_thinning_keeps_the_extremes_and_the_ends_short():
     points = [(k, float(k % 7)) for k in range(10_000)]
     points[5000] = (5000, 99.0)
-    kept = thinned(points)
+    kept = thin_points(points)
     assert (
         len(kept) <= MOST_POINTS + 2
         and (5000, 99.0) in kept
@@ -571,17 +579,19 @@ def test_thinning_keeps_the_extremes_and_the_ends_short():
 
 
 def test_a_spike_is_cut_and_said_and_a_log_axis_is_used_for_two_decades():
-    low, high, cut = frame(sorted([1.0] * 10 + [2.0] * 30 + [1e6]))
+    low, high, cut = find_range(sorted([1.0] * 10 + [2.0] * 30 + [1e6]))
     assert high < 10 and "1e+06" in cut and low < 1.0
-    assert "logarithmic" in chart("x", [Series(name="a", points=[(1, 0.01), (2, 5.0)])], log=True)
-    assert "logarithmic" not in chart(
+    assert "logarithmic" in draw_chart(
+        "x", [Series(name="a", points=[(1, 0.01), (2, 5.0)])], log=True
+    )
+    assert "logarithmic" not in draw_chart(
         "x", [Series(name="a", points=[(1, 1.0), (2, 5.0)])], log=True
     )
 
 
 def test_every_coordinate_of_a_chart_is_finite_and_inside():
     for values in ([0.0, 0.0], [1e-30, 1e30], [-5.0, 5.0], [1e12, 1e12 + 1]):
-        figure = chart("x", [Series(name="a", points=list(enumerate(values)))])
+        figure = draw_chart("x", [Series(name="a", points=list(enumerate(values)))])
         numbers = [
             float(n)
             for tag, at in Page(figure).elements
@@ -592,25 +602,25 @@ def test_every_coordinate_of_a_chart_is_finite_and_inside():
 
 
 def test_a_single_point_is_no_curve():
-    assert chart("x", [Series(name="a", points=[(5, 3.0)])]) is None
+    assert draw_chart("x", [Series(name="a", points=[(5, 3.0)])]) is None
     two = [Series(name="a", points=[(5, 3.0)]), Series(name="b", points=[(9, 3.0)])]
-    assert chart("x", two) is not None, "runs that were measured at different steps"
+    assert draw_chart("x", two) is not None, "runs that were measured at different steps"
 
 
 def test_a_long_curve_is_smoothed_and_a_spike_does_not_lift_it():
     points = [(k, 1e6 if k == 300 else None if k > 900 else 1.0 + k % 2) for k in range(1000)]
-    found = smoothed(points)
+    found = smooth_points(points)
     assert (
         len(found) <= 80
         and all(1 <= value <= 2 for _, value in found if value is not None)
         and found[-1][1] is None
     )
-    assert smoothed(points[:100]) == points[:100]
+    assert smooth_points(points[:100]) == points[:100]
 
 
 def test_a_mean_curve_stands_where_all_runs_logged():
-    assert mean_curve([[(1, 1.0), (2, 2.0)], [(2, 4.0), (3, 9.0)]]) == [(2, 3.0)]
-    assert mean_curve([[(1, None)], [(1, 2.0)]]) == [(1, None)]
+    assert average_curves([[(1, 1.0), (2, 2.0)], [(2, 4.0), (3, 9.0)]]) == [(2, 3.0)]
+    assert average_curves([[(1, None)], [(1, 2.0)]]) == [(1, None)]
 
 
 # TensorBoard

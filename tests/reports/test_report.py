@@ -84,25 +84,28 @@ def test_a_long_film_is_thinned_and_says_so(tmp_path, monkeypatch):
 def test_pictures_are_shrunk_and_a_broken_one_is_left_out(tmp_path):
     path = tmp_path / "big.png"
     Image.effect_noise((1600, 800), 60).save(path)
-    uri = pictures.data_uri(path, side=400)
+    uri = pictures.make_data_uri(path, side=400)
     kind, _, data = uri.partition(";base64,")
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
         assert kind == "data:image/webp" and image.size == (400, 200)
     ramp = tmp_path / "ramp.png"
     Image.effect_noise((90, 90), 90).quantize(2).save(ramp)
-    assert pictures.data_uri(ramp).startswith("data:image/png")  # smaller than as WebP
+    assert pictures.make_data_uri(ramp).startswith("data:image/png")  # smaller than as WebP
     whole = path.read_bytes()
     path.write_bytes(whole[:2000])
-    assert pictures.data_uri(path) is None
+    assert pictures.make_data_uri(path) is None
     Image.new("L", (9, 9)).save(path, format="GIF")  # a name does not make it a PNG
-    assert pictures.data_uri(path) is None and pictures.data_uri(tmp_path / "none.png") is None
+    assert (
+        pictures.make_data_uri(path) is None
+        and pictures.make_data_uri(tmp_path / "none.png") is None
+    )
 
 
 def test_transparency_survives(tmp_path):
     path = tmp_path / "rgba.png"
     image = Image.new("RGBA", (1200, 600), (255, 0, 0, 0))
     image.save(path)
-    data = base64.b64decode(pictures.data_uri(path, side=100).partition(",")[2])
+    data = base64.b64decode(pictures.make_data_uri(path, side=100).partition(",")[2])
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == "RGBA" and image.getpixel((5, 5))[3] == 0
 
@@ -119,7 +122,7 @@ def test_the_command_is_quoted_and_leaves_out_what_only_that_run_had(tmp_path):
         "seed=3",
     ]
     run = read_run(make_run(tmp_path / "run", overrides=given))
-    words = shlex.split(single.command(run))
+    words = shlex.split(single.format_command(run))
     assert words == [
         "gan",
         "train",
@@ -134,7 +137,7 @@ def test_a_path_is_printed_as_one_types_it(tmp_path):
         tmp_path / "run",
         overrides=["dataset.path='/photos/a'", "name='x'", "dataset.root='my data'"],
     )
-    said = shlex.split(single.command(read_run(run)))[2:]
+    said = shlex.split(single.format_command(read_run(run)))[2:]
     assert said == ["dataset.path=/photos/a", "name='x'", "dataset.root='my data'"]
 
 
@@ -148,7 +151,7 @@ def test_what_a_resume_changed_is_in_the_command(tmp_path):
     (folder / ".hydra" / "config.yaml").write_text(
         json.dumps(changed(("trainer.steps", 40), ("trainer.device", "auto")))
     )
-    assert single.command(read_run(folder)) == "gan train seed=1 trainer.steps=80"
+    assert single.format_command(read_run(folder)) == "gan train seed=1 trainer.steps=80"
 
 
 def test_the_users_own_config_folder_is_named(tmp_path):
@@ -170,7 +173,7 @@ def test_the_users_own_config_folder_is_named(tmp_path):
         )
     )
     assert (
-        single.command(read_run(folder))
+        single.format_command(read_run(folder))
         == "gan train --config-dir '/my conf' --config-name big model=mine"
     )
 
@@ -182,10 +185,10 @@ def test_a_value_written_for_hydra_reads_back_as_itself(value):
     from gancli.config.hints import parse_override
 
     if not isinstance(value, str):
-        assert parse_override(f"trainer.steps={single.hydra_text(value)}").value() == value
+        assert parse_override(f"trainer.steps={single.format_value(value)}").value() == value
     else:
         composed = config.compose(
-            "train", ["dataset=folder", f"dataset.path={single.hydra_text(value)}"]
+            "train", ["dataset=folder", f"dataset.path={single.format_value(value)}"]
         )
         assert composed.cfg.dataset.path == value
 
