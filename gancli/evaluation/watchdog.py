@@ -15,6 +15,15 @@ from gancli.losses.adversarial import AdversarialLoss
 if TYPE_CHECKING:
     from gancli.trainer import Best, Trainer
 
+# A discriminator has given up where its loss stays so near to chance level, relative to it, while
+# its scores of all images, real and generated, spread no further than this. The loss of a GAN that
+# has converged is there too, and its scores still differ from image to image.
+NEAR_CHANCE = 0.02
+NO_SPREAD = 0.002
+# Signals that must be shown by so many times `patience` consecutive checks: at its start a
+# discriminator may give all images nearly one score for a while.
+LONGER = {"gave_up": 4}
+
 
 class Watch:
     """The watchdog of one run: a signal counts once `patience` consecutive checks have shown it.
@@ -38,6 +47,8 @@ class Watch:
         self.counts: dict[str, int] = {} if counts is None else counts
         self.optimum = None if loss is None else loss.optimum()
         self.chance_level = None if loss is None else loss.chance_level()
+        # A relativistic loss is at chance level whenever reals and fakes score alike.
+        self.relativistic = loss is not None and loss.objective.relativistic
 
     @property
     def on(self) -> bool:
@@ -60,7 +71,7 @@ class Watch:
             return None
         for signal, sentence in self.find_signals(values, best).items():
             self.counts[signal] = self.counts.get(signal, 0) + 1 if sentence else 0
-            if self.counts[signal] >= self.settings.patience:
+            if self.counts[signal] >= self.settings.patience * LONGER.get(signal, 1):
                 self.counts[signal] = 0
                 return sentence
         return None
@@ -84,6 +95,14 @@ class Watch:
                 f"{self.chance_level:.2g}; the generator learns nothing"
             )
             found["saturated"] = sentence if relative < settings.saturated else ""
+        if relative is not None and "d/spread" in values and not self.relativistic:
+            sentence = (
+                f"the discriminator has given up: its loss is {values['d/adv']:.3g} (chance level "
+                f"is {self.chance_level:.3g}), and all images get nearly the same score; the "
+                "generator learns nothing"
+            )
+            gave_up = abs(relative - 1) < NEAR_CHANCE and values["d/spread"] < NO_SPREAD
+            found["gave_up"] = sentence if gave_up else ""
         if "watch/diversity" in values:
             diversity = values["watch/diversity"]
             sentence = (

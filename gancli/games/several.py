@@ -7,6 +7,8 @@ from torch import Tensor
 
 from gancli.game import Logs
 
+ALONE = ("sign_real", "spread")  # what is logged as a mean over the critics alone
+
 
 def sum_losses(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
     """Losses of several critics -> their sum; each one's logs under its name, and without a name
@@ -16,5 +18,5 @@ def sum_losses(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
     for key in next(iter(results.values()))[1]:
         logs[key] = torch.stack([part[key] for _, part in results.values()]).mean()
     for name, (_, part) in results.items():
-        logs |= {f"{name}_{key}": value for key, value in part.items() if key != "sign_real"}
+        logs |= {f"{name}_{key}": value for key, value in part.items() if key not in ALONE}
     return torch.stack([loss for loss, _ in results.values()]).sum(), logs

@@ -107,9 +107,10 @@ class AdversarialLoss(Loss):
 
         Returns:
             The weighted total, a scalar to minimise, and the logs: the objective's value `adv`,
-            the mean scores `real` and `fake`, `sign_real`, and each penalty that was due, bare.
-            ADA reads `sign_real`, the mean of the signs that tell on which side of the objective's
-            boundary a real is; where there is no boundary, of 0.
+            the mean scores `real` and `fake`, the standard deviation `spread` of both together,
+            `sign_real`, and each penalty that was due, bare. ADA reads `sign_real`, the mean of the
+            signs that tell on which side of the objective's boundary a real is; where there is no
+            boundary, of 0.
         """
         real_scores = critic(real).float()
         fake_scores = critic(fake).float()
@@ -124,6 +125,8 @@ class AdversarialLoss(Loss):
             "adv": loss.detach(),
             "real": real_scores.detach().mean(),
             "fake": fake_scores.detach().mean(),
+            # Of both at once: a discriminator that has given up gives all images one score.
+            "spread": torch.cat([real_scores.detach(), fake_scores.detach()]).std(correction=0),
             "sign_real": signs.mean(),  # the sign of a mean is another number
         }
         for name, penalty in members_of(self.penalties, Penalty).items():

@@ -106,6 +106,13 @@ TRAINING = (
         "stays within reach of d/real",
     ),
     Line(
+        "d/spread",
+        "standard deviation of the scores of real and generated images together",
+        "score",
+        "",
+        "above 0; near 0 for long, with d/adv at chance level, the discriminator has given up",
+    ),
+    Line(
         "d/sign_real",
         "overfitting heuristic r_t of ADA: mean sign of the scores of real images, 1 if all are "
         "taken for real",

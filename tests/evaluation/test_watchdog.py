@@ -87,6 +87,36 @@ def test_smoothed_targets_move_both_levels():
     assert dog.compare_with_chance(smoothed.chance_level()) == 1
 
 
+GIVEN_UP = {"d/spread": 0.0001}
+
+
+@pytest.mark.parametrize(
+    ("objective", "values", "gave_up"),
+    [
+        (NonSaturating(), {"d/adv": 1.386}, True),
+        (Hinge(), {"d/adv": 2.0}, True),
+        (LeastSquares(), {"d/adv": 0.2501}, True),
+        (NonSaturating(), {"d/adv": 1.386, "d/spread": 0.1}, False),  # it has converged
+        (NonSaturating(), {"d/adv": 1.3}, False),
+        (Wasserstein(), {"d/adv": 0.0}, False),
+        (RelativisticPairing(), {"d/adv": math.log(2)}, False),
+        (RelativisticAverage(base=Hinge()), {"d/adv": 1.0}, False),
+    ],
+)
+def test_a_discriminator_that_has_given_up(objective, values, gave_up):
+    """It scores all images alike; a line of its own would be no news, 8 consecutive ones are."""
+    dog = watch(objective, patience=2)
+    said = [dog.check(GIVEN_UP | values, 5000, None) for _ in range(8)]
+    assert said[:7] == [None] * 7
+    assert (said[7] is not None and "has given up" in said[7]) == gave_up
+
+
+def test_a_line_that_differs_begins_the_count_again():
+    dog = watch(patience=1)
+    lines = [{"d/adv": 1.386, "d/spread": spread} for spread in (0, 0, 0, 1, 0, 0, 0)]
+    assert [dog.check(line, 5000, None) for line in lines] == [None] * 7
+
+
 def test_a_loss_of_the_users_own_class_has_no_levels():
     dog = Watch(WatchConfig(**SETTINGS), None)
     assert dog.compare_with_chance(0.1) is None
@@ -313,6 +343,37 @@ def test_a_rollback_returns_to_the_best_and_is_bounded(gan, package):
     done = sound(gan("train", *mine, "watch.retries=1", "hydra.run.dir=lost"), 3)
     assert "not finite" in done.err and "1 rollbacks did not help" in done.err
     assert all(value.isfinite().all() for value in last("lost")["game"].values())
+
+
+def test_a_rollback_recovers_from_a_discriminator_that_has_given_up(gan, package):
+    name = package("""
+        class Tired(GAN):
+            \"\"\"Its discriminator scores everything 0 from step 3 on, until the first rollback.\"\"\"
+            def critic(self, batch):
+                critic = super().critic(batch)
+                if self.progress.step < 3 or self.progress.attempt > 0:
+                    return critic
+                return lambda x: critic(x) * 0
+    """)
+    done = sound(
+        gan(
+            "train",
+            *MEASURED,
+            f"model._target_={name}.Tired",
+            "metrics=none",
+            "trainer.save_every=2",
+            "trainer.steps=12",
+            "watch.action=rollback",
+            "watch.start_kimg=0",
+            "watch.patience=1",
+            "watch.diversity=0",
+            "hydra.run.dir=run",
+        )
+    )
+    assert "the discriminator has given up" in done.err and "rollback 1 of 2" in done.err
+    assert last("run")["run"]["rollbacks"] == 1 and last("run")["progress"]["step"] == 12
+    after = [line for line in lines("run") if line["step"] > 6 and "d/spread" in line]
+    assert after and all(line["d/spread"] > 0.002 for line in after)
 
 
 def test_metrics_may_change_when_a_run_goes_on_and_an_old_run_has_none(gan):

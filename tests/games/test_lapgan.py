@@ -202,7 +202,8 @@ def test_the_levels_are_independent_games():
     batch = {"image": images(4, 1, (32, 40))}
     for run in (game.d_loss, game.g_loss):
         loss, logs = run(batch)
-        parts = [logs[f"level{k}_adv"] + logs.get(f"level{k}_gp", 0) for k in range(3)]
+        weight = game.loss_of(0).penalties["gp"].weight(0)
+        parts = [logs[f"level{k}_adv"] + weight * logs.get(f"level{k}_gp", 0) for k in range(3)]
         assert loss.item() == pytest.approx(sum(parts).item(), rel=1e-5)
         assert logs["adv"].item() == pytest.approx(
             sum(logs[f"level{k}_adv"] for k in range(3)).item() / 3, rel=1e-5

@@ -10,7 +10,7 @@ from loss_helpers import write_untrained_squeezenet
 from gancli.trainer import Trainer
 
 # The last word of keys that no weight of the config belongs to.
-WITHOUT_WEIGHT = {"adv", "real", "fake", "accuracy", "mi", "simclr", "length"}
+WITHOUT_WEIGHT = {"adv", "real", "fake", "accuracy", "mi", "simclr", "length", "spread"}
 PENALTIES = ("gp", "r1", "r2", "dragan", "drift", "lecam")
 MORE = {  # overrides that bring terms which no model has by itself
     "cgan": ("loss.feature_matching=1",),
@@ -132,7 +132,7 @@ def test_terms_of_features_are_bare(model, key, word, tmp_path):
             "dataset.resolution=16",
             "perceptual=squeezenet_style",
             "model.width=4",
-            "+model.generator.blocks=1",
+            "model.generator.blocks=1",
         ),
         "pix2pix": (*SMALL["pix2pix"], "perceptual=squeezenet"),
     }[model]

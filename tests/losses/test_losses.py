@@ -181,6 +181,18 @@ def test_relativistic_average_keeps_the_gradient_of_the_fake_mean():
     assert not torch.allclose(with_mean, fake.grad)
 
 
+PLAIN = {"adv", "real", "fake", "spread", "sign_real"}  # what a loss without penalties logs
+
+
+def test_the_spread_is_that_of_reals_and_fakes_together():
+    loss = AdversarialLoss(objective=NonSaturating())
+    _, logs = loss.d(linear, ROWS, 2 * ROWS, Progress())
+    scores = torch.cat([linear(ROWS), linear(2 * ROWS)]).float()
+    assert logs["spread"].item() == pytest.approx(scores.std(correction=0).item())
+    _, logs = loss.d(lambda x: linear(x) * 0 + 3, ROWS, 2 * ROWS, Progress())
+    assert logs["spread"] == 0
+
+
 def linear(x):
     return (x.flatten(1) * torch.tensor([3.0, 4.0], dtype=x.dtype)).sum(1)
 
@@ -293,7 +305,7 @@ def test_penalties_are_added_when_due_and_logged_by_name():
         objective=Wasserstein(), penalties={"gp": GradientPenalty(weight=10.0, at="real", every=2)}
     )
     plain, logs = loss.d(linear, ROWS, ROWS, Progress(step=0))
-    assert plain.item() == 0 and set(logs) == {"adv", "real", "fake", "sign_real"}
+    assert plain.item() == 0 and set(logs) == PLAIN
     added, logs = loss.d(linear, ROWS, ROWS, Progress(step=1))
     assert added.item() == pytest.approx(2 * 160) and logs["sign_real"] == 1
     assert logs["gp"].item() == pytest.approx(16), "the log has neither weight nor interval in it"
