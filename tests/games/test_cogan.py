@@ -14,7 +14,7 @@ from gancli import checkpoint
 from gancli.commands import show
 from gancli.config.build import build_game
 from gancli.errors import Problems, UserError
-from gancli.evaluation.samples import score_of
+from gancli.evaluation.samples import make_scorer
 from gancli.games.cogan import edges, negatives
 from gancli.inference import sampling
 from gancli.networks.cogan import (
@@ -271,7 +271,7 @@ def test_the_showcase_has_pairs_one_below_the_other(columns):
 def test_an_evaluation_asks_the_critic_of_the_data():
     game = game_of().eval()
     x = images()
-    assert torch.equal(score_of(game, torch.device("cpu"))(x, None), game.discriminator["a"](x))
+    assert torch.equal(make_scorer(game, torch.device("cpu"))(x, None), game.discriminator["a"](x))
 
 
 def test_what_is_shared_is_shared_in_a_checkpoint_too(tmp_path):

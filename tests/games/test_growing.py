@@ -12,7 +12,7 @@ from helpers import differences, frozen, small, steps, trainer_for
 from gancli import checkpoint
 from gancli.config.build import build_game
 from gancli.errors import Problems, UserError
-from gancli.evaluation.samples import score_of
+from gancli.evaluation.samples import make_scorer
 from gancli.game import Progress
 from gancli.inference import sampling
 from gancli.losses.penalties import GradientPenalty
@@ -214,7 +214,7 @@ def test_images_of_full_size_can_be_judged_at_any_stage():
     made = game(nimg=BLEND)
     full = torch.randn(4, 1, 16, 16)
     want = made.discriminator(shrink(full, 2), stage=1, alpha=torch.tensor(0.5))
-    assert torch.allclose(score_of(made, torch.device("cpu"))(full, None), want, atol=1e-6)
+    assert torch.allclose(make_scorer(made, torch.device("cpu"))(full, None), want, atol=1e-6)
     assert made.critic({"image": full}).features(full).shape == (4, made.discriminator.feature_dim)
 
 

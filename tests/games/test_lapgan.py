@@ -11,7 +11,7 @@ from helpers import differences, frozen, small, steps, trainer_for
 from gancli import checkpoint
 from gancli.config.build import build_game
 from gancli.errors import Problems, UserError
-from gancli.evaluation.samples import score_of
+from gancli.evaluation.samples import make_scorer
 from gancli.inference import sampling
 from gancli.networks.lapgan import (
     LapGANDiscriminator,
@@ -174,7 +174,7 @@ def test_critics_see_residual_and_coarse_image_together():
         assert fake.shape == real.shape and (
             k == 0 or not torch.allclose(real, wholes[k], atol=0.1)
         )
-    score = score_of(game, torch.device("cpu"))(batch["image"], None)
+    score = make_scorer(game, torch.device("cpu"))(batch["image"], None)
     assert torch.allclose(score, game.discriminator[2](batch["image"]), atol=1e-6), (
         "an evaluation asks the finest critic"
     )
