@@ -316,7 +316,8 @@ def run_command(argv: list[str]) -> int:
             where = f"{error.filename}: " if error.filename else ""
             hint = "make room, then type it again"
             return show_failure(TemporaryFailure(f"{where}{error.strerror}", hint))
-        return show_unexpected(error)
+        traceback.print_exc()  # its notes say where the run's log is
+        return 1
 
 
 def show_failure(error: GanError) -> int:
@@ -513,12 +514,3 @@ def has_no_reader(stream: TextIO) -> bool:
     except (OSError, AttributeError):  # a stream of a test; a system without poll
         return False
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
-
-
-def show_unexpected(error: Exception) -> int:
-    """Shows the traceback of an error of ours, and where the run's log is."""
-    traceback.print_exc()
-    log = getattr(error, "run_log", None)
-    if log:
-        print(f"gan: the run's log is {log}", file=sys.stderr)
-    return 1

@@ -189,7 +189,7 @@ def test_exit_codes(train, error, code, capsys):
 
 def test_an_unexpected_error_keeps_its_traceback_and_names_the_log(train, capsys):
     error = ZeroDivisionError("ours")
-    error.run_log = "outputs/x/run.log"
+    error.add_note("the run's log is outputs/x/run.log")
     train.main = raises(error)
     assert main(["train"]) == 1
     err = capsys.readouterr().err

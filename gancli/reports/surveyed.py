@@ -157,7 +157,8 @@ def describe_training(found: Survey) -> list[tuple[str, str]]:
         (
             "values",
             f"mean {format_numbers(found.means)}, deviation "
-            f"{format_numbers(found.deviations)} ({unit}); after the transform {low:.3g} ... {high:.3g}",
+            f"{format_numbers(found.deviations)} ({unit}); after the transform "
+            f"{low:.3g} ... {high:.3g}",
         ),
         (
             "decoding",

@@ -242,7 +242,7 @@ def play(
             raise Interrupted(message, how, code=130) from error
         except Exception as error:
             log.exception("failed at step %d", trainer.progress.step)
-            vars(error)["run_log"] = folder.path / "run.log"  # for who tells of it
+            error.add_note(f"the run's log is {folder.path / 'run.log'}")
             raise
     end(folder, f"its {settings.steps} steps are done", first=first)
     if not first:
