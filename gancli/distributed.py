@@ -28,30 +28,32 @@ _pulse: Pulse | None = None  # of this process's group
 
 
 def rank() -> int:
+    """Returns the number of this process, 0 without torchrun."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world() -> int:
+    """Returns the number of processes that train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def launched_world() -> int:
-    """Ranks that torchrun started, known before the process group is."""
+    """Returns the number of ranks that torchrun started, known before the process group is."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def launched_rank() -> int:
-    """This process's rank, known before the process group is."""
+    """Returns this process's rank, known before the process group is."""
     return int(os.environ.get("RANK", "0"))
 
 
 def launched() -> bool:
-    """Did torchrun start this process?"""
+    """Says whether torchrun started this process."""
     return launched_world() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def timeout_s() -> float:
-    """How long ranks wait for each other. Raises UserError."""
+    """Returns how many seconds ranks wait for each other. Raises UserError."""
     text = os.environ.get(TIMEOUT, str(DEFAULT_TIMEOUT_S))
     try:
         seconds = float(text)
@@ -63,8 +65,10 @@ def timeout_s() -> float:
 
 
 def start() -> None:
-    """Joins the process group if torchrun started several of us: before the gates, so that ranks
-    fail together."""
+    """Joins the process group if torchrun started several of us.
+
+    This comes before the gates, so that ranks fail together.
+    """
     global _pulse
     if launched_world() == 1 or dist.is_initialized():
         return
@@ -87,7 +91,7 @@ def start() -> None:
 
 
 def place_rank(device: torch.device) -> torch.device:
-    """-> this rank's device"""
+    """Returns this rank's device, which becomes CUDA's current one."""
     if launched_world() > 1 and device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -95,7 +99,11 @@ def place_rank(device: torch.device) -> torch.device:
 
 
 def stop(*, failed: bool = False) -> None:
-    """Leaves the group. failed: others may not leave with us, and NCCL would wait for them."""
+    """Leaves the process group.
+
+    Args:
+        failed: Others may not leave with us, and NCCL would wait for them.
+    """
     global _pulse
     if _pulse is not None:
         _pulse.stop()
@@ -105,16 +113,21 @@ def stop(*, failed: bool = False) -> None:
 
 
 def say_place(where: str) -> None:
-    """What this rank is doing, for messages about ranks that do not come."""
+    """Notes what this rank is doing, for messages about ranks that do not come."""
     if _pulse is not None:
         _pulse.doing = where
 
 
 @contextlib.contextmanager
 def meeting(what: str) -> Iterator[None]:
-    """Around whatever all ranks do together.
+    """Surrounds whatever all ranks do together.
 
-    Raises RankLost where one of them has ended or does not come in time."""
+    Args:
+        what: What this rank waits for, in words.
+
+    Raises:
+        RankLost: A rank has ended, or does not come in time.
+    """
     begun = time.monotonic()
     if _pulse is not None:
         _pulse.waiting = True
@@ -127,9 +140,15 @@ def meeting(what: str) -> Iterator[None]:
 
 
 def explain_loss(error: RuntimeError, what: str, seconds: float) -> RankLost:
-    """What a process group's error means.
+    """Says what a process group's error means.
 
-    The lost rank, if it could, has told its own error itself."""
+    The lost rank, if it could, has told its own error itself.
+
+    Args:
+        error: Of gloo or NCCL.
+        what: What this rank has waited for.
+        seconds: For how long.
+    """
     where = _pulse.doing if _pulse is not None else "its work"
     late = "timed out" in str(error).lower() or "timeout" in str(error).lower()
     absent = _pulse.absent() if _pulse is not None else []
@@ -159,7 +178,7 @@ def explain_loss(error: RuntimeError, what: str, seconds: float) -> RankLost:
 
 
 def from_rank_0(value: T) -> T:
-    """Rank 0's value on every rank: the run folder has one name."""
+    """Returns rank 0's value on every rank: the run folder has one name."""
     if world() == 1:
         return value
     box = [value]
@@ -169,7 +188,7 @@ def from_rank_0(value: T) -> T:
 
 
 def gather(value: T) -> list[T]:
-    """Every rank's value, in order. All ranks must call it."""
+    """Returns every rank's value, in order. All ranks must call it."""
     if world() == 1:
         return [value]
     values: list[T | None] = [None] * world()
@@ -179,11 +198,17 @@ def gather(value: T) -> list[T]:
 
 
 def together(work: Callable[[], T]) -> T:
-    """work() on every rank; where it fails on one rank all end, and each different error is told
-    once.
+    """Runs work() on every rank; where it fails on one, all end.
 
-    work: does nothing that all ranks must do together, or they would wait for the one that
-    failed."""
+    Each different error is told once.
+
+    Args:
+        work: Does nothing that all ranks must do together, or they would wait for the one that
+            failed.
+
+    Raises:
+        Elsewhere: It failed on another rank.
+    """
     if world() == 1:
         return work()
     failure: Exception | None = None
@@ -205,7 +230,7 @@ def together(work: Callable[[], T]) -> T:
 
 
 def speak_up(error: GanError) -> None:
-    """Marks an error that rank 0 does not have."""
+    """Marks an error that rank 0 does not have, so that its own rank tells it."""
     error.alone = True
     error.args = (f"rank {rank()}: {error}",)
     error.message = f"rank {rank()}: {error.message}"
@@ -215,8 +240,7 @@ def speak_up(error: GanError) -> None:
 
 @contextlib.contextmanager
 def failing_alone() -> Iterator[None]:
-    """Around work in which one rank may fail while the others wait for it: then that rank tells
-    why."""
+    """Surrounds work in which one rank may fail while the others wait: then that rank tells why."""
     shared = (Elsewhere, RankLost, Interrupted, Stopped)  # met by all, or told by another
     try:
         yield
@@ -227,7 +251,11 @@ def failing_alone() -> Iterator[None]:
 
 
 def rank_0_first(work: Callable[[], T]) -> T:
-    """work() on rank 0, then on the others. -> each rank's own result"""
+    """Runs work() on rank 0, then on the others.
+
+    Returns:
+        Each rank's own result.
+    """
     if world() == 1:
         return work()
     result = together(lambda: work() if rank() == 0 else None)
@@ -235,7 +263,14 @@ def rank_0_first(work: Callable[[], T]) -> T:
 
 
 def agree(facts: dict[str, str]) -> None:
-    """Raises GanError, the same on all ranks, where facts differ between them; says which."""
+    """Compares facts between ranks.
+
+    Args:
+        facts: Name -> what this rank has.
+
+    Raises:
+        GanError: They differ; it says which, and is the same on all ranks.
+    """
     told = gather(facts)
     names = {name: None for one in told for name in one}
     found = []
@@ -253,7 +288,7 @@ def agree(facts: dict[str, str]) -> None:
 
 
 def broadcast_state(*modules: nn.Module) -> None:
-    """Everyone starts from rank 0's weights."""
+    """Gives every rank the weights of rank 0."""
     if world() > 1:
         with meeting("rank 0's weights"):
             for module in modules:
@@ -268,11 +303,14 @@ def average(
     """Turns sums over micro-batches into means over all shards, gradients in place.
 
     Args:
+        parameters: Those that move; every rank has the same, in the same order.
         values: 0-d, float32, whatever else must be agreed on (logs, flags); every rank has the
             same names in the same order.
+        shards: Ranks times micro-batches.
 
     Returns:
-        The means of the values."""
+        The means of the values.
+    """
     flat = torch.stack(list(values.values()))
     if world() > 1:
         flat = reduce_flat(parameters, flat)
@@ -283,6 +321,7 @@ def average(
 
 
 def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:
+    """Sums gradients and values over ranks, in one tensor that travels once."""
     # Zeros only for the sum: where no rank had a gradient None returns, or Adam would move a
     # resting parameter.
     missing = [p.grad is None for p in parameters]

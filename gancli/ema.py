@@ -1,5 +1,7 @@
-"""The generator's exponential moving average, which sampling uses: half-life in images, so batch
-sizes compare."""
+"""The generator's exponential moving average, which sampling uses.
+
+Its half-life is counted in images, so that batch sizes compare.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +10,15 @@ from torch import nn
 
 
 def ema_beta(batch_size: int, nimg: int, *, half_life_kimg: float, rampup: float | None) -> float:
-    """0.5 ** (batch / half-life); the half-life is at most rampup * nimg, so early averages forget
-    the start.
+    """Computes the share of the old average that one step keeps: 0.5 ** (batch / half-life).
 
-    half_life_kimg: thousands of real images, 0 copies the weights; rampup as in StyleGAN2-ADA's
-    training loop."""
+    Args:
+        batch_size: Real images of the step.
+        nimg: Real images shown before it.
+        half_life_kimg: Thousands of real images; 0 copies the weights.
+        rampup: The half-life is at most this share of `nimg`, so that early averages forget the
+            start (StyleGAN2-ADA's training loop); None for no such bound.
+    """
     half_life = half_life_kimg * 1000
     if rampup is not None:
         half_life = min(half_life, rampup * nimg)
@@ -21,8 +27,15 @@ def ema_beta(batch_size: int, nimg: int, *, half_life_kimg: float, rampup: float
 
 @torch.no_grad()
 def update_ema(shadow: nn.Module, module: nn.Module, beta: float) -> None:
-    """Averages parameters and copies buffers: averaged running statistics would belong to no
-    network."""
+    """Averages parameters and copies buffers, in place.
+
+    Averaged running statistics would belong to no network.
+
+    Args:
+        shadow: The average.
+        module: The network in training, of the same class.
+        beta: The share of the old average that stays, 0 to 1.
+    """
     for average, p in zip(shadow.parameters(), module.parameters(), strict=True):
         average.lerp_(p, 1 - beta)
     for copy, buffer in zip(shadow.buffers(), module.buffers(), strict=True):

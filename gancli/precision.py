@@ -17,9 +17,14 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def resolve_device(name: str) -> torch.device:
-    """auto, cpu, cuda or mps -> the device. Raises UserError where it is not there.
+    """Returns the device that a name means; under torchrun the GPU of this rank.
 
-    Under torchrun: this rank's GPU."""
+    Args:
+        name: auto, cpu, cuda or mps.
+
+    Raises:
+        UserError: The device is not there.
+    """
     if name == "auto":
         name = (
             "cuda"
@@ -42,7 +47,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """auto -> bf16 where the device multiplies it natively, else fp32."""
+    """Returns fp32 or bf16; auto is bf16 where the device multiplies it natively."""
     if name != "auto":
         return name
     if device.type == "cuda":
@@ -54,13 +59,19 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:
-    """bf16 needs no loss scaling: its exponent is fp32's."""
+    """Makes the context in which losses are computed.
+
+    bf16 needs no loss scaling: its exponent is fp32's.
+    """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def memory_format(device: torch.device, precision: str) -> torch.memory_format:
-    """A rule and not a measurement: another layout adds in another order, and resume would not be
-    exact."""
+    """Returns the layout of 4-d tensors that a run uses.
+
+    It follows a rule and no measurement: another layout adds in another order, and resume would not
+    be exact.
+    """
     pays = device.type == "cuda" or (device.type == "cpu" and precision == "bf16")
     return torch.channels_last if pays else torch.contiguous_format
 
@@ -75,7 +86,7 @@ def place(game: M, device: torch.device, precision: str) -> M:
 
 
 def free_memory(device: str) -> int | None:
-    """Bytes that a device can still give, swap included; None where that is not known."""
+    """Returns the bytes that a device can still give, swap included; None where it is not known."""
     if device == "cuda":
         return torch.cuda.mem_get_info()[1]  # all of it: what is in use may be ours
     try:
@@ -87,7 +98,7 @@ def free_memory(device: str) -> int | None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU's allocator, or of this process."""
+    """Returns the most bytes that were in use: of the GPU's allocator, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (

@@ -1,5 +1,7 @@
-"""Every random number follows from counters: hash them to a seed, then seed the generator that the
-draw uses."""
+"""Every random number follows from counters.
+
+They are hashed to a seed, which seeds the generator that the draw uses.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,10 @@ import torch
 
 
 def seed_of(*parts: int | str) -> int:
-    """A 63-bit seed that depends on every part; unlike hash(), the same in every process."""
+    """Hashes counters and names to a seed of 63 bits.
+
+    It depends on every part and, unlike hash(), is the same in every process.
+    """
     digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
@@ -28,8 +33,10 @@ def reseed(seed: int, device: torch.device) -> None:
 
 @contextlib.contextmanager
 def forked(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds the global generators and puts their states back: looking at samples must not change
-    training."""
+    """Seeds the global generators and puts their states back at the end.
+
+    Looking at samples must not change training.
+    """
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         reseed(seed, device)

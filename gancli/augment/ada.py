@@ -1,5 +1,7 @@
-"""Adaptive augmentation: geometry and colour, each with a probability that follows how sure the
-critic is of reals."""
+"""Adaptive augmentation: geometry and colour, each with a probability that is adapted.
+
+It follows the overfitting heuristic r_t, the mean sign of real scores.
+"""
 
 from __future__ import annotations
 
@@ -37,17 +39,24 @@ Draws = dict[str, Tensor]
 
 
 class ADA(Augment):
-    """Karras 2020b, section 3 and appendix B.
+    """Adaptive discriminator augmentation (Karras et al. 2020, section 3 and appendix B).
 
     Every operation is on with probability p times its strength, per image.
 
-    p: where it starts. Every `interval` steps it moves by (images in between) / (1000 kimg), up
-    where the mean sign of real scores is above `target`, else down; it never falls below 0 and has
-    no upper bound, as in the paper's code.
-    target null: p stays, or is a schedule over images (R3GAN), read once a step and so valid for
-    the next.
-    strength: operation -> 0 to 1; an absent one is off. resolution: of the data. Raises UserError
-    for points.
+    Args:
+        resolution: Of the data.
+        strength: Operation -> 0 to 1; an absent one is off.
+        p: Where it starts. Every `interval` steps it moves by (images in between) / (1000 kimg), up
+            where r_t is above `target`, else down; it never falls below 0 and has no upper bound,
+            as in the paper's code.
+        target: Of r_t, -1 to 1. None: p stays, or is a schedule over images (R3GAN), read once a
+            step and so valid for the next.
+        interval: Steps between two changes of p.
+        kimg: Thousands of images in which p may rise by 1.
+
+    Raises:
+        UserError: The data are points.
+        ValueError: A value is outside its range.
     """
 
     strength: Tensor
@@ -102,7 +111,14 @@ class ADA(Augment):
 
     @torch.no_grad()
     def adapt(self, sign_real: Tensor, nimg: int) -> None:
-        """Masks instead of branches: the device decides, and the host never waits for it."""
+        """Moves p by the mean sign of real scores of a step.
+
+        Masks stand instead of branches: the device decides, and the host never waits for it.
+
+        Args:
+            sign_real: 0-d, the mean sign of real scores.
+            nimg: Real images shown.
+        """
         if self.target is None:
             self.p.fill_(self.schedule(nimg))
             return
@@ -119,9 +135,11 @@ class ADA(Augment):
         self.nimg.fill_(nimg)
 
     def logs(self) -> dict[str, Tensor]:
+        """Returns p, as it is logged."""
         return {"p": self.p}
 
     def forward(self, x: Tensor) -> Tensor:
+        """Augments images (N,C,H,W) in [-1,1], which keep their type."""
         # In bf16 there are 8 bits: fewer than a colour, and than a coordinate.
         with torch.autocast(x.device.type, enabled=False):
             return self.apply_operations(x.to(torch.promote_types(x.dtype, torch.float32))).to(
@@ -129,6 +147,7 @@ class ADA(Augment):
             )
 
     def apply_operations(self, x: Tensor) -> Tensor:
+        """Augments images (N,C,H,W) in fp32 or more."""
         on, draws = self.draw(len(x))
         if self.used & {*BLIT, *GEOMETRY}:
             x = self.move_images(x, on, draws)
@@ -142,9 +161,10 @@ class ADA(Augment):
         )
 
     def draw(self, n: int) -> tuple[Draws, Draws]:
-        """-> which operations are on, and their amounts.
+        """Draws which operations are on for each of n images, and their amounts.
 
-        Every number is drawn, always: none depends on p."""
+        Every number is drawn, always: none depends on p.
+        """
         device = self.p.device
         chance = torch.rand(len(SWITCHES), n, device=device)
         uniform = 2 * torch.rand(len(UNIFORM), n, device=device) - 1
@@ -159,8 +179,10 @@ class ADA(Augment):
         }
 
     def move_images(self, x: Tensor, on: Draws, draws: Draws) -> Tensor:
-        """Whole pixels are copied as they are; only images that are also turned or stretched are
-        resampled."""
+        """Applies the geometry: whole pixels are copied as they are.
+
+        Only images that are also turned or stretched are resampled.
+        """
         h, w = x.shape[2:]
         turn, shift = blit_map(draws, h, w)
         copied = blit(x, apply(turn, raster(h, w, x.device) - shift))
@@ -173,11 +195,12 @@ class ADA(Augment):
 
 
 def blit_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """-> (N,2,2), (N,2,1): a place in the result, less the second, times the first, is the place in
-    the image.
+    """Makes the map of whole pixels: (N,2,2) and (N,2,1).
 
-    A flip or none, one of four quarter turns (of two half turns where the image is not square), a
-    move by up to an eighth."""
+    A place in the result, less the second, times the first, is the place in the image. It is a flip
+    or none, one of four quarter turns (of two half turns where the image is not square), and a move
+    by up to an eighth.
+    """
     flip = 1 - 2 * (draws["xflip"] < 0).float()
     # -2 to 1
     quarters = (2 * draws["rotate90"]).floor() if h == w else 2 * draws["rotate90"].floor()
@@ -189,8 +212,11 @@ def blit_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
 
 
 def geometry_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
-    """The same for scale 2^N(0, 0.2), a turn, a stretch 2^N(0, 0.2), a second turn, and a move by
-    N(0, 1/8) of the image."""
+    """Makes the map of fractions of pixels, in the form of `blit_map`.
+
+    Scale 2^N(0, 0.2), a turn, a stretch 2^N(0, 0.2), a second turn, and a move by N(0, 1/8) of the
+    image.
+    """
     scale = 2 ** (0.2 * draws["scale"])
     stretch = 2 ** (0.2 * draws["aniso"])
     zero = torch.zeros_like(scale)
@@ -200,21 +226,23 @@ def geometry_map(draws: Draws, h: int, w: int) -> tuple[Tensor, Tensor]:
 
 
 def rotation(half_turns: Tensor) -> Tensor:
+    """Makes matrices (N,2,2) that turn by so many half turns (N,)."""
     angle = half_turns * math.pi
     return matrix(angle.cos(), angle.sin(), -angle.sin(), angle.cos())
 
 
 def matrix(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> Tensor:
-    """(N,) each -> (N,2,2), row by row."""
+    """Makes matrices (N,2,2), row by row, of their entries (N,)."""
     return torch.stack([a, b, c, d], 1).view(-1, 2, 2)
 
 
 def recolour(x: Tensor, draws: Draws) -> Tensor:
-    """(N,1 or 3,H,W): brightness + N(0, 0.2), contrast x 2^N(0, 0.5), luma turned round, hue
-    turned, saturation x 2^N(0, 1).
+    """Changes the colours of images (N,1 or 3,H,W).
 
-    All but the first share an axis: they scale the grey part of a colour, and scale and turn what
-    is left around it."""
+    Brightness + N(0, 0.2), contrast x 2^N(0, 0.5), luma inverted, hue turned, saturation
+    x 2^N(0, 1). All but the first share an axis: they scale the grey part of a colour, and scale
+    and turn what is left around it.
+    """
     brightness, contrast, lumaflip, hue, saturation = (
         draws[name].view(-1, 1, 1, 1).to(x.dtype) for name in COLOUR
     )
@@ -234,8 +262,7 @@ def recolour(x: Tensor, draws: Draws) -> Tensor:
 
 
 def hole(draws: Draws, h: int, w: int) -> Tensor:
-    """-> (N,1,H,W): is the place in a rectangle of half the height and width, its middle anywhere
-    in the image?"""
+    """Marks (N,1,H,W) a rectangle of half the height and width, its middle anywhere."""
     far_y, far_x = (
         ((2 * torch.arange(size, device=at.device) + 1) / size - 1 - at[:, None]).abs() >= 0.5
         for at, size in ((draws["cutout_y"], h), (draws["cutout_x"], w))

@@ -12,13 +12,18 @@ from gancli.augment.resample import pick
 
 
 class DiffAugment(Augment):
-    """Zhao 2020, section 4 and its code; each image draws its own amounts.
+    """The changes of Zhao et al. 2020, section 4, and its code; each image draws its own amounts.
 
     RGB or grey is coloured, alpha only moves.
 
-    policy: which of colour, translation (an eighth of the image) and cutout (a hole of half its
-    size), in this order
-    resolution: of the data. Raises UserError for points, ValueError for an empty policy.
+    Args:
+        policy: Which of colour, translation (by up to an eighth of the image) and cutout (a hole of
+            half its size); they are applied in this order.
+        resolution: Of the data.
+
+    Raises:
+        UserError: The data are points.
+        ValueError: The policy is empty, or names one twice.
     """
 
     def __init__(
@@ -39,6 +44,7 @@ class DiffAugment(Augment):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Augments images (N,C,H,W) in [-1,1]."""
         if self.color:
             k = colours(x.shape[1])
             x = torch.cat([recolour(x[:, :k]), x[:, k:]], 1)
@@ -48,8 +54,10 @@ class DiffAugment(Augment):
 
 
 def recolour(x: Tensor) -> Tensor:
-    """Brightness +U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5); (N,1 or 3,H,W) in
-    [-1,1], not clipped."""
+    """Changes the colours of images (N,1 or 3,H,W) in [-1,1], without clipping.
+
+    Brightness + U(-0.5, 0.5), saturation x U(0, 2), contrast x U(0.5, 1.5).
+    """
     brightness, saturation, contrast = torch.rand(
         3, len(x), 1, 1, 1, device=x.device, dtype=x.dtype
     )
@@ -59,11 +67,15 @@ def recolour(x: Tensor) -> Tensor:
 
 
 def scale_around(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
+    """Scales the distance of values to their mean."""
     return (x - mean) * factor + mean
 
 
 def translate(x: Tensor) -> Tensor:
-    """By up to an eighth of the height and the width, in whole pixels; zeros (mid-grey) move in."""
+    """Moves images by up to an eighth of the height and the width, in whole pixels.
+
+    Zeros (mid-grey) move in.
+    """
     n, _, h, w = x.shape
     (row, row_in), (column, column_in) = shift_index(n, h, x.device), shift_index(n, w, x.device)
     index = (row[:, :, None] * w + column[:, None]).flatten(1)
@@ -72,7 +84,7 @@ def translate(x: Tensor) -> Tensor:
 
 
 def shift_index(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """-> (N,size): which pixel moves to each place, and whether there is one."""
+    """Draws moves of a side: (N,size) which pixel moves to each place, and whether there is one."""
     reach = int(size / 8 + 0.5)
     index = torch.arange(size, device=device) - torch.randint(
         -reach, reach + 1, (n, 1), device=device
@@ -81,15 +93,17 @@ def shift_index(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def cut_out(x: Tensor) -> Tensor:
-    """Zeros (mid-grey) in a hole of half the height and width, which may reach beyond the
-    border."""
+    """Sets a hole of half the height and width to zero (mid-grey).
+
+    It may reach beyond the border.
+    """
     n, _, h, w = x.shape
     hole = find_hole(n, h, x.device)[:, None, :, None] & find_hole(n, w, x.device)[:, None, None, :]
     return x * ~hole
 
 
 def find_hole(n: int, size: int, device: torch.device) -> Tensor:
-    """-> (N,size): is the place inside the hole?"""
+    """Marks (N,size) the places inside a hole of half a side."""
     hole = int(size / 2 + 0.5)
     start = torch.randint(0, size + 1 - hole % 2, (n, 1), device=device) - hole // 2
     place = torch.arange(size, device=device)

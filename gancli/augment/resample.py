@@ -34,7 +34,7 @@ CENTRE = sum(k * h for k, h in enumerate(SYM6)) / sum(SYM6)
 
 
 def pick(x: Tensor, index: Tensor) -> Tensor:
-    """x (N,C,P), index (N,Q) int64 -> (N,C,Q): each image's own choice of its pixels."""
+    """Picks pixels, each image's own choice: x (N,C,P), index (N,Q) int64 -> (N,C,Q)."""
     # Gather's derivative adds with atomics there, in another order each time, and resume would not
     # be exact.
     if x.is_cuda:
@@ -43,18 +43,18 @@ def pick(x: Tensor, index: Tensor) -> Tensor:
 
 
 def pick_in_order(x: Tensor, index: Tensor) -> Tensor:
+    """Picks pixels as `pick` does, with a derivative that adds in a fixed order."""
     return x.transpose(1, 2)[torch.arange(len(x), device=x.device)[:, None], index].transpose(1, 2)
 
 
 def reflect(index: Tensor, size: int) -> Tensor:
-    """Any whole numbers -> 0..size-1, mirrored at the centres of the first and the last pixel."""
+    """Maps any whole numbers to 0..size-1, mirrored at the centres of the outermost pixels."""
     index = index.remainder(2 * size - 2)
     return torch.where(index < size, index, 2 * size - 2 - index)
 
 
 def raster(height: int, width: int, device: torch.device) -> Tensor:
-    """-> (2,H*W): x and y of every pixel, row by row, measured in pixels from the middle of the
-    image."""
+    """Returns (2,H*W): x and y of every pixel, row by row, in pixels from the image's middle."""
     y, x = (
         torch.arange(size, device=device, dtype=torch.float32) - (size - 1) / 2
         for size in (height, width)
@@ -63,8 +63,7 @@ def raster(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def fine_raster(height: int, width: int, device: torch.device) -> Tensor:
-    """-> (2,Q): the same for the samples, half a pixel apart, from which `warp` makes its
-    pixels."""
+    """Returns (2,Q): the places, half a pixel apart, of the samples that `warp` makes pixels of."""
     y, x = (
         (torch.arange(2 * size + len(SYM6) - 2, device=device, dtype=torch.float32) - CENTRE) / 2
         - (size - 1) / 2
@@ -74,15 +73,20 @@ def fine_raster(height: int, width: int, device: torch.device) -> Tensor:
 
 
 def apply(matrix: Tensor, points: Tensor) -> Tensor:
-    """(N,2,2), (2,Q) or (N,2,Q) -> (N,2,Q).
+    """Multiplies matrices with points: (N,2,2), (2,Q) or (N,2,Q) -> (N,2,Q).
 
-    Not by matmul, which GPUs may do in a short format that misses by a pixel."""
+    Not by matmul, which GPUs may do in a short format that misses by a pixel.
+    """
     return (matrix[..., None] * points.unsqueeze(-3)).sum(2)
 
 
 def blit(x: Tensor, source: Tensor) -> Tensor:
-    """x (N,C,H,W), source (N,2,H*W) places of pixels -> the pixels there; beyond the edges the
-    image is mirrored."""
+    """Copies whole pixels; beyond the edges the image is mirrored.
+
+    Args:
+        x: Images (N,C,H,W).
+        source: For each pixel of the result the place that it comes from (N,2,H*W).
+    """
     h, w = x.shape[2:]
     column, row = (
         (at + (size - 1) / 2).round().long()
@@ -92,11 +96,15 @@ def blit(x: Tensor, source: Tensor) -> Tensor:
 
 
 def warp(x: Tensor, source: Tensor) -> Tensor:
-    """x (N,C,H,W), source (N,2,Q): places for the points of `fine_raster` -> (N,C,H,W).
+    """Moves images by fractions of pixels; beyond the edges they are mirrored, endlessly.
 
     Twice the resolution, bilinear, and back, which blurs and aliases less than bilinear alone
-    (Karras 2020b, appendix B).
-    Beyond the edges the image is mirrored, endlessly (the paper: once)."""
+    (Karras et al. 2020, appendix B; there mirrored once).
+
+    Args:
+        x: Images (N,C,H,W).
+        source: Places for the points of `fine_raster` (N,2,Q).
+    """
     n, c, h, w = x.shape
     column, row = (
         2 * at + (size - 1 + CENTRE) for at, size in zip(source.unbind(1), (w, h), strict=True)
@@ -109,8 +117,10 @@ def warp(x: Tensor, source: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def spread(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """-> (4 size - 4, size): pixels to samples, twice as dense, over one whole period of the
-    endlessly mirrored line."""
+    """Makes the matrix (4 size - 4, size) from pixels to samples, twice as dense.
+
+    It covers one whole period of the endlessly mirrored line.
+    """
     sample = torch.arange(4 * size - 4, device="cpu")
     lines = torch.zeros(len(sample), size, dtype=torch.float64, device="cpu")
     for k, tap in enumerate(SYM6):
@@ -121,7 +131,7 @@ def spread(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 @functools.lru_cache(maxsize=16)
 def gathered(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """-> (size, 2 size + 10): samples to pixels; after `spread`, the identity."""
+    """Makes the matrix (size, 2 size + 10) from samples to pixels; after `spread`, the identity."""
     pixel = torch.arange(size, device="cpu")
     lines = torch.zeros(size, 2 * size + len(SYM6) - 2, dtype=torch.float64, device="cpu")
     for k, tap in enumerate(SYM6):
@@ -130,7 +140,16 @@ def gathered(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 def bilinear(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """x (N,C,H,W), one period of an endless image; row, column (N,Q), in samples -> (N,C,Q)."""
+    """Interpolates between the samples of one period of an endless image.
+
+    Args:
+        x: Samples (N,C,H,W).
+        row: Places in samples (N,Q).
+        column: Likewise.
+
+    Returns:
+        (N,C,Q)
+    """
     n, c, h, w = x.shape
     (rows, down), (columns, right) = neighbours(row, h), neighbours(column, w)
     # (N,2,2,Q)
@@ -142,7 +161,7 @@ def bilinear(x: Tensor, row: Tensor, column: Tensor) -> Tensor:
 
 
 def neighbours(at: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """(N,Q) -> (N,2,Q): the whole numbers around a place, and how much each counts."""
+    """Returns the whole numbers around places (N,Q), and how much each counts: (N,2,Q) twice."""
     first = at.floor()
     beyond = at - at.floor()
     return torch.stack([first, first + 1], 1).long().remainder(size), torch.stack(

@@ -18,16 +18,25 @@ WIDE = math.log(4 / 3)
 
 
 class SimCLR(Augment):
-    """Chen 2020, appendix A, without its blur, as ContraD's code has it for small images (Jeong and
-    Shin 2021).
+    """The views of Chen et al. 2020, appendix A, without blur, as ContraD's code has them.
 
-    smallest: share of the image's area that a crop has at least. mirror: turn half of the images
-    left to right
-    jitter, grey: shares of images whose colours change, and that lose them. brightness, contrast,
-    saturation: the factors lie within so much of 1; hue: by up to this part of the circle. Grey
-    images have no hue; alpha is cropped and not coloured.
-    Colours are not clipped: where they were, the generator would learn nothing. Raises UserError
-    for points.
+    That code is for small images (Jeong and Shin 2021). Grey images have no hue; alpha is cropped
+    and not coloured. Colours are not clipped: where they were, the generator would learn nothing.
+
+    Args:
+        resolution: Of the data.
+        smallest: The share of the image's area that a crop has at least.
+        mirror: Whether half of the images are mirrored left to right.
+        jitter: The share of images whose colours change.
+        brightness: The factors lie within so much of 1.
+        contrast: Likewise.
+        saturation: Likewise.
+        hue: The hue turns by up to this part of the circle.
+        grey: The share of images that lose their colours.
+
+    Raises:
+        UserError: The data are points.
+        ValueError: A value is outside its range.
     """
 
     reach: Tensor
@@ -71,13 +80,15 @@ class SimCLR(Augment):
         self.register_buffer("back", torch.tensor(YIQ).inverse(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Augments images (N,C,H,W) in [-1,1]."""
         x, k = self.crop(x), colours(x.shape[1])
         return torch.cat([self.recolour(x[:, :k]), x[:, k:]], 1)
 
     def crop(self, x: Tensor) -> Tensor:
-        """A window of each image at the image's size.
+        """Cuts a window out of each image and enlarges it to the image's size.
 
-        By matrices, bilinear: torch's grid_sample has no second derivative."""
+        By matrices, bilinear: torch's grid_sample has no second derivative.
+        """
         area = torch.empty(len(x), device=x.device).uniform_(self.smallest, 1)
         # Between ratios at which both sides still fit; torchvision draws again until they do.
         ratio = torch.empty_like(area).uniform_(NARROW, WIDE).clamp(area.log(), -area.log()).exp()
@@ -90,8 +101,10 @@ class SimCLR(Augment):
         return rows.to(x.dtype)[:, None] @ x @ columns.to(x.dtype)[:, None].transpose(2, 3)
 
     def recolour(self, x: Tensor) -> Tensor:
-        """(N,1 or 3,H,W) in [-1,1] -> the same: brightness, contrast, saturation and hue in this
-        order, then grey."""
+        """Changes the colours of images (N,1 or 3,H,W) in [-1,1].
+
+        Brightness, contrast, saturation and hue in this order, then grey.
+        """
         n, k = x.shape[:2]
         on = torch.rand(n, device=x.device) < self.jitter
         grey = torch.rand(n, device=x.device) < self.grey
@@ -109,8 +122,12 @@ class SimCLR(Augment):
 
 
 def window_matrix(share: Tensor, size: int) -> Tensor:
-    """share (N,) of a side of `size` pixels -> (N,size,size): what to multiply the side with to see
-    such a part of it enlarged."""
+    """Makes matrices (N,size,size) that show a random part of a side enlarged.
+
+    Args:
+        share: The part of each side (N,), 0 to 1.
+        size: Pixels of the side.
+    """
     start = torch.rand_like(share) * (1 - share)
     place = (torch.arange(size, device=share.device) + 0.5) / size
     source = ((start[:, None] + share[:, None] * place) * size - 0.5).clamp(0, size - 1)
@@ -118,7 +135,7 @@ def window_matrix(share: Tensor, size: int) -> Tensor:
 
 
 def turn_colours(length: Tensor, angle: Tensor) -> Tensor:
-    """(N,), (N,) -> (N,3,3): luma stays, the plane of colours is stretched and turned."""
+    """Makes matrices (N,3,3) for YIQ: luma stays, the plane of colours is stretched and turned."""
     cos = length * angle.cos()
     sin = length * angle.sin()
     one = torch.ones_like(angle)

@@ -1,3 +1,1 @@
-"""Numbers that say how good samples are: pure mathematics on features, probabilities, points and
-images.
-"""
+"""Numbers that say how good samples are: mathematics on features, probabilities and images."""

@@ -1,5 +1,6 @@
-"""The backbone `self`: a small classifier trained on a run's own labelled images, once, in under
-a minute on one core.
+"""The backbone `self`: a small classifier trained on a run's own labelled images.
+
+It is trained once, in under a minute on one core.
 """
 
 from __future__ import annotations
@@ -35,8 +36,11 @@ CPU = torch.device("cpu")
 
 
 class Classifier(nn.Module):
-    """Four convolutions. forward: (N,C,h,w) in [-1,1], h and w up to LARGEST -> features (N,128)
-    and logits (N,classes).
+    """Four convolutions.
+
+    Args:
+        channels: Of the images.
+        classes: That it tells apart.
     """
 
     def __init__(self, channels: int, classes: int):
@@ -46,11 +50,16 @@ class Classifier(nn.Module):
         self.head = nn.Linear(FEATURES, classes)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features (N,128) and logits (N,classes) of images (N,C,h,w) in [-1,1].
+
+        h and w are at most LARGEST.
+        """
         features = self.trunk(x).mean((2, 3))
         return features, self.head(features)
 
 
 def block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+    """Makes a convolution with batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
@@ -59,13 +68,13 @@ def block(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
 
 
 def inner_size(height: int, width: int) -> tuple[int, int]:
-    """The size at which the classifier looks at images."""
+    """Returns the size at which the classifier looks at images."""
     scale = min(1.0, LARGEST / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def prepared(images: Tensor) -> Tensor:
-    """uint8 (N,C,H,W) -> float32 in [-1,1] at the inner size.
+    """Scales uint8 images (N,C,H,W) to float32 in [-1,1] at the inner size.
 
     Channels last, which its convolutions read 1.3 times as fast.
     """
@@ -78,7 +87,13 @@ def prepared(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Trained:
-    """accuracy: on `n_aside` images that training did not see."""
+    """A classifier in eval mode.
+
+    Attributes:
+        net: The network.
+        accuracy: On images that training did not see.
+        n_aside: How many those are.
+    """
 
     net: Classifier
     accuracy: float
@@ -86,10 +101,18 @@ class Trained:
 
 
 def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Trained:
-    """uint8 (N,C,H,W) and int64 (N,) on the CPU -> a classifier in eval mode.
+    """Trains a classifier.
 
     The same seed and thread count give the same bits, and no global random state changes.
-    UserError: nothing to train on.
+
+    Args:
+        images: uint8 (N,C,H,W) on the CPU.
+        labels: int64 (N,)
+        classes: How many there are.
+        seed: Of all that is drawn.
+
+    Raises:
+        UserError: There is nothing to train on.
     """
     # One is set aside, and batch norm needs two to learn from.
     if len(images) < 3 or len(labels.unique()) < 2:
@@ -116,6 +139,7 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
 
 
 def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator) -> None:
+    """Fits a network to images and labels, with AdamW and one cycle of the learning rate."""
     # Once: the same for every epoch
     images = torch.cat([prepared(some) for some in images.split(1024)])
     batch = min(BATCH, len(images))
@@ -135,7 +159,7 @@ def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator
 
 
 def shifted(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Each image moved by up to SHIFT pixels.
+    """Moves each image by up to SHIFT pixels.
 
     Its border is repeated, since a black one would be a cue.
     """
@@ -147,6 +171,7 @@ def shifted(x: Tensor, rng: torch.Generator) -> Tensor:
 
 @torch.no_grad()
 def accuracy(net: Classifier, images: Tensor, labels: Tensor) -> float:
+    """Returns the share of uint8 images (N,C,H,W) whose label (N,) the network names."""
     device = net.head.weight.device
     hits = [
         (net(prepared(some.to(device)))[1].argmax(1).cpu() == wanted).float()
@@ -156,8 +181,12 @@ def accuracy(net: Classifier, images: Tensor, labels: Tensor) -> float:
 
 
 def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
-    """The classifier of a labelled data set, from the disk if it was trained before. size: (h,
-    w) of `data.images`.
+    """Returns the classifier of a labelled data set, from the disk if it was trained before.
+
+    Args:
+        data: The data set.
+        size: (h, w) of `data.images`.
+        classes: How many there are.
     """
     key = digest_of(
         [
@@ -187,11 +216,11 @@ def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
 
 
 def unstacked(data: Decoded) -> Decoded:
-    """stacked_mnist, (N,3,H,W) with labels 0 ... 999 -> its different digits, (M,1,H,W) with labels
-    0 ... 9.
+    """Turns stacked_mnist, (N,3,H,W) with labels 0 to 999, into its different digits.
 
-    Each digit once: it occurs in several images, and one set aside must not be among those trained
-    on."""
+    They are (M,1,H,W) with labels 0 to 9, each digit once: it occurs in several images, and one set
+    aside must not be among those trained on.
+    """
     assert data.labels is not None
     images = data.images.flatten(0, 1)[:, None]
     labels = torch.stack(
@@ -213,8 +242,9 @@ def unstacked(data: Decoded) -> Decoded:
 
 
 def checksum(net: nn.Module) -> str:
-    """16 hexadecimal digits of all its weights: another machine may round otherwise and train
-    another network.
+    """Returns 16 hexadecimal digits of all weights.
+
+    Another machine may round otherwise and train another network.
     """
     return digest_of(
         np.ascontiguousarray(value.cpu().numpy()).tobytes() for value in net.state_dict().values()

@@ -1,5 +1,6 @@
-"""Backbones: networks that turn images into features and class probabilities, and the name that
-their numbers bear.
+"""Backbones: networks that turn images into features and class probabilities.
+
+Their names stand in the names of the numbers that they give.
 """
 
 from __future__ import annotations
@@ -50,27 +51,36 @@ class Seen(TypedDict):
 
 
 class Backbone(Protocol):
-    """name: part of the names of its numbers. checksum: of its weights. resize: how images reach
-    its input.
-    """
+    """What a metric relies on in a network."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """A part of the names of its numbers."""
 
     @property
-    def checksum(self) -> str: ...
+    def checksum(self) -> str:
+        """Of its weights."""
 
     @property
-    def resize(self) -> str: ...
+    def resize(self) -> str:
+        """How images reach its input, in words."""
 
     def __call__(self, images: Tensor) -> Seen:
-        """uint8 (N,C,H,W) -> features and class probabilities."""
+        """Returns features and class probabilities of uint8 images (N,C,H,W)."""
 
 
 @dataclass(frozen=True)
 class Extractor:
-    """A frozen network. module: uint8 (N,channels,H,W) -> features (N,D) and probabilities (N,K)
-    or None.
+    """A frozen network.
+
+    Attributes:
+        name: A part of the names of its numbers.
+        checksum: Of its weights.
+        resize: How images reach its input, in words.
+        module: uint8 (N,channels,H,W) -> features (N,D) and probabilities (N,K) or None.
+        device: Where `module` is.
+        channels: What the module takes; None: whatever the images have.
+        facts: For the protocol.
     """
 
     name: str
@@ -83,6 +93,7 @@ class Extractor:
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Seen:
+        """Returns features and class probabilities of uint8 images (N,C,H,W)."""
         parts = [self.some(batch) for batch in images.split(BATCH)]
         probabilities = [part for _, part in parts if part is not None]
         return {
@@ -91,7 +102,7 @@ class Extractor:
         }
 
     def some(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same of one batch."""
+        """Returns features and probabilities of one batch."""
         if self.channels is not None and images.shape[1] != self.channels:
             images = torch.from_numpy(to_channels(images.cpu().numpy(), self.channels))
         features, probabilities = self.module(images.to(self.device))
@@ -109,6 +120,7 @@ class OfClassifier(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features and probabilities of uint8 images (N,C,H,W)."""
         features, logits = self.net(classifier.prepared(images))
         return features, logits.softmax(1)
 
@@ -124,6 +136,7 @@ class OfDigits(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features and probabilities of uint8 images (N,3,H,W)."""
         features, logits = self.net(classifier.prepared(images.flatten(0, 1)[:, None]))
         red, green, blue = logits.softmax(1).view(len(images), 3, 10).unbind(1)
         joint = red[:, :, None, None] * green[:, None, :, None] * blue[:, None, None, :]
@@ -131,8 +144,11 @@ class OfDigits(nn.Module):
 
 
 class OfImageNet(nn.Module):
-    """A torchvision classifier at 224x224. split: the network and its input -> features (N,D)
-    and logits (N,1000).
+    """A torchvision classifier at 224x224.
+
+    Args:
+        net: The network.
+        split: The network and its input -> features (N,D) and logits (N,1000).
     """
 
     mean: Tensor
@@ -146,6 +162,7 @@ class OfImageNet(nn.Module):
         self.register_buffer("deviation", 255 * torch.tensor(IMAGENET[1]).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features and probabilities of uint8 images (N,3,H,W)."""
         x = images.float()
         if x.shape[-2:] != (224, 224):
             # As clean-fid resizes (Parmar 2022): antialiased, in floats, clipped and not rounded.
@@ -167,16 +184,19 @@ class OfInception(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features and probabilities of uint8 images (N,3,H,W)."""
         features, logits = self.net(images)
         return features, logits.softmax(1)
 
 
 def squeezenet_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the features (N,512) and logits of a SqueezeNet."""
     hidden = net.get_submodule("features")(x)
     return hidden.mean((2, 3)), net.get_submodule("classifier")(hidden).flatten(1)
 
 
 def resnet_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the features (N,D) and logits of a ResNet."""
     for name in RESNET_LAYERS:
         x = net.get_submodule(name)(x)
     features = x.flatten(1)
@@ -184,7 +204,9 @@ def resnet_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def vgg_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The second hidden layer, 4,096 values, as precision and recall were defined on
+    """Returns the features (N,4096) and logits of a VGG.
+
+    The features are the second hidden layer, as precision and recall were defined on
     (Kynkaanniemi 2019).
     """
     head = net.get_submodule("classifier")
@@ -197,7 +219,7 @@ def vgg_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 def torchvision_net(
     name: str,
 ) -> tuple[nn.Module, Callable[[nn.Module, Tensor], tuple[Tensor, Tensor]], str]:
-    """-> an empty network, its two parts, and where torchvision fetches its weights."""
+    """Returns an empty network, its two parts, and where torchvision fetches its weights."""
     from torchvision import models  # 3 s, and needed nowhere else
 
     build, parts, weights = {
@@ -216,7 +238,7 @@ def torchvision_net(
 
 
 def on_imagenet(name: str, weights: str | None, device: torch.device) -> Extractor:
-    """One of TORCHVISION, from a file of its state dict or torchvision's download.
+    """Makes one of TORCHVISION, from a file of its state dict or torchvision's download.
 
     Raises UserError.
     """
@@ -230,10 +252,11 @@ def on_imagenet(name: str, weights: str | None, device: torch.device) -> Extract
 
 
 def inception(weights: str | None, device: torch.device) -> Extractor:
-    """FID's network in torch-fidelity. Raises UserError.
+    """Makes FID's network in torch-fidelity. Raises UserError.
 
     It is called inception, and its numbers FID and KID, only if the file is the well-known one, by
-    its checksum."""
+    its checksum.
+    """
     try:
         from torch_fidelity import feature_extractor_inceptionv3 as library
     except ImportError as error:
@@ -262,8 +285,18 @@ def inception(weights: str | None, device: torch.device) -> Extractor:
 
 
 def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Tensor], str]:
-    """-> a state dict in float32, read without running anything of the file's, and the file's
-    sha256. Raises UserError.
+    """Reads a state dict in float32 without running anything of the file's.
+
+    Args:
+        path: The file; None takes the library's download.
+        name: Of the network, for messages.
+        url: Of the download.
+
+    Returns:
+        The state dict, and the file's sha256.
+
+    Raises:
+        UserError: The file cannot be read, or holds something else.
     """
     file = Path(path).expanduser() if path is not None else downloaded(url, name)
     try:
@@ -295,7 +328,7 @@ def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Te
 
 
 def downloaded(url: str, name: str) -> Path:
-    """The file of a library's own download, where torch keeps such files.
+    """Fetches the file of a library's own download, and keeps it where torch keeps such files.
 
     Raises UserError without a network.
     """
@@ -316,10 +349,12 @@ def downloaded(url: str, name: str) -> Path:
 
 
 def first_line(error: Exception) -> str:
+    """Returns the first line of an error, its type where it says nothing."""
     return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def fill(net: nn.Module, state: dict[str, Tensor], name: str, where: str) -> None:
+    """Puts weights into an empty network. Raises UserError where they are another network's."""
     try:
         net.load_state_dict(state, assign=True)
     except RuntimeError as error:
@@ -330,7 +365,7 @@ def fill(net: nn.Module, state: dict[str, Tensor], name: str, where: str) -> Non
 
 
 def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = False) -> Extractor:
-    """The backbone `self`, trained on these images unless it is kept from an earlier time.
+    """Makes the backbone `self`, trained on these images unless it is kept from an earlier time.
 
     Raises UserError.
     """
@@ -359,7 +394,7 @@ def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = F
 
 
 def identify(weights: str) -> str:
-    """Whose weights a file holds, by the names in it: `features: auto` with a file.
+    """Says whose weights a file holds, by the names in it: `features: auto` with a file.
 
     Raises UserError.
     """
@@ -381,8 +416,12 @@ def identify(weights: str) -> str:
 
 @dataclass(frozen=True)
 class Reals:
-    """What a backbone says of real images, computed once: features (N,D), and their mean and
-    covariance in float64.
+    """What a backbone says of real images, computed once.
+
+    Attributes:
+        features: (N,D)
+        mean: (D,) float64
+        cov: (D,D) float64
     """
 
     features: Tensor
@@ -391,8 +430,12 @@ class Reals:
 
 
 def reals(backbone: Backbone, images: Tensor, *, key: str) -> Reals:
-    """key: what identifies the images; with the backbone's checksum it names the entry in memory
-    and on disk.
+    """Returns what a backbone says of real images, from memory or disk if it was asked before.
+
+    Args:
+        backbone: Its checksum is a part of the entry's name.
+        images: uint8 (N,C,H,W)
+        key: What identifies the images.
     """
     key = digest_of(["reals", key, backbone.name, backbone.checksum, repr(tuple(images.shape))])
 

@@ -1,6 +1,4 @@
-"""The Frechet distance between two sets of features, and the inception score of a set of class
-probabilities.
-"""
+"""The Frechet distance between two sets of features, and the inception score."""
 
 from __future__ import annotations
 
@@ -13,11 +11,16 @@ ROWS = 4096  # converted to float64 at a time, so that 50,000 x 2,048 features a
 
 
 def checked(features: Tensor, which: str, *, metric: str, least: int) -> Tensor:
-    """`features` (N,D) on a device that has float64.
+    """Returns features on a device that has float64, once they are known to be usable.
 
-    `which` and `metric` are words for the message.
+    Args:
+        features: (N,D)
+        which: Words for the message: real, generated.
+        metric: Words for the message.
+        least: How many rows are needed.
 
-    UserError: fewer than `least` rows, or a number that is not finite.
+    Raises:
+        UserError: There are fewer rows, or a number is not finite.
     """
     assert features.ndim == 2 and features.shape[1] > 0, (
         f"features must be (N,D), not {tuple(features.shape)}"
@@ -36,12 +39,17 @@ def checked(features: Tensor, which: str, *, metric: str, least: int) -> Tensor:
 
 
 def moments(features: Tensor, which: str = "given") -> tuple[Tensor, Tensor]:
-    """(N,D) -> mean (D,) and covariance (D,D), float64, divided by N - 1.
-
-    UserError: N < 2, or not finite.
+    """Returns mean (D,) and covariance (D,D) in float64, divided by N - 1.
 
     With N <= D the covariance has rank N - 1: the distance exists and is biased upwards;
     `rank_note` says so.
+
+    Args:
+        features: (N,D)
+        which: Words for the message.
+
+    Raises:
+        UserError: N < 2, or a number is not finite.
     """
     features = checked(features, which, metric="the Frechet distance", least=2)
     mean = features.mean(0, dtype=torch.float64)
@@ -54,8 +62,12 @@ def moments(features: Tensor, which: str = "given") -> tuple[Tensor, Tensor]:
 
 
 def rank_note(n_real: int, n_fake: int, dims: int) -> str:
-    """One sentence for the protocol where a covariance of `dims` dimensions is rank-deficient,
-    else "".
+    """Says in a sentence that a covariance is rank-deficient; "" where it is not.
+
+    Args:
+        n_real: Real images.
+        n_fake: Generated images.
+        dims: Of the features.
     """
     n = min(n_real, n_fake)
     if n > dims:
@@ -67,9 +79,9 @@ def rank_note(n_real: int, n_fake: int, dims: int) -> str:
 
 
 def frechet_from_moments(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -> float:
-    """|mu1 - mu2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), >= 0 (Heusel 2017, eq. 6).
+    """Computes |mu1 - mu2|^2 + tr(cov1 + cov2 - 2 (cov1 cov2)^(1/2)), at least 0.
 
-    Means (D,), covariances (D,D).
+    Source: Heusel 2017, equation 6. Means are (D,), covariances (D,D).
     """
     mu1, cov1, mu2, cov2 = (
         x.cpu() if x.device.type == "mps" else x for x in (mu1, cov1, mu2, cov2)
@@ -88,21 +100,27 @@ def frechet_from_moments(mu1: Tensor, cov1: Tensor, mu2: Tensor, cov2: Tensor) -
 
 
 def frechet_distance(real: Tensor, fake: Tensor) -> float:
-    """Between Gaussians fitted to features (N,D) and (M,D); FID if Inception made them.
+    """Computes the distance of Gaussians fitted to features (N,D) and (M,D).
 
-    UserError as in `moments`.
+    It is FID if Inception made them. Raises UserError as `moments` does.
     """
     assert real.shape[1] == fake.shape[1], "both sets must come from one backbone"
     return frechet_from_moments(*moments(real, "real"), *moments(fake, "generated"))
 
 
 def inception_score(probabilities: Tensor, splits: int = 10) -> dict[str, float]:
-    """exp(E KL(p(y|x) || p(y))) over each split, between 1 and K: mean and standard deviation over
-    splits (Salimans 2016).
+    """Computes exp(E KL(p(y|x) || p(y))) over each split, between 1 and K (Salimans 2016).
 
-    probabilities: (N,K), rows that sum to 1, in random order (images sorted by class would give
-    each split one class).
-    UserError: fewer rows than splits, or not finite.
+    Args:
+        probabilities: (N,K), rows that sum to 1, in random order: images sorted by class would give
+            each split one class.
+        splits: How many.
+
+    Returns:
+        {"mean": .., "std": ..} over splits.
+
+    Raises:
+        UserError: There are fewer rows than splits, or a number is not finite.
     """
     p = checked(probabilities, "generated", metric="the inception score", least=splits).double()
     assert (p >= 0).all() and (p.sum(1) - 1).abs().max() < 1e-3, "rows must be probabilities"

@@ -1,5 +1,6 @@
-"""The kernel distance (KID where Inception made the features): unbiased squared maximum mean
-discrepancy, cubic kernel.
+"""The kernel distance (KID where Inception made the features).
+
+It is the unbiased squared maximum mean discrepancy with a cubic kernel.
 """
 
 from __future__ import annotations
@@ -14,8 +15,16 @@ ENTRIES = 4_000_000  # of a block of the Gram matrix: 32 MB in float64
 
 
 def weighted_sums(x: Tensor, y: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """-> (S,): the sum over i, j of left[i,s] k(x_i, y_j) right[j,s], with k(x, y) = (x.y / D +
-    1)^3. All float64.
+    """Sums left[i,s] k(x_i, y_j) right[j,s] over i and j, in float64.
+
+    Args:
+        x: (N,D)
+        y: (M,D)
+        left: (N,S)
+        right: (M,S)
+
+    Returns:
+        (S,), with k(x, y) = (x.y / D + 1)^3.
     """
     total = x.new_zeros(left.shape[1])
     rows = max(1, ENTRIES // len(y))
@@ -26,11 +35,19 @@ def weighted_sums(x: Tensor, y: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 
 def mmd2(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
-    """-> (S,): the unbiased estimate for each subset; in_x (N,S), in_y (M,S) are 1 where a row
-    belongs to subset s.
+    """Computes the unbiased estimate for each subset.
 
     One pass over the Gram matrix serves all subsets: a hundred subsets of a thousand rows would
     need 25 times the products for 2,000 rows, and as many for 10,000.
+
+    Args:
+        x: (N,D)
+        y: (M,D)
+        in_x: (N,S), 1 where a row belongs to subset s.
+        in_y: (M,S), likewise.
+
+    Returns:
+        (S,)
     """
 
     def within(z: Tensor, member: Tensor) -> Tensor:
@@ -45,14 +62,16 @@ def mmd2(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
 
 
 def prepared(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
+    """Checks both sets of features and returns them in float64. Raises UserError."""
     assert x.shape[1] == y.shape[1], "both sets must come from one backbone"
     x = checked(x, "real", metric="the kernel distance", least=least)
     return x.double(), checked(y, "generated", metric="the kernel distance", least=least).double()
 
 
 def kernel_mmd2(x: Tensor, y: Tensor) -> float:
-    """Unbiased squared MMD between all of (N,D) and all of (M,D), below 0 by chance (Binkowski
-    2018). UserError: N or M < 2.
+    """Computes the unbiased squared MMD between all of (N,D) and all of (M,D).
+
+    It is below 0 by chance (Binkowski 2018). Raises UserError where N or M is below 2.
     """
     x, y = prepared(x, y, 2)
     return mmd2(x, y, x.new_ones(len(x), 1), y.new_ones(len(y), 1)).item()
@@ -61,11 +80,20 @@ def kernel_mmd2(x: Tensor, y: Tensor) -> float:
 def kernel_distance(
     real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, *, rng: torch.Generator
 ) -> dict[str, float]:
-    """Mean and standard deviation of `kernel_mmd2` over random subsets of `size` rows of each set,
-    drawn without replacement.
+    """Computes `kernel_mmd2` over random subsets of each set, drawn without replacement.
 
-    real (N,D), fake (M,D). The deviation is that of one subset, not of the mean. UserError: N or M
-    below `size`.
+    Args:
+        real: (N,D)
+        fake: (M,D)
+        subsets: How many.
+        size: Rows of a subset.
+        rng: Draws them.
+
+    Returns:
+        {"mean": .., "std": ..}; the deviation is that of one subset, not of the mean.
+
+    Raises:
+        UserError: N or M is below `size`.
     """
     assert subsets >= 1
     if size < 2:
@@ -87,7 +115,7 @@ def kernel_distance(
 
 
 def members(n: int, subsets: int, size: int, rng: torch.Generator) -> Tensor:
-    """-> (n, subsets) bool; each column holds `size` ones."""
+    """Draws subsets: (n, subsets) bool; each column holds `size` ones."""
     member = torch.zeros(n, subsets, dtype=torch.bool, device=rng.device)
     for s in range(subsets):
         member[torch.randperm(n, generator=rng, device=rng.device)[:size], s] = True

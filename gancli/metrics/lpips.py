@@ -1,5 +1,6 @@
-"""LPIPS: how different two images look, as distances between a SqueezeNet's activations (Zhang
-2018, version 0.1).
+"""LPIPS: how different two images look (Zhang 2018, version 0.1).
+
+It sums distances between a SqueezeNet's activations.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ BATCH = 64
 
 
 def state_of(path: str | Path, what: str) -> dict[str, Tensor]:
-    """A file of tensors, read without running code. UserError: missing, or not such a file."""
+    """Reads a file of tensors without running code. Raises UserError.
+
+    Args:
+        path: The file.
+        what: What it ought to hold, for messages.
+    """
     if not Path(path).is_file():
         raise UserError(
             f"LPIPS needs {what}, and there is no file {path}", "give the path of the file"
@@ -50,11 +56,14 @@ def state_of(path: str | Path, what: str) -> dict[str, Tensor]:
 
 
 class Lpips(nn.Module):
-    """backbone: a file with the state dict of torchvision's SqueezeNet 1.1 (ImageNet). heads: the
-    LPIPS v0.1 file for it.
+    """The distance as a network. Nothing in it is trained; gradients reach the images.
 
-    Nothing in it is trained; gradients reach the images. UserError: a file is missing, unreadable
-    or of another network.
+    Args:
+        backbone: A file with the state dict of torchvision's SqueezeNet 1.1 (ImageNet).
+        heads: The LPIPS v0.1 file for it.
+
+    Raises:
+        UserError: A file is missing, unreadable or of another network.
     """
 
     shift: Tensor
@@ -93,7 +102,7 @@ class Lpips(nn.Module):
         self.requires_grad_(False)
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """Of each slice, with unit length along the channels."""
+        """Returns the activations of each slice, with unit length along the channels."""
         if x.shape[1] not in (1, 3) or min(x.shape[-2:]) < SMALLEST:
             raise UserError(
                 f"LPIPS takes grey or RGB images of {SMALLEST}x{SMALLEST} pixels or more, and "
@@ -110,9 +119,14 @@ class Lpips(nn.Module):
         return units
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """x, y (N,C,H,W) in [-1,1], C 1 or 3 -> (N,), at least 0, 0 on equal images.
+        """Returns the distance of each pair: (N,), at least 0, and 0 on equal images.
 
-        UserError: a side below 17.
+        Args:
+            x: (N,C,H,W) in [-1,1], C 1 or 3.
+            y: Likewise.
+
+        Raises:
+            UserError: A side is below 17 pixels.
         """
         assert x.shape == y.shape, "images are compared one by one"
         heads = [self.get_buffer(f"head{k}") for k in range(len(CHANNELS))]
@@ -125,11 +139,22 @@ class Lpips(nn.Module):
 def lpips_diversity(
     lpips: Lpips, images: Tensor, pairs: int, rng: torch.Generator, labels: Tensor | None = None
 ) -> dict[str, float]:
-    """LPIPS between random pairs of uint8 images (N,C,H,W), of one class if `labels` are given:
-    mean and deviation over pairs.
+    """Measures LPIPS between random pairs of images; 0 is total collapse.
 
-    0 is total collapse; compare with the same of real images. UserError: no pair to draw, or images
-    too small.
+    It is to be compared with the same of real images.
+
+    Args:
+        lpips: The distance.
+        images: uint8 (N,C,H,W)
+        pairs: How many.
+        rng: Draws them.
+        labels: (N,): pairs are of one class; None: of any two images.
+
+    Returns:
+        {"mean": .., "std": ..} over pairs.
+
+    Raises:
+        UserError: There is no pair to draw, or the images are too small.
     """
     assert images.dtype == torch.uint8 and images.ndim == 4
     device = lpips.shift.device

@@ -16,20 +16,27 @@ RARE = 0.01  # the share of held-out images that count as "as near as a copy"
 def memorisation(
     fake_features: Tensor, train_features: Tensor, held_features: Tensor
 ) -> dict[str, float]:
-    """Distances to the nearest neighbour, features (M,D), (N,D), (H,D) of one backbone -> four
-    numbers.
+    """Compares distances to the nearest training image with those of new real images.
 
-    ratio: median distance fake -> training over median distance held-out -> training. Held-out
-    images are new by
-        definition, so 1 is what new samples reach; 0 is copying; poor samples lie above 1. (After
-        Meehan 2020: comparing fake -> training with fake -> held-out would favour the larger set.)
-        0 / 0, all held-out images copies too, gives 1.
-    copies: share of fakes that are as near to a training image as only the nearest 1 % of held-out
-    images are; 0.01 by chance.
-    train_share, chance: share of fakes whose nearest image of both sets is a training image (ties
-    count half), and the
-        share N / (N + H) expected of a generator that treats them alike.
-    UserError: no fakes, no training images or fewer than 2 held-out ones; or not finite.
+    Args:
+        fake_features: (M,D)
+        train_features: (N,D), of the same backbone.
+        held_features: (H,D), likewise.
+
+    Returns:
+        ratio: Median distance fake -> training over median distance held-out -> training. Held-out
+            images are new by definition, so 1 is what new samples reach; 0 is copying; poor samples
+            lie above 1. (After Meehan 2020: comparing fake -> training with fake -> held-out would
+            favour the larger set.) 0 / 0, all held-out images copies too, gives 1.
+        copies: The share of fakes that are as near to a training image as only the nearest 1 % of
+            held-out images are; 0.01 by chance.
+        train_share: The share of fakes whose nearest image of both sets is a training image; ties
+            count half.
+        chance: The train_share, N / (N + H), expected of a generator that treats them alike.
+
+    Raises:
+        UserError: There are no fakes, no training images or fewer than 2 held-out ones, or a number
+            is not finite.
     """
     assert fake_features.shape[1] == train_features.shape[1] == held_features.shape[1], (
         "all sets must come from one backbone"

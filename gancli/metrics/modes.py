@@ -1,5 +1,7 @@
-"""Lost modes, counted: on mixtures of Gaussians by distance, on images by the classes that a
-classifier sees.
+"""Lost modes, counted.
+
+On mixtures of Gaussians they are found by distance, on images by the classes that a classifier
+sees.
 """
 
 from __future__ import annotations
@@ -12,13 +14,20 @@ from gancli.metrics.fid import checked
 
 
 def ring_grid(points: Tensor, centers: Tensor, sigma: float) -> dict[str, float]:
-    """Points (N,2) of a generator against the mixture's centers (M,2), all in data units (VEEGAN,
-    Srivastava 2017).
+    """Compares points of a generator with a mixture's centers (VEEGAN, Srivastava 2017).
 
-    high_quality: share of points within 3 sigma of the nearest center; a perfect generator in the
-    plane reaches
-    1 - exp(-4.5) = 0.98889, not 0.9973. modes: centers that are nearest to at least one such point.
-    UserError: no points, or not finite.
+    Args:
+        points: (N,2) in data units.
+        centers: (M,2), likewise.
+        sigma: The deviation of each Gaussian.
+
+    Returns:
+        high_quality: The share of points within 3 sigma of the nearest center; a perfect generator
+            in the plane reaches 1 - exp(-4.5) = 0.98889, not 0.9973.
+        modes: Centers that are nearest to at least one such point.
+
+    Raises:
+        UserError: There are no points, or one is not finite.
     """
     assert points.ndim == centers.ndim == 2 and points.shape[1] == centers.shape[1] and sigma > 0
     points = checked(points, "generated", metric="mode coverage", least=1).double()
@@ -32,12 +41,18 @@ def ring_grid(points: Tensor, centers: Tensor, sigma: float) -> dict[str, float]
 def histogram_kl(
     labels: Tensor, n_classes: int, reference: Tensor | None = None
 ) -> dict[str, float]:
-    """labels (N,) int64 in [0, n_classes) of generated images -> classes met, and KL(their
-    histogram || reference) in nats.
+    """Counts the classes met, and computes KL(their histogram || reference) in nats.
 
-    reference: (n_classes,) counts or shares; uniform if None. A class that the reference lacks
-    makes the KL infinite.
-    N labels of a perfect generator still give about (n_classes - 1) / (2 N). UserError: no labels.
+    N labels of a perfect generator still give about (n_classes - 1) / (2 N).
+
+    Args:
+        labels: int64 (N,) in [0, n_classes) of generated images.
+        n_classes: How many there are.
+        reference: (n_classes,) counts or shares; None for uniform. A class that it lacks makes the
+            KL infinite.
+
+    Raises:
+        UserError: There are no labels.
     """
     assert labels.ndim == 1 and not labels.is_floating_point()
     if len(labels) == 0:
@@ -59,9 +74,17 @@ def histogram_kl(
 
 
 def assignment_accuracy(codes: Tensor, labels: Tensor) -> float:
-    """codes, labels (N,) int64 -> the share of images whose code stands for their label, when each
-    code is given the label,
-    none twice, that makes this share largest (Chen 2016, section 7.2). UserError: no images."""
+    """Returns the share of images whose code stands for their label (Chen 2016, section 7.2).
+
+    Each code is given the label, none twice, that makes this share largest.
+
+    Args:
+        codes: int64 (N,)
+        labels: int64 (N,)
+
+    Raises:
+        UserError: There are no images.
+    """
     assert codes.shape == labels.shape and codes.ndim == 1 and not codes.is_floating_point()
     if len(codes) == 0:
         raise UserError(
@@ -75,10 +98,11 @@ def assignment_accuracy(codes: Tensor, labels: Tensor) -> float:
 
 
 def assign(cost: Tensor) -> Tensor:
-    """cost (K,K) float64 -> (K,): for each row its column, no column twice, at the least sum (Kuhn
-    1955; K^3 operations).
+    """Chooses for each row of a cost (K,K) a column, none twice, at the least sum.
 
-    Row by row: the cheapest path that frees a column, in costs that prices keep at 0 or above."""
+    Source: Kuhn 1955; K^3 operations. Row by row: the cheapest path that frees a column, in costs
+    that prices keep at 0 or above.
+    """
     size = len(cost)
     price_row = torch.zeros(size, dtype=cost.dtype)
     price_column = torch.zeros(size, dtype=cost.dtype)

@@ -1,5 +1,6 @@
-"""Fidelity and diversity apart: precision, recall, density and coverage from nearest neighbours
-in a space of features.
+"""Fidelity and diversity apart: precision, recall, density and coverage.
+
+They are counted from nearest neighbours in a space of features.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ ROUNDING = 1e-13  # of |x|^2 + |y|^2: what is left of the distance between equal
 
 
 def distance_blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Squared distances of (N,D) and (M,D), float64: (rows of x, (rows,M)) until all rows are
-    done, in bounded memory.
+    """Yields squared distances of (N,D) and (M,D) in float64, in bounded memory.
+
+    Each piece is (rows of x, (rows,M)), until all rows are done.
     """
     rows = max(1, ENTRIES // len(y))
     yy = y.square().sum(1)
@@ -33,12 +35,12 @@ def distance_blocks(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 
 def nearest(x: Tensor, y: Tensor) -> Tensor:
-    """-> (N,): the squared distance of each row of x (N,D) to the nearest row of y (M,D)."""
+    """Returns (N,): the squared distance of each row of x (N,D) to the nearest row of y (M,D)."""
     return torch.cat([d.amin(1) for _, d in distance_blocks(x, y)])
 
 
 def radii(x: Tensor, k: int) -> Tensor:
-    """-> (N,): the squared distance of each row to its k-th nearest other row."""
+    """Returns (N,): the squared distance of each row to its k-th nearest other row."""
     parts = []
     for rows, d in distance_blocks(x, x):
         d[:, rows].fill_diagonal_(torch.inf)  # itself, by place: a duplicate of it is a neighbour
@@ -47,6 +49,7 @@ def radii(x: Tensor, k: int) -> Tensor:
 
 
 def prepared(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Checks both sets of features and returns them in float64. Raises UserError."""
     assert real.shape[1] == fake.shape[1], "both sets must come from one backbone"
     if k < 1:
         raise UserError(
@@ -60,13 +63,25 @@ def prepared(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
-    """Precision, recall, density and coverage with open balls (Naeem 2020). real (N,D), fake (M,D).
+    """Computes precision, recall, density and coverage with open balls (Naeem 2020).
 
-    A ball reaches to the k-th nearest neighbour in its own set, itself not counted. precision: the
-    share of fakes in any real ball; recall: of reals in any fake ball; density: real balls around a
-    fake, over k (may exceed 1); coverage: the share of reals whose ball holds a fake. For equal
-    distributions density is 1 and coverage 1 - 2^-k in the limit.
-    UserError: k or fewer rows, or not finite.
+    A ball reaches to the k-th nearest neighbour in its own set, itself not counted.
+
+    Args:
+        real: (N,D)
+        fake: (M,D)
+        k: 1 or more.
+
+    Returns:
+        precision: The share of fakes in any real ball.
+        recall: The share of reals in any fake ball.
+        density: Real balls around a fake, over k; it may exceed 1, and is 1 for equal
+            distributions.
+        coverage: The share of reals whose ball holds a fake; 1 - 2^-k in the limit for equal
+            distributions.
+
+    Raises:
+        UserError: There are k or fewer rows, or a number is not finite.
     """
     real, fake = prepared(real, fake, k)
     real_radii = radii(real, k)
@@ -89,7 +104,7 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
 
 
 def improved_precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
-    """Precision and recall with closed balls (Kynkaanniemi 2019). Otherwise as `prdc`."""
+    """Computes precision and recall with closed balls (Kynkaanniemi 2019); otherwise as `prdc`."""
     real, fake = prepared(real, fake, k)
     real_radii = radii(real, k)
     fake_radii = radii(fake, k)
@@ -102,4 +117,5 @@ def improved_precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[st
 
 
 def share(hits: Tensor) -> float:
+    """Returns the share of true entries."""
     return hits.double().mean().item()

@@ -1,5 +1,6 @@
-"""What frozen features know of labels: a linear probe, nearest neighbours, and what guessing
-alone would reach.
+"""What frozen features know of labels: a linear probe and nearest neighbours.
+
+Beside them stands what guessing alone would reach.
 """
 
 from __future__ import annotations
@@ -26,15 +27,24 @@ FLAT = 1e-6
 def linear_probe(
     train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, l2: float = L2
 ) -> dict[str, float]:
-    """Accuracy of multinomial logistic regression: {"accuracy": on `test`, "train": on `train`}
-    (Alain and Bengio 2017).
+    """Measures the accuracy of multinomial logistic regression (Alain and Bengio 2017).
 
-    train (N,D), test (M,D): features, standardised by the mean and deviation of `train`; labels
-    (N,) and (M,) int64.
-    Minimised: mean cross-entropy + l2 / 2 * |W|^2, the bias free, by LBFGS in float64 from zero:
-    the same input, the same bits.
-    UserError: fewer than 2 training images or classes, no test image, or a feature that is not
-    finite.
+    Minimised is the mean cross-entropy + l2 / 2 * |W|^2, the bias free, by LBFGS in float64 from
+    zero: the same input, the same bits.
+
+    Args:
+        train: Features (N,D), standardised by their own mean and deviation.
+        labels: int64 (N,)
+        test: Features (M,D), standardised as `train` is.
+        test_labels: int64 (M,)
+        l2: The weight of the squared norm.
+
+    Returns:
+        {"accuracy": on `test`, "train": on `train`}
+
+    Raises:
+        UserError: Fewer than 2 training images or classes, no test image, or a feature that is not
+            finite.
     """
     train, test = both(train, test, metric="the linear probe")
     if len(labels.unique()) < 2:
@@ -50,6 +60,7 @@ def linear_probe(
 
 
 def both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
+    """Checks both sets of features and returns them in float64."""
     assert train.shape[1] == test.shape[1], "both parts must come from one network"
     return (
         checked(train, "training", metric=metric, least=2).double(),
@@ -58,7 +69,7 @@ def both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
 
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Each feature with mean 0 and deviation 1 over `train`.
+    """Gives each feature mean 0 and deviation 1 over `train`.
 
     One that is constant there becomes 0.
     """
@@ -70,7 +81,7 @@ def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.enable_grad()
 def fit(x: Tensor, labels: Tensor, *, l2: float) -> tuple[Tensor, Tensor]:
-    """x (N,D) float64 -> weight (K,D) and bias (K,), K the largest label + 1."""
+    """Fits a weight (K,D) and a bias (K,), K the largest label + 1, to x (N,D) float64."""
     classes = int(labels.max()) + 1
     weight = torch.zeros(classes, x.shape[1], dtype=x.dtype, device=x.device, requires_grad=True)
     bias = torch.zeros(classes, dtype=x.dtype, device=x.device, requires_grad=True)
@@ -95,6 +106,7 @@ def fit(x: Tensor, labels: Tensor, *, l2: float) -> tuple[Tensor, Tensor]:
 
 
 def hits(logits: Tensor, labels: Tensor) -> float:
+    """Returns the share of rows whose largest logit is the label's."""
     return (logits.argmax(1) == labels.to(logits.device)).double().mean().item()
 
 
@@ -107,14 +119,22 @@ def knn_accuracy(
     k: int = 5,
     distance: Distance = "cosine",
 ) -> float:
-    """Share of `test` (M,D) whose class most of the k nearest rows of `train` (N,D) have.
+    """Measures the share of `test` whose class most of the k nearest rows of `train` have.
 
     Between equals the nearer decides.
 
-    cosine: of the angle around the mean of `train`, since features after a ReLU all point one way.
-    labels (N,), (M,) int64.
-    UserError: k < 1, fewer than k training images, an unknown distance, no test image, or a feature
-    that is not finite.
+    Args:
+        train: Features (N,D).
+        labels: int64 (N,)
+        test: Features (M,D).
+        test_labels: int64 (M,)
+        k: How many neighbours vote.
+        distance: euclidean; or cosine, of the angle around the mean of `train`, since features
+            after a ReLU all point one way.
+
+    Raises:
+        UserError: k < 1, fewer than k training images, an unknown distance, no test image, or a
+            feature that is not finite.
     """
     if distance not in get_args(Distance):
         raise UserError(
@@ -133,8 +153,9 @@ def knn_accuracy(
 
 
 def votes(x: Tensor, train: Tensor, labels: Tensor, k: int) -> Tensor:
-    """-> (M,K): how many of the k nearest have each class, plus less than 1/2 for their order,
-    the nearest first.
+    """Counts (M,K) how many of the k nearest have each class.
+
+    For their order less than 1/2 is added, the nearest first.
     """
     weights = 1 + 0.5 ** torch.arange(2, k + 2, dtype=torch.float64, device=train.device)
     parts = []
@@ -145,7 +166,9 @@ def votes(x: Tensor, train: Tensor, labels: Tensor, k: int) -> Tensor:
 
 
 def majority(labels: Tensor) -> float:
-    """labels (M,) int64 of the test images -> the share of the most frequent class: no constant
-    answer does better.
+    """Returns the share of the most frequent class: no constant answer does better.
+
+    Args:
+        labels: int64 (M,), of the test images.
     """
     return labels.bincount().max().item() / len(labels)

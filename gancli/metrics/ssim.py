@@ -1,5 +1,6 @@
-"""Images against images, without a network: PSNR, SSIM, MS-SSIM, and the diversity of a set by
-MS-SSIM.
+"""Images against images, without a network: PSNR, SSIM, MS-SSIM.
+
+The diversity of a set is measured by MS-SSIM.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ PIXELS = 2_000_000  # values of x at a time: five maps of them in float64 are 80
 
 
 def gaussian() -> list[float]:
+    """Returns the taps of the window, which sum to 1."""
     values = [math.exp(-((i - WINDOW // 2) ** 2) / (2 * DEVIATION**2)) for i in range(WINDOW)]
     return [value / sum(values) for value in values]
 
 
 def separable(x: Tensor, taps: list[float]) -> Tensor:
-    """x (N,C,H,W) filtered along H and W where the taps fit.
+    """Filters x (N,C,H,W) along H and W where the taps fit.
 
     Shifted sums: torch's convolution has no fast float64.
     """
@@ -40,6 +42,7 @@ def separable(x: Tensor, taps: list[float]) -> Tensor:
 
 
 def require_pairs(x: Tensor, y: Tensor, metric: str) -> None:
+    """Raises UserError where images (N,C,H,W) do not make pairs."""
     assert x.dtype == y.dtype == torch.uint8 and x.ndim == 4, "images are uint8 (N,C,H,W)"
     if len(x) == 0:
         raise UserError(
@@ -55,10 +58,9 @@ def require_pairs(x: Tensor, y: Tensor, metric: str) -> None:
 
 
 def scale_names(height: int, width: int) -> tuple[str, ...]:
-    """The shorter side, in pixels, at each MS-SSIM scale that holds an 11x11 window: ("32", "16")
-    at 32x32, all five above 160.
+    """Returns the shorter side, in pixels, at each MS-SSIM scale that holds an 11x11 window.
 
-    UserError: no scale does.
+    ("32", "16") at 32x32, all five above 160. Raises UserError where no scale does.
     """
     side = min(height, width)
     if side < WINDOW:
@@ -74,8 +76,14 @@ def scale_names(height: int, width: int) -> tuple[str, ...]:
 
 
 def parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """float64 images in 0..255 -> SSIM and its contrast-structure factor, (N,C) each, averaged
-    over windows (Wang 2004).
+    """Computes SSIM and its contrast-structure factor, averaged over windows (Wang 2004).
+
+    Args:
+        x: float64 (N,C,H,W) in 0..255.
+        y: Likewise.
+
+    Returns:
+        (N,C) each.
     """
     c1 = (0.01 * 255) ** 2
     c2 = (0.03 * 255) ** 2
@@ -87,13 +95,16 @@ def parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def halved(x: Tensor) -> Tensor:
-    """2x2 means; an odd side repeats its last row, as the paper's symmetric border does."""
+    """Takes 2x2 means; an odd side repeats its last row, as the paper's symmetric border does."""
     x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
     return F.avg_pool2d(x, 2)
 
 
 def ms_ssim_rows(x: Tensor, y: Tensor) -> Tensor:
-    """-> (N,) float64 MS-SSIM of each pair; fewer than five scales share the whole weight."""
+    """Returns the MS-SSIM of each pair, (N,) float64.
+
+    Fewer than five scales share the whole weight.
+    """
     n = len(scale_names(*x.shape[-2:]))
     weights = SCALES if n == len(SCALES) else [weight / sum(SCALES[:n]) for weight in SCALES[:n]]
     result = []
@@ -112,20 +123,29 @@ def ms_ssim_rows(x: Tensor, y: Tensor) -> Tensor:
 
 
 def batches(x: Tensor, y: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pairs of float64 pieces whose filtered maps fit into a hundred megabytes."""
+    """Yields pairs of float64 pieces whose filtered maps fit into a hundred megabytes."""
     rows = max(1, PIXELS // x[0].numel())
     return ((wide(a), wide(b)) for a, b in zip(x.split(rows), y.split(rows), strict=True))
 
 
 def wide(x: Tensor) -> Tensor:
+    """Returns x in float64, on the CPU where the device has none."""
     return x.cpu().double() if x.device.type == "mps" else x.double()  # MPS has no float64
 
 
 def ssim(x: Tensor, y: Tensor, *, y_channel: bool = False, border: int = 0) -> float:
-    """Mean SSIM of pairs of uint8 images (N,C,H,W), at most 1; 11x11 Gaussian window, sigma 1.5
-    (Wang 2004).
+    """Returns the mean SSIM of pairs of uint8 images (N,C,H,W), at most 1 (Wang 2004).
 
-    y_channel, border: as in `psnr`. UserError: shapes differ, or a side is below 11.
+    The window is an 11x11 Gaussian of sigma 1.5.
+
+    Args:
+        x: uint8 (N,C,H,W)
+        y: Likewise.
+        y_channel: As in `psnr`.
+        border: As in `psnr`.
+
+    Raises:
+        UserError: Shapes differ, or a side is below 11.
     """
     require_pairs(x, y, "SSIM")
     rows = []
@@ -138,21 +158,19 @@ def ssim(x: Tensor, y: Tensor, *, y_channel: bool = False, border: int = 0) -> f
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> tuple[float, tuple[str, ...]]:
-    """Mean multi-scale SSIM of pairs of uint8 images (N,C,H,W), in [0,1], and the names of the
-    scales used (Wang 2003).
+    """Returns the mean MS-SSIM of pairs of uint8 images, in [0,1], and the scales used (Wang 2003).
 
-    Images with a side of 160 or less have fewer than the five scales: comparable only with the same
-    names.
-    UserError: shapes differ, or a side is below 11.
+    Images with a side of 160 or less have fewer than the five scales: numbers are comparable only
+    with the same names. Raises UserError where shapes differ, or a side is below 11.
     """
     require_pairs(x, y, "MS-SSIM")
     return ms_ssim_rows(x, y).mean().item(), scale_names(*x.shape[-2:])
 
 
 def prepared(x: Tensor, y_channel: bool, border: int) -> Tensor:
-    """float64 images without `border` pixels on each side; RGB turned to luma if asked, unrounded.
+    """Returns float64 images without `border` pixels on each side.
 
-    Grey stays as it is.
+    RGB is turned to luma if asked, unrounded; grey stays as it is.
     """
     height, width = x.shape[-2:]
     if border < 0 or 2 * border >= min(height, width):
@@ -167,13 +185,18 @@ def prepared(x: Tensor, y_channel: bool, border: int) -> Tensor:
 
 
 def psnr(x: Tensor, y: Tensor, y_channel: bool = False, border: int = 0) -> float:
-    """Mean over pairs of uint8 images (N,C,H,W) of 10 log10(255^2 / mean squared error), in dB.
+    """Returns the mean over pairs of 10 log10(255^2 / mean squared error), in dB.
 
-    Infinite if a pair is equal.
+    It is infinite if a pair is equal.
 
-    y_channel: on BT.601 luma, as super-resolution papers do. border: pixels cut from each side,
-    usually the factor.
-    UserError: shapes differ, or the border leaves nothing.
+    Args:
+        x: uint8 (N,C,H,W)
+        y: Likewise.
+        y_channel: Compare BT.601 luma, as super-resolution papers do.
+        border: Pixels cut from each side, usually the factor.
+
+    Raises:
+        UserError: Shapes differ, or the border leaves nothing.
     """
     require_pairs(x, y, "PSNR")
     errors = []
@@ -189,9 +212,19 @@ def psnr(x: Tensor, y: Tensor, y_channel: bool = False, border: int = 0) -> floa
 def draw_pairs(
     n: int, pairs: int, rng: torch.Generator, labels: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """-> two (pairs,) int64: indices of different images, of one class if `labels` (n,) are given.
+    """Draws pairs of different images.
 
-    UserError: no pair exists.
+    Args:
+        n: Images.
+        pairs: How many.
+        rng: Draws them.
+        labels: (n,): both are of one class; None: any two.
+
+    Returns:
+        Two (pairs,) int64 of indices.
+
+    Raises:
+        UserError: No pair exists.
     """
     if labels is None:
         labels = torch.zeros(n, dtype=torch.int64)
@@ -223,12 +256,22 @@ def draw_pairs(
 def diversity(
     images: Tensor, pairs: int, rng: torch.Generator, labels: Tensor | None = None
 ) -> dict[str, float]:
-    """MS-SSIM between random pairs of uint8 images (N,C,H,W): mean and standard deviation over
-    pairs; 1 is total collapse.
+    """Measures MS-SSIM between random pairs of images; 1 is total collapse.
 
-    labels (N,): pairs of one class (Odena 2017), else different classes count as diversity. Compare
-    with the same of real images, at the same size (`scale_names`). UserError: no pair to draw, or a
-    side below 11.
+    It is to be compared with the same of real images, at the same size (`scale_names`).
+
+    Args:
+        images: uint8 (N,C,H,W)
+        pairs: How many.
+        rng: Draws them.
+        labels: (N,): pairs are of one class (Odena 2017), else different classes count as
+            diversity.
+
+    Returns:
+        {"mean": .., "std": ..} over pairs.
+
+    Raises:
+        UserError: There is no pair to draw, or a side is below 11.
     """
     assert images.dtype == torch.uint8 and images.ndim == 4
     a, b = draw_pairs(len(images), pairs, rng, labels)

@@ -1,5 +1,6 @@
-"""Sliced Wasserstein distance between patches of two sets of images, per band of a Laplacian
-pyramid: no network needed.
+"""Sliced Wasserstein distance between patches of two sets of images; no network is needed.
+
+It is measured per band of a Laplacian pyramid.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ KEPT = 16_000_000  # of a set's patches that are worth keeping between uses: 128
 
 
 def blurred(x: Tensor) -> Tensor:
+    """Blurs x (N,C,H,W) with the binomial filter; borders are mirrored."""
     return separable(F.pad(x, (2, 2, 2, 2), mode="reflect"), BINOMIAL)
 
 
 def half(x: Tensor) -> Tensor:
-    """uint8 or float32 (N,C,H,W) -> float32 (N,C,ceil(H/2),ceil(W/2)).
+    """Halves images: uint8 or float32 (N,C,H,W) -> float32 (N,C,ceil(H/2),ceil(W/2)).
 
     The first two halvings of uint8 are exact in it.
     """
@@ -36,9 +38,9 @@ def half(x: Tensor) -> Tensor:
 
 
 def band(x: Tensor, coarser: Tensor | None) -> Tensor:
-    """What the coarser level lacks, float64 (N,C,H,W).
+    """Returns what the coarser level lacks, float64 (N,C,H,W).
 
-    The coarsest level itself where `coarser` is None.
+    It is the coarsest level itself where `coarser` is None.
     """
     if coarser is None:
         return wide(x)
@@ -69,10 +71,11 @@ class Patches:
         self.deviation = torch.where(deviation > ROUNDING, deviation, 1.0)
 
     def raw(self) -> Iterable[Tensor]:
+        """Yields the patches, which are cut anew where they are too many to keep."""
         return self.cut() if self.kept is None else self.kept
 
     def cut(self) -> Iterator[Tensor]:
-        """-> (some,C,49) float64, until all images are done."""
+        """Cuts patches (some,C,49) in float64, until all images are done."""
         rows = max(1, VALUES // (self.top.shape[1] * self.x.shape[1] * PATCH**2))
         for start in range(0, len(self.x), rows):
             some = slice(start, start + rows)
@@ -84,7 +87,7 @@ class Patches:
             yield windows[image, :, top, left].flatten(0, 1).flatten(2)
 
     def projected(self, directions: Tensor) -> Tensor:
-        """directions (K,C,49) -> (K, all patches), each row sorted."""
+        """Projects all patches on directions (K,C,49): (K, all patches), each row sorted."""
         # The standardisation moves into the directions: they are few, patches are many.
         axes = directions.to(self.mean.device) / self.deviation[:, None]
         result = axes.new_empty(len(axes), self.top.numel())
@@ -96,11 +99,12 @@ class Patches:
 
 
 def total(parts: Iterable[Tensor]) -> Tensor:
-    """The sum of one tensor or more."""
+    """Returns the sum of one tensor or more."""
     return functools.reduce(torch.add, parts)
 
 
 def ascending(x: Tensor) -> Tensor:
+    """Sorts each row of x, in place where it is on the CPU."""
     # numpy sorts values with vector instructions, ten times as fast as torch, which also sorts the
     # indices.
     if x.device.type != "cpu":
@@ -117,8 +121,15 @@ def band_distance(
     patches: int,
     directions: int,
 ) -> float:
-    """Mean |difference| of sorted projections of one band's patches; `coarser`: the next level
-    of both sets, if any.
+    """Returns the mean |difference| of sorted projections of one band's patches.
+
+    Args:
+        real: (N,C,H,W)
+        fake: Likewise.
+        coarser: The next level of both sets; None at the coarsest.
+        rng: Draws places and directions.
+        patches: Per image.
+        directions: How many.
     """
     device = rng.device
     n, _, height, width = real.shape
@@ -146,15 +157,27 @@ def sliced_wasserstein(
     patches: int = 128,
     directions: int = 512,
 ) -> dict[str, float]:
-    """{"swd/16": .., "swd/32": .., "swd": their mean}, times 1000; 0 on equal sets (Karras 2018,
-    section 5).
+    """Computes the distance per band and their mean, times 1000; 0 on equal sets.
 
-    Images uint8 (N,C,H,W) and (M,C,H,W); the larger set is cut to a random subset as large as the
-    other. A band is named by its shorter side in pixels; bands halve down to 16, and smaller images
-    have their own size alone. `patches` (7x7) per image and band, random `directions`: 128 and 512
-    are the paper's, with 16,384 images. Each channel of each band is standardised per set, so
-    brightness and contrast of the whole set do not count.
-    UserError: fewer than 2 images, a side below 7, or sets of other channels or sizes.
+    Source: Karras 2018, section 5; 128 patches, 512 directions and 16,384 images are the paper's.
+    Each channel of each band is standardised per set, so brightness and contrast of the whole set
+    do not count.
+
+    Args:
+        real_images: uint8 (N,C,H,W)
+        fake_images: uint8 (M,C,H,W); the larger set is cut to a random subset as large as the
+            other.
+        rng: Draws subset, places and directions.
+        patches: Of 7x7 pixels, per image and band.
+        directions: How many.
+
+    Returns:
+        {"swd/16": .., "swd/32": .., "swd": their mean}: a band is named by its shorter side in
+        pixels; bands halve down to 16, and smaller images have their own size alone.
+
+    Raises:
+        UserError: There are fewer than 2 images, a side is below 7, or the sets have other channels
+            or sizes.
     """
     check(real_images, fake_images)
     n = min(len(real_images), len(fake_images))
@@ -172,6 +195,7 @@ def sliced_wasserstein(
 
 
 def check(real: Tensor, fake: Tensor) -> None:
+    """Raises UserError where two sets of images cannot be compared."""
     assert real.dtype == fake.dtype == torch.uint8 and real.ndim == fake.ndim == 4, (
         "images are uint8 (N,C,H,W)"
     )
@@ -197,6 +221,7 @@ def check(real: Tensor, fake: Tensor) -> None:
 
 
 def subset(images: Tensor, n: int, rng: torch.Generator) -> Tensor:
+    """Returns n random images."""
     if len(images) == n:
         return images
     chosen = torch.randperm(len(images), generator=rng, device=rng.device)[:n]
