@@ -1,2 +1,4 @@
-"""Networks: plain modules that know sizes, widths and labels, and nothing of losses, data or
-training."""
+"""Networks: plain modules that know sizes, widths and labels.
+
+They know nothing of losses, data or training.
+"""

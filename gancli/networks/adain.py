@@ -1,5 +1,7 @@
-"""A feed-forward network that repaints an image in the style of any other (Huang and Belongie
-2017)."""
+"""A feed-forward network that repaints an image in the style of any other.
+
+Huang and Belongie 2017.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,19 @@ from gancli.networks.translation import Mirror, Translator
 
 
 class AdaINNet(Translator):
-    """source (N,channels_in,H,W), style (N,channels_in,h,w) -> (N,channels_out,H,W)
+    """source (N,channels_in,H,W), style (N,channels_in,h,w) -> (N,channels_out,H,W).
 
     One encoder reads both; the source's features get the style's mean and deviation in each channel
     (adaptive instance normalisation, section 5), and a decoder without norms paints them. The
     paper's encoder is VGG's; this one is trained.
-    width: channels at full size; they double at each of `downs` halvings. blocks: residual ones,
-    half of them after the style
+
+    Args:
+        channels_in: of source and style.
+        channels_out: of what is made.
+        width: channels at full size; they double at each downsampling step.
+        blocks: residual blocks, 0 to 64, half of them after the style.
+        downs: downsampling steps, 0 to 5.
+        output: "tanh" or "linear".
     """
 
     def __init__(
@@ -54,7 +62,13 @@ class AdaINNet(Translator):
         )
 
     def forward(self, source: Tensor, noise: Tensor | None = None, *, style: Tensor) -> Tensor:
-        """style: of any size from `smallest` on; one for each source"""
+        """Repaints images.
+
+        Args:
+            source: (N,channels_in,H,W).
+            noise: None; this network has none.
+            style: one for each source, of any size from `smallest` on.
+        """
         return self.decoder(adain(self.encoder(self.entering(source, noise)), self.encoder(style)))
 
 
@@ -73,12 +87,15 @@ class Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         return x + self.net(x)
 
 
 def adain(content: Tensor, style: Tensor) -> Tensor:
-    """(N,C,H,W), (N,C,h,w) -> the content's features, of the style's mean and deviation in each
-    channel (equation 8)."""
+    """Gives the content's features the style's mean and deviation in each channel.
+
+    (N,C,H,W), (N,C,h,w) -> (N,C,H,W) (equation 8).
+    """
     mean = style.mean((2, 3), keepdim=True)
     variance = style.var((2, 3), correction=0, keepdim=True)
     return F.instance_norm(content) * (variance + 1e-5).sqrt() + mean

@@ -1,4 +1,4 @@
-"""Self-attention over the places of a feature map, for residual generators and critics."""
+"""Self-attention over the spatial positions of a feature map, for residual networks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ Init = Callable[[Tensor], object]  # fills a weight in place
 
 
 class SelfAttention(nn.Module):
-    """x (N,channels,H,W) -> x + gamma * attention, gamma = 0 at first; H and W even (Zhang 2019,
-    equation 3).
+    """x (N,channels,H,W) -> x + gamma * attention, gamma = 0 at first (Zhang 2019, equation 3).
 
-    Keys and values are max-pooled 2x2 and the value has channels/2, as in the authors' code; the
-    paper's figure has neither.
-    spectral: each weight is divided by its spectral norm. init: of the four weights; before their
-    norms are first estimated
+    H and W are even. Keys and values are max-pooled 2x2 and the value has channels/2, as in the
+    authors' code; the paper's figure has neither.
+
+    Args:
+        channels: of x, 8 or more.
+        spectral: each weight is divided by its spectral norm.
+        init: fills the four weights, before their norms are first estimated.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class SelfAttention(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         query = self.theta(x).flatten(2)  # (N,C/8,HW)
         # (N,C/8,HW/4), (N,C/2,HW/4)
         key, value = (F.max_pool2d(part(x), 2).flatten(2) for part in (self.phi, self.g))
@@ -52,6 +55,7 @@ class SelfAttention(nn.Module):
 
 
 def pointwise(c_in: int, c_out: int, spectral: bool, init: Init) -> nn.Module:
+    """Makes a 1x1 convolution without a bias."""
     layer = nn.Conv2d(c_in, c_out, 1, bias=False)
     init(layer.weight)
     return spectrally_normalised(layer, spectral)

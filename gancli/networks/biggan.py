@@ -1,5 +1,7 @@
-"""BigGAN's pair (Brock 2019): wide residual blocks, batch norms steered by class and latent,
-spectral norm everywhere."""
+"""BigGAN's pair (Brock 2019): wide residual blocks, spectral norm everywhere.
+
+Class and latent steer the batch norms.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ DOWN = {
     5: (1, 2, 4, 8, 16, 16),
     6: (1, 2, 4, 8, 8, 16, 16),
 }
-# So many of the critic's blocks halve; its features at 32 px are 8x8.
+# So many of the discriminator's blocks halve; its features at 32 px are 8x8.
 HALVED = {
     1: 1,
     2: 2,
@@ -54,17 +56,25 @@ INITS: dict[str, Init] = {
 
 
 class BigGANGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,H,W)
+    """z (N,z_dim), label (N,) -> (N,channels,H,W).
 
-    resolution: side or [H,W] in pixels, 8 to 448, halvable down to 4..7; width: "ch" of the paper's
-    tables
-    z_dim: null is 20 for each block and for the first layer (120 at 128 px), or 128 where z is not
-    cut
-    shared_dim: length of the class embedding that all batch norms share; 0: each norm has a table
-    of its own
-    hierarchical: z is cut, one chunk for the first layer and one for each block's norms. Without
-    classes the chunks alone steer the norms. attention: shorter side in pixels after whose block it
-    stands, 0 for none (`level_of`)
+    Without classes the chunks of z alone steer the norms.
+
+    Args:
+        resolution: side or [H,W] in pixels, 8 to 448, that halves down to 4..7.
+        channels: of the images.
+        width: "ch" of the paper's tables.
+        z_dim: numbers in a latent; null: 20 for each block and for the first layer (120 at 128
+            pixels), or 128 where z is not cut.
+        shared_dim: length of the class embedding that all batch norms share; 0: each norm has a
+            table of its own.
+        hierarchical: z is cut, one chunk for the first layer and one for each block's norms.
+        attention: shorter side in pixels after whose block it stands, 0 for none (`level_of`).
+        spectral: every weight is divided by its spectral norm.
+        init: "orthogonal", or "normal" with a deviation of 0.02.
+        output: "tanh" or "linear".
+        classes: of the data set.
+        conditional: the class steers the norms.
     """
 
     def __init__(
@@ -114,6 +124,7 @@ class BigGANGenerator(nn.Module):
         self.out = to_image(widths[-1], channels, layers, output)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Makes images of latents, and labels where the network is conditional."""
         first, conditions = self.conditions(z, label)
         h = self.first(first).unflatten(1, (-1, *self.base))
         for block, attention, condition in zip(
@@ -123,8 +134,12 @@ class BigGANGenerator(nn.Module):
         return self.out(h)
 
     def conditions(self, z: Tensor, label: Tensor | None) -> tuple[Tensor, list[Tensor | None]]:
-        """What the first layer sees, and what each block's norms see: (N,dim), labels (N,) or
-        nothing."""
+        """Splits latents and labels over the network.
+
+        Returns:
+            What the first layer sees, and what each block's norms see: (N,dim), labels (N,) or
+            nothing.
+        """
         assert label is not None or not self.classes, (
             "a conditional network was called without labels"
         )
@@ -136,10 +151,20 @@ class BigGANGenerator(nn.Module):
 
 
 class BigGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,feature_dim), summed over places; head: features, label (N,)
-    -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,feature_dim); head: (N,F), label (N,) -> scores (N,1).
 
-    Options as the generator's. A class adds <v_label, features> to the score (projection).
+    Features are summed over spatial positions. A class adds <v_label, features> to the score
+    (projection).
+
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        width: as the generator's.
+        attention: as the generator's.
+        spectral: as the generator's.
+        init: as the generator's.
+        classes: of the data set.
+        conditional: the class adds to the score.
     """
 
     def __init__(
@@ -171,12 +196,15 @@ class BigGANDiscriminator(nn.Module):
         self.score = ProjectedScore(self.feature_dim, self.classes, layers)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return F.relu(self.body(x)).sum((2, 3))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.score(h, label)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
@@ -184,18 +212,22 @@ class BigGANDiscriminator(nn.Module):
 class Layers:
     """How every layer of a network is made.
 
-    The weight is filled before its spectral norm is first estimated."""
+    The weight is filled before its spectral norm is first estimated.
+    """
 
     spectral: bool
     init: Init
 
     def conv(self, c_in: int, c_out: int, side: int = 3) -> nn.Module:
+        """Makes a convolution that keeps the size."""
         return self.init_layer(nn.Conv2d(c_in, c_out, side, 1, side // 2))
 
     def linear(self, n_in: int, n_out: int, *, bias: bool = True) -> nn.Module:
+        """Makes a dense layer."""
         return self.init_layer(nn.Linear(n_in, n_out, bias=bias))
 
     def init_layer(self, layer: nn.Conv2d | nn.Linear | nn.Embedding) -> nn.Module:
+        """Fills a layer, and puts it under its spectral norm where the network has one."""
         self.init(layer.weight)
         return constrain_weight(layer, "spectral" if self.spectral else "none")
 
@@ -208,8 +240,10 @@ class Layers:
 
 
 class LinearBatchNorm2d(nn.Module):
-    """Batch norm with gain 1 + A c and bias B c: x (N,channels,H,W), condition (N,dim) ->
-    (N,channels,H,W)."""
+    """Batch norm with gain 1 + A c and bias B c.
+
+    x (N,channels,H,W), condition c (N,dim) -> (N,channels,H,W).
+    """
 
     def __init__(self, channels: int, *, dim: int, layers: Layers):
         super().__init__()
@@ -218,6 +252,7 @@ class LinearBatchNorm2d(nn.Module):
         self.bias = layers.linear(dim, channels, bias=False)
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         gain, bias = (part(condition)[:, :, None, None] for part in (self.gain, self.bias))
         return self.norm(x) * (1 + gain) + bias
 
@@ -226,11 +261,12 @@ class FreeBatchNorm2d(nn.BatchNorm2d):
     """Batch norm with a gain and a bias of its own, where neither class nor latent steers it."""
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return super().forward(x)
 
 
 class UpBlock(nn.Module):
-    """(N,c_in,H,W), condition -> (N,c_out,2H,2W)"""
+    """(N,c_in,H,W), condition -> (N,c_out,2H,2W)."""
 
     def __init__(self, c_in: int, c_out: int, *, norm: Callable[[int], nn.Module], layers: Layers):
         super().__init__()
@@ -241,6 +277,7 @@ class UpBlock(nn.Module):
         self.shortcut = layers.conv(c_in, c_out, 1)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
+        """Applies the block; the class says the shapes."""
         h = F.relu(self.norm1(x, condition))
         h = self.conv1(F.interpolate(h, scale_factor=2))
         h = self.conv2(F.relu(self.norm2(h, condition)))
@@ -249,8 +286,10 @@ class UpBlock(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """(N,c_in,H,W) -> (N,c_out,H,W), or half of each side; the first block sees pixels, which ReLU
-    would cut."""
+    """(N,c_in,H,W) -> (N,c_out,H,W), or half of each side.
+
+    The first block sees pixels, which ReLU would cut.
+    """
 
     def __init__(self, c_in: int, c_out: int, *, halve: bool, first: bool, layers: Layers):
         super().__init__()
@@ -261,6 +300,7 @@ class DownBlock(nn.Module):
         self.shortcut = layers.conv(c_in, c_out, 1) if halve or c_in != c_out else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         # Never in place: the shortcut below needs x as it was.
         h = self.conv1(x if self.first else F.relu(x))
         h = self.conv2(F.relu(h))
@@ -271,8 +311,10 @@ class DownBlock(nn.Module):
 
 
 class ProjectedScore(nn.Module):
-    """h (N,features), label (N,) -> (N,1): a linear score, and the class's own (Miyato and Koyama
-    2018)."""
+    """h (N,features), label (N,) -> (N,1): a linear score, and the class's own.
+
+    The class's is the projection of Miyato and Koyama (2018).
+    """
 
     def __init__(self, features: int, classes: int, layers: Layers):
         super().__init__()
@@ -282,20 +324,24 @@ class ProjectedScore(nn.Module):
         )
 
     def forward(self, h: Tensor, label: Tensor | None) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         score = self.linear(h)
         return score if self.project is None else score + self.project(h, label)
 
 
 def widths_of(multiples: tuple[int, ...], width: int) -> list[int]:
+    """Lists channels, multiples of the width. Raises ValueError for a width below 1."""
     if width < 1:
         raise ValueError(f"width={width} leaves no channels: give 1 or more")
     return [width * multiple for multiple in multiples]
 
 
 def latent_size(z_dim: int | None, slots: int) -> int:
-    """The length of z, which must split into `slots` equal chunks.
+    """Returns the length of z, which must split into `slots` equal chunks.
 
-    Raises ValueError with lengths that do."""
+    Raises:
+        ValueError: it does not; the message names lengths that do.
+    """
     if z_dim is None:
         return 128 if slots == 1 else Z_CHUNK * slots
     if z_dim < slots or z_dim % slots:
@@ -308,8 +354,10 @@ def latent_size(z_dim: int | None, slots: int) -> int:
 
 
 def shared_embedding(classes: int, dim: int, layers: Layers) -> nn.Embedding | None:
-    """(classes,dim), or None without classes or dimensions; not spectral-normed, as in the
-    paper."""
+    """Makes the embedding (classes,dim), or None without classes or dimensions.
+
+    It is not spectral-normed, as in the paper.
+    """
     if dim < 0:
         raise ValueError(
             f"shared_dim={dim}: give the length of the class embedding, such as 128, or 0 for none"
@@ -322,21 +370,24 @@ def shared_embedding(classes: int, dim: int, layers: Layers) -> nn.Embedding | N
 
 
 def norm_by(dim: int, classes: int, layers: Layers) -> Callable[[int], nn.Module]:
-    """channels -> a batch norm steered by a condition of length dim, by a table of classes, or by
-    nothing."""
+    """Returns what makes a batch norm of so many channels.
+
+    It is steered by a condition of length dim, by a table of classes, or by nothing.
+    """
     if dim:
         return partial(LinearBatchNorm2d, dim=dim, layers=layers)
     return partial(ConditionalBatchNorm2d, classes=classes) if classes else FreeBatchNorm2d
 
 
 def to_image(c_in: int, channels: int, layers: Layers, output: Output) -> nn.Sequential:
+    """Makes the last layers, from features to an image."""
     return nn.Sequential(
         nn.BatchNorm2d(c_in), nn.ReLU(), layers.conv(c_in, channels), to_range(output)
     )
 
 
 def sides_of(side: int, halves: list[bool]) -> list[int]:
-    """The side in pixels after each block of a critic."""
+    """Lists the side in pixels after each block of a discriminator."""
     sides = []
     for halve in halves:
         side = side // 2 if halve else side
@@ -345,8 +396,10 @@ def sides_of(side: int, halves: list[bool]) -> list[int]:
 
 
 def level_of(attention: int, sides: list[int]) -> int | None:
-    """The first level whose side is `attention` or, where the base is not 4 pixels, less but more
-    than half of it."""
+    """Finds the level of attention: the first whose side is `attention`.
+
+    Where the base is not 4 pixels it is the first with less, but more than half of it.
+    """
     if attention < 0:
         raise ValueError(f"attention={attention}: give a side in pixels, such as 64, or 0 for none")
     return next((k for k, side in enumerate(sides) if attention / 2 < side <= attention), None)

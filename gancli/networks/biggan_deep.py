@@ -1,5 +1,7 @@
-"""BigGAN-deep's pair (Brock 2019, appendix B): bottleneck blocks, shortcuts that drop or append
-channels, z whole in every norm."""
+"""BigGAN-deep's pair (Brock 2019, appendix B): bottleneck blocks, z whole in every norm.
+
+Shortcuts drop or append channels.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,23 @@ DEEPEST = 8
 
 
 class BigGANDeepGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,H,W)
+    """z (N,z_dim), label (N,) -> (N,channels,H,W).
 
-    resolution: side or [H,W] in pixels, 8 to 448, halvable down to 4..7; width: "ch" of the paper's
-    tables
-    depth: blocks per resolution, 1 to 8; the last one doubles it. shared_dim: length of the class
-    embedding
-    attention: shorter side in pixels after whose blocks it stands, 0 for none. Without classes z
-    alone steers the norms
+    Without classes z alone steers the norms.
+
+    Args:
+        resolution: side or [H,W] in pixels, 8 to 448, that halves down to 4..7.
+        channels: of the images.
+        width: "ch" of the paper's tables.
+        z_dim: numbers in a latent.
+        depth: blocks per resolution, 1 to 8; the last one doubles it.
+        shared_dim: length of the class embedding.
+        attention: shorter side in pixels after whose blocks it stands, 0 for none.
+        spectral: every weight is divided by its spectral norm.
+        init: "orthogonal", or "normal" with a deviation of 0.02.
+        output: "tanh" or "linear".
+        classes: of the data set.
+        conditional: the class steers the norms.
     """
 
     def __init__(
@@ -87,6 +98,7 @@ class BigGANDeepGenerator(nn.Module):
         self.out = to_image(widths[-1], channels, layers, output)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Makes images of latents, and labels where the network is conditional."""
         assert label is not None or not self.classes, (
             "a conditional network was called without labels"
         )
@@ -101,10 +113,20 @@ class BigGANDeepGenerator(nn.Module):
 
 
 class BigGANDeepDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,feature_dim), summed over places; head: features, label (N,)
-    -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,feature_dim); head: (N,F), label (N,) -> (N,1).
 
-    Options as the generator's; the first block of a resolution halves it.
+    Features are summed over spatial positions. The first block of a resolution halves it.
+
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        width: as the generator's.
+        depth: as the generator's.
+        attention: as the generator's.
+        spectral: as the generator's.
+        init: as the generator's.
+        classes: of the data set.
+        conditional: the class adds to the score.
     """
 
     def __init__(
@@ -139,18 +161,23 @@ class BigGANDeepDiscriminator(nn.Module):
         self.score = ProjectedScore(self.feature_dim, self.classes, layers)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return F.relu(self.body(x)).sum((2, 3))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.score(h, label)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
 class DeepUpBlock(nn.Module):
-    """(N,c_in,H,W), condition (N,dim) -> (N,c_out,H,W), or twice each side; the shortcut keeps the
-    first c_out channels."""
+    """(N,c_in,H,W), condition (N,dim) -> (N,c_out,H,W), or twice each side.
+
+    The shortcut keeps the first c_out channels.
+    """
 
     def __init__(
         self,
@@ -176,6 +203,7 @@ class DeepUpBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         h = x
         x_kept = x[:, : self.c_out]
         for k, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
@@ -188,8 +216,10 @@ class DeepUpBlock(nn.Module):
 
 
 class DeepDownBlock(nn.Module):
-    """(N,c_in,H,W) -> (N,c_out,H,W), or half of each side; the shortcut appends the channels that
-    are missing."""
+    """(N,c_in,H,W) -> (N,c_out,H,W), or half of each side.
+
+    The shortcut appends the channels that are missing.
+    """
 
     def __init__(self, c_in: int, c_out: int, *, halve: bool, layers: Layers):
         super().__init__()
@@ -202,6 +232,7 @@ class DeepDownBlock(nn.Module):
         self.append = layers.conv(c_in, c_out - c_in, 1) if c_out > c_in else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         # Never in place: the shortcut below needs x as it was.
         h = self.conv1(F.relu(self.reduce(F.relu(x))))
         h = F.relu(self.conv2(F.relu(h)))
@@ -214,6 +245,7 @@ class DeepDownBlock(nn.Module):
 
 
 def check(depth: int, width: int) -> None:
+    """Raises ValueError for a depth or a width that does not fit."""
     if not 1 <= depth <= DEEPEST:
         raise ValueError(f"depth={depth}: give 1 to {DEEPEST} blocks per resolution")
     if width < SQUEEZE:

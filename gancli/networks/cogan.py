@@ -1,5 +1,7 @@
-"""CoGAN's pair of pairs (Liu and Tuzel 2016): generators that share all but the last layer, critics
-all but the first."""
+"""CoGAN's coupled networks (Liu and Tuzel 2016).
+
+The generators share all but the last layer, the discriminators all but the first.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,17 @@ DOMAINS = ("a", "b")
 
 
 class CoGANGenerator(nn.Module):
-    """z (N,z_dim) -> two images (N,channels,H,W), one per domain: what both share is the meaning,
-    what they do not the look.
+    """z (N,z_dim) -> two images (N,channels,H,W), one per domain.
 
-    resolution: side or [H,W] in pixels, 8 or more; 28 is the paper's (4, 7, 13, 25, then 28)
-    width: channels of the last shared layer; they double towards z, up to max_width
+    The shared layers decide what is shown, each domain's own layer how it looks.
+
+    Args:
+        resolution: side or [H,W] in pixels, 8 or more; 28 is the paper's (4, 7, 13, 25, then 28).
+        channels: of the images.
+        z_dim: numbers in a latent.
+        width: channels of the last shared layer; they double towards z.
+        max_width: the most channels.
+        output: "tanh" or "linear".
     """
 
     classes = 0
@@ -59,18 +67,22 @@ class CoGANGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Makes images of latents, and labels where the network is conditional."""
         h = self.shared(z[:, :, None, None])
         return self.last["a"](h), self.last["b"](h)
 
 
 class CoGANDiscriminator(nn.ModuleDict):
-    """The critics "a" and "b", with one trunk between them: the very same modules, after a first
-    layer of each one's own.
+    """The discriminators "a" and "b": a first layer each, then the very same modules.
 
-    width: channels of the first layers; the shared ones have 5/2 of it, then twice as many with
-    each, up to units
-    logits: outputs of the last layer, 1, or the paper's 2 (fake and real), whose difference is the
-    score
+    Args:
+        resolution: side or [H,W] in pixels, 8 or more.
+        channels: of the images.
+        width: channels of the first layers; the shared ones have 5/2 of it, then twice as many with
+            each.
+        units: the most channels, and the features.
+        logits: outputs of the last layer: 1, or the paper's 2 (fake and real), whose difference is
+            the score.
     """
 
     def __init__(
@@ -83,7 +95,7 @@ class CoGANDiscriminator(nn.ModuleDict):
         logits: Literal[1, 2] = 1,
     ):
         super().__init__()
-        stages, rest = critic_stages(resolution)
+        stages, rest = count_stages(resolution)
         widths = [width, *(min(width * 5 // 2 * 2**k, units) for k in range(stages - 1))]
         shared = [
             layer
@@ -95,15 +107,19 @@ class CoGANDiscriminator(nn.ModuleDict):
         self.feature_dim = units
         self.update(
             {
-                name: CoupledCritic(nn.Sequential(*make_down_layers(channels, width)), body, out)
+                name: CoupledDiscriminator(
+                    nn.Sequential(*make_down_layers(channels, width)), body, out
+                )
                 for name in DOMAINS
             }
         )
 
 
-class CoupledCritic(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,units,1,1); head: -> scores (N,1). body and out belong to
-    both critics."""
+class CoupledDiscriminator(nn.Module):
+    """trunk: x (N,channels,H,W) -> (N,units,1,1); head: -> scores (N,1).
+
+    `body` and `out` belong to both discriminators.
+    """
 
     def __init__(self, first: nn.Module, body: nn.Module, out: nn.Module):
         super().__init__()
@@ -112,20 +128,25 @@ class CoupledCritic(nn.Module):
         self.out = out
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return self.body(self.first(x))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         scores = self.out(h).flatten(1)
         # Two classes' softmax is the sigmoid of this difference.
         return scores if scores.shape[1] == 1 else scores[:, 1:] - scores[:, :1]
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
 def generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
-    """(height, width) after each shared layer: 3 less than the image in the end, halved, rounded
-    up, while 7 or more."""
+    """Lists (height, width) after each shared layer.
+
+    The last is 3 less than the image; going back, each is halved and rounded up while 7 or more.
+    """
     h, w = check_size(resolution)
     sizes = [(h - 3, w - 3)]
     while min(sizes[0]) >= 7:
@@ -133,9 +154,11 @@ def generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
     return sizes
 
 
-def critic_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
-    """How many convolutions of 5x5 with pooling, and what they leave: at most 7 pixels of the
-    shorter side."""
+def count_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
+    """Counts the 5x5 convolutions with pooling, and says what they leave.
+
+    At most 7 pixels of the shorter side are left.
+    """
     (h, w), stages = check_size(resolution), 0
     while stages == 0 or min(h, w) >= 8:
         h = (h - 4) // 2
@@ -145,6 +168,7 @@ def critic_stages(resolution: int | list[int]) -> tuple[int, tuple[int, int]]:
 
 
 def check_size(resolution: int | list[int]) -> tuple[int, int]:
+    """Returns (height, width). Raises ValueError for a size that does not fit."""
     h, w = size_of(resolution)
     if not 8 <= min(h, w) <= max(h, w) <= 512:
         raise ValueError(
@@ -154,10 +178,12 @@ def check_size(resolution: int | list[int]) -> tuple[int, int]:
 
 
 def make_up_layers(conv: nn.ConvTranspose2d) -> list[nn.Module]:
+    """Makes the layers of an upsampling step."""
     return [init(conv), nn.BatchNorm2d(conv.out_channels, affine=False), nn.PReLU()]
 
 
 def make_down_layers(c_in: int, c_out: int) -> list[nn.Module]:
+    """Makes the layers of a downsampling step."""
     return [init(nn.Conv2d(c_in, c_out, 5)), nn.MaxPool2d(2)]
 
 

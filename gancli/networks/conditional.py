@@ -1,5 +1,4 @@
-"""How a class enters a network without planes: a norm with its own gain and bias, and a projection
-onto the score."""
+"""How a class enters a network without planes: through norms, or through the score."""
 
 from __future__ import annotations
 
@@ -10,10 +9,14 @@ from gancli.networks.spectral import spectral as spectrally_normalised
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch norm whose gain (1 at first) and bias (0) are looked up by class (Dumoulin 2017; de
-    Vries 2017).
+    """Batch norm whose gain (1 at first) and bias (0) are looked up by class.
 
-    x (N,channels,H,W), label (N,) -> (N,channels,H,W). eps: 2e-5 in SNGAN's code, 1e-5 in BigGAN's
+    x (N,channels,H,W), label (N,) -> (N,channels,H,W) (Dumoulin 2017; de Vries 2017).
+
+    Args:
+        channels: of x.
+        classes: how many.
+        eps: added to the variance; 2e-5 in SNGAN's code, 1e-5 in BigGAN's.
     """
 
     def __init__(self, channels: int, classes: int, *, eps: float = 1e-5):
@@ -25,6 +28,7 @@ class ConditionalBatchNorm2d(nn.Module):
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         assert label is not None, "a conditional network was called without labels"
         x = self.norm(x)
         gain, bias = (
@@ -36,8 +40,13 @@ class ConditionalBatchNorm2d(nn.Module):
 class Projection(nn.Module):
     """What a class adds to the score: <v_label, h> (Miyato and Koyama 2018, equation 3).
 
-    h (N,features), label (N,) -> (N,1). spectral: the table of v, (classes,features), is divided by
-    its spectral norm
+    h (N,features), label (N,) -> (N,1).
+
+    Args:
+        features: numbers in h.
+        classes: how many.
+        spectral: the table of v, (classes,features), is divided by its spectral norm.
+        init: fills the table.
     """
 
     def __init__(
@@ -54,5 +63,6 @@ class Projection(nn.Module):
         self.table = spectrally_normalised(table, spectral)
 
     def forward(self, h: Tensor, label: Tensor | None) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         assert label is not None, "a conditional network was called without labels"
         return (self.table(label) * h).sum(1, keepdim=True)

@@ -1,5 +1,7 @@
-"""DCGAN's pair (Radford 2015, layer table of the PyTorch example), with labels as one-hot maps when
-conditional."""
+"""DCGAN's pair (Radford 2015, layer table of the PyTorch example).
+
+Labels are one-hot maps where the networks are conditional.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +23,28 @@ from gancli.networks.layers import (
 
 
 def widths_of(width: int, halvings: int, max_width: int) -> list[int]:
-    """Channels from the finest inner level to the coarsest: doubled at each halving, up to
-    max_width."""
+    """Lists channels from the finest inner level to the coarsest.
+
+    They double at each downsampling step, up to max_width.
+    """
     return [min(width * 2**k, max_width) for k in range(halvings)]
 
 
 class DCGANGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,H,W)
+    """z (N,z_dim), label (N,) -> (N,channels,H,W).
 
-    resolution: side or [H,W] in pixels, 8 to 511, halvable down to 4..7 (64 = 4 * 2^4, 28 = 7 *
-    2^2)
-    width: channels at half the resolution; they double at each halving, up to max_width
+    Args:
+        resolution: side or [H,W] in pixels, 8 to 511, that halves down to 4..7 (64 = 4 * 2^4,
+            28 = 7 * 2^2).
+        channels: of the images.
+        z_dim: numbers in a latent.
+        width: channels at half the resolution; they double at each downsampling step.
+        max_width: the most channels.
+        norm: of the inner layers.
+        activation: of the inner layers.
+        output: "tanh" for images, or "linear".
+        classes: of the data set.
+        conditional: the label stands beside z as a one-hot vector.
     """
 
     def __init__(
@@ -70,14 +83,23 @@ class DCGANGenerator(nn.Module):
         self.net = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Makes images of latents, and labels where the network is conditional."""
         return self.net(with_one_hot(z, label, self.classes)[:, :, None, None])
 
 
 class DCGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W), label (N,) -> (N,C,h,w) at 4..7 pixels; head: -> scores (N,1)
+    """trunk: x (N,channels,H,W), label (N,) -> (N,C,h,w) of 4..7 pixels; head: -> scores (N,1).
 
-    norm: of the inner layers; "spectral" divides every weight by its largest singular value
-    pooling: "strided" 4x4 convolutions, or 3x3 convolutions and 2x2 "average" pooling
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        width: as the generator's.
+        max_width: the most channels.
+        norm: of the inner layers; "spectral" divides every weight by its largest singular value.
+        activation: of the inner layers.
+        pooling: "strided" 4x4 convolutions, or 3x3 convolutions and 2x2 "average" pooling.
+        classes: of the data set.
+        conditional: one plane per class stands beside x.
     """
 
     def __init__(
@@ -118,16 +140,20 @@ class DCGANDiscriminator(nn.Module):
         )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return self.body(with_planes(x, label, self.classes))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h).flatten(1)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
 def up(conv: nn.ConvTranspose2d, norm: Norm, act: Activation) -> list[nn.Module]:
+    """Makes the layers of an upsampling step."""
     return [
         constrain_weight(init_dcgan(conv), norm),
         init_dcgan(norm2d(norm, conv.out_channels)),
@@ -138,6 +164,7 @@ def up(conv: nn.ConvTranspose2d, norm: Norm, act: Activation) -> list[nn.Module]
 def down(
     c_in: int, c_out: int, norm: Norm, act: Activation, pooling: str, *, bias: bool
 ) -> list[nn.Module]:
+    """Makes the layers of a downsampling step."""
     strided = pooling == "strided"
     conv = (
         nn.Conv2d(c_in, c_out, 4, 2, 1, bias=bias)

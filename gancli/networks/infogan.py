@@ -1,5 +1,7 @@
-"""InfoGAN's networks for MNIST (Chen 2016, appendix C.1), for any size that can be halved, and the
-head that reads the codes."""
+"""InfoGAN's networks for MNIST (Chen 2016, appendix C.1), and the head that reads the codes.
+
+They fit any size that can be halved.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,17 @@ VectorNorm = Literal["batch", "layer", "spectral", "none"]  # those that a vecto
 
 
 class InfoGANGenerator(nn.Module):
-    """z (N,z_dim), noise and codes -> (N,channels,H,W)
+    """z (N,z_dim), noise and codes -> (N,channels,H,W).
 
-    resolution: side or [H,W] in pixels, halvable down to 4..7 (28 = 7 * 2^2)
-    width: channels at half the resolution; they double at each halving, up to max_width; units: of
-    the first layer
-    output: tanh, since our images lie in [-1,1]; the authors' lie in [0,1], and their output is a
-    sigmoid
+    Args:
+        resolution: side or [H,W] in pixels that halves down to 4..7 (28 = 7 * 2^2).
+        channels: of the images.
+        z_dim: numbers of noise and codes together.
+        width: channels at half the resolution; they double at each downsampling step.
+        max_width: the most channels.
+        units: of the first layer.
+        output: "tanh", since images lie in [-1,1]; the authors' lie in [0,1], and their output is a
+            sigmoid.
     """
 
     classes = 0
@@ -59,15 +65,23 @@ class InfoGANGenerator(nn.Module):
             init(layer)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Makes images of latents, and labels where the network is conditional."""
         return self.net(z)
 
 
 class InfoGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,units), which the codes are read from too; head: -> scores
-    (N,1)
+    """trunk: x (N,channels,H,W) -> (N,units); head: -> scores (N,1).
 
-    norm: of all layers but the first and the last; "spectral" divides every weight by its largest
-    singular value
+    The codes are read from what the trunk gives.
+
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        width: as the generator's.
+        max_width: the most channels.
+        units: of the last hidden layer.
+        norm: of all layers but the first and the last; "spectral" divides every weight by its
+            largest singular value.
     """
 
     def __init__(
@@ -97,18 +111,27 @@ class InfoGANDiscriminator(nn.Module):
         self.out = constrain_weight(init(nn.Linear(units, 1)), norm)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return self.body(x)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
 class CodeReader(nn.Module):
-    """Q: the critic's features (N,F) -> (N,outputs), what they say about the codes; the game tells
-    both sizes by `attach`."""
+    """Q: the discriminator's features (N,F) -> (N,outputs), what they say about the codes.
+
+    The game tells both sizes by `attach`.
+
+    Args:
+        units: of the hidden layer.
+        norm: of the hidden layer.
+    """
 
     def __init__(self, *, units: int = 128, norm: VectorNorm = "batch"):
         super().__init__()
@@ -123,10 +146,12 @@ class CodeReader(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return self.net(features)
 
 
 def dense(n_in: int, n_out: int, norm: VectorNorm) -> list[nn.Module]:
+    """Makes a dense layer with its norm and activation."""
     after = (
         nn.BatchNorm1d(n_out)
         if norm == "batch"

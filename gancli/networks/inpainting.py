@@ -1,5 +1,7 @@
-"""Context encoders: a generator that fills holes from their surroundings, and the critic of what it
-filled (Pathak 2016)."""
+"""Context encoders (Pathak 2016): a generator that fills holes from their surroundings.
+
+And the discriminator of what it filled.
+"""
 
 from __future__ import annotations
 
@@ -16,18 +18,27 @@ Hole = Literal["centre", "free"]
 
 
 class ContextEncoder(Translator):
-    """source (N,channels_in,H,W), its holes filled with any colour -> (N,channels_out,H,W) (Pathak
-    2016, section 3.1)
+    """source (N,channels_in,H,W), holes filled with any colour -> (N,channels_out,H,W).
 
-    hole: "centre": the paper's network: sees `resolution` only, makes the central H/2 x W/2
-    (`patch`), and puts it into the image, which the first channels_out channels of the source are.
-    "free": a decoder with one more level makes the whole image, of any size from the shorter side
-    of `resolution` on; give it the mask as one more channel
-    resolution: side or [H,W] in pixels, halvable down to 4..7; bottleneck: channels of the one
-    place (larger images have more) between encoder and decoder. width: channels of the first two
-    levels; they double up to max_width
-    overlap: share of each side that stays visible at the edges of the middle half, below 0.25; the
-    network makes these pixels too, and whoever cuts a window around a hole has to leave them there
+    Pathak 2016, section 3.1.
+
+    Args:
+        channels_in: of the source.
+        channels_out: of what is made.
+        resolution: side or [H,W] in pixels that halves down to 4..7.
+        bottleneck: channels of the one position (larger images have more) between encoder and
+            decoder.
+        width: channels of the first two levels; they double.
+        max_width: the most channels.
+        hole: "centre": the paper's network: sees `resolution` only, makes the central H/2 x W/2
+            (`patch`), and puts it into the image, which the first channels_out channels of the
+            source are. "free": a decoder with one more level makes the whole image, of any size
+            from the shorter side of `resolution` on; give it the mask as one more channel.
+        overlap: share of each side that stays visible at the edges of the middle half, below 0.25;
+            the network makes these pixels too, and whoever cuts a window around a hole has to leave
+            them there.
+        norm: of the inner layers.
+        output: "tanh" or "linear".
     """
 
     def __init__(
@@ -89,22 +100,31 @@ class ContextEncoder(Translator):
         ).apply(init_normal)
 
     def patch(self, source: Tensor) -> Tensor:
-        """What the network itself makes: (N,channels_out,H/2,W/2) for a central hole, else all of
-        the image."""
+        """Makes what the network itself makes.
+
+        That is (N,channels_out,H/2,W/2) for a central hole, else all of the image.
+        """
         return self.net(self.entering(source, None))
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Fills the holes: the middle of each source, or all of it."""
         assert noise is None, "noise was given to a generator that has none"
         made = self.patch(source)
         return made if self.hole == "free" else paste_centre(source[:, : self.channels_out], made)
 
 
 class ContextDiscriminator(nn.Module):
-    """DCGAN's critic with a bias in every convolution (Pathak 2016, code). trunk: x
-    (N,channels,H,W) -> (N,C,h,w) at 4..7 pixels; head: -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,C,h,w) at 4..7 pixels; head: -> scores (N,1).
 
-    resolution: of the images, side or [H,W]. hole: "centre": it looks at their central H/2 x W/2
-    alone; "free": at all of them
+    DCGAN's discriminator with a bias in every convolution (Pathak 2016, code).
+
+    Args:
+        channels: of the images.
+        resolution: of the images, side or [H,W].
+        hole: "centre": it sees their central H/2 x W/2 alone; "free": all of them.
+        width: channels of the first level; they double.
+        max_width: the most channels.
+        norm: of the inner layers.
     """
 
     def __init__(
@@ -137,12 +157,15 @@ class ContextDiscriminator(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return self.body(crop_centre(x) if self.hole == "centre" else x)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h).flatten(1)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
@@ -173,14 +196,14 @@ def middle_of(size: tuple[int, int], overlap: tuple[int, int]) -> tuple[slice, s
 
 
 def crop_centre(x: Tensor) -> Tensor:
-    """(N,C,H,W) -> its middle (N,C,H/2,W/2)"""
+    """(N,C,H,W) -> its middle (N,C,H/2,W/2)."""
     h = x.shape[2] // 2
     w = x.shape[3] // 2
     return x[:, :, h // 2 : h // 2 + h, w // 2 : w // 2 + w]
 
 
 def paste_centre(image: Tensor, middle: Tensor) -> Tensor:
-    """image (N,C,H,W), middle (N,C,H/2,W/2) -> the image with the middle in it"""
+    """Puts middle (N,C,H/2,W/2) into image (N,C,H,W)."""
     h, w = middle.shape[2:]
     top = h // 2
     left = w // 2

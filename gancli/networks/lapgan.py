@@ -1,5 +1,4 @@
-"""LAPGAN's networks (Denton 2015): dense ones for the coarsest image, small convolutional ones for
-every finer residual."""
+"""LAPGAN's networks (Denton 2015): dense for the coarsest image, convolutional for residuals."""
 
 from __future__ import annotations
 
@@ -19,25 +18,27 @@ from gancli.networks.layers import (
 from gancli.networks.mlp import MLPDiscriminator, MLPGenerator
 
 MOST = 8  # levels; as many as 1024 pixels have above 8
-LEAST = 6  # pixels of the coarsest: of twice as many the critics' convolutions leave 2x2
+LEAST = 6  # pixels of the coarsest: of twice as many the discriminators' convolutions leave 2x2
 
 
 def down(x: Tensor) -> Tensor:
-    """Half the size, the mean of 2x2 pixels: (N,C,H,W) -> (N,C,H/2,W/2)"""
+    """Halves the size, the mean of 2x2 pixels: (N,C,H,W) -> (N,C,H/2,W/2)."""
     return F.avg_pool2d(x, 2)
 
 
 def up(x: Tensor) -> Tensor:
-    """Twice the size, smoothly: (N,C,H,W) -> (N,C,2H,2W)"""
+    """Doubles the size, smoothly: (N,C,H,W) -> (N,C,2H,2W)."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
-    """An image (N,C,H,W) -> of each level, the coarsest first, what its generator makes and what
-    that is added to.
+    """Splits an image (N,C,H,W) into levels, the coarsest first.
 
-    Of the coarsest the small image and None, of the others the residual h and l: h + l is the image
-    in the level's size."""
+    Returns:
+        For each level what its generator makes, and what that is added to. For the coarsest these
+        are the small image and None, for the others the residual h and l: h + l is the image in the
+        level's size.
+    """
     found: list[tuple[Tensor, Tensor | None]] = []
     for _ in range(levels - 1):
         small = down(image)
@@ -50,11 +51,16 @@ def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
 def sizes_of(
     resolution: int | list[int], levels: int | None, coarsest: int
 ) -> list[tuple[int, int]]:
-    """(height, width) of each level, the coarsest first. levels None: halved until the shorter side
-    is coarsest..2*coarsest-1.
+    """Lists (height, width) of each level, the coarsest first.
 
-    Raises ValueError, naming what would do, where a halving would leave a fraction or too few
-    pixels."""
+    Args:
+        resolution: side or [H,W] in pixels.
+        levels: how many; None: halved until the shorter side is coarsest to 2 * coarsest - 1.
+        coarsest: pixels, see `levels`.
+
+    Raises:
+        ValueError: a step would leave a fraction or too few pixels; it names what would do.
+    """
     if coarsest < LEAST or levels is not None and not 1 <= levels <= MOST:
         raise ValueError(
             f"coarsest={coarsest}, levels={levels}: give {LEAST} pixels or more; levels from 1 to "
@@ -79,12 +85,21 @@ def sizes_of(
 
 
 class LapGANGenerator(nn.ModuleList):
-    """The generators of all levels, the coarsest first: z (N,z_dim) -> image; then noise, low,
-    label -> residual.
+    """The generators of all levels, the coarsest first.
 
-    resolution: side or [H,W] in pixels. levels, coarsest: see `sizes_of`
-    hidden: units of the coarsest's layers; width: channels of the others; output: of the coarsest,
-    residuals are linear
+    The first: z (N,z_dim) -> image; the others: noise, low, label -> residual.
+
+    Args:
+        resolution: side or [H,W] in pixels.
+        channels: of the images.
+        levels: see `sizes_of`.
+        coarsest: see `sizes_of`.
+        z_dim: numbers in a latent.
+        hidden: units of the coarsest generator's layers.
+        width: channels of the other generators.
+        output: of the coarsest, "tanh" or "linear"; residuals are linear.
+        classes: of the data set.
+        conditional: labels go into every generator.
     """
 
     def __init__(
@@ -123,13 +138,22 @@ class LapGANGenerator(nn.ModuleList):
 
 
 class LapGANDiscriminator(nn.ModuleList):
-    """The critics of all levels, the coarsest first: each sees images (N,channels,h,w) in the size
-    of its level.
+    """The discriminators of all levels, the coarsest first.
 
-    hidden: units of the coarsest's layers; width: channels of the others; dropout: share dropped of
-    a hidden layer;
-    norm: of the second convolution (the paper's: none); "spectral" divides every weight of the
-    convolutional critics
+    Each sees images (N,channels,h,w) in the size of its level.
+
+    Args:
+        resolution: side or [H,W] in pixels.
+        channels: of the images.
+        levels: see `sizes_of`.
+        coarsest: see `sizes_of`.
+        hidden: units of the coarsest discriminator's layers.
+        width: channels of the other discriminators.
+        norm: of the second convolution (the paper's: none); "spectral" divides every weight of the
+            convolutional discriminators.
+        dropout: share dropped of a hidden layer, 0 to 1.
+        classes: of the data set.
+        conditional: labels go into every discriminator.
     """
 
     def __init__(
@@ -176,8 +200,10 @@ class LapGANDiscriminator(nn.ModuleList):
 
 
 class ResidualGenerator(nn.Module):
-    """noise (N,1,h,w), low (N,channels,h,w), label (N,) -> what the smooth image `low` lacks,
-    (N,channels,h,w)"""
+    """noise (N,1,h,w), low (N,channels,h,w), label (N,) -> residual (N,channels,h,w).
+
+    The residual is what the smooth image `low` lacks.
+    """
 
     def __init__(self, *, size: tuple[int, int], channels: int, width: int = 64, classes: int = 0):
         super().__init__()
@@ -191,12 +217,15 @@ class ResidualGenerator(nn.Module):
         )
 
     def forward(self, noise: Tensor, low: Tensor, label: Tensor | None = None) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return self.net(torch.cat([noise.to(low.dtype), with_class(self.plane, low, label)], 1))
 
 
 class ResidualDiscriminator(nn.Module):
-    """trunk: x (N,channels,h,w), residual and low added, label (N,) -> (N,width,h',w'); head: ->
-    scores (N,1)"""
+    """trunk: x (N,channels,h,w), label (N,) -> (N,width,h',w'); head: -> scores (N,1).
+
+    x is the residual and `low` added.
+    """
 
     def __init__(
         self,
@@ -223,17 +252,20 @@ class ResidualDiscriminator(nn.Module):
         self.out = constrain_weight(nn.Linear(self.feature_dim, 1), norm)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return self.body(with_class(self.plane, x, label))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h.flatten(1))
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
 class ClassPlane(nn.Module):
-    """label (N,) -> one more plane of an image, (N,1,h,w), learned for each class"""
+    """label (N,) -> one more plane of an image, (N,1,h,w), learned for each class."""
 
     def __init__(self, classes: int, size: tuple[int, int]):
         super().__init__()
@@ -242,6 +274,7 @@ class ClassPlane(nn.Module):
         self.linear = nn.Linear(classes, size[0] * size[1])
 
     def forward(self, label: Tensor | None) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return (
             self.linear(one_hot(label, self.classes, self.linear.weight))
             .relu()
@@ -250,10 +283,16 @@ class ClassPlane(nn.Module):
 
 
 def with_class(plane: ClassPlane | None, x: Tensor, label: Tensor | None) -> Tensor:
+    """Puts the class's plane before an image, where there is one."""
     return x if plane is None else torch.cat([plane(label).to(x.dtype), x], 1)
 
 
 def known_classes(classes: int, conditional: bool) -> int:
+    """Returns the number of classes, 0 without labels.
+
+    Raises:
+        ValueError: a conditional network has a data set without labels.
+    """
     if conditional and not classes:
         raise ValueError(
             "conditional=true, but the data set has no labels: use model.conditional=false, or "

@@ -25,17 +25,20 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 
 def activation(name: Activation) -> nn.Module:
+    """Makes an activation by its name."""
     return ACTIVATIONS[name]()
 
 
 def to_range(name: Output) -> nn.Module:
-    """tanh for images in [-1,1], linear for points."""
+    """Makes the last layer: tanh for images in [-1,1], linear for points."""
     return nn.Tanh() if name == "tanh" else nn.Identity()
 
 
 def norm2d(name: Norm, channels: int) -> nn.Module:
-    """(N,C,H,W) -> the same. "layer" is over C, H and W with one gain per channel, as WGAN-GP's
-    critic has it."""
+    """Makes a normalisation by its name: (N,C,H,W) -> (N,C,H,W).
+
+    "layer" is over C, H and W with one gain per channel, as WGAN-GP's critic has it.
+    """
     if name == "batch":
         return nn.BatchNorm2d(channels)
     if name == "layer":
@@ -46,14 +49,15 @@ def norm2d(name: Norm, channels: int) -> nn.Module:
 
 
 def constrain_weight(layer: nn.Module, norm: Norm) -> nn.Module:
-    """The layer with its weight divided by its spectral norm (Miyato 2018), if `norm` says so.
+    """Divides a layer's weight by its spectral norm if `norm` says so (Miyato 2018).
 
-    Fill the weight first."""
+    Fill the weight first.
+    """
     return spectral(layer, norm == "spectral")
 
 
 def size_of(resolution: int | list[int]) -> tuple[int, int]:
-    """(height, width) in pixels."""
+    """Returns (height, width) in pixels."""
     return (
         (resolution, resolution) if isinstance(resolution, int) else (resolution[0], resolution[1])
     )
@@ -62,10 +66,19 @@ def size_of(resolution: int | list[int]) -> tuple[int, int]:
 def halvings(
     resolution: int | list[int], *, smallest: int = 4, most: int = 6
 ) -> tuple[int, tuple[int, int]]:
-    """How often an image can be halved until its shorter side is smallest..2*smallest-1, and what
-    remains of it.
+    """Counts the downsampling steps that fit into an image.
 
-    Raises ValueError, naming sizes that would do, where a halving would leave a fraction."""
+    Args:
+        resolution: side or [H,W] in pixels.
+        smallest: the shorter side ends at smallest to 2 * smallest - 1 pixels.
+        most: the most steps allowed.
+
+    Returns:
+        The number of steps, and the height and width after them.
+
+    Raises:
+        ValueError: a step would leave a fraction; it names sizes that would do.
+    """
     h, w = size_of(resolution)
     times = max(0, (min(h, w) // smallest).bit_length() - 1)
     unit = 2**times
@@ -82,8 +95,10 @@ def halvings(
 
 
 def with_planes(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
-    """Appends one constant plane per class, 1 for the image's own: (N,C,H,W), (N,) ->
-    (N,C+classes,H,W)."""
+    """Appends one constant plane per class, 1 for the image's own.
+
+    (N,C,H,W), (N,) -> (N,C+classes,H,W).
+    """
     if not classes:
         return x
     planes = one_hot(label, classes, x)[:, :, None, None].expand(-1, -1, *x.shape[2:])
@@ -91,10 +106,11 @@ def with_planes(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
 
 
 def with_one_hot(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
-    """(N,F), (N,) -> (N,F+classes)"""
+    """Appends the class as a one-hot vector: (N,F), (N,) -> (N,F+classes)."""
     return torch.cat([x, one_hot(label, classes, x)], 1) if classes else x
 
 
 def one_hot(label: Tensor | None, classes: int, like: Tensor) -> Tensor:
+    """Makes one-hot vectors (N,classes) of labels (N,), of the type of `like`."""
     assert label is not None, "a conditional network was called without labels"
     return F.one_hot(label, classes).to(like.dtype)

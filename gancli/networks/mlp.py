@@ -1,5 +1,7 @@
-"""The original fully connected pair (Goodfellow 2014): ReLU generator, maxout critic with dropout;
-images or points."""
+"""The original fully connected pair (Goodfellow 2014), for images or points.
+
+A ReLU generator and a maxout discriminator with dropout.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,17 @@ from gancli.networks.layers import Output, size_of, to_range, with_one_hot
 
 
 class MLPGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,H,W); any resolution, 1 for points."""
+    """z (N,z_dim), label (N,) -> (N,channels,H,W).
+
+    Args:
+        resolution: side or [H,W] in pixels, any; 1 for points.
+        channels: of the images, or coordinates of points.
+        z_dim: numbers in a latent.
+        hidden: units of each hidden layer.
+        output: "tanh" for images, "linear" for points.
+        classes: of the data set.
+        conditional: the label stands beside z as a one-hot vector.
+    """
 
     def __init__(
         self,
@@ -41,15 +53,22 @@ class MLPGenerator(nn.Module):
         self.net = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Makes images of latents, and labels where the network is conditional."""
         return self.net(with_one_hot(z, label, self.classes))
 
 
 class MLPDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W), label (N,) -> (N,hidden[-1]); head: -> scores (N,1)
+    """trunk: x (N,channels,H,W), label (N,) -> (N,hidden[-1]); head: -> scores (N,1).
 
-    hidden: units per layer; pieces: linear pieces per unit (maxout, Goodfellow 2013), 1 for
-    LeakyReLU
-    dropout_in, dropout: shares dropped of the input and of each hidden layer
+    Args:
+        resolution: side or [H,W] in pixels, any; 1 for points.
+        channels: of the images, or coordinates of points.
+        hidden: units of each hidden layer.
+        pieces: linear pieces per unit (maxout, Goodfellow 2013); 1 for LeakyReLU.
+        dropout_in: share dropped of the input, 0 to 1.
+        dropout: share dropped of each hidden layer, 0 to 1.
+        classes: of the data set.
+        conditional: the label stands beside x as a one-hot vector.
     """
 
     def __init__(
@@ -67,7 +86,7 @@ class MLPDiscriminator(nn.Module):
         super().__init__()
         if not hidden:
             raise ValueError(
-                "hidden=[] leaves no features to judge: give at least one layer, e.g. hidden=[240]"
+                "hidden=[] leaves no features to score: give at least one layer, e.g. hidden=[240]"
             )
         h, w = size_of(resolution)
         self.classes = classes if conditional else 0
@@ -84,12 +103,15 @@ class MLPDiscriminator(nn.Module):
         self.out = linear(hidden[-1], 1)
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return self.body(with_one_hot(x.flatten(1), label, self.classes))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
@@ -101,12 +123,15 @@ class Maxout(nn.Module):
         self.pieces = pieces
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return x.unflatten(1, (-1, self.pieces)).amax(2)
 
 
 def linear(n_in: int, n_out: int) -> nn.Linear:
-    """Zero bias and Glorot-uniform weights: the paper's fixed range fits its own layer sizes
-    only."""
+    """Makes a layer of zero bias and Glorot-uniform weights.
+
+    The paper's fixed range fits its own layer sizes only.
+    """
     layer = nn.Linear(n_in, n_out)
     bound = math.sqrt(6 / (n_in + n_out))
     with torch.no_grad():

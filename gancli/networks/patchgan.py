@@ -1,4 +1,4 @@
-"""PatchGAN: a critic with a score for each patch of an image, as pix2pix and CycleGAN have it."""
+"""PatchGAN: a discriminator with a score for each patch, as pix2pix and CycleGAN have it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,19 @@ PatchNorm = Literal["batch", "instance", "layer", "none"]
 
 
 class PatchDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,feature_dim,h,w); head: -> scores (N,1,h,w), one per patch
-    (Isola 2017, section 6.1.2)
+    """trunk: x (N,channels,H,W) -> (N,feature_dim,h,w); head: -> scores (N,1,h,w).
 
-    channels: of what it sees; for a conditional critic those of source and image together. layers:
-    strided ones, from 0 to 8: patches of 1, 16, 34, 70, 142, 286 ... pixels; h = H // 2^layers - 2,
-    so sides below `smallest` raise ValueError
-    width: channels after the first layer; they double up to max_width. norm: of the inner layers;
-    "layer" is over each image's C, H and W; "instance" has neither gain nor bias. spectral: every
-    weight is divided by its spectral norm
+    There is one score per patch (Isola 2017, section 6.1.2). h = H // 2^layers - 2, so sides below
+    `smallest` raise ValueError.
+
+    Args:
+        channels: of what it sees; where it also sees the source, those of both together.
+        width: channels after the first layer; they double.
+        layers: strided ones, 0 to 8: patches of 1, 16, 34, 70, 142, 286 ... pixels.
+        max_width: the most channels.
+        norm: of the inner layers; "layer" is over each image's C, H and W; "instance" has neither
+            gain nor bias.
+        spectral: every weight is divided by its spectral norm.
     """
 
     def __init__(
@@ -64,21 +68,25 @@ class PatchDiscriminator(nn.Module):
         )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         if min(x.shape[2:]) < self.smallest:
             raise ValueError(
-                f"images of {x.shape[3]}x{x.shape[2]} pixels are too small for this critic's "
-                f"patches: it needs {self.smallest}; give it fewer layers"
+                f"images of {x.shape[3]}x{x.shape[2]} pixels are too small for the patches of "
+                f"this discriminator: it needs {self.smallest}; give it fewer layers"
             )
         return self.body(x)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
 def patch_norm(norm: PatchNorm, channels: int) -> nn.Module:
+    """Makes a normalisation by its name."""
     makers: dict[PatchNorm, Callable[[int], nn.Module]] = {
         "batch": nn.BatchNorm2d,
         "instance": nn.InstanceNorm2d,
@@ -91,7 +99,9 @@ def patch_norm(norm: PatchNorm, channels: int) -> nn.Module:
 
 
 def init_layer(layer: nn.Module, spectral: bool) -> nn.Module:
-    """Initialised, and only then under its spectral norm, whose first estimate is of the weight it
-    is given."""
+    """Fills a layer, and only then puts it under its spectral norm.
+
+    The first estimate of the norm is of the weight that it is given.
+    """
     init_normal(layer)
     return spectrally_normalised(layer, spectral)

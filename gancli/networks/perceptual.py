@@ -1,5 +1,7 @@
-"""Perceptual loss: how far two images are apart in the features of a network that knows photographs
-(Johnson 2016)."""
+"""Perceptual loss (Johnson 2016): how far two images are apart in features of a network.
+
+The network knows photographs.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,16 @@ DEFAULTS: dict[Backbone, list[str]] = {"vgg19": ["relu5_4"], "squeezenet": ["fir
 
 
 def vgg19_layers() -> dict[str, int]:
-    """conv1_1, relu1_1 ... relu5_4 and pool1 ... pool5 -> place in torchvision's
-    vgg19().features"""
+    """Maps names to positions in torchvision's vgg19().features.
+
+    The names are conv1_1, relu1_1 ... relu5_4 and pool1 ... pool5.
+    """
     names = []
     for block, convolutions in enumerate((2, 2, 4, 4, 4), 1):
         for k in range(1, convolutions + 1):
             names += [f"conv{block}_{k}", f"relu{block}_{k}"]
         names.append(f"pool{block}")
-    return {name: place for place, name in enumerate(names)}
+    return {name: position for position, name in enumerate(names)}
 
 
 # Of torchvision's squeezenet1_1().features, named as in the paper (Iandola 2016, table 1).
@@ -56,19 +60,21 @@ LAYERS: dict[Backbone, Mapping[str, int]] = {
 
 
 class Perceptual:
-    """x, y (N,C,H,W) in [-1,1] -> scalar: mean distance of features, summed over layers; gradients
-    reach x alone.
+    """x, y (N,C,H,W) in [-1,1] -> scalar: mean distance of features, summed over layers.
 
-    No nn.Module: a game that holds one has no more parameters and nothing more in its checkpoint.
-    Weights are read on first use, or by `load`; building a game, or sampling from it, needs none.
+    Gradients reach x alone. No nn.Module: a game that holds one has no more parameters and nothing
+    more in its checkpoint. Weights are read on first use, or by `load`; building a game, or
+    sampling from it, needs none.
 
-    backbone: vgg19 (SRGAN, ESRGAN), squeezenet (5 MB, for offline use), or none: the distance is 0
-    layers: reluB_K after activation (SRGAN: relu5_4), convB_K before (ESRGAN: conv5_4), poolB; of
-    squeezenet relu1 and fire2 to fire9; null: relu5_4, fire5
-    weights: a file with the state dict of torchvision's vgg19 or squeezenet1_1; null: torchvision's
-    download, once
-    distance: l2 is the mean square, l1 the mean magnitude. factor: multiplies features (SRGAN,
-    section 3.2: 1 / 12.75)
+    Args:
+        backbone: vgg19 (SRGAN, ESRGAN), squeezenet (5 MB, for offline use), or none: the distance
+            is 0.
+        layers: reluB_K after activation (SRGAN: relu5_4), convB_K before (ESRGAN: conv5_4), poolB;
+            of squeezenet relu1 and fire2 to fire9; None: relu5_4, fire5.
+        weights: a file with the state dict of torchvision's vgg19 or squeezenet1_1; None:
+            torchvision's download, once.
+        distance: l2 is the mean square, l1 the mean magnitude.
+        factor: multiplies features (SRGAN, section 3.2: 1 / 12.75).
     """
 
     def __init__(
@@ -101,6 +107,7 @@ class Perceptual:
         self.net: nn.Sequential | None = None
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """Compares features; 0 for backbone "none"."""
         if self.backbone == "none":
             return torch.zeros((), device=x.device)
         with torch.no_grad():
@@ -112,9 +119,14 @@ class Perceptual:
         return reduce(torch.add, terms)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """(N,C,H,W) in [-1,1] -> layer -> (N,F,h,w), in the order of the network, times `factor`.
+        """Computes features of (N,C,H,W) in [-1,1], times `factor`.
 
-        Raises ValueError without weights."""
+        Returns:
+            layer -> (N,F,h,w), in the order of the network.
+
+        Raises:
+            ValueError: there are no weights.
+        """
         if self.backbone == "none":
             return {}
         assert not x.is_meta, "images without values have no features"
@@ -124,25 +136,30 @@ class Perceptual:
         names = {LAYERS[self.backbone][name]: name for name in self.layers}
         h = prepare_images(x, net.get_buffer("mean"), net.get_buffer("deviation"))
         found = {}
-        for place, layer in enumerate(net):
+        for position, layer in enumerate(net):
             h = layer(h)
-            if place in names:
-                found[names[place]] = self.factor * h  # a copy: the next activation works in place
+            if position in names:
+                # A copy: the next activation works in place.
+                found[names[position]] = self.factor * h
         return found
 
     def get_network(self) -> nn.Sequential:
-        """The network with its weights, which the first use reads.
+        """Returns the network with its weights, which the first use reads.
 
-        Raises ValueError without them."""
+        Raises:
+            ValueError: there are no weights.
+        """
         if self.net is None:
             self.load()
         assert self.net is not None, "backbone=none has no network"
         return self.net
 
     def load(self) -> None:
-        """Reads the weights.
+        """Reads the weights; call it before a long run begins.
 
-        Raises ValueError, which says where to get them; call it before a long run begins."""
+        Raises:
+            ValueError: there are none; it says where to get them.
+        """
         if self.backbone == "none" or self.net is not None:
             return
         net = build_empty(self.backbone)[
@@ -162,8 +179,10 @@ class Perceptual:
 
 
 def build_empty(backbone: Backbone) -> nn.Sequential:
-    """The convolutional part on the meta device: initialising it would take seconds, and draw from
-    the global generator."""
+    """Builds the convolutional part on the meta device.
+
+    Initialising it would take seconds, and draw from the global generator.
+    """
     from torchvision import models  # 3 s, and needed nowhere else
 
     with torch.device("meta"):
@@ -173,9 +192,11 @@ def build_empty(backbone: Backbone) -> nn.Sequential:
 
 
 def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
-    """The tensors of the convolutional part, read without running anything of the file's.
+    """Reads the tensors of the convolutional part; nothing of the file runs.
 
-    Raises ValueError."""
+    Raises:
+        ValueError: there is no such file, or it holds something else.
+    """
     file = Path(weights).expanduser() if weights is not None else download_weights(backbone)
     if not file.is_file():
         raise ValueError(
@@ -183,7 +204,7 @@ def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - what a broken file can make the reader raise has no end
+    except Exception as error:  # noqa: BLE001 - a broken file can make the reader raise anything
         raise ValueError(
             f"{file} holds no weights that can be read safely; {remedy(backbone)}"
         ) from error
@@ -197,7 +218,11 @@ def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
 
 
 def download_weights(backbone: Backbone) -> Path:
-    """torchvision's file, where torch keeps such files. Raises ValueError without a network."""
+    """Returns torchvision's file, where torch keeps such files.
+
+    Raises:
+        ValueError: it is not there and cannot be downloaded.
+    """
     url = URLS[backbone]
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if not file.is_file():
@@ -205,7 +230,7 @@ def download_weights(backbone: Backbone) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             prefix = file.stem.rpartition("-")[2]  # of its sha256: these files are named so
             torch.hub.download_url_to_file(url, str(file), hash_prefix=prefix, progress=False)
-        except Exception as error:  # noqa: BLE001 - URLError, timeouts, a hash that differs, a full disk
+        except Exception as error:  # noqa: BLE001 - URLError, a hash that differs, a full disk
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(
                 f"the weights of {backbone} could not be downloaded ({reason}); {remedy(backbone)}"
@@ -214,7 +239,7 @@ def download_weights(backbone: Backbone) -> Path:
 
 
 def remedy(backbone: Backbone) -> str:
-    """What to do about missing weights."""
+    """Says what to do about missing weights."""
     other = (
         "perceptual=squeezenet (5 MB), or perceptual=none"
         if backbone == "vgg19"
@@ -224,11 +249,18 @@ def remedy(backbone: Backbone) -> str:
 
 
 def prepare_images(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """(N,C,H,W) in [-1,1], C 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA -> (N,3,h,w) as ImageNet's
-    networks know it.
+    """Prepares (N,C,H,W) in [-1,1] as ImageNet's networks know images, (N,3,h,w).
 
-    Alpha is dropped over white. Small images are enlarged by a whole factor. Raises ValueError for
-    other C."""
+    Alpha is dropped over white. Small images are enlarged by a whole factor.
+
+    Args:
+        x: images; C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA).
+        mean: of each channel.
+        deviation: of each channel.
+
+    Raises:
+        ValueError: for another C.
+    """
     channels = x.shape[1]
     if channels not in (1, 2, 3, 4):
         raise ValueError(
@@ -246,8 +278,10 @@ def prepare_images(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
 
 
 def gram(features: Tensor) -> Tensor:
-    """(N,C,H,W) -> (N,C,C): products of channels, averaged over places and channels (Johnson 2016,
-    section 3.2), in float32."""
+    """Computes the products of channels: (N,C,H,W) -> (N,C,C), in float32.
+
+    They are averaged over spatial positions and channels (Johnson 2016, section 3.2).
+    """
     n, c, h, w = features.shape
     flat = features.float().flatten(2)
     # Sums of so many products leave bf16's precision.

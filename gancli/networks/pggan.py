@@ -1,5 +1,7 @@
-"""PGGAN's pair (Karras 2018, table 2): all sizes from 4 pixels on in one network, of which a stage
-uses the first so many."""
+"""PGGAN's pair (Karras 2018, table 2): all sizes from 4 pixels on in one network.
+
+A stage uses the first so many of them.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +24,18 @@ SOFT = (1, 2, 1)  # StyleGAN's filter
 
 
 class PGGANGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size
+    """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size.
 
-    resolution: side or [H,W] in pixels, 8 to 1024 and more, halvable down to 4..7 (1024 = 4 * 2^8,
-    28 = 7 * 2^2)
-    channel_base, channel_max: a stage of n pixels has channel_base / n channels, up to channel_max
+    Args:
+        resolution: side or [H,W] in pixels, 8 to 1024 and more, that halves down to 4..7
+            (1024 = 4 * 2^8, 28 = 7 * 2^2).
+        channels: of the images.
+        z_dim: numbers in a latent.
+        channel_base: a stage of n pixels has channel_base / n channels.
+        channel_max: the most channels.
+        output: "linear" or "tanh".
+        classes: of the data set.
+        conditional: the label stands beside z as a one-hot vector.
     """
 
     def __init__(
@@ -60,8 +69,14 @@ class PGGANGenerator(nn.Module):
         stage: int | None = None,
         alpha: Tensor | None = None,
     ) -> Tensor:
-        """stage: 0 is the smallest, null the last; alpha: 0-d, the share of a stage that is blended
-        in, null: all."""
+        """Makes images of latents.
+
+        Args:
+            z: latents (N,z_dim).
+            label: classes (N,), where the network is conditional.
+            stage: 0 is the smallest, None the last.
+            alpha: 0-d, the share of a stage that is blended in, 0 to 1; None: all.
+        """
         stage = self.stages - 1 if stage is None else stage
         h = before = self.first(pixel_norm(with_one_hot(z, label, self.classes)))
         for block in self.blocks[:stage]:
@@ -71,13 +86,20 @@ class PGGANGenerator(nn.Module):
 
 
 class PGGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,h,w) of the stage's size -> (N,feature_dim); head: features, label (N,)
-    -> scores (N,1)
+    """trunk: x (N,channels,h,w) of the stage's size -> (N,F); head: (N,F), label -> (N,1).
 
-    With classes there is a score for each, of which the label picks one. mbstd_group: samples whose
-    deviation it sees
-    blur: StyleGAN's critic, which filters before it halves and halves before it activates (Karras
-    2019)
+    With classes there is a score for each, of which the label picks one.
+
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        channel_base: as the generator's.
+        channel_max: the most channels.
+        mbstd_group: samples whose deviation it sees.
+        blur: StyleGAN's discriminator, which filters before it halves and halves before it
+            activates (Karras 2019).
+        classes: of the data set.
+        conditional: the label picks the score.
     """
 
     def __init__(
@@ -119,7 +141,7 @@ class PGGANDiscriminator(nn.Module):
         stage: int | None = None,
         alpha: Tensor | None = None,
     ) -> Tensor:
-        """stage and alpha as in the generator."""
+        """Computes the features of images; stage and alpha are as in the generator."""
         stage = self.stages - 1 if stage is None else stage
         h = act(self.from_image[stage](x))
         for k in reversed(range(stage)):
@@ -129,6 +151,7 @@ class PGGANDiscriminator(nn.Module):
         return act(self.dense(act(self.conv(self.spread(h))).flatten(1)))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         scores = self.score(h)
         if not self.classes:
             return scores
@@ -143,28 +166,30 @@ class PGGANDiscriminator(nn.Module):
         stage: int | None = None,
         alpha: Tensor | None = None,
     ) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label, stage=stage, alpha=alpha), label)
 
 
 class FirstBlock(nn.Module):
-    """(N,z_dim) -> (N,width,h,w) at the smallest size"""
+    """(N,z_dim) -> (N,width,h,w) at the smallest size."""
 
     def __init__(self, z_dim: int, width: int, base: tuple[int, int]):
         super().__init__()
         self.base = base
         # A quarter of the usual gain, as in the paper's code: what comes out is normalised, so only
-        # the speed of learning differs.
+        # the learning rate differs.
         self.dense = EqualisedLinear(z_dim, width * base[0] * base[1], gain=SQRT2 / 4, bias=False)
-        self.bias = nn.Parameter(torch.zeros(width))  # per channel, not per place
+        self.bias = nn.Parameter(torch.zeros(width))  # per channel, not per position
         self.conv = EqualisedConv2d(width, width, gain=SQRT2)
 
     def forward(self, z: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         h = self.dense(z).unflatten(1, (-1, *self.base)) + self.bias[:, None, None]
         return pixel_norm(act(self.conv(pixel_norm(act(h)))))
 
 
 class UpBlock(nn.Module):
-    """(N,c_in,h,w) -> (N,c_out,2h,2w)"""
+    """(N,c_in,h,w) -> (N,c_out,2h,2w)."""
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
@@ -172,12 +197,13 @@ class UpBlock(nn.Module):
         self.second = EqualisedConv2d(c_out, c_out, gain=SQRT2)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         h = pixel_norm(act(self.first(enlarge(x))))
         return pixel_norm(act(self.second(h)))
 
 
 class DownBlock(nn.Module):
-    """(N,c_in,2h,2w) -> (N,c_out,h,w)"""
+    """(N,c_in,2h,2w) -> (N,c_out,h,w)."""
 
     def __init__(self, c_in: int, c_out: int, *, soft: bool):
         super().__init__()
@@ -186,6 +212,7 @@ class DownBlock(nn.Module):
         self.soft = soft
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         h = act(self.first(x))
         if self.soft:
             return act(shrink(self.second(blur(h, SOFT))))
@@ -195,8 +222,10 @@ class DownBlock(nn.Module):
 def widths_of(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int
 ) -> list[int]:
-    """Channels from the smallest stage to the largest: channel_base / side, up to channel_max
-    (side: the shorter one)."""
+    """Lists channels from the smallest stage to the largest.
+
+    They are channel_base / side (the shorter one), up to channel_max.
+    """
     largest = min(base) * 2**times
     if channel_base < largest or channel_max < 1:
         raise ValueError(
@@ -207,6 +236,7 @@ def widths_of(
 
 
 def act(x: Tensor) -> Tensor:
+    """Applies leaky ReLU of slope 0.2."""
     return F.leaky_relu(x, 0.2)
 
 
@@ -221,15 +251,16 @@ def shrink(x: Tensor, factor: int = 2) -> Tensor:
 
 
 def blend(low: Tensor, high: Tensor, alpha: Tensor) -> Tensor:
-    """low at alpha 0, high at alpha 1, to the last bit."""
+    """Returns low at alpha 0, high at alpha 1, to the last bit."""
     return torch.lerp(low.to(high.dtype), high, alpha.to(high.dtype))
 
 
 def blended_image(
     to_image: nn.ModuleList, before: Tensor, h: Tensor, *, stage: int, alpha: Tensor | None
 ) -> Tensor:
-    """The stage's image, or on the way to it from the one before.
+    """Makes the stage's image, or one on the way to it from the stage before.
 
-    Images are blended, not features: those of two sizes mean different things."""
+    Images are blended, not features: those of two sizes mean different things.
+    """
     x = to_image[stage](h)
     return x if alpha is None else blend(enlarge(to_image[stage - 1](before)), x, alpha)

@@ -1,5 +1,7 @@
-"""R3GAN's pair (Huang 2024): residual stages of plain layers, without norms; what keeps them apart
-is how they begin."""
+"""R3GAN's pair (Huang 2024): residual stages of plain layers, without norms.
+
+Careful initial weights take the place of the norms.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,10 @@ GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # what leaky ReLU takes from the mean square
 def widths_of(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int, group: int
 ) -> list[int]:
-    """Channels from the coarsest level to the finest: channel_base / side, up to channel_max,
-    rounded down to whole groups."""
+    """Lists channels from the coarsest level to the finest.
+
+    They are channel_base / side, up to channel_max, rounded down to whole groups.
+    """
     if group < 1:
         raise ValueError(f"group={group}: give 1 or more, e.g. 16")
     unit = group // math.gcd(group, 2)  # twice the width is cut into groups
@@ -35,13 +39,16 @@ def widths_of(
 
 
 def scale_weights(layer: Layer, gain: float = 1.0) -> Layer:
-    """Weights from N(0, gain^2 / inputs): where a mean square of 1 enters, gain^2 leaves (He
-    2015)."""
+    """Draws weights from N(0, gain^2 / inputs) (He 2015).
+
+    Where a mean square of 1 enters, gain^2 leaves.
+    """
     nn.init.normal_(layer.weight, std=gain / layer.weight[0].numel() ** 0.5)
     return layer
 
 
 def conv1x1(c_in: int, c_out: int, gain: float = 1.0) -> nn.Conv2d:
+    """Makes a 1x1 convolution without a bias."""
     return scale_weights(nn.Conv2d(c_in, c_out, 1, bias=False), gain)
 
 
@@ -53,15 +60,19 @@ class Activation(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return F.leaky_relu(x + self.bias.to(x.dtype)[:, None, None], SLOPE)
 
 
 class ResidualBlock(nn.Module):
-    """(N,C,H,W) plus what three convolutions of it give, as wide as 2 C inside; the last one starts
-    at 0 (Zhang 2019, Fixup).
+    """(N,C,H,W) plus what three convolutions of it give, as wide as 2 C inside.
 
-    group: channels that the 3x3 convolution sees together. depth: how many such blocks the network
-    has
+    The last one starts at 0 (Zhang 2019, Fixup).
+
+    Args:
+        channels: C.
+        group: channels that the 3x3 convolution sees together.
+        depth: how many such blocks the network has.
     """
 
     def __init__(self, channels: int, *, group: int, depth: int):
@@ -77,33 +88,44 @@ class ResidualBlock(nn.Module):
         self.reduce = conv1x1(inner, channels, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         y = self.activation1(self.expand(x))
         return x + self.reduce(self.activation2(self.mix(y)))
 
 
 def stage(channels: int, blocks: int, *, group: int, depth: int) -> nn.Sequential:
+    """Makes the residual blocks of one resolution."""
     return nn.Sequential(
         *(ResidualBlock(channels, group=group, depth=depth) for _ in range(blocks))
     )
 
 
 def change_channels(c_in: int, c_out: int) -> nn.Module:
-    """Between two stages, at the lower resolution of the two, where it is cheap."""
+    """Makes what stands between two stages, at the lower resolution, where it is cheap."""
     return nn.Identity() if c_in == c_out else conv1x1(c_in, c_out)
 
 
 def check_blocks(blocks: int) -> None:
+    """Raises ValueError for a number of blocks that does not fit."""
     if not 1 <= blocks <= MOST_BLOCKS:
         raise ValueError(f"blocks={blocks}: a stage has 1 to {MOST_BLOCKS} residual blocks, e.g. 2")
 
 
 class R3GANGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,H,W), linear: values may leave [-1,1]
+    """z (N,z_dim), label (N,) -> (N,channels,H,W), linear: values may leave [-1,1].
 
-    resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8, 28 = 7
-    * 2^2)
-    channel_base, channel_max, group: see widths_of. blocks: of a stage. embed_dim: of a class's
-    embedding, which stands behind z
+    Args:
+        resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8,
+            28 = 7 * 2^2).
+        channels: of the images.
+        z_dim: numbers in a latent.
+        embed_dim: of a class's embedding, which stands behind z.
+        channel_base: see `widths_of`.
+        channel_max: see `widths_of`.
+        group: see `widths_of`.
+        blocks: of a stage, 1 to 16.
+        classes: of the data set.
+        conditional: the class's embedding stands behind z.
     """
 
     def __init__(
@@ -146,6 +168,7 @@ class R3GANGenerator(nn.Module):
         self.to_rgb = conv1x1(widths[-1], channels)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Makes images of latents, and labels where the network is conditional."""
         if self.embed is not None:
             z = torch.cat([z, self.embed(one_hot(label, self.classes, z))], 1)
         x = self.stages[0](self.basis * self.start(z)[:, :, None, None])
@@ -156,10 +179,20 @@ class R3GANGenerator(nn.Module):
 
 
 class R3GANDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,feature_dim); head: features, label (N,) -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,feature_dim); head: (N,F), label (N,) -> scores (N,1).
 
-    resolution, channel_base, channel_max, group, blocks: as the generator's. With classes the score
-    is the inner product of as many numbers as there are features with the class's embedding.
+    With classes the score is the inner product of as many numbers as there are features with the
+    class's embedding.
+
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        channel_base: as the generator's.
+        channel_max: as the generator's.
+        group: as the generator's.
+        blocks: as the generator's.
+        classes: of the data set.
+        conditional: the class's embedding weighs the score.
     """
 
     def __init__(
@@ -203,6 +236,7 @@ class R3GANDiscriminator(nn.Module):
         )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         h = self.stages[0](self.from_rgb(x))
         for change, blocks in zip(self.changes, self.stages[1:], strict=True):
             h = blocks(change(downsample(h)))
@@ -210,6 +244,7 @@ class R3GANDiscriminator(nn.Module):
             return self.pool(to_full_precision(h)).flatten(1)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         with disable_autocast(h):
             scores = self.out(to_full_precision(h))
             if self.embed is None:
@@ -217,4 +252,5 @@ class R3GANDiscriminator(nn.Module):
             return (scores * self.embed(one_hot(label, self.classes, scores))).sum(1, keepdim=True)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)

@@ -1,5 +1,7 @@
-"""Residual pair of SNGAN, WGAN-GP and SAGAN, from 8 to 511 pixels: one width table, and options for
-what tells them apart."""
+"""Residual pair of SNGAN, WGAN-GP and SAGAN, from 8 to 511 pixels.
+
+One table of widths, and options for what tells them apart.
+"""
 
 from __future__ import annotations
 
@@ -17,20 +19,27 @@ from gancli.networks.spectral import spectral as spectrally_normalised
 Part = Literal["half", "quarter", "eighth"]
 # Of the image's side, so that one config fits every size.
 PARTS = {"half": 2, "quarter": 4, "eighth": 8}
-FLAT = 3  # so many halvings, that is sides below 64 pixels, have the same width at every level
+# So many downsampling steps, that is sides below 64 pixels, have the same width at every level.
+FLAT = 3
 DEEPEST = 16  # the widest level, in widths
 
 
 def widths_of(width: int, times: int, flat: int) -> list[int]:
-    """Channels of the times + 1 levels, finest first: doubled at each halving, or flat * width
-    below 64 pixels."""
+    """Lists the channels of the times + 1 levels, finest first.
+
+    They double at each downsampling step; below 64 pixels all are flat * width.
+    """
     if min(width, flat) < 1:
         raise ValueError(f"width={width}, flat={flat}: give 1 or more")
     return [width * (flat if times <= FLAT else min(2**k, DEEPEST)) for k in range(times + 1)]
 
 
-def places(attention: list[Part], parts: list[int]) -> list[bool]:
-    """For each level, given as a part of the image's side: does attention stand there?"""
+def find_attended_levels(attention: list[Part], parts: list[int]) -> list[bool]:
+    """Says for each level, given as a part of the image's side, whether attention stands there.
+
+    Raises:
+        ValueError: the image has no such level.
+    """
     wanted = {PARTS[name] for name in attention}
     if missing := [name for name in attention if PARTS[name] not in parts]:
         known = [name for name, part in PARTS.items() if part in parts]
@@ -42,13 +51,19 @@ def places(attention: list[Part], parts: list[int]) -> list[bool]:
 
 
 class ResNetGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,H,W)
+    """z (N,z_dim), label (N,) -> (N,channels,H,W).
 
-    resolution: side or [H,W] in pixels, halvable down to 4..7 (128 = 4 * 2^5, 28 = 7 * 2^2)
-    width, flat: see widths_of; the paper's nets have width=64, flat=4 (Miyato 2018, tables 3 and 4)
-    spectral: every weight is divided by its spectral norm (SAGAN); attention: levels that attend to
-    themselves
-    conditional: the blocks' batch norms have a gain and a bias per class
+    Args:
+        resolution: side or [H,W] in pixels that halves down to 4..7 (128 = 4 * 2^5, 28 = 7 * 2^2).
+        channels: of the images.
+        z_dim: numbers in a latent.
+        width: see `widths_of`; the paper's networks have 64 (Miyato 2018, tables 3 and 4).
+        flat: see `widths_of`; the paper's networks have 4.
+        spectral: every weight is divided by its spectral norm (SAGAN).
+        attention: levels that attend to themselves.
+        output: "tanh" or "linear".
+        classes: of the data set.
+        conditional: the blocks' batch norms have a gain and a bias per class.
     """
 
     def __init__(
@@ -70,7 +85,7 @@ class ResNetGenerator(nn.Module):
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, flat)[::-1]
-        attends = places(attention or [], [2**k for k in range(times, -1, -1)])
+        attends = find_attended_levels(attention or [], [2**k for k in range(times, -1, -1)])
         self.start = linear(z_dim, widths[0] * math.prod(self.base), spectral=spectral)
         self.attend = SelfAttention(widths[0], spectral) if attends[0] else nn.Identity()
         self.blocks = nn.ModuleList(
@@ -85,6 +100,7 @@ class ResNetGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Makes images of latents, and labels where the network is conditional."""
         x = self.attend(self.start(z).unflatten(1, (-1, *self.base)))
         for block in self.blocks:
             x = block(x, label)
@@ -92,13 +108,21 @@ class ResNetGenerator(nn.Module):
 
 
 class ResNetDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,C), pooled; head: (N,C), label (N,) -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,C), pooled; head: (N,C), label (N,) -> scores (N,1).
 
-    width, flat: see widths_of; the paper's nets have width=64, flat=2. hidden: channels between a
-    block's convolutions are those that go in (Miyato 2018) or those that come out (Zhang 2019).
-    pooling: over the last map, the sum, or the mean (Gulrajani 2017). bias: of the score; None:
-    from 64 pixels on, as in SNGAN's code. spectral, attention: as in the generator
-    conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018)
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        width: see `widths_of`; the paper's networks have 64.
+        flat: see `widths_of`; the paper's networks have 2.
+        spectral: every weight is divided by its spectral norm.
+        hidden: channels between a block's convolutions: those that go in (Miyato 2018), or those
+            that come out (Zhang 2019).
+        pooling: over the last map: the sum, or the mean (Gulrajani 2017).
+        bias: of the score; None: from 64 pixels on, as in SNGAN's code.
+        attention: levels that attend to themselves.
+        classes: of the data set.
+        conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018).
     """
 
     def __init__(
@@ -120,10 +144,10 @@ class ResNetDiscriminator(nn.Module):
         times, base = halvings(resolution)
         self.classes = classes if conditional else 0
         self.pooling = pooling
-        widths, downs = critic_table(width, times, flat, base)
+        widths, downs = list_blocks(width, times, flat, base)
         # 0: a level that is already there
         parts = [2 ** sum(downs[: k + 1]) if down else 0 for k, down in enumerate(downs)]
-        attends = places(attention or [], parts)
+        attends = find_attended_levels(attention or [], parts)
         self.body = nn.Sequential(
             *(
                 DownBlock(
@@ -145,21 +169,26 @@ class ResNetDiscriminator(nn.Module):
         self.project = Projection(widths[-1], self.classes, spectral) if self.classes else None
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         h = F.relu(self.body(x))
         return h.sum((2, 3)) if self.pooling == "sum" else h.mean((2, 3))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h) if self.project is None else self.out(h) + self.project(h, label)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
-def critic_table(
+def list_blocks(
     width: int, times: int, flat: int, base: tuple[int, int]
 ) -> tuple[list[int], list[bool]]:
-    """Channels after each block, and which blocks halve, as SNGAN's code has them for 32, 64 and
-    128 pixels."""
+    """Lists the channels after each block, and which blocks halve.
+
+    As SNGAN's code has them for 32, 64 and 128 pixels.
+    """
     if times <= FLAT:
         return widths_of(width, times, flat)[:1] * 4, [k < min(times, 2) for k in range(4)]
     # The 64-pixel net ends at 2x2, larger ones at 4x4 with a block that does not halve; an odd side
@@ -169,8 +198,10 @@ def critic_table(
 
 
 class UpBlock(nn.Module):
-    """(N,c_in,H,W) -> (N,c_out,2H,2W); norm, ReLU and convolution twice, the first after doubling
-    (Miyato 2018, figure 8)."""
+    """(N,c_in,H,W) -> (N,c_out,2H,2W).
+
+    Norm, ReLU and convolution twice, the first after doubling (Miyato 2018, figure 8).
+    """
 
     def __init__(self, c_in: int, c_out: int, *, spectral: bool, attention: bool, classes: int):
         super().__init__()
@@ -182,6 +213,7 @@ class UpBlock(nn.Module):
         self.attend = SelfAttention(c_out, spectral) if attention else nn.Identity()
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
+        """Applies the block; the class says the shapes."""
         h = self.conv1(double(F.relu(normalise(self.norm1, x, label))))
         h = self.conv2(F.relu(normalise(self.norm2, h, label)))
         # A 1x1 convolution and the copying of pixels commute: this order costs a quarter.
@@ -191,7 +223,15 @@ class UpBlock(nn.Module):
 class DownBlock(nn.Module):
     """(N,c_in,H,W) -> (N,c_out,H/2,W/2), or without `down` the same size.
 
-    first: no ReLU before it, which would take the negative half of the image"""
+    Args:
+        c_in: channels that go in.
+        c_out: channels that come out.
+        hidden: channels between the convolutions.
+        down: halves the size.
+        first: no ReLU before it, which would take the negative half of the image.
+        spectral: every weight is divided by its spectral norm.
+        attention: the block ends with self-attention.
+    """
 
     def __init__(
         self,
@@ -216,6 +256,7 @@ class DownBlock(nn.Module):
         self.attend = SelfAttention(c_out, spectral) if attention else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         h = self.conv1(x if self.first else F.relu(x))
         h = self.conv2(F.relu(h))
         # The shortcut too before its 1x1 convolution: a mean and a 1x1 convolution commute.
@@ -226,22 +267,27 @@ class DownBlock(nn.Module):
 
 
 def double(x: Tensor) -> Tensor:
+    """Doubles the size by repeating pixels."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 def batch_norm(channels: int, classes: int) -> nn.Module:
+    """Makes a batch norm, with a gain and a bias per class where there are classes."""
     return ConditionalBatchNorm2d(channels, classes) if classes else nn.BatchNorm2d(channels)
 
 
 def normalise(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+    """Applies a batch norm, by the class where it has classes."""
     return norm(x, label) if isinstance(norm, ConditionalBatchNorm2d) else norm(x)
 
 
 def conv(
     c_in: int, c_out: int, side: int, *, spectral: bool, gain: float = math.sqrt(2)
 ) -> nn.Module:
-    """Glorot-uniform; before the spectral norm, whose first estimate is of the weight it is
-    given."""
+    """Makes a convolution of Glorot-uniform weights.
+
+    The spectral norm comes last: its first estimate is of the weight that it is given.
+    """
     layer = nn.Conv2d(c_in, c_out, side, 1, side // 2)
     nn.init.xavier_uniform_(layer.weight, gain)
     assert layer.bias is not None
@@ -250,6 +296,7 @@ def conv(
 
 
 def linear(n_in: int, n_out: int, *, spectral: bool, bias: bool = True) -> nn.Module:
+    """Makes a dense layer of Glorot-uniform weights, as `conv`."""
     layer = nn.Linear(n_in, n_out, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     if bias:

@@ -1,5 +1,7 @@
-"""SNDCGAN's pair: DCGAN's generator against a critic of strided and plain convolutions, all
-spectrally normalised (Miyato 2018)."""
+"""SNDCGAN's pair (Miyato 2018): DCGAN's generator against strided and plain convolutions.
+
+All weights of the discriminator are spectrally normalised.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +16,26 @@ from gancli.networks.spectral import spectral as spectrally_normalised
 
 
 def widths_of(width: int, times: int, max_width: int) -> list[int]:
-    """Channels of the times + 1 levels, finest first: doubled at each halving, up to max_width."""
+    """Lists the channels of the times + 1 levels, finest first.
+
+    They double at each downsampling step, up to max_width.
+    """
     return [min(width * 2**k, max_width) for k in range(times + 1)]
 
 
 class SNDCGANGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,H,W)
+    """z (N,z_dim), label (N,) -> (N,channels,H,W).
 
-    resolution: side or [H,W] in pixels, halvable down to 4..7 (32 = 4 * 2^3, 48 = 6 * 2^3)
-    width: channels at full resolution; they double at each halving, up to max_width (table 2 of the
-    paper: 64, 512)
-    conditional: batch norms have a gain and a bias per class
+    Args:
+        resolution: side or [H,W] in pixels that halves down to 4..7 (32 = 4 * 2^3, 48 = 6 * 2^3).
+        channels: of the images.
+        z_dim: numbers in a latent.
+        width: channels at full resolution (64 in the paper's table 2); they double at each
+            downsampling step.
+        max_width: the most channels (512 in the paper).
+        output: "tanh" or "linear".
+        classes: of the data set.
+        conditional: batch norms have a gain and a bias per class.
     """
 
     def __init__(
@@ -60,6 +71,7 @@ class SNDCGANGenerator(nn.Module):
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Makes images of latents, and labels where the network is conditional."""
         x = self.activate(self.norms[0], self.start(z)[:, :, None, None], label).reshape(
             len(z), -1, *self.base
         )
@@ -68,15 +80,23 @@ class SNDCGANGenerator(nn.Module):
         return self.end(x)
 
     def activate(self, norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
+        """Normalises, by the class where there are classes, and applies ReLU."""
         return F.relu(norm(x, label) if self.classes else norm(x))
 
 
 class SNDCGANDiscriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,F), the last map of 4..7 pixels in a row; head: (N,F), label
-    (N,) -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,F); head: (N,F), label (N,) -> scores (N,1).
 
-    width, max_width: as in the generator. spectral: every weight is divided by its spectral norm
-    conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018)
+    F counts all values of the last map, of 4..7 pixels.
+
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        width: as the generator's.
+        max_width: the most channels.
+        spectral: every weight is divided by its spectral norm.
+        classes: of the data set.
+        conditional: the score gains the projection onto the image's class (Miyato and Koyama 2018).
     """
 
     def __init__(
@@ -110,18 +130,23 @@ class SNDCGANDiscriminator(nn.Module):
         )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         return self.body(x)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h) if self.project is None else self.out(h) + self.project(h, label)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
 def normal(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, spectral: bool = False) -> nn.Module:
-    """Weights N(0, 0.02) and no bias at first; before the spectral norm, whose first estimate is of
-    the weight it is given."""
+    """Fills a layer with weights N(0, 0.02) and no bias.
+
+    The spectral norm comes last: its first estimate is of the weight that it is given.
+    """
     nn.init.normal_(layer.weight, 0.0, 0.02)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)

@@ -14,12 +14,17 @@ WARM_UP = 15  # iterations on a fresh weight; from then on one per pass keeps up
 
 
 class SpectralNorm(nn.Module):
-    """weight -> weight / sigma, sigma = u W v by one power iteration per pass in training, none in
-    eval (Miyato 2018, appendix A).
+    """Divides a weight by sigma, an estimate of its largest singular value.
 
+    sigma = u W v by one power iteration per pass in training, none in eval (Miyato 2018,
+    appendix A).
     W is the weight as (out, rest). Not torch's own: that one rounds W to bf16 on a GPU under
     autocast, keeps a v that does not belong to averaged weights, and takes seconds to build a
     network on the meta device.
+
+    Args:
+        weight: the weight with its initial values.
+        out_dim: the dimension of its outputs.
     """
 
     u: Tensor
@@ -35,7 +40,7 @@ class SpectralNorm(nn.Module):
                 self.estimate(weight)
 
     def estimate(self, weight: Tensor) -> Tensor:
-        """-> sigma, a scalar; gradients flow through W alone."""
+        """Estimates sigma, a scalar; gradients flow through W alone."""
         matrix = weight.transpose(0, self.out_dim).flatten(1)
         with torch.no_grad():
             u = self.u
@@ -49,15 +54,17 @@ class SpectralNorm(nn.Module):
         return u @ (matrix @ v)
 
     def forward(self, weight: Tensor) -> Tensor:
+        """Returns the weight divided by sigma."""
         # Meta knows no autocast.
         with nullcontext() if weight.is_meta else torch.autocast(weight.device.type, enabled=False):
             return weight / self.estimate(weight)
 
 
 def spectral(layer: nn.Module, on: bool = True) -> nn.Module:
-    """The layer with its weight under SpectralNorm, if `on`.
+    """Puts a layer's weight under SpectralNorm, if `on`.
 
-    Give the weight its initial values first."""
+    Give the weight its initial values first.
+    """
     if on:
         out_dim = (
             1

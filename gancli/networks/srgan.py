@@ -1,5 +1,7 @@
-"""Super-resolution: SRGAN's and ESRGAN's generators and critics (Ledig 2017; Wang 2018), also for
-restoration at scale 1."""
+"""Super-resolution: the networks of SRGAN and ESRGAN (Ledig 2017; Wang 2018).
+
+At scale 1 they restore images.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,10 @@ MOST_BLOCKS = 64
 
 
 class Enlarger(Translator):
-    """What both generators share: the scale, and the source, enlarged as usual, as a base to which
-    the network only adds."""
+    """What both generators share: the scale and the base.
+
+    The base is the source, enlarged as usual, to which the network only adds.
+    """
 
     tileable = True
 
@@ -46,6 +50,7 @@ class Enlarger(Translator):
         self.doublings = scale.bit_length() - 1
 
     def with_base(self, source: Tensor, x: Tensor) -> Tensor:
+        """Adds the base, where there is one."""
         if self.base == "none":
             return x
         base = (
@@ -57,13 +62,19 @@ class Enlarger(Translator):
 
 
 class SRResNet(Enlarger):
-    """SRGAN's generator (Ledig 2017, figure 4): source (N,channels,H,W) -> (N,channels,scale
-    H,scale W)
+    """SRGAN's generator: source (N,channels,H,W) -> (N,channels,scale * H,scale * W).
 
-    width, blocks: of the residual body, which works at the source's size. norm: the paper's, or
-    "none" (EDSR, Lim 2017)
-    base: the source, enlarged so, to which the network's output is added, as in BasicSR's
-    MSRResNet; training starts from it
+    Ledig 2017, figure 4.
+
+    Args:
+        channels: of the images.
+        width: channels of the residual body, which works at the source's size.
+        blocks: of the residual body, 0 to 64.
+        scale: how many times larger the output is.
+        norm: the paper's "batch", or "none" (EDSR, Lim 2017).
+        base: the source, enlarged so, to which the network's output is added, as in BasicSR's
+            MSRResNet; training starts from it.
+        output: "linear" or "tanh".
     """
 
     def __init__(
@@ -94,12 +105,13 @@ class SRResNet(Enlarger):
         quieten(self.end[-2], base)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Makes an image of each source."""
         h = self.start(self.entering(source, noise))
         return self.with_base(source, self.end(h + self.body(h)))
 
 
 class SRBlock(nn.Module):
-    """(N,C,H,W) -> the same shape"""
+    """(N,C,H,W) -> the same shape: two convolutions, added to what came in."""
 
     def __init__(self, width: int, norm: Literal["batch", "none"]):
         super().__init__()
@@ -114,15 +126,23 @@ class SRBlock(nn.Module):
             self.apply(init_small)  # or the sum would grow from block to block
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         return x + self.net(x)
 
 
 class RRDBNet(Enlarger):
-    """ESRGAN's generator (Wang 2018, section 3.1): source (N,channels,H,W) -> (N,channels,scale
-    H,scale W)
+    """ESRGAN's generator: source (N,channels,H,W) -> (N,channels,scale * H,scale * W).
 
-    blocks: each of three dense blocks of five convolutions; growth: channels that each convolution
-    adds. base: as in `SRResNet`
+    Wang 2018, section 3.1.
+
+    Args:
+        channels: of the images.
+        width: channels of the residual body.
+        growth: channels that each convolution adds.
+        blocks: each of three dense blocks of five convolutions, 0 to 64.
+        scale: how many times larger the output is.
+        base: as in `SRResNet`.
+        output: "linear" or "tanh".
     """
 
     def __init__(
@@ -163,6 +183,7 @@ class RRDBNet(Enlarger):
         quieten(self.end[-2], base)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Makes an image of each source."""
         h = self.start(self.entering(source, noise))
         return self.with_base(source, self.end(h + self.body(h)))
 
@@ -175,11 +196,12 @@ class RRDB(nn.Module):
         self.net = nn.Sequential(*(DenseBlock(width, growth) for _ in range(3)))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return x + RESIDUAL * self.net(x)
 
 
 class DenseBlock(nn.Module):
-    """(N,C,H,W) -> the same shape; each convolution sees the input and what all before it made."""
+    """(N,C,H,W) -> the same shape; each convolution sees the input and what all before made."""
 
     def __init__(self, width: int, growth: int):
         super().__init__()
@@ -190,6 +212,7 @@ class DenseBlock(nn.Module):
         self.apply(init_small)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         made = [x]
         for conv in self.convs[:-1]:
             made.append(F.leaky_relu(conv(torch.cat(made, 1)), 0.2))
@@ -197,16 +220,23 @@ class DenseBlock(nn.Module):
 
 
 class SRDiscriminator(nn.Module):
-    """VGG-like critic: trunk: x (N,channels,H,W) -> (N,hidden); head: -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,hidden); head: -> scores (N,1).
 
-    resolution: the only size that it takes, side or [H,W]. levels: pairs of convolutions, of which
-    the second halves the size;
-    width: channels of the first; they double up to max_width. hidden: units of the layer before the
-    score
-    kernel, bias: of the halving convolutions; of those before a norm. SRGAN's (Ledig 2017, figure
-    4) at 96 pixels: levels=4, hidden=1024, kernel=3, bias=true. ESRGAN's in BasicSR: hidden=100,
-    kernel=4, bias=false, levels=5 at 128 pixels, 6 at 256
-    spectral: every weight is divided by its spectral norm
+    Like VGG. SRGAN's (Ledig 2017, figure 4) at 96 pixels: levels=4, hidden=1024, kernel=3,
+    bias=true. ESRGAN's in BasicSR: hidden=100, kernel=4, bias=false, levels=5 at 128 pixels, 6 at
+    256.
+
+    Args:
+        channels: of the images.
+        resolution: the only size that it takes, side or [H,W].
+        width: channels of the first convolutions; they double.
+        max_width: the most channels.
+        levels: pairs of convolutions, of which the second halves the size.
+        hidden: units of the layer before the score.
+        kernel: of the convolutions that halve.
+        bias: of the convolutions before a norm.
+        norm: of the inner layers.
+        spectral: every weight is divided by its spectral norm.
     """
 
     def __init__(
@@ -263,29 +293,36 @@ class SRDiscriminator(nn.Module):
         self.feature_dim = hidden
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         assert tuple(x.shape[2:]) == self.size, (
-            f"this critic judges {self.size} pixels, not {tuple(x.shape[2:])}"
+            f"this discriminator takes {self.size} pixels, not {tuple(x.shape[2:])}"
         )
         return self.body(x)
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         return self.out(h)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)
 
 
 def halve_side(side: int, times: int, kernel: int) -> int:
-    """What convolutions of stride 2 and padding 1 leave: of an odd side, a kernel of 3 the larger
-    half, one of 4 the smaller."""
+    """Says what convolutions of stride 2 and padding 1 leave.
+
+    Of an odd side, a kernel of 3 leaves the larger half, one of 4 the smaller.
+    """
     for _ in range(times):
         side = (side + 4 - kernel) // 2
     return side
 
 
 def init_small(module: nn.Module) -> None:
-    """He's deviation (2015), times 0.1 (Wang 2018, section 3.1: smaller initial weights help deep
-    residual networks)."""
+    """Fills weights with He's deviation (2015), times 0.1.
+
+    Smaller initial weights help deep residual networks (Wang 2018, section 3.1).
+    """
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight)
         with torch.no_grad():
@@ -295,7 +332,10 @@ def init_small(module: nn.Module) -> None:
 
 
 def quieten(last: nn.Module, base: Base) -> None:
-    """Nothing is added to a base at first, so that training starts where usual enlargement ends."""
+    """Makes the last layer add nothing to a base at first.
+
+    So training starts where usual enlargement ends.
+    """
     if base != "none":
         assert isinstance(last, nn.Conv2d) and last.bias is not None
         nn.init.zeros_(last.weight)

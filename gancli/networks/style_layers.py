@@ -1,5 +1,7 @@
-"""What PGGAN, the StyleGANs and R3GAN share: equalised learning rate, pixel norm, minibatch
-deviation, FIR resampling."""
+"""What PGGAN, the StyleGANs and R3GAN share.
+
+Equalised learning rate, pixel norm, minibatch deviation, FIR resampling.
+"""
 
 from __future__ import annotations
 
@@ -15,35 +17,44 @@ TAPS = (1, 3, 3, 1)  # StyleGAN2's low-pass filter; StyleGAN1 has (1, 2, 1)
 
 
 def to_full_precision(x: Tensor) -> Tensor:
-    """At least fp32, whatever autocast made of it."""
+    """Returns x in at least fp32, whatever autocast made of it."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def disable_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
-    """No autocast on x's device; the meta device has none to leave out."""
+    """Turns autocast off on x's device; the meta device has none."""
     return contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
 def leaky(x: Tensor, gain: float = SQRT2) -> Tensor:
-    """Leaky ReLU, slope 0.2, times `gain`, which restores most of the variance that it takes
-    (StyleGAN2's code)."""
+    """Applies leaky ReLU, slope 0.2, times `gain`.
+
+    The gain restores most of the variance that it takes (StyleGAN2's code).
+    """
     return F.leaky_relu(x, 0.2) * gain
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """(N,C,...) divided by the root mean square over its C numbers, at each place (Karras 2018,
-    section 4.2)."""
+    """Divides (N,C,...) by the root mean square over its C numbers, at each position.
+
+    Karras 2018, section 4.2.
+    """
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
 class EqualisedLinear(nn.Module):
     """(N,n_in) -> (N,n_out).
 
-    Weights are stored N(0,1) and scaled when used: Adam then moves all layers at one speed (Karras
-    2018, section 4.1).
+    Weights are stored N(0,1) and scaled when used: Adam then moves all layers at one learning rate
+    (Karras 2018, section 4.1).
 
-    gain: standard deviation that leaves, where 1 enters. lr_mul: speed of this layer as a multiple
-    of the optimizer's
+    Args:
+        n_in: numbers that go in.
+        n_out: numbers that come out.
+        gain: standard deviation that leaves, where 1 enters.
+        lr_mul: learning-rate multiplier of this layer.
+        bias: has one.
+        bias_init: its first value.
     """
 
     def __init__(
@@ -63,15 +74,24 @@ class EqualisedLinear(nn.Module):
         self.bias = nn.Parameter(torch.full((n_out,), bias_init / lr_mul)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return F.linear(
             x, self.weight * self.scale, None if self.bias is None else self.bias * self.lr_mul
         )
 
 
 class EqualisedConv2d(nn.Module):
-    """(N,c_in,H,W) -> (N,c_out,H,W), padded with zeros; gain and lr_mul as in `EqualisedLinear`.
+    """(N,c_in,H,W) -> (N,c_out,H,W), padded with zeros.
 
-    padding null: side // 2, which keeps the size at stride 1
+    Args:
+        c_in: channels that go in.
+        c_out: channels that come out.
+        side: of the kernel, in pixels.
+        gain: as in `EqualisedLinear`.
+        lr_mul: as in `EqualisedLinear`.
+        bias: has one.
+        stride: in pixels.
+        padding: None: side // 2, which keeps the size at stride 1.
     """
 
     def __init__(
@@ -95,18 +115,21 @@ class EqualisedConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(c_out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         bias = None if self.bias is None else self.bias * self.lr_mul
         return F.conv2d(x, self.weight * self.scale, bias, self.stride, self.padding)
 
 
 class MinibatchStd(nn.Module):
-    """Appends how much the samples of a group differ, so that a critic sees a lack of variety:
-    (N,C,H,W) -> (N,C+channels,H,W).
+    """Appends how much the samples of a group differ: (N,C,H,W) -> (N,C+channels,H,W).
 
-    The deviation over the group at each place, averaged over places and over each of `channels`
-    equal parts of C (Karras 2018, section 3). group: samples in one; where it does not divide N,
-    the next smaller number that does. Sample i is in group i mod (N / group), so neighbours in the
-    batch are in different groups.
+    So a discriminator sees a lack of variety. It is the deviation over the group at each position,
+    averaged over positions and over each of `channels` equal parts of C (Karras 2018, section 3).
+    Sample i is in group i mod (N / group), so neighbours in the batch are in different groups.
+
+    Args:
+        group: samples in one; where it does not divide N, the next smaller number that does.
+        channels: how many are appended.
     """
 
     def __init__(self, group: int = 4, channels: int = 1):
@@ -120,6 +143,7 @@ class MinibatchStd(nn.Module):
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         n, c, h, w = x.shape
         group = next(size for size in range(min(self.group, n), 0, -1) if n % size == 0)
         y = to_full_precision(x).reshape(group, n // group, self.channels, c // self.channels, h, w)
@@ -133,7 +157,7 @@ class MinibatchStd(nn.Module):
 def kernel(
     taps: tuple[int, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
-    """-> (channels,1,k,k): the same separable filter for every channel, of sum 1."""
+    """Makes the same separable filter for every channel, of sum 1: (channels,1,k,k)."""
     line = torch.tensor(taps, dtype=torch.float64, device="cpu") / sum(taps)
     return torch.outer(line, line).to(device=device, dtype=dtype).expand(channels, 1, -1, -1)
 
@@ -147,8 +171,10 @@ def filter_image(
     stride: int = 1,
     up: bool = False,
 ) -> Tensor:
-    """A plain convolution per channel: it has every derivative and the same bits each time;
-    interpolation, on a GPU, neither."""
+    """Filters each channel by a plain convolution.
+
+    It has every derivative and the same bits each time; interpolation, on a GPU, neither.
+    """
     with disable_autocast(x):
         # There it is ten times as fast in fp32 as in bf16.
         y = to_full_precision(x) if x.device.type == "cpu" else x
@@ -160,19 +186,34 @@ def filter_image(
 def blur(
     x: Tensor, taps: tuple[int, ...] = TAPS, *, padding: int | None = None, gain: float = 1.0
 ) -> Tensor:
-    """Low-pass filter; (N,C,H,W) -> the same shape for an odd number of taps. padding: zeros at
-    each side, null: len(taps) // 2."""
+    """Applies a low-pass filter; the shape stays for an odd number of taps.
+
+    Args:
+        x: (N,C,H,W).
+        taps: the filter in one direction.
+        padding: zeros at each side; None: len(taps) // 2.
+        gain: multiplies the result.
+    """
     return filter_image(x, taps, gain, padding=len(taps) // 2 if padding is None else padding)
 
 
 def upsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
-    """(N,C,H,W) -> (N,C,2H,2W): zeros between the pixels, then the filter times 4. taps: an even
-    number."""
+    """(N,C,H,W) -> (N,C,2H,2W): zeros between the pixels, then the filter times 4.
+
+    Args:
+        x: (N,C,H,W).
+        taps: the filter in one direction, an even number.
+    """
     assert len(taps) % 2 == 0, "an odd filter would move the image by half a pixel"
     return filter_image(x, taps, 4.0, padding=len(taps) // 2 - 1, stride=2, up=True)
 
 
 def downsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
-    """(N,C,2H,2W) -> (N,C,H,W): the filter, then every other pixel. taps: an even number."""
+    """(N,C,2H,2W) -> (N,C,H,W): the filter, then every other pixel.
+
+    Args:
+        x: (N,C,2H,2W).
+        taps: the filter in one direction, an even number.
+    """
     assert len(taps) % 2 == 0, "an odd filter would move the image by half a pixel"
     return filter_image(x, taps, 1.0, padding=len(taps) // 2 - 1, stride=2)

@@ -1,5 +1,7 @@
-"""StyleGAN's generator (Karras 2019): latents become styles, which scale and shift every layer of a
-network that grows as PGGAN's."""
+"""StyleGAN's generator (Karras 2019): styles scale and shift every layer.
+
+The network grows as PGGAN's.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +32,25 @@ Noise = Literal["random", "fixed", "none"]
 
 
 class StyleGANGenerator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size; its critic is
-    `PGGANDiscriminator` with blur
+    """z (N,z_dim), label (N,) -> (N,channels,h,w) of the stage's size.
 
-    resolution, channel_base, channel_max: as PGGAN's. layers: how many see a style, two for each
-    stage
-    mapping_layers, mapping_lr: depth of the mapping, and its speed as a multiple of the optimizer's
-    w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
+    Its discriminator is `PGGANDiscriminator` with blur. `layers` says how many see a style: two for
+    each stage.
+
+    Args:
+        resolution: as PGGAN's.
+        channels: of the images.
+        z_dim: numbers in a latent.
+        w_dim: numbers in a style.
+        channel_base: as PGGAN's.
+        channel_max: as PGGAN's.
+        mapping_layers: depth of the mapping, 1 to 32.
+        mapping_lr: learning-rate multiplier of the mapping.
+        w_decay: w_avg_beta, the decay of `w_avg` (w_dim,), 0 to 1; the buffer moves in training
+            alone.
+        output: "linear" or "tanh".
+        classes: of the data set.
+        conditional: the label's embedding stands beside z.
     """
 
     w_avg: Tensor
@@ -93,11 +107,17 @@ class StyleGANGenerator(nn.Module):
         alpha: Tensor | None = None,
         noise: Noise = "random",
     ) -> Tensor:
-        """stage, alpha: as PGGAN's; noise: as in `synthesis`.
+        """Makes images of latents.
 
-        other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from
-        another latent of the same label psi (N,layers): how far a style may be from the mean one: 1
-        as far as it is, 0 not at all
+        Args:
+            z: latents (N,z_dim).
+            label: classes (N,), where the network is conditional.
+            other: further latents (N,z_dim) of the same labels, for style mixing.
+            mask: (layers,) or (N,layers) bool, the layers that take their style from `other`.
+            psi: (N,layers), weight of a style against w_avg: 1 leaves it, 0 makes it w_avg.
+            stage: as PGGAN's.
+            alpha: as PGGAN's.
+            noise: as in `synthesis`.
         """
         w = self.mapping(z, label)
         if self.training:
@@ -119,10 +139,15 @@ class StyleGANGenerator(nn.Module):
         alpha: Tensor | None = None,
         noise: Noise | list[Tensor] = "random",
     ) -> Tensor:
-        """styles (N,layers,w_dim) -> (N,channels,h,w)
+        """Makes images of styles: (N,layers,w_dim) -> (N,channels,h,w).
 
-        noise: random for each image, the same fixed one for all, none, or planes, of which `planes`
-        tells the sizes"""
+        Args:
+            styles: one for each layer.
+            stage: as PGGAN's.
+            alpha: as PGGAN's.
+            noise: "random" for each image, the same "fixed" one for all, "none", or planes, of
+                which `planes` tells the sizes.
+        """
         stage = self.stages - 1 if stage is None else stage
         noises = [noise] * self.layers if isinstance(noise, str) else noise
         h = before = self.const.expand(len(styles), -1, -1, -1)
@@ -133,7 +158,7 @@ class StyleGANGenerator(nn.Module):
 
     @property
     def planes(self) -> list[tuple[int, int]]:
-        """Height and width of each layer's noise."""
+        """Lists height and width of each layer's noise."""
         return [
             (self.base[0] * 2 ** (k // 2), self.base[1] * 2 ** (k // 2)) for k in range(self.layers)
         ]
@@ -142,14 +167,15 @@ class StyleGANGenerator(nn.Module):
 class Mapping(nn.Module):
     """z (N,z_dim), label (N,) -> w (N,w_dim).
 
-    A label's embedding stands beside z, and both are normalised together."""
+    A label's embedding stands beside z, and both are normalised together.
+    """
 
     def __init__(self, z_dim: int, w_dim: int, *, layers: int, lr: float, classes: int):
         super().__init__()
         if not 1 <= layers <= 32 or lr <= 0:
             raise ValueError(
-                f"mapping_layers={layers}, mapping_lr={lr}: give 1 to 32 layers and a speed above "
-                "0 (the paper's: 8, 0.01)"
+                f"mapping_layers={layers}, mapping_lr={lr}: give 1 to 32 layers and a "
+                "learning-rate multiplier above 0 (the paper's: 8, 0.01)"
             )
         self.embed = nn.Embedding(classes, z_dim) if classes else None
         sizes = [2 * z_dim if classes else z_dim, *[w_dim] * layers]
@@ -159,6 +185,7 @@ class Mapping(nn.Module):
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         assert label is not None or self.embed is None, (
             "a conditional network was called without labels"
         )
@@ -171,8 +198,11 @@ class Mapping(nn.Module):
 
 
 class StyleBlock(nn.Module):
-    """(N,c_in,h,w), two styles (N,w_dim) -> (N,c_out,2h,2w). c_in null: the first block, whose
-    input is neither enlarged nor convolved before its first style."""
+    """(N,c_in,h,w), two styles (N,w_dim) -> (N,c_out,2h,2w).
+
+    c_in None: the first block, whose input is neither enlarged nor convolved before its first
+    style.
+    """
 
     def __init__(self, c_in: int | None, c_out: int, w_dim: int, *, number: int):
         super().__init__()
@@ -183,18 +213,19 @@ class StyleBlock(nn.Module):
     def forward(
         self, x: Tensor, style: Tensor, other: Tensor, *, noises: list[Noise | Tensor]
     ) -> Tensor:
+        """Applies the block; the class says the shapes."""
         h = x if self.first is None else blur(self.first(enlarge(x)), SOFT)
         h = self.styled[0](h, style, noise=noises[0])
         return self.styled[1](self.second(h), other, noise=noises[1])
 
 
 class Styled(nn.Module):
-    """What follows a convolution: noise, bias, activation, instance norm, and the style's scale and
-    shift of each channel.
+    """What follows a convolution: (N,C,h,w), style (N,w_dim) -> (N,C,h,w).
 
-    (N,C,h,w), style (N,w_dim) -> (N,C,h,w). The strength of the noise is learned for each channel,
-    and starts at 0.
-    noise: a plane (1 or N,1,h,w) as well"""
+    Noise, bias, activation, instance norm, and the style's scale and shift of each channel. The
+    strength of the noise is learned for each channel, and starts at 0. `noise` may be a plane
+    (1 or N,1,h,w) as well.
+    """
 
     def __init__(self, width: int, w_dim: int, *, layer: int):
         super().__init__()
@@ -204,6 +235,7 @@ class Styled(nn.Module):
         self.style = EqualisedLinear(w_dim, 2 * width)
 
     def forward(self, x: Tensor, style: Tensor, *, noise: Noise | Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         h = x + self.bias[:, None, None]
         if isinstance(noise, Tensor) or noise != "none":
             plane = (
@@ -214,8 +246,10 @@ class Styled(nn.Module):
         return instance_norm(act(h)) * (1 + scale) + shift
 
     def draw_noise(self, x: Tensor, *, fixed: bool) -> Tensor:
-        """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every
-        run and on every device."""
+        """Draws noise (N,1,h,w) from the global generator.
+
+        With `fixed` it is (1,1,h,w), the layer's own, the same in every run and on every device.
+        """
         if not fixed:
             return torch.randn(len(x), 1, *x.shape[2:], device=x.device)
         rng = torch.Generator().manual_seed(self.layer)
@@ -223,7 +257,10 @@ class Styled(nn.Module):
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """(N,C,h,w), each plane of mean 0 and deviation 1 (AdaIN, Huang and Belongie 2017; the biased
-    one). In full precision: the square of a small deviation would be lost."""
+    """Gives each plane of (N,C,h,w) mean 0 and deviation 1, the biased one.
+
+    AdaIN (Huang and Belongie 2017). In full precision: the square of a small deviation would be
+    lost.
+    """
     centred = to_full_precision(x) - to_full_precision(x).mean((2, 3), keepdim=True)
     return (centred * (centred.square().mean((2, 3), keepdim=True) + 1e-8).rsqrt()).to(x.dtype)

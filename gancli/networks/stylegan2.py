@@ -1,5 +1,7 @@
-"""StyleGAN2's pair (Karras 2020): styles scale the channels of a skip generator; the critic is
-residual, or plain as for CIFAR."""
+"""StyleGAN2's pair (Karras 2020): styles scale the channels of a skip generator.
+
+The discriminator is residual, or plain as for CIFAR.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,10 @@ MOST_LAYERS = 16
 def widths_of(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int
 ) -> list[int]:
-    """Channels from the coarsest level to the finest: channel_base / side, up to channel_max (side:
-    the shorter one)."""
+    """Lists channels from the coarsest level to the finest.
+
+    They are channel_base / side (the shorter one), up to channel_max.
+    """
     if channel_base < 1 or channel_max < 1:
         raise ValueError(
             f"channel_base={channel_base}, channel_max={channel_max}: give 1 or more, e.g. 16384 "
@@ -47,11 +51,16 @@ def widths_of(
 
 
 class Mapping(nn.Module):
-    """z (N,z_dim) and, with classes, label (N,) -> w (N,w_dim), always in fp32; z_dim 0: of the
-    label alone.
+    """z (N,z_dim) and, with classes, label (N,) -> w (N,w_dim), always in fp32.
 
-    The label's embedding is normalised like z and stands behind it (StyleGAN2-ADA's code). lr_mul:
-    its speed as a multiple of the optimizer's (Karras 2019, appendix C)
+    The label's embedding is normalised like z and stands behind it (StyleGAN2-ADA's code).
+
+    Args:
+        z_dim: numbers in a latent; 0: w is of the label alone.
+        w_dim: numbers in a style.
+        layers: depth, 1 to 16.
+        lr_mul: learning-rate multiplier (Karras 2019, appendix C).
+        classes: how many; 0 for none.
     """
 
     def __init__(
@@ -69,6 +78,7 @@ class Mapping(nn.Module):
         )
 
     def forward(self, z: Tensor | None, label: Tensor | None) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         first = self.layers[0]
         assert isinstance(first, EqualisedLinear)
         weight = first.weight
@@ -86,13 +96,13 @@ class Mapping(nn.Module):
 
 
 class ModulatedConv2d(nn.Module):
-    """x (N,c_in,H,W), w (N,w_dim) -> (N,c_out,H,W), of twice the height and width with `up` (Karras
-    2020, section 2.2).
+    """x (N,c_in,H,W), w (N,w_dim) -> (N,c_out,H,W), twice the size with `up`.
 
     Each sample's kernel is the shared one with its input channels scaled by the sample's style and,
-    with `demodulate`, every filter brought to length 1. There are two ways to the same sums: N
-    kernels in a grouped convolution, or one kernel, with x's channels scaled before it and the
-    result's after it. `grouped` says which; docs/benchmarks.md has the measurement.
+    with `demodulate`, every filter brought to length 1 (Karras 2020, section 2.2). There are two
+    ways to the same sums: N kernels in a grouped convolution, or one kernel, with x's channels
+    scaled before it and the result's after it. `grouped` says which; docs/benchmarks.md has the
+    measurement.
     """
 
     def __init__(
@@ -113,6 +123,7 @@ class ModulatedConv2d(nn.Module):
         self.weight = nn.Parameter(torch.randn(c_out, c_in, side, side))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         before, after = self.scales(w)
         if self.grouped(x):
             return self.convolve_each(x, before, after)
@@ -121,12 +132,14 @@ class ModulatedConv2d(nn.Module):
 
     @staticmethod
     def grouped(x: Tensor) -> bool:
-        """On a CPU, where to pass over a large image twice more costs more than N small kernels
-        do."""
+        """Says whether N kernels are used: on a CPU, for large images.
+
+        There to pass over the image twice more costs more than N small kernels do.
+        """
         return x.device.type == "cpu" and x.shape[2] * x.shape[3] >= GROUPED_FROM
 
     def convolve_each(self, x: Tensor, before: Tensor, after: Tensor | None) -> Tensor:
-        """With a kernel of its own for each sample."""
+        """Convolves with a kernel of its own for each sample."""
         n = len(x)
         kernels = self.weight * before[:, None, :, None, None]
         kernels = kernels if after is None else kernels * after[:, :, None, None, None]
@@ -135,8 +148,11 @@ class ModulatedConv2d(nn.Module):
         )[0]
 
     def scales(self, w: Tensor) -> tuple[Tensor, Tensor | None]:
-        """(N,w_dim) -> what channels are multiplied by: (N,c_in) before the convolution, (N,c_out)
-        after it."""
+        """Returns what channels are multiplied by, for w (N,w_dim).
+
+        Returns:
+            (N,c_in) before the convolution, and (N,c_out) after it or None.
+        """
         with disable_autocast(w):
             style = self.style(w)
             if not self.demodulate:
@@ -145,7 +161,7 @@ class ModulatedConv2d(nn.Module):
             return style, (lengths + 1e-8).rsqrt()
 
     def convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-        """weight: (groups * c_out,c_in,side,side)"""
+        """Convolves with a weight of (groups * c_out,c_in,side,side)."""
         if not self.up:
             return F.conv2d(x, weight, padding=weight.shape[2] // 2, groups=groups)
         # Zeros between the pixels, the kernel, then the filter: at a quarter of the cost of
@@ -155,12 +171,18 @@ class ModulatedConv2d(nn.Module):
 
 
 class StyledLayer(nn.Module):
-    """Modulated convolution, noise, bias and leaky ReLU: x (N,c_in,h,w), w (N,w_dim) ->
-    (N,c_out,h,w), twice the size with `up`
+    """x (N,c_in,h,w), w (N,w_dim) -> (N,c_out,h,w), twice the size with `up`.
 
-    The noise is one plane for all channels; its strength is learned, from 0 (Karras 2020, figure
-    2). number: the layer's;
-    noise: a plane (1 or N,1,h,w) as well
+    Modulated convolution, noise, bias and leaky ReLU. The noise is one plane for all channels; its
+    strength is learned, from 0 (Karras 2020, figure 2). `noise` may be a plane (1 or N,1,h,w) as
+    well.
+
+    Args:
+        c_in: channels that go in.
+        c_out: channels that come out.
+        w_dim: numbers in a style.
+        number: the layer's.
+        up: doubles the size.
     """
 
     def __init__(self, c_in: int, c_out: int, *, w_dim: int, number: int, up: bool = False):
@@ -171,6 +193,7 @@ class StyledLayer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(c_out))
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise | Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         x = self.conv(x, w)
         if isinstance(noise, Tensor) or noise != "none":
             plane = noise if isinstance(noise, Tensor) else self.plane(x, fixed=noise == "fixed")
@@ -178,8 +201,10 @@ class StyledLayer(nn.Module):
         return leaky(x + self.bias.to(x.dtype)[:, None, None])
 
     def plane(self, x: Tensor, *, fixed: bool) -> Tensor:
-        """-> (N,1,h,w) from the global generator, or (1,1,h,w), the layer's own, the same in every
-        run and on every device."""
+        """Draws noise (N,1,h,w) from the global generator.
+
+        With `fixed` it is (1,1,h,w), the layer's own, the same in every run and on every device.
+        """
         if not fixed:
             return torch.randn(len(x), 1, *x.shape[2:], dtype=self.strength.dtype, device=x.device)
         rng = torch.Generator("cpu").manual_seed(self.number)
@@ -187,8 +212,10 @@ class StyledLayer(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """x (N,c_in,H,W), w (N,w_dim) -> what the level adds to the image, (N,channels,H,W) in fp32;
-    not demodulated."""
+    """x (N,c_in,H,W), w (N,w_dim) -> what the level adds to the image.
+
+    That is (N,channels,H,W) in fp32; it is not demodulated.
+    """
 
     def __init__(self, c_in: int, channels: int, *, w_dim: int):
         super().__init__()
@@ -196,18 +223,30 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return to_full_precision(self.conv(x, w)) + self.bias[:, None, None]
 
 
 class StyleGAN2Generator(nn.Module):
-    """z (N,z_dim), label (N,) -> (N,channels,H,W), linear: values may leave [-1,1]
+    """z (N,z_dim), label (N,) -> (N,channels,H,W), linear: values may leave [-1,1].
 
-    resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8, 28 = 7
-    * 2^2)
-    channel_base, channel_max: a level of n pixels has channel_base / n channels, up to channel_max
-    layers: how many see a style, the last picture's included; any other takes that of the next
-    level's first layer
-    w_decay: of `w_avg` (w_dim,), the mean style so far, a buffer that moves in training alone
+    `layers` says how many see a style, the last picture's included; any other takes that of the
+    next level's first layer.
+
+    Args:
+        resolution: side or [H,W] in pixels, 8 to 2047, that halves down to 4..7 (1024 = 4 * 2^8,
+            28 = 7 * 2^2).
+        channels: of the images.
+        z_dim: numbers in a latent.
+        w_dim: numbers in a style.
+        mapping_layers: depth of the mapping, 1 to 16.
+        mapping_lr: learning-rate multiplier of the mapping.
+        channel_base: a level of n pixels has channel_base / n channels.
+        channel_max: the most channels.
+        w_decay: w_avg_beta, the decay of `w_avg` (w_dim,), 0 to 1; the buffer moves in training
+            alone.
+        classes: of the data set.
+        conditional: the label's embedding stands behind z.
     """
 
     w_avg: Tensor
@@ -266,7 +305,17 @@ class StyleGAN2Generator(nn.Module):
         noise: Noise = "random",
         level: int | None = None,
     ) -> Tensor:
-        """other, mask, psi: as in `styles`; noise, level: as in `synthesis`"""
+        """Makes images of latents.
+
+        Args:
+            z: as in `styles`.
+            label: as in `styles`.
+            other: as in `styles`.
+            mask: as in `styles`.
+            psi: as in `styles`.
+            noise: as in `synthesis`.
+            level: as in `synthesis`.
+        """
         return self.synthesis(
             self.styles(z, label, other=other, mask=mask, psi=psi), noise=noise, level=level
         )
@@ -280,11 +329,15 @@ class StyleGAN2Generator(nn.Module):
         mask: Tensor | None = None,
         psi: Tensor | None = None,
     ) -> Tensor:
-        """-> (N,layers,w_dim)
+        """Maps latents to styles (N,layers,w_dim).
 
-        other (N,z_dim), mask (layers,) or (N,layers) bool: layers that take their style from
-        another latent of the same label psi (N,layers): how far a style may be from the mean one: 1
-        as far as it is, 0 not at all (Karras 2019, appendix B)
+        Args:
+            z: latents (N,z_dim).
+            label: classes (N,), where the network is conditional.
+            other: further latents (N,z_dim) of the same labels, for style mixing.
+            mask: (layers,) or (N,layers) bool, the layers that take their style from `other`.
+            psi: (N,layers), weight of a style against w_avg: 1 leaves it, 0 makes it w_avg
+                (Karras 2019, appendix B).
         """
         w = self.mapping(z, label)
         # Not by the other latent: it has the same distribution, and not every image takes it.
@@ -302,11 +355,14 @@ class StyleGAN2Generator(nn.Module):
     def synthesis(
         self, styles: Tensor, *, noise: Noise | list[Tensor] = "random", level: int | None = None
     ) -> Tensor:
-        """styles (N,layers,w_dim) -> images (N,channels,H,W)
+        """Makes images of styles: (N,layers,w_dim) -> (N,channels,H,W).
 
-        noise: random for each image, the same fixed one for all, none, or planes, of which `planes`
-        tells the sizes
-        level: the sum of the skips up to this one, in its own size; 0 is the coarsest, null all
+        Args:
+            styles: one for each layer.
+            noise: "random" for each image, the same "fixed" one for all, "none", or planes, of
+                which `planes` tells the sizes.
+            level: the sum of the skips up to this one, in its own size; 0 is the coarsest, None
+                all.
         """
         w = styles.unbind(1)
         noises = [noise] * len(self.styled) if isinstance(noise, str) else noise
@@ -320,7 +376,7 @@ class StyleGAN2Generator(nn.Module):
 
     @property
     def planes(self) -> list[tuple[int, int]]:
-        """Height and width of each layer's noise."""
+        """Lists height and width of each layer's noise."""
         base = self.const.shape[1:]
         return [
             (base[0] * 2 ** ((k + 1) // 2), base[1] * 2 ** ((k + 1) // 2))
@@ -329,8 +385,10 @@ class StyleGAN2Generator(nn.Module):
 
 
 class DownBlock(nn.Module):
-    """(N,c_in,2H,2W) -> (N,c_out,H,W): two convolutions and, if residual, a filtered 1x1 one beside
-    them, of variance 1 together."""
+    """(N,c_in,2H,2W) -> (N,c_out,H,W): two convolutions.
+
+    If residual, a filtered 1x1 one stands beside them; together they have variance 1.
+    """
 
     def __init__(self, c_in: int, c_out: int, *, residual: bool):
         super().__init__()
@@ -339,6 +397,7 @@ class DownBlock(nn.Module):
         self.skip = EqualisedConv2d(c_in, c_out, 1, gain=0.5**0.5, bias=False) if residual else None
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         y = blur(leaky(self.conv1(x)), padding=2)
         if self.skip is None:
             return leaky(self.conv2(y))
@@ -346,13 +405,22 @@ class DownBlock(nn.Module):
 
 
 class StyleGAN2Discriminator(nn.Module):
-    """trunk: x (N,channels,H,W) -> (N,feature_dim); head: features, label (N,) -> scores (N,1)
+    """trunk: x (N,channels,H,W) -> (N,feature_dim); head: (N,F), label (N,) -> scores (N,1).
 
-    resolution, channel_base, channel_max: as the generator's. architecture: resnet, or orig,
-    without skips
-    mbstd_group: samples that minibatch standard deviation compares. With classes the score is the
-    inner product of the features with a vector that `mapping_layers` layers make of the label
-    (StyleGAN2-ADA's code)
+    With classes the score is the inner product of the features with a vector that `mapping_layers`
+    layers make of the label (StyleGAN2-ADA's code).
+
+    Args:
+        resolution: as the generator's.
+        channels: of the images.
+        architecture: "resnet", or "orig", without skips.
+        channel_base: as the generator's.
+        channel_max: as the generator's.
+        mbstd_group: samples that minibatch standard deviation compares.
+        mapping_layers: depth of the mapping of labels.
+        mapping_lr: learning-rate multiplier of the mapping.
+        classes: of the data set.
+        conditional: the label's vector weighs the score.
     """
 
     def __init__(
@@ -398,12 +466,14 @@ class StyleGAN2Discriminator(nn.Module):
         )
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Computes the features of images."""
         h = self.blocks(leaky(self.from_rgb(x)))
         with disable_autocast(x):
             h = leaky(self.conv(self.compare(to_full_precision(h))))
             return leaky(self.dense(h.flatten(1)))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores features."""
         with disable_autocast(h):
             scores = self.out(to_full_precision(h))
             if self.mapping is None:
@@ -413,4 +483,5 @@ class StyleGAN2Discriminator(nn.Module):
             ] ** 0.5
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
+        """Scores images: `head(trunk(x))`."""
         return self.head(self.trunk(x, label), label)

@@ -1,5 +1,7 @@
-"""A feed-forward network that repaints images in one of several styles (Johnson 2016; Dumoulin
-2017)."""
+"""A feed-forward network that repaints images in one of several styles.
+
+Johnson 2016; Dumoulin 2017.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,21 @@ MOST_STYLES = 4096
 
 
 class TransformerNet(Translator):
-    """source (N,channels_in,H,W), style -> (N,channels_out,H,W) (Johnson 2016, supplement, table 1)
+    """source (N,channels_in,H,W), style -> (N,channels_out,H,W).
 
-    With instance norms (Ulyanov 2016) and doubled pixels instead of transposed convolutions (Odena
-    2016).
-    styles: all weights are shared but the norms' gains and biases (Dumoulin 2017, section 2.2).
-    They are AdaIN's scale and shift (Huang and Belongie 2017), looked up instead of measured.
-    width: channels at full size; they double at each of `downs` halvings
+    Johnson 2016, supplement, table 1, with instance norms (Ulyanov 2016) and doubled pixels instead
+    of transposed convolutions (Odena 2016).
+
+    Args:
+        channels_in: of the source.
+        channels_out: of what is made.
+        width: channels at full size; they double at each downsampling step.
+        blocks: residual blocks, 0 to 64.
+        downs: downsampling steps, 0 to 5.
+        styles: how many. All weights are shared but the norms' gains and biases (Dumoulin 2017,
+            section 2.2). They are AdaIN's scale and shift (Huang and Belongie 2017), looked up
+            instead of measured.
+        output: "tanh" or "linear".
     """
 
     def __init__(
@@ -64,8 +74,14 @@ class TransformerNet(Translator):
     def forward(
         self, source: Tensor, noise: Tensor | None = None, *, style: Tensor | None = None
     ) -> Tensor:
-        """style: (N,) int64, one for each image, or (N,styles), shares that mix them; may be left
-        out where there is but one."""
+        """Repaints images.
+
+        Args:
+            source: (N,channels_in,H,W).
+            noise: None; this network has none.
+            style: (N,) int64, one for each image, or (N,styles), shares that mix them; may be left
+                out where there is but one.
+        """
         shares = self.shares(style, len(source), source.device)
         h = self.entering(source, noise)
         for layer in [*self.down, *self.body, *self.up]:
@@ -73,7 +89,7 @@ class TransformerNet(Translator):
         return self.end(h)
 
     def shares(self, style: Tensor | None, n: int, device: torch.device) -> Tensor:
-        """-> (N,styles) float32"""
+        """Returns the shares of all styles, (N,styles) float32."""
         if style is None:
             assert self.styles == 1, "a network of several styles was called without one"
             return torch.ones(n, 1, device=device)
@@ -86,8 +102,10 @@ class TransformerNet(Translator):
 
 
 class StyledConv(nn.Module):
-    """(N,c_in,H,W), shares (N,styles) -> (N,c_out,H,W), half that with stride 2, or twice with
-    `double`, which comes first."""
+    """(N,c_in,H,W), shares (N,styles) -> (N,c_out,H,W).
+
+    Half the size with stride 2, or twice with `double`, which comes first.
+    """
 
     def __init__(
         self,
@@ -107,13 +125,14 @@ class StyledConv(nn.Module):
         self.norm = StyledNorm(c_out, styles)
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         h = F.interpolate(x, scale_factor=2, mode="nearest") if self.doubles else x
         h = self.norm(self.conv(h), shares)
         return F.relu(h) if self.active else h
 
 
 class StyledBlock(nn.Module):
-    """(N,C,H,W), shares (N,styles) -> (N,C,H,W), two convolutions added to what came in"""
+    """(N,C,H,W), shares (N,styles) -> (N,C,H,W): two convolutions added to what came in."""
 
     def __init__(self, channels: int, styles: int):
         super().__init__()
@@ -121,12 +140,15 @@ class StyledBlock(nn.Module):
         self.second = StyledConv(channels, channels, 3, styles=styles, active=False)
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         return x + self.second(self.first(x, shares), shares)
 
 
 class StyledNorm(nn.Module):
-    """Instance norm with a gain (1 at first) and a bias (0) for each style; shares (N,styles) mix
-    both."""
+    """Instance norm with a gain (1 at first) and a bias (0) for each style.
+
+    Shares (N,styles) mix both.
+    """
 
     def __init__(self, channels: int, styles: int):
         super().__init__()
@@ -134,6 +156,7 @@ class StyledNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(styles, channels))
 
     def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         gain, bias = (
             (shares @ table).to(x.dtype)[:, :, None, None] for table in (self.gain, self.bias)
         )

@@ -1,5 +1,7 @@
-"""Generators from image to image: the contract that all of them keep, CycleGAN's residual one and
-pix2pix's U-Net."""
+"""Generators from image to image: the contract that all of them keep, and two of them.
+
+CycleGAN's residual network and pix2pix's U-Net.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,22 @@ NOISIEST = 3  # decoder layers of the U-Net that have dropout
 
 
 class Translator(nn.Module):
-    """forward(source (N,channels_in,H,W), noise (N,noise_channels,H,W) or None) ->
-    (N,channels_out,scale * H,scale * W)
+    """source (N,channels_in,H,W), noise -> (N,channels_out,scale * H,scale * W).
 
-    noise: drawn from the global generator where the network has some and none is given
-    multiple: H and W must be multiples of it; smallest: their least value; size: the only (H,W)
-    that it takes, None: any. overlap: rows and columns at the edges of the middle half of `size`
-    that a network which fills it wants to see
-    forward raises ValueError for others
-    tileable: does a pixel depend on its surroundings alone, once in eval()? reach: how far those
-    extend at most, in pixels of the source to each side; tiles that overlap by twice that, cut at
-    multiples of `multiple`, give the whole image's pixels
+    noise is (N,noise_channels,H,W) or None: it is drawn from the global generator where the network
+    has some and none is given. `forward` raises ValueError for sizes that do not fit.
+
+    Attributes:
+        scale: how many times larger the output is.
+        multiple: height and width must be multiples of it.
+        smallest: the least height and width.
+        size: the only (H,W) that it takes; None: any.
+        overlap: rows and columns at the edges of the middle half of `size` that a network which
+            fills it wants to see.
+        tileable: a pixel depends on its surroundings alone, once in eval().
+        reach: how far these surroundings extend at most, in pixels of the source to each side;
+            tiles that overlap by twice that, cut at multiples of `multiple`, give the whole image's
+            pixels.
     """
 
     scale = 1
@@ -49,9 +56,11 @@ class Translator(nn.Module):
         self.noise_channels = noise_channels
 
     def entering(self, source: Tensor, noise: Tensor | None) -> Tensor:
-        """What the first layer sees: (N,channels_in+noise_channels,H,W).
+        """Returns what the first layer sees: (N,channels_in+noise_channels,H,W).
 
-        Raises ValueError for a size that does not fit."""
+        Raises:
+            ValueError: the size does not fit.
+        """
         n, channels, h, w = source.shape
         assert channels == self.channels_in, (
             f"{channels} channels came where {self.channels_in} were meant to"
@@ -78,15 +87,21 @@ class Translator(nn.Module):
 
 
 class ResNetGenerator(Translator):
-    """CycleGAN's generator (Zhu 2017, appendix 7.2; Johnson 2016): residual blocks between strided
-    convolutions.
+    """CycleGAN's generator: residual blocks between strided convolutions.
 
-    source (N,channels_in,H,W) -> (N,channels_out,H,W). width: channels at full size; they double at
-    each of `downs` halvings
-    blocks: 9 from 256 pixels on, 6 below. affine: instance norms with a gain and a bias, as in the
-    first Lua code
-    dropout: share of each block's hidden values, in training. noise_channels: of noise that join
-    the source
+    source (N,channels_in,H,W) -> (N,channels_out,H,W) (Zhu 2017, appendix 7.2; Johnson 2016).
+
+    Args:
+        channels_in: of the source.
+        channels_out: of what is made.
+        width: channels at full size; they double at each downsampling step.
+        blocks: residual blocks: 9 from 256 pixels on, 6 below.
+        downs: downsampling steps, 0 to 5.
+        norm: of all layers but the last.
+        affine: instance norms have a gain and a bias, as in the first Lua code.
+        dropout: share of each block's hidden values, in training, 0 to 1.
+        output: "tanh" or "linear".
+        noise_channels: of noise that join the source.
     """
 
     def __init__(
@@ -137,20 +152,29 @@ class ResNetGenerator(Translator):
         ).apply(init_normal)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Makes an image of each source."""
         return self.net(self.entering(source, noise))
 
 
 class UNetGenerator(Translator):
-    """pix2pix's generator (Isola 2017, section 6.1.1): each level of the decoder also sees that of
-    the encoder.
+    """pix2pix's generator: each level of the decoder also sees that of the encoder.
 
-    source (N,channels_in,H,W) -> (N,channels_out,H,W), sides multiples of 2^downs
-    width: channels after the first halving; they double up to max_width. downs: 8 for 256 pixels, 7
-    for 128
-    noisy: the paper's way (section 3.3): dropout is the noise, so eval() leaves it on, and batch
-    norm uses statistics of what it sees, in eval() those of each image by itself. false: eval()
-    drops nothing and norms by running means
-    noise_channels: of noise that join the source
+    source (N,channels_in,H,W) -> (N,channels_out,H,W), sides multiples of 2^downs (Isola 2017,
+    section 6.1.1).
+
+    Args:
+        channels_in: of the source.
+        channels_out: of what is made.
+        width: channels after the first downsampling step; they double.
+        downs: downsampling steps: 8 for 256 pixels, 7 for 128.
+        max_width: the most channels.
+        norm: of the inner layers.
+        dropout: share of three decoder layers, 0 to 1.
+        output: "tanh" or "linear".
+        noisy: the paper's way (section 3.3): dropout is the noise, so eval() leaves it on, and
+            batch norm uses statistics of what it sees, in eval() those of each image by itself.
+            False: eval() drops nothing and normalises by running means.
+        noise_channels: of noise that join the source.
     """
 
     def __init__(
@@ -217,6 +241,7 @@ class UNetGenerator(Translator):
         self.apply(init_normal)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Makes an image of each source."""
         levels = [self.entering(source, noise)]
         for down in self.down:
             levels.append(down(levels[-1]))
@@ -227,7 +252,10 @@ class UNetGenerator(Translator):
 
 
 class ResidualBlock(nn.Module):
-    """(N,C,H,W) -> the same shape: two convolutions of mirrored borders, added to what came in."""
+    """(N,C,H,W) -> the same shape: two convolutions, added to what came in.
+
+    Borders are mirrored.
+    """
 
     def __init__(self, channels: int, *, norm: ImageNorm, affine: bool, dropout: float):
         super().__init__()
@@ -243,6 +271,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the block; the class says the shapes."""
         return x + self.net(x)
 
 
@@ -250,28 +279,32 @@ class Mirror(nn.Module):
     """(N,C,H,W) -> (N,C,H+2p,W+2p), borders mirrored about the outermost pixels.
 
     Of slices, since the gradient of torch's own is summed in any order on a GPU, and a resumed run
-    would differ."""
+    would differ.
+    """
 
     def __init__(self, pixels: int):
         super().__init__()
         self.pixels = pixels
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         p = self.pixels
         x = torch.cat([x[:, :, 1 : p + 1].flip(2), x, x[:, :, -p - 1 : -1].flip(2)], 2)
         return torch.cat([x[..., 1 : p + 1].flip(3), x, x[..., -p - 1 : -1].flip(3)], 3)
 
 
 class PresentBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm without a memory.
+    """Batch norm without a memory: (N,C,H,W) -> the same shape.
 
-    In eval() each image is normed by itself: the paper's batches hold one image then, and what an
-    image becomes should not depend on its company. (N,C,H,W) -> the same shape"""
+    In eval() each image is normalised by itself: the paper's batches hold one image then, and what
+    an image becomes should not depend on its company.
+    """
 
     def __init__(self, channels: int):
         super().__init__(channels, track_running_stats=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         if self.training:
             return super().forward(x)
         return F.instance_norm(x, weight=self.weight, bias=self.bias, eps=self.eps)
@@ -285,25 +318,37 @@ class PresentDropout(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
+        """Applies the layer; the class says the shapes."""
         return F.dropout(x, self.share, training=True)
 
 
 def norm_of(
     norm: ImageNorm, channels: int, *, affine: bool = False, present: bool = False
 ) -> nn.Module:
-    """affine: of instance norm. present: batch norm without running means."""
+    """Makes a normalisation by its name.
+
+    Args:
+        norm: the name.
+        channels: of what it normalises.
+        affine: instance norm has a gain and a bias.
+        present: batch norm has no running means.
+    """
     if norm == "batch":
         return PresentBatchNorm2d(channels) if present else nn.BatchNorm2d(channels)
     return nn.InstanceNorm2d(channels, affine=affine) if norm == "instance" else nn.Identity()
 
 
 def rest(norm: ImageNorm, channels: int, affine: bool) -> list[nn.Module]:
+    """Makes what follows a convolution: its norm and ReLU."""
     return [norm_of(norm, channels, affine=affine), nn.ReLU()]
 
 
 @torch.no_grad()
 def init_normal(module: nn.Module) -> None:
-    """Weights N(0, 0.02), gains of norms N(1, 0.02), biases 0 (pix2pix's and CycleGAN's code)."""
+    """Fills weights with N(0, 0.02), gains of norms with N(1, 0.02), biases with 0.
+
+    As in pix2pix's and CycleGAN's code.
+    """
     if isinstance(
         module,
         nn.Conv2d

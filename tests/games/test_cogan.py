@@ -20,7 +20,7 @@ from gancli.inference import sampling
 from gancli.networks.cogan import (
     CoGANDiscriminator,
     CoGANGenerator,
-    critic_stages,
+    count_stages,
     generator_sizes,
 )
 
@@ -64,7 +64,7 @@ def test_exact_counts(capsys):
 
 
 def test_the_papers_layers():
-    assert generator_sizes(28) == [(4, 4), (7, 7), (13, 13), (25, 25)] and critic_stages(28) == (
+    assert generator_sizes(28) == [(4, 4), (7, 7), (13, 13), (25, 25)] and count_stages(28) == (
         2,
         (4, 4),
     )
@@ -73,8 +73,8 @@ def test_the_papers_layers():
     ]
     assert (
         generator_sizes(64)[0] == (4, 4)
-        and critic_stages(64) == (3, (4, 4))
-        and critic_stages(16) == (1, (6, 6))
+        and count_stages(64) == (3, (4, 4))
+        and count_stages(16) == (1, (6, 6))
     )
     with torch.device("meta"):
         generator = CoGANGenerator(resolution=28, channels=1)
