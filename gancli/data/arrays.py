@@ -26,11 +26,19 @@ def decode_array(
     name: str,
     contain: bool = False,
 ) -> Decoded:
-    """(N,C,H,W) in 0 ... 255, any dtype, to the size and channels of the settled source. name: part
-    of the data's identity.
+    """Brings an array of pixels to the size and channels of the settled source.
 
-    contain: small drawings on black keep their whole shape when the format changes; photographs are
-    cut.
+    Args:
+        pixels: (N,C,H,W) in 0 ... 255, any dtype.
+        labels: (N,), None without.
+        classes: Their names.
+        source: Says what is wanted.
+        name: A part of the data's identity.
+        contain: Small drawings on black keep their whole shape when the format changes; photographs
+            are cut.
+
+    Raises:
+        UserError: Memory has no room for them, or there are other classes than declared.
     """
     n = len(pixels)
     kept_labels, class_names = source.labelled(labels, classes)
@@ -63,8 +71,9 @@ def decode_array(
 
 
 def fingerprint(name: str, pixels: np.ndarray, labels: torch.Tensor | None) -> str:
-    """Names, sizes, all labels, and 256 images: to hash every pixel would take seconds at each
-    start.
+    """Returns a digest of names, sizes, all labels, and 256 images.
+
+    To hash every pixel would take seconds at each start.
     """
     sample = np.ascontiguousarray(pixels[:: max(1, len(pixels) // 256)])
     return digest_of(

@@ -1,5 +1,6 @@
-"""What a data set is: a source that decodes its images once, and the rule that sets some of them
-apart.
+"""What a data set is: a source that decodes its images once.
+
+A rule of its own sets some of them apart.
 """
 
 from __future__ import annotations
@@ -35,9 +36,15 @@ class Pairing(Protocol):
     """Makes what a game translates out of what is stored."""
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
-        """Images (N,C,H,W) in [-1,1] as cut and flipped, and (N,) uint64, a draw for each -> "a"
-        the source, "b" the target,
-        and "mask" (N,1,H,W), 1 in a hole, where there are holes."""
+        """Makes sources and targets.
+
+        Args:
+            x: Images (N,C,H,W) in [-1,1] as cut and flipped.
+            bits: (N,) uint64, a draw for each.
+
+        Returns:
+            "a" the source, "b" the target, and "mask" (N,1,H,W), 1 in a hole, where there are any.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,9 +174,11 @@ class Source:
         return {}
 
     def load(self) -> Decoded:
+        """Decodes the whole data set. Raises UserError."""
         raise NotImplementedError
 
     def declared(self) -> dict:
+        """Returns what the config says of resolution, channels and classes."""
         return {"resolution": self.resolution, "channels": self.channels, "classes": self.classes}
 
     def fill(self, *, resolution: int | list[int], channels: int, classes: int) -> dict:
@@ -216,11 +225,13 @@ class Source:
 
 
 def require(condition: bool, message: str, hint: str) -> None:
+    """Raises UserError where a condition does not hold."""
     if not condition:
         raise UserError(message, hint)
 
 
 def is_count(value: object, *, least: int) -> bool:
+    """Says whether a value is a whole number of `least` or more."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
@@ -245,12 +256,14 @@ def size_words(size: Sequence[int]) -> str:
 
 
 def image_words(size: Sequence[int], channels: int) -> str:
+    """Returns the size and the channels of an image in words."""
     return f"{size_words(size)} pixels, {channels} channel{'s' if channels != 1 else ''}"
 
 
 def ordered(n: int, tail: int = 0) -> np.ndarray:
-    """-> (n,) int64, the order that limit and holdout cut: shuffled, with the last `tail` images
-    still the last ones.
+    """Returns the order (n,) int64 that limit and holdout cut: shuffled.
+
+    The last `tail` images are still the last ones.
     """
     return np.concatenate(
         [permutation(n - tail, ORDER_SEED), n - tail + permutation(tail, ORDER_SEED)]
@@ -260,8 +273,9 @@ def ordered(n: int, tail: int = 0) -> np.ndarray:
 def choose(
     n: int, *, limit: int | None, holdout: int, tail: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-> (held, train, spare) indices out of n, in the order's own order: held from its end,
-    train from its start.
+    """Chooses indices out of n: held out, trained on, and spare.
+
+    They keep the order's own order: held from its end, train from its start.
     """
     leaves_some(n, holdout)
     order = ordered(n, tail)
@@ -271,6 +285,7 @@ def choose(
 
 
 def leaves_some(n: int, holdout: int) -> None:
+    """Raises UserError where nothing is left to train on."""
     require(n > 0, "the data set has no image", "look at dataset.path and dataset.limit")
     require(
         n > holdout,
@@ -287,11 +302,11 @@ def places(n: int, tail: int = 0) -> np.ndarray:
 
 
 def split(decoded: Decoded, *, limit: int | None, holdout: int) -> tuple[Decoded, Decoded | None]:
-    """-> (train, held out): the last `holdout` of a fixed order, and the first `limit` of the rest.
+    """Splits into what is trained on and what is held out.
 
-    UserError if none is left.
-
-    Of two domains each is split so."""
+    Held out is the last `holdout` of a fixed order, trained on the first `limit` of the rest. Of
+    two domains each is split so. Raises UserError if none is left.
+    """
     if decoded.other is not None:
         parts = (
             split(domain, limit=limit, holdout=holdout)

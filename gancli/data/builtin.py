@@ -21,8 +21,7 @@ DIGITS = tuple("0123456789")
 
 @dataclass(kw_only=True)
 class Digits(Source):
-    """1,797 real handwritten digits by 13 people, 8x8 pixels in 17 steps of grey, bundled: no
-    download.
+    """1,797 real handwritten digits by 13 people, 8x8 pixels in 17 steps of grey, bundled.
 
     From "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak (1998), UCI Machine
     Learning Repository, https://archive.ics.uci.edu/dataset/80, its test part, as scikit-learn
@@ -31,9 +30,11 @@ class Digits(Source):
     """
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto"."""
         return self.fill(resolution=32, channels=1, classes=10)
 
     def load(self) -> Decoded:
+        """Reads the bundled digits."""
         with np.load(Path(__file__).parent / "digits.npz", allow_pickle=False) as file:
             cells = file["images"]
             labels = file["labels"]
@@ -46,8 +47,11 @@ class Digits(Source):
 
 @dataclass(kw_only=True)
 class Downloaded(Source):
-    """Base of torchvision's sets that come as one array. root: where the files are or go;
-    download: fetch them if missing.
+    """The base of torchvision's sets that come as one array.
+
+    Attributes:
+        root: Where the files are or go.
+        download: Whether they are fetched if missing.
     """
 
     root: str = "data"
@@ -57,6 +61,7 @@ class Downloaded(Source):
     drawing: ClassVar[bool] = False  # grey on black: bordered rather than cut in another format
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto"."""
         resolution, channels, classes = self.native
         return self.fill(resolution=resolution, channels=channels, classes=classes)
 
@@ -65,6 +70,7 @@ class Downloaded(Source):
         raise NotImplementedError
 
     def load(self) -> Decoded:
+        """Fetches and decodes the set. Raises UserError with what to do."""
         source = self.settled()
         pixels, labels, classes = from_torchvision(
             self.fetch, type(self).__name__, self.root, self.download
@@ -131,6 +137,7 @@ class MNIST(Downloaded):
     drawing = True
 
     def fetch(self, sets: Any):
+        """Returns pixels (N,1,28,28), labels and their names."""
         data = sets.MNIST(self.root, train=self.split == "train", download=self.download)
         return data.data.numpy()[:, None], data.targets.numpy(), DIGITS
 
@@ -144,6 +151,7 @@ class FashionMNIST(Downloaded):
     drawing = True
 
     def fetch(self, sets: Any):
+        """Returns pixels (N,1,28,28), labels and their names."""
         data = sets.FashionMNIST(self.root, train=self.split == "train", download=self.download)
         return data.data.numpy()[:, None], data.targets.numpy(), as_names(data.classes)
 
@@ -157,6 +165,7 @@ class KMNIST(Downloaded):
     drawing = True
 
     def fetch(self, sets: Any):
+        """Returns pixels (N,1,28,28), labels and their names."""
         data = sets.KMNIST(self.root, train=self.split == "train", download=self.download)
         return data.data.numpy()[:, None], data.targets.numpy(), as_names(data.classes)
 
@@ -169,6 +178,7 @@ class CIFAR10(Downloaded):
     native = (32, 3, 10)
 
     def fetch(self, sets: Any):
+        """Returns pixels (N,3,32,32), labels and their names."""
         data = sets.CIFAR10(self.root, train=self.split == "train", download=self.download)
         return data.data.transpose(0, 3, 1, 2), np.array(data.targets), as_names(data.classes)
 
@@ -181,24 +191,27 @@ class CIFAR100(Downloaded):
     native = (32, 3, 100)
 
     def fetch(self, sets: Any):
+        """Returns pixels (N,3,32,32), labels and their names."""
         data = sets.CIFAR100(self.root, train=self.split == "train", download=self.download)
         return data.data.transpose(0, 3, 1, 2), np.array(data.targets), as_names(data.classes)
 
 
 @dataclass(kw_only=True)
 class STL10(Downloaded):
-    """Photographs of 10 classes, 5,000 (train), 8,000 (test) and 100,000 without labels, 96x96 RGB.
+    """Photographs of 10 classes, 96x96 RGB. Coates et al. 2011.
 
-    Coates et al. 2011.
+    5,000 (train), 8,000 (test) and 100,000 without labels.
     """
 
     split: Literal["train", "test", "unlabeled", "train+unlabeled"] = "train"
     native = (96, 3, 10)
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto"."""
         return self.fill(resolution=96, channels=3, classes=0 if "unlabeled" in self.split else 10)
 
     def fetch(self, sets: Any):
+        """Returns pixels (N,3,96,96), labels and their names."""
         data = sets.STL10(self.root, split=self.split, download=self.download)
         if "unlabeled" in self.split:
             return data.data, None, ()
@@ -207,15 +220,16 @@ class STL10(Downloaded):
 
 @dataclass(kw_only=True)
 class SVHN(Downloaded):
-    """House numbers, cropped digits: 73,257 (train), 26,032 (test), 531,131 (extra), 32x32 RGB.
+    """House numbers, cropped digits, 32x32 RGB. Netzer et al. 2011.
 
-    Netzer et al. 2011.
+    73,257 (train), 26,032 (test), 531,131 (extra).
     """
 
     split: Literal["train", "test", "extra"] = "train"
     native = (32, 3, 10)
 
     def fetch(self, sets: Any):
+        """Returns pixels (N,3,32,32), labels and their names."""
         data = sets.SVHN(self.root, split=self.split, download=self.download)
         return data.data, data.labels, DIGITS
 
@@ -235,9 +249,11 @@ class CelebA(Source):
     attribute: str = "Male"
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto"."""
         return self.fill(resolution=[218, 178], channels=3, classes=2)
 
     def load(self) -> Decoded:
+        """Decodes the pictures, labelled by the attribute. Raises UserError with what to do."""
         source = self.settled()
         folder = Path(self.root) / "celeba" / "img_align_celeba"
         data = from_torchvision(
@@ -275,11 +291,10 @@ class CelebA(Source):
 
 @dataclass(kw_only=True)
 class LSUN(Source):
-    """Photographs of one kind of scene, 126,227 (churches) to 3,033,042 (bedrooms), shorter side
-    256. Yu et al. 2015.
+    """Photographs of one kind of scene, shorter side 256. Yu et al. 2015.
 
-    Reads <root>/<category>_<split>_lmdb itself: torchvision's reader pickles an index into the
-    working directory.
+    126,227 (churches) to 3,033,042 (bedrooms). It reads <root>/<category>_<split>_lmdb itself:
+    torchvision's reader pickles an index into the working directory.
     """
 
     root: str = "data"
@@ -287,9 +302,11 @@ class LSUN(Source):
     split: Literal["train", "val"] = "train"
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto"."""
         return self.fill(resolution=256, channels=3, classes=0)
 
     def load(self) -> Decoded:
+        """Decodes the photographs. Raises UserError with what to do."""
         try:
             import lmdb
         except ModuleNotFoundError as error:

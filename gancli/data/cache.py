@@ -1,5 +1,6 @@
-"""Room for decoded images: memory where they fit, else a file mapped into it that the next run
-finds again.
+"""Room for decoded images: memory where they fit, else a file mapped into it.
+
+The next run finds that file again.
 """
 
 from __future__ import annotations
@@ -40,22 +41,29 @@ def available_memory() -> int | None:
 
 
 def fits(n_bytes: int) -> bool:
+    """Says whether memory has room for so many bytes."""
     available = available_memory()
     return available is None or n_bytes <= SHARE * available
 
 
 def cache_root() -> Path:
+    """Returns the folder of all caches."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gancli"
 
 
 def gigabytes(n_bytes: int) -> str:
+    """Returns a number of bytes in words."""
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:.2g} MB"
 
 
 @dataclass
 class Room:
-    """pixels: (rows,C,H,W) uint8 to be written. folder, partial: where it lies and where it is
-    being made, None in memory.
+    """Where decoded images go.
+
+    Attributes:
+        pixels: (rows,C,H,W) uint8 to be written.
+        folder: Where they lie on disk; None in memory.
+        partial: Where they are being made; None in memory.
     """
 
     pixels: np.ndarray
@@ -79,6 +87,7 @@ class Room:
         return found[0]
 
     def discard(self) -> None:
+        """Removes what was made so far from the disk."""
         if self.partial is not None:
             shutil.rmtree(self.partial, ignore_errors=True)
 

@@ -1,5 +1,6 @@
-"""One image file to uint8 pixels: whatever its mode, orientation and size, and a reason where
-that cannot be done.
+"""One image file to uint8 pixels, whatever its mode, orientation and size.
+
+Where that cannot be done it gives the reason.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ def extensions() -> set[str]:
 
 @functools.cache
 def formats() -> list[str]:
+    """Returns the formats that are read, in Pillow's order."""
     Image.init()
     # In Pillow's order: it tries the common ones first
     return [name for name in Image.ID if name not in FOREIGN]
@@ -122,6 +124,7 @@ def size_unchecked(file: File) -> tuple[int, int]:
 
 
 def what_else(file: File) -> str:
+    """Says what a file is that holds no image."""
     if isinstance(file, io.BytesIO):
         head = file.getvalue()[:512]
     else:
@@ -137,10 +140,12 @@ def what_else(file: File) -> str:
 
 
 def first_line(error: BaseException) -> str:
+    """Returns the first line of an error, its type where it says nothing."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation of an image, 1 to 8."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # a damaged EXIF block says nothing about the pixels
@@ -215,6 +220,7 @@ def is_animated(image: Image.Image) -> bool:
 
 
 def colour_lost(channels: int) -> str:
+    """Returns the sentence for colours that are dropped."""
     return (
         f"colours are dropped: dataset.channels={channels} is grey; "
         "a model trained with dataset.channels=3 keeps them"

@@ -30,10 +30,11 @@ LUMA = (0.299, 0.587, 0.114)
 
 @dataclass(kw_only=True)
 class Derived(Source):
-    """Base of data sets that are made of single images: those below `path`, or those of another
-    data set `of`.
+    """The base of data sets that are made of single images.
 
-    holdout: auto keeps a tenth, at most 100, out of a folder, and 64 out of another data set."""
+    Those are below `path`, or of another data set `of`. holdout: auto keeps a tenth, at most 100,
+    out of a folder, and 64 out of another data set.
+    """
 
     path: str | None = None
     of: Source | None = None
@@ -41,9 +42,11 @@ class Derived(Source):
     kind_of_pair = "derived"
 
     def inner(self) -> Source:
+        """Returns the data set of the single images. Raises UserError."""
         return images(self.path, self.of, self.kind_of_pair)
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto"."""
         inner = self.inner()
         found = {}
         if "auto" in self.declared().values():
@@ -56,6 +59,7 @@ class Derived(Source):
         return found
 
     def load(self) -> Decoded:
+        """Decodes the single images."""
         source = replace(self, **self.scan())
         assert isinstance(source.holdout, int), "scan() fills in what is auto"
         inner = replace(
@@ -72,6 +76,7 @@ class Derived(Source):
         return replace(inner.load(), labels=None, classes=(), pairing=source.pairing())
 
     def pairing(self) -> Pairing:
+        """Returns what makes the sources."""
         raise NotImplementedError
 
 
@@ -92,6 +97,7 @@ class Downscaled:
     scale: int
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        """Returns the smaller images as sources."""
         size = [side // self.scale for side in x.shape[2:]]
         return {
             "a": rounded(
@@ -103,8 +109,9 @@ class Downscaled:
 
 @dataclass(kw_only=True)
 class SuperRes(Derived):
-    """Images as targets, and the same `scale` times smaller as sources. resolution: of the
-    targets, a multiple of scale.
+    """Images as targets, and the same `scale` times smaller as sources.
+
+    resolution: of the targets, a multiple of scale.
     """
 
     scale: int = 4
@@ -122,6 +129,7 @@ class SuperRes(Derived):
             )
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto"; the size can be divided by `scale`."""
         found = super().scan()
         if "resolution" in found:  # the next smaller size that can be divided
             sides = [max(1, side // self.scale) * self.scale for side in pair(found["resolution"])]
@@ -129,19 +137,27 @@ class SuperRes(Derived):
         return found
 
     def pairing(self) -> Downscaled:
+        """Returns what makes the sources."""
         return Downscaled(self.scale)
 
 
 @dataclass(frozen=True)
 class Holed:
-    """holes: centre is the middle half of each side, less a share `overlap` of the side at each of
-    its edges; boxes and strokes are drawn for each image."""
+    """Cuts holes into images.
+
+    Attributes:
+        holes: centre is the middle half of each side, less a share `overlap` of the side at each of
+            its edges; boxes and strokes are drawn for each image.
+        share: Of the image that boxes or strokes hide, at least.
+        overlap: Of each side, 0 to 0.25.
+    """
 
     holes: str
     share: float
     overlap: float = 0.0
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        """Returns the images with holes as sources, and the mask of the holes."""
         n, channels, height, width = x.shape
         if self.holes == "centre":
             mask = torch.zeros(n, 1, height, width)
@@ -158,7 +174,7 @@ class Holed:
 
 
 def filled(x: Tensor, mask: Tensor) -> Tensor:
-    """x (N,C,H,W), painted in the colour of holes where mask (N,1,H,W) is 1."""
+    """Paints images (N,C,H,W) in the colour of holes where mask (N,1,H,W) is 1."""
     colour = torch.tensor(HOLE if x.shape[1] > 2 else [sum(HOLE) / 3], device=x.device)
     fill = torch.ones(x.shape[1], device=x.device)  # opaque where there is alpha
     fill[: len(colour)] = colour
@@ -166,8 +182,9 @@ def filled(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def boxes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor:
-    """-> (H,W): rectangles of about a quarter of each side, until `share` of the image is
-    hidden.
+    """Draws (H,W): rectangles of about a quarter of each side.
+
+    They grow in number until `share` of the image is hidden.
     """
     mask = torch.zeros(height, width)
     while mask.mean() < share:
@@ -184,7 +201,7 @@ def boxes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor
 
 
 def strokes(height: int, width: int, share: float, rng: torch.Generator) -> Tensor:
-    """-> (H,W): a brush that wanders, until `share` of the image is hidden."""
+    """Draws (H,W): a brush that wanders, until `share` of the image is hidden."""
     mask = torch.zeros(height, width)
     y = torch.arange(height)[:, None]
     x = torch.arange(width)
@@ -203,8 +220,11 @@ def strokes(height: int, width: int, share: float, rng: torch.Generator) -> Tens
 class Masked(Derived):
     """Images as targets, and the same with holes as sources; the key mask tells where they are.
 
-    holes: centre, boxes or strokes. share: of the image that boxes or strokes hide, at least.
-    overlap: of each side, what stays visible at the edges of the middle half; centre alone."""
+    Attributes:
+        holes: centre, boxes or strokes.
+        share: Of the image that boxes or strokes hide, at least.
+        overlap: Of each side, what stays visible at the edges of the middle half; centre alone.
+    """
 
     holes: Literal["centre", "boxes", "strokes"] = "centre"
     share: float = 0.25
@@ -225,12 +245,13 @@ class Masked(Derived):
         )
 
     def pairing(self) -> Holed:
+        """Returns what makes the sources."""
         return Holed(self.holes, self.share, self.overlap)
 
 
 @dataclass(frozen=True)
 class Worsened:
-    """blur, then grey, noise and jpeg: the order in which a camera does so.
+    """Worsens images in the order in which a camera does so: blur, then grey, noise and jpeg.
 
     A strength is drawn for each image from its range.
     """
@@ -241,6 +262,7 @@ class Worsened:
     grey: bool
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        """Returns the worse images as sources."""
         worse = x
         rngs = generators(bits)
         if self.blur[1] > 0:
@@ -270,11 +292,12 @@ class Worsened:
 
 
 def within(limits: tuple[float, float], rng: torch.Generator) -> float:
+    """Draws a number from a range."""
     return limits[0] + (limits[1] - limits[0]) * torch.rand((), generator=rng).item()
 
 
 def blurred(image: Tensor, deviation: float) -> Tensor:
-    """(C,H,W), filtered by a Gaussian of so many pixels."""
+    """Filters an image (C,H,W) by a Gaussian of so many pixels."""
     if deviation < 0.05:
         return image
     reach = max(1, int(3 * deviation + 0.5))
@@ -288,7 +311,7 @@ def blurred(image: Tensor, deviation: float) -> Tensor:
 
 
 def greyed(x: Tensor) -> Tensor:
-    """(N,C,H,W), colours replaced by their brightness; alpha stays."""
+    """Replaces the colours of images (N,C,H,W) by their brightness; alpha stays."""
     if x.shape[1] < 3:
         return x
     luma = (x[:, :3] * torch.tensor(LUMA, device=x.device)[:, None, None]).sum(1, keepdim=True)
@@ -296,7 +319,7 @@ def greyed(x: Tensor) -> Tensor:
 
 
 def compressed(image: Tensor, quality: int) -> Tensor:
-    """(C,H,W) after JPEG; alpha, which JPEG does not have, stays."""
+    """Returns an image (C,H,W) after JPEG; alpha, which JPEG does not have, stays."""
     colours = 1 if len(image) < 3 else 3
     pixels = (
         image[:colours].mul(127.5).add(127.5).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
@@ -312,13 +335,16 @@ def compressed(image: Tensor, quality: int) -> Tensor:
 
 @dataclass(kw_only=True)
 class Degraded(Derived):
-    """Images as targets, and worse ones as sources: noise, blur, loss of colour, compression, or
-    several of them.
+    """Images as targets, and worse ones as sources: noise, blur, loss of colour, compression.
 
-    noise: standard deviation in levels of 255, None: 25 where nothing else is chosen; blur: of a
-    Gaussian, in pixels
-    jpeg: quality from 1 to 95, None leaves it out. Each is a number or a range [low, high], from
-    which every image draws its own. grey: colour is taken away."""
+    Each strength is a number or a range [low, high], from which every image draws its own.
+
+    Attributes:
+        noise: Standard deviation in levels of 255; None: 25 where nothing else is chosen.
+        blur: Standard deviation of a Gaussian, in pixels.
+        jpeg: Quality from 1 to 95; None leaves it out.
+        grey: Whether colour is taken away.
+    """
 
     noise: float | list[float] | None = None
     blur: float | list[float] = 0.0
@@ -355,15 +381,17 @@ class Degraded(Derived):
         )
 
     def others(self) -> bool:
-        """Is anything but noise chosen?"""
+        """Says whether anything but noise is chosen."""
         return limits(self.blur, "blur")[1] > 0 or self.jpeg is not None or self.grey
 
     def levels(self) -> float | list[float]:
+        """Returns the strength of the noise."""
         if self.noise is not None:
             return self.noise
         return 0.0 if self.others() else 25.0
 
     def pairing(self) -> Worsened:
+        """Returns what makes the sources."""
         return Worsened(
             noise=limits(self.levels(), "noise"),
             blur=limits(self.blur, "blur"),
@@ -373,6 +401,7 @@ class Degraded(Derived):
 
 
 def limits(value: float | list[int] | list[float], key: str) -> tuple[float, float]:
+    """Returns the ends of a range, or a number twice. Raises UserError."""
     values = value if isinstance(value, list) else [value, value]
     require(
         len(values) == 2,

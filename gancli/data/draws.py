@@ -1,6 +1,4 @@
-"""Random numbers as a pure function of counters, so that no loader or sampler has a state to
-save.
-"""
+"""Random numbers as a pure function of counters: no loader or sampler has a state to save."""
 
 from __future__ import annotations
 
@@ -10,8 +8,9 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 def draws(seed: int, counters: np.ndarray) -> np.ndarray:
-    """-> (N,) uint64, one for each of the (N,) counters: splitmix64 (Steele et al. 2014),
-    entered at any place.
+    """Returns (N,) uint64, one for each of the (N,) counters.
+
+    It is splitmix64 (Steele et al. 2014), entered at any place.
     """
     x = np.asarray(counters).astype(np.uint64) * GOLDEN + np.uint64(seed)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

@@ -195,6 +195,7 @@ def decode_rows(
 
 
 def refuse(name: str, reason: str) -> None:
+    """Raises UserError for a bad file."""
     raise UserError(
         f"{name}: {reason}",
         "remove or repair it, or dataset.on_error=skip to train without such files",
@@ -202,6 +203,7 @@ def refuse(name: str, reason: str) -> None:
 
 
 def refuse_if_most(skipped: list[tuple[str, str]], good: int) -> None:
+    """Raises UserError where most files cannot be used."""
     if len(skipped) > good:
         raise UserError(
             f"{len(skipped)} of {len(skipped) + good} image files cannot be used: "
@@ -211,5 +213,6 @@ def refuse_if_most(skipped: list[tuple[str, str]], good: int) -> None:
 
 
 def listed(skipped: Sequence[tuple[str, str]], most: int = 5) -> str:
+    """Returns the first of the skipped files with their reasons, in words."""
     more = f", and {len(skipped) - most} more" if len(skipped) > most else ""
     return ", ".join(f"{name} ({reason})" for name, reason in skipped[:most]) + more

@@ -77,6 +77,7 @@ class Folder(Source):
     holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto", from headers alone."""
         if "auto" not in (*self.declared().values(), self.holdout):
             return {}
         files = listing(self.path)
@@ -91,11 +92,13 @@ class Folder(Source):
         return found
 
     def settled(self) -> Self:
+        """Returns a copy without "auto"."""
         return replace(self, **self.scan())
 
     def held_by_rule(self, n: int) -> int:
-        """How many of n images are kept out of training to measure memorisation and overfitting,
-        and says so.
+        """Says how many of n images are kept out of training, and tells the user.
+
+        They measure memorisation and overfitting.
         """
         trained = n if self.limit is None else min(n, self.limit)
         if trained < LEAST_IMAGES or has_test_folder(Path(self.path).expanduser()):
@@ -111,6 +114,7 @@ class Folder(Source):
         return held
 
     def load(self) -> Decoded:
+        """Decodes the images. Raises UserError."""
         source = self.settled()
         files = listing(self.path)
         labels = (
@@ -235,11 +239,12 @@ def sort_out(
 
 
 def counted(endings: Counter) -> str:
-    """-> "2 .txt, 1 .db", the five most frequent endings"""
+    """Returns the five most frequent endings in words: "2 .txt, 1 .db"."""
     return ", ".join(f"{n} {ending}" for ending, n in endings.most_common(5))
 
 
 def say_passed_over(path: str, files: Files) -> None:
+    """Tells what was passed over, and which pictures cannot be read."""
     if files.unreadable:
         note(log, "%s: %s", path, unreadable_words(files.unreadable))
     if files.passed_over:
@@ -247,6 +252,7 @@ def say_passed_over(path: str, files: Files) -> None:
 
 
 def unreadable_words(unreadable: str) -> str:
+    """Returns the sentence for pictures that cannot be read."""
     return f"{unreadable}: cannot be read here, convert to JPEG"
 
 
@@ -260,8 +266,10 @@ def indexes(names: list[str]) -> list[str]:
 
 
 def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
-    """-> what the labels lose or split: sub-folders below a class, classes that only differ in
-    case, splits taken for classes.
+    """Lists what the labels lose or split.
+
+    Those are sub-folders below a class, classes that differ in case alone, and splits taken for
+    classes.
     """
     if not classes:
         return []
@@ -299,12 +307,14 @@ def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
 
 
 def is_hidden(name: str) -> bool:
+    """Says whether a part of a name hides the file."""
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
 def is_sheet(name: str, images: list[Entry]) -> bool:
-    """A grid of samples beside sub-folders of images: itself no sample, and it must not take the
-    labels from those that are.
+    """Says whether a file is a grid of samples beside sub-folders of images.
+
+    It is itself no sample, and it must not take the labels from those that are.
     """
     place, _, last = name.rpartition("/")
     below = f"{place}/" if place else ""
@@ -314,6 +324,7 @@ def is_sheet(name: str, images: list[Entry]) -> bool:
 
 
 def shortened(names: tuple[str, ...]) -> str:
+    """Returns names in words, at most twelve of them."""
     return ", ".join(names if len(names) <= 12 else (*names[:10], "...", names[-1]))
 
 
@@ -326,8 +337,10 @@ def unwrapped(names: list[str]) -> list[list[str]]:
 
 
 def label(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """-> (N,) labels and their names: the first folder below the wrappers; None and () without
-    sub-folders.
+    """Labels files by the first folder below the wrappers.
+
+    Returns:
+        Labels (N,) and their names; None and () without sub-folders.
     """
     parts = unwrapped(names)
     flat = next((part[-1] for part in parts if len(part) == 1), None)
@@ -352,6 +365,7 @@ class Paths:
     root: Path
 
     def __call__(self, name: str) -> str:
+        """Returns the path of a file."""
         return str(self.root / name)
 
 
@@ -387,6 +401,7 @@ class Zip:
         return [(name, info.file_size, info.CRC) for name, info in self.members.items()], refused
 
     def __call__(self, name: str) -> io.BytesIO:
+        """Returns a member's bytes. Raises BadImage."""
         info = self.members[name]
         try:
             with self.lock, self.file.open(info) as member:
@@ -462,8 +477,9 @@ def measure(files: Files) -> tuple[int | list[int], int]:
 
 
 def common_size(sizes: list[tuple[int, int]]) -> int | list[int]:
-    """-> the size of all, or the power of two in 16 ... 256 below the median of their shorter
-    sides.
+    """Returns the size of all images.
+
+    Where they differ: a power of two in 16 ... 256 below the median of their shorter sides.
     """
     if len(set(sizes)) == 1:
         height, width = sizes[0]

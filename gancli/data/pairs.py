@@ -35,6 +35,7 @@ class SideBySide:
     direction: Literal["ab", "ba"]
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
+        """Returns one half of the channels as source, the other as target."""
         first, second = x.chunk(2, 1)
         return {"a": first, "b": second} if self.direction == "ab" else {"a": second, "b": first}
 
@@ -46,6 +47,7 @@ class PairDecoder(Decoder):
     """
 
     def __call__(self, file: File | tuple[File, File]) -> np.ndarray:
+        """Returns (2C,h,w) uint8. Raises BadImage."""
         if isinstance(file, tuple):
             sizes = [header(name)[:2] for name in file]
             if sizes[0] != sizes[1]:
@@ -61,21 +63,24 @@ class PairDecoder(Decoder):
 
 
 def header(file: File) -> tuple[int, int]:
-    """-> (width, height)"""
+    """Returns (width, height) of a file."""
     with opened(file) as image:
         return image.size
 
 
 @dataclass(kw_only=True)
 class Paired(Source):
-    """Pairs below `path`: files with both images side by side, or two folders whose files have the
-    same names.
+    """Pairs below `path`: files with both images side by side, or two folders.
 
-    A sub-folder train is used if there is one, and then val (or test) is what is held out. a, b:
-    names of the two folders.
-    direction: ab translates the left (or a) image to the other, ba the other way round. holdout:
-    auto takes the data set's own, else a tenth, at most 100 pairs. What has no partner is a bad
-    file (on_error). Geometry acts on both sides alike.
+    The files of two folders have the same names. A sub-folder train is used if there is one, and
+    then val (or test) is what is held out. What has no partner is a bad file (on_error). Geometry
+    acts on both sides alike.
+
+    Attributes:
+        a: The name of the first folder.
+        b: The name of the second.
+        direction: ab translates the left (or a) image to the other, ba the other way round.
+        holdout: auto takes the data set's own, else a tenth, at most 100 pairs.
     """
 
     path: str
@@ -85,6 +90,7 @@ class Paired(Source):
     holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto", from headers alone."""
         found: dict = {}
         if "auto" in (*self.declared().values(), self.holdout):  # else a run that goes on
             check_side_by_side(self.path, self.train_files())
@@ -99,6 +105,7 @@ class Paired(Source):
         return found
 
     def load(self) -> Decoded:
+        """Decodes the pairs. Raises UserError."""
         source = self.settled()
         files = source.train_files()
         holdout = source.holdout
@@ -118,12 +125,15 @@ class Paired(Source):
         return replace(decode_files(files, source), pairing=SideBySide(self.direction))
 
     def settled(self) -> Self:
+        """Returns a copy without "auto"."""
         return replace(self, **self.scan())
 
     def decoder(self) -> Decoder:
+        """Returns what turns a file, or two, into stored pixels."""
         return PairDecoder(self.size(), self.known_channels())
 
     def depth(self) -> int:
+        """Returns the channels that are stored for a pair."""
         return 2 * self.known_channels()
 
     def train_files(self) -> Files:
@@ -140,6 +150,7 @@ class Paired(Source):
         return None if own is None else self.pairs(own)
 
     def pairs(self, root: Path) -> Files:
+        """Lists the pairs of a folder. Raises UserError."""
         sides = [root / self.a, root / self.b]
         there = [side.is_dir() for side in sides]
         if all(there):
@@ -264,11 +275,14 @@ def joined(files: Files, own: Files, holdout: int) -> Files:
 
 @dataclass(kw_only=True)
 class Unpaired(Source):
-    """Two domains below `path`: folders trainA and trainB, or those that a and b name; testA and
-    testB are held out.
+    """Two domains below `path`: the folders trainA and trainB, or those that a and b name.
 
-    holdout: auto takes what both test folders have, else a tenth of the smaller domain, at most
-    100. limit counts in each."""
+    testA and testB are held out. limit counts in each.
+
+    Attributes:
+        holdout: auto takes what both test folders have, else a tenth of the smaller domain, at most
+            100.
+    """
 
     path: str
     a: str = "trainA"
@@ -276,6 +290,7 @@ class Unpaired(Source):
     holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto", from headers alone."""
         found: dict = {}
         if "auto" in self.declared().values():
             facts = [measure(listing(str(folder))) for folder in self.folders()]
@@ -288,6 +303,7 @@ class Unpaired(Source):
         return found
 
     def load(self) -> Decoded:
+        """Decodes both domains. Raises UserError."""
         source = replace(self, **self.scan())
         holdout = source.holdout
         assert isinstance(holdout, int), "scan() fills in what is auto"
@@ -314,6 +330,7 @@ class Unpaired(Source):
         )
 
     def folders(self) -> list[Path]:
+        """Returns the folders of the two domains. Raises UserError."""
         root = Path(self.path).expanduser()
         found = [root / self.a, root / self.b]
         for key, folder in zip("ab", found, strict=True):
@@ -348,6 +365,7 @@ class Unpaired(Source):
 
 
 def shorter(size: int | list[int]) -> int:
+    """Returns the shorter side."""
     return size if isinstance(size, int) else min(size)
 
 

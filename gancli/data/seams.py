@@ -55,8 +55,9 @@ def edges(half: np.ndarray) -> np.ndarray:
 
 
 def likeness(images: Sequence[np.ndarray]) -> float:
-    """How much better the edges of an image's two halves agree than those of halves of two
-    different images.
+    """Measures how much better the edges of an image's two halves agree than those of others.
+
+    The others are halves of two different images.
     """
     if len(images) < 2:
         return 0.0

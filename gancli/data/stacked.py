@@ -1,5 +1,6 @@
-"""Three random MNIST digits as the channels of one colour image: 1,000 modes that a classifier
-can count.
+"""Three random MNIST digits as the channels of one colour image.
+
+They make 1,000 modes that a classifier can count.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class StackedMNIST(Downloaded):
         )
 
     def load(self) -> Decoded:
+        """Stacks the digits. Raises UserError."""
         source = self.settled()
         height, width = source.size()
         held, train, spare = choose(source.n, limit=source.limit, holdout=source.holdout)
@@ -80,6 +82,7 @@ def triples(n: int, digits: int, split: str) -> np.ndarray:
 
 
 def require_memory(need: int) -> None:
+    """Raises UserError where memory has no room for so many bytes."""
     if not cache.fits(need):
         free = cache.gigabytes(cache.available_memory() or 0)
         raise UserError(

@@ -1,5 +1,6 @@
-"""Real batches as a pure function of position: the sampler has no state beside the number of
-images shown.
+"""Real batches as a pure function of position.
+
+The sampler has no state beside the number of images shown.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ PAIRED = ("a", "b", "mask")
 
 
 class Stream:
-    """Shuffles every epoch anew, cuts windows and flips: all of it follows from (seed, position,
-    salt) alone.
+    """Shuffles every epoch anew, cuts windows and flips.
+
+    All of it follows from (seed, position, salt) alone.
     """
 
     def __init__(
@@ -74,6 +76,7 @@ class Stream:
         )
 
     def shuffled(self, epoch: int, salt: str) -> np.ndarray:
+        """Returns the order of an epoch."""
         return permutation(self.n, seed_of(self.seed, "epoch", epoch, salt))
 
     def __call__(self, nimg: int, keys: tuple[str, ...], *, salt: str = "") -> dict[str, Tensor]:
@@ -136,6 +139,7 @@ class Stream:
         return np.concatenate(pieces)
 
     def pick_images(self, index: Tensor, first: int, salt: str) -> Tensor:
+        """Returns images (local,C,h,w) as they are cut, flipped and scaled."""
         if self.images.dtype != torch.uint8:
             return self.images.index_select(0, index).to(self.device, non_blocking=True)
         dice = self.dice(first, salt) if self.flip or self.windows is not None else None
@@ -183,8 +187,9 @@ def settle(images: Tensor, device: torch.device) -> Tensor:
 
 
 def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
-    """-> a view (N,C,H-h+1,W-w+1,h,w) of all windows, or None if the images have that size
-    already.
+    """Returns a view (N,C,H-h+1,W-w+1,h,w) of all windows, or None.
+
+    It is None if the images have that size already.
     """
     loaded = tuple(images.shape[-2:])
     require(
@@ -196,6 +201,7 @@ def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
 
 
 def missing_hint(key: str) -> str:
+    """Returns what to do where the data set lacks a key."""
     if key in PAIRED:
         return (
             "the model translates images: choose dataset=paired, unpaired, superres, masked or "

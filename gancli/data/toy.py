@@ -1,6 +1,4 @@
-"""Mixtures of Gaussians in the plane: the benchmark in which lost modes can be counted
-(REFERENCE section 8).
-"""
+"""Mixtures of Gaussians in the plane: the benchmark in which lost modes can be counted."""
 
 from __future__ import annotations
 
@@ -48,9 +46,11 @@ class Mixture(Source):
         raise NotImplementedError
 
     def scan(self) -> dict:
+        """Returns the values of what is "auto"."""
         return self.fill(resolution=1, channels=2, classes=len(self.centers()))
 
     def load(self) -> Decoded:
+        """Draws the points."""
         source = self.settled()
         centers = self.centers()
         mode = np.arange(self.n) % len(centers)
@@ -70,11 +70,13 @@ class Mixture(Source):
 
 @dataclass(kw_only=True)
 class Ring(Mixture):
-    """8 Gaussians on the unit circle, sigma 0.01 (PacGAN). scale 1: each coordinate has a
-    deviation of 0.71 already.
+    """8 Gaussians on the unit circle, sigma 0.01 (PacGAN).
+
+    scale 1: each coordinate has a deviation of 0.71 already.
     """
 
     def centers(self) -> Tensor:
+        """Returns (8,2) in data units."""
         # k / 8, not linspace to the end: the last angle would be the first again, and one mode
         # lost.
         angles = torch.arange(8, dtype=torch.float64) * (2 * math.pi / 8)
@@ -83,13 +85,15 @@ class Ring(Mixture):
 
 @dataclass(kw_only=True)
 class Grid(Mixture):
-    """25 Gaussians on {-4,-2,0,2,4} squared, sigma 0.05 (PacGAN). scale 4: the outer modes lie
-    at 1, as on the ring.
+    """25 Gaussians on {-4,-2,0,2,4} squared, sigma 0.05 (PacGAN).
+
+    scale 4: the outer modes lie at 1, as on the ring.
     """
 
     sigma: float = 0.05
     scale: float = 4.0
 
     def centers(self) -> Tensor:
+        """Returns (25,2) in data units."""
         axis = torch.tensor([-4.0, -2.0, 0.0, 2.0, 4.0])
         return torch.cartesian_prod(axis, axis)
