@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from gancli.augment.ada import ADA
 from gancli.augment.base import Augment
 from gancli.data.base import pair
 from gancli.errors import UserError
@@ -61,8 +62,7 @@ def set_to_work(augment: Augment) -> str:
     Returns:
         What was done, in words; "" where nothing was.
     """
-    p = getattr(augment, "p", None)
-    if not isinstance(p, Tensor) or p.item() > 0:
+    if not isinstance(augment, ADA) or augment.p.item() > 0:
         return ""
-    p.fill_(ADAPTED)
+    augment.p.fill_(ADAPTED)
     return f", at p={ADAPTED} (in training p starts at 0 and changes)"

@@ -1,4 +1,4 @@
-"""A trained model for use from Python: images out of its checkpoint as arrays, without files and without printing."""
+"""A trained model for use from Python: images as arrays, without files and without printing."""
 
 from __future__ import annotations
 
@@ -77,13 +77,14 @@ class Projection:
 class LoadedModel:
     """A trained model, rebuilt from its checkpoint alone; made by `gancli.load`.
 
-    Pictures go in as a path, a `PIL.Image` or a uint8 array (H,W) or (H,W,C), and come out as uint8 arrays
-    (...,H,W,C), where C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA). The same arguments give the same bytes
-    on the same machine. Whatever a model does not have is refused with `gancli.UserError`.
+    Pictures go in as a path, a `PIL.Image` or a uint8 array (H,W) or (H,W,C), and come out as
+    uint8 arrays (...,H,W,C), where C is 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA). The
+    same arguments give the same bytes on the same machine. Whatever a model does not have is
+    refused with `gancli.UserError`.
 
     Attributes:
-        generator: The network itself, in eval mode, without gradients; for image models it makes float tensors
-            (N,C,H,W) in [-1,1].
+        generator: The network itself, in eval mode, without gradients; for image models it makes
+            float tensors (N,C,H,W) in [-1,1].
         config: The config that it was trained with.
         path: The checkpoint file.
         step: The training step of the checkpoint.
@@ -244,22 +245,27 @@ class LoadedModel:
         seed: int = 0,
         on_step: Callable[[int, float], None] | None = None,
     ) -> Projection:
-        """Searches for the latent or style whose image is most like a given one (Karras et al. 2020, appendix D).
+        """Searches for the latent or style whose image is most like a given one.
+
+        (Karras et al. 2020, appendix D)
 
         Args:
             image: The target; it is cut and resized to the model's size.
             steps: Of gradient descent.
             lr: The learning rate at its highest.
-            space: "w" one style for all layers, "w_plus" one for each, "z" the latent; "auto" takes w where there is one.
+            space: "w" one style for all layers, "w_plus" one for each, "z" the latent; "auto"
+                takes w where there is one.
             label: A class of a conditional model, by name or number.
             noise: Whether the noise images of a StyleGAN are searched for as well.
-            weights: The file of torchvision's SqueezeNet 1.1; with `lpips_heads`, likeness is LPIPS, else by pixels.
+            weights: The file of torchvision's SqueezeNet 1.1; with `lpips_heads`, likeness is
+                LPIPS, else by pixels.
             lpips_heads: The file lpips_v0.1_squeeze.pth.
             seed: Of the start and of the search.
             on_step: Called after each step with its number and distance, to show progress.
 
         Raises:
-            UserError: The model has no latent, styles or classes to search, or a file cannot be used.
+            UserError: The model has no latent, styles or classes to search, or a file cannot be
+                used.
         """
         with saying_hints(), speaking(quiet=True):
             if self.makes_points:
@@ -309,11 +315,13 @@ class LoadedModel:
         *,
         seed: int = 0,
     ) -> NDArray[np.float32]:
-        """Reads the discriminator's features of images, as `gan features` does; labels do not show in them.
+        """Reads the discriminator's features of images, as `gan features` does.
+
+        Labels do not show in them.
 
         Args:
-            images: (N,H,W,C) uint8, or a sequence of pictures, each cut and resized to the model's size; of a model of
-                points (N,2) float32 in the data's units.
+            images: (N,H,W,C) uint8, or a sequence of pictures, each cut and resized to the model's
+                size; of a model of points (N,2) float32 in the data's units.
             seed: Of a network that draws noise.
 
         Returns:
@@ -408,7 +416,8 @@ def load(
         path: The run folder or the file.
         ema: The EMA generator; False takes the trained one.
         device: Where the networks go.
-        trust: Packages of your own that the checkpoint names; nothing else outside gancli is imported.
+        trust: Packages of your own that the checkpoint names; nothing else outside gancli is
+            imported.
 
     Raises:
         UserError: There is no checkpoint, it is damaged, or it names code that is not trusted.
@@ -432,7 +441,11 @@ def as_file(image: ImageLike) -> File:
 
 
 def picture_of(pixels: object) -> Image.Image:
-    """(H,W) or (H,W,C) uint8 -> a picture. Raises UserError for anything else: floats have no agreed range."""
+    """(H,W) or (H,W,C) uint8 -> a picture.
+
+    Raises:
+        UserError: It is something else: floats have no agreed range.
+    """
     array = np.asarray(pixels)
     shape = array.shape
     if array.ndim == 2:
@@ -466,7 +479,10 @@ def telling_bad(name: str) -> Iterator[None]:
 
 
 def name_of(image: ImageLike) -> str:
-    """What the noise of a translation depends on beside the seed: the file's name, as in `gan translate input=FILE`."""
+    """Names what the noise of a translation depends on beside the seed.
+
+    It is the file's name, as in `gan translate input=FILE`.
+    """
     return Path(image).name if isinstance(image, str | os.PathLike) else "image"
 
 
@@ -494,7 +510,11 @@ def measure_to(
     weights: str | os.PathLike[str] | None,
     lpips_heads: str | os.PathLike[str] | None,
 ) -> projection.Pixels | projection.Perceptual:
-    """LPIPS where both files are given, else pixels. Raises UserError for files that are none, and for alpha."""
+    """Chooses LPIPS where both files are given, else pixels.
+
+    Raises:
+        UserError: A file is none of these, or the image has an alpha channel.
+    """
     if weights is None or lpips_heads is None:
         return projection.Pixels(target)
     from gancli.metrics.lpips import Lpips

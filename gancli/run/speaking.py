@@ -1,4 +1,4 @@
-"""How a call from Python speaks: hints in the traceback, warnings as Python's, and nothing printed unless asked for."""
+"""How a call from Python speaks: hints in the traceback, and warnings as Python's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ logger = logging.getLogger("gancli")
 
 @contextmanager
 def saying_hints() -> Iterator[None]:
-    """A caller in Python sees a traceback, and no panel: the hint stands below the message in it."""
+    """Puts the hint below the message: a caller in Python sees a traceback, and no panel."""
     try:
         yield
     except GanError as error:
@@ -47,10 +47,10 @@ def speaking(*, quiet: bool, hush: bool = False) -> Iterator[None]:
     """What is said during one call.
 
     Args:
-        quiet: Warnings become Python's `UserWarning`s after the call, and nothing is printed; else all is shown as on
-            a command line, with the line that tells what is being done.
-        hush: Whether what the code below prints itself is swallowed as well, where it is quiet. The streams belong to
-            the whole process, so only calls that print ask for it.
+        quiet: Warnings become Python's `UserWarning`s after the call, and nothing is printed; else
+            all is shown as on a command line, with the line that tells what is being done.
+        hush: Whether what the code below prints itself is swallowed as well, where it is quiet.
+            The streams belong to the whole process, so only calls that print ask for it.
     """
     if not quiet:
         with status.shown():
