@@ -62,7 +62,7 @@ SUBCOMMANDS = {
         (
             "-m, --multirun           one run for every combination of a=1,2 b=x,y",
             "trainer.steps=N          N real batches. Default: 1,200, and at least 600 updates of",
-            "                         the generator, each after loss.n_critic steps of the critic",
+            "                         the generator, each after loss.n_critic discriminator steps",
             "                         (loss=wgan_gp: 600 x 5 = 3,000); an experiment has its own",
             *_CONFIG_FLAGS,
             *_HYDRA_FLAGS,
@@ -91,7 +91,7 @@ SUBCOMMANDS = {
             "sweep=NAME steps=10      sweep.png: a column for each value of a code (code0, ...) or",
             "                         of the label; all else is fixed in a row",
             "truncation=0.5           better images, less variety: a bound on |z|, or the weight",
-            "                         psi of a style against the mean style w_avg",
+            "                         psi of a style against w_avg",
             "truncated_layers=4       truncate only the styles of the first 4 layers",
             "standing=16              measure batch norm's statistics again, over 16 batches",
             "mix=coarse               mixing.png: the images of the rows with the styles of the",
@@ -211,7 +211,7 @@ SUBCOMMANDS = {
     ),
     "compare": Subcommand(
         "gancli.commands.compare",
-        "which of several runs won: leaderboard, curves, samples",
+        "rank several runs: leaderboard, curves, samples",
         "RUN ... | SWEEP_FOLDER [out=FOLDER] [by=METRIC]",
         (
             "gan compare outputs/sweeps/20261121-093612-k3f9",
@@ -240,7 +240,7 @@ SUBCOMMANDS = {
     ),
     "features": Subcommand(
         "gancli.commands.features",
-        "what the critic knows: probe, neighbours, images ranked by its score",
+        "what the discriminator has learned: probe, neighbours, images ranked by its score",
         "ckpt=RUN_OR_FILE [dataset=NAME] [KEY=VALUE ...]",
         (
             "gan features ckpt=RUN",
@@ -263,7 +263,7 @@ SUBCOMMANDS = {
     ),
     "data": Subcommand(
         "gancli.commands.data",
-        "look at a data set: counts, broken files, copies, labels",
+        "examine a data set: counts, broken files, copies, labels",
         "PATH | dataset=NAME [KEY=VALUE ...] [FLAGS]",
         (
             "gan data photos",
@@ -273,7 +273,7 @@ SUBCOMMANDS = {
         ),
         (
             "out=FILE.png             the contact sheet; default: outputs/data/<name>.png",
-            "--sample N               look at N files, evenly spread",
+            "--sample N               read N files, evenly spread",
             "--json                   everything as plain data",
             *_CONFIG_FLAGS,
         ),
