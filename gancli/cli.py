@@ -27,6 +27,7 @@ class Subcommand(NamedTuple):
         examples: Command lines that run as they stand, but for names in capitals.
         flags: Lines of its help.
         config: The primary config, of a subcommand that Hydra composes.
+        asks_model: Has its module a `describe_checkpoint`, which lists what a model's game declares?
     """
 
     module: str
@@ -35,6 +36,7 @@ class Subcommand(NamedTuple):
     examples: tuple[str, ...]
     flags: tuple[str, ...] = ()
     config: str = ""
+    asks_model: bool = False
 
 
 _CONFIG_FLAGS = (
@@ -106,6 +108,7 @@ SUBCOMMANDS = {
             *_HYDRA_FLAGS,
         ),
         "sample",
+        asks_model=True,
     ),
     "translate": Subcommand(
         "gancli.commands.translate",
@@ -135,6 +138,7 @@ SUBCOMMANDS = {
             *_HYDRA_FLAGS,
         ),
         "translate",
+        asks_model=True,
     ),
     "project": Subcommand(
         "gancli.commands.project",
@@ -429,7 +433,9 @@ def describe_subcommand(name: str, words: list[str]) -> str:
     ]
     if command.flags:
         lines += ["", "flags:", *(f"  {text}" for text in command.flags)]
-    if command.config:
+    if command.asks_model and any(word.startswith("ckpt=") for word in words):
+        lines += importlib.import_module(command.module).describe_checkpoint(words)
+    elif command.config:
         lines += describe_config(command.config, words)
     return "\n".join(lines)
 

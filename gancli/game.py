@@ -1,17 +1,18 @@
-"""The contract: a game is networks, players and phases; the trainer plays phases and knows nothing
-else."""
+"""The contract: a game is networks, players and phases, and the trainer plays phases."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-# "image" (N,C,H,W) in [-1,1]; "label" (N,) int64; or "a", "b" for pairs. 2-D points: (N,2,1,1)
+# "image" (N,C,H,W) in [-1,1], 2-D points (N,2,1,1); "label" (N,) int64 classes or (N,K) float
+# attributes; "a", "b" for pairs; and further keys (N,...) that a data set gives and a game needs.
 Batch = dict[str, Tensor]
 # Detached scalars; averaged over micro-batches and ranks; read on the host when a line is due.
 Logs = dict[str, Tensor]
@@ -114,6 +115,59 @@ class Phase:
         return due(step, self.every, self.start, self.stop)
 
 
+class Stage(Enum):
+    """What receives the value of an option."""
+
+    INPUTS = "inputs"  # `Game.inputs`, as a keyword argument
+    SAMPLE = "sample"  # `Game.sample`, as a keyword argument
+    PICTURES = "pictures"  # `gan sample` itself, for pictures that it makes by other methods
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """Something that a user may ask of a trained game, as NAME=VALUE of `gan sample`.
+
+    Args:
+        name: The key, which is also the keyword argument that receives the value.
+        type: What a value must be: a type, a union or a `Literal`.
+        help: One line for the help of a checkpoint.
+        default: The value where nothing is given; shown in the help. It is not passed, so the
+            keyword argument must have the same default.
+        stage: Which method receives the value; options of `gan translate` go to `Game.sample`.
+        still: The value in pictures and films where nothing is given: randomness that is held
+            fixed, so that what else differs can be seen. None leaves it as it is.
+    """
+
+    name: str
+    type: object
+    help: str
+    default: object = None
+    stage: Stage = Stage.INPUTS
+    still: object = None
+
+
+LABEL = Option(
+    name="label", type=int | str | None, help="one class for all images; null: each in turn"
+)
+ATTRIBUTES = Option(
+    name="label",
+    type=int | str | list[float] | None,
+    help="attributes of all images, [1,0,1], or the name of one; null: each in turn",
+)
+PER_CLASS = Option(
+    name="per_class",
+    type=int | None,
+    help="this many of every class, a folder for each",
+    stage=Stage.PICTURES,
+)
+SWEEP = Option(
+    name="sweep",
+    type=str | None,
+    help="one input varied and all else fixed: sweep.png",
+    stage=Stage.PICTURES,
+)
+
+
 class Game(nn.Module):
     """Networks and losses of one family.
 
@@ -122,6 +176,11 @@ class Game(nn.Module):
     loss: an `AdversarialLoss`; each critic gets a copy of its own
     penalisable: can the gradient of a score at an image reach all of the critic? Gate 2 refuses
     penalties where it cannot
+    attributes: are labels (N,K) float attributes? Else they are (N,) classes
+    judges_images: does `image_critic` give a critic of single images?
+    directions: ways in which it translates images, "ab" and perhaps "ba"; () makes images of noise
+    extras: what a translation needs beside its source: "mask", "style" or nothing
+    categories: sizes of the categorical codes, which are the first of `codes`
     """
 
     # A family narrows these three in its own class; nobody has to guess what they are.
@@ -129,6 +188,11 @@ class Game(nn.Module):
     discriminator: nn.Module | None
     adversarial: nn.Module | None
     penalisable = True
+    attributes: bool = False
+    judges_images: bool = False
+    directions: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    categories: Sequence[int] = ()
 
     def __init__(
         self, *, generator: nn.Module, discriminator: nn.Module | None, loss: nn.Module | None
@@ -163,10 +227,15 @@ class Game(nn.Module):
         Raises ValueError where it is missing."""
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
-        """A batch of the right shapes, for a look at networks on the meta device."""
+        """Makes a batch of the right shapes, for a look at networks on the meta device.
+
+        A game that needs further keys overrides it.
+        """
         batch = {
             "image": torch.zeros(n, channels, *size),
-            "label": torch.zeros(n, dtype=torch.int64),
+            "label": torch.zeros(n, self.classes)
+            if self.attributes
+            else torch.zeros(n, dtype=torch.int64),
         }
         return {key: batch[key] for key in self.needs}
 
@@ -190,20 +259,120 @@ class Game(nn.Module):
         raise NotImplementedError
 
     def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
-        """What sampling starts from, on the CPU; keyword arguments of an override are the game's
-        sampling options.
+        """Draws what sampling starts from.
 
-        rng: None draws from the global generator, on the generator's own device (training)."""
+        An override adds a keyword argument for each option of `sampling_options` at
+        `Stage.INPUTS`, and for each of `conditions`.
+
+        Args:
+            n: How many images.
+            rng: Draws on the CPU; None draws from the global generator, on the device of the
+                generator network (training).
+
+        Returns:
+            Tensors (n,...) by name, of which `sample` makes images.
+        """
         raise NotImplementedError
 
-    def showcase(self, columns: int, rng: torch.Generator) -> Batch:
-        """The fixed inputs of a run's sample grid, `columns` a row."""
+    def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
+        """Makes images.
+
+        An override adds a keyword argument for each option of `sampling_options` at
+        `Stage.SAMPLE`; one that translates takes `direction` and each of `translation_options`.
+
+        Args:
+            inputs: What `inputs` drew; of a translation "a", the source (N,C,H,W).
+            generator: Training passes its own, sampling the EMA generator.
+
+        Returns:
+            (N,C,H,W) in [-1,1]
+        """
+        raise NotImplementedError
+
+    # From here on: what a family can do beside training. The defaults say that it cannot.
+
+    def sampling_options(self) -> tuple[Option, ...]:
+        """Declares what `gan sample` may ask; those of labels are there where labels are needed."""
+        if "label" not in self.needs or self.directions:
+            return ()
+        return (ATTRIBUTES,) if self.attributes else (LABEL, PER_CLASS, SWEEP)
+
+    def translation_options(self) -> tuple[Option, ...]:
+        """Declares what `gan translate` may ask; `sample` receives the values."""
+        return ()
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Keys of the data that `inputs` takes as keyword arguments, (n,...) each.
+
+        Evaluations draw them from the data; without them `inputs` draws its own.
+        """
+        return ("label",) if "label" in self.needs and not self.directions else ()
+
+    @property
+    def classes(self) -> int:
+        """How many classes or attributes it can be asked for; 0 where labels are not needed."""
+        return cast(Generator, self.generator).classes if "label" in self.needs else 0
+
+    def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
+        """Draws the fixed inputs of a run's sample grid, `columns` in a row."""
         return self.inputs(8 * columns, rng)
 
-    def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
-        """-> (N,C,H,W).
+    def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
+        """Makes what the sample grid of a translation shows side by side, by name.
 
-        Takes the generator as an argument: training passes its own, sampling the EMA's."""
+        Args:
+            batch: Sources "a" and targets "b"; both are the images where only "image" is needed.
+            generator: As in `sample`.
+        """
+        return {"source": batch["a"], "output": self.sample(batch, generator)}
+
+    def translator(self, generator: nn.Module, direction: str) -> nn.Module:
+        """Finds the network of a direction, a `gancli.networks.translation.Translator`."""
+        return generator
+
+    def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor | None:
+        """Measures (N,) how far images are from what comes back of them; None: nothing does."""
+        return None
+
+    def image_critic(self, batch: Batch) -> Critic:
+        """Binds the critic of single images to the labels of a batch; see `judges_images`."""
+        raise NotImplementedError
+
+    def describe_critic_input(self) -> str:
+        """Says what the discriminator is shown where it judges no single images."""
+        return "something else"
+
+    @property
+    def codes(self) -> tuple[str, ...]:
+        """Names of inputs that mean something each, the categorical ones first (InfoGAN)."""
+        return ()
+
+    def code_values(self, name: str, steps: int) -> Tensor:
+        """Lists what a sweep shows of a code: all categories, or `steps` numbers."""
+        raise NotImplementedError
+
+    def recognise_codes(self, image: Tensor) -> Batch:
+        """Reads the codes (N,) in images (N,C,H,W); asked where there are `categories`."""
+        raise NotImplementedError
+
+    @property
+    def levels(self) -> int:
+        """How many sizes an image can be shown at, 0 where it is made at once."""
+        return 0
+
+    @property
+    def inactive_levels(self) -> int:
+        """How many of the levels have an image layer that no longer learns."""
+        return 0
+
+    @property
+    def style_layers(self) -> int:
+        """How many layers have a style each, two in a level; 0 where there are no styles."""
+        return 0
+
+    def mix_styles(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
+        """Gives `inputs` the styles of `source` in the layers first to last - 1, one by one."""
         raise NotImplementedError
 
 

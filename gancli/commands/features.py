@@ -53,7 +53,6 @@ def run(options: dict, words: list[str]) -> int:
     from gancli.commands.checkpoint_verbs import out_folder
     from gancli.config.build import read_trust
     from gancli.evaluation.probing import choose, find_own_labels, read_features
-    from gancli.evaluation.samples import Judging
     from gancli.precision import resolve_device
     from gancli.run.checkpoint_options import open_game
     from gancli.run.failures import explained_writes
@@ -62,10 +61,10 @@ def run(options: dict, words: list[str]) -> int:
     device = resolve_device(options["device"])
     trust = read_trust(options["trust"])
     loaded = open_game(options["ckpt"], trust=trust, device=str(device))
-    if not isinstance(loaded.game, Judging) or "a" in loaded.game.needs:
+    if not loaded.game.judges_images:
         raise UserError(
             f"gan features shows single images to the discriminator, and that of {loaded.path} takes "
-            f"{critic_takes(loaded.game)}",
+            f"{loaded.game.describe_critic_input()}",
             "give a checkpoint of a model that makes images out of noise, such as dcgan or cgan",
         )
     status.say("reading the data…")
@@ -93,13 +92,6 @@ def run(options: dict, words: list[str]) -> int:
     first = picture if picture.is_file() else out / "features.json"
     say_end(f"{first}, and features.npz and ranking.csv in {out}", after_checkpoint(loaded.path))
     return 0
-
-
-def critic_takes(game) -> str:
-    """What a discriminator is shown that takes no single image of the data set."""
-    if "a" not in game.needs:
-        return "images level by level, each beside a coarser one"
-    return "an image beside its source" if getattr(game, "judged", 1) == 2 else "translated images"
 
 
 def check_words(words: list[str]) -> None:

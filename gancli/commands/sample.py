@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, after_checkpoint, after_training, count
@@ -27,20 +29,14 @@ from gancli.render import messages, status
 from gancli.run import checkpoint_options
 from gancli.run.failures import explained_writes
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+    from torch import Tensor
+
+    from gancli.checkpoint import Loaded
+    from gancli.game import Batch, Game
+
 ROWS = 64  # of the grid
-# what only some models have
-OWN = (
-    "label",
-    "per_class",
-    "truncation",
-    "truncated_layers",
-    "sweep",
-    "mix",
-    "noise",
-    "level",
-    "levels",
-    "domain",
-)
 DRAWN = (
     "label",
     "per_class",
@@ -54,16 +50,27 @@ DRAWN = (
 
 
 def main(argv: list[str]) -> int:
-    return checkpoint_verbs.write("sample", argv, run)
+    rest, own = checkpoint_verbs.split_off_own("sample", argv)
+    return checkpoint_verbs.write("sample", rest, functools.partial(run, own=own))
 
 
-def run(cfg) -> Ending:
-    """Writes the images. Raises UserError."""
-    options = checked(cfg)
+def describe_checkpoint(words: list[str]) -> list[str]:
+    """Lists what may be asked of the checkpoint that a command line names, for its help."""
+    rest, _ = checkpoint_verbs.split_off_own("sample", words)
+    options = read_options(checkpoint_options.compose_options("sample", rest).cfg)
+    from gancli.config.build import read_trust
+
+    loaded = checkpoint_options.open_game(str(options["ckpt"]), trust=read_trust(options["trust"]))
+    return checkpoint_verbs.describe_options(loaded.game.sampling_options())
+
+
+def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
+    """Writes the images; own: options of a game of the user's. Raises UserError."""
+    options = read_options(cfg)
     options["n"] = options["n"] if options["latent"] is None else 1
     status.say("loading torch…")
     from gancli.config.build import read_trust
-    from gancli.inference.sampling import refuse_unknown
+    from gancli.inference.sampling import COMMON, check_values, refuse_unknown
     from gancli.precision import resolve_device
 
     loaded = checkpoint_options.open_game(
@@ -72,7 +79,8 @@ def run(cfg) -> Ending:
         trust=read_trust(options["trust"]),
         device=str(resolve_device(options["device"])),
     )
-    if "a" in loaded.game.needs:
+    game = loaded.game
+    if game.directions:
         words = after_training(
             Path(str(options["ckpt"])),
             read_trust(options["trust"]),
@@ -82,22 +90,24 @@ def run(cfg) -> Ending:
         raise UserError(
             "this model makes images out of images, and not out of noise", shlex.join(words)
         )
-    refuse_unknown(loaded.game, {key: options[key] for key in OWN})
+    options |= check_values(game.sampling_options(), own, known=list(options))
+    refuse_unknown(game, {key: options[key] for key in COMMON})
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
-    label = labels(loaded.game, options, classes)
+    label = choose_all_labels(game, options, classes)
     options["n"] = options["n"] if label is None else len(label)
     # All that can be refused comes before the folder is made.
     if options["truncated_layers"] is not None and options["truncation"] is None:
         messages.warn("truncated_layers has no effect without truncation=")
-    resting = getattr(loaded.game, "resting", 0)
+    inactive = game.inactive_levels
     level = options["level"]
-    if resting and options["levels"] is not None or level is not None and level < resting:
+    if inactive and options["levels"] is not None or level is not None and level < inactive:
         messages.warn(
-            f"levels below {resting} are stale: their image layers have rested since the next size came; what they read has not"
+            f"levels below {inactive} are inactive: their image layers have not been trained "
+            "since the next resolution came, what they read has"
         )
     status.say("drawing…")
-    inputs, given = begun(loaded.game, label, options)
-    pictures = series(loaded.game, inputs, label, options)
+    inputs, given = begun(game, label, options)
+    pictures = series(game, inputs, label, options)
     film = walked(loaded, inputs, label, options)
     loaded = with_standing(loaded, options)
     out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"samples-seed{options['seed']}")
@@ -119,13 +129,13 @@ def run(cfg) -> Ending:
     return Ending(f"{first}, and {others}", after_checkpoint(loaded.path))
 
 
-def checked(cfg) -> dict:
-    """The options as plain data. Raises Problems with all that is wrong."""
-    kinds = {
+def read_options(cfg: DictConfig) -> dict:
+    """Reads the options as plain data. Raises Problems with all that is wrong."""
+    kinds: dict[str, object] = {
         "n": int,
         "seed": int,
         "ema": bool,
-        "label": int | str | None,
+        "label": int | str | list[float] | None,
         "per_class": int | None,
         "interpolate": int | None,
         "truncation": float | None,
@@ -189,8 +199,8 @@ def checked(cfg) -> dict:
     return options
 
 
-def labels(game, options: dict, classes: list[str]):
-    """The label of every image (n,), or None where the model has none. Raises UserError."""
+def choose_all_labels(game: Game, options: dict, classes: list[str]) -> Tensor | None:
+    """Chooses the label of every image, or None where the model has none. Raises UserError."""
     import torch
 
     from gancli.inference.sampling import choose_labels
@@ -198,15 +208,16 @@ def labels(game, options: dict, classes: list[str]):
     if "label" not in game.needs:
         return None
     if options["per_class"] is not None:
-        return torch.arange(game.generator.classes).repeat_interleave(options["per_class"])
+        return torch.arange(game.classes).repeat_interleave(options["per_class"])
     return choose_labels(game, options["n"], label=options["label"], classes=classes)
 
 
-def with_standing(loaded, options: dict):
-    """The same with statistics of batch norm that were measured anew, if so many passes are asked for."""
+def with_standing(loaded: Loaded, options: dict) -> Loaded:
+    """Measures the statistics of batch norm anew, if so many passes are asked for."""
     if options["standing"] is None:
         return loaded
-    from gancli.inference.sampling import CHUNK
+    from gancli.game import Stage
+    from gancli.inference.sampling import CHUNK, pick_values
     from gancli.inference.standing_statistics import standing_statistics
 
     measured = standing_statistics(
@@ -215,13 +226,13 @@ def with_standing(loaded, options: dict):
         passes=options["standing"],
         batch=CHUNK,
         seed=options["seed"],
-        truncation=options["truncation"],
+        options=pick_values(loaded.game, options | {"label": None}, Stage.INPUTS),
     )
     return dataclasses.replace(loaded, generator=measured)
 
 
 def write_points(
-    loaded, inputs, out: Path, *, options: dict, classes: list[str], given: dict
+    loaded: Loaded, inputs: Batch, out: Path, *, options: dict, classes: list[str], given: dict
 ) -> None:
     import torch
 
@@ -233,14 +244,18 @@ def write_points(
     label = inputs.get("label")
     lines = [f"{x:.9g},{y:.9g}" for x, y in points.flatten(1).tolist()]
     if label is not None:
-        lines = [f"{line},{k}" for line, k in zip(lines, label.tolist(), strict=True)]
+        values = label.flatten(1) if label.ndim > 1 else label[:, None]
+        lines = [
+            ",".join([line, *(f"{value:g}" for value in row)])
+            for line, row in zip(lines, values.tolist(), strict=True)
+        ]
     head = "x,y" if label is None else "x,y,label"
     atomic.write_text(out / "points.csv", "\n".join([head, *lines]) + "\n")
     save_png(scatter(points, real=None), out / "grid.png")
 
 
 def write_images(
-    loaded, inputs, out: Path, *, options: dict, classes: list[str], given: dict
+    loaded: Loaded, inputs: Batch, out: Path, *, options: dict, classes: list[str], given: dict
 ) -> None:
     import torch
 
@@ -255,29 +270,34 @@ def write_images(
         for folder in folders:
             (out / folder).mkdir(exist_ok=True)
     shown, columns = tiles(n, inputs.get("label"), options)
-    kept = dict.fromkeys(shown)
+    wanted = set(shown)
+    kept: list[Tensor] = []  # `shown` ascends
     for k, image in enumerate(images_of(loaded, inputs, options["seed"], given)):
         save_image(image, out / names[k])
-        if k in kept:
-            kept[k] = image
-    save_png(grid(torch.stack(list(kept.values())), columns=columns), out / "grid.png")
+        if k in wanted:
+            kept.append(image)
+    save_png(grid(torch.stack(kept), columns=columns), out / "grid.png")
 
 
-def tiles(n: int, label, options: dict) -> tuple[list[int], int]:
-    """Which images the grid shows, and how many in a row: a row a class with per_class, else a column a class."""
+def tiles(n: int, label: Tensor | None, options: dict) -> tuple[list[int], int]:
+    """Chooses which images the grid shows, and how many in a row.
+
+    A row is a class with per_class, else a column is a class.
+    """
     if options["per_class"] is not None:
         columns = min(options["per_class"], 16)
         return [k for k in range(n) if k % options["per_class"] < columns][
             : columns * ROWS
         ], columns
-    columns = (
-        COLUMNS if label is None or options["label"] is not None else min(int(label.max()) + 1, 16)
-    )
+    if label is None or options["label"] is not None:
+        columns = COLUMNS
+    else:  # attributes come one after the other too
+        columns = min(label.shape[1] if label.ndim > 1 else int(label.max()) + 1, 16)
     return list(range(min(n, columns * ROWS))), columns
 
 
 def folder_name(name: str) -> str:
-    """A class's name as that of its folder: as it is, but for what no folder can be called; "" where nothing is left."""
+    """Turns a class's name into that of its folder; "" where nothing is left of it."""
     name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f]', "_", name)[:90].strip(" .")
     while len(name.encode("utf-8", "replace")) > MOST_BYTES:
         name = name[:-1]
@@ -285,7 +305,10 @@ def folder_name(name: str) -> str:
 
 
 def folder_names(classes: list[str], count: int) -> list[str]:
-    """A folder for every class; whatever the data set called them, they stay inside `out` and apart."""
+    """Names a folder for every class.
+
+    Whatever the data set called them, the folders stay inside `out` and apart.
+    """
     safe = [folder_name(name) for name in classes[:count]] + [""] * (count - len(classes))
     safe = [name or f"{k:03d}" for k, name in enumerate(safe)]
     lower = [name.lower() for name in safe]  # some disks do not tell A from a

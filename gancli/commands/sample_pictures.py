@@ -1,4 +1,4 @@
-"""What gan sample draws beside the images: interpolations, sweeps, mixed styles, levels, and the animation of a walk."""
+"""What gan sample draws beside the images: interpolations, sweeps, mixed styles, levels, walks."""
 
 from __future__ import annotations
 
@@ -36,39 +36,53 @@ class Walk(NamedTuple):
     given: dict
 
 
-def given_to(game: Game, options: dict) -> dict:
-    """The options of the game's `sample` that were asked for. Raises UserError for a level that it has not."""
+def given_to(game: Game, options: dict) -> dict[str, object]:
+    """Picks the options of the game's `sample` that were asked for.
+
+    Raises UserError for a level that the game has not.
+    """
+    from gancli.game import Stage
+    from gancli.inference.sampling import pick_values
+
     level = options["level"]
     if level is not None and level >= game.levels:
         raise UserError(
             f"level={level} is none of this checkpoint's", f"give 0 to {game.levels - 1}"
         )
-    return {key: options[key] for key in ("noise", "level", "domain") if options[key] is not None}
+    return pick_values(game, options, Stage.SAMPLE)
 
 
-def still(game: Game, options: dict) -> dict:
-    """The same, with one noise for all images unless another was asked for: what else differs is to be seen."""
-    from gancli.inference.sampling import options_of
+def still(game: Game, options: dict) -> dict[str, object]:
+    """As `given_to`, with randomness held fixed unless the user says otherwise."""
+    from gancli.inference.sampling import hold_still
 
-    return ({"noise": "fixed"} if "noise" in options_of(game) else {}) | given_to(game, options)
+    return hold_still(game) | given_to(game, options)
 
 
 def draw(game: Game, n: int, label: Tensor | None, options: dict, *, shift: int = 0) -> Batch:
-    """What n images start from. label: of all images, or None; shift: of the seed, for other latents."""
+    """Draws what n images start from.
+
+    label: of all images, or None; shift: of the seed, for other latents.
+    """
+    from gancli.game import Stage
     from gancli.inference import sampling
+
+    given = sampling.pick_values(game, options | {"label": None}, Stage.INPUTS)
 
     return sampling.draw_inputs(
         game,
         n,
         seed=options["seed"] + shift,
         label=None if label is None else label[:n],
-        truncation=options["truncation"],
-        truncated_layers=options["truncated_layers"],
+        options=given,
     )
 
 
-def begun(game: Game, label: Tensor | None, options: dict) -> tuple[Batch, dict]:
-    """What the images start from, and the options of the game's `sample` for them. Raises UserError for a latent of another model."""
+def begun(game: Game, label: Tensor | None, options: dict) -> tuple[Batch, dict[str, object]]:
+    """Draws what the images start from, with the options of the game's `sample` for them.
+
+    Raises UserError for a latent of another model.
+    """
     if options["latent"] is None:
         return draw(game, options["n"], label, options), given_to(game, options)
     from gancli.inference.projection import read_latent
@@ -86,7 +100,10 @@ def first_of(inputs: Batch, n: int) -> Batch:
 
 
 def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> dict[str, Picture]:
-    """File name -> the pictures that were asked for, of the first of the images. Raises UserError for what the game has not."""
+    """Prepares the pictures that were asked for, of the first of the images, by file name.
+
+    Raises UserError for what the game has not.
+    """
     from gancli.inference import sampling
 
     rows = min(COLUMNS, options["n"])
@@ -103,16 +120,12 @@ def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> di
     if options["mix"] is not None:
         first, last = sampling.layers_of(game, options["mix"])
         side = min(MIXED, options["n"])
-        one = (
-            {} if label is None else {"label": label[:1].expand(side)}
-        )  # a source's style is made with the row's label
-        ends = (
-            batch | one
-            for batch in (first_of(inputs, side), draw(game, side, label, options, shift=1))
-        )
-        found["mixing"] = Picture(
-            [(sampling.mixing(game, *ends, first=first, last=last), given)], side + 1, corner=False
-        )
+        # A source's style is made with the row's label.
+        one = {} if label is None else {"label": label[:1].expand(side, *label.shape[1:])}
+        rows_of = first_of(inputs, side) | one
+        sources = draw(game, side, label, options, shift=1) | one
+        mixed = sampling.mixing(game, rows_of, sources, first=first, last=last)
+        found["mixing"] = Picture([(mixed, given)], side + 1, corner=False)
     if options["levels"] is not None:
         columns = min(options["levels"], options["n"])
         found["levels"] = Picture(
@@ -122,7 +135,10 @@ def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> di
 
 
 def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -> Walk | None:
-    """The walk that was asked for: of the first 16 images side by side, fewer where they are large. Raises UserError."""
+    """Prepares the walk that was asked for: of 16 images side by side, fewer where they are large.
+
+    Raises UserError.
+    """
     from gancli.data.base import pair
     from gancli.inference import sampling
     from gancli.render import video

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from gancli.commands import checkpoint_verbs
@@ -12,6 +13,8 @@ from gancli.render import messages, status
 from gancli.run import checkpoint_options
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from gancli.commands.translate_files import Item
 
 SHOWN = 16  # sources on the sheet
@@ -19,18 +22,38 @@ MOST_ANSWERS = 1000
 
 
 def main(argv: list[str]) -> int:
-    return checkpoint_verbs.write("translate", argv, run)
+    rest, own = checkpoint_verbs.split_off_own("translate", argv)
+    return checkpoint_verbs.write("translate", rest, functools.partial(run, own=own))
 
 
-def run(cfg) -> Ending:
-    """Writes what the images become. Raises UserError, also where no image could be translated."""
-    options = checked(cfg)
+def describe_checkpoint(words: list[str]) -> list[str]:
+    """Lists what may be asked of the checkpoint that a command line names, for its help."""
+    rest, _ = checkpoint_verbs.split_off_own("translate", words)
+    cfg = checkpoint_options.compose_options("translate", rest, missing=True).cfg
+    from gancli.config.build import read_trust
+    from gancli.game import Option
+
+    game = checkpoint_options.open_game(str(cfg.ckpt), trust=read_trust(cfg.trust)).game
+    ways = [
+        Option(name="direction", type=str, help=" or ".join(game.directions), default="ab")
+        for _ in game.directions[:1]
+    ]
+    inputs = [Option(name=name, type=str, help="an image file") for name in game.extras]
+    return checkpoint_verbs.describe_options([*ways, *inputs, *game.translation_options()])
+
+
+def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
+    """Writes what the images become; own: options of a game of the user's.
+
+    Raises UserError, also where no image could be translated.
+    """
+    options = read_options(cfg)
     status.say("loading torch…")
     from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_strangers
     from gancli.commands.translate_images import attempt, job_of, report
     from gancli.run.failures import explained_writes
 
-    job = job_of(options)
+    job = job_of(options, own)
     items = items_of(options["input"], job.out)
     job.masks = masks_of(options["mask"], items) if options["mask"] is not None else None
     files = [item.file(options["format"], answer) for item in items for answer in job.answers]
@@ -68,9 +91,9 @@ def run(cfg) -> Ending:
     )
 
 
-def checked(cfg) -> dict:
-    """The options as plain data. Raises Problems with all that is wrong."""
-    kinds = {
+def read_options(cfg: DictConfig) -> dict:
+    """Reads the options as plain data. Raises Problems with all that is wrong."""
+    kinds: dict[str, object] = {
         "input": str,
         "out": str | None,
         "direction": Literal["ab", "ba"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
 from gancli.config.build import read_trust
 from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet
 from gancli.errors import UserError
-from gancli.game import Batch
+from gancli.game import Batch, Game
+from gancli.inference.sampling import check_values
 from gancli.inference.tiling import (
-    Translating,
+    find_translator,
     is_noisy,
     tileable,
     way_of,
@@ -51,7 +52,7 @@ class Job:
     that width. shrunk: images that the network did not see at their size; notes: what else was done to some; bad: (name, reason)"""
 
     options: dict
-    game: Translating
+    game: Game
     generator: nn.Module
     network: Translator
     channels: int
@@ -59,6 +60,7 @@ class Job:
     path: Path  # of the checkpoint
     extras: Batch = field(default_factory=dict)
     masks: dict[str, Path] | None = None
+    given: dict[str, object] = field(default_factory=dict)
     paired: tuple[float, str] | None = None
     wide: int = 0
     shrunk: int = 0
@@ -71,8 +73,11 @@ class Job:
         return range(self.options["answers"]) if self.options["answers"] > 1 else (None,)
 
 
-def job_of(options: dict) -> Job:
-    """Loads the checkpoint. Raises UserError for what it does not have."""
+def job_of(options: dict, own: Mapping[str, object]) -> Job:
+    """Loads the checkpoint; own: options of a game of the user's.
+
+    Raises UserError for what it does not have.
+    """
     loaded = open_game(
         str(options["ckpt"]),
         ema=options["ema"],
@@ -80,8 +85,10 @@ def job_of(options: dict) -> Job:
         device=str(resolve_device(options["device"])),
     )
     direction = options["direction"]
-    game = require_translating(loaded.game, direction, instead=f"gan sample ckpt={options['ckpt']}")
-    network = game.translator(loaded.generator, direction)
+    game = loaded.game
+    require_translating(game, direction, instead=f"gan sample ckpt={options['ckpt']}")
+    given = check_values(game.translation_options(), own, known=list(options))
+    network = find_translator(game, loaded.generator, direction)
     refuse_unfit(options, network, game.extras)
     way_of(network, (1, 1), tile=options["tile"], max_size=options["max_size"])
     name = "translated" if direction == "ab" else f"translated-{direction}"
@@ -96,6 +103,7 @@ def job_of(options: dict) -> Job:
         out=out,
         path=loaded.path,
         paired=source_half(loaded.tree["config"]["dataset"]),
+        given=given,
     )
     if options["style"] is not None:
         job.extras["style"] = style_of(job)
@@ -189,6 +197,7 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
             direction=job.options["direction"],
             extras=job.extras,
             seed=seed_of(job.options["seed"], "translate", item.name, answer or 0),
+            options=job.given,
         )
         save(canvas, job.out / item.file(job.options["format"], answer))
         made.append(thumbnail(canvas))

@@ -138,7 +138,7 @@ def compose_overrides(
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(find_conf_dir()), job_name=name, version_base="1.3"):
-        session = Session(config_name, top_keys=_list_top_keys(name), closed=CLOSED, command=name)
+        session = Session(config_name, top_keys=list_top_keys(name), closed=CLOSED, command=name)
         try:
             full = session.load(overrides)
             composed = _finish_composing(full)
@@ -154,7 +154,8 @@ def compose_overrides(
     return composed
 
 
-def _list_top_keys(name: str) -> tuple[str, ...]:
+def list_top_keys(name: str) -> tuple[str, ...]:
+    """Lists the keys that a subcommand's config has at its top."""
     if name == "train":
         return TOP_KEYS
     from omegaconf import OmegaConf

@@ -15,7 +15,7 @@ from gancli.config.run_config import RunConfig
 from gancli.data.base import Decoded, pair
 from gancli.evaluation import samples
 from gancli.game import Game
-from gancli.inference.sampling import inputs_for
+from gancli.inference.sampling import inputs_for, name_labels
 from gancli.metrics.settings import best_key
 from gancli.render import status
 from gancli.render.grids import grid, scatter
@@ -84,7 +84,7 @@ class Monitor:
             return {}
         rng = torch.Generator().manual_seed(self.seed)
         labels = None if self.labels is None else self.labels.repeat(2)
-        inputs = inputs_for(game, 2 * PAIRS, rng, label=labels)
+        inputs = inputs_for(game, 2 * PAIRS, rng, given=name_labels(labels))
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
         with torch.no_grad(), forked(self.seed, self.device):
             images = game.sample(inputs, generator).float().cpu()
@@ -98,7 +98,7 @@ class Monitor:
         rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
         points = source["kind"] == "points"
         real = self.train.images[:2500]
-        inputs = game.inputs(len(real), rng) if points else game.showcase(columns, rng)
+        inputs = game.inputs(len(real), rng) if points else game.preview_inputs(columns, rng)
         with (
             status.doing("drawing the preview…"),
             forked(seed_of(seed, "showcase noise"), self.device),

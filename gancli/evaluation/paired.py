@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +25,6 @@ from gancli.errors import UserError
 from gancli.evaluation import samples
 from gancli.evaluation.monitor import Monitor, measure_distance
 from gancli.game import Batch, Game
-from gancli.inference.tiling import Translating
 from gancli.metrics import store
 from gancli.metrics.bench import Bench
 from gancli.metrics.lpips import Lpips
@@ -43,20 +41,6 @@ MOST = 500  # images in an evaluation where metrics.n is null
 PREVIEWED = 8
 CHUNK = 16
 UNPAIRED = ("swd", "frechet", "kernel", "prdc")  # what compares sets of images
-
-
-@runtime_checkable
-class Exhibiting(Protocol):
-    """A game that makes images out of images."""
-
-    def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]: ...
-
-
-@runtime_checkable
-class Cyclic(Protocol):
-    """A game whose images come back."""
-
-    def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor: ...
 
 
 class PairMonitor(Monitor):
@@ -110,16 +94,15 @@ class PairMonitor(Monitor):
     @torch.no_grad()
     def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """A row for each source: source, output, target; of two domains there and back again."""
-        assert isinstance(game, Exhibiting)
         with status.doing("drawing the preview…"), forked(self.seed, self.device):
-            shown = game.exhibit(self.few, generator)
+            shown = game.draw_panels(self.few, generator)
         return draw_sheet(shown)
 
     def draw_references(self, game: Game) -> dict[str, Image]:
         """What a translation starts from, by name: a source, its holes transparent, and a style
         where the model needs one.
         """
-        extras = game.extras if isinstance(game, Translating) else ()
+        extras = game.extras
         source = self.few["a"][0].float().cpu()
         if "mask" in extras:
             if len(source) not in (1, 3):
@@ -238,8 +221,9 @@ def measure(
             )
             for key, images in (("source", source), ("output", made), ("target", batch["b"])):
                 parts[key].append(to_uint8(images).cpu())
-            if isinstance(game, Cyclic):
-                parts["cycle"].append(game.cycle_error(batch, generator).cpu())
+            cycle = game.cycle_error(batch, generator)
+            if cycle is not None:
+                parts["cycle"].append(cycle.cpu())
     source, output, target = (torch.cat(parts[key]) for key in ("source", "output", "target"))
     protocol = {
         "n_fake": len(output),

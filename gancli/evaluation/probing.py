@@ -18,7 +18,6 @@ from gancli.data.folder import Folder, listing
 from gancli.errors import UserError
 from gancli.evaluation import samples
 from gancli.game import Game
-from gancli.inference.sampling import classes_of
 from gancli.metrics.features import BATCH
 from gancli.render import status
 from gancli.seeding import forked, seed_of
@@ -145,7 +144,7 @@ def choose_labels(game: Game) -> list[int | None]:
     """
     if "label" not in game.needs:
         return [None]
-    classes = classes_of(game)
+    classes = game.classes
     count = min(classes, MOST_LABELS)
     return [k * classes // count for k in range(count)]
 
@@ -172,8 +171,7 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
             if isinstance(label, int)
             else label.to(x.device)
         )
-    assert isinstance(game, samples.Judging), "a game whose critic judges single images"
-    critic = game.critic(batch)
+    critic = game.image_critic(batch)
     pack = 1
     if isinstance(critic, BoundCritic):
         critic.augment = None

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +27,7 @@ from gancli.data.stacked import StackedMNIST
 from gancli.data.toy import Mixture
 from gancli.errors import UserError, reason_of, unwritable
 from gancli.files import atomic, reading
-from gancli.game import Batch, Critic, Game
+from gancli.game import Game
 from gancli.inference import sampling
 from gancli.metrics.bench import Bench, Score
 from gancli.metrics.legend import Line
@@ -71,22 +70,6 @@ class Report:
         if key not in self.own:
             return better(key)
         return {"lower": "min", "higher": "max"}.get(self.own[key].better)
-
-
-@runtime_checkable
-class Judging(Protocol):
-    """A game whose critic judges single images."""
-
-    def critic(self, batch: Batch) -> Critic: ...
-
-
-@runtime_checkable
-class Reading(Protocol):
-    """A game that reads its codes in images, the categorical ones first."""
-
-    categories: list[int]
-
-    def recognise(self, image: Tensor) -> Batch: ...
 
 
 def evaluate(
@@ -406,27 +389,25 @@ def convert_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor,
 
 
 def make_scorer(game: Game, device: torch.device) -> Score | None:
-    """The critic of a game that judges single images; None where there is none."""
-    if not isinstance(game, Judging):
+    """Finds the critic of a game that judges single images; None where there is none."""
+    if not game.judges_images:
         return None
-    critic_of = game.critic
-    needs = game.needs
 
     def score(images: Tensor, labels: Tensor | None) -> Tensor:
         batch = {"image": images.to(device)}
-        if "label" in needs:
+        if "label" in game.needs:
             assert labels is not None
             batch["label"] = labels.to(device)
-        return critic_of(batch)(batch["image"])
+        return game.image_critic(batch)(batch["image"])
 
     return score
 
 
 def make_reader(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | None:
     """Images in [-1,1] -> the category of the first code; None where there is none."""
-    if not isinstance(game, Reading) or not game.categories:
+    if not game.categories:
         return None
-    return lambda images: game.recognise(images.to(device))["code0"]
+    return lambda images: game.recognise_codes(images.to(device))[game.codes[0]]
 
 
 def write_report(path: Path, report: Report, *, step: int) -> None:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment, colours
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Discriminator, Logs
+from gancli.game import Batch, Discriminator, Logs, Option
 from gancli.games.gan import GAN
+from gancli.games.options import DOMAIN
 from gancli.games.several import sum_losses
 from gancli.losses.adversarial import AdversarialLoss
 
@@ -54,13 +55,16 @@ class CoGAN(GAN):
         )
         self.second = second
 
+    def sampling_options(self) -> tuple[Option, ...]:
+        return (*super().sampling_options(), DOMAIN)
+
     def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
     ) -> Batch:
         """z (n,z_dim), of which `sample` makes a pair. truncation: see GAN."""
         return super().inputs(n, rng, truncation=truncation)
 
-    def showcase(self, columns: int, rng: torch.Generator) -> Batch:
+    def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
         """Pairs, one below the other: rows of domain a, each above the same latents' row of domain
         b."""
         z = self.inputs(4 * columns, rng)["z"].unflatten(0, (4, columns))

@@ -35,8 +35,7 @@ class CycleGAN(Game):
     generator: nn.ModuleDict
     discriminator: nn.ModuleDict
     adversarial: nn.ModuleDict
-    directions: tuple[Direction, ...] = ("ab", "ba")
-    extras: tuple[str, ...] = ()
+    directions = ("ab", "ba")
 
     def __init__(
         self,
@@ -97,7 +96,10 @@ class CycleGAN(Game):
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
         return blank_batch(n, self.needs, channels=channels, source=self.size, target=self.size)
 
-    def translator(self, generator: nn.Module, direction: Direction = "ab") -> Translator:
+    def describe_critic_input(self) -> str:
+        return "translated images"
+
+    def translator(self, generator: nn.Module, direction: str = "ab") -> Translator:
         """The network of a direction: it tells which sizes it takes and gives."""
         assert isinstance(generator, nn.ModuleDict)
         network = generator[direction]
@@ -109,7 +111,7 @@ class CycleGAN(Game):
         one, of the same size."""
         return self.translator(generator, direction)(inputs["a"])
 
-    def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
+    def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
         """What a sample grid shows side by side, by name."""
         ab = self.translator(generator, "ab")
         ba = self.translator(generator, "ba")

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Discriminator, Game, Generator, Logs, members_of
+from gancli.game import Batch, Critic, Discriminator, Game, Generator, Logs, Option, members_of
 from gancli.games.heads import Head
+from gancli.games.options import TRUNCATION
 from gancli.losses.adversarial import AdversarialLoss
 
 
@@ -35,6 +36,7 @@ class GAN(Game):
     generator: Generator
     discriminator: Discriminator
     adversarial: AdversarialLoss
+    judges_images = True
 
     def __init__(
         self,
@@ -76,6 +78,9 @@ class GAN(Game):
 
     def players(self) -> dict[str, list[nn.Module]]:
         return {"g": [self.generator], "d": [self.discriminator, *self.heads.values()]}
+
+    def sampling_options(self) -> tuple[Option, ...]:
+        return (*super().sampling_options(), TRUNCATION)
 
     def inputs(
         self,
@@ -119,7 +124,7 @@ class GAN(Game):
         drawn: Tensor = torch.special.ndtri(u.double())
         return drawn.to(z.dtype).clamp(-limit, limit)
 
-    def showcase(self, columns: int, rng: torch.Generator) -> Batch:
+    def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
         """A row per class where there are classes (the first 16), many samples where they are
         points."""
         if not self.conditional:
@@ -130,6 +135,9 @@ class GAN(Game):
     def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
         fakes: Tensor = generator(inputs["z"], inputs.get("label"))
         return fakes
+
+    def image_critic(self, batch: Batch) -> Critic:
+        return self.critic(batch)
 
     def critic(self, batch: Batch) -> BoundCritic:
         label = batch.get("label")

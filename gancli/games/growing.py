@@ -10,9 +10,17 @@ from torch import Tensor, nn
 
 from gancli.augment.base import Augment
 from gancli.critic import BoundCritic
-from gancli.game import Batch, Discriminator, Generator, Logs, Progress
+from gancli.game import Batch, Discriminator, Game, Generator, Logs, Option, Progress
 from gancli.games.gan import GAN
 from gancli.games.heads import Head
+from gancli.games.options import (
+    LEVEL,
+    LEVELS,
+    MIX,
+    NOISE,
+    STYLE_TRUNCATION,
+    TRUNCATED_LAYERS,
+)
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.pggan import blend, enlarge, shrink
 from gancli.networks.stylegan import Noise
@@ -190,6 +198,10 @@ class Growing(GAN):
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return super().g_loss(self.stage_batch(batch))
 
+    def sampling_options(self) -> tuple[Option, ...]:
+        # Without GAN's truncation: see `inputs`.
+        return (*Game.sampling_options(self), LEVEL, LEVELS)
+
     def inputs(  # type: ignore[override]  # keywords are sampling options; truncation is none
         self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None
     ) -> Batch:
@@ -206,7 +218,7 @@ class Growing(GAN):
         return self.stage + 1
 
     @property
-    def resting(self) -> int:
+    def inactive_levels(self) -> int:
         """How many of these have an image layer that no longer learns, while what it reads goes
         on."""
         return self.stage - self.blending
@@ -274,6 +286,14 @@ class StyleGAN(Growing):
             )
         self.mixing = mixing
 
+    def sampling_options(self) -> tuple[Option, ...]:
+        styles = (STYLE_TRUNCATION, TRUNCATED_LAYERS, MIX, NOISE)
+        return (*super().sampling_options(), *styles)
+
+    @property
+    def style_layers(self) -> int:
+        return 2 * self.levels
+
     def inputs(
         self,
         n: int,
@@ -295,7 +315,7 @@ class StyleGAN(Growing):
             "psi_layers": torch.full((n,), truncated_layers, device=device),
         }
 
-    def mixed(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
+    def mix_styles(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
         """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers,
         partner by partner: 0 to 4 is pose and shape, 4 to 8 features, from 8 on colour (Karras
         2019, figure 3). Labels stay those of `inputs`."""

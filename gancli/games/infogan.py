@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancli.augment.base import Augment
-from gancli.game import Batch, Critic, Logs, Phase, Progress
+from gancli.game import SWEEP, Batch, Critic, Logs, Option, Phase, Progress
 from gancli.games.gan import GAN
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.layers import one_hot
@@ -126,6 +126,9 @@ class InfoGAN(GAN):
             for phase in super().phases()
         ]
 
+    def sampling_options(self) -> tuple[Option, ...]:
+        return (*super().sampling_options(), SWEEP)
+
     def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
     ) -> Batch:
@@ -141,7 +144,7 @@ class InfoGAN(GAN):
         ]
         return {"z": z} | dict(zip(self.codes, drawn, strict=True))
 
-    def values(self, name: str, steps: int) -> Tensor:
+    def code_values(self, name: str, steps: int) -> Tensor:
         """What a sweep shows of the code `name`: each of its categories, or `steps` numbers from -1
         to 1."""
         k = self.codes.index(name)
@@ -151,7 +154,7 @@ class InfoGAN(GAN):
             else torch.linspace(-1, 1, steps)
         )
 
-    def showcase(self, columns: int, rng: torch.Generator) -> Batch:
+    def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
         """Rows of one noise, columns of one value of the first code."""
         inputs = {
             key: value.repeat_interleave(columns, 0) for key, value in self.inputs(8, rng).items()
@@ -172,7 +175,7 @@ class InfoGAN(GAN):
         ]
         return generator(torch.cat([z, *hot, *(code[:, None] for code in codes[cut:])], 1))
 
-    def recognise(self, image: Tensor) -> Batch:
+    def recognise_codes(self, image: Tensor) -> Batch:
         """What q reads in images (N,C,H,W): the likeliest category of each categorical code (N,),
         the mean of each other (N,)."""
         logits, mean, _ = self.read(self.discriminator.trunk(image).flatten(1))

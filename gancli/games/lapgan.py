@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Discriminator, Generator, Logs
+from gancli.game import Batch, Discriminator, Generator, Logs, Option
 from gancli.games.gan import GAN
+from gancli.games.options import LEVEL, LEVELS, NOISE
 from gancli.games.several import sum_losses
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.lapgan import pyramid, up
@@ -85,6 +86,9 @@ class LapGAN(GAN):
                 f"critic's {judged.sizes}, with {judged.classes}: give both one resolution, levels "
                 "and conditional"
             )
+
+    def sampling_options(self) -> tuple[Option, ...]:
+        return (*super().sampling_options(), NOISE, LEVEL, LEVELS)
 
     @property
     def levels(self) -> int:

@@ -7,9 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from gancli.augment.base import Augment
-from gancli.game import Batch, Game, Logs, Phase
+from gancli.game import Batch, Game, Logs, Option, Phase
 from gancli.games.gan import GAN
 from gancli.games.heads import Head
+from gancli.games.options import (
+    LEVEL,
+    LEVELS,
+    MIX,
+    NOISE,
+    STYLE_TRUNCATION,
+    TRUNCATED_LAYERS,
+)
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.penalties import GradientPenalty
 from gancli.networks.pggan import enlarge
@@ -140,6 +148,10 @@ class StyleGAN2(GAN):
             "length": lengths.detach().mean(),
         }
 
+    def sampling_options(self) -> tuple[Option, ...]:
+        styles = (STYLE_TRUNCATION, TRUNCATED_LAYERS, MIX, NOISE)
+        return (*Game.sampling_options(self), *styles, LEVEL, LEVELS)
+
     def inputs(
         self,
         n: int,
@@ -162,7 +174,7 @@ class StyleGAN2(GAN):
             "psi_layers": torch.full((n,), first, device=device),
         }
 
-    def mixed(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
+    def mix_styles(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
         """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers,
         partner by partner. The first ones hold pose and shape, the last ones colour (Karras 2019,
         figure 3). Labels stay those of `inputs`."""
@@ -199,6 +211,10 @@ class StyleGAN2(GAN):
     def levels(self) -> int:
         """How many sizes the skips have."""
         return self.generator.layers // 2
+
+    @property
+    def style_layers(self) -> int:
+        return 2 * self.levels
 
     def sample(
         self,

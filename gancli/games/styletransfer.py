@@ -85,7 +85,7 @@ class StyleTransfer(Translation):
             return generator(inputs["a"])
         return generator(inputs["a"], style=inputs["style"] if "style" in inputs else inputs["b"])
 
-    def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
+    def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
         return {"content": batch["a"], "output": self.sample(batch, generator), "style": batch["b"]}
 
     def distances(

@@ -45,8 +45,7 @@ class Translation(Game):
 
     generator: Translator
     adversarial: AdversarialLoss | None
-    directions: tuple[Direction, ...] = ("ab",)
-    extras: tuple[str, ...] = ()
+    directions = ("ab",)
 
     def __init__(
         self,
@@ -142,7 +141,10 @@ class Translation(Game):
             n, self.needs, channels=channels, source=self.source_size, target=self.size
         )
 
-    def translator(self, generator: nn.Module, direction: Direction = "ab") -> Translator:
+    def describe_critic_input(self) -> str:
+        return "an image beside its source" if self.judged == 2 else "translated images"
+
+    def translator(self, generator: nn.Module, direction: str = "ab") -> Translator:
         """The network of a direction: it tells which sizes it takes and gives."""
         assert isinstance(generator, Translator)
         return generator
@@ -151,7 +153,7 @@ class Translation(Game):
         """inputs: "a" (N,C,H,W), of any size that the network takes -> (N,C,scale * H,scale * W)"""
         return generator(inputs["a"])
 
-    def exhibit(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
+    def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
         """What a sample grid shows side by side, by name."""
         return {"source": batch["a"], "output": self.sample(batch, generator), "target": batch["b"]}
 

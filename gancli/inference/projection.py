@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from gancli.errors import UserError
 from gancli.files.safe_load import load_plain
 from gancli.game import Batch, Game
-from gancli.inference.sampling import CHUNK, Styled, classes_of, inputs_for, options_of
+from gancli.inference.sampling import (
+    CHUNK,
+    can_move,
+    choose_labels,
+    hold_still,
+    inputs_for,
+    name_labels,
+)
 from gancli.seeding import forked, seed_of
 
 Space = Literal["w", "w_plus", "z"]
@@ -103,7 +110,7 @@ class Found:
 
 def space_of(game: Game, wanted: Literal["auto", "w", "w_plus", "z"]) -> Space:
     """Raises UserError for styles that a model has not."""
-    styled = isinstance(game, Styled) and isinstance(game.generator, Mapped)
+    styled = game.style_layers > 0 and isinstance(game.generator, Mapped)
     if wanted in ("w", "w_plus") and not styled:
         raise UserError(
             f"space={wanted} does not apply to this checkpoint: its model has no styles",
@@ -120,7 +127,7 @@ def search(
     distance: Distance,
     *,
     space: Space,
-    label: int | None,
+    label: Tensor | None,
     noise: bool,
     seed: int,
 ) -> Search:
@@ -149,7 +156,7 @@ def search(
 
 
 @torch.no_grad()
-def mean_styles(game: Game, generator: nn.Module, *, label: int | None, seed: int) -> Tensor:
+def mean_styles(game: Game, generator: nn.Module, *, label: Tensor | None, seed: int) -> Tensor:
     """-> (MEAN_OF,w_dim)"""
     assert isinstance(generator, Mapped), "styles are of a generator that makes them"
     inputs = drawn(game, MEAN_OF, label=label, seed=seed)
@@ -161,21 +168,22 @@ def mean_styles(game: Game, generator: nn.Module, *, label: int | None, seed: in
     return torch.cat(styles)
 
 
-def drawn(game: Game, n: int, *, label: int | None, seed: int) -> Batch:
+def drawn(game: Game, n: int, *, label: Tensor | None, seed: int) -> Batch:
     rng = torch.Generator().manual_seed(seed_of(seed, "projection"))
     if "label" not in game.needs:
         return game.inputs(n, rng)
-    labels = torch.arange(n) % classes_of(game) if label is None else torch.full((n,), label)
-    return inputs_for(game, n, rng, label=labels)
+    each = choose_labels(game, n, label=None, classes=())
+    labels = each if label is None else label.expand(n, *label.shape).clone()
+    return inputs_for(game, n, rng, given=name_labels(labels))
 
 
 @torch.no_grad()
 def from_latents(
-    game: Game, generator: nn.Module, distance: Distance, *, label: int | None, seed: int
+    game: Game, generator: nn.Module, distance: Distance, *, label: Tensor | None, seed: int
 ) -> Search:
     inputs = drawn(game, STARTS, label=label, seed=seed)
     device = next(generator.parameters()).device
-    moving = [key for key, value in inputs.items() if value.is_floating_point()]
+    moving = [key for key, value in inputs.items() if can_move(key, value)]
     if not any(key.startswith("z") for key in moving):
         raise UserError(
             "this checkpoint's model takes no latent that could be found",
@@ -219,7 +227,7 @@ def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
     generator = game.generator
     sizes: list[tuple[int, ...]] = []
     wanted: Batch = {}
-    if isinstance(game, Styled) and isinstance(generator, Mapped):
+    if game.style_layers > 0 and isinstance(generator, Mapped):
         if planes:
             sizes = [(1, 1, *size) for size in generator.planes]
         if "styles" in inputs:
@@ -232,7 +240,8 @@ def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
         kinds(inputs) != kinds(wanted)
         or [tuple(plane.shape) for plane in planes] != sizes
         or "label" in wanted
-        and not 0 <= label.item() < classes_of(game)
+        and not game.attributes
+        and not 0 <= label.item() < game.classes
     ):
         raise UserError(
             f"latent={path} is of another model than this checkpoint's",
@@ -249,7 +258,7 @@ def made(
     game: Game, generator: nn.Module, inputs: Batch, planes: list[Tensor], *, seed: int
 ) -> Tensor:
     """-> images (N,C,H,W), of the same randomness at every step."""
-    given = {"noise": planes or "fixed"} if "noise" in options_of(game) else {}
+    given = hold_still(game) | ({"noise": planes} if planes else {})
     device = next(generator.parameters()).device
     with forked(seed_of(seed, "projection noise"), device):
         return game.sample(inputs, generator, **given).float()

@@ -1,20 +1,18 @@
-"""Images from a trained generator: batches of fixed size, so that the same seed gives the same
-bytes.
-"""
+"""Images from a trained generator, in batches of fixed size: the same seed gives the same bytes."""
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from gancli.config.build import did_you_mean
-from gancli.errors import UserError
-from gancli.game import Batch, Game
+from gancli.config import hints
+from gancli.config.build import did_you_mean, find_misfits
+from gancli.config.hints import Problem
+from gancli.errors import Problems, UserError
+from gancli.game import Batch, Game, Option, Stage
 from gancli.render import status
 from gancli.seeding import forked, seed_of
 
@@ -30,6 +28,7 @@ REASONS = {
     "level": "its model makes its images at once",
     "levels": "its model makes its images at once",
 }
+COMMON = (*REASONS, "truncation")  # what `gan sample` itself knows of, whatever the game
 # Layers, from and before (Karras 2019, section 3.1)
 PARTS = {
     "coarse": (0, 4),
@@ -38,66 +37,70 @@ PARTS = {
 }
 
 
-@runtime_checkable
-class TakesLabels(Protocol):
-    """A generator of a conditional game."""
-
-    classes: int
+def list_options(game: Game) -> set[str]:
+    """Lists the names of what `gan sample` may ask of a game."""
+    return {option.name for option in game.sampling_options()}
 
 
-@runtime_checkable
-class Coded(Protocol):
-    """A game whose inputs hold codes that mean something each."""
-
-    codes: tuple[str, ...]
-
-    def values(self, name: str, steps: int) -> Tensor: ...
-
-
-@runtime_checkable
-class Levelled(Protocol):
-    """A game that builds its images up: its `sample` takes level=0 (the coarsest) to levels - 1."""
-
-    levels: int
-
-
-@runtime_checkable
-class Styled(Levelled, Protocol):
-    """A game whose images have a style in each layer, two layers in a level."""
-
-    def mixed(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch: ...
-
-
-def options_of(game: Game) -> set[str]:
-    """The game's own sampling options: the keyword arguments of `inputs` and `sample` beyond the
-    contract's.
-    """
-    names = {
-        name
-        for method in (game.inputs, game.sample)
-        for name, p in inspect.signature(method).parameters.items()
-        if p.kind is inspect.Parameter.KEYWORD_ONLY
+def hold_still(game: Game) -> dict[str, object]:
+    """Finds the values for the game's `sample` that hold its randomness fixed, for pictures."""
+    return {
+        option.name: option.still
+        for option in game.sampling_options()
+        if option.still is not None and option.stage is Stage.SAMPLE
     }
-    names |= {"sweep"} if sweepable(game) else set()
-    names |= {"mix"} if isinstance(game, Styled) else set()
-    if not isinstance(game, Levelled):
-        names -= {"level"}
-    elif "level" in names:
-        names |= {"levels"}
-    return names | {"per_class"} if "label" in game.needs else names - {"label"}
 
 
-def sweepable(game: Game) -> list[str]:
-    """The inputs that `sweep` can vary alone."""
-    return [
-        *(game.codes if isinstance(game, Coded) else ()),
-        *(["label"] if "label" in game.needs else []),
-    ]
+def pick_values(game: Game, values: Mapping[str, object], stage: Stage) -> dict[str, object]:
+    """Picks those of the values that were given and that a stage of the game receives."""
+    return {
+        option.name: values[option.name]
+        for option in game.sampling_options()
+        if option.stage is stage and values.get(option.name) is not None
+    }
+
+
+def check_values(
+    declared: Sequence[Option], values: Mapping[str, object], *, known: Sequence[str] = ()
+) -> dict[str, object]:
+    """Checks values against the options that a game declares.
+
+    Args:
+        declared: What `Game.sampling_options` or `Game.translation_options` gives.
+        values: What a user gave, by name.
+        known: Other names that the user may have meant.
+
+    Returns:
+        The values; whole numbers become floats where the option is a float.
+
+    Raises:
+        Problems: A name that is not declared, or a value of another type; all of them.
+    """
+    types = {option.name: option.type for option in declared}
+    found: list[Problem] = []
+    kept: dict[str, object] = {}
+    for name, value in values.items():
+        if name not in types:
+            # Not did_you_mean: it lists all names where none is near, and most are of the command.
+            close = hints.did_you_mean(hints.find_nearest(name, [*types, *known]))
+            own = f"its options are {', '.join(types)}" if types else f"leave {name}= out"
+            found.append((f"this checkpoint's model has no option {name}", close or own))
+            continue
+        found += find_misfits(value, types[name], where=name, trust=())
+        kept[name] = float(value) if types[name] is float and type(value) is int else value
+    if found:
+        raise Problems(found)
+    return kept
+
+
+def list_sweepable(game: Game) -> list[str]:
+    """Lists the inputs that `sweep` can vary alone."""
+    return [*game.codes, *(["label"] if game.classes and not game.attributes else [])]
 
 
 def refuse_unknown(game: Game, wanted: dict[str, object]) -> None:
-    """Raises UserError for an option that was given and that this game does not have."""
-    has = options_of(game)
+    """Raises UserError for an option that was given and that this game does not declare."""
+    has = list_options(game)
     for name, value in wanted.items():
         if value is not None and name not in has:
             reason = REASONS.get(name, f"its model has {', '.join(sorted(has)) or 'none'}")
@@ -106,50 +109,70 @@ def refuse_unknown(game: Game, wanted: dict[str, object]) -> None:
             )
 
 
+Label = int | str | Sequence[float]
+
+
 def choose_labels(
-    game: Game, n: int, *, label: int | str | None, classes: Sequence[str]
+    game: Game, n: int, *, label: Label | None, classes: Sequence[str]
 ) -> Tensor | None:
-    """The labels of n images: one class, or each in turn; None where the model is not conditional.
+    """Chooses the labels of n images: one for all, or each in turn.
 
     Args:
         game: A game with its generator.
         n: The number of images.
-        label: A class by its name or number; None takes the classes in turn, so that every one shows.
-        classes: The names of the classes that the checkpoint knows.
+        label: A class by its name or number, or a value for each attribute; None takes the classes
+            or single attributes in turn, so that every one shows.
+        classes: The names of the classes or attributes that the checkpoint knows.
+
+    Returns:
+        (n,) classes or (n,K) attributes; None where the model is not conditional.
 
     Raises:
-        UserError: The label is no class of the checkpoint's.
+        UserError: The label is none of the checkpoint's.
     """
     if "label" not in game.needs:
         return None
     if label is not None:
-        return torch.full((n,), find_label(game, label, classes))
-    return torch.arange(n) % count_classes(game)
+        found = find_label(game, label, classes)
+        return found.expand(n, *found.shape).clone()
+    each = torch.arange(n) % game.classes
+    return torch.eye(game.classes)[each] if game.attributes else each
 
 
-def count_classes(game: Game) -> int:
-    """How many classes the generator of a conditional game knows."""
-    count = game.generator.classes
-    assert isinstance(count, int)  # an attribute of a module may be anything to a type checker
-    return count
+def find_label(game: Game, label: Label, classes: Sequence[str]) -> Tensor:
+    """Finds a label by name, number or attributes.
+
+    Returns:
+        () int64, or of a game of attributes (K,) float32
+
+    Raises:
+        UserError: The label is none of the checkpoint's.
+    """
+    if not game.attributes:
+        return torch.tensor(find_class(label, game.classes, classes))
+    if isinstance(label, int | str):
+        return torch.eye(game.classes)[find_class(label, game.classes, classes)]
+    if len(label) != game.classes:
+        names = f" ({', '.join(classes)})" if len(classes) == game.classes else ""
+        raise UserError(
+            f"label={list(label)} has {len(label)} values, and this checkpoint's model takes "
+            f"{game.classes} attributes{names}",
+            f"label={[1] + [0] * (game.classes - 1)}".replace(" ", ""),
+        )
+    return torch.tensor([float(value) for value in label])
 
 
-def find_label(game: Game, label: int | str, classes: Sequence[str]) -> int:
-    """The number of a class of a conditional game, given by name or number. Raises UserError."""
-    return label_index(label, count_classes(game), classes)
-
-
-def label_index(value: int | str, count: int, classes: Sequence[str]) -> int:
-    """A label by its name or its number; names come first, since they may be numbers of another order."""
-    if str(value) in classes[:count]:
-        return classes.index(str(value))
-    if isinstance(value, int) and 0 <= value < count:
-        return value
+def find_class(label: Label, count: int, classes: Sequence[str]) -> int:
+    """Finds the number of a class; names come first: they may be numbers of another order."""
+    if str(label) in classes[:count]:
+        return classes.index(str(label))
+    if isinstance(label, int) and 0 <= label < count:
+        return label
     names = [name for name in classes if not name.isdecimal()]
     raise UserError(
-        f"label={value} is no class of this checkpoint's",
+        f"label={label} is no class of this checkpoint's",
         f"give 0 to {count - 1}"
-        + (f", or a name: {did_you_mean(str(value), names)}" if names else ""),
+        + (f", or a name: {did_you_mean(str(label), names)}" if names else ""),
     )
 
 
@@ -159,32 +182,31 @@ def draw_inputs(
     *,
     seed: int,
     label: Tensor | None = None,
-    truncation: float | None = None,
-    truncated_layers: int | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> Batch:
-    """What n images start from, on the CPU.
+    """Draws what n images start from, on the CPU.
 
-    Labels (n,) where the game is conditional and they are given.
-
-    truncation: of the latents or styles, where the game has it, of the first layers alone. Raises
-    UserError where it has none."""
-    wanted = (("label", label), ("truncation", truncation), ("truncated_layers", truncated_layers))
-    given = {key: value for key, value in wanted if value is not None}
-    return game.inputs(n, torch.Generator().manual_seed(seed_of(seed, "sample")), **given)
-
-
-def inputs_for(game: Game, n: int, rng: torch.Generator, *, label: Tensor | None) -> Batch:
-    """What n images start from, on the CPU. label (n,): of a conditional game; None leaves it to
-    the game.
+    Args:
+        game: The game whose `inputs` draws.
+        n: How many images.
+        seed: Of all that is drawn.
+        label: (n,) classes or (n,K) attributes, where the game is conditional.
+        options: Values of the game's options at `Stage.INPUTS`.
     """
-    given = {} if label is None else {"label": label}
-    return game.inputs(n, rng, **given)
+    rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
+    return inputs_for(game, n, rng, given=(options or {}) | name_labels(label))
 
 
-def classes_of(game: Game) -> int:
-    """How many labels a conditional game's generator takes."""
-    assert isinstance(game.generator, TakesLabels), "this game is not conditional"
-    return game.generator.classes
+def name_labels(label: Tensor | None) -> dict[str, object]:
+    """Names labels for `inputs_for`, where there are any."""
+    return {} if label is None else {"label": label}
+
+
+def inputs_for(
+    game: Game, n: int, rng: torch.Generator, *, given: Mapping[str, object] | None = None
+) -> Batch:
+    """Draws what n images start from, on the CPU; given: keyword arguments of `Game.inputs`."""
+    return game.inputs(n, rng, **(given or {}))
 
 
 def generate(
@@ -195,9 +217,18 @@ def generate(
     seed: int,
     given: Mapping[str, object] | None = None,
 ) -> Iterator[Tensor]:
-    """inputs of n images -> batches (CHUNK or fewer,C,H,W) of float32 on the CPU, n in all.
+    """Makes the images of some inputs, on the device of the generator network.
 
-    given: options of the game's `sample` (noise, level)"""
+    Args:
+        game: The game whose `sample` makes them.
+        generator: The trained or the EMA generator.
+        inputs: Tensors (n,...), as `Game.inputs` draws them.
+        seed: Of the noise that the network draws.
+        given: Values of the game's options at `Stage.SAMPLE`.
+
+    Yields:
+        (CHUNK or fewer,C,H,W) float32 on the CPU, n images in all.
+    """
     device = next(generator.parameters()).device
     n = len(next(iter(inputs.values())))
     for first in range(0, n, CHUNK):
@@ -237,23 +268,28 @@ def between(a: Batch, b: Batch, t: float) -> Batch:
     moved = {
         key: torch.lerp(value, b[key], t) if value.ndim == 1 else slerp(value, b[key], t)
         for key, value in a.items()
-        if value.is_floating_point()
+        if can_move(key, value)
     }
     return {key: moved.get(key, value) for key, value in a.items()}
 
 
+def can_move(key: str, value: Tensor) -> bool:
+    """Can an input be changed little by little? Categories cannot, labels must not."""
+    return value.is_floating_point() and key != "label"
+
+
 def whole(inputs: Batch) -> Batch:
-    """Those that cannot move: labels, categories."""
-    return {key: value for key, value in inputs.items() if not value.is_floating_point()}
+    """Picks those that cannot move: labels, categories."""
+    return {key: value for key, value in inputs.items() if not can_move(key, value)}
 
 
-def layers_of(game: Styled, mix: str | int) -> tuple[int, int]:
+def layers_of(game: Game, mix: str | int) -> tuple[int, int]:
     """coarse, middle, fine or FIRST-LAST -> from which layer on, and before which.
 
     Raises UserError for what the game has not.
 
     Where so few layers leave nothing to `fine`, the three are thirds of what there is."""
-    layers = 2 * game.levels
+    layers = game.style_layers
     word = str(mix)
     if word in PARTS:
         first, last = PARTS[word]
@@ -272,19 +308,19 @@ def layers_of(game: Styled, mix: str | int) -> tuple[int, int]:
     return first, last + 1
 
 
-def mixing(game: Styled, inputs: Batch, sources: Batch, *, first: int, last: int) -> Batch:
+def mixing(game: Game, inputs: Batch, sources: Batch, *, first: int, last: int) -> Batch:
     """A row of all sources behind one that does not count, then for each of inputs a row:
     itself, and with each source's styles.
     """
     n, m = (len(next(iter(batch.values()))) for batch in (inputs, sources))
     rows = {key: torch.cat([sources[key][:1], sources[key]]) for key in sources}
-    rows = game.mixed(rows, rows, first=0, last=0)
+    rows = game.mix_styles(rows, rows, first=0, last=0)
     for k in range(n):
         row = {
             key: value[k : k + 1].expand(m + 1, *value.shape[1:]) for key, value in inputs.items()
         }
         partners = {key: torch.cat([value[:1], value]) for key, value in sources.items()}
-        made = game.mixed(row, partners, first=first, last=last)
+        made = game.mix_styles(row, partners, first=first, last=last)
         # The first one stays as it is
         made["mask"] = made["mask"] & (torch.arange(m + 1) > 0)[:, None]
         rows = {key: torch.cat([rows[key], made[key]]) for key in rows}
@@ -297,16 +333,15 @@ def sweep(game: Game, inputs: Batch, name: str, steps: int) -> Batch:
 
     A label or a categorical code takes all of its values, a continuous code `steps` from -1 to 1.
     Raises UserError."""
-    known = sweepable(game)
+    known = list_sweepable(game)
     if name not in known:
         raise UserError(
             f"sweep={name}: this checkpoint's model has no such input", did_you_mean(name, known)
         )
     if name == "label":
-        values = torch.arange(classes_of(game))
+        values = torch.arange(game.classes)
     else:
-        assert isinstance(game, Coded)
-        values = game.values(name, steps)
+        values = game.code_values(name, steps)
     rows = {key: value.repeat_interleave(len(values), 0) for key, value in inputs.items()}
     return rows | {name: values.repeat(len(inputs[name]))}
 

@@ -5,6 +5,7 @@ samples.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import torch
 from torch import nn
@@ -12,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gancli.errors import UserError
 from gancli.game import Game
+from gancli.inference.sampling import inputs_for
 from gancli.seeding import forked, seed_of
 
 
@@ -23,7 +25,7 @@ def standing_statistics(
     passes: int,
     batch: int,
     seed: int,
-    truncation: float | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> nn.Module:
     """A copy of `generator`, in eval mode, whose running means and variances are the plain
     averages, over `passes`
@@ -32,8 +34,8 @@ def standing_statistics(
 
     An average generator needs them most: its weights are averaged, its running statistics are those
     of other weights.
-    truncation: of the latents, where the game has it; a generator that samples with it meets other
-    activations.
+    options: of the game's `inputs`, such as truncation; a generator that samples with it meets
+    other activations.
     Neither `generator` nor the global random state changes. Raises UserError where there is no
     batch norm to measure."""
     if passes < 1 or batch < 2:
@@ -61,13 +63,12 @@ def standing_statistics(
         norm.train()
     device = next(measured.parameters()).device
     rng = torch.Generator().manual_seed(seed_of(seed, "standing"))
-    options = {} if truncation is None else {"truncation": truncation}
     with forked(seed_of(seed, "standing noise"), device):
         for _ in range(passes):
             game.sample(
                 {
                     key: value.to(device)
-                    for key, value in game.inputs(batch, rng, **options).items()
+                    for key, value in inputs_for(game, batch, rng, given=options).items()
                 },
                 measured,
             )

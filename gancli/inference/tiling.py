@@ -5,9 +5,9 @@ where it allows that, else shrunk.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gancli.data.derived import filled
 from gancli.errors import UserError
-from gancli.game import Batch
+from gancli.game import Batch, Game
 from gancli.networks.inpainting import middle_of
 from gancli.networks.translation import PresentDropout, Translator
 from gancli.render.grids import to_uint8
@@ -45,18 +45,20 @@ class Way:
     context: int = 0
 
 
-@runtime_checkable
-class Translating(Protocol):
-    """A game whose `sample` makes images out of images.
+def find_translator(game: Game, generator: nn.Module, direction: str) -> Translator:
+    """Finds the network of a direction, which tells which sizes it takes.
 
-    directions: "ab", and "ba" where it knows the way back. extras: what a source needs beside
-    itself: "mask", "style" or nothing"""
-
-    directions: tuple[str, ...]
-    extras: tuple[str, ...]
-
-    def translator(self, generator: nn.Module, direction: str = "ab") -> Translator: ...
-    def sample(self, inputs: Batch, generator: nn.Module, *, direction: str = "ab") -> Tensor: ...
+    Raises:
+        UserError: It is another kind of network, of a game of the user's.
+    """
+    network = game.translator(generator, direction)
+    if not isinstance(network, Translator):
+        raise UserError(
+            f"the network that translates is a {type(network).__name__}, which does not tell the "
+            "sizes that it takes",
+            "derive it from gancli.networks.translation.Translator",
+        )
+    return network
 
 
 def is_noisy(network: Translator) -> bool:
@@ -171,7 +173,7 @@ def inputs_of(colours: np.ndarray, holes: Tensor | None) -> Batch:
 
 
 def paint(
-    game: Translating,
+    game: Game,
     generator: nn.Module,
     inputs: Batch,
     way: Way,
@@ -180,6 +182,7 @@ def paint(
     extras: Batch,
     seed: int,
     spare: int = 0,
+    options: Mapping[str, object] | None = None,
 ) -> np.ndarray:
     """Translates one image, piece by piece: floats of the whole would be four times as much.
 
@@ -192,16 +195,18 @@ def paint(
         extras: Inputs that every piece gets whole, such as "style".
         seed: Of the generator's noise, if it has some.
         spare: Channels behind the colours that the caller fills.
+        options: Values of the game's translation options.
 
     Returns:
         (H,W,C) uint8
     """
-    network = game.translator(generator, direction)
+    network = find_translator(game, generator, direction)
+    given = {"direction": direction} | dict(options or {})
     device = next(generator.parameters()).device
 
     def through(window: Batch) -> Tensor:
         batch = {key: x.to(device) for key, x in (window | extras).items()}
-        return game.sample(batch, generator, direction=direction)
+        return game.sample(batch, generator, **given)
 
     height, width = (network.scale * side for side in inputs["a"].shape[2:])
     canvas = np.empty((height, width, network.channels_out + spare), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from gancli.data.decode import resize_all, to_channels
 from gancli.errors import UserError
 from gancli.game import Batch, Game
-from gancli.inference.tiling import Translating, Way, inputs_of, paint, scale_pixels, way_of
+from gancli.inference.tiling import Way, inputs_of, paint, scale_pixels, way_of
 from gancli.networks.translation import Translator
 
 OPAQUE = 128  # a pixel of less alpha counts as transparent
@@ -34,8 +35,8 @@ class Source:
     size: tuple[int, int]
 
 
-def require_translating(game: Game, direction: str, *, instead: str) -> Translating:
-    """Returns the game as one that translates.
+def require_translating(game: Game, direction: str, *, instead: str) -> None:
+    """Refuses a game that does not translate in a direction.
 
     Args:
         game: The game of a checkpoint.
@@ -45,7 +46,7 @@ def require_translating(game: Game, direction: str, *, instead: str) -> Translat
     Raises:
         UserError: The game makes images out of noise, or does not know the direction.
     """
-    if not isinstance(game, Translating):
+    if not game.directions:
         raise UserError(
             "this checkpoint's model makes images out of noise, and not out of images", instead
         )
@@ -55,7 +56,6 @@ def require_translating(game: Game, direction: str, *, instead: str) -> Translat
             f"{' and '.join(game.directions)} alone",
             "leave direction out",
         )
-    return game
 
 
 def find_transparent(pixels: np.ndarray) -> np.ndarray:
@@ -124,7 +124,7 @@ def prepare_style(
 
 
 def translate_source(
-    game: Translating,
+    game: Game,
     generator: nn.Module,
     source: Source,
     way: Way,
@@ -132,6 +132,7 @@ def translate_source(
     direction: str,
     extras: Batch,
     seed: int,
+    options: Mapping[str, object],
 ) -> np.ndarray:
     """Translates one image; its alpha is enlarged with it.
 
@@ -143,6 +144,7 @@ def translate_source(
         direction: "ab", or "ba" for the way back.
         extras: Inputs that every tile gets whole, such as "style".
         seed: Of the generator's noise, if it has some.
+        options: Values of the game's translation options.
 
     Returns:
         (H,W,C) uint8, with the alpha behind the colours.
@@ -155,6 +157,7 @@ def translate_source(
         direction=direction,
         extras=extras,
         seed=seed,
+        options=options,
         spare=int(source.alpha is not None),
     )
     if source.alpha is not None:

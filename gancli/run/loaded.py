@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +29,9 @@ from gancli.data.decode import (
 )
 from gancli.errors import UserError
 from gancli.evaluation.probing import read_features
-from gancli.evaluation.samples import Judging
-from gancli.game import Batch
+from gancli.game import Batch, Stage
 from gancli.inference import projection, sampling
-from gancli.inference.tiling import Translating, scale_pixels, way_of
+from gancli.inference.tiling import find_translator, scale_pixels, way_of
 from gancli.inference.translating import (
     find_transparent,
     find_white,
@@ -118,25 +117,32 @@ class LoadedModel:
         n: int = 64,
         *,
         seed: int = 0,
-        label: int | str | None = None,
+        label: int | str | Sequence[float] | None = None,
         truncation: float | None = None,
+        **options: object,
     ) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Draws images; the same seed gives the pixels that `gan sample` writes.
 
         Args:
             n: How many.
             seed: Of the latents and of the generator's noise.
-            label: A class of a conditional model, by name or number; None takes the classes in turn.
+            label: A class of a conditional model by name or number, or a value for each of its attributes;
+                None takes the classes in turn.
             truncation: Bound on |z|, or of a StyleGAN the weight psi towards `w_avg`, 0 to 1; None draws freely.
+            options: Whatever else the model's `sampling_options` declare for one image, such as a StyleGAN's
+                `noise` or `level`, or an option of a game of your own.
 
         Returns:
             (N,H,W,C) uint8; of a model of 2-D points (N,2) float32 in the data's units.
 
         Raises:
-            UserError: The model has no classes, no such class or no truncation, or it translates images.
+            UserError: The model has no classes, no such class, no such option, or it translates images.
         """
         with saying_hints(), speaking(quiet=True):
-            return self.as_array(self.draw(n, seed=seed, label=label, truncation=truncation), seed)
+            asked = options | ({} if truncation is None else {"truncation": truncation})
+            inputs = self.draw(n, seed=seed, label=label, options=asked)
+            given = sampling.pick_values(self.game, asked, Stage.SAMPLE)
+            return self.as_array(inputs, seed, given)
 
     def interpolate(
         self,
@@ -144,8 +150,9 @@ class LoadedModel:
         *,
         steps: int = 8,
         seed: int = 0,
-        label: int | str | None = None,
+        label: int | str | Sequence[float] | None = None,
         truncation: float | None = None,
+        **options: object,
     ) -> NDArray[np.uint8] | NDArray[np.float32]:
         """Draws images on the way from one latent to another, both ends included.
 
@@ -155,6 +162,7 @@ class LoadedModel:
             seed: The ends are the samples of `seed` and of `seed + 1`, as in `gan sample interpolate=`.
             label: As in `sample`; it stays the same along the way.
             truncation: As in `sample`.
+            options: As in `sample`.
 
         Returns:
             (n,steps,H,W,C) uint8; of a model of points (n,steps,2) float32.
@@ -165,16 +173,14 @@ class LoadedModel:
         with saying_hints(), speaking(quiet=True):
             if steps < 2:
                 raise UserError(f"steps={steps} does not fit", "give 2 or more")
+            asked = options | ({} if truncation is None else {"truncation": truncation})
             ends = [
-                self.draw(n, seed=each, label=label, truncation=truncation)
-                for each in (seed, seed + 1)
+                self.draw(n, seed=each, label=label, options=asked) for each in (seed, seed + 1)
             ]
             inputs = sampling.interpolate(ends[0], ends[1], steps)
             # One noise for all images: what else differs is to be seen.
-            given: dict[str, object] = (
-                {"noise": "fixed"} if "noise" in sampling.options_of(self.game) else {}
-            )
-            images = self.as_array(inputs, seed, given)
+            given = sampling.pick_values(self.game, asked, Stage.SAMPLE)
+            images = self.as_array(inputs, seed, sampling.hold_still(self.game) | given)
             return images.reshape(n, steps, *images.shape[1:])
 
     def translate(
@@ -185,6 +191,7 @@ class LoadedModel:
         mask: ImageLike | None = None,
         style: ImageLike | None = None,
         seed: int = 0,
+        **options: object,
     ) -> NDArray[np.uint8]:
         """Translates one image of any size; large ones go through in tiles where the network allows that.
 
@@ -194,6 +201,7 @@ class LoadedModel:
             mask: Of inpainting: white is filled; without it, what is transparent in the image.
             style: Of style transfer to any style: the image whose style is taken.
             seed: Of the generator's noise, if it has some.
+            options: What the model's `translation_options` declare.
 
         Returns:
             (H,W,C) uint8. Transparency of the source is kept, enlarged with it.
@@ -202,7 +210,9 @@ class LoadedModel:
             UserError: The model does not translate, or lacks what was asked for, or the image cannot be used.
         """
         with saying_hints(), speaking(quiet=True):
-            game = require_translating(self.game, direction, instead="use sample()")
+            game = self.game
+            require_translating(game, direction, instead="use sample()")
+            asked = sampling.check_values(game.translation_options(), options)
             for name, value in (("mask", mask), ("style", style)):
                 if value is not None and name not in game.extras:
                     raise UserError(f"this checkpoint's model takes no {name}", f"leave {name} out")
@@ -212,7 +222,7 @@ class LoadedModel:
                 )
             pixels = read(image, "image")
             channels = int(self.config.dataset["channels"])
-            network = game.translator(self.generator, direction)
+            network = find_translator(game, self.generator, direction)
             extras: Batch = {}
             if style is not None:
                 extras["style"] = prepare_style(
@@ -229,6 +239,7 @@ class LoadedModel:
                 direction=direction,
                 extras=extras,
                 seed=seed_of(seed, "translate", name_of(image), 0),
+                options=asked,
             )
 
     def project(
@@ -277,7 +288,7 @@ class LoadedModel:
             if (weights is None) != (lpips_heads is None):
                 raise UserError("LPIPS needs two files", "give weights= and lpips_heads=")
             sampling.refuse_unknown(self.game, {"label": label})
-            index = None if label is None else self.find_label(label)
+            wanted = None if label is None else self.find_label(label)
             target = scale_pixels(self.decode([image])[0]).to(self.device)
             distance = measure_to(target, weights, lpips_heads)
             start = projection.search(
@@ -285,7 +296,7 @@ class LoadedModel:
                 self.generator,
                 distance,
                 space=projection.space_of(self.game, space),
-                label=index,
+                label=wanted,
                 noise=noise,
                 seed=seed,
             )
@@ -332,7 +343,7 @@ class LoadedModel:
         """
         with saying_hints(), speaking(quiet=True):
             game = self.game
-            if not isinstance(game, Judging) or "a" in game.needs:
+            if not game.judges_images:
                 raise UserError(
                     "this checkpoint's discriminator judges no single images",
                     "load a model that makes images out of noise, such as dcgan or cgan",
@@ -342,25 +353,43 @@ class LoadedModel:
             return found.numpy()
 
     def draw(
-        self, n: int, *, seed: int, label: int | str | None, truncation: float | None
+        self,
+        n: int,
+        *,
+        seed: int,
+        label: int | str | Sequence[float] | None,
+        options: Mapping[str, object],
     ) -> Batch:
-        """What n images start from."""
+        """What n images start from; options of the game by name, which are checked here."""
         if n < 1:
             raise UserError(f"n={n} does not fit", "give 1 or more")
-        if isinstance(self.game, Translating):
+        if self.game.directions:
             raise UserError(
                 "this checkpoint's model makes images out of images, and not out of noise",
                 "use translate(image)",
             )
-        sampling.refuse_unknown(self.game, {"label": label, "truncation": truncation})
-        index = None if label is None else self.find_label(label)
-        labels = sampling.choose_labels(self.game, n, label=index, classes=())
-        return sampling.draw_inputs(self.game, n, seed=seed, label=labels, truncation=truncation)
+        ours = {key: value for key, value in options.items() if key in sampling.COMMON}
+        sampling.refuse_unknown(self.game, {"label": label} | ours)
+        declared = [
+            option
+            for option in self.game.sampling_options()
+            if option.stage is not Stage.PICTURES and option.name != "label"
+        ]
+        checked = sampling.check_values(declared, options)
+        labels = sampling.choose_labels(self.game, n, label=as_label(label), classes=self.classes)
+        return sampling.draw_inputs(
+            self.game,
+            n,
+            seed=seed,
+            label=labels,
+            options=sampling.pick_values(self.game, checked, Stage.INPUTS),
+        )
 
-    def find_label(self, label: int | str) -> int:
-        """The number of a class, given by name or number."""
-        value = label if isinstance(label, str) else int(label)
-        return sampling.find_label(self.game, value, self.classes)
+    def find_label(self, label: int | str | Sequence[float]) -> Tensor:
+        """A class, given by name or number, or attributes."""
+        found = as_label(label)
+        assert found is not None
+        return sampling.find_label(self.game, found, self.classes)
 
     def as_array(
         self, inputs: Batch, seed: int, given: dict[str, object] | None = None
@@ -428,6 +457,15 @@ def load(
             os.fspath(path), ema=ema, trust=packages, device=str(resolve_device(device))
         )
         return LoadedModel(found)
+
+
+def as_label(label: int | str | Sequence[float] | None) -> sampling.Label | None:
+    """A label in plain Python's numbers: an array's are others, and print otherwise."""
+    if label is None or isinstance(label, str):
+        return label
+    if isinstance(label, Sequence | np.ndarray):
+        return [float(value) for value in label]
+    return int(label)
 
 
 def as_file(image: ImageLike) -> File:

@@ -147,7 +147,7 @@ def test_the_label_of_an_image_does_not_show_in_its_features(runs):
 
 
 def test_many_labels_are_sampled_evenly():
-    game = SimpleNamespace(needs=("image", "label"), generator=SimpleNamespace(classes=1000))
+    game = SimpleNamespace(needs=("image", "label"), classes=1000)
     labels = probing.choose_labels(game)
     assert (
         labels[0] == 0

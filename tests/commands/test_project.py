@@ -385,7 +385,7 @@ def test_the_mean_style_is_the_mean_of_styles(runs):
     z = torch.randn(10_000, loaded.generator.z_dim)
     wanted = loaded.generator.mapping(z, torch.arange(10_000) % 10).mean(0)
     torch.testing.assert_close(styles.mean(0), wanted, atol=0.05, rtol=0)
-    of_one = mean_styles(loaded.game, loaded.generator, label=4, seed=0).mean(0)
+    of_one = mean_styles(loaded.game, loaded.generator, label=torch.tensor(4), seed=0).mean(0)
     torch.testing.assert_close(
         of_one, loaded.generator.mapping(z, torch.full((10_000,), 4)).mean(0), atol=0.05, rtol=0
     )
@@ -407,7 +407,9 @@ def test_latents_start_at_the_likest_and_stay_among_latents(runs):
         and 10 < start.farthest["z"][1] < 15
         and start.spread["z"] == pytest.approx(10, rel=0.1)
     )
-    only = from_latents(loaded.game, loaded.generator, Pixels(target), label=7, seed=0)
+    only = from_latents(
+        loaded.game, loaded.generator, Pixels(target), label=torch.tensor(7), seed=0
+    )
     assert only.rest["label"].tolist() == [7]
 
 

@@ -19,7 +19,7 @@ from gancli.cli import main
 from gancli.commands import sample
 from gancli.commands.sample import folder_names, tiles
 from gancli.inference import sampling
-from gancli.inference.sampling import label_index
+from gancli.inference.sampling import find_class
 
 
 def run_folder(path: Path, config: dict, *, classes: list[str] | None = None) -> Path:
@@ -137,7 +137,9 @@ def test_sampling_leaves_the_run_alone(gan, runs):
 def test_without_a_label_every_class_comes_in_turn(gan, runs):
     loaded = load_game(str(runs / "digits"))
     options = {"n": 23, "label": None, "per_class": None}
-    assert sample.labels(loaded.game, options, []).tolist() == [k % 10 for k in range(23)]
+    assert sample.choose_all_labels(loaded.game, options, []).tolist() == [
+        k % 10 for k in range(23)
+    ]
     assert tiles(23, torch.arange(23) % 10, options) == (list(range(23)), 10), "a column a class"
 
 
@@ -151,7 +153,7 @@ def test_a_label_by_number_and_by_name(gan):
 
 def test_a_name_that_is_a_number_comes_before_the_number():
     classes = ["10", "20", "1"]
-    assert [label_index(value, 3, classes) for value in (10, "20", 1, 0, 2)] == [0, 1, 2, 0, 2]
+    assert [find_class(value, 3, classes) for value in (10, "20", 1, 0, 2)] == [0, 1, 2, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +222,7 @@ def test_an_unconditional_model_takes_no_labels(gan, run, option):
         (("seed=x",), "seed='x' does not fit"),
         (("ema=maybe",), "ema='maybe' does not fit"),
         (("interpolate=1",), "give 2 or more"),
-        (("label=[1]",), "label=[1] does not fit"),
+        (("label=1.5",), "label=1.5 does not fit"),
         (("device=tpu",), "give one of auto, cpu, cuda, mps"),
         (("ema=1",), "ema='1' does not fit"),
         (("ema=",), "ema='' does not fit"),
@@ -399,8 +401,8 @@ def test_many_images_are_written_as_they_come(runs, monkeypatch, tmp_path):
 
 def test_an_option_of_the_games_own_is_known(runs):
     game = load_game(str(runs / "plain")).game
-    assert sampling.options_of(game) == {"truncation"}
-    assert sampling.options_of(load_game(str(runs / "digits")).game) == {
+    assert sampling.list_options(game) == {"truncation"}
+    assert sampling.list_options(load_game(str(runs / "digits")).game) == {
         "label",
         "per_class",
         "truncation",

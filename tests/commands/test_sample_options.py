@@ -135,7 +135,9 @@ def test_what_a_model_has_not_is_refused_with_the_reason(gan, run, option, reaso
 
 def test_truncation_narrows_the_latents_and_changes_the_images(gan, runs):
     for run in ("cgan", "infogan"):
-        z = sampling.draw_inputs(load_game(str(runs / run)).game, 500, seed=0, truncation=0.3)["z"]
+        z = sampling.draw_inputs(
+            load_game(str(runs / run)).game, 500, seed=0, options={"truncation": 0.3}
+        )["z"]
         assert z.abs().max() <= 0.3 and z.std().item() == pytest.approx(0.3 / 3**0.5, rel=0.05)
     gan("cgan", "n=2")
     wide = Path("out/000000.png").read_bytes()
@@ -159,7 +161,7 @@ def test_standing_statistics_change_the_images_and_are_measured_as_they_sample(g
         lambda game, generator, **options: asked.append(options) or generator,
     )
     gan("cgan", "n=2", "standing=5", "truncation=0.5", "seed=9")
-    assert asked == [{"passes": 5, "batch": 64, "seed": 9, "truncation": 0.5}]
+    assert asked == [{"passes": 5, "batch": 64, "seed": 9, "options": {"truncation": 0.5}}]
 
 
 def test_interpolation_keeps_a_class_and_the_categories(runs):

@@ -116,7 +116,7 @@ def test_mixing_shows_sources_above_and_destinations_left(gan, runs, run):
     torch.testing.assert_close(shown[1:, 0], images(loaded, rows, noise="none"))
     for row in range(6):
         one = {key: value[row : row + 1].expand(6, *value.shape[1:]) for key, value in rows.items()}
-        wanted = images(loaded, loaded.game.mixed(one, columns, first=2, last=4), noise="none")
+        wanted = images(loaded, loaded.game.mix_styles(one, columns, first=2, last=4), noise="none")
         torch.testing.assert_close(shown[row + 1, 1:], wanted)
     assert not torch.equal(shown[1, 1], shown[1, 0]) and not torch.equal(shown[1, 1], shown[0, 1])
     assert (
@@ -138,7 +138,7 @@ def test_with_all_layers_a_column_is_its_source(gan):
 
 class Deep:
     def __init__(self, levels: int):
-        self.levels = levels
+        self.style_layers = 2 * levels
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,9 @@ def test_layers_that_are_none(mix):
 
 def test_truncation_of_the_first_layers(gan, runs):
     game = load_game(str(runs / "stylegan2")).game
-    inputs = sampling.draw_inputs(game, 3, seed=0, truncation=0.5, truncated_layers=2)
+    inputs = sampling.draw_inputs(
+        game, 3, seed=0, options={"truncation": 0.5, "truncated_layers": 2}
+    )
     assert inputs["psi"].tolist() == [0.5] * 3 and inputs["psi_layers"].tolist() == [2] * 3
     seen = set()
     for argv in (
@@ -244,10 +246,10 @@ def test_a_growing_network_shows_the_stages_so_far(gan, runs):
         images(loaded, inputs, level=0)[:, :, ::4, ::4], loaded.generator(inputs["z"], stage=0)
     )
     code, err = gan("pggan", "n=3", "levels=3")
-    assert code == 0 and "stale" not in err and tiles("out/levels.png") == (3, 2)
+    assert code == 0 and "inactive" not in err and tiles("out/levels.png") == (3, 2)
 
 
-def test_levels_whose_image_layers_rest_are_called_stale(gan):
+def test_levels_whose_image_layers_rest_are_called_inactive(gan):
     for words, warned in (
         (["levels=2"], True),
         (["level=0"], True),
@@ -256,7 +258,7 @@ def test_levels_whose_image_layers_rest_are_called_stale(gan):
         ([], False),
     ):
         code, err = gan("stylegan", "n=1", *words)
-        assert code == 0 and ("levels below 2 are stale" in err) == warned
+        assert code == 0 and ("levels below 2 are inactive" in err) == warned
 
 
 def test_a_pyramid_shows_its_levels(gan, runs):
@@ -293,7 +295,7 @@ def test_any_game_with_levels_can_show_them(runs):
     for kind, wanted in ((Pyramid, {"level", "levels"}), (Unnumbered, set())):
         game = loaded.game
         game.__class__ = kind
-        assert sampling.options_of(game) & {"level", "levels", "mix", "noise"} == wanted
+        assert sampling.list_options(game) & {"level", "levels", "mix", "noise"} == wanted
 
 
 # walks

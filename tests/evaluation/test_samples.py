@@ -368,7 +368,9 @@ def test_a_critic_that_knows_its_images_by_heart():
     train, held = split(part(digits(), 0, 60), limit=None, holdout=30)
 
     class Knowing(Showing):
-        def critic(self, batch):
+        judges_images = True
+
+        def image_critic(self, batch):
             known = (train.images.float() - 127.5) * (1 / 127.5)
             return lambda x: torch.stack(
                 [float((image == known).flatten(1).all(1).any()) + 0 * image.sum() for image in x]

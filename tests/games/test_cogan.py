@@ -256,13 +256,13 @@ def test_a_sample_is_of_a_of_b_or_of_both():
     )
     with pytest.raises(UserError, match="two domains"):
         game.sample(inputs, game.generator, domain="c")
-    assert sampling.options_of(game) == {"domain", "truncation"}
+    assert sampling.list_options(game) == {"domain", "truncation"}
 
 
 @pytest.mark.parametrize("columns", [5, 10])
-def test_the_showcase_has_pairs_one_below_the_other(columns):
+def test_the_preview_has_pairs_one_below_the_other(columns):
     game = game_of().eval()
-    inputs = game.showcase(columns, torch.Generator().manual_seed(0))
+    inputs = game.preview_inputs(columns, torch.Generator().manual_seed(0))
     shown = game.sample(inputs, game.generator).unflatten(0, (4, 2, columns))
     a, b = game.generator(inputs["z"].unflatten(0, (4, 2, columns))[:, 0].flatten(0, 1))
     assert torch.equal(shown[:, 0].flatten(0, 1), a) and torch.equal(shown[:, 1].flatten(0, 1), b)
@@ -286,7 +286,7 @@ def test_what_is_shared_is_shared_in_a_checkpoint_too(tmp_path):
     resumed.load_state_dict(checkpoint.read(path))
     assert differences(steps(whole, 1).state_dict(), steps(resumed, 1).state_dict()) == []
     film = sampling.interpolate(
-        *(loaded.game.showcase(2, torch.Generator().manual_seed(k)) for k in (0, 1)), 3
+        *(loaded.game.preview_inputs(2, torch.Generator().manual_seed(k)) for k in (0, 1)), 3
     )
     assert torch.cat(
         list(sampling.generate(loaded.game, loaded.generator, film, seed=0))

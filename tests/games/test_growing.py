@@ -407,9 +407,9 @@ def test_styles_of_a_source_and_a_destination():
         for inputs in (
             a,
             b,
-            made.mixed(a, b, first=0, last=0),
-            made.mixed(a, b, first=0, last=6),
-            made.mixed(a, b, first=4, last=6),
+            made.mix_styles(a, b, first=0, last=0),
+            made.mix_styles(a, b, first=0, last=6),
+            made.mix_styles(a, b, first=4, last=6),
         )
     ]
     assert torch.allclose(images[2], images[0], atol=1e-4) and torch.allclose(
@@ -421,8 +421,8 @@ def test_styles_of_a_source_and_a_destination():
 
 
 def test_which_options_sampling_has():
-    assert {"truncation", "truncated_layers", "noise"} <= sampling.options_of(game(STYLE))
-    assert "truncation" not in sampling.options_of(game())
+    assert {"truncation", "truncated_layers", "noise"} <= sampling.list_options(game(STYLE))
+    assert "truncation" not in sampling.list_options(game())
     with pytest.raises(UserError, match="does not apply"):
         sampling.refuse_unknown(game(), {"truncation": 0.5})
 

@@ -197,12 +197,12 @@ def test_inputs_are_noise_and_codes():
     )
 
 
-def test_the_showcase_has_a_column_a_category_and_a_row_a_noise():
-    shown = game_of("model.categories=[4]").showcase(6, torch.Generator())
+def test_the_preview_has_a_column_a_category_and_a_row_a_noise():
+    shown = game_of("model.categories=[4]").preview_inputs(6, torch.Generator())
     assert shown["code0"].view(8, 6).tolist() == [[0, 1, 2, 3, 0, 1]] * 8
     rows = shown["z"].view(8, 6, -1)
     assert torch.equal(rows, rows[:, :1].expand_as(rows)) and not torch.equal(rows[0], rows[1])
-    assert game_of("model.categories=[]").showcase(3, torch.Generator())["code0"].view(8, 3)[
+    assert game_of("model.categories=[]").preview_inputs(3, torch.Generator())["code0"].view(8, 3)[
         5
     ].tolist() == [-1, 0, 1]
 
@@ -213,7 +213,7 @@ def test_what_is_read_in_images():
     seen = []
     game.q.forward = lambda features: seen.append(features) or said
     image = torch.randn(2, 1, 16, 16)
-    found = game.recognise(image)
+    found = game.recognise_codes(image)
     lists = {key: value.tolist() for key, value in found.items()}
     assert lists == {"code0": [1, 0], "code1": [0, 1], "code2": [0.5, 1], "code3": [-0.25, 0]}
     assert torch.equal(seen[0], game.discriminator.trunk(image))
@@ -292,7 +292,7 @@ def test_the_codes_are_an_item_of_the_evaluation():
         first, rest[0] = rest[0].split([len(image), len(rest[0]) - len(image)])
         return {"code0": (first + 3) % 10}
 
-    game.recognise = reads_the_label
+    game.recognise_codes = reads_the_label
     report = evaluate(game=game, generator=game.generator, **options)
     assert report.values == {"code_accuracy": 1.0} and "797 held-out" in report.protocol["codes"]
     plain = build_game(frozen("model=dcgan", "model.width=4"), trust=None)

@@ -287,9 +287,9 @@ def test_each_level_can_be_shown():
         with pytest.raises(UserError, match=r"levels 0 \(the coarsest\) to 2"):
             game.sample(inputs, game.generator, level=level)
     assert (
-        {"level", "noise", "truncation"} <= sampling.options_of(game)
+        {"level", "noise", "truncation"} <= sampling.list_options(game)
         and game.levels == 3
-        and "label" not in sampling.options_of(game)
+        and "label" not in sampling.list_options(game)
     )
 
 
@@ -328,7 +328,9 @@ def test_labels_reach_every_level():
             for given in (inputs, inputs | {"label": batch["label"] + 1})
         ]
         assert not torch.allclose(*pair, atol=1e-4)
-    assert game.showcase(3, torch.Generator())["label"].tolist() == [k // 3 for k in range(30)]
+    assert game.preview_inputs(3, torch.Generator())["label"].tolist() == [
+        k // 3 for k in range(30)
+    ]
     trainer = steps(trainer_for(small("lapgan", "model.conditional=true", "loss=wgan_gp")), 1)
     assert all(value.isfinite().all() for value in trainer.game.state_dict().values())
 

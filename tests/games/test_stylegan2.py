@@ -15,7 +15,7 @@ from gancli.augment.base import Augment
 from gancli.config.build import build_game
 from gancli.errors import Problems
 from gancli.games.stylegan2 import path_lengths
-from gancli.inference.sampling import draw_inputs, interpolate, options_of
+from gancli.inference.sampling import draw_inputs, interpolate, list_options
 from gancli.networks.stylegan2 import StyleGAN2Generator
 
 PAPER = ("model.r1_every=16", "model.pl_every=4")
@@ -232,7 +232,7 @@ def test_fakes_and_path_lengths_have_the_batchs_labels():
 def test_sampling_options():
     game = game_of().eval()
     own = {"truncation", "truncated_layers", "noise", "mix", "level", "levels"}
-    assert options_of(game) == own and options_of(game_of("model.conditional=true")) == own | {
+    assert list_options(game) == own and list_options(game_of("model.conditional=true")) == own | {
         "label",
         "per_class",
         "sweep",
@@ -275,14 +275,14 @@ def test_sampling_options():
     )
     walk = interpolate(plain | {"psi": half["psi"], "psi_layers": half["psi_layers"]}, half, 4)
     assert game.sample(walk, g).shape == (12, 1, 16, 16) and draw_inputs(
-        game, 2, seed=0, truncation=0.7
+        game, 2, seed=0, options={"truncation": 0.7}
     )["psi"].shape == (2,)
 
 
 def test_a_grid_of_sources_and_destinations():
     game = game_of().eval()
     a, b = (game.inputs(2, torch.Generator().manual_seed(k)) for k in (0, 1))
-    both = game.mixed(a, b, first=2, last=4)
+    both = game.mix_styles(a, b, first=2, last=4)
     seen = []
     game.generator.synthesis = lambda styles, noise, level: seen.append(styles)
     for inputs in (a, b, both):

@@ -286,7 +286,7 @@ def test_directions():
     batch = batch_of()
     game.generator["ba"].weight.data.fill_(0.25)
     assert torch.equal(game.sample(batch, game.generator, direction="ba"), batch["a"] * 0.25)
-    assert list(game.exhibit(batch, game.generator)) == [
+    assert list(game.draw_panels(batch, game.generator)) == [
         "a",
         "a to b",
         "and back to a",

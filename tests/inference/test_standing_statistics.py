@@ -140,7 +140,7 @@ def test_truncated_latents_have_smaller_statistics():
     game = game_of(generator)
     wide, narrow = (
         standing_statistics(
-            game, generator, passes=20, batch=50, seed=0, truncation=t
+            game, generator, passes=20, batch=50, seed=0, options={"truncation": t}
         ).norm.running_var
         for t in (None, 0.5)
     )

@@ -293,7 +293,7 @@ def test_columns_of_image_to_image_are_labelled(tmp_path, module):
 @pytest.mark.parametrize("model", ["pix2pix", "cyclegan", "enhance"])
 def test_the_labels_are_what_the_game_shows(model):
     trainer, judge = trainer_and_monitor(small(model))
-    shown = trainer.game.exhibit(judge.few, trainer.ema)
+    shown = trainer.game.draw_panels(judge.few, trainer.ema)
     module = type(trainer.game).__module__
     assert explained.PANELS[module] == tuple(shown)
 
