@@ -1,4 +1,4 @@
-"""Every command ends with a file to open and a command to type next: the file is there, the command runs as printed."""
+"""Every command ends with a file that is there and a command that runs as printed."""
 
 from __future__ import annotations
 

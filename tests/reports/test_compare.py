@@ -1,4 +1,4 @@
-"""gan compare: grouping, numbers, failed runs, and a page that holds what it should and nothing that runs."""
+"""gan compare: grouping, numbers, failed runs, and a page of which nothing of its content runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WGAN = (("loss.objective._target_", "gancli.losses.objectives.Wasserstein"), ("l
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Two losses, two seeds each; one of the four failed at once, and its folder is all that is left of another."""
+    """Two losses, two seeds each; one run failed at once, of another only its folder is left."""
     root = tmp_path / "sweep"
     for k, (loss, seed, value) in enumerate(
         [("hinge", 1, 30.0), ("hinge", 2, 34.0), ("wgan", 1, 20.0), ("wgan", 2, 23.0)]
@@ -380,7 +380,8 @@ def test_a_run_that_trains_now_is_running(tmp_path):
 def test_torn_and_strange_lines_are_left_out(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text(
-        '{"step": 20, "nimg": 2, "time": 1, "d/adv": null, "note": "x", "flag": true}\n[1]\nnull\n{"step": "a"}\n'
+        '{"step": 20, "nimg": 2, "time": 1, "d/adv": null, "note": "x", "flag": true}\n'
+        '[1]\nnull\n{"step": "a"}\n'
         '{"step": 10, "nimg": 1, "time": 0.5, "d/adv": NaN}\n{"step": 30, "nimg": 3, "ti'
     )
     lines = read_lines(path)

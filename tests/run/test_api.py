@@ -1,4 +1,4 @@
-"""gancli from Python: what its calls return, that they agree with the commands, and that they keep quiet."""
+"""gancli from Python: what its calls return, that they agree with the commands and keep quiet."""
 
 from __future__ import annotations
 
