@@ -13,6 +13,7 @@ from mkdocs.structure.files import File, Files
 
 from gancli.cli import main
 from gancli.config.compose import find_conf_dir, list_options, read_description
+from gancli.config.published import describe_published, read_published
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -135,16 +136,19 @@ def losses_page(losses: dict[str, Path], penalties: dict[str, Path]) -> str:
 
 def experiments_page(experiments: dict[str, Path]) -> str:
     rows = [
-        f"| `experiment={name}` | {read_description(path)} |" for name, path in experiments.items()
+        f"| `experiment={name}` | {read_description(path)} | "
+        f"{'; '.join(map(describe_published, read_published(path)))} |"
+        for name, path in experiments.items()
     ]
     return "\n".join(
         [
             "# Experiments",
             "",
             "Settings that belong together: papers' settings, and small ones (`_small`) that a CPU trains in minutes.",
+            "[Fidelity](fidelity.md) tells how close the papers' are to them.",
             "",
-            "| option | what it is |",
-            "|---|---|",
+            "| option | what it is | what the paper, or a later run of others, reports |",
+            "|---|---|---|",
             *rows,
             "",
         ]
