@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gancli.config.schema import TrainerConfig
     from gancli.trainer import Trainer
 
-TIMED_ROUNDS = 3  # of the generator's turn and the critic's before it
+TIMED_ROUNDS = 3  # of the generator's update and the discriminator's before it
 SLOW_S = 20.0  # of measuring: whoever waits longer knows enough
 
 

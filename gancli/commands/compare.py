@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from gancli.commands.endings import Ending, say_end
@@ -181,7 +182,7 @@ def write(board: Board, out: Path, *, targets: list[str]) -> Path:
     sweep = find_sweep(targets)
     title = sweep.resolve().name if sweep else f"{len(board.runs())} runs"
     page = out / "compare.html"
-    with writing(page):
+    with explain_writing(page):
         markup.write_page(
             page,
             comparison.write_document(
@@ -194,30 +195,21 @@ def write(board: Board, out: Path, *, targets: list[str]) -> Path:
 
 
 def save(path: Path, text: str) -> None:
-    """Writes a text into a folder that is made if needed. Raises UserError."""
+    """Writes a file into a folder that is made if needed. Raises UserError."""
     from gancli.reports import markup
 
-    with writing(path):
+    with explain_writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         markup.write_page(path, text)
 
 
-class writing:  # noqa: N801 - reads as a verb
-    """Turns an OSError into a sentence."""
-
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if isinstance(error, OSError):
-            raise unwritable(self.path, error, "choose another out=FOLDER") from error
+@contextlib.contextmanager
+def explain_writing(path: Path) -> Iterator[None]:
+    """Turns an OSError into a sentence about the file."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(path, error, "choose another out=FOLDER") from error
 
 
 def write_hparams_sessions(board: Board, sweep: Path) -> None:

@@ -90,7 +90,9 @@ def main(argv: list[str]) -> int:
         show_survey(found, warnings, subject=subject)
         if shown:
             file, how = shown
-            panels.say(f"augment   {file}: a row as it is, then what the critic may see of it{how}")
+            panels.say(
+                f"augment   {file}: a row as it is, then what the discriminator may see of it{how}"
+            )
         say_end(str(sheet) if sheet else "", choose_next(found, request.overrides))
     return 0
 

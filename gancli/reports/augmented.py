@@ -21,7 +21,7 @@ ADAPTED = 0.5  # the probability that is shown where training starts at 0
 
 
 def draw_preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
-    """Draws a row of images as they are, and rows of what the critic may see of them.
+    """Draws a row of images as they are, and rows of what the discriminator may see.
 
     Raises:
         UserError: The data set holds points or pairs.

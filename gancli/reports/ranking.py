@@ -37,7 +37,12 @@ def sort_ascending(scores: Tensor) -> list[int]:
 
 
 def format_ranking(scores: Tensor, columns: dict[str, list[str]]) -> str:
-    """A line for each image, the lowest score first. columns: name -> a text for each image."""
+    """Writes a line for each image, the lowest score first.
+
+    Args:
+        scores: (N,)
+        columns: Name -> a string for each image.
+    """
     order = sort_ascending(scores)
     rows = [
         [rank, float(f"{scores[k]:.9g}"), *(values[k] for values in columns.values())]

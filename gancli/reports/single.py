@@ -28,7 +28,7 @@ from gancli.reports.pictures import make_data_uri, pick_evenly
 from gancli.reports.runs import Evaluation, Run, find_asked, flatten, read_yaml
 
 MOST_FRAMES = 48
-FILM_BYTES = 4_000_000  # of the page; beyond it frames are left out
+ANIMATION_BYTES = 4_000_000  # of the page; beyond it frames are left out
 # What a resumed run may change
 AFTERWARDS = (
     "trainer.",
@@ -49,7 +49,7 @@ def write_document(run: Run) -> str:
     return make_page(
         f"{choose_title(run)} - gan report",
         write_heading(run, metric),
-        place_beside(show_film(run), list_metrics(run, metric)),
+        place_beside(show_animation(run), list_metrics(run, metric)),
         draw_curves(run, metric),
         write_legend(list_shown_names(run), own=run.own),
         show_repetition(run),
@@ -146,7 +146,7 @@ def place_beside(left: Html | None, right: Html) -> Html:
     return right if left is None else make_tag("div", left, right, at={"class": "split"})
 
 
-def show_film(run: Run) -> Html | None:
+def show_animation(run: Run) -> Html | None:
     """The sample grids as frames of which the script shows one; without it the last stands."""
     frames = encode_samples(run)
     if not frames:
@@ -215,7 +215,7 @@ def encode_samples(run: Run) -> list[tuple[int, str]]:
     size = 0
     for step, path in reversed(pick_evenly(run.samples(), MOST_FRAMES)):
         source = make_data_uri(path, side=512)
-        if source is not None and (not frames or size + len(source) <= FILM_BYTES):
+        if source is not None and (not frames or size + len(source) <= ANIMATION_BYTES):
             size += len(source)
             frames.insert(0, (step, source))
     return frames

@@ -221,7 +221,7 @@ def format_csv(head: list[str], rows: list[list[object]]) -> str:
 
 
 def format_cell(value: object) -> object:
-    """A text that a spreadsheet would take for a formula begins with an apostrophe."""
+    """Writes a value; an apostrophe stands before what a spreadsheet takes for a formula."""
     return (
         "'" + value
         if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
