@@ -47,7 +47,7 @@ def launched_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def launched() -> bool:
+def is_launched() -> bool:
     """Says whether torchrun started this process."""
     return launched_world() > 1 or "TORCHELASTIC_RUN_ID" in os.environ
 
@@ -197,7 +197,7 @@ def gather(value: T) -> list[T]:
     return cast(list[T], values)  # all have given theirs
 
 
-def together(work: Callable[[], T]) -> T:
+def run_together(work: Callable[[], T]) -> T:
     """Runs work() on every rank; where it fails on one, all end.
 
     Each different error is told once.
@@ -239,7 +239,7 @@ def speak_up(error: GanError) -> None:
 
 
 @contextlib.contextmanager
-def failing_alone() -> Iterator[None]:
+def tell_own_failure() -> Iterator[None]:
     """Surrounds work in which one rank may fail while the others wait: then that rank tells why."""
     shared = (Elsewhere, RankLost, Interrupted, Stopped)  # met by all, or told by another
     try:
@@ -250,7 +250,7 @@ def failing_alone() -> Iterator[None]:
         raise
 
 
-def rank_0_first(work: Callable[[], T]) -> T:
+def run_rank_0_first(work: Callable[[], T]) -> T:
     """Runs work() on rank 0, then on the others.
 
     Returns:
@@ -258,8 +258,8 @@ def rank_0_first(work: Callable[[], T]) -> T:
     """
     if world() == 1:
         return work()
-    result = together(lambda: work() if rank() == 0 else None)
-    return together(lambda: cast(T, result) if rank() == 0 else work())
+    result = run_together(lambda: work() if rank() == 0 else None)
+    return run_together(lambda: cast(T, result) if rank() == 0 else work())
 
 
 def agree(facts: dict[str, str]) -> None:

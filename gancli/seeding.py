@@ -32,7 +32,7 @@ def reseed(seed: int, device: torch.device) -> None:
 
 
 @contextlib.contextmanager
-def forked(seed: int, device: torch.device) -> Iterator[None]:
+def fork_random(seed: int, device: torch.device) -> Iterator[None]:
     """Seeds the global generators and puts their states back at the end.
 
     Looking at samples must not change training.

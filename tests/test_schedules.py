@@ -15,7 +15,7 @@ from gancli.errors import Problems
 from gancli.game import Phase, Progress, due
 from gancli.optimizers import Player
 from gancli.schedules import lr_factor, ramp
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 ADAM = {"_target_": "torch.optim.Adam", "lr": 0.0025, "betas": [0.0, 0.99]}
 SHAPE = {
@@ -269,8 +269,8 @@ def test_seeds_depend_on_every_part_and_forks_put_back():
     assert len({seed_of(0, a, p, s) for a in range(2) for p in ("d", "g") for s in range(3)}) == 12
     assert seed_of(1, "a") == 4207620368297011618, "every run of every user would change"
     state = torch.random.get_rng_state()
-    with forked(3, torch.device("cpu")):
+    with fork_random(3, torch.device("cpu")):
         a = torch.rand(2)
-    with forked(3, torch.device("cpu")):
+    with fork_random(3, torch.device("cpu")):
         assert torch.equal(a, torch.rand(2))
     assert torch.equal(state, torch.random.get_rng_state())

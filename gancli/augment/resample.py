@@ -109,14 +109,14 @@ def warp(x: Tensor, source: Tensor) -> Tensor:
     column, row = (
         2 * at + (size - 1 + CENTRE) for at, size in zip(source.unbind(1), (w, h), strict=True)
     )
-    rows, columns = (spread(size, x.dtype, x.device) for size in (h, w))
+    rows, columns = (make_spread_matrix(size, x.dtype, x.device) for size in (h, w))
     fine = bilinear(rows @ x @ columns.T, row, column)
-    rows, columns = (gathered(size, x.dtype, x.device) for size in (h, w))
+    rows, columns = (make_gather_matrix(size, x.dtype, x.device) for size in (h, w))
     return rows @ fine.view(n, c, rows.shape[1], columns.shape[1]) @ columns.T
 
 
 @functools.lru_cache(maxsize=16)
-def spread(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+def make_spread_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Makes the matrix (4 size - 4, size) from pixels to samples, twice as dense.
 
     It covers one whole period of the endlessly mirrored line.
@@ -130,8 +130,8 @@ def spread(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def gathered(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Makes the matrix (size, 2 size + 10) from samples to pixels; after `spread`, the identity."""
+def make_gather_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Makes the matrix (size, 2 size + 10) from samples to pixels; after `make_spread_matrix`, the identity."""
     pixel = torch.arange(size, device="cpu")
     lines = torch.zeros(size, 2 * size + len(SYM6) - 2, dtype=torch.float64, device="cpu")
     for k, tap in enumerate(SYM6):

@@ -249,7 +249,7 @@ def measure(
     features: Tensor, chosen: Chosen, options: dict, device: torch.device
 ) -> tuple[dict[str, float], dict[str, str]]:
     """-> accuracies, on the critic's features and on raw pixels, and why there are none."""
-    from gancli.metrics.classifier import prepared
+    from gancli.metrics.classifier import scale_images
     from gancli.metrics.probe import knn_accuracy, linear_probe, majority
 
     n = chosen.n_train
@@ -266,7 +266,7 @@ def measure(
     values = {}
     for name, rows in (
         ("critic", features),
-        ("pixels", (chosen.images if points else prepared(chosen.images)).flatten(1)),
+        ("pixels", (chosen.images if points else scale_images(chosen.images)).flatten(1)),
     ):
         rows = rows if device.type == "mps" else rows.to(device)  # it has no float64
         found = linear_probe(rows[:n], labels[:n], rows[n:], labels[n:], l2=options["l2"])

@@ -17,7 +17,7 @@ from gancli.data.decode import (
     BadImage,
     extensions,
     first_line,
-    opened,
+    open_image,
     read_pixels,
     to_channels,
 )
@@ -102,7 +102,7 @@ def targets(names: Sequence[str]) -> list[str]:
 def mark_of(path: Path) -> str | None:
     """Who wrote a file, as far as it says so."""
     try:
-        with opened(str(path)) as image:
+        with open_image(str(path)) as image:
             return image.info.get("Software") or image.getexif().get(ExifTags.Base.Software)
     except BadImage:
         return None

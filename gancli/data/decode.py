@@ -77,7 +77,7 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def opened(file: File) -> Iterator[Image.Image]:
+def open_image(file: File) -> Iterator[Image.Image]:
     """Opens the header, not the pixels.
 
     BadImage for everything that is no image, and for too large ones.
@@ -165,7 +165,7 @@ def read_pixels(file: File, notes: set[str]) -> np.ndarray:
     Raises:
         BadImage: The file gives no usable picture.
     """
-    with opened(file) as image:
+    with open_image(file) as image:
         turn = orientation(image)
         image = plain(image, notes)
         pixels = np.asarray(image.transpose(TURNS[turn]) if turn in TURNS else image)
@@ -189,7 +189,7 @@ class Decoder:
     def __call__(self, file: File | tuple[File, File]) -> np.ndarray:
         """-> (C,h,w) uint8. Shorter side to size, then the centre. BadImage with the reason."""
         assert not isinstance(file, tuple), "two files are a pair, which another decoder reads"
-        with opened(file) as image:
+        with open_image(file) as image:
             turn = orientation(image)
             # A JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time; twice the target is left
             # to the better filter.

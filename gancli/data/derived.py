@@ -85,7 +85,7 @@ def generators(bits: np.ndarray) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(int(seed >> np.uint64(1))) for seed in bits]
 
 
-def rounded(x: Tensor) -> Tensor:
+def round_to_levels(x: Tensor) -> Tensor:
     """To the 256 levels that a file has."""
     return (x.clamp(-1, 1).mul(127.5).add(127.5).round()).sub(127.5).mul(1 / 127.5)
 
@@ -100,7 +100,7 @@ class Downscaled:
         """Returns the smaller images as sources."""
         size = [side // self.scale for side in x.shape[2:]]
         return {
-            "a": rounded(
+            "a": round_to_levels(
                 F.interpolate(x, size, mode="bicubic", antialias=True, align_corners=False)
             ),
             "b": x,
@@ -170,10 +170,10 @@ class Holed:
                 :, None
             ]
         mask = mask.to(x.device)
-        return {"a": filled(x, mask), "b": x, "mask": mask}
+        return {"a": fill_holes(x, mask), "b": x, "mask": mask}
 
 
-def filled(x: Tensor, mask: Tensor) -> Tensor:
+def fill_holes(x: Tensor, mask: Tensor) -> Tensor:
     """Paints images (N,C,H,W) in the colour of holes where mask (N,1,H,W) is 1."""
     colour = torch.tensor(HOLE if x.shape[1] > 2 else [sum(HOLE) / 3], device=x.device)
     fill = torch.ones(x.shape[1], device=x.device)  # opaque where there is alpha
@@ -268,35 +268,35 @@ class Worsened:
         if self.blur[1] > 0:
             worse = torch.stack(
                 [
-                    blurred(image, within(self.blur, rng))
+                    blur(image, draw_between(self.blur, rng))
                     for image, rng in zip(worse, rngs, strict=True)
                 ]
             )
         if self.grey:
-            worse = greyed(worse)
+            worse = take_colour(worse)
         if self.noise[1] > 0:
             noise = [
-                within(self.noise, rng) / 127.5 * torch.randn(x.shape[1:], generator=rng)
+                draw_between(self.noise, rng) / 127.5 * torch.randn(x.shape[1:], generator=rng)
                 for rng in rngs
             ]
             worse = worse + torch.stack(noise).to(x.device)
-        worse = rounded(worse)
+        worse = round_to_levels(worse)
         if self.jpeg is not None:
             worse = torch.stack(
                 [
-                    compressed(image, round(within(self.jpeg, rng)))
+                    compress(image, round(draw_between(self.jpeg, rng)))
                     for image, rng in zip(worse, rngs, strict=True)
                 ]
             )
         return {"a": worse, "b": x}
 
 
-def within(limits: tuple[float, float], rng: torch.Generator) -> float:
+def draw_between(limits: tuple[float, float], rng: torch.Generator) -> float:
     """Draws a number from a range."""
     return limits[0] + (limits[1] - limits[0]) * torch.rand((), generator=rng).item()
 
 
-def blurred(image: Tensor, deviation: float) -> Tensor:
+def blur(image: Tensor, deviation: float) -> Tensor:
     """Filters an image (C,H,W) by a Gaussian of so many pixels."""
     if deviation < 0.05:
         return image
@@ -310,7 +310,7 @@ def blurred(image: Tensor, deviation: float) -> Tensor:
     return x[0]
 
 
-def greyed(x: Tensor) -> Tensor:
+def take_colour(x: Tensor) -> Tensor:
     """Replaces the colours of images (N,C,H,W) by their brightness; alpha stays."""
     if x.shape[1] < 3:
         return x
@@ -318,7 +318,7 @@ def greyed(x: Tensor) -> Tensor:
     return torch.cat([luma.expand(-1, 3, -1, -1), x[:, 3:]], 1)
 
 
-def compressed(image: Tensor, quality: int) -> Tensor:
+def compress(image: Tensor, quality: int) -> Tensor:
     """Returns an image (C,H,W) after JPEG; alpha, which JPEG does not have, stays."""
     colours = 1 if len(image) < 3 else 3
     pixels = (

@@ -84,7 +84,10 @@ def decode_files(files: Files, source: Source) -> Decoded:
     pixels, chosen, skipped = found
     if skipped:
         log.warning(
-            "skipped %d of %d files: %s", len(skipped), len(chosen) + len(skipped), listed(skipped)
+            "skipped %d of %d files: %s",
+            len(skipped),
+            len(chosen) + len(skipped),
+            list_skipped(skipped),
         )
     index = torch.from_numpy(chosen)
     return Decoded(
@@ -207,12 +210,12 @@ def refuse_if_most(skipped: list[tuple[str, str]], good: int) -> None:
     if len(skipped) > good:
         raise UserError(
             f"{len(skipped)} of {len(skipped) + good} image files cannot be used: "
-            f"{listed(skipped)}",
+            f"{list_skipped(skipped)}",
             "look at dataset.path: are they all downloaded, and are they images?",
         )
 
 
-def listed(skipped: Sequence[tuple[str, str]], most: int = 5) -> str:
+def list_skipped(skipped: Sequence[tuple[str, str]], most: int = 5) -> str:
     """Returns the first of the skipped files with their reasons, in words."""
     more = f", and {len(skipped) - most} more" if len(skipped) > most else ""
     return ", ".join(f"{name} ({reason})" for name, reason in skipped[:most]) + more

@@ -18,8 +18,8 @@ from typing import Self
 import numpy as np
 
 from gancli.data.base import Decoded, Source, require
-from gancli.data.decode import BadImage, Decoder, File, extensions, opened, orientation, quiet
-from gancli.data.files import Files, decode_files, listed
+from gancli.data.decode import BadImage, Decoder, File, extensions, open_image, orientation, quiet
+from gancli.data.files import Files, decode_files, list_skipped
 from gancli.errors import UserError
 from gancli.files import reading
 from gancli.files.paths import neighbours
@@ -88,14 +88,14 @@ class Folder(Source):
         else:
             found = self.fill(resolution=0, channels=0, classes=classes)
         if self.holdout == "auto":
-            found["holdout"] = self.held_by_rule(len(files))
+            found["holdout"] = self.choose_holdout(len(files))
         return found
 
     def settled(self) -> Self:
         """Returns a copy without "auto"."""
         return replace(self, **self.scan())
 
-    def held_by_rule(self, n: int) -> int:
+    def choose_holdout(self, n: int) -> int:
         """Says how many of n images are kept out of training, and tells the user.
 
         They measure memorisation and overfitting.
@@ -118,7 +118,7 @@ class Folder(Source):
         source = self.settled()
         files = listing(self.path)
         labels = (
-            f"{len(files.classes)} classes: {shortened(files.classes)}"
+            f"{len(files.classes)} classes: {shorten_names(files.classes)}"
             if files.classes
             else "no labels"
         )
@@ -127,7 +127,7 @@ class Folder(Source):
         for remark in files.remarks:
             note(log, "%s: %s", self.path, remark)
         if files.refused:
-            log.warning("%s: refused %s", self.path, listed(files.refused))
+            log.warning("%s: refused %s", self.path, list_skipped(files.refused))
         return decode_files(files, source)
 
 
@@ -214,16 +214,16 @@ def sort_out(
     others -= Counter(PurePosixPath(name).suffix.lower() for name, *_ in images)
     pictures = Counter({ending: n for ending, n in others.items() if ending in PICTURES - endings})
     if not images:
-        also = f"; refused: {listed(refused)}" if refused else ""
+        also = f"; refused: {list_skipped(refused)}" if refused else ""
         raise UserError(
-            f"dataset.path={path}: no image in it (found: {counted(others) or 'no file'}{also})",
-            f"{counted(pictures)}: cannot be read here, convert to JPEG or PNG"
+            f"dataset.path={path}: no image in it (found: {count_endings(others) or 'no file'}{also})",
+            f"{count_endings(pictures)}: cannot be read here, convert to JPEG or PNG"
             if pictures
             else "it must hold image files, or a sub-folder of them for each class",
         )
     names = [name for name, *_ in images]
     labels, classes = label(path, names)
-    remarks = [*indexes([name for name, *_ in entries]), *merged(path, names, classes)]
+    remarks = [*indexes([name for name, *_ in entries]), *explain_labels(path, names, classes)]
     return Files(
         names=names,
         read=lambda i: by_name(names[i]),
@@ -232,13 +232,13 @@ def sort_out(
         labels=labels,
         classes=classes,
         refused=tuple(refused),
-        unreadable=counted(pictures),
-        passed_over=counted(others - pictures),
+        unreadable=count_endings(pictures),
+        passed_over=count_endings(others - pictures),
         remarks=tuple(remarks),
     )
 
 
-def counted(endings: Counter) -> str:
+def count_endings(endings: Counter) -> str:
     """Returns the five most frequent endings in words: "2 .txt, 1 .db"."""
     return ", ".join(f"{n} {ending}" for ending, n in endings.most_common(5))
 
@@ -265,7 +265,7 @@ def indexes(names: list[str]) -> list[str]:
     return [f"{found[0]}{more}: not read yet; labels come from class sub-folders alone"]
 
 
-def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
+def explain_labels(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
     """Lists what the labels lose or split.
 
     Those are sub-folders below a class, classes that differ in case alone, and splits taken for
@@ -274,7 +274,7 @@ def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
     if not classes:
         return []
     said = []
-    parts = unwrapped(names)
+    parts = unwrap_names(names)
     places: dict[str, set[str]] = {}  # of a class: the folders in it that hold images, "" itself
     for first, *rest in parts:
         places.setdefault(first, set()).add(rest[0] if len(rest) > 1 else "")
@@ -283,14 +283,14 @@ def merged(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
         wrappers = names[0].split("/")[: -len(parts[0])]
         train = next((name for name in classes if name.lower().startswith("train")), classes[0])
         said.append(
-            f"{shortened(classes)} look like parts of one data set, and are taken for classes; "
+            f"{shorten_names(classes)} look like parts of one data set, and are taken for classes; "
             f"dataset.path={'/'.join([str(path).rstrip('/'), *wrappers, train])} trains on one part"
         )
     elif inner:
         name, folders = next(iter(inner.items()))
         more = f", and so in {len(inner) - 1} more" if len(inner) > 1 else ""
         said.append(
-            f"sub-folders of {name} ({shortened(tuple(folders))}) are merged into that "
+            f"sub-folders of {name} ({shorten_names(tuple(folders))}) are merged into that "
             f"class{more}: "
             "the first sub-folder names the class"
         )
@@ -323,12 +323,12 @@ def is_sheet(name: str, images: list[Entry]) -> bool:
     )
 
 
-def shortened(names: tuple[str, ...]) -> str:
+def shorten_names(names: tuple[str, ...]) -> str:
     """Returns names in words, at most twelve of them."""
     return ", ".join(names if len(names) <= 12 else (*names[:10], "...", names[-1]))
 
 
-def unwrapped(names: list[str]) -> list[list[str]]:
+def unwrap_names(names: list[str]) -> list[list[str]]:
     """-> the parts of each name, without folders that all of them share: wrappers, not classes."""
     parts = [name.split("/") for name in names]
     while all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
@@ -342,7 +342,7 @@ def label(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ..
     Returns:
         Labels (N,) and their names; None and () without sub-folders.
     """
-    parts = unwrapped(names)
+    parts = unwrap_names(names)
     flat = next((part[-1] for part in parts if len(part) == 1), None)
     classes = sorted({part[0] for part in parts if len(part) > 1})
     if flat is not None:
@@ -450,7 +450,7 @@ def measure(files: Files) -> tuple[int | list[int], int]:
     with quiet():
         for i in (k * len(files) // n for k in range(n)):
             try:
-                with opened(files.read_one(i)) as image:
+                with open_image(files.read_one(i)) as image:
                     turned = orientation(image) >= 5
                     sizes.append(
                         (image.width, image.height) if turned else (image.height, image.width)
@@ -460,7 +460,7 @@ def measure(files: Files) -> tuple[int | list[int], int]:
                         alphas.append(i)
             except BadImage as error:
                 bad.append((files.names[i], str(error)))
-        require(bool(sizes), f"no image can be read: {listed(bad)}", "look at dataset.path")
+        require(bool(sizes), f"no image can be read: {list_skipped(bad)}", "look at dataset.path")
         resolution = common_size(sizes)
         if greys == len(sizes):
             channels = 1

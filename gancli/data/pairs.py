@@ -13,8 +13,8 @@ from torch import Tensor
 
 from gancli.data import seams
 from gancli.data.base import Decoded, Source, digest_of, require
-from gancli.data.decode import BadImage, Decoder, File, opened, quiet
-from gancli.data.files import Files, decode_files, listed
+from gancli.data.decode import BadImage, Decoder, File, open_image, quiet
+from gancli.data.files import Files, decode_files, list_skipped
 from gancli.data.folder import Folder, listing, measure, say_passed_over
 from gancli.errors import UserError
 
@@ -64,7 +64,7 @@ class PairDecoder(Decoder):
 
 def header(file: File) -> tuple[int, int]:
     """Returns (width, height) of a file."""
-    with opened(file) as image:
+    with open_image(file) as image:
         return image.size
 
 
@@ -95,7 +95,7 @@ class Paired(Source):
         if "auto" in (*self.declared().values(), self.holdout):  # else a run that goes on
             check_side_by_side(self.path, self.train_files())
         if "auto" in self.declared().values():
-            resolution, channels = self.measured(self.train_files())
+            resolution, channels = self.measure_pairs(self.train_files())
             found = self.fill(resolution=resolution, channels=channels, classes=0)
         if self.holdout == "auto":
             own = self.held_files()
@@ -117,11 +117,11 @@ class Paired(Source):
                 f"dataset.holdout={holdout}: its own held-out folder has {len(own)} pairs",
                 f"at most {len(own)}, or auto",
             )
-            files = joined(files, own, holdout)
+            files = join_files(files, own, holdout)
         log.info("%s: %d pairs, %d of them held out", self.path, len(files), holdout)
         say_passed_over(self.path, files)
         if files.refused:
-            log.warning("%s: without a partner: %s", self.path, listed(files.refused))
+            log.warning("%s: without a partner: %s", self.path, list_skipped(files.refused))
         return replace(decode_files(files, source), pairing=SideBySide(self.direction))
 
     def settled(self) -> Self:
@@ -154,7 +154,7 @@ class Paired(Source):
         sides = [root / self.a, root / self.b]
         there = [side.is_dir() for side in sides]
         if all(there):
-            return matched(listing(str(sides[0])), listing(str(sides[1])), sides)
+            return match_files(listing(str(sides[0])), listing(str(sides[1])), sides)
         if any(there):
             missing = sides[there.index(False)]
             raise UserError(
@@ -171,7 +171,7 @@ class Paired(Source):
         )
         return files
 
-    def measured(self, files: Files) -> tuple[int | list[int], int]:
+    def measure_pairs(self, files: Files) -> tuple[int | list[int], int]:
         """The size of one side, and the channels that both have."""
         if files.two:
             return measure(replace(files, read=lambda i: second_of(files.read(i)), two=False))
@@ -226,7 +226,7 @@ def check_side_by_side(path: str, files: Files) -> None:
     )
 
 
-def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
+def match_files(a: Files, b: Files, roots: Sequence[Path]) -> Files:
     """The files of two folders that have the same name, whatever its ending.
 
     The others are refused.
@@ -243,7 +243,7 @@ def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
     ]
     if len(lost) > 2 * len(both):
         raise UserError(
-            f"most files of {roots[0]} and {roots[1]} have no partner: {listed(lost)}",
+            f"most files of {roots[0]} and {roots[1]} have no partner: {list_skipped(lost)}",
             "the two images of a pair have the same name in both folders",
         )
     index = [(stems[0][stem], stems[1][stem]) for stem in both]
@@ -257,7 +257,7 @@ def matched(a: Files, b: Files, roots: Sequence[Path]) -> Files:
     )
 
 
-def joined(files: Files, own: Files, holdout: int) -> Files:
+def join_files(files: Files, own: Files, holdout: int) -> Files:
     """Both in one list, of which the last `holdout` are the data set's own held-out ones."""
     n = len(files)
     return Files(
@@ -295,7 +295,9 @@ class Unpaired(Source):
         if "auto" in self.declared().values():
             facts = [measure(listing(str(folder))) for folder in self.folders()]
             sizes, channels = zip(*facts, strict=True)
-            found = self.fill(resolution=min(sizes, key=shorter), channels=max(channels), classes=0)
+            found = self.fill(
+                resolution=min(sizes, key=find_shorter), channels=max(channels), classes=0
+            )
         if self.holdout == "auto":
             own = self.own()
             counts = [len(listing(str(folder))) for folder in own or self.folders()]
@@ -318,7 +320,7 @@ class Unpaired(Source):
                     f"dataset.holdout={holdout}: {own[k]} has {len(held)} images",
                     f"at most {len(held)}, or auto",
                 )
-                files = joined(files, held, holdout)
+                files = join_files(files, held, holdout)
             log.info("%s: %d images, %d of them held out", folder, len(files), holdout)
             say_passed_over(str(folder), files)
             domains.append(decode_files(files, replace(source, classes=0)))
@@ -364,7 +366,7 @@ class Unpaired(Source):
         )
 
 
-def shorter(size: int | list[int]) -> int:
+def find_shorter(size: int | list[int]) -> int:
     """Returns the shorter side."""
     return size if isinstance(size, int) else min(size)
 

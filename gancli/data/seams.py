@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from gancli.data.decode import BadImage, opened, plain, quiet
+from gancli.data.decode import BadImage, open_image, plain, quiet
 from gancli.data.files import Files
 
 SAMPLE = 16  # images that are looked at
@@ -27,7 +27,7 @@ def sample(files: Files) -> list[np.ndarray]:
     with quiet():
         for index in (k * len(files) // n for k in range(n)):
             try:
-                with opened(files.read_one(index)) as image:
+                with open_image(files.read_one(index)) as image:
                     found.append(np.asarray(plain(image, set()).convert("L"), np.float64))
             except BadImage:
                 continue

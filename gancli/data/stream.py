@@ -56,7 +56,7 @@ class Stream:
         self.flip = flip and decoded.images.dtype == torch.uint8
         self.windows = windows(self.images, pair(resolution))
         # Two epochs meet in one batch and a phase may draw its own: 4 cover a step, 8 are safe.
-        self.epoch = functools.lru_cache(maxsize=8)(self.shuffled)
+        self.epoch = functools.lru_cache(maxsize=8)(self.shuffle_epoch)
         self.draw_seed = functools.lru_cache(maxsize=64)(functools.partial(seed_of, seed, "draw"))
         self.pairing = decoded.pairing
         # Another seed: with the first one's, two domains of equal length would go through in step.
@@ -75,7 +75,7 @@ class Stream:
             )
         )
 
-    def shuffled(self, epoch: int, salt: str) -> np.ndarray:
+    def shuffle_epoch(self, epoch: int, salt: str) -> np.ndarray:
         """Returns the order of an epoch."""
         return permutation(self.n, seed_of(self.seed, "epoch", epoch, salt))
 

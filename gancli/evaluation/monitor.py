@@ -20,7 +20,7 @@ from gancli.metrics.settings import best_key
 from gancli.render import status
 from gancli.render.grids import grid, scatter
 from gancli.render.notes import note
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
@@ -86,7 +86,7 @@ class Monitor:
         labels = None if self.labels is None else self.labels.repeat(2)
         inputs = inputs_for(game, 2 * PAIRS, rng, given=name_labels(labels))
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
-        with torch.no_grad(), forked(self.seed, self.device):
+        with torch.no_grad(), fork_random(self.seed, self.device):
             images = game.sample(inputs, generator).float().cpu()
         return {"watch/diversity": measure_distance(*images.chunk(2)) / self.real_spread}
 
@@ -101,7 +101,7 @@ class Monitor:
         inputs = game.inputs(len(real), rng) if points else game.preview_inputs(columns, rng)
         with (
             status.doing("drawing the preview…"),
-            forked(seed_of(seed, "showcase noise"), self.device),
+            fork_random(seed_of(seed, "showcase noise"), self.device),
         ):
             images = game.sample(
                 {key: value.to(self.device) for key, value in inputs.items()}, generator

@@ -34,7 +34,7 @@ from gancli.metrics.suite import measure_item, measure_own
 from gancli.render import status
 from gancli.render.grids import grid, to_pil, to_uint8
 from gancli.render.notes import note
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 log = logging.getLogger("gancli")
 MOST = 500  # images in an evaluation where metrics.n is null
@@ -87,14 +87,14 @@ class PairMonitor(Monitor):
         """How far apart outputs are, as a share of how far targets are."""
         if self.spread_unknown():
             return {}
-        with torch.no_grad(), forked(self.seed, self.device):
+        with torch.no_grad(), fork_random(self.seed, self.device):
             made = game.sample(self.few, generator).float().cpu()
         return {"watch/diversity": measure_distance(*split_halves(made)) / self.real_spread}
 
     @torch.no_grad()
     def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
         """A row for each source: source, output, target; of two domains there and back again."""
-        with status.doing("drawing the preview…"), forked(self.seed, self.device):
+        with status.doing("drawing the preview…"), fork_random(self.seed, self.device):
             shown = game.draw_panels(self.few, generator)
         return draw_sheet(shown)
 
@@ -207,7 +207,7 @@ def measure(
     resolution = dataset["resolution"]
     draws = seed_of(seed, "evaluation")
     parts: dict[str, list[Tensor]] = {"source": [], "output": [], "target": [], "cycle": []}
-    with forked(draws, device), samples.in_eval_mode(game, generator):
+    with fork_random(draws, device), samples.in_eval_mode(game, generator):
         for batch in iterate_batches(
             reals, game.needs, n, resolution=resolution, device=device, seed=draws
         ):

@@ -20,7 +20,7 @@ from gancli.evaluation import samples
 from gancli.game import Game
 from gancli.metrics.features import BATCH
 from gancli.render import status
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 # where n= is not given; so many features take 400 MB in float64
 MOST_IMAGES = 10_000
@@ -195,7 +195,10 @@ def read_features(
     device = next(game.parameters()).device
     features = []
     scores = []
-    with torch.no_grad(), forked(seed_of(seed, "features"), device):  # a network may draw noise
+    with (
+        torch.no_grad(),
+        fork_random(seed_of(seed, "features"), device),
+    ):  # a network may draw noise
         for first in range(0, len(images), BATCH):
             status.say(f"reading features: {first:,} of {len(images):,} images…", goes_on=True)
             x = in_range(images[first : first + BATCH]).to(device)

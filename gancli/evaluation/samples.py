@@ -36,7 +36,7 @@ from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, better
 from gancli.metrics.suite import floor, measure, measure_own
 from gancli.render import status
 from gancli.render.grids import to_uint8
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
@@ -108,7 +108,7 @@ def evaluate(
     source = build(dataset.plain(), where="dataset", trust=trust)
     with (
         status.doing("evaluating…"),
-        forked(seed_of(seed, "evaluation"), device),
+        fork_random(seed_of(seed, "evaluation"), device),
         in_eval_mode(game, generator),
         torch.no_grad(),
     ):
@@ -182,7 +182,7 @@ def compare(
     """
     with (
         status.doing("evaluating…"),
-        forked(seed_of(seed, "evaluation"), device),
+        fork_random(seed_of(seed, "evaluation"), device),
         torch.no_grad(),
     ):
         both = (

@@ -25,7 +25,7 @@ from gancli.inference.sampling import (
     inputs_for,
     name_labels,
 )
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 Space = Literal["w", "w_plus", "z"]
 MEAN_OF = 10_000  # styles, of which the search starts at the mean (Karras 2020, appendix D)
@@ -260,7 +260,7 @@ def made(
     """-> images (N,C,H,W), of the same randomness at every step."""
     given = hold_still(game) | ({"noise": planes} if planes else {})
     device = next(generator.parameters()).device
-    with forked(seed_of(seed, "projection noise"), device):
+    with fork_random(seed_of(seed, "projection noise"), device):
         return game.sample(inputs, generator, **given).float()
 
 

@@ -14,7 +14,7 @@ from gancli.config.hints import Problem
 from gancli.errors import Problems, UserError
 from gancli.game import Batch, Game, Option, Stage
 from gancli.render import status
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 CHUNK = 64  # a constant: convolutions round differently in batches of another size
 REASONS = {
@@ -234,7 +234,7 @@ def generate(
     for first in range(0, n, CHUNK):
         status.say(f"drawing samples: {first:,} of {n:,}…", goes_on=True)
         chunk = {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
-        with torch.no_grad(), forked(seed_of(seed, "noise", first), device):
+        with torch.no_grad(), fork_random(seed_of(seed, "noise", first), device):
             images = game.sample(chunk, generator, **(given or {})).float().cpu()
         yield images
 

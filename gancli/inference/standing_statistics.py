@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gancli.errors import UserError
 from gancli.game import Game
 from gancli.inference.sampling import inputs_for
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 
 @torch.no_grad()
@@ -63,7 +63,7 @@ def standing_statistics(
         norm.train()
     device = next(measured.parameters()).device
     rng = torch.Generator().manual_seed(seed_of(seed, "standing"))
-    with forked(seed_of(seed, "standing noise"), device):
+    with fork_random(seed_of(seed, "standing noise"), device):
         for _ in range(passes):
             game.sample(
                 {

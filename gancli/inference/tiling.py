@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli.data.derived import filled
+from gancli.data.derived import fill_holes
 from gancli.errors import UserError
 from gancli.game import Batch, Game
 from gancli.networks.inpainting import middle_of
 from gancli.networks.translation import PresentDropout, Translator
 from gancli.render.grids import to_uint8
-from gancli.seeding import forked
+from gancli.seeding import fork_random
 
 # Of a network that halves nothing: what is farther away than this counts for less than rounding
 # does. Influence fades like a normal distribution whose width grows with the root of the depth
@@ -169,7 +169,7 @@ def scale_pixels(pixels: np.ndarray) -> Tensor:
 def inputs_of(colours: np.ndarray, holes: Tensor | None) -> Batch:
     """(C,H,W) uint8 -> "a" and, with holes, which are painted over, "mask"."""
     image = scale_pixels(colours)
-    return {"a": image} if holes is None else {"a": filled(image, holes), "mask": holes}
+    return {"a": image} if holes is None else {"a": fill_holes(image, holes), "mask": holes}
 
 
 def paint(
@@ -210,7 +210,7 @@ def paint(
 
     height, width = (network.scale * side for side in inputs["a"].shape[2:])
     canvas = np.empty((height, width, network.channels_out + spare), np.uint8)
-    with torch.no_grad(), forked(seed, device):
+    with torch.no_grad(), fork_random(seed, device):
         for top, left, part in pieces(inputs, network, through, way):
             canvas[top : top + part.shape[1], left : left + part.shape[2], : len(part)] = (
                 to_uint8(part).permute(1, 2, 0).numpy()
@@ -316,7 +316,7 @@ def resized(inputs: Batch, size: tuple[int, int]) -> Batch:
     }
     if "mask" in inputs:
         small["mask"] = (F.interpolate(inputs["mask"], size, mode="area") > 0).float()
-        small["a"] = filled(small["a"], small["mask"])
+        small["a"] = fill_holes(small["a"], small["mask"])
     return small
 
 
@@ -351,7 +351,7 @@ def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor
     middle = torch.zeros(1, 1, height, width)
     middle[:, :, hidden[0], hidden[1]] = 1
     made = enlarged(
-        translate({"a": filled(window["a"], middle), "mask": middle}).float().cpu(), (h, w)
+        translate({"a": fill_holes(window["a"], middle), "mask": middle}).float().cpu(), (h, w)
     )
     whole = inputs["a"].clone()
     inner = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))

@@ -18,7 +18,7 @@ from gancli.data.base import Decoded, digest_of
 from gancli.data.draws import draws, permutation
 from gancli.errors import UserError
 from gancli.metrics import store
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 log = logging.getLogger("gancli")
 VERSION = 1  # raise it when the same data would give another classifier
@@ -73,7 +73,7 @@ def inner_size(height: int, width: int) -> tuple[int, int]:
     return max(1, round(height * scale)), max(1, round(width * scale))
 
 
-def prepared(images: Tensor) -> Tensor:
+def scale_images(images: Tensor) -> Tensor:
     """Scales uint8 images (N,C,H,W) to float32 in [-1,1] at the inner size.
 
     Channels last, which its convolutions read 1.3 times as fast.
@@ -126,7 +126,7 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
     # more would not be shown
     aside = order[:n_aside]
     rest = order[n_aside : n_aside + SEEN[1]]
-    with forked(seed_of(seed, "classifier"), CPU), torch.enable_grad():
+    with fork_random(seed_of(seed, "classifier"), CPU), torch.enable_grad():
         net = Classifier(images.shape[1], classes).to(memory_format=torch.channels_last)
         fit(
             net,
@@ -141,7 +141,7 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
 def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator) -> None:
     """Fits a network to images and labels, with AdamW and one cycle of the learning rate."""
     # Once: the same for every epoch
-    images = torch.cat([prepared(some) for some in images.split(1024)])
+    images = torch.cat([scale_images(some) for some in images.split(1024)])
     batch = min(BATCH, len(images))
     steps = math.ceil(min(max(EPOCHS * len(images), SEEN[0]), SEEN[1]) / batch)
     optimizer = torch.optim.AdamW(net.parameters(), lr=LR, weight_decay=1e-2)
@@ -151,14 +151,14 @@ def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator
         if len(pool) < batch:
             pool = torch.randperm(len(images), generator=rng)
         chosen, pool = pool.split([batch, len(pool) - batch])
-        loss = F.cross_entropy(net(shifted(images[chosen], rng))[1], labels[chosen])
+        loss = F.cross_entropy(net(shift_images(images[chosen], rng))[1], labels[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
 
 
-def shifted(x: Tensor, rng: torch.Generator) -> Tensor:
+def shift_images(x: Tensor, rng: torch.Generator) -> Tensor:
     """Moves each image by up to SHIFT pixels.
 
     Its border is repeated, since a black one would be a cue.
@@ -174,7 +174,7 @@ def accuracy(net: Classifier, images: Tensor, labels: Tensor) -> float:
     """Returns the share of uint8 images (N,C,H,W) whose label (N,) the network names."""
     device = net.head.weight.device
     hits = [
-        (net(prepared(some.to(device)))[1].argmax(1).cpu() == wanted).float()
+        (net(scale_images(some.to(device)))[1].argmax(1).cpu() == wanted).float()
         for some, wanted in zip(images.split(1024), labels.split(1024), strict=True)
     ]
     return torch.cat(hits).mean().item()
@@ -215,7 +215,7 @@ def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
     return trained
 
 
-def unstacked(data: Decoded) -> Decoded:
+def unstack_digits(data: Decoded) -> Decoded:
     """Turns stacked_mnist, (N,3,H,W) with labels 0 to 999, into its different digits.
 
     They are (M,1,H,W) with labels 0 to 9, each digit once: it occurs in several images, and one set

@@ -22,7 +22,7 @@ from gancli.errors import UserError
 from gancli.files import reading
 from gancli.metrics import classifier, store
 from gancli.metrics.fid import moments
-from gancli.seeding import forked
+from gancli.seeding import fork_random
 
 BATCH = 64  # a constant, as in sampling: convolutions round differently in batches of another size
 # The port of TensorFlow's network of 2015-12-05 that defines FID; torch-fidelity's and
@@ -121,7 +121,7 @@ class OfClassifier(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns features and probabilities of uint8 images (N,C,H,W)."""
-        features, logits = self.net(classifier.prepared(images))
+        features, logits = self.net(classifier.scale_images(images))
         return features, logits.softmax(1)
 
 
@@ -137,7 +137,7 @@ class OfDigits(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Returns features and probabilities of uint8 images (N,3,H,W)."""
-        features, logits = self.net(classifier.prepared(images.flatten(0, 1)[:, None]))
+        features, logits = self.net(classifier.scale_images(images.flatten(0, 1)[:, None]))
         red, green, blue = logits.softmax(1).view(len(images), 3, 10).unbind(1)
         joint = red[:, :, None, None] * green[:, None, :, None] * blue[:, None, None, :]
         return features.view(len(images), -1), joint.flatten(1)
@@ -269,7 +269,7 @@ def inception(weights: str | None, device: torch.device) -> Extractor:
     torch.save(state, buffer)
     buffer.seek(0)
     try:
-        with forked(0, torch.device("cpu")):  # it is initialised before it is filled
+        with fork_random(0, torch.device("cpu")):  # it is initialised before it is filled
             net = library.FeatureExtractorInceptionV3(
                 "inception", ["2048", "logits_unbiased"], feature_extractor_weights_path=buffer
             )
@@ -298,7 +298,7 @@ def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Te
     Raises:
         UserError: The file cannot be read, or holds something else.
     """
-    file = Path(path).expanduser() if path is not None else downloaded(url, name)
+    file = Path(path).expanduser() if path is not None else download_weights(url, name)
     try:
         with reading.open_file(file) as opened:
             data = opened.read()
@@ -327,7 +327,7 @@ def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Te
     return floats, hashlib.sha256(data).hexdigest()
 
 
-def downloaded(url: str, name: str) -> Path:
+def download_weights(url: str, name: str) -> Path:
     """Fetches the file of a library's own download, and keeps it where torch keeps such files.
 
     Raises UserError without a network.
@@ -378,7 +378,7 @@ def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = F
     size = (height, width)
     data = train
     if stacked:
-        data = classifier.unstacked(train)
+        data = classifier.unstack_digits(train)
         classes = 10
     trained = classifier.for_data(data, size, classes)
     inner = classifier.inner_size(*size)

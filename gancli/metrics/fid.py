@@ -10,7 +10,7 @@ from gancli.errors import UserError
 ROWS = 4096  # converted to float64 at a time, so that 50,000 x 2,048 features are never held twice
 
 
-def checked(features: Tensor, which: str, *, metric: str, least: int) -> Tensor:
+def check_features(features: Tensor, which: str, *, metric: str, least: int) -> Tensor:
     """Returns features on a device that has float64, once they are known to be usable.
 
     Args:
@@ -51,7 +51,7 @@ def moments(features: Tensor, which: str = "given") -> tuple[Tensor, Tensor]:
     Raises:
         UserError: N < 2, or a number is not finite.
     """
-    features = checked(features, which, metric="the Frechet distance", least=2)
+    features = check_features(features, which, metric="the Frechet distance", least=2)
     mean = features.mean(0, dtype=torch.float64)
     cov = mean.new_zeros(len(mean), len(mean))
     for rows in features.split(ROWS):
@@ -122,7 +122,9 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> dict[str, float]
     Raises:
         UserError: There are fewer rows than splits, or a number is not finite.
     """
-    p = checked(probabilities, "generated", metric="the inception score", least=splits).double()
+    p = check_features(
+        probabilities, "generated", metric="the inception score", least=splits
+    ).double()
     assert (p >= 0).all() and (p.sum(1) - 1).abs().max() < 1e-3, "rows must be probabilities"
     scores = []
     for k in range(splits):

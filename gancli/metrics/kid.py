@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UserError
-from gancli.metrics.fid import checked
+from gancli.metrics.fid import check_features
 
 ENTRIES = 4_000_000  # of a block of the Gram matrix: 32 MB in float64
 
@@ -61,11 +61,13 @@ def mmd2(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
     return within(x, in_x) + within(y, in_y) - 2 * across
 
 
-def prepared(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
+def prepare_features(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
     """Checks both sets of features and returns them in float64. Raises UserError."""
     assert x.shape[1] == y.shape[1], "both sets must come from one backbone"
-    x = checked(x, "real", metric="the kernel distance", least=least)
-    return x.double(), checked(y, "generated", metric="the kernel distance", least=least).double()
+    x = check_features(x, "real", metric="the kernel distance", least=least)
+    return x.double(), check_features(
+        y, "generated", metric="the kernel distance", least=least
+    ).double()
 
 
 def kernel_mmd2(x: Tensor, y: Tensor) -> float:
@@ -73,7 +75,7 @@ def kernel_mmd2(x: Tensor, y: Tensor) -> float:
 
     It is below 0 by chance (Binkowski 2018). Raises UserError where N or M is below 2.
     """
-    x, y = prepared(x, y, 2)
+    x, y = prepare_features(x, y, 2)
     return mmd2(x, y, x.new_ones(len(x), 1), y.new_ones(len(y), 1)).item()
 
 
@@ -107,7 +109,7 @@ def kernel_distance(
             f"the kernel distance draws subsets of {size} images, and the smaller set has {n}",
             f"use subsets of at most {n} images, or more images",
         )
-    real, fake = prepared(real, fake, 2)
+    real, fake = prepare_features(real, fake, 2)
     in_real = members(len(real), subsets, size, rng)
     in_fake = members(len(fake), subsets, size, rng)
     values = mmd2(real, fake, in_real.to(real), in_fake.to(fake))

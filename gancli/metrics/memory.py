@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from gancli.metrics.fid import checked
+from gancli.metrics.fid import check_features
 from gancli.metrics.prdc import nearest, share
 
 RARE = 0.01  # the share of held-out images that count as "as near as a copy"
@@ -41,9 +41,9 @@ def memorisation(
     assert fake_features.shape[1] == train_features.shape[1] == held_features.shape[1], (
         "all sets must come from one backbone"
     )
-    fake = checked(fake_features, "generated", metric="memorisation", least=1).double()
-    train = checked(train_features, "training", metric="memorisation", least=1).double()
-    held = checked(held_features, "held-out", metric="memorisation", least=2).double()
+    fake = check_features(fake_features, "generated", metric="memorisation", least=1).double()
+    train = check_features(train_features, "training", metric="memorisation", least=1).double()
+    held = check_features(held_features, "held-out", metric="memorisation", least=2).double()
     to_train = nearest(fake, train)
     to_held = nearest(fake, held)
     usual = nearest(held, train).sqrt()

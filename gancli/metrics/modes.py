@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UserError
-from gancli.metrics.fid import checked
+from gancli.metrics.fid import check_features
 
 
 def ring_grid(points: Tensor, centers: Tensor, sigma: float) -> dict[str, float]:
@@ -30,7 +30,7 @@ def ring_grid(points: Tensor, centers: Tensor, sigma: float) -> dict[str, float]
         UserError: There are no points, or one is not finite.
     """
     assert points.ndim == centers.ndim == 2 and points.shape[1] == centers.shape[1] and sigma > 0
-    points = checked(points, "generated", metric="mode coverage", least=1).double()
+    points = check_features(points, "generated", metric="mode coverage", least=1).double()
     # Differences, not the product form: at sigma 0.01 its cancellation would cost digits.
     d = torch.cdist(points, centers.to(points), compute_mode="donot_use_mm_for_euclid_dist")
     distance, center = d.min(1)

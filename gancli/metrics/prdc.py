@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UserError
-from gancli.metrics.fid import checked
+from gancli.metrics.fid import check_features
 
 ENTRIES = 4_000_000  # of a block of the distance matrix: 32 MB in float64
 ROUNDING = 1e-13  # of |x|^2 + |y|^2: what is left of the distance between equal rows
@@ -48,7 +48,7 @@ def radii(x: Tensor, k: int) -> Tensor:
     return torch.cat(parts)
 
 
-def prepared(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def prepare_features(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Checks both sets of features and returns them in float64. Raises UserError."""
     assert real.shape[1] == fake.shape[1], "both sets must come from one backbone"
     if k < 1:
@@ -57,8 +57,8 @@ def prepared(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
         )
     words = f"precision and recall with k={k}"
     return (
-        checked(real, "real", metric=words, least=k + 1).double(),
-        checked(fake, "generated", metric=words, least=k + 1).double(),
+        check_features(real, "real", metric=words, least=k + 1).double(),
+        check_features(fake, "generated", metric=words, least=k + 1).double(),
     )
 
 
@@ -83,7 +83,7 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
     Raises:
         UserError: There are k or fewer rows, or a number is not finite.
     """
-    real, fake = prepared(real, fake, k)
+    real, fake = prepare_features(real, fake, k)
     real_radii = radii(real, k)
     fake_radii = radii(fake, k)
     # Real balls that hold this fake
@@ -105,7 +105,7 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
 
 def improved_precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, float]:
     """Computes precision and recall with closed balls (Kynkaanniemi 2019); otherwise as `prdc`."""
-    real, fake = prepared(real, fake, k)
+    real, fake = prepare_features(real, fake, k)
     real_radii = radii(real, k)
     fake_radii = radii(fake, k)
     precise = torch.zeros(len(fake), dtype=torch.bool, device=fake.device)

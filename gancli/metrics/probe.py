@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from gancli.errors import UserError
-from gancli.metrics.fid import checked
+from gancli.metrics.fid import check_features
 from gancli.metrics.prdc import distance_blocks
 
 Distance = Literal["cosine", "euclidean"]
@@ -46,12 +46,12 @@ def linear_probe(
         UserError: Fewer than 2 training images or classes, no test image, or a feature that is not
             finite.
     """
-    train, test = both(train, test, metric="the linear probe")
+    train, test = check_both(train, test, metric="the linear probe")
     if len(labels.unique()) < 2:
         raise UserError(
             "the linear probe needs training images of 2 classes or more", "a data set with classes"
         )
-    train, test = standardised(train, test)
+    train, test = standardise(train, test)
     weight, bias = fit(train, labels.to(train.device), l2=l2)
     return {
         "accuracy": hits(test @ weight.T + bias, test_labels),
@@ -59,16 +59,16 @@ def linear_probe(
     }
 
 
-def both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
+def check_both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
     """Checks both sets of features and returns them in float64."""
     assert train.shape[1] == test.shape[1], "both parts must come from one network"
     return (
-        checked(train, "training", metric=metric, least=2).double(),
-        checked(test, "test", metric=metric, least=1).double(),
+        check_features(train, "training", metric=metric, least=2).double(),
+        check_features(test, "test", metric=metric, least=1).double(),
     )
 
 
-def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Gives each feature mean 0 and deviation 1 over `train`.
 
     One that is constant there becomes 0.
@@ -140,7 +140,7 @@ def knn_accuracy(
         raise UserError(
             f"distance={distance} is not known", f"give {' or '.join(get_args(Distance))}"
         )
-    train, test = both(train, test, metric="the nearest neighbours' accuracy")
+    train, test = check_both(train, test, metric="the nearest neighbours' accuracy")
     if not 1 <= k <= len(train):
         raise UserError(
             f"k={k} does not fit: there are {len(train)} training images", f"give 1 to {len(train)}"

@@ -94,7 +94,7 @@ def parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return (luminance * structure).mean((2, 3)), structure.mean((2, 3))
 
 
-def halved(x: Tensor) -> Tensor:
+def halve(x: Tensor) -> Tensor:
     """Takes 2x2 means; an odd side repeats its last row, as the paper's symmetric border does."""
     x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
     return F.avg_pool2d(x, 2)
@@ -116,8 +116,8 @@ def ms_ssim_rows(x: Tensor, y: Tensor) -> Tensor:
             # as in TensorFlow.
             value = value * (whole if scale == n - 1 else structure).clamp_min(0) ** weight
             if scale < n - 1:
-                a = halved(a)
-                b = halved(b)
+                a = halve(a)
+                b = halve(b)
         result.append(value.mean(1))
     return torch.cat(result)
 
@@ -150,8 +150,8 @@ def ssim(x: Tensor, y: Tensor, *, y_channel: bool = False, border: int = 0) -> f
     require_pairs(x, y, "SSIM")
     rows = []
     for a, b in batches(x, y):
-        a = prepared(a, y_channel, border)
-        b = prepared(b, y_channel, border)
+        a = crop_to_float(a, y_channel, border)
+        b = crop_to_float(b, y_channel, border)
         scale_names(*a.shape[-2:])
         rows.append(parts(a, b)[0].mean(1))
     return torch.cat(rows).mean().item()
@@ -167,7 +167,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> tuple[float, tuple[str, ...]]:
     return ms_ssim_rows(x, y).mean().item(), scale_names(*x.shape[-2:])
 
 
-def prepared(x: Tensor, y_channel: bool, border: int) -> Tensor:
+def crop_to_float(x: Tensor, y_channel: bool, border: int) -> Tensor:
     """Returns float64 images without `border` pixels on each side.
 
     RGB is turned to luma if asked, unrounded; grey stays as it is.
@@ -202,7 +202,7 @@ def psnr(x: Tensor, y: Tensor, y_channel: bool = False, border: int = 0) -> floa
     errors = []
     for a, b in batches(x, y):
         errors.append(
-            (prepared(a, y_channel, border) - prepared(b, y_channel, border))
+            (crop_to_float(a, y_channel, border) - crop_to_float(b, y_channel, border))
             .square()
             .mean((1, 2, 3))
         )

@@ -28,7 +28,7 @@ from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
 from gancli.metrics.ssim import diversity, scale_names
 from gancli.metrics.swd import sliced_wasserstein
 from gancli.render import status
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 log = logging.getLogger("gancli")
 SUBSETS = 100
@@ -412,7 +412,7 @@ def measure_one(
     device: torch.device,
 ) -> dict[str, float]:
     """Runs one metric of the user's own. Raises whatever it raises."""
-    with forked(seed_of(seed, "metric", name), device), torch.no_grad():
+    with fork_random(seed_of(seed, "metric", name), device), torch.no_grad():
         # Copies: what it changes must reach neither other metrics nor the training data.
         found = metric(images.clone(), reals.clone())
     if isinstance(found, bool) or not isinstance(found, int | float | Tensor | np.number):

@@ -23,7 +23,7 @@ VALUES = 4_000_000  # float64 numbers in flight: 32 MB
 KEPT = 16_000_000  # of a set's patches that are worth keeping between uses: 128 MB
 
 
-def blurred(x: Tensor) -> Tensor:
+def blur(x: Tensor) -> Tensor:
     """Blurs x (N,C,H,W) with the binomial filter; borders are mirrored."""
     return separable(F.pad(x, (2, 2, 2, 2), mode="reflect"), BINOMIAL)
 
@@ -34,7 +34,7 @@ def half(x: Tensor) -> Tensor:
     The first two halvings of uint8 are exact in it.
     """
     rows = max(1, VALUES // x[0].numel())
-    return torch.cat([blurred(wide(some))[:, :, ::2, ::2].float() for some in x.split(rows)])
+    return torch.cat([blur(wide(some))[:, :, ::2, ::2].float() for some in x.split(rows)])
 
 
 def band(x: Tensor, coarser: Tensor | None) -> Tensor:
@@ -47,7 +47,7 @@ def band(x: Tensor, coarser: Tensor | None) -> Tensor:
     x = wide(x)
     spread = torch.zeros_like(x)
     spread[:, :, ::2, ::2] = wide(coarser)
-    return x - 4 * blurred(spread)  # times 4: three of four pixels are zeros
+    return x - 4 * blur(spread)  # times 4: three of four pixels are zeros
 
 
 class Patches:
@@ -86,7 +86,7 @@ class Patches:
             left = self.left[some].to(windows.device)
             yield windows[image, :, top, left].flatten(0, 1).flatten(2)
 
-    def projected(self, directions: Tensor) -> Tensor:
+    def project(self, directions: Tensor) -> Tensor:
         """Projects all patches on directions (K,C,49): (K, all patches), each row sorted."""
         # The standardisation moves into the directions: they are few, patches are many.
         axes = directions.to(self.mean.device) / self.deviation[:, None]
@@ -95,7 +95,7 @@ class Patches:
         for p in self.raw():
             result[:, start : start + len(p)] = axes.flatten(1) @ p.flatten(1).T
             start += len(p)
-        return ascending(result.sub_(axes.sum(2) @ self.mean[:, None]))
+        return sort_rows(result.sub_(axes.sum(2) @ self.mean[:, None]))
 
 
 def total(parts: Iterable[Tensor]) -> Tensor:
@@ -103,7 +103,7 @@ def total(parts: Iterable[Tensor]) -> Tensor:
     return functools.reduce(torch.add, parts)
 
 
-def ascending(x: Tensor) -> Tensor:
+def sort_rows(x: Tensor) -> Tensor:
     """Sorts each row of x, in place where it is on the CPU."""
     # numpy sorts values with vector instructions, ten times as fast as torch, which also sorts the
     # indices.
@@ -145,7 +145,7 @@ def band_distance(
     b = Patches(fake, fake_below, top, left)
     summed = 0.0
     for some in axes.split(max(1, 2 * VALUES // (n * patches))):
-        summed += (a.projected(some) - b.projected(some)).abs_().mean(1).sum().item()
+        summed += (a.project(some) - b.project(some)).abs_().mean(1).sum().item()
     return summed / directions
 
 

@@ -13,7 +13,7 @@ from gancli.errors import UserError
 from gancli.render.grids import grid
 from gancli.reports.survey import Survey
 from gancli.reports.surveyed import TILE
-from gancli.seeding import forked, seed_of
+from gancli.seeding import fork_random, seed_of
 
 SHOWN = 8  # images
 DRAWS = 7  # rows of other draws
@@ -28,7 +28,7 @@ def draw_preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
     """
     images = pick_originals(found)
     cpu = torch.device("cpu")
-    with torch.no_grad(), forked(seed_of(seed, "augmentation"), cpu):
+    with torch.no_grad(), fork_random(seed_of(seed, "augmentation"), cpu):
         rows = [images, *(augment(images).clamp(-1, 1) for _ in range(DRAWS))]
     shown = torch.cat(rows)
     largest = max(shown.shape[2:])

@@ -22,7 +22,7 @@ from gancli.data.decode import (
     GREY_SPREAD,
     BadImage,
     Decoder,
-    opened,
+    open_image,
     orientation,
     quiet,
 )
@@ -248,7 +248,7 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
     """Opens, hashes and decodes one file."""
     try:
         data = read_content(files, index)
-        with opened(io.BytesIO(data)) as image:
+        with open_image(io.BytesIO(data)) as image:
             size = (
                 (image.width, image.height)
                 if orientation(image) >= 5

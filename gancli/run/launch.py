@@ -29,8 +29,8 @@ def compose_run(words: Sequence[str]) -> front.Composed:
 
     distributed.start()
     try:
-        composed = distributed.together(lambda: compose_words(words))
-        distributed.together(lambda: check_paths(composed))
+        composed = distributed.run_together(lambda: compose_words(words))
+        distributed.run_together(lambda: check_paths(composed))
     except BaseException:
         distributed.stop(failed=True)
         raise

@@ -227,9 +227,9 @@ def open_data(
     from gancli.data.stream import Stream
 
     spec = config.dataset
-    source = distributed.together(lambda: build(spec.plain(), where="dataset", trust=trust))
+    source = distributed.run_together(lambda: build(spec.plain(), where="dataset", trust=trust))
     # It may download, or write the cache that the others map.
-    decoded = distributed.rank_0_first(source.load)
+    decoded = distributed.run_rank_0_first(source.load)
 
     def cut() -> tuple[Decoded, Decoded | None, Stream]:
         train, held = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
@@ -245,7 +245,7 @@ def open_data(
         )
         return train, held, stream
 
-    return distributed.together(cut)
+    return distributed.run_together(cut)
 
 
 def finish_budget(config: RunConfig, n: int) -> RunConfig:

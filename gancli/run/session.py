@@ -71,7 +71,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
                 else:
                     note(log, message)
             distributed.start()
-            plan = distributed.together(lambda: planning.plan_run(composed))
+            plan = distributed.run_together(lambda: planning.plan_run(composed))
             distributed.agree(describe_run(plan.config))
             device = distributed.place_rank(resolve_device(plan.config.trainer.device))
             outcome = execute(plan, composed, device)
@@ -98,7 +98,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     progress.say("reading the data…")
     train, held, stream = planning.open_data(plan.config, device, trust=plan.trust)
     if plan.alike:
-        plan = distributed.together(lambda: planning.choose_alike(plan, composed, train.digest))
+        plan = distributed.run_together(lambda: planning.choose_alike(plan, composed, train.digest))
     progress.say("building the networks…")
     plan = replace(plan, config=planning.finish_budget(plan.config, stream.n))
     config = plan.config
@@ -121,9 +121,9 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
                 f"  {resume_line(old.folder, strangers(config.plain()))} trainer.steps={more}"
             )
             return None
-    game = distributed.together(lambda: planning.build_first(plan, stream, device))
+    game = distributed.run_together(lambda: planning.build_first(plan, stream, device))
     path = distributed.from_rank_0(
-        distributed.together(
+        distributed.run_together(
             lambda: planning.claim(plan, composed) if distributed.rank() == 0 else None
         )
     )
@@ -135,7 +135,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
         "classes": list(train.classes),
         "skipped": [list(item) for item in train.skipped],
     }
-    with distributed.failing_alone(), explained(config.trainer, device):
+    with distributed.tell_own_failure(), explained(config.trainer, device):
         monitor = make_monitor(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device, data=data)
         watch = build_watch(trainer)
@@ -176,7 +176,7 @@ def play(
     with contextlib.ExitStack() as stack:
         if first:
             stack.callback(folder.close)
-        distributed.together(lambda: planning.take(folder, plan, composed) if first else None)
+        distributed.run_together(lambda: planning.take(folder, plan, composed) if first else None)
         if first:
             stack.enter_context(run_log(folder.path))
             if plan.old is not None:
@@ -221,7 +221,7 @@ def play(
             "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
         )
         try:
-            with distributed.failing_alone(), explained(settings, trainer.device):
+            with distributed.tell_own_failure(), explained(settings, trainer.device):
                 loop.run()
         except GanError as error:
             if folder.saved:

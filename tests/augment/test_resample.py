@@ -13,12 +13,12 @@ from gancli.augment.resample import (
     apply,
     blit,
     fine_raster,
-    gathered,
+    make_gather_matrix,
+    make_spread_matrix,
     pick,
     pick_in_order,
     raster,
     reflect,
-    spread,
     warp,
 )
 
@@ -42,8 +42,8 @@ def test_the_filter_is_the_orthonormal_one_with_six_vanishing_moments():
 
 @pytest.mark.parametrize("size", [2, 3, 5, 8, 33])
 def test_what_is_spread_is_gathered_without_loss(size):
-    up = spread(size, torch.float64, CPU)
-    down = gathered(size, torch.float64, CPU)
+    up = make_spread_matrix(size, torch.float64, CPU)
+    down = make_gather_matrix(size, torch.float64, CPU)
     assert up.shape == (4 * size - 4, size) and down.shape == (size, 2 * size + 10)
     endless = up.repeat(6, 1)[: 2 * size + 10]  # the period goes on
     assert torch.allclose(down @ endless, torch.eye(size, dtype=torch.float64), atol=1e-11)

@@ -15,7 +15,7 @@ from gancli.data.decode import (
     Decoder,
     extensions,
     fit,
-    opened,
+    open_image,
     orientation,
     plain,
     quiet,
@@ -198,7 +198,7 @@ def test_exif_orientation(turn, form):
     exif = Image.Exif()
     exif[0x0112] = turn
     file = stored(image, form, exif=exif, **({"quality": 100} if form != "PNG" else {}))
-    with opened(file) as header:
+    with open_image(file) as header:
         assert orientation(header) == turn
     pixels = Decoder((32, 64), 3)(io.BytesIO(file.getvalue()))
     assert pixels.shape == (3, 32, 64)

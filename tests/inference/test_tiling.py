@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from gancli.data.derived import filled
+from gancli.data.derived import fill_holes
 from gancli.errors import UserError
 from gancli.inference.tiling import (
     FAR,
@@ -274,14 +274,18 @@ def test_around_a_hole_a_shrunk_image_keeps_its_own_pixels():
     mask[:, :, 11:23, 40:61] = 1
 
     def translate(inputs):
-        torch.testing.assert_close(inputs["a"], filled(inputs["a"], inputs["mask"]), rtol=0, atol=0)
+        torch.testing.assert_close(
+            inputs["a"], fill_holes(inputs["a"], inputs["mask"]), rtol=0, atol=0
+        )
         assert (
             0 < inputs["mask"].mean() < 0.2
             and ((inputs["mask"] == 0) | (inputs["mask"] == 1)).all()
         )
         return torch.full_like(inputs["a"], 0.25)
 
-    made = assembled(network, {"a": filled(image, mask), "mask": mask}, Way((32, 48)), translate)
+    made = assembled(
+        network, {"a": fill_holes(image, mask), "mask": mask}, Way((32, 48)), translate
+    )
     hidden = mask[0].expand(3, -1, -1) == 1
     assert torch.equal(made[~hidden], image[0][~hidden])
     torch.testing.assert_close(made[hidden], torch.full_like(made[hidden], 0.25), atol=1e-5, rtol=0)
@@ -312,13 +316,13 @@ def test_a_network_of_a_central_hole_fills_one_anywhere(hole):
         outside = window["a"][0][:, window["mask"][0, 0] == 0]
         if hole == (20, 26, 30, 40):
             assert not torch.isin(
-                outside, filled(image, torch.ones_like(mask))[0, :, 0, 0]
+                outside, fill_holes(image, torch.ones_like(mask))[0, :, 0, 0]
             ).any(), "of the hole's colour nothing is left"
         return torch.where(window["mask"] == 1, torch.tensor(0.5), torch.tensor(9.0))
 
     made = assembled(
         network,
-        {"a": filled(image, mask), "mask": mask},
+        {"a": fill_holes(image, mask), "mask": mask},
         way_of(network, (50, 70), tile="auto", max_size=None),
         translate,
     )
@@ -344,7 +348,7 @@ def test_a_network_that_was_trained_with_an_overlap_sees_it():
         return torch.full_like(window["a"], 0.5)
 
     way = way_of(network, (50, 70), tile="auto", max_size=None)
-    made = assembled(network, {"a": filled(image, mask), "mask": mask}, way, translate)
+    made = assembled(network, {"a": fill_holes(image, mask), "mask": mask}, way, translate)
     (window,) = seen
     assert window["mask"].sum() == 12 * 12 and window["mask"][0, 0, 10:22, 10:22].all()
     around = window["mask"][0].expand(3, -1, -1) == 0

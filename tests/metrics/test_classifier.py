@@ -109,7 +109,7 @@ def test_nothing_to_learn():
 
 def test_shifts_move_and_keep_the_size():
     x = torch.arange(64.0).view(1, 1, 8, 8).repeat(50, 1, 1, 1)
-    moved = classifier.shifted(x, torch.Generator().manual_seed(0))
+    moved = classifier.shift_images(x, torch.Generator().manual_seed(0))
     assert moved.shape == x.shape and len(moved.flatten(1).unique(dim=0)) > 15
     assert set(moved.unique().tolist()) <= set(x.unique().tolist())
 
@@ -127,7 +127,7 @@ def stacks(n: int) -> Decoded:
 
 def test_stacked_digits_are_taken_apart():
     data = stacks(400)
-    apart = classifier.unstacked(data)
+    apart = classifier.unstack_digits(data)
     assert len(apart) == len(data.images.flatten(0, 1).unique(dim=0)) < 1200, "each digit once"
     pairs = {
         (image.numpy().tobytes(), int(label))

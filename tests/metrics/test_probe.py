@@ -7,7 +7,7 @@ import torch
 
 from gancli.errors import UserError
 from gancli.metrics import probe
-from gancli.metrics.probe import knn_accuracy, linear_probe, majority, standardised
+from gancli.metrics.probe import knn_accuracy, linear_probe, majority, standardise
 
 
 def blobs(n: int = 300, *, classes: int = 3, dims: int = 5, spread: float = 1.0, seed: int = 0):
@@ -30,7 +30,7 @@ def test_separable_classes_are_told_apart_and_noise_is_not():
 def test_the_weights_are_scikit_learns():
     sklearn = pytest.importorskip("sklearn.linear_model")
     x, y = blobs(spread=2.0)
-    z = standardised(x.double(), x.double())[0]
+    z = standardise(x.double(), x.double())[0]
     l2 = 0.03
     weight, bias = probe.fit(z, y, l2=l2)
     theirs = sklearn.LogisticRegression(C=1 / (l2 * len(z)), tol=1e-10, max_iter=2000).fit(
@@ -50,7 +50,7 @@ def test_the_weights_are_scikit_learns():
 
 def test_the_gradient_vanishes_at_the_solution():
     x, y = blobs(spread=2.0)
-    z = standardised(x.double(), x.double())[0]
+    z = standardise(x.double(), x.double())[0]
     weight, bias = (value.requires_grad_() for value in probe.fit(z, y, l2=0.01))
     loss = torch.nn.functional.cross_entropy(z @ weight.T + bias, y) + 0.005 * weight.square().sum()
     assert max(g.abs().max() for g in torch.autograd.grad(loss, [weight, bias])) < 1e-4
@@ -70,7 +70,7 @@ def test_units_and_constants_do_not_matter():
 
 def test_a_feature_that_is_only_rounding_is_left_out():
     x = torch.tensor([[0.0, 1.0], [2.0, 1.0 + 1e-9], [4.0, 1.0]]).double()
-    assert standardised(x, x + 1)[1][:, 1].tolist() == [0, 0, 0]
+    assert standardise(x, x + 1)[1][:, 1].tolist() == [0, 0, 0]
 
 
 def test_more_weight_decay_fits_less():

@@ -190,23 +190,23 @@ def fail(error: Exception):
 
 def test_errors_are_told_once_by_the_first_rank_that_has_them(two):
     two(0, None)
-    assert distributed.together(lambda: 3) == 3
+    assert distributed.run_together(lambda: 3) == 3
     two(0, "UserError: a")
     with pytest.raises(Elsewhere):
-        distributed.together(lambda: 3)
+        distributed.run_together(lambda: 3)
     two(1, "UserError: a")
     with pytest.raises(Elsewhere):
-        distributed.together(lambda: fail(UserError("a")))
+        distributed.run_together(lambda: fail(UserError("a")))
     two(1, None)
     with pytest.raises(UserError, match="rank 1: a") as caught:
-        distributed.together(lambda: fail(UserError("a")))
+        distributed.run_together(lambda: fail(UserError("a")))
     assert caught.value.alone
     with pytest.raises(Problems) as caught:
-        distributed.together(lambda: fail(Problems([("a", "b"), ("c", "d")])))
+        distributed.run_together(lambda: fail(Problems([("a", "b"), ("c", "d")])))
     assert caught.value.problems == [("rank 1: a", "b"), ("rank 1: c", "d")]
     two(0, None)
     with pytest.raises(UserError) as caught:
-        distributed.together(lambda: fail(UserError("a")))
+        distributed.run_together(lambda: fail(UserError("a")))
     assert caught.value.message == "a" and not caught.value.alone
 
 
@@ -249,5 +249,5 @@ def test_an_error_of_the_group_is_a_sentence_and_others_pass():
         raise RuntimeError("Connection closed by peer")
     with pytest.raises(RankLost, match="did not come"), distributed.meeting("word"):
         raise RuntimeError("Timed out waiting 20ms for recv")
-    with pytest.raises(torch.OutOfMemoryError), distributed.failing_alone():
+    with pytest.raises(torch.OutOfMemoryError), distributed.tell_own_failure():
         raise torch.OutOfMemoryError("much")
