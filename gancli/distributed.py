@@ -323,7 +323,7 @@ def average(
 def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:
     """Sums gradients and values over ranks, in one tensor that travels once."""
     # Zeros only for the sum: where no rank had a gradient None returns, or Adam would move a
-    # resting parameter.
+    # parameter that no loss reached.
     missing = [p.grad is None for p in parameters]
     found = torch.tensor([float(not m) for m in missing], device=values.device)
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]

@@ -73,7 +73,10 @@ EXCEPTIONS = {  # (module, module or room): why it departs from the table
     ("config.validate", "metrics"): GATE_2,
     ("config.validate", "precision"): GATE_2,
     ("config.validate", "optimizers"): GATE_2,
-    ("files.safe_load", "config"): "messages show a stranger's values with config.values.show",
+    (
+        "files.safe_load",
+        "config",
+    ): "messages show an untrusted file's values with config.values.show",
     ("schedules", "config"): "bounds of a schedule's arguments are annotations of config.values",
     ("pulse", "render"): "a thread that must speak while its process waits in a collective",
 }

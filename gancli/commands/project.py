@@ -74,9 +74,9 @@ def run(cfg) -> Ending:
     print(
         f"distance ({distance.name}, {space}): {first:.6g} at the start, {found.distance:.6g} after {options['steps']} steps"
     )
-    from gancli.run.resume import strangers
+    from gancli.run.resume import find_untrusted_packages
 
-    trust = trust_words(strangers(loaded.tree["config"]))
+    trust = trust_words(find_untrusted_packages(loaded.tree["config"]))
     latent = out / "projected.pt"
     return Ending(
         f"{out / 'comparison.png'}, and {latent.name}, which gan sample takes, in {out}",

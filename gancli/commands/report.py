@@ -11,7 +11,7 @@ from gancli.errors import UserError, unwritable
 from gancli.files import atomic
 from gancli.files.paths import with_ending
 from gancli.render import messages, status
-from gancli.run.resume import strangers
+from gancli.run.resume import find_untrusted_packages
 
 if TYPE_CHECKING:
     from gancli.reports.runs import Run
@@ -56,7 +56,7 @@ def next_words(run: Run) -> list[str]:
     """
     from gancli.reports import single
 
-    trust = strangers(run.config)
+    trust = find_untrusted_packages(run.config)
     if not run.config:
         return shlex.split(single.format_command(run))
     if run.state == "running":

@@ -184,7 +184,7 @@ def show_run(target: str, *, as_json: bool) -> None:
     """
     from gancli.checkpoint import open_checkpoint
     from gancli.run.checkpoint_options import find_run_folder
-    from gancli.run.resume import read_config, strangers
+    from gancli.run.resume import find_untrusted_packages, read_config
 
     path, tree = open_checkpoint(target)
     config = read_config(tree["config"])
@@ -212,7 +212,7 @@ def show_run(target: str, *, as_json: bool) -> None:
         return
     for key, value in facts.items():
         say(f"{key:<11} {value}")
-    trust = strangers(tree["config"])
+    trust = find_untrusted_packages(tree["config"])
     folder = find_run_folder(path)
     left = steps - step
     if left > 0 and path.parent.name == "checkpoints":

@@ -49,7 +49,7 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
     """
     options = read_options(cfg)
     status.say("loading torch…")
-    from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_strangers
+    from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_foreign_files
     from gancli.commands.translate_images import attempt, job_of, report
     from gancli.run.failures import explained_writes
 
@@ -63,7 +63,7 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
         for name in (f"sheet{k}.png" for k in ("", *range(2, len(files) + 3)))
         if name not in taken
     )
-    refuse_strangers(job.out, files + [sheet] * options["sheet"], items)
+    refuse_foreign_files(job.out, files + [sheet] * options["sheet"], items)
     # All that can be refused comes before the folder is made.
     with explained_writes(job.out):
         job.out.mkdir(parents=True, exist_ok=True)

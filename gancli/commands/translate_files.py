@@ -108,7 +108,7 @@ def mark_of(path: Path) -> str | None:
         return None
 
 
-def refuse_strangers(out: Path, files: Sequence[str], items: Sequence[Item]) -> None:
+def refuse_foreign_files(out: Path, files: Sequence[str], items: Sequence[Item]) -> None:
     """Raises UserError where a file of the user's would be overwritten: an input, or one that we have not written."""
     there = [name for name in files if os.path.lexists(out / name)]
     inputs = {os.path.realpath(item.path) for item in items}

@@ -104,7 +104,7 @@ def import_module(name: str, target: str) -> types.ModuleType:
         raise UserError(f"importing {name} failed: {error}", "install what it needs") from error
     except Exception as error:
         raise UserError(
-            f"importing {name} failed: {type(error).__name__}: {error}", "mend the file first"
+            f"importing {name} failed: {type(error).__name__}: {error}", "fix the file first"
         ) from error
 
 

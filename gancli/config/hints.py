@@ -103,7 +103,7 @@ def explain_error(ex: Exception, folders: Folders, override: Override | None = N
     if isinstance(ex, MarkedYAMLError) and ex.problem_mark:
         return (
             f"{ex.problem_mark.name}, line {ex.problem_mark.line + 1}: {ex.problem}",
-            "mend the YAML there",
+            "fix the YAML there",
         )
     file = (
         folders.find_file(f"{override.key_or_group}/{override.value()}")
@@ -209,7 +209,7 @@ def explain_interpolation(ex: Exception, key: str) -> Problem:
 
 
 def cut(text: str, *, length: int = 160) -> str:
-    """A text short enough to be quoted in a message."""
+    """Cuts a string so that it can be quoted in a message."""
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 

@@ -257,7 +257,7 @@ def describe_type(annotation: Any) -> str:
         int: "a whole number",
         float: "a number",
         bool: "true or false",
-        str: "a text",
+        str: "a string",
         type(None): "null",
         Any: "anything",
     }

@@ -161,9 +161,9 @@ def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float
     own = (h * proxies).sum(1, keepdim=True) / temperature
     others = cosines(h, h) / temperature
     itself = torch.eye(len(h), dtype=torch.bool, device=h.device)
-    stranger = itself | (label[:, None] != label)
+    other_class = itself | (label[:, None] != label)
     near, all_ = (
         torch.cat([own, others.masked_fill(left_out, -torch.inf)], 1).logsumexp(1)
-        for left_out in (stranger, itself)
+        for left_out in (other_class, itself)
     )
     return (all_ - near).mean()

@@ -84,7 +84,7 @@ def whole_only(network: Translator) -> str:
             f"what this generator makes of a pixel depends on all others within {network.reach} "
             "pixels"
         )
-    return "this generator sees whole images only, since it norms by their mean and variance"
+    return "this generator sees whole images only, since it normalises by their mean and variance"
 
 
 def context_of(network: Translator) -> int:

@@ -209,7 +209,7 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     words = composed.cfg.trust
     trust = read_trust(OmegaConf.to_container(words) if OmegaConf.is_config(words) else words)
     if composed.cfg.resume == "auto":  # the command line names the user's own code itself
-        trust += resuming.strangers(OmegaConf.to_container(composed.cfg))
+        trust += resuming.find_untrusted_packages(OmegaConf.to_container(composed.cfg))
     for spec in resuming.specs(stored):  # all, before anything of them is read, imported or built
         locate(spec["_target_"], trust=trust)
     config = revalidate(stored)

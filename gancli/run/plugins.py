@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gancli.data.base import digest_of
-from gancli.run.resume import strangers
+from gancli.run.resume import find_untrusted_packages
 
 log = logging.getLogger("gancli")
 MOST_FILES = 1000  # of a package; more are hardly a user's own
@@ -17,7 +17,7 @@ MOST_FILES = 1000  # of a package; more are hardly a user's own
 def source_digests(config: dict[str, Any]) -> dict[str, str]:
     """Package -> digest of its source files, for each package of the user's that a config names and that is imported."""
     found = {}
-    for package in strangers(config):
+    for package in find_untrusted_packages(config):
         files = source_files(package)
         if files:
             found[package] = digest_of(

@@ -165,7 +165,7 @@ def descend(tree: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]
     return (node if isinstance(node, dict) else None), last
 
 
-def strangers(config: object) -> tuple[str, ...]:
+def find_untrusted_packages(config: object) -> tuple[str, ...]:
     """The user's own packages that a config names, and that a checkpoint of it may use only if they are trusted."""
     return tuple(
         sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"})

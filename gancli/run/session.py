@@ -92,7 +92,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     from gancli.run.failures import explained
     from gancli.run.folder import RunFolder, resume_line
     from gancli.run.plugins import source_digests, warn_of_changes
-    from gancli.run.resume import strangers
+    from gancli.run.resume import find_untrusted_packages
     from gancli.trainer import Trainer
 
     progress.say("reading the data…")
@@ -118,7 +118,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
             more = 2 * old.step
             planning.tell(
                 f"{old.folder} is complete at step {old.step}; to go on to step {more}:\n"
-                f"  {resume_line(old.folder, strangers(config.plain()))} trainer.steps={more}"
+                f"  {resume_line(old.folder, find_untrusted_packages(config.plain()))} trainer.steps={more}"
             )
             return None
     game = distributed.run_together(lambda: planning.build_first(plan, stream, device))
@@ -165,14 +165,14 @@ def play(
     from gancli.run.folder import resume_line
     from gancli.run.logbook import Logbook
     from gancli.run.loop import Loop, NullLogger
-    from gancli.run.resume import strangers
+    from gancli.run.resume import find_untrusted_packages
     from gancli.run.runlog import run_log
     from gancli.run.signals import listening
 
     first = distributed.rank() == 0
     config = plan.config
     settings = config.trainer
-    trust = strangers(config.plain())
+    trust = find_untrusted_packages(config.plain())
     with contextlib.ExitStack() as stack:
         if first:
             stack.callback(folder.close)

@@ -239,7 +239,7 @@ def test_a_key_that_the_data_set_does_not_take(run):
     ("target", "words"),
     [("os.system", "may not be built"), ("somebody.Data", "code of somebody's")],
 )
-def test_a_strangers_class_is_refused(run, tmp_path, target, words):
+def test_an_untrusted_class_is_refused(run, tmp_path, target, words):
     tree = checkpoint.open_checkpoint(str(run))[1]
     tree["config"]["dataset"] = tree["config"]["dataset"] | {"_target_": target}
     torch.save(tree | {"format": checkpoint.FORMAT, "version": "0"}, tmp_path / "evil.pt")

@@ -350,7 +350,7 @@ def test_all_mistakes_at_once(runs):
 
 
 @pytest.mark.parametrize("change", [{"_target_": "os.system"}, {"_target_": "somebody.Data"}])
-def test_a_strangers_class_is_refused(runs, tmp_path, change):
+def test_an_untrusted_class_is_refused(runs, tmp_path, change):
     tree = checkpoint.open_checkpoint(str(runs / "dcgan"))[1]
     tree["config"]["dataset"] = tree["config"]["dataset"] | change
     checkpoint.save(tree, tmp_path, keep=1)

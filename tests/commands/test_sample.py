@@ -180,7 +180,7 @@ def test_per_class_makes_a_folder_for_each_by_its_name(gan):
     assert Image.open("out/grid.png").height > 3 * Image.open("out/grid.png").width, "a row a class"
 
 
-def test_class_names_of_a_stranger_stay_inside_and_apart(gan):
+def test_class_names_of_an_untrusted_checkpoint_stay_inside_and_apart(gan):
     made = make(gan, "animals", "per_class=1")
     folders = sorted({Path(name).parts[0] for name in made} - {"grid.png"})
     assert len(folders) == 10 and {"cat", "dog", "7"} <= set(folders) and len(made) == 11
@@ -295,7 +295,7 @@ def test_a_damaged_newest_falls_back_and_says_so(gan, runs, caplog):
     )
 
 
-def test_a_stranger_is_refused_in_a_sentence(gan, runs):
+def test_an_untrusted_checkpoint_is_refused_in_a_sentence(gan, runs):
     tree = read(runs / "plain" / "checkpoints" / "last.pt")
     tree["config"]["model"]["generator"]["_target_"] = "os.system"
     torch.save(tree, "evil.pt")

@@ -111,7 +111,7 @@ def test_a_large_image_where_no_tiles_are_allowed_is_shrunk_and_said_once(gan):
     code, _, err = gan("cyclegan", "input=in", "out=out", "max_size=40")
     assert code == 0 and Image.open("out/a.png").size == (90, 60)
     assert err == (
-        "gan: warning: 2 of 3 images are larger than max_size=40; this generator sees whole images only, since it norms by "
+        "gan: warning: 2 of 3 images are larger than max_size=40; this generator sees whole images only, since it normalises by "
         "their mean and variance, so they were translated smaller and enlarged again (a larger max_size= takes more memory)\n"
     )
     assert gan("cyclegan", "input=in", "out=out", "max_size=null")[2] == ""

@@ -123,7 +123,7 @@ BAD = [
     (True, float, "a number"),
     ("fast", float, "a number"),
     (1, bool, "true or false"),
-    (1, str, "a text"),
+    (1, str, "a string"),
     (0, type(None), "null"),
     (1.5, int | None, "a whole number or null"),
     ("a", list[int], "a list like [a whole number]"),
@@ -132,7 +132,7 @@ BAD = [
     (1, dict, "a mapping of names to anything"),
     ({"a": 1}, list, "a list like [anything]"),
     ("tanh", Literal["relu", "elu"], "one of relu, elu"),
-    ("x", tuple[int, str], "a list like [a whole number, a text]"),
+    ("x", tuple[int, str], "a list like [a whole number, a string]"),
     (3, Sequence[int], "a list like [a whole number]"),
     (True, Literal[1, 2], "one of 1, 2"),
     (1, Literal[True], "one of True"),
@@ -332,7 +332,7 @@ def test_no_annotations_keyword_arguments_sequences_and_protocols(mine):
     assert "x.steps" in find_problems(spec | {"steps": 3}, where="x", trust=None)[0][0]
 
 
-def test_nested_strangers_are_refused_inside_a_trusted_one(mine):
+def test_nested_untrusted_classes_are_refused_inside_a_trusted_one(mine):
     class Net(nn.Module):
         def __init__(self, *, inner: Any, free=None):
             super().__init__()

@@ -411,9 +411,9 @@ def test_a_shadowed_option_is_warned_about_with_both_paths(tmp_path):
 @pytest.mark.parametrize(
     ("text", "where", "hint"),
     [
-        ("# b\nfoo: [1, 2\nbar: 3\n", "x.yaml, line 3: expected ',' or ']'", "mend"),
-        ("# b\nfoo:\n\t- x\n", "x.yaml, line 3: found character", "mend"),
-        ("# b\nfoo: 1\nfoo: 2\n", "x.yaml, line 3: found duplicate key foo", "mend"),
+        ("# b\nfoo: [1, 2\nbar: 3\n", "x.yaml, line 3: expected ',' or ']'", "fix"),
+        ("# b\nfoo:\n\t- x\n", "x.yaml, line 3: found character", "fix"),
+        ("# b\nfoo: 1\nfoo: 2\n", "x.yaml, line 3: found duplicate key foo", "fix"),
         (
             "# b\ndefaults: [hinje, _self_]\n",
             "x.yaml: no option 'hinje' in group 'loss'",

@@ -1,4 +1,4 @@
-"""A stranger's file is data and nothing else: nothing of it runs, nothing is allocated on its word, and it is refused in a sentence."""
+"""An untrusted file is data and nothing else: nothing of it runs, nothing is allocated on its word, and it is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -129,13 +129,13 @@ class RunsCode:
         return os.system, (f"touch {CANARY}",)
 
 
-class Stranger:
+class Unknown:
     pass
 
 
 @pytest.mark.parametrize(
     "what",
-    [RunsCode(), Stranger(), Path("x"), io.BytesIO(), slice(1), print],
+    [RunsCode(), Unknown(), Path("x"), io.BytesIO(), slice(1), print],
     ids=lambda what: type(what).__name__,
 )
 def test_a_pickle_with_more_than_data_is_refused_and_does_not_run(

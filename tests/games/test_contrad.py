@@ -107,7 +107,7 @@ def test_the_generator_learns_through_the_trunk():
     )
 
 
-def test_all_but_the_resting_head_moves_in_a_step():
+def test_all_but_the_inactive_head_moves_in_a_step():
     trainer = trainer_for(small("contrad"))
     before = {key: value.clone() for key, value in trainer.game.named_parameters()}
     steps(trainer, 2)

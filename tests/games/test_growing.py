@@ -218,7 +218,7 @@ def test_images_of_full_size_can_be_judged_at_any_stage():
     assert made.critic({"image": full}).features(full).shape == (4, made.discriminator.feature_dim)
 
 
-def test_a_resting_layer_stays_where_it_is():
+def test_an_inactive_layer_stays_where_it_is():
     trainer = trainer_for(PGGAN)
     start = copy.deepcopy(trainer.game.state_dict())
     steps(trainer, 3)  # stage 0, then stage 1, blended

@@ -246,7 +246,7 @@ def test_a_run_of_the_users_code_goes_on_only_with_trust(gan, package):
 
 
 @pytest.mark.parametrize("part", ["model", "loss", "dataset", "optimizer"])
-def test_a_strangers_run_is_refused_before_anything_of_it_is_imported(gan, package, part):
+def test_an_untrusted_run_is_refused_before_anything_of_it_is_imported(gan, package, part):
     sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
     name = package("open('canary', 'w')\nclass Mine(GAN):\n    pass\n")
     tree = last("run")
