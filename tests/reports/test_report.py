@@ -68,13 +68,13 @@ def test_the_film_shows_one_frame_and_has_a_slider_over_all(tmp_path):
     )
 
 
-def test_a_long_film_is_thinned_and_says_so(tmp_path, monkeypatch):
+def test_a_long_animation_is_thinned_and_says_so(tmp_path, monkeypatch):
     page = written(make_run(tmp_path / "run", grids=tuple(range(1, 81))))
     assert (
         page.names().count("img") == single.MOST_FRAMES
         and "32 of 80 grids are left out" in page.text
     )
-    monkeypatch.setattr(single, "FILM_BYTES", 1)
+    monkeypatch.setattr(single, "ANIMATION_BYTES", 1)
     page = written(tmp_path / "run")
     assert [at["alt"] for tag, at in page.elements if tag == "img"] == [
         "step 80"
