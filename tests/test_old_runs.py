@@ -113,6 +113,14 @@ def test_a_comparison_ranks_weighted_and_bare_terms_apart(old, tmp_path):
     assert not alone.protocols and not any("logged" in text for text in alone.warnings)
 
 
+def test_the_best_of_a_resumed_old_run_is_one_of_its_bare_lines(gan, old):
+    sound(gan("train", f"resume={old}", "trainer.steps=4"))
+    board = leaderboard.build_board([read_run(old)], by="d/r1", mode="max")
+    _, step, value = board.groups[0].best()
+    bare = {line["step"]: line["d/r1"] for line in lines(old) if line["step"] > 2}
+    assert step in bare and value == max(bare.values()) < 18, "weighted lines have 18 and more"
+
+
 def test_a_new_run_has_no_mark(gan):
     sound(gan("train", *train_helpers.TINY, "loss=r1", "trainer.steps=2", "hydra.run.dir=run"))
     assert last("run")["run"]["weighted_until"] == 0

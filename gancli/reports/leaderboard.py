@@ -470,8 +470,14 @@ def find_named(run: Run, protocol: str) -> dict[str, float | None]:
 
 
 def find_curve(run: Run, key: str) -> list[tuple[int, float | None]]:
-    """Returns the curve of a metric: of the evaluations while training, else of the log."""
-    return run.curve(f"eval/{key}") or run.curve(key)
+    """Returns the curve of a metric: of the evaluations while training, else of the log.
+
+    Of a term that an older gancli has logged with its weight, the lines after that alone, if there
+    are any: its best would be found among other quantities.
+    """
+    points = run.curve(f"eval/{key}") or run.curve(key)
+    until = run.weighted_until(key)
+    return [point for point in points if point[0] > until] or points
 
 
 def find_value(run: Run, key: str) -> float | None:
