@@ -383,7 +383,8 @@ def dispatch(argv: list[str]) -> int:
     from gancli.render.status import shown
 
     with shown():
-        return importlib.import_module(SUBCOMMANDS[name].module).main(rest)
+        code: int = importlib.import_module(SUBCOMMANDS[name].module).main(rest)
+    return code
 
 
 def shows_config(argv: list[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 
 class GanError(Exception):
@@ -16,12 +17,14 @@ class GanError(Exception):
         self.message = message
         self.hint = hint
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickles by attributes: a sweep's job may end in another process; constructors differ."""
         return restore_error, (type(self), self.args, self.__dict__)
 
 
-def restore_error(kind: type[GanError], args: tuple, attributes: dict) -> GanError:
+def restore_error(
+    kind: type[GanError], args: tuple[object, ...], attributes: dict[str, object]
+) -> GanError:
     """Makes an error again that another process raised."""
     error = kind.__new__(kind, *args)
     error.args = args

@@ -169,7 +169,7 @@ def share_store(
     world: int,
     timeout_s: float,
     from_rank_0: Callable[[object], object],
-    gather: Callable[[object], list],
+    gather: Callable[[object], list[object]],
 ) -> dist.Store | None:
     """Opens a store of our own, kept by rank 0.
 

@@ -177,7 +177,8 @@ def open_source(cfg: DictConfig) -> Source:
         raise Problems(problems)
     spec = OmegaConf.to_container(cfg.dataset, resolve=True)
     assert isinstance(spec, dict)
-    return build(spec, where="dataset", trust=None)
+    source: Source = build(spec, where="dataset", trust=None)
+    return source
 
 
 def describe_subject(composed: front.Composed) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from gancli.run.session import Outcome
@@ -90,7 +90,7 @@ def say_outcome(outcome: Outcome | None) -> None:
     )
 
 
-def translates(config: dict) -> bool:
+def translates(config: Mapping[str, Any]) -> bool:
     """Does the config of a run name a data set of pairs or domains?"""
     return str(config["dataset"]["_target_"]).startswith(
         ("gancli.data.pairs.", "gancli.data.derived.")
