@@ -12,7 +12,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from gancli.cli import main
-from gancli.config.compose import find_conf_dir, list_options, read_description
+from gancli.config.folders import find_conf_dir, list_options, read_description
 from gancli.config.published import describe_published, read_published
 
 

@@ -377,7 +377,7 @@ def dispatch(argv: list[str]) -> int:
         print(describe_subcommand(name, [word for word in rest if word not in ("-h", "--help")]))
         return 0
     if SUBCOMMANDS[name].config and shows_config(rest):
-        from gancli.config.compose import run_hydra_main
+        from gancli.config.sweeps import run_hydra_main
 
         return run_hydra_main(SUBCOMMANDS[name].config, refuse_job, rest)
     from gancli.render.status import shown
@@ -446,7 +446,8 @@ def describe_config(config: str, words: list[str]) -> list[str]:
     from omegaconf import OmegaConf
 
     from gancli.config.arguments import split_args
-    from gancli.config.compose import compose, find_conf_dir, list_options
+    from gancli.config.compose import compose
+    from gancli.config.folders import find_conf_dir, list_options
     from gancli.render.messages import warn
 
     composed = compose(config, words, missing=True)
@@ -468,7 +469,7 @@ def complete_line(argv: list[str]) -> int:
     Hydra knows no subcommands, so the subcommand is cut out of the line that is being typed.
     """
     from gancli.config.arguments import split_args
-    from gancli.config.compose import run_hydra_main
+    from gancli.config.sweeps import run_hydra_main
 
     line = os.environ.get("COMP_LINE", "")
     name = "train"

@@ -65,14 +65,14 @@ ALLOWED: dict[str, set[str]] = {
 GATE_2 = "gate 2 binds every key against the code that will use it, inside its functions, once torch may be loaded"
 EXCEPTIONS = {  # (module, module or room): why it departs from the table
     ("config.build", "game"): "build_game promises a Game",
+    **dict.fromkeys([("config.validate", room) for room in ("data", "distributed")], GATE_2),
+    **dict.fromkeys([("config.validate", room) for room in ("metrics", "precision")], GATE_2),
     ("config.own_metrics", "metrics"): GATE_2,
-    ("config.validate", "data"): GATE_2,
-    ("config.validate", "distributed"): GATE_2,
-    ("config.validate", "game"): GATE_2,
-    ("config.validate", "losses"): GATE_2,
-    ("config.validate", "metrics"): GATE_2,
-    ("config.validate", "precision"): GATE_2,
-    ("config.validate", "optimizers"): GATE_2,
+    ("config.fill", "precision"): GATE_2,
+    **dict.fromkeys([("config.game_rules", room) for room in ("data", "distributed")], GATE_2),
+    **dict.fromkeys([("config.game_rules", room) for room in ("game", "losses")], GATE_2),
+    ("config.game_rules", "precision"): GATE_2,
+    **dict.fromkeys([("config.optimizer_rules", room) for room in ("game", "optimizers")], GATE_2),
     (
         "files.safe_load",
         "config",

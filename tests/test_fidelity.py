@@ -7,7 +7,7 @@ import torch
 from helpers import OF_DIGITS, REPO, frozen, small, trainer_for
 
 from gancli.config.build import build_game
-from gancli.config.compose import find_conf_dir, list_options
+from gancli.config.folders import find_conf_dir, list_options
 from gancli.config.schema import PlayerConfig
 from gancli.data.derived import Holed
 from gancli.games.stylegan2 import path_lengths

@@ -15,8 +15,9 @@ from helpers import differences, frozen, small, steps, trainer_for
 from matrix_helpers import HALF, STEPS, check_cell
 
 from gancli.config.build import locate
-from gancli.config.compose import find_conf_dir, list_options
-from gancli.config.validate import list_per_sample_penalties, locate_game
+from gancli.config.fill import list_per_sample_penalties
+from gancli.config.folders import find_conf_dir, list_options
+from gancli.config.game_rules import locate_game
 from gancli.errors import Problems
 
 CONF = list_options([find_conf_dir()])

@@ -170,7 +170,7 @@ def open_source(cfg: DictConfig) -> Source:
     from omegaconf import OmegaConf
 
     from gancli.config.build import build
-    from gancli.config.validate import check_dataset
+    from gancli.config.fill import check_dataset
 
     problems = check_dataset(cfg)
     if problems:

@@ -205,7 +205,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     """-> the data set that dataset=NAME chooses, at the checkpoint's size, and its name. Raises Problems."""
     from omegaconf import OmegaConf
 
-    from gancli.config.validate import check_dataset
+    from gancli.config.fill import check_dataset
 
     typed = {word.lstrip("+").partition("=")[0] for word in words}
     size = [

@@ -14,6 +14,7 @@ from typing import TypedDict
 
 from gancli.commands.endings import Ending, say_end, say_outcome
 from gancli.config import compose as front
+from gancli.config import sweeps
 from gancli.config.arguments import list_variants, quote_value, split_args
 from gancli.config.hints import composition_errors, parse_override, read_overrides
 from gancli.errors import GanError, Interrupted, Stopped, unwritable
@@ -48,14 +49,14 @@ def sweep(argv: list[str]) -> int:
         Interrupted: A signal ended the sweep.
     """
     status.say("composing the jobs…")
-    folder = front.find_sweep_folder("train", argv)
+    folder = sweeps.find_sweep_folder("train", argv)
     idle = find_idle_values(argv) if folder else []
     for message in idle:
         warn(message)
     before = find_stamp(folder)
     code = 0
     try:
-        front.run_hydra_main("train", run_job, argv, sweep_folder=folder)
+        sweeps.run_hydra_main("train", run_job, argv, sweep_folder=folder)
     except (Interrupted, KeyboardInterrupt):
         report(folder, idle)
         raise

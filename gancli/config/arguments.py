@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -192,25 +188,3 @@ def list_variants(overrides: Sequence[str]) -> Iterator[list[str]]:
     yield first
     for index, values in enumerate(lists):
         yield from ([*first[:index], value, *first[index + 1 :]] for value in values[1:])
-
-
-@contextmanager
-def replace_argv(argv: list[str]) -> Iterator[None]:
-    """Hydra reads sys.argv, raises its errors to us only with this variable, and hangs a handler on the root logger for each
-    job, bound to the stream of that moment. All three are put back."""
-    argv_before = sys.argv
-    variable = "HYDRA_FULL_ERROR"
-    root = logging.getLogger()
-    before = os.environ.get(variable)
-    handlers = list(root.handlers)
-    level = root.level
-    sys.argv, os.environ[variable] = argv, "1"
-    try:
-        yield
-    finally:
-        sys.argv = argv_before
-        os.environ.pop(variable)
-        if before is not None:
-            os.environ[variable] = before
-        root.handlers[:] = handlers
-        root.setLevel(level)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from difflib import SequenceMatcher
@@ -19,15 +19,14 @@ from gancli.config.hints import (
     cut,
     did_you_mean,
     explain_error,
-    explain_interpolation,
     explain_unknown_option,
     find_nearest,
     parse_override,
     read_overrides,
 )
+from gancli.config.tree import _list_parents, find_dangling, has_key, walk_keys
 from gancli.config.values import is_number, show
 from gancli.errors import UserError
-from gancli.files import reading
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -386,79 +385,10 @@ class Session:
         return ""
 
 
-def find_dangling(full: DictConfig) -> list[Problem]:
-    """Interpolations that cannot be resolved."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
-
-    problems = []
-    paths = []
-    for path, parent, key in walk_keys(full):
-        paths.append(path)
-        if path.startswith("hydra.") or not OmegaConf.is_interpolation(parent, key):
-            continue
-        try:
-            parent[key]
-        except InterpolationToMissingValueError:
-            pass  # the missing key is the problem, not who asks for it
-        except OmegaConfBaseException as ex:
-            target = re.search(r"Interpolation key '([^']+)' not found", str(ex))
-            text = f"{parent._get_node(key)._value()}"
-            if target:
-                known = [path for path in paths if not path.startswith("hydra")]
-                close = did_you_mean(find_nearest(target[1], known))
-                problems.append((f"{path}: {text} points to nothing", close))
-            else:
-                problems.append(explain_interpolation(ex, path))
-    return problems
-
-
 def _is_missing(full: DictConfig, key: str) -> bool:
     from omegaconf import OmegaConf
 
     return key != "hydra" and OmegaConf.is_missing(full, key)
-
-
-def has_key(tree: DictConfig, key: str) -> bool:
-    """Is there such a key? Nothing is resolved: what lies behind an interpolation counts as there."""
-    from omegaconf import DictConfig, ListConfig
-
-    node = tree
-    for part in re.sub(r"\[(\w+)\]", r".\1", key).split("."):
-        if node._is_interpolation():
-            return True
-        if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
-            node = node._get_node(int(part))
-        elif (
-            isinstance(node, DictConfig)
-            and not (node._is_none() or node._is_missing())
-            and part in map(str, node.keys())
-        ):
-            node = node._get_node(part)
-        else:
-            return False
-    return True
-
-
-def walk_keys(
-    node: DictConfig, prefix: str = "", *, depth: int = 100
-) -> Iterator[tuple[str, DictConfig, object]]:
-    """Every key below node as (dotted path, parent, key), sections included, nothing resolved. depth: how many levels."""
-    from omegaconf import Container, ListConfig
-
-    if node._is_none() or node._is_missing() or node._is_interpolation():
-        return
-    for key in range(len(node)) if isinstance(node, ListConfig) else list(node.keys()):
-        path = f"{prefix}{key}"
-        yield path, node, key
-        child = node._get_node(key)
-        if depth > 1 and isinstance(child, Container):
-            yield from walk_keys(child, f"{path}.", depth=depth - 1)
-
-
-def _list_parents(key: str) -> list[str]:
-    parts = key.split(".")
-    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
 
 
 def is_choice(override: Override, groups: Sequence[str]) -> bool:
@@ -466,21 +396,3 @@ def is_choice(override: Override, groups: Sequence[str]) -> bool:
     key = override.key_or_group
     known = key.partition("/")[0] in groups
     return known and "." not in key and not isinstance(override.value(), dict)
-
-
-def find_file_warnings(dirs: Sequence[Path]) -> list[str]:
-    """What Hydra passes over in silence: the second of two files with one name, and a package line below other comments."""
-    seen: dict[Path, Path] = {}
-    found = []
-    for base in dirs if len(dirs) > 1 else ():
-        for path in reading.yaml_files(base):
-            first = seen.setdefault(path.relative_to(base), path)
-            if first != path:
-                found.append(f"{path} is not used: {first} has the same name and comes first")
-            elif base != dirs[0] and re.match(
-                r"(#(?! *@).*\n)+# *@package", path.read_text(encoding="utf-8", errors="replace")
-            ):
-                found.append(
-                    f"{path}: `# @package` has no effect below another comment; make it the first line"
-                )
-    return found

@@ -5,6 +5,7 @@ Known without torch, Hydra or a terminal.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -143,3 +144,8 @@ CLOSED: dict[str, type] = {  # section -> what describes its keys
     "watch": WatchConfig,
     "metrics": MetricsConfig,
 }
+
+
+def list_fields(cls: type) -> list[str]:
+    """Returns the names of a dataclass's keys, in their order."""
+    return [field.name for field in dataclasses.fields(cls)]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gancli.config import compose as front
 from gancli.config import resolvers
+from gancli.config.hydra_state import is_in_sweep
 from gancli.errors import UserError
 from gancli.render import messages
 
@@ -312,7 +313,7 @@ def take(folder: RunFolder, plan: Plan, composed: front.Composed) -> None:
     folder.open()
     if plan.old is None:
         refuse_used(folder.path)
-        if not front.is_in_sweep():  # there Hydra has written them
+        if not is_in_sweep():  # there Hydra has written them
             write_hydra(
                 folder.path, config=composed.cfg, hydra=composed.hydra, overrides=composed.overrides
             )

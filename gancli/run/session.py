@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gancli.config import compose as front
+from gancli.config.hydra_state import is_in_sweep
 from gancli.errors import GanError, Interrupted
 from gancli.render import messages
 from gancli.render.notes import note
@@ -66,7 +67,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
     try:
         with early_log():
             for message in composed.notes:
-                if front.is_in_sweep():  # which has said it at its start
+                if is_in_sweep():  # which has said it at its start
                     log.info(message)
                 else:
                     note(log, message)

@@ -11,7 +11,8 @@ from helpers import differences, frozen
 from omegaconf import OmegaConf
 from train_helpers import TINY, last, sound
 
-from gancli.config.compose import compose, find_conf_dir, list_options
+from gancli.config.compose import compose
+from gancli.config.folders import find_conf_dir, list_options
 from gancli.errors import Problems
 from gancli.run.plan import describe_plan
 

@@ -12,14 +12,14 @@ import pytest
 from omegaconf import OmegaConf
 
 from gancli.config import compose as config
-from gancli.config import resolvers, schema
+from gancli.config import folders, hydra_state, resolvers, schema, sweeps
 from gancli.config.arguments import list_variants, quote_value, split_args
 from gancli.config.hints import find_nearest
 from gancli.errors import Interrupted, Problems, UserError
 
 ROOT = Path(config.__file__).resolve().parents[1]
 
-EXPERIMENTS = config.list_options([config.find_conf_dir()])["experiment"]
+EXPERIMENTS = folders.list_options([folders.find_conf_dir()])["experiment"]
 
 
 def write(base: Path, files: dict[str, str]) -> Path:
@@ -42,14 +42,14 @@ def problems_of(argv: list[str], *, name: str = "train") -> dict[str, str]:
 
 
 def test_conf_dir_is_inside_a_wheel_beside_a_checkout_or_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(config, "__file__", str(tmp_path / "gancli/config/compose.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "gancli/config/folders.py"))
     with pytest.raises(UserError, match="missing") as caught:
-        config.find_conf_dir()
+        folders.find_conf_dir()
     assert "reinstall" in caught.value.hint
     write(tmp_path, {"conf/train.yaml": ""})
-    assert config.find_conf_dir() == tmp_path / "conf"
+    assert folders.find_conf_dir() == tmp_path / "conf"
     write(tmp_path, {"gancli/conf/train.yaml": ""})
-    assert config.find_conf_dir() == tmp_path / "gancli/conf"
+    assert folders.find_conf_dir() == tmp_path / "gancli/conf"
 
 
 def test_default_config_has_every_top_key_and_no_hydra_node():
@@ -62,8 +62,8 @@ def test_default_config_has_every_top_key_and_no_hydra_node():
 
 
 def test_every_built_in_file_says_what_it_is_and_has_its_package_line_first():
-    for path in config.find_conf_dir().glob("**/*.yaml"):
-        assert config.read_description(path), path
+    for path in folders.find_conf_dir().glob("**/*.yaml"):
+        assert folders.read_description(path), path
         assert not re.match(r"(#(?! *@).*\n)+# *@package", path.read_text(encoding="utf-8")), path
 
 
@@ -403,7 +403,7 @@ def test_a_shadowed_option_is_warned_about_with_both_paths(tmp_path):
     assert len(warnings) == 2
     assert (
         str(tmp_path / "model/dcgan.yaml") in warnings[0]
-        and str(config.find_conf_dir() / "model/dcgan.yaml") in warnings[0]
+        and str(folders.find_conf_dir() / "model/dcgan.yaml") in warnings[0]
     )
     assert "late.yaml" in warnings[1] and "first line" in warnings[1]
 
@@ -486,8 +486,8 @@ def test_options_hide_parts_and_the_first_folder_wins(tmp_path):
             "hydra/x.yaml": "a: 1",
         },
     )
-    found = config.list_options([config.find_conf_dir(), tmp_path])
-    assert found["model"]["dcgan"] == config.find_conf_dir() / "model/dcgan.yaml"
+    found = folders.list_options([folders.find_conf_dir(), tmp_path])
+    assert found["model"]["dcgan"] == folders.find_conf_dir() / "model/dcgan.yaml"
     assert found["model"]["sub/deep"] == tmp_path / "model/sub/deep.yaml"
     assert "hydra" not in found and not [
         name for names in found.values() for name in names if name.startswith("_")
@@ -533,7 +533,7 @@ def test_a_sweep_calls_the_task_once_a_job_in_folders_of_their_own(tmp_path, mon
     seen = []
 
     def task(composed):
-        assert config.is_in_sweep() and composed.run_dir_given and composed.run_dir.is_dir()
+        assert hydra_state.is_in_sweep() and composed.run_dir_given and composed.run_dir.is_dir()
         seen.append(
             (
                 composed.cfg.seed,
@@ -546,7 +546,7 @@ def test_a_sweep_calls_the_task_once_a_job_in_folders_of_their_own(tmp_path, mon
 
     argv_before = sys.argv
     assert (
-        config.run_hydra_main("train", task, ["-m", "loss=hinge,r1", "seed=1,2", "trainer.steps=5"])
+        sweeps.run_hydra_main("train", task, ["-m", "loss=hinge,r1", "seed=1,2", "trainer.steps=5"])
         == 0
     )
     assert [(seed, loss) for seed, loss, _, _ in seen] == [
@@ -568,7 +568,7 @@ def test_a_sweep_calls_the_task_once_a_job_in_folders_of_their_own(tmp_path, mon
     assert (
         sys.argv is argv_before
         and "HYDRA_FULL_ERROR" not in os.environ
-        and not config.is_in_sweep()
+        and not hydra_state.is_in_sweep()
     )
     assert config.compose("train", []).cfg.seed == 0  # Hydra's globals are free again
 
@@ -585,7 +585,7 @@ def test_a_failing_job_does_not_stop_the_sweep_and_its_error_comes_out_unchanged
             raise ValueError("mine")
 
     with pytest.raises(ValueError, match="mine"):
-        config.run_hydra_main("train", task, ["-m", "seed=1,2"])
+        sweeps.run_hydra_main("train", task, ["-m", "seed=1,2"])
     assert seen == [1, 2]
 
 
@@ -598,14 +598,14 @@ def test_an_interrupted_job_ends_the_sweep(tmp_path, monkeypatch):
         raise Interrupted("stopped", code=130)
 
     with pytest.raises(Interrupted):
-        config.run_hydra_main("train", task, ["-m", "seed=1,2"])
+        sweeps.run_hydra_main("train", task, ["-m", "seed=1,2"])
     assert seen == [1]
 
 
 def test_mistakes_of_every_job_are_told_before_any_job_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(Problems) as caught:
-        config.run_hydra_main(
+        sweeps.run_hydra_main(
             "train",
             pytest.fail,
             ["-m", "loss=hinge,hnge", "model=dcgna,mlp", "seed=1,2", "trainer.stepz=3"],
@@ -621,7 +621,7 @@ def test_mistakes_of_every_job_are_told_before_any_job_runs(tmp_path, monkeypatc
 def test_paths_in_a_sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     seen = []
-    config.run_hydra_main(
+    sweeps.run_hydra_main(
         "train",
         lambda composed: seen.append(composed.cfg.dataset.path),
         [

@@ -12,7 +12,8 @@ from helpers import TEST_DATA, frozen
 from omegaconf import OmegaConf
 
 from gancli.config.build import build, build_game, read_signature
-from gancli.config.compose import compose, find_conf_dir, list_options, read_description
+from gancli.config.compose import compose
+from gancli.config.folders import find_conf_dir, list_options, read_description
 from gancli.config.hints import find_nearest
 from gancli.data.base import Source
 from gancli.errors import Problems

@@ -11,7 +11,8 @@ from helpers import frozen, small, trainer_for
 
 from gancli import checkpoint
 from gancli.commands.list import main as list_options_of
-from gancli.config.compose import compose, find_conf_dir, list_options
+from gancli.config.compose import compose
+from gancli.config.folders import find_conf_dir, list_options
 from gancli.config.published import (
     describe_published,
     find_changed_keys,

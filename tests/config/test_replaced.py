@@ -15,7 +15,7 @@ from train_helpers import QUIET, TINY, sound
 
 from gancli.cli import main
 from gancli.commands.sweep import find_idle_values
-from gancli.config import compose
+from gancli.config import compose, experiments
 from gancli.config.validate import validate
 from gancli.errors import Problems
 
@@ -87,7 +87,7 @@ def test_a_job_in_another_process_leaves_the_same_out():
     assert not GlobalHydra.instance().is_initialized()
     OmegaConf.set_struct(usual, False)
     usual.loss.penalties = {"r1": {"weight": 2}}
-    notes = compose.replace_experiments_loss(usual, composed.hydra, composed.choices)
+    notes = experiments.replace_experiments_loss(usual, composed.hydra, composed.choices)
     assert notes and not usual.loss.penalties and not GlobalHydra.instance().is_initialized()
 
 

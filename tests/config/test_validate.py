@@ -8,7 +8,7 @@ import pytest
 from helpers import frozen
 
 from gancli.cli import main
-from gancli.config import validate
+from gancli.config import game_rules
 from gancli.errors import Problems
 
 WRONG = {  # override -> words of the message and of the hint
@@ -155,7 +155,7 @@ def test_an_optimizer_that_cannot_move_a_network_is_refused_before_the_data_are_
 
 
 def test_a_batch_that_no_memory_holds_is_refused_with_what_would_fit(monkeypatch):
-    monkeypatch.setattr(validate, "free_memory", lambda device: 64 * 10**6)
+    monkeypatch.setattr(game_rules, "free_memory", lambda device: 64 * 10**6)
     small = ("model=mlp", "model.generator.hidden=[8]", "model.discriminator.hidden=[8]")
     with pytest.raises(Problems) as raised:
         frozen(*small, "dataset.resolution=32", "trainer.batch_size=20000")
@@ -165,7 +165,7 @@ def test_a_batch_that_no_memory_holds_is_refused_with_what_would_fit(monkeypatch
     frozen(*small, "dataset.resolution=32", "trainer.batch_size=4096")
     with pytest.raises(Problems, match="the model's weights and gradients take"):
         frozen("model=dcgan", "model.width=512", "model.max_width=512")
-    monkeypatch.setattr(validate, "free_memory", lambda device: None)
+    monkeypatch.setattr(game_rules, "free_memory", lambda device: None)
     frozen(*small, "trainer.batch_size=20000")
 
 

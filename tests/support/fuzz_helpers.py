@@ -8,7 +8,7 @@ import random
 from helpers import DOMAINS, PAIRS
 
 from gancli.config.compose import compose
-from gancli.config.diagnose import walk_keys
+from gancli.config.tree import walk_keys
 
 # Ten models that together have every kind of part: heads, codes, levels, growth, two domains, pairs, a perceptual loss.
 MODELS: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,118 @@
+"""What an experiment decides for a run, and what it loses where another loss is chosen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gancli.config import hints
+from gancli.config.hydra_state import open_composer
+from gancli.config.published import find_changed_keys, is_free
+from gancli.config.schema import OWN_FOLDER
+from gancli.errors import Problems
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def hold_nothing_out(cfg: DictConfig) -> None:
+    """An experiment trains on all images of a folder, as its paper did; a number that was given stays."""
+    from omegaconf import OmegaConf
+
+    target = OmegaConf.select(cfg, "dataset._target_", throw_on_missing=False)
+    holdout = OmegaConf.select(cfg, "dataset.holdout", throw_on_missing=False)
+    if target == OWN_FOLDER and holdout == "auto":
+        OmegaConf.update(cfg, "dataset.holdout", 0)
+
+
+def replace_experiments_loss(cfg: DictConfig, hydra: DictConfig, choices: dict) -> list[str]:
+    """Where another loss is chosen than the experiment's, what the experiment sets below `loss` is left out.
+
+    An experiment comes after the loss, so its penalty weights would be merged into a loss that has no such penalties.
+    What is typed on the command line stays. -> a note, or none where the loss is the experiment's own.
+
+    Raises Problems where a typed key is one of those that are left out."""
+    from omegaconf import OmegaConf, open_dict
+
+    lines = hints.read_overrides(hydra, "task")
+    search = [
+        line
+        for line in hints.read_overrides(hydra, "hydra")
+        if line.startswith("hydra.searchpath=")
+    ]
+    experiment = choices["experiment"]
+    loss = choices.get("loss")
+    with open_composer(hydra) as compose_words:
+        meant = compose_words([*search, f"experiment={experiment}"])
+        if not loss or loss == meant.hydra.runtime.choices.get("loss"):
+            return []
+        words = [*search, f"loss={loss}"]
+        words += [f"model={choices['model']}"] if "model" in choices else []
+        tree = compose_words(words)
+        for line in lines:
+            key = line.lstrip("+~").partition("=")[0]
+            if not key.startswith("loss.") and "@loss." not in key:
+                continue
+            words.append(line)
+            try:
+                tree = compose_words(words)
+            except hints.composition_errors() as ex:
+                message = f"'{line}': loss={loss} has no such key"
+                hint = f"what experiment={experiment} sets below loss is left out with another loss"
+                raise Problems([(message, hint)]) from ex
+    before = OmegaConf.to_container(cfg, resolve=False).get("loss")
+    after = OmegaConf.to_container(tree, resolve=False)["loss"]
+    gone = find_lost_keys(before, after, "loss")
+    if not gone:
+        return []
+    with open_dict(cfg):
+        cfg["loss"] = tree._get_node("loss")
+    are = "is" if len(gone) == 1 else "are"
+    return [
+        f"loss={loss} replaces the loss of experiment={experiment}: "
+        f"{', '.join(gone)} {are} left out"
+    ]
+
+
+def drop_published(cfg: DictConfig, hydra: DictConfig, experiment: str) -> list[str]:
+    """Drops what a paper reports where the run is no longer the paper's: another model, loss, length or value.
+
+    Returns:
+        A note, or none where nothing was dropped.
+    """
+    from omegaconf import OmegaConf
+
+    lines = hints.read_overrides(hydra, "task")
+    causes = [line for line in lines if not is_free(line) and not line.startswith("experiment=")]
+    if OmegaConf.select(cfg, "published") is None or not causes:
+        return []
+    search = [
+        line
+        for line in hints.read_overrides(hydra, "hydra")
+        if line.startswith("hydra.searchpath=")
+    ]
+    with open_composer(hydra) as compose_words:
+        meant = compose_words([*search, f"experiment={experiment}"])
+    hold_nothing_out(meant)
+    before = OmegaConf.to_container(meant, resolve=False)
+    if not find_changed_keys(before, OmegaConf.to_container(cfg, resolve=False)):
+        return []
+    OmegaConf.update(cfg, "published", None)
+    return [
+        f"the published numbers of experiment={experiment} are left out: "
+        f"{', '.join(causes)} makes it another run"
+    ]
+
+
+def find_lost_keys(before: object, after: object, where: str) -> list[str]:
+    """The keys of one plain tree that another lacks or has otherwise, as KEY=VALUE; of a mapping the key alone."""
+    if not isinstance(before, dict):
+        return [] if before == after else [f"{where}={hints.cut(str(before), length=40)}"]
+    if not isinstance(after, dict) and len(before) > 1:
+        return [where]
+    known = after if isinstance(after, dict) else {}
+    return [
+        key
+        for name, value in before.items()
+        if not (name in known and known[name] == value)
+        for key in find_lost_keys(value, known.get(name), f"{where}.{name}")
+    ]

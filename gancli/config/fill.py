@@ -1,0 +1,166 @@
+"""What a config leaves open: facts of the data set from its files, and every `auto`."""
+
+from __future__ import annotations
+
+import logging
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gancli.config.build import (
+    Problem,
+    build,
+    find_problems,
+    locate,
+    read_parameters,
+    show,
+)
+from gancli.config.hints import explain_interpolation
+from gancli.config.resolve import explain_missing
+from gancli.errors import UserError
+from gancli.precision import resolve_device, resolve_precision
+from gancli.render.notes import note
+
+log = logging.getLogger("gancli")
+
+
+ASSUMED = {
+    "resolution": 256,
+    "channels": 3,
+    "classes": 10,
+    "holdout": 0,
+}  # of images that are not there
+
+
+SCANNED = ("resolution", "channels", "classes", "holdout")
+
+
+def check_dataset(cfg: DictConfig) -> list[Problem]:
+    """Checks the data set's keys and, before anything interpolates them, fills in what only its files can tell."""
+    try:
+        spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        return [explain_interpolation(error, error.full_key or "dataset")]
+    missing = [key for key, value in spec.items() if value == "???"]
+    if missing:
+        return [explain_missing(f"dataset.{key}") for key in missing]
+    found = find_problems(spec, where="dataset", trust=None)
+    if found:
+        return found
+    try:
+        source = build(spec, where="dataset", trust=None)
+        facts = source.scan() if "auto" in [spec.get(key) for key in SCANNED] else {}
+    except UserError as error:
+        return [(error.message, error.hint)]
+    for (
+        key,
+        value,
+    ) in facts.items():  # force_add: the key may have been dropped, as ~dataset.holdout
+        OmegaConf.update(cfg, f"dataset.{key}", value, force_add=True)
+    return []
+
+
+def check_assumed_dataset(cfg: DictConfig) -> list[Problem]:
+    """As `dataset_problems`, but a data set whose files are not given gets the sizes that ASSUMED holds, which is said."""
+    try:
+        spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        return [explain_interpolation(error, error.full_key or "dataset")]
+    absent = [key for key, value in spec.items() if value == "???"]
+    derived = "of" in spec and spec["of"] is None and spec.get("path") is None
+    if not absent and not derived:
+        return check_dataset(cfg)
+    for key in absent:
+        OmegaConf.update(cfg, f"dataset.{key}", "not given")
+    found = find_problems(
+        OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None
+    )
+    taken = {key: value for key, value in ASSUMED.items() if spec.get(key, "auto") == "auto"}
+    for key, value in taken.items():
+        OmegaConf.update(cfg, f"dataset.{key}", value, force_add=True)
+    said = ", ".join(f"dataset.{key}={value}" for key, value in taken.items() if key != "holdout")
+    if said and not found:
+        note(log, f"no images are given: shown for {said}")
+    return found
+
+
+def fill_conditional(cfg: DictConfig) -> list[Problem]:
+    """model.conditional=auto becomes what the data allows, before the networks' own keys refer to it."""
+    value = OmegaConf.select(cfg, "model.conditional", throw_on_missing=False)
+    if value is None or isinstance(value, bool):
+        return []
+    classes = OmegaConf.select(cfg, "dataset.classes", throw_on_missing=False)
+    OmegaConf.update(cfg, "model.conditional", bool(classes))
+    if value != "auto":
+        return [(f"model.conditional={show(value)} does not fit", "give true, false or auto")]
+    if classes:
+        log.info("model.conditional=auto: the data has labels of %s classes", classes)
+    elif OmegaConf.select(cfg, "dataset.path", throw_on_missing=False) is None:
+        note(log, "the data has no labels (dataset.classes=0): training without labels")
+    else:
+        note(log, "no class sub-folders: training without labels")
+    return []
+
+
+def fill_dataset(spec: dict) -> list[Problem]:
+    """What a run reads of its data set and a config does not give, from its class's defaults; in place."""
+    known = read_parameters(locate(spec["_target_"], trust=None))
+    found = []
+    for key in (*SCANNED, "kind", "limit", "load_size", "flip"):
+        if key in spec or key not in known:
+            continue
+        default = known[key].default
+        if key in SCANNED and default == "auto":
+            found.append((f"dataset.{key} is missing", f"do not drop it: give dataset.{key}=VALUE"))
+        else:
+            spec[key] = default
+    return found
+
+
+def fill_autos(frozen: dict) -> None:
+    """Device, precision, and what a model leaves to the loss (norm) or the data (output, dropout)."""
+    device = resolve_device(frozen["trainer"]["device"])
+    frozen["trainer"]["device"] = device.type
+    frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
+    points = frozen["dataset"]["kind"] == "points"
+    penalised = list_per_sample_penalties(frozen)
+    values = {
+        "norm": "layer" if penalised else "batch",
+        "output": "linear" if points else "tanh",
+        "dropout": 0.0 if points else 0.5,
+        "dropout_in": 0.0 if points else 0.2,
+    }  # two coordinates are too few to drop any
+    for node in [frozen["model"], *find_specs(frozen["model"])]:
+        if node.get("norm") == "auto" and penalised:
+            log.info(
+                "norm=auto: the critic uses layer norm, since %s takes one gradient per sample",
+                ", ".join(penalised),
+            )
+        elif (
+            node.get("norm") == "batch"
+            and penalised
+            and node is frozen["model"].get("discriminator")
+        ):
+            log.warning(
+                "batch norm mixes the samples whose gradients %s takes one by one; model.discriminator.norm=layer does not",
+                ", ".join(penalised),
+            )
+        node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
+
+
+def find_specs(tree: object) -> list[dict]:
+    """Every description below a description."""
+    items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
+    return [
+        node
+        for item in items
+        for node in ([item] if isinstance(item, dict) and "_target_" in item else [])
+        + find_specs(item)
+    ]
+
+
+def list_per_sample_penalties(frozen: dict) -> list[str]:
+    penalties = (frozen["loss"] or {}).get("penalties") or {}
+    return [
+        name for name, spec in penalties.items() if locate(spec["_target_"], trust=None).per_sample
+    ]

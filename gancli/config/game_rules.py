@@ -1,0 +1,159 @@
+"""What only the built game shows: that its parts fit each other, the data and the memory."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+
+from gancli import distributed
+from gancli.config.build import (
+    SMALLER,
+    Problem,
+    build_game,
+    did_you_mean,
+    locate,
+)
+from gancli.config.fill import list_per_sample_penalties
+from gancli.config.optimizer_rules import try_player_optimizers
+from gancli.data.base import pair
+from gancli.errors import Problems, UserError
+from gancli.game import Game
+from gancli.losses.objectives import RelativisticPairing
+from gancli.precision import free_memory
+
+log = logging.getLogger("gancli")
+
+
+def check_game(frozen: dict, *, data: bool = True) -> list[Problem]:
+    """What no single key shows: built once on the meta device, where sizes cost nothing.
+
+    data: also what a run needs and the networks alone do not: that a batch fits."""
+    if frozen["model"].get("conditional") and not frozen["dataset"]["classes"]:
+        return [
+            (
+                "model.conditional=true, but the data set has no labels (dataset.classes=0)",
+                suggest_for_no_labels(frozen["model"]),
+            )
+        ]
+    try:
+        with torch.device("meta"):
+            game = build_game(frozen, trust=None)
+            players = game.players()
+    except UserError as error:
+        points = frozen["dataset"]["kind"] == "points"
+        return [
+            (
+                error.message,
+                error.hint
+                or ("the data are points in the plane: model=mlp learns them" if points else ""),
+            )
+        ]
+    found = try_player_optimizers(game, frozen["optimizer"], say=data)
+    found += find_memory_problems(game, frozen) if data else []
+    loss = game.adversarial
+    if (
+        getattr(loss, "objective", None) is not None
+        and isinstance(loss.objective, RelativisticPairing)
+        and loss.fake_target != 0
+    ):
+        log.warning(
+            "loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target"
+        )
+    objective = (frozen["loss"] or {}).get("objective")
+    adapts = (frozen["augment"] or {}).get("target") is not None
+    if (
+        objective
+        and adapts
+        and getattr(locate(objective["_target_"], trust=None), "boundary", 0.0) is None
+    ):
+        log.warning(
+            "augment.target reads the sign of real scores, and with this loss only their differences count: add "
+            "augment.target=null augment.p=0.2"
+        )
+    if not game.penalisable and (penalised := list_per_sample_penalties(frozen)):
+        found.append(
+            (
+                f"loss.penalties.{penalised[0]} cannot reach this model's critic, whose score stops the gradient",
+                "choose a loss without gradient penalties, such as loss=non_saturating",
+            )
+        )
+    shard = frozen["trainer"]["batch_size"] // (
+        distributed.launched_world() * frozen["trainer"]["accumulate"]
+    )
+    if shard % frozen["model"].get("pack", 1):
+        found.append(
+            (
+                f"model.pack={frozen['model']['pack']} does not divide the {shard} images that are judged at a time",
+                "choose trainer.batch_size so that it does",
+            )
+        )
+    return found + [
+        (
+            f"optimizer.{name} moves nothing: the model's players are {', '.join(players)}",
+            did_you_mean(name, list(players)),
+        )
+        for name in frozen["optimizer"]
+        if name not in players and name != "d"
+    ]
+
+
+def find_memory_problems(game: Game, frozen: dict) -> list[Problem]:
+    """A batch that no memory holds: its images as floats, beside weights and their gradients; layers keep more than that."""
+    data = frozen["dataset"]
+    trainer = frozen["trainer"]
+    free = free_memory(frozen["trainer"]["device"])
+    if free is None:
+        return []
+    height, width = pair(data["resolution"])
+    image = 4 * data["channels"] * height * width
+    networks = 2 * sum(p.numel() * p.element_size() for p in game.parameters())
+    ranks = distributed.launched_world()
+    need = networks + image * trainer["batch_size"] // ranks
+    if need <= free:
+        return []
+    fits = (free - networks) // image * ranks // 2  # layers need room as well
+    have = f"{free / 1e9:.1f} GB are free on {trainer['device']}"
+    if fits < ranks:
+        return [
+            (
+                f"the model's weights and gradients take {networks / 1e9:,.1f} GB, and {have}",
+                SMALLER,
+            )
+        ]
+    fits = 2 ** (fits.bit_length() - 1)
+    return [
+        (
+            f"trainer.batch_size={trainer['batch_size']} does not fit: weights, gradients and the "
+            f"images of a batch take {need / 1e9:,.1f} GB, and {have}",
+            f"trainer.batch_size={fits} or less may, depending on the layers",
+        )
+    ]
+
+
+def suggest_for_no_labels(model: dict) -> str:
+    """What to type where a model is to be conditional and the data has no labels."""
+    heads = [locate(spec["_target_"], trust=None) for spec in (model.get("heads") or {}).values()]
+    if any(getattr(head, "needs_labels", False) for head in heads):
+        return (
+            "this model learns from classes: put each class into a sub-folder of its own, "
+            "or take a model that needs none, such as model=dcgan"
+        )
+    return "model.conditional=auto follows the data; or put each class into a sub-folder of its own"
+
+
+def locate_game(frozen: dict) -> type:
+    try:
+        cls = locate(frozen["model"].get("_target_"), trust=None)
+    except UserError as error:
+        raise Problems([(f"model._target_: {error.message}", error.hint)]) from error
+    if not issubclass(cls, Game):
+        raise Problems(
+            [
+                (
+                    f"model._target_: {cls.__name__} is no Game",
+                    "derive it from gancli.game.Game or gancli.games.gan.GAN",
+                )
+            ]
+        )
+    return cls

@@ -1,0 +1,101 @@
+"""What one command changes in the process for Hydra and puts back: globals, plugins, sys.argv."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli.config import resolvers
+from gancli.config.folders import find_conf_dir
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+@contextmanager
+def start_hydra(dirs: Sequence[Path]) -> Iterator[None]:
+    """Hydra's globals for one command: a fresh stamp, the user's folders, and whatever was there before is put back."""
+    from hydra._internal.sources_registry import SourcesRegistry
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+    from gancli.config.hydra_compat import BoundedFiles
+
+    class UserFolders(SearchPathPlugin):
+        # Not hydra.searchpath=[...]: it would replace the one in a user's primary config, which it also hides from --config-name.
+        def manipulate_search_path(self, search_path) -> None:
+            for path in dirs:
+                search_path.append("user", f"file://{path}")
+
+    resolvers.begin()
+    plugins = Plugins.instance().plugin_type_to_subclass_list[SearchPathPlugin]
+    before = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    Plugins.instance().register(UserFolders)
+    sources = SourcesRegistry.instance().types
+    usual = sources["file"]
+    sources["file"] = BoundedFiles
+    try:
+        yield
+    finally:
+        resolvers.end()
+        plugins.remove(UserFolders)
+        sources["file"] = usual
+        GlobalHydra.instance().hydra = before
+
+
+@contextmanager
+def open_composer(hydra: DictConfig) -> Iterator[Callable[[list[str]], DictConfig]]:
+    """Composes further configs for a config's `hydra` node, also in a job that a launcher has sent to another process."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    def compose_words(words: list[str]) -> DictConfig:
+        return compose(hydra.job.config_name, words, return_hydra_config=True)
+
+    if GlobalHydra.instance().is_initialized():
+        yield compose_words
+        return
+    sources = hydra.runtime.config_sources
+    dirs = [Path(source.path) for source in sources if source.provider == "user"]
+    with (
+        start_hydra(dirs),
+        initialize_config_dir(str(find_conf_dir()), job_name=hydra.job.name, version_base="1.3"),
+    ):
+        yield compose_words
+
+
+def is_in_sweep() -> bool:
+    """Is this a job of `-m`? Then Hydra has named and made the run folder."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+@contextmanager
+def replace_argv(argv: list[str]) -> Iterator[None]:
+    """Hydra reads sys.argv, raises its errors to us only with this variable, and hangs a handler on the root logger for each
+    job, bound to the stream of that moment. All three are put back."""
+    argv_before = sys.argv
+    variable = "HYDRA_FULL_ERROR"
+    root = logging.getLogger()
+    before = os.environ.get(variable)
+    handlers = list(root.handlers)
+    level = root.level
+    sys.argv, os.environ[variable] = argv, "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv_before
+        os.environ.pop(variable)
+        if before is not None:
+            os.environ[variable] = before
+        root.handlers[:] = handlers
+        root.setLevel(level)

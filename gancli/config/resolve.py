@@ -1,0 +1,103 @@
+"""A composed config becomes plain data: interpolations resolved, keys that only fed them dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from gancli.config.build import (
+    Problem,
+    locate,
+    read_parameters,
+)
+from gancli.config.closed import find_closed_problems
+from gancli.config.hints import explain_interpolation
+from gancli.config.schema import CLOSED, PlayerConfig, list_fields
+from gancli.errors import Problems, UserError
+
+REFERENCE = re.compile(r"\$\{([\w.]+)\}")
+
+
+def resolve_config(cfg: DictConfig, found: list[Problem]) -> dict:
+    """The config as plain data. Raises Problems, with those found so far and what is wrong with the closed parts."""
+    try:
+        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+    except OmegaConfBaseException as error:
+        problem = explain_interpolation(error, error.full_key or "config")
+        raise Problems(list(dict.fromkeys([*found, problem]))) from error
+    absent = [explain_missing(where) for where in find_missing_keys(plain)]
+    if absent:
+        closed = find_closed_problems(plain, CLOSED)
+        raise Problems(list(dict.fromkeys([*found, *absent, *closed])))
+    return plain
+
+
+def find_missing_keys(tree: object, where: str = "") -> list[str]:
+    """The dotted keys whose value is still to be given."""
+    if tree == "???":
+        return [where]
+    items = (
+        tree.items()
+        if isinstance(tree, dict)
+        else enumerate(tree)
+        if isinstance(tree, list)
+        else ()
+    )
+    return [
+        key
+        for name, item in items
+        for key in find_missing_keys(item, f"{where}.{name}".lstrip("."))
+    ]
+
+
+def find_shared_keys(raw: dict, typed: Sequence[str] = ()) -> list[str]:
+    """Keys that other values refer to and that their own class does not take, such as model.width.
+
+    typed: the words of the command line. Where model.generator.width=8 and its like have replaced every reference to
+    model.width, that key is still one of those."""
+    referred = {match for text in find_strings(raw) for match in REFERENCE.findall(text)}
+    keys = [word.lstrip("+").partition("=")[0].split(".") for word in typed]
+    replaced = {f"{key[0]}.{key[-1]}" for key in keys if len(key) > 2 and key[-1] != "_target_"}
+    referred |= replaced - {".".join(key) for key in keys}
+    shared = []
+    for where in sorted(referred):
+        parent_key, _, key = where.rpartition(".")
+        node: Any = raw
+        for part in parent_key.split(".") if parent_key else []:
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict) and "_target_" in node and key in node:
+            try:
+                known = read_parameters(locate(node["_target_"], trust=None))
+            except UserError:
+                continue  # reported where the target itself is checked
+            ours = list_fields(PlayerConfig) if parent_key.startswith("optimizer.") else ()
+            if key not in (*known, *ours):
+                shared.append(where)
+    return shared
+
+
+def find_strings(tree: object) -> list[str]:
+    if isinstance(tree, dict | list):
+        return [
+            text
+            for item in (tree.values() if isinstance(tree, dict) else tree)
+            for text in find_strings(item)
+        ]
+    return [tree] if isinstance(tree, str) else []
+
+
+def drop_key(tree: dict, where: str) -> None:
+    *parents, key = where.split(".")
+    for part in parents:
+        tree = tree[part]
+    del tree[key]
+
+
+def explain_missing(where: str) -> Problem:
+    """What to say of a key that has no value yet."""
+    value = "FOLDER" if where.endswith(".path") else "VALUE"
+    return f"{where} is not given", f"add {where}={value}"

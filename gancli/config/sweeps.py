@@ -1,0 +1,134 @@
+"""Command lines that hydra.main runs itself: -m, --cfg, --info, --hydra-help, completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli.config import hints, resolvers
+from gancli.config.arguments import list_variants, quote_value, split_args
+from gancli.config.compose import Composed, compose_overrides, make_composed
+from gancli.config.folders import find_conf_dir
+from gancli.config.hydra_state import replace_argv, start_hydra
+from gancli.errors import Interrupted, Problems, UserError
+from gancli.render import messages
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+class _Leave(BaseException):
+    """Carries an Interrupted out of a sweep: Hydra would note it as one job's failure and start the next job."""
+
+
+class _Job:
+    """What Hydra calls once a job. A launcher may send it to another process, which needs our resolvers there.
+
+    task: a function of a module, for launchers that pickle. raised: what it raised in this process."""
+
+    def __init__(self, task: Callable[[Composed], object]):
+        self.task = task
+        self.raised: list[Exception] = []
+
+    def __call__(self, cfg: DictConfig) -> object:
+        from hydra.core.hydra_config import HydraConfig
+
+        node = HydraConfig.get()
+        try:
+            return self.task(make_composed(cfg, node, Path(node.runtime.output_dir)))
+        except Interrupted as ex:
+            raise _Leave from ex
+        except Exception as ex:
+            self.raised.append(ex)
+            raise
+
+    def __getstate__(self) -> dict:
+        return {"task": self.task, "raised": []}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        resolvers.begin()
+
+
+def find_sweep_folder(name: str, argv: Sequence[str]) -> Path | None:
+    """Where `-m` will put its jobs, before it runs; None if its config does not compose, which hydra_main then tells."""
+    args = split_args(argv)
+    overrides = [quote_value(line, sweep=True) for line in args.overrides]
+    with start_hydra(args.dirs):
+        try:
+            composed = compose_overrides(
+                name, args.config_name or name, next(list_variants(overrides))
+            )
+        except UserError:
+            return None
+    return Path(composed.hydra.sweep.dir)
+
+
+def run_hydra_main(
+    name: str,
+    task: Callable[[Composed], object],
+    argv: Sequence[str],
+    *,
+    sweep_folder: Path | None = None,
+) -> int:
+    """Hands a command line with -m, --cfg, --info or --hydra-help to hydra.main; a sweep calls task once a job.
+
+    Each job's config passes gate 1 before the first job runs. Raises what the first failing job raised, after all have run.
+
+    sweep_folder: the folder of a sweep as plain text, which every process of a launcher then reads alike."""
+    import hydra
+
+    args = split_args(argv)
+    overrides = [quote_value(line, sweep=args.command == "multirun") for line in args.overrides]
+    config_name = args.config_name or name
+    fixed = [quote_value(f"hydra.sweep.dir={sweep_folder}")] if sweep_folder else []
+    job = _Job(task)
+
+    program = (
+        "gan" if args.command == "shell-completion" else f"gan {name}"
+    )  # the completion script names the executable
+    with start_hydra(args.dirs), replace_argv([program, *args.flags, *overrides, *fixed]):
+        if args.command in (
+            "multirun",
+            "cfg",
+        ):  # the others are there to look into a config that does not compose
+            missing = args.command == "cfg"
+            warnings, notes = _check_all(name, config_name, overrides, missing=missing)
+            for message in warnings:
+                messages.warn(message)
+            for message in notes:
+                messages.remark(message)
+        try:
+            hydra.main(
+                version_base="1.3", config_path=str(find_conf_dir()), config_name=config_name
+            )(job)()
+        except _Leave as ex:
+            raise ex.__cause__ from None
+        except SystemExit as ex:  # --hydra-help leaves so
+            return int(ex.code or 0)
+        except hints.composition_errors() as ex:
+            if any(ex is one for one in job.raised):
+                raise
+            _check_all(name, config_name, overrides, missing=True)  # says the same in our words
+            raise UserError((str(ex) or str(ex.__cause__)).splitlines()[0]) from ex
+    return 0
+
+
+def _check_all(
+    name: str, config_name: str, overrides: list[str], *, missing: bool
+) -> tuple[list[str], list[str]]:
+    """Gate 1 for every value of a sweep. -> the warnings and notes; raises Problems with the mistakes of all."""
+    problems: dict[hints.Problem, None] = {}  # ordered, without repetition
+    warnings: dict[str, None] = {}
+    notes: dict[str, None] = {}
+    for variant in list_variants(overrides):
+        try:
+            composed = compose_overrides(name, config_name, variant, missing=missing)
+            warnings.update(dict.fromkeys(composed.warnings))
+            notes.update(dict.fromkeys(composed.notes))
+        except Problems as ex:
+            problems.update(dict.fromkeys(ex.problems))
+    if problems:
+        raise Problems(list(problems))
+    return list(warnings), list(notes)

@@ -1,0 +1,86 @@
+"""A composed tree as it stands: its keys, with nothing of it resolved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from gancli.config.hints import (
+    Problem,
+    did_you_mean,
+    explain_interpolation,
+    find_nearest,
+)
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+
+def find_dangling(full: DictConfig) -> list[Problem]:
+    """Interpolations that cannot be resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+    problems = []
+    paths = []
+    for path, parent, key in walk_keys(full):
+        paths.append(path)
+        if path.startswith("hydra.") or not OmegaConf.is_interpolation(parent, key):
+            continue
+        try:
+            parent[key]
+        except InterpolationToMissingValueError:
+            pass  # the missing key is the problem, not who asks for it
+        except OmegaConfBaseException as ex:
+            target = re.search(r"Interpolation key '([^']+)' not found", str(ex))
+            text = f"{parent._get_node(key)._value()}"
+            if target:
+                known = [path for path in paths if not path.startswith("hydra")]
+                close = did_you_mean(find_nearest(target[1], known))
+                problems.append((f"{path}: {text} points to nothing", close))
+            else:
+                problems.append(explain_interpolation(ex, path))
+    return problems
+
+
+def has_key(tree: DictConfig, key: str) -> bool:
+    """Is there such a key? Nothing is resolved: what lies behind an interpolation counts as there."""
+    from omegaconf import DictConfig, ListConfig
+
+    node = tree
+    for part in re.sub(r"\[(\w+)\]", r".\1", key).split("."):
+        if node._is_interpolation():
+            return True
+        if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
+            node = node._get_node(int(part))
+        elif (
+            isinstance(node, DictConfig)
+            and not (node._is_none() or node._is_missing())
+            and part in map(str, node.keys())
+        ):
+            node = node._get_node(part)
+        else:
+            return False
+    return True
+
+
+def walk_keys(
+    node: DictConfig, prefix: str = "", *, depth: int = 100
+) -> Iterator[tuple[str, DictConfig, object]]:
+    """Every key below node as (dotted path, parent, key), sections included, nothing resolved. depth: how many levels."""
+    from omegaconf import Container, ListConfig
+
+    if node._is_none() or node._is_missing() or node._is_interpolation():
+        return
+    for key in range(len(node)) if isinstance(node, ListConfig) else list(node.keys()):
+        path = f"{prefix}{key}"
+        yield path, node, key
+        child = node._get_node(key)
+        if depth > 1 and isinstance(child, Container):
+            yield from walk_keys(child, f"{path}.", depth=depth - 1)
+
+
+def _list_parents(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
