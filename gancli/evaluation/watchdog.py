@@ -42,7 +42,7 @@ class Watch:
         loss: AdversarialLoss | None,
         *,
         counts: dict[str, int] | None = None,
-    ):
+    ) -> None:
         self.settings = settings
         self.counts: dict[str, int] = {} if counts is None else counts
         self.optimum = None if loss is None else loss.optimum()

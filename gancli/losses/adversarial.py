@@ -53,7 +53,7 @@ class AdversarialLoss(Loss):
         instance_noise_kimg: float | None = None,
         feature_matching: Number = 0.0,
         top_k: Number = 1.0,
-    ):
+    ) -> None:
         super().__init__()
         for name, target in (("real_target", real_target), ("fake_target", fake_target)):
             if isinstance(target, list) and (len(target) != 2 or target[0] > target[1]):

@@ -160,7 +160,9 @@ class LeastSquares(Objective):
         scale: A factor of both losses, above 0: 0.5 as in the paper.
     """
 
-    def __init__(self, *, a: float = 0.0, b: float = 1.0, c: float = 1.0, scale: float = 0.5):
+    def __init__(
+        self, *, a: float = 0.0, b: float = 1.0, c: float = 1.0, scale: float = 0.5
+    ) -> None:
         self.a = a
         self.b = b
         self.c = c
@@ -308,7 +310,7 @@ class RelativisticAverage(Objective):
     relativistic = True
     boundary = None
 
-    def __init__(self, *, base: Objective):
+    def __init__(self, *, base: Objective) -> None:
         self.base = base
 
     def d(

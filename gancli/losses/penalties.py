@@ -35,7 +35,7 @@ class Penalty(nn.Module):
 
     per_sample = False
 
-    def __init__(self, *, weight: Number, every: int = 1, start: int = 0):
+    def __init__(self, *, weight: Number, every: int = 1, start: int = 0) -> None:
         super().__init__()
         if every < 1 or start < 0:
             raise ValueError(
@@ -107,7 +107,7 @@ class GradientPenalty(Penalty):
         target: float = 1.0,
         every: int = 1,
         start: int = 0,
-    ):
+    ) -> None:
         super().__init__(weight=weight, every=every, start=start)
         self.at = at
         self.target = target

@@ -38,7 +38,9 @@ class LeCam(Penalty):
     fake: Tensor
     uses: Tensor
 
-    def __init__(self, *, weight: Number, decay: float = 0.9, every: int = 1, start: int = 0):
+    def __init__(
+        self, *, weight: Number, decay: float = 0.9, every: int = 1, start: int = 0
+    ) -> None:
         super().__init__(weight=weight, every=every, start=start)
         if not 0 <= decay < 1:
             raise ValueError(
@@ -120,7 +122,7 @@ class Consistency(Penalty):
         shift: float = 0.125,
         every: int = 1,
         start: int = 0,
-    ):
+    ) -> None:
         super().__init__(weight=weight, every=every, start=start)
         need_images(resolution, "the consistency penalty")
         if fake < 0 or not 0 <= shift < 1:

@@ -315,7 +315,8 @@ def test_a_rollback_returns_to_the_best_and_is_bounded(gan, package):
             \"\"\"Meets a NaN at step 5, until the second rollback.\"\"\"
             def d_loss(self, batch):
                 loss, logs = super().d_loss(batch)
-                return loss * (float("nan") if self.progress.step == 5 and self.progress.attempt < 2 else 1), logs
+                unlucky = self.progress.step == 5 and self.progress.attempt < 2
+                return loss * (float("nan") if unlucky else 1), logs
     """)
     mine = (
         *MEASURED,
@@ -348,7 +349,7 @@ def test_a_rollback_returns_to_the_best_and_is_bounded(gan, package):
 def test_a_rollback_recovers_from_a_discriminator_that_has_given_up(gan, package):
     name = package("""
         class Tired(GAN):
-            \"\"\"Its discriminator scores everything 0 from step 3 on, until the first rollback.\"\"\"
+            \"\"\"Scores everything 0 from step 3 on, until the first rollback.\"\"\"
             def critic(self, batch):
                 critic = super().critic(batch)
                 if self.progress.step < 3 or self.progress.attempt > 0:

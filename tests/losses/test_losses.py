@@ -1,4 +1,4 @@
-"""Objectives and penalties against REFERENCE's golden numbers: r = [1, -2], f = [0.5, -3], float64."""
+"""Objectives and penalties against golden numbers: r = [1, -2], f = [0.5, -3], float64."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_gradient_of_the_generator_where_the_critic_is_sure():
     ("scores", "range_", "want"), [(R, [0.7, 1.2], 2.1866667), (F, [0.0, 0.3], 2.5150)]
 )
 def test_targets_drawn_per_sample_have_the_closed_form_mean(scores, range_, want):
-    """E of the half square against a uniform target; per sample, so the two scores of a draw differ in target."""
+    """The mean of the half square against a uniform target, which each score draws for itself."""
     torch.manual_seed(0)
     loss = AdversarialLoss(objective=LeastSquares(), real_target=range_)
     many = scores.repeat(200_000)
@@ -293,7 +293,8 @@ def test_drift_and_lazy_weights():
     ids=lambda value: type(value).__name__,
 )
 def test_the_mean_sign_of_real_scores_is_taken_from_the_boundary(objective, sure):
-    # Of the scores -1, 0.25, 0.75 and 2 three are above 0, and two above 1/2, half way between the labels of LSGAN.
+    # Of the scores -1, 0.25, 0.75 and 2 three are above 0, and two above 1/2, half way between the
+    # labels of LSGAN.
     scores = torch.tensor([-1, 0.25, 0.75, 2.0])
     critic = BoundCritic(lambda x: x, lambda x: x, augment=None)
     _, logs = AdversarialLoss(objective=objective).d(critic, scores, scores, Progress())

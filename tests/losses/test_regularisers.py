@@ -1,4 +1,4 @@
-"""LeCam and consistency: golden numbers, running means, and critics for which the answer is known."""
+"""LeCam and consistency: golden numbers, running means, and critics with a known answer."""
 
 from __future__ import annotations
 

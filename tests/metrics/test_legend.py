@@ -1,4 +1,4 @@
-"""The legend: every number that is shown has a line in one table, which the command, the docs and the pages read."""
+"""The legend: every number that is shown has a line in one table, which all others read."""
 
 from __future__ import annotations
 
