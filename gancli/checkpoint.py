@@ -1,4 +1,7 @@
-"""One file holds a run: tensors and plain containers, checked before use, replaced only once the new one is safe."""
+"""One file holds a run: tensors and plain containers, checked before they are used.
+
+An old file is replaced only once the new one is safe.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
 import gancli
-from gancli.config.build import build_game, show
+from gancli.config.build import build_game
+from gancli.config.values import show
 from gancli.errors import GanError, UserError
 from gancli.files import atomic, reading
 from gancli.files.paths import names_in
@@ -26,7 +31,8 @@ from gancli.optimizers import make_players, misfit_of
 
 # 2: the logged terms of a run are bare. 1: penalties were logged times weight and interval.
 FORMAT = 2
-LAYOUT = {  # what a file must hold: a type, or what lies below
+Tree = dict[str, Any]  # what `Trainer.state_dict` gives, with the file's format and version
+LAYOUT: Tree = {  # what a file must hold: a type, or what lies below
     "format": int,
     "version": str,
     "game": dict,
@@ -49,10 +55,21 @@ STEP = re.compile(r"step-(\d+)\.pt")
 log = logging.getLogger("gancli")
 
 
-def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
-    """Writes step-XXXXXXXX.pt, last.pt and, if it is the best so far, best.pt, then drops all steps before the newest `keep`.
+def save(tree: Tree, folder: Path, *, keep: int, best: bool = False) -> Path:
+    """Writes step-XXXXXXXX.pt and last.pt, then drops old steps.
 
-    Raises OSError where the disk is full."""
+    Args:
+        tree: Of `Trainer.state_dict`.
+        folder: The folder of a run's checkpoints.
+        keep: How many numbered files stay, with the new one.
+        best: Whether it is the best so far, and written as best.pt as well.
+
+    Returns:
+        The numbered file.
+
+    Raises:
+        OSError: The disk is full, or does not take it; what was there is as it was.
+    """
     path = folder / f"step-{tree['progress']['step']:08d}.pt"
     whole = tree | {"format": FORMAT, "version": gancli.__version__}
     atomic.write(
@@ -60,17 +77,17 @@ def save(tree: dict, folder: Path, *, keep: int, best: bool = False) -> Path:
         lambda file: torch.save(whole, file),
         names=("last.pt", "best.pt") if best else ("last.pt",),
     )
-    files = steps_in(folder)
-    for old in files[
-        files.index(path) + keep :
-    ]:  # by number from this one on: a higher one is damaged, or was left behind
+    files = list_steps(folder)
+    # By number from this one on: a higher one is damaged, or was left behind.
+    for old in files[files.index(path) + keep :]:
         old.unlink(missing_ok=True)
     atomic.sync_folder(folder)
     return path
 
 
-def steps_in(folder: Path) -> list[Path]:
-    """Numbered checkpoints, newest first; by number, since step-100 sorts before step-20 as text."""
+def list_steps(folder: Path) -> list[Path]:
+    """Lists numbered checkpoints, newest first."""
+    # By number: as strings, step-100 sorts before step-20.
     found = [
         (int(match[1]), folder / name)
         for name in names_in(folder)
@@ -79,8 +96,13 @@ def steps_in(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, reverse=True)]
 
 
-def read(path: Path) -> dict:
-    """The tree of a checkpoint. Raises Damaged (broken file) or UserError (not ours, or unsafe); runs no code of its."""
+def read(path: Path) -> Tree:
+    """Reads the tree of a checkpoint; no code of the file's is run.
+
+    Raises:
+        Damaged: The file is broken.
+        UserError: It is no checkpoint of gancli's, or unsafe.
+    """
     tree = load_plain(path)
     if not isinstance(tree, dict) or not isinstance(tree.get("format"), int):
         raise UserError(
@@ -95,14 +117,14 @@ def read(path: Path) -> dict:
             f"{tree['format']}, and this one ({gancli.__version__}) reads formats up to {FORMAT}",
             "install the newer gancli: pip install --upgrade gancli",
         )
-    if missing := list(absent(tree, LAYOUT)):
+    if missing := list(find_absent(tree, LAYOUT)):
         raise UserError(f"{path} lacks {', '.join(missing[:3])}", ONLY_OURS)
     check_size(tree["config"])
     check_facts(tree, path)
     return migrate_tree(tree)
 
 
-def migrate_tree(tree: dict) -> dict:
+def migrate_tree(tree: Tree) -> Tree:
     """Brings the tree of an older file up to FORMAT, in place.
 
     Args:
@@ -118,8 +140,12 @@ def migrate_tree(tree: dict) -> dict:
     return tree
 
 
-def check_facts(tree: dict, path: Path) -> None:
-    """Raises UserError for counts and names that no run could have written; every reader of checkpoints relies on them."""
+def check_facts(tree: Tree, path: Path) -> None:
+    """Checks the counts and names of a file, which every reader of checkpoints relies on.
+
+    Raises:
+        UserError: No run could have written them.
+    """
     progress = tree["progress"]
     data = tree["data"]
     run = tree["run"]
@@ -146,31 +172,35 @@ def check_facts(tree: dict, path: Path) -> None:
         raise UserError(f"{path} holds what no run writes: {', '.join(found[:3])}", ONLY_OURS)
 
 
-def absent(tree: dict, layout: dict, prefix: str = "") -> Iterator[str]:
-    """What of a layout a tree lacks."""
+def find_absent(tree: Tree, layout: Tree, prefix: str = "") -> Iterator[str]:
+    """Finds the dotted keys of a layout that a tree lacks, or has of another type."""
     for key, kind in layout.items():
         below = tree.get(key)
         wanted = dict if isinstance(kind, dict) else kind
         if not isinstance(below, wanted) or (wanted is int and isinstance(below, bool)):
             yield prefix + key
         elif isinstance(kind, dict):
-            yield from absent(below, kind, f"{prefix}{key}.")
+            yield from find_absent(below, kind, f"{prefix}{key}.")
 
 
-def best(folder: Path) -> dict:
-    """The best sound checkpoint of a run; where none has been measured, or it is damaged, the newest."""
+def read_best(folder: Path) -> Tree:
+    """Reads the best checkpoint of a run; without one, or where it is damaged, the newest."""
     path = folder / "best.pt"
     try:
-        return read(path) if path.name in names_in(folder) else newest(folder)[1]
+        return read(path) if path.name in names_in(folder) else read_newest(folder)[1]
     except Damaged as error:
         log.warning("%s; taking the newest", error.message)
-        return newest(folder)[1]
+        return read_newest(folder)[1]
 
 
-def newest(folder: Path) -> tuple[Path, dict]:
-    """The newest sound checkpoint of a run. A damaged one is passed over, and said; UserError where none is left."""
+def read_newest(folder: Path) -> tuple[Path, Tree]:
+    """Reads the newest sound checkpoint of a run; a damaged one is passed over, and said.
+
+    Raises:
+        UserError: None is left.
+    """
     last = [folder / "last.pt"] if "last.pt" in names_in(folder) else []
-    files = last + steps_in(folder)
+    files = last + list_steps(folder)
     reasons = []
     for path in files:
         try:
@@ -188,28 +218,35 @@ def newest(folder: Path) -> tuple[Path, dict]:
     raise UserError(f"{folder} holds no checkpoint", "give the folder of a run that has saved one")
 
 
-def peek(folder: Path) -> dict | None:
-    """The newest checkpoint of a run without its tensors' values and unverified, to look at its config; None if unreadable."""
-    for path in [folder / "last.pt", *steps_in(folder)]:
+def peek(folder: Path) -> Tree | None:
+    """Reads the newest checkpoint of a run without its tensors' values, to learn its config.
+
+    Returns:
+        The tree, whose tensors are not verified; None where no file can be read.
+    """
+    for path in [folder / "last.pt", *list_steps(folder)]:
         try:
             tree = torch.load(path, map_location="meta", weights_only=True, mmap=True)
             if (
                 isinstance(tree, dict)
                 and tree.get("format") in range(1, FORMAT + 1)
-                and not [*absent(tree, LAYOUT)]
+                and not [*find_absent(tree, LAYOUT)]
             ):
                 check_size(tree["config"])
                 return migrate_tree(tree)
-        except Exception:  # noqa: BLE001 - what a file can make the reader raise has no end; `newest` tells it
+        except Exception:  # noqa: BLE001 - a file may raise anything; `read_newest` tells it
             log.info("%s cannot be looked at", path, exc_info=True)
     return None
 
 
-def resolve(path: str) -> Path:
-    """A run folder or a file -> the file to read, or the folder of checkpoints to search."""
-    given = Path(
-        os.path.expanduser(path)
-    )  # pathlib would raise for an unknown ~user or a name too long
+def resolve_path(path: str) -> Path:
+    """Turns a run folder or a file into the file to read, or the folder of checkpoints to search.
+
+    Raises:
+        UserError: There is nothing there.
+    """
+    # pathlib would raise for an unknown ~user or a name too long.
+    given = Path(os.path.expanduser(path))
     if os.path.isdir(given):
         return given / "checkpoints" if os.path.isdir(given / "checkpoints") else given
     if not os.path.exists(given):
@@ -219,37 +256,60 @@ def resolve(path: str) -> Path:
     return given
 
 
-def open_checkpoint(path: str) -> tuple[Path, dict]:
-    """The newest sound checkpoint of a run folder, or this very file. -> its path and tree"""
-    place = resolve(path)
-    return newest(place) if place.is_dir() else (place, read(place))
+def open_checkpoint(path: str) -> tuple[Path, Tree]:
+    """Reads the newest sound checkpoint of a run folder, or this very file.
+
+    Returns:
+        Its path and its tree.
+
+    Raises:
+        UserError: There is none, or it cannot be used.
+    """
+    place = resolve_path(path)
+    return read_newest(place) if place.is_dir() else (place, read(place))
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A game as a checkpoint holds it. generator: in eval mode, the EMA's or the trained one."""
+    """A game as a checkpoint holds it, in eval mode and without gradients.
+
+    Attributes:
+        game: With the trained networks.
+        generator: The EMA generator, or a copy of the trained one.
+        tree: All that the file holds.
+        path: The file.
+    """
 
     game: Game
     generator: nn.Module
-    tree: dict
+    tree: Tree
     path: Path
 
 
 def load_game(
     path: str, *, ema: bool = True, trust: tuple[str, ...] = (), device: str = "cpu"
 ) -> Loaded:
-    """Rebuilds a game from its checkpoint alone, for sampling, evaluation and notebooks. Raises UserError.
+    """Rebuilds a game from its checkpoint alone, for sampling, evaluation and notebooks.
 
-    trust: the user's own packages that the file may name; nothing else outside gancli is ever imported."""
+    Args:
+        path: A run folder or a file.
+        ema: Whether `generator` is the EMA generator.
+        trust: The user's own packages that the file may name; nothing else outside gancli is ever
+            imported.
+        device: Where the networks go.
+
+    Raises:
+        UserError: The file cannot be used.
+    """
     file, tree = open_checkpoint(path)
     return rebuild_game(tree, file, ema=ema, trust=trust, device=device)
 
 
 def rebuild_game(
-    tree: dict, file: Path, *, ema: bool, trust: tuple[str, ...] = (), device: str = "cpu"
+    tree: Tree, file: Path, *, ema: bool, trust: tuple[str, ...] = (), device: str = "cpu"
 ) -> Loaded:
-    """The game of a checkpoint that has been read; else as `load_game`."""
-    game = matching_game(tree, file, trust=trust)
+    """Rebuilds the game of a checkpoint that has been read; else as `load_game`."""
+    game = build_matching_game(tree, file, trust=trust)
     game.load_state_dict(tree["game"])
     vars(game.progress).update(tree["progress"])
     game.advance(game.progress)
@@ -260,29 +320,30 @@ def rebuild_game(
     return Loaded(game, generator.to(device).eval().requires_grad_(False), tree, file)
 
 
-def matching_game(tree: dict, path: Path, *, trust: tuple[str, ...]) -> Game:
-    """The game that the file's config describes, once its shapes are known to be the file's: nothing is allocated before."""
+def build_matching_game(tree: Tree, path: Path, *, trust: tuple[str, ...]) -> Game:
+    """Builds the game of a file's config, once its shapes are known to be the file's."""
+    # In this order: nothing is allocated for a config that does not belong to the tensors.
     compare_networks(build_ghost(tree, path, trust=trust), tree, path)
     return build_game(tree["config"], trust=trust)
 
 
-def build_ghost(tree: dict, path: Path, *, trust: tuple[str, ...]) -> Game:
-    """The game of a file's config on the meta device: shapes alone, no memory."""
+def build_ghost(tree: Tree, path: Path, *, trust: tuple[str, ...]) -> Game:
+    """Builds the game of a file's config on the meta device: shapes alone, no memory."""
     try:
-        with torch.device("meta"), at_most(MOST_MODULES):
+        with torch.device("meta"), limit_modules(MOST_MODULES):
             return build_game(tree["config"], trust=trust)
     except GanError:
         raise
-    except Exception as error:  # noqa: BLE001 - what sizes from a file can make a network raise has no end
+    except Exception as error:  # noqa: BLE001 - sizes from a file can make a network raise anything
         raise UserError(
             f"the config in {path} builds no game: {first_line(error)}", ONLY_OURS
         ) from error
 
 
 @contextmanager
-def at_most(modules: int) -> Iterator[None]:
-    """Raises UserError where more modules are built meanwhile: each costs time and memory, even without its tensors."""
-    built = 0
+def limit_modules(modules: int) -> Iterator[None]:
+    """Raises UserError where more modules are built meanwhile."""
+    built = 0  # each costs time and memory, even without its tensors
 
     def count(*_: object) -> None:
         nonlocal built
@@ -297,20 +358,25 @@ def at_most(modules: int) -> Iterator[None]:
         handle.remove()
 
 
-def compare_networks(ghost: Game, tree: dict, path: Path) -> None:
-    compare(ghost.state_dict(), tree["game"], path)
-    compare(ghost.generator.state_dict(), tree["ema"], path)
+def compare_networks(ghost: Game, tree: Tree, path: Path) -> None:
+    """Raises UserError where the networks of a file are not those of its config."""
+    compare_tensors(ghost.state_dict(), tree["game"], path)
+    compare_tensors(ghost.generator.state_dict(), tree["ema"], path)
 
 
-RESUMED = {  # what a file must hold beside LAYOUT for a run to go on from it
+RESUMED: Tree = {  # what a file must hold beside LAYOUT for a run to go on from it
     "config": {"ema": dict, "log": dict, "optimizer": {"g": dict}},
     "run": {"rollbacks": int},
 }
 
 
-def check_resumable(tree: dict, path: Path) -> None:
-    """Raises UserError where a run cannot go on from a file, as far as its parts tell; networks are not looked at yet."""
-    found = [f"no {name}" for name in absent(tree, RESUMED)]
+def check_resumable(tree: Tree, path: Path) -> None:
+    """Checks what a run needs to go on from a file, beside its networks.
+
+    Raises:
+        UserError: Something is missing, or no run could have written it.
+    """
+    found = [f"no {name}" for name in find_absent(tree, RESUMED)]
     run = tree["run"]
     best = run.get("best")
     if "best" not in run:
@@ -344,28 +410,32 @@ def check_resumable(tree: dict, path: Path) -> None:
         )
 
 
-def check_state(tree: dict, path: Path, *, trust: tuple[str, ...]) -> None:
-    """Compares all that a file holds with what its config describes, on the meta device, before anything is allocated.
+def check_state(tree: Tree, path: Path, *, trust: tuple[str, ...]) -> None:
+    """Compares all that a file holds with what its config describes, on the meta device.
 
-    Raises UserError that names what differs: networks, the EMA generator, buffers of every rank, optimizers."""
+    Raises:
+        UserError: Names what differs: networks, the EMA generator, buffers of every rank,
+            optimizers. Nothing has been allocated.
+    """
     try:
         ghost = build_ghost(tree, path, trust=trust)
     except UserError:
         if not trust:
             raise
-        # The user's own class, whose code he trusts, may need real tensors while it is built.
+        # A class of the user's own, who trusts it, may need real tensors while it is built.
         ghost = build_game(tree["config"], trust=trust)
     compare_networks(ghost, tree, path)
     buffers = dict(ghost.named_buffers())
     for entry in tree["buffers"]:
         if not isinstance(entry, dict):
             raise UserError(f"{path} holds {show(entry)} in place of a rank's buffers", ONLY_OURS)
-        compare(buffers, entry, path)
+        compare_tensors(buffers, entry, path)
     for name, value in [*tree["game"].items(), *tree["ema"].items()]:
         if value.is_floating_point() and not value.isfinite().all():
             raise UserError(
                 f"{path} holds weights that are not finite: {show(name)}",
-                "resume from an earlier checkpoint: move this file out of checkpoints/, last.pt too",
+                "resume from an earlier checkpoint: move this file out of checkpoints/, "
+                "last.pt too",
             )
     players = make_players(ghost, tree["config"]["optimizer"], ghost=True)
     if tree["optimizers"].keys() != players.keys():
@@ -380,12 +450,16 @@ def check_state(tree: dict, path: Path, *, trust: tuple[str, ...]) -> None:
             raise UserError(f"{path} does not fit the optimizer of {name}: {problem}", ONLY_OURS)
 
 
-def compare(wanted: dict[str, Tensor], got: dict[str, Tensor], path: Path) -> None:
-    """Raises UserError naming the first tensors that differ between a config's networks and a file."""
+def compare_tensors(wanted: dict[str, Tensor], got: dict[str, Tensor], path: Path) -> None:
+    """Compares the tensors of a config's networks with those of a file, by shape and type.
+
+    Raises:
+        UserError: Names the first that differ.
+    """
     differ = [
-        f"{show(name)}: config {shape_of(wanted, name)}, file {shape_of(got, name)}"
+        f"{show(name)}: config {describe_tensor(wanted, name)}, file {describe_tensor(got, name)}"
         for name in wanted | got
-        if shape_of(wanted, name) != shape_of(got, name)
+        if describe_tensor(wanted, name) != describe_tensor(got, name)
     ]
     if differ:
         raise UserError(
@@ -395,7 +469,8 @@ def compare(wanted: dict[str, Tensor], got: dict[str, Tensor], path: Path) -> No
         )
 
 
-def shape_of(tensors: dict[str, Tensor], name: str) -> str:
+def describe_tensor(tensors: dict[str, Tensor], name: str) -> str:
+    """Describes one tensor: its shape, and its type where that is not float32."""
     if name not in tensors:
         return "nothing"
     value = tensors[name]

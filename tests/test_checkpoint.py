@@ -18,7 +18,7 @@ from helpers import differences, small, steps, trainer_and_monitor, trainer_for
 
 import gancli
 from gancli import checkpoint
-from gancli.checkpoint import FORMAT, load_game, newest, read, save, steps_in
+from gancli.checkpoint import FORMAT, list_steps, load_game, read, read_newest, save
 from gancli.errors import TemporaryFailure, UserError
 from gancli.evaluation.watchdog import build_watch
 from gancli.files import safe_load
@@ -81,7 +81,7 @@ def test_keep_goes_by_number_and_not_by_text(tree, tmp_path):
         100000001,
     ):  # one digit more: as text the larger sorts first
         save(at(tree, step), tmp_path, keep=3)
-    assert [path.name for path in steps_in(tmp_path)] == [
+    assert [path.name for path in list_steps(tmp_path)] == [
         "step-100000001.pt",
         "step-100000000.pt",
         "step-99999999.pt",
@@ -102,7 +102,7 @@ def test_a_damaged_future_does_not_push_out_the_present(tree, tmp_path):
     save(at(tree, 20), tmp_path, keep=1)
     damage(tmp_path / "step-00000020.pt")
     new = save(at(tree, 12), tmp_path, keep=1)
-    assert new.exists() and newest(tmp_path)[1]["progress"]["step"] == 12
+    assert new.exists() and read_newest(tmp_path)[1]["progress"]["step"] == 12
 
 
 @pytest.mark.parametrize("moment", ["write", "fsync", "link", "first rename", "second rename"])
@@ -136,13 +136,13 @@ def test_a_kill_at_any_moment_leaves_a_sound_newest(tree, tmp_path, monkeypatch,
         save(at(tree, 2), tmp_path, keep=1)
     monkeypatch.undo()
     assert any(tmp_path.glob(".tmp-*"))
-    assert newest(tmp_path)[1]["progress"]["step"] == done
+    assert read_newest(tmp_path)[1]["progress"]["step"] == done
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(tmp_path, folder.checkpoints, ignore=lambda *_: ["run"])
     folder.open().close()
     assert not any(folder.checkpoints.glob(".tmp-*"))
     save(at(tree, 3), folder.checkpoints, keep=1)
-    assert newest(folder.checkpoints)[1]["progress"]["step"] == 3
+    assert read_newest(folder.checkpoints)[1]["progress"]["step"] == 3
 
 
 @pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
@@ -184,7 +184,7 @@ def test_a_failed_write_is_an_oserror_and_the_old_file_stays(tree, tmp_path, mon
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert caught.value.errno == (errno.EFBIG if where == "write" else errno.ENOSPC)
     monkeypatch.undo()
-    assert newest(tmp_path)[1]["progress"]["step"] == 1
+    assert read_newest(tmp_path)[1]["progress"]["step"] == 1
     assert not list(tmp_path.glob(".tmp-step*"))
 
 
@@ -227,7 +227,7 @@ def test_a_disk_full_for_a_while_costs_no_step(tmp_path, monkeypatch, caplog):
         "step 4",
     ]
     assert all("disk is full" in record.getMessage() for record in caplog.records)
-    tree = newest(folder.checkpoints)[1]
+    tree = read_newest(folder.checkpoints)[1]
     whole = steps(trainer_for(setup), 6).state_dict()
     assert differences(whole | {"format": FORMAT, "version": gancli.__version__}, tree) == []
 
@@ -242,7 +242,7 @@ def test_a_disk_full_at_the_end_is_code_75_and_the_old_one_stays(tmp_path, monke
         full_disk(loop, monkeypatch, until=99)
     assert caught.value.code == 75
     monkeypatch.undo()
-    assert newest(folder.checkpoints)[1]["progress"]["step"] == 2
+    assert read_newest(folder.checkpoints)[1]["progress"]["step"] == 2
 
 
 # reading what was damaged
@@ -292,7 +292,7 @@ def test_the_newest_sound_one_serves_and_the_message_says_so(tree, tmp_path, cap
         save(at(tree, step), tmp_path, keep=3)
     damage(tmp_path / "last.pt", "100")
     damage(tmp_path / "step-00000003.pt")
-    path, found = newest(tmp_path)
+    path, found = read_newest(tmp_path)
     assert path.name == "step-00000002.pt" and found["progress"]["step"] == 2
     said = [record.getMessage() for record in caplog.records]
     assert (
@@ -302,7 +302,7 @@ def test_the_newest_sound_one_serves_and_the_message_says_so(tree, tmp_path, cap
     )
     assert all(line.endswith("trying the one before") for line in said)
     (tmp_path / "last.pt").unlink()
-    assert newest(tmp_path)[0].name == "step-00000002.pt"
+    assert read_newest(tmp_path)[0].name == "step-00000002.pt"
 
 
 def test_all_damaged_is_one_error_with_reasons_and_nothing_is_deleted(tree, tmp_path):
@@ -315,7 +315,7 @@ def test_all_damaged_is_one_error_with_reasons_and_nothing_is_deleted(tree, tmp_
         UserError,
         match=r"no checkpoint can be used: .*last\.pt.*step-00000002\.pt.*step-00000001\.pt",
     ) as caught:
-        newest(tmp_path)
+        read_newest(tmp_path)
     assert caught.value.code == 2 and sorted(tmp_path.iterdir()) == before
 
 

@@ -60,13 +60,13 @@ def check(argv: list[str]) -> None:
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.precision import resolve_device
-    from gancli.run.failures import explained, lighter
+    from gancli.run.failures import explained, suggest_lighter
     from gancli.run.plan import (
         check_first_batch,
         describe_plan,
+        find_too_short,
         finish_budget,
         open_data,
-        too_short,
     )
     from gancli.trainer import Trainer
 
@@ -89,10 +89,10 @@ def check(argv: list[str]) -> None:
         make_monitor(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device)
         build_watch(trainer)
-        tries = lighter(config.trainer, config.dataset, composed.cfg.model)
+        tries = suggest_lighter(config.trainer, config.dataset, composed.cfg.model)
         with show_hint(tries):
             seconds, how = measure_steps(trainer, period=game.n_critic)
-    for message in too_short(trainer):
+    for message in find_too_short(trainer):
         messages.warn(message)
     print_needs(trainer, config.trainer, device, seconds=seconds, how=how)
     print_forecast(trainer, config.trainer, composed.run_dir, seconds=seconds, tries=tries)

@@ -304,7 +304,7 @@ def measure_lpips(
     heads = spec.lpips_heads
     if backbone is None or heads is None:
         raise UserError("LPIPS needs metrics.lpips_backbone=FILE and metrics.lpips_heads=FILE", "")
-    net = store.remembered(
+    net = store.remember(
         f"lpips {backbone} {heads} {device}", lambda: Lpips(backbone, heads).eval().to(device)
     )
     found = [
@@ -337,7 +337,7 @@ def measure_sets(
     spec: MetricsConfig,
     seed: int,
     device: torch.device,
-    protocol: dict,
+    protocol: dict[str, object],
     skipped: dict[str, str],
 ) -> dict[str, float]:
     """Distances between what was made of a's and real b's."""

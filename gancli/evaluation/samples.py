@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -445,7 +446,7 @@ def save_report(path: Path, report: Report, *, step: int, best: Best | None = No
     write_json(path, tree | {"best": best or before.get("best"), "ended": before.get("ended", "")})
 
 
-def read_earlier(path: Path) -> dict:
+def read_earlier(path: Path) -> dict[str, Any]:
     """What an evaluation's file holds already; {} where there is none or it cannot be read."""
     try:
         found = reading.read_json(path)
@@ -455,7 +456,7 @@ def read_earlier(path: Path) -> dict:
     return found if isinstance(found, dict) else {}
 
 
-def write_json(path: Path, tree: dict) -> None:
+def write_json(path: Path, tree: dict[str, Any]) -> None:
     atomic.write_text(path, json.dumps(tree, indent=2, allow_nan=False) + "\n")
 
 

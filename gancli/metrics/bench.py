@@ -89,10 +89,10 @@ class Bench:
     @functools.cached_property
     def backbone(self) -> features.Extractor:
         """The network that the spec asks for. Raises UserError."""
-        wanted = self.spec.features
+        wanted: str = self.spec.features
         weights = self.spec.weights
         if wanted == "auto" and weights is not None:
-            wanted = store.remembered(f"identify {weights}", lambda: features.identify(weights))
+            wanted = store.remember(f"identify {weights}", lambda: features.identify(weights))
         elif wanted == "auto":
             wanted = "self" if self.classes else "none"
         if wanted == "self":
@@ -108,14 +108,14 @@ class Bench:
             if wanted == "inception"
             else functools.partial(features.on_imagenet, wanted)
         )
-        return store.remembered(
+        return store.remember(
             f"{wanted} {weights} {self.device}", lambda: make(weights, self.device)
         )
 
     @functools.cached_property
     def classifier(self) -> features.Extractor:
         """The classifier trained on the run's own labels. Raises UserError."""
-        return store.remembered(
+        return store.remember(
             f"self {self.identity} {self.device}",
             lambda: features.own(self.train, self.classes, self.device, stacked=self.stacked),
         )

@@ -448,4 +448,4 @@ def reals(backbone: Backbone, images: Tensor, *, key: str) -> Reals:
         store.write(key, {"features": features, "mean": mean, "cov": cov})
         return Reals(features, mean, cov)
 
-    return store.remembered(key, make)
+    return store.remember(key, make)

@@ -9,7 +9,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ log = logging.getLogger("gancli")
 MOST_BYTES = 2**30  # of one entry on disk
 MOST_ENTRIES = 16  # in memory: a sweep in one process meets many data sets
 SAMPLED = 1024  # images that `identity` reads
+T = TypeVar("T")
 _memory: OrderedDict[str, Any] = OrderedDict()
 
 
@@ -35,8 +36,8 @@ def identity(data: Decoded) -> str:
     return digest_of([data.digest, repr(tuple(data.images.shape)), labels, rows.numpy().tobytes()])
 
 
-def remembered(key: str, make: Callable[[], Any]) -> Any:
-    """make(), or what it gave before in this process.
+def remember(key: str, make: Callable[[], T]) -> T:
+    """Returns make(), or what it gave before in this process.
 
     A UserError is remembered too: a download that failed would be tried
     again at every evaluation, and each try may take minutes."""
@@ -51,7 +52,7 @@ def remembered(key: str, make: Callable[[], Any]) -> Any:
     found = _memory[key]
     if isinstance(found, UserError):
         raise UserError(found.message, found.hint)
-    return found
+    return cast(T, found)  # a key stands for one kind of value
 
 
 def forget() -> None:
@@ -59,8 +60,8 @@ def forget() -> None:
     _memory.clear()
 
 
-def read(key: str) -> dict | None:
-    """-> what `write` kept under this key, None if nothing sound is there."""
+def read(key: str) -> dict[str, Any] | None:
+    """Returns what `write` kept under this key, None if nothing sound is there."""
     path = cache_root() / "metrics" / f"{key}.pt"
     if not path.is_file():
         return None
@@ -73,7 +74,7 @@ def read(key: str) -> dict | None:
     return kept
 
 
-def write(key: str, tree: dict) -> None:
+def write(key: str, tree: dict[str, Any]) -> None:
     """Keeps tensors and plain values.
 
     A disk that is full or read-only costs only the time saved.

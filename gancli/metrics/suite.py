@@ -122,7 +122,7 @@ def lpips(bench: Bench) -> dict[str, float]:
             "metrics.lpips_backbone=PATH of squeezenet1_1's and metrics.lpips_heads=PATH of "
             "lpips_v0.1_squeeze.pth",
         )
-    net = store.remembered(
+    net = store.remember(
         f"lpips {backbone} {heads} {bench.device}",
         lambda: Lpips(backbone, heads).eval().to(bench.device),
     )

@@ -1,4 +1,4 @@
-"""What several ranks must have in common before the first step: config, code, the user's own code, and data."""
+"""What several ranks must have in common before the first step: config, code and data."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 import gancli
-from gancli.config.build import show
 from gancli.config.run_config import RunConfig
+from gancli.config.values import show
 from gancli.run.plugins import source_digests
 from gancli.run.resume import flatten
 
@@ -22,7 +22,11 @@ OWN_PATHS = (
 
 
 def describe_run(config: RunConfig) -> dict[str, str]:
-    """What decides a run before its data are read, in words to compare: every key of the frozen config, and the code."""
+    """Describes what decides a run before its data are read, in words to compare.
+
+    Returns:
+        Every key of the frozen config, and the code, gancli's and the user's own.
+    """
     plain = config.plain()
     facts = {key: show(value) for key, value in flatten(plain).items() if key not in OWN_PATHS}
     package = Path(gancli.__file__).parent
@@ -34,7 +38,14 @@ def describe_run(config: RunConfig) -> dict[str, str]:
 
 
 def describe_data(digest: str, n: int, *, folder: Path | None, step: int) -> dict[str, str]:
-    """digest: of names and sizes. n: images. folder, step: of the run that goes on, None and 0 for a new one."""
+    """Describes the data of a run, and where it goes on, in words to compare.
+
+    Args:
+        digest: Of the names and sizes of the items.
+        n: How many there are.
+        folder: Of the run that goes on, None for a new one.
+        step: At which it goes on, 0 for a new one.
+    """
     return {
         "the data (names and sizes of its items)": digest[:12],
         "the number of items": str(n),
@@ -44,7 +55,7 @@ def describe_data(digest: str, n: int, *, folder: Path | None, step: int) -> dic
 
 
 def digest_of(files: Iterable[Path]) -> str:
-    """Of names and contents, in twelve digits."""
+    """Makes twelve digits of the names and contents of files."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda path: path.as_posix()):
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")

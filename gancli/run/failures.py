@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def explained(settings: TrainerConfig, device: torch.device) -> Iterator[None]:
-    """Memory that ran out, and a batch normalization that was given a single value a channel; anything else passes as it is."""
+    """Puts two failures of torch's into words; anything else passes as it is.
+
+    Args:
+        settings: The section `trainer` of the run.
+        device: Where it trains.
+
+    Raises:
+        GanError: Memory ran out.
+        UserError: A normalisation was given a single value a channel.
+    """
     import torch
 
     try:
@@ -29,16 +38,17 @@ def explained(settings: TrainerConfig, device: torch.device) -> Iterator[None]:
             error, torch.OutOfMemoryError | MemoryError
         ) and "can't allocate memory" not in str(error):
             raise
-        raise out_of_memory(settings, device) from error
+        raise make_memory_error(settings, device) from error
     except ValueError as error:
         if "more than 1 value per channel" not in str(
             error
         ):  # torch.nn.functional.batch_norm's and instance_norm's words
             raise
-        raise lonely(settings) from error
+        raise make_norm_error(settings) from error
 
 
-def out_of_memory(settings: TrainerConfig, device: torch.device) -> GanError:
+def make_memory_error(settings: TrainerConfig, device: torch.device) -> GanError:
+    """Says that memory ran out, and what would take less."""
     from gancli.precision import peak_memory
 
     size = settings.batch_size
@@ -47,36 +57,45 @@ def out_of_memory(settings: TrainerConfig, device: torch.device) -> GanError:
         f"out of memory on {device}: {peak_memory(device) / 1e9:.1f} GB at the peak, with "
         f"trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)}",
         f"trainer.accumulate={2 * pieces} computes the same batch in smaller pieces;\n"
-        f"trainer.batch_size={max(1, size // 2)}, or a smaller model.width or dataset.resolution, needs less;\n"
+        f"trainer.batch_size={max(1, size // 2)}, or a smaller model.width or "
+        "dataset.resolution, needs less;\n"
         "trainer.precision=bf16 halves what the layers keep",
     )
 
 
-def lonely(settings: TrainerConfig) -> UserError:
+def make_norm_error(settings: TrainerConfig) -> UserError:
+    """Says that a normalisation had nothing to average over."""
     size = settings.batch_size
     pieces = settings.accumulate
     return UserError(
         f"a layer that normalises over the batch or over places was given one value a channel "
         f"(trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)})",
-        f"give more images at once, trainer.batch_size={max(2, 2 * pieces)}, a larger dataset.resolution, or a network "
-        "with another norm",
+        f"give more images at once, trainer.batch_size={max(2, 2 * pieces)}, a larger "
+        "dataset.resolution, or a network with another norm",
     )
 
 
 @contextlib.contextmanager
 def explained_writes(out: Path) -> Iterator[None]:
+    """Raises GanError in place of an OSError, with the place that cannot be written."""
     try:
         yield
     except OSError as error:
         raise unwritable(out, error, "choose another out=") from error
 
 
-def lighter(
+def suggest_lighter(
     settings: TrainerConfig, dataset: Mapping[str, Any], model: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """What makes a step quicker, as KEY=VALUE: fewer, smaller images and a narrower network, as far as they can be halved.
+    """Suggests what makes a step quicker, as far as it can be halved.
 
-    settings, dataset, model: these parts of the composed config, the data set's scanned.
+    Args:
+        settings: The section `trainer`.
+        dataset: That section, its resolution known.
+        model: That section as composed, which still has the keys that feed others.
+
+    Returns:
+        KEY=VALUE for fewer, smaller images and a narrower network.
     """
     found = []
     pieces = settings.accumulate * int(os.environ.get("WORLD_SIZE", "1"))

@@ -10,12 +10,13 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from gancli.config.build import show
+from gancli.config.values import show
 from gancli.errors import TemporaryFailure, UserError, disk_is_full, unwritable
 from gancli.files import atomic, reading
 from gancli.files.paths import names_in
 
 if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
+    from omegaconf import DictConfig
     from PIL.Image import Image
 
     from gancli.evaluation.samples import Report
@@ -36,13 +37,20 @@ FILES = ("run.lock", "run.log", "metrics.jsonl", "evaluation.json")  # those tha
 
 
 def check_writable(folder: Path) -> None:
-    """Raises UserError where something in a run folder would lead a training to write elsewhere, or keeps it from writing."""
+    """Checks that a training may write in a run folder, and would not write elsewhere.
+
+    Raises:
+        UserError: A link leads out of the folder, or a folder stands in the place of a file.
+    """
     atomic.refuse_links(folder, WRITTEN)
     atomic.refuse_folders(folder, FILES)
 
 
 class RunFolder:
-    """Paths inside a run folder, and the lock that keeps a second process out while this object lives."""
+    """The paths of a run folder, and the lock that keeps a second process out.
+
+    The lock is held while this object lives.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -88,7 +96,7 @@ class RunFolder:
         return self
 
     def sweep(self) -> None:
-        """Drops what a process left half-written that was killed; whoever holds the lock is alone here."""
+        """Drops what a killed process left half-written; who holds the lock is alone here."""
         for folder, pattern in (
             (self.checkpoints, ".tmp-*"),
             (self.samples, ".*.png.*.tmp"),
@@ -100,8 +108,9 @@ class RunFolder:
                 leftover.unlink(missing_ok=True)
 
     def close(self) -> None:
+        """Gives the lock back."""
         if self.lock is not None:
-            self.lock.close()  # gives the lock back; a killed process gives it back too
+            self.lock.close()  # a killed process gives it back too
 
     def sample(self, step: int) -> Path:
         """Where the sample grid of a step lies."""
@@ -120,9 +129,11 @@ class RunFolder:
         save_png(image, self.samples / f"{name}.png")
 
     def newest_sample(self) -> Path | None:
+        """The newest sample grid; None without any."""
         return max(self.samples.glob("step-*.png"), default=None)
 
     def write_report(self, report: Report, *, step: int, best: Best | None) -> None:
+        """Writes evaluation.json."""
         from gancli.evaluation.samples import save_report
 
         save_report(self.path / "evaluation.json", report, step=step, best=best)
@@ -137,7 +148,11 @@ class RunFolder:
 
 
 def has_checkpoints(path: Path) -> bool:
-    """Does a run live there? Raises UserError where that cannot be seen: a new run must not be put over it."""
+    """Does a run live there?
+
+    Raises:
+        UserError: That cannot be seen, and a new run must not be put over it.
+    """
     return any(name.endswith(".pt") for name in names_in(path / "checkpoints"))
 
 
@@ -147,9 +162,12 @@ def resume_line(path: Path, trust: tuple[str, ...] = ()) -> str:
 
 
 def run_words(key: str, path: Path, trust: tuple[str, ...]) -> str:
-    words = [f"{key}={path}"] + (
-        [f"trust={trust[0] if len(trust) == 1 else '[' + ','.join(trust) + ']'}"] if trust else []
-    )
+    """Quotes KEY=PATH for a shell, with the trust= that a run of the user's own code needs."""
+    words = [f"{key}={path}"]
+    if len(trust) == 1:
+        words.append(f"trust={trust[0]}")
+    elif trust:
+        words.append(f"trust=[{','.join(trust)}]")
     return " ".join(map(shlex.quote, words))
 
 
@@ -163,7 +181,15 @@ def refuse_used(path: Path) -> None:
 
 
 def make_new(path: Path, *, exclusive: bool) -> Path:
-    """The folder of a new run. Raises UserError where a run lives already. exclusive: nobody else may have made it."""
+    """Makes the folder of a new run.
+
+    Args:
+        path: Of the folder.
+        exclusive: Whether it must not be there yet, empty or not.
+
+    Raises:
+        UserError: A run lives there already, or it cannot be made.
+    """
     refuse_used(path)
     try:
         path.mkdir(parents=True, exist_ok=not exclusive)
@@ -211,7 +237,7 @@ def overrides_of(path: Path) -> list[str] | None:
 
 
 def choices_of(path: Path) -> dict[str, str]:
-    """group -> option that a run was started with; empty if that is not known."""
+    """Reads the options that a run was started with, by their groups; {} if they are not known."""
     found = hydra_file(path, "hydra.yaml")
     for key in ("hydra", "runtime", "choices"):
         found = found.get(key) if isinstance(found, dict) else None
@@ -219,7 +245,10 @@ def choices_of(path: Path) -> dict[str, str]:
 
 
 def hydra_file(path: Path, name: str) -> object:
-    """What a file of .hydra/ holds, None where it is missing or cannot be read: the checkpoint alone is enough to resume."""
+    """Reads a file of .hydra/; None where it is missing or cannot be read.
+
+    The checkpoint alone is enough to resume.
+    """
     try:
         return reading.read_yaml(path / ".hydra" / name)
     except reading.Unreadable as error:
@@ -227,7 +256,7 @@ def hydra_file(path: Path, name: str) -> object:
         return None
 
 
-def write_hydra(path: Path, *, config, hydra, overrides: list[str]) -> None:
+def write_hydra(path: Path, *, config: DictConfig, hydra: DictConfig, overrides: list[str]) -> None:
     """The three files that hydra.main would have written, for tools that read them."""
     from omegaconf import OmegaConf
 

@@ -105,7 +105,7 @@ class LoadedModel:
     @property
     def makes_points(self) -> bool:
         """Was it trained on 2-D points instead of images?"""
-        return self.config.dataset["kind"] == "points"
+        return bool(self.config.dataset["kind"] == "points")
 
     @property
     def device(self) -> torch.device:
@@ -398,7 +398,7 @@ class LoadedModel:
         batches = sampling.generate(self.game, self.generator, inputs, seed=seed, given=given)
         if self.makes_points:
             points = torch.cat([batch.flatten(1) for batch in batches])
-            return (points * self.config.dataset["scale"]).numpy()
+            return (points * float(self.config.dataset["scale"])).numpy()
         # Bytes at once: floats of all images would be four times as much.
         return np.concatenate([to_uint8(batch).permute(0, 2, 3, 1).numpy() for batch in batches])
 
@@ -407,7 +407,7 @@ class LoadedModel:
         array = np.asarray(points, dtype=np.float32)
         if array.ndim != 2 or array.shape[1] != 2:
             raise UserError(f"points of shape {array.shape} do not fit", "give (N,2)")
-        return torch.from_numpy(array)[..., None, None] / self.config.dataset["scale"]
+        return torch.from_numpy(array)[..., None, None] / float(self.config.dataset["scale"])
 
     def as_images(self, images: object) -> Tensor:
         """Pictures of any size -> (N,C,H,W) uint8 of the model's."""

@@ -1,4 +1,4 @@
-"""What a run leaves on disk to be read later: metrics.jsonl and TensorBoard's event file; run.log is in runlog.py.
+"""What a run leaves on disk to be read later: metrics.jsonl and TensorBoard's event file.
 
 Training never stops because one of them cannot be written.
 """
@@ -16,11 +16,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from gancli.errors import GanError, TemporaryFailure, UserError, disk_is_full, reason_of
 from gancli.files import reading
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto import event_pb2, summary_pb2
 
 logger = logging.getLogger("gancli")
 
@@ -30,10 +34,10 @@ GIVE_UP_AFTER = 3  # failures in a row
 class Logbook:
     """Scalars and pictures of one run, written by rank 0.
 
-    `step` is 0 or the step resumed from: what an earlier session logged after it is cut away, since those steps are
-    played again. A folder that cannot be written at the start raises GanError (TemporaryFailure
-    if the disk is full); later each failing place warns once and is given up after 3 failures in
-    a row.
+    `step` is 0 or the step resumed from: what an earlier session logged after it is cut away, since
+    those steps are played again. A folder that cannot be written at the start raises GanError
+    (TemporaryFailure if the disk is full); later each failing place warns once and is given up
+    after 3 failures in a row.
     """
 
     def __init__(self, folder: Path, *, step: int, tensorboard: bool = True):
@@ -50,10 +54,15 @@ class Logbook:
         self.loads: list[float] = []
 
     def scalars(self, step: int, nimg: int, values: dict[str, float]) -> None:
-        """One line of metrics.jsonl and one point per TensorBoard curve.
+        """Writes one line of metrics.jsonl and one point per TensorBoard curve.
 
-        "time" is seconds of training since the run began, over all its sessions. JSON knows no NaN or infinity: such a
-        value is null in the file (and itself in TensorBoard).
+        "time" is seconds of training since the run began, over all its sessions. JSON knows no NaN
+        or infinity: such a value is null in the file (and itself in TensorBoard).
+
+        Args:
+            step: Real batches drawn.
+            nimg: Real images shown.
+            values: By their names.
         """
         numbers = {key: float(value) for key, value in values.items()}
         seconds = self.earlier + time.monotonic() - self.started
@@ -77,27 +86,44 @@ class Logbook:
             self.guard("tensorboard", partial(self.events.picture, step, tag, image))
 
     def text(self, tag: str, markdown: str) -> None:
-        """Shows a text in TensorBoard at the step where this session began, so that every session's config can be seen."""
+        """Shows a text in TensorBoard at the step where this session began.
+
+        The config of every session can so be seen.
+        """
         if self.events is not None:
             self.guard("tensorboard", partial(self.events.text, self.step, tag, markdown))
 
     def guard(self, place: str, write: Callable[[], object]) -> bool:
-        """Calls `write` unless `place` was given up; whatever it raises becomes one warning. -> written?
+        """Calls `write`; whatever it raises becomes one warning.
 
         For every file that training can do without, such as the sample grid.
+
+        Args:
+            place: Its name in the warning; one that has failed too often is given up.
+            write: Writes it.
+
+        Returns:
+            Whether it was written.
         """
         return self.sinks.setdefault(place, Sink(place)).write(write)
 
     def rewind(self, step: int, *, again: str = "") -> None:
-        """Drops what was logged after `step`: the run goes on from there with other draws.
+        """Drops what was logged after a step, from which the run goes on with a new random seed.
 
-        again: a prefix of keys, such as "eval/": lines of `step` itself with such keys are dropped too, they come again."""
+        Args:
+            step: The last whose lines stay.
+            again: A prefix of keys, such as "eval/": lines of `step` itself with such keys are
+                dropped too, they come again.
+        """
         self.guard("metrics.jsonl", lambda: cut_back(self.metrics, step, again=again))
         if self.events is not None:
             self.guard("tensorboard", partial(self.events.forget, step))
 
     def close(self) -> None:
-        """Says in run.log how busy the machine was and how much was lost. Nothing is buffered, so a run that is killed loses nothing either."""
+        """Says in run.log how busy the machine was and how much was lost.
+
+        Nothing is buffered, so a run that is killed loses nothing either.
+        """
         if self.loads:
             mean = sum(self.loads) / len(self.loads)
             logger.info("load %.2f on average, on %d cores", mean, os.cpu_count() or 1)
@@ -117,6 +143,7 @@ class Sink:
         self.lost = 0
 
     def write(self, action: Callable[[], object]) -> bool:
+        """Calls action() unless the place was given up, and returns whether it was written."""
         if self.failures < GIVE_UP_AFTER:
             try:
                 action()
@@ -148,8 +175,9 @@ class Sink:
 class EventFile:
     """A TensorBoard event file, written at once and in this thread.
 
-    torch's SummaryWriter writes in a thread of its own: there a full disk prints a traceback from nowhere and ends all
-    logging, a kill loses what is queued, and importing it takes seconds. The format is a list of protobuf records.
+    torch's SummaryWriter writes in a thread of its own: there a full disk prints a traceback from
+    nowhere and ends all logging, a kill loses what is queued, and importing it takes seconds. The
+    format is a list of protobuf records.
     """
 
     def __init__(self, folder: Path, *, step: int):
@@ -166,7 +194,8 @@ class EventFile:
         self.types = types_pb2
         self.record_writer = RecordWriter
         folder.mkdir(parents=True, exist_ok=True)
-        # Sessions are read in the order of their names; a clock in the name could run backwards, a number cannot.
+        # Sessions are read in the order of their names; a clock in the name could run backwards, a
+        # number cannot.
         taken = [
             int(path.name.split(".")[3])
             for path in folder.glob("events.out.tfevents.[0-9]*[0-9].gancli")
@@ -177,7 +206,7 @@ class EventFile:
             self.forget(step)
 
     def forget(self, step: int) -> None:
-        """Makes TensorBoard forget the steps after this one, which are played again: one curve, not two."""
+        """Makes TensorBoard forget the steps after this one, which are played again."""
         start = self.event.SessionLog(status=self.event.SessionLog.START)
         self.add(step + 1 if step else 0, session_log=start)
 
@@ -186,10 +215,10 @@ class EventFile:
         step: int,
         *,
         file_version: str | None = None,
-        session_log=None,
-        values: list | None = None,
+        session_log: event_pb2.SessionLog | None = None,
+        values: list[summary_pb2.Summary.Value] | None = None,
     ) -> None:
-        """Appends one record; `values` are summary_pb2.Summary.Value."""
+        """Appends one record."""
         summary = self.summary.Summary(value=values) if values else None
         event = self.event.Event(
             wall_time=time.time(),
@@ -203,6 +232,7 @@ class EventFile:
         append(self.path, record.getvalue())
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Adds a point to each curve."""
         self.add(
             step,
             values=[
@@ -212,6 +242,7 @@ class EventFile:
         )
 
     def picture(self, step: int, tag: str, image: Image.Image) -> None:
+        """Adds an image."""
         png = io.BytesIO()
         image.save(png, format="PNG")
         proto = self.summary.Summary.Image(
@@ -223,6 +254,7 @@ class EventFile:
         self.add(step, values=[self.summary.Summary.Value(tag=tag, image=proto)])
 
     def text(self, step: int, tag: str, markdown: str) -> None:
+        """Adds a text."""
         plugin = self.summary.SummaryMetadata.PluginData(plugin_name="text")
         tensor = self.tensor.TensorProto(
             dtype=self.types.DT_STRING, string_val=[markdown.encode(errors="backslashreplace")]
@@ -240,7 +272,10 @@ class EventFile:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Adds `data` to a file whole or not at all. Opened anew each time, or a folder that vanished would go unnoticed."""
+    """Adds `data` to a file whole or not at all.
+
+    The file is opened anew each time, or a folder that vanished would go unnoticed.
+    """
     with open(path, "ab", buffering=0) as file:
         end = file.seek(0, os.SEEK_END)
         try:
@@ -253,11 +288,21 @@ def append(path: Path, data: bytes) -> None:
 
 
 def cut_back(path: Path, step: int, *, again: str = "") -> float:
-    """Drops the lines of metrics.jsonl after `step`, and one torn by a kill. -> "time" of the last line kept, or 0
+    """Drops the lines of metrics.jsonl after a step, and one torn by a kill.
 
-    again: as in `Logbook.rewind`.
+    A file that is not metrics.jsonl, or is too large to be read, is left as it is, and said.
 
-    A file that is not metrics.jsonl, or is too large to be read, is left as it is, and said. Raises OSError."""
+    Args:
+        path: The file, which need not be there.
+        step: The last whose lines stay.
+        again: As in `Logbook.rewind`.
+
+    Returns:
+        "time" of the last line kept, or 0.
+
+    Raises:
+        OSError: It cannot be written.
+    """
     kept = []
     seconds = 0.0
     try:

@@ -1,4 +1,4 @@
-"""Decides what is due after each step of a run: a line, a save, a picture, an evaluation, a rescue."""
+"""Decides what is due after each step: a line, a save, a picture, an evaluation, a rescue."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ EXIT_CODES: dict[int, int] = {
     signal.SIGUSR1: 75,
     signal.SIGUSR2: 75,
 }
-# A new run is saved after so many seconds, whatever save_every says: a crash early on then costs little.
+# A new run is saved after so many seconds, whatever save_every says: a crash early on then costs
+# little.
 FIRST_SAVE_S = 60.0
 T = TypeVar("T")
 
@@ -290,7 +291,7 @@ class Loop:
             else:
                 error.message += "; there is no checkpoint"
             raise error
-        self.trainer.rollback(checkpoint.best(self.folder.checkpoints))
+        self.trainer.rollback(checkpoint.read_best(self.folder.checkpoints))
         self.trainer.run.rollbacks = tries + 1
         log.warning(
             "%s; back to step %d with a new random seed (rollback %d of %d)",
@@ -376,11 +377,26 @@ class Loop:
 class NullLogger:
     """The logbook and the display of every rank but the first."""
 
-    def scalars(self, *_: object) -> None: ...
-    def note(self, *_: object) -> None: ...
-    def rewind(self, *_: object, again: str = "") -> None: ...
-    def picture(self, *_: object) -> None: ...
-    def text(self, *_: object) -> None: ...
-    def guard(self, *_: object) -> None: ...
-    def update(self, *_: object, memory_bytes: int = 0) -> None: ...
-    def close(self) -> None: ...
+    def scalars(self, *_: object) -> None:
+        """Does nothing."""
+
+    def note(self, *_: object) -> None:
+        """Does nothing."""
+
+    def rewind(self, *_: object, again: str = "") -> None:
+        """Does nothing."""
+
+    def picture(self, *_: object) -> None:
+        """Does nothing."""
+
+    def text(self, *_: object) -> None:
+        """Does nothing."""
+
+    def guard(self, *_: object) -> None:
+        """Does nothing."""
+
+    def update(self, *_: object, memory_bytes: int = 0) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
+        """Does nothing."""

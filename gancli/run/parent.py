@@ -1,4 +1,7 @@
-"""A rank that outlives its launcher would train for ever and hold its GPU: it saves and ends instead. No torch in here."""
+"""Ends a rank that outlives its launcher, which would train for ever and hold its GPU.
+
+It saves before. No torch in here.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,11 @@ TIME_TO_SAVE_S = 120.0  # a step and a save; whoever has not ended then will not
 
 
 def watch_parent() -> None:
-    """From now on this process ends when the process that started it does; called where torchrun started us.
+    """Makes this process end when the process that started it does; for ranks of torchrun.
 
-    A thread looks at the parent's number, and not prctl(PR_SET_PDEATHSIG): that one exists on Linux alone, fires already
-    when the thread that started us ends, and could not wait for the save."""
+    A thread looks at the parent's number, and not prctl(PR_SET_PDEATHSIG): that one exists on Linux
+    alone, fires already when the thread that started us ends, and could not wait for the save.
+    """
     parent = os.getppid()
     threading.Thread(target=_wait, args=(parent,), name="gancli-parent", daemon=True).start()
 

@@ -1,4 +1,7 @@
-"""What the gates decide before the first step: a new run or one that goes on, its config, its data, its first batch."""
+"""What the gates decide before the first step.
+
+A new run or one that goes on, its config, its data and its first batch.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,11 @@ log = logging.getLogger("gancli")
 
 
 def check_paths(composed: front.Composed) -> None:
-    """What is named and is not there: known at once, long before the data are read. Raises Problems or UserError."""
+    """Looks for what is named, long before the data are read.
+
+    Raises:
+        UserError: It is not there.
+    """
     from gancli.files.paths import check_run
     from gancli.run.folder import find_named
 
@@ -133,7 +140,16 @@ def say_why_new(around: Sequence[Candidate], composed: front.Composed) -> None:
 
 
 def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
-    """Of the runs with the asked config the one that was trained on these data, or a new run. digest: of the data."""
+    """Chooses, of the runs with the asked config, the one that was trained on these data.
+
+    Args:
+        plan: With such runs.
+        composed: What was typed.
+        digest: Of the data.
+
+    Returns:
+        The plan to go on with that run, or to start a new one.
+    """
     from gancli import checkpoint
     from gancli.config.validate import revalidate
     from gancli.run import resume as resuming
@@ -142,7 +158,7 @@ def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
         if candidate.digest != digest:
             continue
         try:
-            _, tree = checkpoint.newest(candidate.folder / "checkpoints")
+            _, tree = checkpoint.read_newest(candidate.folder / "checkpoints")
         except UserError as error:
             log.warning("resume=auto passes over %s: %s", candidate.folder, error.message)
             continue
@@ -170,7 +186,8 @@ def describe_plan(composed: front.Composed) -> str:
     return f"{describe_budget(cfg)}; optimizer {optimizer} (learning rate {rates})"
 
 
-def count(steps: int) -> str:
+def count_steps(steps: int) -> str:
+    """Says how many steps, in words."""
     return "1 step" if steps == 1 else f"{steps:,} steps"
 
 
@@ -183,17 +200,26 @@ def describe_budget(cfg: DictConfig) -> str:
     n_critic = resolvers.count_critic_steps(cfg)
     updates = trainer.steps // n_critic
     if n_critic == 1:
-        return f"{count(trainer.steps)} {images}"
+        return f"{count_steps(trainer.steps)} {images}"
     if updates * n_critic == trainer.steps:
         return (
             f"{updates:,} generator updates x {n_critic} critic steps = "
             f"{trainer.steps:,} steps {images}"
         )
-    return f"{count(trainer.steps)} {images}, every {n_critic}th with a generator update"
+    return f"{count_steps(trainer.steps)} {images}, every {n_critic}th with a generator update"
 
 
 def plan_resume(folder: Path, composed: front.Composed) -> Plan:
-    """The stored config with what may change taken from the command line. Raises Problems where more would change."""
+    """Passes gate 2 for a run that goes on.
+
+    Args:
+        folder: Of the run.
+        composed: What was typed; what may change goes into the stored config.
+
+    Raises:
+        Problems: More would change.
+        UserError: The checkpoint is not one that the run can go on from.
+    """
     from omegaconf import OmegaConf
 
     from gancli import checkpoint
@@ -203,7 +229,7 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     from gancli.run.folder import check_writable
 
     check_writable(folder)
-    file, tree = checkpoint.newest(folder / "checkpoints")
+    file, tree = checkpoint.read_newest(folder / "checkpoints")
     checkpoint.check_resumable(tree, file)
     stored = resuming.complete(tree["config"])
     resuming.change(stored, composed.overrides, folder)
@@ -221,7 +247,16 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
 def open_data(
     config: RunConfig, device: torch.device, *, trust: tuple[str, ...] | None
 ) -> tuple[Decoded, Decoded | None, Stream]:
-    """-> the training part of the data set in memory, what is held out of it, and the stream of batches."""
+    """Loads the data set of a run, on all ranks.
+
+    Args:
+        config: Of the run.
+        device: Of this rank.
+        trust: Packages of the user's own that may be named; None: any.
+
+    Returns:
+        The training part in memory, what is held out of it, and this rank's stream of batches.
+    """
     from gancli import distributed
     from gancli.config.build import build
     from gancli.data.base import split
@@ -259,7 +294,7 @@ def finish_budget(config: RunConfig, n: int) -> RunConfig:
 
 
 def build_first(plan: Plan, stream: Stream, device: torch.device) -> Game:
-    """The game with its first weights, which has seen a batch."""
+    """Builds the game with its first weights, and checks its first batch."""
     from gancli.config.build import build_game
     from gancli.seeding import reseed, seed_of
 
@@ -270,7 +305,11 @@ def build_first(plan: Plan, stream: Stream, device: torch.device) -> Game:
 
 
 def check_first_batch(game: Game, stream: Stream) -> None:
-    """Gate 3: the keys that the game needs, images in range, and whatever else it reads."""
+    """Passes gate 3: the keys that the game needs, finite values, and whatever else it reads.
+
+    Raises:
+        UserError: Something is missing or broken.
+    """
     needs = game.needs
     try:
         game.ready()
@@ -297,8 +336,8 @@ def compare_data(old: Continued, digest: str) -> None:
         )
 
 
-def claim(plan: Plan, composed: front.Composed) -> Path:
-    """The folder on disk: the run's own when resuming, a new one otherwise."""
+def claim_folder(plan: Plan, composed: front.Composed) -> Path:
+    """Returns the run's own folder when resuming, and makes a new one otherwise."""
     from gancli.run.folder import make_new
 
     if plan.old is not None:
@@ -306,8 +345,11 @@ def claim(plan: Plan, composed: front.Composed) -> Path:
     return make_new(composed.run_dir, exclusive=not composed.run_dir_given)
 
 
-def take(folder: RunFolder, plan: Plan, composed: front.Composed) -> None:
-    """Locks the folder. What describes a new run is written only then: until now another process may have been at work there."""
+def lock_folder(folder: RunFolder, plan: Plan, composed: front.Composed) -> None:
+    """Locks the folder, and writes what describes a new run.
+
+    In this order: until now another process may have been at work there.
+    """
     from gancli.run.folder import refuse_used, write_hydra
 
     folder.open()
@@ -319,8 +361,11 @@ def take(folder: RunFolder, plan: Plan, composed: front.Composed) -> None:
             )
 
 
-def too_short(trainer: Trainer) -> list[str]:
-    """What a run is too short for: phases that never begin, learning rates that never rise to their value."""
+def find_too_short(trainer: Trainer) -> list[str]:
+    """Finds what a run is too short for, in sentences.
+
+    Phases that never begin, and learning rates that never rise to their value.
+    """
     settings = trainer.settings
     kimg = settings.steps * settings.batch_size / 1000
     found = []
@@ -329,17 +374,20 @@ def too_short(trainer: Trainer) -> list[str]:
         names = ", ".join(phase.name for phase in late)
         first = min(phase.start for phase in late)
         key = "model.warmup" if "warmup" in trainer.config.model else "warm-up"
+        words = "losses" if len(late) > 1 else "loss"
         found.append(
-            f"the run ends at step {settings.steps:,}, before the {'losses' if len(late) > 1 else 'loss'} {names} "
-            f"would begin after step {first:,}: give more trainer.steps, or a shorter {key}"
+            f"the run ends at step {settings.steps:,}, before the {words} {names} would begin "
+            f"after step {first:,}: give more trainer.steps, or a shorter {key}"
         )
     specs = trainer.config.optimizer
     for player in trainer.players:
         spec = specs.get(player) or specs["g"]
         warmup = spec.get("warmup_kimg") or 0.0
         if warmup > kimg:
+            where = f"optimizer.{player if player in specs else 'g'}"
             found.append(
-                f"optimizer.{player if player in specs else 'g'}.warmup_kimg={warmup:g} is longer than the run, which "
-                f"shows {kimg:.4g} thousand images: the learning rate ends at {kimg / warmup:.0%} of its value"
+                f"{where}.warmup_kimg={warmup:g} is longer than the run, which shows "
+                f"{kimg:.4g} thousand images: the learning rate ends at {kimg / warmup:.0%} of its "
+                "value"
             )
     return list(dict.fromkeys(found))  # players without a part of their own share g's

@@ -1,4 +1,4 @@
-"""The user's own code that a run uses: a digest of its source files, so that a resumed run notices that it has changed."""
+"""The user's own code that a run uses: its digest, by which a resumed run notices a change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ MOST_FILES = 1000  # of a package; more are hardly a user's own
 
 
 def source_digests(config: dict[str, Any]) -> dict[str, str]:
-    """Package -> digest of its source files, for each package of the user's that a config names and that is imported."""
+    """Digests the source files of the user's own packages.
+
+    Args:
+        config: A plain config, which names them.
+
+    Returns:
+        Package -> digest, for those that are imported.
+    """
     found = {}
     for package in find_untrusted_packages(config):
         files = source_files(package)
@@ -27,7 +34,7 @@ def source_digests(config: dict[str, Any]) -> dict[str, str]:
 
 
 def source_files(package: str) -> list[tuple[Path, str]]:
-    """-> the Python files of an imported package or module, each with its name in it; [] where it has none."""
+    """Lists the Python files of an imported package or module, each with its name in it."""
     module = sys.modules.get(package)
     if module is None:
         return []
@@ -46,13 +53,19 @@ def source_files(package: str) -> list[tuple[Path, str]]:
 
 
 def warn_of_changes(saved: dict[str, Any], now: dict[str, str]) -> None:
-    """saved: what a checkpoint holds of a run; those from before there were digests have none, and nothing is said."""
+    """Warns where the user's own code is not what it was when a run was saved.
+
+    Args:
+        saved: The part `run` of a checkpoint; of an older gancli it has no digests.
+        now: Of `source_digests`.
+    """
     before = saved.get("sources")
     if not isinstance(before, dict):
         return
     for package in now:
         if package in before and before[package] != now[package]:
             log.warning(
-                "the source of %s has changed since this run was saved: it goes on with the new code, and not bit for bit",
+                "the source of %s has changed since this run was saved: it goes on with the new "
+                "code, and not bit for bit",
                 package,
             )

@@ -1,6 +1,7 @@
-"""What was typed beside resume=: it goes into the run's own config where it may, and is refused where a run keeps its config.
+"""The config of a run that goes on: the stored one, with what was typed beside resume=.
 
-And what must be typed: the packages to trust."""
+It is refused where a run keeps its config. And what must be typed: the packages to trust.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from gancli.config import compose as front
 from gancli.config import hints
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, TOP_KEYS
+from gancli.config.values import show
 from gancli.errors import Problems, UserError
 
 ASIDE = ("resume=", "trust=", "hydra.", "+hydra.")  # they say how to resume, not what
@@ -43,7 +45,10 @@ KEEPS = "a run keeps its config; leave it out to resume, or start a new run"
 
 
 def resumes(overrides: Sequence[str]) -> bool:
-    """Is a certain run to be resumed? Then its own config counts, and the defaults beside it would only get in the way."""
+    """Is a certain run to be resumed?
+
+    Then its own config counts, and the defaults beside it would only get in the way.
+    """
     return any(
         item.startswith("resume=") and item not in ("resume=auto", "resume=null")
         for item in overrides
@@ -51,8 +56,16 @@ def resumes(overrides: Sequence[str]) -> bool:
 
 
 def change(config: dict[str, Any], overrides: Sequence[str], folder: Path) -> None:
-    """Puts what was typed into the stored config, in place. Raises Problems that name whatever must stay as it is."""
-    from gancli.config.build import show  # not above: a typo must be told without torch
+    """Puts what was typed into the stored config, in place.
+
+    Args:
+        config: The plain config of the run.
+        overrides: The words of the command line.
+        folder: Of the run, which knows with which words it was started.
+
+    Raises:
+        Problems: Names whatever must stay as it is.
+    """
     from gancli.run.folder import choices_of, overrides_of
 
     started = overrides_of(folder) or []
@@ -61,11 +74,11 @@ def change(config: dict[str, Any], overrides: Sequence[str], folder: Path) -> No
     for item in overrides:
         if item.startswith(ASIDE):
             continue
-        key, value, sets = parsed(item)
-        parent, last = descend(config, key)
+        key, value, sets = parse_override(item)
+        parent, last = find_parent(config, key)
         old = choices.get(key, (parent or {}).get(last))
         if key == "metrics" and isinstance(value, str):
-            config["metrics"] = option("metrics", value)
+            config["metrics"] = compose_option("metrics", value)
         elif key.startswith(CHANGEABLE) and parent is not None and sets:
             parent[last] = value
             if key == "trainer.steps":
@@ -83,12 +96,12 @@ def change(config: dict[str, Any], overrides: Sequence[str], folder: Path) -> No
         raise Problems(found)
 
 
-def option(group: str, name: str) -> dict[str, Any]:
+def compose_option(group: str, name: str) -> dict[str, Any]:
     """Composes an option of a group as a fresh run would. Raises UserError where there is none."""
-    return composed_section(f"{group}={name}", group)
+    return compose_section(f"{group}={name}", group)
 
 
-def composed_section(word: str, section: str) -> dict[str, Any]:
+def compose_section(word: str, section: str) -> dict[str, Any]:
     """Composes one section of a run that is started with this word."""
     from omegaconf import OmegaConf
 
@@ -110,11 +123,11 @@ def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
     for part in ("loss", "augment", "perceptual"):
         config.setdefault(part, None)
     if "metrics" not in config:
-        config["metrics"] = option("metrics", "none")
+        config["metrics"] = compose_option("metrics", "none")
     if isinstance(config["metrics"], dict):  # `metrics.own.x=...` may then be typed
         config["metrics"].setdefault("own", {})
     if "watch" not in config:
-        config["watch"] = composed_section("watch.action=off", "watch")
+        config["watch"] = compose_section("watch.action=off", "watch")
     return config
 
 
@@ -136,8 +149,14 @@ def read_config(stored: Mapping[str, Any]) -> RunConfig:
     return RunConfig.from_plain(config)
 
 
-def parsed(item: str) -> tuple[str, object, bool]:
-    """-> the key of an override, its value, and whether it sets that key: it may also add (+) or delete (~) something."""
+def parse_override(item: str) -> tuple[str, object, bool]:
+    """Splits an override into its key, its value and whether it sets that key.
+
+    It may also add (+) or delete (~) something.
+
+    Raises:
+        UserError: It cannot be read, or gives several values.
+    """
     from omegaconf import OmegaConf
 
     try:
@@ -156,8 +175,12 @@ def parsed(item: str) -> tuple[str, object, bool]:
     )
 
 
-def descend(tree: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
-    """-> the mapping that a dotted key leads into, None if there is none, and the key's last part."""
+def find_parent(tree: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]:
+    """Follows a dotted key.
+
+    Returns:
+        The mapping that it leads into, None if there is none, and the key's last part.
+    """
     *parents, last = key.split(".")
     node: object = tree
     for part in parents:
@@ -166,13 +189,17 @@ def descend(tree: dict[str, Any], key: str) -> tuple[dict[str, Any] | None, str]
 
 
 def find_untrusted_packages(config: object) -> tuple[str, ...]:
-    """The user's own packages that a config names, and that a checkpoint of it may use only if they are trusted."""
+    """Lists the user's own packages that a config names.
+
+    A checkpoint of it may use them only if they are trusted.
+    """
     return tuple(
         sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"})
     )
 
 
 def specs(tree: object) -> Iterator[dict[str, Any]]:
+    """Goes through all descriptions ({_target_: ...}) of a plain config, at any depth."""
     if isinstance(tree, dict) and "_target_" in tree:
         yield tree
     for item in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
@@ -181,16 +208,32 @@ def specs(tree: object) -> Iterator[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A run that resume=auto looks at. differs: key -> (value there, value asked for), but for what is overlooked."""
+    """A run that resume=auto looks at.
+
+    Attributes:
+        folder: Of the run.
+        step: Of its newest checkpoint.
+        digest: Of its data.
+        differs: Key -> (value there, value asked for), but for what is overlooked.
+    """
 
     folder: Path
     step: int
-    digest: str  # of its data
+    digest: str
     differs: dict[str, tuple[str, str]]
 
 
 def look_around(parent: Path, wanted: RunConfig, composed: front.Composed) -> list[Candidate]:
-    """The runs in a folder, the one that was saved last first. wanted: the frozen config of the run that is asked for."""
+    """Compares the runs in a folder with the one that is asked for.
+
+    Args:
+        parent: The folder that holds run folders.
+        wanted: The config of the run that is asked for.
+        composed: What was typed.
+
+    Returns:
+        The run that was saved last first.
+    """
     from gancli.checkpoint import peek
     from gancli.run.folder import overrides_of, runs_in
 
@@ -213,9 +256,7 @@ def look_around(parent: Path, wanted: RunConfig, composed: front.Composed) -> li
 def compare_configs(
     stored: dict[str, Any], wanted: dict[str, Any], *, overlooked: tuple[str, ...]
 ) -> dict[str, tuple[str, str]]:
-    """key -> (value in stored, value in wanted) where they differ."""
-    from gancli.config.build import show
-
+    """Returns key -> (value in stored, value in wanted) where two plain configs differ."""
     old = {key: show(value) for key, value in flatten(stored).items()}
     new = {key: show(value) for key, value in flatten(wanted).items()}
     return {
@@ -226,7 +267,7 @@ def compare_configs(
 
 
 def flatten(tree: object, prefix: str = "") -> dict[str, object]:
-    """Dotted key -> value; lists are values, and so is an empty mapping."""
+    """Returns dotted key -> value; lists are values, and so is an empty mapping."""
     if not isinstance(tree, dict) or not tree:
         return {prefix: tree}
     flat: dict[str, object] = {}
@@ -259,7 +300,10 @@ def describe_differences(candidate: Candidate, composed: front.Composed, *, most
 
 
 def take_asked(config: dict[str, Any], wanted: RunConfig) -> None:
-    """Puts what resume=auto overlooks into a stored config, in place: so many steps, on this device, are asked for now."""
+    """Puts what resume=auto overlooks into a stored config, in place.
+
+    So many steps, on this device, are asked for now.
+    """
     asked = wanted.plain()
     for part in ("trainer", "log"):
         for key, value in asked[part].items():

@@ -17,20 +17,28 @@ logger = logging.getLogger("gancli")
 
 
 class Shout(logging.Handler):
-    """Prints notes and warnings to whatever sys.stderr is at that moment: below a live display it is the display's."""
+    """Prints notes and warnings to whatever sys.stderr is at that moment.
+
+    Below a live display it is the display's.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Prints one record."""
         shout(f"{record.levelname.lower()}: {record.getMessage()}")
 
 
 def shout(text: str) -> None:
+    """Prints to stderr, if that is open."""
     if sys.stderr is not None:
         with suppress(OSError, ValueError):  # stderr is closed
             print(printable(text, sys.stderr), file=sys.stderr, flush=True)
 
 
 class RunLog(logging.FileHandler):
-    """run.log, in UTC. logging itself would print a traceback for every line that finds the disk full."""
+    """The file run.log, in UTC.
+
+    logging itself would print a traceback for every line that finds the disk full.
+    """
 
     def __init__(self, path: Path):
         super().__init__(path, encoding="utf-8", errors="backslashreplace")
@@ -40,6 +48,7 @@ class RunLog(logging.FileHandler):
         self.setFormatter(formatter)
 
     def handleError(self, record: logging.LogRecord) -> None:
+        """Says once that the disk does not take it."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
@@ -49,17 +58,22 @@ class RunLog(logging.FileHandler):
 
 
 class Early(logging.Handler):
-    """Holds what is said before there is a run folder; notes and warnings are shown at once, each of them once."""
+    """Holds what is said before there is a run folder.
 
-    def __init__(self):
+    Notes and warnings are shown at once, each of them once.
+    """
+
+    def __init__(self) -> None:
         super().__init__()
         self.records: list[logging.LogRecord] = []
         self.shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keeps one record."""
         message = f"{record.levelname.lower()}: {record.getMessage()}"
         if record.levelno >= NOTE:
-            if message in self.shown:  # a folder is listed by the scan, and again when it is loaded
+            # A folder is listed by the scan, and again when it is loaded.
+            if message in self.shown:
                 return
             self.shown.add(message)
             shout(message)
@@ -82,10 +96,10 @@ def early_log() -> Iterator[None]:
 
 @contextmanager
 def run_log(folder: Path) -> Iterator[None]:
-    """While open, what logger "gancli" says goes to folder/run.log, and notes and warnings also to stderr.
+    """While open, what logger "gancli" says goes to run.log; notes and warnings also to stderr.
 
-    Of logger.exception the traceback goes to the file alone. Other handlers, such as Hydra's, do not see the lines
-    meanwhile, or each would appear twice.
+    Of logger.exception the traceback goes to the file alone. Other handlers, such as Hydra's, do
+    not see the lines meanwhile, or each would appear twice.
     """
     with writable(folder):
         file = RunLog(Path(folder) / "run.log")

@@ -1,4 +1,7 @@
-"""One training run, from the gates to its last line: plans it, opens its folder and its books, and lets the loop run."""
+"""One training run, from the gates to its last line.
+
+Plans it, opens its folder and its loggers, and lets the loop run.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,13 @@ log = logging.getLogger("gancli")
 class Outcome:
     """A run whose steps are done, for what is said at its end.
 
-    picture: the newest sample grid. trust: the user's own packages. translates: the game takes a picture.
-    measured: the kind of data set whose published numbers the run's own may be compared with, None without an evaluation.
+    Attributes:
+        folder: Of the run.
+        picture: The newest sample grid.
+        trust: The user's own packages.
+        translates: Whether the game takes an image.
+        measured: The class of data set whose published numbers the run's own may be compared with;
+            None without an evaluation.
     """
 
     folder: Path
@@ -48,10 +56,14 @@ class Outcome:
 
 
 def run_session(composed: front.Composed) -> Outcome | None:
-    """Trains to the end of the budget. Raises GanError; whatever it raises, the run can be resumed.
+    """Trains to the end of the budget.
 
     Returns:
-        What came of it; None where nothing was left to do, and on every rank but the first."""
+        What came of it; None where nothing was left to do, and on every rank but the first.
+
+    Raises:
+        GanError: The run has ended early; it can be resumed.
+    """
     from gancli.render import status as progress
 
     for message in composed.warnings:
@@ -83,7 +95,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
 
 
 def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outcome | None:
-    """Gate 3 (the data), then the folder, then the loop."""
+    """Passes gate 3 (the data), then opens the folder, then lets the loop run."""
     from gancli import distributed
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
@@ -117,15 +129,16 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
         over = old.step >= config.trainer.steps
         if over and not old.tree["run"].get("owes_evaluation"):
             more = 2 * old.step
+            trust = find_untrusted_packages(config.plain())
             planning.tell(
                 f"{old.folder} is complete at step {old.step}; to go on to step {more}:\n"
-                f"  {resume_line(old.folder, find_untrusted_packages(config.plain()))} trainer.steps={more}"
+                f"  {resume_line(old.folder, trust)} trainer.steps={more}"
             )
             return None
     game = distributed.run_together(lambda: planning.build_first(plan, stream, device))
     path = distributed.from_rank_0(
         distributed.run_together(
-            lambda: planning.claim(plan, composed) if distributed.rank() == 0 else None
+            lambda: planning.claim_folder(plan, composed) if distributed.rank() == 0 else None
         )
     )
     assert path is not None, "rank 0 has claimed it"
@@ -158,7 +171,7 @@ def play(
     plan: Plan,
     composed: front.Composed,
 ) -> Outcome | None:
-    """Opens the books and trains; notes in the run folder how it ended."""
+    """Opens the loggers and trains; notes in the run folder how it ended."""
     from gancli import distributed
     from gancli.render import status as progress
     from gancli.render.display import Display
@@ -177,13 +190,15 @@ def play(
     with contextlib.ExitStack() as stack:
         if first:
             stack.callback(folder.close)
-        distributed.run_together(lambda: planning.take(folder, plan, composed) if first else None)
+        distributed.run_together(
+            lambda: planning.lock_folder(folder, plan, composed) if first else None
+        )
         if first:
             stack.enter_context(run_log(folder.path))
             if plan.old is not None:
                 say_differences(plan.old.tree, trainer)
                 say_changed_terms(plan.old.tree, trainer)
-            for message in planning.too_short(trainer):
+            for message in planning.find_too_short(trainer):
                 log.warning("%s", message)
         logbook = (
             Logbook(
@@ -195,7 +210,7 @@ def play(
             else NullLogger()
         )
         stack.callback(logbook.close)
-        logbook.text("config", as_markdown(config))
+        logbook.text("config", format_config(config))
         title = f"{folder.path}  {settings.device} {settings.precision}"
         progress.say("")
         stack.enter_context(progress.paused())  # the display has the terminal
@@ -208,7 +223,7 @@ def play(
                     batch_size=settings.batch_size,
                     progress=trainer.progress,
                     status=progress.current(),
-                    lighter=tries(plan, composed),
+                    lighter=suggest_tries(plan, composed),
                 )
             )
             if first
@@ -229,7 +244,7 @@ def play(
                 how = resume_line(folder.path, trust)
                 error.hint = "\n".join(filter(None, [error.hint, "to go on:", how]))
             log.info("ended: %s", error.message, exc_info=error.__cause__)
-            end(folder, error.message, first=first)
+            note_ending(folder, error.message, first=first)
             raise
         except KeyboardInterrupt as error:
             message = f"left at once in step {trainer.progress.step + 1}, unsaved"
@@ -239,13 +254,13 @@ def play(
                 else ""
             )
             log.info(message)
-            end(folder, message, first=first)
+            note_ending(folder, message, first=first)
             raise Interrupted(message, how, code=130) from error
         except Exception as error:
             log.exception("failed at step %d", trainer.progress.step)
             error.add_note(f"the run's log is {folder.path / 'run.log'}")
             raise
-    end(folder, f"its {settings.steps} steps are done", first=first)
+    note_ending(folder, f"its {settings.steps} steps are done", first=first)
     if not first:
         return None
     return Outcome(
@@ -260,7 +275,7 @@ def play(
 def write_references(
     monitor: Monitor, game: Game, folder: RunFolder, logbook: Logbook | NullLogger
 ) -> None:
-    """Pictures of the data for beside the samples, once; a run can do without them."""
+    """Writes pictures of the data beside the samples, once; a run can do without them."""
     try:
         for name, image in monitor.draw_references(game).items():
             if not (folder.samples / f"{name}.png").exists():
@@ -269,17 +284,17 @@ def write_references(
         log.warning("the pictures of the data could not be made", exc_info=True)
 
 
-def tries(plan: Plan, composed: front.Composed) -> tuple[str, ...]:
-    """What a run that is too slow might be started with; a resumed one keeps its config."""
-    from gancli.run.failures import lighter
+def suggest_tries(plan: Plan, composed: front.Composed) -> tuple[str, ...]:
+    """Suggests what a slow run might be started with; a resumed one keeps its config."""
+    from gancli.run.failures import suggest_lighter
 
     if plan.old is not None:
         return ()
-    return lighter(plan.config.trainer, plan.config.dataset, composed.cfg.model)
+    return suggest_lighter(plan.config.trainer, plan.config.dataset, composed.cfg.model)
 
 
-def end(folder: RunFolder, sentence: str, *, first: bool) -> None:
-    """evaluation.json says in words why the run ended."""
+def note_ending(folder: RunFolder, sentence: str, *, first: bool) -> None:
+    """Writes into evaluation.json why the run ended, in words."""
     from gancli.evaluation.samples import note_end
 
     if first:
@@ -287,8 +302,8 @@ def end(folder: RunFolder, sentence: str, *, first: bool) -> None:
             note_end(folder.path / "evaluation.json", sentence)
 
 
-def as_markdown(config: RunConfig) -> str:
-    """The config as a block of YAML for TensorBoard's page of texts."""
+def format_config(config: RunConfig) -> str:
+    """Formats the config as a block of YAML for TensorBoard's page of texts."""
     from omegaconf import OmegaConf
 
     return "```yaml\n" + OmegaConf.to_yaml(OmegaConf.create(config.plain())) + "```"

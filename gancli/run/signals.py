@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def listening(loop: Loop) -> Iterator[None]:
     """Signals ask the loop to save and stop after its step; only a third Ctrl-C leaves at once.
 
-    A SIGHUP that was ignored at the start (nohup) stays ignored: the run is meant to outlive its terminal."""
+    A SIGHUP that was ignored at the start (nohup) stays ignored: the run is meant to outlive its
+    terminal.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # Python takes handlers in its main thread alone
         return
@@ -29,7 +31,7 @@ def listening(loop: Loop) -> Iterator[None]:
         interrupts += number == signal.SIGINT
         if interrupts > 2:
             raise KeyboardInterrupt
-        say_at_once(signal_words(number, first=loop.ask_to_stop(number)))
+        say_at_once(describe_signal(number, first=loop.ask_to_stop(number)))
 
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
     if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
@@ -42,7 +44,8 @@ def listening(loop: Loop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def signal_words(number: int, *, first: bool) -> str:
+def describe_signal(number: int, *, first: bool) -> str:
+    """Says what a signal does to the run."""
     name = signal.Signals(number).name
     if first:
         return (
@@ -53,6 +56,10 @@ def signal_words(number: int, *, first: bool) -> str:
 
 
 def say_at_once(text: str) -> None:
-    """Says something from a signal handler: what it interrupts may be writing to the same stream."""
-    with contextlib.suppress(RuntimeError):  # Python's word for a stream that is being written to
+    """Says something from a signal handler.
+
+    What it interrupts may be writing to the same stream.
+    """
+    # RuntimeError is Python's word for a stream that is being written to.
+    with contextlib.suppress(RuntimeError):
         shout(text)

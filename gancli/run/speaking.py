@@ -39,12 +39,13 @@ class Collector(logging.Handler):
         self.found = found
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Keeps one message."""
         self.found.append(record.getMessage())
 
 
 @contextmanager
 def speaking(*, quiet: bool, hush: bool = False) -> Iterator[None]:
-    """What is said during one call.
+    """Decides what is said during one call.
 
     Args:
         quiet: Warnings become Python's `UserWarning`s after the call, and nothing is printed; else

@@ -15,7 +15,7 @@ from gancli.commands import check
 from gancli.config.compose import compose
 from gancli.config.validate import validate
 from gancli.render import display, status
-from gancli.run.failures import lighter
+from gancli.run.failures import suggest_lighter
 
 
 def test_show_json_is_one_flat_object(capsys):
@@ -124,7 +124,7 @@ def test_what_is_advised_is_accepted(model):
     words = [f"model={model}", *paths, *large, "perceptual=none", "trainer.device=cpu"]
     composed = compose("train", words).cfg
     config = validate(composed)
-    advice = lighter(config.trainer, config.dataset, composed.model)
+    advice = suggest_lighter(config.trainer, config.dataset, composed.model)
     assert any(word.startswith("trainer.batch_size=") for word in advice)
     assert model == "mlp" or "dataset.resolution=64" in advice
     frozen(*words, *advice)

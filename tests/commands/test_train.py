@@ -20,7 +20,7 @@ from helpers import SMALL, differences
 from PIL import Image
 from train_helpers import ENV, NETWORKS, QUIET, TINY, last, lines, sound
 
-from gancli.checkpoint import read, steps_in
+from gancli.checkpoint import list_steps, read
 from gancli.run import plan as planning
 from gancli.run.folder import RunFolder
 
@@ -42,7 +42,7 @@ def test_a_resumed_run_equals_an_unbroken_one_in_every_leaf(gan):
     assert differences(last("whole"), last("part")) == []
     assert lines("whole") == lines("part")
     names = [
-        [path.name for path in steps_in(Path(run, "checkpoints"))] for run in ("whole", "part")
+        [path.name for path in list_steps(Path(run, "checkpoints"))] for run in ("whole", "part")
     ]
     assert (
         names[0] == ["step-00000007.pt", "step-00000006.pt", "step-00000004.pt"]
@@ -388,7 +388,7 @@ def test_kill_9_at_random_moments_costs_nothing(gan, tmp_path):
     assert differences(last("whole"), last("part")) == [] and not list(
         Path("part/checkpoints").glob(".tmp-*")
     )
-    assert len(steps_in(Path("part/checkpoints"))) == 2
+    assert len(list_steps(Path("part/checkpoints"))) == 2
 
 
 # a run that is too short

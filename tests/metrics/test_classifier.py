@@ -158,7 +158,7 @@ def test_memory_forgets_the_oldest(monkeypatch):
     monkeypatch.setattr(store, "MOST_ENTRIES", 2)
     made = []
     for key in ("a", "b", "a", "c", "b", "a"):
-        store.remembered(key, lambda key=key: made.append(key))
+        store.remember(key, lambda key=key: made.append(key))
     assert made == ["a", "b", "c", "b", "a"]
 
     def fails():
@@ -167,6 +167,6 @@ def test_memory_forgets_the_oldest(monkeypatch):
 
     for _ in range(2):
         with pytest.raises(UserError, match="no network"):
-            store.remembered("x", fails)
+            store.remember("x", fails)
     assert made.count("failed") == 1, "a download that failed is not tried at every evaluation"
     store.forget()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from helpers import REPO
 
-from gancli.checkpoint import newest
+from gancli.checkpoint import read_newest
 from gancli.cli import main
 from gancli.trainer import Trainer
 
@@ -79,7 +79,7 @@ def at_step(monkeypatch):
 
 
 def last(run: str | Path) -> dict:
-    return newest(Path(run) / "checkpoints")[1]
+    return read_newest(Path(run) / "checkpoints")[1]
 
 
 def lines(run: str | Path) -> list[dict]:
