@@ -181,7 +181,7 @@ def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> 
     if spec.get("kind", "image") != trained["kind"]:
         wanted = "points" if trained["kind"] == "points" else "images"
         raise UserError(
-            f"the critic of this checkpoint sees {wanted}, which this data set has not",
+            f"the discriminator of this checkpoint sees {wanted}, which this data set has not",
             "choose another dataset=NAME",
         )
     source = build(spec, where="dataset", trust=trust).settled()
@@ -195,7 +195,7 @@ def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> 
     if given != wanted:
         (height, width), channels = wanted
         raise UserError(
-            f"the critic of this checkpoint sees {width}x{height} pixels of {channels} channels",
+            f"the discriminator of this checkpoint sees {width}x{height} pixels of {channels} channels",
             "leave dataset.resolution and dataset.channels out: they follow the checkpoint",
         )
     return source, name
@@ -292,7 +292,7 @@ def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, obje
         if known
         else mean
         if conditional
-        else "of the critic",
+        else "of the discriminator",
     }
     if pack > 1:
         how["pack"] = f"{pack} copies of each image"
@@ -349,7 +349,7 @@ def show(title: str, report: dict, *, k: int) -> None:
         table.add_column("accuracy on")
         table.add_column("linear probe", justify="right")
         table.add_column(f"{k} nearest", justify="right")
-        for name, words in (("critic", "the critic's features"), ("pixels", "raw pixels")):
+        for name, words in (("critic", "the discriminator's features"), ("pixels", "raw pixels")):
             table.add_row(words, f"{values[f'linear_{name}']:.3f}", f"{values[f'knn_{name}']:.3f}")
         table.add_row("chance", *[f"{values['chance']:.3f}"] * 2)
         console.print(table)

@@ -46,7 +46,7 @@ from gancli.render.notes import note
 
 log = logging.getLogger("gancli")
 NOTHING_TO_LEARN = (
-    "loss=none leaves this model nothing to learn from: it has a critic, and no target",
+    "loss=none leaves this model nothing to learn from: it has a discriminator, and no target",
     "choose a loss, such as loss=non_saturating (gan list loss)",
 )
 
@@ -116,9 +116,9 @@ def find_idle_parts(config: dict) -> dict[str, str]:
     chosen = [name for name in PARTS if config[name] is not None]
     idle = {name: f"{cls.__name__} takes none" for name in chosen if name not in known}
     if "discriminator" in known and config["model"].get("discriminator") is None:
-        reason = f"this {cls.__name__} has no critic"
+        reason = f"this {cls.__name__} has no discriminator"
     elif config["loss"] is None:
-        reason = "without a loss there is no critic"
+        reason = "without a loss there is no discriminator"
     else:
         return idle
     for name in ("loss", "augment"):

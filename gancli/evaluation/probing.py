@@ -212,7 +212,7 @@ def read_features(
     all_scores = torch.cat(scores)
     if not (all_features.isfinite().all() and all_scores.isfinite().all()):
         raise UserError(
-            "the critic's features or scores of some images are not finite",
+            "the discriminator's features or scores of some images are not finite",
             "the run has diverged: take an earlier checkpoint",
         )
     return all_features, all_scores

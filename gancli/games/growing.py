@@ -122,7 +122,7 @@ class Growing(GAN):
         stages = self.generator.stages
         if stages != self.discriminator.stages:
             raise ValueError(
-                f"the generator has {stages} stages, the critic {self.discriminator.stages}: "
+                f"the generator has {stages} stages, the discriminator {self.discriminator.stages}: "
                 "give both one resolution"
             )
         self.last = stages - 1

@@ -83,7 +83,7 @@ class LapGAN(GAN):
         if (made.sizes, made.classes) != (judged.sizes, judged.classes):
             raise ValueError(
                 f"the generator's levels are {made.sizes}, with {made.classes} classes, the "
-                f"critic's {judged.sizes}, with {judged.classes}: give both one resolution, levels "
+                f"discriminator's {judged.sizes}, with {judged.classes}: give both one resolution, levels "
                 "and conditional"
             )
 

@@ -71,7 +71,7 @@ class Translation(Game):
         )
         if loss is not None and discriminator is None:
             raise ValueError(
-                "there is a loss, and no critic: give model.discriminator, or loss=none"
+                "there is a loss, and no discriminator: give model.discriminator, or loss=none"
             )
         if judged not in (1, 2) or warmup < 0 or adversarial_weight < 0 or (pixel_weight or 0) < 0:
             raise ValueError(
@@ -343,7 +343,7 @@ def check_critic_fits(discriminator: nn.Module | None, size: tuple[int, int]) ->
     """Raises ValueError for images that are too small for a critic of patches."""
     if isinstance(discriminator, PatchDiscriminator) and min(size) < discriminator.smallest:
         raise ValueError(
-            f"images of {size[1]}x{size[0]} pixels: the critic's patches need "
+            f"images of {size[1]}x{size[0]} pixels: the discriminator's patches need "
             f"{discriminator.smallest}; give the discriminator fewer layers, or choose a larger "
             "dataset.resolution"
         )

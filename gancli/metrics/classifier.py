@@ -202,7 +202,7 @@ def for_data(data: Decoded, size: tuple[int, int], classes: int) -> Trained:
         net.load_state_dict(kept["net"], assign=True)
         return Trained(net.eval().requires_grad_(False), kept["accuracy"], kept["n_aside"])
     log.info(
-        "training the classifier that judges the samples, on %d images; it is kept for the next "
+        "training the classifier that labels the samples, on %d images; it is kept for the next "
         "time",
         len(data),
     )

@@ -189,8 +189,8 @@ def overfitting(bench: Bench) -> dict[str, float]:
     score = bench.score
     if score is None:
         raise UserError(
-            "there is no critic to ask",
-            "evaluate a checkpoint of a game whose critic judges single images",
+            "there is no discriminator",
+            "evaluate a checkpoint of a game whose discriminator scores single images",
         )
     held = bench.held_out()
     n = min(len(held), len(bench.train), len(bench.fake), SUBSET_SIZE)

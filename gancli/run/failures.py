@@ -68,7 +68,7 @@ def make_norm_error(settings: TrainerConfig) -> UserError:
     size = settings.batch_size
     pieces = settings.accumulate
     return UserError(
-        f"a layer that normalises over the batch or over places was given one value a channel "
+        f"a layer that normalises over the batch or over positions was given one value a channel "
         f"(trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)})",
         f"give more images at once, trainer.batch_size={max(2, 2 * pieces)}, a larger "
         "dataset.resolution, or a network with another norm",

@@ -339,13 +339,13 @@ class LoadedModel:
             (N,F) float32
 
         Raises:
-            UserError: The discriminator judges no single images, or an image cannot be used.
+            UserError: The discriminator scores no single images, or an image cannot be used.
         """
         with saying_hints(), speaking(quiet=True):
             game = self.game
             if not game.judges_images:
                 raise UserError(
-                    "this checkpoint's discriminator judges no single images",
+                    "this checkpoint's discriminator scores no single images",
                     "load a model that makes images out of noise, such as dcgan or cgan",
                 )
             shown = self.as_points(images) if self.makes_points else self.as_images(images)

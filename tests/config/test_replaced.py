@@ -131,7 +131,7 @@ def test_a_loss_typed_for_a_model_that_takes_none_is_said(package, caplog):
 def test_a_sweep_over_a_part_that_a_model_does_not_use_is_marked():
     words = ["-m", "model=styletransfer,enhance", "loss=hinge,wgan", "seed=1,2"]
     found = find_idle_values(words)
-    assert found == ["the sweep over loss has no effect: this StyleTransfer has no critic"]
+    assert found == ["the sweep over loss has no effect: this StyleTransfer has no discriminator"]
     assert find_idle_values(["-m", "model=dcgan,cgan", "augment=none,ada", "seed=1,2"]) == []
     assert find_idle_values(["-m", "model=styletransfer", "loss=hinge"]) == []
 

@@ -171,8 +171,8 @@ def test_pixels_weigh_nothing_beside_features_unless_asked():
         ({"judged": 3}, "judged=3"),
         ({"warmup": -1}, "warmup=-1"),
         ({"loss": None, "pixel_weight": 0.0}, "nothing is left"),
-        ({"discriminator": None}, "no critic"),
-        ({"resolution": 4}, "the critic's patches need 6"),
+        ({"discriminator": None}, "no discriminator"),
+        ({"resolution": 4}, "the discriminator's patches need 6"),
         (
             {
                 "generator": ResNetGenerator(channels_in=1, channels_out=1, width=2, blocks=1),

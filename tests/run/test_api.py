@@ -222,7 +222,7 @@ def test_translations_are_those_of_the_command(gan, tmp_path):
     assert told.value.hint == "use translate(image)"
     with pytest.raises(gancli.UserError, match="takes no mask"):
         model.translate(source, mask=source)
-    with pytest.raises(gancli.UserError, match="judges no single images"):
+    with pytest.raises(gancli.UserError, match="scores no single images"):
         model.features([source])
 
 
