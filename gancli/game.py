@@ -134,7 +134,7 @@ class Option:
         default: The value where nothing is given; shown in the help. It is not passed, so the
             keyword argument must have the same default.
         stage: Which method receives the value; options of `gan translate` go to `Game.sample`.
-        still: The value in pictures and films where nothing is given: randomness that is held
+        still: The value in pictures and animations where nothing is given: randomness that is held
             fixed, so that what else differs can be seen. None leaves it as it is.
     """
 

@@ -188,7 +188,7 @@ def test_a_failed_write_is_an_oserror_and_the_old_file_stays(tree, tmp_path, mon
     assert not list(tmp_path.glob(".tmp-step*"))
 
 
-class Books:
+class Loggers:
     """A logbook and a display that want nothing."""
 
     def scalars(self, *_): ...
@@ -200,7 +200,7 @@ class Books:
 
 def loop_of(trainer, monitor, folder) -> Loop:
     return Loop(
-        trainer, monitor, build_watch(trainer), folder=folder, logbook=Books(), display=Books()
+        trainer, monitor, build_watch(trainer), folder=folder, logbook=Loggers(), display=Loggers()
     )
 
 

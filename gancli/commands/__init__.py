@@ -1,1 +1,1 @@
-"""The verbs of `gan`, one file each; every file has `main(argv) -> exit code`."""
+"""The subcommands of `gan`, one file each; every file has `main(argv) -> exit code`."""

@@ -1,4 +1,4 @@
-"""gan data: a look at a data set before a run is spent on it."""
+"""gan data: examines a data set before a run is spent on it."""
 
 from __future__ import annotations
 

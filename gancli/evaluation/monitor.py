@@ -1,5 +1,6 @@
-"""Looks at a run while it trains: a glance at every log line, a picture and numbers now and
-then, and which were the best.
+"""Measures a run while it trains, and knows which checkpoint was the best.
+
+A diversity check at every log line, a picture and numbers now and then.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
 MOST_REFERENCE = 1024  # pixels of a side of the picture of real images; classes may need more rows
-PAIRS = 16  # of samples at a glance
+PAIRS = 16  # of samples in a diversity check
 
 
 class Monitor:

@@ -29,7 +29,7 @@ class CycleGAN(Game):
     cycle: weight of the L1 distance between an image and what comes back of it. identity: weight,
     as a share of `cycle`, of the distance between an image and what the generator that makes its
     domain makes of it; 0 leaves it out (section 5.2)
-    pool: earlier fakes that each critic is shown too. resolution, channels: of the images
+    pool: fakes in each image history buffer. resolution, channels: of the images
     """
 
     generator: nn.ModuleDict

@@ -165,8 +165,11 @@ class Growing(GAN):
 
     @property
     def alpha(self) -> Tensor | None:
-        """The new stage's share, 0-d, or None where nothing is blended: a resting layer must get no
-        gradient at all, while one that is multiplied by 0 would be moved by Adam."""
+        """The new stage's share, 0-d, or None where nothing is blended.
+
+        An inactive layer must get no gradient at all, while one that is multiplied by 0 would be
+        moved by Adam.
+        """
         return self.share if self.blending else None
 
     def shrink_to_stage(self, x: Tensor) -> Tensor:
@@ -242,7 +245,7 @@ class Growing(GAN):
 
 
 class StyleGAN(Growing):
-    """Karras 2019, section 3: styles of two latents in one fake, and samples near the mean style.
+    """Karras 2019, section 3: styles of two latents in one fake, and samples near w_avg.
 
     mixing: share of batches whose fakes take the styles of another latent from a random layer on
     """
@@ -354,7 +357,7 @@ class StyleGAN(Growing):
     ) -> Tensor:
         """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and
         psi_layers was added; or styles (N,layers,w_dim) alone. noise: fixed is the same for all
-        images, as a film needs it, planes (with styles) are given ones"""
+        images, as an animation needs it, planes (with styles) are given ones"""
         network = cast(StyledGenerator, generator)
         return self.enlarge_to_full(
             self.make_images(inputs, network, noise=noise, level=level), self.at(level)[0]

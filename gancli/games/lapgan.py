@@ -125,7 +125,7 @@ class LapGAN(GAN):
 
         Raises UserError for no such level.
 
-        noise: fixed is the same for all images, as a film needs it."""
+        noise: fixed is the same for all images, as an animation needs it."""
         last = self.levels - 1
         label = inputs.get("label")
         if level is None:

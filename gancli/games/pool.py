@@ -1,5 +1,7 @@
-"""A memory of earlier fakes, from which a critic is shown some in place of new ones (Shrivastava
-2017, section 2.3)."""
+"""An image history buffer: a discriminator is shown some earlier fakes in place of new ones.
+
+Shrivastava 2017, section 2.3.
+"""
 
 from __future__ import annotations
 

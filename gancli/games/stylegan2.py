@@ -227,8 +227,8 @@ class StyleGAN2(GAN):
         """inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
         (N,layers,w_dim) alone.
 
-        noise: fixed is the same for all images, as a film needs it; planes (with styles) are given
-        ones. level: the image as it is after so many doublings, its pixels repeated up to the full
+        noise: fixed is the same for all images, as an animation needs it; planes (with styles)
+        are given ones. level: the image as it is after so many doublings, its pixels repeated up to the full
         size"""
         assert isinstance(generator, StyleGAN2Generator)
         image = self.make_images(inputs, generator, noise=noise, level=level)

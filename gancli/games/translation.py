@@ -40,7 +40,7 @@ class Translation(Game):
     b is only what real ones look like). perceptual: a distance of features
     warmup: steps in which the distances alone teach (SRGAN's first stage); the critic starts after
     them
-    pool: earlier fakes that the critic is shown too. resolution, channels: of the targets
+    pool: fakes in the image history buffer. resolution, channels: of the targets
     """
 
     generator: Translator

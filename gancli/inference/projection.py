@@ -131,7 +131,7 @@ def search(
     noise: bool,
     seed: int,
 ) -> Search:
-    """Where the search starts: at the mean style, or at the latent of the likest of many images.
+    """Where the search starts: at w_avg, or at the latent of the likest of many images.
 
     label: of a conditional model; null: of all classes, or of the likest image. Raises UserError
     where there is no latent."""

@@ -253,8 +253,9 @@ def walk(stops: Sequence[Batch], frames: int) -> Batch:
     """Inputs on a closed way through all stops, as `interpolate` moves: n each -> n * frames, frame
     by frame.
 
-    The first frame is the first stop; the last one is a step before it, so that a film that starts
-    again does not halt."""
+    The first frame is the first stop; the last one is a step before it, so that an animation that
+    starts again does not halt.
+    """
     inputs = []
     for k in range(frames):
         leg, step = divmod(k * len(stops), frames)

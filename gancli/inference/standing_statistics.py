@@ -32,7 +32,7 @@ def standing_statistics(
     batches of `batch` fresh inputs, of each batch's mean and unbiased variance (Brock 2019,
     appendix on sampling).
 
-    An average generator needs them most: its weights are averaged, its running statistics are those
+    An EMA generator needs them most: its weights are averaged, its running statistics are those
     of other weights.
     options: of the game's `inputs`, such as truncation; a generator that samples with it meets
     other activations.

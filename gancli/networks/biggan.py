@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from gancli.networks.attention import Init, SelfAttention
 from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
-from gancli.networks.layers import Output, constrain_weight, halvings, to_range
+from gancli.networks.layers import Output, constrain_weight, count_downsampling_steps, to_range
 
 # Channels in multiples of the width, by the number of doublings (3: 32 px, 6: 256 px). The paper
 # has 3 to 6; below, 3's goes on.
@@ -94,7 +94,7 @@ class BigGANGenerator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, self.base = halvings(resolution)
+        times, self.base = count_downsampling_steps(resolution)
         widths = widths_of(UP[times], width)
         layers = Layers(spectral, INITS[init])
         self.classes = classes if conditional else 0
@@ -180,7 +180,7 @@ class BigGANDiscriminator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         layers = Layers(spectral, INITS[init])
         self.classes = classes if conditional else 0
         widths = [channels, *widths_of(DOWN[times], width)]

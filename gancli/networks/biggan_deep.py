@@ -26,7 +26,7 @@ from gancli.networks.biggan import (
     to_image,
     widths_of,
 )
-from gancli.networks.layers import Output, halvings
+from gancli.networks.layers import Output, count_downsampling_steps
 
 SQUEEZE = 4  # a bottleneck has a quarter of the channels
 DEEPEST = 8
@@ -70,7 +70,7 @@ class BigGANDeepGenerator(nn.Module):
     ):
         super().__init__()
         check(depth, width)
-        times, self.base = halvings(resolution)
+        times, self.base = count_downsampling_steps(resolution)
         widths = widths_of(UP[times], width)
         layers = Layers(spectral, INITS[init])
         if z_dim < 1:
@@ -144,7 +144,7 @@ class BigGANDeepDiscriminator(nn.Module):
     ):
         super().__init__()
         check(depth, width)
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         layers = Layers(spectral, INITS[init])
         self.classes = classes if conditional else 0
         widths = widths_of(DOWN[times], width)

@@ -14,7 +14,7 @@ from gancli.networks.layers import (
     Output,
     activation,
     constrain_weight,
-    halvings,
+    count_downsampling_steps,
     norm2d,
     to_range,
     with_one_hot,
@@ -22,12 +22,12 @@ from gancli.networks.layers import (
 )
 
 
-def widths_of(width: int, halvings: int, max_width: int) -> list[int]:
+def widths_of(width: int, steps: int, max_width: int) -> list[int]:
     """Lists channels from the finest inner level to the coarsest.
 
     They double at each downsampling step, up to max_width.
     """
-    return [min(width * 2**k, max_width) for k in range(halvings)]
+    return [min(width * 2**k, max_width) for k in range(steps)]
 
 
 class DCGANGenerator(nn.Module):
@@ -62,7 +62,7 @@ class DCGANGenerator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)[::-1]
@@ -118,7 +118,7 @@ class DCGANDiscriminator(nn.Module):
         super().__init__()
         if pooling not in ("strided", "average"):
             raise ValueError(f"pooling={pooling!r} is not known: use strided or average")
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)
         self.feature_dim = widths[-1] * base[0] * base[1]

@@ -11,7 +11,13 @@ from typing import Literal
 from torch import Tensor, nn
 
 from gancli.networks.dcgan import widths_of
-from gancli.networks.layers import Output, constrain_weight, halvings, norm2d, to_range
+from gancli.networks.layers import (
+    Output,
+    constrain_weight,
+    count_downsampling_steps,
+    norm2d,
+    to_range,
+)
 
 VectorNorm = Literal["batch", "layer", "spectral", "none"]  # those that a vector can have
 
@@ -44,7 +50,7 @@ class InfoGANGenerator(nn.Module):
         output: Output = "tanh",
     ):
         super().__init__()
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
         widths = widths_of(width, times, max_width)[::-1]
         area = widths[0] * math.prod(base)
@@ -95,7 +101,7 @@ class InfoGANDiscriminator(nn.Module):
         norm: VectorNorm = "batch",
     ):
         super().__init__()
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         widths = widths_of(width, times, max_width)
         layers = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):

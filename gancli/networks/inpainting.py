@@ -11,7 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from gancli.networks.dcgan import down, init_dcgan, widths_of
-from gancli.networks.layers import Output, constrain_weight, halvings, norm2d, size_of, to_range
+from gancli.networks.layers import (
+    Output,
+    constrain_weight,
+    count_downsampling_steps,
+    norm2d,
+    size_of,
+    to_range,
+)
 from gancli.networks.translation import Translator, init_normal
 
 Hole = Literal["centre", "free"]
@@ -56,7 +63,7 @@ class ContextEncoder(Translator):
         output: Output = "tanh",
     ):
         super().__init__(channels_in, channels_out)
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         if min(bottleneck, width, max_width) < 1:
             raise ValueError(
                 f"bottleneck={bottleneck}, width={width}, max_width={max_width}: give 1 or more "
@@ -142,7 +149,7 @@ class ContextDiscriminator(nn.Module):
         seen = size_of(resolution)
         if hole == "centre":
             seen = (seen[0] // 2, seen[1] // 2)
-        times, base = halvings(list(seen))
+        times, base = count_downsampling_steps(list(seen))
         widths = widths_of(width, times, max_width)
         self.feature_dim = widths[-1] * base[0] * base[1]
         layers: list[nn.Module] = []

@@ -10,7 +10,7 @@ from gancli.networks.layers import (
     Norm,
     Output,
     constrain_weight,
-    halvings,
+    count_downsampling_steps,
     norm2d,
     one_hot,
     size_of,
@@ -67,7 +67,7 @@ def sizes_of(
             f"{MOST}, or null for all that fit"
         )
     if levels is None:
-        times, (h, w) = halvings(resolution, smallest=coarsest, most=MOST - 1)
+        times, (h, w) = count_downsampling_steps(resolution, smallest=coarsest, most=MOST - 1)
         return [(h * 2**k, w * 2**k) for k in range(times + 1)]
     (h, w), unit = size_of(resolution), 2 ** (levels - 1)
     if h % unit or w % unit:

@@ -63,7 +63,7 @@ def size_of(resolution: int | list[int]) -> tuple[int, int]:
     )
 
 
-def halvings(
+def count_downsampling_steps(
     resolution: int | list[int], *, smallest: int = 4, most: int = 6
 ) -> tuple[int, tuple[int, int]]:
     """Counts the downsampling steps that fit into an image.

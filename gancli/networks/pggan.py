@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli.networks.layers import Output, halvings, to_range, with_one_hot
+from gancli.networks.layers import Output, count_downsampling_steps, to_range, with_one_hot
 from gancli.networks.style_layers import (
     SQRT2,
     EqualisedConv2d,
@@ -51,7 +51,7 @@ class PGGANGenerator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, self.base = halvings(resolution, most=MOST)
+        times, self.base = count_downsampling_steps(resolution, most=MOST)
         self.stages = times + 1
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
@@ -115,7 +115,7 @@ class PGGANDiscriminator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, self.base = halvings(resolution, most=MOST)
+        times, self.base = count_downsampling_steps(resolution, most=MOST)
         self.stages = times + 1
         self.classes = classes if conditional else 0
         widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)

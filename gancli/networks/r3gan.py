@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancli.networks import stylegan2
-from gancli.networks.layers import halvings, one_hot
+from gancli.networks.layers import count_downsampling_steps, one_hot
 from gancli.networks.style_layers import disable_autocast, downsample, to_full_precision, upsample
 
 # 4 to 1024 pixels; of a stage
@@ -143,7 +143,7 @@ class R3GANGenerator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, base = halvings(resolution, most=MOST_DOUBLINGS)
+        times, base = count_downsampling_steps(resolution, most=MOST_DOUBLINGS)
         if min(z_dim, embed_dim) < 1:
             raise ValueError(f"z_dim={z_dim}, embed_dim={embed_dim}: give 1 or more, e.g. 64")
         check_blocks(blocks)
@@ -208,7 +208,7 @@ class R3GANDiscriminator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, base = halvings(resolution, most=MOST_DOUBLINGS)
+        times, base = count_downsampling_steps(resolution, most=MOST_DOUBLINGS)
         check_blocks(blocks)
         widths = widths_of(
             base, times, channel_base=channel_base, channel_max=channel_max, group=group

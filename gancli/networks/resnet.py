@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gancli.networks.attention import SelfAttention
 from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
-from gancli.networks.layers import Output, halvings, to_range
+from gancli.networks.layers import Output, count_downsampling_steps, to_range
 from gancli.networks.spectral import spectral as spectrally_normalised
 
 Part = Literal["half", "quarter", "eighth"]
@@ -81,7 +81,7 @@ class ResNetGenerator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, self.base = halvings(resolution)
+        times, self.base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, flat)[::-1]
@@ -141,7 +141,7 @@ class ResNetDiscriminator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         self.classes = classes if conditional else 0
         self.pooling = pooling
         widths, downs = list_blocks(width, times, flat, base)

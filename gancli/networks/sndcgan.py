@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
-from gancli.networks.layers import Output, halvings, to_range
+from gancli.networks.layers import Output, count_downsampling_steps, to_range
 from gancli.networks.spectral import spectral as spectrally_normalised
 
 
@@ -51,7 +51,7 @@ class SNDCGANGenerator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, self.base = halvings(resolution)
+        times, self.base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)[::-1]
@@ -111,7 +111,7 @@ class SNDCGANDiscriminator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, base = halvings(resolution)
+        times, base = count_downsampling_steps(resolution)
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)
         layers = [normal(nn.Conv2d(channels, widths[0], 3, 1, 1), spectral), nn.LeakyReLU(0.1)]

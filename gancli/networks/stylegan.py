@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gancli.networks.layers import Output, halvings, to_range
+from gancli.networks.layers import Output, count_downsampling_steps, to_range
 from gancli.networks.pggan import (
     MOST,
     SOFT,
@@ -76,7 +76,7 @@ class StyleGANGenerator(nn.Module):
             raise ValueError(
                 f"w_decay={w_decay}: give a number from 0 to 1 (the paper's code: 0.995)"
             )
-        times, self.base = halvings(resolution, most=MOST)
+        times, self.base = count_downsampling_steps(resolution, most=MOST)
         self.stages = times + 1
         self.z_dim = z_dim
         self.classes = classes if conditional else 0

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli.networks.layers import halvings, one_hot
+from gancli.networks.layers import count_downsampling_steps, one_hot
 from gancli.networks.style_layers import (
     SQRT2,
     EqualisedConv2d,
@@ -267,7 +267,7 @@ class StyleGAN2Generator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, base = halvings(resolution, most=MOST_DOUBLINGS)
+        times, base = count_downsampling_steps(resolution, most=MOST_DOUBLINGS)
         if z_dim < 1 or w_dim < 1 or not 0 <= w_decay <= 1:
             raise ValueError(
                 f"z_dim={z_dim}, w_dim={w_dim}, w_decay={w_decay}: give 1 or more, e.g. 512, and a "
@@ -438,7 +438,7 @@ class StyleGAN2Discriminator(nn.Module):
         conditional: bool = False,
     ):
         super().__init__()
-        times, base = halvings(resolution, most=MOST_DOUBLINGS)
+        times, base = count_downsampling_steps(resolution, most=MOST_DOUBLINGS)
         widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)[::-1]
         self.classes = classes if conditional else 0
         self.feature_dim = widths[-1]

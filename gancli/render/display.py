@@ -23,7 +23,7 @@ PLAIN_EVERY_S = 5.0
 LIVE_EVERY_S = 0.2  # drawing takes a millisecond, which a run that logs every step would feel
 TICK_S = 0.25  # how often the thread looks whether a step is done
 FORECAST_AFTER_S = 1.0  # of training: sooner, the quick steps of a small network would say little
-SLOW_STEP_S = 20.0  # no warm-up of a library takes that long, so one step is enough to judge by
+SLOW_STEP_S = 20.0  # no warm-up of a library takes that long, so one step tells enough
 LONG_S = 3 * 86_400.0  # a run that takes longer is probably meant for another machine
 # the speed is the mean over the last 16 log lines, or over 8 s where lines come faster
 RATE_POINTS = 16

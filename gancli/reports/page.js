@@ -1,5 +1,5 @@
 "use strict";
-// The film of a run: one picture at a time, chosen by the slider or shown in turn.
+// The animation of a run: one picture at a time, chosen by the slider or shown in turn.
 for (const film of document.querySelectorAll(".film")) {
   film.classList.remove("no-script");
   const frames = film.querySelectorAll("img"), slider = film.querySelector("input");

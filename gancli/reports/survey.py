@@ -1,4 +1,4 @@
-"""A look at a data set: every file opened, hashed and decoded, or every array counted."""
+"""Examines a data set: every file opened, hashed and decoded, or every array counted."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Look:
 
 @dataclass(kw_only=True)
 class Survey:
-    """What a look at a data set has found.
+    """What was found in a data set.
 
     Attributes:
         source: The data set.

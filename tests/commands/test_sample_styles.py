@@ -1,4 +1,4 @@
-"""What gan sample draws of networks with styles, noise and levels, and the films of walks; and why a model has none of them."""
+"""What gan sample draws of networks with styles, noise and levels, and why a model has none."""
 
 from __future__ import annotations
 

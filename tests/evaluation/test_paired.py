@@ -33,7 +33,7 @@ def test_a_generator_that_changes_nothing_is_as_good_as_the_source():
     error = ((noisy - clean) * 127.5).square().mean((1, 2, 3))
     assert values["psnr"] == pytest.approx(
         (10 * (255**2 / error).log10()).mean().item(), abs=0.35
-    ), "other draws of the same noise"
+    ), "new draws of the same noise"
 
 
 def test_a_perfect_generator():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gancli.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from gancli.networks.layers import ACTIVATIONS, halvings, with_planes
+from gancli.networks.layers import ACTIVATIONS, count_downsampling_steps, with_planes
 from gancli.networks.mlp import Maxout, MLPDiscriminator, MLPGenerator
 
 
@@ -74,7 +74,10 @@ def test_dcgan_shapes(resolution, conditional):
 def test_sizes_that_do_not_fit_are_refused_with_the_nearest(resolution):
     with pytest.raises(ValueError, match="nearest"):
         DCGANGenerator(resolution=resolution, channels=1)
-    assert halvings(64) == (4, (4, 4)) and halvings(28) == (2, (7, 7))
+    assert count_downsampling_steps(64) == (4, (4, 4)) and count_downsampling_steps(28) == (
+        2,
+        (7, 7),
+    )
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "instance", "spectral", "none"])

@@ -1,4 +1,4 @@
-"""gan report: one run's page, its film, and the command that repeats it."""
+"""gan report: one run's page, its animation, and the command that repeats it."""
 
 from __future__ import annotations
 
