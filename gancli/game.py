@@ -262,7 +262,8 @@ class Game(nn.Module):
         """Draws what sampling starts from.
 
         An override adds a keyword argument for each option of `sampling_options` at
-        `Stage.INPUTS`, and for each of `conditions`.
+        `Stage.INPUTS`; where labels are needed that is `label`, (n,) or (n,K), which evaluations
+        draw from the data. Whatever is not given it draws itself.
 
         Args:
             n: How many images.
@@ -302,14 +303,6 @@ class Game(nn.Module):
         return ()
 
     @property
-    def conditions(self) -> tuple[str, ...]:
-        """Keys of the data that `inputs` takes as keyword arguments, (n,...) each.
-
-        Evaluations draw them from the data; without them `inputs` draws its own.
-        """
-        return ("label",) if "label" in self.needs and not self.directions else ()
-
-    @property
     def classes(self) -> int:
         """How many classes or attributes it can be asked for; 0 where labels are not needed."""
         return cast(Generator, self.generator).classes if "label" in self.needs else 0
@@ -341,7 +334,7 @@ class Game(nn.Module):
 
     def describe_critic_input(self) -> str:
         """Says what the discriminator is shown where it judges no single images."""
-        return "something else"
+        return "translated images" if self.directions else "no single images"
 
     @property
     def codes(self) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from gancli.commands.endings import after_checkpoint, say_end
 from gancli.config import compose as front
@@ -105,9 +105,9 @@ def check_words(words: list[str]) -> None:
         raise Problems(found)
 
 
-def read(argv: list[str]) -> tuple[dict, list[str]]:
+def read(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     """-> (options, what describes the data set). Raises Problems with all that is wrong."""
-    given = {}
+    given: dict[str, str] = {}
     words = []
     rest = list(argv)
     found = []
@@ -130,7 +130,7 @@ def read(argv: list[str]) -> tuple[dict, list[str]]:
             )
     if "ckpt" not in given:
         found.append(("ckpt is not given", "gan features ckpt=outputs/<model>-<dataset>/<stamp>"))
-    options = DEFAULTS | given
+    options: dict[str, Any] = DEFAULTS | given
     found += missing_problems(options, {"ckpt": "run"})
     for key, kind in (("n", int), ("k", int), ("seed", int), ("l2", float)):
         options[key], problem = number(options[key], key, kind)
@@ -166,7 +166,9 @@ def number(value: object, key: str, kind: type) -> tuple[float | None, list[tupl
     return made, []
 
 
-def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> tuple[Source, str]:
+def open_source(
+    words: list[str], loaded: Loaded, *, trust: tuple[str, ...] | None
+) -> tuple[Source, str]:
     """-> the data set, settled, and its name, "" for the checkpoint's own. Raises UserError."""
     from gancli.config.build import build
     from gancli.data.base import pair
@@ -185,15 +187,9 @@ def open_source(words: list[str], loaded: Loaded, *, trust: tuple[str, ...]) -> 
             "choose another dataset=NAME",
         )
     source = build(spec, where="dataset", trust=trust).settled()
-    given, wanted = (
-        (pair(size), channels)
-        for size, channels in (
-            (source.resolution, source.channels),
-            (trained["resolution"], trained["channels"]),
-        )
-    )
-    if given != wanted:
-        (height, width), channels = wanted
+    height, width = pair(trained["resolution"])
+    channels = trained["channels"]
+    if (pair(source.resolution), source.channels) != ((height, width), channels):
         raise UserError(
             f"the discriminator of this checkpoint sees {width}x{height} pixels of {channels} channels",
             "leave dataset.resolution and dataset.channels out: they follow the checkpoint",
@@ -220,9 +216,8 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
         found := check_dataset(made.cfg)
     ):
         raise Problems(found)
-    return OmegaConf.to_container(made.cfg.dataset, resolve=True), make_slug(
-        [f"={made.choices.get('dataset', 'own')}"]
-    )
+    spec = cast(dict[str, Any], OmegaConf.to_container(made.cfg.dataset, resolve=True))
+    return spec, make_slug([f"={made.choices.get('dataset', 'own')}"])
 
 
 def changes(words: Sequence[str]) -> dict:
@@ -259,11 +254,13 @@ def measure(
         return {}, {
             "probe": "the data set has no labels; a labelled one may be given with dataset=NAME"
         }
+    if labels.ndim == 2:
+        return {}, {"probe": "labels are attributes, and a probe tells classes apart"}
     if len(labels[:n].unique()) < 2 or n == len(labels):
         return {}, {
             "probe": f"too few images: {n} of {len(labels[:n].unique())} classes to learn from, {len(labels) - n} to test on"
         }
-    values = {}
+    values: dict[str, float] = {}
     for name, rows in (
         ("critic", features),
         ("pixels", (chosen.images if points else scale_images(chosen.images)).flatten(1)),
@@ -321,7 +318,7 @@ def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: d
         "scores": scores.numpy(),
         "names": np.array(chosen.names),
     }
-    if labels:
+    if chosen.labels is not None:
         arrays |= {
             "labels": chosen.labels.numpy(),
             "classes": np.array(chosen.classes),
@@ -329,12 +326,19 @@ def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: d
         }
     write_npz(out / "features.npz", arrays)
     columns = {"name": chosen.names} | (
-        {"split": split, "class": [chosen.classes[k] for k in labels]} if labels else {}
+        {"split": split, "class": [name_label(chosen, k) for k in labels]} if labels else {}
     )
     atomic.write_text(out / "ranking.csv", format_ranking(scores, columns))
     if not chosen.images.is_floating_point():
         save_png(draw_sheet(chosen.images, scores), out / "ranking.png")
     atomic.write_text(out / "features.json", json.dumps(report, indent=2) + "\n")
+
+
+def name_label(chosen: Chosen, label: int | list[float]) -> str:
+    """Names a class, or the attributes that an image has."""
+    if isinstance(label, int):
+        return chosen.classes[label]
+    return " ".join(name for name, value in zip(chosen.classes, label, strict=True) if value > 0)
 
 
 def show(title: str, report: dict, *, k: int) -> None:

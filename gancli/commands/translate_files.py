@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,7 +161,7 @@ def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:
         pixels = to_channels(pixels.transpose(2, 0, 1), channels).transpose(1, 2, 0)
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = mark
-    options = {
+    options: dict[str, Any] = {
         "png": {"format": "PNG", "compress_level": 6, "pnginfo": text(mark)},
         "jpg": {"format": "JPEG", "quality": 95, "subsampling": 0, "exif": exif},
         "webp": {"format": "WEBP", "quality": 90, "exif": exif},

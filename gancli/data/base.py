@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 import numpy as np
@@ -53,10 +53,12 @@ class Decoded:
 
     images: (N,C,H,W) uint8 at load_size (or resolution); points are (N,2,1,1) float32, divided by
     the declared scale.
-    labels: (N,) int64. classes: the names of the labels. digest: what identifies the data when a
+    labels: (N,) int64 classes or (N,K) float32 attributes. classes: the names of either. digest: what identifies the data when a
     run resumes.
     skipped: (file, reason). place: (N,) int64, where each image stands in the order that `split`
     cuts; None: by index.
+    further: more of each image by the key that a game needs (caption, pose), (N,...) each. What is
+    uint8 (N,C,H,W) of the images' size is cut, flipped and scaled with them; all else stays.
     pairing: makes sources and targets of the images. other: the second of two domains without
     pairs, which has no other.
     """
@@ -69,6 +71,7 @@ class Decoded:
     place: Tensor | None = None
     pairing: Pairing | None = None
     other: Decoded | None = None
+    further: dict[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,6 +92,7 @@ class Decoded:
             digest=digest_of([self.digest, index.numpy().tobytes()]),
             labels=None if self.labels is None else self.labels[rows],
             place=None if self.place is None else self.place[rows],
+            further={key: value[rows] for key, value in self.further.items()},
         )
 
 
@@ -221,7 +225,9 @@ class Source:
             f"the data set has {len(classes)} classes, dataset.classes={self.classes}",
             f"dataset.classes={len(classes)}, or 0 to leave the labels out",
         )
-        return torch.as_tensor(labels, dtype=torch.int64), tuple(classes)
+        found = torch.as_tensor(labels)
+        # (N,K): attributes, of which an image may have several, or parts.
+        return found.to(torch.float32 if found.ndim == 2 else torch.int64), tuple(classes)
 
 
 def require(condition: bool, message: str, hint: str) -> None:

@@ -53,8 +53,21 @@ class Stream:
         self.first = rank * (batch_size // world)
         self.images = settle(decoded.images, self.device)
         self.labels = None if decoded.labels is None else decoded.labels.to(self.images.device)
+        self.further = {key: settle(value, self.device) for key, value in decoded.further.items()}
+        for key, value in self.further.items():
+            require(
+                len(value) == self.n and key not in ("image", "label", *PAIRED),
+                f"the data set gives {len(value)} of {key!r} for {self.n} images",
+                "Decoded.further holds tensors (N,...) under keys of their own",
+            )
         self.flip = flip and decoded.images.dtype == torch.uint8
         self.windows = windows(self.images, pair(resolution))
+        # What has the images' size is cut and flipped with them: maps of poses, of segments.
+        self.maps = {
+            key: windows(value, pair(resolution))
+            for key, value in self.further.items()
+            if value.dtype == torch.uint8 and value.shape[2:] == self.images.shape[2:]
+        }
         # Two epochs meet in one batch and a phase may draw its own: 4 cover a step, 8 are safe.
         self.epoch = functools.lru_cache(maxsize=8)(self.shuffle_epoch)
         self.draw_seed = functools.lru_cache(maxsize=64)(functools.partial(seed_of, seed, "draw"))
@@ -82,9 +95,10 @@ class Stream:
     def __call__(self, nimg: int, keys: tuple[str, ...], *, salt: str = "") -> dict[str, Tensor]:
         """-> this rank's share of the images nimg ... nimg + batch_size - 1.
 
-        image: (N,C,h,w) float32 in [-1,1] (points as they are); label: (N,) int64. a, b: of pairs
+        image: (N,C,h,w) float32 in [-1,1] (points as they are); label: (N,) int64 classes or (N,K)
+        float32 attributes. a, b: of pairs
         or of two domains, the source and the target; mask: (N,1,h,w), 1 in the holes of a.
-        UserError for a key that the data lacks.
+        Further keys: (N,...) as the data set gives them. UserError for a key that the data lacks.
         """
         first = nimg + self.first
         index = torch.from_numpy(self.index(first, salt)).to(self.images.device, non_blocking=True)
@@ -97,6 +111,11 @@ class Stream:
                 batch[key] = self.pick_images(index, first, salt)
             elif key == "label" and self.labels is not None:
                 batch[key] = self.labels.index_select(0, index).to(self.device, non_blocking=True)
+            elif key in self.maps:
+                batch[key] = self.cut(self.further[key], self.maps[key], index, first, salt)
+            elif key in self.further:
+                rows = self.further[key].index_select(0, index.to(self.further[key].device))
+                batch[key] = rows.to(self.device, non_blocking=True)
             else:
                 raise UserError(
                     f"the model needs {key!r}; the data set gives {', '.join(self.gives())}",
@@ -111,6 +130,7 @@ class Stream:
         return (
             *(("image",) if single else paired),
             *(("label",) if self.labels is not None else ()),
+            *self.further,
         )
 
     def views(self, nimg: int, index: Tensor, salt: str) -> dict[str, Tensor]:
@@ -142,12 +162,23 @@ class Stream:
         """Returns images (local,C,h,w) as they are cut, flipped and scaled."""
         if self.images.dtype != torch.uint8:
             return self.images.index_select(0, index).to(self.device, non_blocking=True)
-        dice = self.dice(first, salt) if self.flip or self.windows is not None else None
-        if self.windows is None:
-            x = self.images.index_select(0, index)
+        return self.cut(self.images, self.windows, index, first, salt)
+
+    def cut(
+        self, images: Tensor, windows: Tensor | None, index: Tensor, first: int, salt: str
+    ) -> Tensor:
+        """Picks bytes (N,C,H,W), cuts the draw's window, flips, and scales to [-1,1].
+
+        The window and the flip follow from the position, so all images of a draw have the same.
+        """
+        dice = self.dice(first, salt) if self.flip or windows is not None else None
+        index = index.to(images.device, non_blocking=True)
+        if windows is None:
+            x = images.index_select(0, index)
         else:
             assert dice is not None
-            x = self.windows[index, :, dice[0], dice[1]]
+            rows = dice.to(images.device, non_blocking=True)
+            x = windows[index, :, rows[0], rows[1]]
         x = x.to(self.device, non_blocking=True)
         if self.flip:
             assert dice is not None

@@ -51,19 +51,21 @@ class Monitor:
         self.spec = config.metrics
         self.seed = seed_of(config.seed, "judge")
         rng = torch.Generator().manual_seed(self.seed)
+        # Attributes make no classes: two images that share all of them may be none.
+        classed = labelled and require_labels(train).ndim == 1
         first = torch.randint(len(train), (512,), generator=rng)
         # Of one class only if samples are, or the real ones' distance would be the smaller by what
         # tells classes apart.
         second = (
             draw_partners(first, train, rng)
-            if labelled
+            if classed
             else torch.randint(len(train), (512,), generator=rng)
         )
         self.real_spread = measure_distance(
             scale_pixels(train.images[first]), scale_pixels(train.images[second])
         )
         if self.spread_unknown():
-            whose = " of one class" if labelled else ""
+            whose = " of one class" if classed else ""
             note(log, "watch/diversity is left out: no two different images%s to compare", whose)
         self.labels = require_labels(train)[first[:PAIRS]] if labelled else None
 
@@ -84,7 +86,7 @@ class Monitor:
         if self.spread_unknown():
             return {}
         rng = torch.Generator().manual_seed(self.seed)
-        labels = None if self.labels is None else self.labels.repeat(2)
+        labels = None if self.labels is None else torch.cat([self.labels, self.labels])
         inputs = inputs_for(game, 2 * PAIRS, rng, given=name_labels(labels))
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
         with torch.no_grad(), fork_random(self.seed, self.device):
@@ -125,7 +127,12 @@ class Monitor:
         height, width = pair(source["resolution"])
         most = max(1, MOST_REFERENCE // height)
         columns = max(1, min(columns, MOST_REFERENCE // width))
-        rows = choose_reals(self.train, columns, min(8, most), labelled=self.labels is not None)
+        rows = choose_reals(
+            self.train,
+            columns,
+            min(8, most),
+            labelled=self.labels is not None and self.labels.ndim == 1,
+        )
         pixels = self.train.images[[max(0, k) for k in rows]]
         top = (pixels.shape[2] - height) // 2
         left = (pixels.shape[3] - width) // 2

@@ -131,7 +131,7 @@ def make_monitor(
     game: Game, *, train: Decoded, held: Decoded | None, config: RunConfig, device: torch.device
 ) -> Monitor:
     """The judge that suits a game."""
-    if "a" in game.needs:
+    if game.directions:
         return PairMonitor(train=train, held=held, needs=game.needs, config=config, device=device)
     return Monitor(
         train=train, held=held, labelled="label" in game.needs, config=config, device=device
@@ -166,6 +166,8 @@ def iterate_batches(
     )
     for first in range(0, n, stream.local):
         batch = stream(first, keys)
+        if "image" in batch:  # one set of images is where sources and targets come from
+            batch["a"] = batch["b"] = batch["image"]
         yield {key: value[: n - first] for key, value in batch.items()}
 
 
@@ -237,7 +239,7 @@ def measure(
         "precision": "fp32",
     }
     own, skipped = build_own_metrics(spec.own, trust=own_trust)
-    if train.other is not None:
+    if train.other is not None or "a" not in game.needs:
         values = measure_sets(
             output, target, spec=spec, seed=draws, device=device, protocol=protocol, skipped=skipped
         )

@@ -165,12 +165,11 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
     and instance noise.
     """
     batch = {"image": x}
-    if label is not None:
-        batch["label"] = (
-            torch.full((len(x),), label, device=x.device)
-            if isinstance(label, int)
-            else label.to(x.device)
-        )
+    if isinstance(label, int):
+        one = torch.eye(game.classes)[label] if game.attributes else torch.tensor(label)
+        batch["label"] = one.to(x.device).expand(len(x), *one.shape)
+    elif label is not None:
+        batch["label"] = label.to(x.device)
     critic = game.image_critic(batch)
     pack = 1
     if isinstance(critic, BoundCritic):

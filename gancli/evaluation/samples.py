@@ -131,22 +131,24 @@ def evaluate(
             held = None if held is None else replace(held, images=to_uint8(held.images))
         fake, notes = convert_units(fake, train, source)
         own, lost = build_own_metrics(spec.own, trust=own_trust)
+        attributes = asked is not None and asked.ndim == 2
         bench = Bench(
             own=own,
             fake=fake,
-            asked=asked,
-            train=train,
-            held=held,
+            # What counts classes skips attributes, with the reason that there are no classes.
+            asked=None if attributes else asked,
+            train=replace(train, labels=None) if attributes else train,
+            held=replace(held, labels=None) if attributes and held is not None else held,
             spec=spec,
             seed=seed,
             device=device,
             notes=notes,
             classes=0
-            if train.labels is None
+            if train.labels is None or train.labels.ndim == 2
             else max(len(train.classes), int(train.labels.max()) + 1),
             stacked=isinstance(source, StackedMNIST),
             mixture=source if isinstance(source, Mixture) else None,
-            score=make_scorer(game, device),
+            score=None if attributes else make_scorer(game, device),
             read=make_reader(game, device),
         )
         items = POINT_ITEMS if source.kind == "points" else IMAGE_ITEMS

@@ -5,7 +5,7 @@ descent (Karras 2020, appendix D).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -42,7 +42,14 @@ SMALLEST_PLANE = 8
 SMALLEST = 64
 LARGEST = 256
 
-Distance = Callable[[Tensor], Tensor]  # images (N,C,H,W) -> their distances from the target (N,)
+
+class Distance(Protocol):
+    """How far images are from the target; `name` says by what."""
+
+    name: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(N,C,H,W) -> (N,)"""
 
 
 @runtime_checkable

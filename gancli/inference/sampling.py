@@ -194,7 +194,7 @@ def draw_inputs(
         options: Values of the game's options at `Stage.INPUTS`.
     """
     rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
-    return inputs_for(game, n, rng, given=(options or {}) | name_labels(label))
+    return inputs_for(game, n, rng, given={**(options or {}), **name_labels(label)})
 
 
 def name_labels(label: Tensor | None) -> dict[str, object]:

@@ -7,7 +7,7 @@ import hashlib
 import io
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -82,7 +82,8 @@ class Survey:
         duplicates: Names of equal files.
         equal_pixels: Names of files that only decode to the same.
         mislabelled: Names of equal files that stand in two classes.
-        labels: Class -> how many; None without classes.
+        labels: Class or attribute -> how many; None without either.
+        attributes: Do the labels count attributes, of which an image may have several?
         means: Of values 0 to 1, by channel.
         deviations: The same.
         value_range: Of a batch as the networks will get it.
@@ -108,6 +109,7 @@ class Survey:
     equal_pixels: list[list[str]] = field(default_factory=list)
     mislabelled: list[list[str]] = field(default_factory=list)
     labels: dict[str, int] | None = None
+    attributes: bool = False
     means: list[float] = field(default_factory=list)
     deviations: list[float] = field(default_factory=list)
     low: float = 0.0
@@ -370,8 +372,8 @@ def survey_array(source: Source) -> Survey:
     images = decoded.images
     found.images = len(decoded)
     if decoded.labels is not None:
-        numbers = Counter(decoded.labels.tolist())
-        found.labels = {name: numbers.get(k, 0) for k, name in enumerate(decoded.classes)}
+        found.labels = count_labels(decoded.labels, decoded.classes)
+        found.attributes = decoded.labels.ndim == 2
     sums = torch.zeros(2, images.shape[1], dtype=torch.float64)
     lows = []
     highs = []
@@ -400,10 +402,19 @@ def survey_array(source: Source) -> Survey:
     name_duplicates(found, decoded, [rows for rows in digests.values() if len(rows) > 1])
     n = min(KEPT, len(images))
     rows = [k * len(images) // n for k in range(n)]
-    keep_images(
-        found, images[rows], None if decoded.labels is None else decoded.labels[rows].tolist()
-    )
+    kept = None
+    if decoded.labels is not None and decoded.labels.ndim == 1:
+        kept = decoded.labels[rows].tolist()
+    keep_images(found, images[rows], kept)
     return found
+
+
+def count_labels(labels: Tensor, names: Sequence[str]) -> dict[str, int]:
+    """Counts the images of each class, or those that have each attribute."""
+    if labels.ndim == 2:
+        return dict(zip(names, (labels > 0).sum(0).tolist(), strict=True))
+    numbers = Counter(labels.tolist())
+    return {name: numbers.get(k, 0) for k, name in enumerate(names)}
 
 
 def as_single(decoded: Decoded) -> Decoded:
@@ -427,7 +438,7 @@ def name_duplicates(found: Survey, decoded: Decoded, groups: list[list[int]]) ->
         found.mislabelled = [
             [f"image {k}" for k in rows]
             for rows in groups
-            if len(set(decoded.labels[rows].tolist())) > 1
+            if len(decoded.labels[rows].unique(dim=0)) > 1
         ]
 
 

@@ -90,7 +90,8 @@ def show_survey(found: Survey, warnings: list[str], *, subject: str) -> None:
     for name, text in [*describe_files(found), *describe_training(found)]:
         say(f"{name:<9} {text}")
     flat = isinstance(found.source, Folder) and found.source.classes == 0 and not found.layouts
-    show_histogram(found.labels, hint=FLAT if flat else "")
+    what = "attributes" if found.attributes else "classes"
+    show_histogram(found.labels, what=what, hint=FLAT if flat else "")
     show_names(
         f"cannot be used: {len(found.bad)}", [f"{name}: {reason}" for name, reason in found.bad]
     )
@@ -168,14 +169,14 @@ def describe_training(found: Survey) -> list[tuple[str, str]]:
     ]
 
 
-def show_histogram(labels: dict[str, int] | None, *, hint: str = "") -> None:
+def show_histogram(labels: dict[str, int] | None, *, what: str = "classes", hint: str = "") -> None:
     """Prints a bar for each class."""
     if labels is None:
         say(f"labels    none{hint}")
         return
     most = max(labels.values()) or 1
     width = min(24, max(map(len, labels)))
-    say(f"labels    {len(labels)} classes")
+    say(f"labels    {len(labels)} {what}")
     shown = list(labels.items())
     for name, n in shown if len(shown) <= 2 * MOST else [*shown[:MOST], *shown[-MOST:]]:
         say(f"  {name[:width]:{width}}  {n:>8,}  {'#' * round(BAR * n / most)}".rstrip())

@@ -213,13 +213,13 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             "these are other images than the run was trained on (their names, sizes or labels "
             "differ)"
         )
-        if "a" in loaded.game.needs:  # all of them are new to it
+        if loaded.game.directions:  # all of them are new to it
             held = replace(source, limit=None, holdout=0).load()
     split = "held out in training"
     if held is None:
         held, split = load_other_split(source)
     spec, own_trust = add_stored_metrics(options, loaded.tree["config"])
-    if "a" in loaded.game.needs:
+    if loaded.game.directions:
         report = paired.measure(
             game=loaded.game,
             generator=loaded.generator,

@@ -21,6 +21,7 @@ from gancli.render import messages
 if TYPE_CHECKING:
     import torch
     from omegaconf import DictConfig
+    from torch import Tensor
 
     from gancli.config.run_config import RunConfig
     from gancli.data.base import Decoded
@@ -321,9 +322,30 @@ def check_first_batch(game: Game, stream: Stream) -> None:
                 f"the first batch's {key!r} holds values that are not finite",
                 "look at the data: gan check dataset=...",
             )
-    if "label" in needs and len(stream(0, ("label",))["label"].shape) != 1:
+    if "label" in needs:
+        check_labels(game, stream(0, ("label",))["label"])
+
+
+def check_labels(game: Game, label: Tensor) -> None:
+    """Raises UserError for classes where a game takes attributes, and the other way round."""
+    given = tuple(label.shape[1:])
+    if game.attributes and (label.ndim != 2 or not label.is_floating_point()):
         raise UserError(
-            "labels must be one whole number an image", "return labels of shape (N,) from load()"
+            "the model takes attributes, and the data set gives "
+            + ("classes" if label.ndim == 1 else f"{label.dtype} labels of shape (N,{given[0]})"),
+            "return float32 labels of shape (N,K) from load(), or choose a model of classes",
+        )
+    if game.attributes and given[0] != game.classes:
+        raise UserError(
+            f"the model takes {game.classes} attributes, and the data set gives {given[0]}",
+            f"dataset.classes={given[0]}, to which the model's networks are built",
+        )
+    if not game.attributes and (label.ndim != 1 or label.is_floating_point()):
+        raise UserError(
+            f"the model takes one class an image, and the data set gives labels (N,{given[0]})"
+            if given
+            else "the model takes classes, and the data set gives labels that are no whole numbers",
+            "return int64 labels of shape (N,) from load(), or choose a model of attributes",
         )
 
 

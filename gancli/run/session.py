@@ -267,7 +267,7 @@ def play(
         folder.path,
         picture=folder.newest_sample(),
         trust=trust,
-        translates="a" in trainer.game.needs,
+        translates=bool(trainer.game.directions),
         measured=config.dataset["_target_"] if monitor.measures else None,
     )
 

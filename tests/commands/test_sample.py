@@ -222,7 +222,7 @@ def test_an_unconditional_model_takes_no_labels(gan, run, option):
         (("seed=x",), "seed='x' does not fit"),
         (("ema=maybe",), "ema='maybe' does not fit"),
         (("interpolate=1",), "give 2 or more"),
-        (("label=1.5",), "label=1.5 does not fit"),
+        (("label=1.5",), "label=1.5 is no class"),
         (("device=tpu",), "give one of auto, cpu, cuda, mps"),
         (("ema=1",), "ema='1' does not fit"),
         (("ema=",), "ema='' does not fit"),

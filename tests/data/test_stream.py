@@ -189,3 +189,46 @@ def test_cuda_draws_the_same_bits():
             and torch.equal(a["image"], b["image"].cpu())
             and torch.equal(a["label"], b["label"].cpu())
         )
+
+
+# further keys and attributes
+
+
+def further_stream(**options):
+    """Images whose left column tells their number, with a map and a vector of each."""
+    images = torch.arange(6, dtype=torch.uint8)[:, None, None, None].repeat(1, 1, 6, 6)
+    images += torch.arange(6, dtype=torch.uint8) * 10  # a flip shows
+    decoded = Decoded(
+        images=images,
+        labels=torch.eye(6)[:, :3],
+        classes=("round", "red", "large"),
+        further={"pose": images.clone(), "caption": torch.arange(12.0).view(6, 2)},
+    )
+    return Stream(decoded.subset([0, 2, 3, 4, 5]), batch_size=4, seed=0, **options)
+
+
+def test_further_keys_travel_with_their_images_and_only_maps_are_cut_and_flipped():
+    keys = ("image", "label", "pose", "caption")
+    stream = further_stream(resolution=4, flip=True)
+    batch = stream(0, keys)
+    assert torch.equal(batch["pose"], batch["image"]) and batch["pose"].shape == (4, 1, 4, 4)
+    assert batch["caption"].shape == (4, 2) and batch["label"].shape == (4, 3)
+    number = batch["caption"][:, 0] / 2
+    assert torch.equal(batch["label"], torch.eye(6)[number.long(), :3]), "of the same image"
+    assert stream.gives() == ("image", "label", "pose", "caption")
+    halves = [further_stream(resolution=4, flip=True, rank=r, world=2)(0, keys) for r in (0, 1)]
+    for key in keys:
+        assert torch.equal(torch.cat([half[key] for half in halves]), batch[key])
+
+
+def test_a_key_that_the_data_lack_is_named_with_those_that_they_give():
+    with pytest.raises(UserError, match="needs 'depth'; the data set gives image, label, pose"):
+        further_stream(resolution=6)(0, ("image", "depth"))
+
+
+def test_further_keys_are_as_many_as_images():
+    decoded = Decoded(
+        images=torch.zeros(4, 1, 2, 2, dtype=torch.uint8), further={"caption": torch.zeros(3)}
+    )
+    with pytest.raises(UserError, match="3 of 'caption' for 4 images"):
+        Stream(decoded, batch_size=2, seed=0, resolution=2)
