@@ -68,7 +68,7 @@ EXCEPTIONS = {  # (module, module or room): why it departs from the table
     **dict.fromkeys([("config.validate", room) for room in ("data", "distributed")], GATE_2),
     **dict.fromkeys([("config.validate", room) for room in ("metrics", "precision")], GATE_2),
     ("config.own_metrics", "metrics"): GATE_2,
-    ("config.fill", "precision"): GATE_2,
+    **dict.fromkeys([("config.fill", room) for room in ("losses", "precision")], GATE_2),
     **dict.fromkeys([("config.game_rules", room) for room in ("data", "distributed")], GATE_2),
     **dict.fromkeys([("config.game_rules", room) for room in ("game", "losses")], GATE_2),
     ("config.game_rules", "precision"): GATE_2,

@@ -15,6 +15,7 @@ import typing
 from typing import TYPE_CHECKING, Any
 
 from gancli.config import values
+from gancli.config.plain import Plain
 from gancli.config.values import OPEN_BOUNDS, is_spec, show
 from gancli.errors import UserError
 from gancli.schedules import (
@@ -170,7 +171,7 @@ def read_signature(target: str) -> dict[str, inspect.Parameter]:
 
 
 def find_problems(
-    spec: dict, *, where: str, trust: tuple[str, ...] | None = (), given: tuple[str, ...] = ()
+    spec: Plain, *, where: str, trust: tuple[str, ...] | None = (), given: tuple[str, ...] = ()
 ) -> list[Problem]:
     """Everything wrong with a description, its nested ones included. given: arguments that the caller will supply."""
     try:
@@ -207,7 +208,7 @@ def find_misfits(
 ) -> list[Problem]:
     """Why a plain value or nested description does not suit an annotation; empty if it does."""
 
-    def nested(spec: dict, annotation: Any, where: str) -> list[Problem]:
+    def nested(spec: Plain, annotation: Any, where: str) -> list[Problem]:
         if annotation is Any:
             return find_problems(spec, where=where, trust=trust)
         return find_nested_problems(spec, annotation, where=where, trust=trust)
@@ -237,7 +238,7 @@ def find_trial_problems(
 
 
 def find_own_problems(
-    spec: dict,
+    spec: Plain,
     *,
     where: str,
     bound: values.Bound,
@@ -274,7 +275,7 @@ def find_bound_problems(
 
 
 def find_nested_problems(
-    value: dict, annotation: Any, *, where: str, trust: tuple[str, ...] | None
+    value: Plain, annotation: Any, *, where: str, trust: tuple[str, ...] | None
 ) -> list[Problem]:
     found = find_problems(value, where=where, trust=trust)
     if (
@@ -301,7 +302,7 @@ def is_subclass(cls: type, annotation: type) -> bool:
 
 
 def build(
-    spec: dict, *, where: str = "config", trust: tuple[str, ...] | None = (), **given: Any
+    spec: Plain, *, where: str = "config", trust: tuple[str, ...] | None = (), **given: Any
 ) -> Any:
     """The object that a checked, resolved description names. given: built arguments. Raises UserError."""
     found = find_problems(spec, where=where, trust=trust, given=tuple(given))
@@ -343,12 +344,12 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Game:
+def build_game(config: Plain, *, trust: tuple[str, ...] | None = ()) -> Game:
     """The game of a frozen config, in the current default device. Raises UserError."""
     from gancli.game import Game
 
     cls = locate(config["model"].get("_target_"), trust=trust)
-    if not issubclass(cls, Game):
+    if not is_subclass(cls, Game):
         raise UserError(
             f"model._target_: {cls.__name__} is no Game",
             "derive it from gancli.game.Game or gancli.games.gan.GAN",
@@ -361,4 +362,5 @@ def build_game(config: dict, *, trust: tuple[str, ...] | None = ()) -> Game:
         ):
             raise UserError(*found[0])
         parts[name] = construct(spec, where=name, trust=trust, given={})
-    return build(config["model"], where="model", trust=trust, **parts)
+    game: Game = build(config["model"], where="model", trust=trust, **parts)
+    return game

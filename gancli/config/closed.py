@@ -7,6 +7,7 @@ import typing
 from collections.abc import Mapping
 
 from gancli.config.hints import Problem, did_you_mean, find_nearest
+from gancli.config.plain import Plain
 from gancli.config.schema import Descriptions
 from gancli.config.values import (
     CLOSED_BOUNDS,
@@ -23,7 +24,7 @@ from gancli.config.values import (
 from gancli.schedules import Number, ScheduleFunction, find_piece_problems, schedule_problems
 
 
-def refuse_classes(spec: dict, annotation: object, where: str) -> list[Problem]:
+def refuse_classes(spec: Plain, annotation: object, where: str) -> list[Problem]:
     """What a closed part says to {_target_: ...}: it has plain values and schedules only."""
     if annotation is ScheduleFunction:  # gate 2 looks at it: its class may import torch
         return []
@@ -147,7 +148,7 @@ def find_rest_problems(rest: object, kinds: Mapping[str, object], *, where: str)
     return found
 
 
-def find_player_conflicts(values: dict, cls: type, *, where: str) -> list[Problem]:
+def find_player_conflicts(values: Plain, cls: type, *, where: str) -> list[Problem]:
     """What no single key of a player shows."""
     names = [field.name for field in dataclasses.fields(cls)]
     ours = cls(**{key: values[key] for key in names if key in values})

@@ -66,7 +66,7 @@ def compose_overrides(
         try:
             full = session.load(overrides)
             composed = _finish_composing(full)
-            problems = []
+            problems: list[hints.Problem] = []
         except hints.composition_errors() as ex:
             full, problems = session.diagnose(overrides)
             problems = problems or [hints.explain_error(ex, session)]
@@ -85,7 +85,7 @@ def list_top_keys(name: str) -> tuple[str, ...]:
     from omegaconf import OmegaConf
 
     own = OmegaConf.load(find_conf_dir() / f"{name}.yaml")
-    return tuple(key for key in own if key not in ("defaults", "hydra"))
+    return tuple(str(key) for key in own if key not in ("defaults", "hydra"))
 
 
 def _finish_composing(full: DictConfig) -> Composed:
@@ -98,7 +98,7 @@ def _finish_composing(full: DictConfig) -> Composed:
         full.hydra.sweep.dir = str(full.hydra.sweep.dir)
         full.hydra.runtime.output_dir = os.path.abspath(full.hydra.run.dir)
     HydraConfig.instance().set_config(full)  # for ${hydra:...} in a user's file
-    cfg = OmegaConf.masked_copy(full, [key for key in full if key != "hydra"])
+    cfg = OmegaConf.masked_copy(full, [str(key) for key in full if key != "hydra"])
     OmegaConf.set_struct(cfg, True)
     return make_composed(cfg, full.hydra, Path(full.hydra.run.dir))
 

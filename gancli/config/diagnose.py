@@ -22,8 +22,10 @@ from gancli.config.hints import (
     explain_unknown_option,
     find_nearest,
     parse_override,
+    read_line,
     read_overrides,
 )
+from gancli.config.plain import Plain
 from gancli.config.tree import _list_parents, find_dangling, has_key, walk_keys
 from gancli.config.values import is_number, show
 from gancli.errors import UserError
@@ -89,9 +91,9 @@ class Session:
 
     def diagnose(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Problem]]:
         """Why the overrides do not compose, each by itself, and the tree of those that do."""
-        problems = []
-        parsed = []
-        good = []
+        problems: list[Problem] = []
+        parsed: list[Override] = []
+        good: list[str] = []
         for line in overrides:
             try:
                 parsed.append(parse_override(line))
@@ -101,7 +103,7 @@ class Session:
             tree = self.load([])
         except composition_errors() as ex:  # the files themselves are broken
             raise UserError(*explain_error(ex, self)) from ex
-        search = [o.input_line for o in parsed if o.key_or_group == "hydra.searchpath"]
+        search = [read_line(o) for o in parsed if o.key_or_group == "hydra.searchpath"]
         groups = self.list_options("", groups=True, search=search)
         choices = [o for o in parsed if o.is_hydra_override() or is_choice(o, groups)]
         if self.command != "train":
@@ -113,14 +115,17 @@ class Session:
             choices, key=lambda o: not o.is_hydra_override()
         ):  # a search path comes before what it holds
             tree = self._try_override(override, tree, good, problems)
-        values = []
+        values: list[Override] = []
         base = list(good)
         for override in parsed:
             if override not in choices:
                 problem = self._explain_unknown(override, tree, base, groups)
-                (problems if problem else values).append(problem or override)
+                if problem:
+                    problems.append(problem)
+                else:
+                    values.append(override)
         try:
-            return self.load([*good, *(override.input_line for override in values)]), problems
+            return self.load([*good, *map(read_line, values)]), problems
         except composition_errors():
             for override in values:
                 tree = self._try_override(override, tree, good, problems)
@@ -143,8 +148,8 @@ class Session:
     ) -> DictConfig:
         """The tree with one override more; if it does not compose, the old tree and a new problem."""
         try:
-            tree = self.load([*good, override.input_line])
-            good.append(override.input_line)
+            tree = self.load([*good, read_line(override)])
+            good.append(read_line(override))
         except composition_errors() as ex:
             problems.append(explain_error(ex, self, override))
         return tree
@@ -208,7 +213,7 @@ class Session:
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
-        plain = {}
+        plain: Plain = {}
         for name in ("seed", *self.closed, "optimizer"):
             with suppress(OmegaConfBaseException):  # `dangling` tells of these
                 value = full[name]
@@ -216,8 +221,9 @@ class Session:
                 plain[name] = OmegaConf.to_container(value, resolve=True) if is_config else value
         problems = find_closed_problems(plain, self.closed, unknown=False)
         players = plain.get("optimizer")
-        for name, values in players.items() if isinstance(players, dict) else ():
-            problems += find_player_problems(values, player, where=f"optimizer.{name}")
+        if isinstance(players, dict):
+            for player_name, values in players.items():
+                problems += find_player_problems(values, player, where=f"optimizer.{player_name}")
         return problems + self._find_odd_types(full, overrides)
 
     def _find_odd_types(self, full: DictConfig, overrides: Sequence[str]) -> list[Problem]:
@@ -232,7 +238,7 @@ class Session:
         groups = self.list_options("", groups=True)
         chosen = [override for override in parsed if is_choice(override, groups)]
         try:
-            before = self.load([override.input_line for override in chosen])
+            before = self.load([*map(read_line, chosen)])
         except composition_errors():
             return []
         problems = []
@@ -285,7 +291,7 @@ class Session:
         if not missing:
             problems += [
                 (f"{key} is not given", f"add {EXAMPLES.get(key, f'{key}=VALUE')}")
-                for key in full
+                for key in map(str, full)
                 if _is_missing(full, key)
             ]
         if not whole:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gancli.config import hints
 from gancli.config.hydra_state import open_composer
+from gancli.config.plain import read_plain
 from gancli.config.published import find_changed_keys, is_free
 from gancli.config.schema import OWN_FOLDER
 from gancli.errors import Problems
@@ -24,14 +25,16 @@ def hold_nothing_out(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "dataset.holdout", 0)
 
 
-def replace_experiments_loss(cfg: DictConfig, hydra: DictConfig, choices: dict) -> list[str]:
+def replace_experiments_loss(
+    cfg: DictConfig, hydra: DictConfig, choices: dict[str, str]
+) -> list[str]:
     """Where another loss is chosen than the experiment's, what the experiment sets below `loss` is left out.
 
     An experiment comes after the loss, so its penalty weights would be merged into a loss that has no such penalties.
     What is typed on the command line stays. -> a note, or none where the loss is the experiment's own.
 
     Raises Problems where a typed key is one of those that are left out."""
-    from omegaconf import OmegaConf, open_dict
+    from omegaconf import open_dict
 
     lines = hints.read_overrides(hydra, "task")
     search = [
@@ -59,8 +62,8 @@ def replace_experiments_loss(cfg: DictConfig, hydra: DictConfig, choices: dict) 
                 message = f"'{line}': loss={loss} has no such key"
                 hint = f"what experiment={experiment} sets below loss is left out with another loss"
                 raise Problems([(message, hint)]) from ex
-    before = OmegaConf.to_container(cfg, resolve=False).get("loss")
-    after = OmegaConf.to_container(tree, resolve=False)["loss"]
+    before = read_plain(cfg, resolve=False).get("loss")
+    after = read_plain(tree, resolve=False)["loss"]
     gone = find_lost_keys(before, after, "loss")
     if not gone:
         return []
@@ -94,7 +97,7 @@ def drop_published(cfg: DictConfig, hydra: DictConfig, experiment: str) -> list[
         meant = compose_words([*search, f"experiment={experiment}"])
     hold_nothing_out(meant)
     before = OmegaConf.to_container(meant, resolve=False)
-    if not find_changed_keys(before, OmegaConf.to_container(cfg, resolve=False)):
+    if not find_changed_keys(before, read_plain(cfg, resolve=False)):
         return []
     OmegaConf.update(cfg, "published", None)
     return [

@@ -13,11 +13,13 @@ from gancli.config.build import (
     find_problems,
     locate,
     read_parameters,
-    show,
 )
 from gancli.config.hints import explain_interpolation
+from gancli.config.plain import Plain, read_plain
 from gancli.config.resolve import explain_missing
+from gancli.config.values import show
 from gancli.errors import UserError
+from gancli.losses.penalties import Penalty
 from gancli.precision import resolve_device, resolve_precision
 from gancli.render.notes import note
 
@@ -38,7 +40,7 @@ SCANNED = ("resolution", "channels", "classes", "holdout")
 def check_dataset(cfg: DictConfig) -> list[Problem]:
     """Checks the data set's keys and, before anything interpolates them, fills in what only its files can tell."""
     try:
-        spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
+        spec = read_plain(cfg.dataset, resolve=True)
     except OmegaConfBaseException as error:
         return [explain_interpolation(error, error.full_key or "dataset")]
     missing = [key for key, value in spec.items() if value == "???"]
@@ -63,7 +65,7 @@ def check_dataset(cfg: DictConfig) -> list[Problem]:
 def check_assumed_dataset(cfg: DictConfig) -> list[Problem]:
     """As `dataset_problems`, but a data set whose files are not given gets the sizes that ASSUMED holds, which is said."""
     try:
-        spec = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=False)
+        spec = read_plain(cfg.dataset, resolve=True)
     except OmegaConfBaseException as error:
         return [explain_interpolation(error, error.full_key or "dataset")]
     absent = [key for key, value in spec.items() if value == "???"]
@@ -72,9 +74,7 @@ def check_assumed_dataset(cfg: DictConfig) -> list[Problem]:
         return check_dataset(cfg)
     for key in absent:
         OmegaConf.update(cfg, f"dataset.{key}", "not given")
-    found = find_problems(
-        OmegaConf.to_container(cfg.dataset, resolve=True), where="dataset", trust=None
-    )
+    found = find_problems(read_plain(cfg.dataset, resolve=True), where="dataset", trust=None)
     taken = {key: value for key, value in ASSUMED.items() if spec.get(key, "auto") == "auto"}
     for key, value in taken.items():
         OmegaConf.update(cfg, f"dataset.{key}", value, force_add=True)
@@ -102,7 +102,7 @@ def fill_conditional(cfg: DictConfig) -> list[Problem]:
     return []
 
 
-def fill_dataset(spec: dict) -> list[Problem]:
+def fill_dataset(spec: Plain) -> list[Problem]:
     """What a run reads of its data set and a config does not give, from its class's defaults; in place."""
     known = read_parameters(locate(spec["_target_"], trust=None))
     found = []
@@ -117,7 +117,7 @@ def fill_dataset(spec: dict) -> list[Problem]:
     return found
 
 
-def fill_autos(frozen: dict) -> None:
+def fill_autos(frozen: Plain) -> None:
     """Device, precision, and what a model leaves to the loss (norm) or the data (output, dropout)."""
     device = resolve_device(frozen["trainer"]["device"])
     frozen["trainer"]["device"] = device.type
@@ -148,7 +148,7 @@ def fill_autos(frozen: dict) -> None:
         node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
 
 
-def find_specs(tree: object) -> list[dict]:
+def find_specs(tree: object) -> list[Plain]:
     """Every description below a description."""
     items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     return [
@@ -159,8 +159,7 @@ def find_specs(tree: object) -> list[dict]:
     ]
 
 
-def list_per_sample_penalties(frozen: dict) -> list[str]:
+def list_per_sample_penalties(frozen: Plain) -> list[str]:
     penalties = (frozen["loss"] or {}).get("penalties") or {}
-    return [
-        name for name, spec in penalties.items() if locate(spec["_target_"], trust=None).per_sample
-    ]
+    classes = {name: locate(spec["_target_"], trust=None) for name, spec in penalties.items()}
+    return [name for name, cls in classes.items() if issubclass(cls, Penalty) and cls.per_sample]

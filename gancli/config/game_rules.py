@@ -16,16 +16,18 @@ from gancli.config.build import (
 )
 from gancli.config.fill import list_per_sample_penalties
 from gancli.config.optimizer_rules import try_player_optimizers
+from gancli.config.plain import Plain
 from gancli.data.base import pair
 from gancli.errors import Problems, UserError
 from gancli.game import Game
+from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import RelativisticPairing
 from gancli.precision import free_memory
 
 log = logging.getLogger("gancli")
 
 
-def check_game(frozen: dict, *, data: bool = True) -> list[Problem]:
+def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     """What no single key shows: built once on the meta device, where sizes cost nothing.
 
     data: also what a run needs and the networks alone do not: that a batch fits."""
@@ -53,7 +55,7 @@ def check_game(frozen: dict, *, data: bool = True) -> list[Problem]:
     found += find_memory_problems(game, frozen) if data else []
     loss = game.adversarial
     if (
-        getattr(loss, "objective", None) is not None
+        isinstance(loss, AdversarialLoss)
         and isinstance(loss.objective, RelativisticPairing)
         and loss.fake_target != 0
     ):
@@ -98,7 +100,7 @@ def check_game(frozen: dict, *, data: bool = True) -> list[Problem]:
     ]
 
 
-def find_memory_problems(game: Game, frozen: dict) -> list[Problem]:
+def find_memory_problems(game: Game, frozen: Plain) -> list[Problem]:
     """A batch that no memory holds: its images as floats, beside weights and their gradients; layers keep more than that."""
     data = frozen["dataset"]
     trainer = frozen["trainer"]
@@ -131,7 +133,7 @@ def find_memory_problems(game: Game, frozen: dict) -> list[Problem]:
     ]
 
 
-def suggest_for_no_labels(model: dict) -> str:
+def suggest_for_no_labels(model: Plain) -> str:
     """What to type where a model is to be conditional and the data has no labels."""
     heads = [locate(spec["_target_"], trust=None) for spec in (model.get("heads") or {}).values()]
     if any(getattr(head, "needs_labels", False) for head in heads):
@@ -142,7 +144,7 @@ def suggest_for_no_labels(model: dict) -> str:
     return "model.conditional=auto follows the data; or put each class into a sub-folder of its own"
 
 
-def locate_game(frozen: dict) -> type:
+def locate_game(frozen: Plain) -> type:
     try:
         cls = locate(frozen["model"].get("_target_"), trust=None)
     except UserError as error:

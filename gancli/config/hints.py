@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
-    from hydra.errors import MissingConfigException
     from omegaconf import DictConfig
 
 Problem = tuple[str, str]  # message, hint
@@ -74,13 +73,21 @@ def parse_override(line: str) -> Override:
     return OverridesParser.create().parse_overrides([line])[0]
 
 
+def read_line(override: Override) -> str:
+    """Returns an override as it was typed."""
+    assert override.input_line is not None, "Hydra's parser keeps the line"
+    return override.input_line
+
+
 def read_overrides(hydra: DictConfig, kind: str) -> list[str]:
     """The overrides of Hydra's node as they were typed: plain iteration would work out a ${...} in them.
 
     kind: "task" for those of the config, "hydra" for hydra.*."""
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_container(hydra.overrides[kind], resolve=False)
+    found = OmegaConf.to_container(hydra.overrides[kind], resolve=False)
+    assert isinstance(found, list)
+    return found
 
 
 class Folders(Protocol):
@@ -97,9 +104,9 @@ def explain_error(ex: Exception, folders: Folders, override: Override | None = N
     from yaml import MarkedYAMLError
 
     text = str(ex) or str(ex.__cause__)
-    line = cut(override.input_line) if override else ""
+    line = cut(read_line(override)) if override else ""
     if isinstance(ex, MissingConfigException) and ex.missing_cfg_file:
-        return _explain_missing_file(ex, text, folders, override)
+        return _explain_missing_file(ex.missing_cfg_file, text, folders, override)
     if isinstance(ex, MarkedYAMLError) and ex.problem_mark:
         return (
             f"{ex.problem_mark.name}, line {ex.problem_mark.line + 1}: {ex.problem}",
@@ -214,9 +221,9 @@ def cut(text: str, *, length: int = 160) -> str:
 
 
 def _explain_missing_file(
-    ex: MissingConfigException, text: str, folders: Folders, override: Override | None
+    file: str, text: str, folders: Folders, override: Override | None
 ) -> Problem:
-    group, _, option = ex.missing_cfg_file.rpartition("/")
+    group, _, option = file.rpartition("/")
     if not group:
         return (
             f"--config-name: there is no '{option}.yaml' in the config folders",

@@ -14,6 +14,7 @@ from gancli.config import resolvers
 from gancli.config.folders import find_conf_dir
 
 if TYPE_CHECKING:
+    from hydra.core.config_search_path import ConfigSearchPath
     from omegaconf import DictConfig
 
 
@@ -29,7 +30,7 @@ def start_hydra(dirs: Sequence[Path]) -> Iterator[None]:
 
     class UserFolders(SearchPathPlugin):
         # Not hydra.searchpath=[...]: it would replace the one in a user's primary config, which it also hides from --config-name.
-        def manipulate_search_path(self, search_path) -> None:
+        def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             for path in dirs:
                 search_path.append("user", f"file://{path}")
 

@@ -12,6 +12,7 @@ from gancli.config.build import (
     read_parameters,
 )
 from gancli.config.closed import find_player_problems
+from gancli.config.plain import Plain
 from gancli.config.players import (
     describe_fallback,
     try_own_schedules,
@@ -58,7 +59,7 @@ def find_optimizer_problems(spec: object) -> list[Problem]:
     return found or try_own_schedules(spec)
 
 
-def find_torch_problems(values: dict, where: str) -> list[Problem]:
+def find_torch_problems(values: Plain, where: str) -> list[Problem]:
     """The keys of a player that go to its optimizer, against that class."""
     if isinstance(values.get("lr"), dict):
         values = values | {"lr": 1.0}  # a schedule, which is checked as one: torch sees numbers
@@ -78,7 +79,7 @@ def find_torch_problems(values: dict, where: str) -> list[Problem]:
     return found
 
 
-def try_player_optimizers(game: Game, specs: dict, *, say: bool) -> list[Problem]:
+def try_player_optimizers(game: Game, specs: Plain, *, say: bool) -> list[Problem]:
     """What only building the optimizers shows.
 
     They are built on the meta device, and one step of each is tried on a small matrix.

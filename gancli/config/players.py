@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from gancli.config.build import find_own_problems, locate
 from gancli.config.hints import Problem
+from gancli.config.plain import Plain
 from gancli.config.values import BETA, NONNEGATIVE, is_spec
 from gancli.errors import UserError
 
@@ -51,7 +52,7 @@ def moves_matrices_alone(target: object) -> bool:
         return False  # reported where the target itself is checked
 
 
-def try_own_schedules(specs: dict) -> list[Problem]:
+def try_own_schedules(specs: Plain) -> list[Problem]:
     """Tries the schedules of the user's own that stand in the players' descriptions."""
     found: list[Problem] = []
     for name, spec in specs.items():
@@ -67,7 +68,7 @@ def try_own_schedules(specs: dict) -> list[Problem]:
     return found
 
 
-def describe_fallback(player: str, spec: dict) -> str:
+def describe_fallback(player: str, spec: Plain) -> str:
     """Says whose optimizer a player has that the config has none for.
 
     Args:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gancli.config.build import (
@@ -16,16 +16,17 @@ from gancli.config.build import (
 )
 from gancli.config.closed import find_closed_problems
 from gancli.config.hints import explain_interpolation
+from gancli.config.plain import Plain, read_plain
 from gancli.config.schema import CLOSED, PlayerConfig, list_fields
 from gancli.errors import Problems, UserError
 
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
-def resolve_config(cfg: DictConfig, found: list[Problem]) -> dict:
+def resolve_config(cfg: DictConfig, found: list[Problem]) -> Plain:
     """The config as plain data. Raises Problems, with those found so far and what is wrong with the closed parts."""
     try:
-        plain = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=False)
+        plain = read_plain(cfg, resolve=True)
     except OmegaConfBaseException as error:
         problem = explain_interpolation(error, error.full_key or "config")
         raise Problems(list(dict.fromkeys([*found, problem]))) from error
@@ -54,7 +55,7 @@ def find_missing_keys(tree: object, where: str = "") -> list[str]:
     ]
 
 
-def find_shared_keys(raw: dict, typed: Sequence[str] = ()) -> list[str]:
+def find_shared_keys(raw: Plain, typed: Sequence[str] = ()) -> list[str]:
     """Keys that other values refer to and that their own class does not take, such as model.width.
 
     typed: the words of the command line. Where model.generator.width=8 and its like have replaced every reference to
@@ -90,7 +91,7 @@ def find_strings(tree: object) -> list[str]:
     return [tree] if isinstance(tree, str) else []
 
 
-def drop_key(tree: dict, where: str) -> None:
+def drop_key(tree: Plain, where: str) -> None:
     *parents, key = where.split(".")
     for part in parents:
         tree = tree[part]

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -26,14 +26,15 @@ def begin() -> None:
     from omegaconf import OmegaConf
 
     _stamps.append(make_stamp())
-    for name, function in {
+    functions: dict[str, Callable[..., object]] = {
         "stamp": lambda: _stamps[-1],
         "slug": make_slug,
         "folder": name_folder,
         "times": lambda a, b: a * b,  # channels of a pack
-        "halvings": count_halvings,
+        "halvings": count_halvings,  # levels of a U-Net
         "budget": count_steps,
-    }.items():  # levels of a U-Net
+    }
+    for name, function in functions.items():
         OmegaConf.register_new_resolver(f"gan.{name}", function, replace=True)
 
 

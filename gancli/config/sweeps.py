@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gancli.config import hints, resolvers
 from gancli.config.arguments import list_variants, quote_value, split_args
 from gancli.config.compose import Composed, compose_overrides, make_composed
 from gancli.config.folders import find_conf_dir
 from gancli.config.hydra_state import replace_argv, start_hydra
+from gancli.config.plain import Plain
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.render import messages
 
@@ -34,7 +35,8 @@ class _Job:
     def __call__(self, cfg: DictConfig) -> object:
         from hydra.core.hydra_config import HydraConfig
 
-        node = HydraConfig.get()
+        # Its type is that of the schema; what Hydra hands out is a node of the tree.
+        node = cast("DictConfig", HydraConfig.get())
         try:
             return self.task(make_composed(cfg, node, Path(node.runtime.output_dir)))
         except Interrupted as ex:
@@ -43,10 +45,10 @@ class _Job:
             self.raised.append(ex)
             raise
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> Plain:
         return {"task": self.task, "raised": []}
 
-    def __setstate__(self, state: dict) -> None:
+    def __setstate__(self, state: Plain) -> None:
         self.__dict__.update(state)
         resolvers.begin()
 
@@ -104,6 +106,7 @@ def run_hydra_main(
                 version_base="1.3", config_path=str(find_conf_dir()), config_name=config_name
             )(job)()
         except _Leave as ex:
+            assert ex.__cause__ is not None, "_Job raises it from an Interrupted"
             raise ex.__cause__ from None
         except SystemExit as ex:  # --hydra-help leaves so
             return int(ex.code or 0)

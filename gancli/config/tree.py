@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, cast
 
 from gancli.config.hints import (
     Problem,
@@ -14,7 +14,9 @@ from gancli.config.hints import (
 )
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
+    from omegaconf import Container, DictConfig, Node
+
+Key = int | str  # of an entry of a list, or of a mapping
 
 
 def find_dangling(full: DictConfig) -> list[Problem]:
@@ -34,7 +36,8 @@ def find_dangling(full: DictConfig) -> list[Problem]:
             pass  # the missing key is the problem, not who asks for it
         except OmegaConfBaseException as ex:
             target = re.search(r"Interpolation key '([^']+)' not found", str(ex))
-            text = f"{parent._get_node(key)._value()}"
+            node = read_node(parent, key)
+            text = "" if node is None else str(node._value())
             if target:
                 known = [path for path in paths if not path.startswith("hydra")]
                 close = did_you_mean(find_nearest(target[1], known))
@@ -48,35 +51,47 @@ def has_key(tree: DictConfig, key: str) -> bool:
     """Is there such a key? Nothing is resolved: what lies behind an interpolation counts as there."""
     from omegaconf import DictConfig, ListConfig
 
-    node = tree
+    node: Node | None = tree
     for part in re.sub(r"\[(\w+)\]", r".\1", key).split("."):
+        if node is None:
+            return False
         if node._is_interpolation():
             return True
         if isinstance(node, ListConfig) and part.isdigit() and int(part) < len(node):
-            node = node._get_node(int(part))
+            node = read_node(node, int(part))
         elif (
             isinstance(node, DictConfig)
             and not (node._is_none() or node._is_missing())
             and part in map(str, node.keys())
         ):
-            node = node._get_node(part)
+            node = read_node(node, part)
         else:
             return False
     return True
 
 
+def read_node(parent: Container, key: Key) -> Node | None:
+    """Returns what stands below a key, with nothing resolved."""
+    node = parent._get_node(key)
+    assert not isinstance(node, list), "only a slice gives several"
+    return node
+
+
 def walk_keys(
-    node: DictConfig, prefix: str = "", *, depth: int = 100
-) -> Iterator[tuple[str, DictConfig, object]]:
+    node: Container, prefix: str = "", *, depth: int = 100
+) -> Iterator[tuple[str, Container, Key]]:
     """Every key below node as (dotted path, parent, key), sections included, nothing resolved. depth: how many levels."""
-    from omegaconf import Container, ListConfig
+    from omegaconf import Container, DictConfig, ListConfig
 
     if node._is_none() or node._is_missing() or node._is_interpolation():
         return
-    for key in range(len(node)) if isinstance(node, ListConfig) else list(node.keys()):
+    keys: Iterable[Key] = range(len(node)) if isinstance(node, ListConfig) else ()
+    if isinstance(node, DictConfig):
+        keys = cast("list[str]", list(node.keys()))  # YAML's other kinds of keys serve as well
+    for key in keys:
         path = f"{prefix}{key}"
         yield path, node, key
-        child = node._get_node(key)
+        child = read_node(node, key)
         if depth > 1 and isinstance(child, Container):
             yield from walk_keys(child, f"{path}.", depth=depth - 1)
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from gancli import distributed
 from gancli.config.build import (
@@ -17,7 +17,6 @@ from gancli.config.build import (
     find_own_problems,
     find_problems,
     read_parameters,
-    show,
 )
 from gancli.config.closed import find_closed_problems
 from gancli.config.fill import (
@@ -30,6 +29,7 @@ from gancli.config.fill import (
 from gancli.config.game_rules import check_game, locate_game
 from gancli.config.optimizer_rules import find_optimizer_problems
 from gancli.config.own_metrics import fill_best_mode, find_own_metric_problems
+from gancli.config.plain import Plain, read_plain
 from gancli.config.players import (
     complete_players,
 )
@@ -37,7 +37,7 @@ from gancli.config.published import find_published_problems
 from gancli.config.resolve import drop_key, find_shared_keys, resolve_config
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS
-from gancli.config.values import NONNEGATIVE, is_spec
+from gancli.config.values import NONNEGATIVE, is_spec, show
 from gancli.data.folder import listing
 from gancli.errors import Problems
 from gancli.metrics import settings
@@ -57,7 +57,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     typed: the words of the command line; every config has a loss, and a model may take none without that being a mistake.
     data: False for what needs the networks only: files that are not given are not asked for, sizes are assumed and said.
     Raises Problems with everything that is wrong."""
-    raw = OmegaConf.to_container(cfg, resolve=False)
+    raw = read_plain(cfg, resolve=False)
     found = find_unknown_top(raw)
     found += check_dataset(cfg) if data else check_assumed_dataset(cfg)
     found += fill_conditional(cfg)
@@ -109,7 +109,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     return RunConfig.from_plain(frozen)
 
 
-def find_idle_parts(config: dict) -> dict[str, str]:
+def find_idle_parts(config: Plain) -> dict[str, str]:
     """The parts of a resolved config that its model does not use, and why."""
     cls = locate_game(config)
     known = read_parameters(cls)
@@ -133,7 +133,7 @@ def is_loss_chosen(typed: Sequence[str]) -> bool:
     return any(key == "loss" or key.startswith("loss.") or "@loss." in key for key in keys)
 
 
-def say_what_is_not_measured(frozen: dict) -> None:
+def say_what_is_not_measured(frozen: Plain) -> None:
     """metrics=full asks for more than a run without held-out images can tell: the key that gives them."""
     data = frozen["dataset"]
     metrics = frozen["metrics"]
@@ -152,7 +152,7 @@ def say_what_is_not_measured(frozen: dict) -> None:
     )
 
 
-def find_unknown_top(raw: dict) -> list[Problem]:
+def find_unknown_top(raw: Plain) -> list[Problem]:
     return [
         (f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS)))
         for key in raw
@@ -170,7 +170,7 @@ def find_part_problems(spec: object, where: str) -> list[Problem]:
     return find_problems(spec, where=where, trust=None)
 
 
-def find_scalar_conflicts(frozen: dict) -> list[Problem]:
+def find_scalar_conflicts(frozen: Plain) -> list[Problem]:
     """What the closed sections say together."""
     found = settings.problems(frozen["metrics"])
     found += find_own_metric_problems(frozen["metrics"].get("own", {}))

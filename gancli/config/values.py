@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, Union
 
 from gancli.config.hints import Problem
+from gancli.config.plain import Plain
 
 # what a config's list and mapping serve as
 LISTS = (list, tuple, Sequence, Collection, Iterable)
@@ -17,7 +18,7 @@ MAPPINGS = (dict, Mapping)
 LARGEST = 2**63 - 1  # what torch and NumPy hold in a whole number
 
 # A description of an object ({_target_: ...}) against an annotation, checked by whoever can import its class.
-Nested = Callable[[dict, Any, str], list[Problem]]
+Nested = Callable[[Plain, Any, str], list[Problem]]
 
 SCHEDULE = "a schedule such as {start: 1, end: 0.1, end_kimg: 200}"
 
@@ -213,7 +214,7 @@ def describe_limits(value: object) -> str:
 
 
 def find_sequence_problems(
-    value: list, origin: type, arguments: tuple, *, where: str, nested: Nested
+    value: list[Any], origin: type, arguments: tuple[Any, ...], *, where: str, nested: Nested
 ) -> list[Problem]:
     fixed = origin is tuple and Ellipsis not in arguments
     if fixed and len(value) != len(arguments):
