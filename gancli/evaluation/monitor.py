@@ -30,10 +30,15 @@ PAIRS = 16  # of samples in a diversity check
 
 
 class Monitor:
-    """Has generators of its own, so that looking more often never changes training.
+    """Measures a game in training, with generators of its own: looking never changes training.
 
-    train, held: as `data.base.split` gives them. labelled: does the game draw by label? config: the
-    frozen config of the run."""
+    Args:
+        train: The training images, as `data.base.split` gives them.
+        held: What is held out of them, or None.
+        labelled: Whether the game draws by label.
+        config: Of the run.
+        device: Where the game is.
+    """
 
     def __init__(
         self,
@@ -70,18 +75,25 @@ class Monitor:
         self.labels = require_labels(train)[first[:PAIRS]] if labelled else None
 
     def spread_unknown(self) -> bool:
-        """Are the real images alike (one image, one image a class), so that nothing says how far
-        samples should differ?
+        """Are the real images alike, so that nothing says how far samples should differ?
+
+        So it is with one image, or one image a class.
         """
         return not 0 < self.real_spread < math.inf
 
     @property
     def measures(self) -> bool:
+        """Is anything measured at all in this run?"""
         return bool(self.spec.items or self.spec.own)
 
     def measure_diversity(self, game: Game, generator: nn.Module) -> dict[str, float]:
-        """How far apart samples are (of one class, where there are classes), as a share of how
-        far real images are.
+        """Measures how far apart samples are, relative to real images.
+
+        Where there are classes, both are pairs of one class.
+
+        Returns:
+            `watch/diversity`: 1 is as diverse as the data, 0 is all alike; {} where the real images
+            are alike.
         """
         if self.spread_unknown():
             return {}
@@ -95,7 +107,7 @@ class Monitor:
 
     @torch.no_grad()
     def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
-        """The run's fixed latents as a grid; points lie on the real ones."""
+        """Draws the run's fixed latents as a grid; points lie on the real ones."""
         source = self.config.dataset
         seed = self.config.seed
         rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
@@ -117,9 +129,7 @@ class Monitor:
         )
 
     def draw_references(self, game: Game) -> dict[str, Image]:
-        """Pictures of the data to lay beside the samples, by name: real images, a row for each
-        class as in the samples.
-        """
+        """Draws what lies beside the samples, by name: real images, a row a class."""
         source = self.config.dataset
         if source["kind"] != "image":
             return {}  # their sample grid shows the real ones already
@@ -141,6 +151,7 @@ class Monitor:
         return {"real": grid(images, columns=columns)}
 
     def measure(self, game: Game, generator: nn.Module) -> samples.Report:
+        """Evaluates a generator by the run's own protocol."""
         return samples.evaluate(
             game=game,
             generator=generator,
@@ -153,7 +164,16 @@ class Monitor:
         )
 
     def choose_best(self, values: dict[str, float], step: int, best: Best | None) -> Best | None:
-        """-> what the run's best is now: a new one, or the one it had."""
+        """Chooses what the run's best evaluation is now.
+
+        Args:
+            values: Of the new evaluation.
+            step: At which it was made.
+            best: The best before, or None.
+
+        Returns:
+            The new one, or the one before, where it is better or the new one has no such value.
+        """
         found = best_key(self.spec, values)
         if found is None or not math.isfinite(values[found[0]]):
             return best
@@ -165,7 +185,17 @@ class Monitor:
 
 
 def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> list[int]:
-    """-> which images to show, row by row; -1 where a class has too few."""
+    """Chooses which real images to show.
+
+    Args:
+        train: The training images.
+        columns: Images in a row.
+        most: Rows at most, where there are no classes.
+        labelled: Whether each row is a class.
+
+    Returns:
+        Their indices, row by row; -1 where a class has too few.
+    """
     if not labelled:
         n = min(columns * most, len(train))
         return torch.linspace(0, len(train) - 1, n).round().long().tolist()
@@ -179,7 +209,7 @@ def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> 
 
 
 def draw_partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
-    """Another image of the same class for each."""
+    """Draws another image of the same class for each."""
     order = torch.randperm(len(train), generator=rng)
     wanted = require_labels(train)[first]
     labels = require_labels(train)[order]
@@ -190,18 +220,24 @@ def draw_partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor
 
 
 def require_labels(train: Decoded) -> Tensor:
-    """The labels of data that a conditional game is trained on."""
+    """Returns the labels of data that a conditional game is trained on."""
     assert train.labels is not None, "a conditional game is trained on labels"
     return train.labels
 
 
 def scale_pixels(images: Tensor) -> Tensor:
-    """As the networks see them; points are so already."""
+    """Scales pixels to [-1,1], as the networks see them; points are so already."""
     return (images.float() - 127.5) / 127.5 if images.dtype == torch.uint8 else images
 
 
 def measure_distance(a: Tensor, b: Tensor) -> float:
-    """Mean distance of partners: (N,C,H,W), (N,C,H,W) -> root mean square over an image,
-    averaged over pairs.
+    """Measures the mean distance of partners.
+
+    Args:
+        a: (N,C,H,W)
+        b: Their partners, likewise.
+
+    Returns:
+        The root mean square over an image, averaged over pairs.
     """
     return (a - b).square().flatten(1).mean(1).sqrt().mean().item()

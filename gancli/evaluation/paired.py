@@ -1,6 +1,4 @@
-"""Judges a game that translates images: what it makes of held-out sources, beside the targets,
-in numbers and in pictures.
-"""
+"""Monitors a game that translates images: what it makes of held-out sources, beside the targets."""
 
 from __future__ import annotations
 
@@ -72,6 +70,7 @@ class PairMonitor(Monitor):
             note(log, "watch/diversity is left out: no two different targets to compare")
 
     def load_few(self, n: int) -> Batch:
+        """Loads n sources and targets, always the same ones."""
         return next(
             iterate_batches(
                 self.train if self.held is None else self.held,
@@ -84,7 +83,7 @@ class PairMonitor(Monitor):
         )
 
     def measure_diversity(self, game: Game, generator: nn.Module) -> dict[str, float]:
-        """How far apart outputs are, as a share of how far targets are."""
+        """Measures how far apart outputs are, relative to targets."""
         if self.spread_unknown():
             return {}
         with torch.no_grad(), fork_random(self.seed, self.device):
@@ -93,14 +92,15 @@ class PairMonitor(Monitor):
 
     @torch.no_grad()
     def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
-        """A row for each source: source, output, target; of two domains there and back again."""
+        """Draws a row for each source: source, output, target; of two domains there and back."""
         with status.doing("drawing the preview…"), fork_random(self.seed, self.device):
             shown = game.draw_panels(self.few, generator)
         return draw_sheet(shown)
 
     def draw_references(self, game: Game) -> dict[str, Image]:
-        """What a translation starts from, by name: a source, its holes transparent, and a style
-        where the model needs one.
+        """Draws what a translation starts from, by name.
+
+        A source, its holes transparent, and a style where the model needs one.
         """
         extras = game.extras
         source = self.few["a"][0].float().cpu()
@@ -114,6 +114,7 @@ class PairMonitor(Monitor):
         return found
 
     def measure(self, game: Game, generator: nn.Module) -> samples.Report:
+        """Evaluates a generator by the run's own protocol."""
         with status.doing("evaluating…"):
             return measure(
                 game=game,
@@ -130,7 +131,15 @@ class PairMonitor(Monitor):
 def make_monitor(
     game: Game, *, train: Decoded, held: Decoded | None, config: RunConfig, device: torch.device
 ) -> Monitor:
-    """The judge that suits a game."""
+    """Makes the monitor that suits a game.
+
+    Args:
+        game: In training.
+        train: The training images.
+        held: What is held out of them, or None.
+        config: Of the run.
+        device: Where the game is.
+    """
     if game.directions:
         return PairMonitor(train=train, held=held, needs=game.needs, config=config, device=device)
     return Monitor(
@@ -139,6 +148,7 @@ def make_monitor(
 
 
 def split_halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Splits a batch into two halves of equal size."""
     n = len(x) // 2
     return x[:n], x[n : 2 * n]
 
@@ -153,8 +163,16 @@ def iterate_batches(
     seed: int,
     size: int = CHUNK,
 ) -> Iterator[Batch]:
-    """n sources and targets, or as many as there are, always the same ones, in batches of
-    `size`.
+    """Yields n sources and targets, always the same ones.
+
+    Args:
+        data: Pairs, or two domains.
+        keys: What a batch holds, as `Game.needs`.
+        n: How many, or as many as there are.
+        resolution: Of the images.
+        device: Where the batches go.
+        seed: Of the order and of what the data set draws.
+        size: Images in a batch.
     """
     n = min(n, len(data))
     stream = Stream(
@@ -172,7 +190,7 @@ def iterate_batches(
 
 
 def draw_sheet(shown: dict[str, Tensor]) -> Image:
-    """Images of several kinds, row by row; smaller ones are enlarged pixel by pixel."""
+    """Draws images of several kinds, row by row; smaller ones are enlarged pixel by pixel."""
     images = [image.float().cpu() for image in shown.values()]
     size = [max(image.shape[d] for image in images) for d in (2, 3)]
     images = [
@@ -198,11 +216,10 @@ def measure(
 ) -> samples.Report:
     """Translates held-out sources (without any, those of the training) and measures the outputs.
 
-    Arguments as `evaluation.evaluate`.
-
     psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean
     are what the source itself, enlarged where it is smaller, and the mean of all targets would
-    reach. Without pairs: distances of sets, and the cycle error."""
+    reach. Without pairs: distances of sets, and the cycle error. Arguments as in `samples.evaluate`.
+    """
     started = time.monotonic()
     reals = train if held is None else held
     n = spec.n or MOST
@@ -276,8 +293,17 @@ def measure_pairs(
     skipped: dict[str, str],
     worse: bool,
 ) -> dict[str, float]:
-    """uint8 (N,C,H,W) each. worse: is the source a worse version of the target, so that it can
-    be compared with it?
+    """Compares outputs with their targets.
+
+    Args:
+        source: (N,C,H,W) uint8, of the outputs' size.
+        output: Likewise.
+        target: Likewise.
+        mean: (1,C,H,W) uint8, the mean of the training's targets.
+        spec: The part `metrics` of a config.
+        device: Where LPIPS is computed.
+        skipped: Why an item has no number is added here.
+        worse: Whether the source is a worse version of the target, and can be compared with it.
     """
 
     def psnr_values() -> dict[str, float]:
@@ -302,6 +328,7 @@ def measure_pairs(
 def measure_lpips(
     output: Tensor, target: Tensor, *, spec: MetricsConfig, device: torch.device
 ) -> float:
+    """Measures the mean LPIPS distance of outputs (N,C,H,W) uint8 to their targets."""
     backbone = spec.lpips_backbone or spec.weights
     heads = spec.lpips_heads
     if backbone is None or heads is None:
@@ -324,8 +351,9 @@ def compute_mean_target(
     device: torch.device,
     seed: int,
 ) -> Tensor:
-    """(1,C,H,W) uint8: the mean of training targets, which whoever knows nothing of a source
-    would answer with.
+    """Computes the mean of training targets, (1,C,H,W) uint8.
+
+    Whoever knows nothing of a source would answer with it.
     """
     few = iterate_batches(train, keys, MOST, resolution=resolution, device=device, seed=seed)
     total = functools.reduce(torch.add, (batch["b"].double().sum(0) for batch in few))
@@ -342,7 +370,7 @@ def measure_sets(
     protocol: dict[str, object],
     skipped: dict[str, str],
 ) -> dict[str, float]:
-    """Distances between what was made of a's and real b's."""
+    """Measures distances between the set of outputs and the set of real targets."""
     bench = Bench(
         fake=output,
         asked=None,

@@ -1,4 +1,4 @@
-"""Images as a trained critic sees them: which are looked at, its features of them, and its scores.
+"""Images as a trained discriminator sees them: its features of them, and its scores.
 
 Labels do not leak.
 """
@@ -32,10 +32,16 @@ BY_SEED = "set apart by the seed"
 
 @dataclass(frozen=True)
 class Chosen:
-    """What is looked at: `n_train` images to learn from, then those to test on.
+    """The images that are looked at: `n_train` to learn from, then those to test on.
 
-    images: (N,C,H,W) uint8, or points (N,2,1,1) as networks see them. labels: (N,) int64. facts:
-    for the protocol."""
+    Attributes:
+        images: (N,C,H,W) uint8, or points (N,2,1,1) as networks see them.
+        labels: (N,) int64, or None.
+        names: Of the files, or numbers.
+        classes: Their names.
+        n_train: How many there are to learn from.
+        facts: For the protocol.
+    """
 
     images: Tensor
     labels: Tensor | None
@@ -48,9 +54,18 @@ class Chosen:
 def choose(
     source: Source, loaded: Loaded, *, other: tuple[Decoded | None, str], n: int | None, seed: int
 ) -> Chosen:
-    """Draws n images; a fifth of them to test on, of `other` (the set's test split), else of what
-    training held out, else by
-    the seed. Images without labels are all to learn from, though nothing will be learnt."""
+    """Draws the images to look at.
+
+    A fifth of them are to test on: of the set's test split, else of what training held out, else
+    by the seed. Images without labels are all to learn from, though nothing will be learnt.
+
+    Args:
+        source: The data set.
+        loaded: The checkpoint, which knows what it was trained on.
+        other: The images of the test split, or None, and the words for them.
+        n: How many; None takes what memory bears.
+        seed: Of the draws.
+    """
     whole = crop_to_size(source.load(), source)
     names = list_names(source, whole)
     labelled = whole.labels is not None
@@ -106,14 +121,12 @@ def choose(
 
 
 def crop_to_size(data: Decoded, source: Source) -> Decoded:
-    """The middle of what was loaded larger, where training cuts windows; points as they are."""
+    """Cuts the middle of what was loaded larger, where training cuts windows; not of points."""
     return data if source.kind == "points" else samples.crop_to_size(data, source)
 
 
 def list_names(source: Source, data: Decoded) -> list[str]:
-    """The files' names where the data set is a folder, else the images' numbers in the set as it
-    was loaded.
-    """
+    """Lists the files' names of a folder, else the images' numbers in the set as it was loaded."""
     if not isinstance(source, Folder):
         return [f"{k:06d}" for k in range(len(data))]
     files = listing(source.path).names
@@ -122,15 +135,17 @@ def list_names(source: Source, data: Decoded) -> list[str]:
 
 
 def draw_order(n: int, seed: int, what: str) -> Tensor:
+    """Draws an order of n things, of its own for each purpose."""
     return torch.from_numpy(permutation(n, seed_of(seed, "features", what)))
 
 
 def draw_some(index: Tensor, most: int, seed: int) -> Tensor:
-    """At most so many of them, in ascending order."""
+    """Draws at most so many of some indices, in ascending order."""
     return index[draw_order(len(index), seed, "images")[:most]].sort().values
 
 
 def count_most_images(game: Game, data: Decoded) -> int:
+    """Counts how many images' features memory bears."""
     width = view(
         game, in_range(data.images[:1]).to(next(game.parameters()).device), choose_labels(game)[0]
     )[0].shape[1]
@@ -138,9 +153,9 @@ def count_most_images(game: Game, data: Decoded) -> int:
 
 
 def choose_labels(game: Game) -> list[int | None]:
-    """The labels under which a conditional critic looks at every image: all, or some evenly spread.
+    """Chooses the labels under which a conditional critic looks at every image.
 
-    Never the image's own.
+    All, or some evenly spread; never the image's own.
     """
     if "label" not in game.needs:
         return [None]
@@ -150,19 +165,26 @@ def choose_labels(game: Game) -> list[int | None]:
 
 
 def find_own_labels(loaded: Loaded, chosen: Chosen) -> Tensor | None:
-    """The images' own labels, where the critic knows labels and they mean the same classes."""
+    """Finds the images' own labels, where the critic knows labels of the same classes."""
     known = tuple(map(str, loaded.tree["data"]["classes"]))
     return chosen.labels if "label" in loaded.game.needs and chosen.classes == known else None
 
 
 def in_range(images: Tensor) -> Tensor:
-    """As the stream scales them: the critic may know its images to the last bit."""
+    """Scales pixels as the stream does: the critic may know its images to the last bit."""
     return images.float() if images.is_floating_point() else (images.float() - 127.5) * (1 / 127.5)
 
 
 def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Tensor]:
-    """What the critic sees in (N,C,H,W): features (N,F) and scores (N,), without augmentation
-    and instance noise.
+    """Shows images to the critic, without augmentation and instance noise.
+
+    Args:
+        game: Whose critic judges single images.
+        x: (N,C,H,W) in [-1,1].
+        label: Of all of them, or (N,); None without labels.
+
+    Returns:
+        Features (N,F) and scores (N,).
     """
     batch = {"image": x}
     if isinstance(label, int):
@@ -184,13 +206,24 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
 def read_features(
     game: Game, images: Tensor, *, own: Tensor | None, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """images as in Chosen, own (N,) -> features (N,F) and scores (N,), float32 on the CPU.
-
-    UserError: not finite.
+    """Reads features and scores of images.
 
     A conditional critic's features are the mean over `choose_labels`, so that no label shows in
     them; its score is the one under the image's own label where that is known, since a wrong label
-    is an anomaly too."""
+    is an anomaly too.
+
+    Args:
+        game: Whose critic judges single images.
+        images: As in `Chosen`.
+        own: (N,) their own labels, or None.
+        seed: Of what a network draws.
+
+    Returns:
+        Features (N,F) and scores (N,), float32 on the CPU.
+
+    Raises:
+        UserError: Some are not finite.
+    """
     device = next(game.parameters()).device
     features = []
     scores = []

@@ -280,6 +280,7 @@ def summarise_report(values: dict[str, float], *, best: bool) -> str:
 
 
 def describe_protocol(bench: Bench) -> dict[str, object]:
+    """Describes what the numbers were measured with, after they were."""
     protocol: dict[str, object] = {
         "n_fake": len(bench.fake),
         "n_real": len(bench.train),
@@ -307,8 +308,9 @@ def describe_protocol(bench: Bench) -> dict[str, object]:
 
 @contextmanager
 def in_eval_mode(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode, and afterwards each part's own again: batch norm would take notes, spectral
-    norm would turn its vectors.
+    """Puts modules into eval mode, and afterwards each part back into its own.
+
+    Batch norm would take notes otherwise, and spectral norm would turn its vectors.
     """
     before = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
@@ -321,7 +323,7 @@ def in_eval_mode(*modules: nn.Module) -> Iterator[None]:
 
 
 def count_samples(spec: MetricsConfig, source: Source) -> int:
-    """How many samples are drawn: what the spec says, else what suits the data."""
+    """Says how many samples are drawn: what the spec says, else what suits the data."""
     if spec.n:
         return spec.n
     if source.kind == "points":
@@ -330,9 +332,7 @@ def count_samples(spec: MetricsConfig, source: Source) -> int:
 
 
 def draw_labels(game: Game, train: Decoded, n: int, *, seed: int) -> Tensor | None:
-    """The labels (n,) of the samples, as frequent as in the data; None where the game takes
-    none.
-    """
+    """Draws labels (n,) as frequent as in the data; None where the game takes none."""
     if "label" not in game.needs:
         return None
     assert train.labels is not None, "a conditional game was trained on labels"
@@ -343,7 +343,11 @@ def draw_labels(game: Game, train: Decoded, n: int, *, seed: int) -> Tensor | No
 def draw_samples(
     game: Game, generator: nn.Module, n: int, label: Tensor | None, *, seed: int, points: bool
 ) -> tuple[Tensor, int]:
-    """-> uint8 (n,C,H,W), or float32 where they are points, and how many of them are not finite."""
+    """Draws samples.
+
+    Returns:
+        uint8 (n,C,H,W), or float32 where they are points, and how many of them are not finite.
+    """
     inputs = sampling.draw_inputs(game, n, seed=seed_of(seed, "evaluation"), label=label)
     parts = []
     bad = 0
@@ -355,9 +359,9 @@ def draw_samples(
 
 
 def crop_to_size(data: Decoded, source: Source) -> Decoded:
-    """The middle of what was loaded larger, where training cuts windows.
+    """Cuts the middle of what was loaded larger, where training cuts windows.
 
-    Points in data units, (N,2).
+    Points become (N,2) in data units.
     """
     if source.kind == "points":
         return replace(data, images=data.images.flatten(1) * read_scale(source))
@@ -372,13 +376,15 @@ def crop_to_size(data: Decoded, source: Source) -> Decoded:
 
 
 def read_scale(source: Source) -> float:
+    """Returns what points are divided by for the networks."""
     return source.scale if isinstance(source, Mixture) else 1.0
 
 
 def convert_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict[str, object]]:
-    """Samples as the real images are: points in data units, images of the data's size.
+    """Converts samples to what the real images are, for the metrics.
 
-    And what that took.
+    Returns:
+        Points in data units, or images of the data's size, and what that took.
     """
     if source.kind == "points":
         return fake.flatten(1) * read_scale(source), {}
@@ -407,7 +413,7 @@ def make_scorer(game: Game, device: torch.device) -> Score | None:
 
 
 def make_reader(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | None:
-    """Images in [-1,1] -> the category of the first code; None where there is none."""
+    """Makes the function from images in [-1,1] to the category of the first code, or None."""
     if not game.categories:
         return None
     return lambda images: game.recognise_codes(images.to(device))[game.codes[0]]
@@ -449,7 +455,7 @@ def save_report(path: Path, report: Report, *, step: int, best: Best | None = No
 
 
 def read_earlier(path: Path) -> dict[str, Any]:
-    """What an evaluation's file holds already; {} where there is none or it cannot be read."""
+    """Reads what an evaluation's file holds already; {} without one."""
     try:
         found = reading.read_json(path)
     except reading.Unreadable as error:
@@ -459,11 +465,12 @@ def read_earlier(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, tree: dict[str, Any]) -> None:
+    """Writes a plain tree, whole or not at all."""
     atomic.write_text(path, json.dumps(tree, indent=2, allow_nan=False) + "\n")
 
 
 def replace_infinite(tree: object) -> object:
-    """JSON knows no NaN and no infinity: they become null."""
+    """Replaces NaN and infinity by null, which JSON knows."""
     if isinstance(tree, dict):
         return {key: replace_infinite(value) for key, value in tree.items()}
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree

@@ -1,5 +1,6 @@
-"""What the items of an evaluation look at and share: samples, reals and backbones, each computed
-when first asked for.
+"""What the items of an evaluation look at and share: samples, reals and backbones.
+
+Each is computed when first asked for.
 """
 
 from __future__ import annotations
@@ -30,12 +31,21 @@ Score = Callable[[Tensor, Tensor | None], Tensor]
 class Bench:
     """What the items look at, and what they share.
 
-    fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU. asked: the labels that the
-    samples were to have (N,).
-    train, held: real images of the samples' size, or points in data units. score: the critic,
-    images in [-1,1] and labels -> scores. read: such images -> the category of a code that the
-    model finds in each (N,). notes: what belongs into the protocol.
-    own: metrics of the user's own by name.
+    Attributes:
+        fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU.
+        asked: The labels (N,) that the samples were to have, or None.
+        train: Real images of the samples' size, or points in data units.
+        held: Likewise, held out of training, or None.
+        spec: The part `metrics` of a config.
+        seed: Of all that items draw.
+        device: Where networks are.
+        classes: How many there are, 0 without labels.
+        stacked: Whether the data are stacked digits.
+        mixture: The data set of points whose modes are known, or None.
+        score: The critic, images in [-1,1] and labels -> scores; or None.
+        read: Such images -> the category (N,) of a code that the model finds in each; or None.
+        notes: What belongs into the protocol.
+        own: Metrics of the user's own by name.
     """
 
     fake: Tensor
@@ -74,6 +84,7 @@ class Bench:
         )
 
     def held_out(self, what: str = "") -> Decoded:
+        """Returns the held-out images. Raises UserError where there are none, for `what`."""
         if self.held is None:
             raise UserError(
                 f"{what}: there are no held-out images" if what else "there are no held-out images",
@@ -84,6 +95,7 @@ class Bench:
 
     @functools.cached_property
     def identity(self) -> str:
+        """What tells the training data apart from others."""
         return store.identity(self.train)
 
     @functools.cached_property
@@ -122,6 +134,7 @@ class Bench:
 
     @functools.cached_property
     def real(self) -> features.Reals:
+        """Features of the real images that samples are compared with."""
         key = f"{self.spec.reference} {store.identity(self.reference)}"
         return features.reals(self.backbone, self.reference.images, key=key)
 
@@ -142,6 +155,7 @@ class Bench:
         return self.train.labels
 
     def is_backbone_classifier(self) -> bool:
+        """Is the backbone the classifier trained on the run's own labels?"""
         return self.spec.features == "self" or (
             self.spec.features == "auto" and self.spec.weights is None
         )

@@ -90,16 +90,20 @@ PUBLISHED = {  # REFERENCE section 8: VEEGAN's table (Srivastava 2017) and PacGA
 
 
 def better(key: str) -> Way | None:
-    """-> "min" or "max": where a value of this name is better; None where it is neither (a
-    spread, an unknown name).
+    """Says where a value of this name is better.
+
+    Returns:
+        None where it is neither: a spread, or an unknown name.
     """
     line = find_line(key)
     return None if line is None else WAYS.get(line.better)
 
 
 def best_key(spec: MetricsConfig, values: dict[str, float]) -> tuple[str, Way] | None:
-    """-> (key, "min" | "max") that the best checkpoint follows; None if it was not measured, or
-    is to follow nothing.
+    """Finds the value that the best checkpoint follows, and where it is better.
+
+    Returns:
+        None where it was not measured, or nothing is to be followed.
     """
     key = spec.best
     if key == "auto":
@@ -119,9 +123,10 @@ def best_key(spec: MetricsConfig, values: dict[str, float]) -> tuple[str, Way] |
 
 
 def unknown_items(spec: object) -> list[tuple[str, str]]:
-    """(message, hint) for each name in `items` of a part `metrics` that is none.
+    """Finds names in `items` of a part `metrics` that are none, as (message, hint).
 
-    What is no list of names is told by the check of types."""
+    What is no list of names is told by the check of types.
+    """
     known = tuple(dict.fromkeys((*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)))
     items = spec.get("items") if isinstance(spec, dict) else None
     names = items if isinstance(items, list) else []
@@ -133,9 +138,7 @@ def unknown_items(spec: object) -> list[tuple[str, str]]:
 
 
 def problems(spec: dict[str, Any]) -> list[tuple[str, str]]:
-    """What no single value shows: (message, hint) for values of a part `metrics` that make no
-    sense together.
-    """
+    """Finds what no single value of a part `metrics` shows, as (message, hint)."""
     best = spec["best"]
     if best in spec.get("own", {}):
         return []  # its class says
@@ -150,9 +153,7 @@ def problems(spec: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def published(target: str) -> list[str]:
-    """Lines that show what others reached on the toy data set with this `_target_`; [] for other
-    data.
-    """
+    """Lists what others reached on the toy data set with this `_target_`; [] for other data."""
     words, rows = PUBLISHED.get(target, ("", ()))
     lines = [f"{method:<22}" + "".join(f"{cell:>10}" for cell in cells) for method, *cells in rows]
     return [f"published ({words})", *lines] if rows else []

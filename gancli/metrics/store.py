@@ -1,5 +1,6 @@
-"""What evaluations keep for the next time: in memory for this process, and on disk beside the
-cache of decoded images.
+"""What evaluations keep for the next time, in memory and on disk.
+
+The files lie beside the cache of decoded images.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ _memory: OrderedDict[str, Any] = OrderedDict()
 
 
 def identity(data: Decoded) -> str:
-    """What tells data sets apart, by content: a digest of one's own may be empty, and it does
-    not know the image size.
+    """Makes what tells data sets apart, by content.
+
+    A digest of one's own may be empty, and it does not know the image size.
     """
     rows = data.images[:: max(1, len(data) // SAMPLED)].contiguous()
     labels = b"" if data.labels is None else data.labels.numpy().tobytes()
@@ -39,8 +41,9 @@ def identity(data: Decoded) -> str:
 def remember(key: str, make: Callable[[], T]) -> T:
     """Returns make(), or what it gave before in this process.
 
-    A UserError is remembered too: a download that failed would be tried
-    again at every evaluation, and each try may take minutes."""
+    A UserError is remembered too: a download that failed would be tried again at every evaluation,
+    and each try may take minutes.
+    """
     if key not in _memory:
         try:
             _memory[key] = make()

@@ -1,5 +1,6 @@
-"""The items of an evaluation: each turns samples, real images and what they share into a few
-named numbers.
+"""The items of an evaluation, each of which gives a few named numbers.
+
+They compare samples with real images, and share what a `Bench` holds.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ ANGLES = 64
 
 
 def frechet(bench: Bench) -> dict[str, float]:
+    """The Fréchet distance of features (Heusel et al. 2017); lower is better."""
     real = bench.real
     fake = bench.made["features"]
     note = rank_note(len(real.features), len(fake), fake.shape[1])
@@ -50,6 +52,7 @@ def frechet(bench: Bench) -> dict[str, float]:
 
 
 def kernel(bench: Bench) -> dict[str, float]:
+    """The kernel distance of features (Binkowski et al. 2018), with its spread over subsets."""
     real = bench.few(bench.real.features, "kernel real")
     fake = bench.few(bench.made["features"], "kernel fake")
     size = min(SUBSET_SIZE, len(real), len(fake))
@@ -60,6 +63,7 @@ def kernel(bench: Bench) -> dict[str, float]:
 
 
 def of_inception_score(bench: Bench) -> dict[str, float]:
+    """The inception score (Salimans et al. 2016), with its spread over 10 splits."""
     probabilities = probabilities_of(bench.made)
     name = bench.named("is", "is")
     # Drawn labels come in no order, but a folder's images stand class by class.
@@ -71,6 +75,10 @@ def of_inception_score(bench: Bench) -> dict[str, float]:
 
 def neighbours(bench: Bench) -> dict[str, float]:
     # Of both: density and coverage depend on the quotient
+    """Precision, recall, density and coverage of features, 0 to 1 but for density.
+
+    (Kynkäänniemi et al. 2019; Naeem et al. 2020)
+    """
     n = min(len(bench.real.features), len(bench.fake), MOST_NEIGHBOURS)
     real = bench.few(bench.real.features, "prdc real", n)
     fake = bench.few(bench.made["features"], "prdc fake", n)
@@ -89,6 +97,7 @@ def neighbours(bench: Bench) -> dict[str, float]:
 
 
 def swd(bench: Bench) -> dict[str, float]:
+    """The sliced Wasserstein distance of patches, times 1000 (Karras et al. 2018)."""
     spec = bench.spec
     real = bench.reference.images
     bench.notes["swd"] = (
@@ -105,6 +114,7 @@ def swd(bench: Bench) -> dict[str, float]:
 
 
 def ms_ssim(bench: Bench) -> dict[str, float]:
+    """The mean likeness of pairs of samples, 0 to 1 (Odena et al. 2017); lower is more diverse."""
     bench.notes["ms_ssim"] = (
         pairs_note(bench) + f", scales {', '.join(scale_names(*bench.fake.shape[-2:]))} px"
     )
@@ -114,6 +124,7 @@ def ms_ssim(bench: Bench) -> dict[str, float]:
 
 
 def lpips(bench: Bench) -> dict[str, float]:
+    """The mean LPIPS distance of pairs of samples; higher is more diverse."""
     backbone = bench.spec.lpips_backbone or bench.spec.weights
     heads = bench.spec.lpips_heads
     if not backbone or not heads:
@@ -140,12 +151,14 @@ def lpips(bench: Bench) -> dict[str, float]:
 
 
 def pairs_note(bench: Bench) -> str:
+    """Says for the protocol how many pairs there are."""
     return f"{bench.spec.pairs} pairs of samples" + (
         " of one class" if bench.asked is not None else ""
     )
 
 
 def classes(bench: Bench) -> dict[str, float]:
+    """How many classes the samples show, and how evenly."""
     seen = bench.seen
     # Stacked digits are compared with the uniform histogram, as in the published tables; other data
     # with their own.
@@ -162,6 +175,7 @@ def classes(bench: Bench) -> dict[str, float]:
 
 
 def of_memory(bench: Bench) -> dict[str, float]:
+    """How near the samples are to training images, beside how near held-out images are."""
     held = bench.held_out()
     backbone = bench.backbone
     train = features.reals(backbone, bench.train.images, key=f"train {bench.identity}").features
@@ -183,9 +197,11 @@ def of_memory(bench: Bench) -> dict[str, float]:
 
 
 def overfitting(bench: Bench) -> dict[str, float]:
-    """The critic's mean score on training reals above that on held-out ones, and the same as a
-    share of its gap to samples
-    (Karras 2020, StyleGAN2-ADA, eq. 1: 0 does not overfit, 1 does entirely)."""
+    """How far the critic's mean score of training reals is above that of held-out ones.
+
+    And the same relative to its gap to samples (Karras et al. 2020, StyleGAN2-ADA, eq. 1): 0 does
+    not overfit, 1 does entirely.
+    """
     score = bench.score
     if score is None:
         raise UserError(
@@ -214,6 +230,7 @@ def overfitting(bench: Bench) -> dict[str, float]:
 
 
 def mean_score(score: Score, images: Tensor, labels: Tensor | None) -> float:
+    """The critic's mean score of images (N,C,H,W) uint8, in batches."""
     batches = images.split(features.BATCH)
     asked: Sequence[Tensor | None] = [None] * len(batches)
     if labels is not None:
@@ -249,8 +266,9 @@ def cas(bench: Bench) -> dict[str, float]:
 
 
 def codes(bench: Bench) -> dict[str, float]:
-    """Real images whose category, as the model reads it, stands for their label: how well it
-    found the classes by itself.
+    """How well the model found the classes by itself.
+
+    Real images whose category, as the model reads it, stands for their label.
     """
     if bench.read is None:
         raise UserError("the model has no categorical code to read", "model=infogan has")
@@ -272,6 +290,7 @@ def codes(bench: Bench) -> dict[str, float]:
 
 
 def modes(bench: Bench) -> dict[str, float]:
+    """How many modes of a mixture the samples reach, and how many samples are near one."""
     if bench.mixture is None:
         raise UserError(
             "modes are counted on mixtures whose centers are known", "dataset=ring or dataset=grid"
@@ -286,8 +305,9 @@ def modes(bench: Bench) -> dict[str, float]:
 
 
 def w1(bench: Bench) -> dict[str, float]:
-    """The Wasserstein-1 distance of two point clouds, averaged over their projections on ANGLES
-    lines; in data units.
+    """The Wasserstein-1 distance of two point clouds, in data units.
+
+    It is averaged over their projections on ANGLES lines.
     """
     real = bench.reference.images.double()
     n = min(len(real), len(bench.fake))
@@ -338,8 +358,10 @@ assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS}
 
 
 def measure(bench: Bench, items: tuple[str, ...]) -> tuple[dict[str, float], dict[str, str]]:
-    """Runs the items. -> values, and a line for each item that could not run: what is missing,
-    and what to give.
+    """Runs the items.
+
+    Returns:
+        Values, and for each item that could not run a line: what is missing, and what to give.
     """
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
@@ -355,8 +377,9 @@ def measure_item(
     values: dict[str, float],
     skipped: dict[str, str],
 ) -> None:
-    """Adds work()'s numbers to `values`, or to `skipped` why there are none: one item must cost
-    neither the others nor a run.
+    """Adds work()'s numbers to `values`, or to `skipped` why there are none.
+
+    One item must cost neither the others nor a run.
     """
     try:
         for key, value in work().items():
@@ -421,8 +444,10 @@ def measure_one(
 
 
 def floor(bench: Bench, items: tuple[str, ...]) -> dict[str, float]:
-    """The same numbers for held-out reals in place of samples: what a perfect generator would
-    get. {} without such reals.
+    """Measures held-out reals in place of samples: what a perfect generator would get.
+
+    Returns:
+        {} without such reals.
     """
     if bench.held is None or bench.spec.reference == "held":
         return {}
