@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -79,7 +80,7 @@ def say_outcome(outcome: Outcome | None) -> None:
     """Says where a trained run is and what to type next; nothing where another rank says it."""
     from gancli.metrics.settings import published
 
-    if outcome is None:
+    if outcome is None or os.environ.get("RANK", "0") != "0":
         return
     for line in published(outcome.measured) if outcome.measured else ():
         print(line)

@@ -163,7 +163,7 @@ def run_training(words: list[str]) -> Path:
     if outcome is not None:
         return outcome.folder
     # The run was complete already: there was nothing to do, and its folder was named.
-    if composed.cfg.resume != "auto":
+    if composed.cfg.resume not in (None, "auto"):
         return find_named(str(composed.cfg.resume))
     if has_checkpoints(composed.run_dir):
         return composed.run_dir

@@ -59,7 +59,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
     """Trains to the end of the budget.
 
     Returns:
-        What came of it; None where nothing was left to do, and on every rank but the first.
+        What came of it, on every rank; None where nothing was left to do.
 
     Raises:
         GanError: The run has ended early; it can be resumed.
@@ -261,8 +261,6 @@ def play(
             error.add_note(f"the run's log is {folder.path / 'run.log'}")
             raise
     note_ending(folder, f"its {settings.steps} steps are done", first=first)
-    if not first:
-        return None
     return Outcome(
         folder.path,
         picture=folder.newest_sample(),

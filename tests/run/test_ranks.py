@@ -251,3 +251,19 @@ def test_an_error_of_the_group_is_a_sentence_and_others_pass():
         raise RuntimeError("Timed out waiting 20ms for recv")
     with pytest.raises(torch.OutOfMemoryError), distributed.tell_own_failure():
         raise torch.OutOfMemoryError("much")
+
+
+@pytest.mark.dist
+def test_a_script_gets_the_run_on_every_rank(tmp_path):
+    """gancli.train under torchrun: all ranks go on with the same folder, and none says it."""
+    script = tmp_path / "script.py"
+    script.write_text("import gancli, sys; print(gancli.train(*sys.argv[1:]).folder)")
+    words = (*TINY, "trainer.steps=2")
+    for code, out, err in finish(start_ranks(tmp_path, words, words, program=(str(script),))):
+        assert (code, out.strip()) == (0, str(newest_run(tmp_path))), err
+
+
+def newest_run(folder: Path) -> Path:
+    """The only run below outputs/, as its own process names it."""
+    (checkpoints,) = (folder / "outputs").glob("*/*/checkpoints")
+    return checkpoints.parent.relative_to(folder)

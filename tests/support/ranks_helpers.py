@@ -10,7 +10,9 @@ from pathlib import Path
 from train_helpers import ENV
 
 
-def start_ranks(folder: Path, *by_rank: tuple[str, ...], timeout_s: int = 60):
+def start_ranks(
+    folder: Path, *by_rank: tuple[str, ...], timeout_s: int = 60, program=("-m", "gancli")
+):
     """The ranks as torchrun starts them, but on their own: their exit codes are seen, and nobody ends one for another."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -25,7 +27,7 @@ def start_ranks(folder: Path, *by_rank: tuple[str, ...], timeout_s: int = 60):
             "MASTER_PORT": str(port),
             "GANCLI_RANK_TIMEOUT": str(timeout_s),
         }
-        command = [sys.executable, "-m", "gancli", *words]
+        command = [sys.executable, *program, *words]
         ranks.append(
             subprocess.Popen(
                 command,
