@@ -1,4 +1,4 @@
-"""Imports point one way: which room of the package may use which other, with no circle between modules."""
+"""Imports point one way: which part of gancli may use which other, without a circle."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from graphlib import CycleError, TopologicalSorter
 
 from helpers import REPO
 
-# A room is a folder or a module of gancli/. Imports inside functions count, those for type checkers alone do not.
-LEAVES = {"errors", "files", "render"}  # any room may use them, but for what stands in SILENT
+# A part, here called package, is a folder or a module of gancli/. Imports inside functions count,
+# those for type checkers alone do not.
+LEAVES = {"errors", "files", "render"}  # any package may use them, but for what stands in SILENT
 SILENT = {  # what computes says nothing on a terminal
     *("game", "critic", "networks", "losses", "augment", "games", "trainer", "checkpoint"),
     *("optimizers", "ema", "schedules", "seeding", "precision", "distributed", "pulse"),
@@ -63,16 +64,20 @@ ALLOWED: dict[str, set[str]] = {
     },
 }
 GATE_2 = "gate 2 binds every key against the code that will use it, inside its functions, once torch may be loaded"
-EXCEPTIONS = {  # (module, module or room): why it departs from the table
+EXCEPTIONS = {  # (module, module or package): why it departs from the table
     ("config.build", "game"): "build_game promises a Game",
-    **dict.fromkeys([("config.validate", room) for room in ("data", "distributed")], GATE_2),
-    **dict.fromkeys([("config.validate", room) for room in ("metrics", "precision")], GATE_2),
+    **dict.fromkeys([("config.validate", package) for package in ("data", "distributed")], GATE_2),
+    **dict.fromkeys([("config.validate", package) for package in ("metrics", "precision")], GATE_2),
     ("config.own_metrics", "metrics"): GATE_2,
-    **dict.fromkeys([("config.fill", room) for room in ("losses", "precision")], GATE_2),
-    **dict.fromkeys([("config.game_rules", room) for room in ("data", "distributed")], GATE_2),
-    **dict.fromkeys([("config.game_rules", room) for room in ("game", "losses")], GATE_2),
+    **dict.fromkeys([("config.fill", package) for package in ("losses", "precision")], GATE_2),
+    **dict.fromkeys(
+        [("config.game_rules", package) for package in ("data", "distributed")], GATE_2
+    ),
+    **dict.fromkeys([("config.game_rules", package) for package in ("game", "losses")], GATE_2),
     ("config.game_rules", "precision"): GATE_2,
-    **dict.fromkeys([("config.optimizer_rules", room) for room in ("game", "optimizers")], GATE_2),
+    **dict.fromkeys(
+        [("config.optimizer_rules", package) for package in ("game", "optimizers")], GATE_2
+    ),
     (
         "files.safe_load",
         "config",
@@ -121,7 +126,7 @@ def room_of(name: str) -> str:
 
 
 def arrows() -> dict[tuple[str, str], str]:
-    """(module, room that it uses) -> what it imports from there."""
+    """(module, package that it uses) -> what it imports from there."""
     return {
         (name, room_of(used)): used
         for name, tree in modules().items()
@@ -130,12 +135,12 @@ def arrows() -> dict[tuple[str, str], str]:
     }
 
 
-def fits(module: str, room: str) -> bool:
+def fits(module: str, package: str) -> bool:
     own = room_of(module)
     leaves = LEAVES - {"render"} if own in SILENT | {"errors", "files"} else LEAVES
     if own in ("errors", "game", "critic", "networks", "__init__"):
         leaves = set()
-    return room in ALLOWED[own] | leaves
+    return package in ALLOWED[own] | leaves
 
 
 def test_every_room_is_in_the_table():
@@ -151,8 +156,8 @@ def test_rooms_use_only_what_the_table_allows():
 
 
 def test_the_table_itself_points_one_way():
-    rooms = {room: used & ALLOWED.keys() for room, used in ALLOWED.items()}
-    assert list(TopologicalSorter(rooms).static_order())
+    packages = {package: used & ALLOWED.keys() for package, used in ALLOWED.items()}
+    assert list(TopologicalSorter(packages).static_order())
     assert "commands" not in set().union(*ALLOWED.values())
 
 

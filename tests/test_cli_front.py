@@ -24,7 +24,7 @@ ROOT = Path(cli.__file__).resolve().parents[1]
 
 @pytest.fixture
 def train(monkeypatch):
-    """Replaces the verb `train`; set `train.main` to what it should do."""
+    """Replaces the subcommand `train`; set `train.main` to what it should do."""
     module = types.ModuleType("fake_train")
     module.main = lambda argv: 0
     monkeypatch.setitem(sys.modules, "fake_train", module)

@@ -103,7 +103,7 @@ def cut_out(x: Tensor) -> Tensor:
 
 
 def find_hole(n: int, size: int, device: torch.device) -> Tensor:
-    """Marks (N,size) the places inside a hole of half a side."""
+    """Marks (N,size) the positions inside a hole of half a side."""
     hole = int(size / 2 + 0.5)
     start = torch.randint(0, size + 1 - hole % 2, (n, 1), device=device) - hole // 2
     place = torch.arange(size, device=device)

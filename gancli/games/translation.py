@@ -301,7 +301,7 @@ class Inpainting(Translation):
         return self.fill(inputs, generator, inputs["mask"])
 
     def fill(self, inputs: Batch, generator: nn.Module, where: Tensor) -> Tensor:
-        """The image with what the generator makes at the places where (N,1,H,W) is 1."""
+        """The image with what the generator makes at the positions where (N,1,H,W) is 1."""
         image = inputs["a"]
         seen = (
             image

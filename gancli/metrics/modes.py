@@ -1,4 +1,4 @@
-"""Lost modes, counted.
+"""Missing modes, counted.
 
 On mixtures of Gaussians they are found by distance, on images by the classes that a classifier
 sees.

@@ -51,7 +51,7 @@ def band(x: Tensor, coarser: Tensor | None) -> Tensor:
 
 
 class Patches:
-    """Patches of one band at fixed places, standardised per channel over the set.
+    """Patches of one band at fixed positions, standardised per channel over the set.
 
     Many are cut anew for every use.
     """
@@ -127,13 +127,13 @@ def band_distance(
         real: (N,C,H,W)
         fake: Likewise.
         coarser: The next level of both sets; None at the coarsest.
-        rng: Draws places and directions.
+        rng: Draws positions and directions.
         patches: Per image.
         directions: How many.
     """
     device = rng.device
     n, _, height, width = real.shape
-    # The same places in both sets: equal sets are then at distance 0, and less of the noise is the
+    # The same positions in both sets: equal sets are then at distance 0, and less of the noise is the
     # draw's.
     top = torch.randint(height - PATCH + 1, (n, patches), generator=rng, device=device)
     left = torch.randint(width - PATCH + 1, (n, patches), generator=rng, device=device)
@@ -167,7 +167,7 @@ def sliced_wasserstein(
         real_images: uint8 (N,C,H,W)
         fake_images: uint8 (M,C,H,W); the larger set is cut to a random subset as large as the
             other.
-        rng: Draws subset, places and directions.
+        rng: Draws subset, positions and directions.
         patches: Of 7x7 pixels, per image and band.
         directions: How many.
 

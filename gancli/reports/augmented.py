@@ -16,7 +16,7 @@ from gancli.reports.surveyed import TILE
 from gancli.seeding import fork_random, seed_of
 
 SHOWN = 8  # images
-DRAWS = 7  # rows of other draws
+DRAWS = 7  # rows, each of new draws
 ADAPTED = 0.5  # the probability that is shown where training starts at 0
 
 

@@ -86,7 +86,7 @@ class Logbook:
             self.guard("tensorboard", partial(self.events.picture, step, tag, image))
 
     def text(self, tag: str, markdown: str) -> None:
-        """Shows a text in TensorBoard at the step where this session began.
+        """Shows a string in TensorBoard at the step where this session began.
 
         The config of every session can so be seen.
         """
@@ -254,7 +254,7 @@ class EventFile:
         self.add(step, values=[self.summary.Summary.Value(tag=tag, image=proto)])
 
     def text(self, step: int, tag: str, markdown: str) -> None:
-        """Adds a text."""
+        """Adds a string."""
         plugin = self.summary.SummaryMetadata.PluginData(plugin_name="text")
         tensor = self.tensor.TensorProto(
             dtype=self.types.DT_STRING, string_val=[markdown.encode(errors="backslashreplace")]

@@ -165,9 +165,9 @@ def test_before_a_run(gan, tmp_path):
 
 
 def test_what_a_checkpoint_has_is_not_given_again(gan):
-    for verb in ("evaluate", "sample"):
-        done = gan(verb, "ckpt=run", "model=dcgan")
-        assert done.code == 2 and f"{verb} takes no model: the checkpoint has one" in done.err
+    for subcommand in ("evaluate", "sample"):
+        done = gan(subcommand, "ckpt=run", "model=dcgan")
+        assert done.code == 2 and f"{subcommand} takes no model: the checkpoint has one" in done.err
 
 
 def test_help_names_what_mp4_needs(capsys):

@@ -407,11 +407,11 @@ def test_a_warm_up_longer_than_the_run_is_said(gan):
     assert "longer than the run" not in done.err
 
 
-@pytest.mark.parametrize("verb", ["train", "check"])
-def test_a_stage_that_never_ends_is_said(gan, verb):
+@pytest.mark.parametrize("subcommand", ["train", "check"])
+def test_a_stage_that_never_ends_is_said(gan, subcommand):
     words = ("model=srgan", *SMALL["srgan"], *QUIET, "metrics=none", "dataset.limit=20")
-    done = sound(gan(verb, *words, "trainer.steps=2", "hydra.run.dir=short"))
+    done = sound(gan(subcommand, *words, "trainer.steps=2", "hydra.run.dir=short"))
     assert "the run ends at step 2, before the losses d, g would begin after step 2" in done.err
     assert "give more trainer.steps, or a shorter model.warmup" in done.err
-    done = sound(gan(verb, *words, "trainer.steps=3", "hydra.run.dir=long"))
+    done = sound(gan(subcommand, *words, "trainer.steps=3", "hydra.run.dir=long"))
     assert "would begin" not in done.err

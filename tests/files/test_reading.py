@@ -188,19 +188,19 @@ def test_pipes_broken_links_and_loops_among_images_are_named(gan, tmp_path):
 @pytest.mark.parametrize(
     "name", ["bomb", "merge bomb", "deep flow", "deep block", "interpolations"]
 )
-@pytest.mark.parametrize("verb", ["train", "list", "show", "check"])
-def test_a_config_folder_is_bounded_before_hydra_reads_it(name, verb, gan):
+@pytest.mark.parametrize("subcommand", ["train", "list", "show", "check"])
+def test_a_config_folder_is_bounded_before_hydra_reads_it(name, subcommand, gan):
     Path("my/model").mkdir(parents=True)
     Path("my/model/mine.yaml").write_bytes(b"# A model of mine\n" + hostile.TEXTS[name])
     os.mkfifo("my/model/fifo.yaml")
     Path("my/model/loop.yaml").symlink_to("loop.yaml")
     Path("my/more").symlink_to("..")
-    argv = [verb, "--config-dir=my"] + ([] if verb == "list" else ["model=mine"])
+    argv = [subcommand, "--config-dir=my"] + ([] if subcommand == "list" else ["model=mine"])
     with hostile.limited(20):
         done = gan(*argv)
-    assert done.code == (0 if verb == "list" else 2), done
+    assert done.code == (0 if subcommand == "list" else 2), done
     assert "Traceback" not in done.err
-    assert verb == "list" or "mine.yaml" in done.err, done.err
+    assert subcommand == "list" or "mine.yaml" in done.err, done.err
 
 
 def test_a_config_folder_that_is_the_whole_disk_is_refused(gan):

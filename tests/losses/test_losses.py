@@ -98,7 +98,7 @@ def test_what_an_objective_knows_is_what_the_default_finds(objective, targets):
 
 def test_levels_of_targets_beyond_the_objectives_range():
     for objective in (NonSaturating(), Hinge(), RelativisticPairing()):
-        assert objective.optimum(1.1, 0.0) is None, "the surer, the better: there is no end"
+        assert objective.optimum(1.1, 0.0) is None, "ever larger scores are better: there is no end"
     assert NonSaturating().chance_level(1.5, 0.6) is None
     assert Hinge().chance_level(-0.5, 0.0) is None
 

@@ -275,7 +275,7 @@ def test_what_ends_the_job_of_a_sweep_is_told_on_a_full_disk_too(gan, monkeypatc
 # folders that may not be read, and what is left half-written
 
 
-VERBS = (
+SUBCOMMANDS = (
     ("train", "resume={run}"),
     ("train", *TINY, "hydra.run.dir={run}"),
     ("train", "resume=auto", *TINY, "hydra.run.dir={run}"),
@@ -285,7 +285,7 @@ VERBS = (
 )
 
 
-@pytest.mark.parametrize("words", VERBS, ids=lambda words: " ".join(words[:2]))
+@pytest.mark.parametrize("words", SUBCOMMANDS, ids=lambda words: " ".join(words[:2]))
 def test_checkpoints_that_may_not_be_read_are_a_sentence(gan, runs, monkeypatch, words):
     real = os.listdir
 

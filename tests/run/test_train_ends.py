@@ -125,8 +125,8 @@ def test_out_of_memory_names_the_peak_the_batch_and_three_settings(gan, at_step,
     assert "Traceback" in Path("run/run.log").read_text(), "where it happened"
 
 
-@pytest.mark.parametrize("verb", ["train", "check"])
-def test_one_value_a_channel_is_said_with_a_batch_that_works(gan, verb):
+@pytest.mark.parametrize("subcommand", ["train", "check"])
+def test_one_value_a_channel_is_said_with_a_batch_that_works(gan, subcommand):
     # The context encoder's bottleneck is a single place: one image at a time leaves its batch norm one value a channel.
     words = (
         "experiment=inpaint_digits_small",
@@ -135,12 +135,16 @@ def test_one_value_a_channel_is_said_with_a_batch_that_works(gan, verb):
         *QUIET,
         "trainer.steps=1",
     )
-    done = sound(gan(verb, *words, "trainer.batch_size=2", "trainer.accumulate=2"), 2)
+    done = sound(gan(subcommand, *words, "trainer.batch_size=2", "trainer.accumulate=2"), 2)
     assert (
         "one value a channel (trainer.batch_size=2 in 2 pieces)" in done.err
         and "trainer.batch_size=4" in done.err
     )
-    sound(gan(verb, *words, "trainer.batch_size=4", "trainer.accumulate=2", "hydra.run.dir=four"))
+    sound(
+        gan(
+            subcommand, *words, "trainer.batch_size=4", "trainer.accumulate=2", "hydra.run.dir=four"
+        )
+    )
 
 
 def test_an_unexpected_error_keeps_its_traceback_and_points_to_the_log(gan, package):
