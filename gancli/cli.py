@@ -27,7 +27,7 @@ class Subcommand(NamedTuple):
         examples: Command lines that run as they stand, but for names in capitals.
         flags: Lines of its help.
         config: The primary config, of a subcommand that Hydra composes.
-        asks_model: Has its module a `describe_checkpoint`, which lists what a model's game declares?
+        asks_model: Has its module a `describe_checkpoint` that lists what a model's game declares?
     """
 
     module: str

@@ -126,17 +126,19 @@ class LoadedModel:
         Args:
             n: How many.
             seed: Of the latents and of the generator's noise.
-            label: A class of a conditional model by name or number, or a value for each of its attributes;
-                None takes the classes in turn.
-            truncation: Bound on |z|, or of a StyleGAN the weight psi towards `w_avg`, 0 to 1; None draws freely.
-            options: Whatever else the model's `sampling_options` declare for one image, such as a StyleGAN's
-                `noise` or `level`, or an option of a game of your own.
+            label: A class of a conditional model by name or number, or a value for each of its
+                attributes; None takes the classes in turn.
+            truncation: Bound on |z|, or of a StyleGAN the weight psi towards `w_avg`, 0 to 1; None
+                draws freely.
+            options: Whatever else the model's `sampling_options` declare for one image, such as a
+                StyleGAN's `noise` or `level`, or an option of a game of your own.
 
         Returns:
             (N,H,W,C) uint8; of a model of 2-D points (N,2) float32 in the data's units.
 
         Raises:
-            UserError: The model has no classes, no such class, no such option, or it translates images.
+            UserError: The model has no classes, no such class, no such option, or it translates
+                images.
         """
         with saying_hints(), speaking(quiet=True):
             asked = options | ({} if truncation is None else {"truncation": truncation})
@@ -159,7 +161,8 @@ class LoadedModel:
         Args:
             n: How many pairs of latents.
             steps: Images from one end to the other, 2 or more.
-            seed: The ends are the samples of `seed` and of `seed + 1`, as in `gan sample interpolate=`.
+            seed: The ends are the samples of `seed` and of `seed + 1`, as in
+                `gan sample interpolate=`.
             label: As in `sample`; it stays the same along the way.
             truncation: As in `sample`.
             options: As in `sample`.
@@ -193,7 +196,9 @@ class LoadedModel:
         seed: int = 0,
         **options: object,
     ) -> NDArray[np.uint8]:
-        """Translates one image of any size; large ones go through in tiles where the network allows that.
+        """Translates one image of any size.
+
+        Large ones go through in tiles where the network allows that.
 
         Args:
             image: The source.
@@ -207,7 +212,8 @@ class LoadedModel:
             (H,W,C) uint8. Transparency of the source is kept, enlarged with it.
 
         Raises:
-            UserError: The model does not translate, or lacks what was asked for, or the image cannot be used.
+            UserError: The model does not translate, or lacks what was asked for, or the image
+                cannot be used.
         """
         with saying_hints(), speaking(quiet=True):
             game = self.game
