@@ -273,3 +273,14 @@ def test_every_experiment_of_a_paper_has_a_row():
 )
 def test_older_papers_sample_from_the_generator_itself(experiment):
     assert frozen(f"experiment={experiment}")["ema"]["half_life_kimg"] == 0
+
+
+@pytest.mark.parametrize(
+    ("experiment", "least"),
+    [("biggan_cifar10", 10_000), ("sagan_imagenet128", 10_000), ("stylegan_ffhq1024", 1000)],
+)
+def test_a_papers_run_is_evaluated_seldom(experiment, least):
+    """At 1024 pixels 10,000 samples would take 30 GB of memory."""
+    config = frozen(f"experiment={experiment}")
+    assert config["trainer"]["steps"] / config["metrics"]["every"] <= 100
+    assert config["metrics"]["n"] == least

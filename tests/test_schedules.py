@@ -214,6 +214,23 @@ def test_a_learning_rate_in_pieces():
     )
 
 
+def test_pieces_move_a_players_rate_and_a_resume_goes_on_in_them():
+    """16 images a step: the second piece has begun at the third step."""
+    pieces = "[{start: 1, end: 0.5, end_kimg: 0.016}, {start: 2, end: 2, start_kimg: 0.032, "
+    config = small("mlp", f"optimizer.g.schedule={pieces}end_kimg: 1}}]", "trainer.batch_size=16")
+    trainer = trainer_for(config)
+    rates = []
+    for _ in range(4):
+        steps(trainer, 1)
+        rates.append(trainer.players["g"].optimizer.param_groups[0]["lr"])
+        if len(rates) == 2:
+            kept = copy.deepcopy(trainer.state_dict())
+    assert rates == pytest.approx([2e-4, 1e-4, 4e-4, 4e-4])
+    resumed = trainer_for(config)
+    resumed.load_state_dict(kept)
+    assert differences(trainer.state_dict(), steps(resumed, 2).state_dict()) == []
+
+
 @pytest.mark.parametrize(
     ("pieces", "says"),
     [
