@@ -1,4 +1,4 @@
-"""A second user's model, loss and data set, from a folder outside the package: the README's section, run as written."""
+"""A second user's model, loss and data set, from a folder outside the package, as the docs say."""
 
 from __future__ import annotations
 
@@ -7,8 +7,13 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import torch
 from helpers import REPO
+
+import gancli
+from gancli.cli import main
 
 ENV = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPO)}
 
@@ -101,3 +106,103 @@ def test_list_shows_it_and_a_broken_module_is_named(folder):
     (folder / "broken.py").write_text("import nothing_of_that_name\n")
     code, _, err = gan(folder, "train", "loss.objective._target_=broken.Loss")
     assert code == 2 and "nothing_of_that_name" in err and "Traceback" not in err
+
+
+# games of the docs: options of their own, state, attributes, further keys
+
+DOCS = (REPO / "docs" / "writing-your-own.md").read_text()
+TINY = ("trainer.precision=fp32", "trainer.device=cpu", "trainer.batch_size=8", "metrics=none")
+
+
+@pytest.fixture(scope="module")
+def docs_folder(tmp_path_factory):
+    """All files that docs/writing-your-own.md shows."""
+    folder = tmp_path_factory.mktemp("docs")
+    for name, text in re.findall(r'^```\w+ title="([^"]+)"\n(.*?)^```', DOCS, re.S | re.M):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture
+def inside(docs_folder, monkeypatch):
+    monkeypatch.chdir(docs_folder)
+    monkeypatch.syspath_prepend(str(docs_folder))
+    return docs_folder
+
+
+def train(name, *words, steps):
+    argv = ["train", "--config-dir", "my_conf", *words, *TINY]
+    assert main([*argv, f"trainer.steps={steps}", f"hydra.run.dir={name}"]) == 0
+
+
+def assert_same_state(one, other):
+    a, b = (
+        torch.load(f"{run}/checkpoints/last.pt", weights_only=True)["game"] for run in (one, other)
+    )
+    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+    return a
+
+
+def test_a_game_with_state_and_an_option_of_its_own(inside, capfd):
+    words = ("model=began", "model.gamma=3", "dataset.resolution=16")
+    train("whole", *words, steps=12)
+    train("halves", *words, steps=6)
+    assert main(["train", "resume=halves", "trust=my_began", "trainer.steps=12"]) == 0
+    assert assert_same_state("whole", "halves")["k"] > 0, "the buffer has moved"
+    sample = ["sample", "ckpt=whole", "trust=my_began", "n=3"]
+    assert main([*sample, "temperature=0.5", "out=narrow"]) == 0
+    assert main([*sample, "out=wide"]) == 0
+    one, other = ((inside / name / "grid.png").read_bytes() for name in ("narrow", "wide"))
+    assert one != other
+    model = gancli.load("whole", trust="my_began")
+    assert not np.array_equal(model.sample(3, temperature=0.5), model.sample(3))
+    assert np.array_equal(model.sample(3, temperature=1), model.sample(3))
+    capfd.readouterr()
+    for words, said in (
+        ("temprature=1", "did you mean 'temperature'"),
+        ("temperature=hot", "temperature='hot' does not fit"),
+        ("truncation=0.5", "truncation=0.5 does not apply"),
+    ):
+        assert main([*sample, words, "out=refused"]) == 2
+        assert said in capfd.readouterr().err and not (inside / "refused").exists()
+    assert main(["sample", "ckpt=whole", "trust=my_began", "--help"]) == 0
+    assert "temperature=1.0          scale of the latents" in capfd.readouterr().out
+    assert main(["sample", "ckpt=whole", "temperature=0.5"]) == 2
+    assert "temperature" in capfd.readouterr().err
+    with pytest.raises(gancli.UserError, match="temprature"):
+        model.sample(2, temprature=1)
+
+
+def test_attributes_and_further_keys_are_trained_on_and_translated_to(inside, capfd):
+    words = ("model=star", "dataset=traits", "trainer.accumulate=2")
+    train("star", *words, steps=6)
+    train("star3", *words, steps=3)
+    assert main(["train", "resume=star3", "trust=my_star", "trainer.steps=6"]) == 0
+    assert_same_state("star", "star3")
+    source = "input=star/samples/source.png"
+    translate = ["translate", "ckpt=star", "trust=my_star", source]
+    assert main([*translate, "label=[1,0,1]", "out=several"]) == 0
+    assert main([*translate, "label=2", "out=one"]) == 0
+    several, one = ((inside / name / "source.png").read_bytes() for name in ("several", "one"))
+    assert several != one
+    capfd.readouterr()
+    assert main([*translate, "label=x", "out=refused"]) == 2
+    assert "label='x' does not fit" in capfd.readouterr().err
+    assert main(["translate", "ckpt=star", "trust=my_star", "--help"]) == 0
+    assert "label=null" in capfd.readouterr().out
+    assert main(["data", "--config-dir", "my_conf", "dataset=traits"]) == 0
+    assert "labels    3 attributes" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("model=star", "dataset=digits"), "the model needs 'stroke'"),
+        (("model=cgan", "dataset=traits"), "the model takes one class an image"),
+    ],
+)
+def test_a_game_and_data_that_do_not_fit_are_refused(inside, capfd, words, said):
+    argv = ["train", "--config-dir", "my_conf", *words, *TINY, "hydra.run.dir=unfit"]
+    assert main(argv) == 2
+    assert said in capfd.readouterr().err
