@@ -163,7 +163,7 @@ def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
         except UserError as error:
             log.warning("resume=auto passes over %s: %s", candidate.folder, error.message)
             continue
-        config = resuming.complete(tree["config"])
+        config = resuming.complete_config(tree["config"])
         resuming.take_asked(config, plan.config)
         old = Continued(folder=candidate.folder, tree=tree)
         tell(f"resume=auto: {candidate.folder} goes on from step {old.step}")
@@ -232,13 +232,14 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     check_writable(folder)
     file, tree = checkpoint.read_newest(folder / "checkpoints")
     checkpoint.check_resumable(tree, file)
-    stored = resuming.complete(tree["config"])
-    resuming.change(stored, composed.overrides, folder)
+    stored = resuming.complete_config(tree["config"])
+    resuming.apply_overrides(stored, composed.overrides, folder)
     words = composed.cfg.trust
     trust = read_trust(OmegaConf.to_container(words) if OmegaConf.is_config(words) else words)
     if composed.cfg.resume == "auto":  # the command line names the user's own code itself
         trust += resuming.find_untrusted_packages(OmegaConf.to_container(composed.cfg))
-    for spec in resuming.specs(stored):  # all, before anything of them is read, imported or built
+    # All of them, before anything is read, imported or built.
+    for spec in resuming.iterate_specs(stored):
         locate(spec["_target_"], trust=trust)
     config = revalidate(stored)
     checkpoint.check_state(tree, file, trust=trust)

@@ -55,7 +55,7 @@ def resumes(overrides: Sequence[str]) -> bool:
     )
 
 
-def change(config: dict[str, Any], overrides: Sequence[str], folder: Path) -> None:
+def apply_overrides(config: dict[str, Any], overrides: Sequence[str], folder: Path) -> None:
     """Puts what was typed into the stored config, in place.
 
     Args:
@@ -110,7 +110,7 @@ def compose_section(word: str, section: str) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def complete(stored: Mapping[str, Any]) -> dict[str, Any]:
+def complete_config(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Adds what the config of an older run lacks.
 
     Args:
@@ -140,8 +140,12 @@ def read_config(stored: Mapping[str, Any]) -> RunConfig:
     from gancli.config.closed import find_closed_problems
     from gancli.config.published import find_published_problems
 
-    config = complete(stored)
-    found = [(f"no {name}", KEPT) for name in ("seed", *CLOSED) if name not in config]
+    config = complete_config(stored)
+    found = [
+        (f"the stored config has no {name}", KEPT)
+        for name in ("seed", *CLOSED)
+        if name not in config
+    ]
     found += find_closed_problems(config, CLOSED)
     found += find_published_problems(config.get("published"))
     if found:
@@ -194,16 +198,18 @@ def find_untrusted_packages(config: object) -> tuple[str, ...]:
     A checkpoint of it may use them only if they are trusted.
     """
     return tuple(
-        sorted({spec["_target_"].split(".")[0] for spec in specs(config)} - {"gancli", "torch"})
+        sorted(
+            {spec["_target_"].split(".")[0] for spec in iterate_specs(config)} - {"gancli", "torch"}
+        )
     )
 
 
-def specs(tree: object) -> Iterator[dict[str, Any]]:
+def iterate_specs(tree: object) -> Iterator[dict[str, Any]]:
     """Goes through all descriptions ({_target_: ...}) of a plain config, at any depth."""
     if isinstance(tree, dict) and "_target_" in tree:
         yield tree
     for item in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
-        yield from specs(item)
+        yield from iterate_specs(item)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from gancli.run.folder import (
     runs_in,
     write_hydra,
 )
-from gancli.run.resume import change, resumes
+from gancli.run.resume import apply_overrides, resumes
 
 HYDRA = OmegaConf.create(
     {"runtime": {"choices": {"model": "mlp", "loss": "wgan", "experiment": None}}}
@@ -219,7 +219,7 @@ def run(tmp_path) -> Path:
 
 def changed(run: Path, *overrides: str) -> dict:
     config = copy.deepcopy(CONFIG)
-    change(config, list(overrides), run)
+    apply_overrides(config, list(overrides), run)
     return config
 
 
