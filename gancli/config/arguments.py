@@ -70,6 +70,7 @@ class Arguments:
     flags: list[str] = field(default_factory=list)  # those that Hydra acts on itself
 
     def add(self, name: str, value: str) -> None:
+        """Takes one flag in; raises UserError where two of them do not go together."""
         if name == "config-dir":
             self.dirs.append(check_config_dir(value))
         elif name == "config-name":
@@ -85,7 +86,11 @@ class Arguments:
 
 
 def split_args(argv: Sequence[str]) -> Arguments:
-    """Sorts argv; raises UserError for flags that are unknown, refused or at odds, and for a folder that is not there."""
+    """Sorts a command line into overrides and flags.
+
+    Raises:
+        UserError: For flags that are unknown, refused or at odds, and for a missing folder.
+    """
     args = Arguments()
     rest = list(argv)
     while rest:
@@ -108,6 +113,7 @@ def split_args(argv: Sequence[str]) -> Arguments:
 
 
 def explain_refusal(flag: str) -> UserError:
+    """Says why a flag is not taken, and what to type instead."""
     if flag == "--experimental-rerun":
         return UserError(
             f"{flag} is refused: it unpickles a file, and a pickle can run anything",
@@ -135,9 +141,14 @@ def check_config_dir(value: str) -> Path:
 
 
 def split_off_ema(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
-    """-> argv without ema=VALUE, and {"ema": its value}: Hydra would take ema=false for an option of the group ema.
+    """Takes ema=VALUE out of a command line: Hydra would read it as an option of the group ema.
 
-    For the verbs whose own key `ema` says whether the averaged generator is meant; a value that is no truth stays a text."""
+    For the subcommands whose own key `ema` says whether the EMA generator is meant.
+
+    Returns:
+        The other words, and {"ema": value}, empty where none was given. A value that is neither
+        true nor false stays a string.
+    """
     rest = [word for word in argv if not word.startswith("ema=")]
     values = [word.removeprefix("ema=") for word in argv if word.startswith("ema=")]
     return rest, {
@@ -146,9 +157,14 @@ def split_off_ema(argv: Sequence[str]) -> tuple[list[str], dict[str, object]]:
 
 
 def quote_value(override: str, *, sweep: bool = False) -> str:
-    """Quotes the value of a key that is known to be a path or a text, so that letters of any script, spaces, `=` and commas in it need no care.
+    """Quotes the value of a key that is known to be a path or a string.
 
-    sweep: commas separate values instead."""
+    Letters of any script, spaces, `=` and commas in it then need no care.
+
+    Args:
+        override: KEY=VALUE, as typed.
+        sweep: Commas separate values instead.
+    """
     if OPEN_KEYS.match(override):
         override = f"++{override}"  # the config may hold it or not
     key, _, value = override.partition("=")

@@ -1,4 +1,4 @@
-"""The only way from a description to an object: strict about which classes, which keys and which values."""
+"""The only way from a description to an object: strict about classes, keys and values."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from gancli.schedules import (
 if TYPE_CHECKING:  # it imports torch, and a command line is checked before that
     from gancli.game import Game
 
-# Anything reachable *through* these packages (gancli.losses.penalties.torch.load) is not defined in them.
+# Anything reachable *through* these packages (gancli.losses.penalties.torch.load) is not defined in
+# them.
 ROOTS = tuple(
     f"gancli.{name}" for name in ("games", "networks", "losses", "augment", "data", "metrics")
 )
@@ -51,9 +52,16 @@ def is_builtin(target: str) -> bool:
 
 
 def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
-    """The class that a dotted path names. Raises UserError, before any import, where it may not be used.
+    """Finds the class that a dotted path names.
 
-    trust: packages of the user's that may be imported too; None: any, since the user typed the config himself."""
+    Args:
+        target: The path.
+        trust: Packages of the user's that may be imported too; None: any, since the user typed the
+            config himself.
+
+    Raises:
+        UserError: Where it may not be used. Nothing is imported before.
+    """
     if not isinstance(target, str) or len(target) > 200 or not NAME.fullmatch(target):
         raise UserError(f"{show(target)} does not name a class", "write package.module.ClassName")
     module_name, _, name = target.rpartition(".")
@@ -76,6 +84,7 @@ def read_trust(value: object) -> tuple[str, ...]:
 
 
 def refuse_untrusted(target: str, trust: tuple[str, ...] | None) -> None:
+    """Raises UserError for a class that is neither gancli's nor of a trusted package."""
     package = target.split(".")[0]
     if package in ("gancli", "torch") or package in sys.stdlib_module_names:
         raise UserError(
@@ -90,6 +99,7 @@ def refuse_untrusted(target: str, trust: tuple[str, ...] | None) -> None:
 
 
 def import_module(name: str, target: str) -> types.ModuleType:
+    """Imports a module for one target; raises UserError where that fails."""
     if not is_builtin(target) and os.getcwd() not in sys.path:
         sys.path.append(
             os.getcwd()
@@ -110,10 +120,12 @@ def import_module(name: str, target: str) -> types.ModuleType:
 
 
 def is_defined_in(cls: type, module_name: str) -> bool:
+    """Is the class defined in this module, not only reachable through it?"""
     if module_name == "torch.optim":
         from torch.optim import Optimizer
 
-        # Some are defined in a private module and renamed: Muon and Adafactor say that they are of torch.optim itself.
+        # Some are defined in a private module and renamed: Muon and Adafactor say that they are of
+        # torch.optim itself.
         return issubclass(cls, Optimizer) and f"{cls.__module__}.".startswith("torch.optim.")
     if is_builtin(f"{module_name}.{cls.__name__}"):
         return cls.__module__ == module_name
@@ -123,6 +135,7 @@ def is_defined_in(cls: type, module_name: str) -> bool:
 
 
 def list_classes(module_name: str) -> list[str]:
+    """Returns the names of the classes that an imported module defines."""
     return [
         key
         for key, value in vars(sys.modules[module_name]).items()
@@ -131,6 +144,7 @@ def list_classes(module_name: str) -> list[str]:
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
+    """Says which known words look like this one, or else which there are."""
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return "did you mean " + ", ".join(close) + "?"
@@ -141,8 +155,8 @@ def did_you_mean(word: str, known: list[str]) -> str:
 def read_parameters(cls: type) -> dict[str, inspect.Parameter]:
     """Name -> parameter of a class's constructor, annotations resolved.
 
-    A constructor that hands `**base` on to its parent takes the parent's parameters too, so that a subclass with one
-    key more need not repeat those of its base.
+    A constructor that hands `**base` on to its parent takes the parent's parameters too, so that a
+    subclass with one key more need not repeat those of its base.
     """
     found: dict[str, inspect.Parameter] = {}
     for parent in cls.__mro__:
@@ -160,6 +174,7 @@ def read_parameters(cls: type) -> dict[str, inspect.Parameter]:
 
 
 def read_hints(function: Any) -> dict[str, Any]:
+    """Returns the annotations of a function, resolved; none where that fails."""
     try:
         return typing.get_type_hints(function)
     except Exception:  # noqa: BLE001 - a user's annotation that only a type checker can read
@@ -167,13 +182,21 @@ def read_hints(function: Any) -> dict[str, Any]:
 
 
 def read_signature(target: str) -> dict[str, inspect.Parameter]:
+    """Returns the parameters of the class that a dotted path names, see `read_parameters`."""
     return read_parameters(locate(target, trust=None))
 
 
 def find_problems(
     spec: Plain, *, where: str, trust: tuple[str, ...] | None = (), given: tuple[str, ...] = ()
 ) -> list[Problem]:
-    """Everything wrong with a description, its nested ones included. given: arguments that the caller will supply."""
+    """Finds everything wrong with a description, its nested ones included.
+
+    Args:
+        spec: The description, `{_target_: ..., key: value}`.
+        where: Its key, for the messages.
+        trust: As for `locate`.
+        given: Arguments that the caller will supply.
+    """
     try:
         cls = locate(spec.get("_target_"), trust=trust)
     except UserError as error:
@@ -259,7 +282,10 @@ def build_schedule(value: Number, *, where: str) -> Schedule | Constant | OwnSch
 def find_bound_problems(
     cls: type, key: str, value: object, annotation: Any, where: str
 ) -> list[Problem]:
-    """A value of the right type against the bound that an argument of this name has in gancli's own classes."""
+    """Checks a value of the right type against the bound of its argument.
+
+    In gancli's own classes an argument of one name has one bound; a user's class has its own.
+    """
     if not cls.__module__.startswith("gancli."):
         return []
     bound = OPEN_BOUNDS.get(key, values.ANY)
@@ -277,6 +303,7 @@ def find_bound_problems(
 def find_nested_problems(
     value: Plain, annotation: Any, *, where: str, trust: tuple[str, ...] | None
 ) -> list[Problem]:
+    """Finds everything wrong with a description that stands for an argument."""
     found = find_problems(value, where=where, trust=trust)
     if (
         not found
@@ -295,6 +322,7 @@ def find_nested_problems(
 
 
 def is_subclass(cls: type, annotation: type) -> bool:
+    """Is it a subclass? A Protocol says yes: its methods would have to be compared."""
     try:
         return issubclass(cls, annotation)
     except TypeError:  # a Protocol: its methods would have to be compared
@@ -304,7 +332,17 @@ def is_subclass(cls: type, annotation: type) -> bool:
 def build(
     spec: Plain, *, where: str = "config", trust: tuple[str, ...] | None = (), **given: Any
 ) -> Any:
-    """The object that a checked, resolved description names. given: built arguments. Raises UserError."""
+    """Builds the object that a checked, resolved description names.
+
+    Args:
+        spec: The description, `{_target_: ..., key: value}`.
+        where: Its key, for the messages.
+        trust: As for `locate`.
+        **given: Arguments that are objects already.
+
+    Raises:
+        UserError: Where the description does not fit.
+    """
     found = find_problems(spec, where=where, trust=trust, given=tuple(given))
     if found:
         raise UserError(*found[0])
@@ -314,6 +352,7 @@ def build(
 def construct(
     value: Any, *, where: str, trust: tuple[str, ...] | None, given: dict[str, Any]
 ) -> Any:
+    """Builds a value of a checked description: objects, and the lists and mappings of them."""
     if isinstance(value, list):
         return [construct(item, where=where, trust=trust, given={}) for item in value]
     if not isinstance(value, dict):
@@ -331,7 +370,8 @@ def construct(
     except ValueError as error:  # what a constructor says about its values is for the user
         raise UserError(f"{where}: {first_line(error)}") from error
     except (RuntimeError, OverflowError, TypeError, MemoryError) as error:
-        # In our networks it is torch's about sizes that cannot be, in the user's it may be anything.
+        # In our networks it is torch's about sizes that cannot be, in the user's it may be
+        # anything.
         too_long = not isinstance(error, TypeError) or "Overflow" in str(error)
         if not ours or not too_long:
             raise
@@ -341,6 +381,7 @@ def construct(
 
 
 def first_line(error: Exception) -> str:
+    """Returns the first line of an error, or its type where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 

@@ -1,4 +1,4 @@
-"""The closed parts of a config against the dataclasses that describe them: keys, types, bounds, without torch."""
+"""The closed parts of a config against their dataclasses: keys, types, bounds; without torch."""
 
 from __future__ import annotations
 
@@ -60,9 +60,15 @@ def find_description_problems(value: object, *, where: str) -> list[Problem]:
 def find_section_problems(
     spec: object, cls: type, *, where: str, bounds: Mapping[str, Bound], unknown: bool = True
 ) -> list[Problem]:
-    """A section of the config against the dataclass that describes it.
+    """Checks a section of a config against the dataclass that describes it.
 
-    bounds: of its keys. unknown: report keys that the dataclass does not have; gate 1 has done so already."""
+    Args:
+        spec: The section.
+        cls: The dataclass.
+        where: Its key, for the messages.
+        bounds: Key -> bound.
+        unknown: Report keys that the dataclass does not have; gate 1 has done so already.
+    """
     fields = dataclasses.fields(cls)
     names = [field.name for field in fields]
     if not isinstance(spec, dict):
@@ -88,7 +94,13 @@ def find_section_problems(
 def find_closed_problems(
     config: Mapping[str, object], sections: Mapping[str, type], *, unknown: bool = True
 ) -> list[Problem]:
-    """All closed sections of a config, and the seed. sections: name -> its dataclass; one that config lacks is passed over."""
+    """Checks all closed sections of a config, and the seed.
+
+    Args:
+        config: Key -> value; a section that is not in it is passed over.
+        sections: Name -> its dataclass.
+        unknown: As for `find_section_problems`.
+    """
     found = (
         find_value_problems(config["seed"], int, where="seed", bound=SEED)
         if "seed" in config
@@ -104,7 +116,13 @@ def find_closed_problems(
 
 
 def find_player_problems(values: object, cls: type, *, where: str) -> list[Problem]:
-    """The keys of optimizer.<player> that are ours, with lr and betas. cls: the dataclass of ours."""
+    """Checks the keys of optimizer.<player> that are ours, with lr and betas.
+
+    Args:
+        values: The player's settings.
+        cls: The dataclass of our keys.
+        where: Its key, for the messages.
+    """
     if not isinstance(values, dict):
         hint = f"change single keys, such as {where}.lr=1e-4"
         return [(f"{where}={show(values)} does not fit", hint)]

@@ -1,4 +1,4 @@
-"""From the command line to one checked config: the closed parts' schema, Hydra's composition and gate 1, all without torch."""
+"""From the command line to one checked config: Hydra's composition and gate 1, without torch."""
 
 from __future__ import annotations
 
@@ -41,8 +41,16 @@ def compose(
 ) -> Composed:
     """Composes conf/<name>.yaml with the command line and checks it (gate 1); makes no folder.
 
-    argv: KEY=VALUE, --config-dir DIR, --config-name NAME. extra: overrides of the calling verb. missing: let pass what is still
-    to be given (ckpt: ???). Raises UserError, or Problems with every mistake."""
+    Args:
+        name: The primary config, and the subcommand.
+        argv: KEY=VALUE, --config-dir DIR, --config-name NAME.
+        extra: Overrides of the subcommand itself.
+        missing: Let pass what is still to be given (`ckpt: ???`).
+
+    Raises:
+        UserError: Where the words cannot be read at all.
+        Problems: With every mistake.
+    """
     status.say("composing the config…")
     args = split_args(argv)
     if args.command:
@@ -59,6 +67,7 @@ def compose(
 def compose_overrides(
     name: str, config_name: str, overrides: list[str], *, missing: bool = False
 ) -> Composed:
+    """Composes and checks as `compose` does, in a Hydra that has been started."""
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(find_conf_dir()), job_name=name, version_base="1.3"):
@@ -89,7 +98,10 @@ def list_top_keys(name: str) -> tuple[str, ...]:
 
 
 def _finish_composing(full: DictConfig) -> Composed:
-    """Hydra's config as ours. The run folder's name becomes plain text here: every later look would draw another stamp."""
+    """Splits Hydra's config into ours and its own node.
+
+    The run folder's name becomes plain text here: every later look would draw another stamp.
+    """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict
 
@@ -104,6 +116,7 @@ def _finish_composing(full: DictConfig) -> Composed:
 
 
 def make_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed:
+    """Makes ours of Hydra's config: choices, overrides, folder, and an experiment's effects."""
     choices = {
         group: option
         for group, option in hydra.runtime.choices.items()

@@ -1,4 +1,4 @@
-"""Gate 1: everything that is wrong with what the user typed or wrote into a YAML file, found at once."""
+"""Gate 1: finds everything wrong with what the user typed or wrote into a YAML file, at once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ EXAMPLES = {"ckpt": "ckpt=RUN_OR_FILE, such as ckpt=outputs/cgan-digits/20261121
 
 
 class Session:
-    """One primary config in an initialised Hydra, composed as often as it takes to say what is wrong."""
+    """One primary config in an initialised Hydra.
+
+    It is composed as often as it takes to say what is wrong.
+    """
 
     def __init__(
         self,
@@ -59,6 +62,7 @@ class Session:
         self._elsewhere: dict[str, DictConfig | None] = {}
 
     def load(self, overrides: Sequence[str]) -> DictConfig:
+        """Composes the config with these overrides; nothing is checked."""
         from hydra import compose
 
         try:
@@ -66,7 +70,8 @@ class Session:
         except composition_errors():
             raise
         except (TypeError, AttributeError, LookupError, OSError, AssertionError) as error:
-            # Hydra's own slips over values that it does not expect, such as a list for the name of an option.
+            # Hydra's own slips over values that it does not expect, such as a list for the name of
+            # an option.
             reason = cut(str(error) or "it is no name of an option")
             raise ValueError(f"this value cannot be used here ({reason})") from error
 
@@ -146,7 +151,11 @@ class Session:
     def _try_override(
         self, override: Override, tree: DictConfig, good: list[str], problems: list[Problem]
     ) -> DictConfig:
-        """The tree with one override more; if it does not compose, the old tree and a new problem."""
+        """Adds one override to those that compose.
+
+        Returns:
+            The new tree; the old one, and a problem more, where it does not compose.
+        """
         try:
             tree = self.load([*good, read_line(override)])
             good.append(read_line(override))
@@ -201,15 +210,24 @@ class Session:
         )
 
     def list_own_groups(self, groups: Sequence[str]) -> list[str]:
-        """The groups that may be chosen: all where a model is composed, else those that the command names itself."""
+        """Returns the groups that may be chosen.
+
+        All of them where a model is composed, else those that the command names itself.
+        """
         return [name for name in groups if "model" in self.top_keys or name in self.top_keys]
 
     def find_value_problems(
         self, full: DictConfig, overrides: Sequence[str], player: type
     ) -> list[Problem]:
-        """Values of a wrong type, as far as they can be told without the classes: beside problems that end the command here.
+        """Finds values of a wrong type, as far as they show without the classes.
 
-        player: the dataclass of optimizer.<player>."""
+        They are told beside problems that end the command before gate 2.
+
+        Args:
+            full: The tree of what composes.
+            overrides: The command line.
+            player: The dataclass of optimizer.<player>.
+        """
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException
 
@@ -276,7 +294,14 @@ class Session:
     def inspect(
         self, full: DictConfig, overrides: Sequence[str], *, whole: bool, missing: bool
     ) -> list[Problem]:
-        """What Hydra lets through. whole: all overrides are in; missing: top-level ??? are allowed."""
+        """Finds what Hydra lets through.
+
+        Args:
+            full: The composed tree.
+            overrides: The command line.
+            whole: All overrides are in the tree.
+            missing: Top-level keys may still be ???.
+        """
         problems = self._find_absent_options(full) + self._find_unknown_keys(full)
         given = {
             line.lstrip("+").partition("=")[0] for line in overrides if not line.endswith("=null")
@@ -296,7 +321,8 @@ class Session:
             ]
         if not whole:
             return problems
-        absent = [key for key in self.top_keys if key not in full.keys()]  # noqa: SIM118 - `in full` is False for ???
+        present = list(full.keys())  # `in full` is False for ???
+        absent = [key for key in self.top_keys if key not in present]
         removed = [f"~{key}" for key in absent if f"~{key}" in given]
         if absent:
             hint = (
@@ -308,7 +334,7 @@ class Session:
         return problems + [self._add_homes(*problem, overrides) for problem in find_dangling(full)]
 
     def _add_homes(self, message: str, hint: str, overrides: Sequence[str]) -> Problem:
-        """A value that points to a key of another option, such as ${dataset.scale}: the options that have it."""
+        """Names the options that have the key to which a value such as ${dataset.scale} points."""
         target = re.search(r"\$\{([\w.]+)\} points to nothing$", message)
         groups = self.list_options("", groups=True)
         if not target or target[1].partition(".")[0] not in groups:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def hold_nothing_out(cfg: DictConfig) -> None:
-    """An experiment trains on all images of a folder, as its paper did; a number that was given stays."""
+    """An experiment trains on all images of a folder, as its paper did.
+
+    A number that was given stays.
+    """
     from omegaconf import OmegaConf
 
     target = OmegaConf.select(cfg, "dataset._target_", throw_on_missing=False)
@@ -28,12 +31,17 @@ def hold_nothing_out(cfg: DictConfig) -> None:
 def replace_experiments_loss(
     cfg: DictConfig, hydra: DictConfig, choices: dict[str, str]
 ) -> list[str]:
-    """Where another loss is chosen than the experiment's, what the experiment sets below `loss` is left out.
+    """Leaves out what an experiment sets below `loss` where another loss is chosen.
 
-    An experiment comes after the loss, so its penalty weights would be merged into a loss that has no such penalties.
-    What is typed on the command line stays. -> a note, or none where the loss is the experiment's own.
+    An experiment comes after the loss, so its penalty weights would be merged into a loss that has
+    no such penalties. What is typed on the command line stays.
 
-    Raises Problems where a typed key is one of those that are left out."""
+    Returns:
+        A note; none where the loss is the experiment's own.
+
+    Raises:
+        Problems: Where a typed key is one of those that are left out.
+    """
     from omegaconf import open_dict
 
     lines = hints.read_overrides(hydra, "task")
@@ -77,7 +85,9 @@ def replace_experiments_loss(
 
 
 def drop_published(cfg: DictConfig, hydra: DictConfig, experiment: str) -> list[str]:
-    """Drops what a paper reports where the run is no longer the paper's: another model, loss, length or value.
+    """Drops what a paper reports where the run is no longer the paper's.
+
+    Another model, loss, length or value.
 
     Returns:
         A note, or none where nothing was dropped.
@@ -107,7 +117,11 @@ def drop_published(cfg: DictConfig, hydra: DictConfig, experiment: str) -> list[
 
 
 def find_lost_keys(before: object, after: object, where: str) -> list[str]:
-    """The keys of one plain tree that another lacks or has otherwise, as KEY=VALUE; of a mapping the key alone."""
+    """Finds the keys of one plain tree that another lacks or has otherwise.
+
+    Returns:
+        KEY=VALUE of each; of a mapping the key alone.
+    """
     if not isinstance(before, dict):
         return [] if before == after else [f"{where}={hints.cut(str(before), length=40)}"]
     if not isinstance(after, dict) and len(before) > 1:

@@ -38,7 +38,10 @@ SCANNED = ("resolution", "channels", "classes", "holdout")
 
 
 def check_dataset(cfg: DictConfig) -> list[Problem]:
-    """Checks the data set's keys and, before anything interpolates them, fills in what only its files can tell."""
+    """Checks the data set's keys and fills in what only its files can tell.
+
+    That must happen before anything interpolates them; in place.
+    """
     try:
         spec = read_plain(cfg.dataset, resolve=True)
     except OmegaConfBaseException as error:
@@ -63,7 +66,10 @@ def check_dataset(cfg: DictConfig) -> list[Problem]:
 
 
 def check_assumed_dataset(cfg: DictConfig) -> list[Problem]:
-    """As `dataset_problems`, but a data set whose files are not given gets the sizes that ASSUMED holds, which is said."""
+    """Checks as `check_dataset` does, but needs no files.
+
+    A data set whose files are not given gets the sizes that ASSUMED holds, which is said.
+    """
     try:
         spec = read_plain(cfg.dataset, resolve=True)
     except OmegaConfBaseException as error:
@@ -85,7 +91,10 @@ def check_assumed_dataset(cfg: DictConfig) -> list[Problem]:
 
 
 def fill_conditional(cfg: DictConfig) -> list[Problem]:
-    """model.conditional=auto becomes what the data allows, before the networks' own keys refer to it."""
+    """Replaces model.conditional=auto by what the data allows; in place.
+
+    That must happen before the networks' own keys refer to it.
+    """
     value = OmegaConf.select(cfg, "model.conditional", throw_on_missing=False)
     if value is None or isinstance(value, bool):
         return []
@@ -103,7 +112,10 @@ def fill_conditional(cfg: DictConfig) -> list[Problem]:
 
 
 def fill_dataset(spec: Plain) -> list[Problem]:
-    """What a run reads of its data set and a config does not give, from its class's defaults; in place."""
+    """Fills in what a run reads of its data set and a config does not give; in place.
+
+    The values are the defaults of its class.
+    """
     known = read_parameters(locate(spec["_target_"], trust=None))
     found = []
     for key in (*SCANNED, "kind", "limit", "load_size", "flip"):
@@ -118,7 +130,10 @@ def fill_dataset(spec: Plain) -> list[Problem]:
 
 
 def fill_autos(frozen: Plain) -> None:
-    """Device, precision, and what a model leaves to the loss (norm) or the data (output, dropout)."""
+    """Fills in device, precision, and what a model leaves to its loss or data; in place.
+
+    The loss decides `norm`; the data decide `output` and `dropout`.
+    """
     device = resolve_device(frozen["trainer"]["device"])
     frozen["trainer"]["device"] = device.type
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
@@ -142,7 +157,8 @@ def fill_autos(frozen: Plain) -> None:
             and node is frozen["model"].get("discriminator")
         ):
             log.warning(
-                "batch norm mixes the samples whose gradients %s takes one by one; model.discriminator.norm=layer does not",
+                "batch norm mixes the samples whose gradients %s takes one by one; "
+                "model.discriminator.norm=layer does not",
                 ", ".join(penalised),
             )
         node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
@@ -160,6 +176,7 @@ def find_specs(tree: object) -> list[Plain]:
 
 
 def list_per_sample_penalties(frozen: Plain) -> list[str]:
+    """Returns the names of the penalties that take one gradient per sample."""
     penalties = (frozen["loss"] or {}).get("penalties") or {}
     classes = {name: locate(spec["_target_"], trust=None) for name, spec in penalties.items()}
     return [name for name, cls in classes.items() if issubclass(cls, Penalty) and cls.per_sample]

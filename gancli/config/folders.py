@@ -23,7 +23,16 @@ def find_conf_dir() -> Path:
 
 
 def list_options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
-    """group -> option -> file; the first folder wins, as in Hydra. Names with a leading underscore are parts, not options."""
+    """Lists the options of every group in some folders of configs.
+
+    Names with a leading underscore are parts of options, not options.
+
+    Args:
+        dirs: The first folder that has an option wins, as in Hydra.
+
+    Returns:
+        Group -> option -> file.
+    """
     found: dict[str, dict[str, Path]] = {}
     for base in dirs:
         for path in reading.yaml_files(base):
@@ -54,7 +63,10 @@ def read_description(path: Path | str) -> str:
 
 
 def find_file_warnings(dirs: Sequence[Path]) -> list[str]:
-    """What Hydra passes over in silence: the second of two files with one name, and a package line below other comments."""
+    """Finds what Hydra passes over in silence.
+
+    That is the second of two files with one name, and a package line below other comments.
+    """
     seen: dict[Path, Path] = {}
     found = []
     for base in dirs if len(dirs) > 1 else ():
@@ -66,6 +78,7 @@ def find_file_warnings(dirs: Sequence[Path]) -> list[str]:
                 r"(#(?! *@).*\n)+# *@package", path.read_text(encoding="utf-8", errors="replace")
             ):
                 found.append(
-                    f"{path}: `# @package` has no effect below another comment; make it the first line"
+                    f"{path}: `# @package` has no effect below another comment; "
+                    "make it the first line"
                 )
     return found

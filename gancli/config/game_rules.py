@@ -28,9 +28,12 @@ log = logging.getLogger("gancli")
 
 
 def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
-    """What no single key shows: built once on the meta device, where sizes cost nothing.
+    """Finds what no single key shows: the game is built on the meta device, at no cost.
 
-    data: also what a run needs and the networks alone do not: that a batch fits."""
+    Args:
+        frozen: The plain config.
+        data: Check also what a run needs and the networks alone do not: that a batch fits.
+    """
     if frozen["model"].get("conditional") and not frozen["dataset"]["classes"]:
         return [
             (
@@ -60,7 +63,8 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
         and loss.fake_target != 0
     ):
         log.warning(
-            "loss.fake_target has no effect: a paired relativistic loss has one term, and loss.real_target is its target"
+            "loss.fake_target has no effect: a paired relativistic loss has one term, and "
+            "loss.real_target is its target"
         )
     objective = (frozen["loss"] or {}).get("objective")
     adapts = (frozen["augment"] or {}).get("target") is not None
@@ -70,13 +74,14 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
         and getattr(locate(objective["_target_"], trust=None), "boundary", 0.0) is None
     ):
         log.warning(
-            "augment.target reads the sign of real scores, and with this loss only their differences count: add "
-            "augment.target=null augment.p=0.2"
+            "augment.target reads the sign of real scores, and with this loss only their "
+            "differences count: add augment.target=null augment.p=0.2"
         )
     if not game.penalisable and (penalised := list_per_sample_penalties(frozen)):
         found.append(
             (
-                f"loss.penalties.{penalised[0]} cannot reach this model's critic, whose score stops the gradient",
+                f"loss.penalties.{penalised[0]} cannot reach this model's critic, "
+                "whose score stops the gradient",
                 "choose a loss without gradient penalties, such as loss=non_saturating",
             )
         )
@@ -86,7 +91,8 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     if shard % frozen["model"].get("pack", 1):
         found.append(
             (
-                f"model.pack={frozen['model']['pack']} does not divide the {shard} images that are judged at a time",
+                f"model.pack={frozen['model']['pack']} does not divide the {shard} images "
+                "that are judged at a time",
                 "choose trainer.batch_size so that it does",
             )
         )
@@ -101,7 +107,10 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
 
 
 def find_memory_problems(game: Game, frozen: Plain) -> list[Problem]:
-    """A batch that no memory holds: its images as floats, beside weights and their gradients; layers keep more than that."""
+    """Finds a batch that no memory holds.
+
+    Counted are its images as floats beside the weights and their gradients; layers keep more.
+    """
     data = frozen["dataset"]
     trainer = frozen["trainer"]
     free = free_memory(frozen["trainer"]["device"])
@@ -145,6 +154,7 @@ def suggest_for_no_labels(model: Plain) -> str:
 
 
 def locate_game(frozen: Plain) -> type:
+    """Finds the game's class; raises Problems where it is none."""
     try:
         cls = locate(frozen["model"].get("_target_"), trust=None)
     except UserError as error:

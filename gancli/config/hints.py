@@ -1,4 +1,4 @@
-"""What was probably meant: the nearest words to a typo, and Hydra's exceptions in one sentence of ours."""
+"""What was probably meant: words near a typo, and Hydra's errors in one sentence of ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ NAMED = {
 
 
 def find_nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str]:
-    """The known words that look like `word`, best first; a dotted key may be right but for its section."""
+    """Finds the known words that look like `word`, best first.
+
+    A dotted key may be right but for its section.
+    """
     section, _, last = word.rpartition(".")
 
     def likeness(other: str) -> float:
@@ -38,6 +41,7 @@ def find_nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str
 
 
 def did_you_mean(words: Sequence[str]) -> str:
+    """Asks whether one of these words was meant; empty where there are none."""
     return f"did you mean {' or '.join(repr(word) for word in words)}?" if words else ""
 
 
@@ -68,6 +72,7 @@ def composition_errors() -> tuple[type[Exception], ...]:
 
 
 def parse_override(line: str) -> Override:
+    """Reads one override as Hydra does; raises one of `composition_errors`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_overrides([line])[0]
@@ -80,9 +85,14 @@ def read_line(override: Override) -> str:
 
 
 def read_overrides(hydra: DictConfig, kind: str) -> list[str]:
-    """The overrides of Hydra's node as they were typed: plain iteration would work out a ${...} in them.
+    """Returns the overrides of Hydra's node as they were typed.
 
-    kind: "task" for those of the config, "hydra" for hydra.*."""
+    Plain iteration would work out a ${...} in them.
+
+    Args:
+        hydra: The node.
+        kind: "task" for those of the config, "hydra" for hydra.*.
+    """
     from omegaconf import OmegaConf
 
     found = OmegaConf.to_container(hydra.overrides[kind], resolve=False)
@@ -93,8 +103,11 @@ def read_overrides(hydra: DictConfig, kind: str) -> list[str]:
 class Folders(Protocol):
     """What can be known of the config folders."""
 
-    def find_file(self, config_path: str) -> str: ...
-    def list_options(self, group: str) -> list[str]: ...
+    def find_file(self, config_path: str) -> str:
+        """Returns the file of `model/mine`, or the name itself where no folder has it."""
+
+    def list_options(self, group: str) -> list[str]:
+        """Returns the options of a group."""
 
 
 def explain_error(ex: Exception, folders: Folders, override: Override | None = None) -> Problem:
@@ -151,7 +164,8 @@ def explain_error(ex: Exception, folders: Folders, override: Override | None = N
             r"Could not override '([^@']+)@", where[2]
         )  # Hydra reads `override /optimizer` from the file's own place
         hint = (
-            f"write `override /{lost[1]}@_global_.{lost[1]}: ...`, or `# @package _global_` in the first line"
+            f"write `override /{lost[1]}@_global_.{lost[1]}: ...`, "
+            "or `# @package _global_` in the first line"
             if lost
             else ""
         )
@@ -175,7 +189,11 @@ def explain_error(ex: Exception, folders: Folders, override: Override | None = N
 
 
 def _explain_odd_value(text: str, override: Override, line: str) -> Problem | None:
-    """Why a value does not fit where it is put, in our words; None for what is explained elsewhere."""
+    """Says why a value does not fit where it is put.
+
+    Returns:
+        None for what is explained elsewhere.
+    """
     key = override.key_or_group
     if override.is_delete() and "Could not delete" in text:
         return f"'{line}' drops nothing: '{key}' is null already, or not there", "leave it out"

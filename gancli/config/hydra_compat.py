@@ -1,4 +1,4 @@
-"""Hydra's own reader of config files, made to look before it reads; imported only where Hydra is needed."""
+"""Hydra's own reader of config files, made to look first; imported only with Hydra."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from gancli.files import reading
 
 
 class BoundedFiles(FileConfigSource):
-    """Hydra's reader of files, with a look at each before: a YAML file may ask for all memory there is.
+    """Hydra's reader of files, with a look at each before.
 
-    A class of a module, since launchers pickle the loader that holds it."""
+    A YAML file may ask for all memory there is. It is a class of a module, since launchers pickle
+    the loader that holds it.
+    """
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Reads one YAML file; raises reading.Unreadable for one that is too large or too deep."""
@@ -24,6 +26,9 @@ class BoundedFiles(FileConfigSource):
         return super().load_config(config_path)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        """The options of a group, and the groups; a name that begins with `_` is a base of others."""
+        """Lists the options of a group, and the groups.
+
+        A name that begins with `_` is a base of others.
+        """
         names = super().list(config_path, results_filter)
         return [name for name in names if not name.startswith("_")]

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def start_hydra(dirs: Sequence[Path]) -> Iterator[None]:
-    """Hydra's globals for one command: a fresh stamp, the user's folders, and whatever was there before is put back."""
+    """Sets Hydra's globals for one command, and puts back what was there before.
+
+    Args:
+        dirs: The user's folders of configs.
+    """
     from hydra._internal.sources_registry import SourcesRegistry
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
@@ -29,7 +33,8 @@ def start_hydra(dirs: Sequence[Path]) -> Iterator[None]:
     from gancli.config.hydra_compat import BoundedFiles
 
     class UserFolders(SearchPathPlugin):
-        # Not hydra.searchpath=[...]: it would replace the one in a user's primary config, which it also hides from --config-name.
+        # Not hydra.searchpath=[...]: it would replace the one in a user's primary config, which it
+        # also hides from --config-name.
         def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
             for path in dirs:
                 search_path.append("user", f"file://{path}")
@@ -53,7 +58,10 @@ def start_hydra(dirs: Sequence[Path]) -> Iterator[None]:
 
 @contextmanager
 def open_composer(hydra: DictConfig) -> Iterator[Callable[[list[str]], DictConfig]]:
-    """Composes further configs for a config's `hydra` node, also in a job that a launcher has sent to another process."""
+    """Composes further configs for a config's `hydra` node.
+
+    Also in a job that a launcher has sent to another process, where no Hydra has been started.
+    """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
@@ -82,8 +90,11 @@ def is_in_sweep() -> bool:
 
 @contextmanager
 def replace_argv(argv: list[str]) -> Iterator[None]:
-    """Hydra reads sys.argv, raises its errors to us only with this variable, and hangs a handler on the root logger for each
-    job, bound to the stream of that moment. All three are put back."""
+    """Sets what hydra.main reads and leaves behind in the process, and puts it back.
+
+    Hydra reads sys.argv, raises its errors to us only with HYDRA_FULL_ERROR, and hangs a handler on
+    the root logger for each job, bound to the stream of that moment.
+    """
     argv_before = sys.argv
     variable = "HYDRA_FULL_ERROR"
     root = logging.getLogger()

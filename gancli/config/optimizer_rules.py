@@ -30,6 +30,7 @@ INHERITED = ("weight_decay", "betas")  # keys that every option of optimizer/ br
 
 
 def find_optimizer_problems(spec: object) -> list[Problem]:
+    """Checks the part `optimizer`: every player's keys, and its class."""
     if not isinstance(spec, dict) or "g" not in spec:
         return [
             (
@@ -69,7 +70,8 @@ def find_torch_problems(values: Plain, where: str) -> list[Problem]:
         return found
     cls = locate(values["_target_"], trust=None)
     known = [name for name in read_parameters(cls) if name not in ("params", "self")]
-    words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {', '.join(list_fields(PlayerConfig))}"
+    ours = ", ".join(list_fields(PlayerConfig))
+    words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {ours}"
     found = [problem for problem in found if "takes no" not in problem[0]]
     for key in refused:
         close = did_you_mean(key, [*known, *list_fields(PlayerConfig)])

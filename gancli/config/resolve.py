@@ -1,4 +1,4 @@
-"""A composed config becomes plain data: interpolations resolved, keys that only fed them dropped."""
+"""Makes plain data of a composed config: interpolations resolved, their helper keys dropped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 def resolve_config(cfg: DictConfig, found: list[Problem]) -> Plain:
-    """The config as plain data. Raises Problems, with those found so far and what is wrong with the closed parts."""
+    """Returns the config as plain data.
+
+    Raises:
+        Problems: With those found so far and what is wrong with the closed parts.
+    """
     try:
         plain = read_plain(cfg, resolve=True)
     except OmegaConfBaseException as error:
@@ -56,10 +60,15 @@ def find_missing_keys(tree: object, where: str = "") -> list[str]:
 
 
 def find_shared_keys(raw: Plain, typed: Sequence[str] = ()) -> list[str]:
-    """Keys that other values refer to and that their own class does not take, such as model.width.
+    """Finds keys that only feed other values, such as model.width.
 
-    typed: the words of the command line. Where model.generator.width=8 and its like have replaced every reference to
-    model.width, that key is still one of those."""
+    Their own class does not take them.
+
+    Args:
+        raw: The config with nothing resolved.
+        typed: The words of the command line. Where model.generator.width=8 and its like have
+            replaced every reference to model.width, that key is still one of those.
+    """
     referred = {match for text in find_strings(raw) for match in REFERENCE.findall(text)}
     keys = [word.lstrip("+").partition("=")[0].split(".") for word in typed]
     replaced = {f"{key[0]}.{key[-1]}" for key in keys if len(key) > 2 and key[-1] != "_target_"}
@@ -82,6 +91,7 @@ def find_shared_keys(raw: Plain, typed: Sequence[str] = ()) -> list[str]:
 
 
 def find_strings(tree: object) -> list[str]:
+    """Returns all strings of a plain tree, keys aside."""
     if isinstance(tree, dict | list):
         return [
             text
@@ -92,6 +102,7 @@ def find_strings(tree: object) -> list[str]:
 
 
 def drop_key(tree: Plain, where: str) -> None:
+    """Removes a dotted key from a plain tree; in place."""
     *parents, key = where.split(".")
     for part in parents:
         tree = tree[part]

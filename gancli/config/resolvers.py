@@ -1,5 +1,4 @@
-"""What YAML may compute: ${gan.stamp:}, ${gan.slug:...}, ${gan.folder:...} name a run's folder, ${gan.times:...} and
-${gan.halvings:...} the shape of a network, ${gan.budget:...} the length of a run."""
+"""What YAML may compute: ${gan.NAME:...} for folder names, network shapes and run lengths."""
 
 from __future__ import annotations
 
@@ -16,9 +15,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 MOST_BYTES = 200  # of a file's name; disks take 255
-_stamps: list[
-    str
-] = []  # of the commands that are running: a job of a sweep may compose again, and the sweep's own must stay
+# Of the commands that are running: a job of a sweep may compose again, and the sweep's own stays.
+_stamps: list[str] = []
 
 
 def begin() -> None:
@@ -39,19 +37,29 @@ def begin() -> None:
 
 
 def end() -> None:
+    """Takes back the stamp of the command that `begin` began."""
     _stamps.pop()
 
 
 def make_stamp() -> str:
-    """UTC time and four random characters: sortable, and two runs started in the same second still differ."""
+    """Returns UTC time and four random characters.
+
+    They sort by time, and two runs started in the same second still differ.
+    """
     letters = "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz0123456789") for _ in range(4))
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{letters}"
 
 
 def make_slug(values: Sequence[str], *, length: int = 60) -> str:
-    """A folder name made of the values in KEY=VALUE texts: letters of any script, digits, . _ -, and at most `length` of them.
+    """Makes the name of a folder of the values in KEY=VALUE words.
 
-    How a run is resumed is no part of its name: the jobs of a sweep find their folders with resume=auto."""
+    How a run is resumed is no part of its name: the jobs of a sweep find their folders with
+    resume=auto.
+
+    Args:
+        values: The words. Letters of any script, digits, and . _ - of them stay.
+        length: The most characters.
+    """
     words = []
     for value in values:
         if value.startswith(("resume=", "trust=")):
@@ -72,7 +80,12 @@ def name_folder(name: str | None, choices: dict[str, str]) -> str:
 
 
 def count_halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
-    """How often an image of so many pixels can be halved evenly, from 1 to `most` times; `most` while that is auto."""
+    """Counts how often an image can be halved evenly, from 1 to `most` times.
+
+    Args:
+        resolution: Pixels of a side, or of both; while it is a string (auto), `most` is returned.
+        most: The largest answer.
+    """
     if isinstance(resolution, str):
         return most
     sides = [resolution] if isinstance(resolution, int) else list(resolution)
@@ -80,17 +93,27 @@ def count_halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
 
 
 def count_steps(steps: int, updates: int, *, _root_: DictConfig) -> int:
-    """The default length of a run: `steps` real batches, or as many more as `updates` updates of the generator need.
+    """Returns the default length of a run in real batches.
 
-    steps: batches of a run whose generator moves at every one of them. updates: the least number of the generator's
-    updates; each takes loss.n_critic batches. _root_: the whole config, which OmegaConf hands to a resolver that asks.
-    Returns: steps where the config has no loss.n_critic, or one that is refused anyway: that is then the only problem."""
+    Args:
+        steps: Batches of a run whose generator moves at every one of them.
+        updates: The least number of the generator's updates; each takes loss.n_critic batches.
+        _root_: The whole config, which OmegaConf hands to a resolver that asks.
+
+    Returns:
+        `steps`, or as many more as the updates need; `steps` where the config has no loss.n_critic,
+        or one that is refused anyway: that is then the only problem.
+    """
     n_critic = count_critic_steps(_root_)
     return max(steps, min(updates * n_critic, int(COUNT.most)))
 
 
 def count_critic_steps(cfg: DictConfig) -> int:
-    """Steps of the critic, and so real batches, for one update of the generator: loss.n_critic, 1 where there is none."""
+    """Counts the discriminator's steps, and so real batches, for one of the generator.
+
+    Returns:
+        loss.n_critic; 1 where there is none.
+    """
     from omegaconf import OmegaConf
 
     n_critic = OmegaConf.select(cfg, "loss.n_critic", default=1, throw_on_resolution_failure=False)

@@ -1,4 +1,4 @@
-"""The checked config of one run as Python sees it: frozen, typed where its keys are fixed, and free of torch."""
+"""The checked config of one run as Python sees it: frozen, typed and free of torch."""
 
 from __future__ import annotations
 
@@ -47,8 +47,9 @@ class Section(Mapping[str, Any]):
 class RunConfig:
     """What one run does, with every `auto` filled in and every interpolation resolved.
 
-    `trainer`, `ema`, `log`, `watch` and `metrics` have fixed keys, read as attributes: `config.trainer.steps`. The
-    keys of the other sections are the arguments of the classes that they name: `config.model["generator"]["z_dim"]`.
+    `trainer`, `ema`, `log`, `watch` and `metrics` have fixed keys, read as attributes:
+    `config.trainer.steps`. The keys of the other sections are the arguments of the classes that
+    they name: `config.model["generator"]["z_dim"]`.
     """
 
     seed: int
@@ -70,7 +71,9 @@ class RunConfig:
 
     @classmethod
     def from_plain(cls, config: Mapping[str, Any]) -> RunConfig:
-        """Makes the frozen form of a checked config. The mapping is copied and may be changed afterwards.
+        """Makes the frozen form of a checked config.
+
+        The mapping is copied and may be changed afterwards.
 
         Args:
             config: A config that gate 2 has passed, or the `config` of a checkpoint.

@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 
 
 class _Leave(BaseException):
-    """Carries an Interrupted out of a sweep: Hydra would note it as one job's failure and start the next job."""
+    """Carries an Interrupted out of a sweep.
+
+    Hydra would note it as one job's failure and start the next job.
+    """
 
 
 class _Job:
-    """What Hydra calls once a job. A launcher may send it to another process, which needs our resolvers there.
+    """What Hydra calls once a job.
 
-    task: a function of a module, for launchers that pickle. raised: what it raised in this process."""
+    A launcher may send it to another process, which needs our resolvers there.
+
+    Attributes:
+        task: A function of a module, for launchers that pickle.
+        raised: What it raised in this process.
+    """
 
     def __init__(self, task: Callable[[Composed], object]):
         self.task = task
@@ -54,7 +62,11 @@ class _Job:
 
 
 def find_sweep_folder(name: str, argv: Sequence[str]) -> Path | None:
-    """Where `-m` will put its jobs, before it runs; None if its config does not compose, which hydra_main then tells."""
+    """Finds where `-m` will put its jobs, before it runs.
+
+    Returns:
+        None if its config does not compose, which run_hydra_main then tells.
+    """
     args = split_args(argv)
     overrides = [quote_value(line, sweep=True) for line in args.overrides]
     with start_hydra(args.dirs):
@@ -74,11 +86,23 @@ def run_hydra_main(
     *,
     sweep_folder: Path | None = None,
 ) -> int:
-    """Hands a command line with -m, --cfg, --info or --hydra-help to hydra.main; a sweep calls task once a job.
+    """Hands a command line with -m, --cfg, --info or --hydra-help to hydra.main.
 
-    Each job's config passes gate 1 before the first job runs. Raises what the first failing job raised, after all have run.
+    A sweep calls the task once a job; each job's config passes gate 1 before the first job runs.
 
-    sweep_folder: the folder of a sweep as plain text, which every process of a launcher then reads alike."""
+    Args:
+        name: The primary config, and the subcommand.
+        task: What a job does.
+        argv: The command line.
+        sweep_folder: The folder of a sweep as plain text, which every process of a launcher then
+            reads alike.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        Exception: What the first failing job raised, after all have run.
+    """
     import hydra
 
     args = split_args(argv)
@@ -121,7 +145,14 @@ def run_hydra_main(
 def _check_all(
     name: str, config_name: str, overrides: list[str], *, missing: bool
 ) -> tuple[list[str], list[str]]:
-    """Gate 1 for every value of a sweep. -> the warnings and notes; raises Problems with the mistakes of all."""
+    """Passes every value of a sweep through gate 1.
+
+    Returns:
+        The warnings and the notes.
+
+    Raises:
+        Problems: With the mistakes of all.
+    """
     problems: dict[hints.Problem, None] = {}  # ordered, without repetition
     warnings: dict[str, None] = {}
     notes: dict[str, None] = {}

@@ -48,7 +48,10 @@ def find_dangling(full: DictConfig) -> list[Problem]:
 
 
 def has_key(tree: DictConfig, key: str) -> bool:
-    """Is there such a key? Nothing is resolved: what lies behind an interpolation counts as there."""
+    """Is there such a key?
+
+    Nothing is resolved: what lies behind an interpolation counts as there.
+    """
     from omegaconf import DictConfig, ListConfig
 
     node: Node | None = tree
@@ -80,7 +83,16 @@ def read_node(parent: Container, key: Key) -> Node | None:
 def walk_keys(
     node: Container, prefix: str = "", *, depth: int = 100
 ) -> Iterator[tuple[str, Container, Key]]:
-    """Every key below node as (dotted path, parent, key), sections included, nothing resolved. depth: how many levels."""
+    """Yields every key below a node, sections included; nothing is resolved.
+
+    Args:
+        node: Where to begin.
+        prefix: What stands before each path.
+        depth: How many levels.
+
+    Yields:
+        The dotted path, the parent, the key in it.
+    """
     from omegaconf import Container, DictConfig, ListConfig
 
     if node._is_none() or node._is_missing() or node._is_interpolation():

@@ -1,4 +1,4 @@
-"""Gate 2: fills every `auto`, binds every key against its class, and reports all that is wrong at once."""
+"""Gate 2: fills every `auto`, binds every key to its class, reports all that is wrong at once."""
 
 from __future__ import annotations
 
@@ -52,11 +52,18 @@ NOTHING_TO_LEARN = (
 
 
 def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -> RunConfig:
-    """A composed config -> the frozen one: plain, resolved, free of `auto`, and enough to rebuild the game.
+    """Makes the frozen config: resolved, free of `auto`, and enough to rebuild the game.
 
-    typed: the words of the command line; every config has a loss, and a model may take none without that being a mistake.
-    data: False for what needs the networks only: files that are not given are not asked for, sizes are assumed and said.
-    Raises Problems with everything that is wrong."""
+    Args:
+        cfg: A config that has passed gate 1.
+        data: False for what needs the networks only: files that are not given are not asked for,
+            sizes are assumed and said.
+        typed: The words of the command line. Every config has a loss, and a model may take none
+            without that being a mistake; it is told only where the loss was typed.
+
+    Raises:
+        Problems: With everything that is wrong.
+    """
     raw = read_plain(cfg, resolve=False)
     found = find_unknown_top(raw)
     found += check_dataset(cfg) if data else check_assumed_dataset(cfg)
@@ -134,7 +141,10 @@ def is_loss_chosen(typed: Sequence[str]) -> bool:
 
 
 def say_what_is_not_measured(frozen: Plain) -> None:
-    """metrics=full asks for more than a run without held-out images can tell: the key that gives them."""
+    """Says what metrics=full cannot tell without held-out images.
+
+    And names the key that holds some out.
+    """
     data = frozen["dataset"]
     metrics = frozen["metrics"]
     if data["kind"] != "image" or data["holdout"] or not metrics["floor"]:
@@ -146,13 +156,15 @@ def say_what_is_not_measured(frozen: Plain) -> None:
         n = 100
     note(
         log,
-        "%s cannot be measured, nor what real images reach: no images are held out; dataset.holdout=%d keeps some",
+        "%s cannot be measured, nor what real images reach: no images are held out; "
+        "dataset.holdout=%d keeps some",
         " and ".join(items) or "the floor",
         n,
     )
 
 
 def find_unknown_top(raw: Plain) -> list[Problem]:
+    """Finds keys at the top of a config that nothing reads."""
     return [
         (f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS)))
         for key in raw
@@ -180,7 +192,8 @@ def find_scalar_conflicts(frozen: Plain) -> list[Problem]:
     if size % (ranks * accumulate):
         found.append(
             (
-                f"trainer.batch_size={size} does not divide into {ranks} ranks x {accumulate} micro-batches",
+                f"trainer.batch_size={size} does not divide into {ranks} ranks x {accumulate} "
+                "micro-batches",
                 f"use a multiple of {ranks * accumulate}",
             )
         )

@@ -1,4 +1,7 @@
-"""What a plain value of a config may be: its type by an annotation, its bounds by one table; known without torch."""
+"""What a plain value of a config may be: its type by an annotation, its bounds by one table.
+
+Known without torch.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ LISTS = (list, tuple, Sequence, Collection, Iterable)
 MAPPINGS = (dict, Mapping)
 LARGEST = 2**63 - 1  # what torch and NumPy hold in a whole number
 
-# A description of an object ({_target_: ...}) against an annotation, checked by whoever can import its class.
+# A description of an object ({_target_: ...}) against an annotation, checked by whoever can import
+# its class.
 Nested = Callable[[Plain, Any, str], list[Problem]]
 
 SCHEDULE = "a schedule such as {start: 1, end: 0.1, end_kimg: 200}"
@@ -33,6 +37,7 @@ class Bound:
     below: bool = False
 
     def holds(self, value: float) -> bool:
+        """Is the value within the bound?"""
         low = value > self.least if self.above else value >= self.least
         high = value < self.most if self.below else value <= self.most
         return low and high
@@ -96,7 +101,8 @@ CLOSED_BOUNDS: dict[str, dict[str, Bound]] = {
         "pairs": COUNT,
     },
 }
-# The keys of optimizer.<player>; those of the torch optimizer beside them are checked by the optimizer itself.
+# The keys of optimizer.<player>; those of the torch optimizer beside them are checked by the
+# optimizer itself.
 PLAYER_BOUNDS: dict[str, Bound] = {
     "lr": POSITIVE,
     "betas": BETA,
@@ -112,7 +118,8 @@ PLAYER_BOUNDS: dict[str, Bound] = {
     "gamma": NONNEGATIVE,
     "warmup_kimg": NONNEGATIVE,
 }
-# The open parts, by the name of the argument, which means one thing in all classes of gancli. A class of the user's has its own.
+# The open parts, by the name of the argument, which means one thing in all classes of gancli. A
+# class of the user's has its own.
 OPEN_BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(
         ("width", "max_width", "channel_base", "channel_max", "z_dim", "w_dim", "embed_dim")
@@ -151,7 +158,10 @@ OPEN_BOUNDS: dict[str, Bound] = {
 
 
 def find_outside(value: object, bound: Bound, *, where: str) -> list[Problem]:
-    """The numbers of a value, or of a list of them, that leave a bound. What is no number is another check's."""
+    """Finds the numbers of a value, or of a list of them, that leave a bound.
+
+    What is no number is another check's.
+    """
     if isinstance(value, list):
         return [
             problem
@@ -216,6 +226,7 @@ def describe_limits(value: object) -> str:
 def find_sequence_problems(
     value: list[Any], origin: type, arguments: tuple[Any, ...], *, where: str, nested: Nested
 ) -> list[Problem]:
+    """Checks a list entry by entry; a tuple has a fixed length."""
     fixed = origin is tuple and Ellipsis not in arguments
     if fixed and len(value) != len(arguments):
         return [(f"{where} has {len(value)} entries", f"give {len(arguments)}")]
@@ -228,10 +239,12 @@ def find_sequence_problems(
 
 
 def is_spec(value: object) -> TypeGuard[dict[str, Any]]:
+    """Does the value describe an object of a class?"""
     return isinstance(value, dict) and "_target_" in value
 
 
 def fits_plain_type(value: object, annotation: Any) -> bool:
+    """Does a single value suit a type that is no container?"""
     if annotation is Any:
         return True
     if annotation is type(None):
@@ -288,5 +301,6 @@ def describe_type(annotation: Any) -> str:
 
 
 def show(value: object) -> str:
+    """Returns a value as a message shows it: cut to 60 characters."""
     text = repr(value)
     return text if len(text) < 60 else text[:57] + "..."

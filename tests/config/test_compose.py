@@ -373,7 +373,8 @@ def test_two_folders_and_a_primary_config_of_the_users_own(tmp_path):
         tmp_path,
         {
             "a/model/mine.yaml": "# a\ndefaults: [mlp, _self_]\n",
-            "b/mine.yaml": "# b\ndefaults:\n  - train\n  - override model: mine\n  - _self_\nseed: 7\n",
+            "b/mine.yaml": "# b\ndefaults:\n  - train\n  - override model: mine\n"
+            "  - _self_\nseed: 7\n",
         },
     )
     composed = config.compose(
@@ -386,8 +387,9 @@ def test_a_primary_config_that_does_not_start_from_ours(tmp_path):
     write(tmp_path, {"bare.yaml": "seed: 7\n"})
     found = problems_of(["-cd", str(tmp_path), "-cn", "bare"])
     assert found == {
-        "the config has no resume, trust, name, model, loss, dataset, optimizer, trainer, ema, augment, perceptual, metrics, "
-        "log, watch, published": "start your config from `defaults: [train, _self_]`"
+        "the config has no resume, trust, name, model, loss, dataset, optimizer, trainer, ema, "
+        "augment, perceptual, metrics, log, watch, "
+        "published": "start your config from `defaults: [train, _self_]`"
     }
 
 
@@ -462,7 +464,9 @@ def test_an_unknown_key_in_a_users_file_is_named_with_its_line(tmp_path):
     )
     assert problems_of(["-cd", str(tmp_path), "trainer=mine", "-cn", "mine"]) == {
         f"unknown key 'optimzer' in {tmp_path / 'mine.yaml'}, line 3": "did you mean 'optimizer'?",
-        f"unknown key 'trainer.stepz' in {tmp_path / 'trainer/mine.yaml'}, line 3": "did you mean 'trainer.steps'?",
+        f"unknown key 'trainer.stepz' in {tmp_path / 'trainer/mine.yaml'}, line 3": (
+            "did you mean 'trainer.steps'?"
+        ),
     }
 
 
@@ -502,7 +506,8 @@ def test_hydra_resolvers_work_in_a_users_file(tmp_path):
     write(
         tmp_path,
         {
-            "trainer/mine.yaml": "# Mine\ndefaults: [default, _self_]\ndevice: ${hydra:runtime.choices.model}\n"
+            "trainer/mine.yaml": "# Mine\ndefaults: [default, _self_]\n"
+            "device: ${hydra:runtime.choices.model}\n"
         },
     )
     assert (

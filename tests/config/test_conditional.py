@@ -1,4 +1,4 @@
-"""model.conditional=auto: labels make a conditional model, no labels an unconditional one, and which it is, is said."""
+"""model.conditional=auto: labels decide whether the model is conditional, and it is said."""
 
 from __future__ import annotations
 

@@ -170,7 +170,8 @@ def test_a_folder_is_scanned_before_the_config_is_frozen():
 
 # how the files are written
 
-PUBLISHED = {  # the first part of a name where it is no key of a model, and the model that it stands for
+# The first part of a name where it is no key of a model, and the model that it stands for
+PUBLISHED = {
     "sngan_projection": "sngan",
     "stylegan2_ada": "stylegan2",
 }
@@ -241,7 +242,7 @@ def depth_of(path: Path) -> int:
 
 
 def test_a_file_speaks_of_its_own_group_unless_its_first_line_says_that_it_is_global():
-    """One idiom: `override /optimizer@_global_.optimizer: adam` chooses for another group, and a header is for experiments."""
+    """One idiom: `override /optimizer@_global_.optimizer: adam`; a header is for experiments."""
     for path in find_conf_dir().glob("*/*.yaml"):
         group = path.parent.name
         settings = yaml.safe_load(text_of(path)) or {}
@@ -265,7 +266,10 @@ def test_bases_are_two_levels_at_most_and_all_serve():
 
 
 def test_files_share_their_bases_instead_of_copying():
-    """Below a quarter of all lines stand in a run of two or more that another file has too; it was 59 % before the bases."""
+    """Below a quarter of all lines stand in a run of two or more that another file has too.
+
+    It was 59 % before the bases.
+    """
     found = {path: lines_of(path) for path in find_conf_dir().rglob("*.yaml")}
     pairs: dict[tuple[str, str], set[Path]] = {}
     for path, lines in found.items():

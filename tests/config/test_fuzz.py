@@ -1,4 +1,4 @@
-"""Random command lines, most of them wrong: each ends in a config that passes the gates, or in words and exit code 2."""
+"""Random command lines, most of them wrong: each passes the gates, or ends in words and code 2."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ WHOLE = 3300
 
 
 def try_line(seed: int) -> str:
-    """What a command line ends in: "" where all is well, else every message; anything but a UserError is a failure."""
+    """Returns what a command line ends in: "" where all is well, else every message.
+
+    Anything but a UserError is a failure.
+    """
     line = draw_line(seed)
     started = time.monotonic()
     try:

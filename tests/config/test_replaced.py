@@ -1,4 +1,4 @@
-"""What a choice makes idle is said: an experiment's loss values under another loss, parts that a model does not use."""
+"""What a choice makes idle is said: an experiment's values, parts that a model does not use."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ def test_another_loss_leaves_out_the_experiments_values(name):
 def test_what_is_left_out_is_said_in_one_line_and_what_is_typed_stays(capsys):
     assert main(["show", "experiment=r3gan_digits_small", "loss=wgan", "--json"]) == 0
     words = (
-        "note: loss=wgan replaces the loss of experiment=r3gan_digits_small: loss.penalties.r1.weight, "
+        "note: loss=wgan replaces the loss of experiment=r3gan_digits_small: "
+        "loss.penalties.r1.weight, "
         "loss.penalties.r2.weight=${loss.penalties.r1.weight} are left out"
     )
     assert words in capsys.readouterr().err

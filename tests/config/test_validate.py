@@ -29,7 +29,8 @@ WRONG = {  # override -> words of the message and of the hint
     "optimizer.d.betas=[2,0]": ("optimizer.d.betas[0]", "less than 1"),
     "optimizer.d.betas=[0.5]": ("optimizer.d.betas", "2"),
     "optimizer.g.schedule=cosine": ("has no end", "end_kimg"),
-    "optimizer={g: {_target_: torch.optim.Adam, lr: 1, schedule: linear, start_kimg: 9, end_kimg: 8}}": (
+    "optimizer={g: {_target_: torch.optim.Adam, lr: 1, schedule: linear, "
+    "start_kimg: 9, end_kimg: 8}}": (
         "would end at 8 thousand images, before it starts at 9",
         "optimizer.g.start_kimg=0",
     ),
@@ -40,7 +41,8 @@ WRONG = {  # override -> words of the message and of the hint
     "+optimizer.q={_target_: torch.optim.Adam, lr: 0.1}": ("optimizer.q moves nothing", ""),
     "loss.n_critic=0": ("loss.n_critic", "1 or more"),
     "loss.n_critic=two": ("loss.n_critic", "whole number"),
-    "+loss.penalties.gp={_target_: gancli.losses.penalties.GradientPenalty, weight: 1, att: real}": (
+    "+loss.penalties.gp={_target_: gancli.losses.penalties.GradientPenalty, "
+    "weight: 1, att: real}": (
         "att",
         "at",
     ),

@@ -124,8 +124,8 @@ def test_what_hydra_itself_stumbles_over_is_told_in_words(override, capsys):
 def test_an_environment_variable_that_is_not_set_is_told_with_the_key_that_reads_it():
     said = messages("dataset.channels=${oc.env:NO_SUCH_VARIABLE}")
     assert (
-        "dataset.channels=${oc.env:NO_SUCH_VARIABLE}: the environment variable NO_SUCH_VARIABLE is not set"
-        in said
+        "dataset.channels=${oc.env:NO_SUCH_VARIABLE}: the environment variable "
+        "NO_SUCH_VARIABLE is not set" in said
     )
     said = messages("trainer.keep=${nope:1}")
     assert "trainer.keep: there is no ${nope:...}" in said
