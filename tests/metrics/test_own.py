@@ -9,7 +9,7 @@ import pytest
 import train_helpers
 from data_helpers import numbered
 from helpers import differences
-from train_helpers import TINY, last, lines, sound
+from train_helpers import QUIET, TINY, last, lines, sound
 
 from gancli.reports.runs import read_evaluation
 
@@ -179,3 +179,26 @@ def test_mistakes_are_told_before_anything_is_measured(gan, mine, command, word,
         sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
     done = sound(gan(command, *first, *words), 2)
     assert said in done.err
+
+
+def test_translated_images_are_measured_against_their_targets_in_order(gan, package):
+    module = package(
+        """
+        from gancli.metrics.own import Metric
+
+        class Apart(Metric):
+            higher_is_better = False
+
+            def __call__(self, images, reals):
+                assert images.shape == reals.shape
+                apart = (images.float() - reals.float()).abs().mean((1, 2, 3))
+                others = (images.float() - reals.roll(1, 0).float()).abs().mean((1, 2, 3))
+                return (apart < others).float().mean()
+        """
+    )
+    words = ("model=enhance", "dataset=degraded", "+dataset@dataset.of=digits", *QUIET)
+    small = ("dataset.resolution=8", "dataset.limit=40", "model.width=4", "metrics=none")
+    layers = ("model.generator.blocks=1", "model.discriminator.layers=1", "metrics.n=16")
+    run = (own(module, "apart", "Apart"), "trainer.steps=1", "hydra.run.dir=run")
+    sound(gan("train", *words, *small, *layers, *run))
+    assert evaluation()["values"]["apart"] > 0.9
