@@ -131,7 +131,10 @@ def make_spread_matrix(size: int, dtype: torch.dtype, device: torch.device) -> T
 
 @functools.lru_cache(maxsize=16)
 def make_gather_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Makes the matrix (size, 2 size + 10) from samples to pixels; after `make_spread_matrix`, the identity."""
+    """Makes the matrix (size, 2 size + 10) from samples to pixels.
+
+    After `make_spread_matrix` it is the identity.
+    """
     pixel = torch.arange(size, device="cpu")
     lines = torch.zeros(size, 2 * size + len(SYM6) - 2, dtype=torch.float64, device="cpu")
     for k, tap in enumerate(SYM6):

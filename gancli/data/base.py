@@ -51,16 +51,19 @@ class Pairing(Protocol):
 class Decoded:
     """A data set in memory, or mapped into it.
 
-    images: (N,C,H,W) uint8 at load_size (or resolution); points are (N,2,1,1) float32, divided by
-    the declared scale.
-    labels: (N,) int64 classes or (N,K) float32 attributes. classes: the names of either. digest: what identifies the data when a
-    run resumes.
-    skipped: (file, reason). place: (N,) int64, where each image stands in the order that `split`
-    cuts; None: by index.
-    further: more of each image by the key that a game needs (caption, pose), (N,...) each. What is
-    uint8 (N,C,H,W) of the images' size is cut, flipped and scaled with them; all else stays.
-    pairing: makes sources and targets of the images. other: the second of two domains without
-    pairs, which has no other.
+    Attributes:
+        images: (N,C,H,W) uint8 at load_size (or resolution); points are (N,2,1,1) float32, divided
+            by the declared scale.
+        labels: (N,) int64 classes or (N,K) float32 attributes.
+        classes: The names of either.
+        digest: What identifies the data when a run resumes.
+        skipped: (file, reason) of each file that was left out.
+        place: (N,) int64, where each image stands in the order that `split` cuts; None: by index.
+        pairing: Makes sources and targets of the images.
+        other: The second of two domains without pairs, which has no other.
+        further: More of each image by the key that a game needs (caption, pose), (N,...) each. What
+            is uint8 (N,C,H,W) of the images' size is cut, flipped and scaled with them; all else
+            stays.
     """
 
     images: Tensor

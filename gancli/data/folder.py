@@ -216,7 +216,8 @@ def sort_out(
     if not images:
         also = f"; refused: {list_skipped(refused)}" if refused else ""
         raise UserError(
-            f"dataset.path={path}: no image in it (found: {count_endings(others) or 'no file'}{also})",
+            f"dataset.path={path}: no image in it "
+            f"(found: {count_endings(others) or 'no file'}{also})",
             f"{count_endings(pictures)}: cannot be read here, convert to JPEG or PNG"
             if pictures
             else "it must hold image files, or a sub-folder of them for each class",

@@ -133,8 +133,8 @@ def band_distance(
     """
     device = rng.device
     n, _, height, width = real.shape
-    # The same positions in both sets: equal sets are then at distance 0, and less of the noise is the
-    # draw's.
+    # The same positions in both sets: equal sets are then at distance 0, and less of the noise is
+    # the draw's.
     top = torch.randint(height - PATCH + 1, (n, patches), generator=rng, device=device)
     left = torch.randint(width - PATCH + 1, (n, patches), generator=rng, device=device)
     shape = (directions, real.shape[1], PATCH**2)
