@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gancli.commands.endings import after_checkpoint, say_end
@@ -31,7 +32,8 @@ def main(argv: list[str]) -> int:
 def evaluate_checkpoint(options: EvaluationOptions) -> None:
     """Measures a checkpoint, shows the numbers and writes them beside it."""
     found = measure_checkpoint(options)
-    show_report(found.report, title=f"{found.checkpoint}, step {found.step}", target=found.target)
+    title = f"{found.checkpoint}, step {found.step}"
+    show_report(found.report, title=title, target=found.target, reported=found.published)
     found.write()
     say_end(str(found.out), after_checkpoint(found.checkpoint))
 
@@ -104,8 +106,15 @@ def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decod
     return decoded[0], decoded[1], "; ".join(words)
 
 
-def show_report(report: Report, *, title: str, target: str) -> None:
-    """Prints the numbers, the protocol, what was left out, and for toy data what others reached."""
+def show_report(report: Report, *, title: str, target: str, reported: Sequence[str] = ()) -> None:
+    """Prints the numbers, the protocol, what was left out, and what others reached.
+
+    Args:
+        report: What was measured.
+        title: What it was measured of.
+        target: The class of the data set; toy data have a table of their own.
+        reported: What the paper of the run's experiment reports, a line each.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -133,6 +142,10 @@ def show_report(report: Report, *, title: str, target: str) -> None:
     for reason in dict.fromkeys(report.skipped.values()):
         names = ", ".join(item for item, why in report.skipped.items() if why == reason)
         console.print(messages.printable(f"  {names}: {reason}"), markup=False, soft_wrap=True)
+    if reported:
+        console.print("\npublished for this run's experiment", style="bold")
+    for line in reported:
+        console.print(messages.printable(f"  {line}"), markup=False, soft_wrap=True)
     for k, line in enumerate(published(target)):
         console.print(f"  {line}" if k else f"\n{line}", style="" if k else "bold", markup=False)
 

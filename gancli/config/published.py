@@ -84,6 +84,13 @@ def describe_published(entry: Mapping[str, Any]) -> str:
     return f"{name} {value} ({', '.join(filter(None, facts))}): {entry['source']}"
 
 
+def describe_stored(published: object) -> tuple[str, ...]:
+    """The numbers of a checkpoint's config in words; none where it has none or they do not fit."""
+    if not isinstance(published, list) or find_published_problems(published):
+        return ()
+    return tuple(describe_published(entry) for entry in published)
+
+
 def is_free(key: str) -> bool:
     """Does this key, or override, leave a run the paper's?"""
     name = key.lstrip("+~").partition("=")[0]

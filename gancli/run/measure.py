@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from gancli.config.published import describe_stored
 from gancli.errors import Problems, UserError
 from gancli.files.paths import with_ending
 from gancli.render import messages
@@ -69,6 +70,7 @@ class Measured:
         folder: The folder of its run.
         out: Where the numbers go.
         target: The class of the data set.
+        published: What the paper of the run's experiment reports, a line each.
     """
 
     report: Report
@@ -77,6 +79,7 @@ class Measured:
     folder: Path
     out: Path
     target: str
+    published: tuple[str, ...] = ()
 
     def write(self) -> None:
         """Writes the file of the protocol, and the numbers for TensorBoard.
@@ -256,6 +259,7 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
         folder=folder,
         out=out or folder / "evaluations" / name,
         target=dataset["_target_"],
+        published=describe_stored(loaded.tree["config"].get("published")),
     )
 
 

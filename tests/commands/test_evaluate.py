@@ -74,6 +74,19 @@ def test_a_checkpoint(hasty, run, capsys):  # noqa: F811
     assert any(b"eval/fd_self" in data for data in events), "apart from the run's own curves"
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_what_the_paper_reports_stands_below_the_numbers(hasty, broken, tmp_path, capsys):  # noqa: F811
+    trainer = trainer_for(small("mlp", "published=[{metric: fid, value: 4.16, source: a paper}]"))
+    state = trainer.state_dict()
+    if broken:  # a file may hold anything
+        state["config"]["published"] = [{"metric": "fid"}]
+    checkpoint.save(state, tmp_path, keep=1)
+    assert main([f"ckpt={tmp_path}", *SMALL]) == 0
+    out = capsys.readouterr().out
+    assert ("FID 4.16 (lower is better): a paper" in out) != broken
+    assert ("published for this run's experiment" in out) != broken
+
+
 def test_the_same_seed_gives_the_same_file(hasty, run, tmp_path):  # noqa: F811
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
         main([f"ckpt={run}", f"seed={seed}", f"out={tmp_path / name}", *SMALL])
