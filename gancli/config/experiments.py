@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gancli.config import hints
@@ -133,3 +134,33 @@ def find_lost_keys(before: object, after: object, where: str) -> list[str]:
         if not (name in known and known[name] == value)
         for key in find_lost_keys(value, known.get(name), f"{where}.{name}")
     ]
+
+
+def explain_model_keys(
+    problems: Sequence[hints.Problem], typed: Sequence[str]
+) -> list[hints.Problem]:
+    """Says what to type where an experiment sets keys that another chosen model does not take.
+
+    Unlike those of a loss, a model's keys are not left out: most of them say how large it is.
+
+    Args:
+        problems: What is wrong with the part `model`.
+        typed: The words of the command line.
+
+    Returns:
+        The problems; those of keys that the experiment sets have another hint.
+    """
+    words = {key: value for key, _, value in (word.partition("=") for word in typed)}
+    if not {"experiment", "model"} <= words.keys():
+        return list(problems)
+    own = {key.lstrip("+") for key in words}
+    found: list[hints.Problem] = []
+    for message, hint in problems:
+        key = message.partition(":")[0]
+        if f"{key}: " in message and " takes no " in message and key not in own:
+            hint = (
+                f"experiment={words['experiment']} sets it for its own model: "
+                f"add '~{key}' to go without it, or leave out model={words['model']}"
+            )
+        found.append((message, hint))
+    return found

@@ -111,3 +111,25 @@ def replace_argv(argv: list[str]) -> Iterator[None]:
             os.environ[variable] = before
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+@contextmanager
+def change_shown_config(change: Callable[[DictConfig], object]) -> Iterator[None]:
+    """Lets --cfg show a config as a run would have it.
+
+    Args:
+        change: What a run does to the composed tree, in place.
+    """
+    from hydra._internal.hydra import Hydra
+
+    usual = Hydra.get_sanitized_cfg
+
+    def show_changed(self: Hydra, cfg: DictConfig, cfg_type: str) -> DictConfig:
+        change(cfg)
+        return usual(self, cfg, cfg_type)
+
+    Hydra.get_sanitized_cfg = show_changed  # type: ignore[method-assign]  # Hydra has no hook here
+    try:
+        yield
+    finally:
+        Hydra.get_sanitized_cfg = usual  # type: ignore[method-assign]

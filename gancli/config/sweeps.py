@@ -10,7 +10,7 @@ from gancli.config import hints, resolvers
 from gancli.config.arguments import list_variants, quote_value, split_args
 from gancli.config.compose import Composed, compose_overrides, make_composed
 from gancli.config.folders import find_conf_dir
-from gancli.config.hydra_state import replace_argv, start_hydra
+from gancli.config.hydra_state import change_shown_config, replace_argv, start_hydra
 from gancli.config.plain import Plain
 from gancli.errors import Interrupted, Problems, UserError
 from gancli.render import messages
@@ -114,7 +114,11 @@ def run_hydra_main(
     program = (
         "gan" if args.command == "shell-completion" else f"gan {name}"
     )  # the completion script names the executable
-    with start_hydra(args.dirs), replace_argv([program, *args.flags, *overrides, *fixed]):
+    with (
+        start_hydra(args.dirs),
+        replace_argv([program, *args.flags, *overrides, *fixed]),
+        change_shown_config(lambda cfg: make_composed(cfg, cfg.hydra, Path())),
+    ):
         if args.command in (
             "multirun",
             "cfg",

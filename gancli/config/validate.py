@@ -19,6 +19,7 @@ from gancli.config.build import (
     read_parameters,
 )
 from gancli.config.closed import find_closed_problems
+from gancli.config.experiments import explain_model_keys
 from gancli.config.fill import (
     check_assumed_dataset,
     check_dataset,
@@ -104,7 +105,8 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
             frozen["loss"] = None  # the model would refuse it
         for name in idle.keys() - known.keys():
             frozen[name] = None  # so that a leaderboard can tell that it has no effect
-        found += find_problems(frozen["model"], where="model", trust=None, given=given)
+        misfits = find_problems(frozen["model"], where="model", trust=None, given=given)
+        found += explain_model_keys(misfits, typed)
     if not found:
         found += check_game(frozen, data=data)
     if found:

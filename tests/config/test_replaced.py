@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import textwrap
 from pathlib import Path
 
@@ -73,6 +74,37 @@ def test_another_model_brings_another_loss():
     composed = compose.compose("train", ["experiment=r3gan_digits_small", "model=dcgan"])
     assert composed.choices["loss"] == "non_saturating" and not composed.cfg.loss.penalties
     assert "loss=non_saturating replaces the loss" in composed.notes[0]
+
+
+def check_words(words):
+    composed = compose.compose("train", words)
+    return validate(composed.cfg, typed=composed.overrides)
+
+
+def test_cfg_shows_what_a_run_would_do(capsys):
+    shown = ["--cfg", "job", "--package", "loss"]
+    assert main(["train", "experiment=r3gan_digits_small", "loss=wgan", *shown]) == 0
+    text = capsys.readouterr().out
+    assert main(["train", "loss=wgan", *shown]) == 0
+    assert "penalties: {}" in text and text == capsys.readouterr().out
+
+
+def test_keys_of_an_experiment_that_another_model_lacks_come_with_a_way_out():
+    words = ["experiment=r3gan_digits_small", "model=mlp"]
+    with pytest.raises(Problems) as raised:
+        check_words(words)
+    hints = [hint for _, hint in raised.value.problems]
+    ways = [re.search("add '(~model[.][a-z_]+)'", hint)[1] for hint in hints]
+    assert "leave out model=mlp" in hints[0] and "~model.channel_base" in ways
+    assert check_words([*words, *ways]).model["_target_"] == "gancli.games.gan.GAN"
+
+
+def test_a_models_key_that_was_typed_is_not_the_experiments():
+    words = ["experiment=r3gan_digits_small", "model=mlp", "+model.nothing=1"]
+    with pytest.raises(Problems) as raised:
+        check_words(words)
+    told = dict(raised.value.problems)
+    assert "experiment" not in told["model.nothing: GAN takes no 'nothing'"]
 
 
 def test_a_key_that_is_left_out_cannot_be_set():
