@@ -218,7 +218,8 @@ def measure(
 
     psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean
     are what the source itself, enlarged where it is smaller, and the mean of all targets would
-    reach. Without pairs: distances of sets, and the cycle error. Arguments as in `samples.evaluate`.
+    reach. Without pairs: distances of sets, and the cycle error. Arguments as in
+    `samples.evaluate`.
     """
     started = time.monotonic()
     reals = train if held is None else held

@@ -24,7 +24,10 @@ from gancli.run.logbook import Logbook
 from gancli.trainer import Trainer
 
 log = logging.getLogger("gancli")
-TRY = "try a smaller optimizer.<player>.lr, or a penalty on the discriminator: +penalty@loss.penalties.r1=r1"
+TRY = (
+    "try a smaller optimizer.<player>.lr, or a penalty on the discriminator: "
+    "+penalty@loss.penalties.r1=r1"
+)
 EXIT_CODES: dict[int, int] = {
     signal.SIGINT: 130,
     signal.SIGTERM: 143,
