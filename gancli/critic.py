@@ -1,5 +1,6 @@
 """Turns a discriminator into a critic: binds what belongs to the batch and runs the trunk once per
-tensor."""
+tensor.
+"""
 
 from __future__ import annotations
 

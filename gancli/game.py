@@ -22,7 +22,8 @@ M = TypeVar("M", bound=nn.Module)
 class Critic(Protocol):
     """What a loss sees of a model.
 
-    Labels, sources, augmentation and instance noise are already bound."""
+    Labels, sources, augmentation and instance noise are already bound.
+    """
 
     def __call__(self, x: Tensor) -> Tensor:
         """(N,C,H,W) -> scores (M,...), where M divides N (packing)."""
@@ -224,7 +225,8 @@ class Game(nn.Module):
     def ready(self) -> None:
         """Reads what training needs and a checkpoint does not hold.
 
-        Raises ValueError where it is missing."""
+        Raises ValueError where it is missing.
+        """
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
         """Makes a batch of the right shapes, for a look at networks on the meta device.
@@ -242,7 +244,8 @@ class Game(nn.Module):
     def advance(self, progress: Progress) -> bool:
         """Moves the curriculum to `progress`, of which it is a pure function.
 
-        True: drop the optimizers' moments."""
+        True: drop the optimizers' moments.
+        """
         return False
 
     def constrain(self, logs: Logs) -> None:
@@ -380,7 +383,8 @@ def children(module: nn.Module | None) -> list[nn.Module]:
 
 def members_of(container: nn.ModuleDict, kind: type[M]) -> dict[str, M]:
     """The members of a ModuleDict by name, as what they all are; to torch they are Modules
-    alone."""
+    alone.
+    """
     found = {}
     for name, module in container.items():
         assert isinstance(module, kind), f"{name} is of {type(module).__name__}"

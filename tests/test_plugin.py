@@ -57,7 +57,8 @@ class Stripes(Source):
     n: int = 40
 
     def load(self):
-        images = (torch.arange(self.n).view(-1, 1, 1, 1) * 6 + torch.zeros(1, 1, *self.size())).to(torch.uint8)
+        grey = torch.arange(self.n, dtype=torch.uint8).view(-1, 1, 1, 1) * 6
+        images = grey.repeat(1, 1, *self.size())
         return Decoded(images=images, labels=None, classes=(), digest="stripes", skipped=())
 """
     )
@@ -71,7 +72,8 @@ class Stripes(Source):
         (
             "dataset",
             "stripes",
-            "# Grey stripes\ndefaults: [_base, _self_]\n_target_: my_gan.Stripes\nresolution: 16\nchannels: 1\n"
+            "# Grey stripes\ndefaults: [_base, _self_]\n_target_: my_gan.Stripes\n"
+            "resolution: 16\nchannels: 1\n"
             "classes: 0\n",
         ),
     ):
@@ -206,3 +208,25 @@ def test_a_game_and_data_that_do_not_fit_are_refused(inside, capfd, words, said)
     argv = ["train", "--config-dir", "my_conf", *words, *TINY, "hydra.run.dir=unfit"]
     assert main(argv) == 2
     assert said in capfd.readouterr().err
+
+
+def test_a_gan_of_attributes_is_sampled_with_any_of_them(inside, capfd):
+    (inside / "my_attributes.py").write_text(
+        "from gancli.games.gan import GAN\n\n\nclass AttributeGAN(GAN):\n    attributes = True\n"
+    )
+    (inside / "my_conf" / "model" / "attributes.yaml").write_text(
+        "# cgan on attributes\ndefaults: [cgan, _self_]\n_target_: my_attributes.AttributeGAN\n"
+    )
+    train("attributes", "model=attributes", "dataset=traits", steps=2)
+    sample = ["sample", "ckpt=attributes", "trust=my_attributes", "n=4"]
+    pictures = {}
+    for word in ("label=[1,0,0]", "label=even", "label=0", "label=[1,0,1]", "n=4"):
+        assert main([*sample, word, f"out={word}", "interpolate=2"]) == 0
+        pictures[word] = (inside / word / "grid.png").read_bytes()
+    assert pictures["label=[1,0,0]"] == pictures["label=even"] == pictures["label=0"]
+    assert len(set(pictures.values())) == 3
+    capfd.readouterr()
+    assert main([*sample, "label=[1,0]", "out=refused"]) == 2
+    assert "takes 3 attributes (even, round, large)" in capfd.readouterr().err
+    model = gancli.load("attributes", trust="my_attributes")
+    assert np.array_equal(model.sample(4, label=[1, 0, 0]), model.sample(4, label="even"))

@@ -1,4 +1,4 @@
-"""gan features: the critic as a feature extractor: what a probe and neighbours read from it, and images by their score."""
+"""gan features: what a probe and neighbours read from a critic's features, and images by score."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ def run(options: dict, words: list[str]) -> int:
     loaded = open_game(options["ckpt"], trust=trust, device=str(device))
     if not loaded.game.judges_images:
         raise UserError(
-            f"gan features shows single images to the discriminator, and that of {loaded.path} takes "
+            "gan features shows single images to the discriminator, and that of "
+            f"{loaded.path} takes "
             f"{loaded.game.describe_critic_input()}",
             "give a checkpoint of a model that makes images out of noise, such as dcgan or cgan",
         )
@@ -95,7 +96,7 @@ def run(options: dict, words: list[str]) -> int:
 
 
 def check_words(words: list[str]) -> None:
-    """What can be told of a data set before torch is imported: unknown names and keys, and a path that is not there."""
+    """Tells what is wrong with a data set before torch is imported: names, keys and its path."""
     from gancli.files.paths import DATA, check_run
 
     if any(word.lstrip("+").startswith("dataset=") for word in words):
@@ -191,14 +192,18 @@ def open_source(
     channels = trained["channels"]
     if (pair(source.resolution), source.channels) != ((height, width), channels):
         raise UserError(
-            f"the discriminator of this checkpoint sees {width}x{height} pixels of {channels} channels",
+            f"the discriminator of this checkpoint sees {width}x{height} pixels of {channels} "
+            "channels",
             "leave dataset.resolution and dataset.channels out: they follow the checkpoint",
         )
     return source, name
 
 
 def composed(words: list[str], trained: dict) -> tuple[dict, str]:
-    """-> the data set that dataset=NAME chooses, at the checkpoint's size, and its name. Raises Problems."""
+    """Finds the data set that dataset=NAME chooses, at the checkpoint's size, and its name.
+
+    Raises Problems.
+    """
     from omegaconf import OmegaConf
 
     from gancli.config.fill import check_dataset
@@ -258,7 +263,8 @@ def measure(
         return {}, {"probe": "labels are attributes, and a probe tells classes apart"}
     if len(labels[:n].unique()) < 2 or n == len(labels):
         return {}, {
-            "probe": f"too few images: {n} of {len(labels[:n].unique())} classes to learn from, {len(labels) - n} to test on"
+            "probe": f"too few images: {n} of {len(labels[:n].unique())} classes to learn from, "
+            f"{len(labels) - n} to test on"
         }
     values: dict[str, float] = {}
     for name, rows in (

@@ -72,7 +72,8 @@ def run(cfg) -> Ending:
         status.say("writing the pictures…")
         write(out, found, target, frames, options["film"], facts)
     print(
-        f"distance ({distance.name}, {space}): {first:.6g} at the start, {found.distance:.6g} after {options['steps']} steps"
+        f"distance ({distance.name}, {space}): {first:.6g} at the start, "
+        f"{found.distance:.6g} after {options['steps']} steps"
     )
     from gancli.run.resume import find_untrusted_packages
 
@@ -126,7 +127,8 @@ def checked(cfg) -> dict:
         found.append(
             (
                 "LPIPS needs two files",
-                "weights=FILE of torchvision's squeezenet1_1, lpips_heads=FILE of lpips_v0.1_squeeze.pth; "
+                "weights=FILE of torchvision's squeezenet1_1, "
+                "lpips_heads=FILE of lpips_v0.1_squeeze.pth; "
                 "or features=pixels",
             )
         )
@@ -161,7 +163,10 @@ def target_of(path: str, loaded: Loaded) -> Tensor:
 
 
 def distance_of(options: dict, target: Tensor) -> Distance:
-    """LPIPS or pixels; says which if it was left open. Raises UserError for weights that are none, and for alpha."""
+    """Chooses LPIPS or pixels, and says which if it was left open.
+
+    Raises UserError for weights that are none, and for alpha.
+    """
     from gancli.inference.projection import Perceptual, Pixels
     from gancli.metrics.lpips import Lpips
 
@@ -181,7 +186,11 @@ def distance_of(options: dict, target: Tensor) -> Distance:
 def searched(
     loaded: Loaded, distance: Distance, start, target: Tensor, options: dict
 ) -> tuple[float, Found, list[Image.Image]]:
-    """-> the distance at the start, what was found, and the frames of the animation. Says how far it is."""
+    """Searches, and says how far it is.
+
+    Returns:
+        The distance at the start, what was found, and the frames of the animation.
+    """
     from gancli.inference.projection import look, project
     from gancli.render.video import FPS
 

@@ -1,4 +1,4 @@
-"""What gan translate reads and writes: which files, under which names, never over one of the user's."""
+"""What gan translate reads and writes: which files and names, never over one of the user's."""
 
 from __future__ import annotations
 
@@ -36,7 +36,12 @@ MODES = {"png": (1, 2, 3, 4), "jpg": (1, 3), "webp": (3, 4)}  # channels that a 
 
 @dataclass(frozen=True)
 class Item:
-    """One image to translate. name: below the input folder; target: the same without its ending, below the output folder."""
+    """One image to translate.
+
+    Attributes:
+        name: Its path below the input folder.
+        target: The same without its ending, below the output folder.
+    """
 
     name: str
     path: Path
@@ -47,7 +52,10 @@ class Item:
 
 
 def items_of(given: str, out: Path) -> list[Item]:
-    """The image at `given`, or all below it but what lies in `out`, hidden files and sheets. Raises UserError where there is none."""
+    """Lists the image at `given`, or all below it but what lies in `out`, hidden files and sheets.
+
+    Raises UserError where there is none.
+    """
     root = Path(os.path.expanduser(given))
     if os.path.isfile(root):
         return [Item(root.name, root, root.stem)]
@@ -90,7 +98,10 @@ def within(path: Path, folder: Path) -> bool:
 
 
 def targets(names: Sequence[str]) -> list[str]:
-    """Names without their endings; in a folder where two then would be one, all keep theirs. Some disks do not tell A from a."""
+    """Takes endings off names; in a folder where two would then be one, all keep theirs.
+
+    Some disks do not tell A from a.
+    """
     stems = [str(PurePosixPath(name).with_suffix("")) for name in names]
     count = Counter(stem.lower() for stem in stems)
     double = {str(PurePosixPath(stem).parent) for stem in stems if count[stem.lower()] > 1}
@@ -110,7 +121,7 @@ def mark_of(path: Path) -> str | None:
 
 
 def refuse_foreign_files(out: Path, files: Sequence[str], items: Sequence[Item]) -> None:
-    """Raises UserError where a file of the user's would be overwritten: an input, or one that we have not written."""
+    """Raises UserError where a file that we have not written, or an input, would be overwritten."""
     there = [name for name in files if os.path.lexists(out / name)]
     inputs = {os.path.realpath(item.path) for item in items}
     found = [
@@ -121,13 +132,17 @@ def refuse_foreign_files(out: Path, files: Sequence[str], items: Sequence[Item])
     if found:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise UserError(
-            f"{out} holds files that gan translate has not written, or reads: {', '.join(found[:3])}{more}",
+            f"{out} holds files that gan translate has not written, or reads: "
+            f"{', '.join(found[:3])}{more}",
             "choose another out=, or move them away",
         )
 
 
 def masks_of(given: str | None, items: Sequence[Item]) -> dict[str, Path]:
-    """Name of an item -> its mask: the only one, or that of the same name in a folder, whatever its ending. Raises UserError."""
+    """Finds each item's mask: the only one, or that of its name in a folder, whatever its ending.
+
+    Raises UserError.
+    """
     if given is None:
         return {}
     root = Path(os.path.expanduser(given))
@@ -146,12 +161,18 @@ def masks_of(given: str | None, items: Sequence[Item]) -> dict[str, Path]:
 
 
 def read(path: Path, notes: set[str]) -> np.ndarray:
-    """(C,H,W) uint8 in its own size, upright; C = 1, 2, 3, 4 is grey, grey + alpha, RGB, RGBA. Raises BadImage."""
+    """Reads (C,H,W) uint8 in its own size, upright; C is 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA.
+
+    Raises BadImage.
+    """
     return read_pixels(str(path), notes)
 
 
 def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:
-    """(H,W,C) uint8, in the format of the name's ending, whole or not at all. BadImage where the format cannot hold it; OSError."""
+    """Writes (H,W,C) uint8 in the format of the name's ending, whole or not at all.
+
+    Raises BadImage where the format cannot hold it, and OSError.
+    """
     form = path.suffix[1:]
     given = pixels.shape[2]
     channels = next(
@@ -177,7 +198,8 @@ def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise BadImage(
-            f"{pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written as {form}: {first_line(error)}"
+            f"{pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written as {form}: "
+            f"{first_line(error)}"
         ) from error
     finally:
         aside.unlink(missing_ok=True)

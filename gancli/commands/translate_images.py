@@ -1,4 +1,4 @@
-"""What gan translate does with one image after the other: read, translated, written, or named and passed over."""
+"""What gan translate does with each image: reads, translates and writes it, or names it as bad."""
 
 from __future__ import annotations
 
@@ -46,10 +46,19 @@ SAME_SHAPE = 0.05  # how far a width may be from two widths
 
 @dataclass
 class Job:
-    """One call. extras: inputs that all images share; masks: name of an image -> the file of its holes, None: its alpha.
+    """One call of the command.
 
-    paired: width over height of the trained images and the half that is the source, where they are pairs; wide: inputs of twice
-    that width. shrunk: images that the network did not see at their size; notes: what else was done to some; bad: (name, reason)"""
+    Attributes:
+        options: What was typed, as plain data.
+        extras: Inputs that all images share.
+        masks: Name of an image -> the file of its holes; None: its alpha.
+        given: Values of the game's translation options.
+        paired: Width over height of the trained images and the half that is the source, of pairs.
+        wide: How many inputs have twice that width.
+        shrunk: How many images the network did not see at their size.
+        notes: What else was done to some.
+        bad: (name, reason) of those that could not be translated.
+    """
 
     options: dict
     game: Game
@@ -111,7 +120,10 @@ def job_of(options: dict, own: Mapping[str, object]) -> Job:
 
 
 def source_half(data: dict) -> tuple[float, str] | None:
-    """-> width over height of one image, and which half of a pair side by side is the source; None where there are no pairs."""
+    """Finds width over height of one image, and which half of a pair side by side is the source.
+
+    None where there are no pairs.
+    """
     if data.get("_target_") != PAIRED:
         return None
     height, width = size_of(data["resolution"])
@@ -207,7 +219,10 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
 
 
 def half_of(job: Job, pixels: np.ndarray) -> np.ndarray:
-    """The half that half= asks for; without it the whole, and a note of what is as wide as a pair. Raises BadImage."""
+    """Cuts the half that half= asks for; without it counts what is as wide as a pair.
+
+    Raises BadImage.
+    """
     height, width = pixels.shape[1:]
     half = job.options["half"]
     if half is None:
@@ -253,7 +268,8 @@ def report(job: Job, total: int) -> None:
         messages.remark(note)
     if job.wide and job.paired is not None:
         messages.warn(
-            f"{job.wide} of {total} images are as wide as a pair of those that were trained on, and their halves are not cut: "
+            f"{job.wide} of {total} images are as wide as a pair of those that were trained on, "
+            "and their halves are not cut: "
             f"half={job.paired[1]} translates the source half of each"
         )
     if job.shrunk:
@@ -285,6 +301,7 @@ def how_shrunk(job: Job) -> str:
         else whole_only(job.network)
     )
     return (
-        f"are larger than max_size={job.options['max_size']}; {why}, so they were translated smaller and enlarged again "
+        f"are larger than max_size={job.options['max_size']}; {why}, so they were translated "
+        "smaller and enlarged again "
         "(a larger max_size= takes more memory)"
     )

@@ -1,5 +1,6 @@
 """Heads about classes: an auxiliary classifier, a projection onto the label, and a contrast between
-classes."""
+classes.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +79,8 @@ class AuxiliaryClassifier(Head):
 
 class ClassProjection(Head):
     """Adds <v_label, features> to the score of a critic that sees no labels itself (Miyato and
-    Koyama 2018, equation 3)."""
+    Koyama 2018, equation 3).
+    """
 
     needs_labels = True
     scores = True
@@ -157,7 +159,8 @@ class ClassContrast(Head):
 def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float) -> Tensor:
     """h, proxies (N,D) of length 1, each image's own class's; label (N,) -> scalar: -log of the
     share that an image's proxy and the other images of its class have in all that it is compared
-    with."""
+    with.
+    """
     own = (h * proxies).sum(1, keepdim=True) / temperature
     others = cosines(h, h) / temperature
     itself = torch.eye(len(h), dtype=torch.bool, device=h.device)

@@ -1,5 +1,6 @@
 """CoGAN: two domains learned together without pairs, because both generators share what both
-critics share: the meaning."""
+critics share: the meaning.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +67,8 @@ class CoGAN(GAN):
 
     def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
         """Pairs, one below the other: rows of domain a, each above the same latents' row of domain
-        b."""
+        b.
+        """
         z = self.inputs(4 * columns, rng)["z"].unflatten(0, (4, columns))
         domain = torch.tensor([0, 1]).repeat_interleave(columns).repeat(4)
         return {"z": torch.stack([z, z], 1).flatten(0, 2), "domain": domain}
@@ -77,7 +79,8 @@ class CoGAN(GAN):
         """-> (N,C,H,W) of domain a or b, or both side by side (N,C,H,2W).
 
         None: a, or where the inputs have `domain` (N,) what that says for each image, 0 or 1.
-        Raises UserError for another domain."""
+        Raises UserError for another domain.
+        """
         a, b = generator(inputs["z"])
         if domain is None and "domain" in inputs:
             return torch.where(inputs["domain"][:, None, None, None] == 0, a, b)
@@ -112,7 +115,8 @@ class CoGAN(GAN):
 
         Not both of every image: without pairs is what the paper claims, and so no step sees one.
         Not in the data set either: what b is belongs to the model, every data set of images will
-        do, and windows and flips have been drawn by now."""
+        do, and windows and flips have been drawn by now.
+        """
         if len(image) < 2:
             raise UserError(
                 "CoGAN shares a batch between its two domains, and one image is too few",
@@ -148,7 +152,8 @@ class CoGAN(GAN):
 
 def edges(image: Tensor) -> Tensor:
     """How much brighter the brightest of a pixel's 3x3 neighbours is, in [-1,1] like the image
-    (N,C,H,W); alpha stays."""
+    (N,C,H,W); alpha stays.
+    """
     k = colours(image.shape[1])
     colour = image[:, :k]
     return torch.cat([F.max_pool2d(colour, 3, 1, 1) - colour - 1, image[:, k:]], 1)

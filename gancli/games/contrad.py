@@ -1,5 +1,6 @@
 """ContraD: the critic's trunk learns by contrast alone, and a small head on its features tells
-reals from fakes."""
+reals from fakes.
+"""
 
 from __future__ import annotations
 
@@ -120,7 +121,8 @@ def unit(h: Tensor) -> Tensor:
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """(N,D), (N,D) of length 1 -> scalar: which of the 2N - 1 others is the other view of this
-    image? (Chen 2020, equation 1)"""
+    image? (Chen 2020, equation 1)
+    """
     n = len(first)
     both = torch.cat([first, second])
     logits = (cosines(both, both) / temperature).masked_fill(
@@ -131,7 +133,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 def repulsion(first: Tensor, second: Tensor, fake: Tensor, temperature: float) -> Tensor:
     """Two views of reals and one of fakes, (N,D) each, of length 1 -> scalar: fakes are one class,
-    reals are not in it (Jeong and Shin 2021; the supervised contrast of Khosla 2020)."""
+    reals are not in it (Jeong and Shin 2021; the supervised contrast of Khosla 2020).
+    """
     n = len(fake)
     itself = torch.eye(n, dtype=torch.bool, device=fake.device)
     to_fakes = cosines(fake, fake).masked_fill(itself, -torch.inf)

@@ -1,5 +1,6 @@
 """CycleGAN: two domains without pairs, a generator for each way, and the demand that there and back
-again is where it began."""
+again is where it began.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +109,8 @@ class CycleGAN(Game):
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
         """inputs: "a" (N,C,H,W), an image of the domain that is left -> its likeness in the other
-        one, of the same size."""
+        one, of the same size.
+        """
         return self.translator(generator, direction)(inputs["a"])
 
     def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
@@ -128,7 +130,8 @@ class CycleGAN(Game):
 
     def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor:
         """(N,): the mean distance per value, in [-1,1], between an image and what comes back of it,
-        both ways together."""
+        both ways together.
+        """
         ab = self.translator(generator, "ab")
         ba = self.translator(generator, "ba")
         of_a = (ba(ab(batch["a"])) - batch["a"]).abs().flatten(1).mean(1)

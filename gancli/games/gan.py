@@ -1,6 +1,7 @@
 """Noise to image: one generator against one discriminator.
 
-MLP, CGAN, DCGAN and more are this game with other networks."""
+MLP, CGAN, DCGAN and more are this game with other networks.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +94,8 @@ class GAN(Game):
         """z (n,z_dim) and, when conditional, label (n,): the given ones, or uniform over the
         classes.
 
-        truncation: numbers beyond it are drawn again (Brock 2019, section 3.1)."""
+        truncation: numbers beyond it are drawn again (Brock 2019, section 3.1).
+        """
         device = next(self.generator.parameters()).device if rng is None else torch.device("cpu")
         z = torch.empty(n, self.generator.z_dim, device=device)
         z = (
@@ -105,7 +107,9 @@ class GAN(Game):
             z = self.truncate_latents(z, rng, truncation)
         if not self.conditional:
             return {"z": z}
-        if label is None:
+        if label is None and self.attributes:
+            label = torch.rand(n, self.classes, generator=rng, device=device).round()
+        elif label is None:
             label = torch.randint(self.generator.classes, (n,), generator=rng, device=device)
         return {"z": z, "label": label}
 
@@ -126,11 +130,15 @@ class GAN(Game):
 
     def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
         """A row per class where there are classes (the first 16), many samples where they are
-        points."""
+        points.
+        """
         if not self.conditional:
             return self.inputs(8 * columns, rng)
         rows = min(self.generator.classes, 16)
-        return self.inputs(rows * columns, rng, label=torch.arange(rows).repeat_interleave(columns))
+        label = torch.arange(rows).repeat_interleave(columns)
+        if self.attributes:  # one at a time
+            label = torch.eye(self.classes)[label]
+        return self.inputs(rows * columns, rng, label=label)
 
     def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
         fakes: Tensor = generator(inputs["z"], inputs.get("label"))

@@ -1,5 +1,6 @@
 """Growing GANs: training starts on tiny images and adds one size after the other, blended in;
-PGGAN, and StyleGAN on top of it."""
+PGGAN, and StyleGAN on top of it.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +123,8 @@ class Growing(GAN):
         stages = self.generator.stages
         if stages != self.discriminator.stages:
             raise ValueError(
-                f"the generator has {stages} stages, the discriminator {self.discriminator.stages}: "
+                f"the generator has {stages} stages, the discriminator "
+                f"{self.discriminator.stages}: "
                 "give both one resolution"
             )
         self.last = stages - 1
@@ -223,18 +225,21 @@ class Growing(GAN):
     @property
     def inactive_levels(self) -> int:
         """How many of these have an image layer that no longer learns, while what it reads goes
-        on."""
+        on.
+        """
         return self.stage - self.blending
 
     def at(self, level: int | None) -> tuple[int, Tensor | None]:
         """-> stage and alpha of a level, null: as far as training is.
 
-        A stage's own image stops learning when the next one comes."""
+        A stage's own image stops learning when the next one comes.
+        """
         return (self.stage, self.alpha) if level is None or level >= self.stage else (level, None)
 
     def sample(self, inputs: Batch, generator: nn.Module, *, level: int | None = None) -> Tensor:
         """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated. level: of a stage
-        before, 0 the smallest."""
+        before, 0 the smallest.
+        """
         stage, alpha = self.at(level)
         return self.enlarge_to_full(
             generator(inputs["z"], inputs.get("label"), stage=stage, alpha=alpha), stage
@@ -308,7 +313,8 @@ class StyleGAN(Growing):
     ) -> Batch:
         """z, label as GAN's. truncation: how far the styles of the first layers may be from the
         mean one: 1 as far as they are, 0.7 nearer, 0 not at all; the layers after truncated_layers
-        hold details, which may vary (Karras 2019, appendix B)."""
+        hold details, which may vary (Karras 2019, appendix B).
+        """
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
             return inputs
@@ -321,7 +327,8 @@ class StyleGAN(Growing):
     def mix_styles(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
         """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers,
         partner by partner: 0 to 4 is pose and shape, 4 to 8 features, from 8 on colour (Karras
-        2019, figure 3). Labels stay those of `inputs`."""
+        2019, figure 3). Labels stay those of `inputs`.
+        """
         layer = torch.arange(self.generator.layers, device=inputs["z"].device)
         mask = (first <= layer) & (layer < last)
         return inputs | {"other": source["z"], "mask": mask.expand(len(inputs["z"]), -1)}
@@ -329,7 +336,8 @@ class StyleGAN(Growing):
     def draw_crossing(self, device: torch.device) -> Tensor:
         """-> (layers,) bool, the layers of a batch's fakes that the second latent styles.
 
-        Drawn on the device: the host never waits."""
+        Drawn on the device: the host never waits.
+        """
         layers = self.generator.layers
         now = 2 * (self.stage + 1)
         cut = torch.randint(1, now, (), device=device)
@@ -357,7 +365,8 @@ class StyleGAN(Growing):
     ) -> Tensor:
         """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and
         psi_layers was added; or styles (N,layers,w_dim) alone. noise: fixed is the same for all
-        images, as an animation needs it, planes (with styles) are given ones"""
+        images, as an animation needs it, planes (with styles) are given ones
+        """
         network = cast(StyledGenerator, generator)
         return self.enlarge_to_full(
             self.make_images(inputs, network, noise=noise, level=level), self.at(level)[0]

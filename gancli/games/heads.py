@@ -1,5 +1,6 @@
 """Tasks beside real or fake, solved from the critic's features; `model.heads` names any number of
-them."""
+them.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ class Head(nn.Module):
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor | float, Logs]:
         """real, fake (N,C,H,W), label (N,) of both -> a weighted scalar, added to the critic's
-        loss."""
+        loss.
+        """
         return 0.0, {}
 
     def g(
@@ -44,6 +46,7 @@ class Head(nn.Module):
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
     """(N,D), (M,D) of length 1 -> (N,M), in full precision: a temperature multiplies what autocast
-    would round away."""
+    would round away.
+    """
     with torch.autocast(a.device.type, enabled=False):
         return a @ b.T

@@ -1,5 +1,6 @@
 """InfoGAN: a part of the latent is a code, and what can be read of it in the image is maximised; no
-labels are needed."""
+labels are needed.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ BLIND = HALF_LOG_TAU + 1 / 6
 
 class Reader(nn.Module):
     """What `InfoGAN` relies on in q; a view as `gancli.game.Generator` is, to derive from or
-    not."""
+    not.
+    """
 
     def attach(self, feature_dim: int, outputs: int) -> None:
         """Builds what depends on the discriminator's features (N,feature_dim); called once."""
@@ -133,7 +135,8 @@ class InfoGAN(GAN):
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
     ) -> Batch:
         """z (n,noise); a categorical code (n,) int64, a continuous one (n,). truncation: of the
-        noise, see GAN."""
+        noise, see GAN.
+        """
         z = super().inputs(n, rng, truncation=truncation)["z"][:, : self.noise]
         drawn = [
             torch.randint(size, (n,), generator=rng, device=z.device) for size in self.categories
@@ -146,7 +149,8 @@ class InfoGAN(GAN):
 
     def code_values(self, name: str, steps: int) -> Tensor:
         """What a sweep shows of the code `name`: each of its categories, or `steps` numbers from -1
-        to 1."""
+        to 1.
+        """
         k = self.codes.index(name)
         return (
             torch.arange(self.categories[k])
@@ -177,7 +181,8 @@ class InfoGAN(GAN):
 
     def recognise_codes(self, image: Tensor) -> Batch:
         """What q reads in images (N,C,H,W): the likeliest category of each categorical code (N,),
-        the mean of each other (N,)."""
+        the mean of each other (N,).
+        """
         logits, mean, _ = self.read(self.discriminator.trunk(image).flatten(1))
         return dict(
             zip(self.codes, [*(part.argmax(1) for part in logits), *mean.unbind(1)], strict=True)
@@ -185,7 +190,8 @@ class InfoGAN(GAN):
 
     def read(self, features: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
         """(N,F) -> logits (N,size) of each categorical code; means and logarithms of the deviations
-        (N,continuous)"""
+        (N,continuous)
+        """
         *logits, rest = (
             self.q(features)
             .float()
@@ -203,7 +209,8 @@ class InfoGAN(GAN):
 
     def add_information(self, batch: Batch, side: Side) -> tuple[Tensor, Logs]:
         """One side's adversarial loss, and the information about the codes of the very fakes that
-        it judged."""
+        it judged.
+        """
         inputs = self.inputs(len(batch["image"]), None)
         critic = self.critic(batch)
         fake = self.sample(inputs, self.generator)
@@ -217,7 +224,8 @@ class InfoGAN(GAN):
 
         Each categorical code adds log(size) minus its cross-entropy, a continuous one BLIND minus
         its NLL, as in the authors'
-        code: 0 for a reader who knows nothing."""
+        code: 0 for a reader who knows nothing.
+        """
         logits, mean, log_deviation = self.read(features)
         codes = [inputs[name] for name in self.codes]
         cut = len(self.categories)

@@ -1,5 +1,6 @@
 """LAPGAN: a pyramid of games; the coarsest makes small images, each of the others what a twice as
-large one adds to them."""
+large one adds to them.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +84,8 @@ class LapGAN(GAN):
         if (made.sizes, made.classes) != (judged.sizes, judged.classes):
             raise ValueError(
                 f"the generator's levels are {made.sizes}, with {made.classes} classes, the "
-                f"discriminator's {judged.sizes}, with {judged.classes}: give both one resolution, levels "
+                f"discriminator's {judged.sizes}, with {judged.classes}: give both one resolution, "
+                "levels "
                 "and conditional"
             )
 
@@ -97,7 +99,8 @@ class LapGAN(GAN):
 
     def planes(self, low: Tensor, noise: Noise = "random") -> Tensor:
         """The noise (N,1,h,w) beside a coarse image (N,C,h,w): for each image anew, one and the
-        same for all, or zeros."""
+        same for all, or zeros.
+        """
         n, _, *size = low.shape
         if noise == "none":
             return low.new_zeros(n, 1, *size)
@@ -125,7 +128,8 @@ class LapGAN(GAN):
 
         Raises UserError for no such level.
 
-        noise: fixed is the same for all images, as an animation needs it."""
+        noise: fixed is the same for all images, as an animation needs it.
+        """
         last = self.levels - 1
         label = inputs.get("label")
         if level is None:
@@ -148,7 +152,8 @@ class LapGAN(GAN):
 
     def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
         """A level's critic, of residuals where there is a coarse image `low` that they belong to,
-        else of images."""
+        else of images.
+        """
         network = cast(Discriminator, self.discriminator[level])
         # A residual alone must not be moved or coloured: the augmentation has to see what the
         # network sees.
@@ -170,7 +175,8 @@ class LapGAN(GAN):
 
     def rounds(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
         """Of each level its critic, real and fake: images of the coarsest, residuals of true coarse
-        images of the others."""
+        images of the others.
+        """
         label = batch.get("label")
         for k, (real, low) in enumerate(pyramid(batch["image"], self.levels)):
             if low is None:

@@ -13,7 +13,8 @@ from gancli.game import Batch
 
 class ImagePool(nn.Module):
     """Buffers, and so in the checkpoint; every rank has its own. size: images; 0 remembers nothing.
-    shape: (C,H,W) of an image."""
+    shape: (C,H,W) of an image.
+    """
 
     images: Tensor
     filled: Tensor
@@ -29,7 +30,8 @@ class ImagePool(nn.Module):
     @torch.no_grad()
     def swap(self, new: Tensor, rng: torch.Generator) -> Tensor:
         """new (N,C,H,W) -> as many: while it fills up, the same; then each with probability 1/2 an
-        older one, whose place it takes."""
+        older one, whose place it takes.
+        """
         if self.size == 0:
             return new
         coins = torch.rand(len(new), generator=rng) < 0.5

@@ -1,5 +1,6 @@
 """R3GAN: a GAN whose generator meets reals of its own, since its loss compares each fake with
-one."""
+one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from gancli.games.gan import GAN
 
 class R3GAN(GAN):
     """Huang 2024: relativistic pairing with R1 and R2 (loss=rpgan_r1r2), and plain residual
-    networks."""
+    networks.
+    """
 
     def phases(self) -> list[Phase]:
         d, g = super().phases()

@@ -13,7 +13,8 @@ ALONE = ("sign_real", "spread")  # what is logged as a mean over the critics alo
 def sum_losses(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
     """Losses of several critics -> their sum; each one's logs under its name, and without a name
     the means of all, which the watchdog and adaptive augmentation read (the sign of reals, which
-    nobody else does, only so)."""
+    nobody else does, only so).
+    """
     logs: Logs = {}
     for key in next(iter(results.values()))[1]:
         logs[key] = torch.stack([part[key] for _, part in results.values()]).mean()

@@ -1,5 +1,6 @@
 """StyleGAN2: a GAN with two rarer phases, the critic's R1 and the generator's path length, and
-styles that may mix."""
+styles that may mix.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +130,8 @@ class StyleGAN2(GAN):
         (Karras 2020, section 3.2).
 
         y and the mean over styles divide by pixels and by layers: weight 2 is gamma_pl = ln 2 /
-        (r^2 (ln r - ln 2)) at r pixels."""
+        (r^2 (ln r - ln 2)) at r pixels.
+        """
         n = max(1, len(batch["image"]) // self.pl_shrink)
         # Squared gradients leave the range of half precision.
         with torch.autocast(batch["image"].device.type, enabled=False):
@@ -163,7 +165,8 @@ class StyleGAN2(GAN):
     ) -> Batch:
         """z, label as GAN's. truncation: how far styles may be from the mean one: 1 as far as they
         are, 0.7 nearer, 0 not at all;
-        truncated_layers: only those of the first so many layers, null for all."""
+        truncated_layers: only those of the first so many layers, null for all.
+        """
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
             return inputs
@@ -177,7 +180,8 @@ class StyleGAN2(GAN):
     def mix_styles(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
         """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers,
         partner by partner. The first ones hold pose and shape, the last ones colour (Karras 2019,
-        figure 3). Labels stay those of `inputs`."""
+        figure 3). Labels stay those of `inputs`.
+        """
         layer = torch.arange(self.generator.layers, device=inputs["z"].device)
         return inputs | {
             "other": source["z"],
@@ -188,7 +192,8 @@ class StyleGAN2(GAN):
         """What n training images start from.
 
         In a share of them the styles of another latent take over at a random layer (Karras 2019,
-        section 3.1: of the images; their code cuts a whole batch at one layer)."""
+        section 3.1: of the images; their code cuts a whole batch at one layer).
+        """
         inputs = super().inputs(n, None, label=label)
         layers = self.generator.layers
         if self.mixing == 0:
@@ -228,8 +233,9 @@ class StyleGAN2(GAN):
         (N,layers,w_dim) alone.
 
         noise: fixed is the same for all images, as an animation needs it; planes (with styles)
-        are given ones. level: the image as it is after so many doublings, its pixels repeated up to the full
-        size"""
+        are given ones. level: the image as it is after so many doublings, its pixels repeated
+        up to the full size
+        """
         assert isinstance(generator, StyleGAN2Generator)
         image = self.make_images(inputs, generator, noise=noise, level=level)
         return image if level is None else enlarge(image, generator.size[0] // image.shape[2])
@@ -270,7 +276,8 @@ def gamma_for(size: tuple[int, int], batch_size: int | None) -> float:
 
 def path_lengths(image: Tensor, styles: Tensor) -> Tensor:
     """(N,C,H,W), the styles (N,L,w_dim) that it was made of -> (N,): |J^T y|, y ~ N(0, 1 / (H W)),
-    root of the mean over L."""
+    root of the mean over L.
+    """
     y = torch.randn_like(image) / (image.shape[2] * image.shape[3]) ** 0.5
     (grad,) = torch.autograd.grad((image * y).sum(), styles, create_graph=True)
     return (grad.square().sum(2).mean(1) + 1e-12).sqrt()  # at 0 the root's slope is infinite

@@ -1,5 +1,6 @@
 """Style transfer: the features of a painting's style on those of a photograph's content, in one
-pass of a network."""
+pass of a network.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +81,8 @@ class StyleTransfer(Translation):
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
         """inputs: "a" (N,C,H,W), and where the generator takes any style "style" (N,C,h,w), or "b"
-        in its place -> (N,C,H,W)"""
+        in its place -> (N,C,H,W)
+        """
         if not self.many:
             return generator(inputs["a"])
         return generator(inputs["a"], style=inputs["style"] if "style" in inputs else inputs["b"])

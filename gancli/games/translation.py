@@ -1,5 +1,6 @@
 """Source to target: pix2pix, super-resolution, inpainting, enhancement and refinement are this game
-with other data and terms."""
+with other data and terms.
+"""
 
 from __future__ import annotations
 
@@ -183,7 +184,8 @@ class Translation(Game):
 
     def join_source(self, source: Tensor, x: Tensor) -> Tensor:
         """The image first, since augmentation colours the first channels alone; its geometry moves
-        both alike."""
+        both alike.
+        """
         both = torch.cat([x, source.to(x.dtype)], 1)
         return both if self.augment is None else self.augment(both)
 
@@ -213,7 +215,8 @@ class Translation(Game):
 
     def distance_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         """What teaches without a critic: in a warm-up pixels alone, whatever their weight is later
-        (SRGAN's SRResNet)."""
+        (SRGAN's SRResNet).
+        """
         warm = self.discriminator is not None
         return self.distances(
             self.make_fake(batch),
@@ -297,7 +300,8 @@ class Inpainting(Translation):
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
         """inputs: "a" (N,C,H,W) with holes of any colour, "mask" (N,1,H,W) -> the image with its
-        holes filled."""
+        holes filled.
+        """
         return self.fill(inputs, generator, inputs["mask"])
 
     def fill(self, inputs: Batch, generator: nn.Module, where: Tensor) -> Tensor:

@@ -141,7 +141,8 @@ def search(
     """Where the search starts: at w_avg, or at the latent of the likest of many images.
 
     label: of a conditional model; null: of all classes, or of the likest image. Raises UserError
-    where there is no latent."""
+    where there is no latent.
+    """
     if space == "z":
         return from_latents(game, generator, distance, label=label, seed=seed)
     styles = mean_styles(game, generator, label=label, seed=seed)
@@ -322,7 +323,8 @@ def structure(planes: list[Tensor], like: Tensor) -> Tensor:
     no picture has 0.
 
     Squared mean products of a plane and itself moved by one pixel; its halvings keep unit variance
-    (Karras 2020, appendix D)."""
+    (Karras 2020, appendix D).
+    """
     total = like.new_zeros(())
     for plane in planes:
         total = total + alike(plane)

@@ -244,7 +244,8 @@ def interpolate(a: Batch, b: Batch, steps: int) -> Batch:
     by row.
 
     Latents move on the great circle, where a normal's mass is (White 2016), single numbers
-    straight; labels stay a's."""
+    straight; labels stay a's.
+    """
     on_the_way = [between(a, b, t) for t in torch.linspace(0, 1, steps).tolist()]
     return {key: torch.stack([inputs[key] for inputs in on_the_way], 1).flatten(0, 1) for key in a}
 
@@ -289,7 +290,8 @@ def layers_of(game: Game, mix: str | int) -> tuple[int, int]:
 
     Raises UserError for what the game has not.
 
-    Where so few layers leave nothing to `fine`, the three are thirds of what there is."""
+    Where so few layers leave nothing to `fine`, the three are thirds of what there is.
+    """
     layers = game.style_layers
     word = str(mix)
     if word in PARTS:
@@ -333,7 +335,8 @@ def sweep(game: Game, inputs: Batch, name: str, steps: int) -> Batch:
     values.
 
     A label or a categorical code takes all of its values, a continuous code `steps` from -1 to 1.
-    Raises UserError."""
+    Raises UserError.
+    """
     known = list_sweepable(game)
     if name not in known:
         raise UserError(

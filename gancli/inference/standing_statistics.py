@@ -37,7 +37,8 @@ def standing_statistics(
     options: of the game's `inputs`, such as truncation; a generator that samples with it meets
     other activations.
     Neither `generator` nor the global random state changes. Raises UserError where there is no
-    batch norm to measure."""
+    batch norm to measure.
+    """
     if passes < 1 or batch < 2:
         raise UserError(
             f"standing statistics over {passes} passes of {batch} samples do not exist",

@@ -38,7 +38,8 @@ class Way:
 
     size: (H,W) at which the network meets it, before padding. core: side of the middle of a tile,
     which is kept; 0: no tiles
-    context: pixels around the middle that are thrown away again. All in pixels of the source"""
+    context: pixels around the middle that are thrown away again. All in pixels of the source
+    """
 
     size: tuple[int, int]
     core: int = 0
@@ -107,7 +108,8 @@ def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: 
     where an image is larger
     max_size: side of the square of output pixels that the network works on at once; None: whatever
     comes
-    Raises UserError for a tile that the network does not allow."""
+    Raises UserError for a tile that the network does not allow.
+    """
     if network.size is not None:
         if isinstance(tile, int):
             raise UserError(
@@ -223,7 +225,8 @@ def pieces(
 ) -> Iterator[tuple[int, int, Tensor]]:
     """inputs: "a" (1,C,H,W) in [-1,1] and, where there are holes, "mask" (1,1,H,W) -> top, left and
     (C,h,w) on the CPU of parts
-    that make up the whole (C,scale * H,scale * W)."""
+    that make up the whole (C,scale * H,scale * W).
+    """
     size = tuple(inputs["a"].shape[2:])
     if network.size is not None and "mask" in inputs:
         yield 0, 0, windowed(inputs, network, translate)[0]

@@ -111,6 +111,11 @@ def with_one_hot(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
 
 
 def one_hot(label: Tensor | None, classes: int, like: Tensor) -> Tensor:
-    """Makes one-hot vectors (N,classes) of labels (N,), of the type of `like`."""
+    """Makes one-hot vectors (N,classes) of labels (N,), of the type of `like`.
+
+    Attributes (N,classes), float, stay what they are.
+    """
     assert label is not None, "a conditional network was called without labels"
+    if label.is_floating_point():
+        return label.to(like.dtype)
     return F.one_hot(label, classes).to(like.dtype)
