@@ -20,6 +20,7 @@ from gancli.files.paths import with_ending
 from gancli.render import messages as panels
 from gancli.render import status
 from gancli.render.notes import NOTE
+from gancli.run.checkpoint_options import make_plain
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -117,14 +118,10 @@ def draw_augmented(cfg: DictConfig, found: Survey, sheet: Path) -> tuple[Path, s
     Raises:
         UserError: The file cannot be written.
     """
-    from omegaconf import OmegaConf
-
     from gancli.config.build import build
     from gancli.reports.augmented import draw_preview, set_to_work
 
-    spec = OmegaConf.to_container(cfg.augment, resolve=True)
-    assert isinstance(spec, dict)
-    augment = build(spec, where="augment", trust=None)
+    augment = build(make_plain(cfg.augment), where="augment", trust=None)
     how = set_to_work(augment)
     path = sheet.with_name(f"{sheet.stem}-augmented.png")
     return save(draw_preview(found, augment, seed=cfg.seed), path), how
@@ -167,17 +164,13 @@ def read_request(argv: list[str]) -> Request:
 
 def open_source(cfg: DictConfig) -> Source:
     """Opens the configured data set, its scan done. Raises Problems."""
-    from omegaconf import OmegaConf
-
     from gancli.config.build import build
     from gancli.config.fill import check_dataset
 
     problems = check_dataset(cfg)
     if problems:
         raise Problems(problems)
-    spec = OmegaConf.to_container(cfg.dataset, resolve=True)
-    assert isinstance(spec, dict)
-    source: Source = build(spec, where="dataset", trust=None)
+    source: Source = build(make_plain(cfg.dataset), where="dataset", trust=None)
     return source
 
 

@@ -21,6 +21,7 @@ from gancli.errors import GanError, Interrupted, Stopped, unwritable
 from gancli.files import atomic, reading
 from gancli.render import status
 from gancli.render.messages import say, warn
+from gancli.run.checkpoint_options import make_plain
 from gancli.run.session import run_session
 
 BEGUN = "begun"  # the state of a job until it ends
@@ -86,7 +87,6 @@ def find_idle_values(argv: list[str]) -> list[str]:
     if not swept:
         return []
     status.say("loading torch…")
-    from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from gancli.config.validate import find_idle_parts
@@ -95,8 +95,7 @@ def find_idle_values(argv: list[str]) -> list[str]:
     for words in list_variants(lines):
         with contextlib.suppress(GanError, OmegaConfBaseException):  # its job tells
             composed = front.compose("train", [*config_words(argv), *words])
-            config = OmegaConf.to_container(composed.cfg, resolve=False)
-            assert isinstance(config, dict)
+            config = make_plain(composed.cfg, resolve=False)
             for part, reason in find_idle_parts(config).items():
                 if part in swept:
                     found[f"the sweep over {part} has no effect: {reason}"] = None

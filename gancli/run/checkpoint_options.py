@@ -77,7 +77,7 @@ def read_options(
     from gancli.config.build import find_misfits
     from gancli.files.paths import missing_problems
 
-    options = plain_options(cfg)
+    options = make_plain(cfg)
     absent = [key for key in needs if options[key] in (None, "???")]
     found: list[Problem] = [(f"{key} is not given", usage) for key in absent]
     for key, kind in kinds.items():
@@ -87,11 +87,11 @@ def read_options(
     return options, found
 
 
-def plain_options(cfg: DictConfig) -> dict[str, Any]:
-    """The same as plain dicts and lists, every interpolation resolved."""
+def make_plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
+    """Returns a composed config as plain dicts and lists, its interpolations resolved or not."""
     from omegaconf import OmegaConf
 
-    options = OmegaConf.to_container(cfg, resolve=True)
+    options = OmegaConf.to_container(cfg, resolve=resolve)
     assert isinstance(options, dict)
     return {str(key): value for key, value in options.items()}
 
