@@ -17,6 +17,7 @@ from gancli.checkpoint import load_game, save
 from gancli.cli import main
 from gancli.errors import UserError
 from gancli.games.gan import GAN
+from gancli.games.options import LEVEL, LEVELS
 from gancli.inference import sampling
 from gancli.render import video
 
@@ -281,18 +282,23 @@ class Pyramid(GAN):
 
     levels = 3
 
+    def sampling_options(self):
+        return (*super().sampling_options(), LEVEL, LEVELS)
+
     def sample(self, inputs, generator, *, level: int | None = None):
         return generator(inputs["z"]) * (self.levels if level is None else level)
 
 
-class Unnumbered(GAN):
+class Silent(GAN):
+    """A keyword that is not declared is no option."""
+
     def sample(self, inputs, generator, *, level: int | None = None):
         return generator(inputs["z"])
 
 
-def test_any_game_with_levels_can_show_them(runs):
+def test_any_game_that_declares_levels_can_show_them(runs):
     loaded = load_game(str(runs / "cgan"))
-    for kind, wanted in ((Pyramid, {"level", "levels"}), (Unnumbered, set())):
+    for kind, wanted in ((Pyramid, {"level", "levels"}), (Silent, set())):
         game = loaded.game
         game.__class__ = kind
         assert sampling.list_options(game) & {"level", "levels", "mix", "noise"} == wanted
