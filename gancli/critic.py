@@ -1,6 +1,4 @@
-"""Turns a discriminator into a critic: binds what belongs to the batch and runs the trunk once per
-tensor.
-"""
+"""Turns a discriminator into a critic: binds a batch, and runs the trunk once per tensor."""
 
 from __future__ import annotations
 
@@ -40,14 +38,15 @@ class BoundCritic:
         self.seen: list[tuple[Tensor, Tensor]] = []
 
     def __call__(self, x: Tensor) -> Tensor:
-        """(N,C,H,W) -> scores (M,...)"""
+        """Scores images (N,C,H,W) -> (M,...)."""
         return self.head(self.hidden(x))
 
     def features(self, x: Tensor) -> Tensor:
-        """(N,C,H,W) -> (M,F)"""
+        """Reads the features of images (N,C,H,W) -> (M,F)."""
         return self.hidden(x).flatten(1)
 
     def hidden(self, x: Tensor) -> Tensor:
+        """Runs the trunk, or remembers what it has made of this very tensor."""
         # A second pass would cost 2.4 times, draw another augmentation and move batch and spectral
         # norms twice.
         for image, hidden in self.seen:
@@ -58,6 +57,7 @@ class BoundCritic:
         return hidden
 
     def view(self, x: Tensor) -> Tensor:
+        """Prepares what the network sees: augmented, noisy, joined with the source, packed."""
         if self.augment is not None:
             x = self.augment(x)
         if self.noise > 0:

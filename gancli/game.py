@@ -46,7 +46,7 @@ class Generator(nn.Module):
     classes: int
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
-        """z (N,z_dim), label (N,) or None -> (N,C,H,W)"""
+        """Makes images (N,C,H,W) of latents z (N,z_dim) and labels (N,), if it takes them."""
         raise NotImplementedError
 
 
@@ -59,11 +59,11 @@ class Discriminator(nn.Module):
     feature_dim: int
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """(N,C,H,W), label (N,) or None -> features (N,...), which `BoundCritic` remembers"""
+        """Makes features (N,...) of images (N,C,H,W); `BoundCritic` remembers them."""
         raise NotImplementedError
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
-        """Features as `trunk` leaves them, label (N,) or None -> scores (N,...)"""
+        """Makes scores (N,...) of features as `trunk` leaves them."""
         raise NotImplementedError
 
 
@@ -90,7 +90,7 @@ class Progress:
 
 
 def due(step: int, every: int, start: int = 0, stop: int | None = None) -> bool:
-    """The only due(): phases and penalties that counted differently would never meet."""
+    """Tells whether something happens at a step; phases and penalties must count alike."""
     return start <= step and (stop is None or step < stop) and (step + 1) % every == 0
 
 
@@ -113,6 +113,7 @@ class Phase:
     after: Callable[[Logs], None] | None = None
 
     def due(self, step: int) -> bool:
+        """Is it played at this step?"""
         return due(step, self.every, self.start, self.stop)
 
 
@@ -217,6 +218,7 @@ class Game(nn.Module):
         return {"g": [self.generator], "d": [self.discriminator]}
 
     def phases(self) -> list[Phase]:
+        """Lists what a step plays, in this order."""
         return [
             Phase(name="d", loss=self.d_loss, updates=("d",), after=self.constrain),
             Phase(name="g", loss=self.g_loss, updates=("g",), every=self.n_critic),
@@ -256,9 +258,11 @@ class Game(nn.Module):
             cast(Loss, loss).constrain(critic)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Computes the scalar that the discriminator minimises, and what is logged of it."""
         raise NotImplementedError
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Computes the scalar that the generator minimises, and what is logged of it."""
         raise NotImplementedError
 
     def inputs(self, n: int, rng: torch.Generator | None) -> Batch:
@@ -382,9 +386,7 @@ def children(module: nn.Module | None) -> list[nn.Module]:
 
 
 def members_of(container: nn.ModuleDict, kind: type[M]) -> dict[str, M]:
-    """The members of a ModuleDict by name, as what they all are; to torch they are Modules
-    alone.
-    """
+    """Lists the members of a ModuleDict by name, typed; to torch they are Modules alone."""
     found = {}
     for name, module in container.items():
         assert isinstance(module, kind), f"{name} is of {type(module).__name__}"

@@ -118,13 +118,13 @@ def series(game: Game, inputs: Batch, label: Tensor | None, options: dict) -> di
         swept = sampling.sweep(game, first_of(inputs, rows), options["sweep"], options["steps"])
         found["sweep"] = Picture([(swept, given)], len(swept[options["sweep"]]) // rows)
     if options["mix"] is not None:
-        first, last = sampling.layers_of(game, options["mix"])
+        first, last = sampling.find_layers(game, options["mix"])
         side = min(MIXED, options["n"])
         # A source's style is made with the row's label.
         one = {} if label is None else {"label": label[:1].expand(side, *label.shape[1:])}
         rows_of = first_of(inputs, side) | one
         sources = draw(game, side, label, options, shift=1) | one
-        mixed = sampling.mixing(game, rows_of, sources, first=first, last=last)
+        mixed = sampling.mix_rows(game, rows_of, sources, first=first, last=last)
         found["mixing"] = Picture([(mixed, given)], side + 1, corner=False)
     if options["levels"] is not None:
         columns = min(options["levels"], options["n"])

@@ -240,33 +240,41 @@ def generate(
 
 
 def interpolate(a: Batch, b: Batch, steps: int) -> Batch:
-    """Inputs on the way from each of a to its partner in b, both ends included: n -> n * steps, row
-    by row.
+    """Moves inputs from each of a to its partner in b.
 
     Latents move on the great circle, where a normal's mass is (White 2016), single numbers
     straight; labels stay a's.
+
+    Args:
+        a: n inputs.
+        b: As many.
+        steps: From one end to the other, both included.
+
+    Returns:
+        n * steps inputs, a row for each of a.
     """
-    on_the_way = [between(a, b, t) for t in torch.linspace(0, 1, steps).tolist()]
+    on_the_way = [move_between(a, b, t) for t in torch.linspace(0, 1, steps).tolist()]
     return {key: torch.stack([inputs[key] for inputs in on_the_way], 1).flatten(0, 1) for key in a}
 
 
 def walk(stops: Sequence[Batch], frames: int) -> Batch:
-    """Inputs on a closed way through all stops, as `interpolate` moves: n each -> n * frames, frame
-    by frame.
+    """Moves n inputs on a closed way through all stops -> n * frames, frame by frame.
 
-    The first frame is the first stop; the last one is a step before it, so that an animation that
+    They move as in `interpolate`. The first frame is the first stop; the last one is a step before it, so that an animation that
     starts again does not halt.
     """
     inputs = []
     for k in range(frames):
         leg, step = divmod(k * len(stops), frames)
         inputs.append(
-            between(stops[leg], stops[(leg + 1) % len(stops)], step / frames) | whole(stops[0])
+            move_between(stops[leg], stops[(leg + 1) % len(stops)], step / frames)
+            | pick_fixed(stops[0])
         )
     return {key: torch.cat([frame[key] for frame in inputs]) for key in stops[0]}
 
 
-def between(a: Batch, b: Batch, t: float) -> Batch:
+def move_between(a: Batch, b: Batch, t: float) -> Batch:
+    """Moves inputs a share t, 0 to 1, of the way from a to b."""
     moved = {
         key: torch.lerp(value, b[key], t) if value.ndim == 1 else slerp(value, b[key], t)
         for key, value in a.items()
@@ -280,12 +288,12 @@ def can_move(key: str, value: Tensor) -> bool:
     return value.is_floating_point() and key != "label"
 
 
-def whole(inputs: Batch) -> Batch:
+def pick_fixed(inputs: Batch) -> Batch:
     """Picks those that cannot move: labels, categories."""
     return {key: value for key, value in inputs.items() if not can_move(key, value)}
 
 
-def layers_of(game: Game, mix: str | int) -> tuple[int, int]:
+def find_layers(game: Game, mix: str | int) -> tuple[int, int]:
     """coarse, middle, fine or FIRST-LAST -> from which layer on, and before which.
 
     Raises UserError for what the game has not.
@@ -311,9 +319,11 @@ def layers_of(game: Game, mix: str | int) -> tuple[int, int]:
     return first, last + 1
 
 
-def mixing(game: Game, inputs: Batch, sources: Batch, *, first: int, last: int) -> Batch:
-    """A row of all sources behind one that does not count, then for each of inputs a row:
-    itself, and with each source's styles.
+def mix_rows(game: Game, inputs: Batch, sources: Batch, *, first: int, last: int) -> Batch:
+    """Lays out mixed styles: a row of all sources, then for each of inputs a row.
+
+    The first row begins with one that does not count; each of the others with the input itself,
+    and then with each source's styles.
     """
     n, m = (len(next(iter(batch.values()))) for batch in (inputs, sources))
     rows = {key: torch.cat([sources[key][:1], sources[key]]) for key in sources}
@@ -331,8 +341,7 @@ def mixing(game: Game, inputs: Batch, sources: Batch, *, first: int, last: int) 
 
 
 def sweep(game: Game, inputs: Batch, name: str, steps: int) -> Batch:
-    """n inputs, each with every value of the input `name` and all else fixed, row by row: n -> n *
-    values.
+    """Varies one input and fixes all else: n inputs -> n * values, row by row.
 
     A label or a categorical code takes all of its values, a continuous code `steps` from -1 to 1.
     Raises UserError.

@@ -111,7 +111,7 @@ def test_mixing_shows_sources_above_and_destinations_left(gan, runs, run):
         for n, seed in ((9, 0), (6, 1))
     )
     rows = {key: value[:6] for key, value in rows.items()}
-    mixed = sampling.mixing(loaded.game, rows, columns, first=2, last=4)
+    mixed = sampling.mix_rows(loaded.game, rows, columns, first=2, last=4)
     shown = images(loaded, mixed, noise="none").unflatten(0, (7, 7))
     torch.testing.assert_close(shown[0, 1:], images(loaded, columns, noise="none"))
     torch.testing.assert_close(shown[1:, 0], images(loaded, rows, noise="none"))
@@ -164,13 +164,13 @@ class Deep:
     ],
 )
 def test_the_layers_of_a_mix(levels, mix, wanted):
-    assert sampling.layers_of(Deep(levels), mix) == wanted
+    assert sampling.find_layers(Deep(levels), mix) == wanted
 
 
 @pytest.mark.parametrize("mix", ["3-2", "0-6", "6", "-1", "cores", "1-", "0-9999", "1,2"])
 def test_layers_that_are_none(mix):
     with pytest.raises(UserError) as caught:
-        sampling.layers_of(Deep(3), mix)
+        sampling.find_layers(Deep(3), mix)
     assert "FIRST-LAST within 0-5" in caught.value.hint
 
 
