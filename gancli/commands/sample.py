@@ -50,6 +50,7 @@ DRAWN = (
 
 
 def main(argv: list[str]) -> int:
+    """Runs the command and returns its exit code."""
     rest, own = checkpoint_verbs.split_off_own("sample", argv)
     return checkpoint_verbs.write("sample", rest, functools.partial(run, own=own))
 
@@ -234,6 +235,7 @@ def with_standing(loaded: Loaded, options: dict) -> Loaded:
 def write_points(
     loaded: Loaded, inputs: Batch, out: Path, *, options: dict, classes: list[str], given: dict
 ) -> None:
+    """Writes points.csv, in the data's units, and their scatter plot."""
     import torch
 
     from gancli.render.grids import save_png, scatter

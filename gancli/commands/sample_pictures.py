@@ -22,6 +22,8 @@ LEG_S = 2.0  # seconds of a walk from one latent to the next
 
 
 class Picture(NamedTuple):
+    """A grid of images, some of them made otherwise than the rest."""
+
     parts: list[
         tuple[Batch, dict]
     ]  # inputs, row by row, and the options of the game's sample for them
@@ -30,6 +32,8 @@ class Picture(NamedTuple):
 
 
 class Walk(NamedTuple):
+    """An animation of some images side by side."""
+
     inputs: Batch  # frame by frame
     tiles: int  # in a frame
     columns: int

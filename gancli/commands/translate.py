@@ -22,6 +22,7 @@ MOST_ANSWERS = 1000
 
 
 def main(argv: list[str]) -> int:
+    """Runs the command and returns its exit code."""
     rest, own = checkpoint_verbs.split_off_own("translate", argv)
     return checkpoint_verbs.write("translate", rest, functools.partial(run, own=own))
 
