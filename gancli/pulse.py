@@ -134,8 +134,17 @@ class Pulse:
         return waiting, doing
 
     def absent(self) -> list[int]:
-        """The ranks that were not waiting for others when they were last heard."""
-        return [other for other in self.others if not self.last_words(other)[0]]
+        """The ranks that were not waiting for others when they were last heard.
+
+        A rank may have been frozen after it said that it waits and before it said that it goes on.
+        So where all waited, it is the silent ones; and a single other rank cannot be but it.
+        """
+        if len(self.others) == 1:
+            return self.others
+        at_work = [other for other in self.others if not self.last_words(other)[0]]
+        return at_work or [
+            other for other in self.others if self.silent_s[other] > 2 * self.every_s
+        ]
 
     def speaks(self, culprits: list[int]) -> bool:
         """Is it this rank that tells the user? One is enough: the first that is not to blame."""
