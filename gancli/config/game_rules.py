@@ -54,6 +54,9 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
                 or ("the data are points in the plane: model=mlp learns them" if points else ""),
             )
         ]
+    misplaced = find_misplaced_networks(game, frozen)
+    if misplaced:
+        return misplaced
     found = try_player_optimizers(game, frozen["optimizer"], say=data)
     found += find_memory_problems(game, frozen) if data else []
     loss = game.adversarial
@@ -104,6 +107,58 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
         for name in frozen["optimizer"]
         if name not in players and name != "d"
     ]
+
+
+def find_misplaced_networks(game: Game, frozen: Plain) -> list[Problem]:
+    """Finds what a game of a user's own forgets: labels, and who moves what.
+
+    Parameters that no phase moves are legal, since a game may freeze some, and so only warned of.
+
+    Args:
+        game: On the meta device.
+        frozen: The plain config.
+    """
+    if frozen["model"].get("conditional") and not game.classes:
+        return [
+            (
+                "model.conditional=true, but its generator takes no labels (its `classes` is 0)",
+                "give it the number of classes, such as model.generator.classes="
+                f"{frozen['dataset']['classes']} where it has that key, or model.conditional=false",
+            )
+        ]
+    players = game.players()
+    phases = game.phases()
+    unknown = [
+        (
+            f"phase {phase.name} updates a player {name}, which players() does not give",
+            did_you_mean(name, list(players)),
+        )
+        for phase in phases
+        for name in phase.updates
+        if name not in players
+    ]
+    if unknown:
+        return unknown
+    moved = {
+        parameter
+        for phase in phases
+        for name in phase.updates
+        for module in players[name]
+        for parameter in module.parameters()
+    }
+    resting: dict[str, int] = {}
+    for name, parameter in game.named_parameters():
+        if parameter.requires_grad and parameter not in moved:
+            part = name.partition(".")[0]
+            resting[part] = resting.get(part, 0) + parameter.numel()
+    for part, count in resting.items():
+        log.warning(
+            "no phase moves the %s parameters of %s: they stay as they are made; a module is "
+            "trained by a player in players() that stands in `updates` of a phase",
+            f"{count:,}",
+            part,
+        )
+    return []
 
 
 def find_memory_problems(game: Game, frozen: Plain) -> list[Problem]:

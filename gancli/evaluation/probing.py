@@ -200,7 +200,9 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
         pack = critic.pack
     # A packed critic sees copies of one image: whatever else it saw would show in the features
     x = x.repeat_interleave(pack, 0)
-    return critic.features(x).float(), critic(x).float().flatten(1).mean(1)
+    features = critic.features(x).float()
+    scores = critic(x).float()
+    return features, scores.reshape(len(scores), -1).mean(1)
 
 
 def read_features(

@@ -146,6 +146,17 @@ def test_the_label_of_an_image_does_not_show_in_its_features(runs):
     )
 
 
+def test_a_score_may_have_no_further_dimension(runs):
+    """A user's head may give (N,) where gancli's give (N,1)."""
+    game = load_game(str(runs / "cgan")).game
+    x = torch.zeros(2, 1, 16, 16)
+    expected = probing.view(game, x, 3)
+    head = game.discriminator.head
+    game.discriminator.head = lambda features, label: head(features, label).flatten()
+    found = probing.view(game, x, 3)
+    assert all(map(torch.equal, found, expected))
+
+
 def test_many_labels_are_sampled_evenly():
     game = SimpleNamespace(needs=("image", "label"), classes=1000)
     labels = probing.choose_labels(game)

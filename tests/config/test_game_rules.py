@@ -1,0 +1,53 @@
+"""What a game of a user's own forgets is said before a run begins, in the words of its code."""
+
+from __future__ import annotations
+
+import pytest
+import train_helpers
+from train_helpers import TINY, sound
+
+gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
+
+
+def test_labels_need_a_generator_that_takes_them(gan):
+    done = sound(gan("train", *TINY, "model.conditional=true", "model.generator.classes=0"), 2)
+    assert "its generator takes no labels" in done.err
+    assert "model.generator.classes=10" in done.err
+
+
+def test_a_phase_moves_players_that_there_are(gan, package):
+    mine = package("""
+        from gancli.game import Phase
+        class Mine(GAN):
+            def phases(self):
+                return [*super().phases(), Phase(name="more", loss=self.g_loss, updates=("gg",))]
+        """)
+    done = sound(gan("train", *TINY, f"model._target_={mine}.Mine"), 2)
+    assert "phase more updates a player gg, which players() does not give" in done.err
+    assert "did you mean g?" in done.err
+
+
+FORGETFUL = """
+    from torch import nn
+    class Mine(GAN):
+        def __init__(self, **base):
+            super().__init__(**base)
+            self.encoder = nn.Linear(3, 4)
+            self.frozen = nn.Linear(9, 9).requires_grad_(False)
+    class Unmoved(Mine):
+        def players(self):
+            return super().players() | {"e": [self.encoder]}
+    """
+
+
+@pytest.mark.parametrize("name", ["Mine", "Unmoved"])
+def test_a_network_that_no_phase_moves_is_said(name, gan, package):
+    """Without a player, or with one that stands in no phase."""
+    mine = package(FORGETFUL)
+    done = sound(gan("train", *TINY, f"model._target_={mine}.{name}", "trainer.steps=1"))
+    assert done.err.count("no phase moves") == 1
+    assert "no phase moves the 16 parameters of encoder" in done.err
+
+
+def test_built_in_models_move_all_that_they_have(gan):
+    assert "no phase moves" not in sound(gan("train", *TINY, "trainer.steps=1")).err
