@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gancli.config.build import build, build_schedule, first_line, read_signature
+from gancli.config.players import choose_settings
 from gancli.config.schema import PlayerConfig
 from gancli.config.values import show
 from gancli.errors import UserError
@@ -222,15 +223,16 @@ def make_players(game: Game, specs: dict[str, dict], *, ghost: bool = False) -> 
         ghost: The game is on the meta device, where fused optimizers cannot be built.
     """
     return {
-        name: make_player(game, name, specs.get(name) or specs["g"], ghost=ghost)
+        name: make_player(game, name, specs[choose_settings(name, specs)], ghost=ghost)
         for name in game.players()
     }
 
 
 def make_player(game: Game, name: str, spec: dict, *, ghost: bool = False) -> Player:
     """Makes one player of a game with its optimizer; its arguments are those of `make_players`."""
-    lazy = {name: phase.every for phase in game.phases() if phase.lazy for name in phase.updates}
-    return Player(game.players()[name], spec, lazy=lazy.get(name), ghost=ghost)
+    intervals = [phase.every for phase in game.phases() if phase.lazy and name in phase.updates]
+    lazy = intervals[-1] if intervals else None
+    return Player(game.players()[name], spec, lazy=lazy, ghost=ghost)
 
 
 def try_step(spec: dict) -> None:

@@ -220,7 +220,7 @@ class Sheet:
     columns: int = 0
 
     def add(self, source: np.ndarray, made: Sequence[Image.Image]) -> None:
-        """source (H,W,C) uint8"""
+        """Adds a row to the sheet: a source (H,W,C) uint8, and what was made of it."""
         if self.columns == 0:
             self.columns = 1 + len(made)
         if len(self.thumbnails) < self.rows * self.columns:

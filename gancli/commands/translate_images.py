@@ -115,7 +115,7 @@ def job_of(options: dict, own: Mapping[str, object]) -> Job:
         given=given,
     )
     if options["style"] is not None:
-        job.extras["style"] = style_of(job)
+        job.extras["style"] = read_style(job)
     return job
 
 
@@ -155,8 +155,8 @@ def refuse_unfit(options: dict, network: Translator, extras: tuple[str, ...]) ->
         )
 
 
-def style_of(job: Job) -> Tensor:
-    """(1,C,h,w) in [-1,1]. Raises UserError."""
+def read_style(job: Job) -> Tensor:
+    """Reads the image of style=, (1,C,h,w) in [-1,1]. Raises UserError."""
     path = Path(os.path.expanduser(job.options["style"]))
     try:
         with quiet():

@@ -95,7 +95,20 @@ class Session:
         return config_path
 
     def diagnose(self, overrides: Sequence[str]) -> tuple[DictConfig, list[Problem]]:
-        """Why the overrides do not compose, each by itself, and the tree of those that do."""
+        """Finds why overrides do not compose, each by itself.
+
+        Choices of options are tried first, one after the other, since they decide which keys there
+        are; then keys are looked up in the tree of the choices that are good.
+
+        Args:
+            overrides: As typed, such as `model=dcgan` or `trainer.steps=5`.
+
+        Returns:
+            The tree of the overrides that compose, and a problem for each other one.
+
+        Raises:
+            UserError: The YAML files themselves do not compose.
+        """
         problems: list[Problem] = []
         parsed: list[Override] = []
         good: list[str] = []

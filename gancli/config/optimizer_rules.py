@@ -14,6 +14,7 @@ from gancli.config.build import (
 from gancli.config.closed import find_player_problems
 from gancli.config.plain import Plain
 from gancli.config.players import (
+    choose_settings,
     describe_fallback,
     try_own_schedules,
 )
@@ -95,7 +96,7 @@ def try_player_optimizers(game: Game, specs: Plain, *, say: bool) -> list[Proble
     told: list[str] = []
     players = game.players()
     for name in players:
-        key = name if name in specs else "g"
+        key = choose_settings(name, specs)
         where = f"optimizer.{key}"
         target = str(specs[key]["_target_"])
         hint = "choose another optimizer, such as optimizer=adam_b05 (gan list optimizer)"

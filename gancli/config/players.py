@@ -5,6 +5,8 @@ Classes of the user's own are imported here.
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from gancli.config.build import find_own_problems, locate
 from gancli.config.hints import Problem
 from gancli.config.plain import Plain
@@ -40,6 +42,16 @@ def complete_players(specs: object) -> None:
         is_open = rest is None or isinstance(rest, dict) and "_target_" not in rest
         if is_open and moves_matrices_alone(spec.get("_target_")):
             spec["rest"] = REST | (rest or {})
+
+
+def choose_settings(player: str, specs: Container[str]) -> str:
+    """Chooses whose part of `optimizer` a player of the game takes: its own, else that of g.
+
+    Args:
+        player: Its name in the game.
+        specs: The part `optimizer`, or the names in it.
+    """
+    return player if player in specs else "g"
 
 
 def moves_matrices_alone(target: object) -> bool:

@@ -195,9 +195,9 @@ class Stream:
         return x.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
 
     def dice(self, first: int, salt: str) -> Tensor:
-        """-> (3, local) int64: row and column of the window, and whether to flip.
+        """Draws the window's row and column and whether to flip, (3, local) int64.
 
-        By position, so any world draws alike.
+        By position, so that any number of ranks draws alike.
         """
         bits = draws(self.draw_seed(salt), np.arange(first, first + self.local))
         rows, columns = (

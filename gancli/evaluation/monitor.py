@@ -16,7 +16,7 @@ from gancli.config.run_config import RunConfig
 from gancli.data.base import Decoded, pair
 from gancli.evaluation import samples
 from gancli.game import Game
-from gancli.inference.sampling import inputs_for, name_labels
+from gancli.inference.sampling import name_labels
 from gancli.metrics.settings import best_key
 from gancli.render import status
 from gancli.render.grids import grid, scatter
@@ -99,7 +99,7 @@ class Monitor:
             return {}
         rng = torch.Generator().manual_seed(self.seed)
         labels = None if self.labels is None else torch.cat([self.labels, self.labels])
-        inputs = inputs_for(game, 2 * PAIRS, rng, given=name_labels(labels))
+        inputs = game.inputs(2 * PAIRS, rng, **name_labels(labels))
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
         with torch.no_grad(), fork_random(self.seed, self.device):
             images = game.sample(inputs, generator).float().cpu()

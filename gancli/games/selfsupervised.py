@@ -60,6 +60,13 @@ class Rotation(Head):
         return self.term(critic, fake, self.weight_g)
 
     def term(self, critic: Critic, x: Tensor, weight: float) -> tuple[Tensor, Logs]:
+        """Costs what the features do not tell of by how many quarters images were turned.
+
+        Args:
+            critic: Gives the features.
+            x: (N,C,S,S) in [-1,1], reals or fakes; they are turned here.
+            weight: Of the cross-entropy.
+        """
         turns = torch.arange(len(x), device=x.device) * 4 // len(x)
         logits = self.out(critic.features(turn_by_quarters(x))).float()
         cost = F.cross_entropy(logits, turns)

@@ -22,7 +22,6 @@ from gancli.inference.sampling import (
     can_move,
     choose_labels,
     hold_still,
-    inputs_for,
     name_labels,
 )
 from gancli.seeding import fork_random, seed_of
@@ -182,7 +181,7 @@ def drawn(game: Game, n: int, *, label: Tensor | None, seed: int) -> Batch:
         return game.inputs(n, rng)
     each = choose_labels(game, n, label=None, classes=())
     labels = each if label is None else label.expand(n, *label.shape).clone()
-    return inputs_for(game, n, rng, given=name_labels(labels))
+    return game.inputs(n, rng, **name_labels(labels))
 
 
 @torch.no_grad()

@@ -194,19 +194,12 @@ def draw_inputs(
         options: Values of the game's options at `Stage.INPUTS`.
     """
     rng = torch.Generator().manual_seed(seed_of(seed, "sample"))
-    return inputs_for(game, n, rng, given={**(options or {}), **name_labels(label)})
+    return game.inputs(n, rng, **(options or {}), **name_labels(label))
 
 
 def name_labels(label: Tensor | None) -> dict[str, object]:
-    """Names labels for `inputs_for`, where there are any."""
+    """Names labels as `Game.inputs` takes them, where there are any."""
     return {} if label is None else {"label": label}
-
-
-def inputs_for(
-    game: Game, n: int, rng: torch.Generator, *, given: Mapping[str, object] | None = None
-) -> Batch:
-    """Draws what n images start from, on the CPU; given: keyword arguments of `Game.inputs`."""
-    return game.inputs(n, rng, **(given or {}))
 
 
 def generate(

@@ -13,7 +13,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gancli.errors import UserError
 from gancli.game import Game
-from gancli.inference.sampling import inputs_for
 from gancli.seeding import fork_random, seed_of
 
 
@@ -69,7 +68,7 @@ def standing_statistics(
             game.sample(
                 {
                     key: value.to(device)
-                    for key, value in inputs_for(game, batch, rng, given=options).items()
+                    for key, value in game.inputs(batch, rng, **(options or {})).items()
                 },
                 measured,
             )

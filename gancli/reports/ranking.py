@@ -71,7 +71,7 @@ def draw_sheet(images: Tensor, scores: Tensor) -> Image.Image:
             text = f"{word} scores: {scores[some[0]]:.3g} to {scores[some[-1]]:.3g}"
             halves += [
                 draw_caption(text),
-                grid(shrink_image(images[some]), columns=COLUMNS).convert("RGBA"),
+                grid(shrink_images(images[some]), columns=COLUMNS).convert("RGBA"),
             ]
     canvas = Image.new(
         "RGB", (max(half.width for half in halves), sum(half.height for half in halves)), PAPER
@@ -91,8 +91,8 @@ def draw_caption(text: str) -> Image.Image:
     return picture
 
 
-def shrink_image(images: Tensor) -> Tensor:
-    """uint8 (N,C,H,W) -> floats in [-1,1], their longer side at most TILE pixels."""
+def shrink_images(images: Tensor) -> Tensor:
+    """Shrinks uint8 (N,C,H,W) to floats in [-1,1] whose longer side is at most TILE pixels."""
     height, width = images.shape[2:]
     scale = min(1.0, TILE / max(height, width))
     pixels = resize_all(

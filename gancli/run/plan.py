@@ -389,6 +389,8 @@ def find_too_short(trainer: Trainer) -> list[str]:
 
     Phases that never begin, and learning rates that never rise to their value.
     """
+    from gancli.config.players import choose_settings
+
     settings = trainer.settings
     kimg = settings.steps * settings.batch_size / 1000
     found = []
@@ -404,12 +406,11 @@ def find_too_short(trainer: Trainer) -> list[str]:
         )
     specs = trainer.config.optimizer
     for player in trainer.players:
-        spec = specs.get(player) or specs["g"]
-        warmup = spec.get("warmup_kimg") or 0.0
+        settings_of = choose_settings(player, specs)
+        warmup = specs[settings_of].get("warmup_kimg") or 0.0
         if warmup > kimg:
-            where = f"optimizer.{player if player in specs else 'g'}"
             found.append(
-                f"{where}.warmup_kimg={warmup:g} is longer than the run, which shows "
+                f"optimizer.{settings_of}.warmup_kimg={warmup:g} is longer than the run, which shows "
                 f"{kimg:.4g} thousand images: the learning rate ends at {kimg / warmup:.0%} of its "
                 "value"
             )
