@@ -19,7 +19,7 @@ from gancli.config.build import build_schedule
 from gancli.config.run_config import RunConfig
 from gancli.data.stream import Stream
 from gancli.ema import ema_beta, update_ema
-from gancli.errors import Diverged
+from gancli.errors import Diverged, UserError
 from gancli.game import Batch, Game, Logs, Phase, children
 from gancli.optimizers import make_players
 from gancli.precision import autocast, memory_format, place
@@ -174,7 +174,7 @@ class Trainer:
             self.reseed(phase, distributed.rank() * accumulate + micro)
             shard = {key: value.chunk(accumulate)[micro] for key, value in batch.items()}
             with autocast(self.device, self.settings.precision):
-                loss, parts = phase.loss(shard)
+                loss, parts = check_loss(phase, phase.loss(shard))
             loss.backward()
             bad = bad + (~loss.detach().isfinite()).float()
             for key, value in parts.items():
@@ -297,3 +297,36 @@ class Trainer:
         self.progress.attempt = attempt
         self.logs = {}
         self.unread = []
+
+
+def check_loss(phase: Phase, result: object) -> tuple[Tensor, Logs]:
+    """Checks what a phase's loss returns, which may be code of a user's own, without a wait.
+
+    Args:
+        phase: Whose loss it is, for the message.
+        result: A scalar that gradients flow through, and detached scalars by name.
+
+    Returns:
+        The result as it is.
+
+    Raises:
+        UserError: It is something else.
+    """
+    where = f"the loss of phase {phase.name}"
+    if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+        raise UserError(f"{where} returns no pair", 'return loss, {"adv": loss.detach()}')
+    loss, logs = result
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise UserError(f"{where} is no scalar tensor but {shape}", "take its mean")
+    if not loss.requires_grad:
+        raise UserError(
+            f"{where} does not depend on what it updates: {', '.join(phase.updates)}",
+            "look for a detach() or no_grad() on the way, or for another player in `updates`",
+        )
+    for key, value in logs.items():
+        if not isinstance(value, Tensor) or value.numel() != 1:
+            raise UserError(
+                f"{where} logs {key} as no scalar tensor", "give value.detach(), without .item()"
+            )
+    return loss, logs
