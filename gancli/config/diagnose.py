@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
@@ -195,6 +196,8 @@ class Session:
         self, override: Override, tree: DictConfig, good: list[str], groups: list[str]
     ) -> Problem | None:
         """The problem of a key that is not in the tree, None if it is or may be added."""
+        from omegaconf import OmegaConf
+
         key = override.key_or_group
         top = override.key_or_group.partition(".")[0]
         adds = override.is_add() or override.is_force_add()
@@ -218,9 +221,16 @@ class Session:
             for path in known
             if path.rpartition(".")[0] == section and path != "hydra"
         ]
-        return what, did_you_mean(close) or (
+        hint = did_you_mean(close) or (
             f"keys of {section or 'the config'}: {', '.join(siblings)}" if siblings else ""
         )
+        lacks = not typo and not override.is_delete() and section == key.rpartition(".")[0]
+        target = OmegaConf.select(tree, f"{section}._target_") if section and lacks else None
+        if isinstance(target, str) and not target.startswith(("gancli.", "torch.")):
+            # No class is imported before gate 2, which then says whether this one takes it.
+            added = shlex.quote(f"+{read_line(override)}")
+            hint = f"{hint}\n{added} hands it to {target}, if it is an argument of that class"
+        return what, hint
 
     def list_own_groups(self, groups: Sequence[str]) -> list[str]:
         """Returns the groups that may be chosen.
