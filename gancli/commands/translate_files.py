@@ -24,6 +24,7 @@ from gancli.data.decode import (
 )
 from gancli.data.folder import is_hidden, walk
 from gancli.errors import UserError
+from gancli.files import atomic
 from gancli.files.paths import neighbours
 from gancli.render.grids import from_pixels, grid
 
@@ -188,12 +189,9 @@ def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:
         "webp": {"format": "WEBP", "quality": 90, "exif": exif},
     }[form]
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(
-        f".{os.getpid()}.tmp"
-    )  # the same folder, or the rename would not be atomic
     try:
-        from_pixels(pixels).save(aside, **options)
-        os.replace(aside, path)
+        with atomic.replace_file(path) as aside:
+            from_pixels(pixels).save(aside, **options)
     except (OSError, ValueError, struct.error) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -201,8 +199,6 @@ def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:
             f"{pixels.shape[1]}x{pixels.shape[0]} pixels cannot be written as {form}: "
             f"{first_line(error)}"
         ) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def text(mark: str) -> PngImagePlugin.PngInfo:

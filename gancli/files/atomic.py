@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from gancli.errors import UserError
+
+ASIDE = itertools.count()  # no two files that a process writes at a time share a name
 
 
 def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[str] = ()) -> None:
@@ -36,6 +40,33 @@ def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[st
         raise (
             error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error))
         ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Gives a name to write to, and renames that file to `path` when the block ends well.
+
+    For what can be made again, such as pictures and pages: unlike `write`, it does not wait until
+    the disk has the bytes, which would cost more than a small picture. The name lies in the same
+    folder, or the rename would not be atomic; it is short, since `path` may have the longest name
+    that the disk allows, and it has the ending of `path`, by which encoders choose a format.
+
+    Args:
+        path: The file to write; its folder exists.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        OSError: The folder is missing or read-only, or the disk is full; an older file at `path` is
+            then untouched.
+    """
+    aside = path.with_name(f".tmp-{os.getpid()}-{next(ASIDE)}{path.suffix}")
+    try:
+        yield aside
+        os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
 

@@ -6,10 +6,8 @@ The files lie beside the cache of decoded images.
 from __future__ import annotations
 
 import logging
-import os
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import torch
@@ -18,6 +16,7 @@ from torch import Tensor
 from gancli.data.base import Decoded, digest_of
 from gancli.data.cache import cache_root
 from gancli.errors import UserError
+from gancli.files import atomic
 from gancli.files.safe_load import load_plain
 
 log = logging.getLogger("gancli")
@@ -85,15 +84,9 @@ def write(key: str, tree: dict[str, Any]) -> None:
     if sum(value.nbytes for value in tree.values() if isinstance(value, Tensor)) > MOST_BYTES:
         return
     path = cache_root() / "metrics" / f"{key}.pt"
-    aside = path.with_name(f".{key}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(tree, aside)
-        os.replace(aside, path)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # RuntimeError: how torch reports a write that was cut short
+        with atomic.replace_file(path) as aside:
+            torch.save(tree, aside)
+    except (OSError, RuntimeError) as error:  # the second is torch's, of a write that was cut short
         log.info("%s could not be written: %s", path, error)
-        with suppress(OSError):
-            aside.unlink(missing_ok=True)

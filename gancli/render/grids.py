@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from gancli.files import atomic
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 GAP_GREY = 128  # as far from a black image as from a white one
@@ -196,14 +197,8 @@ def save_png(image: Image.Image, path: Path | str) -> None:
         OSError: the folder is missing or read-only, or the disk is full; an older file of that name
             is then untouched.
     """
-    path = Path(path)
-    # The same folder, or the rename would not be atomic
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        image.save(temporary, format="PNG", compress_level=6)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic.replace_file(Path(path)) as aside:
+        image.save(aside, format="PNG", compress_level=6)
 
 
 def save_image(image: Tensor, path: Path | str) -> None:

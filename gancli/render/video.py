@@ -5,13 +5,13 @@ No time and no path is inside.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from gancli.errors import UserError
+from gancli.files import atomic
 
 FPS = 25  # a frame's 40 ms are whole hundredths of a second, which is what a GIF counts in
 ENDINGS = (".webp", ".gif", ".mp4")
@@ -66,31 +66,25 @@ def write_animation(frames: Sequence[Image.Image], path: Path, *, fps: int = FPS
     """
     assert frames and fps > 0
     ending = path.suffix.lower()
-    aside = path.with_name(f".{path.name}.{os.getpid()}{ending}")  # ffmpeg goes by the ending
-    try:
+    with atomic.replace_file(path) as aside:
         if ending == ".mp4":
             write_mp4(frames, aside, fps=fps)
-        else:
-            first, *rest = [
-                frame.convert("RGBA") if frame.mode == "LA" else frame for frame in frames
-            ]
-            options = (
-                {"quality": 90, "method": 4}
-                if ending == ".webp"
-                else {"disposal": 2 * (first.mode == "RGBA")}
-            )
-            first.save(
-                aside,
-                format=ending[1:].upper(),
-                save_all=True,
-                append_images=rest,
-                duration=round(1000 / fps),
-                loop=0,
-                **options,
-            )
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+            return
+        first, *rest = [frame.convert("RGBA") if frame.mode == "LA" else frame for frame in frames]
+        options = (
+            {"quality": 90, "method": 4}
+            if ending == ".webp"
+            else {"disposal": 2 * (first.mode == "RGBA")}
+        )
+        first.save(
+            aside,
+            format=ending[1:].upper(),
+            save_all=True,
+            append_images=rest,
+            duration=round(1000 / fps),
+            loop=0,
+            **options,
+        )
 
 
 def mp4_writer():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import time
 from pathlib import Path
 from typing import Protocol
+
+from gancli.files import atomic
 
 NAME = "events.out.tfevents.0000000001.hparams"
 
@@ -101,9 +102,5 @@ def replace(path: Path, records: list[tuple[int, object]]) -> None:
             event_pb2.Event(wall_time=time.time(), step=step, **header).SerializeToString()
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic.replace_file(path) as aside:
         aside.write_bytes(buffer.getvalue())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

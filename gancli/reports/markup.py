@@ -8,10 +8,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from gancli.files import atomic
 
 VOID = {"img", "input", "meta", "br"}
 # Not allowed in HTML, and of no use in a report
@@ -95,12 +96,8 @@ def write_page(path: Path, document: str) -> None:
 
     What UTF-8 cannot hold, such as half a character in a file name, is written as an escape.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with atomic.replace_file(path) as aside:
         aside.write_bytes(document.encode("utf-8", "backslashreplace"))
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def make_section(title: str, *body: Node, note: Node = None) -> Html:

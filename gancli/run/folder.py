@@ -99,8 +99,9 @@ class RunFolder:
         """Drops what a killed process left half-written; who holds the lock is alone here."""
         for folder, pattern in (
             (self.checkpoints, ".tmp-*"),
-            (self.samples, ".*.png.*.tmp"),
-            (self.path, ".metrics.jsonl.*.tmp"),
+            (self.samples, ".tmp-*.png"),
+            (self.samples, ".*.png.*.tmp"),  # as 0.1.0 named it
+            (self.path, ".tmp-metrics.jsonl-*"),
             (self.path, ".tmp-evaluation.json-*"),
             (self.path / ".hydra", ".tmp-*"),
         ):

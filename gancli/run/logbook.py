@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from PIL import Image
 
 from gancli.errors import GanError, TemporaryFailure, UserError, disk_is_full, reason_of
-from gancli.files import reading
+from gancli.files import atomic, reading
 
 if TYPE_CHECKING:
     from tensorboard.compat.proto import event_pb2, summary_pb2
@@ -318,15 +318,7 @@ def cut_back(path: Path, step: int, *, again: str = "") -> float:
         return seconds
     new = b"".join(kept)
     if path.exists() and len(new) != path.stat().st_size:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(new)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        atomic.write(path, lambda file: file.write(new))
     return seconds
 
 

@@ -303,7 +303,8 @@ def test_what_killed_processes_left_half_written_is_swept(tmp_path):
     run = tmp_path / "run"
     left = (
         "samples/.step-00000004.png.123.tmp",
-        ".metrics.jsonl.123.tmp",
+        "samples/.tmp-123-7.png",
+        ".tmp-metrics.jsonl-123",
         ".tmp-evaluation.json-123",
         "checkpoints/.tmp-step-00000004.pt-123",
         ".hydra/.tmp-config.yaml-123",
