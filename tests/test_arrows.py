@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "render": set(),
     "pulse": set(),
+    "modality": set(),
     # the heart: the contract, its parts, one step, one file
     "game": set(),
     "critic": set(),
@@ -44,23 +45,27 @@ ALLOWED: dict[str, set[str]] = {
     },
     "checkpoint": {"game", "optimizers", "config", "__version__"},
     # what surrounds it
-    "data": {"seeding"},
-    "metrics": {"data", "seeding"},
-    "config": {"schedules"},
+    "data": {"seeding", "modality"},
+    "metrics": {"data", "seeding", "modality"},
+    "config": {"schedules", "modality"},
     "inference": {"game", "networks", "data", "config", "seeding"},
     "evaluation": {
         *("trainer", "checkpoint", "inference", "metrics", "data", "config"),
-        *("game", "critic", "losses", "seeding"),
+        *("game", "critic", "losses", "seeding", "modality"),
     },
-    "reports": {"checkpoint", "metrics", "data", "augment", "config", "seeding", "__version__"},
+    "reports": {
+        *("checkpoint", "metrics", "data", "augment", "config", "seeding", "modality"),
+        "__version__",
+    },
     "run": {
         *("evaluation", "inference", "trainer", "checkpoint", "data", "config", "game"),
-        *("metrics", "networks"),
+        *("metrics", "networks", "modality"),
         *("distributed", "precision", "seeding", "__version__"),
     },
     "commands": {
         *("run", "reports", "evaluation", "inference", "trainer", "checkpoint", "metrics"),
         *("data", "config", "networks", "game", "distributed", "precision", "seeding"),
+        "modality",
     },
 }
 GATE_2 = "gate 2 binds every key against the code that will use it, inside its functions, once torch may be loaded"

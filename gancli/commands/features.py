@@ -15,6 +15,7 @@ from gancli.config.resolvers import make_slug
 from gancli.errors import Problems, UserError
 from gancli.files import atomic
 from gancli.files.paths import missing_problems
+from gancli.modality import make_modality
 from gancli.render import messages, status
 
 if TYPE_CHECKING:
@@ -181,10 +182,10 @@ def open_source(
         trust = None  # the user typed its class
     else:
         spec = trained | changes(words)
-    if spec.get("kind", "image") != trained["kind"]:
-        wanted = "points" if trained["kind"] == "points" else "images"
+    wanted = make_modality(trained)
+    if make_modality(spec).kind != wanted.kind:
         raise UserError(
-            f"the discriminator of this checkpoint sees {wanted}, which this data set has not",
+            f"the discriminator of this checkpoint sees {wanted.noun}, which this data set has not",
             "choose another dataset=NAME",
         )
     source = build(spec, where="dataset", trust=trust).settled()
@@ -217,7 +218,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     made = front.compose("train", words, extra=size)
     for message in made.warnings:
         messages.warn(message)
-    if made.cfg.dataset.get("kind", "image") == trained["kind"] and (
+    if make_modality(made.cfg.dataset).kind == make_modality(trained).kind and (
         found := check_dataset(made.cfg)
     ):
         raise Problems(found)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, trust_words
 from gancli.errors import Problems, UserError
+from gancli.modality import make_modality
 from gancli.render import messages, status
 from gancli.run import checkpoint_options
 
@@ -145,9 +146,10 @@ def target_of(path: str, loaded: Loaded) -> Tensor:
     from gancli.data.decode import BadImage, Decoder, quiet
 
     spec = loaded.tree["config"]["dataset"]
-    if spec["kind"] == "points":
+    modality = make_modality(spec)
+    if not modality.pixels:
         raise UserError(
-            "this checkpoint's model makes points, which no image shows",
+            f"this checkpoint's model makes {modality.noun}, which no image shows",
             "gan project takes a model of images",
         )
     file = os.path.expanduser(path)

@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from gancli.commands import checkpoint_verbs
 from gancli.commands.endings import Ending, after_checkpoint, after_training, count
@@ -16,7 +16,6 @@ from gancli.commands.sample_pictures import (
     COLUMNS,
     begun,
     images_of,
-    in_data_units,
     series,
     walked,
     write_picture,
@@ -25,6 +24,7 @@ from gancli.commands.sample_pictures import (
 from gancli.config.resolvers import MOST_BYTES
 from gancli.errors import Problems, UserError
 from gancli.files import atomic
+from gancli.modality import make_modality
 from gancli.render import messages, status
 from gancli.run import checkpoint_options
 from gancli.run.failures import explained_writes
@@ -115,18 +115,16 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
     status.say("drawing samples…")
     with explained_writes(out):
         out.mkdir(parents=True, exist_ok=True)
-        write = (
-            write_points if loaded.tree["config"]["dataset"]["kind"] == "points" else write_images
-        )
+        modality = make_modality(loaded.tree["config"]["dataset"])
+        write = write_table if modality.files else write_images
         write(loaded, inputs, out, options=options, classes=classes, given=given)
         for name, picture in pictures.items():
             write_picture(loaded, picture, out / f"{name}.png", seed=options["seed"])
         if film is not None:
             write_walk(loaded, film, out / options["film"], seed=options["seed"])
-    points = loaded.tree["config"]["dataset"]["kind"] == "points"
     shown = [options["film"]] if film is not None else [f"{name}.png" for name in pictures]
     first = out / (shown[0] if shown else "grid.png")
-    others = "points.csv" if points else describe_images(out, new=options["n"])
+    others = " and ".join(modality.files) or describe_images(out, new=options["n"])
     return Ending(f"{first}, and {others}", after_checkpoint(loaded.path))
 
 
@@ -232,28 +230,29 @@ def with_standing(loaded: Loaded, options: dict) -> Loaded:
     return dataclasses.replace(loaded, generator=measured)
 
 
-def write_points(
+def write_table(
     loaded: Loaded, inputs: Batch, out: Path, *, options: dict, classes: list[str], given: dict
 ) -> None:
-    """Writes points.csv, in the data's units, and their scatter plot."""
+    """Writes the files that hold all samples, in the data's units, and their picture."""
     import torch
 
-    from gancli.render.grids import save_png, scatter
+    from gancli.render.grids import save_png
 
-    points = in_data_units(
-        loaded, torch.stack(list(images_of(loaded, inputs, options["seed"], given)))
-    )
+    modality = make_modality(loaded.tree["config"]["dataset"])
+    made = torch.stack(list(images_of(loaded, inputs, options["seed"], given)))
+    for name, content in modality.export(made, inputs.get("label")).items():
+        atomic.write(out / name, functools.partial(put, content))
     label = inputs.get("label")
-    lines = [f"{x:.9g},{y:.9g}" for x, y in points.flatten(1).tolist()]
-    if label is not None:
-        values = label.flatten(1) if label.ndim > 1 else label[:, None]
-        lines = [
-            ",".join([line, *(f"{value:g}" for value in row)])
-            for line, row in zip(lines, values.tolist(), strict=True)
-        ]
-    head = "x,y" if label is None else "x,y,label"
-    atomic.write_text(out / "points.csv", "\n".join([head, *lines]) + "\n")
-    save_png(scatter(points, real=None), out / "grid.png")
+    shown, columns = tiles(len(made), label, options)
+    picture = modality.picture(
+        made if modality.drawn is not None else made[shown], None, columns=columns
+    )
+    save_png(picture, out / "grid.png")
+
+
+def put(content: bytes, file: IO[bytes]) -> None:
+    """Writes all of a file."""
+    file.write(content)
 
 
 def write_images(
@@ -261,8 +260,9 @@ def write_images(
 ) -> None:
     import torch
 
-    from gancli.render.grids import grid, save_image, save_png
+    from gancli.render.grids import save_png
 
+    modality = make_modality(loaded.tree["config"]["dataset"])
     n = options["n"]
     per_class = options["per_class"]
     names = [f"{k:06d}.png" for k in range(n)]
@@ -275,10 +275,10 @@ def write_images(
     wanted = set(shown)
     kept: list[Tensor] = []  # `shown` ascends
     for k, image in enumerate(images_of(loaded, inputs, options["seed"], given)):
-        save_image(image, out / names[k])
+        modality.write(image, out / names[k])
         if k in wanted:
             kept.append(image)
-    save_png(grid(torch.stack(kept), columns=columns), out / "grid.png")
+    save_png(modality.picture(torch.stack(kept), None, columns=columns), out / "grid.png")
 
 
 def tiles(n: int, label: Tensor | None, options: dict) -> tuple[list[int], int]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gancli.errors import UserError
+from gancli.modality import make_modality
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,9 +151,11 @@ def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -
     if options["walk"] is None:
         return None
     spec = loaded.tree["config"]["dataset"]
-    if spec["kind"] == "points":
+    modality = make_modality(spec)
+    if not modality.pixels:
         raise UserError(
-            f"walk={options['walk']} does not apply to this checkpoint: its model makes points",
+            f"walk={options['walk']} does not apply to this checkpoint: its model makes "
+            f"{modality.noun}",
             "leave walk= out",
         )
     video.check_name(options["film"])
@@ -185,16 +188,10 @@ def images_of(loaded: Loaded, inputs: Batch, seed: int, given: dict) -> Iterator
         yield from batch
 
 
-def in_data_units(loaded: Loaded, points: Tensor) -> Tensor:
-    return (
-        points * loaded.tree["config"]["dataset"]["scale"]
-    )  # the networks see points divided by it
-
-
 def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) -> None:
     import torch
 
-    from gancli.render.grids import grid, save_png, scatter
+    from gancli.render.grids import save_png
 
     images = torch.stack(
         [
@@ -205,13 +202,8 @@ def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) ->
     )
     if not picture.corner:
         images[0] = 0  # the grey of the gaps
-    points = loaded.tree["config"]["dataset"]["kind"] == "points"
-    save_png(
-        scatter(in_data_units(loaded, images), real=None)
-        if points
-        else grid(images, columns=picture.columns),
-        path,
-    )
+    modality = make_modality(loaded.tree["config"]["dataset"])
+    save_png(modality.picture(images, None, columns=picture.columns), path)
 
 
 def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:

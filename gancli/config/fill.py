@@ -20,6 +20,7 @@ from gancli.config.resolve import explain_missing
 from gancli.config.values import show
 from gancli.errors import UserError
 from gancli.losses.penalties import Penalty
+from gancli.modality import make_modality
 from gancli.precision import resolve_device, resolve_precision
 from gancli.render.notes import note
 
@@ -137,14 +138,14 @@ def fill_autos(frozen: Plain) -> None:
     device = resolve_device(frozen["trainer"]["device"])
     frozen["trainer"]["device"] = device.type
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
-    points = frozen["dataset"]["kind"] == "points"
+    modality = make_modality(frozen["dataset"])
     penalised = list_per_sample_penalties(frozen)
     values = {
         "norm": "layer" if penalised else "batch",
-        "output": "linear" if points else "tanh",
-        "dropout": 0.0 if points else 0.5,
-        "dropout_in": 0.0 if points else 0.2,
-    }  # two coordinates are too few to drop any
+        "output": modality.output,
+        "dropout": modality.dropout,
+        "dropout_in": modality.dropout_in,
+    }
     for node in [frozen["model"], *find_specs(frozen["model"])]:
         if node.get("norm") == "auto" and penalised:
             log.info(

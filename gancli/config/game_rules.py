@@ -22,6 +22,7 @@ from gancli.errors import Problems, UserError
 from gancli.game import Game
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import RelativisticPairing
+from gancli.modality import make_modality
 from gancli.precision import free_memory
 
 log = logging.getLogger("gancli")
@@ -46,14 +47,7 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
             game = build_game(frozen, trust=None)
             players = game.players()
     except UserError as error:
-        points = frozen["dataset"]["kind"] == "points"
-        return [
-            (
-                error.message,
-                error.hint
-                or ("the data are points in the plane: model=mlp learns them" if points else ""),
-            )
-        ]
+        return [(error.message, error.hint or make_modality(frozen["dataset"]).advice)]
     misplaced = find_misplaced_networks(game, frozen)
     if misplaced:
         return misplaced

@@ -42,10 +42,12 @@ from gancli.config.values import NONNEGATIVE, is_spec, show
 from gancli.data.folder import listing
 from gancli.errors import Problems
 from gancli.metrics import settings
+from gancli.modality import make_modality
 from gancli.precision import resolve_device, resolve_precision
 from gancli.render.notes import note
 
 log = logging.getLogger("gancli")
+NEED_HELD = ("memorisation", "overfitting")  # items that need held-out images
 NOTHING_TO_LEARN = (
     "loss=none leaves this model nothing to learn from: it has a discriminator, and no target",
     "choose a loss, such as loss=non_saturating (gan list loss)",
@@ -149,9 +151,10 @@ def say_what_is_not_measured(frozen: Plain) -> None:
     """
     data = frozen["dataset"]
     metrics = frozen["metrics"]
-    if data["kind"] != "image" or data["holdout"] or not metrics["floor"]:
+    possible = [item for item in NEED_HELD if item in make_modality(data).items]
+    if not possible or data["holdout"] or not metrics["floor"]:
         return
-    items = [item for item in ("memorisation", "overfitting") if item in metrics["items"]]
+    items = [item for item in possible if item in metrics["items"]]
     if isinstance(data.get("path"), str) and data["_target_"] == OWN_FOLDER:
         n = max(1, len(listing(data["path"])) // 10)
     else:

@@ -17,6 +17,7 @@ from torch import Tensor
 from gancli.data.decode import Decoder
 from gancli.data.draws import permutation
 from gancli.errors import UserError
+from gancli.modality import KINDS, Images, Modality, list_kinds, make_modality
 from gancli.seeding import seed_of
 
 # Not the run's: another seed must not train on what this one held out
@@ -127,7 +128,8 @@ class Source:
     def __post_init__(self):
         # Not Literal: a subclass's annotations are looked up in its own module, which need not
         # import it.
-        require(self.kind in ("image", "points"), f"dataset.kind={self.kind}", "image or points")
+        require(self.kind in KINDS, f"dataset.kind={self.kind}", list_kinds())
+        modality = self.modality()
         require(
             self.on_error in ("skip", "fail"), f"dataset.on_error={self.on_error}", "skip or fail"
         )
@@ -153,8 +155,8 @@ class Source:
             "0 (without labels), the number of classes, or auto",
         )
         require(
-            not (self.flip and self.kind == "points"),
-            "dataset.flip=true: points cannot be flipped",
+            modality.pixels or not self.flip,
+            f"dataset.flip=true: {modality.noun} cannot be flipped",
             "dataset.flip=false",
         )
         if self.resolution != "auto":
@@ -196,6 +198,10 @@ class Source:
     def settled(self) -> Self:
         """-> a copy without "auto": a notebook need not call `scan` first."""
         return replace(self, **self.scan()) if "auto" in self.declared().values() else self
+
+    def modality(self) -> Modality:
+        """How its items are fed, shown, saved and judged."""
+        return make_modality(vars(self))
 
     def size(self) -> tuple[int, int]:
         """-> (h, w) at which images are decoded."""
@@ -266,7 +272,14 @@ def size_words(size: Sequence[int]) -> str:
 
 def image_words(size: Sequence[int], channels: int) -> str:
     """Returns the size and the channels of an image in words."""
-    return f"{size_words(size)} pixels, {channels} channel{'s' if channels != 1 else ''}"
+    return Images().describe_item(size, channels)
+
+
+def crop_middle(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Cuts the middle (N,C,h,w) of what was loaded larger, (N,C,H,W): a view."""
+    top = (images.shape[2] - size[0]) // 2
+    left = (images.shape[3] - size[1]) // 2
+    return images[:, :, top : top + size[0], left : left + size[1]]
 
 
 def ordered(n: int, tail: int = 0) -> np.ndarray:

@@ -15,9 +15,11 @@ from torch import Tensor
 from gancli.data.base import Decoded, pair, require, size_words
 from gancli.data.draws import draws, permutation
 from gancli.errors import UserError
+from gancli.modality import Images, Modality
 from gancli.seeding import seed_of
 
 PAIRED = ("a", "b", "mask")
+IMAGES = Images()
 
 
 class Stream:
@@ -37,8 +39,9 @@ class Stream:
         device: str | torch.device = "cpu",
         rank: int = 0,
         world: int = 1,
+        modality: Modality = IMAGES,
     ):
-        """batch_size counts the images over all ranks.
+        """batch_size counts the images over all ranks; modality says what the networks see of one.
 
         UserError if the images are smaller than `resolution`.
         """
@@ -48,6 +51,7 @@ class Stream:
         )
         self.n = len(decoded)
         self.seed = seed
+        self.modality = modality
         self.device = torch.device(device)
         self.local = batch_size // world
         self.first = rank * (batch_size // world)
@@ -85,6 +89,7 @@ class Stream:
                 device=device,
                 rank=rank,
                 world=world,
+                modality=modality,
             )
         )
 
@@ -190,9 +195,7 @@ class Stream:
                 .mul_(255)[:, None, None, None]
             )
             x = x.flip(3).bitwise_xor_(x).bitwise_and_(mask).bitwise_xor_(x)
-        # Symmetric and the same bits on every device: x - 127.5 is exact, so 0 and 255 become -1
-        # and 1.
-        return x.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
+        return self.modality.prepare(x)
 
     def dice(self, first: int, salt: str) -> Tensor:
         """Draws the window's row and column and whether to flip, (3, local) int64.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gancli.data.base import Decoded, Source, digest_of, require
+from gancli.modality import Points
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,7 @@ class Mixture(Source):
         require(
             self.resolution in (1, "auto", [1, 1])
             and self.channels in (2, "auto")
-            and self.kind == "points",
+            and isinstance(self.modality(), Points),
             "points have kind points, resolution 1 and channels 2",
             "leave the three as they are",
         )

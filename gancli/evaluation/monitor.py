@@ -13,19 +13,21 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from gancli.config.run_config import RunConfig
-from gancli.data.base import Decoded, pair
+from gancli.data.base import Decoded, crop_middle, pair
 from gancli.evaluation import samples
 from gancli.game import Game
 from gancli.inference.sampling import name_labels
 from gancli.metrics.settings import best_key
+from gancli.modality import make_modality
 from gancli.render import status
-from gancli.render.grids import grid, scatter
+from gancli.render.grids import grid
 from gancli.render.notes import note
 from gancli.seeding import fork_random, seed_of
 from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
 MOST_REFERENCE = 1024  # pixels of a side of the picture of real images; classes may need more rows
+MOST_REALS = 2500  # behind the samples in a picture
 PAIRS = 16  # of samples in a diversity check
 
 
@@ -54,6 +56,7 @@ class Monitor:
         self.config = config
         self.device = device
         self.spec = config.metrics
+        self.modality = make_modality(config.dataset)
         self.seed = seed_of(config.seed, "judge")
         rng = torch.Generator().manual_seed(self.seed)
         # Attributes make no classes: two images that share all of them may be none.
@@ -107,13 +110,16 @@ class Monitor:
 
     @torch.no_grad()
     def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
-        """Draws the run's fixed latents as a grid; points lie on the real ones."""
-        source = self.config.dataset
+        """Draws the run's fixed latents, as the kind of the data shows samples."""
         seed = self.config.seed
         rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
-        points = source["kind"] == "points"
-        real = self.train.images[:2500]
-        inputs = game.inputs(len(real), rng) if points else game.preview_inputs(columns, rng)
+        real = crop_middle(self.train.images[:MOST_REALS], pair(self.config.dataset["resolution"]))
+        drawn = self.modality.drawn
+        inputs = (
+            game.preview_inputs(columns, rng)
+            if drawn is None
+            else game.inputs(min(drawn, len(real)), rng)
+        )
         with (
             status.doing("drawing the preview…"),
             fork_random(seed_of(seed, "showcase noise"), self.device),
@@ -121,17 +127,12 @@ class Monitor:
             images = game.sample(
                 {key: value.to(self.device) for key, value in inputs.items()}, generator
             )
-        # The networks see points divided by `scale`.
-        return (
-            scatter(images * source["scale"], real=real * source["scale"])
-            if points
-            else grid(images, columns=columns)
-        )
+        return self.modality.picture(images, real, columns=columns)
 
     def draw_references(self, game: Game) -> dict[str, Image]:
         """Draws what lies beside the samples, by name: real images, a row a class."""
         source = self.config.dataset
-        if source["kind"] != "image":
+        if not self.modality.pixels:
             return {}  # their sample grid shows the real ones already
         columns = self.config.log.grid
         height, width = pair(source["resolution"])
@@ -144,9 +145,7 @@ class Monitor:
             labelled=self.labels is not None and self.labels.ndim == 1,
         )
         pixels = self.train.images[[max(0, k) for k in rows]]
-        top = (pixels.shape[2] - height) // 2
-        left = (pixels.shape[3] - width) // 2
-        images = scale_pixels(pixels[:, :, top : top + height, left : left + width])
+        images = scale_pixels(crop_middle(pixels, (height, width)))
         images[[k < 0 for k in rows]] = 0  # the grey of the gaps, where a class has no more
         return {"real": grid(images, columns=columns)}
 

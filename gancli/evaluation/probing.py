@@ -66,7 +66,7 @@ def choose(
         n: How many; None takes what memory bears.
         seed: Of the draws.
     """
-    whole = crop_to_size(source.load(), source)
+    whole = samples.crop_to_size(source.load(), source)
     names = list_names(source, whole)
     labelled = whole.labels is not None
     # Numbers in place of images: the split then says which these are.
@@ -80,7 +80,7 @@ def choose(
     how = ""
     tests = whole
     if labelled and other[0] is not None:
-        tests = crop_to_size(other[0], source)
+        tests = samples.crop_to_size(other[0], source)
         how = other[1]
         test = torch.arange(len(other[0]))
     elif labelled and held is not None:
@@ -118,11 +118,6 @@ def choose(
         labels=labels,
         names=[names[k] for k in learn.tolist()] + [test_names[k] for k in test.tolist()],
     )
-
-
-def crop_to_size(data: Decoded, source: Source) -> Decoded:
-    """Cuts the middle of what was loaded larger, where training cuts windows; not of points."""
-    return data if source.kind == "points" else samples.crop_to_size(data, source)
 
 
 def list_names(source: Source, data: Decoded) -> list[str]:

@@ -22,7 +22,7 @@ from gancli.config.build import build
 from gancli.config.own_metrics import build_own_metrics
 from gancli.config.run_config import Section
 from gancli.config.schema import MetricsConfig
-from gancli.data.base import Decoded, Source, pair
+from gancli.data.base import Decoded, Source, crop_middle, pair
 from gancli.data.decode import resize_all
 from gancli.data.stacked import StackedMNIST
 from gancli.data.toy import Mixture
@@ -33,18 +33,15 @@ from gancli.inference import sampling
 from gancli.metrics.bench import Bench, Score
 from gancli.metrics.legend import Line
 from gancli.metrics.own import Metric, describe_metric
-from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, better
+from gancli.metrics.settings import IMAGE_ITEMS, better
 from gancli.metrics.suite import floor, measure, measure_own
+from gancli.modality import Modality
 from gancli.render import status
-from gancli.render.grids import to_uint8
 from gancli.seeding import fork_random, seed_of
 from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
-# samples where metrics.n is null; the last two are the papers'
-N_IMAGES = 10_000
-N_STACKED = 26_000
-N_POINTS = 2_500
+N_STACKED = 26_000  # samples where metrics.n is null, the papers'
 
 
 @dataclass(frozen=True)
@@ -107,29 +104,26 @@ def evaluate(
     """
     started = time.monotonic()
     source = build(dataset.plain(), where="dataset", trust=trust)
+    modality = source.modality()
     with (
         status.doing("evaluating…"),
         fork_random(seed_of(seed, "evaluation"), device),
         in_eval_mode(game, generator),
         torch.no_grad(),
     ):
-        n = count_samples(spec, source)
+        n = count_samples(spec, source, modality)
         asked = draw_labels(game, train, n, seed=seed)
-        fake, bad = draw_samples(
-            game, generator, n, asked, seed=seed, points=source.kind == "points"
-        )
+        fake, bad = draw_samples(game, generator, n, asked, seed=seed, modality=modality)
         window = (
             None
             if train.images.shape[2:] == pair(source.resolution)
             else tuple(train.images.shape[2:])
         )
-        floats = train.images.is_floating_point() and source.kind != "points"
-        train = crop_to_size(train, source)
-        held = None if held is None else crop_to_size(held, source)
-        if floats:  # as samples are: both are then measured alike
-            train = replace(train, images=to_uint8(train.images))
-            held = None if held is None else replace(held, images=to_uint8(held.images))
-        fake, notes = convert_units(fake, train, source)
+        floats = modality.pixels and train.images.is_floating_point()
+        # As samples are: both are then measured alike
+        train = restore_reals(crop_to_size(train, source), modality)
+        held = None if held is None else restore_reals(crop_to_size(held, source), modality)
+        fake, notes = match_size(fake, train)
         own, lost = build_own_metrics(spec.own, trust=own_trust)
         attributes = asked is not None and asked.ndim == 2
         bench = Bench(
@@ -151,9 +145,9 @@ def evaluate(
             score=None if attributes else make_scorer(game, device),
             read=make_reader(game, device),
         )
-        items = POINT_ITEMS if source.kind == "points" else IMAGE_ITEMS
         report = measure_bench(
-            bench, tuple(item for item in items if item != "codes" or bench.read is not None)
+            bench,
+            tuple(item for item in modality.items if item != "codes" or bench.read is not None),
         )
     report.skipped.update(lost)
     report.protocol.update(
@@ -322,13 +316,11 @@ def in_eval_mode(*modules: nn.Module) -> Iterator[None]:
             part.training = training
 
 
-def count_samples(spec: MetricsConfig, source: Source) -> int:
+def count_samples(spec: MetricsConfig, source: Source, modality: Modality) -> int:
     """Says how many samples are drawn: what the spec says, else what suits the data."""
     if spec.n:
         return spec.n
-    if source.kind == "points":
-        return N_POINTS
-    return N_STACKED if isinstance(source, StackedMNIST) else N_IMAGES
+    return N_STACKED if isinstance(source, StackedMNIST) else modality.n
 
 
 def draw_labels(game: Game, train: Decoded, n: int, *, seed: int) -> Tensor | None:
@@ -341,12 +333,18 @@ def draw_labels(game: Game, train: Decoded, n: int, *, seed: int) -> Tensor | No
 
 
 def draw_samples(
-    game: Game, generator: nn.Module, n: int, label: Tensor | None, *, seed: int, points: bool
+    game: Game,
+    generator: nn.Module,
+    n: int,
+    label: Tensor | None,
+    *,
+    seed: int,
+    modality: Modality,
 ) -> tuple[Tensor, int]:
     """Draws samples.
 
     Returns:
-        uint8 (n,C,H,W), or float32 where they are points, and how many of them are not finite.
+        n samples, restored, and how many of them are not finite.
     """
     inputs = sampling.draw_inputs(game, n, seed=seed_of(seed, "evaluation"), label=label)
     parts = []
@@ -354,40 +352,29 @@ def draw_samples(
     for batch in sampling.generate(game, generator, inputs, seed=seed_of(seed, "evaluation")):
         bad += int((~batch.flatten(1).isfinite().all(1)).sum())
         # At once: floats take four times the memory
-        parts.append(batch if points else to_uint8(batch))
+        parts.append(modality.restore(batch))
     return torch.cat(parts), bad
 
 
 def crop_to_size(data: Decoded, source: Source) -> Decoded:
-    """Cuts the middle of what was loaded larger, where training cuts windows.
-
-    Points become (N,2) in data units.
-    """
-    if source.kind == "points":
-        return replace(data, images=data.images.flatten(1) * read_scale(source))
-    height, width = pair(source.resolution)
-    top = (data.images.shape[2] - height) // 2
-    left = (data.images.shape[3] - width) // 2
-    return (
-        data
-        if top == left == 0
-        else replace(data, images=data.images[:, :, top : top + height, left : left + width])
-    )
+    """Cuts the middle of what was loaded larger, where training cuts windows."""
+    size = pair(source.resolution)
+    if tuple(data.images.shape[2:]) == size:
+        return data
+    return replace(data, images=crop_middle(data.images, size))
 
 
-def read_scale(source: Source) -> float:
-    """Returns what points are divided by for the networks."""
-    return source.scale if isinstance(source, Mixture) else 1.0
+def restore_reals(data: Decoded, modality: Modality) -> Decoded:
+    """Turns stored items into what is measured."""
+    return replace(data, images=modality.restore(data.images))
 
 
-def convert_units(fake: Tensor, train: Decoded, source: Source) -> tuple[Tensor, dict[str, object]]:
-    """Converts samples to what the real images are, for the metrics.
+def match_size(fake: Tensor, train: Decoded) -> tuple[Tensor, dict[str, object]]:
+    """Brings images of another size to that of the real ones, for the metrics.
 
     Returns:
-        Points in data units, or images of the data's size, and what that took.
+        The samples, and what that took.
     """
-    if source.kind == "points":
-        return fake.flatten(1) * read_scale(source), {}
     if fake.shape[2:] == train.images.shape[2:]:
         return fake, {}
     height, width = train.images.shape[2:]

@@ -8,27 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from gancli.metrics.legend import find_line
+from gancli.modality import Images, Points, Series
 
 if TYPE_CHECKING:
     from gancli.config.schema import MetricsConfig
 
-# What needs no network first, then what needs features, then what needs labels or the critic;
-# codes: only models that have some.
-IMAGE_ITEMS = (
-    "swd",
-    "ms_ssim",
-    "lpips",
-    "frechet",
-    "kernel",
-    "inception_score",
-    "prdc",
-    "memorisation",
-    "classes",
-    "overfitting",
-    "cas",
-    "codes",
-)
-POINT_ITEMS = ("modes", "w1")
+# The kinds of data declare theirs
+IMAGE_ITEMS = Images.items
+POINT_ITEMS = Points.items
+SERIES_ITEMS = Series.items
 # Of images that are translated; lpips is then the distance to the target
 PAIR_ITEMS = (
     "psnr",
@@ -127,7 +115,7 @@ def unknown_items(spec: object) -> list[tuple[str, str]]:
 
     What is no list of names is told by the check of types.
     """
-    known = tuple(dict.fromkeys((*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)))
+    known = tuple(dict.fromkeys((*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *PAIR_ITEMS)))
     items = spec.get("items") if isinstance(spec, dict) else None
     names = items if isinstance(items, list) else []
     return [

@@ -1,8 +1,9 @@
-"""Pictures of what a generator makes: tensors to PNG files, sample grids and 2-D point clouds."""
+"""Pictures of what a generator makes: PNG files, sample grids, 2-D point clouds, lines of series."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,20 @@ INK = (140, 145, 155)
 REAL = (120, 144, 180)
 FAKE = (232, 84, 32)
 MOST_OPAQUE = 0.85  # reals stay visible below any number of fakes
+GREY_LINE = (200, 204, 212)
+# Of the features of a series
+LINES = (
+    (232, 84, 32),
+    (37, 99, 190),
+    (32, 140, 84),
+    (150, 60, 170),
+    (190, 140, 20),
+    (20, 150, 165),
+    (200, 50, 110),
+    (90, 90, 90),
+)
+MOST_LINES = len(LINES)
+MOST_BEHIND = 4  # reals behind each series
 # Points and lines are drawn at twice the size and averaged down, which smooths their edges
 SUPERSAMPLE = 2
 
@@ -126,6 +141,79 @@ def scatter(
         margin,
         legend={"fake": FAKE} if real is None else {"fake": FAKE, "real": REAL},
     )
+
+
+def draw_lines(
+    made: Tensor,
+    *,
+    real: Tensor | None,
+    columns: int,
+    width: int = 160,
+    height: int = 96,
+    gap: int = 4,
+) -> Image.Image:
+    """Draws series (N,C,T,1), each as a tile of C lines, over a few grey reals (M,C,T,1).
+
+    All tiles share one axis: it reaches a tenth farther than the reals (without reals, than the
+    samples) do. What lies beyond is drawn on the edge; a line breaks where it is not finite. Where
+    N is 0, the tiles show the reals. The first MOST_LINES features are drawn.
+    """
+    fakes = made.detach().float().cpu().numpy()[:, :MOST_LINES, :, 0]
+    reals = (made[:0] if real is None else real).detach().float().cpu().numpy()
+    reals = reals[:, :MOST_LINES, :, 0]
+    behind = [reals[k * len(reals) // MOST_BEHIND] for k in range(MOST_BEHIND) if len(reals)]
+    if not len(fakes):
+        fakes = reals[[k * len(reals) // min(64, len(reals)) for k in range(min(64, len(reals)))]]
+        behind = []
+    assert len(fakes) and columns > 0
+    low, high = find_range(reals if len(reals) else fakes)
+    columns = min(columns, len(fakes))
+    rows = math.ceil(len(fakes) / columns)
+    size = gap + columns * (width + gap), gap + rows * (height + gap)
+    canvas = Image.new("RGB", (size[0] * SUPERSAMPLE, size[1] * SUPERSAMPLE), BOX)
+    for k, series in enumerate(fakes):
+        tile = Image.new("RGB", (width * SUPERSAMPLE, height * SUPERSAMPLE), PAPER)
+        for past in behind:
+            draw_series(tile, past, low, high, [GREY_LINE] * len(past), 1)
+        draw_series(tile, series, low, high, LINES, SUPERSAMPLE)
+        at = gap + k % columns * (width + gap), gap + k // columns * (height + gap)
+        canvas.paste(tile, (at[0] * SUPERSAMPLE, at[1] * SUPERSAMPLE))
+    return canvas.resize(size, Image.Resampling.BOX)
+
+
+def find_range(series: np.ndarray) -> tuple[float, float]:
+    """Finds the axis of some series: a tenth more than what is finite in them."""
+    values = series[np.isfinite(series)]
+    low = float(values.min(initial=np.inf)) if values.size else -1.0
+    high = float(values.max(initial=-np.inf)) if values.size else 1.0
+    margin = 0.1 * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def draw_series(
+    tile: Image.Image,
+    series: np.ndarray,
+    low: float,
+    high: float,
+    colours: Sequence[tuple[int, int, int]],
+    width: int,
+) -> None:
+    """Draws (C,T) into a tile; a single step is a dot."""
+    draw = ImageDraw.Draw(tile)
+    steps = series.shape[1]
+    x = (np.arange(steps) + 0.5) / steps * (tile.width - 1)
+    for values, colour in zip(series, colours, strict=False):
+        y = (1 - (values.clip(low, high) - low) / (high - low)) * (tile.height - 1)
+        whole = np.isfinite(values)
+        for run in np.split(np.arange(steps), np.flatnonzero(np.diff(whole)) + 1):
+            if not whole[run[0]]:
+                continue
+            if len(run) == 1:
+                at = float(x[run[0]]), float(y[run[0]])
+                draw.ellipse((at[0] - 2, at[1] - 2, at[0] + 2, at[1] + 2), colour)
+                continue
+            path = [(float(x[k]), float(y[k])) for k in run]
+            draw.line(path, colour, width, joint="curve")
 
 
 def finite_points(points: Tensor) -> np.ndarray:

@@ -85,7 +85,7 @@ def check_pixels(found: Survey) -> list[str]:
     """What is wrong with colours and contrast."""
     said: list[str] = []
     source = found.source
-    if source.kind != "image" or not found.images:
+    if not source.modality().pixels or not found.images:
         return said
     channels = source.known_channels()
     if found.high - found.low < 64:
@@ -108,7 +108,7 @@ def check_pixels(found: Survey) -> list[str]:
 def check_sizes(found: Survey) -> list[str]:
     """What is wrong with sizes."""
     source = found.source
-    if source.kind != "image" or not found.sizes:
+    if not source.modality().pixels or not found.sizes:
         return []
     said = []
     height, width = source.size()

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gancli.augment.ada import ADA
 from gancli.augment.base import Augment
-from gancli.data.base import pair
+from gancli.data.base import crop_middle, pair
 from gancli.errors import UserError
 from gancli.render.grids import grid
 from gancli.reports.survey import Survey
@@ -41,18 +41,18 @@ def draw_preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
 def pick_originals(found: Survey) -> Tensor:
     """(SHOWN,C,h,w) in [-1,1], the middle of what is loaded larger."""
     source = found.source
-    if source.kind != "image" or found.kept is None:
-        raise UserError("augment= changes images, and this data set has points", "leave it out")
+    modality = source.modality()
+    if not modality.pixels or found.kept is None:
+        raise UserError(
+            f"augment= changes images, and this data set has {modality.noun}", "leave it out"
+        )
     if tuple(found.kept.shape[2:]) != source.size():
         raise UserError(
             "augment= has no preview for pairs", "leave augment= out, or give dataset=folder"
         )
     n = min(SHOWN, len(found.kept))
     images = found.kept[[k * len(found.kept) // n for k in range(n)]]
-    height, width = pair(source.resolution)
-    top = (images.shape[2] - height) // 2
-    left = (images.shape[3] - width) // 2
-    images = images[:, :, top : top + height, left : left + width]
+    images = crop_middle(images, pair(source.resolution))
     return (images.float() - 127.5) / 127.5
 
 

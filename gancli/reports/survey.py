@@ -141,7 +141,7 @@ class Survey:
             * self.source.known_channels()
             * height
             * width
-            * (4 if self.source.kind == "points" else 1)
+            * self.source.modality().value_bytes
         )
 
 
@@ -392,7 +392,7 @@ def survey_array(source: Source) -> Survey:
     high = torch.cat(highs)
     found.low = float(low.min())
     found.high = float(high.max())
-    found.constant = int((low == high).sum()) if source.kind == "image" else 0
+    found.constant = int((low == high).sum()) if source.modality().pixels else 0
     add_statistics(
         found,
         sums.numpy(),
@@ -464,7 +464,12 @@ def keep_images(found: Survey, images: Tensor, labels: list[int] | None) -> None
     if images.shape[2:] == source.size():  # pairs side by side are wider
         size = list(pair(source.resolution))
     stream = Stream(
-        Decoded(images=some), batch_size=len(some), seed=0, resolution=size, flip=source.flip
+        Decoded(images=some),
+        batch_size=len(some),
+        seed=0,
+        resolution=size,
+        flip=source.flip,
+        modality=source.modality(),
     )
     batch = stream(0, ("image",))["image"]
     found.value_range = (float(batch.min()), float(batch.max()))

@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from gancli.data.base import image_words, size_words
+from gancli.data.base import size_words
 from gancli.data.cache import gigabytes
 from gancli.data.decode import resize_all
 from gancli.data.folder import Folder, unreadable_words
-from gancli.data.toy import Mixture
-from gancli.render.grids import grid, scatter
+from gancli.render.grids import grid
 from gancli.render.messages import say
 from gancli.reports.survey import SHEET_CLASSES, SHEET_EACH, Survey, describe_room
 
@@ -24,14 +23,14 @@ TILE = 128  # pixels: larger images are shrunk for the contact sheet
 def draw_contact_sheet(found: Survey) -> Image.Image:
     """Draws a row for each class, as many images of each; without classes, images from all over.
 
-    Points are drawn as a cloud.
+    What is no picture by itself is drawn as a run shows its reals.
     """
     images = found.kept
     labels = found.kept_labels
     assert images is not None, "a survey that finds no image raises"
-    if found.source.kind == "points":
-        scale = found.source.scale if isinstance(found.source, Mixture) else 1.0
-        return scatter(images[:0], real=images * scale)
+    modality = found.source.modality()
+    if not modality.pixels:
+        return modality.picture(images[:0], images, columns=SHEET_EACH)
     rows = list(range(0, len(images), max(1, len(images) // 64)))[:64]
     columns = SHEET_EACH
     if labels:
@@ -127,7 +126,7 @@ def describe_files(found: Survey) -> list[tuple[str, str]]:
     beside += [f"{found.passed_over}: passed over"] if found.passed_over else []
     if beside:
         lines.append(("beside", "; ".join(beside)))
-    if found.source.kind == "image":
+    if found.source.modality().pixels:
         sizes = {size_words(size): n for size, n in found.sizes.most_common(6)}
         rest = f", and {len(found.sizes) - 6} more" if len(found.sizes) > 6 else ""
         lines.append(("sizes", f"(width x height) {format_shares(sizes, found.images)}{rest}"))
@@ -146,11 +145,8 @@ def describe_files(found: Survey) -> list[tuple[str, str]]:
 def describe_training(found: Survey) -> list[tuple[str, str]]:
     """What a run would make of it."""
     source = found.source
-    points = found.source.kind == "points"
-    shape = "points in the plane"
-    if not points:
-        shape = image_words(source.size(), source.known_channels())
-    unit = "divided by dataset.scale" if points else "from 0 to 1"
+    modality = source.modality()
+    shape = modality.describe_item(source.size(), source.known_channels())
     low, high = found.value_range
     need = found.decode_bytes()
     return [
@@ -158,7 +154,7 @@ def describe_training(found: Survey) -> list[tuple[str, str]]:
         (
             "values",
             f"mean {format_numbers(found.means)}, deviation "
-            f"{format_numbers(found.deviations)} ({unit}); after the transform "
+            f"{format_numbers(found.deviations)} ({modality.describe_values()}); after the transform "
             f"{low:.3g} ... {high:.3g}",
         ),
         (

@@ -40,6 +40,7 @@ from gancli.inference.translating import (
     require_translating,
     translate_source,
 )
+from gancli.modality import Points, make_modality
 from gancli.precision import resolve_device
 from gancli.render import messages
 from gancli.render.grids import from_pixels, to_uint8
@@ -95,6 +96,7 @@ class LoadedModel:
         self.game = loaded.game
         self.generator: nn.Module = loaded.generator
         self.config = read_config(loaded.tree["config"])
+        self.modality = make_modality(self.config.dataset)
         self.path: Path = loaded.path
         self.step: int = loaded.tree["progress"]["step"]
         self.classes = tuple(str(name) for name in loaded.tree["data"]["classes"])
@@ -105,7 +107,7 @@ class LoadedModel:
     @property
     def makes_points(self) -> bool:
         """Was it trained on 2-D points instead of images?"""
-        return bool(self.config.dataset["kind"] == "points")
+        return isinstance(self.modality, Points)
 
     @property
     def device(self) -> torch.device:
@@ -285,8 +287,10 @@ class LoadedModel:
                 used.
         """
         with saying_hints(), speaking(quiet=True):
-            if self.makes_points:
-                raise UserError("this checkpoint's model makes points, which no image shows")
+            if not self.modality.pixels:
+                raise UserError(
+                    f"this checkpoint's model makes {self.modality.noun}, which no image shows"
+                )
             if steps < 1:
                 raise UserError(f"steps={steps} does not fit", "give 1 or more")
             if not 0 < lr < 100:
@@ -354,7 +358,9 @@ class LoadedModel:
                     "this checkpoint's discriminator scores no single images",
                     "load a model that makes images out of noise, such as dcgan or cgan",
                 )
-            shown = self.as_points(images) if self.makes_points else self.as_images(images)
+            shown = (
+                self.as_images(images) if self.modality.pixels else self.modality.from_array(images)
+            )
             found, _ = read_features(game, shown, own=None, seed=seed)
             return found.numpy()
 
@@ -402,18 +408,8 @@ class LoadedModel:
     ) -> NDArray[np.uint8] | NDArray[np.float32]:
         """The images of some inputs, in the form in which they leave."""
         batches = sampling.generate(self.game, self.generator, inputs, seed=seed, given=given)
-        if self.makes_points:
-            points = torch.cat([batch.flatten(1) for batch in batches])
-            return (points * float(self.config.dataset["scale"])).numpy()
-        # Bytes at once: floats of all images would be four times as much.
-        return np.concatenate([to_uint8(batch).permute(0, 2, 3, 1).numpy() for batch in batches])
-
-    def as_points(self, points: object) -> Tensor:
-        """(N,2) in the data's units -> (N,2,1,1) as networks see them."""
-        array = np.asarray(points, dtype=np.float32)
-        if array.ndim != 2 or array.shape[1] != 2:
-            raise UserError(f"points of shape {array.shape} do not fit", "give (N,2)")
-        return torch.from_numpy(array)[..., None, None] / float(self.config.dataset["scale"])
+        # Each batch at once: floats of all images would be four times as much as bytes.
+        return np.concatenate([self.modality.to_array(batch) for batch in batches])
 
     def as_images(self, images: object) -> Tensor:
         """Pictures of any size -> (N,C,H,W) uint8 of the model's."""

@@ -16,6 +16,7 @@ from gancli.config import compose as front
 from gancli.config import resolvers
 from gancli.config.hydra_state import is_in_sweep
 from gancli.errors import UserError
+from gancli.modality import make_modality
 from gancli.render import messages
 
 if TYPE_CHECKING:
@@ -280,6 +281,7 @@ def open_data(
             device=device,
             rank=distributed.rank(),
             world=distributed.world(),
+            modality=make_modality(spec),
         )
         return train, held, stream
 

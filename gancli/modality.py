@@ -1,0 +1,391 @@
+"""How one kind of item is fed, shown, saved and judged.
+
+The set is closed, and `dataset.kind` chooses: no other module asks which kind it is. Known without
+torch, which only the methods need.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gancli.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL.Image import Image
+    from torch import Tensor
+
+
+class Modality:
+    """One kind of item. Items are four-dimensional tensors whatever the kind.
+
+    Three forms of an item: *stored* in `Decoded.images`; *prepared*, as the networks see and make
+    it; *restored*, as it is measured and saved.
+
+    Attributes:
+        kind: What `dataset.kind` says.
+        noun: What people call several of them.
+        items: Names of the metrics that it can have, those that need the least first.
+        n: Samples of an evaluation, unless the config says how many.
+        output: The last activation of a generator where `output: auto`.
+        dropout: Of hidden units, where `dropout: auto`.
+        dropout_in: Of the values of an item, where `dropout_in: auto`.
+        pixels: Whether an item is a picture by itself: it has colours, may be flipped and
+            augmented, and a grid shows it. Else `picture` draws samples and reals together.
+        drawn: Samples in one picture; None: as many rows as a grid has.
+        value_bytes: Of one stored value.
+        files: The names of the files that hold samples; () where each has a file of its own.
+        advice: What to do where a model does not fit such data; "" where nothing is known.
+    """
+
+    kind: ClassVar[str]
+    noun: ClassVar[str]
+    items: ClassVar[tuple[str, ...]]
+    n: ClassVar[int]
+    output: ClassVar[str] = "linear"
+    dropout: ClassVar[float] = 0.0
+    dropout_in: ClassVar[float] = 0.0
+    pixels: ClassVar[bool] = False
+    drawn: ClassVar[int | None] = None
+    value_bytes: ClassVar[int] = 4
+    files: ClassVar[tuple[str, ...]] = ()
+    advice: ClassVar[str] = ""
+
+    def prepare(self, stored: Tensor) -> Tensor:
+        """Turns stored items (N,C,H,W) into what the networks see; floats are so already."""
+        return stored
+
+    def restore(self, items: Tensor) -> Tensor:
+        """Turns items, stored or made by a network, into what is measured and saved."""
+        raise NotImplementedError
+
+    def picture(self, made: Tensor, real: Tensor | None, *, columns: int) -> Image:
+        """Draws samples.
+
+        Args:
+            made: (N,C,H,W) as a network makes them; N may be 0 where there are reals.
+            real: (M,C,H,W) stored, for a background; None without.
+            columns: In a row, where each has a tile of its own.
+        """
+        raise NotImplementedError
+
+    def write(self, item: Tensor, path: Path) -> None:
+        """Writes one item (C,H,W) as a file, where each has its own. Raises OSError."""
+        raise NotImplementedError
+
+    def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
+        """Turns samples into the `files` that hold them all: the same samples, the same bytes.
+
+        Args:
+            made: (N,C,H,W) as a network makes them.
+            label: (N,) classes or (N,K) attributes; None without.
+
+        Returns:
+            Contents by file name.
+        """
+        raise NotImplementedError
+
+    def extra(self, made: Tensor) -> dict[str, bytes]:
+        """What lies beside the picture of a run's samples, by suffix; {} for nothing."""
+        return {}
+
+    def to_array(self, made: Tensor) -> NDArray[np.uint8] | NDArray[np.float32]:
+        """Turns a batch (N,C,H,W) on the CPU into the array that Python gets, items first."""
+        raise NotImplementedError
+
+    def from_array(self, array: object) -> Tensor:
+        """Turns such an array into items as networks see them. Raises UserError."""
+        raise NotImplementedError
+
+    def describe_item(self, size: Sequence[int], channels: int) -> str:
+        """Says what one item is, in words; size: (h, w)."""
+        raise NotImplementedError
+
+    def describe_values(self) -> str:
+        """Says in which units stored values are told."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Images(Modality):
+    """Pictures (N,C,H,W), stored as bytes or as floats in [-1,1]."""
+
+    kind = "image"
+    noun = "images"
+    # What needs no network first, then what needs features, then what needs labels or the critic;
+    # codes: only models that have some.
+    items = (
+        "swd",
+        "ms_ssim",
+        "lpips",
+        "frechet",
+        "kernel",
+        "inception_score",
+        "prdc",
+        "memorisation",
+        "classes",
+        "overfitting",
+        "cas",
+        "codes",
+    )
+    n = 10_000  # the papers'
+    output = "tanh"
+    dropout = 0.5
+    dropout_in = 0.2
+    pixels = True
+    value_bytes = 1
+
+    def prepare(self, stored: Tensor) -> Tensor:
+        """Scales bytes to [-1,1].
+
+        Symmetric and the same bits on every device: x - 127.5 is exact, so 0 and 255 become -1 and
+        1.
+        """
+        import torch
+
+        if stored.is_floating_point():
+            return stored
+        return stored.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
+
+    def restore(self, items: Tensor) -> Tensor:
+        """Rounds to bytes; what is stored as bytes stays, and stays mapped."""
+        from gancli.render.grids import to_uint8
+
+        return to_uint8(items) if items.is_floating_point() else items
+
+    def picture(self, made: Tensor, real: Tensor | None, *, columns: int) -> Image:
+        """Tiles the samples."""
+        from gancli.render.grids import grid
+
+        return grid(made, columns=columns)
+
+    def write(self, item: Tensor, path: Path) -> None:
+        """Writes a PNG."""
+        from gancli.render.grids import save_image
+
+        save_image(item, path)
+
+    def to_array(self, made: Tensor) -> NDArray[np.uint8]:
+        """(N,H,W,C) bytes."""
+        from gancli.render.grids import to_uint8
+
+        return to_uint8(made).permute(0, 2, 3, 1).numpy()
+
+    def describe_item(self, size: Sequence[int], channels: int) -> str:
+        """The size and the channels of an image."""
+        return f"{size[1]}x{size[0]} pixels, {channels} channel{'s' if channels != 1 else ''}"
+
+    def describe_values(self) -> str:
+        """Bytes are told as shares of white."""
+        return "from 0 to 1"
+
+
+@dataclass(frozen=True)
+class Points(Modality):
+    """Points in the plane (N,2,1,1), stored divided by `scale`; restored (N,2) in data units.
+
+    Attributes:
+        scale: What the data are divided by for the networks.
+    """
+
+    scale: float = 1.0
+
+    kind = "points"
+    noun = "points"
+    items = ("modes", "w1")
+    n = 2_500  # the papers'
+    drawn = 2_500
+    files = ("points.csv",)
+    advice = "the data are points in the plane: model=mlp learns them"
+
+    def restore(self, items: Tensor) -> Tensor:
+        """(N,2) in data units."""
+        return items.flatten(1) * self.scale
+
+    def picture(self, made: Tensor, real: Tensor | None, *, columns: int) -> Image:
+        """Draws the samples over the reals as two clouds."""
+        from gancli.render.grids import scatter
+
+        return scatter(self.restore(made), real=None if real is None else self.restore(real))
+
+    def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
+        """A row for each point."""
+        rows = [f"{x:.9g},{y:.9g}" for x, y in self.restore(made).tolist()]
+        head = "x,y" if label is None else "x,y,label"
+        lines = [head, *append_labels(rows, label)]
+        return {"points.csv": ("\n".join(lines) + "\n").encode()}
+
+    def to_array(self, made: Tensor) -> NDArray[np.float32]:
+        """(N,2) in data units."""
+        return self.restore(made).numpy()
+
+    def from_array(self, array: object) -> Tensor:
+        """(N,2) in the data's units -> (N,2,1,1)."""
+        import numpy as np
+        import torch
+
+        found = np.asarray(array, dtype=np.float32)
+        if found.ndim != 2 or found.shape[1] != 2:
+            raise UserError(f"points of shape {found.shape} do not fit", "give (N,2)")
+        return torch.from_numpy(found)[..., None, None] / self.scale
+
+    def describe_item(self, size: Sequence[int], channels: int) -> str:
+        """They are all of one size."""
+        return "points in the plane"
+
+    def describe_values(self) -> str:
+        """As they are stored."""
+        return "divided by dataset.scale"
+
+
+@dataclass(frozen=True)
+class Series(Modality):
+    """Series of T steps and C features (N,C,T,1), stored as (data - shift) / scale.
+
+    Restored, they are floats (N,C,T,1) in data units.
+
+    Attributes:
+        scale: What each feature is divided by, or all of them.
+        shift: What is taken from it before.
+        names: Of the features; () numbers them.
+    """
+
+    scale: tuple[float, ...] = (1.0,)
+    shift: tuple[float, ...] = (0.0,)
+    names: tuple[str, ...] = ()
+
+    kind = "series"
+    noun = "series"
+    items = (
+        "marginal",
+        "autocorrelation",
+        "spectrum",
+        "cross_correlation",
+        "discriminative",
+        "predictive",
+    )
+    n = 2_500
+    files = ("series.csv", "series.npz")
+    advice = "the data are series: model=wavegan, rcgan or mlp learns them"
+
+    def restore(self, items: Tensor) -> Tensor:
+        """(N,C,T,1) in data units."""
+        return items * self.column(self.scale, items) + self.column(self.shift, items)
+
+    def column(self, values: tuple[float, ...], items: Tensor) -> Tensor:
+        """(1,C or 1,1,1), a value for each feature."""
+        return items.new_tensor(values)[None, :, None, None]
+
+    def picture(self, made: Tensor, real: Tensor | None, *, columns: int) -> Image:
+        """Draws each series as lines in a tile, over grey reals, without their units.
+
+        So features of any size are seen together.
+        """
+        from gancli.render.grids import draw_lines
+
+        return draw_lines(made, real=real, columns=columns)
+
+    def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
+        """A row for each step of each series, and the arrays."""
+        import numpy as np
+
+        values = self.to_array(made)
+        names = self.names or tuple(f"x{k}" for k in range(values.shape[2]))
+        head = ["series", "step", *map(quote, names), *([] if label is None else ["label"])]
+        rows = [
+            ",".join([f"{k},{t}", *(f"{value:.9g}" for value in step)])
+            for k, one in enumerate(values.tolist())
+            for t, step in enumerate(one)
+        ]
+        each = None if label is None else label.repeat_interleave(values.shape[1], 0)
+        lines = [",".join(head), *append_labels(rows, each)]
+        arrays = {"series": values, "names": np.array(names, dtype=np.str_)}
+        if label is not None:
+            arrays["label"] = label.cpu().numpy()
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **arrays)  # its entries bear no time
+        return {
+            "series.csv": ("\n".join(lines) + "\n").encode(),
+            "series.npz": buffer.getvalue(),
+        }
+
+    def to_array(self, made: Tensor) -> NDArray[np.float32]:
+        """(N,T,C) in data units."""
+        import numpy as np
+
+        return np.ascontiguousarray(self.restore(made).squeeze(3).transpose(1, 2).cpu().numpy())
+
+    def from_array(self, array: object) -> Tensor:
+        """(N,T,C) in the data's units -> (N,C,T,1)."""
+        import numpy as np
+        import torch
+
+        found = np.asarray(array, dtype=np.float32)
+        if found.ndim != 3:
+            raise UserError(f"series of shape {found.shape} do not fit", "give (N,T,C)")
+        items = torch.from_numpy(found).transpose(1, 2)[..., None]
+        return (items - self.column(self.shift, items)) / self.column(self.scale, items)
+
+    def describe_item(self, size: Sequence[int], channels: int) -> str:
+        """The steps and the features of a series."""
+        return f"series of {size[0]} steps, {channels} feature{'s' if channels != 1 else ''}"
+
+    def describe_values(self) -> str:
+        """As they are stored."""
+        return "less dataset.shift, divided by dataset.scale"
+
+
+KINDS = (Images.kind, Points.kind, Series.kind)
+
+
+def make_modality(dataset: Mapping[str, Any]) -> Modality:
+    """Chooses how items are treated by a config's part `dataset`, which alone decides.
+
+    Raises UserError for a kind that there is not.
+    """
+    kind = dataset.get("kind", "image")
+    if kind == "image":
+        return Images()
+    if kind == "points":
+        return Points(scale=dataset.get("scale", 1.0))
+    if kind == "series":
+        return Series(
+            scale=as_tuple(dataset.get("scale", 1.0)),
+            shift=as_tuple(dataset.get("shift", 0.0)),
+            names=tuple(map(str, dataset.get("names") or ())),
+        )
+    raise UserError(f"dataset.kind={kind}", list_kinds())
+
+
+def list_kinds() -> str:
+    """Names the kinds in words."""
+    return f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
+
+
+def as_tuple(value: float | Sequence[float]) -> tuple[float, ...]:
+    """One number for all features, or one for each."""
+    return (float(value),) if isinstance(value, int | float) else tuple(map(float, value))
+
+
+def append_labels(rows: list[str], label: Tensor | None) -> list[str]:
+    """Appends to each row of a table its class, or its attributes one after the other."""
+    if label is None:
+        return rows
+    values = label.flatten(1) if label.ndim > 1 else label[:, None]
+    return [
+        ",".join([row, *(f"{value:g}" for value in each)])
+        for row, each in zip(rows, values.tolist(), strict=True)
+    ]
+
+
+def quote(name: str) -> str:
+    """Quotes a name for a CSV file where it must be."""
+    if not set(name) & set(',"\n\r'):
+        return name
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'

@@ -1,0 +1,105 @@
+"""Every kind of item: how it is fed, shown, saved and judged."""
+
+from __future__ import annotations
+
+import ast
+import io
+
+import numpy as np
+import pytest
+import torch
+from helpers import REPO
+
+from gancli.errors import UserError
+from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, SERIES_ITEMS
+from gancli.modality import KINDS, Images, Points, Series, make_modality
+
+
+def test_the_config_alone_chooses():
+    assert make_modality({"kind": "image"}) == make_modality({}) == Images()
+    assert make_modality({"kind": "points"}) == Points(scale=1.0)
+    assert make_modality({"kind": "points", "scale": 4}) == Points(scale=4)
+    series = make_modality({"kind": "series", "scale": [2, 3], "shift": 1, "names": ["a", "b"]})
+    assert series == Series(scale=(2.0, 3.0), shift=(1.0,), names=("a", "b"))
+    with pytest.raises(UserError) as caught:
+        make_modality({"kind": "smell"})
+    assert caught.value.hint == "image, points or series"
+
+
+def test_each_kind_declares_items_of_its_own():
+    assert KINDS == ("image", "points", "series")
+    every = [*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS]
+    assert len(every) == len(set(every))
+
+
+def test_no_other_module_asks_for_the_kind():
+    """It compares `x.kind` or `x["kind"]` with a kind's name, or names it in a tuple."""
+    for path in sorted((REPO / "gancli").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Compare) and path.name != "modality.py":
+                words = {child.value for child in ast.walk(node) if isinstance(child, ast.Constant)}
+                sides = ast.unparse(node)
+                asks = "kind" in sides and words & {*KINDS}
+                assert not asks, f"{path.name}:{node.lineno}: {sides}"
+
+
+def test_bytes_are_prepared_to_the_bit_and_restored_without_a_copy():
+    pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    seen = Images().prepare(pixels)
+    assert torch.equal(seen, (pixels.float() - 127.5) * (1 / 127.5))
+    assert torch.equal(Images().restore(seen), pixels)
+    assert Images().restore(pixels) is pixels
+    assert Images().prepare(seen) is seen
+
+
+def test_points_are_restored_to_data_units():
+    made = torch.tensor([[0.5, -1.0], [0.0, 2.0]])[..., None, None]
+    points = Points(scale=4.0)
+    assert points.restore(made).tolist() == [[2.0, -4.0], [0.0, 8.0]]
+    assert torch.equal(points.from_array(points.to_array(made)), made)
+    assert points.export(made, torch.tensor([1, 0]))["points.csv"] == (
+        b"x,y,label\n2,-4,1\n0,8,0\n"
+    )
+
+
+def test_series_are_restored_feature_by_feature_and_come_back():
+    made = torch.randn(3, 2, 5, 1)
+    series = Series(scale=(2.0, 10.0), shift=(1.0, -3.0))
+    restored = series.restore(made)
+    assert torch.equal(restored[:, 0], made[:, 0] * 2 + 1)
+    assert torch.equal(restored[:, 1], made[:, 1] * 10 - 3)
+    array = series.to_array(made)
+    assert array.shape == (3, 5, 2) and array.flags["C_CONTIGUOUS"]
+    torch.testing.assert_close(series.from_array(array), made)
+
+
+def test_series_are_saved_as_a_table_and_as_arrays():
+    made = torch.arange(8.0).view(2, 2, 2, 1)
+    series = Series(names=("a", "b,c"))
+    label = torch.tensor([7, 9])
+    files = series.export(made, label)
+    assert tuple(files) == Series.files
+    assert files["series.csv"].decode().splitlines() == [
+        'series,step,a,"b,c",label',
+        "0,0,0,2,7",
+        "0,1,1,3,7",
+        "1,0,4,6,9",
+        "1,1,5,7,9",
+    ]
+    loaded = np.load(io.BytesIO(files["series.npz"]), allow_pickle=False)
+    assert loaded["series"].tolist() == made.squeeze(3).transpose(1, 2).tolist()
+    assert loaded["label"].tolist() == [7, 9] and loaded["names"].tolist() == ["a", "b,c"]
+    assert series.export(made, label) == files, "the same samples, the same bytes"
+
+
+def test_the_picture_of_series_has_a_tile_for_each():
+    series = Series()
+    made = torch.linspace(-1, 1, 12).view(3, 1, 4, 1)
+    assert series.picture(made, made, columns=2).size == (4 + 2 * 164, 4 + 2 * 100)
+    real = torch.zeros(70, 3, 6, 1)
+    assert series.picture(real[:0], real, columns=8).size == (4 + 8 * 164, 4 + 8 * 100)
+    broken = torch.full((1, 12, 4, 1), torch.nan)
+    assert series.picture(broken, None, columns=8).size == (168, 104)
+    single = series.picture(torch.zeros(1, 1, 1, 1), None, columns=1)
+    assert (np.asarray(single) == (232, 84, 32)).all(2).any(), "a single step is a dot"
