@@ -41,6 +41,7 @@ class Modality:
         value_bytes: Of one stored value.
         files: The names of the files that hold samples; () where each has a file of its own.
         advice: What to do where a model does not fit such data; "" where nothing is known.
+        channel_words: How many channels an item may have.
     """
 
     kind: ClassVar[str]
@@ -55,10 +56,17 @@ class Modality:
     value_bytes: ClassVar[int] = 4
     files: ClassVar[tuple[str, ...]] = ()
     advice: ClassVar[str] = ""
+    channel_words: ClassVar[str] = "1 or more"
+
+    def takes_channels(self, channels: object) -> bool:
+        """Whether an item may have so many; `channel_words` say which."""
+        return isinstance(channels, int) and not isinstance(channels, bool) and channels >= 1
 
     def prepare(self, stored: Tensor) -> Tensor:
-        """Turns stored items (N,C,H,W) into what the networks see; floats are so already."""
-        return stored
+        """Turns stored items (N,C,H,W) into what the networks see, float32."""
+        import torch
+
+        return stored.to(torch.float32)
 
     def restore(self, items: Tensor) -> Tensor:
         """Turns items, stored or made by a network, into what is measured and saved."""
@@ -139,6 +147,11 @@ class Images(Modality):
     dropout_in = 0.2
     pixels = True
     value_bytes = 1
+    channel_words = "1 grey, 2 grey + alpha, 3 RGB, 4 RGBA"
+
+    def takes_channels(self, channels: object) -> bool:
+        """Those of a picture."""
+        return super().takes_channels(channels) and channels in (1, 2, 3, 4)
 
     def prepare(self, stored: Tensor) -> Tensor:
         """Scales bytes to [-1,1].
@@ -149,7 +162,7 @@ class Images(Modality):
         import torch
 
         if stored.is_floating_point():
-            return stored
+            return stored.to(torch.float32)
         return stored.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
 
     def restore(self, items: Tensor) -> Tensor:

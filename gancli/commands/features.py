@@ -218,7 +218,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
     made = front.compose("train", words, extra=size)
     for message in made.warnings:
         messages.warn(message)
-    if make_modality(made.cfg.dataset).kind == make_modality(trained).kind and (
+    if isinstance(make_modality(made.cfg.dataset), type(make_modality(trained))) and (
         found := check_dataset(made.cfg)
     ):
         raise Problems(found)

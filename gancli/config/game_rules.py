@@ -42,6 +42,9 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
                 suggest_for_no_labels(frozen["model"]),
             )
         ]
+    for_images = find_parts_for_images(frozen)
+    if for_images:
+        return for_images
     try:
         with torch.device("meta"):
             game = build_game(frozen, trust=None)
@@ -101,6 +104,27 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
         for name in frozen["optimizer"]
         if name not in players and name != "d"
     ]
+
+
+def find_parts_for_images(frozen: Plain) -> list[Problem]:
+    """Finds what only pictures can have, where the data are none."""
+    modality = make_modality(frozen["dataset"])
+    if modality.pixels:
+        return []
+    found = [
+        (f"{name} is for images, and the data are {modality.noun}", f"{name}=none")
+        for name in ("augment", "perceptual")
+        if frozen[name] is not None
+    ]
+    game: type[Game] = locate_game(frozen)
+    if game.directions:
+        found.append(
+            (
+                f"this model translates images, and the data are {modality.noun}",
+                "choose a model that learns single items, such as model=mlp",
+            )
+        )
+    return found
 
 
 def find_misplaced_networks(game: Game, frozen: Plain) -> list[Problem]:

@@ -53,8 +53,9 @@ class Decoded:
     """A data set in memory, or mapped into it.
 
     Attributes:
-        images: (N,C,H,W) uint8 at load_size (or resolution); points are (N,2,1,1) float32, divided
-            by the declared scale.
+        images: (N,C,H,W) uint8 at load_size (or resolution), or floats in [-1,1]; points are
+            (N,2,1,1) float32, divided by the declared scale; series (N,features,steps,1) float32,
+            less the declared shift and divided by the scale.
         labels: (N,) int64 classes or (N,K) float32 attributes.
         classes: The names of either.
         digest: What identifies the data when a run resumes.
@@ -106,10 +107,11 @@ class Source:
 
     A data set of your own subclasses it, declares its fields and writes `load`.
 
-    resolution: int or [h, w] in pixels; channels: 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA; classes:
-    number of labels, 0 drops them. "auto" is filled by `scan`. kind: image or points. limit: train
-    on so many at most. holdout: keep so many out of training. load_size: larger than resolution, a
-    random window is drawn each time. flip: mirror half of the draws.
+    resolution: int or [h, w] in pixels, [steps, 1] of series; channels: 1 grey, 2 grey + alpha,
+    3 RGB, 4 RGBA, of series any number of features; classes: number of labels, 0 drops them. "auto"
+    is filled by `scan`. kind: image, points or series. limit: train on so many at most. holdout:
+    keep so many out of training. load_size: larger than resolution, a random window is drawn each
+    time. flip: mirror half of the draws.
     on_error: skip or fail, what a bad file does. workers: decoding threads. UserError for values
     that make no sense.
     """
@@ -145,9 +147,9 @@ class Source:
         )
         require(self.workers >= 1, f"dataset.workers={self.workers} decodes nothing", "1 or more")
         require(
-            self.channels == "auto" or self.channels in (1, 2, 3, 4),
+            self.channels == "auto" or modality.takes_channels(self.channels),
             f"dataset.channels={self.channels}",
-            "1 grey, 2 grey + alpha, 3 RGB, 4 RGBA, or auto",
+            f"{modality.channel_words}, or auto",
         )
         require(
             self.classes == "auto" or is_count(self.classes, least=0),

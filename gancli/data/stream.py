@@ -64,7 +64,7 @@ class Stream:
                 f"the data set gives {len(value)} of {key!r} for {self.n} images",
                 "Decoded.further holds tensors (N,...) under keys of their own",
             )
-        self.flip = flip and decoded.images.dtype == torch.uint8
+        self.flip = flip and modality.pixels
         self.windows = windows(self.images, pair(resolution))
         # What has the images' size is cut and flipped with them: maps of poses, of segments.
         self.maps = {
@@ -100,7 +100,7 @@ class Stream:
     def __call__(self, nimg: int, keys: tuple[str, ...], *, salt: str = "") -> dict[str, Tensor]:
         """-> this rank's share of the images nimg ... nimg + batch_size - 1.
 
-        image: (N,C,h,w) float32 in [-1,1] (points as they are); label: (N,) int64 classes or (N,K)
+        image: (N,C,h,w) float32, the item as networks see it: images in [-1,1]; label: (N,) int64 classes or (N,K)
         float32 attributes. a, b: of pairs
         or of two domains, the source and the target; mask: (N,1,h,w), 1 in the holes of a.
         Further keys: (N,...) as the data set gives them. UserError for a key that the data lacks.
@@ -165,14 +165,12 @@ class Stream:
 
     def pick_images(self, index: Tensor, first: int, salt: str) -> Tensor:
         """Returns images (local,C,h,w) as they are cut, flipped and scaled."""
-        if self.images.dtype != torch.uint8:
-            return self.images.index_select(0, index).to(self.device, non_blocking=True)
         return self.cut(self.images, self.windows, index, first, salt)
 
     def cut(
         self, images: Tensor, windows: Tensor | None, index: Tensor, first: int, salt: str
     ) -> Tensor:
-        """Picks bytes (N,C,H,W), cuts the draw's window, flips, and scales to [-1,1].
+        """Picks items (N,C,H,W), cuts the draw's window, flips, and prepares them.
 
         The window and the flip follow from the position, so all images of a draw have the same.
         """
@@ -187,14 +185,14 @@ class Stream:
         x = x.to(self.device, non_blocking=True)
         if self.flip:
             assert dice is not None
-            # x where the mask is 0, its mirror image where it is 255: torch.where takes five times
-            # as long on bytes.
-            mask = (
-                dice[2]
-                .to(self.device, torch.uint8, non_blocking=True)
-                .mul_(255)[:, None, None, None]
-            )
-            x = x.flip(3).bitwise_xor_(x).bitwise_and_(mask).bitwise_xor_(x)
+            flipped = dice[2].to(self.device, torch.uint8, non_blocking=True)[:, None, None, None]
+            if x.dtype == torch.uint8:
+                # x where the mask is 0, its mirror image where it is 255: torch.where takes five
+                # times as long on bytes.
+                mask = flipped.mul_(255)
+                x = x.flip(3).bitwise_xor_(x).bitwise_and_(mask).bitwise_xor_(x)
+            else:
+                x = torch.where(flipped.bool(), x.flip(3), x)
         return self.modality.prepare(x)
 
     def dice(self, first: int, salt: str) -> Tensor:

@@ -66,6 +66,8 @@ def test_annotations_can_be_read_from_a_module_that_imports_nothing(tmp_path, mo
         ({"holdout": -1}, "dataset.holdout=-1"),
         ({"workers": 0}, "dataset.workers=0"),
         ({"channels": 5}, "dataset.channels=5"),
+        ({"kind": "series", "channels": 0}, "dataset.channels=0"),
+        ({"kind": "series", "flip": True}, "series cannot be flipped"),
         ({"classes": -1}, "dataset.classes=-1"),
         ({"resolution": 0}, "dataset.resolution=0"),
         ({"resolution": [8]}, "dataset.resolution"),

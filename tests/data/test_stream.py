@@ -12,6 +12,7 @@ from gancli.data.base import Decoded
 from gancli.data.draws import draws, permutation
 from gancli.data.stream import Stream
 from gancli.errors import UserError
+from gancli.modality import Series
 
 
 def numbered(n: int, *, channels: int = 1, size: int = 4) -> Decoded:
@@ -232,3 +233,27 @@ def test_further_keys_are_as_many_as_images():
     )
     with pytest.raises(UserError, match="3 of 'caption' for 4 images"):
         Stream(decoded, batch_size=2, seed=0, resolution=2)
+
+
+def test_windows_and_flips_reach_floats_alike():
+    pixels = ramps(4, 6, 5)
+    floats = Decoded((pixels.images.float() - 127.5) * (1 / 127.5))
+    options = {"batch_size": 40, "seed": 0, "resolution": [4, 3], "flip": True}
+    batch = Stream(floats, **options)(0, ("image",))["image"]
+    assert torch.equal(batch, Stream(pixels, **options)(0, ("image",))["image"])
+
+
+def test_windows_are_cut_out_of_long_series():
+    steps = torch.arange(48.0).view(1, 1, 48, 1) + 100 * torch.arange(3.0).view(3, 1, 1, 1)
+    stream = Stream(
+        Decoded(steps.repeat(1, 5, 1, 1)),
+        batch_size=300,
+        seed=0,
+        resolution=[24, 1],
+        modality=Series(),
+    )
+    batch = stream(0, ("image",))["image"]
+    assert batch.shape == (300, 5, 24, 1)
+    assert (batch.diff(dim=2) == 1).all()
+    starts = (batch[:, 0, 0, 0] % 100).unique()
+    assert starts.min() == 0 and starts.max() == 24 and len(starts) == 25

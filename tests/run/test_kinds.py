@@ -1,0 +1,118 @@
+"""Data sets of the user's own that are no 8-bit pictures: trained, drawn, measured, sampled."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import train_helpers
+from PIL import Image
+from train_helpers import last, sound
+
+gan = pytest.fixture(train_helpers.gan)
+package = pytest.fixture(train_helpers.package)
+
+DATA = """
+    from dataclasses import dataclass
+    import torch
+    from gancli.data.base import Decoded, Source
+
+    def draw(*shape):
+        return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    @dataclass(kw_only=True)
+    class Cloud(Source):
+        \"\"\"Points, which need no scale.\"\"\"
+        kind: str = "points"
+        def load(self):
+            return Decoded(images=draw(200, 2, 1, 1), digest="cloud")
+
+    @dataclass(kw_only=True)
+    class Waves(Source):
+        \"\"\"Five features.\"\"\"
+        kind: str = "series"
+        scale: list[float] | float = 1.0
+        shift: list[float] | float = 0.0
+        labels: bool = False
+        def load(self):
+            images = draw(60, 5, 1, 1) + torch.arange(self.size()[0]).view(1, 1, -1, 1).sin()
+            labels = torch.arange(60) % 2 if self.classes else None
+            return Decoded(images=images, labels=labels, classes=("up", "down"), digest="waves")
+
+    @dataclass(kw_only=True)
+    class Floats(Source):
+        \"\"\"Images as floats, larger than what is trained on.\"\"\"
+        def load(self):
+            return Decoded(images=draw(40, 1, *self.size()), digest="floats")
+"""
+MLP = (
+    *("model=mlp", "model.generator.hidden=[8]", "model.discriminator.hidden=[8]"),
+    *("trainer.batch_size=8", "trainer.precision=fp32", "trainer.device=cpu", "trainer.steps=2"),
+    *("log.every=1", "log.sample_every=1", "hydra.run.dir=run"),
+    *("metrics=fast", "metrics.n=20", "metrics.every=2"),
+)
+POINTS = ("dataset.resolution=1", "dataset.channels=2", "dataset.classes=0")
+SERIES = ("dataset.resolution=[24,1]", "dataset.channels=5", "dataset.classes=0")
+
+
+def test_points_need_no_scale(gan, package):
+    name = package(DATA)
+    sound(gan("train", *MLP, f"dataset._target_={name}.Cloud", "dataset.kind=points", *POINTS))
+    assert (Path("run/samples") / "step-00000002.png").exists()
+    assert json.loads(Path("run/evaluation.json").read_text())["values"]["w1"] > 0
+    sound(gan("sample", "ckpt=run", "n=3", "out=made", f"trust={name}"))
+    assert len(Path("made/points.csv").read_text().splitlines()) == 4
+
+
+def test_series_of_five_features_are_trained_drawn_and_sampled(gan, package):
+    name = package(DATA)
+    units = ("+dataset.scale=[1,2,3,4,5]", "+dataset.shift=[0,0,0,0,10]")
+    own = (f"dataset._target_={name}.Waves", "dataset.kind=series", *SERIES, *units)
+    sound(gan("train", *MLP, *own, "dataset.load_size=[48,1]"))
+    assert last("run")["progress"]["step"] == 2
+    picture = Image.open(Path("run/samples") / "step-00000002.png")
+    assert picture.width > picture.height > 0
+    sound(gan("sample", "ckpt=run", "n=3", "seed=1", "out=made", f"trust={name}"))
+    sound(gan("sample", "ckpt=run", "n=3", "seed=1", "out=again", f"trust={name}"))
+    names = sorted(path.name for path in Path("made").iterdir())
+    assert names == ["grid.png", "series.csv", "series.npz"]
+    for file in names:
+        assert (Path("made") / file).read_bytes() == (Path("again") / file).read_bytes()
+    series = np.load("made/series.npz", allow_pickle=False)["series"]
+    assert series.shape == (3, 24, 5) and abs(series[..., 4].mean() - 10) < 5
+    with open("made/series.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["series", "step", "x0", "x1", "x2", "x3", "x4"] and len(rows) == 1 + 3 * 24
+    assert np.float32(rows[30][2]) == series[1, 5, 0]
+
+
+def test_windows_are_cut_out_of_float_images(gan, package):
+    name = package(DATA)
+    own = (f"dataset._target_={name}.Floats", "dataset.channels=1", "dataset.classes=0")
+    sound(gan("train", *MLP, *own, "dataset.resolution=16", "dataset.load_size=20"))
+    values = json.loads(Path("run/evaluation.json").read_text())
+    assert values["values"]["swd"] > 0
+    assert values["protocol"]["real_images"].startswith("the middle of 20x20")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("augment=diffaug",), "augment is for images, and the data are series"),
+        (("dataset.flip=true",), "series cannot be flipped"),
+        (
+            ("model=pix2pix", "dataset=digits"),
+            "this model translates images, and the data are series",
+        ),
+    ],
+)
+def test_what_is_for_images_says_so(gan, package, words, what):
+    name = package(DATA)
+    own = (f"dataset._target_={name}.Waves", "dataset.kind=series", *SERIES)
+    line = [word for word in MLP if not (words[0].startswith("model=") and "model" in word)]
+    done = gan("train", *line, *own, *words)
+    assert done.code == 2 and what in done.err
+    assert not Path("run").exists()
