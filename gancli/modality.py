@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
+    Labels = tuple[Tensor, Tensor]  # of samples and of reals
+
 
 class Modality:
     """One kind of item. Items are four-dimensional tensors whatever the kind.
@@ -72,13 +74,16 @@ class Modality:
         """Turns items, stored or made by a network, into what is measured and saved."""
         raise NotImplementedError
 
-    def picture(self, made: Tensor, real: Tensor | None, *, columns: int) -> Image:
+    def picture(
+        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+    ) -> Image:
         """Draws samples.
 
         Args:
             made: (N,C,H,W) as a network makes them; N may be 0 where there are reals.
             real: (M,C,H,W) stored, for a background; None without.
             columns: In a row, where each has a tile of its own.
+            labels: The classes of both, (N,) and (M,): a sample then lies over reals of its own.
         """
         raise NotImplementedError
 
@@ -171,7 +176,9 @@ class Images(Modality):
 
         return to_uint8(items) if items.is_floating_point() else items
 
-    def picture(self, made: Tensor, real: Tensor | None, *, columns: int) -> Image:
+    def picture(
+        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+    ) -> Image:
         """Tiles the samples."""
         from gancli.render.grids import grid
 
@@ -220,7 +227,9 @@ class Points(Modality):
         """(N,2) in data units."""
         return items.flatten(1) * self.scale
 
-    def picture(self, made: Tensor, real: Tensor | None, *, columns: int) -> Image:
+    def picture(
+        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+    ) -> Image:
         """Draws the samples over the reals as two clouds."""
         from gancli.render.grids import scatter
 
@@ -294,14 +303,16 @@ class Series(Modality):
         """(1,C or 1,1,1), a value for each feature."""
         return items.new_tensor(values)[None, :, None, None]
 
-    def picture(self, made: Tensor, real: Tensor | None, *, columns: int) -> Image:
+    def picture(
+        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+    ) -> Image:
         """Draws each series as lines in a tile, over grey reals, without their units.
 
         So features of any size are seen together.
         """
         from gancli.render.grids import draw_lines
 
-        return draw_lines(made, real=real, columns=columns)
+        return draw_lines(made, real=real, columns=columns, labels=labels)
 
     def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
         """A row for each step of each series, and the arrays."""

@@ -12,6 +12,7 @@ from gancli.config import compose as front
 from gancli.config.arguments import split_args
 from gancli.config.published import describe_published
 from gancli.errors import UserError
+from gancli.modality import make_modality
 from gancli.render import messages
 from gancli.render import status as progress
 from gancli.render.messages import say
@@ -95,7 +96,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    from gancli.data.base import image_words, pair
+    from gancli.data.base import pair
 
     console = Console(soft_wrap=True, highlight=False)
     shapes = find_shapes(game, config.dataset)
@@ -109,8 +110,8 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     for entry in config.published or ():
         console.print(f"published  {describe_published(entry)}", markup=False)
     data = config.dataset
-    size = image_words(pair(data["resolution"]), data["channels"])
-    console.print(f"data  {size}, {data['classes']} classes")
+    item = make_modality(data).describe_item(pair(data["resolution"]), data["channels"])
+    console.print(f"data  {item}, {data['classes']} classes")
     lacking = "path" in data and data["path"] in (None, "???")  # shown without a data set
     say_end("", ["gan", "list", "dataset"] if lacking else ["gan", "train", *argv])
 

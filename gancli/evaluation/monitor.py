@@ -127,7 +127,12 @@ class Monitor:
             images = game.sample(
                 {key: value.to(self.device) for key, value in inputs.items()}, generator
             )
-        return self.modality.picture(images, real, columns=columns)
+        label = inputs.get("label")
+        real_label = None if self.train.labels is None else self.train.labels[: len(real)]
+        labels = None
+        if label is not None and real_label is not None and label.ndim == real_label.ndim == 1:
+            labels = label.cpu(), real_label.cpu()
+        return self.modality.picture(images, real, columns=columns, labels=labels)
 
     def draw_references(self, game: Game) -> dict[str, Image]:
         """Draws what lies beside the samples, by name: real images, a row a class."""

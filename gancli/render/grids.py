@@ -23,7 +23,7 @@ INK = (140, 145, 155)
 REAL = (120, 144, 180)
 FAKE = (232, 84, 32)
 MOST_OPAQUE = 0.85  # reals stay visible below any number of fakes
-GREY_LINE = (200, 204, 212)
+GREY_LINE = (186, 190, 200)
 # Of the features of a series
 LINES = (
     (232, 84, 32),
@@ -36,7 +36,8 @@ LINES = (
     (90, 90, 90),
 )
 MOST_LINES = len(LINES)
-MOST_BEHIND = 4  # reals behind each series
+BEHIND = 16  # lines of reals behind each series, about
+MOST_TILES = 64  # of reals alone
 # Points and lines are drawn at twice the size and averaged down, which smooths their edges
 SUPERSAMPLE = 2
 
@@ -148,6 +149,7 @@ def draw_lines(
     *,
     real: Tensor | None,
     columns: int,
+    labels: tuple[Tensor, Tensor] | None = None,
     width: int = 160,
     height: int = 96,
     gap: int = 4,
@@ -156,15 +158,17 @@ def draw_lines(
 
     All tiles share one axis: it reaches a tenth farther than the reals (without reals, than the
     samples) do. What lies beyond is drawn on the edge; a line breaks where it is not finite. Where
-    N is 0, the tiles show the reals. The first MOST_LINES features are drawn.
+    N is 0, the tiles show the reals. The first MOST_LINES features are drawn. labels: (N,) and
+    (M,) classes; the reals behind a tile are then of its class, where there are some.
     """
     fakes = made.detach().float().cpu().numpy()[:, :MOST_LINES, :, 0]
     reals = (made[:0] if real is None else real).detach().float().cpu().numpy()
     reals = reals[:, :MOST_LINES, :, 0]
-    behind = [reals[k * len(reals) // MOST_BEHIND] for k in range(MOST_BEHIND) if len(reals)]
-    if not len(fakes):
-        fakes = reals[[k * len(reals) // min(64, len(reals)) for k in range(min(64, len(reals)))]]
-        behind = []
+    if len(fakes):
+        behind = choose_behind(reals, len(fakes), labels)
+    else:
+        behind = {}
+        fakes = reals[spread(len(reals), MOST_TILES)]
     assert len(fakes) and columns > 0
     low, high = find_range(reals if len(reals) else fakes)
     columns = min(columns, len(fakes))
@@ -173,12 +177,33 @@ def draw_lines(
     canvas = Image.new("RGB", (size[0] * SUPERSAMPLE, size[1] * SUPERSAMPLE), BOX)
     for k, series in enumerate(fakes):
         tile = Image.new("RGB", (width * SUPERSAMPLE, height * SUPERSAMPLE), PAPER)
-        for past in behind:
+        for past in reals[behind.get(k, [])]:
             draw_series(tile, past, low, high, [GREY_LINE] * len(past), 1)
         draw_series(tile, series, low, high, LINES, SUPERSAMPLE)
         at = gap + k % columns * (width + gap), gap + k // columns * (height + gap)
         canvas.paste(tile, (at[0] * SUPERSAMPLE, at[1] * SUPERSAMPLE))
     return canvas.resize(size, Image.Resampling.BOX)
+
+
+def spread(n: int, most: int) -> list[int]:
+    """Chooses at most so many of n things, evenly spread."""
+    count = min(n, most)
+    return [k * n // count for k in range(count)]
+
+
+def choose_behind(
+    reals: np.ndarray, n: int, labels: tuple[Tensor, Tensor] | None
+) -> dict[int, list[int]]:
+    """Chooses the reals (M,C,T) behind each of n tiles, so many that BEHIND lines are drawn."""
+    most = max(2, BEHIND // max(1, reals.shape[1]))
+    everywhere = spread(len(reals), most)
+    if labels is None:
+        return dict.fromkeys(range(n), everywhere)
+    of_class: dict[int, list[int]] = {}
+    for label in labels[0].unique().tolist():
+        rows = (labels[1] == label).nonzero()[:, 0].tolist()
+        of_class[label] = [rows[k] for k in spread(len(rows), most)] or everywhere
+    return {k: of_class[label] for k, label in enumerate(labels[0].tolist())}
 
 
 def find_range(series: np.ndarray) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from gancli.commands import data
 from gancli.data.base import Decoded, Source
 from gancli.data.folder import Folder
 from gancli.errors import GanError, UserError
-from gancli.reports import alarms, survey
+from gancli.reports import alarms, survey, surveyed
 
 real = pytest.mark.skipif(
     not TEST_DATA.is_dir(), reason="needs the real images: set GANCLI_TEST_DATA"
@@ -327,3 +327,23 @@ def test_sizes_are_width_x_height_in_messages_too(tmp_path, capsys):
     with pytest.raises(UserError) as caught:
         Folder(path="photos", resolution=[24, 40], load_size=[20, 40], channels=3, classes=0)
     assert "windows of 40x24" in caught.value.hint
+
+
+class Waves(Source):
+    """Series of five features."""
+
+    kind = "series"
+
+    def load(self) -> Decoded:
+        steps = torch.arange(48.0).view(1, 1, 48, 1).sin()
+        return Decoded(images=steps + torch.arange(30.0).view(6, 5, 1, 1) / 30)
+
+
+def test_series_are_surveyed_without_sizes_and_drawn_as_lines():
+    source = Waves(kind="series", resolution=[24, 1], load_size=[48, 1], channels=5, classes=0)
+    found = survey.survey_data(source)
+    assert found.decode_bytes() == 6 * 5 * 48 * 4 and not alarms.find_alarms(found)
+    training = dict(surveyed.describe_training(found))
+    assert training["training"].startswith("series of 48 steps, 5 features")
+    assert "less dataset.shift" in training["values"]
+    assert surveyed.draw_contact_sheet(found).size == (4 + 6 * 164, 4 + 100)

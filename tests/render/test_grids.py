@@ -10,7 +10,17 @@ import pytest
 import torch
 from PIL import Image
 
-from gancli.render.grids import FAKE, REAL, grid, save_image, save_png, scatter, ticks, to_uint8
+from gancli.render.grids import (
+    FAKE,
+    REAL,
+    choose_behind,
+    grid,
+    save_image,
+    save_png,
+    scatter,
+    ticks,
+    to_uint8,
+)
 
 
 def pixels(picture: Image.Image) -> np.ndarray:
@@ -167,3 +177,11 @@ def test_a_failed_save_leaves_the_older_file_and_no_litter(tmp_path, monkeypatch
             with pytest.raises(OSError):
                 save_png(Image.new("L", (4, 4), 9), path)
         assert path.read_bytes() == before and os.listdir(tmp_path) == ["grid.png"]
+
+
+def test_reals_behind_a_series_are_of_its_class_where_there_are_some():
+    labels = torch.tensor([0, 1, 2]), torch.tensor([1, 0, 1, 0])
+    behind = choose_behind(np.zeros((4, 8, 5)), 3, labels)
+    assert behind == {0: [1, 3], 1: [0, 2], 2: [0, 2]}
+    assert choose_behind(np.zeros((4, 8, 5)), 1, None) == {0: [0, 2]}
+    assert len(choose_behind(np.zeros((40, 1, 5)), 1, None)[0]) == 16
