@@ -30,6 +30,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def model_index(models: dict[str, Path]) -> str:
+    """The page that lists every model."""
     rows = [
         f"| [`{name}`]({name}.md) | {read_description(path)} |" for name, path in models.items()
     ]
@@ -74,6 +75,7 @@ def model_page(name: str, path: Path) -> str:
 
 
 def yaml_block(path: Path) -> list[str]:
+    """A file of conf/model/ as lines of a titled code block."""
     text = path.read_text(encoding="utf-8").rstrip()
     return [f'```yaml title="conf/model/{path.name}"', text, "```", ""]
 
@@ -100,6 +102,7 @@ def parameter_counts(name: str) -> dict[str, int]:
 
 
 def losses_page(losses: dict[str, Path], penalties: dict[str, Path]) -> str:
+    """The page of all losses and penalties, with the keys of the base."""
     rows = [f"| `loss={name}` | {read_description(path)} |" for name, path in losses.items()]
     terms = [
         f"| `+penalty@loss.penalties.{name}={name}` | {read_description(path)} |"
@@ -135,6 +138,7 @@ def losses_page(losses: dict[str, Path], penalties: dict[str, Path]) -> str:
 
 
 def experiments_page(experiments: dict[str, Path]) -> str:
+    """The page of all experiments, with what their papers report."""
     rows = [
         f"| `experiment={name}` | {read_description(path)} | "
         f"{'; '.join(map(describe_published, read_published(path)))} |"

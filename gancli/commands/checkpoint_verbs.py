@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 
 def write(command: str, argv: Sequence[str], run: Callable[[DictConfig], Ending]) -> int:
-    """A subcommand that writes a folder: `run` takes the options, and says what to open and to
-    type next.
+    """A subcommand that writes a folder.
+
+    `run` takes the options, and says what to open and to type next.
     """
     say_end(*run(compose_options(command, argv, missing=True).cfg))
     return 0

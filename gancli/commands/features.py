@@ -40,6 +40,7 @@ LEAST = {"n": 2, "k": 1, "seed": 0, "l2": 0}
 
 
 def main(argv: list[str]) -> int:
+    """Runs `gan features`; returns the exit code."""
     options, words = read(argv)
     check_words(words)
     from gancli.run.runlog import early_log
@@ -282,6 +283,7 @@ def measure(
 
 
 def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, object]:
+    """How the features were made and measured, as report.json tells it."""
     from gancli.evaluation.probing import choose_labels, find_own_labels
 
     labels = choose_labels(loaded.game)
@@ -309,6 +311,7 @@ def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, obje
 
 
 def write(out: Path, chosen: Chosen, features: Tensor, scores: Tensor, report: dict) -> None:
+    """Writes all files of the report into `out`."""
     import numpy as np
 
     from gancli.render.grids import save_png
@@ -349,6 +352,7 @@ def name_label(chosen: Chosen, label: int | list[float]) -> str:
 
 
 def show(title: str, report: dict, *, k: int) -> None:
+    """Prints the report's numbers as a table below its title."""
     from rich.console import Console
     from rich.table import Table
 

@@ -25,6 +25,7 @@ FORMAT = 1
 
 
 def main(argv: list[str]) -> int:
+    """Runs `gan project`; returns the exit code."""
     return checkpoint_verbs.write("project", argv, run)
 
 
@@ -214,6 +215,7 @@ def searched(
 
 
 def beside_each_other(target: Tensor, image: Tensor) -> Image.Image:
+    """One picture of the target and of the image that was found."""
     import torch
 
     from gancli.render.grids import grid
@@ -229,6 +231,7 @@ def write(
     film: str | None,
     facts: dict,
 ) -> None:
+    """Writes what was found, its pictures, its film and its facts into `out`."""
     import torch
 
     from gancli.files import atomic

@@ -258,6 +258,7 @@ def put(content: bytes, file: IO[bytes]) -> None:
 def write_images(
     loaded: Loaded, inputs: Batch, out: Path, *, options: dict, classes: list[str], given: dict
 ) -> None:
+    """Writes n images, or per_class of each class, and their grid into `out`."""
     import torch
 
     from gancli.render.grids import save_png

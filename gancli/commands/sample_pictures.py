@@ -177,6 +177,7 @@ def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -
 
 
 def tile_size(columns: int) -> int:
+    """A tile's side in pixels, so that `columns` of them are 256 wide."""
     return 256 // columns
 
 
@@ -189,6 +190,7 @@ def images_of(loaded: Loaded, inputs: Batch, seed: int, given: dict) -> Iterator
 
 
 def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) -> None:
+    """Writes the grid of all parts of a picture."""
     import torch
 
     from gancli.render.grids import save_png
@@ -207,6 +209,7 @@ def write_picture(loaded: Loaded, picture: Picture, path: Path, *, seed: int) ->
 
 
 def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
+    """Writes a walk through the latents as an animation."""
     import torch
 
     from gancli.render.grids import grid

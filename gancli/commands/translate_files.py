@@ -49,6 +49,7 @@ class Item:
     target: str
 
     def file(self, form: str, answer: int | None) -> str:
+        """The name of an output file; each of several answers has its own."""
         return f"{self.target}.{form}" if answer is None else f"{self.target}-{answer}.{form}"
 
 
@@ -80,6 +81,7 @@ def items_of(given: str, out: Path) -> list[Item]:
 
 
 def image_names(root: Path) -> list[str]:
+    """Sorted names of the images below `root`."""
     try:
         names = sorted(name for name, *_ in walk(root))
     except PermissionError as error:
@@ -95,6 +97,7 @@ def image_names(root: Path) -> list[str]:
 
 
 def within(path: Path, folder: Path) -> bool:
+    """Whether a path, its links followed, lies in `folder`."""
     return Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder))
 
 
@@ -202,6 +205,7 @@ def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:
 
 
 def text(mark: str) -> PngImagePlugin.PngInfo:
+    """PNG text chunks that name the software."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", mark)
     return info
@@ -227,6 +231,7 @@ class Sheet:
             ]
 
     def save(self, path: Path) -> None:
+        """Writes the grid of all thumbnails, each in the middle of a grey tile."""
         side = max(max(picture.size) for picture in self.thumbnails)
         tiles = np.full((len(self.thumbnails), side, side, 3), 128, np.uint8)
         for tile, picture in zip(tiles, self.thumbnails, strict=True):

@@ -131,6 +131,7 @@ def source_half(data: dict) -> tuple[float, str] | None:
 
 
 def refuse_unfit(options: dict, network: Translator, extras: tuple[str, ...]) -> None:
+    """Raises UserError about options that this generator has no use for."""
     reasons = {
         "answers": (
             "its generator has no noise, and gives one answer alone",
@@ -173,7 +174,7 @@ def read_style(job: Job) -> Tensor:
 
 
 def attempt(job: Job, item: Item, sheet: Sheet) -> str | None:
-    """Translates one image. -> why that cannot be done"""
+    """Translates one image; returns why that cannot be done, or None."""
     try:
         with quiet():
             translate(job, item, sheet)
@@ -292,6 +293,7 @@ def report(job: Job, total: int) -> None:
 
 
 def how_shrunk(job: Job) -> str:
+    """Why images were shrunk and enlarged again, as the end of a sentence."""
     size = job.network.size
     if size is not None:
         return f"were resized to {size[1]}x{size[0]} and back: this generator takes no other size"

@@ -1,6 +1,4 @@
-"""Heads about classes: an auxiliary classifier, a projection onto the label, and a contrast between
-classes.
-"""
+"""Heads about classes: an auxiliary classifier, a projection onto the label, and a contrast."""
 
 from __future__ import annotations
 
@@ -78,8 +76,9 @@ class AuxiliaryClassifier(Head):
 
 
 class ClassProjection(Head):
-    """Adds <v_label, features> to the score of a critic that sees no labels itself (Miyato and
-    Koyama 2018, equation 3).
+    """Adds <v_label, features> to the score of a critic that sees no labels itself.
+
+    Miyato and Koyama 2018, equation 3.
     """
 
     needs_labels = True
@@ -98,12 +97,13 @@ class ClassProjection(Head):
 
 
 class ClassContrast(Head):
-    """Draws features to their class and to images of it, and away from the rest (ContraGAN, Kang
-    and Park 2020, section 3).
+    """Draws features to their class and to images of it, and away from the rest.
 
-    dim: numbers in an embedding, which has length 1; temperature: smaller is sharper. The critic
-    embeds reals, the generator is taught by fakes. norm: of the projection and of the class
-    proxies. Images are compared within a micro-batch.
+    ContraGAN, Kang and Park 2020, section 3. The critic embeds reals, the generator is taught by
+    fakes. Images are compared within a micro-batch.
+
+    dim: numbers in an embedding, which has length 1; temperature: smaller is sharper. norm: of the
+    projection and of the class proxies.
     """
 
     needs_labels = True
@@ -157,9 +157,19 @@ class ClassContrast(Head):
 
 
 def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float) -> Tensor:
-    """h, proxies (N,D) of length 1, each image's own class's; label (N,) -> scalar: -log of the
-    share that an image's proxy and the other images of its class have in all that it is compared
-    with.
+    """How little of an image's likeness goes to its own class, as -log of a share.
+
+    The share is that of an image's proxy and of the other images of its class in all that the image
+    is compared with.
+
+    Args:
+        h: (N,D), embeddings of length 1.
+        label: (N,) classes.
+        proxies: (N,D) of length 1, each image's own class's.
+        temperature: smaller is sharper.
+
+    Returns:
+        A scalar, averaged over the images.
     """
     own = (h * proxies).sum(1, keepdim=True) / temperature
     others = cosines(h, h) / temperature

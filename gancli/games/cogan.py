@@ -1,5 +1,6 @@
-"""CoGAN: two domains learned together without pairs, because both generators share what both
-critics share: the meaning.
+"""CoGAN: two domains learned together without pairs.
+
+Both generators share what both critics share: the meaning.
 """
 
 from __future__ import annotations
@@ -62,12 +63,13 @@ class CoGAN(GAN):
     def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
     ) -> Batch:
-        """z (n,z_dim), of which `sample` makes a pair. truncation: see GAN."""
+        """Draws z (n,z_dim), of which `sample` makes a pair. truncation: see GAN."""
         return super().inputs(n, rng, truncation=truncation)
 
     def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
-        """Pairs, one below the other: rows of domain a, each above the same latents' row of domain
-        b.
+        """Makes pairs, one below the other.
+
+        Rows of domain a, each above the same latents' row of domain b.
         """
         z = self.inputs(4 * columns, rng)["z"].unflatten(0, (4, columns))
         domain = torch.tensor([0, 1]).repeat_interleave(columns).repeat(4)
@@ -110,9 +112,9 @@ class CoGAN(GAN):
         return loss
 
     def halves(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Reals of both domains: the first half of the batch as it is, of the second the edges or
-        negatives.
+        """Cuts the reals of both domains out of one batch, half and half.
 
+        The first half of the batch stays as it is, of the second the edges or negatives are taken.
         Not both of every image: without pairs is what the paper claims, and so no step sees one.
         Not in the data set either: what b is belongs to the model, every data set of images will
         do, and windows and flips have been drawn by now.
@@ -151,8 +153,9 @@ class CoGAN(GAN):
 
 
 def edges(image: Tensor) -> Tensor:
-    """How much brighter the brightest of a pixel's 3x3 neighbours is, in [-1,1] like the image
-    (N,C,H,W); alpha stays.
+    """How much brighter the brightest of a pixel's 3x3 neighbours is.
+
+    In [-1,1] like the image (N,C,H,W); alpha stays.
     """
     k = colours(image.shape[1])
     colour = image[:, :k]

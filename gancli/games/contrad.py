@@ -1,5 +1,6 @@
-"""ContraD: the critic's trunk learns by contrast alone, and a small head on its features tells
-reals from fakes.
+"""ContraD: the critic's trunk learns by contrast alone.
+
+A small head on its features tells reals from fakes.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class ContraD(GAN):
 
 
 def two_layers(n_in: int, hidden: int, n_out: int, norm: Literal["none", "spectral"]) -> nn.Module:
+    """A perceptron of one hidden layer, its weights normalised as `norm` says."""
     return nn.Sequential(
         constrain_weight(linear(n_in, hidden), norm),
         nn.LeakyReLU(0.1),
@@ -116,12 +118,14 @@ def two_layers(n_in: int, hidden: int, n_out: int, norm: Literal["none", "spectr
 
 
 def unit(h: Tensor) -> Tensor:
+    """Vectors (N,D) scaled to length 1, in full precision."""
     return F.normalize(h.float(), dim=1)
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """(N,D), (N,D) of length 1 -> scalar: which of the 2N - 1 others is the other view of this
-    image? (Chen 2020, equation 1)
+    """Which of the 2N - 1 others is the other view of this image? (Chen 2020, equation 1).
+
+    Takes (N,D) and (N,D) of length 1, returns a scalar.
     """
     n = len(first)
     both = torch.cat([first, second])
@@ -132,8 +136,10 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
 
 
 def repulsion(first: Tensor, second: Tensor, fake: Tensor, temperature: float) -> Tensor:
-    """Two views of reals and one of fakes, (N,D) each, of length 1 -> scalar: fakes are one class,
-    reals are not in it (Jeong and Shin 2021; the supervised contrast of Khosla 2020).
+    """Contrasts two views of reals with fakes: fakes are one class, reals are not in it.
+
+    Jeong and Shin 2021; the supervised contrast of Khosla 2020. Takes two views of reals and one of
+    fakes, (N,D) each, of length 1; returns a scalar.
     """
     n = len(fake)
     itself = torch.eye(n, dtype=torch.bool, device=fake.device)

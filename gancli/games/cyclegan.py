@@ -1,5 +1,6 @@
-"""CycleGAN: two domains without pairs, a generator for each way, and the demand that there and back
-again is where it began.
+"""CycleGAN: two domains without pairs, and a generator for each way.
+
+There and back again has to be where it began.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from gancli.networks.translation import Translator
 
 
 class CycleGAN(Game):
-    """Zhu 2017, section 3. generator: ab and ba; discriminator: a and b, the critic of each domain.
-    A batch has "a" and "b".
+    """Zhu 2017, section 3.
+
+    generator: ab and ba; discriminator: a and b, the critic of each domain. A batch has "a" and
+    "b".
 
     cycle: weight of the L1 distance between an image and what comes back of it. identity: weight,
     as a share of `cycle`, of the distance between an image and what the generator that makes its
@@ -108,8 +111,9 @@ class CycleGAN(Game):
         return network
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
-        """inputs: "a" (N,C,H,W), an image of the domain that is left -> its likeness in the other
-        one, of the same size.
+        """Translates an image of the domain that is left into the other one.
+
+        inputs: "a" (N,C,H,W); the likeness has the same size.
         """
         return self.translator(generator, direction)(inputs["a"])
 
@@ -129,8 +133,9 @@ class CycleGAN(Game):
         }
 
     def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor:
-        """(N,): the mean distance per value, in [-1,1], between an image and what comes back of it,
-        both ways together.
+        """The mean distance between an image and what comes back of it, both ways together.
+
+        (N,), per value in [-1,1].
         """
         ab = self.translator(generator, "ab")
         ba = self.translator(generator, "ba")

@@ -21,8 +21,9 @@ from gancli.losses.adversarial import AdversarialLoss
 
 
 class GAN(Game):
-    """Goodfellow 2014, algorithm 1; conditional: both networks see the image's label (Mirza and
-    Osindero 2014).
+    """Goodfellow 2014, algorithm 1; conditional, both networks see the image's label.
+
+    The conditional game is Mirza and Osindero 2014.
 
     generator: forward(z (N,z_dim), label) -> (N,C,H,W), with attributes z_dim and classes (0:
     unconditional)
@@ -91,10 +92,10 @@ class GAN(Game):
         label: Tensor | None = None,
         truncation: float | None = None,
     ) -> Batch:
-        """z (n,z_dim) and, when conditional, label (n,): the given ones, or uniform over the
-        classes.
+        """Draws z (n,z_dim) and, when conditional, label (n,).
 
-        truncation: numbers beyond it are drawn again (Brock 2019, section 3.1).
+        The labels are the given ones, or uniform over the classes. truncation: numbers beyond it
+        are drawn again (Brock 2019, section 3.1).
         """
         device = next(self.generator.parameters()).device if rng is None else torch.device("cpu")
         z = torch.empty(n, self.generator.z_dim, device=device)
@@ -129,8 +130,9 @@ class GAN(Game):
         return drawn.to(z.dtype).clamp(-limit, limit)
 
     def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
-        """A row per class where there are classes (the first 16), many samples where they are
-        points.
+        """Chooses what a grid shows: a row per class (the first 16), or many samples.
+
+        Many samples where they are points.
         """
         if not self.conditional:
             return self.inputs(8 * columns, rng)
@@ -210,6 +212,7 @@ class GAN(Game):
     def with_heads(
         self, loss: Tensor, logs: Logs, terms: list[tuple[Tensor | float, Logs]]
     ) -> tuple[Tensor, Logs]:
+        """Adds the terms of all auxiliary heads to a loss and to its logs."""
         for name, (term, parts) in zip(self.heads, terms, strict=True):
             loss = loss + term
             logs = logs | {f"{name}_{key}": value for key, value in parts.items()}

@@ -1,4 +1,5 @@
-"""Growing GANs: training starts on tiny images and adds one size after the other, blended in;
+"""Growing GANs: training starts on tiny images and blends in one size after the other.
+
 PGGAN, and StyleGAN on top of it.
 """
 
@@ -51,7 +52,7 @@ class GrowingDiscriminator(Discriminator):
         stage: int | None = None,
         alpha: Tensor | None = None,
     ) -> Tensor:
-        """(N,C,h,w) of the stage's size, label (N,) or None -> features; see `Growing`"""
+        """Reads (N,C,h,w) of the stage's size, label (N,) or None, into features; see `Growing`."""
         raise NotImplementedError
 
 
@@ -68,7 +69,7 @@ class StyledGenerator(GrowingGenerator):
         alpha: Tensor | None = None,
         noise: Noise | list[Tensor] = "random",
     ) -> Tensor:
-        """styles (N,layers,w_dim) -> (N,C,h,w) of the stage's size"""
+        """Turns styles (N,layers,w_dim) into images (N,C,h,w) of the stage's size."""
         raise NotImplementedError
 
 
@@ -175,7 +176,7 @@ class Growing(GAN):
         return self.share if self.blending else None
 
     def shrink_to_stage(self, x: Tensor) -> Tensor:
-        """An image of full size at the stage's size; one of the stage's size as it is. (N,C,H,W)"""
+        """Brings images (N,C,H,W) of full size to the stage's; those of that size stay."""
         return shrink(x, x.shape[2] // (self.generator.base[0] * 2**self.stage))
 
     def stage_batch(self, batch: Batch) -> Batch:
@@ -224,9 +225,7 @@ class Growing(GAN):
 
     @property
     def inactive_levels(self) -> int:
-        """How many of these have an image layer that no longer learns, while what it reads goes
-        on.
-        """
+        """How many of these have an image layer at rest, while what it reads still learns."""
         return self.stage - self.blending
 
     def at(self, level: int | None) -> tuple[int, Tensor | None]:
@@ -237,8 +236,9 @@ class Growing(GAN):
         return (self.stage, self.alpha) if level is None or level >= self.stage else (level, None)
 
     def sample(self, inputs: Batch, generator: nn.Module, *, level: int | None = None) -> Tensor:
-        """-> (N,C,H,W) of full size: a smaller stage's pixels are repeated. level: of a stage
-        before, 0 the smallest.
+        """Makes images (N,C,H,W) of full size: a smaller stage's pixels are repeated.
+
+        level: of a stage before, 0 the smallest.
         """
         stage, alpha = self.at(level)
         return self.enlarge_to_full(
@@ -311,9 +311,11 @@ class StyleGAN(Growing):
         truncation: float | None = None,
         truncated_layers: int = 8,
     ) -> Batch:
-        """z, label as GAN's. truncation: how far the styles of the first layers may be from the
-        mean one: 1 as far as they are, 0.7 nearer, 0 not at all; the layers after truncated_layers
-        hold details, which may vary (Karras 2019, appendix B).
+        """Draws z and label as GAN does.
+
+        truncation: how far the styles of the first layers may be from the mean one: 1 as far as
+        they are, 0.7 nearer, 0 not at all; the layers after truncated_layers hold details, which
+        may vary (Karras 2019, appendix B).
         """
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
@@ -325,8 +327,9 @@ class StyleGAN(Growing):
         }
 
     def mix_styles(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
-        """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers,
-        partner by partner: 0 to 4 is pose and shape, 4 to 8 features, from 8 on colour (Karras
+        """Gives `inputs` the styles of `source` in generator.layers first to last - 1.
+
+        Partner by partner: 0 to 4 is pose and shape, 4 to 8 features, from 8 on colour (Karras
         2019, figure 3). Labels stay those of `inputs`.
         """
         layer = torch.arange(self.generator.layers, device=inputs["z"].device)
@@ -363,9 +366,11 @@ class StyleGAN(Growing):
         noise: Noise | list[Tensor] = "random",
         level: int | None = None,
     ) -> Tensor:
-        """-> (N,C,H,W) of full size. inputs: z and whatever of label, other and mask, psi and
-        psi_layers was added; or styles (N,layers,w_dim) alone. noise: fixed is the same for all
-        images, as an animation needs it, planes (with styles) are given ones
+        """Makes images (N,C,H,W) of full size.
+
+        inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
+        (N,layers,w_dim) alone. noise: fixed is the same for all images, as an animation needs it,
+        planes (with styles) are given ones.
         """
         network = cast(StyledGenerator, generator)
         return self.enlarge_to_full(

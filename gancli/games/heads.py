@@ -1,5 +1,6 @@
-"""Tasks beside real or fake, solved from the critic's features; `model.heads` names any number of
-them.
+"""Tasks beside real or fake, solved from the critic's features.
+
+`model.heads` names any number of them.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from gancli.game import Critic, Logs
 
 
 class Head(nn.Module):
-    """A term of the critic's loss, of the generator's, or of the score itself; its parameters move
-    with player d.
+    """A term of the critic's loss, of the generator's, or of the score itself.
+
+    Its parameters move with player d.
 
     needs_labels: the task is about classes, so the model must be conditional
     scores: it adds to the score, so a loss that constrains the critic (WGAN's clip) constrains it
@@ -32,9 +34,7 @@ class Head(nn.Module):
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor | float, Logs]:
-        """real, fake (N,C,H,W), label (N,) of both -> a weighted scalar, added to the critic's
-        loss.
-        """
+        """A weighted scalar for the critic's loss; real, fake (N,C,H,W), label (N,) of both."""
         return 0.0, {}
 
     def g(
@@ -45,8 +45,9 @@ class Head(nn.Module):
 
 
 def cosines(a: Tensor, b: Tensor) -> Tensor:
-    """(N,D), (M,D) of length 1 -> (N,M), in full precision: a temperature multiplies what autocast
-    would round away.
+    """Likeness (N,M) of (N,D) and (M,D) of length 1, in full precision.
+
+    A temperature multiplies what autocast would round away.
     """
     with torch.autocast(a.device.type, enabled=False):
         return a @ b.T

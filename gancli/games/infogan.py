@@ -1,5 +1,6 @@
-"""InfoGAN: a part of the latent is a code, and what can be read of it in the image is maximised; no
-labels are needed.
+"""InfoGAN: a part of the latent is a code, and no labels are needed.
+
+What can be read of the code in the image is maximised.
 """
 
 from __future__ import annotations
@@ -27,15 +28,16 @@ BLIND = HALF_LOG_TAU + 1 / 6
 
 
 class Reader(nn.Module):
-    """What `InfoGAN` relies on in q; a view as `gancli.game.Generator` is, to derive from or
-    not.
+    """What `InfoGAN` relies on in q.
+
+    A view as `gancli.game.Generator` is, to derive from or not.
     """
 
     def attach(self, feature_dim: int, outputs: int) -> None:
         """Builds what depends on the discriminator's features (N,feature_dim); called once."""
 
     def forward(self, features: Tensor) -> Tensor:
-        """(N,feature_dim) -> (N,outputs)"""
+        """Reads features (N,feature_dim) into numbers (N,outputs)."""
         raise NotImplementedError
 
 
@@ -134,8 +136,9 @@ class InfoGAN(GAN):
     def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
         self, n: int, rng: torch.Generator | None, *, truncation: float | None = None
     ) -> Batch:
-        """z (n,noise); a categorical code (n,) int64, a continuous one (n,). truncation: of the
-        noise, see GAN.
+        """Draws z (n,noise); a categorical code (n,) int64, a continuous one (n,).
+
+        truncation: of the noise, see GAN.
         """
         z = super().inputs(n, rng, truncation=truncation)["z"][:, : self.noise]
         drawn = [
@@ -148,8 +151,9 @@ class InfoGAN(GAN):
         return {"z": z} | dict(zip(self.codes, drawn, strict=True))
 
     def code_values(self, name: str, steps: int) -> Tensor:
-        """What a sweep shows of the code `name`: each of its categories, or `steps` numbers from -1
-        to 1.
+        """What a sweep shows of the code `name`.
+
+        Each of its categories, or `steps` numbers from -1 to 1.
         """
         k = self.codes.index(name)
         return (
@@ -180,8 +184,9 @@ class InfoGAN(GAN):
         return generator(torch.cat([z, *hot, *(code[:, None] for code in codes[cut:])], 1))
 
     def recognise_codes(self, image: Tensor) -> Batch:
-        """What q reads in images (N,C,H,W): the likeliest category of each categorical code (N,),
-        the mean of each other (N,).
+        """What q reads in images (N,C,H,W).
+
+        The likeliest category of each categorical code (N,), the mean of each other (N,).
         """
         logits, mean, _ = self.read(self.discriminator.trunk(image).flatten(1))
         return dict(
@@ -189,8 +194,10 @@ class InfoGAN(GAN):
         )
 
     def read(self, features: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
-        """(N,F) -> logits (N,size) of each categorical code; means and logarithms of the deviations
-        (N,continuous)
+        """Reads features (N,F) into the parameters of each code's distribution.
+
+        Logits (N,size) of each categorical code; means and logarithms of the deviations
+        (N,continuous).
         """
         *logits, rest = (
             self.q(features)
@@ -208,9 +215,7 @@ class InfoGAN(GAN):
         return self.add_information(batch, self.adversarial.g)
 
     def add_information(self, batch: Batch, side: Side) -> tuple[Tensor, Logs]:
-        """One side's adversarial loss, and the information about the codes of the very fakes that
-        it judged.
-        """
+        """One side's adversarial loss, and the information about the codes of the fakes judged."""
         inputs = self.inputs(len(batch["image"]), None)
         critic = self.critic(batch)
         fake = self.sample(inputs, self.generator)
@@ -219,12 +224,11 @@ class InfoGAN(GAN):
         return loss + term, logs | parts
 
     def information(self, features: Tensor, inputs: Batch) -> tuple[Tensor, Logs]:
-        """-> the weighted negative log-likelihood of the codes, and the lower bound of their
-        information in nats, `mi`.
+        """The weighted negative log-likelihood of the codes, and their information, `mi`.
 
-        Each categorical code adds log(size) minus its cross-entropy, a continuous one BLIND minus
-        its NLL, as in the authors'
-        code: 0 for a reader who knows nothing.
+        `mi` is a lower bound of it, in nats. Each categorical code adds log(size) minus its
+        cross-entropy, a continuous one BLIND minus its NLL, as in the authors' code: 0 for a reader
+        who knows nothing.
         """
         logits, mean, log_deviation = self.read(features)
         codes = [inputs[name] for name in self.codes]
@@ -247,7 +251,7 @@ class InfoGAN(GAN):
 
 
 def gaussian_nll(x: Tensor, mean: Tensor, log_deviation: Tensor) -> Tensor:
-    """(N,D) each -> (D,), averaged over N"""
+    """Averages over N: (N,D) each -> (D,)."""
     return (
         HALF_LOG_TAU + log_deviation + 0.5 * ((x - mean) * (-log_deviation).exp()).square()
     ).mean(0)

@@ -1,5 +1,6 @@
-"""LAPGAN: a pyramid of games; the coarsest makes small images, each of the others what a twice as
-large one adds to them.
+"""LAPGAN: a pyramid of games.
+
+The coarsest makes small images, each of the others what a twice as large one adds to them.
 """
 
 from __future__ import annotations
@@ -98,8 +99,9 @@ class LapGAN(GAN):
         return len(self.generator)
 
     def planes(self, low: Tensor, noise: Noise = "random") -> Tensor:
-        """The noise (N,1,h,w) beside a coarse image (N,C,h,w): for each image anew, one and the
-        same for all, or zeros.
+        """Draws the noise (N,1,h,w) beside a coarse image (N,C,h,w).
+
+        For each image anew, one and the same for all, or zeros.
         """
         n, _, *size = low.shape
         if noise == "none":
@@ -151,8 +153,9 @@ class LapGAN(GAN):
         return self.level_critic(-1, batch.get("label"), None)
 
     def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
-        """A level's critic, of residuals where there is a coarse image `low` that they belong to,
-        else of images.
+        """A level's critic.
+
+        It judges residuals where there is a coarse image `low` that they belong to, else images.
         """
         network = cast(Discriminator, self.discriminator[level])
         # A residual alone must not be moved or coloured: the augmentation has to see what the
@@ -174,8 +177,9 @@ class LapGAN(GAN):
         return image if self.augment is None else self.augment(image)
 
     def rounds(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
-        """Of each level its critic, real and fake: images of the coarsest, residuals of true coarse
-        images of the others.
+        """Of each level its critic, real and fake.
+
+        Images of the coarsest, residuals of true coarse images of the others.
         """
         label = batch.get("label")
         for k, (real, low) in enumerate(pyramid(batch["image"], self.levels)):

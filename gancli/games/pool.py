@@ -12,8 +12,9 @@ from gancli.game import Batch
 
 
 class ImagePool(nn.Module):
-    """Buffers, and so in the checkpoint; every rank has its own. size: images; 0 remembers nothing.
-    shape: (C,H,W) of an image.
+    """Earlier fakes, in buffers and so in the checkpoint; every rank has its own.
+
+    size: images; 0 remembers nothing. shape: (C,H,W) of an image.
     """
 
     images: Tensor
@@ -29,8 +30,10 @@ class ImagePool(nn.Module):
 
     @torch.no_grad()
     def swap(self, new: Tensor, rng: torch.Generator) -> Tensor:
-        """new (N,C,H,W) -> as many: while it fills up, the same; then each with probability 1/2 an
-        older one, whose place it takes.
+        """Takes new images (N,C,H,W) and returns as many.
+
+        While it fills up, the same; then each with probability 1/2 an older one, whose place it
+        takes.
         """
         if self.size == 0:
             return new

@@ -1,5 +1,6 @@
-"""R3GAN: a GAN whose generator meets reals of its own, since its loss compares each fake with
-one.
+"""R3GAN: a GAN whose generator meets reals of its own.
+
+Its loss compares each fake with a real one.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from gancli.games.gan import GAN
 
 
 class R3GAN(GAN):
-    """Huang 2024: relativistic pairing with R1 and R2 (loss=rpgan_r1r2), and plain residual
-    networks.
+    """Huang 2024: relativistic pairing with R1 and R2, and plain residual networks.
+
+    The loss is loss=rpgan_r1r2.
     """
 
     def phases(self) -> list[Phase]:

@@ -15,14 +15,14 @@ from gancli.networks.mlp import linear
 
 
 class Rotation(Head):
-    """By how many quarters was the image turned? Asked of reals, and of fakes for the generator
-    (SSGAN, Chen 2019, section 3).
+    """By how many quarters was the image turned? (SSGAN, Chen 2019, section 3).
+
+    Asked of reals, and of fakes for the generator. Each quarter of the batch is turned by another
+    angle, as in mimicry's code, so that an image keeps its place and its label.
 
     d, g: weights in the loss of the critic and of the generator. resolution: of the data; square,
     or an image would show its quarter by its shape. norm: "spectral" divides the layer by its
     spectral norm, as the paper's is where the critic's are.
-    Each quarter of the batch is turned by another angle, as in mimicry's code, so that an image
-    keeps its place and its label.
     """
 
     def __init__(

@@ -11,9 +11,10 @@ ALONE = ("sign_real", "spread")  # what is logged as a mean over the critics alo
 
 
 def sum_losses(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
-    """Losses of several critics -> their sum; each one's logs under its name, and without a name
-    the means of all, which the watchdog and adaptive augmentation read (the sign of reals, which
-    nobody else does, only so).
+    """Sums the losses of several critics, and names each one's logs.
+
+    The means of all stand without a name: the watchdog and adaptive augmentation read them (the
+    sign of reals, which nobody else does, only so).
     """
     logs: Logs = {}
     for key in next(iter(results.values()))[1]:

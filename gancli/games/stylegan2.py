@@ -1,5 +1,6 @@
-"""StyleGAN2: a GAN with two rarer phases, the critic's R1 and the generator's path length, and
-styles that may mix.
+"""StyleGAN2: a GAN with two rarer phases and styles that may mix.
+
+The phases are the critic's R1 and the generator's path length.
 """
 
 from __future__ import annotations
@@ -126,11 +127,10 @@ class StyleGAN2(GAN):
         return self.r1.apply_weight(term, self.progress), {"r1": term.detach()}
 
     def pl_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """(|J^T y| - its running mean)^2, J being the image's derivative by its styles and y noise
-        (Karras 2020, section 3.2).
+        """(|J^T y| - its running mean)^2, J being the image's derivative by its styles and y noise.
 
-        y and the mean over styles divide by pixels and by layers: weight 2 is gamma_pl = ln 2 /
-        (r^2 (ln r - ln 2)) at r pixels.
+        Karras 2020, section 3.2. y and the mean over styles divide by pixels and by layers: weight
+        2 is gamma_pl = ln 2 / (r^2 (ln r - ln 2)) at r pixels.
         """
         n = max(1, len(batch["image"]) // self.pl_shrink)
         # Squared gradients leave the range of half precision.
@@ -163,9 +163,10 @@ class StyleGAN2(GAN):
         truncation: float | None = None,
         truncated_layers: int | None = None,
     ) -> Batch:
-        """z, label as GAN's. truncation: how far styles may be from the mean one: 1 as far as they
-        are, 0.7 nearer, 0 not at all;
-        truncated_layers: only those of the first so many layers, null for all.
+        """Draws z and label as GAN does.
+
+        truncation: how far styles may be from the mean one: 1 as far as they are, 0.7 nearer, 0 not
+        at all; truncated_layers: only those of the first so many layers, null for all.
         """
         inputs = super().inputs(n, rng, label=label)
         if truncation is None:
@@ -178,8 +179,9 @@ class StyleGAN2(GAN):
         }
 
     def mix_styles(self, inputs: Batch, source: Batch, *, first: int, last: int) -> Batch:
-        """`inputs` with the styles of `source` in the layers first to last - 1 of generator.layers,
-        partner by partner. The first ones hold pose and shape, the last ones colour (Karras 2019,
+        """Gives `inputs` the styles of `source` in generator.layers first to last - 1.
+
+        Partner by partner. The first ones hold pose and shape, the last ones colour (Karras 2019,
         figure 3). Labels stay those of `inputs`.
         """
         layer = torch.arange(self.generator.layers, device=inputs["z"].device)
@@ -229,12 +231,12 @@ class StyleGAN2(GAN):
         noise: Noise | list[Tensor] = "random",
         level: int | None = None,
     ) -> Tensor:
-        """inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
-        (N,layers,w_dim) alone.
+        """Makes images of z, or of styles.
 
-        noise: fixed is the same for all images, as an animation needs it; planes (with styles)
-        are given ones. level: the image as it is after so many doublings, its pixels repeated
-        up to the full size
+        inputs: z and whatever of label, other and mask, psi and psi_layers was added; or styles
+        (N,layers,w_dim) alone. noise: fixed is the same for all images, as an animation needs it;
+        planes (with styles) are given ones. level: the image as it is after so many doublings, its
+        pixels repeated up to the full size.
         """
         assert isinstance(generator, StyleGAN2Generator)
         image = self.make_images(inputs, generator, noise=noise, level=level)
@@ -266,6 +268,7 @@ class StyleGAN2(GAN):
 
 
 def gamma_for(size: tuple[int, int], batch_size: int | None) -> float:
+    """R1's gamma by image size and batch size. Raises ValueError without a batch size."""
     if batch_size is None or batch_size < 1:
         raise ValueError(
             "r1_gamma=null follows the batch size: give batch_size=${trainer.batch_size}, or a "
@@ -275,8 +278,9 @@ def gamma_for(size: tuple[int, int], batch_size: int | None) -> float:
 
 
 def path_lengths(image: Tensor, styles: Tensor) -> Tensor:
-    """(N,C,H,W), the styles (N,L,w_dim) that it was made of -> (N,): |J^T y|, y ~ N(0, 1 / (H W)),
-    root of the mean over L.
+    """|J^T y| (N,) of images (N,C,H,W) and the styles (N,L,w_dim) that they were made of.
+
+    y ~ N(0, 1 / (H W)); the root of the mean over L.
     """
     y = torch.randn_like(image) / (image.shape[2] * image.shape[3]) ** 0.5
     (grad,) = torch.autograd.grad((image * y).sum(), styles, create_graph=True)

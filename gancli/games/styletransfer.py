@@ -1,5 +1,6 @@
-"""Style transfer: the features of a painting's style on those of a photograph's content, in one
-pass of a network.
+"""Style transfer: a painting's style and a photograph's content, in one pass of a network.
+
+Both are compared in the features of a perceptual network.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from gancli.networks.translation import Translator
 
 
 class StyleTransfer(Translation):
-    """Johnson 2016, section 3.2; of any style with an AdaINNet (Huang and Belongie 2017), of one
-    with a TransformerNet.
+    """Johnson 2016, section 3.2, with a TransformerNet; Huang and Belongie 2017 with an AdaINNet.
+
+    An AdaINNet takes any style, a TransformerNet has learned one.
 
     A batch has contents "a" and styles "b", without pairs. perceptual: its last layer compares
     contents, all of them styles
@@ -80,8 +82,10 @@ class StyleTransfer(Translation):
         return not isinstance(self.generator, TransformerNet)
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
-        """inputs: "a" (N,C,H,W), and where the generator takes any style "style" (N,C,h,w), or "b"
-        in its place -> (N,C,H,W)
+        """Gives contents a style.
+
+        inputs: "a" (N,C,H,W), and where the generator takes any style "style" (N,C,h,w), or "b" in
+        its place -> (N,C,H,W).
         """
         if not self.many:
             return generator(inputs["a"])

@@ -1,5 +1,6 @@
-"""Source to target: pix2pix, super-resolution, inpainting, enhancement and refinement are this game
-with other data and terms.
+"""Source to target: one game with other data and terms for many tasks.
+
+Pix2pix, super-resolution, inpainting, enhancement and refinement are this game.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ DISTANCES = {"l1": F.l1_loss, "l2": F.mse_loss, "huber": F.smooth_l1_loss}
 
 
 class Translation(Game):
-    """Isola 2017, section 3: an adversarial term, and a distance to the target; a batch has the
-    source "a" and the target "b".
+    """Isola 2017, section 3: an adversarial term, and a distance to the target.
+
+    A batch has the source "a" and the target "b".
 
     generator: Translator, a -> b. discriminator: with loss=None it is left out, and the distances
     alone teach
@@ -151,7 +153,7 @@ class Translation(Game):
         return generator
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
-        """inputs: "a" (N,C,H,W), of any size that the network takes -> (N,C,scale * H,scale * W)"""
+        """Translates inputs["a"] (N,C,H,W), of any size it takes, to (N,C,scale * H,scale * W)."""
         return generator(inputs["a"])
 
     def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
@@ -183,8 +185,9 @@ class Translation(Game):
         )
 
     def join_source(self, source: Tensor, x: Tensor) -> Tensor:
-        """The image first, since augmentation colours the first channels alone; its geometry moves
-        both alike.
+        """Joins the image and its source along the channels, the image first.
+
+        Augmentation colours the first channels alone; its geometry moves both alike.
         """
         both = torch.cat([x, source.to(x.dtype)], 1)
         return both if self.augment is None else self.augment(both)
@@ -214,8 +217,9 @@ class Translation(Game):
         return self.adversarial_weight * adversarial + distance, logs | parts
 
     def distance_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """What teaches without a critic: in a warm-up pixels alone, whatever their weight is later
-        (SRGAN's SRResNet).
+        """What teaches without a critic.
+
+        In a warm-up pixels alone, whatever their weight is later (SRGAN's SRResNet).
         """
         warm = self.discriminator is not None
         return self.distances(
@@ -299,8 +303,9 @@ class Inpainting(Translation):
         return ("a", "b", "mask")
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
-        """inputs: "a" (N,C,H,W) with holes of any colour, "mask" (N,1,H,W) -> the image with its
-        holes filled.
+        """Fills the holes of images.
+
+        inputs: "a" (N,C,H,W) with holes of any colour, "mask" (N,1,H,W).
         """
         return self.fill(inputs, generator, inputs["mask"])
 

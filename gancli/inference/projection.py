@@ -1,5 +1,6 @@
-"""Projection: the latent, or the style, whose image is most like a given one, found by gradient
-descent (Karras 2020, appendix D).
+"""Projection: the latent, or the style, whose image is most like a given one.
+
+It is found by gradient descent (Karras 2020, appendix D).
 """
 
 from __future__ import annotations
@@ -48,13 +49,14 @@ class Distance(Protocol):
     name: str
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(N,C,H,W) -> (N,)"""
+        """Compares images (N,C,H,W) with the target; a distance (N,)."""
 
 
 @runtime_checkable
 class Mapped(Protocol):
-    """A generator that makes styles of latents, `layers` of them for an image, and adds noise of
-    the sizes `planes`.
+    """A generator that makes styles of latents and adds noise.
+
+    `layers` styles for an image, and noise of the sizes `planes`.
     """
 
     mapping: nn.Module
@@ -81,6 +83,7 @@ class Search:
     layers: int | None  # that share or have a style; null: the leaves are inputs themselves
 
     def inputs(self, leaves: Batch) -> Batch:
+        """What the game's `sample` takes, made of the leaves that move."""
         return (
             {**leaves, **self.rest}
             if self.layers is None
@@ -97,6 +100,7 @@ class Search:
 
     @torch.no_grad()
     def bound(self) -> None:
+        """Brings leaves and planes back to where training has been, after a step."""
         for key, (value, length) in self.farthest.items():
             leaf = self.leaves[key].clamp_(-value, value)
             leaf.mul_((length / leaf.norm().clamp(min=1e-12)).clamp(max=1))
@@ -164,7 +168,7 @@ def search(
 
 @torch.no_grad()
 def mean_styles(game: Game, generator: nn.Module, *, label: Tensor | None, seed: int) -> Tensor:
-    """-> (MEAN_OF,w_dim)"""
+    """Makes styles (MEAN_OF,w_dim)."""
     assert isinstance(generator, Mapped), "styles are of a generator that makes them"
     inputs = drawn(game, MEAN_OF, label=label, seed=seed)
     device = next(generator.parameters()).device
@@ -176,6 +180,7 @@ def mean_styles(game: Game, generator: nn.Module, *, label: Tensor | None, seed:
 
 
 def drawn(game: Game, n: int, *, label: Tensor | None, seed: int) -> Batch:
+    """Draws n inputs from the seed; classes take turns where none is given."""
     rng = torch.Generator().manual_seed(seed_of(seed, "projection"))
     if "label" not in game.needs:
         return game.inputs(n, rng)
@@ -188,6 +193,7 @@ def drawn(game: Game, n: int, *, label: Tensor | None, seed: int) -> Batch:
 def from_latents(
     game: Game, generator: nn.Module, distance: Distance, *, label: Tensor | None, seed: int
 ) -> Search:
+    """Starts a search for latents at the best of many random ones."""
     inputs = drawn(game, STARTS, label=label, seed=seed)
     device = next(generator.parameters()).device
     moving = [key for key, value in inputs.items() if can_move(key, value)]
@@ -258,6 +264,7 @@ def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
 
 
 def kinds(inputs: Batch) -> dict[str, tuple]:
+    """Shape and type of each input."""
     return {key: (tuple(value.shape), value.dtype) for key, value in inputs.items()}
 
 
@@ -310,19 +317,19 @@ def look(
 
 
 def pace(share: float) -> float:
-    """The step's size after this share of the steps, from 0 to 1: a line up, a plateau, half a
-    cosine down.
+    """The step's size after this share of the steps, from 0 to 1.
+
+    A line up, a plateau, half a cosine down.
     """
     down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - share) / SLOW_DOWN))
     return down * min(1.0, share / WARM_UP)
 
 
 def structure(planes: list[Tensor], like: Tensor) -> Tensor:
-    """How much neighbours in the planes are alike, at every size down to 8 pixels: noise that holds
-    no picture has 0.
+    """How much neighbours in the planes are alike, at every size down to 8 pixels.
 
-    Squared mean products of a plane and itself moved by one pixel; its halvings keep unit variance
-    (Karras 2020, appendix D).
+    Noise that holds no picture has 0. Squared mean products of a plane and itself moved by one
+    pixel; its halvings keep unit variance (Karras 2020, appendix D).
     """
     total = like.new_zeros(())
     for plane in planes:
@@ -334,13 +341,15 @@ def structure(planes: list[Tensor], like: Tensor) -> Tensor:
 
 
 def alike(plane: Tensor) -> Tensor:
+    """Squared mean products of a plane and itself moved by one pixel, both ways."""
     across, down = ((plane * plane.roll(1, side)).mean().square() for side in (2, 3))
     return across + down
 
 
 class Pixels:
-    """Mean squared difference at the image's size and at its halvings to no less than 4 pixels:
-    fine detail alone is a rough slope.
+    """Mean squared difference at the image's size and at its halvings to no less than 4 pixels.
+
+    Fine detail alone is a rough slope.
     """
 
     name = "pixels"
@@ -349,6 +358,7 @@ class Pixels:
         self.targets = pyramid(target)
 
     def __call__(self, images: Tensor) -> Tensor:
+        """Mean squared distance (N,) over all sizes of the pyramid."""
         pairs = zip(pyramid(images), self.targets, strict=True)
         return torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs]).mean(0)
 
@@ -375,6 +385,7 @@ class Perceptual:
         self.target = seen(target)
 
     def __call__(self, images: Tensor) -> Tensor:
+        """LPIPS distance (N,) to the target."""
         return self.lpips(seen(images), self.target.expand(len(images), -1, -1, -1))
 
 

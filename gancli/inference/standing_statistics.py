@@ -1,5 +1,6 @@
-"""Standing statistics: what batch norm knows when sampling, measured anew on the generator that
-samples.
+"""Standing statistics: what batch norm knows when sampling, measured anew.
+
+They are measured on the generator that samples.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ def standing_statistics(
     seed: int,
     options: Mapping[str, object] | None = None,
 ) -> nn.Module:
-    """A copy of `generator`, in eval mode, whose running means and variances are the plain
-    averages, over `passes`
-    batches of `batch` fresh inputs, of each batch's mean and unbiased variance (Brock 2019,
-    appendix on sampling).
+    """A copy of `generator`, in eval mode, with running statistics measured anew.
+
+    Its running means and variances are the plain averages, over `passes` batches of `batch` fresh
+    inputs, of each batch's mean and unbiased variance (Brock 2019, appendix on sampling).
 
     An EMA generator needs them most: its weights are averaged, its running statistics are those
     of other weights.

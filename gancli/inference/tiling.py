@@ -1,5 +1,6 @@
-"""An image of any size through a network that translates: padded to what it takes, in tiles
-where it allows that, else shrunk.
+"""An image of any size through a network that translates.
+
+Padded to what the network takes, in tiles where it allows that, else shrunk.
 """
 
 from __future__ import annotations
@@ -89,8 +90,9 @@ def whole_only(network: Translator) -> str:
 
 
 def context_of(network: Translator) -> int:
-    """Pixels around a tile that what it becomes depends on, as a multiple of what the network
-    takes.
+    """Pixels around a tile that what it becomes depends on.
+
+    A multiple of what the network takes.
     """
     reach = network.reach
     assert reach is not None, "a network that takes tiles tells how far it sees"
@@ -98,6 +100,7 @@ def context_of(network: Translator) -> int:
 
 
 def up(n: int, multiple: int) -> int:
+    """The next multiple of `multiple` that is no less than n."""
     return -(-n // multiple) * multiple
 
 
@@ -164,7 +167,7 @@ def core_of(network: Translator, tile: int) -> int:
 
 
 def scale_pixels(pixels: np.ndarray) -> Tensor:
-    """(C,H,W) uint8 -> (1,C,H,W) in [-1,1]"""
+    """Turns (C,H,W) uint8 into (1,C,H,W) in [-1,1]."""
     return torch.from_numpy(pixels[None].copy()).float().sub_(127.5).mul_(1 / 127.5)
 
 
@@ -223,9 +226,10 @@ def paint(
 def pieces(
     inputs: Batch, network: Translator, translate: Translate, way: Way
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """inputs: "a" (1,C,H,W) in [-1,1] and, where there are holes, "mask" (1,1,H,W) -> top, left and
-    (C,h,w) on the CPU of parts
-    that make up the whole (C,scale * H,scale * W).
+    """Yields the parts that make up the whole (C,scale * H,scale * W).
+
+    inputs: "a" (1,C,H,W) in [-1,1] and, where there are holes, "mask" (1,1,H,W). Each part is its
+    top, its left and (C,h,w) on the CPU.
     """
     size = tuple(inputs["a"].shape[2:])
     if network.size is not None and "mask" in inputs:
@@ -243,8 +247,9 @@ def pieces(
 
 
 def complete(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
-    """At once: mirrored beyond its right and lower borders to a size that the network takes, and
-    cut back.
+    """Translates the whole image at once.
+
+    Mirrored beyond its right and lower borders to a size that the network takes, and cut back.
     """
     height, width = inputs["a"].shape[2:]
     to_height = padded(height, network)
@@ -254,6 +259,7 @@ def complete(inputs: Batch, network: Translator, translate: Translate) -> Tensor
 
 
 def padded(side: int, network: Translator) -> int:
+    """The side that the network is given for one of `side` pixels."""
     return up(max(side, network.smallest), network.multiple)
 
 
@@ -288,8 +294,9 @@ def tiles(
 
 
 def cut(inputs: Batch, rows: tuple[int, int], columns: tuple[int, int]) -> Batch:
-    """A window (from, before), which may reach beyond the image on any side: there it is
-    mirrored, however often.
+    """Cuts a window (from, before), which may reach beyond the image on any side.
+
+    There it is mirrored, however often.
     """
     height, width = inputs["a"].shape[2:]
     inside = rows[0] >= 0 and columns[0] >= 0 and rows[1] <= height and columns[1] <= width
@@ -302,8 +309,9 @@ def cut(inputs: Batch, rows: tuple[int, int], columns: tuple[int, int]) -> Batch
 
 
 def mirrored(n: int, start: int, stop: int) -> Tensor:
-    """Which of n pixels stand at start ... stop - 1, where the image is mirrored about its
-    outermost pixels.
+    """Which of n pixels stand at start ... stop - 1 of the mirrored image.
+
+    It is mirrored about its outermost pixels.
     """
     period = max(1, 2 * (n - 1))
     at = torch.arange(start, stop).remainder(period)
@@ -331,8 +339,9 @@ def enlarged(made: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
-    """For a network that fills the middle of one size: a window around the hole, which lies in
-    its middle, as the network wants it.
+    """A window around the hole, for a network that fills the middle of one size.
+
+    The hole lies in its middle, as the network wants it.
     """
     assert network.size is not None
     height, width = network.size

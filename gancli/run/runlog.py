@@ -47,7 +47,7 @@ class RunLog(logging.FileHandler):
         formatter.converter = time.gmtime
         self.setFormatter(formatter)
 
-    def handleError(self, record: logging.LogRecord) -> None:
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging calls it
         """Says once that the disk does not take it."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
