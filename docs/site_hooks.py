@@ -1,4 +1,7 @@
-"""MkDocs hooks: the pages about models, losses and experiments are written from conf/, so that they cannot be out of date."""
+"""MkDocs hooks: the pages about models, losses and experiments are written from conf/.
+
+So they cannot be out of date.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ def model_index(models: dict[str, Path]) -> str:
 
 
 def model_page(name: str, path: Path) -> str:
-    """One model: its line, what to type, its parameters at the default data set, and its YAML file."""
+    """One model: its line, what to type, its parameters at the default data set, its YAML file."""
     counts = parameter_counts(name)
     rows = [f"| {network} | {count:,} |" for network, count in counts.items()]
     return "\n".join(
@@ -65,8 +68,10 @@ def model_page(name: str, path: Path) -> str:
             "",
             "## Keys",
             "",
-            "Every value can be changed on the command line, as `model.KEY=VALUE`. Files whose names begin with `_` are bases:",
-            "what several models share stands there, and a model's own file, the first, has the last word.",
+            "Every value can be changed on the command line, as `model.KEY=VALUE`. Files whose "
+            "names begin with `_` are bases:",
+            "what several models share stands there, and a model's own file, the first, has the "
+            "last word.",
             "",
             *yaml_block(path),
             *(line for base in bases_of(path) for line in yaml_block(base)),
@@ -121,7 +126,8 @@ def losses_page(losses: dict[str, Path], penalties: dict[str, Path]) -> str:
             "",
             "## Penalties",
             "",
-            "Any number of penalties can be added to any loss. Each has `weight`, `every` and `start`.",
+            "Any number of penalties can be added to any loss. Each has `weight`, `every` and "
+            "`start`.",
             "",
             "| option | what it is |",
             "|---|---|",
@@ -148,7 +154,8 @@ def experiments_page(experiments: dict[str, Path]) -> str:
         [
             "# Experiments",
             "",
-            "Settings that belong together: papers' settings, and small ones (`_small`) that a CPU trains in minutes.",
+            "Settings that belong together: papers' settings, and small ones (`_small`) that a CPU "
+            "trains in minutes.",
             "[Fidelity](fidelity.md) tells how close the papers' are to them.",
             "",
             "| option | what it is | what the paper, or a later run of others, reports |",

@@ -1,6 +1,11 @@
-"""Not a test: the trainer against a bare hand-written loop with the same networks, EMA, precision and critic calls.
+"""Not a test: the trainer against a bare hand-written loop.
 
-python tests/bench_loop.py [KEY=VALUE ...]   alternates short rounds of both, so that a busy machine slows both alike."""
+Both have the same networks, EMA, precision and critic calls.
+
+python tests/bench_loop.py [KEY=VALUE ...]
+
+Short rounds of both alternate, so that a busy machine slows both alike.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""Not a test: both ways of StyleGAN2's modulated convolution, a kernel for each sample (grouped) against one kernel with channels
-scaled before and after it, as ratios of alternating rounds in one run.
+"""Not a test: both ways of StyleGAN2's modulated convolution, as ratios of times.
 
-python tests/bench_modulated.py [cpu|cuda]"""
+A kernel for each sample (grouped) against one kernel with channels scaled before and after it, in
+alternating rounds of one run.
+
+python tests/bench_modulated.py [cpu|cuda]
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,9 @@ LAYERS = (
 def seconds(
     layer: ModulatedConv2d, x: Tensor, w: Tensor, *, grouped: bool, twice: bool
 ) -> tuple[float, Tensor]:
-    """One pass and its gradient, or, as a path length needs it, the gradient of a gradient; and what came out."""
+    """One pass and its gradient, or, as a path length needs it, the gradient of a gradient; and
+    what came out.
+    """
     wait = torch.cuda.synchronize if x.device.type == "cuda" else lambda: None
     with mock.patch.object(ModulatedConv2d, "grouped", staticmethod(lambda x: grouped)):
         wait()
@@ -61,8 +66,10 @@ def main(device: str) -> None:
                 assert torch.allclose(first, second, atol=1e-3)
                 found.append(one / other)
             print(
-                f"{size} px{' doubled' if up else ''}, {channels} channels, batch 8, {'second' if twice else 'first'} derivatives: "
-                f"grouped takes {statistics.median(found):.2f} times as long ({min(found):.2f} to {max(found):.2f})",
+                f"{size} px{' doubled' if up else ''}, {channels} channels, batch 8, "
+                f"{'second' if twice else 'first'} derivatives: "
+                f"grouped takes {statistics.median(found):.2f} times as long ({min(found):.2f} to "
+                f"{max(found):.2f})",
                 flush=True,
             )
 

@@ -1,4 +1,6 @@
-"""Every test: one thread, since parallel tests share two cores, no signs of life; and how many lacked the real data."""
+"""Every test: one thread, since parallel tests share two cores, no signs of life; and how many
+lacked the real data.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def one_thread():
 
 @pytest.fixture(autouse=True, scope="session")
 def no_signs_of_life():
-    """What commands print is compared to the letter, and a slow machine would add a line after a second."""
+    """What commands print is compared to the letter, and a slow machine would add a line after a
+    second.
+    """
     from gancli.render import status
 
     status.FIRST_AFTER_S = 1e6
@@ -27,7 +31,9 @@ def no_signs_of_life():
 
 @pytest.fixture(autouse=True)
 def forget_written_modules(tmp_path_factory):
-    """Drops the modules that a test wrote and imported: another test may write one of the same name."""
+    """Drops the modules that a test wrote and imported: another test may write one of the same
+    name.
+    """
     before = set(sys.modules)
     yield
     scratch = str(tmp_path_factory.getbasetemp())

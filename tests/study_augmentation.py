@@ -1,10 +1,13 @@
-"""Do a GAN's samples help a classifier that has only a few real images a class? A script: docs/low_data.md has its numbers.
+"""Do a GAN's samples help a classifier that has only a few real images a class?
 
-python tests/study_augmentation.py --work FOLDER [--real 10] [--samples 100] [--seeds 3] [KEY=VALUE for gan train ...]
+A script: docs/low_data.md has its numbers.
 
-For each seed it draws a few of the bundled digits a class, trains a conditional GAN on these alone, lets it write a labelled
-data set, and trains the same small classifier on real images, on samples and on both. All are tested on 797 other digits.
-What a work folder already holds is not made again.
+python tests/study_augmentation.py --work FOLDER [--real 10] [--samples 100] [--seeds 3]
+    [KEY=VALUE for gan train ...]
+
+For each seed it draws a few of the bundled digits a class, trains a conditional GAN on these alone,
+lets it write a labelled data set, and trains the same small classifier on real images, on samples
+and on both. All are tested on 797 other digits. What a work folder already holds is not made again.
 """
 
 from __future__ import annotations
@@ -89,7 +92,10 @@ def joined(*parts: Decoded) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def arms(real: Decoded, fake: Decoded) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """What the classifiers are trained on. Each sees at least 10,000 images, shifted by up to 2 pixels, however few there are."""
+    """What the classifiers are trained on.
+
+    Each sees at least 10,000 images, shifted by up to 2 pixels, however few there are.
+    """
     again = [real] * (len(fake) // len(real))
     return {
         f"{len(real)} real": joined(real),
@@ -123,7 +129,8 @@ def main() -> None:
             found.setdefault(name, []).append(statistics.mean(scores))
             print(f"seed {seed}  {name:<36} {found[name][-1]:.3f}", flush=True)
     print(
-        f"\naccuracy on {len(held)} other digits: mean and deviation over {options.seeds} seeds, each the mean of {NETS} classifiers"
+        f"\naccuracy on {len(held)} other digits: mean and deviation over {options.seeds} seeds, "
+        f"each the mean of {NETS} classifiers"
     )
     for name, scores in found.items():
         deviation = statistics.stdev(scores) if len(scores) > 1 else 0.0

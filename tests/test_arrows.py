@@ -68,7 +68,10 @@ ALLOWED: dict[str, set[str]] = {
         "modality",
     },
 }
-GATE_2 = "gate 2 binds every key against the code that will use it, inside its functions, once torch may be loaded"
+GATE_2 = (
+    "gate 2 binds every key against the code that will use it, inside its functions, "
+    "once torch may be loaded"
+)
 EXCEPTIONS = {  # (module, module or package): why it departs from the table
     ("config.build", "game"): "build_game promises a Game",
     **dict.fromkeys([("config.validate", package) for package in ("data", "distributed")], GATE_2),
@@ -103,7 +106,9 @@ def modules() -> dict[str, ast.Module]:
 
 
 def used_by(node: ast.AST) -> Iterator[str]:
-    """Dotted names below gancli that a module imports; of `from x import y` both x and x.y, since y may be a module."""
+    """Dotted names below gancli that a module imports; of `from x import y` both x and x.y, since y
+    may be a module.
+    """
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
             for other in child.orelse:
@@ -190,7 +195,8 @@ def test_the_trainer_loads_no_composition_and_no_display():
 def test_what_runs_before_gate_2_imports_no_torch():
     early = ("cli", "config.compose", "config.diagnose", "config.hints", "config.resolvers")
     early += ("commands.train", "commands.sweep", "commands.check", "run.plan", "run.session")
-    code = f"import sys, {', '.join(f'gancli.{name}' for name in early)}; print('torch' in sys.modules)"
+    modules = ", ".join(f"gancli.{name}" for name in early)
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=REPO
     )

@@ -1,4 +1,6 @@
-"""A checkpoint is whole or refused, and the one before it survives whatever happens to the newest."""
+"""A checkpoint is whole or refused, and the one before it survives whatever happens to
+the newest.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,9 @@ def at(tree: dict, step: int) -> dict:
 
 
 def damage(path: Path, how: str = "flip") -> None:
-    """Writes a new file: last.pt may be a second name of the same bytes, and a test wants to damage one."""
+    """Writes a new file: last.pt may be a second name of the same bytes, and a test wants to damage
+    one.
+    """
     data = bytearray(path.read_bytes())
     path.unlink()
     if how == "flip":
@@ -98,7 +102,9 @@ def test_keep_goes_by_number_and_not_by_text(tree, tmp_path):
 
 
 def test_a_damaged_future_does_not_push_out_the_present(tree, tmp_path):
-    """After a fallback a higher number lies there; the new file must not be the one that keep=1 drops."""
+    """After a fallback a higher number lies there; the new file must not be the one that keep=1
+    drops.
+    """
     save(at(tree, 20), tmp_path, keep=1)
     damage(tmp_path / "step-00000020.pt")
     new = save(at(tree, 12), tmp_path, keep=1)
@@ -173,7 +179,9 @@ def test_a_failed_write_is_an_oserror_and_the_old_file_stays(tree, tmp_path, mon
     elif where == "copy":
         monkeypatch.setattr(os, "link", full)
         monkeypatch.setattr(shutil, "copyfileobj", full)
-    else:  # torch's writer calls us back; its own complaint about the position must not hide the reason
+    else:
+        # torch's writer calls us back; its own complaint about the position must not hide the
+        # reason
         limit = resource.getrlimit(resource.RLIMIT_FSIZE)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, limit[1]))
     try:
@@ -268,7 +276,9 @@ def test_a_flipped_bit_is_noticed_though_torch_does_not(tree, tmp_path):
 
 
 def test_any_damaged_byte_is_refused_or_harmless(tree, tmp_path):
-    """Every byte of the headers, the directory and the pickle, and some of the rest: a sentence or the very same data."""
+    """Every byte of the headers, the directory and the pickle, and some of the rest: a sentence or
+    the very same data.
+    """
     path = save(tree, tmp_path, keep=1)
     sound = read(path)
     good = path.read_bytes()

@@ -1,4 +1,6 @@
-"""Two ranks under torchrun: equal to two micro-batches bit for bit, saved and resumed without a change."""
+"""Two ranks under torchrun: equal to two micro-batches bit for bit, saved and resumed without a
+change.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the pages show runs as it stands: files are written as titled, commands typed in their order."""
+"""What the pages show runs as it stands: files are written as titled, commands typed in their
+order.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,8 @@ def test_the_python_page_runs_as_written(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(sys, "path", sys.path[:])
     monkeypatch.setitem(sys.modules, "__main__", notebook)
     for line, block in blocks:
-        # As many empty lines before it as there are on the page, so that a traceback names the page's line.
+        # As many empty lines before it as there are on the page, so that a traceback names the
+        # page's line.
         code = compile("\n" * line + block, str(REPO / "docs" / "python.md"), "exec")
         exec(code, notebook.__dict__)
     shown = capfd.readouterr()

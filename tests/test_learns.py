@@ -1,4 +1,7 @@
-"""Slow: it learns. A ring of 8 Gaussians keeps 8 modes, and digits are recognised as the class they were asked for."""
+"""Slow: it learns.
+
+A ring of 8 Gaussians keeps 8 modes, and digits are recognised as the class they were asked for.
+"""
 
 from __future__ import annotations
 

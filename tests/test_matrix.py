@@ -1,7 +1,9 @@
-"""Every model with every loss: both sides move, all stays finite, and a killed run resumes to the same bits.
+"""Every model with every loss: both sides move, all is finite, a killed run resumes equally.
 
-The default tier holds every model with one loss of each kind and every loss with one model; the other cells run with
-`-m full`. A bug that only such a cell shows moves the cell into the default tier (`cells`)."""
+The default tier holds every model with one loss of each kind and every loss with one model; the
+other cells run with `-m full`. A bug that only such a cell shows moves the cell into the default
+tier (`cells`).
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ THOROUGH = (
     "pix2pix",
     "cyclegan",
 )  # with every option; others with three, in turn
-# One loss of each kind: plain, clipped weights, a penalty at interpolates, relativistic. The option "penalties" has a lazy phase.
+# One loss of each kind: plain, clipped weights, a penalty at interpolates, relativistic. The option
+# "penalties" has a lazy phase.
 KINDS = ("non_saturating", "wgan", "wgan_gp", "ragan")
 WITH_ALL = ("dcgan", "stylegan2")  # models whose every cell is in the default tier
 IMAGES = {
@@ -89,7 +92,9 @@ def game_of(model: str) -> type:
 
 
 def setup_for(model: str, *overrides: str) -> dict:
-    """A config; a skip where gradient penalties cannot reach the model's critic, once it has said so itself."""
+    """A config; a skip where gradient penalties cannot reach the model's critic, once it has said
+    so itself.
+    """
     if game_of(model).penalisable or not list_per_sample_penalties(small("dcgan", *overrides)):
         return small(model, *overrides)
     with pytest.raises(Problems, match="stops the gradient"):
@@ -98,7 +103,9 @@ def setup_for(model: str, *overrides: str) -> dict:
 
 
 def cells(pairs: Iterable[tuple], always: Callable[..., bool]) -> list:
-    """Cells of the matrix as parameters: those of WITH_ALL's models and those that `always` names; the others are marked full."""
+    """Cells of the matrix as parameters: those of WITH_ALL's models and those that `always` names;
+    the others are marked full.
+    """
     return [
         pytest.param(*pair, marks=() if pair[0] in WITH_ALL or always(*pair) else pytest.mark.full)
         for pair in pairs
@@ -187,7 +194,9 @@ def test_image_kinds(model, conditional, kind, tmp_path):
     ),
 )
 def test_image_kinds_of_later_models(model, kind, other, tmp_path):
-    """other: with labels where the model has none by itself, and without where it has, if that is its choice."""
+    """other: with labels where the model has none by itself, and without where it has, if that is
+    its choice.
+    """
     setup = small(model)["model"]
     free = "conditional" in setup and not any(
         locate(head["_target_"]).needs_labels for head in setup.get("heads", {}).values()
@@ -228,7 +237,9 @@ def test_points(dataset, loss, tmp_path):
 
 
 def test_nothing_in_the_state_is_superfluous(tmp_path):
-    """Dropping any one part of the saved state must be noticed in the final bits, or exact resume would be luck."""
+    """Dropping any one part of the saved state must be noticed in the final bits, or exact resume
+    would be luck.
+    """
     setup = small("dcgan", "loss=non_saturating")
     whole = steps(trainer_for(setup), STEPS).state_dict()
     half = steps(trainer_for(setup), HALF).state_dict()
@@ -253,7 +264,9 @@ def test_a_rollback_meets_other_draws_and_keeps_its_attempt():
 
 
 def test_accumulation_is_the_same_step_in_pieces():
-    """Two micro-batches of one batch draw other noise, but the log of what the critic saw of the reals stays close."""
+    """Two micro-batches of one batch draw other noise, but the log of what the critic saw of the
+    reals stays close.
+    """
     one, two = (
         steps(
             trainer_for(

@@ -40,7 +40,8 @@ def test_the_wheel_works_on_its_own(tmp_path):
     assert shipped <= names and "gancli/data/digits.npz" in names
     env = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
     code = (
-        "import gancli, sys; assert 'site' in gancli.__file__, gancli.__file__; from gancli.cli import main; "
+        "import gancli, sys; assert 'site' in gancli.__file__, gancli.__file__; from gancli.cli "
+        "import main; "
         "sys.exit(main(sys.argv[1:]))"
     )
     run = subprocess.run(

@@ -100,9 +100,9 @@ class Stream:
     def __call__(self, nimg: int, keys: tuple[str, ...], *, salt: str = "") -> dict[str, Tensor]:
         """-> this rank's share of the images nimg ... nimg + batch_size - 1.
 
-        image: (N,C,h,w) float32, the item as networks see it: images in [-1,1]; label: (N,) int64 classes or (N,K)
-        float32 attributes. a, b: of pairs
-        or of two domains, the source and the target; mask: (N,1,h,w), 1 in the holes of a.
+        image: (N,C,h,w) float32, the item as networks see it: images in [-1,1]; label: (N,)
+        int64 classes or (N,K) float32 attributes. a, b: of pairs or of two domains, the source and
+        the target; mask: (N,1,h,w), 1 in the holes of a.
         Further keys: (N,...) as the data set gives them. UserError for a key that the data lacks.
         """
         first = nimg + self.first

@@ -253,8 +253,8 @@ def interpolate(a: Batch, b: Batch, steps: int) -> Batch:
 def walk(stops: Sequence[Batch], frames: int) -> Batch:
     """Moves n inputs on a closed way through all stops -> n * frames, frame by frame.
 
-    They move as in `interpolate`. The first frame is the first stop; the last one is a step before it, so that an animation that
-    starts again does not halt.
+    They move as in `interpolate`. The first frame is the first stop; the last one is a step before
+    it, so that an animation that starts again does not halt.
     """
     inputs = []
     for k in range(frames):

@@ -1,4 +1,4 @@
-"""Pictures of what a generator makes: PNG files, sample grids, 2-D point clouds, lines of series."""
+"""Pictures of what a generator makes: PNG files, grids, 2-D point clouds, lines of series."""
 
 from __future__ import annotations
 

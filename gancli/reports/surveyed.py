@@ -154,7 +154,8 @@ def describe_training(found: Survey) -> list[tuple[str, str]]:
         (
             "values",
             f"mean {format_numbers(found.means)}, deviation "
-            f"{format_numbers(found.deviations)} ({modality.describe_values()}); after the transform "
+            f"{format_numbers(found.deviations)} ({modality.describe_values()}); after the "
+            "transform "
             f"{low:.3g} ... {high:.3g}",
         ),
         (

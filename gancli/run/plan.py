@@ -412,7 +412,8 @@ def find_too_short(trainer: Trainer) -> list[str]:
         warmup = specs[settings_of].get("warmup_kimg") or 0.0
         if warmup > kimg:
             found.append(
-                f"optimizer.{settings_of}.warmup_kimg={warmup:g} is longer than the run, which shows "
+                f"optimizer.{settings_of}.warmup_kimg={warmup:g} is longer than the run, which "
+                "shows "
                 f"{kimg:.4g} thousand images: the learning rate ends at {kimg / warmup:.0%} of its "
                 "value"
             )

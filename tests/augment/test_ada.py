@@ -47,7 +47,9 @@ def test_an_operation_without_strength_is_off():
 
 @pytest.mark.parametrize("op", OPS)
 def test_the_chance_of_each_operation_is_p(op):
-    """An image on which the draw does nothing (no flip, no quarter turn, no whole pixel, inside the dark) counts as left alone."""
+    """An image on which the draw does nothing (no flip, no quarter turn, no whole pixel, inside the
+    dark) counts as left alone.
+    """
     x = torch.randn(3000, 3, 4, 4).clamp(-1, 1)
     share = (augment(x, op, p=0.4) != x).flatten(1).any(1).float().mean().item()
     acts = {"xflip": 0.5, "rotate90": 0.75, "xint": 0, "lumaflip": 0.5}.get(op, 1.0)
@@ -257,7 +259,9 @@ def test_derivatives_are_those_that_differences_show():
 
 @pytest.mark.parametrize("group", [BLIT, GEOMETRY, COLOUR])
 def test_r1_through_the_augmentation_reaches_the_critic(group):
-    """Against differences: the penalty is taken at the image as it is, not at what the critic sees of it."""
+    """Against differences: the penalty is taken at the image as it is, not at what the critic sees
+    of it.
+    """
     torch.manual_seed(0)
     weight = torch.randn(48, dtype=torch.float64, requires_grad=True)
     real = torch.randn(4, 3, 4, 4, dtype=torch.float64)

@@ -1,4 +1,6 @@
-"""DiffAugment: amounts within the paper's bounds, each operation against its formula, derivatives, kinds of images."""
+"""DiffAugment: amounts within the paper's bounds, each operation against its formula, derivatives,
+kinds of images.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Moving pixels: the wavelet's algebra, whole pixels against slices, smooth images against their formula, derivatives."""
+"""Moving pixels: the wavelet's algebra, whole pixels against slices, smooth images against their
+formula, derivatives.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ H = torch.tensor(SYM6, dtype=torch.float64)
 
 
 def test_the_filter_is_the_orthonormal_one_with_six_vanishing_moments():
-    """Twelve equations for twelve numbers; the centre of mass tells the least asymmetric solution from the others."""
+    """Twelve equations for twelve numbers; the centre of mass tells the least asymmetric solution
+    from the others.
+    """
     assert H.sum().item() == pytest.approx(math.sqrt(2), abs=1e-12)
     for shift in range(0, 12, 2):
         assert (H[shift:] * H[: 12 - shift]).sum().item() == pytest.approx(
@@ -98,7 +102,10 @@ def wave(places):
     ],
 )
 def test_a_smooth_image_lands_where_its_formula_says(shape, matrix, offset):
-    """Inside, where no mirror image enters. A centre of 5.5 instead of 5.098 would move the flipped ones by 0.4 pixels."""
+    """Inside, where no mirror image enters.
+
+    A centre of 5.5 instead of 5.098 would move the flipped ones by 0.4 pixels.
+    """
     places = raster(*shape, CPU)
     matrix = torch.tensor(matrix, dtype=torch.float32)[None]
     offset = torch.tensor(offset, dtype=torch.float32)[None, :, None]

@@ -1,4 +1,6 @@
-"""SimCLR's views: what stays, what changes and by how much, for every kind of image, with every derivative."""
+"""SimCLR's views: what stays, what changes and by how much, for every kind of image, with every
+derivative.
+"""
 
 from __future__ import annotations
 

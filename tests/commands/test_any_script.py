@@ -1,4 +1,6 @@
-"""Folders, classes and runs with names of any script and any sign: the main way, each next command as it is printed."""
+"""Folders, classes and runs with names of any script and any sign: the main way, each next command
+as it is printed.
+"""
 
 from __future__ import annotations
 

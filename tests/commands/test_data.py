@@ -45,7 +45,9 @@ def noise(path, seed: int, *, size=(20, 16), mode: str = "RGB", **kwargs):
 
 @pytest.fixture
 def messy(tmp_path):
-    """Two classes and one without a usable image; broken, copied, re-saved and mislabelled files."""
+    """Two classes and one without a usable image; broken, copied, re-saved and
+    mislabelled files.
+    """
     root = tmp_path / "photos"
     for k in range(6):
         noise(root / "cats" / f"{k}.png", k)

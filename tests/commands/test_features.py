@@ -1,4 +1,6 @@
-"""gan features, as a user types it: what it writes, which images it looks at, that labels do not leak, and what goes wrong."""
+"""gan features, as a user types it: what it writes, which images it looks at, that labels do not
+leak, and what goes wrong.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def saved(folder, config, n_steps: int = 1):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Runs of 1 or 2 steps on digits of 16 pixels: conditional, unconditional, packed, with 12 held out; and one on points."""
+    """Runs of 1 or 2 steps on digits of 16 pixels: conditional, unconditional, packed, with 12 held
+    out; and one on points.
+    """
     root = tmp_path_factory.mktemp("runs")
     saved(root / "cgan", small("cgan", "dataset.limit=120"), 2)
     saved(root / "dcgan", small("dcgan", "dataset.limit=null"))
@@ -119,7 +123,9 @@ def test_the_same_seed_gives_the_same_bytes(runs, tmp_path):
 
 
 def test_the_label_of_an_image_does_not_show_in_its_features(runs):
-    """With its own label bound, a critic that gets labels as planes tells the label of pure noise."""
+    """With its own label bound, a critic that gets labels as planes tells the label of
+    pure noise.
+    """
     loaded = load_game(str(runs / "cgan"))
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(256, (300, 1, 16, 16), generator=rng, dtype=torch.uint8)

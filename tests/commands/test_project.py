@@ -1,4 +1,6 @@
-"""gan project finds the latent of an image in any model that has one, the same one each time, and says why it cannot."""
+"""gan project finds the latent of an image in any model that has one, the same one each time, and
+says why it cannot.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""gan sample needs a checkpoint and nothing else: same seed, same bytes, and a reason for every option that it refuses."""
+"""gan sample needs a checkpoint and nothing else: same seed, same bytes, and a reason for every
+option that it refuses.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What gan sample can do beyond drawing: truncation, sweeps of one input, standing statistics; and why a model has none of them."""
+"""What gan sample can do beyond drawing: truncation, sweeps of one input, standing statistics; and
+why a model has none of them.
+"""
 
 from __future__ import annotations
 

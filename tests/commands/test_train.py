@@ -329,7 +329,10 @@ SLOWLY = """
 
 
 def start(folder: Path, *argv: str, hold: int = 0) -> subprocess.Popen:
-    """A gan of its own, which says each step. hold: the step after which it waits for a line, however slow the machine is."""
+    """A gan of its own, which says each step.
+
+    hold: the step after which it waits for a line, however slow the machine is.
+    """
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(SLOWLY), *argv],
         cwd=folder,

@@ -1,4 +1,6 @@
-"""gan translate: any image of any size and mode in, as large out; the same seed gives the same bytes."""
+"""gan translate: any image of any size and mode in, as large out; the same seed gives the same
+bytes.
+"""
 
 from __future__ import annotations
 
@@ -111,8 +113,10 @@ def test_a_large_image_where_no_tiles_are_allowed_is_shrunk_and_said_once(gan):
     code, _, err = gan("cyclegan", "input=in", "out=out", "max_size=40")
     assert code == 0 and Image.open("out/a.png").size == (90, 60)
     assert err == (
-        "gan: warning: 2 of 3 images are larger than max_size=40; this generator sees whole images only, since it normalises by "
-        "their mean and variance, so they were translated smaller and enlarged again (a larger max_size= takes more memory)\n"
+        "gan: warning: 2 of 3 images are larger than max_size=40; this generator sees whole images "
+        "only, since it normalises by "
+        "their mean and variance, so they were translated smaller and enlarged again (a larger "
+        "max_size= takes more memory)\n"
     )
     assert gan("cyclegan", "input=in", "out=out", "max_size=null")[2] == ""
 
@@ -265,7 +269,8 @@ def test_beside_a_mask_alpha_is_kept(gan):
     [
         (
             (),
-            "a.png: nothing in it is transparent, and mask= is not given\n  mask=FILE_OR_FOLDER says in white",
+            "a.png: nothing in it is transparent, and mask= is not given\n  mask=FILE_OR_FOLDER "
+            "says in white",
         ),
         (("mask=black.png",), "nothing in its mask is white"),
         (("mask=small.png",), "its mask measures 5x4 pixels, and itself 20x12"),

@@ -1,4 +1,6 @@
-"""gan translate: which files it reads, names, writes and leaves alone, and what it shows of its work."""
+"""gan translate: which files it reads, names, writes and leaves alone, and what it shows of its
+work.
+"""
 
 from __future__ import annotations
 

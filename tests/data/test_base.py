@@ -49,7 +49,8 @@ def test_a_source_of_your_own():
 
 def test_annotations_can_be_read_from_a_module_that_imports_nothing(tmp_path, monkeypatch):
     (tmp_path / "my_data.py").write_text(
-        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom gancli.data.base import Source\n\n"
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom "
+        "gancli.data.base import Source\n\n"
         "@dataclass(kw_only=True)\nclass Mine(Source):\n    path: str\n"
     )
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,6 @@
-"""Data sets with a name: the bundled digits, and torchvision's on real files or on files of their layout."""
+"""Data sets with a name: the bundled digits, and torchvision's on real files or on files of their
+layout.
+"""
 
 from __future__ import annotations
 
@@ -379,7 +381,10 @@ def test_a_torchvision_that_does_not_fit(monkeypatch):
 
 
 def test_torchvision_is_imported_only_to_load():
-    code = "import sys, gancli.data.builtin as b; b.MNIST().scan(); assert not {'torchvision', 'sklearn'} & set(sys.modules)"
+    code = (
+        "import sys, gancli.data.builtin as b; b.MNIST().scan(); "
+        "assert not {'torchvision', 'sklearn'} & set(sys.modules)"
+    )
     assert os.spawnv(os.P_WAIT, sys.executable, [sys.executable, "-c", code]) == 0
 
 

@@ -1,4 +1,6 @@
-"""The cache: what exceeds the memory is mapped from a file, found again, and never trusted blindly."""
+"""The cache: what exceeds the memory is mapped from a file, found again, and never
+trusted blindly.
+"""
 
 from __future__ import annotations
 

@@ -190,7 +190,9 @@ def test_transparent_colours_do_not_bleed():
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 def test_exif_orientation(turn, form):
-    """Stored so that the viewer turns it: the decoder must give the upright picture, red in its upper left."""
+    """Stored so that the viewer turns it: the decoder must give the upright picture, red in its
+    upper left.
+    """
     upright = Image.new("RGB", (64, 32), "white")
     upright.paste((255, 0, 0), (0, 0, 16, 16))
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # transposes that the turn undoes
@@ -349,7 +351,9 @@ def test_bad_files_have_the_same_reason_on_disk(tmp_path):
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "JPEG2000"])
 def test_flipped_bits_give_a_picture_or_a_reason(form):
-    """A bit within the pixels may decode to other pixels; it must never end the process or raise anything else."""
+    """A bit within the pixels may decode to other pixels; it must never end the process or raise
+    anything else.
+    """
     file = stored(noise().resize((96, 64)), form)
     random = np.random.RandomState(1)
     bad = 0

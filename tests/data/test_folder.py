@@ -73,7 +73,9 @@ def test_images_beside_sub_folders_unlabel_the_set(tmp_path, caplog):
 
 
 def test_what_gan_sample_writes_is_a_labelled_set(tmp_path, caplog):
-    """Its grids lie beside the classes' folders; a folder of grids alone holds images like any other."""
+    """Its grids lie beside the classes' folders; a folder of grids alone holds images like any
+    other.
+    """
     for name in (
         "out/0/000000.png",
         "out/1/000000.png",

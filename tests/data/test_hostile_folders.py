@@ -1,4 +1,6 @@
-"""gan data, and a run, on folders as they should not be: an answer each time, no traceback, nothing written elsewhere."""
+"""gan data, and a run, on folders as they should not be: an answer each time, no traceback, nothing
+written elsewhere.
+"""
 
 from __future__ import annotations
 

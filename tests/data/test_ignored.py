@@ -1,4 +1,6 @@
-"""What lies in a folder of images and is ignored, merged or dropped: it is said, by a run and by gan data."""
+"""What lies in a folder of images and is ignored, merged or dropped: it is said, by a run and by
+gan data.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,10 @@ def test_sub_folders_of_a_class_are_said_to_be_merged(gan, tmp_path):
     for k, place in enumerate(["cat/wild", "cat/tame", "cat", "dog"]):
         picture(tmp_path / "photos" / place / f"{k}.png", k)
     found, said = both(gan)
-    sentence = "sub-folders of cat (tame, wild) are merged into that class: the first sub-folder names the class"
+    sentence = (
+        "sub-folders of cat (tame, wild) are merged into that class: "
+        "the first sub-folder names the class"
+    )
     assert sentence in found and said.count(sentence) == 1
 
 
@@ -149,7 +154,9 @@ def test_colours_that_a_grey_model_drops_are_said(gan, tmp_path):
 
 
 def side_by_side(path, k: int, *, same: bool = True, size: tuple[int, int] = (32, 32)):
-    """A file with a smooth picture at the left and, at the right, its negative or an unrelated continuation."""
+    """A file with a smooth picture at the left and, at the right, its negative or an unrelated
+    continuation.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(k)
     width, height = size

@@ -1,4 +1,6 @@
-"""limit and holdout of a folder: only what is needed is decoded, and it is what `split` would take."""
+"""limit and holdout of a folder: only what is needed is decoded, and it is what `split`
+would take.
+"""
 
 from __future__ import annotations
 

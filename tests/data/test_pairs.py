@@ -1,4 +1,6 @@
-"""Pairs, two domains, and sources that are made of their targets: what belongs together stays together, at every position."""
+"""Pairs, two domains, and sources that are made of their targets: what belongs together stays
+together, at every position.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 
 def negatives(folder: Path, n: int = 20, *, first: int = 0) -> str:
-    """Pairs side by side; the right image is the left one's negative, so that both together are grey everywhere."""
+    """Pairs side by side; the right image is the left one's negative, so that both together are
+    grey everywhere.
+    """
     for k in range(first, first + n):
         save(folder / f"{k:03d}.png", np.concatenate([noise(k), 255 - noise(k)], axis=1))
     return str(folder)

@@ -1,4 +1,6 @@
-"""stacked_mnist: three digits of the real MNIST a picture, the same for ever, and a label that says which."""
+"""stacked_mnist: three digits of the real MNIST a picture, the same for ever, and a label that says
+which.
+"""
 
 from __future__ import annotations
 

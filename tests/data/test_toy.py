@@ -40,7 +40,8 @@ def test_points_lie_around_their_modes(source, modes, sigma):
     points = decoded.images.flatten(1) * source.scale
     away = points - source.centers()[decoded.labels]
     assert abs(away.std() / sigma - 1) < 0.02 and away.mean().abs() < sigma / 20
-    # 3 sigma in the plane hold 1 - exp(-4.5) = 98.889 %: the perfect generator's share of high-quality samples
+    # 3 sigma in the plane hold 1 - exp(-4.5) = 98.889 %: the perfect generator's share of
+    # high-quality samples
     assert (away.norm(dim=1) < 3 * sigma).float().mean() == pytest.approx(0.98889, abs=3e-3)
     assert 0.5 < decoded.images.std() < 1, "what the networks see must be of about unit size"
 

@@ -1,4 +1,6 @@
-"""The monitor of games from images to images: its numbers in closed form, its pictures, and that looking changes nothing."""
+"""The monitor of games from images to images: its numbers in closed form, its pictures, and that
+looking changes nothing.
+"""
 
 from __future__ import annotations
 

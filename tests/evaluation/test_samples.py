@@ -1,4 +1,6 @@
-"""Evaluations: the numbers mean what they say, the protocol is beside them, and looking changes nothing."""
+"""Evaluations: the numbers mean what they say, the protocol is beside them, and looking changes
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +108,8 @@ def test_monotone_in_noise_blur_and_dropped_classes(digits_cache):  # noqa: F811
         values = [judged(showing(some), train, n=400).values for some in sets]
         distances = [value["fd_self"] for value in values]
         assert distances == sorted(distances) and distances[2] > 5 * distances[0], distances
-    # A class counts as met by a single image, and the classifier errs: the KL tells the three apart far better.
+    # A class counts as met by a single image, and the classifier errs: the KL tells the three apart
+    # far better.
     assert (
         values[0]["modes"] == 10 > values[2]["modes"]
         and values[2]["kl"] > values[1]["kl"] > values[0]["kl"]
@@ -482,7 +485,8 @@ def test_which_way_is_better_and_what_is_best():
 def test_a_psnr_below_the_mean_image_is_no_success():
     values = {"psnr": 16.72, "psnr_y": 17.0, "psnr_mean": 16.84, "ssim": 0.5, "class/3": 1.0}
     assert summarise_report(values, best=True) == (
-        "psnr 16.72 (mean image 16.84), psnr_y 17, ssim 0.5, the best so far, still below the mean image"
+        "psnr 16.72 (mean image 16.84), psnr_y 17, ssim 0.5, the best so far, still below the mean "
+        "image"
     )
     assert summarise_report(values, best=False).endswith("ssim 0.5, below the mean image")
     assert summarise_report(values | {"psnr": 20.0}, best=True).endswith(

@@ -1,7 +1,9 @@
-"""Attacks from fixed seeds: no mutated checkpoint and no hostile run folder makes a command hang, crash or write elsewhere.
+"""Attacks from fixed seeds: no mutated checkpoint and no hostile run folder does harm.
 
-The default tier plays a sample; `-m slow` plays 600 checkpoints and 400 folders. To look at one case again, give its
-number to `GANCLI_HOSTILE=number`."""
+None makes a command hang, crash or write elsewhere. The default tier plays a sample; `-m slow`
+plays 600 checkpoints and 400 folders. To look at one case again, give its number to
+`GANCLI_HOSTILE=number`.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ MANY = [  # of every command that reads a checkpoint
     ["report", "run", "out=made/r.html"],
     ["compare", "run", "sound", "out=made/c"],
     ["features", "ckpt=run", "n=12", "k=1", "out=made/f"],
-    ["project", "ckpt=run", "input=sound/samples/step-00000002.png", "steps=1", "film=null", "out=made/p"],
+    ["project", "ckpt=run", "input=sound/samples/step-00000002.png", "steps=1", "film=null",
+     "out=made/p"],
     ["translate", "ckpt=run", "input=sound/samples/step-00000002.png", "out=made/t"],
 ]  # fmt: skip
 FEW = [MANY[0], MANY[1], MANY[2], MANY[5]]

@@ -1,4 +1,6 @@
-"""Files that others may have made: read within bounds, never waited for, never written through, never shown raw."""
+"""Files that others may have made: read within bounds, never waited for, never written through,
+never shown raw.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def test_yaml_that_is_too_much_or_none_is_refused_by_its_name(name, tmp_path):
 def test_yaml_is_read_as_omegaconf_reads_it(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text(
-        "a: 1e-3\nb: 2026-01-01\nc: 1_000\nd: .5\ne: 1e5\nf: on\ng: 0x1f\nh: ${a}\ni: [1.0, -2, ~]\n"
+        "a: 1e-3\nb: 2026-01-01\nc: 1_000\nd: .5\ne: 1e5\nf: on\ng: 0x1f\nh: ${a}\ni: [1.0, -2, "
+        "~]\n"
         "j: .inf\nk: '7'\nl: 1:30\nm: 1.\n"
     )
     assert reading.read_yaml(path) == OmegaConf.to_container(OmegaConf.load(path))
@@ -153,7 +156,10 @@ def run(gan) -> Path:
         ["report", "fifo"],
         ["compare", "fifo"],
         ["data", "fifo"],
-        ["evaluate", "ckpt=run", "metrics=fast", "metrics.features=squeezenet", "metrics.weights=fifo"],
+        [
+            *("evaluate", "ckpt=run", "metrics=fast"),
+            *("metrics.features=squeezenet", "metrics.weights=fifo"),
+        ],
         ["evaluate", "real=fifo", "fake=run/samples"],
         ["train", "dataset=folder", "dataset.path=fifo"],
         ["sample", "ckpt=/dev/zero"],
@@ -228,7 +234,9 @@ def test_nothing_is_written_through_a_link_that_leads_out(name, deed, run, gan, 
     commands = {
         "report.html": [["report", "run"]],
         "evaluations": [["evaluate", "ckpt=run", "metrics=none", "metrics.items=[swd]", "n=16"]],
-        "tensorboard/evaluate": [["evaluate", "ckpt=run", "metrics=none", "metrics.items=[swd]", "n=16"]],
+        "tensorboard/evaluate": [
+            ["evaluate", "ckpt=run", "metrics=none", "metrics.items=[swd]", "n=16"]
+        ],
         "samples-seed0": [["sample", "ckpt=run", "n=2"]],
         "samples-seed0/000000.png": [["sample", "ckpt=run", "n=2"]],
     }.get(name, [["train", "resume=run", "trainer.steps=3"]])  # fmt: skip
@@ -309,8 +317,8 @@ def test_names_from_files_reach_no_terminal_raw(gan):
         (folder / name / f"broken{hostile.ESCAPE}.png").write_text("x")
     words = [
         ["data", str(folder)],
-        ["train", *TINY, "dataset=folder", f"dataset.path={folder}", "dataset.limit=null", "model.conditional=true",
-         "trainer.steps=1", f"hydra.run.dir=run{hostile.ESCAPE}"],
+        ["train", *TINY, "dataset=folder", f"dataset.path={folder}", "dataset.limit=null",
+         "model.conditional=true", "trainer.steps=1", f"hydra.run.dir=run{hostile.ESCAPE}"],
         ["show", f"run{hostile.ESCAPE}"],
         ["report", f"run{hostile.ESCAPE}"],
         ["compare", f"run{hostile.ESCAPE}"],
@@ -326,7 +334,10 @@ def test_names_from_files_reach_no_terminal_raw(gan):
 
 
 def test_reading_needs_no_torch():
-    code = "import sys, gancli.files.reading, gancli.files.atomic, gancli.render.messages; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, gancli.files.reading, gancli.files.atomic, gancli.render.messages; "
+        "sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

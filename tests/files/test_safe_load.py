@@ -1,4 +1,6 @@
-"""An untrusted file is data and nothing else: nothing of it runs, nothing is allocated on its word, and it is refused in a sentence."""
+"""An untrusted file is data and nothing else: nothing of it runs, nothing is allocated on its word,
+and it is refused in a sentence.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,9 @@ STRANGERS = {
 @pytest.mark.parametrize("where", [G, "config/loss"])
 @pytest.mark.parametrize("target", STRANGERS, ids=lambda target: str(target)[:40])
 def test_no_target_of_a_file_runs(tree, tmp_path, monkeypatch, target, where):
-    """The canary: a package that writes a file when it is imported lies in the working directory."""
+    """The canary: a package that writes a file when it is imported lies in the working
+    directory.
+    """
     monkeypatch.chdir(tmp_path)
     (tmp_path / "evil_package.py").write_text("open('canary', 'w')\nclass Net: pass\n")
     found = changed(tree, f"{where}/_target_", target)
@@ -371,7 +375,9 @@ def test_nesting_ten_thousand_deep_is_refused(tree, tmp_path):
 
 
 def test_refusing_takes_little_memory(tree, tmp_path):
-    """In a process whose address space may grow by 200 MB, which one allocation of what the file claims would exceed."""
+    """In a process whose address space may grow by 200 MB, which one allocation of what the file
+    claims would exceed.
+    """
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux")
     claims = {

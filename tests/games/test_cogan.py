@@ -1,4 +1,6 @@
-"""CoGAN: exact counts, layers shared by identity, two domains without pairs, and pairs from one latent."""
+"""CoGAN: exact counts, layers shared by identity, two domains without pairs, and pairs from one
+latent.
+"""
 
 from __future__ import annotations
 

@@ -34,7 +34,9 @@ def test_nt_xent():
 
 
 def test_repulsion_by_hand():
-    """Two fakes at e1, reals at e1 and e2 in both views, temperature 1: of the 5 others each fake asks for the other."""
+    """Two fakes at e1, reals at e1 and e2 in both views, temperature 1: of the 5 others each fake
+    asks for the other.
+    """
     e = torch.eye(2)
     fake = e[:1].expand(2, 2)
     want = -math.log(math.e / (3 * math.e + 2))

@@ -1,4 +1,6 @@
-"""What any GAN can be given beside networks and a loss: packs, bigger batches of fakes, heads, top-k, feature matching, truncation."""
+"""What any GAN can be given beside networks and a loss: packs, bigger batches of fakes, heads,
+top-k, feature matching, truncation.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Growing games: the plan, fading without a jump, reals as the stage sees them, moments dropped on growth, resume around it, styles."""
+"""Growing games: the plan, fading without a jump, reals as the stage sees them, moments dropped on
+growth, resume around it, styles.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,9 @@ def test_moments_are_dropped_when_a_stage_comes_and_when_it_is_blended_in():
 
 @pytest.mark.parametrize("config", [PGGAN, STYLE], ids=["pggan", "stylegan"])
 def test_nothing_jumps_when_a_stage_starts(config):
-    """The last losses of a stage and the first of the next, from the same noise and the same images of full size."""
+    """The last losses of a stage and the first of the next, from the same noise and the same images
+    of full size.
+    """
     nimg = 8 if config is PGGAN else 24
     values = []
     for position in (nimg - 1, nimg):
@@ -231,7 +235,9 @@ def test_an_inactive_layer_stays_where_it_is():
 
 @pytest.mark.parametrize("config", [small("pggan"), small("stylegan")], ids=["pggan", "stylegan"])
 def test_resume_on_both_sides_of_a_stage(config, tmp_path):
-    """PGGAN grows after steps 1 and 4, StyleGAN after step 3: saved before, at and after it, a run ends in the same bits."""
+    """PGGAN grows after steps 1 and 4, StyleGAN after step 3: saved before, at and after it, a run
+    ends in the same bits.
+    """
     total = 5
     whole = trainer_for(config)
     saved = {}

@@ -1,4 +1,6 @@
-"""Heads on the critic: the papers' numbers, that they reach the trunk, that they work on every critic, and what they refuse."""
+"""Heads on the critic: the papers' numbers, that they reach the trunk, that they work on every
+critic, and what they refuse.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ def test_auxiliary_classifier():
 
 
 def test_projection():
-    """REFERENCE section 3: psi(h) = <w,h> + b with w = (2,1), b = 0.5; v_y = (0.5,-1); h = (1,2) -> 3.0"""
+    """REFERENCE section 3: psi(h) = <w,h> + b with w = (2,1), b = 0.5; v_y = (0.5,-1); h = (1,2) ->
+    3.0
+    """
     head = ClassProjection(classes=2, norm="none")
     head.attach(2)
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""InfoGAN: exact counts, the papers' numbers, what each phase moves, and codes that can be swept alone."""
+"""InfoGAN: exact counts, the papers' numbers, what each phase moves, and codes that can be swept
+alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""LAPGAN: a pyramid without loss, exact counts, levels that do not touch each other, and sampling that chains them."""
+"""LAPGAN: a pyramid without loss, exact counts, levels that do not touch each other, and sampling
+that chains them.
+"""
 
 from __future__ import annotations
 

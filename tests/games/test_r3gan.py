@@ -1,4 +1,6 @@
-"""R3GAN's game: fresh reals for the generator, and everything that moves with the images shown, resumed to the bit."""
+"""R3GAN's game: fresh reals for the generator, and everything that moves with the images shown,
+resumed to the bit.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def test_conditional_samples_follow_their_label():
 
 
 def test_all_schedules_of_the_paper():
-    """Cosines over 20 million images, then constant: at their start, middle and end, and far beyond."""
+    """Cosines over 20 million images, then constant: at their start, middle and end, and far
+    beyond.
+    """
     config = frozen("experiment=r3gan_cifar10", "dataset.download=false")
     places = (0, 10_000_000, 20_000_000, 10**12)
     weights = [schedule(config["loss"]["penalties"][name]["weight"]) for name in ("r1", "r2")]

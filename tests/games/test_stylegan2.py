@@ -1,4 +1,6 @@
-"""StyleGAN2's game: lazy phases and their optimizers, R1 and path length by golden values, mixing, truncation, ADA."""
+"""StyleGAN2's game: lazy phases and their optimizers, R1 and path length by golden values, mixing,
+truncation, ADA.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def test_lazy_optimizers():
 
 
 def test_r1_of_a_linear_critic():
-    """w = (3, 4) is 25, and gamma 10 makes 125 of it; every 16th step it weighs 16 times as much."""
+    """w = (3, 4) is 25, and gamma 10 makes 125 of it; every 16th step it weighs 16
+    times as much.
+    """
     game = game_of(*PAPER, "model.r1_gamma=10")
     w = torch.tensor([3.0, 4.0])
     game.discriminator.trunk = lambda x, label=None: x.flatten(1)[:, :2]
@@ -374,7 +378,9 @@ def test_wrong_values(wrong, said):
 
 
 def test_the_gradient_of_the_path_length_at_every_weight():
-    """Which takes a second derivative of every operation, against differences of the length itself, in float64."""
+    """Which takes a second derivative of every operation, against differences of the length itself,
+    in float64.
+    """
     g = game_of("model.channel_max=2", "dataset.resolution=8").double().generator
     for layer in g.styled:
         nn.init.ones_(layer.strength)

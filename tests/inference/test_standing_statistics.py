@@ -81,7 +81,9 @@ def test_one_layer_in_closed_form():
 
 
 def test_a_single_pass_reproduces_training_mode():
-    """In every layer: with the statistics of one batch, eval mode draws that batch as training mode did."""
+    """In every layer: with the statistics of one batch, eval mode draws that batch as training mode
+    did.
+    """
     game = biggan()
     generator = game.generator
     images = []

@@ -1,4 +1,6 @@
-"""Any size goes through a network: padded, in tiles that leave no seam, shrunk where nothing else is left, and around holes."""
+"""Any size goes through a network: padded, in tiles that leave no seam, shrunk where nothing else
+is left, and around holes.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def whole(network: nn.Module, image: torch.Tensor) -> torch.Tensor:
 
 
 def assembled(network: nn.Module, inputs: dict, way: Way, translate=None) -> torch.Tensor:
-    """All parts in their places; a pixel that no part covers stays NaN, and none may be covered twice."""
+    """All parts in their places; a pixel that no part covers stays NaN, and none may be covered
+    twice.
+    """
     height, width = inputs["a"].shape[2:]
     canvas = torch.full((3, network.scale * height, network.scale * width), float("nan"))
     for top, left, part in pieces(
@@ -304,7 +308,9 @@ def test_around_a_hole_a_shrunk_image_keeps_its_own_pixels():
     ],
 )
 def test_a_network_of_a_central_hole_fills_one_anywhere(hole):
-    """The window lies about the hole, which is in its middle half, at the network's size; nothing else changes."""
+    """The window lies about the hole, which is in its middle half, at the network's size; nothing
+    else changes.
+    """
     network = ContextEncoder(**BOTH, resolution=[16, 32], bottleneck=4, width=2)
     top, bottom, left, right = hole
     image = torch.rand(1, 3, 50, 70)

@@ -1,4 +1,6 @@
-"""The backbone `self`: it learns, it gives the same bits twice, it is kept, and it leaves the global generators alone."""
+"""The backbone `self`: it learns, it gives the same bits twice, it is kept, and it leaves the
+global generators alone.
+"""
 
 from __future__ import annotations
 

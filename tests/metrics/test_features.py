@@ -1,4 +1,6 @@
-"""Backbones: what they take, what they give, what they are called, and what they say where weights are missing."""
+"""Backbones: what they take, what they give, what they are called, and what they say where weights
+are missing.
+"""
 
 from __future__ import annotations
 

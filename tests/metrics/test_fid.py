@@ -36,7 +36,9 @@ def test_two_dimensions(cov1, cov2, want):
 
 
 def test_covariances_that_do_not_commute():
-    """tr sqrt(A) = sqrt(tr A + 2 sqrt(det A)) in two dimensions; float64 inputs, since .2 has no exact float32."""
+    """tr sqrt(A) = sqrt(tr A + 2 sqrt(det A)) in two dimensions; float64 inputs, since .2 has no
+    exact float32.
+    """
     cov1 = torch.tensor([[2.0, 0.5], [0.5, 1.0]], dtype=torch.float64)
     cov2 = torch.tensor([[1.0, 0.2], [0.2, 3.0]], dtype=torch.float64)
     zero = torch.zeros(2, dtype=torch.float64)
@@ -71,7 +73,9 @@ def test_moments_divide_by_n_minus_one_and_pieces_do_not_matter(monkeypatch):
 
 
 def test_sampling_bias_of_equal_distributions():
-    """2 d / n + d (d + 1) / (2 n): 2.21 by this first order, 2.26 measured, for 1,000 samples in 64 dimensions."""
+    """2 d / n + d (d + 1) / (2 n): 2.21 by this first order, 2.26 measured, for 1,000 samples in 64
+    dimensions.
+    """
     rng = torch.Generator().manual_seed(0)
     values = [
         frechet_distance(torch.randn(1000, 64, generator=rng), torch.randn(1000, 64, generator=rng))

@@ -1,4 +1,6 @@
-"""The kernel distance against closed forms, its own definition subset by subset, and torch-fidelity."""
+"""The kernel distance against closed forms, its own definition subset by subset, and
+torch-fidelity.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""More damage, worse numbers: blur, noise and dropped classes, on the bundled digits and, where present, on CIFAR-10."""
+"""More damage, worse numbers: blur, noise and dropped classes, on the bundled digits and, where
+present, on CIFAR-10.
+"""
 
 from __future__ import annotations
 
@@ -77,11 +79,9 @@ def falls(values: list[float]) -> bool:
 @pytest.mark.parametrize(
     ("harm", "levels", "faithless"),
     [
-        (
-            blurred,
-            (0, 2, 4, 8),
-            (),
-        ),  # a slight blur draws images to the middle of the real ones: precision and density rise first
+        # a slight blur draws images to the middle of the real ones: precision and density rise
+        # first
+        (blurred, (0, 2, 4, 8), ()),
         (noisy, (0, 30, 60, 120), ("precision", "density", "closed_precision")),
     ],
 )

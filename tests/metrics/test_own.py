@@ -141,7 +141,8 @@ def test_an_option_of_a_users_folder_may_hold_it(gan, mine):
     path = Path("my_conf/metrics/mine.yaml")
     path.parent.mkdir(parents=True)
     path.write_text(
-        f"# Mine\ndefaults: [fast, _self_]\nitems: []\nn: 20\nown: {{r: {{_target_: {mine}.Ratio}}}}"
+        "# Mine\ndefaults: [fast, _self_]\nitems: []\nn: 20\nown: "
+        f"{{r: {{_target_: {mine}.Ratio}}}}"
     )
     words = [word for word in EVERY if not word.startswith("metrics")]
     sound(gan("train", *words, "--config-dir", "my_conf", "metrics=mine"))

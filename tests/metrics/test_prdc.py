@@ -1,4 +1,6 @@
-"""Precision, recall, density and coverage against worked examples, expectations and two libraries."""
+"""Precision, recall, density and coverage against worked examples, expectations and two
+libraries.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,9 @@ def test_blocks_do_not_matter(monkeypatch):
 
 
 def test_equal_rows_are_at_distance_zero_in_many_dimensions():
-    """The product form would leave 1e-13 of the squares, of either sign; a collapsed generator has nothing else."""
+    """The product form would leave 1e-13 of the squares, of either sign; a collapsed generator has
+    nothing else.
+    """
     real, _ = features(60, 1, 512)
     assert (nearest(real + 3, real + 3) == 0).all()
     collapsed = (real[:1] + 3).expand(40, -1)

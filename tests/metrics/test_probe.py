@@ -1,4 +1,6 @@
-"""The linear probe and the nearest neighbours against closed forms and scikit-learn's; and what they refuse."""
+"""The linear probe and the nearest neighbours against closed forms and scikit-learn's; and what
+they refuse.
+"""
 
 from __future__ import annotations
 

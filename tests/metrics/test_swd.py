@@ -1,4 +1,6 @@
-"""The sliced Wasserstein distance: invariances, and the protocol against scipy's filters and a plain numpy version."""
+"""The sliced Wasserstein distance: invariances, and the protocol against scipy's filters and a
+plain numpy version.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def test_the_pyramid_is_the_one_of_the_paper():
 
 @pytest.mark.parametrize("kept", [0, 10**9])
 def test_the_distance_is_the_one_of_the_paper(monkeypatch, kept):
-    """One level, so that the draws can be repeated: places, then directions; patches loop by loop in numpy."""
+    """One level, so that the draws can be repeated: places, then directions; patches loop by loop
+    in numpy.
+    """
     monkeypatch.setattr(swd, "KEPT", kept)
     monkeypatch.setattr(swd, "VALUES", 2000)
     x = noise(5, 2, 16, 20)

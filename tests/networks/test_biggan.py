@@ -1,4 +1,6 @@
-"""BigGAN and BigGAN-deep: the reference's exact counts, widths and blocks, conditioning by class and by chunks of z."""
+"""BigGAN and BigGAN-deep: the reference's exact counts, widths and blocks, conditioning by class
+and by chunks of z.
+"""
 
 from __future__ import annotations
 
@@ -274,7 +276,9 @@ def test_gains_start_near_one_and_a_zero_condition_leaves_plain_batch_norm():
 
 
 def test_the_blocks_compute_what_the_paper_draws():
-    """cBN R NN2 C3 cBN R C3 with NN2 C1x1 beside it; R C3 R C3 AP2 with C1x1 AP2, and no first R on pixels."""
+    """cBN R NN2 C3 cBN R C3 with NN2 C1x1 beside it; R C3 R C3 AP2 with C1x1 AP2, and no first R on
+    pixels.
+    """
     up = UpBlock(6, 4, norm=norm_by(5, 0, LAYERS), layers=LAYERS)
     x = torch.randn(2, 6, 4, 4)
     c = torch.randn(2, 5)
@@ -288,7 +292,9 @@ def test_the_blocks_compute_what_the_paper_draws():
 
 
 def test_the_deep_blocks_compute_what_the_paper_draws():
-    """1x1 to a quarter, 3x3 twice, 1x1; the size changes before the first 3x3 going up, after the second going down."""
+    """1x1 to a quarter, 3x3 twice, 1x1; the size changes before the first 3x3 going up, after the
+    second going down.
+    """
     x = torch.randn(2, 8, 4, 4)
     c = torch.randn(2, 5)
     up = DeepUpBlock(8, 4, double=True, norm=norm_by(5, 0, LAYERS), layers=LAYERS)

@@ -1,4 +1,6 @@
-"""Networks: exact parameter counts of REFERENCE, shapes at every resolution, options, conditioning."""
+"""Networks: exact parameter counts of REFERENCE, shapes at every resolution, options,
+conditioning.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Perceptual distance: the layers' names, the values of torchvision's networks, what images may be, and missing weights."""
+"""Perceptual distance: the layers' names, the values of torchvision's networks, what images may be,
+and missing weights.
+"""
 
 from __future__ import annotations
 

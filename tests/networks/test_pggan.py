@@ -1,4 +1,6 @@
-"""PGGAN's pair: exact counts, sizes of every stage, fading without a jump, equalised weights, norms and what rests."""
+"""PGGAN's pair: exact counts, sizes of every stage, fading without a jump, equalised weights, norms
+and what rests.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ def test_counts_of_the_paper(resolution, g, d):
 
 
 def test_counts_of_the_last_stage_alone():
-    """What is left when the smaller stages' image layers are dropped; the paper states 23.1 million each."""
+    """What is left when the smaller stages' image layers are dropped; the paper states 23.1 million
+    each.
+    """
     with torch.device("meta"):
         g = PGGANGenerator(resolution=1024, channels=3)
         d = PGGANDiscriminator(resolution=1024, channels=3)

@@ -1,4 +1,6 @@
-"""R3GAN's pair: exact counts, how its layers begin, what each of them sees, and derivatives of every order needed."""
+"""R3GAN's pair: exact counts, how its layers begin, what each of them sees, and derivatives of
+every order needed.
+"""
 
 from __future__ import annotations
 
@@ -229,7 +231,9 @@ def test_an_activation_adds_its_bias_first():
 
 
 def test_scores():
-    """No bias in the head, and with classes an inner product that the label chooses; the trunk does not see it."""
+    """No bias in the head, and with classes an inner product that the label chooses; the trunk does
+    not see it.
+    """
     _, d = small()
     h = torch.randn(4, d.feature_dim)
     assert torch.allclose(d.head(3 * h), 3 * d.head(h), atol=1e-6) and torch.allclose(

@@ -1,4 +1,6 @@
-"""The residual line: exact counts and golden values of REFERENCE, shapes at every size, and what tells its members apart."""
+"""The residual line: exact counts and golden values of REFERENCE, shapes at every size, and what
+tells its members apart.
+"""
 
 from __future__ import annotations
 
@@ -201,7 +203,9 @@ def test_sizes_and_levels_that_do_not_fit_are_refused_with_what_to_type():
     [("half", 128, 64), ("quarter", 256, 128), ("eighth", 512, 256)],
 )
 def test_attention_stands_where_it_is_asked_to(part, g_channels, d_channels):
-    """At 128 pixels a quarter is the paper's 32: 256 channels in the generator, 128 in the critic."""
+    """At 128 pixels a quarter is the paper's 32: 256 channels in the generator, 128 in
+    the critic.
+    """
     side = 128 // {"half": 2, "quarter": 4, "eighth": 8}[part]
     with torch.device("meta"):
         networks = (
@@ -358,7 +362,9 @@ def test_sum_pooling_is_mean_pooling_times_the_area():
 
 
 def test_shortcuts_in_the_papers_order_give_the_same():
-    """The papers convolve 1x1 after doubling, and before halving; here it is done where it is cheap."""
+    """The papers convolve 1x1 after doubling, and before halving; here it is done where it is
+    cheap.
+    """
     up = UpBlock(4, 3, spectral=False, attention=False, classes=0).eval()
     x = torch.randn(2, 4, 6, 6)
     h = up.conv2(up.norm2(up.conv1(double(up.norm1(x).relu()))).relu())

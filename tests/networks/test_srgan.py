@@ -1,4 +1,6 @@
-"""Super-resolution networks: counts of REFERENCE, scales, bases, dense blocks and VGG-like critics."""
+"""Super-resolution networks: counts of REFERENCE, scales, bases, dense blocks and
+VGG-like critics.
+"""
 
 from __future__ import annotations
 

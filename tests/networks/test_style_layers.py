@@ -1,4 +1,6 @@
-"""Layers of the style family: equalised learning rate, pixel norm, minibatch deviation and FIR resampling, by golden values."""
+"""Layers of the style family: equalised learning rate, pixel norm, minibatch deviation and FIR
+resampling, by golden values.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,8 @@ def test_equalised_layers_keep_the_variance(layer, x, lr_mul):
     y = module(torch.randn(x))
     y = y[:, :, 1:-1, 1:-1] if y.ndim == 4 else y  # zeros stand around the image
     assert y.var().item() == pytest.approx(1, abs=0.02)
-    # The slope of 0.2 leaves (1 + 0.04) / 2 of the second moment, and the gain of root 2 doubles that.
+    # The slope of 0.2 leaves (1 + 0.04) / 2 of the second moment, and the gain of root 2 doubles
+    # that.
     assert leaky(y).square().mean().item() == pytest.approx(1.04, abs=0.03)
     wide = layer(x[1], 128, gain=2**0.5)(torch.randn(x))
     wide = wide[:, :, 1:-1, 1:-1] if wide.ndim == 4 else wide
@@ -60,7 +63,9 @@ def test_equalised_layers_keep_the_variance(layer, x, lr_mul):
 
 
 def test_lr_mul_is_the_speed_of_an_adam_step():
-    """Adam moves every number by lr, so the output of a layer of speed 0.01 moves a hundredth as far."""
+    """Adam moves every number by lr, so the output of a layer of speed 0.01 moves a hundredth as
+    far.
+    """
     moves = []
     for lr_mul in (1.0, 0.01):
         torch.manual_seed(3)

@@ -1,4 +1,6 @@
-"""StyleGAN's generator: exact counts, styles, noise, mixing, truncation, w_avg, and growth without a jump."""
+"""StyleGAN's generator: exact counts, styles, noise, mixing, truncation, w_avg, and growth without
+a jump.
+"""
 
 from __future__ import annotations
 

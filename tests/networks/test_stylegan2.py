@@ -1,4 +1,6 @@
-"""StyleGAN2's pair: the reference's exact counts, demodulation, noise, styles, the critic, and derivatives of every order needed."""
+"""StyleGAN2's pair: the reference's exact counts, demodulation, noise, styles, the critic, and
+derivatives of every order needed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Networks from image to image: counts of REFERENCE, the contract of sizes, tiles and noise, patches and holes."""
+"""Networks from image to image: counts of REFERENCE, the contract of sizes, tiles and noise,
+patches and holes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The display: what it says, that it fits, that it is cheap, and that a terminal which goes away takes nothing along."""
+"""The display: what it says, that it fits, that it is cheap, and that a terminal which goes away
+takes nothing along.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +75,8 @@ def test_a_plain_line_says_everything(clock):
         shown.update(250, 16000, VALUES, memory_bytes=1_230_000_000)
     assert out.getvalue().splitlines() == [
         "cgan",
-        "step 250/2000  kimg 16.0  d/adv 1.21  g/adv 0.83  real 0.61 fake -0.42  800 img/s  eta 2:20  mem 1.2 GB",
+        "step 250/2000  kimg 16.0  d/adv 1.21  g/adv 0.83  real 0.61 fake -0.42  800 img/s  eta "
+        "2:20  mem 1.2 GB",
     ]
 
 
@@ -417,7 +420,8 @@ def test_a_forecast_of_days_says_what_to_try():
     forecast = Forecast(total_steps=781_250, batch_size=64, lighter=("trainer.batch_size=16",))
     line = forecast.line(1, 66.0, left=781_249)
     assert line == (
-        "first step 66.0 s, 1.0 s/img: 781,249 more take about 596d 18:53:54; too long for this machine; "
+        "first step 66.0 s, 1.0 s/img: 781,249 more take about 596d 18:53:54; too long for this "
+        "machine; "
         "try trainer.batch_size=16, trainer.steps=1000 (about a day)"
     )
     assert forecast.line(2, 132.0, left=781_248) == "", "once"

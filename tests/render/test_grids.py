@@ -1,4 +1,6 @@
-"""The pictures: exact pixels, visible gaps, the same bytes twice, and files that are whole or absent."""
+"""The pictures: exact pixels, visible gaps, the same bytes twice, and files that are whole or
+absent.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The line that says what a command is doing: on a terminal, in a pipe, and when nobody reads it."""
+"""The line that says what a command is doing: on a terminal, in a pipe, and when nobody
+reads it.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ class Terminal(io.StringIO):
 
 
 def at_a_terminal(monkeypatch) -> Terminal:
-    """Both streams become one terminal. Called in the test: pytest puts its own streams in place after the fixtures."""
+    """Both streams become one terminal.
+
+    Called in the test: pytest puts its own streams in place after the fixtures.
+    """
     screen = Terminal()
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stdout", screen)

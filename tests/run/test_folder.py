@@ -1,4 +1,6 @@
-"""One folder, one process; found again by what it was started with; and what may change when it goes on."""
+"""One folder, one process; found again by what it was started with; and what may change when it
+goes on.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ def run_at(path: Path, overrides: list[str] | None = None, *, saved: bool = True
 
 def test_a_second_process_is_kept_out_and_told_who_is_in(tmp_path):
     folder = RunFolder(tmp_path / "run").open()
-    code = "import sys; from pathlib import Path; from gancli.run.folder import RunFolder; RunFolder(Path(sys.argv[1])).open()"
+    code = (
+        "import sys; from pathlib import Path; from gancli.run.folder import RunFolder; "
+        "RunFolder(Path(sys.argv[1])).open()"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, str(folder.path)], capture_output=True, text=True, timeout=60
     )

@@ -1,4 +1,6 @@
-"""Outputs that cannot be written: full disks, closed and full streams, folders that may not be read, half-written files."""
+"""Outputs that cannot be written: full disks, closed and full streams, folders that may not be
+read, half-written files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a run writes: strict lines, one curve over resumes, and disks that fail without stopping anything."""
+"""What a run writes: strict lines, one curve over resumes, and disks that fail without stopping
+anything.
+"""
 
 from __future__ import annotations
 

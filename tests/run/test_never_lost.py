@@ -1,4 +1,6 @@
-"""What a run can do without never ends it: evaluations, pictures, loggers; and what is trained is saved before they are tried."""
+"""What a run can do without never ends it: evaluations, pictures, loggers; and what is trained is
+saved before they are tried.
+"""
 
 from __future__ import annotations
 
@@ -152,8 +154,10 @@ def interrupt(*_, **__):
 @pytest.mark.parametrize("step", [4, 6])
 @pytest.mark.parametrize("victim", ["measure", "draw_samples", "show_report"])
 def test_what_a_kill_prevented_is_made_up_for(gan, monkeypatch, step, victim):
-    """Killed between the save and the evaluation or the picture, or before the evaluation is saved: the end equals an
-    undisturbed run."""
+    """Killed between the save and the evaluation or the picture, or before the evaluation is saved.
+
+    The end equals an undisturbed run.
+    """
     line = (*MEASURED, "trainer.steps=6")
     sound(gan("train", *line, "hydra.run.dir=whole"))
     where = loop_module.Loop if victim == "show_report" else Monitor
@@ -330,7 +334,9 @@ def test_an_item_of_pairs_that_raises_costs_only_itself(gan, monkeypatch):
 
 @pytest.mark.slow
 def test_kills_between_saves_evaluations_and_pictures_cost_nothing(gan, tmp_path):
-    """Evaluates and draws all the time, so that many kills meet one; the end equals an unbroken run."""
+    """Evaluates and draws all the time, so that many kills meet one; the end equals an unbroken
+    run.
+    """
     line = ("train", *MEASURED, "trainer.steps=200", "trainer.keep=2", "resume=auto")
     sound(gan(*line, "hydra.run.dir=whole"))
     rng = np.random.default_rng(0)

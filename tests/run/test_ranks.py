@@ -1,4 +1,6 @@
-"""Several ranks of which one differs, fails, freezes, or loses its launcher: the others notice, say it, and end."""
+"""Several ranks of which one differs, fails, freezes, or loses its launcher: the others notice, say
+it, and end.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ import torch
 from gancli.games.gan import GAN
 
 class Bad(GAN):
-    def __init__(self, *, generator, discriminator, loss, conditional, latent, pack, generator_batch, heads, deed: str):
+    def __init__(
+        self, *, generator, discriminator, loss, conditional, latent, pack,
+        generator_batch, heads, deed: str
+    ):
         super().__init__(generator=generator, discriminator=discriminator, loss=loss, latent=latent)
         self.deed = deed
 
@@ -46,7 +51,10 @@ RUN = ("train", *TINY, "trainer.steps=8", "trainer.save_every=2", "hydra.run.dir
 
 
 def finish(ranks, *, within_s: float = 60) -> list[tuple[int, str, str]]:
-    """-> (exit code, stdout, stderr) of each. Whoever is still there then is killed, and shown with its signal."""
+    """-> (exit code, stdout, stderr) of each.
+
+    Whoever is still there then is killed, and shown with its signal.
+    """
     until = time.monotonic() + within_s
     found = []
     for rank in ranks:

@@ -1,4 +1,6 @@
-"""The config of a checkpoint becomes a RunConfig: an older one is completed, a broken one is told."""
+"""The config of a checkpoint becomes a RunConfig: an older one is completed, a broken
+one is told.
+"""
 
 from __future__ import annotations
 

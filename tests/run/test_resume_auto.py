@@ -1,4 +1,6 @@
-"""resume=auto goes on with the newest run of the same settings, or says in a line why it starts a new one."""
+"""resume=auto goes on with the newest run of the same settings, or says in a line why it starts a
+new one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A file that a run is to go on from is compared with its config before anything is allocated: all that it holds."""
+"""A file that a run is to go on from is compared with its config before anything is allocated: all
+that it holds.
+"""
 
 from __future__ import annotations
 
@@ -164,7 +166,9 @@ def buffers_of(config: dict):
 
 
 def test_refusing_a_resume_takes_little_memory(gan, tmp_path):
-    """In a process whose address space may grow by 400 MB, a tenth of what the file's config claims."""
+    """In a process whose address space may grow by 400 MB, a tenth of what the file's config
+    claims.
+    """
     if not Path("/proc/self/statm").exists():
         pytest.skip("needs Linux")
     sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=run"))

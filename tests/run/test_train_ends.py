@@ -1,4 +1,6 @@
-"""How a run of gan train ends when something breaks, whose code it may run, and what becomes of a sweep."""
+"""How a run of gan train ends when something breaks, whose code it may run, and what becomes of a
+sweep.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +129,8 @@ def test_out_of_memory_names_the_peak_the_batch_and_three_settings(gan, at_step,
 
 @pytest.mark.parametrize("subcommand", ["train", "check"])
 def test_one_value_a_channel_is_said_with_a_batch_that_works(gan, subcommand):
-    # The context encoder's bottleneck is a single place: one image at a time leaves its batch norm one value a channel.
+    # The context encoder's bottleneck is a single place: one image at a time leaves its batch norm
+    # one value a channel.
     words = (
         "experiment=inpaint_digits_small",
         "model.width=4",
@@ -290,8 +293,13 @@ def entries(folder: str) -> list[dict]:
 def test_a_sweep_survives_a_failing_job_and_says_how_each_ended(gan, package):
     name = package("""
         class Sometimes(GAN):
-            def __init__(self, *, generator, discriminator, loss, conditional, latent, pack, generator_batch, heads, fail: bool = False):
-                super().__init__(generator=generator, discriminator=discriminator, loss=loss, latent=latent)
+            def __init__(
+                self, *, generator, discriminator, loss, conditional, latent, pack,
+                generator_batch, heads, fail: bool = False
+            ):
+                super().__init__(
+                    generator=generator, discriminator=discriminator, loss=loss, latent=latent
+                )
                 self.fail = fail
             def d_loss(self, batch):
                 if self.fail:
@@ -407,7 +415,9 @@ def test_a_wrong_command_line_of_a_sweep_runs_nothing(gan):
 
 
 def test_a_failed_job_does_not_keep_its_memory(gan, package, monkeypatch):
-    """Its exception is kept by Hydra, the traceback by the exception, and the networks by the traceback's frames."""
+    """Its exception is kept by Hydra, the traceback by the exception, and the networks by the
+    traceback's frames.
+    """
     trainers = []
     real = Trainer.__init__
 
@@ -446,7 +456,9 @@ class Elsewhere(Launcher):
         returns = []
         for number, overrides in enumerate(job_overrides):
             job = (*self.parts, list(overrides), initial_job_idx + number)
-            done = subprocess.run([sys.executable, __file__], input=pickle.dumps(job), stdout=subprocess.PIPE)
+            done = subprocess.run(
+                [sys.executable, __file__], input=pickle.dumps(job), stdout=subprocess.PIPE
+            )
             if done.returncode:
                 raise RuntimeError(f"a worker died with {done.returncode}")
             returns.append(pickle.loads(done.stdout))
@@ -496,7 +508,9 @@ def elsewhere(tmp_path, monkeypatch):
 
 
 def test_a_sweep_in_other_processes_ends_with_its_table_and_marks_what_failed(gan, elsewhere):
-    """Job 0 is done, job 1 is refused by gate 2, whose Problems travels between processes, job 2 is killed."""
+    """Job 0 is done, job 1 is refused by gate 2, whose Problems travels between processes, job 2 is
+    killed.
+    """
     Path("deadly.py").write_text(DEADLY)
     words = (*TINY, "trainer.steps=1", "model._target_=deadly.Mine", "+model.die=false")
     done = gan("train", "-m", *words, *elsewhere, "trainer.batch_size=8,9", "trainer.accumulate=2")
@@ -519,7 +533,10 @@ import os, signal
 from gancli.games.gan import GAN
 
 class Mine(GAN):
-    def __init__(self, *, generator, discriminator, loss, conditional, latent, pack, generator_batch, heads, die: bool):
+    def __init__(
+        self, *, generator, discriminator, loss, conditional, latent, pack,
+        generator_batch, heads, die: bool
+    ):
         super().__init__(generator=generator, discriminator=discriminator, loss=loss, latent=latent)
         self.die = die
 

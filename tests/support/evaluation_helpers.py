@@ -1,4 +1,6 @@
-"""What the tests of evaluations share: a cache of their own, specs, a game that shows given images, and a short budget."""
+"""What the tests of evaluations share: a cache of their own, specs, a game that shows given images,
+and a short budget.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +30,18 @@ def shared_cache() -> str:
 
 @pytest.fixture
 def digits_cache(monkeypatch):
-    """A cache for the whole session, in which the classifier of the digits is trained once, in full."""
+    """A cache for the whole session, in which the classifier of the digits is trained once, in
+    full.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", shared_cache())
     store.forget()
 
 
 @pytest.fixture
 def hasty(monkeypatch, tmp_path):
-    """An empty cache, and classifiers that hardly learn: for what does not depend on how good they are."""
+    """An empty cache, and classifiers that hardly learn: for what does not depend on how good they
+    are.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(classifier, "SEEN", (640, 640))
     store.forget()
@@ -61,7 +67,9 @@ def digits(resolution: int = 32) -> Decoded:
 
 @functools.cache
 def halves() -> tuple[Decoded, Decoded]:
-    """1,000 digits to train on, 797 held out; whoever trains a classifier in full takes these, so that one will do."""
+    """1,000 digits to train on, 797 held out; whoever trains a classifier in full takes these, so
+    that one will do.
+    """
     return split(digits(), limit=None, holdout=797)
 
 

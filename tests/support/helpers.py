@@ -1,4 +1,6 @@
-"""What several tests share: composed configs, small trainers, and comparison of checkpoints leaf by leaf."""
+"""What several tests share: composed configs, small trainers, and comparison of checkpoints leaf by
+leaf.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ OF_DIGITS = (
 
 
 def folders() -> tuple[str, str]:
-    """Two folders made anew: 24 pairs side by side, and two domains; circles and their outlines, 16 pixels, RGB."""
+    """Two folders made anew: 24 pairs side by side, and two domains; circles and their outlines, 16
+    pixels, RGB.
+    """
     root = Path(tempfile.mkdtemp(prefix="gancli-test-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     for folder in ("pairs", "domains/trainA", "domains/trainB"):
@@ -275,7 +279,9 @@ def same(a: object, b: object) -> bool:
 
 
 def ending(out: str, folder: str = "out") -> str:
-    """-> the command that the last line names; the line before names a file in `folder` to open, which is there."""
+    """-> the command that the last line names; the line before names a file in `folder` to open,
+    which is there.
+    """
     done, command = out.rpartition("done: ")[2].splitlines()[:2]
     assert command.startswith("  gan "), out
     first = done.split(", and ")[0]

@@ -1,4 +1,6 @@
-"""Hostile files from fixed seeds: checkpoints changed in one place, run folders with one bad file, and what must come of them."""
+"""Hostile files from fixed seeds: checkpoints changed in one place, run folders with one bad file,
+and what must come of them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ import torch
 from gancli.cli import main
 
 LIMIT_S = 20  # no command may take longer over a file of a few KB
-ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"  # sets a terminal's title, clears it, turns the direction of writing
+# Sets a terminal's title, clears it, and turns the direction of writing.
+ESCAPE = "\x1b]0;owned\x07\x1b[2J\u202e"
 
 
 class Answer(NamedTuple):
@@ -60,12 +63,15 @@ def deep(n: int) -> list:
 def odd_values(rng: random.Random, old: object) -> list:
     """Values that do not belong where they are put."""
     values = [
-        None, True, -1, 0, 10**9, 2**63, 10**300, 10**5000, 1e308, -1e308, float("nan"), float("inf"), 0.5,
+        None, True, -1, 0, 10**9, 2**63, 10**300, 10**5000, 1e308, -1e308,
+        float("nan"), float("inf"), 0.5,
         "", "x" * 10_000, ESCAPE, "../../../etc/passwd", "${oc.env:HOME}", "\ud800", "\0",
         [], {}, [1, "a"], {1: 2}, {"_target_": "os.system"}, {ESCAPE: 1}, (1, 2), deep(5), deep(40),
         [0] * 3000, {"a": {"b": {"c": ESCAPE}}},
-        torch.zeros(0), torch.zeros(3), torch.zeros((), dtype=torch.int64), torch.zeros(1).expand(10**9),
-        torch.zeros(2, dtype=torch.complex64), torch.full((4,), torch.nan), torch.zeros(2, dtype=torch.bool),
+        torch.zeros(0), torch.zeros(3), torch.zeros((), dtype=torch.int64),
+        torch.zeros(1).expand(10**9),
+        torch.zeros(2, dtype=torch.complex64), torch.full((4,), torch.nan),
+        torch.zeros(2, dtype=torch.bool),
     ]  # fmt: skip
     if isinstance(old, torch.Tensor):
         values += [
@@ -82,7 +88,9 @@ def odd_values(rng: random.Random, old: object) -> list:
 
 
 def mutate_tree(tree: dict, rng: random.Random) -> tuple[str, dict]:
-    """-> (what was done, a copy of a checkpoint's tree with one to three entries changed, dropped, renamed or added)"""
+    """-> (what was done, a copy of a checkpoint's tree with one to three entries changed, dropped,
+    renamed or added)
+    """
     tree = copy.deepcopy(tree)
     done = []
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
@@ -139,7 +147,9 @@ def mutate_pickle(path: Path, rng: random.Random) -> tuple[str, bytes]:
 
 
 def mutated_checkpoints(path: Path, n: int, *, seed: int = 0) -> Iterator[tuple[str, bytes | dict]]:
-    """n hostile versions of the checkpoint at `path`: (what was done, its bytes or the tree to save)."""
+    """n hostile versions of the checkpoint at `path`: (what was done, its bytes or the tree to
+    save).
+    """
     data = path.read_bytes()
     tree = torch.load(path)
     for k in range(n):
@@ -179,7 +189,8 @@ def bad_texts() -> dict[str, bytes]:
     return {
         "bomb": bomb().encode(),
         "merge bomb": b"a: &a {k: 1}\n" + b"".join(
-            f"{x}: &{x} {{<<: [{', '.join(['*' + y] * 9)}], z{x}: 1}}\n".encode() for y, x in zip("abcdefghij", "bcdefghijk", strict=True)
+            f"{x}: &{x} {{<<: [{', '.join(['*' + y] * 9)}], z{x}: 1}}\n".encode()
+            for y, x in zip("abcdefghij", "bcdefghijk", strict=True)
         ),
         "deep flow": b"[" * 100_000 + b"]" * 100_000,
         "deep map": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
@@ -203,21 +214,29 @@ def bad_texts() -> dict[str, bytes]:
         "huge number": b'{"step": ' + b"9" * 100_000 + b', "nimg": 1, "time": 1}\n',
         "huge floats": b'{"step": 1e308, "nimg": 1e308, "time": 1e308, "d/adv": 1e308}\n'
         b'{"step": 2, "nimg": -1e308, "time": -1e308, "d/adv": -1e308}\n',
-        "not finite": b'{"step": NaN, "nimg": Infinity, "time": -Infinity, "values": {"swd": NaN}}\n',
-        "types": b'{"step": "x", "values": [1], "reals": 7, "protocol": "p", "skipped": [2], "best": [3], "ended": {}}',
+        "not finite": b'{"step": NaN, "nimg": Infinity, "time": -Infinity, '
+        b'"values": {"swd": NaN}}\n',
+        "types": b'{"step": "x", "values": [1], "reals": 7, "protocol": "p", '
+        b'"skipped": [2], "best": [3], "ended": {}}',
         "types below": json.dumps(
-            {"step": 1, "values": {"a": {"b": 1}, "c": [1]}, "protocol": {"x": [[[[1]]]]}, "skipped": {"a": {"b": 1}},
+            {"step": 1, "values": {"a": {"b": 1}, "c": [1]}, "protocol": {"x": [[[[1]]]]},
+             "skipped": {"a": {"b": 1}},
              "best": {"key": "c", "mode": "min", "step": "x", "value": "y"}, "ended": 5}
         ).encode(),
-        "large values": b'{"step": 2, "values": {"swd": 1e308, "self/frechet": -1e308}, "protocol": {"n_fake": 1e308},'
+        "large values": b'{"step": 2, "values": {"swd": 1e308, "self/frechet": -1e308}, '
+        b'"protocol": {"n_fake": 1e308},'
         b' "skipped": {}, "best": {"key": "swd", "mode": "min", "step": 1e308, "value": 1e308}}',
         "escapes": json.dumps(
-            {"step": 2, "values": {ESCAPE: 1.0}, "protocol": {ESCAPE: ESCAPE}, "skipped": {ESCAPE: ESCAPE}, "ended": ESCAPE}
+            {"step": 2, "values": {ESCAPE: 1.0}, "protocol": {ESCAPE: ESCAPE},
+             "skipped": {ESCAPE: ESCAPE}, "ended": ESCAPE}
         ).encode(),
         "escaped overrides": json.dumps([f"name={ESCAPE}", ESCAPE, "seed=1"]).encode(),
-        "choices": json.dumps({"hydra": {"runtime": {"choices": [1, 2], "config_sources": 5}, "job": []}}).encode(),
+        "choices": json.dumps(
+            {"hydra": {"runtime": {"choices": [1, 2], "config_sources": 5}, "job": []}}
+        ).encode(),
         "choices below": json.dumps(
-            {"hydra": {"runtime": {"choices": {"model": [1], ESCAPE: {"a": 1}}, "config_sources": [{"path": 5, "provider": "user"}]},
+            {"hydra": {"runtime": {"choices": {"model": [1], ESCAPE: {"a": 1}},
+                                   "config_sources": [{"path": 5, "provider": "user"}]},
                        "job": {"config_name": [1]}, "sweeper": 5, "overrides": {"task": [1, None]}}}
         ).encode(),
         "interpolations": b"a: " + b"${" * 20_000 + b"}" * 20_000,
@@ -315,7 +334,9 @@ THINGS = {
 
 
 def hostile_deeds() -> list[tuple[str, str, Callable[[Path, Path], None]]]:
-    """(what, which file of a run folder, deed(path, outside)) for every bad content and every thing that is no file."""
+    """(what, which file of a run folder, deed(path, outside)) for every bad content and every thing
+    that is no file.
+    """
     deeds: list[tuple[str, str, Callable[[Path, Path], None]]] = []
     for name, data in TEXTS.items():
         for file in FILES:
@@ -338,7 +359,9 @@ def write_text(data: bytes) -> Callable[[Path, Path], None]:
 
 
 def run_commands(commands: list[list[str]], capsys) -> Iterator[Answer]:
-    """Runs command lines in this process: each must end within LIMIT_S, with a sentence or with success."""
+    """Runs command lines in this process: each must end within LIMIT_S, with a sentence or with
+    success.
+    """
     for argv in commands:
         capsys.readouterr()
         started = time.monotonic()

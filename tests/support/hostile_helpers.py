@@ -1,4 +1,6 @@
-"""Folders of images as they should not be: broken, odd, huge and misnamed files, mixed by a seed."""
+"""Folders of images as they should not be: broken, odd, huge and misnamed files, mixed
+by a seed.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +151,9 @@ FOLDERS = [
 
 
 def hostile_folder(root: Path, seed: int) -> Path:
-    """Some files of some kinds under some names in some sub-folders; mostly few, sometimes a single one or equal ones."""
+    """Some files of some kinds under some names in some sub-folders; mostly few, sometimes a single
+    one or equal ones.
+    """
     rng = random.Random(seed)
     kinds = rng.sample(sorted(FILES), rng.randrange(1, 8))
     places = rng.sample(FOLDERS, rng.randrange(1, 4))
@@ -170,7 +174,9 @@ def hostile_folder(root: Path, seed: int) -> Path:
 
 
 def hostile_zip(path: Path, seed: int) -> Path:
-    """The same as a zip file, with members that lead outside, twice the same name, links and a thousand to one."""
+    """The same as a zip file, with members that lead outside, twice the same name, links and a
+    thousand to one.
+    """
     rng = random.Random(seed)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         for k in range(rng.choice([0, 1, 3, 9])):

@@ -13,7 +13,9 @@ from train_helpers import ENV
 def start_ranks(
     folder: Path, *by_rank: tuple[str, ...], timeout_s: int = 60, program=("-m", "gancli")
 ):
-    """The ranks as torchrun starts them, but on their own: their exit codes are seen, and nobody ends one for another."""
+    """The ranks as torchrun starts them, but on their own: their exit codes are seen, and nobody
+    ends one for another.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]

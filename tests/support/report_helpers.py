@@ -117,7 +117,9 @@ def evaluated(
 
 
 class Page(HTMLParser):
-    """What a browser would find: elements, their attributes, and the text outside script and style."""
+    """What a browser would find: elements, their attributes, and the text outside
+    script and style.
+    """
 
     def __init__(self, document: str):
         super().__init__(convert_charrefs=True)
@@ -155,8 +157,10 @@ def check_self_contained(page: Page) -> None:
     """One script and one style, ours; nothing that asks an address or runs from an attribute."""
     assert page.names().count("script") == page.names().count("style") == 1
     known = (
-        "html head meta title style body main script header section footer h1 h2 h3 abbr p div span b small i "
-        "code pre table thead tbody tr th td details summary figure figcaption svg g path text circle img button input output"
+        "html head meta title style body main script header section footer h1 h2 h3 abbr p div "
+        "span b small i "
+        "code pre table thead tbody tr th td details summary figure figcaption svg g path text "
+        "circle img button input output"
     )
     assert set(page.names()) <= set(known.split())
     for tag, key, value in page.attributes():

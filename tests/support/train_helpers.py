@@ -1,5 +1,8 @@
-"""What the tests of gan train share: command lines run in this process, a user's files, and deeds after a step. Its first
-functions become fixtures where they are used: `gan = pytest.fixture(train_helpers.gan)`."""
+"""What the tests of gan train share: command lines run in this process, a user's files, deeds.
+
+The deeds are done after a step. Its first functions become fixtures where they are used:
+`gan = pytest.fixture(train_helpers.gan)`.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,9 @@ def gan(tmp_path, monkeypatch, capsys):
 
 
 def package(gan, tmp_path):
-    """Writes a Python file of the user's, under a name that no other test has imported, and returns the name."""
+    """Writes a Python file of the user's, under a name that no other test has imported, and returns
+    the name.
+    """
 
     def write(text: str) -> str:
         name = f"mine_{uuid.uuid4().hex[:8]}"
@@ -63,7 +68,9 @@ def package(gan, tmp_path):
 
 
 def at_step(monkeypatch):
-    """at_step(k, deed): does the deed at the end of step k, before anything of it is logged or saved."""
+    """at_step(k, deed): does the deed at the end of step k, before anything of it is logged or
+    saved.
+    """
 
     def plan(k: int, deed) -> None:
         real = Trainer.step

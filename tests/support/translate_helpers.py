@@ -1,5 +1,8 @@
-"""What the tests of gan translate share: runs of a few steps, a command line in this process, images. `runs` and `gan` become
-fixtures where they are used: `runs = pytest.fixture(scope="module")(translate_helpers.runs)`."""
+"""What the tests of gan translate share: runs of a few steps, a command line, images.
+
+The command line runs in this process. `runs` and `gan` become fixtures where they are used:
+`runs = pytest.fixture(scope="module")(translate_helpers.runs)`.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +54,9 @@ def saved(path: Path, config: dict, *, n: int = 2) -> None:
 
 
 def runs(tmp_path_factory) -> Path:
-    """Runs of a few steps: noisy pairs, two ways, grey x2, holes in the middle and anywhere, any style, alpha, and none of these."""
+    """Runs of a few steps: noisy pairs, two ways, grey x2, holes in the middle and anywhere, any
+    style, alpha, and none of these.
+    """
     root = tmp_path_factory.mktemp("runs")
     for name in ("pix2pix", "cyclegan", "srgan", "inpaint", "mlp"):
         saved(root / name, small(name))
