@@ -22,10 +22,10 @@ from torch.nn.modules.module import register_module_module_registration_hook
 import gancli
 from gancli.config.build import build_game
 from gancli.config.values import show
-from gancli.errors import GanError, UserError
+from gancli.errors import GanError, UserError, first_line
 from gancli.files import atomic, reading
 from gancli.files.paths import names_in
-from gancli.files.safe_load import ONLY_OURS, Damaged, check_size, first_line, load_plain
+from gancli.files.safe_load import ONLY_OURS, Damaged, check_size, load_plain
 from gancli.game import Game
 from gancli.optimizers import make_players, misfit_of
 

@@ -365,8 +365,8 @@ def dispatch(argv: list[str]) -> int:
         return complete_line(argv)
     name, *rest = argv
     if name not in SUBCOMMANDS:
-        from gancli.config.hints import did_you_mean, find_nearest
-        from gancli.errors import UserError
+        from gancli.config.hints import find_nearest
+        from gancli.errors import UserError, did_you_mean
 
         close = find_nearest(name, [*SUBCOMMANDS, "--help", "--version"])
         if "=" in name:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import Any
+
+Problem = tuple[str, str]  # what is wrong and where, what to type instead
 
 
 class GanError(Exception):
@@ -39,9 +42,9 @@ class UserError(GanError):
 
 
 class Problems(UserError):
-    """Several mistakes of one command, reported together. `problems`: (message, hint) pairs."""
+    """Several mistakes of one command, reported together."""
 
-    def __init__(self, problems: list[tuple[str, str]]):
+    def __init__(self, problems: list[Problem]):
         super().__init__("; ".join(message for message, _ in problems))
         self.problems = problems
 
@@ -112,6 +115,16 @@ def unwritable(what: object, error: OSError, hint: str = "") -> GanError:
             f"{what} cannot be written: {reason}", "make room, then type it again"
         )
     return UserError(f"{what} cannot be written: {reason}", hint)
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def did_you_mean(words: Sequence[str]) -> str:
+    """Asks whether one of these words was meant; empty where there are none."""
+    return f"did you mean {' or '.join(repr(word) for word in words)}?" if words else ""
 
 
 def reason_of(error: BaseException) -> str:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gancli.config.build import build, build_schedule, first_line, read_signature
+from gancli.config.build import build, build_schedule, read_signature
 from gancli.config.players import choose_settings
 from gancli.config.schema import PlayerConfig
 from gancli.config.values import show
-from gancli.errors import UserError
+from gancli.errors import UserError, first_line
 from gancli.files.reading import number
 from gancli.game import Game
 from gancli.schedules import Constant, OwnSchedule, Schedule, lr_factor

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Literal, NotRequired, Protocol, TypedDict, cast, get_args, runtime_checkable
 
 from gancli.config.values import NONNEGATIVE, Bound, is_number, is_spec, show
-from gancli.errors import UserError
+from gancli.errors import Problem, UserError
 
 
 @runtime_checkable
@@ -164,7 +164,7 @@ def schedule(value: Number) -> Schedule | Constant | OwnSchedule:
 
 def schedule_problems(
     value: Number | None, *, where: str, bound: Bound = NONNEGATIVE
-) -> list[tuple[str, str]]:
+) -> list[Problem]:
     """Lists what is wrong with a number or a schedule that shall stay within a bound.
 
     Args:
@@ -189,7 +189,7 @@ def schedule_problems(
 
 def find_own_schedule_problems(
     make: Callable[[], ScheduleFunction], *, where: str, bound: Bound = NONNEGATIVE
-) -> list[tuple[str, str]]:
+) -> list[Problem]:
     """Tries a schedule of the user's own at the start of a run and at some later points.
 
     Args:
@@ -233,7 +233,7 @@ def find_piece(nimg: int, pieces: Pieces) -> Schedule:
     return begun[-1] if begun else made[0]
 
 
-def find_piece_problems(pieces: Pieces, *, where: str) -> list[tuple[str, str]]:
+def find_piece_problems(pieces: Pieces, *, where: str) -> list[Problem]:
     """Lists what is wrong with pieces: each begins where the one before has ended, or later.
 
     Args:

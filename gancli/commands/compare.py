@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gancli.commands.endings import Ending, say_end
-from gancli.config.hints import did_you_mean, find_nearest
-from gancli.errors import UserError, unwritable
+from gancli.config.hints import find_nearest
+from gancli.errors import UserError, did_you_mean, unwritable
 from gancli.files import atomic
 from gancli.render import messages, status
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gancli.commands.endings import after_checkpoint, say_end
 from gancli.config import compose as front
-from gancli.config.hints import composition_errors, did_you_mean, find_nearest, parse_override
+from gancli.config.hints import composition_errors, find_nearest, parse_override
 from gancli.config.resolvers import make_slug
-from gancli.errors import Problems, UserError
+from gancli.errors import Problems, UserError, did_you_mean
 from gancli.files import atomic
 from gancli.files.paths import missing_problems
 from gancli.modality import make_modality

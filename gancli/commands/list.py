@@ -11,9 +11,9 @@ from typing import NamedTuple
 from gancli.commands.endings import say_end
 from gancli.config.arguments import check_config_dir
 from gancli.config.folders import find_conf_dir, list_options, read_description
-from gancli.config.hints import did_you_mean, find_nearest
+from gancli.config.hints import find_nearest
 from gancli.config.published import describe_published, read_published
-from gancli.errors import UserError
+from gancli.errors import UserError, did_you_mean
 from gancli.metrics.legend import as_data
 from gancli.render.messages import say
 

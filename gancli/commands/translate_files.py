@@ -17,13 +17,12 @@ from PIL import ExifTags, Image, PngImagePlugin
 from gancli.data.decode import (
     BadImage,
     extensions,
-    first_line,
     open_image,
     read_pixels,
     to_channels,
 )
 from gancli.data.folder import is_hidden, walk
-from gancli.errors import UserError
+from gancli.errors import UserError, first_line
 from gancli.files import atomic
 from gancli.files.paths import neighbours
 from gancli.render.grids import from_pixels, grid

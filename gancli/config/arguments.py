@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from gancli.config.hints import composition_errors, did_you_mean, find_nearest, parse_override
-from gancli.errors import UserError
+from gancli.config.hints import composition_errors, find_nearest, parse_override
+from gancli.errors import UserError, did_you_mean
 
 PATH_KEYS = (
     "ckpt",

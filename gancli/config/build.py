@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.util
@@ -15,9 +14,10 @@ import typing
 from typing import TYPE_CHECKING, Any
 
 from gancli.config import values
+from gancli.config.hints import suggest_name
 from gancli.config.plain import Plain
 from gancli.config.values import OPEN_BOUNDS, is_spec, show
-from gancli.errors import UserError
+from gancli.errors import Problem, UserError, first_line
 from gancli.schedules import (
     Constant,
     Number,
@@ -38,7 +38,6 @@ ROOTS = tuple(
     f"gancli.{name}" for name in ("games", "networks", "losses", "augment", "data", "metrics")
 )
 NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
-Problem = tuple[str, str]  # message, hint
 SMALLER = "give smaller widths, or a smaller dataset.resolution"
 PARTS = ("loss", "augment", "perceptual")  # of a config, that a game may take beside its own
 
@@ -69,7 +68,7 @@ def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
         refuse_untrusted(target, trust)
     cls = vars(import_module(module_name, target)).get(name)
     if not isinstance(cls, type):
-        raise UserError(f"{target} is not a class", did_you_mean(name, list_classes(module_name)))
+        raise UserError(f"{target} is not a class", suggest_name(name, list_classes(module_name)))
     if not is_defined_in(cls, module_name):
         raise UserError(
             f"{target} is not defined in {module_name}, only reachable through it",
@@ -143,14 +142,6 @@ def list_classes(module_name: str) -> list[str]:
     ]
 
 
-def did_you_mean(word: str, known: list[str]) -> str:
-    """Says which known words look like this one, or else which there are."""
-    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
-    if close:
-        return "did you mean " + ", ".join(close) + "?"
-    return "there are " + ", ".join(sorted(known)) if known else ""
-
-
 @functools.cache
 def read_parameters(cls: type) -> dict[str, inspect.Parameter]:
     """Name -> parameter of a class's constructor, annotations resolved.
@@ -207,7 +198,7 @@ def find_problems(
         if key in given or key not in parameters and key != "_target_":
             known = [name for name in parameters if name not in given]
             found.append(
-                (f"{where}.{key}: {cls.__name__} takes no {key!r}", did_you_mean(str(key), known))
+                (f"{where}.{key}: {cls.__name__} takes no {key!r}", suggest_name(str(key), known))
             )
         elif key != "_target_":
             annotation = parameters[key].annotation
@@ -378,11 +369,6 @@ def construct(
         if isinstance(error, RuntimeError) and "overflow" not in str(error).lower():
             raise UserError(f"{where}: {first_line(error)}") from error
         raise UserError(f"{where}: its sizes are too large to be held", SMALLER) from error
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error, or its type where it says nothing."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def build_game(config: Plain, *, trust: tuple[str, ...] | None = ()) -> Game:

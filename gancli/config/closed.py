@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 
-from gancli.config.hints import Problem, did_you_mean, find_nearest
+from gancli.config.hints import find_nearest
 from gancli.config.plain import Plain
 from gancli.config.schema import Descriptions
 from gancli.config.values import (
@@ -21,6 +21,7 @@ from gancli.config.values import (
     is_spec,
     show,
 )
+from gancli.errors import Problem, did_you_mean
 from gancli.schedules import Number, ScheduleFunction, find_piece_problems, schedule_problems
 
 

@@ -15,7 +15,7 @@ from gancli.config.experiments import drop_published, hold_nothing_out, replace_
 from gancli.config.folders import find_conf_dir, find_file_warnings
 from gancli.config.hydra_state import is_in_sweep, start_hydra
 from gancli.config.schema import CLOSED, TOP_KEYS, PlayerConfig
-from gancli.errors import Problems, UserError
+from gancli.errors import Problem, Problems, UserError
 from gancli.render import status
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def compose_overrides(
         try:
             full = session.load(overrides)
             composed = _finish_composing(full)
-            problems: list[hints.Problem] = []
+            problems: list[Problem] = []
         except hints.composition_errors() as ex:
             full, problems = session.diagnose(overrides)
             problems = problems or [hints.explain_error(ex, session)]

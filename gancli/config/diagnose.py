@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING
 from gancli.config.closed import find_closed_problems, find_player_problems
 from gancli.config.hints import (
     NAMED,
-    Problem,
     composition_errors,
     cut,
-    did_you_mean,
     explain_error,
     explain_unknown_option,
     find_nearest,
@@ -29,7 +27,7 @@ from gancli.config.hints import (
 from gancli.config.plain import Plain
 from gancli.config.tree import _list_parents, find_dangling, has_key, walk_keys
 from gancli.config.values import is_number, show
-from gancli.errors import UserError
+from gancli.errors import Problem, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override

@@ -10,7 +10,7 @@ from gancli.config.hydra_state import open_composer
 from gancli.config.plain import read_plain
 from gancli.config.published import find_changed_keys, is_free
 from gancli.config.schema import OWN_FOLDER
-from gancli.errors import Problems
+from gancli.errors import Problem, Problems
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -136,9 +136,7 @@ def find_lost_keys(before: object, after: object, where: str) -> list[str]:
     ]
 
 
-def explain_model_keys(
-    problems: Sequence[hints.Problem], typed: Sequence[str]
-) -> list[hints.Problem]:
+def explain_model_keys(problems: Sequence[Problem], typed: Sequence[str]) -> list[Problem]:
     """Says what to type where an experiment sets keys that another chosen model does not take.
 
     Unlike those of a loss, a model's keys are not left out: most of them say how large it is.
@@ -154,7 +152,7 @@ def explain_model_keys(
     if not {"experiment", "model"} <= words.keys():
         return list(problems)
     own = {key.lstrip("+") for key in words}
-    found: list[hints.Problem] = []
+    found: list[Problem] = []
     for message, hint in problems:
         key = message.partition(":")[0]
         if f"{key}: " in message and " takes no " in message and key not in own:

@@ -8,7 +8,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gancli.config.build import (
-    Problem,
     build,
     find_problems,
     locate,
@@ -18,7 +17,7 @@ from gancli.config.hints import explain_interpolation
 from gancli.config.plain import Plain, read_plain
 from gancli.config.resolve import explain_missing
 from gancli.config.values import show
-from gancli.errors import UserError
+from gancli.errors import Problem, UserError
 from gancli.losses.penalties import Penalty
 from gancli.modality import make_modality
 from gancli.precision import resolve_device, resolve_precision

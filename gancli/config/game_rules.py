@@ -9,16 +9,15 @@ import torch
 from gancli import distributed
 from gancli.config.build import (
     SMALLER,
-    Problem,
     build_game,
-    did_you_mean,
     locate,
 )
 from gancli.config.fill import list_per_sample_penalties
+from gancli.config.hints import suggest_name
 from gancli.config.optimizer_rules import try_player_optimizers
 from gancli.config.plain import Plain
 from gancli.data.base import pair
-from gancli.errors import Problems, UserError
+from gancli.errors import Problem, Problems, UserError
 from gancli.game import Game
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import RelativisticPairing
@@ -99,7 +98,7 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     return found + [
         (
             f"optimizer.{name} moves nothing: the model's players are {', '.join(players)}",
-            did_you_mean(name, list(players)),
+            suggest_name(name, list(players)),
         )
         for name in frozen["optimizer"]
         if name not in players and name != "d"
@@ -149,7 +148,7 @@ def find_misplaced_networks(game: Game, frozen: Plain) -> list[Problem]:
     unknown = [
         (
             f"phase {phase.name} updates a player {name}, which players() does not give",
-            did_you_mean(name, list(players)),
+            suggest_name(name, list(players)),
         )
         for phase in phases
         for name in phase.updates

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from difflib import SequenceMatcher
+from difflib import SequenceMatcher, get_close_matches
 from typing import TYPE_CHECKING, Protocol
+
+from gancli.errors import Problem, did_you_mean, first_line
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
-Problem = tuple[str, str]  # message, hint
 NAMED = {
     "penalty": "loss.penalties",
     "head": "model.heads",
@@ -40,9 +41,15 @@ def find_nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str
     return [other for score, other in scored if score >= max(0.7, scored[0][0] - 0.07)][:count]
 
 
-def did_you_mean(words: Sequence[str]) -> str:
-    """Asks whether one of these words was meant; empty where there are none."""
-    return f"did you mean {' or '.join(repr(word) for word in words)}?" if words else ""
+def suggest_name(word: str, known: Sequence[str]) -> str:
+    """Asks whether a name that looks like `word` was meant, else lists the names that there are.
+
+    For short lists of short names, where half of the letters are likeness enough.
+    """
+    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    if close or not known:
+        return did_you_mean(close)
+    return f"there are {', '.join(sorted(known))}"
 
 
 def explain_unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
@@ -216,7 +223,7 @@ def _explain_odd_value(text: str, override: Override, line: str) -> Problem | No
 
 def explain_interpolation(ex: Exception, key: str) -> Problem:
     """Why the value of `key`, a ${...}, cannot be worked out."""
-    text = str(ex).splitlines()[0] if str(ex) else type(ex).__name__
+    text = first_line(ex)
     variable = re.search(r"Environment variable '([^']+)' not found", text)
     if variable:
         name = variable[1]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 
 from gancli.config.build import (
-    Problem,
-    did_you_mean,
     find_problems,
     locate,
     read_parameters,
 )
 from gancli.config.closed import find_player_problems
+from gancli.config.hints import suggest_name
 from gancli.config.plain import Plain
 from gancli.config.players import (
     choose_settings,
@@ -19,7 +18,7 @@ from gancli.config.players import (
     try_own_schedules,
 )
 from gancli.config.schema import PlayerConfig, list_fields
-from gancli.errors import UserError
+from gancli.errors import Problem, UserError
 from gancli.game import Game
 from gancli.optimizers import describe_division, make_player, try_step
 from gancli.render.notes import note
@@ -75,7 +74,7 @@ def find_torch_problems(values: Plain, where: str) -> list[Problem]:
     words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {ours}"
     found = [problem for problem in found if "takes no" not in problem[0]]
     for key in refused:
-        close = did_you_mean(key, [*known, *list_fields(PlayerConfig)])
+        close = suggest_name(key, [*known, *list_fields(PlayerConfig)])
         drop = f"~{where}.{key} drops it. {words}"
         hint = close if close.startswith("did you") and key not in INHERITED else drop
         found.append((f"{where}.{key}: {cls.__name__} takes no {key!r}", hint))

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from gancli.config.build import build, find_problems, is_subclass, locate
-from gancli.config.hints import Problem
 from gancli.config.values import is_spec, show
-from gancli.errors import GanError, Problems, UserError, reason_of
+from gancli.errors import GanError, Problem, Problems, UserError, reason_of
 from gancli.metrics.legend import find_line
 from gancli.metrics.own import Metric, better_of
 

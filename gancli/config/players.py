@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Container
 
 from gancli.config.build import find_own_problems, locate
-from gancli.config.hints import Problem
 from gancli.config.plain import Plain
 from gancli.config.values import BETA, NONNEGATIVE, is_spec
-from gancli.errors import UserError
+from gancli.errors import Problem, UserError
 
 # What moves the parameters that Muon does not, where optimizer.<player>.rest does not say; as in
 # optimizer=adamw.

@@ -9,9 +9,9 @@ from typing import Any, get_args
 from gancli.config.closed import find_section_problems
 from gancli.config.schema import PublishedMetric, PublishedNumber
 from gancli.config.values import COUNT, Bound
+from gancli.errors import Problem
 from gancli.files import reading
 
-Problem = tuple[str, str]  # message, hint
 BOUNDS: dict[str, Bound] = {"n": COUNT}
 # What a number is called, its unit, and which way is better.
 NAMES: dict[PublishedMetric, tuple[str, str, str]] = {

@@ -10,7 +10,6 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from gancli.config.build import (
-    Problem,
     locate,
     read_parameters,
 )
@@ -18,7 +17,7 @@ from gancli.config.closed import find_closed_problems
 from gancli.config.hints import explain_interpolation
 from gancli.config.plain import Plain, read_plain
 from gancli.config.schema import CLOSED, PlayerConfig, list_fields
-from gancli.errors import Problems, UserError
+from gancli.errors import Problem, Problems, UserError
 
 REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 

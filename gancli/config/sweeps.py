@@ -12,7 +12,7 @@ from gancli.config.compose import Composed, compose_overrides, make_composed
 from gancli.config.folders import find_conf_dir
 from gancli.config.hydra_state import change_shown_config, replace_argv, start_hydra
 from gancli.config.plain import Plain
-from gancli.errors import Interrupted, Problems, UserError
+from gancli.errors import Interrupted, Problem, Problems, UserError
 from gancli.render import messages
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _check_all(
     Raises:
         Problems: With the mistakes of all.
     """
-    problems: dict[hints.Problem, None] = {}  # ordered, without repetition
+    problems: dict[Problem, None] = {}  # ordered, without repetition
     warnings: dict[str, None] = {}
     notes: dict[str, None] = {}
     for variant in list_variants(overrides):

@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, cast
 
 from gancli.config.hints import (
-    Problem,
-    did_you_mean,
     explain_interpolation,
     find_nearest,
 )
+from gancli.errors import Problem, did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import Container, DictConfig, Node

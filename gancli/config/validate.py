@@ -12,8 +12,6 @@ from omegaconf import DictConfig
 from gancli import distributed
 from gancli.config.build import (
     PARTS,
-    Problem,
-    did_you_mean,
     find_own_problems,
     find_problems,
     read_parameters,
@@ -28,6 +26,7 @@ from gancli.config.fill import (
     fill_dataset,
 )
 from gancli.config.game_rules import check_game, locate_game
+from gancli.config.hints import suggest_name
 from gancli.config.optimizer_rules import find_optimizer_problems
 from gancli.config.own_metrics import fill_best_mode, find_own_metric_problems
 from gancli.config.plain import Plain, read_plain
@@ -40,7 +39,7 @@ from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS
 from gancli.config.values import NONNEGATIVE, is_spec, show
 from gancli.data.folder import listing
-from gancli.errors import Problems
+from gancli.errors import Problem, Problems
 from gancli.metrics import settings
 from gancli.modality import make_modality
 from gancli.precision import resolve_device, resolve_precision
@@ -171,7 +170,7 @@ def say_what_is_not_measured(frozen: Plain) -> None:
 def find_unknown_top(raw: Plain) -> list[Problem]:
     """Finds keys at the top of a config that nothing reads."""
     return [
-        (f"unknown key {key!r}", did_you_mean(str(key), list(TOP_KEYS)))
+        (f"unknown key {key!r}", suggest_name(str(key), list(TOP_KEYS)))
         for key in raw
         if key not in TOP_KEYS
     ]

@@ -12,8 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard, Union
 
-from gancli.config.hints import Problem
 from gancli.config.plain import Plain
+from gancli.errors import Problem
 
 # what a config's list and mapping serve as
 LISTS = (list, tuple, Sequence, Collection, Iterable)

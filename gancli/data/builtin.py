@@ -14,7 +14,7 @@ import numpy as np
 from gancli.data.arrays import decode_array
 from gancli.data.base import Decoded, Source, require
 from gancli.data.files import Files, decode_files
-from gancli.errors import UserError
+from gancli.errors import UserError, did_you_mean
 
 DIGITS = tuple("0123456789")
 
@@ -266,9 +266,7 @@ class CelebA(Source):
         require(
             self.attribute in attributes,
             f"dataset.attribute={self.attribute}: CelebA has no such attribute",
-            "did you mean "
-            + " or ".join(difflib.get_close_matches(self.attribute, attributes, n=3, cutoff=0))
-            + "?",
+            did_you_mean(difflib.get_close_matches(self.attribute, attributes, n=3, cutoff=0)),
         )
         names = list(data.filename)
         missing = [name for name in names if not (folder / name).is_file()]

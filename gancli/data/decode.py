@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import ExifTags, Image, UnidentifiedImageError
 
+from gancli.errors import first_line
 from gancli.files import reading
 
 GREY_SPREAD = 2  # of 255: colour channels that differ no more are grey, but for JPEG's rounding
@@ -137,11 +138,6 @@ def what_else(file: File) -> str:
         if b"<html" in head.lower() or b"<!doctype" in head.lower()
         else "not an image"
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error, its type where it says nothing."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def orientation(image: Image.Image) -> int:

@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gancli.errors import Problems, UserError
+from gancli.errors import Problem, Problems, UserError, did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-Problem = tuple[str, str]  # message, hint
 DATA = "folder or zip file"
 WEIGHTS = dict.fromkeys(("weights", "lpips_backbone", "lpips_heads"), "file")  # of a part `metrics`
 # of a run: the parts that name files, by which keys, and what these are
@@ -118,7 +117,7 @@ def neighbours(root: Path) -> str:
     )
     close = difflib.get_close_matches(root.name, names, n=3)
     if close:
-        return f"did you mean {', '.join(str(root.with_name(name)) for name in close)}?"
+        return did_you_mean([str(root.with_name(name)) for name in close])
     return (
         f"{parent} does not exist"
         if not parent.is_dir()

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from gancli.errors import UserError
+from gancli.errors import UserError, first_line
 
 # What a file may hold at most. What gancli writes stays far below: its largest YAML has 300 lines,
 # its evaluation.json 4 KB.
@@ -26,6 +26,7 @@ MOST_YAML = 2**19  # bytes
 MOST_LINES_FILE = 2**29  # bytes of metrics.jsonl or sweep.jsonl
 MOST_LINE = 2**20  # bytes of one line of them
 MOST_LINES = 2_000_000
+MOST_REASON = 200  # characters of a parser's message: it may quote a whole file
 MOST_UNSOUND = 1000  # lines of them that are passed over before the file is
 MOST_BRACKETS = 200  # in one line: a bound of its depth that costs nothing
 MOST_NODES = 20_000  # keys, leaves and containers of a YAML or JSON file
@@ -144,7 +145,7 @@ def read_json(path: Path) -> object:
     except RecursionError as error:
         raise Unreadable(f"{path} is nested too deep") from error
     except ValueError as error:
-        raise Unreadable(f"{path} is no JSON: {first_line(error)}") from error
+        raise Unreadable(f"{path} is no JSON: {first_line(error)[:MOST_REASON]}") from error
     check_tree(tree, path)
     return tree
 
@@ -242,7 +243,7 @@ def read_yaml(path: Path) -> object:
         tree = yaml.load(text, Loader=yaml_loader())  # noqa: S506 - a SafeLoader
     except Exception as error:  # noqa: BLE001
         # YAMLError, and what odd keys and numbers make its constructors raise
-        raise Unreadable(f"{path} is no YAML: {first_line(error)}") from error
+        raise Unreadable(f"{path} is no YAML: {first_line(error)[:MOST_REASON]}") from error
     check_tree(tree, path)
     return tree
 
@@ -355,11 +356,6 @@ def nodes(tree: object, *, most: int, what: str) -> Iterator[object]:
         f"{what} is nested deeper, or holds more, than any that gancli writes",
         "use a file that gancli wrote",
     )
-
-
-def first_line(error: BaseException) -> str:
-    """Returns the first line of an error's message, at most 200 characters."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def tail(path: Path, most: int) -> str:

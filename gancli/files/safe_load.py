@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gancli.config.values import show
-from gancli.errors import UserError
+from gancli.errors import UserError, first_line
 from gancli.files.reading import PLAIN, Unreadable, nodes, open_file
 
 ONLY_OURS = "use a file that gancli wrote"
@@ -75,11 +75,6 @@ def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
         raise Damaged(f"{path} is damaged or no checkpoint: {first_line(error)}") from error
     if broken is not None:
         raise Damaged(f"{path} is damaged: {broken} does not match its checksum")
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message."""
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def check_plain(tree: object, where: Path | str, *, size: int) -> None:

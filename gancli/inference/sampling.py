@@ -9,9 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from gancli.config import hints
-from gancli.config.build import did_you_mean, find_misfits
-from gancli.config.hints import Problem
-from gancli.errors import Problems, UserError
+from gancli.config.build import find_misfits
+from gancli.errors import Problem, Problems, UserError, did_you_mean
 from gancli.game import Batch, Game, Option, Stage
 from gancli.render import status
 from gancli.seeding import fork_random, seed_of
@@ -81,8 +80,8 @@ def check_values(
     kept: dict[str, object] = {}
     for name, value in values.items():
         if name not in types:
-            # Not did_you_mean: it lists all names where none is near, and most are of the command.
-            close = hints.did_you_mean(hints.find_nearest(name, [*types, *known]))
+            # Not suggest_name: it lists all names where none is near, and most are of the command.
+            close = did_you_mean(hints.find_nearest(name, [*types, *known]))
             own = f"its options are {', '.join(types)}" if types else f"leave {name}= out"
             found.append((f"this checkpoint's model has no option {name}", close or own))
             continue
@@ -172,7 +171,7 @@ def find_class(label: Label, count: int, classes: Sequence[str]) -> int:
     raise UserError(
         f"label={label} is no class of this checkpoint's",
         f"give 0 to {count - 1}"
-        + (f", or a name: {did_you_mean(str(label), names)}" if names else ""),
+        + (f", or a name: {hints.suggest_name(str(label), names)}" if names else ""),
     )
 
 
@@ -342,7 +341,8 @@ def sweep(game: Game, inputs: Batch, name: str, steps: int) -> Batch:
     known = list_sweepable(game)
     if name not in known:
         raise UserError(
-            f"sweep={name}: this checkpoint's model has no such input", did_you_mean(name, known)
+            f"sweep={name}: this checkpoint's model has no such input",
+            hints.suggest_name(name, known),
         )
     if name == "label":
         values = torch.arange(game.classes)

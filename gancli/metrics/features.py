@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from gancli.data.base import Decoded, digest_of
 from gancli.data.decode import to_channels
-from gancli.errors import UserError
+from gancli.errors import UserError, first_line
 from gancli.files import reading
 from gancli.metrics import classifier, store
 from gancli.metrics.fid import moments
@@ -276,7 +276,7 @@ def inception(weights: str | None, device: torch.device) -> Extractor:
     except RuntimeError as error:
         raise UserError(
             f"{weights or library.URL_INCEPTION_V3} does not hold FID's Inception: "
-            f"{str(error).splitlines()[0]}",
+            f"{first_line(error)}",
             "metrics.weights=PATH of pt_inception-2015-12-05-6726825d.pth",
         ) from error
     name = "inception" if sha256 == INCEPTION_SHA256 else f"inception-{sha256[:8]}"
@@ -346,11 +346,6 @@ def download_weights(url: str, name: str) -> Path:
                 f"metrics.weights=PATH of {file.name}, from {url}",
             ) from error
     return file
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error, its type where it says nothing."""
-    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def fill(net: nn.Module, state: dict[str, Tensor], name: str, where: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from gancli.errors import Problem
 from gancli.metrics.legend import find_line
 from gancli.modality import Images, Points, Series
 
@@ -110,7 +111,7 @@ def best_key(spec: MetricsConfig, values: dict[str, float]) -> tuple[str, Way] |
     return (key, mode) if mode else None
 
 
-def unknown_items(spec: object) -> list[tuple[str, str]]:
+def unknown_items(spec: object) -> list[Problem]:
     """Finds names in `items` of a part `metrics` that are none, as (message, hint).
 
     What is no list of names is told by the check of types.
@@ -125,7 +126,7 @@ def unknown_items(spec: object) -> list[tuple[str, str]]:
     ]
 
 
-def problems(spec: dict[str, Any]) -> list[tuple[str, str]]:
+def problems(spec: dict[str, Any]) -> list[Problem]:
     """Finds what no single value of a part `metrics` shows, as (message, hint)."""
     best = spec["best"]
     if best in spec.get("own", {}):

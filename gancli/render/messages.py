@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TextIO
 
-from gancli.errors import GanError, Problems
+from gancli.errors import GanError, Problem, Problems
 
 # Control characters, which a terminal obeys (colours, titles, what was typed), and those that turn
 # the direction of writing.
@@ -85,11 +85,11 @@ def remark(message: str) -> None:
     print(f"note: {printable(message, sys.stderr)}", file=sys.stderr)
 
 
-def _numbers(problems: list[tuple[str, str]]) -> list[str]:
+def _numbers(problems: list[Problem]) -> list[str]:
     return [""] if len(problems) == 1 else [f"{i}. " for i in range(1, len(problems) + 1)]
 
 
-def _plain(title: str, problems: list[tuple[str, str]]) -> str:
+def _plain(title: str, problems: list[Problem]) -> str:
     if len(problems) == 1:
         lines = [f"{title}: {problems[0][0]}", *problems[0][1].splitlines()]
         return "\n  ".join(lines)
@@ -99,7 +99,7 @@ def _plain(title: str, problems: list[tuple[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def _panel(title: str, problems: list[tuple[str, str]]) -> None:
+def _panel(title: str, problems: list[Problem]) -> None:
     # Imported here: rich costs 50 ms, which a command that has nothing to complain about should not
     # pay.
     from rich.console import Console

@@ -7,8 +7,8 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 
-from gancli.config.hints import did_you_mean, find_nearest
-from gancli.errors import UserError
+from gancli.config.hints import find_nearest
+from gancli.errors import UserError, did_you_mean
 from gancli.metrics.legend import find_line, was_weighted
 from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, better
 from gancli.reports.runs import FINISHED, Run, find_asked, flatten

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gancli.config import compose as front
 from gancli.config.arguments import split_off_ema
-from gancli.config.hints import Problem
-from gancli.errors import UserError
+from gancli.errors import Problem, UserError
 from gancli.render import messages, status
 
 if TYPE_CHECKING:

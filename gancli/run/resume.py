@@ -16,7 +16,7 @@ from gancli.config import hints
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, TOP_KEYS
 from gancli.config.values import show
-from gancli.errors import Problems, UserError
+from gancli.errors import Problem, Problems, UserError
 
 ASIDE = ("resume=", "trust=", "hydra.", "+hydra.")  # they say how to resume, not what
 CHANGEABLE = (
@@ -70,7 +70,7 @@ def apply_overrides(config: dict[str, Any], overrides: Sequence[str], folder: Pa
 
     started = overrides_of(folder) or []
     choices = choices_of(folder)
-    found: list[hints.Problem] = []
+    found: list[Problem] = []
     for item in overrides:
         if item.startswith(ASIDE):
             continue

@@ -164,7 +164,7 @@ def test_a_name_that_is_a_number_comes_before_the_number():
         ("digits", "11", "give 0 to 9\n"),
         ("digits", "-1", "give 0 to 9\n"),
         ("digits", "cat", "give 0 to 9\n"),
-        ("animals", "dgo", "give 0 to 9, or a name: did you mean dog?\n"),
+        ("animals", "dgo", "give 0 to 9, or a name: did you mean 'dog'?\n"),
         ("animals", "99", "give 0 to 9, or a name: there are "),
     ],
 )

@@ -117,7 +117,7 @@ def test_a_swept_picture_shows_what_the_generator_makes_of_it(gan, runs):
         ("mlp", "sweep=code0", "its model has neither codes nor labels"),
         ("mlp", "sweep=label", "its model has neither codes nor labels"),
         ("cgan", "sweep=code0", "no such input"),
-        ("infogan", "sweep=code9", "did you mean code"),
+        ("infogan", "sweep=code9", "did you mean 'code"),
         ("infogan", "sweep=label", "no such input"),
         ("infogan", "label=1", "its model is not conditional"),
         ("infogan", "per_class=1", "its model is not conditional"),

@@ -16,12 +16,12 @@ from gancli.config import build as builder
 from gancli.config.build import (
     build,
     build_game,
-    did_you_mean,
     find_misfits,
     find_problems,
     locate,
     read_parameters,
 )
+from gancli.config.hints import suggest_name
 from gancli.config.values import OPEN_BOUNDS
 from gancli.errors import UserError
 from gancli.game import Game
@@ -192,7 +192,7 @@ def test_all_problems_at_once_with_the_nearest_key():
     )
     texts = [f"{message} | {hint}" for message, hint in found]
     assert len(texts) == 3
-    assert "GradientPenalty takes no 'wieght' | did you mean weight?" in texts[0]
+    assert "GradientPenalty takes no 'wieght' | did you mean 'weight'?" in texts[0]
     assert (
         "loss.penalties.gp.at='every' does not fit | give one of interpolate, real, fake, noise"
         in texts[1]
@@ -214,10 +214,11 @@ def test_what_is_missing_and_what_the_caller_gives():
     )
 
 
-def test_did_you_mean():
-    assert did_you_mean("wieght", ["weight", "at"]) == "did you mean weight?"
-    assert did_you_mean("zzz", ["b", "a"]) == "there are a, b"
-    assert did_you_mean("zzz", []) == ""
+def test_a_name_is_suggested_or_the_names_are_listed():
+    assert suggest_name("wieght", ["weight", "at"]) == "did you mean 'weight'?"
+    assert suggest_name("dgo", ["dog", "cat"]) == "did you mean 'dog'?"
+    assert suggest_name("zzz", ["b", "a"]) == "there are a, b"
+    assert suggest_name("zzz", []) == ""
 
 
 # which classes
@@ -255,7 +256,7 @@ def test_a_package_of_the_users_may_reexport_its_own_but_nothing_else(mine, monk
 def test_a_typo_in_a_target_finds_the_class_meant():
     with pytest.raises(UserError) as caught:
         locate("gancli.networks.mlp.MLPGenerater")
-    assert "did you mean MLPGenerator" in caught.value.hint
+    assert "did you mean 'MLPGenerator'" in caught.value.hint
     with pytest.raises(UserError, match="no module gancli.networks.mpl"):
         locate("gancli.networks.mpl.MLPGenerator")
     with pytest.raises(UserError, match="no module nowhere_at_all"):

@@ -24,7 +24,7 @@ def test_a_phase_moves_players_that_there_are(gan, package):
         """)
     done = sound(gan("train", *TINY, f"model._target_={mine}.Mine"), 2)
     assert "phase more updates a player gg, which players() does not give" in done.err
-    assert "did you mean g?" in done.err
+    assert "did you mean 'g'?" in done.err
 
 
 FORGETFUL = """
