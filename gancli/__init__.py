@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # long, and twice the processor time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Evaluation",
     "GanError",

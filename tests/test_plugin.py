@@ -48,7 +48,7 @@ from gancli.losses.objectives import Objective
 
 
 class Squared(Objective):
-    def judge(self, scores, target):
+    def cost(self, scores, target):
         return (scores - target) ** 4
 
 

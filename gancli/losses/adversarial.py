@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gancli.game import Critic, Logs, Loss, Progress, due, members_of
-from gancli.losses.objectives import Objective, Target, draw_target
+from gancli.losses.objectives import Objective, Target, check_cost_name, draw_target
 from gancli.losses.penalties import Penalty
 from gancli.schedules import Constant, Number, Schedule, ramp, schedule
 
@@ -36,7 +36,7 @@ class AdversarialLoss(Loss):
             al. 2020), above 0 and up to 1; may be a schedule.
 
     Raises:
-        ValueError: One of these is out of its range.
+        ValueError: One of these is out of its range, or the objective still defines `judge`.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class AdversarialLoss(Loss):
         top_k: Number = 1.0,
     ) -> None:
         super().__init__()
+        check_cost_name(objective)
         for name, target in (("real_target", real_target), ("fake_target", fake_target)):
             if isinstance(target, list) and (len(target) != 2 or target[0] > target[1]):
                 raise ValueError(f"{name}={target} is no range: give a number or [low, high]")

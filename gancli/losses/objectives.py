@@ -18,7 +18,7 @@ FALL = 0.1
 
 
 class Objective:
-    """The adversarial loss of both sides; a subclass gives `judge`, or `d` and `g`.
+    """The adversarial loss of both sides; a subclass gives `cost`, or `d` and `g`.
 
     Attributes:
         relativistic: Whether the generator's loss needs the scores of reals too.
@@ -29,7 +29,7 @@ class Objective:
     relativistic = False
     boundary: float | None = 0.0
 
-    def judge(self, scores: Tensor, target: Target) -> Tensor:
+    def cost(self, scores: Tensor, target: Target) -> Tensor:
         """Gives the elementwise cost of scores.
 
         Args:
@@ -55,7 +55,7 @@ class Objective:
         Returns:
             A scalar.
         """
-        return self.judge(real, real_target).mean() + self.judge(fake, fake_target).mean()
+        return self.cost(real, real_target).mean() + self.cost(fake, fake_target).mean()
 
     def g(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """Gives the generator's loss.
@@ -67,7 +67,7 @@ class Objective:
         Returns:
             A scalar.
         """
-        return self.judge(fake, 1.0).mean()
+        return self.cost(fake, 1.0).mean()
 
     def optimum(self, real_target: float = 1.0, fake_target: float = 0.0) -> float | None:
         """Gives the lowest loss of a discriminator that tells every real from every fake.
@@ -120,7 +120,7 @@ class NonSaturating(Objective):
     Source: Goodfellow et al. 2014, section 3.
     """
 
-    def judge(self, scores: Tensor, target: Target) -> Tensor:
+    def cost(self, scores: Tensor, target: Target) -> Tensor:
         """Gives -target log D - (1 - target) log(1 - D), D the sigmoid of the score."""
         return F.softplus(scores) - target * scores
 
@@ -169,7 +169,7 @@ class LeastSquares(Objective):
         self.scale = scale
         self.boundary = (a + b) / 2
 
-    def judge(self, scores: Tensor, target: Target) -> Tensor:
+    def cost(self, scores: Tensor, target: Target) -> Tensor:
         """Gives the scaled squared distance to a (target 0), to b (target 1), or to between."""
         return self.scale * (scores - (self.a + target * (self.b - self.a))).square()
 
@@ -220,7 +220,7 @@ class Wasserstein(Objective):
 
     boundary = None
 
-    def judge(self, scores: Tensor, target: Target) -> Tensor:
+    def cost(self, scores: Tensor, target: Target) -> Tensor:
         """Gives the score of fakes (target 0) and minus the score of reals (target 1)."""
         return (1 - 2 * target) * scores
 
@@ -239,7 +239,7 @@ class Hinge(Objective):
     Source: Lim and Ye 2017; Miyato et al. 2018, equations 16 and 17.
     """
 
-    def judge(self, scores: Tensor, target: Target) -> Tensor:
+    def cost(self, scores: Tensor, target: Target) -> Tensor:
         """Gives what a score lacks to 1 (target 1) or exceeds -1 by (target 0)."""
         return target * F.relu(1 - scores) + (1 - target) * F.relu(1 + scores)
 
@@ -281,12 +281,12 @@ class RelativisticPairing(NonSaturating):
         assert real.shape == fake.shape, (
             f"{tuple(real.shape)} real scores, {tuple(fake.shape)} fake ones"
         )
-        return self.judge(real - fake, real_target).mean()
+        return self.cost(real - fake, real_target).mean()
 
     def g(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """Gives the cross-entropy of the differences fake - real, pair by pair."""
         assert real is not None, "a relativistic generator needs the real scores"
-        return self.judge(fake - real, 1.0).mean()
+        return self.cost(fake - real, 1.0).mean()
 
     def optimum(self, real_target: float = 1.0, fake_target: float = 0.0) -> float | None:
         """Gives 0, and with a smoothed target its entropy."""
@@ -303,7 +303,7 @@ class RelativisticAverage(Objective):
     Source: RaGAN, Jolicoeur-Martineau 2018, equation 6.
 
     Args:
-        base: How a difference is judged: NonSaturating (RaSGAN), Hinge, or LeastSquares with a=-1,
+        base: What a difference costs: NonSaturating (RaSGAN), Hinge, or LeastSquares with a=-1,
             b=1, scale=1.
     """
 
@@ -317,8 +317,8 @@ class RelativisticAverage(Objective):
         self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0
     ) -> Tensor:
         """Gives half the cost of reals against the mean fake, plus half that of the reverse."""
-        real_term = self.base.judge(real - fake.mean(), real_target).mean()
-        return 0.5 * (real_term + self.base.judge(fake - real.mean(), fake_target).mean())
+        real_term = self.base.cost(real - fake.mean(), real_target).mean()
+        return 0.5 * (real_term + self.base.cost(fake - real.mean(), fake_target).mean())
 
     def g(self, real: Tensor | None, fake: Tensor) -> Tensor:
         """Gives the discriminator's loss with both sides exchanged."""
@@ -366,6 +366,17 @@ def binary_entropy(p: float) -> float | None:
     if not 0 <= p <= 1:
         return None
     return sum(-share * math.log(share) for share in (p, 1 - p) if 0 < share < 1)
+
+
+def check_cost_name(objective: Objective) -> None:
+    """Raises ValueError for an objective, or the base of one, that defines `judge`."""
+    if "judge" in dir(objective):
+        raise ValueError(
+            f"{type(objective).__name__} defines judge: judge is called cost since 0.2; rename "
+            "the method"
+        )
+    if isinstance(objective, RelativisticAverage):
+        check_cost_name(objective.base)
 
 
 def find_lowest(cost: Callable[[Tensor], Tensor]) -> Tensor | None:

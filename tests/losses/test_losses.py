@@ -119,7 +119,7 @@ def test_a_loss_tells_the_levels_of_its_targets(options, optimum, chance):
 
 def test_an_objective_that_always_costs_the_same_has_equal_levels():
     class Flat(Objective):
-        def judge(self, scores, target):
+        def cost(self, scores, target):
             return scores * 0 + 1
 
     assert Flat().optimum() == Flat().chance_level() == 2
@@ -133,7 +133,7 @@ def test_one_sided_smoothing(target, want):
 def test_two_sided_smoothing_and_the_smoothed_optimum():
     assert NonSaturating().d(R, F, 0.9, 0.1).item() == pytest.approx(1.8064270, abs=1e-7)
     best = torch.tensor(math.log(0.9 / 0.1), dtype=torch.float64)
-    assert NonSaturating().judge(best, 0.9).item() == pytest.approx(0.3250830, abs=1e-7)
+    assert NonSaturating().cost(best, 0.9).item() == pytest.approx(0.3250830, abs=1e-7)
 
 
 def test_gradient_of_the_generator_where_the_critic_is_sure():
@@ -153,9 +153,9 @@ def test_targets_drawn_per_sample_have_the_closed_form_mean(scores, range_, want
     many = scores.repeat(200_000)
     target = loss.draw_targets(range_, many)
     assert target.min() >= range_[0] and target.max() <= range_[1] and target.std() > 0.05
-    assert LeastSquares().judge(many, target).mean().item() == pytest.approx(want, abs=5e-3)
+    assert LeastSquares().cost(many, target).mean().item() == pytest.approx(want, abs=5e-3)
     if scores is R:
-        assert NonSaturating().judge(many, target).mean().item() == pytest.approx(
+        assert NonSaturating().cost(many, target).mean().item() == pytest.approx(
             1.1950948, abs=2e-3
         )
 
@@ -177,7 +177,7 @@ def test_relativistic_average_keeps_the_gradient_of_the_fake_mean():
     RelativisticAverage(base=NonSaturating()).g(R, fake).backward()
     with_mean = fake.grad.clone()
     fake.grad = None
-    (0.5 * NonSaturating().judge(fake - R.mean(), 1.0).mean()).backward()
+    (0.5 * NonSaturating().cost(fake - R.mean(), 1.0).mean()).backward()
     assert not torch.allclose(with_mean, fake.grad)
 
 
@@ -353,3 +353,18 @@ def test_features_come_from_the_pass_that_scored():
     critic(y)
     critic.features(y)
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("wrap", [lambda own: own, lambda own: RelativisticAverage(base=own)])
+def test_an_objective_that_still_defines_judge_is_told_the_new_name(wrap):
+    class Old(Objective):
+        def judge(self, scores, target):
+            return (scores - target) ** 2
+
+    with pytest.raises(ValueError, match="Old defines judge: judge is called cost since 0.2"):
+        AdversarialLoss(objective=wrap(Old()))
+
+
+def test_every_relativistic_objective_is_taken():
+    for objective in (RelativisticPairing(), RALS):
+        assert AdversarialLoss(objective=objective).objective is objective

@@ -312,7 +312,7 @@ def test_a_watchdog_whose_objective_costs_always_the_same(gan, package):
     name = package("""
         from gancli.losses.objectives import Objective
         class Flat(Objective):
-            def judge(self, scores, target):
+            def cost(self, scores, target):
                 return scores * 0 + 1
     """)
     line = (*TINY, f"loss.objective._target_={name}.Flat", "trainer.steps=3", "log.every=1")
