@@ -34,7 +34,7 @@ ASSUMED = {
 }  # of images that are not there
 
 
-SCANNED = ("resolution", "channels", "classes", "holdout")
+SCANNED = ("resolution", "channels", "classes", "holdout", "scale", "shift")
 
 
 def check_dataset(cfg: DictConfig) -> list[Problem]:

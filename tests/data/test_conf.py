@@ -34,7 +34,8 @@ def composed(option: str, *overrides: str) -> dict:
     return OmegaConf.to_container(cfg.dataset, resolve=True)
 
 
-FILES = ("folder", "paired", "unpaired", "superres", "masked", "degraded")
+FILES = ("folder", "paired", "unpaired", "superres", "masked", "degraded", "series")
+SEQUENCES = ("sines", "ar1", "sunspots")
 OF_THE_DATA = ("resolution", "channels", "classes", "flip", "path")
 LATER = {"overlap": 0.0}  # configs of older checkpoints lack it, and go on as they were
 
@@ -72,7 +73,7 @@ def test_an_option(option, monkeypatch):
     for key, parameter in inspect.signature(cls).parameters.items():
         if key not in OF_THE_DATA:
             assert LATER.get(key, spec[key]) == parameter.default, f"{key} has two defaults"
-    if option not in (*FILES, "lsun", "celeba", "ring", "grid", "digits"):
+    if option not in (*FILES, *SEQUENCES, "lsun", "celeba", "ring", "grid", "digits"):
         assert cls.native[1:] == (spec["channels"], spec["classes"])
 
 
