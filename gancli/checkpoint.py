@@ -234,7 +234,7 @@ def peek(folder: Path) -> Tree | None:
             ):
                 check_size(tree["config"])
                 return migrate_tree(tree)
-        except Exception:  # noqa: BLE001 - a file may raise anything; `read_newest` tells it
+        except Exception:  # a file may raise anything; `read_newest` tells it
             log.info("%s cannot be looked at", path, exc_info=True)
     return None
 
@@ -334,7 +334,7 @@ def build_ghost(tree: Tree, path: Path, *, trust: tuple[str, ...]) -> Game:
             return build_game(tree["config"], trust=trust)
     except GanError:
         raise
-    except Exception as error:  # noqa: BLE001 - sizes from a file can make a network raise anything
+    except Exception as error:  # sizes from a file can make a network raise anything
         raise UserError(
             f"the config in {path} builds no game: {first_line(error)}", ONLY_OURS
         ) from error

@@ -483,7 +483,7 @@ def complete_line(argv: list[str]) -> int:
         name = {"check": "train", "show": "train"}.get(words[1], words[1])
         if name not in SUBCOMMANDS or not SUBCOMMANDS[name].config:
             return 0
-        rest = (line.split(maxsplit=2) + [""])[2]
+        rest = [*line.split(maxsplit=2), ""][2]
         begins_a_word = line.endswith(" ") and len(words) > 2
         os.environ["COMP_LINE"] = f"gan {rest}" + " " * begins_a_word
         with contextlib.suppress(GanError):  # a flag is half typed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Literal, NotRequired, Protocol, TypedDict, cast, get_args, runtime_checkable
@@ -259,7 +260,7 @@ def find_piece_problems(pieces: Pieces, *, where: str) -> list[Problem]:
             f"before it ends at {before.end_kimg:g}",
             f"start_kimg: {before.end_kimg:g}, or later",
         )
-        for k, (before, piece) in enumerate(zip(made, made[1:], strict=False))
+        for k, (before, piece) in enumerate(itertools.pairwise(made))
         if piece.start_kimg < before.end_kimg
     ]
 

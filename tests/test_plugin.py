@@ -92,13 +92,13 @@ def test_train_resume_and_sample(folder):
         "model.discriminator.width=4",
         "trainer.batch_size=8",
     ]
-    code, out, err = gan(folder, "train", *mine, "trainer.steps=3", "hydra.run.dir=run")
+    code, _, err = gan(folder, "train", *mine, "trainer.steps=3", "hydra.run.dir=run")
     assert code == 0, err
     code, _, err = gan(folder, "sample", "ckpt=run", "n=2", "out=images")
     assert code == 2 and "trust=my_gan" in err and not (folder / "images").exists()
     code, _, err = gan(folder, "sample", "ckpt=run", "n=2", "out=images", "trust=my_gan")
     assert code == 0 and (folder / "images" / "000001.png").exists(), err
-    code, out, err = gan(folder, "train", "resume=run", "trust=[my_gan]", "trainer.steps=4")
+    code, _, err = gan(folder, "train", "resume=run", "trust=[my_gan]", "trainer.steps=4")
     assert code == 0, err
 
 

@@ -53,7 +53,7 @@ def split_off_own(command: str, words: Sequence[str]) -> tuple[list[str], dict[s
 
 def read_value(word: str) -> object:
     """Reads the value of KEY=VALUE as Hydra does; what it cannot read is a string."""
-    key, _, text = word.partition("=")
+    _, _, text = word.partition("=")
     try:
         override = parse_override(word)
     except composition_errors():

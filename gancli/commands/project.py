@@ -120,11 +120,8 @@ def checked(cfg) -> dict:
     if isinstance(options["lr"], int | float) and not 0 < options["lr"] < 100:
         found.append((f"lr={options['lr']} does not fit", "give a number above 0, e.g. 0.1"))
     files = [key for key in ("weights", "lpips_heads") if options[key] is not None]
-    if (
-        options["features"] == "squeezenet"
-        and len(files) < 2
-        or len(files) == 1
-        and options["features"] == "auto"
+    if (options["features"] == "squeezenet" and len(files) < 2) or (
+        len(files) == 1 and options["features"] == "auto"
     ):
         found.append(
             (
@@ -175,7 +172,9 @@ def distance_of(options: dict, target: Tensor) -> Distance:
 
     usable = target.shape[1] in (1, 3)
     given = options["weights"] is not None and options["lpips_heads"] is not None
-    if options["features"] == "pixels" or options["features"] == "auto" and not (given and usable):
+    if options["features"] == "pixels" or (
+        options["features"] == "auto" and not (given and usable)
+    ):
         if options["features"] == "auto":
             why = "it takes no alpha" if given else "weights= and lpips_heads= are not given"
             print(f"compared by pixels and not by LPIPS: {why}")

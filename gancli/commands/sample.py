@@ -101,7 +101,7 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
         messages.warn("truncated_layers has no effect without truncation=")
     inactive = game.inactive_levels
     level = options["level"]
-    if inactive and options["levels"] is not None or level is not None and level < inactive:
+    if (inactive and options["levels"] is not None) or (level is not None and level < inactive):
         messages.warn(
             f"levels below {inactive} are inactive: their image layers have not been trained "
             "since the next resolution came, what they read has"

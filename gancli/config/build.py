@@ -195,7 +195,7 @@ def find_problems(
     parameters = read_parameters(cls)
     found: list[Problem] = []
     for key, value in spec.items():
-        if key in given or key not in parameters and key != "_target_":
+        if key in given or (key not in parameters and key != "_target_"):
             known = [name for name in parameters if name not in given]
             found.append(
                 (f"{where}.{key}: {cls.__name__} takes no {key!r}", suggest_name(str(key), known))

@@ -38,7 +38,7 @@ def complete_players(specs: object) -> None:
         if name != "g" and "_target_" not in spec and isinstance(shared, dict):
             spec = specs[name] = shared | spec
         rest = spec.get("rest")
-        is_open = rest is None or isinstance(rest, dict) and "_target_" not in rest
+        is_open = rest is None or (isinstance(rest, dict) and "_target_" not in rest)
         if is_open and moves_matrices_alone(spec.get("_target_")):
             spec["rest"] = REST | (rest or {})
 

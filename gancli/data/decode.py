@@ -144,7 +144,7 @@ def orientation(image: Image.Image) -> int:
     """Returns the EXIF orientation of an image, 1 to 8."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
-    except Exception:  # a damaged EXIF block says nothing about the pixels
+    except Exception:  # noqa: BLE001 - a damaged EXIF block says nothing about the pixels
         return 1
 
 
@@ -211,7 +211,7 @@ def is_animated(image: Image.Image) -> bool:
     """
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
-    except Exception:  # a damaged second frame says nothing about the first
+    except Exception:  # noqa: BLE001 - a damaged second frame says nothing about the first
         return False
 
 

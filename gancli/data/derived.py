@@ -158,7 +158,7 @@ class Holed:
 
     def __call__(self, x: Tensor, bits: np.ndarray) -> dict[str, Tensor]:
         """Returns the images with holes as sources, and the mask of the holes."""
-        n, channels, height, width = x.shape
+        n, _, height, width = x.shape
         if self.holes == "centre":
             mask = torch.zeros(n, 1, height, width)
             top = height // 4 + int(self.overlap * height)

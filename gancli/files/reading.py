@@ -15,7 +15,7 @@ import stat
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 from gancli.errors import UserError, first_line
 
@@ -240,8 +240,8 @@ def read_yaml(path: Path) -> object:
         return None
     check_yaml(text, path)
     try:
-        tree = yaml.load(text, Loader=yaml_loader())  # noqa: S506 - a SafeLoader
-    except Exception as error:  # noqa: BLE001
+        tree = yaml.load(text, Loader=yaml_loader())  # a SafeLoader
+    except Exception as error:
         # YAMLError, and what odd keys and numbers make its constructors raise
         raise Unreadable(f"{path} is no YAML: {first_line(error)[:MOST_REASON]}") from error
     check_tree(tree, path)
@@ -258,7 +258,7 @@ def yaml_loader() -> type:
     safe_loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class Loader(safe_loader):
-        yaml_implicit_resolvers = {
+        yaml_implicit_resolvers: ClassVar = {
             first: [item for item in items if not item[0].endswith((":timestamp", ":float"))]
             for first, items in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }

@@ -54,7 +54,7 @@ def load_plain(path: Path) -> object:
                 f"{path} holds more than tensors and plain data, and nothing of it was run",
                 "load only checkpoints that gancli wrote",
             ) from error
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # What a file can make the reader raise has no end
             raise Damaged(f"{path} is damaged: {first_line(error)}") from error
     check_plain(tree, path, size=size)
@@ -71,7 +71,7 @@ def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
             if sum(entry.file_size for entry in archive.infolist()) > size:
                 raise zipfile.BadZipFile("it would unpack to more than it is")
             broken = archive.testzip()
-    except Exception as error:  # noqa: BLE001 - as above
+    except Exception as error:  # as above
         raise Damaged(f"{path} is damaged or no checkpoint: {first_line(error)}") from error
     if broken is not None:
         raise Damaged(f"{path} is damaged: {broken} does not match its checksum")

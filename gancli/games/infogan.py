@@ -84,8 +84,7 @@ class InfoGAN(GAN):
         if (
             any(size < 2 for size in categories)
             or continuous < 0
-            or not categories
-            and continuous == 0
+            or (not categories and continuous == 0)
         ):
             raise ValueError(
                 f"categories={categories}, continuous={continuous}: give categories of 2 or more, "

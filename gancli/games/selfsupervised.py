@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -79,8 +80,5 @@ def turn_by_quarters(x: Tensor) -> Tensor:
     n = len(x)
     ends = [-(-k * n // 4) for k in range(5)]  # where i * 4 // N becomes k
     return torch.cat(
-        [
-            x[first:last].rot90(k, (2, 3))
-            for k, (first, last) in enumerate(zip(ends, ends[1:], strict=False))
-        ]
+        [x[first:last].rot90(k, (2, 3)) for k, (first, last) in enumerate(itertools.pairwise(ends))]
     )

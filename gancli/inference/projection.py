@@ -252,9 +252,7 @@ def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
     if (
         kinds(inputs) != kinds(wanted)
         or [tuple(plane.shape) for plane in planes] != sizes
-        or "label" in wanted
-        and not game.attributes
-        and not 0 <= label.item() < game.classes
+        or ("label" in wanted and not game.attributes and not 0 <= label.item() < game.classes)
     ):
         raise UserError(
             f"latent={path} is of another model than this checkpoint's",

@@ -310,7 +310,7 @@ def load_weights(path: str | None, name: str, *, url: str) -> tuple[dict[str, Te
             f"the weights of {name} cannot be read from {file}: {error.strerror}",
             "metrics.weights=PATH",
         ) from error
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # What a broken file can make the reader raise has no end
         raise UserError(
             f"{file} holds no weights that can be read safely: "
@@ -338,7 +338,7 @@ def download_weights(url: str, name: str) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             prefix = file.stem.rpartition("-")[2]  # of its sha256: these files are named so
             torch.hub.download_url_to_file(url, str(file), hash_prefix=prefix, progress=False)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # URLError, timeouts, a hash that differs, a full disk
             raise UserError(
                 f"there are no weights of {name}, and they could not be downloaded "

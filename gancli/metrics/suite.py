@@ -389,7 +389,7 @@ def measure_item(
                 skipped[key] = f"it is {value}: some of what it compares does not differ at all"
     except UserError as error:
         skipped[item] = reason_of(error)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         # What a user's critic or data make an item raise has no end
         skipped[item] = reason_of(error)
         log.info("%s was skipped", item, exc_info=error)

@@ -5,6 +5,8 @@ Huang and Belongie 2017.
 
 from __future__ import annotations
 
+import itertools
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -49,7 +51,7 @@ class AdaINNet(Translator):
         self.smallest = max(5, 2 * 2**downs)
         widths = [width * 2**k for k in range(downs + 1)]
         layers = [Mirror(4), nn.Conv2d(channels_in, width, 9)]
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(widths):
             layers += [nn.ReLU(), Mirror(1), nn.Conv2d(c_in, c_out, 3, 2)]
         self.encoder = nn.Sequential(
             *layers, *(Block(widths[-1]) for _ in range(blocks - blocks // 2))

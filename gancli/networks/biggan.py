@@ -5,6 +5,7 @@ Class and latent steer the batch norms.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -115,8 +116,7 @@ class BigGANGenerator(nn.Module):
             self.z_dim // self.slots, widths[0] * self.base[0] * self.base[1]
         )
         self.blocks = nn.ModuleList(
-            UpBlock(a, b, norm=norm, layers=layers)
-            for a, b in zip(widths, widths[1:], strict=False)
+            UpBlock(a, b, norm=norm, layers=layers) for a, b in itertools.pairwise(widths)
         )
         self.attention = layers.attention_at(
             level_of(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:]

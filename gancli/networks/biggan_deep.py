@@ -5,6 +5,7 @@ Shortcuts drop or append channels.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -86,7 +87,7 @@ class BigGANDeepGenerator(nn.Module):
         norm = norm_by(dim, self.classes, layers)
         self.first = layers.linear(dim, widths[0] * self.base[0] * self.base[1])
         self.levels = nn.ModuleList()
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in itertools.pairwise(widths):
             last = DeepUpBlock(a, b, double=True, norm=norm, layers=layers)
             same = [
                 DeepUpBlock(a, a, double=False, norm=norm, layers=layers) for _ in range(depth - 1)

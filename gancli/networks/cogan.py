@@ -5,6 +5,7 @@ The generators share all but the last layer, the discriminators all but the firs
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -99,7 +100,7 @@ class CoGANDiscriminator(nn.ModuleDict):
         widths = [width, *(min(width * 5 // 2 * 2**k, units) for k in range(stages - 1))]
         shared = [
             layer
-            for c_in, c_out in zip(widths, widths[1:], strict=False)
+            for c_in, c_out in itertools.pairwise(widths)
             for layer in make_down_layers(c_in, c_out)
         ]
         body = nn.Sequential(*shared, init(nn.Conv2d(widths[-1], units, rest)), nn.PReLU())

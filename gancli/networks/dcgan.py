@@ -5,6 +5,8 @@ Labels are one-hot maps where the networks are conditional.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor, nn
 
@@ -72,7 +74,7 @@ class DCGANGenerator(nn.Module):
             norm,
             activation,
         )
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(widths):
             layers += up(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias), norm, activation)
         layers += [
             constrain_weight(
@@ -130,7 +132,7 @@ class DCGANDiscriminator(nn.Module):
             pooling,
             bias=False,
         )
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(widths):
             layers += down(
                 c_in, c_out, norm, activation, pooling, bias=norm in ("none", "spectral")
             )

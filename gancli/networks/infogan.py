@@ -5,6 +5,7 @@ They fit any size that can be halved.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal
 
@@ -63,7 +64,7 @@ class InfoGANGenerator(nn.Module):
             nn.ReLU(),
             nn.Unflatten(1, (widths[0], *base)),
         ]
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(widths):
             layers += [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1), nn.BatchNorm2d(c_out), nn.ReLU()]
         layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), to_range(output)]
         self.net = nn.Sequential(*layers)

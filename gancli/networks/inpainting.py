@@ -5,6 +5,7 @@ And the discriminator of what it filled.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -87,7 +88,7 @@ class ContextEncoder(Translator):
             self.reach = (base[0] + 4) * 2**times
         widths = [width, *widths_of(width, times - 1, max_width)]
         layers = [nn.Conv2d(channels_in, width, 4, 2, 1), nn.LeakyReLU(0.2)]
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(widths):
             layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), norm2d(norm, c_out), nn.LeakyReLU(0.2)]
         layers += [
             nn.Conv2d(widths[-1], bottleneck, base),
@@ -100,7 +101,7 @@ class ContextEncoder(Translator):
             nn.ReLU(),
         ]
         back = widths[::-1] if hole == "free" else widths[:0:-1]
-        for c_in, c_out in zip(back, back[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(back):
             layers += [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1), norm2d(norm, c_out), nn.ReLU()]
         self.net = nn.Sequential(
             *layers, nn.ConvTranspose2d(back[-1], channels_out, 4, 2, 1), to_range(output)

@@ -61,7 +61,7 @@ def sizes_of(
     Raises:
         ValueError: a step would leave a fraction or too few pixels; it names what would do.
     """
-    if coarsest < LEAST or levels is not None and not 1 <= levels <= MOST:
+    if coarsest < LEAST or (levels is not None and not 1 <= levels <= MOST):
         raise ValueError(
             f"coarsest={coarsest}, levels={levels}: give {LEAST} pixels or more; levels from 1 to "
             f"{MOST}, or null for all that fit"

@@ -204,7 +204,7 @@ def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - a broken file can make the reader raise anything
+    except Exception as error:  # a broken file can make the reader raise anything
         raise ValueError(
             f"{file} holds no weights that can be read safely; {remedy(backbone)}"
         ) from error
@@ -230,7 +230,7 @@ def download_weights(backbone: Backbone) -> Path:
             file.parent.mkdir(parents=True, exist_ok=True)
             prefix = file.stem.rpartition("-")[2]  # of its sha256: these files are named so
             torch.hub.download_url_to_file(url, str(file), hash_prefix=prefix, progress=False)
-        except Exception as error:  # noqa: BLE001 - URLError, a hash that differs, a full disk
+        except Exception as error:  # URLError, a hash that differs, a full disk
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(
                 f"the weights of {backbone} could not be downloaded ({reason}); {remedy(backbone)}"
@@ -282,7 +282,7 @@ def gram(features: Tensor) -> Tensor:
 
     They are averaged over spatial positions and channels (Johnson 2016, section 3.2).
     """
-    n, c, h, w = features.shape
+    _, c, h, w = features.shape
     flat = features.float().flatten(2)
     # Sums of so many products leave bf16's precision.
     with torch.autocast(features.device.type, enabled=False):

@@ -5,6 +5,8 @@ A stage uses the first so many of them.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -57,7 +59,7 @@ class PGGANGenerator(nn.Module):
         self.classes = classes if conditional else 0
         widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
         self.first = FirstBlock(z_dim + self.classes, widths[0], self.base)
-        self.blocks = nn.ModuleList(UpBlock(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.blocks = nn.ModuleList(UpBlock(a, b) for a, b in itertools.pairwise(widths))
         self.to_image = nn.ModuleList(EqualisedConv2d(width, channels, 1) for width in widths)
         self.range = to_range(output)
 
@@ -124,7 +126,7 @@ class PGGANDiscriminator(nn.Module):
             EqualisedConv2d(channels, width, 1, gain=SQRT2) for width in widths
         )
         self.blocks = nn.ModuleList(
-            DownBlock(b, a, soft=blur) for a, b in zip(widths, widths[1:], strict=False)
+            DownBlock(b, a, soft=blur) for a, b in itertools.pairwise(widths)
         )
         self.spread = MinibatchStd(mbstd_group)
         self.conv = EqualisedConv2d(widths[0] + 1, widths[0], gain=SQRT2)

@@ -5,6 +5,7 @@ Careful initial weights take the place of the norms.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import TypeVar
 
@@ -162,9 +163,7 @@ class R3GANGenerator(nn.Module):
         self.stages = nn.ModuleList(
             stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths
         )
-        self.changes = nn.ModuleList(
-            change_channels(a, b) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.changes = nn.ModuleList(change_channels(a, b) for a, b in itertools.pairwise(widths))
         self.to_rgb = conv1x1(widths[-1], channels)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -219,9 +218,7 @@ class R3GANDiscriminator(nn.Module):
         self.stages = nn.ModuleList(
             stage(c, blocks, group=group, depth=blocks * len(widths)) for c in widths
         )
-        self.changes = nn.ModuleList(
-            change_channels(a, b) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.changes = nn.ModuleList(change_channels(a, b) for a, b in itertools.pairwise(widths))
         self.pool = scale_weights(
             nn.Conv2d(widths[-1], widths[-1], base, groups=widths[-1], bias=False)
         )

@@ -5,6 +5,7 @@ One table of widths, and options for what tells them apart.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal
 
@@ -90,7 +91,7 @@ class ResNetGenerator(nn.Module):
         self.attend = SelfAttention(widths[0], spectral) if attends[0] else nn.Identity()
         self.blocks = nn.ModuleList(
             UpBlock(c_in, c_out, spectral=spectral, attention=attends[k + 1], classes=self.classes)
-            for k, (c_in, c_out) in enumerate(zip(widths, widths[1:], strict=False))
+            for k, (c_in, c_out) in enumerate(itertools.pairwise(widths))
         )
         self.end = nn.Sequential(
             nn.BatchNorm2d(widths[-1]),

@@ -5,6 +5,7 @@ All weights of the discriminator are spectrally normalised.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch.nn.functional as F
@@ -59,7 +60,7 @@ class SNDCGANGenerator(nn.Module):
         self.start = normal(nn.Linear(z_dim, units))
         self.ups = nn.ModuleList(
             normal(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1))
-            for c_in, c_out in zip(widths, widths[1:], strict=False)
+            for c_in, c_out in itertools.pairwise(widths)
         )
         # The first is per unit, as in the authors' code.
         self.norms = nn.ModuleList(
@@ -115,7 +116,7 @@ class SNDCGANDiscriminator(nn.Module):
         self.classes = classes if conditional else 0
         widths = widths_of(width, times, max_width)
         layers = [normal(nn.Conv2d(channels, widths[0], 3, 1, 1), spectral), nn.LeakyReLU(0.1)]
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(widths):
             layers += [
                 normal(nn.Conv2d(c_in, c_out, 4, 2, 1), spectral),
                 nn.LeakyReLU(0.1),

@@ -40,7 +40,7 @@ class Enlarger(Translator):
                 f"scale={scale}, blocks={blocks}, width={width}: give 1, 2, 4 or 8, 0 to "
                 f"{MOST_BLOCKS}, and 1 or more"
             )
-        if base not in ("none", "bilinear", "bicubic") or base != "none" and output != "linear":
+        if base not in ("none", "bilinear", "bicubic") or (base != "none" and output != "linear"):
             raise ValueError(
                 f"base={base}, output={output}: give none, bilinear or bicubic; what is added to a "
                 "base is linear"

@@ -5,6 +5,7 @@ The network grows as PGGAN's.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -180,8 +181,7 @@ class Mapping(nn.Module):
         self.embed = nn.Embedding(classes, z_dim) if classes else None
         sizes = [2 * z_dim if classes else z_dim, *[w_dim] * layers]
         self.net = nn.ModuleList(
-            EqualisedLinear(a, b, gain=SQRT2, lr_mul=lr)
-            for a, b in zip(sizes, sizes[1:], strict=False)
+            EqualisedLinear(a, b, gain=SQRT2, lr_mul=lr) for a, b in itertools.pairwise(sizes)
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:

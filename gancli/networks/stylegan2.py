@@ -5,6 +5,7 @@ The discriminator is residual, or plain as for CIFAR.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -74,7 +75,7 @@ class Mapping(nn.Module):
         self.embed = EqualisedLinear(classes, w_dim) if classes else None
         sizes = [z_dim + (w_dim if classes else 0)] + [w_dim] * layers
         self.layers = nn.ModuleList(
-            EqualisedLinear(a, b, lr_mul=lr_mul) for a, b in zip(sizes, sizes[1:], strict=False)
+            EqualisedLinear(a, b, lr_mul=lr_mul) for a, b in itertools.pairwise(sizes)
         )
 
     def forward(self, z: Tensor | None, label: Tensor | None) -> Tensor:
@@ -286,7 +287,7 @@ class StyleGAN2Generator(nn.Module):
         self.const = nn.Parameter(torch.randn(widths[0], *base))
         ends = [
             (widths[0], widths[0]),
-            *(pair for a, b in zip(widths, widths[1:], strict=False) for pair in ((a, b), (b, b))),
+            *(pair for a, b in itertools.pairwise(widths) for pair in ((a, b), (b, b))),
         ]
         self.styled = nn.ModuleList(
             StyledLayer(a, b, w_dim=w_dim, number=k, up=k % 2 == 1) for k, (a, b) in enumerate(ends)
@@ -446,7 +447,7 @@ class StyleGAN2Discriminator(nn.Module):
         self.blocks = nn.Sequential(
             *(
                 DownBlock(a, b, residual=architecture == "resnet")
-                for a, b in zip(widths, widths[1:], strict=False)
+                for a, b in itertools.pairwise(widths)
             )
         )
         self.compare = MinibatchStd(mbstd_group)

@@ -5,6 +5,8 @@ Johnson 2016; Dumoulin 2017.
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,8 +63,7 @@ class TransformerNet(Translator):
         widths = [width * 2**k for k in range(downs + 1)]
         self.down = nn.ModuleList([StyledConv(channels_in, width, 9, styles=styles)])
         self.down.extend(
-            StyledConv(a, b, 3, styles=styles, stride=2)
-            for a, b in zip(widths, widths[1:], strict=False)
+            StyledConv(a, b, 3, styles=styles, stride=2) for a, b in itertools.pairwise(widths)
         )
         self.body = nn.ModuleList(StyledBlock(widths[-1], styles) for _ in range(blocks))
         self.up = nn.ModuleList(

@@ -5,6 +5,7 @@ CycleGAN's residual network and pix2pix's U-Net.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -136,7 +137,7 @@ class ResNetGenerator(Translator):
             nn.Conv2d(channels_in + noise_channels, width, 7, bias=bias),
             *rest(norm, width, affine),
         ]
-        for c_in, c_out in zip(widths, widths[1:], strict=False):
+        for c_in, c_out in itertools.pairwise(widths):
             layers += [nn.Conv2d(c_in, c_out, 3, 2, 1, bias=bias), *rest(norm, c_out, affine)]
         layers += [
             ResidualBlock(widths[-1], norm=norm, affine=affine, dropout=dropout)
@@ -199,7 +200,7 @@ class UNetGenerator(Translator):
                 "8, 0.5)"
             )
         self.multiple = self.smallest = 2**downs
-        self.tileable = norm == "none" and not dropout or norm != "instance" and not noisy
+        self.tileable = (norm == "none" and not dropout) or (norm != "instance" and not noisy)
         self.reach = 4 * 2**downs if self.tileable else None
         widths = [min(width * 2**k, max_width) for k in range(downs)]
         bias = norm != "batch"

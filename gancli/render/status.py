@@ -56,7 +56,7 @@ class Ticker:
             pause = self.every_s
             try:
                 self.tick()
-            except Exception:  # noqa: BLE001 - a fault in what is shown must not end what is done
+            except Exception:  # a fault in what is shown must not end what is done
                 log.info("the line of progress is no longer drawn", exc_info=True)
                 return
 

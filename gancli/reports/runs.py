@@ -428,7 +428,7 @@ def keep_note(error: reading.Unreadable, notes: list[str] | None) -> None:
 
 def is_number(value: object) -> bool:
     """Is it a number, or null, which stands for one that was not finite?"""
-    return value is None or isinstance(value, int | float) and not isinstance(value, bool)
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def flatten(tree: dict, prefix: str = "") -> dict[str, object]:

@@ -155,7 +155,7 @@ class Sink:
                         self.place,
                         error.strerror or error,
                     )
-            except Exception as error:  # noqa: BLE001 - whatever a logger raises, the run goes on
+            except Exception as error:  # whatever a logger raises, the run goes on
                 self.failures += 1
                 level = logging.INFO if self.lost else logging.WARNING
                 logger.log(

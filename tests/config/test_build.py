@@ -42,9 +42,9 @@ class Loose(nn.Module):
         self,
         sizes,
         *args,
-        mapping: dict = None,
+        mapping: dict = None,  # noqa: RUF013 - as many users write it
         steps: Sequence[int] = (),
-        net: Scores = None,  # noqa: RUF013
+        net: Scores = None,
         pairs: list[tuple[int, str]] = (),
         **kwargs,
     ):
@@ -83,7 +83,7 @@ GOOD = [
     (1, Optional[int]),  # noqa: UP045
     ("x", Union[int, str]),  # noqa: UP007
     ([1, 2], list),
-    ({"a": 1}, Dict[str, int]),  # noqa: UP006, UP007, UP045
+    ({"a": 1}, Dict[str, int]),  # noqa: UP006
     ([1], Tuple),  # noqa: UP006
     ([1, 2], list[int]),
     ([], list[int]),
@@ -304,7 +304,7 @@ def test_annotations_that_only_a_type_checker_can_read(mine):
             super().__init__()
 
     class Odd(nn.Module):
-        def __init__(self, *, hidden: "not an [ expression"):  # noqa: F722, UP037
+        def __init__(self, *, hidden: "not an [ expression"):  # noqa: F722
             super().__init__()
 
     for cls in (Net, Odd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def overrides_for(group: str, option: str) -> list[str]:
 )
 def test_option(group, option):
     words = read_description(CONF[group][option])
-    assert len(words) > 15 and words[0].isupper() or words[0].isdigit(), words
+    assert (len(words) > 15 and words[0].isupper()) or words[0].isdigit(), words
     config = frozen(*overrides_for(group, option))
     with torch.device("meta"):
         game = build_game(config, trust=None)
@@ -273,12 +274,12 @@ def test_files_share_their_bases_instead_of_copying():
     found = {path: lines_of(path) for path in find_conf_dir().rglob("*.yaml")}
     pairs: dict[tuple[str, str], set[Path]] = {}
     for path, lines in found.items():
-        for pair in zip(lines, lines[1:], strict=False):
+        for pair in itertools.pairwise(lines):
             pairs.setdefault(pair, set()).add(path)
     copied = 0
     for lines in found.values():
         marks = set()
-        for i, pair in enumerate(zip(lines, lines[1:], strict=False)):
+        for i, pair in enumerate(itertools.pairwise(lines)):
             if len(pairs[pair]) > 1:
                 marks |= {i, i + 1}
         copied += len(marks)

@@ -5,6 +5,7 @@ growth, resume around it, styles.
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 
 import pytest
@@ -92,7 +93,7 @@ def test_the_size_grows_without_a_jump():
         stage - 1 + share if share is not None else stage
         for stage, share in (plan(batch * k) for k in range(1000))
     ]
-    moves = [b - a for a, b in zip(sizes, sizes[1:], strict=False)]
+    moves = [b - a for a, b in itertools.pairwise(sizes)]
     assert min(moves) >= 0 and max(moves) <= batch + 1e-9 and sizes[0] == 0 and sizes[-1] == 2
 
 

@@ -4,6 +4,8 @@ present, on CIFAR-10.
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -69,7 +71,7 @@ def numbers(real: torch.Tensor, fake: torch.Tensor, features) -> dict[str, float
 
 
 def rises(values: list[float]) -> bool:
-    return all(a < b for a, b in zip(values, values[1:], strict=False))
+    return all(a < b for a, b in itertools.pairwise(values))
 
 
 def falls(values: list[float]) -> bool:

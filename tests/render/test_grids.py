@@ -48,7 +48,7 @@ def test_conversion_rounds_clips_and_never_rescales():
     assert to_uint8(torch.zeros(2, 3, requires_grad=True)).shape == (2, 3)
 
 
-@pytest.mark.parametrize("channels, mode", [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
 def test_grid_holds_every_tile_and_only_grey_between_them(channels, mode):
     images = torch.rand(5, channels, 8, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
     picture = grid(images, columns=3, gap=2, min_tile=16)  # every pixel becomes 2 x 2
