@@ -37,6 +37,35 @@ AFTERWARDS = (
     "dataset.root",
     "dataset.workers",
 )
+# Old names of experiments in 0.1.0, and what they are called now
+RENAMED_EXPERIMENTS = {
+    "acgan_small": "acgan_digits_small",
+    "biggan_deep_small": "biggan_deep_digits_small",
+    "biggan_small": "biggan_digits_small",
+    "cogan_small": "cogan_digits_small",
+    "contrad_small": "contrad_digits_small",
+    "contragan_small": "contragan_digits_small",
+    "enhance_small": "enhance_digits_small",
+    "esrgan_x4": "esrgan_photos_x4",
+    "grid": "mlp_grid",
+    "infogan_small": "infogan_digits_small",
+    "inpaint_small": "inpaint_digits_small",
+    "lapgan_small": "lapgan_digits_small",
+    "pggan_small": "pggan_digits_small",
+    "r3gan_small": "r3gan_digits_small",
+    "ring": "mlp_ring",
+    "sagan_small": "sagan_digits_small",
+    "sndcgan_small": "sndcgan_digits_small",
+    "sngan_small": "sngan_digits_small",
+    "srgan_small": "srgan_digits_small",
+    "srgan_x4": "srgan_photos_x4",
+    "ssgan_small": "ssgan_digits_small",
+    "stacked_mnist": "dcgan_stacked_mnist",
+    "stylegan2_auto64": "stylegan2_ada_folder64",
+    "stylegan2_small": "stylegan2_digits_small",
+    "stylegan_small": "stylegan_digits_small",
+    "wgan_resnet_small": "wgan_resnet_digits_small",
+}
 OWN_FOLDER = ("hydra.run.", "hydra.sweep.", "hydra.mode")  # the repetition gets another
 
 
@@ -387,14 +416,30 @@ def format_command(run: Run) -> str:
     }
     if now.get("trainer.epochs") is not None:
         changed.pop("trainer.steps", None)  # it follows from the epochs
+    flags = find_flags(run.folder)
     words = [
-        format_override(item)
+        format_override(rename_experiment(item, flags))
         for item in run.overrides
         if not item.startswith(OWN_FOLDER)
         and item.lstrip("+").partition("=")[0] not in ("resume", "trust", *changed)
     ]
     words += [f"{key}={format_value(value)}" for key, value in changed.items()]
-    return " ".join(["gan train", *find_flags(run.folder), *map(shlex.quote, words)])
+    return " ".join(["gan train", *flags, *map(shlex.quote, words)])
+
+
+def rename_experiment(item: str, flags: Sequence[str]) -> str:
+    """Writes the name that an experiment of 0.1.0 has now, unless the user has one of that name.
+
+    Args:
+        item: An override as it was typed.
+        flags: What `find_flags` found: where the user's own configs are.
+    """
+    key, _, name = item.partition("=")
+    words = [word for flag in flags for word in shlex.split(flag)]
+    own = any(Path(word, "experiment", f"{name}.yaml").exists() for word in words)
+    if key.lstrip("+") != "experiment" or own:
+        return item
+    return f"{key}={RENAMED_EXPERIMENTS.get(name, name)}"
 
 
 def format_override(item: str) -> str:

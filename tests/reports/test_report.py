@@ -8,7 +8,7 @@ import json
 import shlex
 
 import pytest
-from helpers import small, trainer_and_monitor
+from helpers import REPO, small, trainer_and_monitor
 from hostile_run_helpers import EVIL, hostile
 from PIL import Image
 from report_helpers import Page, changed, check_self_contained, evaluated, losses, make_run
@@ -130,6 +130,23 @@ def test_the_command_is_quoted_and_leaves_out_what_only_that_run_had(tmp_path):
         "+penalty@loss.penalties.r1=r1",
         "seed=3",
     ]
+
+
+def test_an_experiment_that_was_renamed_is_repeated_under_the_name_that_exists(tmp_path):
+    run = make_run(tmp_path / "run", overrides=["experiment=biggan_small", "seed=3"])
+    said = shlex.split(single.format_command(read_run(run)))[2:]
+    assert said == ["experiment=biggan_digits_small", "seed=3"]
+    for old, new in single.RENAMED_EXPERIMENTS.items():
+        assert (REPO / "conf" / "experiment" / f"{new}.yaml").exists()
+        assert not (REPO / "conf" / "experiment" / f"{old}.yaml").exists()
+
+
+def test_the_users_own_experiment_keeps_an_old_name(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "ring.yaml").touch()
+    flags = [f"--config-dir {shlex.quote(str(tmp_path))}"]
+    assert single.rename_experiment("experiment=ring", flags) == "experiment=ring"
+    assert single.rename_experiment("experiment=grid", flags) == "experiment=mlp_grid"
 
 
 def test_a_path_is_printed_as_one_types_it(tmp_path):
