@@ -87,6 +87,27 @@ class Modality:
         """
         raise NotImplementedError
 
+    def show(self, items: Tensor) -> Tensor:
+        """Picks what a grid shows of pictures (...,C,H,W)."""
+        return items
+
+    def refuse_files(self, channels: int) -> None:
+        """Raises UserError where no picture file holds such an item, which could be read."""
+        if not self.pixels:
+            raise UserError(
+                f"this checkpoint's model makes {self.noun}, which no image shows",
+                "take a model of images",
+            )
+        if channels > 4:
+            raise UserError(
+                f"this checkpoint's images have {channels} channels, which no picture file holds",
+                "take a model of images of 1 to 4 channels",
+            )
+
+    def suffix(self, channels: int) -> str:
+        """The suffix of the file of one item, where each has its own."""
+        raise NotImplementedError
+
     def write(self, item: Tensor, path: Path) -> None:
         """Writes one item (C,H,W) as a file, where each has its own. Raises OSError."""
         raise NotImplementedError
@@ -107,7 +128,9 @@ class Modality:
         """What lies beside the picture of a run's samples, by suffix; {} for nothing."""
         return {}
 
-    def to_array(self, made: Tensor) -> NDArray[np.uint8] | NDArray[np.float32]:
+    def to_array(
+        self, made: Tensor
+    ) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
         """Turns a batch (N,C,H,W) on the CPU into the array that Python gets, items first."""
         raise NotImplementedError
 
@@ -126,7 +149,17 @@ class Modality:
 
 @dataclass(frozen=True)
 class Images(Modality):
-    """Pictures (N,C,H,W), stored as bytes or as floats in [-1,1]."""
+    """Pictures (N,C,H,W), stored as bytes or as floats in [-1,1].
+
+    Attributes:
+        bits: 8, or 16: of a value that is saved. Metrics and grids see 8.
+        shown: The channels that a grid shows, 1 to 4 of them; () shows all, or the first three.
+        deep: Whether there may be any number of channels.
+    """
+
+    bits: int = 8
+    shown: tuple[int, ...] = ()
+    deep: bool = False
 
     kind = "image"
     noun = "images"
@@ -156,7 +189,7 @@ class Images(Modality):
 
     def takes_channels(self, channels: object) -> bool:
         """Those of a picture."""
-        return super().takes_channels(channels) and channels in (1, 2, 3, 4)
+        return super().takes_channels(channels) and (self.deep or channels in (1, 2, 3, 4))
 
     def prepare(self, stored: Tensor) -> Tensor:
         """Scales bytes to [-1,1].
@@ -182,19 +215,49 @@ class Images(Modality):
         """Tiles the samples."""
         from gancli.render.grids import grid
 
-        return grid(made, columns=columns)
+        return grid(self.show(made), columns=columns)
+
+    def show(self, items: Tensor) -> Tensor:
+        """Picks the channels that are shown."""
+        if self.shown:
+            return items[..., list(self.shown), :, :]
+        return items if items.shape[-3] <= 4 else items[..., :3, :, :]
+
+    def suffix(self, channels: int) -> str:
+        """A PNG where it can hold the image, else a TIFF, else an array."""
+        if self.bits == 8 and channels <= 4:
+            return ".png"
+        return ".tiff" if channels == 1 else ".npy"
 
     def write(self, item: Tensor, path: Path) -> None:
-        """Writes a PNG."""
+        """Writes a PNG, a grey TIFF of 16 bits, or an array (H,W,C)."""
+        import numpy as np
+        from PIL import Image
+
+        from gancli.files import atomic
         from gancli.render.grids import save_image
 
-        save_image(item, path)
+        if path.suffix == ".png":
+            save_image(item, path)
+            return
+        pixels = self.to_array(item[None].cpu())[0]
+        if path.suffix == ".tiff":
+            picture = Image.fromarray(pixels[..., 0])
+            atomic.write(path, lambda file: picture.save(file, format="TIFF"))
+        else:
+            atomic.write(path, lambda file: np.save(file, pixels, allow_pickle=False))
 
-    def to_array(self, made: Tensor) -> NDArray[np.uint8]:
-        """(N,H,W,C) bytes."""
+    def to_array(self, made: Tensor) -> NDArray[np.uint8] | NDArray[np.uint16]:
+        """(N,H,W,C) of so many bits."""
+        import numpy as np
+
         from gancli.render.grids import to_uint8
 
-        return to_uint8(made).permute(0, 2, 3, 1).numpy()
+        if self.bits == 8:
+            return to_uint8(made).permute(0, 2, 3, 1).numpy()
+        levels = (made.detach().double() * 32767.5 + 32767.5).nan_to_num(nan=0.0)
+        rounded = levels.clamp(0, 65535).round().permute(0, 2, 3, 1)
+        return np.ascontiguousarray(rounded.cpu().numpy().astype(np.uint16))
 
     def describe_item(self, size: Sequence[int], channels: int) -> str:
         """The size and the channels of an image."""
@@ -365,6 +428,7 @@ class Series(Modality):
 
 
 KINDS = (Images.kind, Points.kind, Series.kind)
+KEYS = ("scale", "shift", "names", "bits", "shown")  # of the part `dataset`, beside kind
 
 
 def make_modality(dataset: Mapping[str, Any]) -> Modality:
@@ -374,7 +438,11 @@ def make_modality(dataset: Mapping[str, Any]) -> Modality:
     """
     kind = dataset.get("kind", "image")
     if kind == "image":
-        return Images()
+        return Images(
+            bits=16 if dataset.get("bits") == 16 else 8,
+            shown=tuple(dataset.get("shown") or ()),
+            deep="bits" in dataset,
+        )
     if kind == "points":
         return Points(scale=dataset.get("scale", 1.0))
     if kind == "series":

@@ -103,3 +103,21 @@ def test_the_picture_of_series_has_a_tile_for_each():
     assert series.picture(broken, None, columns=8).size == (168, 104)
     single = series.picture(torch.zeros(1, 1, 1, 1), None, columns=1)
     assert (np.asarray(single) == (232, 84, 32)).all(2).any(), "a single step is a dot"
+
+
+def test_deep_images_keep_16_bits_and_say_which_channels_are_shown():
+    deep = make_modality({"kind": "image", "bits": 16, "shown": [5, 0, 2]})
+    levels = torch.tensor([-1.0, 0.0, 1.0, 2.0, torch.nan]).view(1, 1, 1, 5)
+    assert deep.to_array(levels).flatten().tolist() == [0, 32768, 65535, 65535, 0]
+    assert (deep.suffix(1), deep.suffix(3), Images().suffix(3)) == (".tiff", ".npy", ".png")
+    made = torch.arange(6.0).view(1, 6, 1, 1)
+    assert deep.show(made).flatten().tolist() == [5, 0, 2]
+    assert Images(deep=True).show(made).flatten().tolist() == [0, 1, 2]
+    assert deep.takes_channels(6) and not Images().takes_channels(6)
+
+
+@pytest.mark.parametrize(("modality", "channels"), [(Series(), 3), (Images(deep=True), 6)])
+def test_no_picture_file_is_read_where_none_holds_such_an_item(modality, channels):
+    with pytest.raises(UserError, match="which no"):
+        modality.refuse_files(channels)
+    Images().refuse_files(4)

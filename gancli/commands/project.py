@@ -144,12 +144,7 @@ def target_of(path: str, loaded: Loaded) -> Tensor:
     from gancli.data.decode import BadImage, Decoder, quiet
 
     spec = loaded.tree["config"]["dataset"]
-    modality = make_modality(spec)
-    if not modality.pixels:
-        raise UserError(
-            f"this checkpoint's model makes {modality.noun}, which no image shows",
-            "gan project takes a model of images",
-        )
+    make_modality(spec).refuse_files(spec["channels"])
     file = os.path.expanduser(path)
     decoder = Decoder(pair(spec["resolution"]), spec["channels"])
     try:

@@ -266,10 +266,11 @@ def write_images(
     modality = make_modality(loaded.tree["config"]["dataset"])
     n = options["n"]
     per_class = options["per_class"]
-    names = [f"{k:06d}.png" for k in range(n)]
+    suffix = modality.suffix(int(loaded.tree["config"]["dataset"]["channels"]))
+    names = [f"{k:06d}{suffix}" for k in range(n)]
     if per_class is not None:
         folders = folder_names(classes, n // per_class)
-        names = [f"{folders[k // per_class]}/{k % per_class:06d}.png" for k in range(n)]
+        names = [f"{folders[k // per_class]}/{k % per_class:06d}{suffix}" for k in range(n)]
         for folder in folders:
             (out / folder).mkdir(exist_ok=True)
     shown, columns = tiles(n, inputs.get("label"), options)
@@ -322,7 +323,7 @@ def folder_names(classes: list[str], count: int) -> list[str]:
 
 def describe_images(out: Path, *, new: int) -> str:
     """Says how many images were written, and how many of an earlier command lie beside them."""
-    written = re.compile(r"\d{6}\.png")
+    written = re.compile(r"\d{6}\.(png|tiff|npy)")
     there = [path for path in (*out.glob("*"), *out.glob("*/*")) if written.fullmatch(path.name)]
     older = len(there) - new
     beside = f", beside {older:,} of an earlier command" if older > 0 else ""

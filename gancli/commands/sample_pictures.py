@@ -215,13 +215,17 @@ def write_walk(loaded: Loaded, walk: Walk, path: Path, *, seed: int) -> None:
     from gancli.render.grids import grid
     from gancli.render.video import write_animation
 
+    modality = make_modality(loaded.tree["config"]["dataset"])
     images = images_of(loaded, walk.inputs, seed, walk.given)
     frames = []
     while tiles := list(islice(images, walk.tiles)):
         gap = 2 if walk.tiles > 1 else 0
         frames.append(
             grid(
-                torch.stack(tiles), columns=walk.columns, gap=gap, min_tile=tile_size(walk.columns)
+                modality.show(torch.stack(tiles)),
+                columns=walk.columns,
+                gap=gap,
+                min_tile=tile_size(walk.columns),
             )
         )
     write_animation(frames, path)

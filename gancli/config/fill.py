@@ -19,7 +19,7 @@ from gancli.config.resolve import explain_missing
 from gancli.config.values import show
 from gancli.errors import Problem, UserError
 from gancli.losses.penalties import Penalty
-from gancli.modality import make_modality
+from gancli.modality import KEYS, make_modality
 from gancli.precision import resolve_device, resolve_precision
 from gancli.render.notes import note
 
@@ -118,10 +118,12 @@ def fill_dataset(spec: Plain) -> list[Problem]:
     """
     known = read_parameters(locate(spec["_target_"], trust=None))
     found = []
-    for key in (*SCANNED, "kind", "limit", "load_size", "flip"):
+    for key in (*SCANNED, "kind", "limit", "load_size", "flip", *KEYS):
         if key in spec or key not in known:
             continue
         default = known[key].default
+        if key in KEYS and not isinstance(default, int | float | str | list | tuple | None):
+            continue  # it has none, and whoever builds the class says so
         if key in SCANNED and default == "auto":
             found.append((f"dataset.{key} is missing", f"do not drop it: give dataset.{key}=VALUE"))
         else:

@@ -241,6 +241,35 @@ class Source:
         return found.to(torch.float32 if found.ndim == 2 else torch.int64), tuple(classes)
 
 
+@dataclass(kw_only=True)
+class DeepSource(Source):
+    """Base of data sets of images that no PNG can hold: 16 bits, or any number of channels.
+
+    `load` gives floats in [-1,1]. Networks see them as they are; metrics see 256 levels.
+
+    Attributes:
+        bits: 8 or 16, of a value that `gan sample` writes.
+        shown: The channels that grids show, 1 to 4 of them; None shows all, or the first three.
+    """
+
+    bits: int = 16
+    shown: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.bits in (8, 16), f"dataset.bits={self.bits}", "8 or 16")
+        n = self.channels if isinstance(self.channels, int) else None
+        require(
+            self.shown is None
+            or (
+                len(self.shown) in (1, 2, 3, 4)
+                and all(is_count(k, least=0) and (n is None or k < n) for k in self.shown)
+            ),
+            f"dataset.shown={self.shown} are no channels of the images",
+            "1 to 4 numbers, from 0; or null",
+        )
+
+
 def require(condition: bool, message: str, hint: str) -> None:
     """Raises UserError where a condition does not hold."""
     if not condition:

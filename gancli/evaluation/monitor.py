@@ -20,7 +20,6 @@ from gancli.inference.sampling import name_labels
 from gancli.metrics.settings import best_key
 from gancli.modality import make_modality
 from gancli.render import status
-from gancli.render.grids import grid
 from gancli.render.notes import note
 from gancli.seeding import fork_random, seed_of
 from gancli.trainer import Best
@@ -152,7 +151,7 @@ class Monitor:
         pixels = self.train.images[[max(0, k) for k in rows]]
         images = scale_pixels(crop_middle(pixels, (height, width)))
         images[[k < 0 for k in rows]] = 0  # the grey of the gaps, where a class has no more
-        return {"real": grid(images, columns=columns)}
+        return {"real": self.modality.picture(images, None, columns=columns)}
 
     def measure(self, game: Game, generator: nn.Module) -> samples.Report:
         """Evaluates a generator by the run's own protocol."""

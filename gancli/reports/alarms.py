@@ -87,6 +87,8 @@ def check_pixels(found: Survey) -> list[str]:
     source = found.source
     if not source.modality().pixels or not found.images:
         return said
+    if found.kept is not None and found.kept.is_floating_point():
+        return said  # in [-1,1], whatever they mean
     channels = source.known_channels()
     if found.high - found.low < 64:
         said.append(

@@ -43,7 +43,8 @@ def draw_contact_sheet(found: Survey) -> Image.Image:
     height, width = found.source.size()
     scale = min(1.0, TILE / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    pixels = torch.from_numpy(resize_all(np.ascontiguousarray(images[rows].numpy()), size))
+    shown = modality.show(modality.restore(images[rows]))
+    pixels = torch.from_numpy(resize_all(np.ascontiguousarray(shown.numpy()), size))
     return grid(pixels.float() / 127.5 - 1, columns=columns)
 
 

@@ -287,10 +287,7 @@ class LoadedModel:
                 used.
         """
         with saying_hints(), speaking(quiet=True):
-            if not self.modality.pixels:
-                raise UserError(
-                    f"this checkpoint's model makes {self.modality.noun}, which no image shows"
-                )
+            self.modality.refuse_files(int(self.config.dataset["channels"]))
             if steps < 1:
                 raise UserError(f"steps={steps} does not fit", "give 1 or more")
             if not 0 < lr < 100:
@@ -424,6 +421,7 @@ class LoadedModel:
 
     def decode(self, images: Sequence[ImageLike]) -> list[np.ndarray]:
         """Each -> (C,H,W) uint8 at the model's size."""
+        self.modality.refuse_files(int(self.config.dataset["channels"]))
         decoder = Decoder(
             pair(self.config.dataset["resolution"]), int(self.config.dataset["channels"])
         )

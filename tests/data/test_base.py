@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gancli.data.base import Decoded, Source, digest_of, pair, split
+from gancli.data.base import Decoded, DeepSource, Source, digest_of, pair, split
 from gancli.errors import UserError
 
 
@@ -158,3 +158,20 @@ def test_digest_sees_every_part_and_where_it_ends():
         ["x"]
     )
     assert digest_of(["\udcff"])  # a file name that is no UTF-8
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"bits": 12}, "dataset.bits=12"),
+        ({"shown": [0, 6]}, "dataset.shown"),
+        ({"shown": []}, "dataset.shown"),
+        ({"channels": 0}, "dataset.channels=0"),
+    ],
+)
+def test_deep_images_refuse_what_makes_no_sense(values, words):
+    good = {"resolution": 8, "channels": 6, "classes": 0}
+    assert DeepSource(**good).channels == 6
+    with pytest.raises(UserError) as caught:
+        DeepSource(**(good | values))
+    assert words in caught.value.message

@@ -18,7 +18,7 @@ package = pytest.fixture(train_helpers.package)
 DATA = """
     from dataclasses import dataclass
     import torch
-    from gancli.data.base import Decoded, Source
+    from gancli.data.base import Decoded, DeepSource, Source
 
     def draw(*shape):
         return torch.rand(*shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -47,6 +47,12 @@ DATA = """
         \"\"\"Images as floats, larger than what is trained on.\"\"\"
         def load(self):
             return Decoded(images=draw(40, 1, *self.size()), digest="floats")
+
+    @dataclass(kw_only=True)
+    class Deep(DeepSource):
+        \"\"\"16 bits, any number of channels.\"\"\"
+        def load(self):
+            return Decoded(images=draw(40, self.channels, *self.size()), digest="deep")
 """
 MLP = (
     *("model=mlp", "model.generator.hidden=[8]", "model.discriminator.hidden=[8]"),
@@ -116,3 +122,22 @@ def test_what_is_for_images_says_so(gan, package, words, what):
     done = gan("train", *line, *own, *words)
     assert done.code == 2 and what in done.err
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(("channels", "suffix"), [(1, "tiff"), (6, "npy")])
+def test_deep_images_are_trained_shown_and_written(gan, package, channels, suffix):
+    name = package(DATA)
+    own = (f"dataset._target_={name}.Deep", f"dataset.channels={channels}", "dataset.classes=0")
+    shown = "+dataset.shown=[5,0,2]" if channels == 6 else "+dataset.shown=null"
+    sound(gan("train", *MLP, *own, shown, "dataset.resolution=16"))
+    picture = Image.open("run/samples/step-00000002.png")
+    assert picture.mode == ("RGB" if channels == 6 else "L")
+    assert json.loads(Path("run/evaluation.json").read_text())["values"]["swd"] > 0
+    sound(gan("sample", "ckpt=run", "n=2", "out=made", f"trust={name}"))
+    sound(gan("sample", "ckpt=run", "n=2", "out=again", f"trust={name}"))
+    file = f"000001.{suffix}"
+    assert (Path("made") / file).read_bytes() == (Path("again") / file).read_bytes()
+    path = Path("made") / file
+    pixels = np.load(path) if suffix == "npy" else np.asarray(Image.open(path))[..., None]
+    assert pixels.shape == (16, 16, channels) and pixels.dtype == np.uint16
+    assert len(np.unique(pixels % 257)) > 50, "more than 8 bits"
