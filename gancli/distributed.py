@@ -19,9 +19,8 @@ from gancli.errors import Elsewhere, GanError, Interrupted, Problems, RankLost, 
 from gancli.pulse import Pulse, share_store
 
 T = TypeVar("T")
-TIMEOUT = (
-    "GANCLI_RANK_TIMEOUT"  # seconds, in the environment: it belongs to a machine, not to a run
-)
+# Seconds, in the environment: it belongs to a machine, not to a run.
+TIMEOUT = "GANCLI_RANK_TIMEOUT"
 DEFAULT_TIMEOUT_S = 1800.0  # rank 0 alone may decode the data, or measure, for long
 log = logging.getLogger("gancli")
 _pulse: Pulse | None = None  # of this process's group

@@ -71,6 +71,8 @@ class Player:
         )
         self.ours = PlayerConfig(**{key: spec[key] for key in OURS if key in spec})
         theirs = {key: value for key, value in spec.items() if key not in OURS}
+        # A lazy phase makes k + 1 updates of k: lr, and betas as exponents, are corrected by the
+        # share k / (k + 1) (Karras 2020, appendix B).
         self.lazy = 1.0 if lazy is None else lazy / (lazy + 1)
         self.beta2 = (
             None
@@ -116,6 +118,7 @@ class Player:
         """Unfreezes the player's parameters and drops their gradients."""
         for p in self.parameters:
             p.requires_grad_(True)
+            # None and not 0: Adam's moments would move a parameter that this phase does not reach.
             p.grad = None
 
     def step(self, nimg: int) -> None:
@@ -125,6 +128,8 @@ class Player:
             nimg: Real images shown so far, which schedules read.
         """
         ours = self.ours
+        # Weight terms come once a step, after the mean over shards, and before the clip: what is
+        # clipped is the whole gradient.
         if ours.l1:
             for p in self.parameters:
                 if p.grad is not None:

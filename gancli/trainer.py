@@ -96,6 +96,7 @@ class Trainer:
         self.phases = game.phases()
         self.players = make_players(game, config.optimizer.plain())
         distributed.broadcast_state(game)
+        # After the broadcast: every rank's average starts from the same weights.
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
         if self.settings.compile:
             # Critics stay eager: compiled code has no double backward, which penalties need.
@@ -175,7 +176,10 @@ class Trainer:
             shard = {key: value.chunk(accumulate)[micro] for key, value in batch.items()}
             with autocast(self.device, self.settings.precision):
                 loss, parts = check_loss(phase, phase.loss(shard))
+            # Gradients add up over micro-batches as they are: the sum is divided once, after the
+            # one over ranks: 2 shards then give the same bits on one rank and on two.
             loss.backward()
+            # Counted on the device: to ask for it here would make the host wait.
             bad = bad + (~loss.detach().isfinite()).float()
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0) + value

@@ -125,9 +125,8 @@ class ADA(Augment):
         self.signs += sign_real
         self.steps += 1
         due = self.steps == self.interval
-        images = (
-            nimg - self.nimg
-        ) * self.interval  # by the newest step: the first interval has one difference too few
+        # By the newest step: the first interval has one difference too few.
+        images = (nimg - self.nimg) * self.interval
         move = torch.sign(self.signs / self.interval - self.target) * images / (1000 * self.kimg)
         self.p.copy_(torch.where(due, (self.p + move).clamp(min=0), self.p))
         self.signs *= ~due

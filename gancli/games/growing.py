@@ -149,12 +149,14 @@ class Growing(GAN):
         period = self.fade_nimg + self.stable_nimg
         if period == 0:
             return self.last, None
+        # The size that training starts with has nothing to be blended into.
         if nimg < self.stable_nimg:
             return self.start_stage, None
         grown, into = divmod(nimg - self.stable_nimg, period)
         stage = self.start_stage + 1 + grown
         if stage > self.last:
             return self.last, None
+        # Without a fade no image lies in it, and nothing is divided by 0.
         return stage, into / self.fade_nimg if into < self.fade_nimg else None
 
     def advance(self, progress: Progress) -> bool:
@@ -184,6 +186,7 @@ class Growing(GAN):
         real = self.shrink_to_stage(batch["image"])
         alpha = self.alpha
         if alpha is not None:
+            # Reals lack as much detail as fakes do, or the critic would tell them apart by it.
             real = blend(enlarge(shrink(real)), real, alpha)
         return batch | {"image": real}
 

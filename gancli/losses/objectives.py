@@ -122,6 +122,7 @@ class NonSaturating(Objective):
 
     def cost(self, scores: Tensor, target: Target) -> Tensor:
         """Gives -target log D - (1 - target) log(1 - D), D the sigmoid of the score."""
+        # Equal to both terms of the cross-entropy together; no exponential overflows.
         return F.softplus(scores) - target * scores
 
     def optimum(self, real_target: float = 1.0, fake_target: float = 0.0) -> float | None:

@@ -147,6 +147,7 @@ class GradientPenalty(Penalty):
         """Computes the mean squared distance of gradient norms to the target."""
         # Squared gradients leave the range of half precision.
         with torch.autocast(real.device.type, enabled=False):
+            # A leaf, cut off from the generator: the penalty is the discriminator's alone.
             x = self.choose_points(real, fake).detach().to(real.dtype).requires_grad_(True)
             scores = critic(x)
             # A patch critic's sum would scale with the image's area.

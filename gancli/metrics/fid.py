@@ -137,4 +137,5 @@ def inception_score(probabilities: Tensor, splits: int = 10) -> dict[str, float]
         )
         scores.append(divergence.exp())
     found = torch.stack(scores)
+    # The plain deviation of the splits, as numpy's in the authors' code.
     return {"mean": found.mean().item(), "std": found.std(correction=0).item()}

@@ -52,9 +52,8 @@ def mmd2(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
 
     def within(z: Tensor, member: Tensor) -> Tensor:
         n = member.sum(0)
-        alone = (z.square().sum(1) / z.shape[1] + 1).pow(
-            3
-        ) @ member  # the diagonal, which makes the plain estimate biased
+        # The diagonal, which makes the plain estimate biased.
+        alone = (z.square().sum(1) / z.shape[1] + 1).pow(3) @ member
         return (weighted_sums(z, z, member, member) - alone) / (n * (n - 1))
 
     across = weighted_sums(x, y, in_x, in_y) / (in_x.sum(0) * in_y.sum(0))

@@ -43,6 +43,7 @@ class SpectralNorm(nn.Module):
         """Estimates sigma, a scalar; gradients flow through W alone."""
         matrix = weight.transpose(0, self.out_dim).flatten(1)
         with torch.no_grad():
+            # u and v count as constants: the slope of sigma by W is then u v^T.
             u = self.u
             v = F.normalize(self.u @ matrix, dim=0)
             if self.training:

@@ -39,6 +39,7 @@ def pixel_norm(x: Tensor) -> Tensor:
 
     Karras 2018, section 4.2.
     """
+    # The small number is under the root: a position of zeros stays zero, with a finite slope.
     return x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
 
 
@@ -70,6 +71,8 @@ class EqualisedLinear(nn.Module):
         super().__init__()
         self.scale = gain * lr_mul / n_in**0.5
         self.lr_mul = lr_mul
+        # Larger by 1 / lr_mul, which `scale` takes back. Adam's steps do not grow with a weight, so
+        # each of them moves the layer lr_mul times as far.
         self.weight = nn.Parameter(torch.randn(n_out, n_in) / lr_mul)
         self.bias = nn.Parameter(torch.full((n_out,), bias_init / lr_mul)) if bias else None
 
@@ -158,6 +161,7 @@ def kernel(
     taps: tuple[int, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Makes the same separable filter for every channel, of sum 1: (channels,1,k,k)."""
+    # In float64, and rounded once to the type that it is used in.
     line = torch.tensor(taps, dtype=torch.float64, device="cpu") / sum(taps)
     return torch.outer(line, line).to(device=device, dtype=dtype).expand(channels, 1, -1, -1)
 

@@ -120,6 +120,7 @@ class ModulatedConv2d(nn.Module):
         self.up = up
         self.demodulate = demodulate
         self.gain = (c_in * side * side) ** -0.5
+        # Around 1: w = 0 leaves the shared kernel as it is.
         self.style = EqualisedLinear(w_dim, c_in, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(c_out, c_in, side, side))
 
@@ -142,6 +143,7 @@ class ModulatedConv2d(nn.Module):
     def convolve_each(self, x: Tensor, before: Tensor, after: Tensor | None) -> Tensor:
         """Convolves with a kernel of its own for each sample."""
         n = len(x)
+        # The batch becomes one image of N * c_in channels, whose N groups have their own kernels.
         kernels = self.weight * before[:, None, :, None, None]
         kernels = kernels if after is None else kernels * after[:, :, None, None, None]
         return self.convolve(x.flatten(0, 1)[None], kernels.flatten(0, 1), groups=n).unflatten(
@@ -157,7 +159,9 @@ class ModulatedConv2d(nn.Module):
         with disable_autocast(w):
             style = self.style(w)
             if not self.demodulate:
+                # Demodulation would divide the gain out again, so it counts here alone.
                 return style * self.gain, None
+            # Squared lengths of the filters without the N kernels: a style scales whole channels.
             lengths = style.square() @ self.weight.square().sum((2, 3)).T
             return style, (lengths + 1e-8).rsqrt()
 
