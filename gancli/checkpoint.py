@@ -77,6 +77,7 @@ def save(tree: Tree, folder: Path, *, keep: int, best: bool = False) -> Path:
         lambda file: torch.save(whole, file),
         names=("last.pt", "best.pt") if best else ("last.pt",),
     )
+    # Only now, when the new file is safe, may an old one go.
     files = list_steps(folder)
     # By number from this one on: a higher one is damaged, or was left behind.
     for old in files[files.index(path) + keep :]:

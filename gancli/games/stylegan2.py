@@ -201,6 +201,7 @@ class StyleGAN2(GAN):
         if self.mixing == 0:
             return inputs
         z = inputs["z"]
+        # From layer 1 on: at 0 the other latent would have them all.
         cut = torch.randint(1, layers, (n,), device=z.device)
         # On the device: the host never waits.
         cut = torch.where(torch.rand(n, device=z.device) < self.mixing, cut, layers)

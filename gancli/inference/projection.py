@@ -154,6 +154,7 @@ def search(
     spread = (styles - mean).square().sum(1).mean().sqrt().item()
     layers = generator.layers
     start = mean.expand(1, 1 if space == "w" else layers, -1).clone().requires_grad_()
+    # On the CPU: the same planes on every device.
     rng = torch.Generator().manual_seed(seed_of(seed, "noise planes"))
     planes = (
         [
@@ -333,6 +334,7 @@ def structure(planes: list[Tensor], like: Tensor) -> Tensor:
     for plane in planes:
         total = total + alike(plane)
         while min(plane.shape[2:]) > SMALLEST_PLANE:
+            # The mean of four independent pixels has half the deviation.
             plane = 2 * F.avg_pool2d(plane, 2)
             total = total + alike(plane)
     return total

@@ -403,6 +403,8 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the block; the class says the shapes."""
+        # The filter comes before the stride, which would alias; its wider padding is what the
+        # convolution, which has none, takes away.
         y = blur(leaky(self.conv1(x)), padding=2)
         if self.skip is None:
             return leaky(self.conv2(y))

@@ -139,6 +139,7 @@ class Loop:
             self.draw_grid()
         if evaluate:
             best = self.evaluate()
+            # Again: the file shall say that the evaluation is done, and which step is the best.
             if save or best:
                 self.save(last=done, best=best)
 
@@ -225,6 +226,7 @@ class Loop:
         run = self.trainer.run
         before = run.best
         report = self.measure() if distributed.rank() == 0 else None
+        # Every rank chooses by the same numbers, or their ways would part.
         values = distributed.from_rank_0({} if report is None else report.values)
         run.owes_evaluation = False
         run.best = self.monitor.choose_best(values, step, before)
@@ -293,6 +295,7 @@ class Loop:
                 error.message += "; there is no checkpoint"
             raise error
         self.trainer.rollback(checkpoint.read_best(self.folder.checkpoints))
+        # After the rollback, which has brought back the count of the checkpoint's time.
         self.trainer.run.rollbacks = tries + 1
         log.warning(
             "%s; back to step %d with a new random seed (rollback %d of %d)",
