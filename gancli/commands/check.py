@@ -35,9 +35,9 @@ def main(argv: list[str]) -> int:
     Raises:
         UserError: The config, the data or the machine do not fit.
     """
-    from gancli.run.runlog import early_log
+    from gancli.run.runlog import keep_early_log
 
-    with early_log():  # notes and warnings look as they do at the start of a run
+    with keep_early_log():  # notes and warnings look as they do at the start of a run
         check(argv)
     return 0
 
@@ -60,7 +60,7 @@ def check(argv: list[str]) -> None:
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.precision import resolve_device
-    from gancli.run.failures import explained, suggest_lighter
+    from gancli.run.failures import explain_errors, suggest_lighter
     from gancli.run.plan import (
         check_first_batch,
         describe_plan,
@@ -84,7 +84,7 @@ def check(argv: list[str]) -> None:
     progress.say("measuring: building the networks…")
     game = build_game(config.plain(), trust=None)
     check_first_batch(game, stream)
-    with explained(config.trainer, device):
+    with explain_errors(config.trainer, device):
         # Raises where it cannot measure.
         make_monitor(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device)

@@ -43,9 +43,9 @@ def main(argv: list[str]) -> int:
     """Runs `gan features`; returns the exit code."""
     options, words = read(argv)
     check_words(words)
-    from gancli.run.runlog import early_log
+    from gancli.run.runlog import keep_early_log
 
-    with early_log():  # what a data set notes looks as it does at the start of a run
+    with keep_early_log():  # what a data set notes looks as it does at the start of a run
         return run(options, words)
 
 
@@ -57,7 +57,7 @@ def run(options: dict, words: list[str]) -> int:
     from gancli.evaluation.probing import choose, find_own_labels, read_features
     from gancli.precision import resolve_device
     from gancli.run.checkpoint_options import open_game
-    from gancli.run.failures import explained_writes
+    from gancli.run.failures import explain_write_errors
     from gancli.run.measure import load_other_split
 
     device = resolve_device(options["device"])
@@ -87,7 +87,7 @@ def run(options: dict, words: list[str]) -> int:
         "protocol": {"step": step} | chosen.facts | protocol_of(loaded, chosen, options),
         "skipped": skipped,
     }
-    with explained_writes(out):
+    with explain_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         write(out, chosen, features, scores, report)
     show(f"{loaded.path}, step {step}", report, k=options["k"])

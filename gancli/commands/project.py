@@ -38,7 +38,7 @@ def run(cfg) -> Ending:
     from gancli.inference.sampling import find_label, refuse_unknown
     from gancli.precision import resolve_device
     from gancli.render.video import check_name
-    from gancli.run.failures import explained_writes
+    from gancli.run.failures import explain_write_errors
 
     if options["film"] is not None:
         check_name(options["film"])
@@ -67,7 +67,7 @@ def run(cfg) -> Ending:
         noise=options["noise"],
         seed=options["seed"],
     )
-    with explained_writes(out):
+    with explain_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         first, found, frames = searched(loaded, distance, start, target, options)
         facts = {"space": space, "features": distance.name, "distance": found.distance}

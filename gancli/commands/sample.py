@@ -27,7 +27,7 @@ from gancli.files import atomic
 from gancli.modality import make_modality
 from gancli.render import messages, status
 from gancli.run import checkpoint_options
-from gancli.run.failures import explained_writes
+from gancli.run.failures import explain_write_errors
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -113,7 +113,7 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
     loaded = with_standing(loaded, options)
     out = checkpoint_verbs.out_folder(options["out"], loaded.path, f"samples-seed{options['seed']}")
     status.say("drawing samples…")
-    with explained_writes(out):
+    with explain_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         modality = make_modality(loaded.tree["config"]["dataset"])
         write = write_table if modality.files else write_images

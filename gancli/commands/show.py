@@ -84,9 +84,9 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
 
     from gancli.config.build import build_game
     from gancli.config.validate import validate
-    from gancli.run.runlog import early_log
+    from gancli.run.runlog import keep_early_log
 
-    with early_log():  # notes and warnings look as they do at the start of a run
+    with keep_early_log():  # notes and warnings look as they do at the start of a run
         config = validate(composed.cfg, data=False, typed=composed.overrides)
     with torch.device("meta"):
         game = build_game(config.plain(), trust=None)

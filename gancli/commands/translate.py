@@ -52,7 +52,7 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
     status.say("loading torch…")
     from gancli.commands.translate_files import Sheet, items_of, masks_of, refuse_foreign_files
     from gancli.commands.translate_images import attempt, job_of, report
-    from gancli.run.failures import explained_writes
+    from gancli.run.failures import explain_write_errors
 
     job = job_of(options, own)
     items = items_of(options["input"], job.out)
@@ -66,7 +66,7 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
     )
     refuse_foreign_files(job.out, files + [sheet] * options["sheet"], items)
     # All that can be refused comes before the folder is made.
-    with explained_writes(job.out):
+    with explain_write_errors(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
         shown = Sheet(SHOWN)
         for item in watched(items):

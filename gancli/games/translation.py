@@ -19,7 +19,7 @@ from gancli.errors import UserError
 from gancli.game import Batch, Discriminator, Game, Logs, Phase
 from gancli.games.pool import ImagePool, blank_batch
 from gancli.losses.adversarial import AdversarialLoss
-from gancli.networks.inpainting import overlap_of
+from gancli.networks.inpainting import compute_overlap
 from gancli.networks.layers import size_of
 from gancli.networks.patchgan import PatchDiscriminator
 from gancli.networks.perceptual import Perceptual
@@ -296,7 +296,7 @@ class Inpainting(Translation):
         if border < 0:
             raise ValueError(f"border={border}: give 0 or more pixels")
         self.border = border
-        self.reach = overlap_of(self.size, overlap)
+        self.reach = compute_overlap(self.size, overlap)
 
     @property
     def needs(self) -> tuple[str, ...]:

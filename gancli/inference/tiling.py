@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gancli.data.derived import fill_holes
 from gancli.errors import UserError
 from gancli.game import Batch, Game
-from gancli.networks.inpainting import middle_of
+from gancli.networks.inpainting import find_middle
 from gancli.networks.translation import PresentDropout, Translator
 from gancli.render.grids import to_uint8
 from gancli.seeding import fork_random
@@ -347,7 +347,7 @@ def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor
     height, width = network.size
     mask = inputs["mask"]
     rows, columns = (mask[0, 0].amax(1 - dim).nonzero()[:, 0].tolist() for dim in (0, 1))
-    hidden = middle_of(network.size, network.overlap)
+    hidden = find_middle(network.size, network.overlap)
     factor = max(
         1.0,
         *(

@@ -70,7 +70,7 @@ class BigGANGenerator(nn.Module):
         shared_dim: length of the class embedding that all batch norms share; 0: each norm has a
             table of its own.
         hierarchical: z is cut, one chunk for the first layer and one for each block's norms.
-        attention: shorter side in pixels after whose block it stands, 0 for none (`level_of`).
+        attention: shorter side in pixels after whose block it stands, 0 for none (`find_level`).
         spectral: every weight is divided by its spectral norm.
         init: "orthogonal", or "normal" with a deviation of 0.02.
         output: "tanh" or "linear".
@@ -96,13 +96,13 @@ class BigGANGenerator(nn.Module):
     ):
         super().__init__()
         times, self.base = count_downsampling_steps(resolution)
-        widths = widths_of(UP[times], width)
+        widths = compute_widths(UP[times], width)
         layers = Layers(spectral, INITS[init])
         self.classes = classes if conditional else 0
         self.hierarchical = hierarchical
         self.slots = times + 1 if hierarchical else 1
-        self.z_dim = latent_size(z_dim, self.slots)
-        self.embed = shared_embedding(self.classes, shared_dim, layers)
+        self.z_dim = check_latent_size(z_dim, self.slots)
+        self.embed = make_shared_embedding(self.classes, shared_dim, layers)
         if self.classes and self.embed is None and hierarchical:
             raise ValueError(
                 "shared_dim=0 leaves no embedding for z to be appended to: use shared_dim=128 or "
@@ -111,7 +111,7 @@ class BigGANGenerator(nn.Module):
         dim = (shared_dim if self.embed is not None else 0) + (
             self.z_dim // self.slots if hierarchical else 0
         )
-        norm = norm_by(dim, self.classes, layers)
+        norm = make_norm_factory(dim, self.classes, layers)
         self.first = layers.linear(
             self.z_dim // self.slots, widths[0] * self.base[0] * self.base[1]
         )
@@ -119,7 +119,7 @@ class BigGANGenerator(nn.Module):
             UpBlock(a, b, norm=norm, layers=layers) for a, b in itertools.pairwise(widths)
         )
         self.attention = layers.attention_at(
-            level_of(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:]
+            find_level(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:]
         )
         self.out = to_image(widths[-1], channels, layers, output)
 
@@ -183,9 +183,9 @@ class BigGANDiscriminator(nn.Module):
         times, base = count_downsampling_steps(resolution)
         layers = Layers(spectral, INITS[init])
         self.classes = classes if conditional else 0
-        widths = [channels, *widths_of(DOWN[times], width)]
+        widths = [channels, *compute_widths(DOWN[times], width)]
         halves = [k < HALVED[times] for k in range(len(widths) - 1)]
-        level = level_of(attention, sides_of(min(base) * 2**times, halves))
+        level = find_level(attention, list_sides(min(base) * 2**times, halves))
         parts: list[nn.Module] = []
         for a, b, halve, after in zip(
             widths, widths[1:], halves, layers.attention_at(level, widths[1:]), strict=False
@@ -329,14 +329,14 @@ class ProjectedScore(nn.Module):
         return score if self.project is None else score + self.project(h, label)
 
 
-def widths_of(multiples: tuple[int, ...], width: int) -> list[int]:
+def compute_widths(multiples: tuple[int, ...], width: int) -> list[int]:
     """Lists channels, multiples of the width. Raises ValueError for a width below 1."""
     if width < 1:
         raise ValueError(f"width={width} leaves no channels: give 1 or more")
     return [width * multiple for multiple in multiples]
 
 
-def latent_size(z_dim: int | None, slots: int) -> int:
+def check_latent_size(z_dim: int | None, slots: int) -> int:
     """Returns the length of z, which must split into `slots` equal chunks.
 
     Raises:
@@ -353,7 +353,7 @@ def latent_size(z_dim: int | None, slots: int) -> int:
     return z_dim
 
 
-def shared_embedding(classes: int, dim: int, layers: Layers) -> nn.Embedding | None:
+def make_shared_embedding(classes: int, dim: int, layers: Layers) -> nn.Embedding | None:
     """Makes the embedding (classes,dim), or None without classes or dimensions.
 
     It is not spectral-normed, as in the paper.
@@ -369,7 +369,7 @@ def shared_embedding(classes: int, dim: int, layers: Layers) -> nn.Embedding | N
     return embedding
 
 
-def norm_by(dim: int, classes: int, layers: Layers) -> Callable[[int], nn.Module]:
+def make_norm_factory(dim: int, classes: int, layers: Layers) -> Callable[[int], nn.Module]:
     """Returns what makes a batch norm of so many channels.
 
     It is steered by a condition of length dim, by a table of classes, or by nothing.
@@ -386,7 +386,7 @@ def to_image(c_in: int, channels: int, layers: Layers, output: Output) -> nn.Seq
     )
 
 
-def sides_of(side: int, halves: list[bool]) -> list[int]:
+def list_sides(side: int, halves: list[bool]) -> list[int]:
     """Lists the side in pixels after each block of a discriminator."""
     sides = []
     for halve in halves:
@@ -395,7 +395,7 @@ def sides_of(side: int, halves: list[bool]) -> list[int]:
     return sides
 
 
-def level_of(attention: int, sides: list[int]) -> int | None:
+def find_level(attention: int, sides: list[int]) -> int | None:
     """Finds the level of attention: the first whose side is `attention`.
 
     Where the base is not 4 pixels it is the first with less, but more than half of it.

@@ -20,12 +20,12 @@ from gancli.networks.biggan import (
     Initial,
     Layers,
     ProjectedScore,
-    level_of,
-    norm_by,
-    shared_embedding,
-    sides_of,
+    compute_widths,
+    find_level,
+    list_sides,
+    make_norm_factory,
+    make_shared_embedding,
     to_image,
-    widths_of,
 )
 from gancli.networks.layers import Output, count_downsampling_steps
 
@@ -72,19 +72,19 @@ class BigGANDeepGenerator(nn.Module):
         super().__init__()
         check(depth, width)
         times, self.base = count_downsampling_steps(resolution)
-        widths = widths_of(UP[times], width)
+        widths = compute_widths(UP[times], width)
         layers = Layers(spectral, INITS[init])
         if z_dim < 1:
             raise ValueError(f"z_dim={z_dim}: give 1 or more")
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
-        self.embed = shared_embedding(self.classes, shared_dim, layers)
+        self.embed = make_shared_embedding(self.classes, shared_dim, layers)
         if self.classes and self.embed is None:
             raise ValueError(
                 "shared_dim=0 leaves no way for a class into the norms: use shared_dim=128"
             )
         dim = z_dim + (shared_dim if self.classes else 0)
-        norm = norm_by(dim, self.classes, layers)
+        norm = make_norm_factory(dim, self.classes, layers)
         self.first = layers.linear(dim, widths[0] * self.base[0] * self.base[1])
         self.levels = nn.ModuleList()
         for a, b in itertools.pairwise(widths):
@@ -94,7 +94,7 @@ class BigGANDeepGenerator(nn.Module):
             ]
             self.levels.append(nn.ModuleList([*same, last]))
         self.attention = layers.attention_at(
-            level_of(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:]
+            find_level(attention, [min(self.base) * 2**k for k in range(1, times + 1)]), widths[1:]
         )
         self.out = to_image(widths[-1], channels, layers, output)
 
@@ -148,9 +148,9 @@ class BigGANDeepDiscriminator(nn.Module):
         times, base = count_downsampling_steps(resolution)
         layers = Layers(spectral, INITS[init])
         self.classes = classes if conditional else 0
-        widths = widths_of(DOWN[times], width)
+        widths = compute_widths(DOWN[times], width)
         halves = [k < HALVED[times] for k in range(len(widths) - 1)]
-        level = level_of(attention, sides_of(min(base) * 2**times, halves))
+        level = find_level(attention, list_sides(min(base) * 2**times, halves))
         parts: list[nn.Module] = [layers.conv(channels, widths[0])]
         for a, b, halve, after in zip(
             widths, widths[1:], halves, layers.attention_at(level, widths[1:]), strict=False

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gancli.networks.dcgan import widths_of
+from gancli.networks.dcgan import compute_widths
 from gancli.networks.layers import Output, size_of, to_range
 
 DOMAINS = ("a", "b")
@@ -45,8 +45,8 @@ class CoGANGenerator(nn.Module):
     ):
         super().__init__()
         self.z_dim = z_dim
-        sizes = generator_sizes(resolution)
-        widths = widths_of(width, len(sizes), max_width)[::-1]
+        sizes = list_generator_sizes(resolution)
+        widths = compute_widths(width, len(sizes), max_width)[::-1]
         layers = make_up_layers(nn.ConvTranspose2d(z_dim, widths[0], sizes[0]))
         for k in range(1, len(sizes)):
             # An odd size is met exactly, as in the paper; an even one wants one more row or column.
@@ -143,7 +143,7 @@ class CoupledDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
+def list_generator_sizes(resolution: int | list[int]) -> list[tuple[int, int]]:
     """Lists (height, width) after each shared layer.
 
     The last is 3 less than the image; going back, each is halved and rounded up while 7 or more.

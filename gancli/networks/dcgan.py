@@ -15,16 +15,16 @@ from gancli.networks.layers import (
     Norm,
     Output,
     activation,
+    append_class_planes,
+    append_one_hot,
     constrain_weight,
     count_downsampling_steps,
     norm2d,
     to_range,
-    with_one_hot,
-    with_planes,
 )
 
 
-def widths_of(width: int, steps: int, max_width: int) -> list[int]:
+def compute_widths(width: int, steps: int, max_width: int) -> list[int]:
     """Lists channels from the finest inner level to the coarsest.
 
     They double at each downsampling step, up to max_width.
@@ -67,7 +67,7 @@ class DCGANGenerator(nn.Module):
         times, base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
-        widths = widths_of(width, times, max_width)[::-1]
+        widths = compute_widths(width, times, max_width)[::-1]
         bias = norm in ("none", "spectral")
         layers = up(
             nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=bias),
@@ -86,7 +86,7 @@ class DCGANGenerator(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Makes images of latents, and labels where the network is conditional."""
-        return self.net(with_one_hot(z, label, self.classes)[:, :, None, None])
+        return self.net(append_one_hot(z, label, self.classes)[:, :, None, None])
 
 
 class DCGANDiscriminator(nn.Module):
@@ -122,7 +122,7 @@ class DCGANDiscriminator(nn.Module):
             raise ValueError(f"pooling={pooling!r} is not known: use strided or average")
         times, base = count_downsampling_steps(resolution)
         self.classes = classes if conditional else 0
-        widths = widths_of(width, times, max_width)
+        widths = compute_widths(width, times, max_width)
         self.feature_dim = widths[-1] * base[0] * base[1]
         layers = down(
             channels + self.classes,
@@ -143,7 +143,7 @@ class DCGANDiscriminator(nn.Module):
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
-        return self.body(with_planes(x, label, self.classes))
+        return self.body(append_class_planes(x, label, self.classes))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         """Scores features."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from gancli.networks.dcgan import widths_of
+from gancli.networks.dcgan import compute_widths
 from gancli.networks.layers import (
     Output,
     constrain_weight,
@@ -53,7 +53,7 @@ class InfoGANGenerator(nn.Module):
         super().__init__()
         times, base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
-        widths = widths_of(width, times, max_width)[::-1]
+        widths = compute_widths(width, times, max_width)[::-1]
         area = widths[0] * math.prod(base)
         layers = [
             nn.Linear(z_dim, units),
@@ -103,7 +103,7 @@ class InfoGANDiscriminator(nn.Module):
     ):
         super().__init__()
         times, base = count_downsampling_steps(resolution)
-        widths = widths_of(width, times, max_width)
+        widths = compute_widths(width, times, max_width)
         layers = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
             layers += [

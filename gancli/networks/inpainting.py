@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gancli.networks.dcgan import down, init_dcgan, widths_of
+from gancli.networks.dcgan import compute_widths, down, init_dcgan
 from gancli.networks.layers import (
     Output,
     constrain_weight,
@@ -77,7 +77,7 @@ class ContextEncoder(Translator):
                 "channels; or use hole=free"
             )
         self.hole = hole
-        self.overlap = overlap_of(size_of(resolution), overlap)
+        self.overlap = compute_overlap(size_of(resolution), overlap)
         self.multiple = 2**times
         self.tileable = hole == "free"
         self.smallest = min(size_of(resolution))
@@ -86,7 +86,7 @@ class ContextEncoder(Translator):
         else:  # square, so that tall and wide images do
             base = (min(base), min(base))
             self.reach = (base[0] + 4) * 2**times
-        widths = [width, *widths_of(width, times - 1, max_width)]
+        widths = [width, *compute_widths(width, times - 1, max_width)]
         layers = [nn.Conv2d(channels_in, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         for c_in, c_out in itertools.pairwise(widths):
             layers += [nn.Conv2d(c_in, c_out, 4, 2, 1), norm2d(norm, c_out), nn.LeakyReLU(0.2)]
@@ -151,7 +151,7 @@ class ContextDiscriminator(nn.Module):
         if hole == "centre":
             seen = (seen[0] // 2, seen[1] // 2)
         times, base = count_downsampling_steps(list(seen))
-        widths = widths_of(width, times, max_width)
+        widths = compute_widths(width, times, max_width)
         self.feature_dim = widths[-1] * base[0] * base[1]
         layers: list[nn.Module] = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
@@ -177,7 +177,7 @@ class ContextDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def overlap_of(size: tuple[int, int], share: float) -> tuple[int, int]:
+def compute_overlap(size: tuple[int, int], share: float) -> tuple[int, int]:
     """Whole pixels of rows and of columns that stay visible at each edge of the middle half.
 
     Args:
@@ -194,7 +194,7 @@ def overlap_of(size: tuple[int, int], share: float) -> tuple[int, int]:
     return int(share * size[0]), int(share * size[1])
 
 
-def middle_of(size: tuple[int, int], overlap: tuple[int, int]) -> tuple[slice, slice]:
+def find_middle(size: tuple[int, int], overlap: tuple[int, int]) -> tuple[slice, slice]:
     """Rows and columns of the middle half of an image, less `overlap` pixels at each edge."""
     rows, columns = (
         slice(side // 4 + less, side - side // 4 - less)

@@ -48,7 +48,7 @@ def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
     return [(image, None), *reversed(found)]
 
 
-def sizes_of(
+def list_sizes(
     resolution: int | list[int], levels: int | None, coarsest: int
 ) -> list[tuple[int, int]]:
     """Lists (height, width) of each level, the coarsest first.
@@ -92,8 +92,8 @@ class LapGANGenerator(nn.ModuleList):
     Args:
         resolution: side or [H,W] in pixels.
         channels: of the images.
-        levels: see `sizes_of`.
-        coarsest: see `sizes_of`.
+        levels: see `list_sizes`.
+        coarsest: see `list_sizes`.
         z_dim: numbers in a latent.
         hidden: units of the coarsest generator's layers.
         width: channels of the other generators.
@@ -117,9 +117,9 @@ class LapGANGenerator(nn.ModuleList):
         conditional: bool = False,
     ):
         super().__init__()
-        self.sizes = sizes_of(resolution, levels, coarsest)
+        self.sizes = list_sizes(resolution, levels, coarsest)
         self.z_dim = z_dim
-        self.classes = known_classes(classes, conditional)
+        self.classes = count_known_classes(classes, conditional)
         self.append(
             MLPGenerator(
                 resolution=list(self.sizes[0]),
@@ -145,8 +145,8 @@ class LapGANDiscriminator(nn.ModuleList):
     Args:
         resolution: side or [H,W] in pixels.
         channels: of the images.
-        levels: see `sizes_of`.
-        coarsest: see `sizes_of`.
+        levels: see `list_sizes`.
+        coarsest: see `list_sizes`.
         hidden: units of the coarsest discriminator's layers.
         width: channels of the other discriminators.
         norm: of the second convolution (the paper's: none); "spectral" divides every weight of the
@@ -171,8 +171,8 @@ class LapGANDiscriminator(nn.ModuleList):
         conditional: bool = False,
     ):
         super().__init__()
-        self.sizes = sizes_of(resolution, levels, coarsest)
-        self.classes = known_classes(classes, conditional)
+        self.sizes = list_sizes(resolution, levels, coarsest)
+        self.classes = count_known_classes(classes, conditional)
         self.append(
             MLPDiscriminator(
                 resolution=list(self.sizes[0]),
@@ -218,7 +218,9 @@ class ResidualGenerator(nn.Module):
 
     def forward(self, noise: Tensor, low: Tensor, label: Tensor | None = None) -> Tensor:
         """Applies the layer; the class says the shapes."""
-        return self.net(torch.cat([noise.to(low.dtype), with_class(self.plane, low, label)], 1))
+        return self.net(
+            torch.cat([noise.to(low.dtype), prepend_class_plane(self.plane, low, label)], 1)
+        )
 
 
 class ResidualDiscriminator(nn.Module):
@@ -253,7 +255,7 @@ class ResidualDiscriminator(nn.Module):
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
-        return self.body(with_class(self.plane, x, label))
+        return self.body(prepend_class_plane(self.plane, x, label))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         """Scores features."""
@@ -282,12 +284,12 @@ class ClassPlane(nn.Module):
         )
 
 
-def with_class(plane: ClassPlane | None, x: Tensor, label: Tensor | None) -> Tensor:
+def prepend_class_plane(plane: ClassPlane | None, x: Tensor, label: Tensor | None) -> Tensor:
     """Puts the class's plane before an image, where there is one."""
     return x if plane is None else torch.cat([plane(label).to(x.dtype), x], 1)
 
 
-def known_classes(classes: int, conditional: bool) -> int:
+def count_known_classes(classes: int, conditional: bool) -> int:
     """Returns the number of classes, 0 without labels.
 
     Raises:

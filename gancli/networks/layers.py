@@ -94,7 +94,7 @@ def count_downsampling_steps(
     return times, (h // unit, w // unit)
 
 
-def with_planes(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
+def append_class_planes(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
     """Appends one constant plane per class, 1 for the image's own.
 
     (N,C,H,W), (N,) -> (N,C+classes,H,W).
@@ -105,7 +105,7 @@ def with_planes(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
     return torch.cat([x, planes], 1)
 
 
-def with_one_hot(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
+def append_one_hot(x: Tensor, label: Tensor | None, classes: int) -> Tensor:
     """Appends the class as a one-hot vector: (N,F), (N,) -> (N,F+classes)."""
     return torch.cat([x, one_hot(label, classes, x)], 1) if classes else x
 

@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gancli.networks.layers import Output, size_of, to_range, with_one_hot
+from gancli.networks.layers import Output, append_one_hot, size_of, to_range
 
 
 class MLPGenerator(nn.Module):
@@ -54,7 +54,7 @@ class MLPGenerator(nn.Module):
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Makes images of latents, and labels where the network is conditional."""
-        return self.net(with_one_hot(z, label, self.classes))
+        return self.net(append_one_hot(z, label, self.classes))
 
 
 class MLPDiscriminator(nn.Module):
@@ -104,7 +104,7 @@ class MLPDiscriminator(nn.Module):
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
-        return self.body(with_one_hot(x.flatten(1), label, self.classes))
+        return self.body(append_one_hot(x.flatten(1), label, self.classes))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         """Scores features."""

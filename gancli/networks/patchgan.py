@@ -58,7 +58,7 @@ class PatchDiscriminator(nn.Module):
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
             body += [
                 init_layer(nn.Conv2d(c_in, c_out, *table[k], bias=bias or k == 0), spectral),
-                patch_norm(norm if k else "none", c_out),
+                make_patch_norm(norm if k else "none", c_out),
                 nn.LeakyReLU(0.2),
             ]
         self.body = nn.Sequential(*body)
@@ -85,7 +85,7 @@ class PatchDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def patch_norm(norm: PatchNorm, channels: int) -> nn.Module:
+def make_patch_norm(norm: PatchNorm, channels: int) -> nn.Module:
     """Makes a normalisation by its name."""
     makers: dict[PatchNorm, Callable[[int], nn.Module]] = {
         "batch": nn.BatchNorm2d,

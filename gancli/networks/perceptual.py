@@ -26,7 +26,7 @@ URLS = {
 DEFAULTS: dict[Backbone, list[str]] = {"vgg19": ["relu5_4"], "squeezenet": ["fire5"], "none": []}
 
 
-def vgg19_layers() -> dict[str, int]:
+def list_vgg19_layers() -> dict[str, int]:
     """Maps names to positions in torchvision's vgg19().features.
 
     The names are conv1_1, relu1_1 ... relu5_4 and pool1 ... pool5.
@@ -53,7 +53,7 @@ SQUEEZENET_LAYERS = {
     "fire9": 12,
 }
 LAYERS: dict[Backbone, Mapping[str, int]] = {
-    "vgg19": vgg19_layers(),
+    "vgg19": list_vgg19_layers(),
     "squeezenet": SQUEEZENET_LAYERS,
     "none": {},
 }

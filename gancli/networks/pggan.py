@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from gancli.networks.layers import Output, count_downsampling_steps, to_range, with_one_hot
+from gancli.networks.layers import Output, append_one_hot, count_downsampling_steps, to_range
 from gancli.networks.style_layers import (
     SQRT2,
     EqualisedConv2d,
@@ -57,7 +57,9 @@ class PGGANGenerator(nn.Module):
         self.stages = times + 1
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
-        widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
+        widths = compute_widths(
+            self.base, times, channel_base=channel_base, channel_max=channel_max
+        )
         self.first = FirstBlock(z_dim + self.classes, widths[0], self.base)
         self.blocks = nn.ModuleList(UpBlock(a, b) for a, b in itertools.pairwise(widths))
         self.to_image = nn.ModuleList(EqualisedConv2d(width, channels, 1) for width in widths)
@@ -80,11 +82,11 @@ class PGGANGenerator(nn.Module):
             alpha: 0-d, the share of a stage that is blended in, 0 to 1; None: all.
         """
         stage = self.stages - 1 if stage is None else stage
-        h = before = self.first(pixel_norm(with_one_hot(z, label, self.classes)))
+        h = before = self.first(pixel_norm(append_one_hot(z, label, self.classes)))
         for block in self.blocks[:stage]:
             before = h
             h = block(h)
-        return self.range(blended_image(self.to_image, before, h, stage=stage, alpha=alpha))
+        return self.range(blend_images(self.to_image, before, h, stage=stage, alpha=alpha))
 
 
 class PGGANDiscriminator(nn.Module):
@@ -120,7 +122,9 @@ class PGGANDiscriminator(nn.Module):
         times, self.base = count_downsampling_steps(resolution, most=MOST)
         self.stages = times + 1
         self.classes = classes if conditional else 0
-        widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
+        widths = compute_widths(
+            self.base, times, channel_base=channel_base, channel_max=channel_max
+        )
         self.feature_dim = min(2 * channel_base // min(self.base), channel_max)
         self.from_image = nn.ModuleList(
             EqualisedConv2d(channels, width, 1, gain=SQRT2) for width in widths
@@ -221,7 +225,7 @@ class DownBlock(nn.Module):
         return shrink(act(self.second(h)))
 
 
-def widths_of(
+def compute_widths(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int
 ) -> list[int]:
     """Lists channels from the smallest stage to the largest.
@@ -257,7 +261,7 @@ def blend(low: Tensor, high: Tensor, alpha: Tensor) -> Tensor:
     return torch.lerp(low.to(high.dtype), high, alpha.to(high.dtype))
 
 
-def blended_image(
+def blend_images(
     to_image: nn.ModuleList, before: Tensor, h: Tensor, *, stage: int, alpha: Tensor | None
 ) -> Tensor:
     """Makes the stage's image, or one on the way to it from the stage before.

@@ -25,7 +25,7 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 GAIN = (2 / (1 + SLOPE**2)) ** 0.5  # what leaky ReLU takes from the mean square of its input
 
 
-def widths_of(
+def compute_widths(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int, group: int
 ) -> list[int]:
     """Lists channels from the coarsest level to the finest.
@@ -35,7 +35,9 @@ def widths_of(
     if group < 1:
         raise ValueError(f"group={group}: give 1 or more, e.g. 16")
     unit = group // math.gcd(group, 2)  # twice the width is cut into groups
-    widths = stylegan2.widths_of(base, times, channel_base=channel_base, channel_max=channel_max)
+    widths = stylegan2.compute_widths(
+        base, times, channel_base=channel_base, channel_max=channel_max
+    )
     return [max(unit, width // unit * unit) for width in widths]
 
 
@@ -121,9 +123,9 @@ class R3GANGenerator(nn.Module):
         channels: of the images.
         z_dim: numbers in a latent.
         embed_dim: of a class's embedding, which stands behind z.
-        channel_base: see `widths_of`.
-        channel_max: see `widths_of`.
-        group: see `widths_of`.
+        channel_base: see `compute_widths`.
+        channel_max: see `compute_widths`.
+        group: see `compute_widths`.
         blocks: of a stage, 1 to 16.
         classes: of the data set.
         conditional: the class's embedding stands behind z.
@@ -150,7 +152,7 @@ class R3GANGenerator(nn.Module):
         check_blocks(blocks)
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
-        widths = widths_of(
+        widths = compute_widths(
             base, times, channel_base=channel_base, channel_max=channel_max, group=group
         )
         self.embed = (
@@ -209,7 +211,7 @@ class R3GANDiscriminator(nn.Module):
         super().__init__()
         times, base = count_downsampling_steps(resolution, most=MOST_DOUBLINGS)
         check_blocks(blocks)
-        widths = widths_of(
+        widths = compute_widths(
             base, times, channel_base=channel_base, channel_max=channel_max, group=group
         )[::-1]
         self.classes = classes if conditional else 0

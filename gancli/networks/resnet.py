@@ -25,7 +25,7 @@ FLAT = 3
 DEEPEST = 16  # the widest level, in widths
 
 
-def widths_of(width: int, times: int, flat: int) -> list[int]:
+def compute_widths(width: int, times: int, flat: int) -> list[int]:
     """Lists the channels of the times + 1 levels, finest first.
 
     They double at each downsampling step; below 64 pixels all are flat * width.
@@ -58,8 +58,8 @@ class ResNetGenerator(nn.Module):
         resolution: side or [H,W] in pixels that halves down to 4..7 (128 = 4 * 2^5, 28 = 7 * 2^2).
         channels: of the images.
         z_dim: numbers in a latent.
-        width: see `widths_of`; the paper's networks have 64 (Miyato 2018, tables 3 and 4).
-        flat: see `widths_of`; the paper's networks have 4.
+        width: see `compute_widths`; the paper's networks have 64 (Miyato 2018, tables 3 and 4).
+        flat: see `compute_widths`; the paper's networks have 4.
         spectral: every weight is divided by its spectral norm (SAGAN).
         attention: levels that attend to themselves.
         output: "tanh" or "linear".
@@ -85,7 +85,7 @@ class ResNetGenerator(nn.Module):
         times, self.base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
-        widths = widths_of(width, times, flat)[::-1]
+        widths = compute_widths(width, times, flat)[::-1]
         attends = find_attended_levels(attention or [], [2**k for k in range(times, -1, -1)])
         self.start = linear(z_dim, widths[0] * math.prod(self.base), spectral=spectral)
         self.attend = SelfAttention(widths[0], spectral) if attends[0] else nn.Identity()
@@ -114,8 +114,8 @@ class ResNetDiscriminator(nn.Module):
     Args:
         resolution: as the generator's.
         channels: of the images.
-        width: see `widths_of`; the paper's networks have 64.
-        flat: see `widths_of`; the paper's networks have 2.
+        width: see `compute_widths`; the paper's networks have 64.
+        flat: see `compute_widths`; the paper's networks have 2.
         spectral: every weight is divided by its spectral norm.
         hidden: channels between a block's convolutions: those that go in (Miyato 2018), or those
             that come out (Zhang 2019).
@@ -191,11 +191,11 @@ def list_blocks(
     As SNGAN's code has them for 32, 64 and 128 pixels.
     """
     if times <= FLAT:
-        return widths_of(width, times, flat)[:1] * 4, [k < min(times, 2) for k in range(4)]
+        return compute_widths(width, times, flat)[:1] * 4, [k < min(times, 2) for k in range(4)]
     # The 64-pixel net ends at 2x2, larger ones at 4x4 with a block that does not halve; an odd side
     # cannot be halved.
     last = times == FLAT + 1 and all(side % 2 == 0 for side in base)
-    return widths_of(width, times, flat), [True] * times + [last]
+    return compute_widths(width, times, flat), [True] * times + [last]
 
 
 class UpBlock(nn.Module):

@@ -16,7 +16,7 @@ from gancli.networks.layers import Output, count_downsampling_steps, to_range
 from gancli.networks.spectral import spectral as spectrally_normalised
 
 
-def widths_of(width: int, times: int, max_width: int) -> list[int]:
+def compute_widths(width: int, times: int, max_width: int) -> list[int]:
     """Lists the channels of the times + 1 levels, finest first.
 
     They double at each downsampling step, up to max_width.
@@ -55,7 +55,7 @@ class SNDCGANGenerator(nn.Module):
         times, self.base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
-        widths = widths_of(width, times, max_width)[::-1]
+        widths = compute_widths(width, times, max_width)[::-1]
         units = widths[0] * math.prod(self.base)
         self.start = normal(nn.Linear(z_dim, units))
         self.ups = nn.ModuleList(
@@ -114,7 +114,7 @@ class SNDCGANDiscriminator(nn.Module):
         super().__init__()
         times, base = count_downsampling_steps(resolution)
         self.classes = classes if conditional else 0
-        widths = widths_of(width, times, max_width)
+        widths = compute_widths(width, times, max_width)
         layers = [normal(nn.Conv2d(channels, widths[0], 3, 1, 1), spectral), nn.LeakyReLU(0.1)]
         for c_in, c_out in itertools.pairwise(widths):
             layers += [

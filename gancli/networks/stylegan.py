@@ -16,9 +16,9 @@ from gancli.networks.pggan import (
     MOST,
     SOFT,
     act,
-    blended_image,
+    blend_images,
+    compute_widths,
     enlarge,
-    widths_of,
 )
 from gancli.networks.style_layers import (
     SQRT2,
@@ -83,7 +83,9 @@ class StyleGANGenerator(nn.Module):
         self.classes = classes if conditional else 0
         self.layers = 2 * self.stages
         self.w_decay = w_decay
-        widths = widths_of(self.base, times, channel_base=channel_base, channel_max=channel_max)
+        widths = compute_widths(
+            self.base, times, channel_base=channel_base, channel_max=channel_max
+        )
         self.mapping = Mapping(
             z_dim, w_dim, layers=mapping_layers, lr=mapping_lr, classes=self.classes
         )
@@ -155,7 +157,7 @@ class StyleGANGenerator(nn.Module):
         for k, block in enumerate(self.blocks[: stage + 1]):
             before = h
             h = block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noises=noises[2 * k : 2 * k + 2])
-        return self.range(blended_image(self.to_image, before, h, stage=stage, alpha=alpha))
+        return self.range(blend_images(self.to_image, before, h, stage=stage, alpha=alpha))
 
     @property
     def planes(self) -> list[tuple[int, int]]:

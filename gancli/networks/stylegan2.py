@@ -36,7 +36,7 @@ MOST_DOUBLINGS = 8
 MOST_LAYERS = 16
 
 
-def widths_of(
+def compute_widths(
     base: tuple[int, int], times: int, *, channel_base: int, channel_max: int
 ) -> list[int]:
     """Lists channels from the coarsest level to the finest.
@@ -284,7 +284,7 @@ class StyleGAN2Generator(nn.Module):
         self.classes = classes if conditional else 0
         self.layers = 2 * times + 2
         self.size = (base[0] * 2**times, base[1] * 2**times)
-        widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)
+        widths = compute_widths(base, times, channel_base=channel_base, channel_max=channel_max)
         self.mapping = Mapping(
             z_dim=z_dim, w_dim=w_dim, layers=mapping_layers, lr_mul=mapping_lr, classes=self.classes
         )
@@ -446,7 +446,9 @@ class StyleGAN2Discriminator(nn.Module):
     ):
         super().__init__()
         times, base = count_downsampling_steps(resolution, most=MOST_DOUBLINGS)
-        widths = widths_of(base, times, channel_base=channel_base, channel_max=channel_max)[::-1]
+        widths = compute_widths(base, times, channel_base=channel_base, channel_max=channel_max)[
+            ::-1
+        ]
         self.classes = classes if conditional else 0
         self.feature_dim = widths[-1]
         self.from_rgb = EqualisedConv2d(channels, widths[0], 1)

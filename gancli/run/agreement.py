@@ -11,7 +11,7 @@ import torch
 import gancli
 from gancli.config.run_config import RunConfig
 from gancli.config.values import show
-from gancli.run.plugins import source_digests
+from gancli.run.plugins import digest_sources
 from gancli.run.resume import flatten
 
 OWN_PATHS = (
@@ -32,7 +32,7 @@ def describe_run(config: RunConfig) -> dict[str, str]:
     package = Path(gancli.__file__).parent
     facts["gancli"] = f"{gancli.__version__} ({digest_of(package.rglob('*.py'))})"
     facts["torch"] = str(torch.__version__)
-    for name, digest in source_digests(plain).items():
+    for name, digest in digest_sources(plain).items():
         facts[f"the source of {name}"] = digest[:12]
     return facts
 

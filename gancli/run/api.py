@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from gancli.errors import UserError
 from gancli.files import reading
-from gancli.run.speaking import saying_hints, speaking
+from gancli.run.speaking import add_hints, route_messages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,14 +66,14 @@ class Run:
         """
         from gancli.run.resume import read_config
 
-        with saying_hints():
+        with add_hints():
             return read_config(self.checkpoint_facts()["config"])
 
     def checkpoint_facts(self) -> dict[str, Any]:
         """Reads the newest checkpoint without the values of its tensors."""
         from gancli import checkpoint
 
-        with saying_hints():
+        with add_hints():
             tree = checkpoint.peek(self.folder / "checkpoints")
             if tree is None:
                 raise UserError(f"{self.folder} holds no checkpoint", "give the folder of a run")
@@ -84,12 +84,12 @@ class Run:
 
         Each has `step`, `nimg`, `time` and the logged terms such as `d/adv`.
         """
-        with saying_hints():
+        with add_hints():
             return [entry for _, entry in reading.read_json_lines(self.folder / "metrics.jsonl")]
 
     def evaluation(self) -> dict[str, Any] | None:
         """Reads what training measured last (evaluation.json); None before the first time."""
-        with saying_hints():
+        with add_hints():
             file = self.folder / "evaluation.json"
             found = reading.read_json(file) if file.exists() else None
             return found if isinstance(found, dict) else None
@@ -120,7 +120,7 @@ def compose(*overrides: str) -> RunConfig:
     Raises:
         UserError: Something is wrong; `message` says what, `hint` what to write instead.
     """
-    with saying_hints(), speaking(quiet=True):
+    with add_hints(), route_messages(quiet=True):
         from gancli.config.compose import compose as compose_train
         from gancli.config.validate import validate
 
@@ -148,7 +148,7 @@ def train(*overrides: str, quiet: bool = True) -> Run:
         UserError: Something is wrong with the config, the data or the folder.
         GanError: The run was stopped: by a signal, a full disk, or a loss that is no longer finite.
     """
-    with saying_hints(), speaking(quiet=quiet, hush=True):
+    with add_hints(), route_messages(quiet=quiet, hush=True):
         return Run(run_training(list(overrides)))
 
 
@@ -188,7 +188,7 @@ def evaluate(path: str | os.PathLike[str], *overrides: str, quiet: bool = True) 
     Raises:
         UserError: Something is wrong with the checkpoint, the data or the options.
     """
-    with saying_hints(), speaking(quiet=quiet):
+    with add_hints(), route_messages(quiet=quiet):
         from gancli.run.measure import measure_checkpoint, read_evaluation_options
 
         options = read_evaluation_options([f"ckpt={os.fspath(path)}", *overrides])

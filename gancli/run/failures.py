@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def explained(settings: TrainerConfig, device: torch.device) -> Iterator[None]:
+def explain_errors(settings: TrainerConfig, device: torch.device) -> Iterator[None]:
     """Puts two failures of torch's into words; anything else passes as it is.
 
     Args:
@@ -76,7 +76,7 @@ def make_norm_error(settings: TrainerConfig) -> UserError:
 
 
 @contextlib.contextmanager
-def explained_writes(out: Path) -> Iterator[None]:
+def explain_write_errors(out: Path) -> Iterator[None]:
     """Raises GanError in place of an OSError, with the place that cannot be written."""
     try:
         yield

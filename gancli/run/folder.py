@@ -216,7 +216,7 @@ def find_named(resume: str) -> Path:
     )
 
 
-def runs_in(parent: Path) -> list[Path]:
+def list_saved_runs(parent: Path) -> list[Path]:
     """The runs in a folder that have saved something, the one that was saved last first."""
 
     def saved_at(path: Path) -> tuple[int, str]:
@@ -226,26 +226,26 @@ def runs_in(parent: Path) -> list[Path]:
     return sorted(filter(has_checkpoints, parent.glob("*")), key=saved_at, reverse=True)
 
 
-def comparable(overrides: list[str]) -> list[str]:
+def normalise_overrides(overrides: list[str]) -> list[str]:
     """Overrides as a set that tells two runs apart: how one was resumed does not."""
     return sorted(item for item in overrides if not item.startswith(("resume=", "trust=")))
 
 
-def overrides_of(path: Path) -> list[str] | None:
+def read_start_overrides(path: Path) -> list[str] | None:
     """What a run was started with, None if that is not known."""
-    found = hydra_file(path, "overrides.yaml")
-    return comparable([str(item) for item in found]) if isinstance(found, list) else None
+    found = read_hydra_file(path, "overrides.yaml")
+    return normalise_overrides([str(item) for item in found]) if isinstance(found, list) else None
 
 
-def choices_of(path: Path) -> dict[str, str]:
+def read_start_choices(path: Path) -> dict[str, str]:
     """Reads the options that a run was started with, by their groups; {} if they are not known."""
-    found = hydra_file(path, "hydra.yaml")
+    found = read_hydra_file(path, "hydra.yaml")
     for key in ("hydra", "runtime", "choices"):
         found = found.get(key) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
 
 
-def hydra_file(path: Path, name: str) -> object:
+def read_hydra_file(path: Path, name: str) -> object:
     """Reads a file of .hydra/; None where it is missing or cannot be read.
 
     The checkpoint alone is enough to resume.

@@ -45,7 +45,7 @@ from gancli.precision import resolve_device
 from gancli.render import messages
 from gancli.render.grids import from_pixels, to_uint8
 from gancli.run.resume import read_config
-from gancli.run.speaking import saying_hints, speaking
+from gancli.run.speaking import add_hints, route_messages
 from gancli.seeding import seed_of
 
 ImageLike = str | os.PathLike[str] | Image.Image | NDArray[np.uint8]
@@ -142,7 +142,7 @@ class LoadedModel:
             UserError: The model has no classes, no such class, no such option, or it translates
                 images.
         """
-        with saying_hints(), speaking(quiet=True):
+        with add_hints(), route_messages(quiet=True):
             asked = options | ({} if truncation is None else {"truncation": truncation})
             inputs = self.draw(n, seed=seed, label=label, options=asked)
             given = sampling.pick_values(self.game, asked, Stage.SAMPLE)
@@ -175,7 +175,7 @@ class LoadedModel:
         Raises:
             UserError: As in `sample`, or `steps` is below 2.
         """
-        with saying_hints(), speaking(quiet=True):
+        with add_hints(), route_messages(quiet=True):
             if steps < 2:
                 raise UserError(f"steps={steps} does not fit", "give 2 or more")
             asked = options | ({} if truncation is None else {"truncation": truncation})
@@ -217,7 +217,7 @@ class LoadedModel:
             UserError: The model does not translate, or lacks what was asked for, or the image
                 cannot be used.
         """
-        with saying_hints(), speaking(quiet=True):
+        with add_hints(), route_messages(quiet=True):
             game = self.game
             require_translating(game, direction, instead="use sample()")
             asked = sampling.check_values(game.translation_options(), options)
@@ -246,7 +246,7 @@ class LoadedModel:
                 way_of(network, source.size, tile="auto", max_size=MOST_SIDE),
                 direction=direction,
                 extras=extras,
-                seed=seed_of(seed, "translate", name_of(image), 0),
+                seed=seed_of(seed, "translate", name_image(image), 0),
                 options=asked,
             )
 
@@ -286,7 +286,7 @@ class LoadedModel:
             UserError: The model has no latent, styles or classes to search, or a file cannot be
                 used.
         """
-        with saying_hints(), speaking(quiet=True):
+        with add_hints(), route_messages(quiet=True):
             self.modality.refuse_files(int(self.config.dataset["channels"]))
             if steps < 1:
                 raise UserError(f"steps={steps} does not fit", "give 1 or more")
@@ -297,7 +297,7 @@ class LoadedModel:
             sampling.refuse_unknown(self.game, {"label": label})
             wanted = None if label is None else self.find_label(label)
             target = scale_pixels(self.decode([image])[0]).to(self.device)
-            distance = measure_to(target, weights, lpips_heads)
+            distance = choose_distance(target, weights, lpips_heads)
             start = projection.search(
                 self.game,
                 self.generator,
@@ -348,7 +348,7 @@ class LoadedModel:
         Raises:
             UserError: The discriminator scores no single images, or an image cannot be used.
         """
-        with saying_hints(), speaking(quiet=True):
+        with add_hints(), route_messages(quiet=True):
             game = self.game
             if not game.judges_images:
                 raise UserError(
@@ -385,7 +385,9 @@ class LoadedModel:
             if option.stage is not Stage.PICTURES and option.name != "label"
         ]
         checked = sampling.check_values(declared, options)
-        labels = sampling.choose_labels(self.game, n, label=as_label(label), classes=self.classes)
+        labels = sampling.choose_labels(
+            self.game, n, label=convert_label(label), classes=self.classes
+        )
         return sampling.draw_inputs(
             self.game,
             n,
@@ -396,7 +398,7 @@ class LoadedModel:
 
     def find_label(self, label: int | str | Sequence[float]) -> Tensor:
         """A class, given by name or number, or attributes."""
-        found = as_label(label)
+        found = convert_label(label)
         assert found is not None
         return sampling.find_label(self.game, found, self.classes)
 
@@ -425,8 +427,8 @@ class LoadedModel:
         decoder = Decoder(
             pair(self.config.dataset["resolution"]), int(self.config.dataset["channels"])
         )
-        with telling_bad("image"):
-            found = [decoder(as_file(image)) for image in images]
+        with explain_bad_images("image"):
+            found = [decoder(encode_image(image)) for image in images]
         for note in sorted(decoder.notes):
             messages.warn(note)
         return found
@@ -451,7 +453,7 @@ def load(
     Raises:
         UserError: There is no checkpoint, it is damaged, or it names code that is not trusted.
     """
-    with saying_hints(), speaking(quiet=True):
+    with add_hints(), route_messages(quiet=True):
         packages = (trust,) if isinstance(trust, str) else tuple(trust)
         found = load_game(
             os.fspath(path), ema=ema, trust=packages, device=str(resolve_device(device))
@@ -459,7 +461,7 @@ def load(
         return LoadedModel(found)
 
 
-def as_label(label: int | str | Sequence[float] | None) -> sampling.Label | None:
+def convert_label(label: int | str | Sequence[float] | None) -> sampling.Label | None:
     """A label in plain Python's numbers: an array's are others, and print otherwise."""
     if label is None or isinstance(label, str):
         return label
@@ -468,17 +470,17 @@ def as_label(label: int | str | Sequence[float] | None) -> sampling.Label | None
     return int(label)
 
 
-def as_file(image: ImageLike) -> File:
+def encode_image(image: ImageLike) -> File:
     """A picture as the decoder reads it: every form of it meets the same code."""
     if isinstance(image, str | os.PathLike):
         return os.path.expanduser(os.fspath(image))
-    picture = plain(image, set()) if isinstance(image, Image.Image) else picture_of(image)
+    picture = plain(image, set()) if isinstance(image, Image.Image) else make_picture(image)
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=1)
     return io.BytesIO(buffer.getvalue())
 
 
-def picture_of(pixels: object) -> Image.Image:
+def make_picture(pixels: object) -> Image.Image:
     """(H,W) or (H,W,C) uint8 -> a picture.
 
     Raises:
@@ -499,15 +501,15 @@ def picture_of(pixels: object) -> Image.Image:
 def read(image: ImageLike, name: str) -> np.ndarray:
     """(C,H,W) uint8 in its own size. Raises UserError."""
     notes: set[str] = set()
-    with telling_bad(name):
-        found = read_pixels(as_file(image), notes)
+    with explain_bad_images(name):
+        found = read_pixels(encode_image(image), notes)
     for note in sorted(notes):
         messages.warn(note)
     return found
 
 
 @contextmanager
-def telling_bad(name: str) -> Iterator[None]:
+def explain_bad_images(name: str) -> Iterator[None]:
     """Turns what the decoder says of a picture into an error for the user."""
     try:
         with quiet():
@@ -516,7 +518,7 @@ def telling_bad(name: str) -> Iterator[None]:
         raise UserError(f"{name}: {error}", "give a picture") from error
 
 
-def name_of(image: ImageLike) -> str:
+def name_image(image: ImageLike) -> str:
     """Names what the noise of a translation depends on beside the seed.
 
     It is the file's name, as in `gan translate input=FILE`.
@@ -543,7 +545,7 @@ def find_hidden(pixels: np.ndarray, mask: ImageLike | None) -> np.ndarray:
     return hidden
 
 
-def measure_to(
+def choose_distance(
     target: Tensor,
     weights: str | os.PathLike[str] | None,
     lpips_heads: str | os.PathLike[str] | None,

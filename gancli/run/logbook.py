@@ -43,7 +43,7 @@ class Logbook:
     def __init__(self, folder: Path, *, step: int, tensorboard: bool = True):
         self.metrics = Path(folder) / "metrics.jsonl"
         self.step = step
-        with writable(folder):
+        with explain_unwritable(folder):
             self.earlier = cut_back(self.metrics, step)
             append(self.metrics, b"")
             self.events = (
@@ -323,7 +323,7 @@ def cut_back(path: Path, step: int, *, again: str = "") -> float:
 
 
 @contextmanager
-def writable(folder: Path) -> Iterator[None]:
+def explain_unwritable(folder: Path) -> Iterator[None]:
     """Turns an OSError at the start of a run into a sentence."""
     try:
         yield

@@ -14,7 +14,7 @@ log = logging.getLogger("gancli")
 MOST_FILES = 1000  # of a package; more are hardly a user's own
 
 
-def source_digests(config: dict[str, Any]) -> dict[str, str]:
+def digest_sources(config: dict[str, Any]) -> dict[str, str]:
     """Digests the source files of the user's own packages.
 
     Args:
@@ -25,7 +25,7 @@ def source_digests(config: dict[str, Any]) -> dict[str, str]:
     """
     found = {}
     for package in find_untrusted_packages(config):
-        files = source_files(package)
+        files = list_source_files(package)
         if files:
             found[package] = digest_of(
                 part for path, name in files for part in (name, path.read_bytes())
@@ -33,7 +33,7 @@ def source_digests(config: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def source_files(package: str) -> list[tuple[Path, str]]:
+def list_source_files(package: str) -> list[tuple[Path, str]]:
     """Lists the Python files of an imported package or module, each with its name in it."""
     module = sys.modules.get(package)
     if module is None:
@@ -57,7 +57,7 @@ def warn_of_changes(saved: dict[str, Any], now: dict[str, str]) -> None:
 
     Args:
         saved: The part `run` of a checkpoint; of an older gancli it has no digests.
-        now: Of `source_digests`.
+        now: Of `digest_sources`.
     """
     before = saved.get("sources")
     if not isinstance(before, dict):

@@ -44,7 +44,7 @@ KEPT = "use the gancli that the run was trained with"
 KEEPS = "a run keeps its config; leave it out to resume, or start a new run"
 
 
-def resumes(overrides: Sequence[str]) -> bool:
+def asks_to_resume(overrides: Sequence[str]) -> bool:
     """Is a certain run to be resumed?
 
     Then its own config counts, and the defaults beside it would only get in the way.
@@ -66,10 +66,10 @@ def apply_overrides(config: dict[str, Any], overrides: Sequence[str], folder: Pa
     Raises:
         Problems: Names whatever must stay as it is.
     """
-    from gancli.run.folder import choices_of, overrides_of
+    from gancli.run.folder import read_start_choices, read_start_overrides
 
-    started = overrides_of(folder) or []
-    choices = choices_of(folder)
+    started = read_start_overrides(folder) or []
+    choices = read_start_choices(folder)
     found: list[Problem] = []
     for item in overrides:
         if item.startswith(ASIDE):
@@ -241,19 +241,21 @@ def look_around(parent: Path, wanted: RunConfig, composed: front.Composed) -> li
         The run that was saved last first.
     """
     from gancli.checkpoint import peek
-    from gancli.run.folder import overrides_of, runs_in
+    from gancli.run.folder import list_saved_runs, read_start_overrides
 
     overlooked: tuple[str, ...] = FREE
     if composed.cfg.trainer.precision == "auto":  # it follows the device
         overlooked = (*FREE, "trainer.precision")
     found = []
-    for folder in runs_in(parent):
+    for folder in list_saved_runs(parent):
         tree = peek(folder / "checkpoints")
         if tree is None:
             continue
         differs = compare_configs(tree["config"], wanted.plain(), overlooked=overlooked)
         lacks = all(ABSENT in pair for pair in differs.values())
-        if lacks and settings_in(overrides_of(folder)) == settings_in(composed.overrides):
+        if lacks and pick_settings(read_start_overrides(folder)) == pick_settings(
+            composed.overrides
+        ):
             differs = {}  # the same words, before gancli had those keys
         found.append(Candidate(folder, tree["progress"]["step"], tree["data"]["hash"], differs))
     return found
@@ -282,7 +284,7 @@ def flatten(tree: object, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def settings_in(overrides: Sequence[str] | None) -> list[str] | None:
+def pick_settings(overrides: Sequence[str] | None) -> list[str] | None:
     """Overrides that make a run what it is; None where they are not known."""
     if overrides is None:
         return None
@@ -291,11 +293,11 @@ def settings_in(overrides: Sequence[str] | None) -> list[str] | None:
 
 def describe_differences(candidate: Candidate, composed: front.Composed, *, most: int = 3) -> str:
     """key: old -> new, an option of a group in place of the keys below it."""
-    from gancli.run.folder import choices_of
+    from gancli.run.folder import read_start_choices
 
     left = dict(candidate.differs)
     words = []
-    there = choices_of(candidate.folder)
+    there = read_start_choices(candidate.folder)
     for group, option in composed.choices.items():
         if group in there and there[group] != option:
             words.append(f"{group}: {there[group]} -> {option}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gancli.render.messages import printable
 from gancli.render.notes import NOTE
-from gancli.run.logbook import writable
+from gancli.run.logbook import explain_unwritable
 
 logger = logging.getLogger("gancli")
 
@@ -81,7 +81,7 @@ class Early(logging.Handler):
 
 
 @contextmanager
-def early_log() -> Iterator[None]:
+def keep_early_log() -> Iterator[None]:
     """While the gates decide, logger "gancli" is kept for the run.log that `run_log` will open."""
     handler = Early()
     level = logger.level
@@ -101,7 +101,7 @@ def run_log(folder: Path) -> Iterator[None]:
     Of logger.exception the traceback goes to the file alone. Other handlers, such as Hydra's, do
     not see the lines meanwhile, or each would appear twice.
     """
-    with writable(folder):
+    with explain_unwritable(folder):
         file = RunLog(Path(folder) / "run.log")
     stderr = Shout(NOTE)
     before = logger.level, logger.propagate

@@ -73,11 +73,11 @@ def run_session(composed: front.Composed) -> Outcome | None:
     from gancli import distributed
     from gancli.precision import resolve_device
     from gancli.run.agreement import describe_run
-    from gancli.run.runlog import early_log
+    from gancli.run.runlog import keep_early_log
 
     failed = True
     try:
-        with early_log():
+        with keep_early_log():
             for message in composed.notes:
                 if is_in_sweep():  # which has said it at its start
                     log.info(message)
@@ -102,9 +102,9 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     from gancli.files.safe_load import check_savable
     from gancli.render import status as progress
     from gancli.run.agreement import describe_data
-    from gancli.run.failures import explained
+    from gancli.run.failures import explain_errors
     from gancli.run.folder import RunFolder, resume_line
-    from gancli.run.plugins import source_digests, warn_of_changes
+    from gancli.run.plugins import digest_sources, warn_of_changes
     from gancli.run.resume import find_untrusted_packages
     from gancli.trainer import Trainer
 
@@ -149,11 +149,11 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
         "classes": list(train.classes),
         "skipped": [list(item) for item in train.skipped],
     }
-    with distributed.tell_own_failure(), explained(config.trainer, device):
+    with distributed.tell_own_failure(), explain_errors(config.trainer, device):
         monitor = make_monitor(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device, data=data)
         watch = build_watch(trainer)
-        sources = source_digests(config.plain())
+        sources = digest_sources(config.plain())
         if old is not None:
             trainer.load_state_dict(old.tree)
             warn_of_changes(old.tree["run"], sources)
@@ -175,13 +175,13 @@ def play(
     from gancli import distributed
     from gancli.render import status as progress
     from gancli.render.display import Display
-    from gancli.run.failures import explained
+    from gancli.run.failures import explain_errors
     from gancli.run.folder import resume_line
     from gancli.run.logbook import Logbook
     from gancli.run.loop import Loop, NullLogger
     from gancli.run.resume import find_untrusted_packages
     from gancli.run.runlog import run_log
-    from gancli.run.signals import listening
+    from gancli.run.signals import listen_for_signals
 
     first = distributed.rank() == 0
     config = plan.config
@@ -230,14 +230,14 @@ def play(
             else NullLogger()
         )
         loop = Loop(trainer, monitor, watch, folder=folder, logbook=logbook, display=display)
-        stack.enter_context(listening(loop))
+        stack.enter_context(listen_for_signals(loop))
         if first:
             write_references(monitor, trainer.game, folder, logbook)
         log.info(
             "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
         )
         try:
-            with distributed.tell_own_failure(), explained(settings, trainer.device):
+            with distributed.tell_own_failure(), explain_errors(settings, trainer.device):
                 loop.run()
         except GanError as error:
             if folder.saved:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def listening(loop: Loop) -> Iterator[None]:
+def listen_for_signals(loop: Loop) -> Iterator[None]:
     """Signals ask the loop to save and stop after its step; only a third Ctrl-C leaves at once.
 
     A SIGHUP that was ignored at the start (nohup) stays ignored: the run is meant to outlive its

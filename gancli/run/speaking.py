@@ -15,7 +15,7 @@ logger = logging.getLogger("gancli")
 
 
 @contextmanager
-def saying_hints() -> Iterator[None]:
+def add_hints() -> Iterator[None]:
     """Puts the hint below the message: a caller in Python sees a traceback, and no panel."""
     try:
         yield
@@ -44,7 +44,7 @@ class Collector(logging.Handler):
 
 
 @contextmanager
-def speaking(*, quiet: bool, hush: bool = False) -> Iterator[None]:
+def route_messages(*, quiet: bool, hush: bool = False) -> Iterator[None]:
     """Decides what is said during one call.
 
     Args:

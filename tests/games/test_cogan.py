@@ -23,7 +23,7 @@ from gancli.networks.cogan import (
     CoGANDiscriminator,
     CoGANGenerator,
     count_stages,
-    generator_sizes,
+    list_generator_sizes,
 )
 
 
@@ -66,15 +66,17 @@ def test_exact_counts(capsys):
 
 
 def test_the_papers_layers():
-    assert generator_sizes(28) == [(4, 4), (7, 7), (13, 13), (25, 25)] and count_stages(28) == (
+    assert list_generator_sizes(28) == [(4, 4), (7, 7), (13, 13), (25, 25)] and count_stages(
+        28
+    ) == (
         2,
         (4, 4),
     )
-    assert generator_sizes([16, 24]) == [(4, 6), (7, 11), (13, 21)] and generator_sizes(8) == [
-        (5, 5)
-    ]
+    assert list_generator_sizes([16, 24]) == [(4, 6), (7, 11), (13, 21)] and list_generator_sizes(
+        8
+    ) == [(5, 5)]
     assert (
-        generator_sizes(64)[0] == (4, 4)
+        list_generator_sizes(64)[0] == (4, 4)
         and count_stages(64) == (3, (4, 4))
         and count_stages(16) == (1, (6, 6))
     )

@@ -19,8 +19,8 @@ from gancli.networks.lapgan import (
     LapGANDiscriminator,
     LapGANGenerator,
     down,
+    list_sizes,
     pyramid,
-    sizes_of,
     up,
 )
 
@@ -50,7 +50,7 @@ def images(n=4, channels=1, size=(16, 16), seed=0):
 def test_the_pyramid_loses_nothing(channels, size, levels):
     image = images(3, channels, size)
     parts = pyramid(image, levels)
-    assert [tuple(x.shape[2:]) for x, _ in parts] == sizes_of(list(size), levels, 8)
+    assert [tuple(x.shape[2:]) for x, _ in parts] == list_sizes(list(size), levels, 8)
     (x, low), *finer = parts
     assert low is None
     for residual, low in finer:
@@ -99,7 +99,7 @@ def test_exact_counts():
     ],
 )
 def test_sizes(resolution, levels, coarsest, sizes):
-    assert sizes_of(resolution, levels, coarsest) == sizes
+    assert list_sizes(resolution, levels, coarsest) == sizes
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_sizes(resolution, levels, coarsest, sizes):
 )
 def test_sizes_that_do_not_halve_are_refused(resolution, levels, coarsest, says):
     with pytest.raises(ValueError, match=says):
-        sizes_of(resolution, levels, coarsest)
+        list_sizes(resolution, levels, coarsest)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer", "instance", "spectral"])

@@ -20,8 +20,8 @@ from gancli.networks.biggan import (
     Layers,
     LinearBatchNorm2d,
     UpBlock,
-    level_of,
-    norm_by,
+    find_level,
+    make_norm_factory,
 )
 from gancli.networks.biggan_deep import (
     BigGANDeepDiscriminator,
@@ -186,11 +186,11 @@ def test_attention_stands_at_64_pixels_of_128_and_at_16_of_32():
                     [] if place is None else [place]
                 )
     assert (
-        level_of(64, [14, 28, 56, 112]) == 2
-        and level_of(64, [10, 20, 40, 80]) == 2
-        and level_of(0, [8, 16]) is None
+        find_level(64, [14, 28, 56, 112]) == 2
+        and find_level(64, [10, 20, 40, 80]) == 2
+        and find_level(0, [8, 16]) is None
     )
-    assert level_of(16, [16, 8, 8, 8]) == 0 and level_of(8, [16, 8, 8, 8]) == 1, (
+    assert find_level(16, [16, 8, 8, 8]) == 0 and find_level(8, [16, 8, 8, 8]) == 1, (
         "only the first block at 8 pixels"
     )
 
@@ -279,7 +279,7 @@ def test_the_blocks_compute_what_the_paper_draws():
     """cBN R NN2 C3 cBN R C3 with NN2 C1x1 beside it; R C3 R C3 AP2 with C1x1 AP2, and no first R on
     pixels.
     """
-    up = UpBlock(6, 4, norm=norm_by(5, 0, LAYERS), layers=LAYERS)
+    up = UpBlock(6, 4, norm=make_norm_factory(5, 0, LAYERS), layers=LAYERS)
     x = torch.randn(2, 6, 4, 4)
     c = torch.randn(2, 5)
     h = up.conv1(F.interpolate(F.relu(up.norm1(x, c)), scale_factor=2))
@@ -297,7 +297,7 @@ def test_the_deep_blocks_compute_what_the_paper_draws():
     """
     x = torch.randn(2, 8, 4, 4)
     c = torch.randn(2, 5)
-    up = DeepUpBlock(8, 4, double=True, norm=norm_by(5, 0, LAYERS), layers=LAYERS)
+    up = DeepUpBlock(8, 4, double=True, norm=make_norm_factory(5, 0, LAYERS), layers=LAYERS)
     h = up.convs[0](F.relu(up.norms[0](x, c)))
     h = up.convs[1](F.interpolate(F.relu(up.norms[1](h, c)), scale_factor=2))
     h = up.convs[3](F.relu(up.norms[3](up.convs[2](F.relu(up.norms[2](h, c))), c)))
@@ -313,7 +313,7 @@ def test_the_shortcut_sees_x_before_the_relu():
     for block in (
         DownBlock(8, 8, halve=False, first=False, layers=LAYERS),
         DeepDownBlock(8, 8, halve=False, layers=LAYERS),
-        DeepUpBlock(8, 8, double=False, norm=norm_by(5, 0, LAYERS), layers=LAYERS),
+        DeepUpBlock(8, 8, double=False, norm=make_norm_factory(5, 0, LAYERS), layers=LAYERS),
     ):
         last = {DownBlock: "conv2", DeepDownBlock: "expand", DeepUpBlock: "convs.3"}[type(block)]
         for p in block.get_submodule(last).parameters():
@@ -325,7 +325,7 @@ def test_the_shortcut_sees_x_before_the_relu():
 
 def test_deep_shortcuts_drop_channels_going_up_and_append_them_going_down():
     x = torch.randn(2, 8, 4, 4)
-    up = DeepUpBlock(8, 4, double=True, norm=norm_by(5, 0, LAYERS), layers=LAYERS)
+    up = DeepUpBlock(8, 4, double=True, norm=make_norm_factory(5, 0, LAYERS), layers=LAYERS)
     nn.init.zeros_(up.convs[3].weight), nn.init.zeros_(up.convs[3].bias)
     assert torch.equal(up(x, torch.randn(2, 5)), F.interpolate(x[:, :4], scale_factor=2))
     down = DeepDownBlock(8, 12, halve=True, layers=LAYERS)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gancli.networks.dcgan import DCGANDiscriminator, DCGANGenerator
-from gancli.networks.layers import ACTIVATIONS, count_downsampling_steps, with_planes
+from gancli.networks.layers import ACTIVATIONS, append_class_planes, count_downsampling_steps
 from gancli.networks.mlp import Maxout, MLPDiscriminator, MLPGenerator
 
 
@@ -110,7 +110,7 @@ def test_activations_by_name(name):
 
 
 def test_label_planes_are_zero_or_one_and_constant():
-    planes = with_planes(torch.randn(2, 1, 4, 4), torch.tensor([2, 0]), 3)[:, 1:]
+    planes = append_class_planes(torch.randn(2, 1, 4, 4), torch.tensor([2, 0]), 3)[:, 1:]
     assert planes[:, :, 0, 0].tolist() == [[0, 0, 1], [1, 0, 0]] and planes.var((2, 3)).sum() == 0
 
 

@@ -17,8 +17,8 @@ from gancli.networks.r3gan import (
     R3GANDiscriminator,
     R3GANGenerator,
     ResidualBlock,
+    compute_widths,
     conv1x1,
-    widths_of,
 )
 
 LABELLED = {"classes": 10, "conditional": True}
@@ -78,7 +78,7 @@ def test_counts(resolution, options, g, d):
 
 
 def test_widths():
-    assert widths_of((4, 4), 6, channel_base=24576, channel_max=768, group=16) == [
+    assert compute_widths((4, 4), 6, channel_base=24576, channel_max=768, group=16) == [
         768,
         768,
         768,
@@ -87,16 +87,17 @@ def test_widths():
         192,
         96,
     ]
-    assert widths_of((4, 4), 4, channel_base=98304, channel_max=1536, group=32) == [1536] * 5
-    assert widths_of((7, 9), 3, channel_base=24576, channel_max=768, group=16) == [
+    assert compute_widths((4, 4), 4, channel_base=98304, channel_max=1536, group=32) == [1536] * 5
+    assert compute_widths((7, 9), 3, channel_base=24576, channel_max=768, group=16) == [
         768,
         768,
         768,
         432,
     ], "438, in whole groups"
-    assert widths_of((4, 4), 1, channel_base=1, channel_max=1, group=6) == [3, 3] and widths_of(
-        (4, 4), 1, channel_base=99, channel_max=20, group=5
-    ) == [20, 10]
+    assert compute_widths((4, 4), 1, channel_base=1, channel_max=1, group=6) == [
+        3,
+        3,
+    ] and compute_widths((4, 4), 1, channel_base=99, channel_max=20, group=5) == [20, 10]
 
 
 def test_a_network_is_what_its_table_says():

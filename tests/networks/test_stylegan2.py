@@ -20,7 +20,7 @@ from gancli.networks.stylegan2 import (
     StyleGAN2Discriminator,
     StyleGAN2Generator,
     ToRGB,
-    widths_of,
+    compute_widths,
 )
 
 LABELLED = {"classes": 10, "conditional": True}
@@ -73,7 +73,7 @@ def test_counts(resolution, base, mapping, options, critic, g, d):
 
 
 def test_widths_and_layers():
-    assert widths_of((4, 4), 8, channel_base=32768, channel_max=512) == [
+    assert compute_widths((4, 4), 8, channel_base=32768, channel_max=512) == [
         512,
         512,
         512,
@@ -84,7 +84,7 @@ def test_widths_and_layers():
         64,
         32,
     ]
-    assert widths_of((4, 4), 8, channel_base=16384, channel_max=512) == [
+    assert compute_widths((4, 4), 8, channel_base=16384, channel_max=512) == [
         512,
         512,
         512,
@@ -95,8 +95,8 @@ def test_widths_and_layers():
         32,
         16,
     ]
-    assert widths_of((7, 9), 2, channel_base=70, channel_max=512) == [10, 5, 2]
-    assert widths_of((4, 4), 1, channel_base=1, channel_max=1) == [1, 1]
+    assert compute_widths((7, 9), 2, channel_base=70, channel_max=512) == [10, 5, 2]
+    assert compute_widths((4, 4), 1, channel_base=1, channel_max=1) == [1, 1]
     with torch.device("meta"):
         for resolution, layers in ((1024, 18), (32, 8), (8, 4), (28, 6)):
             g = StyleGAN2Generator(resolution=resolution, channels=3)

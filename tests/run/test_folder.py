@@ -19,17 +19,17 @@ from omegaconf import OmegaConf
 from gancli.errors import Problems, TemporaryFailure, UserError
 from gancli.run.folder import (
     RunFolder,
-    choices_of,
     find_named,
+    list_saved_runs,
     make_new,
-    overrides_of,
+    read_start_choices,
+    read_start_overrides,
     refuse_used,
     resume_line,
     run_words,
-    runs_in,
     write_hydra,
 )
-from gancli.run.resume import apply_overrides, resumes
+from gancli.run.resume import apply_overrides, asks_to_resume
 
 HYDRA = OmegaConf.create(
     {"runtime": {"choices": {"model": "mlp", "loss": "wgan", "experiment": None}}}
@@ -182,23 +182,23 @@ def test_resume_finds_the_run_or_says_what_is_there_instead(tmp_path):
 
 
 def test_runs_in_a_folder_come_in_the_order_of_their_last_save(tmp_path):
-    assert runs_in(tmp_path / "nowhere") == []
+    assert list_saved_runs(tmp_path / "nowhere") == []
     runs = [run_at(tmp_path / name) for name in ("b", "a", "c")]
     run_at(tmp_path / "unsaved", saved=False)
     for when, run in enumerate(runs):
         for file in (run / "checkpoints").iterdir():
             os.utime(file, (when, when))
-    assert runs_in(tmp_path) == runs[::-1]
+    assert list_saved_runs(tmp_path) == runs[::-1]
 
 
 def test_what_a_run_was_started_with(tmp_path):
     run = run_at(tmp_path / "run", ["seed=1", "resume=auto"])
-    assert overrides_of(run) == ["seed=1"] and choices_of(run)["loss"] == "wgan"
+    assert read_start_overrides(run) == ["seed=1"] and read_start_choices(run)["loss"] == "wgan"
     assert OmegaConf.load(run / ".hydra" / "config.yaml").seed == 1
     other = run_at(tmp_path / "other")
-    assert overrides_of(other) is None and choices_of(other) == {}
+    assert read_start_overrides(other) is None and read_start_choices(other) == {}
     (run / ".hydra" / "hydra.yaml").write_text("")
-    assert choices_of(run) == {}
+    assert read_start_choices(run) == {}
 
 
 # what may change on resume
@@ -322,8 +322,8 @@ def test_what_cannot_be_read_is_a_sentence(run, override):
 
 def test_which_command_lines_resume():
     assert (
-        resumes(["a=1", "resume=outputs/x"])
-        and not resumes(["resume=auto"])
-        and not resumes(["resume=null"])
+        asks_to_resume(["a=1", "resume=outputs/x"])
+        and not asks_to_resume(["resume=auto"])
+        and not asks_to_resume(["resume=null"])
     )
-    assert not resumes(["a=resume=x"])
+    assert not asks_to_resume(["a=resume=x"])

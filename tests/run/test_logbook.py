@@ -22,7 +22,7 @@ from PIL import Image
 from gancli.errors import GanError, TemporaryFailure, UserError
 from gancli.run import logbook
 from gancli.run.logbook import Logbook
-from gancli.run.runlog import early_log, run_log
+from gancli.run.runlog import keep_early_log, run_log
 
 logger = logging.getLogger("gancli")
 
@@ -366,7 +366,7 @@ def test_a_line_costs_less_than_two_milliseconds(tmp_path):
 
 def test_what_was_said_before_the_folder_is_in_its_run_log(tmp_path, capsys):
     log = logging.getLogger("gancli")
-    with early_log():
+    with keep_early_log():
         log.info("norm=auto: layer")
         log.warning("no effect")
         with run_log(tmp_path):

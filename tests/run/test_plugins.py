@@ -9,7 +9,7 @@ import train_helpers
 from train_helpers import TINY, last, sound
 
 from gancli.checkpoint import read
-from gancli.run.plugins import source_files, warn_of_changes
+from gancli.run.plugins import list_source_files, warn_of_changes
 
 gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
 WORDS = "has changed since this run was saved"
@@ -52,6 +52,6 @@ def test_every_file_of_a_package_counts(tmp_path, monkeypatch):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x = 1\n")
     __import__("many_files_of_mine")
-    names = [name for _, name in source_files("many_files_of_mine")]
+    names = [name for _, name in list_source_files("many_files_of_mine")]
     assert names == ["__init__.py", "deep/__init__.py", "deep/layers.py", "nets.py"]
-    assert source_files("never_imported") == []
+    assert list_source_files("never_imported") == []
