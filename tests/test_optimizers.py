@@ -62,6 +62,19 @@ def test_muon_moves_the_matrices_and_another_optimizer_the_rest(caplog):
     assert {p.ndim for p in first.parameters} == {2} and {p.ndim for p in second.parameters} == {1}
 
 
+def test_the_option_muon_trains_both_players_of_a_model_with_linear_layers():
+    config = small("mlp", "optimizer=muon")
+    specs = config["optimizer"]
+    assert {specs[name]["_target_"] for name in ("g", "d")} == {"torch.optim.Muon"}
+    assert {specs[name]["rest"]["lr"] for name in ("g", "d")} == {2e-4}
+    before = trainer_for(config).game.state_dict()
+    trained = steps(trainer_for(config), 2)
+    for player in trained.players.values():
+        assert [len(mover.parameters) > 0 for mover in player.movers] == [True, True]
+    after = trained.game.state_dict()
+    assert all(not torch.equal(before[key], after[key]) for key in before if "weight" in key)
+
+
 def test_both_optimizers_follow_the_schedule_and_the_lazy_correction():
     spec = {
         "_target_": "torch.optim.Muon",
