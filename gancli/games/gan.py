@@ -130,10 +130,7 @@ class GAN(Game):
         return drawn.to(z.dtype).clamp(-limit, limit)
 
     def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
-        """Chooses what a grid shows: a row per class (the first 16), or many samples.
-
-        Many samples where they are points.
-        """
+        """Draws a row for each class where there are classes (the first 16)."""
         if not self.conditional:
             return self.inputs(8 * columns, rng)
         rows = min(self.generator.classes, 16)
