@@ -19,13 +19,14 @@ SHARED = {
 
 
 def find_definitions(name: str) -> list[str]:
-    """Lists the modules of gancli that define a name, at any depth."""
+    """Lists the modules of gancli that define a name; a function's own variables do not count."""
     found = []
     for path in sorted((REPO / "gancli").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 defined = {node.name.lstrip("_")}
-            elif isinstance(node, ast.Assign):
+            elif isinstance(node, ast.Assign) and node in tree.body:
                 defined = {target.id for target in node.targets if isinstance(target, ast.Name)}
             else:
                 defined = set()

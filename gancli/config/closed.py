@@ -35,7 +35,7 @@ def refuse_classes(spec: Plain, annotation: object, where: str) -> list[Problem]
 def find_value_problems(
     value: object, annotation: object, *, where: str, bound: Bound | None = None
 ) -> list[Problem]:
-    """One value against its type and its bound."""
+    """Checks one value against its type and its bound."""
     if annotation == Descriptions:
         return find_description_problems(value, where=where)
     found = find_misfits(value, annotation, where=where, nested=refuse_classes)
@@ -168,7 +168,7 @@ def find_rest_problems(rest: object, kinds: Mapping[str, object], *, where: str)
 
 
 def find_player_conflicts(values: Plain, cls: type, *, where: str) -> list[Problem]:
-    """What no single key of a player shows."""
+    """Finds mistakes of a player that its keys show only together, such as a missing lr."""
     names = [field.name for field in dataclasses.fields(cls)]
     ours = cls(**{key: values[key] for key in names if key in values})
     found: list[Problem] = []

@@ -167,7 +167,7 @@ def fill_autos(frozen: Plain) -> None:
 
 
 def find_specs(tree: object) -> list[Plain]:
-    """Every description below a description."""
+    """Lists every description of a class that stands in a plain tree."""
     items = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     return [
         node

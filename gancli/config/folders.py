@@ -47,7 +47,7 @@ def list_options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
 
 
 def read_description(path: Path | str) -> str:
-    """The first comment line of a YAML file: what it is and its paper."""
+    """Reads the first comment line of a YAML file: what it is and its paper."""
     try:
         lines = (reading.read_text(Path(path), most=reading.MOST_YAML) or "").splitlines()
     except reading.Unreadable as error:

@@ -215,7 +215,7 @@ def find_memory_problems(game: Game, frozen: Plain) -> list[Problem]:
 
 
 def suggest_for_no_labels(model: Plain) -> str:
-    """What to type where a model is to be conditional and the data has no labels."""
+    """Says what to type where a model is to be conditional and the data has no labels."""
     heads = [locate(spec["_target_"], trust=None) for spec in (model.get("heads") or {}).values()]
     if any(getattr(head, "needs_labels", False) for head in heads):
         return (

@@ -81,7 +81,7 @@ def open_composer(hydra: DictConfig) -> Iterator[Callable[[list[str]], DictConfi
 
 
 def is_in_sweep() -> bool:
-    """Is this a job of `-m`? Then Hydra has named and made the run folder."""
+    """Says whether this is a job of `-m`: Hydra has then named and made its run folder."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 

@@ -61,7 +61,7 @@ def find_optimizer_problems(spec: object) -> list[Problem]:
 
 
 def find_torch_problems(values: Plain, where: str) -> list[Problem]:
-    """The keys of a player that go to its optimizer, against that class."""
+    """Checks the keys of a player that go to its optimizer against that optimizer's class."""
     if isinstance(values.get("lr"), dict):
         values = values | {"lr": 1.0}  # a schedule, which is checked as one: torch sees numbers
     found = find_problems(values, where=where, trust=None, given=("params",))
@@ -82,7 +82,7 @@ def find_torch_problems(values: Plain, where: str) -> list[Problem]:
 
 
 def try_player_optimizers(game: Game, specs: Plain, *, say: bool) -> list[Problem]:
-    """What only building the optimizers shows.
+    """Finds what only building the optimizers shows.
 
     They are built on the meta device, and one step of each is tried on a small matrix.
 

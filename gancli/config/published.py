@@ -92,13 +92,13 @@ def describe_stored(published: object) -> tuple[str, ...]:
 
 
 def is_free(key: str) -> bool:
-    """Does this key, or override, leave a run the paper's?"""
+    """Says whether a run with this key, or override, changed still repeats its paper."""
     name = key.lstrip("+~").partition("=")[0]
     return any(name == free.rstrip(".") or name.startswith(f"{free.rstrip('.')}.") for free in FREE)
 
 
 def find_changed_keys(before: object, after: object, where: str = "") -> list[str]:
-    """The dotted keys of two plain trees that differ, but for the free ones."""
+    """Lists the dotted keys in which two plain trees differ, without the free ones."""
     if where and is_free(where):
         return []
     if not (isinstance(before, dict) and isinstance(after, dict)):

@@ -41,7 +41,7 @@ def resolve_config(cfg: DictConfig, found: list[Problem]) -> Plain:
 
 
 def find_missing_keys(tree: object, where: str = "") -> list[str]:
-    """The dotted keys whose value is still to be given."""
+    """Lists the dotted keys whose value is still to be given."""
     if tree == "???":
         return [where]
     items = (
@@ -109,6 +109,6 @@ def drop_key(tree: Plain, where: str) -> None:
 
 
 def explain_missing(where: str) -> Problem:
-    """What to say of a key that has no value yet."""
+    """Says what to type for a key that has no value yet."""
     value = "FOLDER" if where.endswith(".path") else "VALUE"
     return f"{where} is not given", f"add {where}={value}"

@@ -73,7 +73,7 @@ def make_slug(values: Sequence[str], *, length: int = 60) -> str:
 
 
 def name_folder(name: str | None, choices: dict[str, str]) -> str:
-    """What a run's folder is called: its name, else its model and its data set."""
+    """Names the folder of a run: the name it was given, else its model and its data set."""
     return make_slug(
         [f"={name or '-'.join(choices.get(group) or 'own' for group in ('model', 'dataset'))}"]
     )

@@ -19,7 +19,7 @@ Key = int | str  # of an entry of a list, or of a mapping
 
 
 def find_dangling(full: DictConfig) -> list[Problem]:
-    """Interpolations that cannot be resolved."""
+    """Finds interpolations that cannot be resolved."""
     from omegaconf import OmegaConf
     from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 
