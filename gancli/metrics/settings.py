@@ -32,6 +32,8 @@ BEST = (
     "w1",
     "swd",
     "psnr",
+    "discriminative",
+    "autocorrelation",
 )
 Way = Literal["min", "max"]  # where a number is better
 WAYS: dict[str, Way] = {"lower": "min", "higher": "max"}

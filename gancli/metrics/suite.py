@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UserError, reason_of
-from gancli.metrics import classifier, features, store
+from gancli.metrics import classifier, features, series, store
 from gancli.metrics.bench import MOST_NEIGHBOURS, Bench, Score, probabilities_of
 from gancli.metrics.fid import frechet_from_moments, inception_score, moments, rank_note
 from gancli.metrics.kid import kernel_distance
@@ -25,7 +25,7 @@ from gancli.metrics.memory import memorisation
 from gancli.metrics.modes import assignment_accuracy, histogram_kl, ring_grid
 from gancli.metrics.own import Metric
 from gancli.metrics.prdc import improved_precision_recall, prdc
-from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS
+from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, SERIES_ITEMS
 from gancli.metrics.ssim import diversity, scale_names
 from gancli.metrics.swd import sliced_wasserstein
 from gancli.render import status
@@ -325,6 +325,62 @@ def w1(bench: Bench) -> dict[str, float]:
     }
 
 
+def marginal(bench: Bench) -> dict[str, float]:
+    """The Wasserstein-1 distance of the values of each feature, in deviations of the reals."""
+    bench.notes["marginal"] = "mean over features, in deviations of the real feature"
+    return {"marginal": series.marginal_distance(bench.reference.images, bench.fake)}
+
+
+def autocorrelation(bench: Bench) -> dict[str, float]:
+    """The mean difference of autocorrelations over lags and features."""
+    found, lags = series.autocorrelation_distance(bench.reference.images, bench.fake)
+    bench.notes["autocorrelation"] = f"lags 1 to {lags}"
+    return {"autocorrelation": found}
+
+
+def spectrum(bench: Bench) -> dict[str, float]:
+    """The mean difference of log10 mean periodograms over frequencies and features."""
+    bench.notes["spectrum"] = "log10 of the mean periodogram, without frequency 0"
+    return {"spectrum": series.spectrum_distance(bench.reference.images, bench.fake)}
+
+
+def cross_correlation(bench: Bench) -> dict[str, float]:
+    """The mean difference of correlations of different features at the same step."""
+    return {
+        "cross_correlation": series.cross_correlation_distance(bench.reference.images, bench.fake)
+    }
+
+
+def discriminative(bench: Bench) -> dict[str, float]:
+    """How well two recurrent judges tell samples from reals (Yoon et al. 2019).
+
+    The paper's, of half as many units as there are features, and a wide one that sees more.
+    """
+    real = bench.reference.images
+    seed = seed_of(bench.seed, "metric", "discriminative") % 2**32
+    width = series.paper_width(real.shape[1])
+    wide = max(series.WIDE, 2 * width)
+    paper, strict = (
+        series.discriminative_score(real, bench.fake, hidden=hidden, seed=seed)
+        for hidden in (width, wide)
+    )
+    floor = "" if bench.held is not None else "; dataset.holdout=N gives what reals reach"
+    bench.notes["discriminative"] = (
+        f"GRU of {width} and of {wide} units, {series.JUDGE_STEPS} steps of {series.BATCH} of each "
+        f"kind, {paper.n} of each, a fifth for the test, one judge each{floor}"
+    )
+    return {"discriminative": paper.score, "discriminative_wide": strict.score}
+
+
+def predictive(bench: Bench) -> dict[str, float]:
+    """The error on reals of a predictor that was trained on samples; saturated."""
+    bench.notes["predictive"] = (
+        "in deviations of the real feature; saturated: bad samples come near, do not rank by it"
+    )
+    seed = seed_of(bench.seed, "metric", "predictive") % 2**32
+    return {"predictive": series.predictive_score(bench.reference.images, bench.fake, seed=seed)}
+
+
 ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "swd": swd,
     "ms_ssim": ms_ssim,
@@ -340,6 +396,12 @@ ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "codes": codes,
     "modes": modes,
     "w1": w1,
+    "marginal": marginal,
+    "autocorrelation": autocorrelation,
+    "spectrum": spectrum,
+    "cross_correlation": cross_correlation,
+    "discriminative": discriminative,
+    "predictive": predictive,
 }
 # Of reals as well
 FLOOR = (
@@ -353,8 +415,9 @@ FLOOR = (
     "classes",
     "modes",
     "w1",
+    *SERIES_ITEMS,
 )
-assert ITEMS.keys() >= {*IMAGE_ITEMS, *POINT_ITEMS}
+assert ITEMS.keys() >= {*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS}
 
 
 def measure(bench: Bench, items: tuple[str, ...]) -> tuple[dict[str, float], dict[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from gancli.config.hints import find_nearest
 from gancli.errors import UserError, did_you_mean
 from gancli.metrics.legend import find_line, was_weighted
-from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, better
+from gancli.metrics.settings import BEST, IMAGE_ITEMS, PAIR_ITEMS, POINT_ITEMS, SERIES_ITEMS, better
 from gancli.reports.runs import FINISHED, Run, find_asked, flatten
 
 # How a run was started, kept and watched does not change what it learns.
@@ -30,7 +30,12 @@ UNIMPORTANT = (
 # digits only.
 OWN_SEED = ("seed", "step", "not_finite")
 LOOSE = ("device",)
-NOTES = (*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS)  # an item's own entry in a protocol
+NOTES = (
+    *IMAGE_ITEMS,
+    *POINT_ITEMS,
+    *SERIES_ITEMS,
+    *PAIR_ITEMS,
+)  # an item's own entry in a protocol
 OF_FEATURES = ("frechet", "kernel", "inception_score", "prdc", "memorisation")
 OF_CLASSIFIER = ("classes", "cas")
 OF_HELD_OUT = ("memorisation", "overfitting")

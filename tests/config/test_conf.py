@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +79,9 @@ def overrides_for(group: str, option: str) -> list[str]:
         return ["model=enhance", f"perceptual={option}", *FILES]
     if group == "dataset" and option in TRANSLATED:
         return [f"model={TRANSLATED[option]}", f"dataset={option}", *FILES]
+    if group == "dataset" and option == "series":
+        file = Path(inspect.getfile(Source)).parent / "sunspots.csv"
+        return [f"dataset={option}", "model=mlp", f"dataset.path={file}"]
     if group == "dataset":
         given = (
             [

@@ -46,6 +46,7 @@ from gancli.metrics.settings import (
     IMAGE_ITEMS,
     PAIR_ITEMS,
     POINT_ITEMS,
+    SERIES_ITEMS,
     best_key,
     better,
     problems,
@@ -439,7 +440,12 @@ def test_every_option_has_the_keys_of_the_schema():
         found = spec(option)
         assert set(found) == keys and problems(found) == []
         MetricsConfig(**found)
-    assert set(spec("full")["items"]) == {*IMAGE_ITEMS, *POINT_ITEMS, *PAIR_ITEMS}
+    assert set(spec("full")["items"]) == {
+        *IMAGE_ITEMS,
+        *POINT_ITEMS,
+        *SERIES_ITEMS,
+        *PAIR_ITEMS,
+    }
     wrong = spec(items=["fid"], every=0, n=3, pairs=0, best="loss")
     assert [hint for _, hint in problems(wrong)] == ["add metrics.best_mode=max or min"]
     assert [hint[:14] for _, hint in unknown_items(wrong)] == ["there are swd,"]
