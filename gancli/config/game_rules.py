@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import torch
+from torch import nn
 
 from gancli import distributed
 from gancli.config.build import (
@@ -31,7 +32,7 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     """Finds what no single key shows: the game is built on the meta device, at no cost.
 
     Args:
-        frozen: The plain config.
+        frozen: The plain config; recurrent networks change its precision.
         data: Check also what a run needs and the networks alone do not: that a batch fits.
     """
     if frozen["model"].get("conditional") and not frozen["dataset"]["classes"]:
@@ -53,6 +54,7 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     misplaced = find_misplaced_networks(game, frozen)
     if misplaced:
         return misplaced
+    settle_precision(game, frozen)
     found = try_player_optimizers(game, frozen["optimizer"], say=data)
     found += find_memory_problems(game, frozen) if data else []
     loss = game.adversarial
@@ -103,6 +105,18 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
         for name in frozen["optimizer"]
         if name not in players and name != "d"
     ]
+
+
+def settle_precision(game: Game, frozen: Plain) -> None:
+    """Chooses fp32 for a game with recurrent layers, and says so; in place.
+
+    Their sums over many steps lose too much in bf16, and CPU autocast runs an LSTM in bf16 but
+    leaves a GRU in fp32.
+    """
+    recurrent = any(isinstance(module, nn.RNNBase) for module in game.modules())
+    if recurrent and frozen["trainer"]["precision"] == "bf16":
+        frozen["trainer"]["precision"] = "fp32"
+        log.info("precision: recurrent networks run in fp32, not in bf16")
 
 
 def find_parts_for_images(frozen: Plain) -> list[Problem]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import train_helpers
+from helpers import frozen
 from train_helpers import TINY, sound
 
 gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
@@ -51,3 +52,14 @@ def test_a_network_that_no_phase_moves_is_said(name, gan, package):
 
 def test_built_in_models_move_all_that_they_have(gan):
     assert "no phase moves" not in sound(gan("train", *TINY, "trainer.steps=1")).err
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_recurrent_networks_run_in_fp32_and_say_so_once(precision, caplog):
+    caplog.set_level("INFO", logger="gancli")
+    config = frozen("model=rcgan", f"trainer.precision={precision}", "trainer.device=cpu")
+    assert config["trainer"]["precision"] == "fp32"
+    said = [r.getMessage() for r in caplog.records if "recurrent networks" in r.getMessage()]
+    assert len(said) == 1 if precision == "bf16" else len(said) <= 1  # auto follows the CPU
+    other = frozen("model=wavegan", "trainer.precision=bf16", "trainer.device=cpu")
+    assert other["trainer"]["precision"] == "bf16"

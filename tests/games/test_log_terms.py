@@ -49,6 +49,7 @@ WEIGHTS = {  # model: the keys of the config that weigh a term, and the last wor
     },
     "stylegan": {"loss.penalties.r1.weight": "r1"},
     "stylegan2": {"model.r1_gamma": "r1", "model.pl_weight": "pl"},
+    "wavegan": {"loss.penalties.gp.weight": "gp"},
     "wgan_resnet": {"loss.penalties.gp.weight": "gp"},
 }
 

@@ -187,6 +187,17 @@ SMALL = {
         "model.generator.blocks=1",
         "model.discriminator.layers=1",
     ),
+    "wavegan": (
+        "dataset.resolution=[8,1]",
+        "dataset.channels=2",
+        "model.width=4",
+        "model.kernel=5",
+    ),
+    "rcgan": (
+        "dataset.resolution=[6,1]",
+        "dataset.channels=2",
+        "model.hidden=6",
+    ),
     "simgan": (
         f"dataset.path={DOMAINS}",
         "model.width=4",
