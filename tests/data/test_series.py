@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from gancli.cli import main
 from gancli.data.base import split
 from gancli.data.series import Ar1, SeriesFiles, Sines, Sunspots
 from gancli.errors import UserError
@@ -145,3 +146,10 @@ def test_faults_of_arrays(tmp_path):
 def test_impossible_values(values):
     with pytest.raises(UserError):
         Sines(**values)
+
+
+def test_a_model_is_shown_for_series_that_are_not_there(capsys):
+    assert main(["show", "model=mlp", "dataset=series"]) == 0
+    shown = capsys.readouterr()
+    said = shown.out + shown.err
+    assert "dataset.resolution=[24, 1]" in said and "dataset.scale=1.0" in said
