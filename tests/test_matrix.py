@@ -245,8 +245,8 @@ def test_points(dataset, loss, tmp_path):
 
 @pytest.mark.parametrize("model", SERIES)
 def test_labelled_series(model, tmp_path):
-    """A file of one's own: 7 steps, which no stride divides, 3 features and 2 classes."""
-    values = np.random.RandomState(0).uniform(1, 2, (24, 7, 3))
+    """A file of one's own: 7 steps, which no stride divides, 3 features of any size, 2 classes."""
+    values = np.random.RandomState(0).standard_normal((24, 7, 3)) * [1, 5_000, 1e-6] - [0, 9_000, 0]
     np.savez(tmp_path / "own.npz", series=values, label=np.arange(24) % 2)
     setup = small(
         model,

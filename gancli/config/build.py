@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from gancli.config import values
 from gancli.config.hints import suggest_name
 from gancli.config.plain import Plain
-from gancli.config.values import OPEN_BOUNDS, is_spec, show
+from gancli.config.values import MODULE_BOUNDS, OPEN_BOUNDS, is_spec, show
 from gancli.errors import Problem, UserError, first_line
 from gancli.schedules import (
     Constant,
@@ -275,11 +275,13 @@ def find_bound_problems(
 ) -> list[Problem]:
     """Checks a value of the right type against the bound of its argument.
 
-    In gancli's own classes an argument of one name has one bound; a user's class has its own.
+    In gancli's own classes an argument of one name has one bound, with few exceptions; a user's
+    class has its own.
     """
     if not cls.__module__.startswith("gancli."):
         return []
-    bound = OPEN_BOUNDS.get(key, values.ANY)
+    of_module = MODULE_BOUNDS.get(cls.__module__, {})
+    bound = of_module.get(key) or OPEN_BOUNDS.get(key, values.ANY)
     if annotation == Number and isinstance(value, dict):
         return schedule_problems(value, where=where, bound=bound)
     if isinstance(value, dict) and not is_spec(value):

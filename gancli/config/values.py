@@ -155,6 +155,10 @@ OPEN_BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(("mixing", "p", "share", "flip", "jitter", "grey", "hue", "smallest"), SHARE),
     "top_k": Bound(0, 1, above=True),
 }
+# By module, where a name means another thing: series are in the units of whoever measured them.
+MODULE_BOUNDS: dict[str, dict[str, Bound]] = {
+    "gancli.data.series": {"scale": POSITIVE, "shift": ANY},
+}
 
 
 def find_outside(value: object, bound: Bound, *, where: str) -> list[Problem]:
