@@ -131,6 +131,8 @@ def find_shapes(game: Game, data: Section) -> Shapes:
 
     def note(layer: nn.Module, _: object, out: object) -> None:
         # A hook that returned something would replace the output.
+        if isinstance(out, tuple):  # a recurrent layer: its outputs, then its last state
+            out = out[0]
         if isinstance(out, torch.Tensor):
             shapes.setdefault(layer, tuple(out.shape))
 

@@ -42,6 +42,12 @@ def test_show_takes_any_loss(loss, capsys):
     assert "discriminator" in capsys.readouterr().out
 
 
+def test_show_prints_the_shapes_of_recurrent_layers(capsys):
+    assert main(["show", "model=rcgan"]) == 0
+    out = capsys.readouterr().out
+    assert "24x100" in out and "without a shape" not in out
+
+
 def test_show_a_run(tmp_path, capsys):
     trainer = steps(trainer_for(small("mlp", "trainer.steps=10")), 2)
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
