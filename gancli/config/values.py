@@ -136,6 +136,8 @@ OPEN_BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(("n_critic", "pack", "generator_batch", "interval", "mbstd_group"), COUNT),
     "categories": Bound(2, CHANNELS.most),
     "styles": CHANNELS,
+    "kernel": Bound(1, 2**12),
+    "phase_shuffle": COUNT_OR_0,
     "workers": Bound(1, 1024),
     "jpeg": Bound(1, 100),
     "overlap": Bound(0, 0.25, below=True),
