@@ -42,6 +42,8 @@ class Modality:
         drawn: Samples in one picture; None: as many rows as a grid has.
         value_bytes: Of one stored value.
         files: The names of the files that hold samples; () where each has a file of its own.
+        models: Options of `model=` that learn such items, the most usual first; () where it is up
+            to the user.
         advice: What to do where a model does not fit such data; "" where nothing is known.
         channel_words: How many channels an item may have.
     """
@@ -57,6 +59,7 @@ class Modality:
     drawn: ClassVar[int | None] = None
     value_bytes: ClassVar[int] = 4
     files: ClassVar[tuple[str, ...]] = ()
+    models: ClassVar[tuple[str, ...]] = ()
     advice: ClassVar[str] = ""
     channel_words: ClassVar[str] = "1 or more"
 
@@ -284,6 +287,7 @@ class Points(Modality):
     n = 2_500  # the papers'
     drawn = 2_500
     files = ("points.csv",)
+    models = ("mlp",)
     advice = "the data are points in the plane: model=mlp learns them"
 
     def restore(self, items: Tensor) -> Tensor:
@@ -356,6 +360,7 @@ class Series(Modality):
     )
     n = 2_500
     files = ("series.csv", "series.npz")
+    models = ("wavegan", "rcgan", "mlp")
     advice = "the data are series: model=wavegan, rcgan or mlp learns them"
 
     def restore(self, items: Tensor) -> Tensor:

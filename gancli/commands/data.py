@@ -101,12 +101,15 @@ def main(argv: list[str]) -> int:
 def choose_next(found: Survey, overrides: list[str]) -> list[str]:
     """Chooses the command that trains on the data.
 
-    It is the one that a note names for pairs or domains, else it trains on the data as given.
+    It is the one that a note names for pairs or domains, else it trains on the data as given, with
+    a model that can learn such items where the default, a model of images, cannot.
     """
     for text in found.notes:
         if text.startswith(LAYOUTS) and (command := re.search(r": (gan train .*?)(?: \(|$)", text)):
             return shlex.split(command[1])
-    return ["gan", "train", *overrides]
+    models = found.source.modality().models
+    chosen = any(word.startswith(("model=", "experiment=")) for word in overrides)
+    return ["gan", "train", *([f"model={models[0]}"] if models and not chosen else []), *overrides]
 
 
 def draw_augmented(cfg: DictConfig, found: Survey, sheet: Path) -> tuple[Path, str]:

@@ -83,9 +83,13 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     import torch
 
     from gancli.config.build import build_game
+    from gancli.config.plain import read_plain
     from gancli.config.validate import validate
     from gancli.run.runlog import keep_early_log
 
+    # Asked for before gate 2, which assumes what is not given.
+    given = read_plain(composed.cfg.dataset, resolve=False)
+    lacking = given.get("path", "") in (None, "???")
     with keep_early_log():  # notes and warnings look as they do at the start of a run
         config = validate(composed.cfg, data=False, typed=composed.overrides)
     with torch.device("meta"):
@@ -109,10 +113,9 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
         )
     for entry in config.published or ():
         console.print(f"published  {describe_published(entry)}", markup=False)
-    data = config.dataset
-    item = make_modality(data).describe_item(pair(data["resolution"]), data["channels"])
-    console.print(f"data  {item}, {data['classes']} classes")
-    lacking = "path" in data and data["path"] in (None, "???")  # shown without a data set
+    shown = config.dataset
+    item = make_modality(shown).describe_item(pair(shown["resolution"]), shown["channels"])
+    console.print(f"data  {item}, {shown['classes']} classes")
     say_end("", ["gan", "list", "dataset"] if lacking else ["gan", "train", *argv])
 
 

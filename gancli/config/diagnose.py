@@ -297,9 +297,17 @@ class Session:
         return problems
 
     def find_homes(self, key: str, good: list[str], groups: Sequence[str]) -> list[str]:
-        """The options of the key's group, as GROUP=OPTION, that have this key; at most three."""
+        """The options of the key's group, as GROUP=OPTION, that have this key; at most three.
+
+        What a model would choose by itself comes first: it fits the model, as others may not.
+        """
         homes = []
         group = key.partition(".")[0]
+        try:
+            untouched = self.load([word for word in good if not word.startswith(f"{group}=")])
+            own = untouched.hydra.runtime.choices.get(group)
+        except composition_errors():
+            own = None
         for option in self.list_options(group) if group in groups else ():
             choice = f"{group}={option}"
             if choice not in self._elsewhere:
@@ -310,7 +318,7 @@ class Session:
             tree = self._elsewhere[choice]
             if tree is not None and has_key(tree, key):
                 homes.append(choice)
-        return homes[:3]
+        return sorted(homes, key=lambda choice: choice != f"{group}={own}")[:3]
 
     def inspect(
         self, full: DictConfig, overrides: Sequence[str], *, whole: bool, missing: bool

@@ -349,3 +349,17 @@ def test_series_are_surveyed_without_sizes_and_drawn_as_lines():
     assert training["training"].startswith("series of 48 steps, 5 features")
     assert "less dataset.shift" in training["values"]
     assert surveyed.draw_contact_sheet(found).size == (4 + 6 * 164, 4 + 100)
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["dataset=ring"], "gan train model=mlp dataset=ring"),
+        (["dataset=ring", "model=mlp"], "gan train dataset=ring model=mlp"),
+        (["dataset=sunspots"], "gan train model=wavegan dataset=sunspots"),
+        (["dataset=digits"], "gan train dataset=digits"),
+    ],
+)
+def test_the_command_that_comes_next_has_a_model_that_learns_such_items(words, command, capsys):
+    assert data.main(words) == 0
+    assert capsys.readouterr().out.splitlines()[-1].strip() == command

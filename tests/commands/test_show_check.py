@@ -36,6 +36,11 @@ def test_show_needs_no_data_and_prints_shapes(capsys):
     assert "3,576,704" in out and "64x32x32" in out and "3x64x64" in out
 
 
+def test_data_whose_files_are_not_given_are_chosen_next(capsys):
+    assert main(["show", "model=dcgan", "dataset=folder"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "  gan list dataset"
+
+
 @pytest.mark.parametrize("loss", ["wgan_gp", "rpgan_r1r2"])
 def test_show_takes_any_loss(loss, capsys):
     assert main(["show", "model=mlp", f"loss={loss}"]) == 0
