@@ -50,6 +50,8 @@ class Bound:
                 if self.above
                 else f"give {self.least:g} or more"
             )
+        if self.below and self.above:
+            return f"give a number above {self.least:g} and below {self.most:g}"
         if self.below:
             return f"give {self.least:g} or more and less than {self.most:g}"
         low = f"above {self.least:g}" if self.above else f"from {self.least:g}"
@@ -156,6 +158,12 @@ OPEN_BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(("dropout", "dropout_in", "decay", "pl_decay", "w_decay"), BETA),
     **dict.fromkeys(("mixing", "p", "share", "flip", "jitter", "grey", "hue", "smallest"), SHARE),
     "top_k": Bound(0, 1, above=True),
+    "length": Bound(1, 2**16),
+    "data_seed": SEED,
+    "spread": NONNEGATIVE,
+    "phi": Bound(-1, 1, above=True, below=True),  # from 1 on, AR(1) has no variance
+    "bits": Bound(8, 16),
+    "shown": COUNT_OR_0,
 }
 # By module, where a name means another thing: series are in the units of whoever measured them.
 MODULE_BOUNDS: dict[str, dict[str, Bound]] = {

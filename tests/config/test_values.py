@@ -138,7 +138,7 @@ UNBOUNDED = {
     # Of layers and records that networks and data sets make themselves; no YAML names them.
     *("base", "c_in", "c_out", "features", "layer", "n_aside", "n_in", "n_out", "num_features"),
     *("number", "padding", "pixels", "rank", "world", "shape", "side", "size", "sizes", "stamps"),
-    *("stride", "tail", "batch_size", "most"),
+    *("stride", "tail", "batch_size", "most", "score"),
     *CLOSED_BOUNDS["metrics"],
 }
 
@@ -157,5 +157,6 @@ def test_every_number_of_an_open_part_has_a_bound_or_is_said_to_need_none():
                 for name, parameter in read_parameters(cls).items():
                     if has_numbers(parameter.annotation):
                         found.setdefault(name, cls.__name__)
-    assert {key: cls for key, cls in found.items() if key not in {*OPEN_BOUNDS, *UNBOUNDED}} == {}
+    known = {*OPEN_BOUNDS, *UNBOUNDED}
+    assert [f"{cls}.{key}" for key, cls in found.items() if key not in known] == []
     assert [key for key in OPEN_BOUNDS if key not in found] == []
