@@ -117,7 +117,7 @@ def test_what_it_refuses(options, word):
 def test_points_are_refused_with_a_hint():
     with pytest.raises(UserError) as caught:
         small("mlp", "dataset=ring", "dataset.resolution=1", "dataset.limit=null", "augment=ada")
-    assert "resolution 1" in caught.value.message
+    assert caught.value.message == "augment is for images, and the data are points"
 
 
 @pytest.mark.parametrize(

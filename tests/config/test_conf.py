@@ -95,6 +95,8 @@ def overrides_for(group: str, option: str) -> list[str]:
             else []
         )
         return [f"dataset={option}", "model=mlp", *given]
+    if (group, option) == ("optimizer", "muon"):  # it moves linear layers, which DCGAN lacks
+        return ["optimizer=muon", "model=mlp"]
     return [f"{group}={option}"]
 
 
