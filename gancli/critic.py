@@ -14,7 +14,7 @@ class BoundCritic:
     trunk, head: the two halves of the network, with labels, stage and the like bound by `partial`
     augment, noise: image -> image and a standard deviation; before the network, in d and g alike
     join: adds the source: concatenates it, or adds the coarse image of a pyramid
-    pack: images judged together (PacGAN, Lin 2018): N images give M = N / pack scores
+    pack: images scored together (PacGAN, Lin 2018): N images give M = N / pack scores
     """
 
     def __init__(

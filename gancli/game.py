@@ -174,10 +174,10 @@ class Game(nn.Module):
     """Networks and losses of one family.
 
     generator: what sampling needs, and what the EMA shadows; may be a ModuleDict or ModuleList
-    discriminator: likewise, or None where nothing is judged
-    loss: an `AdversarialLoss`; each critic gets a copy of its own
-    penalisable: can the gradient of a score at an image reach all of the critic? Gate 2 refuses
-    penalties where it cannot
+    discriminator: likewise, or None where nothing is scored
+    loss: an `AdversarialLoss`; each discriminator gets a copy of its own
+    penalisable: can the gradient of a score at an image reach all of the discriminator? Gate 2
+    refuses penalties where it cannot
     attributes: are labels (N,K) float attributes? Else they are (N,) classes
     judges_images: does `image_critic` give a critic of single images?
     directions: ways in which it translates images, "ab" and perhaps "ba"; () makes images of noise
@@ -251,7 +251,7 @@ class Game(nn.Module):
         return False
 
     def constrain(self, logs: Logs) -> None:
-        """Keeps the critic in its set after each of its updates (WGAN's clip)."""
+        """Keeps the discriminator in its set after each of its updates (WGAN's clip)."""
         for loss, critic in zip(
             children(self.adversarial), children(self.discriminator), strict=True
         ):
@@ -340,7 +340,7 @@ class Game(nn.Module):
         raise NotImplementedError
 
     def describe_critic_input(self) -> str:
-        """Says what the discriminator is shown where it judges no single images."""
+        """Says what the discriminator is shown where it scores no single images."""
         return "translated images" if self.directions else "no single images"
 
     @property
@@ -395,7 +395,7 @@ def members_of(container: nn.ModuleDict, kind: type[M]) -> dict[str, M]:
 
 
 def per_critic(loss: nn.Module | None, discriminator: nn.Module | None) -> nn.Module | None:
-    """One copy of the loss per critic: a shared one would mix their running means."""
+    """One copy of the loss per discriminator: a shared one would mix running means."""
     if loss is None:
         return None
     if isinstance(discriminator, nn.ModuleDict):

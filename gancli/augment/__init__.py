@@ -1,1 +1,1 @@
-"""Augmentation of what the critic sees: a class maps a batch of images to one of the same shape."""
+"""Augmentation of what the discriminator sees: a class maps images to images of their shape."""

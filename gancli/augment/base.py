@@ -1,4 +1,4 @@
-"""What every augmentation of the critic's view has in common."""
+"""What every augmentation of the discriminator's view has in common."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from gancli.errors import UserError
 
 
 class Augment(nn.Module):
-    """Changes all that the critic sees, reals and fakes alike; may have buffers.
+    """Changes all that the discriminator sees, reals and fakes alike; may have buffers.
 
     It is random, seeded by the trainer, and differentiable twice, so that penalties work through
     it.
@@ -19,7 +19,7 @@ class Augment(nn.Module):
         raise NotImplementedError
 
     def adapt(self, sign_real: Tensor, nimg: int) -> None:
-        """Learns from a step of the critic.
+        """Learns from a step of the discriminator.
 
         Args:
             sign_real: 0-d, the mean sign of real scores over all ranks.
@@ -27,7 +27,7 @@ class Augment(nn.Module):
         """
 
     def logs(self) -> dict[str, Tensor]:
-        """Returns 0-d tensors that belong into the critic's log line."""
+        """Returns 0-d tensors that belong into the discriminator's log line."""
         return {}
 
 
@@ -36,7 +36,7 @@ def follow(augment: Augment | None, logs: dict[str, Tensor], nimg: int) -> None:
 
     Args:
         augment: None does nothing.
-        logs: Of the critic's step; changed in place.
+        logs: Of the discriminator's step; changed in place.
         nimg: Real images shown.
     """
     if augment is not None:

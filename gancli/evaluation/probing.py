@@ -25,7 +25,7 @@ from gancli.seeding import fork_random, seed_of
 # where n= is not given; so many features take 400 MB in float64
 MOST_IMAGES = 10_000
 MOST_VALUES = 50_000_000
-MOST_LABELS = 16  # over which a conditional critic is averaged
+MOST_LABELS = 16  # over which a conditional discriminator is averaged
 TEST_SHARE = 0.2
 BY_SEED = "set apart by the seed"
 
@@ -148,7 +148,7 @@ def count_most_images(game: Game, data: Decoded) -> int:
 
 
 def choose_labels(game: Game) -> list[int | None]:
-    """Chooses the labels under which a conditional critic looks at every image.
+    """Chooses the labels under which a conditional discriminator sees every image.
 
     All, or some evenly spread; never the image's own.
     """
@@ -160,21 +160,21 @@ def choose_labels(game: Game) -> list[int | None]:
 
 
 def find_own_labels(loaded: Loaded, chosen: Chosen) -> Tensor | None:
-    """Finds the images' own labels, where the critic knows labels of the same classes."""
+    """Finds the images' own labels, where the discriminator knows labels of the same classes."""
     known = tuple(map(str, loaded.tree["data"]["classes"]))
     return chosen.labels if "label" in loaded.game.needs and chosen.classes == known else None
 
 
 def in_range(images: Tensor) -> Tensor:
-    """Scales pixels as the stream does: the critic may know its images to the last bit."""
+    """Scales pixels as the stream does: the network may know its images to the last bit."""
     return images.float() if images.is_floating_point() else (images.float() - 127.5) * (1 / 127.5)
 
 
 def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Tensor]:
-    """Shows images to the critic, without augmentation and instance noise.
+    """Shows images to the discriminator, without augmentation and instance noise.
 
     Args:
-        game: Whose critic judges single images.
+        game: Whose discriminator scores single images.
         x: (N,C,H,W) in [-1,1].
         label: Of all of them, or (N,); None without labels.
 
@@ -193,7 +193,7 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
         critic.augment = None
         critic.noise = 0.0
         pack = critic.pack
-    # A packed critic sees copies of one image: whatever else it saw would show in the features
+    # A packed one sees copies of one image: whatever else it saw would show in the features
     x = x.repeat_interleave(pack, 0)
     features = critic.features(x).float()
     scores = critic(x).float()
@@ -205,12 +205,12 @@ def read_features(
 ) -> tuple[Tensor, Tensor]:
     """Reads features and scores of images.
 
-    A conditional critic's features are the mean over `choose_labels`, so that no label shows in
-    them; its score is the one under the image's own label where that is known, since a wrong label
-    is an anomaly too.
+    A conditional discriminator's features are the mean over `choose_labels`, so that no label
+    shows in them; its score is the one under the image's own label where that is known, since a
+    wrong label is an anomaly too.
 
     Args:
-        game: Whose critic judges single images.
+        game: Whose discriminator scores single images.
         images: As in `Chosen`.
         own: (N,) their own labels, or None.
         seed: Of what a network draws.

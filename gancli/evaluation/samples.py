@@ -385,7 +385,7 @@ def match_size(fake: Tensor, train: Decoded) -> tuple[Tensor, dict[str, object]]
 
 
 def make_scorer(game: Game, device: torch.device) -> Score | None:
-    """Finds the critic of a game that judges single images; None where there is none."""
+    """Finds the critic of a game that scores single images; None where there is none."""
     if not game.judges_images:
         return None
 

@@ -18,9 +18,10 @@ UNLABELLED = "a head about classes was asked without labels"
 
 
 class AuxiliaryClassifier(Head):
-    """The critic tells the class as well, and the generator helps it to (Odena 2017, section 2).
+    """The discriminator tells the class too, and the generator helps it to (Odena 2017, section 2).
 
-    real, fake: weights of the cross-entropy in the critic's loss; generator: in the generator's.
+    real, fake: weights of the cross-entropy in the discriminator's loss; generator: the same in the
+    generator's.
     The paper has 1 everywhere, WGAN-GP's code 1, 0 and 0.1. norm: "spectral" divides the layer by
     its spectral norm
     """
@@ -76,7 +77,7 @@ class AuxiliaryClassifier(Head):
 
 
 class ClassProjection(Head):
-    """Adds <v_label, features> to the score of a critic that sees no labels itself.
+    """Adds <v_label, features> to the score of a discriminator that sees no labels itself.
 
     Miyato and Koyama 2018, equation 3.
     """
@@ -99,8 +100,8 @@ class ClassProjection(Head):
 class ClassContrast(Head):
     """Draws features to their class and to images of it, and away from the rest.
 
-    ContraGAN, Kang and Park 2020, section 3. The critic embeds reals, the generator is taught by
-    fakes. Images are compared within a micro-batch.
+    ContraGAN, Kang and Park 2020, section 3. The discriminator learns by embedding reals, the
+    generator by fakes. Images are compared within a micro-batch.
 
     dim: numbers in an embedding, which has length 1; temperature: smaller is sharper. norm: of the
     projection and of the class proxies.

@@ -1,6 +1,6 @@
 """CoGAN: two domains learned together without pairs.
 
-Both generators share what both critics share: the meaning.
+Both generators share what both discriminators share: the meaning.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class CoGAN(GAN):
     Domain a is the data; b is the edges of other images of the data, or their negatives (section
     4).
 
-    generator: z (N,z_dim) -> an image of a and one of b. discriminator: ModuleDict of the critics
-    "a" and "b"
+    generator: z (N,z_dim) -> an image of a and one of b. discriminator: ModuleDict of
+    two, "a" and "b"
     """
 
-    # A critic and a loss for each domain, where GAN has one of each.
+    # A discriminator and a loss for each domain, where GAN has one of each.
     discriminator: nn.ModuleDict  # type: ignore[assignment]
     adversarial: nn.ModuleDict  # type: ignore[assignment]
 

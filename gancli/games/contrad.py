@@ -1,4 +1,4 @@
-"""ContraD: the critic's trunk learns by contrast alone.
+"""ContraD: the discriminator's trunk learns by contrast alone.
 
 A small head on its features tells reals from fakes.
 """
@@ -25,12 +25,12 @@ class ContraD(GAN):
     """Jeong and Shin 2021, section 3. No labels.
 
     discriminator: only its trunk is used; its own head rests
-    augment: draws a view of an image; the critic sees views of reals and fakes everywhere
+    augment: draws a view of an image; the discriminator sees only views, of reals and fakes
     hidden: units of the three small heads (scores, and the embeddings of reals and of fakes); dim:
     numbers in an embedding, which has length 1; temperature: smaller is sharper; weight: of keeping
     fakes apart from reals; norm: of those heads
-    In the critic's loss the score stops at the features, so that the trunk learns nothing of it; in
-    the generator's it does not.
+    In the discriminator's loss the gradient of the score stops at the features, so that the trunk
+    learns nothing from it; in the generator's loss it does not stop.
     """
 
     penalisable = False

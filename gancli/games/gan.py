@@ -29,8 +29,8 @@ class GAN(Game):
     unconditional)
     discriminator: trunk(x, label) -> features, head(features, label) -> scores
     latent: the distribution of z, of unit variance either way
-    heads: tasks beside real or fake, on the critic's features
-    pack: images that the critic judges together (PacGAN, Lin 2018); its network then has pack times
+    heads: tasks beside real or fake, on the discriminator's features
+    pack: images that the discriminator scores together (PacGAN, Lin 2018); it then has pack times
     the channels
     generator_batch: fakes in a step of the generator, in batches (SNGAN's code: 2)
     """
@@ -157,7 +157,7 @@ class GAN(Game):
         )
 
     def judge(self, hidden: Tensor, label: Tensor | None) -> Tensor:
-        """The critic's score, and what heads add to it (projection)."""
+        """The discriminator's score, and what heads add to it (projection)."""
         scores = self.discriminator.head(hidden, label=label)
         for head in members_of(self.heads, Head).values():
             scores = scores + head.score(hidden.flatten(1), label)

@@ -186,7 +186,7 @@ class Growing(GAN):
         real = self.shrink_to_stage(batch["image"])
         alpha = self.alpha
         if alpha is not None:
-            # Reals lack as much detail as fakes do, or the critic would tell them apart by it.
+            # Reals lack as much detail as fakes do, or detail alone would tell them apart.
             real = blend(enlarge(shrink(real)), real, alpha)
         return batch | {"image": real}
 

@@ -1,4 +1,4 @@
-"""Tasks beside real or fake, solved from the critic's features.
+"""Tasks beside real or fake, solved from the discriminator's features.
 
 `model.heads` names any number of them.
 """
@@ -12,29 +12,29 @@ from gancli.game import Critic, Logs
 
 
 class Head(nn.Module):
-    """A term of the critic's loss, of the generator's, or of the score itself.
+    """A term of the discriminator's loss, of the generator's, or of the score itself.
 
     Its parameters move with player d.
 
     needs_labels: the task is about classes, so the model must be conditional
-    scores: it adds to the score, so a loss that constrains the critic (WGAN's clip) constrains it
-    too
+    scores: it adds to the score, so a loss that constrains the discriminator (WGAN's clip)
+    constrains it too
     """
 
     needs_labels = False
     scores = False
 
     def attach(self, feature_dim: int) -> None:
-        """Builds what depends on the critic; the game calls it once, when it is built."""
+        """Builds what depends on the discriminator; the game calls it once, when it is built."""
 
     def score(self, features: Tensor, label: Tensor | None) -> Tensor | float:
-        """(M,F), (M,) -> (M,1), added to the critic's score."""
+        """(M,F), (M,) -> (M,1), added to the discriminator's score."""
         return 0.0
 
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor | float, Logs]:
-        """A weighted scalar for the critic's loss; real, fake (N,C,H,W), label (N,) of both."""
+        """A weighted scalar for the discriminator's loss; real, fake (N,C,H,W), label (N,)."""
         return 0.0, {}
 
     def g(

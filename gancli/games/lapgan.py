@@ -35,7 +35,7 @@ class GeneratorLevels(nn.ModuleList, Generator):
 
 
 class DiscriminatorLevels(nn.ModuleList):
-    """What `LapGAN` relies on in its critics; a view, to derive from or not.
+    """What `LapGAN` relies on in its discriminators; a view, to derive from or not.
 
     sizes, classes: as the generators'; feature_dim: of the finest level
     """
@@ -53,8 +53,8 @@ class LapGAN(GAN):
     chains them.
 
     generator, discriminator: ModuleLists, the coarsest level first, with `sizes`; [0] are an
-    ordinary pair, the other generators make a residual of (noise, low, label), the other critics
-    see residual and low added
+    ordinary pair, the other generators make a residual of (noise, low, label), the other
+    discriminators see residual and low added
     latent: the distribution of z and of the noise planes
     """
 
@@ -153,9 +153,9 @@ class LapGAN(GAN):
         return self.level_critic(-1, batch.get("label"), None)
 
     def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
-        """A level's critic.
+        """Binds the discriminator of one level.
 
-        It judges residuals where there is a coarse image `low` that they belong to, else images.
+        It scores residuals where there is a coarse image `low` that they belong to, else images.
         """
         network = cast(Discriminator, self.discriminator[level])
         # A residual alone must not be moved or coloured: the augmentation has to see what the
@@ -177,7 +177,7 @@ class LapGAN(GAN):
         return image if self.augment is None else self.augment(image)
 
     def rounds(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
-        """Of each level its critic, real and fake.
+        """Of each level its critic (bound discriminator), real and fake.
 
         Images of the coarsest, residuals of true coarse images of the others.
         """

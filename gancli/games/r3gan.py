@@ -19,5 +19,5 @@ class R3GAN(GAN):
 
     def phases(self) -> list[Phase]:
         d, g = super().phases()
-        # The critic has just learnt from the batch of d.
+        # The discriminator has just learnt from the batch of d.
         return [d, dataclasses.replace(g, fresh=True)]

@@ -21,9 +21,9 @@ class Rotation(Head):
     Asked of reals, and of fakes for the generator. Each quarter of the batch is turned by another
     angle, as in mimicry's code, so that an image keeps its place and its label.
 
-    d, g: weights in the loss of the critic and of the generator. resolution: of the data; square,
-    or an image would show its quarter by its shape. norm: "spectral" divides the layer by its
-    spectral norm, as the paper's is where the critic's are.
+    d, g: weights in the loss of the discriminator and of the generator. resolution: of the data,
+    square, or an image would show its quarter by its shape. norm: "spectral" divides the layer by
+    its spectral norm, as in the paper where the discriminator's are.
     """
 
     def __init__(

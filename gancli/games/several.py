@@ -1,4 +1,4 @@
-"""Games of several critics: their losses in one."""
+"""Games of several discriminators: their losses in one."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 from gancli.game import Logs
 
-ALONE = ("sign_real", "spread")  # what is logged as a mean over the critics alone
+ALONE = ("sign_real", "spread")  # what is logged as a mean over the discriminators alone
 
 
 def sum_losses(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
-    """Sums the losses of several critics, and names each one's logs.
+    """Sums the losses of several discriminators, and names each one's logs.
 
     The means of all stand without a name: the watchdog and adaptive augmentation read them (the
     sign of reals, which nobody else does, only so).

@@ -1,6 +1,6 @@
 """StyleGAN2: a GAN with two rarer phases and styles that may mix.
 
-The phases are the critic's R1 and the generator's path length.
+The phases are the discriminator's R1 and the generator's path length.
 """
 
 from __future__ import annotations

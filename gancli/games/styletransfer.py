@@ -28,8 +28,8 @@ class StyleTransfer(Translation):
     A batch has contents "a" and styles "b", without pairs. perceptual: its last layer compares
     contents, all of them styles
     content_weight, style_weight, smoothness: of the content term, of the Gram matrices', of the
-    total variation. A loss and a critic are allowed and not usual: the critic then compares with
-    the styles. Raises ValueError without features.
+    total variation. A loss and a discriminator are allowed but not usual: the discriminator then
+    compares with the styles. Raises ValueError without features.
     """
 
     perceptual: Perceptual

@@ -36,13 +36,14 @@ class Translation(Game):
 
     generator: Translator, a -> b. discriminator: with loss=None it is left out, and the distances
     alone teach
-    judged: images that the critic sees at once: 2, the source beside the other one (pix2pix), or 1
+    judged: images that the discriminator sees at once: 2, the source beside the
+    other one (pix2pix), or 1
     adversarial_weight, perceptual_weight, pixel_weight: of the generator's terms; pixel_weight
     None: 1 without a perceptual network, else 0
     pixel: the distance, a mean over pixels, from `toward`: the target, or the source (SimGAN, where
     b is only what real ones look like). perceptual: a distance of features
-    warmup: steps in which the distances alone teach (SRGAN's first stage); the critic starts after
-    them
+    warmup: steps in which the distances alone teach (SRGAN's first stage); the
+    discriminator starts after them
     pool: fakes in the image history buffer. resolution, channels: of the targets
     """
 
@@ -349,7 +350,7 @@ class Inpainting(Translation):
 
 
 def check_critic_fits(discriminator: nn.Module | None, size: tuple[int, int]) -> None:
-    """Raises ValueError for images that are too small for a critic of patches."""
+    """Raises ValueError for images that are too small for a discriminator of patches."""
     if isinstance(discriminator, PatchDiscriminator) and min(size) < discriminator.smallest:
         raise ValueError(
             f"images of {size[1]}x{size[0]} pixels: the discriminator's patches need "

@@ -299,7 +299,7 @@ class RelativisticPairing(NonSaturating):
 
 
 class RelativisticAverage(Objective):
-    """Judges each side against the mean of the other, halved as in the author's code.
+    """Scores each side relative to the other's mean; halves the loss, as the author's code does.
 
     Source: RaGAN, Jolicoeur-Martineau 2018, equation 6.
 

@@ -42,7 +42,7 @@ class Bench:
         classes: How many there are, 0 without labels.
         stacked: Whether the data are stacked digits.
         mixture: The data set of points whose modes are known, or None.
-        score: The critic, images in [-1,1] and labels -> scores; or None.
+        score: The discriminator, images in [-1,1] and labels -> scores; or None.
         read: Such images -> the category (N,) of a code that the model finds in each; or None.
         notes: What belongs into the protocol.
         own: Metrics of the user's own by name.

@@ -197,7 +197,7 @@ def of_memory(bench: Bench) -> dict[str, float]:
 
 
 def overfitting(bench: Bench) -> dict[str, float]:
-    """How far the critic's mean score of training reals is above that of held-out ones.
+    """By how much the discriminator's mean score of training reals exceeds held-out ones'.
 
     And the same relative to its gap to samples (Karras et al. 2020, StyleGAN2-ADA, eq. 1): 0 does
     not overfit, 1 does entirely.
@@ -230,12 +230,12 @@ def overfitting(bench: Bench) -> dict[str, float]:
 
 
 def mean_score(score: Score, images: Tensor, labels: Tensor | None) -> float:
-    """The critic's mean score of images (N,C,H,W) uint8, in batches."""
+    """The discriminator's mean score of images (N,C,H,W) uint8, in batches."""
     batches = images.split(features.BATCH)
     asked: Sequence[Tensor | None] = [None] * len(batches)
     if labels is not None:
         asked = labels.split(features.BATCH)
-    # As the stream scales them: the critic may know its images to the last bit.
+    # As the stream scales them: the network may know its images to the last bit.
     scores = [
         score((some.float() - 127.5) * (1 / 127.5), label).flatten().double().cpu()
         for some, label in zip(batches, asked, strict=True)
@@ -453,7 +453,7 @@ def measure_item(
     except UserError as error:
         skipped[item] = reason_of(error)
     except Exception as error:
-        # What a user's critic or data make an item raise has no end
+        # What a user's discriminator or data make an item raise has no end
         skipped[item] = reason_of(error)
         log.info("%s was skipped", item, exc_info=error)
 
