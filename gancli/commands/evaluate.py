@@ -22,7 +22,9 @@ def main(argv: list[str]) -> int:
         UserError: The checkpoint, the folders or the file to write do not fit.
     """
     options = read_evaluation_options(argv)
-    if options.ckpt is not None:
+    if options.protocol == "paper":
+        compare_with_paper(options)
+    elif options.ckpt is not None:
         evaluate_checkpoint(options)
     else:
         compare_folders(options)
@@ -34,6 +36,36 @@ def evaluate_checkpoint(options: EvaluationOptions) -> None:
     found = measure_checkpoint(options)
     title = f"{found.checkpoint}, step {found.step}"
     show_report(found.report, title=title, target=found.target, reported=found.published)
+    found.write()
+    say_end(str(found.out), after_checkpoint(found.checkpoint))
+
+
+def compare_with_paper(options: EvaluationOptions) -> None:
+    """Measures what the paper of a run reports, shows both numbers and writes them."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from gancli.config.published import NAMES
+    from gancli.run.paper import measure_as_paper
+
+    found = measure_as_paper(options)
+    console = Console(highlight=False)
+    title = messages.printable(f"{found.checkpoint}, step {found.step}")
+    console.print(title, style="bold", markup=False, soft_wrap=True)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("metric")
+    for name in ("published", "here", "n"):
+        table.add_column(name, justify="right")
+    table.add_column("what differs")
+    for row in found.rows:
+        here = "not computed" if row.here is None else format_number(row.here)
+        n = "" if row.n is None else f"{row.n:,}"
+        differs = "; ".join(row.differs)
+        name, unit, _ = NAMES[row.metric]
+        published = f"{row.published:g}{unit}"
+        table.add_row(name, published, here, n, Text(messages.printable(differs)))
+    console.print(table)
     found.write()
     say_end(str(found.out), after_checkpoint(found.checkpoint))
 

@@ -44,6 +44,8 @@ class EvaluationOptions:
         dataset: Keys of the data set that are not those of the run; None leaves one as it is.
         metrics: The section `metrics`, with the number of images in `n`.
         asked: What tells this choice of metrics from another, for a file's name.
+        protocol: "paper" measures what the run's paper reports, as it does; None, `metrics`.
+        typed_n: The key `n` alone; None where it was not typed.
     """
 
     ckpt: str | None
@@ -57,6 +59,8 @@ class EvaluationOptions:
     dataset: dict[str, Any]
     metrics: MetricsConfig
     asked: tuple[str, ...]
+    protocol: Literal["paper"] | None = None
+    typed_n: int | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,7 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
         "ema": bool,
         "out": str | None,
         "device": Device,
+        "protocol": Literal["paper"] | None,
     }
     usage = "gan evaluate ckpt=outputs/<model>-<dataset>/<stamp>, or real=FOLDER fake=FOLDER"
     files = {"real": DATA, "fake": DATA}
@@ -132,6 +137,8 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
         found.append(("nothing to evaluate", usage))
     elif given not in (["ckpt"], ["real", "fake"]):
         found.append((f"{' and '.join(given)} do not make an evaluation", usage))
+    elif options["protocol"] == "paper" and given != ["ckpt"]:
+        found.append(("protocol=paper is of a run", "gan evaluate ckpt=RUN protocol=paper"))
     found += missing_problems(options["dataset"], {"path": DATA}, within="dataset")
     if isinstance(metrics, dict):
         found += missing_problems(metrics, WEIGHTS, within="metrics")
@@ -150,6 +157,8 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
         dataset=options["dataset"],
         metrics=make_closed(MetricsConfig, metrics | {"n": options["n"] or metrics["n"]}),
         asked=tuple(describe_metrics(composed)),
+        protocol=options["protocol"],
+        typed_n=options["n"],
     )
 
 
