@@ -99,7 +99,7 @@ class Trainer:
         # After the broadcast: every rank's average starts from the same weights.
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
         if self.settings.compile:
-            # Critics stay eager: compiled code has no double backward, which penalties need.
+            # Discriminators stay eager: compiled code has no double backward, which penalties need.
             for network in children(game.generator):
                 network.compile()
         self.run = RunState()

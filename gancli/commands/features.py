@@ -250,7 +250,7 @@ def changes(words: Sequence[str]) -> dict:
 def measure(
     features: Tensor, chosen: Chosen, options: dict, device: torch.device
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """-> accuracies, on the critic's features and on raw pixels, and why there are none."""
+    """-> accuracies, on the features and on raw pixels, and why there are none."""
     from gancli.metrics.classifier import scale_images
     from gancli.metrics.probe import knn_accuracy, linear_probe, majority
 

@@ -27,7 +27,7 @@ from gancli.networks.translation import Translator
 class CycleGAN(Game):
     """Zhu 2017, section 3.
 
-    generator: ab and ba; discriminator: a and b, the critic of each domain. A batch has "a" and
+    generator: ab and ba; discriminator: a and b, one for each domain. A batch has "a" and
     "b".
 
     cycle: weight of the L1 distance between an image and what comes back of it. identity: weight,
