@@ -208,6 +208,7 @@ SUBCOMMANDS = {
         (
             "gan evaluate ckpt=RUN",
             "gan evaluate ckpt=RUN metrics=fast n=1000",
+            "gan evaluate ckpt=RUN protocol=paper",
             "gan evaluate real=photos fake=samples metrics.features=squeezenet",
         ),
         _HYDRA_FLAGS,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
 from evaluation_helpers import hasty  # noqa: F401 - a fixture
 from helpers import small, trainer_for
 
-from gancli import checkpoint
+from gancli import checkpoint, cli
 from gancli.commands.evaluate import main
 from gancli.config.compose import compose
 from gancli.errors import Problems, UserError
@@ -105,3 +106,9 @@ def test_what_is_not_typed_is_the_papers():
 
 def test_a_spread_is_no_score():
     assert fits("is_self", ("is", "is_")) and not fits("is_self_std", ("is", "is_"))
+
+
+def test_the_help_names_it(capsys):
+    with contextlib.suppress(SystemExit):
+        cli.main(["evaluate", "--help"])
+    assert "gan evaluate ckpt=RUN protocol=paper" in capsys.readouterr().out
