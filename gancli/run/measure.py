@@ -45,7 +45,7 @@ class EvaluationOptions:
         metrics: The section `metrics`, with the number of images in `n`.
         asked: What tells this choice of metrics from another, for a file's name.
         protocol: "paper" measures what the run's paper reports, as it does; None, `metrics`.
-        typed_n: The key `n` alone; None where it was not typed.
+        typed_n: `n`, or `metrics.n`, as typed; None where neither was.
     """
 
     ckpt: str | None
@@ -158,8 +158,13 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
         metrics=make_closed(MetricsConfig, metrics | {"n": options["n"] or metrics["n"]}),
         asked=tuple(describe_metrics(composed)),
         protocol=options["protocol"],
-        typed_n=options["n"],
+        typed_n=options["n"] or (metrics["n"] if is_typed("metrics.n", composed) else None),
     )
+
+
+def is_typed(key: str, composed: Composed) -> bool:
+    """Says whether a key was given on the command line."""
+    return any(item.lstrip("+").partition("=")[0] == key for item in composed.overrides)
 
 
 def describe_metrics(composed: Composed) -> list[str]:

@@ -100,6 +100,9 @@ def test_what_is_not_typed_is_the_papers():
     assert spec.n == 50_000 and differs == ("n is not given; 50,000 is usual",)
     _, differs = plan({"metric": "fid", "n": 5000, "reference": "test images"})
     assert differs == ("metrics.reference=train (test images in the paper)",)
+    spec, differs = plan({"metric": "is", "n": 5000}, "metrics.n=30", "metrics=fast")
+    assert spec.n == 30 and differs == ("n=30 as typed (5,000 in the paper)",)
+    assert plan({"metric": "is"}, "metrics=fast")[0].n == 50_000, "a group's n is not typed"
     spec, differs = plan({"metric": "modes", "n": 26000})
     assert spec.items == ("modes",) and spec.features == "auto" and not differs
 
