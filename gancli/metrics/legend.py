@@ -873,6 +873,13 @@ def markdown() -> str:
         "which stand in the config. The weighted total that a phase minimises is not logged.",
         "With several discriminators the plain key is their mean, and each has its own key beside",
         "it (CRITIC).",
+        "",
+        "`gan evaluate ckpt=RUN protocol=paper` takes the numbers that the run's experiment quotes "
+        "and measures each as its paper does: as many samples (50,000 of FID and the inception "
+        "score where the paper does not say), the features of Inception. n=, metrics.features= and "
+        "metrics.reference= win where they are typed. The table has both numbers and what differs; "
+        "evaluations/paper.json holds it as a list. What is not computed here has a row that says "
+        "so. All samples are held in memory at once: 50,000 of 1024 pixels take 157 GB.",
     ]
     for title, lines in SECTIONS.items():
         text += ["", f"## {title[0].upper()}{title[1:]}", ""]
