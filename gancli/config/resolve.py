@@ -110,5 +110,5 @@ def drop_key(tree: Plain, where: str) -> None:
 
 def explain_missing(where: str) -> Problem:
     """Says what to type for a key that has no value yet."""
-    value = "FOLDER" if where.endswith(".path") else "VALUE"
+    value = "FOLDER_OR_FILE" if where.endswith(".path") else "VALUE"
     return f"{where} is not given", f"add {where}={value}"

@@ -42,6 +42,15 @@ def test_autocorrelations_of_ar1_are_powers_of_phi():
     assert series.autocorrelation_distance(ar1(0.9), ar1(0.9))[0] == 0
 
 
+def test_correlations_do_not_depend_on_where_zero_is_or_on_the_unit():
+    x = ar1(0.9, 500)
+    moved = 5 + 3 * x
+    lags = [series.autocorrelations(series.check_series(y, "real"), 5) for y in (x, moved)]
+    assert lags[1].flatten().tolist() == pytest.approx(lags[0].flatten().tolist(), abs=1e-4)
+    assert series.autocorrelation_distance(x, moved)[0] == pytest.approx(0, abs=1e-4)
+    assert series.cross_correlation_distance(x, moved) == pytest.approx(0, abs=1e-4)
+
+
 def test_the_periodogram_of_ar1_is_its_spectrum():
     steps = 512
     found = series.mean_periodogram(
