@@ -23,7 +23,7 @@ from gancli.errors import UserError
 from gancli.evaluation import samples
 from gancli.evaluation.monitor import Monitor, measure_distance
 from gancli.game import Batch, Game
-from gancli.metrics import store
+from gancli.metrics import features, store
 from gancli.metrics.bench import Bench
 from gancli.metrics.lpips import Lpips
 from gancli.metrics.settings import IMAGE_ITEMS
@@ -373,7 +373,9 @@ def measure_sets(
 ) -> dict[str, float]:
     """Measures distances between the set of outputs and the set of real targets."""
     bench = Bench(
-        fake=output,
+        batches=output.split(features.BATCH),
+        n=len(output),
+        items=samples.choose_items(spec, [item for item in IMAGE_ITEMS if item in UNPAIRED]),
         asked=None,
         train=Decoded(images=target),
         held=None,
@@ -381,7 +383,7 @@ def measure_sets(
         seed=seed,
         device=device,
     )
-    report = samples.measure_bench(bench, tuple(item for item in IMAGE_ITEMS if item in UNPAIRED))
+    report = samples.measure_bench(bench)
     skipped |= report.skipped
     for key, value in report.protocol.items():
         protocol.setdefault(key, value)

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +31,7 @@ from gancli.files import atomic, reading
 from gancli.game import Game
 from gancli.inference import sampling
 from gancli.metrics.bench import Bench, Score
+from gancli.metrics.features import BATCH
 from gancli.metrics.legend import Line
 from gancli.metrics.own import Metric, describe_metric
 from gancli.metrics.settings import IMAGE_ITEMS, better
@@ -113,7 +114,6 @@ def evaluate(
     ):
         n = count_samples(spec, source, modality)
         asked = draw_labels(game, train, n, seed=seed)
-        fake, bad = draw_samples(game, generator, n, asked, seed=seed, modality=modality)
         window = (
             None
             if train.images.shape[2:] == pair(source.resolution)
@@ -123,12 +123,18 @@ def evaluate(
         # As samples are: both are then measured alike
         train = restore_reals(crop_to_size(train, source), modality)
         held = None if held is None else restore_reals(crop_to_size(held, source), modality)
-        fake, notes = match_size(fake, train)
         own, lost = build_own_metrics(spec.own, trust=own_trust)
         attributes = asked is not None and asked.ndim == 2
+        read = make_reader(game, device)
+        notes: dict[str, object] = {}
+        size = (train.images.shape[2], train.images.shape[3]) if modality.pixels else None
         bench = Bench(
             own=own,
-            fake=fake,
+            batches=draw_samples(
+                game, generator, n, asked, seed=seed, modality=modality, size=size, notes=notes
+            ),
+            n=n,
+            items=choose_items(spec, modality.items, but=() if read else ("codes",)),
             # What counts classes skips attributes, with the reason that there are no classes.
             asked=None if attributes else asked,
             train=replace(train, labels=None) if attributes else train,
@@ -143,12 +149,9 @@ def evaluate(
             stacked=isinstance(source, StackedMNIST),
             mixture=source if isinstance(source, Mixture) else None,
             score=None if attributes else make_scorer(game, device),
-            read=make_reader(game, device),
+            read=read,
         )
-        report = measure_bench(
-            bench,
-            tuple(item for item in modality.items if item != "codes" or bench.read is not None),
-        )
+        report = measure_bench(bench)
     report.skipped.update(lost)
     report.protocol.update(
         {
@@ -164,8 +167,6 @@ def evaluate(
     changes += ["floats, rounded to 256 levels"] if floats else []
     if changes:
         report.protocol["real_images"] = ", ".join(changes)
-    if bad:
-        report.protocol["not_finite"] = bad
     log.info("evaluated %d samples in %.1f s", n, time.monotonic() - started)
     return report
 
@@ -195,7 +196,9 @@ def compare(
         own, lost = build_own_metrics(spec.own, trust=None)
         bench = Bench(
             own=own,
-            fake=fake.images,
+            batches=fake.images.split(BATCH),
+            n=len(fake),
+            items=choose_items(spec, IMAGE_ITEMS, but=("overfitting", "memorisation", "codes")),
             asked=asked,
             train=real,
             held=None,
@@ -204,12 +207,7 @@ def compare(
             device=device,
             classes=len(real.classes),
         )
-        report = measure_bench(
-            bench,
-            tuple(
-                item for item in IMAGE_ITEMS if item not in ("overfitting", "memorisation", "codes")
-            ),
-        )
+        report = measure_bench(bench)
     report.skipped.update(lost)
     report.protocol.update(
         {
@@ -221,10 +219,16 @@ def compare(
     return report
 
 
-def measure_bench(bench: Bench, possible: tuple[str, ...]) -> Report:
-    """Measures the items of the spec that the kind of data has, and the user's own metrics."""
-    items = tuple(item for item in possible if item in bench.spec.items)
-    values, skipped = measure(bench, items)
+def choose_items(
+    spec: MetricsConfig, possible: Sequence[str], *, but: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Chooses those items of a kind of data that the spec asks for, in the kind's order."""
+    return tuple(item for item in possible if item in spec.items and item not in but)
+
+
+def measure_bench(bench: Bench) -> Report:
+    """Measures the items of a bench, and the user's own metrics."""
+    values, skipped = measure(bench)
     if bench.own:
         try:
             reals = bench.reference.images
@@ -244,7 +248,7 @@ def measure_bench(bench: Bench, possible: tuple[str, ...]) -> Report:
         values,
         describe_protocol(bench),
         skipped,
-        floor(bench, items) if bench.spec.floor else {},
+        floor(bench) if bench.spec.floor else {},
         describe_own(bench.own, bench.spec),
     )
 
@@ -276,7 +280,7 @@ def summarise_report(values: dict[str, float], *, best: bool) -> str:
 def describe_protocol(bench: Bench) -> dict[str, object]:
     """Describes what the numbers were measured with, after they were."""
     protocol: dict[str, object] = {
-        "n_fake": len(bench.fake),
+        "n_fake": bench.n,
         "n_real": len(bench.train),
         "split": bench.spec.reference,
         "size": list(bench.fake.shape[1:]),
@@ -284,7 +288,9 @@ def describe_protocol(bench: Bench) -> dict[str, object]:
         "device": bench.device.type,
     }
     if bench.spec.reference == "train" or bench.held is not None:
-        protocol["n_real"] = len(bench.reference)
+        protocol["n_real"] = bench.count_reals()
+    if bench.needs_pixels() and len(bench.fake) < bench.n:
+        protocol["n_pixels"] = len(bench.fake)
     if "backbone" in vars(bench):  # some item has used it
         backbone = bench.backbone
         protocol |= {
@@ -296,7 +302,7 @@ def describe_protocol(bench: Bench) -> dict[str, object]:
         protocol |= {f"classifier_{key}": value for key, value in bench.classifier.facts.items()}
         protocol["classifier_checksum"] = bench.classifier.checksum
     if bench.spec.floor and bench.held is not None:
-        protocol["n_floor"] = min(len(bench.held), len(bench.fake))
+        protocol["n_floor"] = min(len(bench.held), bench.n)
     return protocol | bench.notes
 
 
@@ -340,20 +346,33 @@ def draw_samples(
     *,
     seed: int,
     modality: Modality,
-) -> tuple[Tensor, int]:
+    size: tuple[int, int] | None,
+    notes: dict[str, object],
+) -> Iterator[Tensor]:
     """Draws samples.
 
-    Returns:
-        n samples, restored, and how many of them are not finite.
+    Args:
+        game: The game.
+        generator: Of `game`.
+        n: How many.
+        label: (n,) classes or (n,K) attributes; None without.
+        seed: Of the evaluation.
+        modality: Restores them.
+        size: (h, w) of the real images; None where items have none.
+        notes: For the protocol: samples that are not finite are counted, and what brought them to
+            the size of the real ones is said.
+
+    Yields:
+        Samples, restored, a batch at a time.
     """
     inputs = sampling.draw_inputs(game, n, seed=seed_of(seed, "evaluation"), label=label)
-    parts = []
     bad = 0
     for batch in sampling.generate(game, generator, inputs, seed=seed_of(seed, "evaluation")):
         bad += int((~batch.flatten(1).isfinite().all(1)).sum())
+        if bad:
+            notes["not_finite"] = bad
         # At once: floats take four times the memory
-        parts.append(modality.restore(batch))
-    return torch.cat(parts), bad
+        yield match_size(modality.restore(batch), size, notes)
 
 
 def crop_to_size(data: Decoded, source: Source) -> Decoded:
@@ -369,19 +388,12 @@ def restore_reals(data: Decoded, modality: Modality) -> Decoded:
     return replace(data, images=modality.restore(data.images))
 
 
-def match_size(fake: Tensor, train: Decoded) -> tuple[Tensor, dict[str, object]]:
-    """Brings images of another size to that of the real ones, for the metrics.
-
-    Returns:
-        The samples, and what that took.
-    """
-    if fake.shape[2:] == train.images.shape[2:]:
-        return fake, {}
-    height, width = train.images.shape[2:]
-    resized = torch.from_numpy(resize_all(fake.numpy(), (height, width)))
-    return resized, {
-        "samples": f"resized from {fake.shape[3]}x{fake.shape[2]}, bicubic, antialiased"
-    }
+def match_size(fake: Tensor, size: tuple[int, int] | None, notes: dict[str, object]) -> Tensor:
+    """Brings images of another size to that of the real ones, and notes what that took."""
+    if size is None or tuple(fake.shape[2:]) == size:
+        return fake
+    notes["samples"] = f"resized from {fake.shape[3]}x{fake.shape[2]}, bicubic, antialiased"
+    return torch.from_numpy(resize_all(fake.numpy(), size))
 
 
 def make_scorer(game: Game, device: torch.device) -> Score | None:

@@ -5,8 +5,9 @@ Each is computed when first asked for.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,23 @@ from gancli.data.toy import Mixture
 from gancli.errors import UserError
 from gancli.metrics import features, store
 from gancli.metrics.own import Metric
+from gancli.metrics.passing import Passed, pass_once
 from gancli.seeding import seed_of
 
 if TYPE_CHECKING:
     from gancli.config.schema import MetricsConfig
 
 MOST_NEIGHBOURS = 10_000  # of each set, where every pair is looked at
+# Items that look at no pixels of samples; what they need is seen while the samples pass
+WITHOUT_PIXELS = (
+    "frechet",
+    "kernel",
+    "inception_score",
+    "prdc",
+    "memorisation",
+    "classes",
+    "codes",
+)
 Score = Callable[[Tensor, Tensor | None], Tensor]
 
 
@@ -32,8 +44,11 @@ class Bench:
     """What the items look at, and what they share.
 
     Attributes:
-        fake: uint8 (N,C,H,W), or points (N,2) in data units, on the CPU.
-        asked: The labels (N,) that the samples were to have, or None.
+        batches: The samples, which pass once: uint8 (some,C,H,W), or points (some,2) in data
+            units, on the CPU.
+        n: How many they are in all.
+        items: What is measured; it says what must be seen as they pass, and whether pixels stay.
+        asked: The labels (n,) that the samples were to have, or None.
         train: Real images of the samples' size, or points in data units.
         held: Likewise, held out of training, or None.
         spec: The part `metrics` of a config.
@@ -48,7 +63,9 @@ class Bench:
         own: Metrics of the user's own by name.
     """
 
-    fake: Tensor
+    batches: Iterable[Tensor]
+    n: int
+    items: tuple[str, ...]
     asked: Tensor | None
     train: Decoded
     held: Decoded | None
@@ -68,20 +85,91 @@ class Bench:
         return torch.Generator().manual_seed(seed_of(self.seed, "metric", item))
 
     @functools.cached_property
-    def reference(self) -> Decoded:
-        """The real images that the samples are compared with."""
+    def passed(self) -> Passed:
+        """What is left of the samples, all of which pass when this is first asked for."""
+        return pass_once(
+            self.batches,
+            self.n,
+            networks=self.find_networks(),
+            keep=self.needs_pixels(),
+            rng=self.rng("kept"),
+        )
+
+    @property
+    def fake(self) -> Tensor:
+        """(K,...): the samples that stayed, all of them where memory holds them."""
+        return self.passed.kept
+
+    @property
+    def fake_labels(self) -> Tensor | None:
+        """(K,): the labels that those were to have, or None."""
+        return self.passed.pick_labels(self.asked)
+
+    def needs_pixels(self) -> bool:
+        """Does anything look at pixels of samples?"""
+        return bool(self.own) or any(item not in WITHOUT_PIXELS for item in self.items)
+
+    def find_networks(self) -> dict[str, Callable[[Tensor], features.Seen]]:
+        """Finds the networks that look at every sample; one that cannot be had is left out.
+
+        The items that need it meet its error again, and say so.
+        """
+        compared = self.spec.reference == "train" or self.held is not None
+        needs = {
+            "frechet": compared,
+            "kernel": compared,
+            "prdc": compared,
+            "inception_score": True,
+            "memorisation": self.held is not None,
+            "classes": self.is_backbone_classifier(),
+        }
+        found: dict[str, Callable[[Tensor], features.Seen]] = {}
+        with contextlib.suppress(Exception):
+            if any(needs.get(item, False) for item in self.items):
+                found["backbone"] = self.backbone
+        with contextlib.suppress(Exception):
+            if "classes" in self.items and not self.is_backbone_classifier():
+                found["classifier"] = self.classifier
+        return found
+
+    @functools.cached_property
+    def reference_rows(self) -> Tensor | None:
+        """(M,): which training images are `reference`; None: all, or the held-out ones are."""
+        n = self.spec.n_real
+        if self.spec.reference == "held" or n is None or n >= len(self.train):
+            return None
+        rng = torch.Generator().manual_seed(0)
+        return torch.randperm(len(self.train), generator=rng)[:n].sort().values
+
+    def find_reference(self) -> Decoded:
+        """Returns the images that `reference_rows` counts in, without a copy. Raises UserError."""
         if self.spec.reference == "held":
             return self.held_out("metrics.reference=held")
-        n = self.spec.n_real
-        return (
-            self.train
-            if n is None or n >= len(self.train)
-            else self.train.subset(
-                torch.randperm(len(self.train), generator=torch.Generator().manual_seed(0))[:n]
-                .sort()
-                .values
-            )
-        )
+        return self.train
+
+    @functools.cached_property
+    def reference(self) -> Decoded:
+        """The real images that the samples are compared with, all in memory. Raises UserError."""
+        rows = self.reference_rows
+        return self.find_reference() if rows is None else self.train.subset(rows)
+
+    def count_reals(self) -> int:
+        """Counts the images of `reference`. Raises UserError."""
+        rows = self.reference_rows
+        return len(self.find_reference()) if rows is None else len(rows)
+
+    def pick_reals(self, n: int, rng: torch.Generator) -> Tensor:
+        """Picks n random images of `reference`; nothing is drawn where there are no more.
+
+        Raises UserError.
+        """
+        images = self.find_reference().images
+        rows = self.reference_rows
+        count = self.count_reals()
+        if n < count:
+            chosen = torch.randperm(count, generator=rng)[:n]
+            rows = chosen if rows is None else rows[chosen]
+        return images if rows is None else images[rows]
 
     def held_out(self, what: str = "") -> Decoded:
         """Returns the held-out images. Raises UserError where there are none, for `what`."""
@@ -135,19 +223,24 @@ class Bench:
     @functools.cached_property
     def real(self) -> features.Reals:
         """Features of the real images that samples are compared with."""
-        key = f"{self.spec.reference} {store.identity(self.reference)}"
-        return features.reals(self.backbone, self.reference.images, key=key)
+        data = self.find_reference()
+        rows = self.reference_rows
+        key = f"{self.spec.reference} {store.identity(data, rows)}"
+        return features.reals(self.backbone, data.images, rows, key=key)
 
     @functools.cached_property
     def made(self) -> features.Seen:
-        """Features and probabilities of the samples."""
-        return self.backbone(self.fake)
+        """Features and probabilities of all samples. Raises what the backbone raises."""
+        assert self.backbone is not None  # its own error comes first
+        return self.passed.read("backbone")
 
     @functools.cached_property
     def seen(self) -> Tensor:
-        """(N,) int64: the class that the classifier sees in each sample."""
-        made = self.made if self.is_backbone_classifier() else self.classifier(self.fake)
-        return probabilities_of(made).argmax(1)
+        """(n,) int64: the class that the classifier sees in each sample."""
+        if self.is_backbone_classifier():
+            return probabilities_of(self.made).argmax(1)
+        assert self.classifier is not None  # its own error comes first
+        return probabilities_of(self.passed.read("classifier")).argmax(1)
 
     def train_labels(self) -> Tensor:
         """(N,) int64, of the training images; asked for only where there are classes."""

@@ -424,21 +424,27 @@ class Reals:
     cov: Tensor
 
 
-def reals(backbone: Backbone, images: Tensor, *, key: str) -> Reals:
+def reals(backbone: Backbone, images: Tensor, rows: Tensor | None = None, *, key: str) -> Reals:
     """Returns what a backbone says of real images, from memory or disk if it was asked before.
 
     Args:
         backbone: Its checksum is a part of the entry's name.
-        images: uint8 (N,C,H,W)
+        images: uint8 (N,C,H,W); they are read batch by batch and may be mapped.
+        rows: (M,) int64: only these of them; None: all.
         key: What identifies the images.
     """
-    key = digest_of(["reals", key, backbone.name, backbone.checksum, repr(tuple(images.shape))])
+    n = len(images) if rows is None else len(rows)
+    shape = (n, *images.shape[1:])
+    key = digest_of(["reals", key, backbone.name, backbone.checksum, repr(shape)])
 
     def make() -> Reals:
         kept = store.read(key)
         if kept is not None:
             return Reals(**kept)
-        features = backbone(images)["features"]
+        if rows is None:
+            features = backbone(images)["features"]
+        else:
+            features = torch.cat([backbone(images[some])["features"] for some in rows.split(BATCH)])
         mean, cov = moments(features, "real")
         store.write(key, {"features": features, "mean": mean, "cov": cov})
         return Reals(features, mean, cov)

@@ -32,8 +32,8 @@ class Metric:
         """Measures samples.
 
         Args:
-            images: Samples, or what was made of the sources. uint8 (N,C,H,W) on the CPU; points
-                float32 (N,2) in data units. A copy: it may be changed.
+            images: Samples, or what was made of the sources; at most so many as 2 GiB hold. uint8
+                (N,C,H,W) on the CPU; points float32 (N,2) in data units. A copy: it may be changed.
             reals: Real images of the same size and type, as many or fewer, drawn by the seed of
                 the evaluation; where images are translated, the targets in the images' order.
 

@@ -23,18 +23,37 @@ log = logging.getLogger("gancli")
 MOST_BYTES = 2**30  # of one entry on disk
 MOST_ENTRIES = 16  # in memory: a sweep in one process meets many data sets
 SAMPLED = 1024  # images that `identity` reads
+SAMPLED_AT_ONCE = 64  # of those
 T = TypeVar("T")
 _memory: OrderedDict[str, Any] = OrderedDict()
 
 
-def identity(data: Decoded) -> str:
+def identity(data: Decoded, rows: Tensor | None = None) -> str:
     """Makes what tells data sets apart, by content.
 
     A digest of one's own may be empty, and it does not know the image size.
+
+    Args:
+        data: The data set.
+        rows: (M,) int64: only these of its images, as `data.subset(rows)` has them; None: all.
     """
-    rows = data.images[:: max(1, len(data) // SAMPLED)].contiguous()
-    labels = b"" if data.labels is None else data.labels.numpy().tobytes()
-    return digest_of([data.digest, repr(tuple(data.images.shape)), labels, rows.numpy().tobytes()])
+    if rows is None:
+        digest = data.digest
+        step = max(1, len(data) // SAMPLED)
+        looked_at = torch.arange(0, len(data), step)
+        n = len(data)
+    else:
+        digest = digest_of([data.digest, rows.numpy().tobytes()])
+        n = len(rows)
+        looked_at = rows[:: max(1, n // SAMPLED)]
+    labels = b""
+    if data.labels is not None:
+        labels = (data.labels if rows is None else data.labels[rows]).numpy().tobytes()
+    shape = (n, *data.images.shape[1:])
+    pixels = b"".join(
+        data.images[some].numpy().tobytes() for some in looked_at.split(SAMPLED_AT_ONCE)
+    )
+    return digest_of([digest, repr(shape), labels, pixels])
 
 
 def remember(key: str, make: Callable[[], T]) -> T:

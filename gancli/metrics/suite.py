@@ -79,7 +79,7 @@ def neighbours(bench: Bench) -> dict[str, float]:
 
     (Kynkäänniemi et al. 2019; Naeem et al. 2020)
     """
-    n = min(len(bench.real.features), len(bench.fake), MOST_NEIGHBOURS)
+    n = min(len(bench.real.features), bench.n, MOST_NEIGHBOURS)
     real = bench.few(bench.real.features, "prdc real", n)
     fake = bench.few(bench.made["features"], "prdc fake", n)
     near = improved_precision_recall(real, fake)
@@ -99,15 +99,16 @@ def neighbours(bench: Bench) -> dict[str, float]:
 def swd(bench: Bench) -> dict[str, float]:
     """The sliced Wasserstein distance of patches, times 1000 (Karras et al. 2018)."""
     spec = bench.spec
-    real = bench.reference.images
+    n = min(bench.count_reals(), len(bench.fake))
     bench.notes["swd"] = (
-        f"{min(len(real), len(bench.fake))} images each, {spec.swd_patches} patches, "
-        f"{spec.swd_directions} directions, times 1000"
+        f"{n} images each, {spec.swd_patches} patches, {spec.swd_directions} directions, times 1000"
     )
+    rng = bench.rng("swd")
     return sliced_wasserstein(
-        real,
+        # Two are there for the message alone: it counts what there is.
+        bench.pick_reals(n, rng) if n > 1 else bench.reference.images,
         bench.fake,
-        bench.rng("swd"),
+        rng,
         patches=spec.swd_patches,
         directions=spec.swd_directions,
     )
@@ -119,7 +120,9 @@ def ms_ssim(bench: Bench) -> dict[str, float]:
         pairs_note(bench) + f", scales {', '.join(scale_names(*bench.fake.shape[-2:]))} px"
     )
     return {
-        "ms_ssim": diversity(bench.fake, bench.spec.pairs, bench.rng("pairs"), bench.asked)["mean"]
+        "ms_ssim": diversity(bench.fake, bench.spec.pairs, bench.rng("pairs"), bench.fake_labels)[
+            "mean"
+        ]
     }
 
 
@@ -144,9 +147,9 @@ def lpips(bench: Bench) -> dict[str, float]:
         else bench.fake
     )
     return {
-        "lpips": lpips_diversity(net, images, bench.spec.pairs, bench.rng("pairs"), bench.asked)[
-            "mean"
-        ]
+        "lpips": lpips_diversity(
+            net, images, bench.spec.pairs, bench.rng("pairs"), bench.fake_labels
+        )["mean"]
     }
 
 
@@ -214,13 +217,12 @@ def overfitting(bench: Bench) -> dict[str, float]:
         torch.randperm(size, generator=bench.rng(f"overfitting {k}"))[:n]
         for k, size in enumerate((len(bench.train), len(held), len(bench.fake)))
     ]
+    labels = bench.fake_labels
     trained, new = (
         mean_score(score, x.images[i], None if x.labels is None else x.labels[i])
         for x, i in zip((bench.train, held), pick, strict=False)
     )
-    made = mean_score(
-        score, bench.fake[pick[2]], None if bench.asked is None else bench.asked[pick[2]]
-    )
+    made = mean_score(score, bench.fake[pick[2]], None if labels is None else labels[pick[2]])
     bench.notes["overfitting"] = f"{n} images of each kind"
     gap = trained - new
     return {
@@ -245,7 +247,8 @@ def mean_score(score: Score, images: Tensor, labels: Tensor | None) -> float:
 
 def cas(bench: Bench) -> dict[str, float]:
     """A classifier trained on samples alone, tested on real images (Ravuri and Vinyals 2019)."""
-    if bench.asked is None:
+    labels = bench.fake_labels
+    if labels is None:
         raise UserError(
             "the samples have no labels to train on",
             "model.conditional=true trains a generator that takes labels",
@@ -256,7 +259,7 @@ def cas(bench: Bench) -> dict[str, float]:
             "use a set with fewer",
         )
     real, which = (bench.train, "training") if bench.held is None else (bench.held, "held-out")
-    trained = classifier.train(bench.fake, bench.asked, bench.classes, seed=bench.seed)
+    trained = classifier.train(bench.fake, labels, bench.classes, seed=bench.seed)
     bench.notes["cas"] = (
         f"trained on {len(bench.fake)} samples, tested on {len(real)} {which} images; "
         f"trained on reals: {bench.classifier.facts['accuracy']:.3f}"
@@ -420,15 +423,17 @@ FLOOR = (
 assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS}
 
 
-def measure(bench: Bench, items: tuple[str, ...]) -> tuple[dict[str, float], dict[str, str]]:
-    """Runs the items.
+def measure(bench: Bench) -> tuple[dict[str, float], dict[str, str]]:
+    """Lets the samples pass, and runs the items.
 
     Returns:
         Values, and for each item that could not run a line: what is missing, and what to give.
     """
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
-    for item in items:
+    # Apart from the items: an error of the generator's is not theirs, and is not passed over.
+    assert bench.passed.n == bench.n
+    for item in bench.items:
         status.say(f"evaluating: {item}…", goes_on=True)
         measure_item(item, partial(ITEMS[item], bench), values, skipped)
     return values, skipped
@@ -506,7 +511,7 @@ def measure_one(
     return {name: float(found)}
 
 
-def floor(bench: Bench, items: tuple[str, ...]) -> dict[str, float]:
+def floor(bench: Bench) -> dict[str, float]:
     """Measures held-out reals in place of samples: what a perfect generator would get.
 
     Returns:
@@ -514,14 +519,19 @@ def floor(bench: Bench, items: tuple[str, ...]) -> dict[str, float]:
     """
     if bench.held is None or bench.spec.reference == "held":
         return {}
-    n = min(len(bench.held), len(bench.fake))
-    some = bench.held.subset(
-        torch.randperm(len(bench.held), generator=bench.rng("floor"))[:n].sort().values
-    )
+    held = bench.held
+    n = min(len(held), bench.n)
+    rows = torch.randperm(len(held), generator=bench.rng("floor"))[:n].sort().values
+    items = tuple(item for item in bench.items if item in FLOOR)
     reals = replace(
-        bench, fake=some.images, asked=None if bench.asked is None else some.labels, notes={}
+        bench,
+        batches=(held.images[some] for some in rows.split(features.BATCH)),
+        n=n,
+        items=items,
+        asked=None if bench.asked is None or held.labels is None else held.labels[rows],
+        notes={},
     )
-    values, skipped = measure(reals, tuple(item for item in items if item in FLOOR))
+    values, skipped = measure(reals)
     measure_own(
         bench.own,
         reals.fake,
