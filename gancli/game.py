@@ -299,6 +299,11 @@ class Game(nn.Module):
 
     # From here on: what a family can do beside training. The defaults say that it cannot.
 
+    @property
+    def makes_samples(self) -> bool:
+        """Does the generator learn what it makes yet? The watchdog looks at no samples before."""
+        return True
+
     def sampling_options(self) -> tuple[Option, ...]:
         """Declares what `gan sample` may ask; those of labels are there where labels are needed."""
         if "label" not in self.needs or self.directions:

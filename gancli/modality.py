@@ -360,8 +360,8 @@ class Series(Modality):
     )
     n = 2_500
     files = ("series.csv", "series.npz")
-    models = ("wavegan", "rcgan", "mlp")
-    advice = "the data are series: model=wavegan, rcgan or mlp learns them"
+    models = ("wavegan", "rcgan", "timegan", "mlp")
+    advice = "the data are series: model=wavegan, rcgan, timegan or mlp learns them"
 
     def restore(self, items: Tensor) -> Tensor:
         """(N,C,T,1) in data units."""

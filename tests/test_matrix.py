@@ -30,6 +30,7 @@ MODELS = sorted(
 LOSSES = sorted({*CONF["loss"]} - {"none"})
 SERIES = (
     "rcgan",
+    "timegan",
     "wavegan",
 )  # drawn series are not cut, and nothing of them is mirrored or in colours
 # Muon refuses models without linear layers: tests/test_optimizers.py has those that it trains.

@@ -140,10 +140,12 @@ def find_shapes(game: Game, data: Section) -> Shapes:
             shapes.setdefault(layer, tuple(out.shape))
 
     handles = [layer.register_forward_hook(note) for layer in game.modules()]
-    moves_g = [phase.loss for phase in game.phases() if "g" in phase.updates]
+    moves_g = [phase for phase in game.phases() if "g" in phase.updates]
+    # Of a game in stages the last one, in which all networks have a part.
+    update = max(moves_g, key=lambda phase: phase.start)
     try:
         with torch.device("meta"):
-            moves_g[0](game.example(2, data["channels"], size_of(data["resolution"])))
+            update.loss(game.example(2, data["channels"], size_of(data["resolution"])))
     except (RuntimeError, AssertionError) as error:
         # The meta device has no autocast, and its images no values for a perceptual network; the
         # layers before are known.

@@ -133,6 +133,8 @@ OPEN_BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(("downs", "flat", "judged", "noise_channels", "out_dim"), LAYERS_OR_0),
     **dict.fromkeys(("resolution", "load_size", "coarsest"), Bound(1, 2**16)),
     **dict.fromkeys(("attention", "border", "pool", "continuous", "warmup", "start"), COUNT_OR_0),
+    **dict.fromkeys(("embedding_steps", "supervised_steps"), COUNT_OR_0),
+    "generator_steps": COUNT,
     **dict.fromkeys(("holdout", "classes", "start_stage"), COUNT_OR_0),
     **dict.fromkeys(("limit", "n", "every", "pl_every", "r1_every", "pl_shrink"), COUNT),
     **dict.fromkeys(("n_critic", "pack", "generator_batch", "interval", "mbstd_group"), COUNT),
@@ -148,7 +150,8 @@ OPEN_BOUNDS: dict[str, Bound] = {
         ("adversarial_weight", "content_weight", "cycle", "feature_matching", "perceptual_weight")
         + ("pixel_weight", "pl_weight", "r1_gamma", "smoothness", "style_weight", "weight")
         + ("weight_categorical", "weight_continuous", "identity", "factor", "d", "g")
-        + ("fake", "real", "generator"),
+        + ("fake", "real", "generator", "recovery_weight", "supervised_weight", "raw_weight")
+        + ("embedder_supervised_weight", "moments_weight", "rest_below"),
         NONNEGATIVE,
     ),
     **dict.fromkeys(("blur", "noise", "instance_noise", "instance_noise_kimg"), NONNEGATIVE),

@@ -185,7 +185,7 @@ class Loop:
     def write_line(self) -> None:
         """Writes the newest logs to all loggers and shows them to the watchdog."""
         values = self.trainer.read_logs()
-        if self.watch.on:
+        if self.watch.on and self.trainer.game.makes_samples:
             diversity = None
             if distributed.rank() == 0:
                 diversity = self.attempt(

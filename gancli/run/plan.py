@@ -398,13 +398,16 @@ def find_too_short(trainer: Trainer) -> list[str]:
     found = []
     late = [phase for phase in trainer.phases if phase.start >= settings.steps]
     if late:
-        names = ", ".join(phase.name for phase in late)
-        first = min(phase.start for phase in late)
-        key = "model.warmup" if "warmup" in trainer.config.model else "warm-up"
-        words = "losses" if len(late) > 1 else "loss"
+        stages = []
+        for start in sorted({phase.start for phase in late}):
+            names = [phase.name for phase in late if phase.start == start]
+            words = "losses" if len(names) > 1 else "loss"
+            stages.append(f"the {words} {', '.join(names)} would begin after step {start:,}")
+        keys = ("warmup", "embedding_steps", "supervised_steps")
+        key = " or ".join(f"model.{key}" for key in keys if key in trainer.config.model)
         found.append(
-            f"the run ends at step {settings.steps:,}, before the {words} {names} would begin "
-            f"after step {first:,}: give more trainer.steps, or a shorter {key}"
+            f"the run ends at step {settings.steps:,}, before {' and '.join(stages)}: "
+            f"give more trainer.steps, or a shorter {key or 'warm-up'}"
         )
     specs = trainer.config.optimizer
     for player in trainer.players:

@@ -15,6 +15,7 @@ PENALTIES = ("gp", "r1", "r2", "dragan", "drift", "lecam")
 MORE = {  # overrides that bring terms which no model has by itself
     "cgan": ("loss.feature_matching=1",),
     "lapgan": ("loss.feature_matching=1", "+penalty@loss.penalties.r1=r1"),
+    "timegan": ("loss.feature_matching=1",),
     "mlp": (
         *(f"+penalty@loss.penalties.{name}={name}" for name in PENALTIES),
         "loss.penalties.lecam.start=0",
@@ -49,6 +50,14 @@ WEIGHTS = {  # model: the keys of the config that weigh a term, and the last wor
     },
     "stylegan": {"loss.penalties.r1.weight": "r1"},
     "stylegan2": {"model.r1_gamma": "r1", "model.pl_weight": "pl"},
+    "timegan": {
+        "model.recovery_weight": "recovery",
+        "model.supervised_weight": "supervised",
+        "model.embedder_supervised_weight": "supervised",
+        "model.moments_weight": "moments",
+        "model.raw_weight": "raw_adv",
+        "loss.feature_matching": "fm",
+    },
     "wavegan": {"loss.penalties.gp.weight": "gp"},
     "wgan_resnet": {"loss.penalties.gp.weight": "gp"},
 }

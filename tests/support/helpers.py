@@ -198,6 +198,15 @@ SMALL = {
         "dataset.channels=2",
         "model.hidden=6",
     ),
+    # Its stages begin after steps 2 and 3.
+    "timegan": (
+        "dataset.resolution=[6,1]",
+        "dataset.channels=2",
+        "model.hidden=4",
+        "model.layers=2",
+        "model.embedding_steps=2",
+        "model.supervised_steps=1",
+    ),
     "simgan": (
         f"dataset.path={DOMAINS}",
         "model.width=4",
