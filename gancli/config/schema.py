@@ -121,6 +121,8 @@ class MetricsConfig:
     # The value that best.pt follows; auto: the first of fid, fd_*, w1, swd; null: none
     best: str | None
     best_mode: Literal["min", "max"] | None  # null: as metrics.settings.better says
+    judges: int = 1  # recurrent networks that judge series, their mean; the paper's are 10
+    judge_steps: int = 2_000  # the paper's; a predictor trains 2.5 times as many
     # The user's own, see metrics/own.py: name -> {_target_: my_metrics.Sharpness, ...}
     own: Descriptions = field(default_factory=dict)
 

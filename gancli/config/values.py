@@ -101,6 +101,8 @@ CLOSED_BOUNDS: dict[str, dict[str, Bound]] = {
         "swd_patches": Bound(1, 2**20),
         "swd_directions": Bound(1, 2**20),
         "pairs": COUNT,
+        "judges": Bound(1, 1000),
+        "judge_steps": COUNT,
     },
 }
 # The keys of optimizer.<player>; those of the torch optimizer beside them are checked by the

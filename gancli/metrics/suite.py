@@ -355,33 +355,55 @@ def cross_correlation(bench: Bench) -> dict[str, float]:
 
 
 def discriminative(bench: Bench) -> dict[str, float]:
-    """How well two recurrent judges tell samples from reals (Yoon et al. 2019).
+    """How well recurrent judges tell samples from reals (Yoon et al. 2019).
 
-    The paper's, of half as many units as there are features, and a wide one that sees more.
+    The paper's, of half as many units as there are features, and wide ones that see more.
     """
     real = bench.reference.images
+    spec = bench.spec
     seed = seed_of(bench.seed, "metric", "discriminative") % 2**32
     width = series.paper_width(real.shape[1])
     wide = max(series.WIDE, 2 * width)
     paper, strict = (
-        series.discriminative_score(real, bench.fake, hidden=hidden, seed=seed)
+        series.discriminative_score(
+            real, bench.fake, hidden=hidden, seed=seed, judges=spec.judges, steps=spec.judge_steps
+        )
         for hidden in (width, wide)
     )
     floor = "" if bench.held is not None else "; dataset.holdout=N gives what reals reach"
     bench.notes["discriminative"] = (
-        f"GRU of {width} and of {wide} units, {series.JUDGE_STEPS} steps of {series.BATCH} of each "
-        f"kind, {paper.n} of each, a fifth for the test, one judge each{floor}"
+        f"GRU of {width} and of {wide} units, {describe_judges(spec.judges, spec.judge_steps)} of "
+        f"{series.BATCH} of each kind, {paper.n} of each, a fifth for the test, values scaled to "
+        f"the reals' least and greatest{floor}"
     )
-    return {"discriminative": paper.score, "discriminative_wide": strict.score}
+    return with_spread("discriminative", paper, spec.judges) | with_spread(
+        "discriminative_wide", strict, spec.judges
+    )
 
 
 def predictive(bench: Bench) -> dict[str, float]:
-    """The error on reals of a predictor that was trained on samples; saturated."""
-    bench.notes["predictive"] = (
-        "in deviations of the real feature; saturated: bad samples come near, do not rank by it"
-    )
+    """The error on reals of predictors that were trained on samples; saturated."""
+    spec = bench.spec
+    steps = spec.judge_steps * series.PREDICTOR_STEPS // series.JUDGE_STEPS
     seed = seed_of(bench.seed, "metric", "predictive") % 2**32
-    return {"predictive": series.predictive_score(bench.reference.images, bench.fake, seed=seed)}
+    found = series.predictive_score(
+        bench.reference.images, bench.fake, seed=seed, judges=spec.judges, steps=steps
+    )
+    bench.notes["predictive"] = (
+        f"GRU of {found.hidden} units, {describe_judges(spec.judges, steps)} of {series.BATCH}, "
+        "a share of the real feature's range; saturated: bad samples come near, do not rank by it"
+    )
+    return with_spread("predictive", found, spec.judges)
+
+
+def describe_judges(judges: int, steps: int) -> str:
+    """Says how many networks judged, and how long they were trained."""
+    return f"{f'the mean of {judges} judges' if judges > 1 else '1 judge'}, {steps:,} steps"
+
+
+def with_spread(key: str, found: series.Verdict, judges: int) -> dict[str, float]:
+    """Returns the mean of judges by its name, and their spread where there are several."""
+    return {key: found.score} | ({f"{key}_std": found.spread} if judges > 1 else {})
 
 
 ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
