@@ -51,6 +51,7 @@ OF_FILES = {
     "esrgan_photos_x4",
     "inpaint_paris",
 }
+OF_SERIES = {"wavegan_italypower_small", "wavegan_gunpoint_small"}
 FILES = [
     "dataset.path=nowhere",
     "dataset.resolution=128",
@@ -79,9 +80,10 @@ def overrides_for(group: str, option: str) -> list[str]:
         return ["model=enhance", f"perceptual={option}", *FILES]
     if group == "dataset" and option in TRANSLATED:
         return [f"model={TRANSLATED[option]}", f"dataset={option}", *FILES]
-    if group == "dataset" and option == "series":
+    if (group == "dataset" and option == "series") or option in OF_SERIES:
         file = Path(inspect.getfile(Source)).parent / "sunspots.csv"
-        return [f"dataset={option}", "model=mlp", f"dataset.path={file}"]
+        model = ["model=mlp"] if group == "dataset" else []
+        return [f"{group}={option}", *model, f"dataset.path={file}"]
     if group == "dataset":
         given = (
             [
@@ -187,8 +189,10 @@ ON_FILES = {  # the images that dataset.path names, for data sets that are a kin
     "facades",
     "ffhq1024",
     "ffhq256",
+    "gunpoint",
     "horse2zebra",
     "imagenet128",
+    "italypower",
     "mnist_edges",
     "paris",
     "photos",
