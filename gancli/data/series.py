@@ -245,6 +245,8 @@ class Recorded(Sequences):
         if "auto" not in vars(self).values():
             return {}
         table = self.read()
+        for remark in table.remarks:
+            note(log, "%s", remark)
         length = self.window_length(table.records)
         require(
             self.resolution in ("auto", length, [length, 1]),
@@ -396,7 +398,8 @@ class SeriesFiles(Recorded):
     """Series of one's own: a .csv, .npz or .ts file, or a folder of some.
 
     Attributes:
-        columns: CSV columns that are features; null: all that are neither label nor group.
+        columns: CSV columns that are features; null: all that are neither label nor group, nor
+            count the steps.
         label: The CSV column that holds the class; a series ends where it changes.
         group: The CSV column that tells one series from the next.
     """
@@ -408,7 +411,13 @@ class SeriesFiles(Recorded):
 
     def read(self) -> Table:
         """Reads the files."""
-        return read_series(self.path, columns=self.columns, label=self.label, group=self.group)
+        return read_series(
+            self.path,
+            columns=self.columns,
+            label=self.label,
+            group=self.group,
+            names=self.names if isinstance(self.names, list) else (),
+        )
 
 
 def class_names(table: Table) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,11 @@ SUFFIXES = (".csv", ".npz", ".ts")
 ARRAYS = ("series", "data", "x", "X")  # names under which an .npz may hold its series
 LABELS = ("label", "labels", "y")
 MISSING = ("", "?", "na", "n/a", "nan", "null", "none")
+# Columns of these names count the steps where their numbers only rise, or only fall
+CLOCKS = ("time", "date", "datetime", "timestamp", "index", "step", "year", "month", "day", "t")
+DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[ T].*)?|\d{1,2}:\d\d(?::\d\d.*)?")
+DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+LONG_FORM = ("series", "step")  # how a series.csv of `gan sample` begins
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,35 +42,51 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """All series of a file or of a folder, and the names of their features."""
+    """All series of a file or of a folder.
+
+    Attributes:
+        records: The series.
+        names: Of their features.
+        remarks: What was chosen where nothing was asked for, in sentences.
+    """
 
     records: tuple[Record, ...]
     names: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def read_series(
-    path: str, *, columns: Sequence[str] | None, label: str | None, group: str | None
+    path: str,
+    *,
+    columns: Sequence[str] | None,
+    label: str | None,
+    group: str | None,
+    names: Sequence[str] = (),
 ) -> Table:
     """Reads a file, or all files of a folder, each of which holds series of its own.
 
     Args:
         path: A .csv, .npz or .ts file, or a folder of some.
-        columns: Names of the CSV columns that are features; None for all that are left.
+        columns: Names of the CSV columns that are features; None for all that are left and do
+            not count the steps.
         label: The CSV column that holds the class; None without.
-        group: The CSV column that tells one series from the next; None: a file is one series.
+        group: The CSV column that tells one series from the next; None: a file is one series, but
+            for what `gan sample` has written.
+        names: The features that an earlier reading found, which a later one finds again.
 
     Raises:
         UserError: With the file and the line.
     """
     tables = [
-        read_file(file, columns=columns, label=label, group=group) for file in find_files(path)
+        read_file(file, columns=columns, label=label, group=group, names=names)
+        for file in find_files(path)
     ]
-    names = tables[0].names
+    features = tables[0].names
     for table in tables[1:]:
-        if table.names != names:
+        if table.names != features:
             raise UserError(
                 f"{table.records[0].where}: the features are {', '.join(table.names)}, those of "
-                f"{tables[0].records[0].where} are {', '.join(names)}",
+                f"{tables[0].records[0].where} are {', '.join(features)}",
                 "give files of the same columns, or name them: dataset.columns=[...]",
             )
     records = tuple(record for table in tables for record in table.records)
@@ -74,7 +96,7 @@ def read_series(
         raise UserError(
             f"{first.where}: no label, while others have one", "label all files, or none"
         )
-    return Table(records, names)
+    return Table(records, features, tables[0].remarks)
 
 
 def find_files(path: str) -> list[Path]:
@@ -99,7 +121,12 @@ def find_files(path: str) -> list[Path]:
 
 
 def read_file(
-    file: Path, *, columns: Sequence[str] | None, label: str | None, group: str | None
+    file: Path,
+    *,
+    columns: Sequence[str] | None,
+    label: str | None,
+    group: str | None,
+    names: Sequence[str],
 ) -> Table:
     """Reads one file by its suffix. Raises UserError."""
     suffix = file.suffix.lower()
@@ -116,7 +143,7 @@ def read_file(
         raise UserError(f"{file} cannot be read: {error}", "check the file") from error
     if suffix == ".ts":
         return read_ts(file, text)
-    return read_csv(file, text, columns=columns, label=label, group=group)
+    return read_csv(file, text, columns=columns, label=label, group=group, names=names)
 
 
 def to_number(text: str, where: str) -> float:
@@ -127,6 +154,11 @@ def to_number(text: str, where: str) -> float:
     try:
         value = float(word)
     except ValueError:
+        if DECIMAL_COMMA.fullmatch(word):
+            raise UserError(
+                f"{where}: {word!r} has a decimal comma",
+                f"write decimal points, as {word.replace(',', '.')}",
+            ) from None
         raise UserError(
             f"{where}: {word!r} is no number",
             "name the columns of numbers: dataset.columns=[...]; a class: dataset.label=NAME",
@@ -145,53 +177,133 @@ def is_number(text: str) -> bool:
     return True
 
 
+Rows = list[tuple[int, list[str]]]
+Key = tuple[str | None, str | None]
+
+
 def read_csv(
-    file: Path, text: str, *, columns: Sequence[str] | None, label: str | None, group: str | None
+    file: Path,
+    text: str,
+    *,
+    columns: Sequence[str] | None,
+    label: str | None,
+    group: str | None,
+    names: Sequence[str],
 ) -> Table:
     """Reads rows of steps; a new series begins where the group or the label changes.
 
     The first row names the columns where none of its cells is a number; else they are x0, x1, ...
     Raises UserError.
     """
-    first_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first_line.count)
-    reader = csv.reader(text.splitlines(), delimiter=delimiter)
-    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    if not rows:
-        raise UserError(f"{file} is empty", "give a file with a row for each step")
-    first = rows[0][1]
-    has_head = not any(is_number(cell) for cell in first)
-    head = [cell.strip() for cell in first] if has_head else [f"x{k}" for k in range(len(first))]
-    rows = rows[1:] if has_head else rows
-    if not rows:
-        raise UserError(f"{file} has names and no numbers", "give a row for each step")
-    if len(set(head)) < len(head):
-        twice = next(name for name in head if head.count(name) > 1)
-        raise UserError(f"{file}, line 1: two columns are named {twice!r}", "rename one")
+    head, rows = read_rows(file, text)
+    remarks = []
+    drop = ""
+    as_written = columns is None and group is None and tuple(head[:2]) == LONG_FORM
+    if as_written and LONG_FORM[0] not in names:
+        group, drop = LONG_FORM
+        label = "label" if label is None and head[-1] == "label" else label
+        remarks.append(
+            f"{file}: as `gan sample` writes it, {group} tells one series from the next"
+            + (", label is the class" if label == "label" else "")
+        )
+    found = [name for name in names if name in head]
+    if columns is None and len(found) == len(names) > 0:
+        columns = found
     asked = [name for name in (*(columns or ()), label, group) if name is not None]
     unknown = [name for name in asked if name not in head]
     if unknown:
         raise UserError(
             f"{file}: there is no column {unknown[0]!r}", f"there are {', '.join(head)}"
         )
-    names = list(columns) if columns else [name for name in head if name not in (label, group)]
-    if not names:
-        raise UserError(f"{file}: no column is left for the features", "name some more")
     at = {name: head.index(name) for name in head}
+    parts = list(runs(file, rows, head, (group, label)))
+    left = [name for name in head if name not in (label, group, drop)]
+    if columns is None:
+        counting = [
+            name
+            for name in left
+            if counts_steps(
+                [[row[at[name]].strip() for _, row in part] for _, part in parts],
+                name=name,
+                first=name == left[0],
+            )
+        ]
+        counting = counting if len(counting) < len(left) else []
+        columns = [name for name in left if name not in counting]
+        remarks += [
+            f"{file}: the column {name} counts the steps and is left out; "
+            f"dataset.columns=[{','.join(left)}] takes it as a feature"
+            for name in counting
+            if all(is_number(row[at[name]]) for _, row in rows)
+        ]
+        remarks += [
+            f"{file}: the column {name} holds dates and is left out"
+            for name in counting
+            if not all(is_number(row[at[name]]) for _, row in rows)
+        ]
+    if not columns:
+        raise UserError(f"{file}: no column is left for the features", "name some more")
     records = []
-    for key, part in runs(file, rows, head, (group, label)):
+    for key, part in parts:
         values = np.array(
             [
-                [to_number(row[at[name]], f"{file}, line {line}, {name}") for name in names]
+                [to_number(row[at[name]], f"{file}, line {line}, {name}") for name in columns]
                 for line, row in part
             ]
         )
         records.append(Record(values, key[1], f"{file}, line {part[0][0]}"))
-    return Table(tuple(records), tuple(names))
+    return Table(tuple(records), tuple(columns), tuple(remarks))
 
 
-Rows = list[tuple[int, list[str]]]
-Key = tuple[str | None, str | None]
+def read_rows(file: Path, text: str) -> tuple[list[str], Rows]:
+    """Returns the columns' names, and the other rows with their lines. Raises UserError."""
+    first_line = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first_line.count)
+    if delimiter == "," and ";" in first_line:
+        delimiter = ";"  # the commas are decimal ones then
+    reader = csv.reader(text.splitlines(), delimiter=delimiter)
+    rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    if not rows:
+        raise UserError(f"{file} is empty", "give a file with a row for each step")
+    first = rows[0][1]
+    filled = [cell for cell in first if cell.strip().lower() not in MISSING]
+    numbers = [cell for cell in filled if is_number(cell) or DECIMAL_COMMA.fullmatch(cell.strip())]
+    has_head = bool(filled) and not numbers
+    head = [f"x{k}" for k in range(len(first))]
+    if has_head:  # pandas writes its index without a name
+        head = [cell.strip() or name for cell, name in zip(first, head, strict=True)]
+        rows = rows[1:]
+    if not rows:
+        raise UserError(f"{file} has names and no numbers", "give a row for each step")
+    if len(set(head)) < len(head):
+        twice = next(name for name in head if head.count(name) > 1)
+        raise UserError(f"{file}, line 1: two columns are named {twice!r}", "rename one")
+    return head, rows
+
+
+def counts_steps(runs_of_cells: list[list[str]], *, name: str, first: bool) -> bool:
+    """Whether a column says when a step is, and is no feature.
+
+    It holds dates or times of day; or it is named so and its numbers only rise, or only fall, in
+    every series; or it is the first column and its numbers are evenly spaced.
+
+    Args:
+        runs_of_cells: What stands in it, by series.
+        name: Of the column.
+        first: Whether it stands before all features.
+    """
+    cells = [cell for run in runs_of_cells for cell in run]
+    if all(DATE.fullmatch(cell) and not is_number(cell) for cell in cells):
+        return True
+    try:
+        numbers = [np.array(run, dtype=np.float64) for run in runs_of_cells]
+    except ValueError:
+        return False
+    gaps = [np.diff(run) for run in numbers]
+    gap = np.concatenate(gaps)
+    if len(gap) < 2 or not np.isfinite(gap).all() or not (np.all(gap > 0) or np.all(gap < 0)):
+        return False
+    return name.lower() in CLOCKS or (first and bool(np.allclose(gap, gap[0], rtol=1e-3)))
 
 
 def runs(file: Path, rows: Rows, head: list[str], by: Key) -> Iterator[tuple[Key, Rows]]:

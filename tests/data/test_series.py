@@ -12,6 +12,7 @@ import torch
 from gancli.cli import main
 from gancli.data.base import split
 from gancli.data.series import Ar1, SeriesFiles, Sines, Sunspots
+from gancli.data.series_files import read_series
 from gancli.errors import UserError
 
 
@@ -70,7 +71,8 @@ def test_no_window_to_train_on_shares_a_step_with_a_held_out_one(tmp_path, strid
 def test_csv_of_any_width_with_labels(tmp_path):
     names = [f"f{k}" for k in range(7)]
     rows = [
-        ";".join([*(f"{k * 10 + t * (k + 1)}" for k in range(7)), "ab"[t // 30]]) for t in range(60)
+        ";".join([*(f"{k * 10 + t * t * (k + 1)}" for k in range(7)), "ab"[t // 30]])
+        for t in range(60)
     ]
     (tmp_path / "a.csv").write_text("\n".join([";".join([*names, "kind"]), *rows]))
     source = SeriesFiles(path=str(tmp_path / "a.csv"), label="kind", length=10).settled()
@@ -101,6 +103,56 @@ def test_ts_and_npz_and_what_gan_sample_writes(tmp_path):
     assert torch.equal(table.load().images, decoded.images)
 
 
+def test_a_column_that_counts_the_steps_is_left_out_with_a_note(tmp_path):
+    cases = {
+        "date,load": [f"2020-01-{t + 1:02},{t * t}" for t in range(9)],
+        "load,Year": [f"{t * t},{1900 + t * t}" for t in range(9)],
+        ",load": [f"{t},{t * t}" for t in range(9)],
+        "minutes,load": [f"{5 * t},{t * t}" for t in range(9)],
+    }
+    file = tmp_path / "a.csv"
+    for head, rows in cases.items():
+        file.write_text("\n".join([head, *rows]))
+        table = read_series(str(file), columns=None, label=None, group=None)
+        assert table.names == ("load",), head
+        assert len(table.remarks) == 1 and "is left out" in table.remarks[0]
+    both = read_series(str(file), columns=["minutes", "load"], label=None, group=None)
+    assert both.names == ("minutes", "load") and not both.remarks
+    # A run that was made when it was a feature reads it again
+    known = read_series(str(file), columns=None, label=None, group=None, names=["minutes", "load"])
+    assert known.names == ("minutes", "load")
+    kept = {"time,b": [f"{t % 3},{t * t}" for t in range(9)], "t": [f"{t}" for t in range(9)]}
+    for head, rows in kept.items():
+        file.write_text("\n".join([head, *rows]))
+        table = read_series(str(file), columns=None, label=None, group=None)
+        assert table.names == tuple(head.split(",")) and not table.remarks
+
+
+@pytest.mark.parametrize("width", [1, 2, 7, 40])
+@pytest.mark.parametrize("head", [True, False])
+def test_a_csv_of_any_width_needs_no_key(tmp_path, width, head):
+    rows = [",".join(f"{math.sin(t * (k + 1)):.4f}" for k in range(width)) for t in range(40)]
+    names = [",".join(f"v{k}" for k in range(width))] if head else []
+    (tmp_path / "a.csv").write_text("\n".join([*names, *rows]))
+    source = SeriesFiles(path=str(tmp_path / "a.csv")).settled()
+    assert source.channels == width and source.load().images.shape == (17, width, 24, 1)
+
+
+def test_what_gan_sample_writes_is_read_without_a_key(tmp_path):
+    source = Sines(n=6, channels=2, resolution=[7, 1]).settled()
+    made = source.load().images
+    labels = torch.tensor([0, 0, 1, 1, 1, 0])
+    for label in (labels, None):
+        written = source.modality().export(made, label)["series.csv"]
+        (tmp_path / "series.csv").write_bytes(written)
+        again = SeriesFiles(path=str(tmp_path / "series.csv")).settled()
+        decoded = again.load()
+        restored = again.modality().restore(decoded.images)
+        assert torch.allclose(restored, source.modality().restore(made), atol=1e-6)
+        assert again.names == ["x0", "x1"] and again.classes == (0 if label is None else 2)
+        assert label is None or torch.equal(decoded.labels, label)
+
+
 @pytest.mark.parametrize(
     ("text", "keys", "words"),
     [
@@ -108,6 +160,7 @@ def test_ts_and_npz_and_what_gan_sample_writes(tmp_path):
         ("a,b\n1,2\n3,nan\n", {}, "line 3, b: a value is missing"),
         ("a,b\n1,2\n3,\n", {}, "line 3, b: a value is missing"),
         ("a,b\n1,2\n3,inf\n", {}, "line 3, b: inf is not finite"),
+        ("a;b\n1,5;2\n3,5;4\n", {}, "line 2, a: '1,5' has a decimal comma"),
         ("a,b\n1,2\n3,red\n", {}, "line 3, b: 'red' is no number"),
         ("a,b\n1,2\n1,3\n", {}, "a is 1 everywhere"),
         ("a,b\n1,2\n3,4\n", {"length": 5}, "line 2: the longest series has 2 steps"),
