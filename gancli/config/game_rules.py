@@ -113,10 +113,14 @@ def settle_precision(game: Game, frozen: Plain) -> None:
     Their sums over many steps lose too much in bf16, and CPU autocast runs an LSTM in bf16 but
     leaves a GRU in fp32.
     """
-    recurrent = any(isinstance(module, nn.RNNBase) for module in game.modules())
-    if recurrent and frozen["trainer"]["precision"] == "bf16":
+    if is_recurrent(game) and frozen["trainer"]["precision"] == "bf16":
         frozen["trainer"]["precision"] = "fp32"
         log.info("precision: recurrent networks run in fp32, not in bf16")
+
+
+def is_recurrent(game: nn.Module) -> bool:
+    """Whether any of its networks, a user's too, has recurrent layers or cells."""
+    return any(isinstance(module, nn.RNNBase | nn.RNNCellBase) for module in game.modules())
 
 
 def find_parts_for_images(frozen: Plain) -> list[Problem]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass, field
 
 import torch
 from PIL.Image import Image
@@ -28,6 +29,19 @@ log = logging.getLogger("gancli")
 MOST_REFERENCE = 1024  # pixels of a side of the picture of real images; classes may need more rows
 MOST_REALS = 2500  # behind the samples in a picture
 PAIRS = 16  # of samples in a diversity check
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Samples of a run as they are shown.
+
+    Attributes:
+        picture: Of them.
+        beside: What else shows them, by the suffix of its file: a text, a sound.
+    """
+
+    picture: Image
+    beside: dict[str, bytes] = field(default_factory=dict)
 
 
 class Monitor:
@@ -108,7 +122,7 @@ class Monitor:
         return {"watch/diversity": measure_distance(*images.chunk(2)) / self.real_spread}
 
     @torch.no_grad()
-    def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
+    def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Drawn:
         """Draws the run's fixed latents, as the kind of the data shows samples."""
         seed = self.config.seed
         rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
@@ -131,7 +145,8 @@ class Monitor:
         labels = None
         if label is not None and real_label is not None and label.ndim == real_label.ndim == 1:
             labels = label.cpu(), real_label.cpu()
-        return self.modality.picture(images, real, columns=columns, labels=labels)
+        picture = self.modality.picture(images, real, columns=columns, labels=labels)
+        return Drawn(picture, self.modality.extra(images))
 
     def draw_references(self, game: Game) -> dict[str, Image]:
         """Draws what lies beside the samples, by name: real images, a row a class."""

@@ -21,7 +21,7 @@ from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
 from gancli.errors import UserError
 from gancli.evaluation import samples
-from gancli.evaluation.monitor import Monitor, measure_distance
+from gancli.evaluation.monitor import Drawn, Monitor, measure_distance
 from gancli.game import Batch, Game
 from gancli.metrics import features, store
 from gancli.metrics.bench import Bench
@@ -91,11 +91,11 @@ class PairMonitor(Monitor):
         return {"watch/diversity": measure_distance(*split_halves(made)) / self.real_spread}
 
     @torch.no_grad()
-    def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Image:
+    def draw_samples(self, game: Game, generator: nn.Module, *, columns: int) -> Drawn:
         """Draws a row for each source: source, output, target; of two domains there and back."""
         with status.doing("drawing the preview…"), fork_random(self.seed, self.device):
             shown = game.draw_panels(self.few, generator)
-        return draw_sheet(shown)
+        return Drawn(draw_sheet(shown))
 
     def draw_references(self, game: Game) -> dict[str, Image]:
         """Draws what a translation starts from, by name.

@@ -99,7 +99,7 @@ class RunFolder:
         """Drops what a killed process left half-written; who holds the lock is alone here."""
         for folder, pattern in (
             (self.checkpoints, ".tmp-*"),
-            (self.samples, ".tmp-*.png"),
+            (self.samples, ".tmp-*"),
             (self.samples, ".*.png.*.tmp"),  # as 0.1.0 named it
             (self.path, ".tmp-metrics.jsonl-*"),
             (self.path, ".tmp-evaluation.json-*"),
@@ -122,6 +122,12 @@ class RunFolder:
         from gancli.render.grids import save_png
 
         save_png(image, self.sample(step))
+
+    def write_beside(self, step: int, suffix: str, data: bytes) -> None:
+        """Writes what lies beside the sample grid of a step, such as a text."""
+        from gancli.files import atomic
+
+        atomic.write(self.sample(step).with_suffix(suffix), lambda file: file.write(data))
 
     def write_reference(self, name: str, image: Image) -> None:
         """Writes a picture of the data itself, to lie beside the samples."""

@@ -85,13 +85,15 @@ class Logbook:
         if self.events is not None:
             self.guard("tensorboard", partial(self.events.picture, step, tag, image))
 
-    def text(self, tag: str, markdown: str) -> None:
-        """Shows a string in TensorBoard at the step where this session began.
+    def text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
+        """Shows a string in TensorBoard.
 
-        The config of every session can so be seen.
+        Without a step it stands where this session began: the config of every session can so be
+        seen.
         """
         if self.events is not None:
-            self.guard("tensorboard", partial(self.events.text, self.step, tag, markdown))
+            at = self.step if step is None else step
+            self.guard("tensorboard", partial(self.events.text, at, tag, markdown))
 
     def guard(self, place: str, write: Callable[[], object]) -> bool:
         """Calls `write`; whatever it raises becomes one warning.

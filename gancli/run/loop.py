@@ -210,11 +210,15 @@ class Loop:
     def write_grid(self) -> None:
         """As `draw_grid`, and raises what may go wrong."""
         step = self.progress.step
-        image = self.monitor.draw_samples(
+        drawn = self.monitor.draw_samples(
             self.trainer.game, self.trainer.ema, columns=self.log.grid
         )
-        self.logbook.guard("samples", partial(self.folder.write_sample, step, image))
-        self.logbook.picture(step, "samples", image)
+        self.logbook.guard("samples", partial(self.folder.write_sample, step, drawn.picture))
+        self.logbook.picture(step, "samples", drawn.picture)
+        for suffix, data in drawn.beside.items():
+            self.logbook.guard("samples", partial(self.folder.write_beside, step, suffix, data))
+            if suffix == ".txt":
+                self.logbook.text("samples", data.decode(), step=step)
 
     def evaluate(self) -> bool:
         """Measures the EMA generator.
@@ -393,7 +397,7 @@ class NullLogger:
     def picture(self, *_: object) -> None:
         """Does nothing."""
 
-    def text(self, *_: object) -> None:
+    def text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
         """Does nothing."""
 
     def guard(self, *_: object) -> None:

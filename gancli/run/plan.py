@@ -297,6 +297,16 @@ def finish_budget(config: RunConfig, n: int) -> RunConfig:
     return replace(config, trainer=replace(trainer, steps=steps))
 
 
+def settle_precision(config: RunConfig, game: Game) -> RunConfig:
+    """Keeps recurrent networks in fp32 where a resumed run is asked for bf16, and says so."""
+    from gancli.config.game_rules import is_recurrent
+
+    if config.trainer.precision != "bf16" or not is_recurrent(game):
+        return config
+    tell("precision: recurrent networks run in fp32, not in bf16")
+    return replace(config, trainer=replace(config.trainer, precision="fp32"))
+
+
 def build_first(plan: Plan, stream: Stream, device: torch.device) -> Game:
     """Builds the game with its first weights, and checks its first batch."""
     from gancli.config.build import build_game

@@ -136,6 +136,8 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
             )
             return None
     game = distributed.run_together(lambda: planning.build_first(plan, stream, device))
+    config = planning.settle_precision(config, game)
+    plan = replace(plan, config=config)
     path = distributed.from_rank_0(
         distributed.run_together(
             lambda: planning.claim_folder(plan, composed) if distributed.rank() == 0 else None

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import train_helpers
 from helpers import frozen
+from torch import nn
 from train_helpers import TINY, sound
+
+from gancli.config.game_rules import is_recurrent
 
 gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
 
@@ -63,3 +66,9 @@ def test_recurrent_networks_run_in_fp32_and_say_so_once(precision, caplog):
     assert len(said) == 1 if precision == "bf16" else len(said) <= 1  # auto follows the CPU
     other = frozen("model=wavegan", "trainer.precision=bf16", "trainer.device=cpu")
     assert other["trainer"]["precision"] == "bf16"
+
+
+@pytest.mark.parametrize("layer", [nn.GRUCell(2, 3), nn.LSTM(2, 3)])
+def test_cells_make_a_network_recurrent_too(layer):
+    assert is_recurrent(nn.Sequential(nn.Linear(2, 2), nn.Sequential(layer)))
+    assert not is_recurrent(nn.Sequential(nn.Linear(2, 2)))

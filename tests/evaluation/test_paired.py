@@ -83,13 +83,13 @@ def test_two_domains_are_compared_as_sets_and_by_what_comes_back():
 
 def test_the_picture_has_a_row_for_each_source():
     trainer, monitor = judged("srgan")
-    picture = monitor.draw_samples(trainer.game, trainer.ema, columns=10)
+    picture = monitor.draw_samples(trainer.game, trainer.ema, columns=10).picture
     assert picture.size == (
         3 * 50 + 2,
         4 * 50 + 2,
     )  # 4 held-out images, source, output, target; 48 pixels and a gap each
     trainer, monitor = judged("cyclegan")
-    assert monitor.draw_samples(trainer.game, trainer.ema, columns=10).width == 6 * 50 + 2
+    assert monitor.draw_samples(trainer.game, trainer.ema, columns=10).picture.width == 6 * 50 + 2
 
 
 def test_outputs_that_are_all_alike_are_noticed():

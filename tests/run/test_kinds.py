@@ -12,6 +12,8 @@ import train_helpers
 from PIL import Image
 from train_helpers import last, sound
 
+from gancli.modality import Series
+
 gan = pytest.fixture(train_helpers.gan)
 package = pytest.fixture(train_helpers.package)
 
@@ -93,6 +95,43 @@ def test_series_of_five_features_are_trained_drawn_and_sampled(gan, package):
         rows = list(csv.reader(file))
     assert rows[0] == ["series", "step", "x0", "x1", "x2", "x3", "x4"] and len(rows) == 1 + 3 * 24
     assert np.float32(rows[30][2]) == series[1, 5, 0]
+
+
+def test_what_a_kind_shows_beside_the_picture_is_written(gan, package, monkeypatch):
+    name = package(DATA)
+    own = (f"dataset._target_={name}.Waves", "dataset.kind=series", *SERIES)
+    monkeypatch.setattr(
+        Series, "extra", lambda self, made: {".txt": f"{len(made)} lines".encode()}, raising=True
+    )
+    sound(gan("train", *MLP, *own, "metrics=none"))
+    text = Path("run/samples/step-00000002.txt").read_text()
+    assert text.endswith(" lines")
+    events = b"".join(path.read_bytes() for path in Path("run/tensorboard").iterdir())
+    assert text.encode() in events and b"samples" in events
+
+
+def test_the_classes_of_labelled_series_have_rows_of_their_own(gan, package):
+    name = package(DATA)
+    own = (f"dataset._target_={name}.Waves", "dataset.kind=series", *SERIES, "dataset.classes=2")
+    conditional = ("model.conditional=true", "log.grid=3", "metrics=none")
+    sound(gan("train", *MLP, *own, *conditional))
+    grid = Image.open("run/samples/step-00000002.png")
+    sound(gan("sample", "ckpt=run", "per_class=3", "out=made", f"trust={name}"))
+    made = Image.open("made/grid.png")
+    assert made.size == grid.size and grid.width > grid.height  # two rows of three
+    with open("made/series.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0][-1] == "label"
+    assert [row[-1] for row in rows[1::24]] == ["0"] * 3 + ["1"] * 3
+
+
+def test_a_resumed_recurrent_network_stays_in_fp32(gan):
+    tiny = ("model=rcgan", "model.hidden=4", "dataset=sines", "dataset.n=40", "metrics=none")
+    rest = [word for word in MLP if word.startswith(("trainer", "log", "hydra"))]
+    sound(gan("train", *tiny, *rest))
+    done = sound(gan("train", "resume=run", "trainer.steps=3", "trainer.precision=bf16"))
+    assert "recurrent networks run in fp32, not in bf16" in done.err + done.out
+    assert last("run")["config"]["trainer"]["precision"] == "fp32"
 
 
 def test_windows_are_cut_out_of_float_images(gan, package):
