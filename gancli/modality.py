@@ -67,6 +67,10 @@ class Modality:
         """Whether an item may have so many; `channel_words` say which."""
         return isinstance(channels, int) and not isinstance(channels, bool) and channels >= 1
 
+    def stored_channels(self, channels: int) -> int:
+        """How many channels are stored of an item of so many."""
+        return channels
+
     def prepare(self, stored: Tensor) -> Tensor:
         """Turns stored items (N,C,H,W) into what the networks see, float32."""
         import torch
@@ -133,7 +137,7 @@ class Modality:
 
     def to_array(
         self, made: Tensor
-    ) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
+    ) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32] | NDArray[np.str_]:
         """Turns a batch (N,C,H,W) on the CPU into the array that Python gets, items first."""
         raise NotImplementedError
 
@@ -432,8 +436,133 @@ class Series(Modality):
         return "less dataset.shift, divided by dataset.scale"
 
 
-KINDS = (Images.kind, Points.kind, Series.kind)
-KEYS = ("scale", "shift", "names", "bits", "shown")  # of the part `dataset`, beside kind
+END = ""  # the token that ends a line and fills what is left of it
+UNITS = ("characters", "words")  # what a token is
+
+
+@dataclass(frozen=True)
+class Text(Modality):
+    """Lines of T tokens out of V: stored as numbers (N,1,T,1), prepared as one-hot (N,V,T,1).
+
+    Restored, they are numbers (N,1,T,1) int32, and -1 after the end of a line.
+
+    Attributes:
+        tokens: V.
+        alphabet: The tokens; the first is END. () where numbers stand for themselves, and no line
+            ends before T.
+        units: One of UNITS; words have spaces between them.
+    """
+
+    tokens: int = 0
+    alphabet: tuple[str, ...] = ()
+    units: str = "characters"
+
+    kind = "text"
+    noun = "text"
+    items = ("ngrams", "likelihood", "oracle", "uniqueness")
+    n = 10_000  # the papers'
+    files = ("lines.txt",)
+    models = ("textgan", "seqgan")
+    advice = "the data are text: model=textgan or seqgan learns it"
+    channel_words = "2 tokens or more"
+
+    def takes_channels(self, channels: object) -> bool:
+        """The tokens."""
+        return super().takes_channels(channels) and channels != 1
+
+    def stored_channels(self, channels: int) -> int:
+        """One number stands for a one-hot vector."""
+        return 1
+
+    def prepare(self, stored: Tensor) -> Tensor:
+        """Turns numbers into one-hot vectors."""
+        import torch
+
+        n, _, steps, _ = stored.shape
+        hot = torch.zeros(n, self.tokens, steps, 1, device=stored.device)
+        return hot.scatter_(1, stored.long(), 1.0)
+
+    def restore(self, items: Tensor) -> Tensor:
+        """Takes the likeliest token of each place, and -1 after the end of a line."""
+        import torch
+
+        ids = items.argmax(1, keepdim=True) if items.is_floating_point() else items
+        ids = ids.to(torch.int32)
+        if not self.alphabet:
+            return ids
+        ended = (ids <= 0).int().cumsum(2) - (ids <= 0).int() > 0
+        return ids.masked_fill(ended, -1)
+
+    def to_lines(self, items: Tensor) -> list[str]:
+        """Spells items out."""
+        rows = self.restore(items)[:, 0, :, 0].tolist()
+        if not self.alphabet:
+            return [" ".join(map(str, row)) for row in rows]
+        between = " " if self.units == UNITS[1] else ""
+        return [between.join(self.alphabet[k] for k in row if k > 0) for row in rows]
+
+    def picture(
+        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+    ) -> Image:
+        """Writes the samples, and some reals in grey below them."""
+        from gancli.render.pages import write_page
+
+        return write_page(
+            self.to_lines(made),
+            real=[] if real is None else self.to_lines(real[:100]),
+            columns=columns,
+        )
+
+    def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
+        """A line for each sample; its class stands before it, and a tab between."""
+        lines = self.to_lines(made)
+        if label is not None:
+            heads = append_labels([END] * len(lines), label)
+            lines = [f"{head[1:]}\t{line}" for head, line in zip(heads, lines, strict=True)]
+        return {"lines.txt": ("\n".join(lines) + "\n").encode()}
+
+    def extra(self, made: Tensor) -> dict[str, bytes]:
+        """The lines as text."""
+        return {".txt": self.export(made, None)["lines.txt"]}
+
+    def to_array(self, made: Tensor) -> NDArray[np.str_]:
+        """(N,) strings."""
+        import numpy as np
+
+        return np.array(self.to_lines(made), dtype=np.str_)
+
+    def from_array(self, array: object) -> Tensor:
+        """(N,) strings -> one-hot (N,V,T,1), T being the longest line's."""
+        import numpy as np
+        import torch
+
+        found = np.asarray(array)
+        if found.ndim != 1 or found.dtype.kind != "U":
+            raise UserError(f"text of shape {found.shape} does not fit", "give (N,) strings")
+        names = self.alphabet or tuple(map(str, range(self.tokens)))
+        numbers = {name: k for k, name in enumerate(names)}
+        words = self.units == UNITS[1] or not self.alphabet
+        lines = [line.split() if words else list(line) for line in found.tolist()]
+        strange = next((token for line in lines for token in line if token not in numbers), None)
+        if strange is not None:
+            raise UserError(f"{strange!r} is no token of this model", "see dataset.alphabet")
+        ids = torch.zeros(len(lines), 1, max(map(len, lines), default=0), 1, dtype=torch.int32)
+        for row, line in zip(ids, lines, strict=True):
+            row[0, : len(line), 0] = torch.tensor([numbers[token] for token in line])
+        return self.prepare(ids)
+
+    def describe_item(self, size: Sequence[int], channels: int) -> str:
+        """The length of a line, and how many tokens there are."""
+        return f"lines of {size[0]} tokens out of {channels}"
+
+    def describe_values(self) -> str:
+        """As they are stored."""
+        return "numbers of tokens"
+
+
+KINDS = (Images.kind, Points.kind, Series.kind, Text.kind)
+# of the part `dataset`, beside kind
+KEYS = ("scale", "shift", "names", "bits", "shown", "alphabet", "units")
 
 
 def make_modality(dataset: Mapping[str, Any]) -> Modality:
@@ -455,6 +584,13 @@ def make_modality(dataset: Mapping[str, Any]) -> Modality:
             scale=as_tuple(dataset.get("scale", 1.0)),
             shift=as_tuple(dataset.get("shift", 0.0)),
             names=tuple(map(str, dataset.get("names") or ())),
+        )
+    if kind == "text":
+        channels = dataset.get("channels")
+        return Text(
+            tokens=channels if isinstance(channels, int) else 0,
+            alphabet=tuple(map(str, dataset.get("alphabet") or ())),
+            units=str(dataset.get("units", UNITS[0])),
         )
     raise UserError(f"dataset.kind={kind}", list_kinds())
 

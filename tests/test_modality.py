@@ -11,8 +11,8 @@ import torch
 from helpers import REPO
 
 from gancli.errors import UserError
-from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, SERIES_ITEMS
-from gancli.modality import KINDS, Images, Points, Series, make_modality
+from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, SERIES_ITEMS, TEXT_ITEMS
+from gancli.modality import KINDS, Images, Points, Series, Text, make_modality
 
 
 def test_the_config_alone_chooses():
@@ -23,12 +23,12 @@ def test_the_config_alone_chooses():
     assert series == Series(scale=(2.0, 3.0), shift=(1.0,), names=("a", "b"))
     with pytest.raises(UserError) as caught:
         make_modality({"kind": "smell"})
-    assert caught.value.hint == "image, points or series"
+    assert caught.value.hint == f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
 
 
 def test_each_kind_declares_items_of_its_own():
-    assert KINDS == ("image", "points", "series")
-    every = [*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS]
+    assert KINDS[:4] == ("image", "points", "series", "text")
+    every = [*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *TEXT_ITEMS]
     assert len(every) == len(set(every))
 
 
@@ -103,6 +103,48 @@ def test_the_picture_of_series_has_a_tile_for_each():
     assert series.picture(broken, None, columns=8).size == (168, 104)
     single = series.picture(torch.zeros(1, 1, 1, 1), None, columns=1)
     assert (np.asarray(single) == (232, 84, 32)).all(2).any(), "a single step is a dot"
+
+
+WORDS = Text(tokens=4, alphabet=("", "<unk>", "cat", "the"), units="words")
+
+
+def test_text_is_prepared_as_one_hot_vectors_and_restored():
+    ids = torch.tensor([[3, 2, 0, 0], [2, 0, 3, 0]], dtype=torch.int32)[:, None, :, None]
+    hot = WORDS.prepare(ids)
+    assert hot.shape == (2, 4, 4, 1) and hot.dtype == torch.float32
+    assert torch.equal(hot.argmax(1, keepdim=True).int(), ids) and hot.sum() == 8
+    ended = [[3, 2, 0, -1], [2, 0, -1, -1]]
+    for made in (ids, hot, WORDS.restore(hot)):
+        assert WORDS.restore(made)[:, 0, :, 0].tolist() == ended
+    assert WORDS.to_lines(hot) == ["the cat", "cat"]
+    numbers = Text(tokens=4)
+    assert numbers.to_lines(hot) == ["3 2 0 0", "2 0 3 0"], "no token of an oracle ends a line"
+    letters = Text(tokens=3, alphabet=("", "a", "b"))
+    assert letters.to_lines(torch.tensor([2, 1, 0]).view(1, 1, 3, 1)) == ["ba"]
+
+
+def test_text_is_saved_as_lines_and_comes_back():
+    hot = WORDS.prepare(torch.tensor([[3, 2, 0], [2, 0, 0]])[:, None, :, None])
+    assert WORDS.export(hot, None) == {"lines.txt": b"the cat\ncat\n"}
+    assert WORDS.export(hot, torch.tensor([7, 9])) == {"lines.txt": b"7\tthe cat\n9\tcat\n"}
+    assert WORDS.extra(hot) == {".txt": b"the cat\ncat\n"}
+    array = WORDS.to_array(hot)
+    assert array.tolist() == ["the cat", "cat"]
+    assert torch.equal(WORDS.from_array(array), hot[:, :, :2])
+    with pytest.raises(UserError, match="'dog' is no token"):
+        WORDS.from_array(["the dog"])
+    with pytest.raises(UserError, match="does not fit"):
+        WORDS.from_array(np.zeros((2, 2)))
+
+
+def test_the_picture_of_text_has_lines_in_columns():
+    hot = WORDS.prepare(torch.full((6, 1, 3, 1), 2))
+    one, three = (WORDS.picture(hot, None, columns=columns) for columns in (1, 3))
+    assert one.height > three.height and one.width < three.width
+    with_reals = WORDS.picture(hot, hot.argmax(1, keepdim=True), columns=3)
+    assert with_reals.height > three.height
+    assert WORDS.picture(hot[:0], hot, columns=3).size == three.size
+    assert WORDS.picture(hot * 0, None, columns=3).width < three.width, "an empty line is a dot"
 
 
 def test_deep_images_keep_16_bits_and_say_which_channels_are_shown():

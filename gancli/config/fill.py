@@ -36,7 +36,7 @@ STEPS = [24, 1]  # of series that are not there
 UNITS = {"scale": 1.0, "shift": 0.0}
 
 
-SCANNED = ("resolution", "channels", "classes", "holdout", "scale", "shift")
+SCANNED = ("resolution", "channels", "classes", "holdout", "scale", "shift", "alphabet")
 
 
 def check_dataset(cfg: DictConfig) -> list[Problem]:

@@ -164,7 +164,8 @@ OPEN_BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(("mixing", "p", "share", "flip", "jitter", "grey", "hue", "smallest"), SHARE),
     "top_k": Bound(0, 1, above=True),
     "length": Bound(1, 2**16),
-    "data_seed": SEED,
+    **dict.fromkeys(("data_seed", "oracle_seed"), SEED),
+    "vocabulary": Bound(2, 2**20),
     "spread": NONNEGATIVE,
     "phi": Bound(-1, 1, above=True, below=True),  # from 1 on, AR(1) has no variance
     "bits": Bound(8, 16),

@@ -83,12 +83,16 @@ class Monitor:
             else torch.randint(len(train), (512,), generator=rng)
         )
         self.real_spread = measure_distance(
-            scale_pixels(train.images[first]), scale_pixels(train.images[second])
+            self.prepare(train.images[first]), self.prepare(train.images[second])
         )
         if self.spread_unknown():
             whose = " of one class" if classed else ""
             note(log, "watch/diversity is left out: no two different images%s to compare", whose)
         self.labels = require_labels(train)[first[:PAIRS]] if labelled else None
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Turns stored items into what a generator makes."""
+        return scale_pixels(images) if self.modality.pixels else self.modality.prepare(images)
 
     def spread_unknown(self) -> bool:
         """Are the real images alike, so that nothing says how far samples should differ?

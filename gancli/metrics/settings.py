@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gancli.errors import Problem
 from gancli.metrics.legend import find_line
-from gancli.modality import Images, Points, Series
+from gancli.modality import Images, Points, Series, Text
 
 if TYPE_CHECKING:
     from gancli.config.schema import MetricsConfig
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IMAGE_ITEMS = Images.items
 POINT_ITEMS = Points.items
 SERIES_ITEMS = Series.items
+TEXT_ITEMS = Text.items
 # Of images that are translated; lpips is then the distance to the target
 PAIR_ITEMS = (
     "psnr",
@@ -34,6 +35,8 @@ BEST = (
     "psnr",
     "discriminative",
     "autocorrelation",
+    "oracle_nll",
+    "js3",
 )
 Way = Literal["min", "max"]  # where a number is better
 WAYS: dict[str, Way] = {"lower": "min", "higher": "max"}
@@ -118,7 +121,8 @@ def unknown_items(spec: object) -> list[Problem]:
 
     What is no list of names is told by the check of types.
     """
-    known = tuple(dict.fromkeys((*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *PAIR_ITEMS)))
+    kinds = (*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *TEXT_ITEMS, *PAIR_ITEMS)
+    known = tuple(dict.fromkeys(kinds))
     items = spec.get("items") if isinstance(spec, dict) else None
     names = items if isinstance(items, list) else []
     return [

@@ -136,13 +136,9 @@ class Survey:
     def decode_bytes(self) -> int:
         """Estimates how much memory the decoded images take."""
         height, width = self.source.size()
-        return (
-            self.decoded_images()
-            * self.source.known_channels()
-            * height
-            * width
-            * self.source.modality().value_bytes
-        )
+        modality = self.source.modality()
+        channels = modality.stored_channels(self.source.known_channels())
+        return self.decoded_images() * channels * height * width * modality.value_bytes
 
 
 def survey_data(

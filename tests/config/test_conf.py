@@ -84,6 +84,9 @@ def overrides_for(group: str, option: str) -> list[str]:
         file = Path(inspect.getfile(Source)).parent / "sunspots.csv"
         model = ["model=mlp"] if group == "dataset" else []
         return [f"{group}={option}", *model, f"dataset.path={file}"]
+    if group == "dataset" and option == "text":
+        file = Path(inspect.getfile(Source)).parent / "names.txt"
+        return [f"dataset={option}", "model=mlp", f"dataset.path={file}"]
     if group == "dataset":
         given = (
             [

@@ -34,8 +34,8 @@ def composed(option: str, *overrides: str) -> dict:
     return OmegaConf.to_container(cfg.dataset, resolve=True)
 
 
-FILES = ("folder", "paired", "unpaired", "superres", "masked", "degraded", "series")
-SEQUENCES = ("sines", "ar1", "sunspots")
+FILES = ("folder", "paired", "unpaired", "superres", "masked", "degraded", "series", "text")
+SEQUENCES = ("sines", "ar1", "sunspots", "names", "oracle")
 OF_THE_DATA = ("resolution", "channels", "classes", "flip", "path")
 LATER = {"overlap": 0.0}  # configs of older checkpoints lack it, and go on as they were
 
@@ -69,7 +69,7 @@ def test_an_option(option, monkeypatch):
         inspect.signature(cls).parameters
     )
     source = build(spec, where="dataset", trust=None)
-    assert (option in FILES) == ("auto" in source.declared().values())
+    assert (option in (*FILES, "oracle")) == ("auto" in source.declared().values())
     for key, parameter in inspect.signature(cls).parameters.items():
         if key not in OF_THE_DATA:
             assert LATER.get(key, spec[key]) == parameter.default, f"{key} has two defaults"
