@@ -16,14 +16,14 @@ from gancli.networks.style_layers import disable_autocast
 
 
 class StepLayers(nn.Module):
-    """x (N,inputs,T,1), label (N,) -> (N,outputs,T,1): recurrent layers, then one for each step.
+    """x (N,n_in,T,1), label (N,) -> (N,n_out,T,1): recurrent layers, then one for each step.
 
     They work in full precision, whatever the run's.
 
     Args:
         steps: T.
-        inputs: features of a step.
-        outputs: numbers made of each step.
+        n_in: features of a step.
+        n_out: numbers made of each step.
         hidden: units of a recurrent layer.
         layers: recurrent layers, one on the other.
         cell: "gru" or "lstm".
@@ -35,8 +35,8 @@ class StepLayers(nn.Module):
         self,
         *,
         steps: int,
-        inputs: int,
-        outputs: int,
+        n_in: int,
+        n_out: int,
         hidden: int,
         layers: int,
         cell: Cell,
@@ -46,14 +46,14 @@ class StepLayers(nn.Module):
         super().__init__()
         self.steps = steps
         self.classes = classes
-        self.rnn = init_glorot_gates(make_rnn(cell, inputs + classes, hidden, layers))
-        self.out = nn.Linear(hidden, outputs)
+        self.rnn = init_glorot_gates(make_rnn(cell, n_in + classes, hidden, layers))
+        self.out = nn.Linear(hidden, n_out)
         nn.init.xavier_uniform_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         self.last = last
 
     def run(self, x: Tensor, label: Tensor | None = None) -> Tensor:
-        """Runs the recurrent layers alone: (N,inputs,T,1) -> (N,T,hidden)."""
+        """Runs the recurrent layers alone: (N,n_in,T,1) -> (N,T,hidden)."""
         check_length(x, self.steps)
         with disable_autocast(x), allow_double_backward(x):
             steps = x.float().squeeze(3).transpose(1, 2)
@@ -64,7 +64,7 @@ class StepLayers(nn.Module):
         return hidden
 
     def finish(self, hidden: Tensor) -> Tensor:
-        """Applies the last layer: (N,T,hidden) -> (N,outputs,T,1)."""
+        """Applies the last layer: (N,T,hidden) -> (N,n_out,T,1)."""
         with disable_autocast(hidden):
             made: Tensor = self.last(self.out(hidden.float()))
         return made.transpose(1, 2).unsqueeze(3)
@@ -100,8 +100,8 @@ class TimeGANEmbedder(StepLayers):
     ):
         super().__init__(
             steps=read_length(resolution),
-            inputs=channels,
-            outputs=hidden,
+            n_in=channels,
+            n_out=hidden,
             hidden=hidden,
             layers=layers,
             cell=cell,
@@ -144,11 +144,11 @@ class TimeGANGenerator(nn.ModuleDict):
         steps = read_length(resolution)
         classes = classes if conditional else 0
 
-        def make(inputs: int, outputs: int, layers: int, last: nn.Module) -> StepLayers:
+        def make(n_in: int, n_out: int, layers: int, last: nn.Module) -> StepLayers:
             return StepLayers(
                 steps=steps,
-                inputs=inputs,
-                outputs=outputs,
+                n_in=n_in,
+                n_out=n_out,
                 hidden=hidden,
                 layers=layers,
                 cell=cell,
@@ -205,8 +205,8 @@ class TimeGANDiscriminator(StepLayers):
     ):
         super().__init__(
             steps=read_length(resolution),
-            inputs=hidden,
-            outputs=1,
+            n_in=hidden,
+            n_out=1,
             hidden=hidden,
             layers=layers,
             cell=cell,

@@ -138,7 +138,7 @@ UNBOUNDED = {
     # Of layers and records that networks and data sets make themselves; no YAML names them.
     *("base", "c_in", "c_out", "features", "layer", "n_aside", "n_in", "n_out", "num_features"),
     *("number", "padding", "pixels", "rank", "world", "shape", "side", "size", "sizes", "stamps"),
-    *("stride", "tail", "batch_size", "most", "score"),
+    *("stride", "tail", "batch_size", "most", "score", "steps"),
     *CLOSED_BOUNDS["metrics"],
 }
 
