@@ -595,6 +595,13 @@ def make_modality(dataset: Mapping[str, Any]) -> Modality:
     raise UserError(f"dataset.kind={kind}", list_kinds())
 
 
+def find_noun(kind: object) -> str:
+    """Says what items of a kind are called; "images" for one that there is not."""
+    if kind not in KINDS:
+        return Images.noun
+    return make_modality({"kind": kind}).noun
+
+
 def list_kinds() -> str:
     """Names the kinds in words."""
     return f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"

@@ -59,6 +59,7 @@ def check(argv: list[str]) -> None:
     from gancli.config.validate import validate
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
+    from gancli.modality import make_modality
     from gancli.precision import resolve_device
     from gancli.run.failures import explain_errors, suggest_lighter
     from gancli.run.plan import (
@@ -80,7 +81,8 @@ def check(argv: list[str]) -> None:
     config = finish_budget(config, stream.n)
     seconds = time.perf_counter() - started
     skipped = len(train.skipped)
-    print(f"data      {stream.n:,} images in {seconds:.1f} s, {skipped} skipped", flush=True)
+    noun = make_modality(config.dataset).noun
+    print(f"data      {stream.n:,} {noun} in {seconds:.1f} s, {skipped} skipped", flush=True)
     progress.say("measuring: building the networks…")
     game = build_game(config.plain(), trust=None)
     check_first_batch(game, stream)

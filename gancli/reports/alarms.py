@@ -70,12 +70,13 @@ def check_labels(found: Survey) -> list[str]:
             "labels out"
         ]
     said = []
+    noun = found.source.modality().noun
     empty = [name for name, n in found.labels.items() if not n]
     if empty and found.looked_at == found.total:
         said.append(f"{count_words(len(empty), 'class')} without an image: {', '.join(empty[:5])}")
     if full and max(full.values()) > UNEVEN * min(full.values()):
         said.append(
-            f"the classes are uneven: {max(full.values())} images in the largest, "
+            f"the classes are uneven: {max(full.values())} {noun} in the largest, "
             f"{min(full.values())} in the smallest"
         )
     return said

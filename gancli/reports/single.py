@@ -10,6 +10,7 @@ from pathlib import Path
 import gancli
 from gancli.config.arguments import PATH_KEYS
 from gancli.metrics.settings import better
+from gancli.modality import find_noun
 from gancli.reports.comparison import DASH, describe_sharing, format_rate, format_time, show_state
 from gancli.reports.curves import Series, draw_chart, find_point, smooth_points
 from gancli.reports.explained import explain_name, name_panels, write_legend, write_panel_heads
@@ -122,11 +123,12 @@ def write_heading(run: Run, metric: Metric) -> list[Node]:
 
 def write_tiles(run: Run, metric: Metric) -> Html:
     """The run in a few numbers."""
+    noun = find_run_noun(run)
     found = [
         ("step", f"{run.step:,}", f"of {run.steps:,}" if run.steps else ""),
-        ("real images seen in training", format_seen(run.nimg), ""),
+        (f"real {noun} seen in training", format_seen(run.nimg), ""),
         ("training time", format_time(run.seconds), describe_sharing(run)),
-        ("images a second", format_rate(run.rate), str(run.about.get("device", ""))),
+        (f"{noun} a second", format_rate(run.rate), str(run.about.get("device", ""))),
     ]
     best = find_best(run, metric) if metric.mode else None
     if best is not None:
@@ -137,7 +139,7 @@ def write_tiles(run: Run, metric: Metric) -> Html:
         found.append((metric.key, format_figure(find_value(run, metric.key)), small))
     parts = [
         [
-            make_tag("span", explain_name(TILES.get(name, name), name)),
+            make_tag("span", explain_name(TILES.get(name.replace(noun, "images"), name), name)),
             make_tag("b", shown),
             make_tag("small", small) if small else None,
         ]
@@ -513,6 +515,11 @@ def list_config(run: Run) -> Html | None:
     )
 
 
+def find_run_noun(run: Run) -> str:
+    """Says what the items of a run's data are called."""
+    return find_noun((run.config.get("dataset") or {}).get("kind", "image"))
+
+
 def list_data(run: Run) -> Html | None:
     """What the run was trained on."""
     about = run.about
@@ -520,7 +527,7 @@ def list_data(run: Run) -> Html | None:
         return None
     images = f"{about['n']:,}" if isinstance(about.get("n"), int) else DASH
     rows = [
-        ["images", images],
+        [find_run_noun(run), images],
         ["hash", str(about.get("hash", DASH))],
         ["classes", ", ".join(map(str, about.get("classes") or [])) or "none"],
         ["skipped files", str(len(about.get("skipped") or []))],

@@ -118,7 +118,7 @@ def describe_files(found: Survey) -> list[tuple[str, str]]:
     )
     lines = [
         (
-            "images",
+            found.source.modality().noun,
             f"{found.images:,} usable{sampled}"
             + (f", {gigabytes(found.bytes)}" if found.bytes else ""),
         )
@@ -161,7 +161,7 @@ def describe_training(found: Survey) -> list[tuple[str, str]]:
         ),
         (
             "decoding",
-            f"{found.decoded_images():,} images in about {found.decode_seconds():.1f} s, "
+            f"{found.decoded_images():,} {modality.noun} in about {found.decode_seconds():.1f} s, "
             f"{gigabytes(need)} {describe_room(need)}",
         ),
     ]

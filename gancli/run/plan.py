@@ -16,7 +16,7 @@ from gancli.config import compose as front
 from gancli.config import resolvers
 from gancli.config.hydra_state import is_in_sweep
 from gancli.errors import UserError
-from gancli.modality import make_modality
+from gancli.modality import find_noun, make_modality
 from gancli.render import messages
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def count_steps(steps: int) -> str:
 def describe_budget(cfg: DictConfig) -> str:
     """The number of steps; where not every step moves the generator, also how many of them do."""
     trainer = cfg.trainer
-    images = f"of {trainer.batch_size} images"
+    images = f"of {trainer.batch_size} {find_noun(cfg.dataset.get('kind'))}"
     if trainer.epochs is not None:
         return f"{trainer.epochs:g} epochs in steps {images}"
     n_critic = resolvers.count_critic_steps(cfg)

@@ -134,6 +134,22 @@ def test_a_resumed_recurrent_network_stays_in_fp32(gan):
     assert last("run")["config"]["trainer"]["precision"] == "fp32"
 
 
+def test_what_is_said_of_series_calls_them_series(gan):
+    data = ("dataset=sines", "dataset.n=40")
+    shown = sound(gan("data", *data, "out=sheet.png"))
+    words = shown.out + shown.err
+    assert "series    40 usable" in words and "40 series in about" in words
+    assert "images" not in words
+    rest = [word for word in MLP if word.startswith(("trainer", "model", "hydra"))]
+    done = sound(gan("train", *rest, *data, "metrics=none"))
+    assert "steps of 8 series" in done.out + done.err
+    assert " images" not in done.out + done.err
+    sound(gan("report", "run"))
+    page = Path("run/report.html").read_text()
+    assert "real series seen in training" in page and ">series</span></td>" in page
+    assert "real images seen in training</" not in page and ">images</span></td>" not in page
+
+
 def test_windows_are_cut_out_of_float_images(gan, package):
     name = package(DATA)
     own = (f"dataset._target_={name}.Floats", "dataset.channels=1", "dataset.classes=0")
