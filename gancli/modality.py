@@ -575,7 +575,7 @@ def make_modality(dataset: Mapping[str, Any]) -> Modality:
         return Images(
             bits=16 if dataset.get("bits") == 16 else 8,
             shown=tuple(dataset.get("shown") or ()),
-            deep="bits" in dataset,
+            deep=dataset.get("bits") is not None,
         )
     if kind == "points":
         return Points(scale=dataset.get("scale", 1.0))

@@ -222,6 +222,14 @@ class Source:
         """The channels that are stored for an image."""
         return self.known_channels()
 
+    def advise(self, text: str) -> str:
+        """Adds to a note of the decoder what else may be typed."""
+        return text
+
+    def storage(self) -> tuple[str, ...]:
+        """What else tells stored pixels from those of another decoder; () of 8 bits."""
+        return ()
+
     def labelled(
         self, labels: np.ndarray | None, classes: Sequence[str]
     ) -> tuple[Tensor | None, tuple[str, ...]]:

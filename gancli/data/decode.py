@@ -37,6 +37,7 @@ TURNS = {
 File = str | io.BytesIO  # where one image is read from
 SIZE_LOCK = threading.Lock()
 # what a run and `gan data` say of some of the images
+REDUCED = "16-bit pixels were scaled to 8 bits"
 FIRST_FRAME = "an animation gives its first frame alone"
 
 
@@ -204,6 +205,47 @@ class Decoder:
         return to_channels(pixels, self.channels)
 
 
+@dataclass
+class DeepDecoder(Decoder):
+    """Turns grey files into 16 bits of one size: two planes (2,h,w), the high and the low byte.
+
+    So they pass the same cache as images of 8 bits. Files of 8 bits are spread over 16.
+    """
+
+    def __call__(self, file: File | tuple[File, File]) -> np.ndarray:
+        """-> (2,h,w) uint8. BadImage with the reason."""
+        assert not isinstance(file, tuple), "two files are a pair, which another decoder reads"
+        with open_image(file) as image:
+            turn = orientation(image)
+            levels = read_levels(image)
+            # Pillow resizes floats exactly enough, and 16-bit integers not at all
+            picture = Image.fromarray(levels.astype(np.float32))
+            picture = picture.transpose(TURNS[turn]) if turn in TURNS else picture
+            fitted = np.rint(np.asarray(fit(picture, self.size))).clip(0, 65535).astype(np.uint16)
+        return np.stack([fitted >> 8, fitted & 255]).astype(np.uint8)
+
+
+def read_levels(image: Image.Image) -> np.ndarray:
+    """Reads the grey values of an image, (H,W) from 0 to 65535.
+
+    Raises BadImage where it has colours or values outside.
+    """
+    if image.mode.startswith("I"):
+        levels = np.asarray(image).astype(np.int64)
+        if levels.min() < 0 or levels.max() > 65535:
+            raise BadImage("32-bit pixels outside 0 ... 65535")
+        return levels
+    if image.mode not in ("1", "L"):
+        raise BadImage(f"dataset.bits=16 reads grey images, and this one is {image.mode}")
+    return np.asarray(image.convert("L")).astype(np.int64) * 257
+
+
+def join_levels(planes: np.ndarray) -> torch.Tensor:
+    """Joins planes (N,2,h,w) of high and low bytes into floats (N,1,h,w) in [-1,1]."""
+    levels = planes[:, :1].astype(np.float32) * 256 + planes[:, 1:]
+    return torch.from_numpy((levels - 32767.5) / 32767.5)
+
+
 def is_animated(image: Image.Image) -> bool:
     """Has the file more frames than the one that is taken?
 
@@ -255,7 +297,7 @@ def to_8_bit(pixels: np.ndarray, mode: str, notes: set[str]) -> np.ndarray:
     pixels = pixels.astype(np.int64)
     if pixels.min() < 0 or pixels.max() > 65535:
         raise BadImage("32-bit pixels outside 0 ... 65535")
-    notes.add("16-bit pixels were scaled to 8 bits")
+    notes.add(REDUCED)
     return ((pixels + 128) // 257).astype(np.uint8)
 
 

@@ -76,7 +76,11 @@ def decode_files(files: Files, source: Source) -> Decoded:
         say_lost_classes(labels[torch.from_numpy(parts[1])], classes, source)
     shape = (len(parts[0]) + len(parts[1]), source.depth(), *source.size())
     key = digest_of(
-        [digest, repr((CACHE_FORMAT, files.stamps, shape, source.limit, source.holdout))]
+        [
+            digest,
+            repr((CACHE_FORMAT, files.stamps, shape, source.limit, source.holdout)),
+            *source.storage(),
+        ]
     )
     found = cache.find(cache.cache_root() / key, shape) or decode_chosen(
         files, source, parts, cache.make_room(shape, key)
@@ -152,7 +156,7 @@ def decode_chosen(
             if new != old:
                 room.pixels[new] = room.pixels[old]
         for text in sorted(decoder.notes):
-            note(log, "%s", text)
+            note(log, "%s", source.advise(text))
         return room.keep(chosen[good], skipped), chosen[good], skipped
     except BaseException:  # Ctrl-C too: what is half made would only lie there
         room.discard()

@@ -17,8 +17,19 @@ from typing import Self
 
 import numpy as np
 
-from gancli.data.base import Decoded, Source, require
-from gancli.data.decode import BadImage, Decoder, File, extensions, open_image, orientation, quiet
+from gancli.data.base import Decoded, Source, digest_of, require
+from gancli.data.decode import (
+    REDUCED,
+    BadImage,
+    Decoder,
+    DeepDecoder,
+    File,
+    extensions,
+    join_levels,
+    open_image,
+    orientation,
+    quiet,
+)
 from gancli.data.files import Files, decode_files, list_skipped
 from gancli.errors import UserError
 from gancli.files import reading
@@ -71,10 +82,40 @@ class Folder(Source):
     Hidden files and __MACOSX are passed over.
     holdout: auto keeps one image in 20 out of training, at most 1,000; none of fewer than 400, or
     beside a folder test or val.
+    bits: 16 keeps 16-bit grey images as floats, else all are read as 8 bits.
     """
 
     path: str
+    bits: int | None = None
     holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.bits in (None, 16), f"dataset.bits={self.bits}", "16, or null for 8 bits")
+        require(
+            self.bits is None or self.channels in (1, "auto"),
+            f"dataset.bits=16 is for grey images, and dataset.channels={self.channels}",
+            "dataset.channels=1",
+        )
+
+    def decoder(self) -> Decoder:
+        """What turns one file into stored pixels."""
+        if self.bits is None:
+            return super().decoder()
+        return DeepDecoder(self.size(), 1)
+
+    def depth(self) -> int:
+        """The planes that are stored for an image."""
+        return super().depth() if self.bits is None else 2
+
+    def advise(self, text: str) -> str:
+        """Names the key that keeps 16 bits."""
+        keeps = text == REDUCED and self.channels == 1
+        return f"{text}; dataset.bits=16 keeps them" if keeps else text
+
+    def storage(self) -> tuple[str, ...]:
+        """The depth, where it is not the usual one."""
+        return () if self.bits is None else ("16 bits",)
 
     def scan(self) -> dict:
         """Returns the values of what is "auto", from headers alone."""
@@ -84,6 +125,7 @@ class Folder(Source):
         classes = len(files.classes)
         if "auto" in (self.resolution, self.channels):
             resolution, channels = measure(files)
+            channels = channels if self.bits is None else 1
             found = self.fill(resolution=resolution, channels=channels, classes=classes)
         else:
             found = self.fill(resolution=0, channels=0, classes=classes)
@@ -128,7 +170,15 @@ class Folder(Source):
             note(log, "%s: %s", self.path, remark)
         if files.refused:
             log.warning("%s: refused %s", self.path, list_skipped(files.refused))
-        return decode_files(files, source)
+        decoded = decode_files(files, source)
+        if self.bits is None:
+            return decoded
+        # The digest differs, so that no run goes on with the other depth in silence
+        return replace(
+            decoded,
+            images=join_levels(decoded.images.numpy()),
+            digest=digest_of([decoded.digest, "16 bits"]),
+        )
 
 
 def has_test_folder(root: Path) -> bool:

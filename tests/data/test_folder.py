@@ -334,3 +334,38 @@ def test_real_mixed_sizes_and_a_grey_one(tmp_path):
         128,
         256,
     ]
+
+
+def save_levels(folder, suffix):
+    rows = np.arange(64, dtype=np.uint16).reshape(8, 8) * 3 + 20_000
+    for k in range(4):
+        Image.fromarray(rows + np.uint16(k)).save(folder / f"{k}.{suffix}")
+    return rows
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_16_bits_are_kept_where_they_are_asked_for(tmp_path, suffix):
+    rows = save_levels(tmp_path, suffix)
+    source = Folder(path=str(tmp_path), bits=16).settled()
+    decoded = source.load()
+    assert source.channels == 1 and decoded.images.shape == (4, 1, 8, 8)
+    levels = source.modality().to_array(decoded.images)[..., 0]
+    assert [int(one[0, 0]) for one in levels] == [20_000 + k for k in range(4)]
+    assert (levels[2] == rows + 2).all()
+    assert Folder(path=str(tmp_path), bits=16, resolution=4).load().images.shape[-1] == 4
+    assert Folder(path=str(tmp_path)).load().digest != decoded.digest
+
+
+def test_16_bits_read_as_8_say_so(tmp_path, caplog):
+    save_levels(tmp_path, "png")
+    caplog.set_level(NOTE, logger="gancli.data")
+    assert Folder(path=str(tmp_path)).load().images.dtype == torch.uint8
+    assert "scaled to 8 bits; dataset.bits=16 keeps them" in caplog.text
+
+
+def test_16_bits_of_colours_are_refused(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match="bits=16 is for grey images"):
+        Folder(path=str(tmp_path), bits=16, channels=3)
+    with pytest.raises(UserError, match="reads grey images, and this one is RGB"):
+        Folder(path=str(tmp_path), bits=16, on_error="fail").load()
