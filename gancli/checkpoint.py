@@ -24,7 +24,7 @@ from gancli.config.build import build_game
 from gancli.config.values import show
 from gancli.errors import GanError, UserError, first_line
 from gancli.files import atomic, reading
-from gancli.files.paths import names_in
+from gancli.files.paths import list_names
 from gancli.files.safe_load import ONLY_OURS, Damaged, check_size, load_plain
 from gancli.game import Game
 from gancli.optimizers import make_players, misfit_of
@@ -91,7 +91,7 @@ def list_steps(folder: Path) -> list[Path]:
     # By number: as strings, step-100 sorts before step-20.
     found = [
         (int(match[1]), folder / name)
-        for name in names_in(folder)
+        for name in list_names(folder)
         if (match := STEP.fullmatch(name))
     ]
     return [path for _, path in sorted(found, reverse=True)]
@@ -158,7 +158,7 @@ def check_facts(tree: Tree, path: Path) -> None:
             *((f"run.{key}", run[key]) for key in ("world", "threads")),
             ("config.trainer.steps", tree["config"]["trainer"]["steps"]),
         )
-        if reading.whole(value) is None
+        if reading.convert_count(value) is None
     ]
     found += [f"progress.{show(key)}" for key in progress.keys() - {"step", "nimg", "attempt"}]
     if not all(isinstance(name, str | int) for name in data["classes"]):
@@ -188,7 +188,7 @@ def read_best(folder: Path) -> Tree:
     """Reads the best checkpoint of a run; without one, or where it is damaged, the newest."""
     path = folder / "best.pt"
     try:
-        return read(path) if path.name in names_in(folder) else read_newest(folder)[1]
+        return read(path) if path.name in list_names(folder) else read_newest(folder)[1]
     except Damaged as error:
         log.warning("%s; taking the newest", error.message)
         return read_newest(folder)[1]
@@ -200,7 +200,7 @@ def read_newest(folder: Path) -> tuple[Path, Tree]:
     Raises:
         UserError: None is left.
     """
-    last = [folder / "last.pt"] if "last.pt" in names_in(folder) else []
+    last = [folder / "last.pt"] if "last.pt" in list_names(folder) else []
     files = last + list_steps(folder)
     reasons = []
     for path in files:
@@ -382,24 +382,25 @@ def check_resumable(tree: Tree, path: Path) -> None:
     best = run.get("best")
     if "best" not in run:
         found.append("no run.best")
-    if reading.whole(run.get("rollbacks")) is None or run["rollbacks"] > MOST_COUNTED:
+    if reading.convert_count(run.get("rollbacks")) is None or run["rollbacks"] > MOST_COUNTED:
         found.append(f"run.rollbacks={show(run.get('rollbacks'))}")
     if best is not None and not (
         isinstance(best, dict)
         and best.keys() == {"key", "mode", "step", "value"}
         and isinstance(best["key"], str)
         and best["mode"] in ("min", "max")
-        and reading.whole(best["step"]) is not None
-        and reading.number(best["value"]) is not None
+        and reading.convert_count(best["step"]) is not None
+        and reading.convert_number(best["value"]) is not None
     ):
         found.append(f"run.best={show(best)}")
-    if reading.whole(run.get("weighted_until", 0)) is None:
+    if reading.convert_count(run.get("weighted_until", 0)) is None:
         found.append(f"run.weighted_until={show(run['weighted_until'])}")
     if not isinstance(run.get("owes_evaluation", False), bool):
         found.append(f"run.owes_evaluation={show(run['owes_evaluation'])}")
     watch = run.get("watch", {})
     if not isinstance(watch, dict) or not all(
-        isinstance(name, str) and reading.whole(count) is not None for name, count in watch.items()
+        isinstance(name, str) and reading.convert_count(count) is not None
+        for name, count in watch.items()
     ):
         found.append(f"run.watch={show(watch)}")
     world = run["world"]

@@ -16,7 +16,7 @@ from gancli.config.players import choose_settings
 from gancli.config.schema import PlayerConfig
 from gancli.config.values import show
 from gancli.errors import UserError, first_line
-from gancli.files.reading import number
+from gancli.files.reading import convert_number
 from gancli.game import Game
 from gancli.schedules import Constant, OwnSchedule, Schedule, lr_factor
 
@@ -331,7 +331,7 @@ def is_setting(value: object, mine: object, *, fixed: bool) -> bool:
         return value.ndim == 0 and value.is_floating_point() and bool(value.isfinite())
     if isinstance(value, bool | str) or value is None:
         return not fixed or mine is None or value == mine
-    return isinstance(value, int | float) and number(value) is not None
+    return isinstance(value, int | float) and convert_number(value) is not None
 
 
 def state_after_step(mover: Mover) -> list[dict] | None:

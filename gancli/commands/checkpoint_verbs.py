@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from gancli.commands.endings import Ending, say_end
 from gancli.config import compose as front
-from gancli.config.hints import composition_errors, parse_override
+from gancli.config.hints import list_composition_errors, parse_override
 from gancli.files import atomic
 from gancli.run.checkpoint_options import OF_TRAINING, compose_options, find_run_folder
 
@@ -56,7 +56,7 @@ def read_value(word: str) -> object:
     _, _, text = word.partition("=")
     try:
         override = parse_override(word)
-    except composition_errors():
+    except list_composition_errors():
         return text
     return text if override.is_sweep_override() else override.value()
 

@@ -16,7 +16,7 @@ from gancli.commands.endings import say_end
 from gancli.config import compose as front
 from gancli.config.resolvers import make_slug
 from gancli.errors import Problems, UserError, unwritable
-from gancli.files.paths import with_ending
+from gancli.files.paths import add_ending
 from gancli.render import messages as panels
 from gancli.render import status
 from gancli.render.notes import NOTE
@@ -147,7 +147,7 @@ def read_request(argv: list[str]) -> Request:
         if word == "--json":
             as_json = True
         elif word.startswith("out="):
-            out = with_ending(Path(word.removeprefix("out=")).expanduser(), ".png")
+            out = add_ending(Path(word.removeprefix("out=")).expanduser(), ".png")
         elif word.partition("=")[0] == "--sample":
             value = word.partition("=")[2] or (rest.pop(0) if rest else "")
             if not value.isdecimal() or not int(value):

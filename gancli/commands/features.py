@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gancli.commands.endings import after_checkpoint, say_end
 from gancli.config import compose as front
-from gancli.config.hints import composition_errors, find_nearest, parse_override
+from gancli.config.hints import find_nearest, list_composition_errors, parse_override
 from gancli.config.resolvers import make_slug
 from gancli.errors import Problems, UserError, did_you_mean
 from gancli.files import atomic
-from gancli.files.paths import missing_problems
+from gancli.files.paths import find_missing
 from gancli.modality import make_modality
 from gancli.render import messages, status
 
@@ -104,7 +104,7 @@ def check_words(words: list[str]) -> None:
     if any(word.lstrip("+").startswith("dataset=") for word in words):
         check_run(front.compose("train", words).cfg)
     moved = [word.partition("=")[2] for word in words if word.startswith("dataset.path=")]
-    if found := missing_problems({"path": "".join(moved[-1:])}, {"path": DATA}, within="dataset"):
+    if found := find_missing({"path": "".join(moved[-1:])}, {"path": DATA}, within="dataset"):
         raise Problems(found)
 
 
@@ -134,7 +134,7 @@ def read(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     if "ckpt" not in given:
         found.append(("ckpt is not given", "gan features ckpt=outputs/<model>-<dataset>/<stamp>"))
     options: dict[str, Any] = DEFAULTS | given
-    found += missing_problems(options, {"ckpt": "run"})
+    found += find_missing(options, {"ckpt": "run"})
     for key, kind in (("n", int), ("k", int), ("seed", int), ("l2", float)):
         options[key], problem = number(options[key], key, kind)
         found += problem
@@ -236,7 +236,7 @@ def changes(words: Sequence[str]) -> dict:
         key = word.partition("=")[0].removeprefix("dataset.")
         try:
             override = parse_override(quote_value(word))
-        except composition_errors():
+        except list_composition_errors():
             override = None
         if override is None or not key.isidentifier() or override.is_sweep_override():
             raise UserError(

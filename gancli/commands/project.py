@@ -34,7 +34,7 @@ def run(cfg) -> Ending:
     options = checked(cfg)
     status.say("loading torch…")
     from gancli.config.build import read_trust
-    from gancli.inference.projection import search, space_of
+    from gancli.inference.projection import choose_space, start_search
     from gancli.inference.sampling import find_label, refuse_unknown
     from gancli.precision import resolve_device
     from gancli.render.video import check_name
@@ -52,13 +52,13 @@ def run(cfg) -> Ending:
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
     label = None if options["label"] is None else find_label(loaded.game, options["label"], classes)
     target = target_of(options["input"], loaded)
-    space = space_of(loaded.game, options["space"])
+    space = choose_space(loaded.game, options["space"])
     distance = distance_of(options, target)
     out = checkpoint_verbs.out_folder(
         options["out"], loaded.path, f"project-{Path(options['input']).stem}"
     )
     status.say("choosing where to start…")
-    start = search(
+    start = start_search(
         loaded.game,
         loaded.generator,
         distance,
@@ -199,8 +199,8 @@ def searched(
     frames = [beside_each_other(target, found.image)]
     every = -(-steps // FRAMES)
     status.say("projecting: first step…")
-    search = project(*parts, steps=steps, lr=options["lr"], seed=seed)
-    for step, far in enumerate(search, start=1):
+    moves = project(*parts, steps=steps, lr=options["lr"], seed=seed)
+    for step, far in enumerate(moves, start=1):
         status.say(f"projecting: {step:,} of {steps:,} steps, distance {far:.4g}…", goes_on=True)
         if step % every == 0 and step < steps and options["film"] is not None:
             frames.append(beside_each_other(target, look(*parts, seed=seed).image))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.errors import UserError, unwritable
 from gancli.files import atomic
-from gancli.files.paths import with_ending
+from gancli.files.paths import add_ending
 from gancli.render import messages, status
 from gancli.run.resume import find_untrusted_packages
 
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
             f"{folder} is no run",
             "give a folder that gan train wrote; it has checkpoints/ and metrics.jsonl",
         )
-    page = out / "report.html" if out.is_dir() else with_ending(out, ".html")
+    page = out / "report.html" if out.is_dir() else add_ending(out, ".html")
     atomic.refuse_links(folder, ["report.html"])
     status.say("reading the run…")
     run = read_run(folder)

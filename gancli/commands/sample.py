@@ -217,9 +217,9 @@ def with_standing(loaded: Loaded, options: dict) -> Loaded:
         return loaded
     from gancli.game import Stage
     from gancli.inference.sampling import CHUNK, pick_values
-    from gancli.inference.standing_statistics import standing_statistics
+    from gancli.inference.standing_statistics import measure_standing_statistics
 
-    measured = standing_statistics(
+    measured = measure_standing_statistics(
         loaded.game,
         loaded.generator,
         passes=options["standing"],

@@ -16,7 +16,7 @@ from gancli.commands.endings import Ending, say_end, say_outcome
 from gancli.config import compose as front
 from gancli.config import sweeps
 from gancli.config.arguments import list_variants, quote_value, split_args
-from gancli.config.hints import composition_errors, parse_override, read_overrides
+from gancli.config.hints import list_composition_errors, parse_override, read_overrides
 from gancli.errors import GanError, Interrupted, Stopped, unwritable
 from gancli.files import atomic, reading
 from gancli.render import status
@@ -104,7 +104,7 @@ def find_idle_values(argv: list[str]) -> list[str]:
 
 def find_swept_part(line: str) -> str:
     """The part of the model, such as loss, that an override sweeps over; "" if none."""
-    with contextlib.suppress(*composition_errors()):
+    with contextlib.suppress(*list_composition_errors()):
         override = parse_override(line)
         part = override.key_or_group.partition(".")[0]
         if override.is_sweep_override() and part in ("loss", "augment", "perceptual"):
@@ -190,7 +190,7 @@ def read_entries(folder: Path | None) -> dict[int, Entry]:
                     overrides=overrides if isinstance(overrides, list) else [],
                     folder=str(found.get("folder", "")),
                     state=str(found.get("state", "")),
-                    seconds=reading.number(found.get("seconds")) or 0.0,
+                    seconds=reading.convert_number(found.get("seconds")) or 0.0,
                     reason=str(found.get("reason") or ""),
                 )
     return entries

@@ -24,7 +24,7 @@ from gancli.data.decode import (
 from gancli.data.folder import is_hidden, walk
 from gancli.errors import UserError, first_line
 from gancli.files import atomic
-from gancli.files.paths import neighbours
+from gancli.files.paths import suggest_neighbours
 from gancli.render.grids import from_pixels, grid
 
 # in the key Software, by which our own files are known again
@@ -61,7 +61,9 @@ def items_of(given: str, out: Path) -> list[Item]:
     if os.path.isfile(root):
         return [Item(root.name, root, root.stem)]
     if not os.path.isdir(root):
-        raise UserError(f"input={given}: there is no such image or folder", neighbours(root))
+        raise UserError(
+            f"input={given}: there is no such image or folder", suggest_neighbours(root)
+        )
     if os.path.realpath(root) == os.path.realpath(out):
         raise UserError(
             f"out={out} is the input folder: what is made would lie among what it is made of",
@@ -152,7 +154,7 @@ def masks_of(given: str | None, items: Sequence[Item]) -> dict[str, Path]:
     if os.path.isfile(root):
         return {item.name: root for item in items}
     if not os.path.isdir(root):
-        raise UserError(f"mask={given}: there is no such image or folder", neighbours(root))
+        raise UserError(f"mask={given}: there is no such image or folder", suggest_neighbours(root))
     found = {str(PurePosixPath(name).with_suffix("")): root / name for name in image_names(root)}
     stems = {item.name: str(PurePosixPath(item.name).with_suffix("")) for item in items}
     if not any(stem in found for stem in stems.values()):

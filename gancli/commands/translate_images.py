@@ -18,11 +18,11 @@ from gancli.errors import UserError
 from gancli.game import Batch, Game
 from gancli.inference.sampling import check_values
 from gancli.inference.tiling import (
+    choose_way,
+    explain_whole_only,
     find_translator,
     is_noisy,
-    tileable,
-    way_of,
-    whole_only,
+    is_tileable,
 )
 from gancli.inference.translating import (
     find_transparent,
@@ -99,7 +99,7 @@ def job_of(options: dict, own: Mapping[str, object]) -> Job:
     given = check_values(game.translation_options(), own, known=list(options))
     network = find_translator(game, loaded.generator, direction)
     refuse_unfit(options, network, game.extras)
-    way_of(network, (1, 1), tile=options["tile"], max_size=options["max_size"])
+    choose_way(network, (1, 1), tile=options["tile"], max_size=options["max_size"])
     name = "translated" if direction == "ab" else f"translated-{direction}"
     out = out_folder(options["out"], loaded.path, name)
     # Not the rest of what was loaded: a checkpoint's tensors may be a gigabyte.
@@ -199,7 +199,7 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
     alpha_is_mask = hidden is not None and job.masks is None
     source = prepare_source(pixels, channels, hidden=hidden, alpha_is_mask=alpha_is_mask)
     size = source.size
-    way = way_of(job.network, size, tile=job.options["tile"], max_size=job.options["max_size"])
+    way = choose_way(job.network, size, tile=job.options["tile"], max_size=job.options["max_size"])
     made = []
     for answer in job.answers:
         canvas = translate_source(
@@ -299,8 +299,8 @@ def how_shrunk(job: Job) -> str:
         return f"were resized to {size[1]}x{size[0]} and back: this generator takes no other size"
     why = (
         "tile=off"
-        if job.options["tile"] == "off" and tileable(job.network)
-        else whole_only(job.network)
+        if job.options["tile"] == "off" and is_tileable(job.network)
+        else explain_whole_only(job.network)
     )
     return (
         f"are larger than max_size={job.options['max_size']}; {why}, so they were translated "

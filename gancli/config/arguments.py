@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from gancli.config.hints import composition_errors, find_nearest, parse_override
+from gancli.config.hints import find_nearest, list_composition_errors, parse_override
 from gancli.errors import UserError, did_you_mean
 
 PATH_KEYS = (
@@ -186,7 +186,7 @@ def list_variants(overrides: Sequence[str]) -> Iterator[list[str]]:
     for line in overrides:
         try:
             override = parse_override(line)
-        except composition_errors():  # the gate will say what is wrong with it
+        except list_composition_errors():  # the gate will say what is wrong with it
             lists.append([line])
             continue
         if not override.is_sweep_override():

@@ -222,7 +222,7 @@ def find_misfits(
 ) -> list[Problem]:
     """Why a plain value or nested description does not suit an annotation; empty if it does."""
 
-    def nested(spec: Plain, annotation: Any, where: str) -> list[Problem]:
+    def find_nested(spec: Plain, annotation: Any, where: str) -> list[Problem]:
         if annotation is Any:
             return find_problems(spec, where=where, trust=trust)
         return find_nested_problems(spec, annotation, where=where, trust=trust)
@@ -231,7 +231,7 @@ def find_misfits(
         annotation = Any
     if annotation == Number and is_spec(value):
         annotation = ScheduleFunction  # or a wrong key would be told as "no float"
-    return values.find_misfits(value, annotation, where=where, nested=nested)
+    return values.find_misfits(value, annotation, where=where, nested=find_nested)
 
 
 def find_trial_problems(

@@ -76,7 +76,7 @@ def compose_overrides(
             full = session.load(overrides)
             composed = _finish_composing(full)
             problems: list[Problem] = []
-        except hints.composition_errors() as ex:
+        except hints.list_composition_errors() as ex:
             full, problems = session.diagnose(overrides)
             problems = problems or [hints.explain_error(ex, session)]
         problems += session.inspect(full, overrides, whole=not problems, missing=missing)

@@ -67,7 +67,7 @@ def replace_experiments_loss(
             words.append(line)
             try:
                 tree = compose_words(words)
-            except hints.composition_errors() as ex:
+            except hints.list_composition_errors() as ex:
                 message = f"'{line}': loss={loss} has no such key"
                 hint = f"what experiment={experiment} sets below loss is left out with another loss"
                 raise Problems([(message, hint)]) from ex

@@ -35,7 +35,7 @@ def list_options(dirs: Sequence[Path]) -> dict[str, dict[str, Path]]:
     """
     found: dict[str, dict[str, Path]] = {}
     for base in dirs:
-        for path in reading.yaml_files(base):
+        for path in reading.list_yaml_files(base):
             group, *names = path.relative_to(base).with_suffix("").parts
             if (
                 names
@@ -70,7 +70,7 @@ def find_file_warnings(dirs: Sequence[Path]) -> list[str]:
     seen: dict[Path, Path] = {}
     found = []
     for base in dirs if len(dirs) > 1 else ():
-        for path in reading.yaml_files(base):
+        for path in reading.list_yaml_files(base):
             first = seen.setdefault(path.relative_to(base), path)
             if first != path:
                 found.append(f"{path} is not used: {first} has the same name and comes first")

@@ -26,7 +26,7 @@ def find_nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str
     """
     section, _, last = word.rpartition(".")
 
-    def likeness(other: str) -> float:
+    def measure_likeness(other: str) -> float:
         other_section, _, other_last = other.rpartition(".")
         leaf = SequenceMatcher(None, last, other_last).ratio()
         if set(last.split("_")) <= set(other_last.split("_")):
@@ -36,7 +36,8 @@ def find_nearest(word: str, known: Iterable[str], *, count: int = 3) -> list[str
         return max(SequenceMatcher(None, word, other).ratio(), 0.9 * leaf)
 
     scored = sorted(
-        ((likeness(other), other) for other in set(known)), key=lambda pair: (-pair[0], pair[1])
+        ((measure_likeness(other), other) for other in set(known)),
+        key=lambda pair: (-pair[0], pair[1]),
     )
     return [other for score, other in scored if score >= max(0.7, scored[0][0] - 0.07)][:count]
 
@@ -62,8 +63,8 @@ def explain_unknown_option(group: str, option: str, known: Sequence[str]) -> Pro
     return f"no option '{option}' in group '{group}'", "\n".join(filter(None, hint))
 
 
-def composition_errors() -> tuple[type[Exception], ...]:
-    """What Hydra raises when the input, not the program, is wrong."""
+def list_composition_errors() -> tuple[type[Exception], ...]:
+    """Lists what Hydra raises when the input, not the program, is wrong."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
@@ -78,8 +79,11 @@ def composition_errors() -> tuple[type[Exception], ...]:
     )
 
 
+composition_errors = list_composition_errors
+
+
 def parse_override(line: str) -> Override:
-    """Reads one override as Hydra does; raises one of `composition_errors`."""
+    """Reads one override as Hydra does; raises one of `list_composition_errors`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return OverridesParser.create().parse_overrides([line])[0]

@@ -138,7 +138,7 @@ def run_hydra_main(
             raise ex.__cause__ from None
         except SystemExit as ex:  # --hydra-help leaves so
             return int(ex.code or 0)
-        except hints.composition_errors() as ex:
+        except hints.list_composition_errors() as ex:
             if any(ex is one for one in job.raised):
                 raise
             _check_all(name, config_name, overrides, missing=True)  # says the same in our words

@@ -86,7 +86,7 @@ def open_image(file: File) -> Iterator[Image.Image]:
     """
     try:
         if isinstance(file, str):
-            found = reading.irregular(file)  # to open a pipe would wait for ever
+            found = reading.describe_irregular(file)  # to open a pipe would wait for ever
             if found:
                 raise BadImage(f"{found}, not an image file")
         image = Image.open(file, formats=formats())

@@ -33,7 +33,7 @@ from gancli.data.decode import (
 from gancli.data.files import Files, decode_files, list_skipped
 from gancli.errors import UserError
 from gancli.files import reading
-from gancli.files.paths import neighbours
+from gancli.files.paths import suggest_neighbours
 from gancli.render import status
 from gancli.render.notes import note
 
@@ -204,11 +204,12 @@ def listing(path: str) -> Files:
         else:
             if os.path.exists(root):
                 raise UserError(
-                    f"dataset.path={path} is {reading.irregular(root)}",
+                    f"dataset.path={path} is {reading.describe_irregular(root)}",
                     "give a folder of images, or a .zip of one",
                 )
             raise UserError(
-                f"dataset.path={path}: there is no such folder or zip file", neighbours(root)
+                f"dataset.path={path}: there is no such folder or zip file",
+                suggest_neighbours(root),
             )
     except PermissionError as error:
         raise UserError(

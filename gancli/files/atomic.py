@@ -133,7 +133,7 @@ def refuse_links(folder: Path, names: Sequence[str | Path]) -> None:
     """
     root = os.path.realpath(folder)
     for name in names:
-        for path in entries(folder / name):
+        for path in walk_entries(folder / name):
             target = os.path.realpath(path)
             if os.path.commonpath([root, target]) != root:
                 raise UserError(
@@ -179,8 +179,8 @@ def refuse_folders(folder: Path, names: Sequence[str]) -> None:
             )
 
 
-def entries(path: Path) -> Iterator[Path]:
-    """A path, and if it is a folder all that lies below it; links are not followed."""
+def walk_entries(path: Path) -> Iterator[Path]:
+    """Yields a path and, if it is a folder, all that lies below it; follows no links."""
     yield path
     if os.path.isdir(path) and not os.path.islink(path):
         for folder, folders, files in os.walk(path):

@@ -25,7 +25,7 @@ OF_A_RUN = {
 }
 
 
-def missing_problems(
+def find_missing(
     values: Mapping[str, object], kinds: Mapping[str, str], *, within: str = ""
 ) -> list[Problem]:
     """Lists what is named and is not there.
@@ -39,11 +39,11 @@ def missing_problems(
     return [
         problem
         for key, kind in kinds.items()
-        for problem in missing_problem(prefix + key, values.get(key), kind)
+        for problem in find_missing_file(prefix + key, values.get(key), kind)
     ]
 
 
-def missing_problem(key: str, given: object, kind: str) -> list[Problem]:
+def find_missing_file(key: str, given: object, kind: str) -> list[Problem]:
     """Says in a list of at most one problem that a named file is not there."""
     if not isinstance(given, str) or given in ("", "???") or not is_missing(given):
         return []
@@ -51,12 +51,15 @@ def missing_problem(key: str, given: object, kind: str) -> list[Problem]:
     if key == "ckpt":
         return [(f"{shown} does not exist", "give a run folder (outputs/...) or a .pt file")]
     return [
-        (f"{key}={shown}: there is no such {kind}", neighbours(Path(os.path.expanduser(given))))
+        (
+            f"{key}={shown}: there is no such {kind}",
+            suggest_neighbours(Path(os.path.expanduser(given))),
+        )
     ]
 
 
-def names_in(folder: Path) -> list[str]:
-    """What a folder holds, in order; nothing if there is no such folder.
+def list_names(folder: Path) -> list[str]:
+    """Lists what a folder holds, in order; nothing if there is no such folder.
 
     Raises UserError where it may not be read.
     """
@@ -84,7 +87,9 @@ def is_missing(path: str) -> bool:
 
 
 def check_run(cfg: DictConfig) -> None:
-    """The paths of a composed run. A class of the user's may mean something else by `path`.
+    """Checks the paths of a composed run, but not those of a user's own class.
+
+    Such a class may mean something else by `path`.
 
     Raises Problems.
     """
@@ -102,12 +107,12 @@ def check_run(cfg: DictConfig) -> None:
             {str(key): value for key, value in plain.items()} if isinstance(plain, dict) else {}
         )
         if part == "metrics" or str(values.get("_target_")).startswith("gancli."):
-            found += missing_problems(values, kinds, within=part)
+            found += find_missing(values, kinds, within=part)
     if found:
         raise Problems(found)
 
 
-def neighbours(root: Path) -> str:
+def suggest_neighbours(root: Path) -> str:
     """Makes a hint of what stands where the missing path was expected."""
     parent = root.absolute().parent
     names = (
@@ -125,6 +130,6 @@ def neighbours(root: Path) -> str:
     )
 
 
-def with_ending(path: Path, ending: str) -> Path:
-    """What out= says, with an ending where it has none."""
+def add_ending(path: Path, ending: str) -> Path:
+    """Adds the ending to what out= says, where it has none."""
     return path if path.suffix else path.with_name(path.name + ending)

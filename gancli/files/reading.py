@@ -60,16 +60,16 @@ class Unreadable(UserError):
     """A file is not what its name says. The message names it and says why."""
 
 
-def irregular(path: str | os.PathLike) -> str:
+def describe_irregular(path: str | os.PathLike) -> str:
     """Says in words what stands at a path instead of a file, links followed; "" for a file.
 
     Raises:
         OSError: nothing is there.
     """
-    return kind_of(os.stat(path).st_mode)
+    return describe_mode(os.stat(path).st_mode)
 
 
-def kind_of(mode: int) -> str:
+def describe_mode(mode: int) -> str:
     """Says in words what a mode of `os.stat` stands for; "" for a file."""
     if stat.S_ISREG(mode):
         return ""
@@ -85,12 +85,12 @@ def open_file(path: Path) -> BinaryIO:
         Unreadable: it is no file.
         OSError: as `open`.
     """
-    found = irregular(path)
+    found = describe_irregular(path)
     if found:
         raise Unreadable(f"{path} is {found}, not a file", "give a file")
     # Between the check and the opening another process may have put a pipe there.
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    found = kind_of(os.fstat(handle).st_mode)
+    found = describe_mode(os.fstat(handle).st_mode)
     if found:
         os.close(handle)
         raise Unreadable(f"{path} is {found}, not a file", "give a file")
@@ -140,7 +140,7 @@ def read_json(path: Path) -> object:
         return None
     try:
         tree = json.loads(
-            text, parse_constant=lambda _: None, parse_float=finite, parse_int=bounded
+            text, parse_constant=lambda _: None, parse_float=read_finite, parse_int=read_bounded
         )
     except RecursionError as error:
         raise Unreadable(f"{path} is nested too deep") from error
@@ -150,13 +150,13 @@ def read_json(path: Path) -> object:
     return tree
 
 
-def finite(text: str) -> float | None:
+def read_finite(text: str) -> float | None:
     """Reads a number; None where it is not finite."""
     value = float(text)
     return value if math.isfinite(value) else None
 
 
-def bounded(text: str) -> int | None:
+def read_bounded(text: str) -> int | None:
     """Reads a whole number of 64 bits; None for a longer one, which may take minutes to read."""
     if len(text) > 20:
         return None
@@ -187,7 +187,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[bytes, dict]]:
             line = file.readline(MOST_LINE)
             if not line:
                 return
-            entry = mapping_of(line)
+            entry = read_mapping(line)
             if entry is not None:
                 yield line, entry
                 continue
@@ -197,7 +197,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[bytes, dict]]:
     raise Unreadable(f"{path} has more than {MOST_LINES:,} lines")
 
 
-def mapping_of(line: bytes) -> dict | None:
+def read_mapping(line: bytes) -> dict | None:
     """Reads the mapping in a line of JSON; None where there is none, or one too deep."""
     if line.count(b"[") + line.count(b"{") > MOST_BRACKETS:
         return None
@@ -208,19 +208,19 @@ def mapping_of(line: bytes) -> dict | None:
     return entry if isinstance(entry, dict) else None
 
 
-def number(value: object) -> float | None:
+def convert_number(value: object) -> float | None:
     """Returns a finite number of sane size, or None; true and false are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if abs(value) <= LARGEST else None  # false for NaN
 
 
-def whole(value: object) -> int | None:
+def convert_count(value: object) -> int | None:
     """Returns a count as a file may give it, or None.
 
     A count is a whole number from 0 on that a float holds exactly.
     """
-    found = number(value)
+    found = convert_number(value)
     return int(found) if found is not None and found.is_integer() and 0 <= found < 2**53 else None
 
 
@@ -240,7 +240,7 @@ def read_yaml(path: Path) -> object:
         return None
     check_yaml(text, path)
     try:
-        tree = yaml.load(text, Loader=yaml_loader())  # a SafeLoader
+        tree = yaml.load(text, Loader=make_yaml_loader())  # a SafeLoader
     except Exception as error:
         # YAMLError, and what odd keys and numbers make its constructors raise
         raise Unreadable(f"{path} is no YAML: {first_line(error)[:MOST_REASON]}") from error
@@ -248,7 +248,7 @@ def read_yaml(path: Path) -> object:
     return tree
 
 
-def yaml_loader() -> type:
+def make_yaml_loader() -> type:
     """Makes a SafeLoader that reads numbers and dates as OmegaConf does, which wrote these files.
 
     1e-3 is a number, a date a string.
@@ -328,12 +328,12 @@ def check_yaml(text: str, where: Path) -> None:
 
 def check_tree(tree: object, where: Path) -> None:
     """Raises Unreadable for what is no plain data, and for a tree too deep or too large."""
-    for node in nodes(tree, most=MOST_NODES, what=str(where)):
+    for node in walk_nodes(tree, most=MOST_NODES, what=str(where)):
         if type(node) not in PLAIN:
             raise Unreadable(f"{where} holds a {type(node).__name__}, which no such file does")
 
 
-def nodes(tree: object, *, most: int, what: str) -> Iterator[object]:
+def walk_nodes(tree: object, *, most: int, what: str) -> Iterator[object]:
     """Yields every container, key and leaf.
 
     Raises:
@@ -358,7 +358,7 @@ def nodes(tree: object, *, most: int, what: str) -> Iterator[object]:
     )
 
 
-def tail(path: Path, most: int) -> str:
+def read_tail(path: Path, most: int) -> str:
     """Reads the last bytes of a text file; "" where it cannot be read."""
     try:
         with open_file(path) as file:
@@ -369,7 +369,7 @@ def tail(path: Path, most: int) -> str:
         return ""
 
 
-def yaml_files(base: Path, *, most: int = 20_000) -> list[Path]:
+def list_yaml_files(base: Path, *, most: int = 20_000) -> list[Path]:
     """Lists the YAML files below a folder of configs, sorted.
 
     Hidden folders are passed over, links to folders followed once each.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gancli.config.values import show
 from gancli.errors import UserError, first_line
-from gancli.files.reading import PLAIN, Unreadable, nodes, open_file
+from gancli.files.reading import PLAIN, Unreadable, open_file, walk_nodes
 
 ONLY_OURS = "use a file that gancli wrote"
 LONGEST = 512  # bits of a whole number: longer ones are no floats, and Python cannot print them
@@ -89,7 +89,7 @@ def check_plain(tree: object, where: Path | str, *, size: int) -> None:
         UserError: for anything else, and for tensors that claim more than the file holds.
     """
     claimed = 0
-    for node in nodes(tree, most=MOST, what="the checkpoint"):
+    for node in walk_nodes(tree, most=MOST, what="the checkpoint"):
         if isinstance(node, Tensor) and node.layout is torch.strided and node.device.type != "meta":
             claimed += node.numel() * node.element_size()
         elif type(node) not in PLAIN:
@@ -104,7 +104,7 @@ def check_plain(tree: object, where: Path | str, *, size: int) -> None:
 def check_size(config: dict) -> None:
     """Raises UserError for a config that is too large, or not plain values."""
     # Each may become a layer, and building so many would take minutes.
-    for node in nodes(config, most=5000, what="the checkpoint's config"):
+    for node in walk_nodes(config, most=5000, what="the checkpoint's config"):
         if type(node) not in PLAIN:
             raise UserError(
                 f"the checkpoint's config holds a {type(node).__name__}, not plain values",

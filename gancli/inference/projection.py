@@ -82,16 +82,16 @@ class Search:
     planes: list[Tensor]
     layers: int | None  # that share or have a style; null: the leaves are inputs themselves
 
-    def inputs(self, leaves: Batch) -> Batch:
-        """What the game's `sample` takes, made of the leaves that move."""
+    def join_inputs(self, leaves: Batch) -> Batch:
+        """Makes what the game's `sample` takes of the leaves that move and the rest."""
         return (
             {**leaves, **self.rest}
             if self.layers is None
             else {"styles": leaves["styles"].expand(-1, self.layers, -1)}
         )
 
-    def wandering(self, share: float, rng: torch.Generator) -> Batch:
-        """Leaves with noise of so many spreads, which keeps the search from the nearest hollow."""
+    def add_noise(self, share: float, rng: torch.Generator) -> Batch:
+        """Adds noise of so many spreads to the leaves, so that no near local minimum holds them."""
         return {
             key: leaf
             + share * self.spread[key] * torch.randn(leaf.shape, generator=rng).to(leaf.device)
@@ -99,7 +99,7 @@ class Search:
         }
 
     @torch.no_grad()
-    def bound(self) -> None:
+    def clamp_(self) -> None:
         """Brings leaves and planes back to where training has been, after a step."""
         for key, (value, length) in self.farthest.items():
             leaf = self.leaves[key].clamp_(-value, value)
@@ -118,8 +118,8 @@ class Found:
     planes: list[Tensor]
 
 
-def space_of(game: Game, wanted: Literal["auto", "w", "w_plus", "z"]) -> Space:
-    """Raises UserError for styles that a model has not."""
+def choose_space(game: Game, wanted: Literal["auto", "w", "w_plus", "z"]) -> Space:
+    """Chooses the space to search in. Raises UserError for styles that a model has not."""
     styled = game.style_layers > 0 and isinstance(game.generator, Mapped)
     if wanted in ("w", "w_plus") and not styled:
         raise UserError(
@@ -131,7 +131,7 @@ def space_of(game: Game, wanted: Literal["auto", "w", "w_plus", "z"]) -> Space:
     return "w" if styled else "z"
 
 
-def search(
+def start_search(
     game: Game,
     generator: nn.Module,
     distance: Distance,
@@ -141,14 +141,14 @@ def search(
     noise: bool,
     seed: int,
 ) -> Search:
-    """Where the search starts: at w_avg, or at the latent of the likest of many images.
+    """Starts a search at w_avg, or at the latent of the most similar of many images.
 
-    label: of a conditional model; null: of all classes, or of the likest image. Raises UserError
-    where there is no latent.
+    label: of a conditional model; null: of all classes, or of the most similar image.
+    Raises UserError where there is no latent.
     """
     if space == "z":
-        return from_latents(game, generator, distance, label=label, seed=seed)
-    styles = mean_styles(game, generator, label=label, seed=seed)
+        return start_from_latents(game, generator, distance, label=label, seed=seed)
+    styles = draw_styles(game, generator, label=label, seed=seed)
     assert isinstance(generator, Mapped), "styles are of a generator that makes them"
     mean = styles.mean(0)
     spread = (styles - mean).square().sum(1).mean().sqrt().item()
@@ -168,10 +168,10 @@ def search(
 
 
 @torch.no_grad()
-def mean_styles(game: Game, generator: nn.Module, *, label: Tensor | None, seed: int) -> Tensor:
-    """Makes styles (MEAN_OF,w_dim)."""
+def draw_styles(game: Game, generator: nn.Module, *, label: Tensor | None, seed: int) -> Tensor:
+    """Draws styles (MEAN_OF,w_dim), to take their mean and spread from."""
     assert isinstance(generator, Mapped), "styles are of a generator that makes them"
-    inputs = drawn(game, MEAN_OF, label=label, seed=seed)
+    inputs = draw_inputs(game, MEAN_OF, label=label, seed=seed)
     device = next(generator.parameters()).device
     styles = []
     for first in range(0, MEAN_OF, CHUNK):
@@ -180,7 +180,7 @@ def mean_styles(game: Game, generator: nn.Module, *, label: Tensor | None, seed:
     return torch.cat(styles)
 
 
-def drawn(game: Game, n: int, *, label: Tensor | None, seed: int) -> Batch:
+def draw_inputs(game: Game, n: int, *, label: Tensor | None, seed: int) -> Batch:
     """Draws n inputs from the seed; classes take turns where none is given."""
     rng = torch.Generator().manual_seed(seed_of(seed, "projection"))
     if "label" not in game.needs:
@@ -191,11 +191,11 @@ def drawn(game: Game, n: int, *, label: Tensor | None, seed: int) -> Batch:
 
 
 @torch.no_grad()
-def from_latents(
+def start_from_latents(
     game: Game, generator: nn.Module, distance: Distance, *, label: Tensor | None, seed: int
 ) -> Search:
     """Starts a search for latents at the best of many random ones."""
-    inputs = drawn(game, STARTS, label=label, seed=seed)
+    inputs = draw_inputs(game, STARTS, label=label, seed=seed)
     device = next(generator.parameters()).device
     moving = [key for key, value in inputs.items() if can_move(key, value)]
     if not any(key.startswith("z") for key in moving):
@@ -206,7 +206,7 @@ def from_latents(
     found = []
     for first in range(0, STARTS, CHUNK):
         chunk = {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
-        found.append(distance(made(game, generator, chunk, [], seed=seed)))
+        found.append(distance(make_images(game, generator, chunk, [], seed=seed)))
     best = int(torch.cat(found).argmin())
     leaves = {key: inputs[key][best : best + 1].to(device).requires_grad_() for key in moving}
     rest = {
@@ -222,7 +222,7 @@ def from_latents(
 
 
 def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
-    """What `gan project` found -> inputs and planes for the game's `sample`.
+    """Reads what `gan project` has found: inputs and planes for the game's `sample`.
 
     Raises UserError unless they are this model's.
     """
@@ -248,10 +248,10 @@ def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
             width = len(generator.get_buffer("w_avg"))
             wanted = {"styles": torch.zeros(1, generator.layers, width)}
     if "styles" not in inputs:
-        wanted = drawn(game, 1, label=None, seed=0)
+        wanted = draw_inputs(game, 1, label=None, seed=0)
     label = inputs.get("label", torch.zeros(1))
     if (
-        kinds(inputs) != kinds(wanted)
+        describe_inputs(inputs) != describe_inputs(wanted)
         or [tuple(plane.shape) for plane in planes] != sizes
         or ("label" in wanted and not game.attributes and not 0 <= label.item() < game.classes)
     ):
@@ -262,15 +262,15 @@ def read_latent(path: str, game: Game) -> tuple[Batch, list[Tensor]]:
     return inputs, planes
 
 
-def kinds(inputs: Batch) -> dict[str, tuple]:
-    """Shape and type of each input."""
+def describe_inputs(inputs: Batch) -> dict[str, tuple]:
+    """Returns shape and type of each input."""
     return {key: (tuple(value.shape), value.dtype) for key, value in inputs.items()}
 
 
-def made(
+def make_images(
     game: Game, generator: nn.Module, inputs: Batch, planes: list[Tensor], *, seed: int
 ) -> Tensor:
-    """-> images (N,C,H,W), of the same randomness at every step."""
+    """Makes images (N,C,H,W), with the same randomness at every step."""
     given = hold_still(game) | ({"noise": planes} if planes else {})
     device = next(generator.parameters()).device
     with fork_random(seed_of(seed, "projection noise"), device):
@@ -293,14 +293,14 @@ def project(
     for step in range(steps):
         share = (step + 0.5) / steps
         for group in adam.param_groups:
-            group["lr"] = lr * pace(share)
-        leaves = start.wandering(WANDERING * max(0.0, 1 - share / WANDERS) ** 2, rng)
-        image = made(game, generator, start.inputs(leaves), start.planes, seed=seed)
+            group["lr"] = lr * compute_pace(share)
+        leaves = start.add_noise(WANDERING * max(0.0, 1 - share / WANDERS) ** 2, rng)
+        image = make_images(game, generator, start.join_inputs(leaves), start.planes, seed=seed)
         far = distance(image).sum()
         adam.zero_grad()
-        (far + NOISE_WEIGHT * structure(start.planes, image)).backward()
+        (far + NOISE_WEIGHT * measure_structure(start.planes, image)).backward()
         adam.step()
-        start.bound()
+        start.clamp_()
         yield far.item()
 
 
@@ -308,15 +308,15 @@ def project(
 def look(
     game: Game, generator: nn.Module, distance: Distance, start: Search, *, seed: int
 ) -> Found:
-    """Where the search is, without the noise of its steps."""
-    inputs = start.inputs({key: leaf.detach().clone() for key, leaf in start.leaves.items()})
+    """Looks where the search is, without the noise of its steps."""
+    inputs = start.join_inputs({key: leaf.detach().clone() for key, leaf in start.leaves.items()})
     planes = [plane.detach().clone() for plane in start.planes]
-    image = made(game, generator, inputs, planes, seed=seed)
+    image = make_images(game, generator, inputs, planes, seed=seed)
     return Found(image, distance(image).item(), inputs, planes)
 
 
-def pace(share: float) -> float:
-    """The step's size after this share of the steps, from 0 to 1.
+def compute_pace(share: float) -> float:
+    """Computes the factor of the learning rate after this share of the steps, from 0 to 1.
 
     A line up, a plateau, half a cosine down.
     """
@@ -324,24 +324,24 @@ def pace(share: float) -> float:
     return down * min(1.0, share / WARM_UP)
 
 
-def structure(planes: list[Tensor], like: Tensor) -> Tensor:
-    """How much neighbours in the planes are alike, at every size down to 8 pixels.
+def measure_structure(planes: list[Tensor], like: Tensor) -> Tensor:
+    """Measures how much neighbours in the planes correlate, at every size down to 8 pixels.
 
     Noise that holds no picture has 0. Squared mean products of a plane and itself moved by one
     pixel; its halvings keep unit variance (Karras 2020, appendix D).
     """
     total = like.new_zeros(())
     for plane in planes:
-        total = total + alike(plane)
+        total = total + correlate_neighbours(plane)
         while min(plane.shape[2:]) > SMALLEST_PLANE:
             # The mean of four independent pixels has half the deviation.
             plane = 2 * F.avg_pool2d(plane, 2)
-            total = total + alike(plane)
+            total = total + correlate_neighbours(plane)
     return total
 
 
-def alike(plane: Tensor) -> Tensor:
-    """Squared mean products of a plane and itself moved by one pixel, both ways."""
+def correlate_neighbours(plane: Tensor) -> Tensor:
+    """Sums the squared mean products of a plane and itself moved by one pixel, both ways."""
     across, down = ((plane * plane.roll(1, side)).mean().square() for side in (2, 3))
     return across + down
 
@@ -355,16 +355,16 @@ class Pixels:
     name = "pixels"
 
     def __init__(self, target: Tensor):
-        self.targets = pyramid(target)
+        self.targets = build_pyramid(target)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Mean squared distance (N,) over all sizes of the pyramid."""
-        pairs = zip(pyramid(images), self.targets, strict=True)
+        pairs = zip(build_pyramid(images), self.targets, strict=True)
         return torch.stack([(a - b).square().mean((1, 2, 3)) for a, b in pairs]).mean(0)
 
 
-def pyramid(x: Tensor) -> list[Tensor]:
-    """(N,C,H,W) -> it and its halvings."""
+def build_pyramid(x: Tensor) -> list[Tensor]:
+    """Returns images (N,C,H,W) and their halvings, down to 4 to 7 pixels."""
     found = [x]
     while min(found[-1].shape[2:]) >= 8:
         found.append(F.avg_pool2d(found[-1], 2))
@@ -382,15 +382,15 @@ class Perceptual:
 
     def __init__(self, lpips: nn.Module, target: Tensor):
         self.lpips = lpips
-        self.target = seen(target)
+        self.target = fit_to_lpips(target)
 
     def __call__(self, images: Tensor) -> Tensor:
         """LPIPS distance (N,) to the target."""
-        return self.lpips(seen(images), self.target.expand(len(images), -1, -1, -1))
+        return self.lpips(fit_to_lpips(images), self.target.expand(len(images), -1, -1, -1))
 
 
-def seen(x: Tensor) -> Tensor:
-    """An image as LPIPS sees it."""
+def fit_to_lpips(x: Tensor) -> Tensor:
+    """Resizes images to what LPIPS is meant for: enlarges small ones, shrinks large ones."""
     if min(x.shape[2:]) < SMALLEST:
         return F.interpolate(x, scale_factor=math.ceil(SMALLEST / min(x.shape[2:])), mode="nearest")
     factor = max(x.shape[2:]) / LARGEST

@@ -18,7 +18,7 @@ from gancli.seeding import fork_random, seed_of
 
 
 @torch.no_grad()
-def standing_statistics(
+def measure_standing_statistics(
     game: Game,
     generator: nn.Module,
     *,
@@ -27,7 +27,7 @@ def standing_statistics(
     seed: int,
     options: Mapping[str, object] | None = None,
 ) -> nn.Module:
-    """A copy of `generator`, in eval mode, with running statistics measured anew.
+    """Copies `generator`, in eval mode, with running statistics measured anew.
 
     Its running means and variances are the plain averages, over `passes` batches of `batch` fresh
     inputs, of each batch's mean and unbiased variance (Brock 2019, appendix on sampling).

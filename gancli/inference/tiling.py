@@ -70,13 +70,13 @@ def is_noisy(network: Translator) -> bool:
     )
 
 
-def tileable(network: Translator) -> bool:
-    """Noise that is drawn for each tile would show at the seams."""
+def is_tileable(network: Translator) -> bool:
+    """Says whether tiles fit together: noise that is drawn for each would show at the seams."""
     return network.tileable and not is_noisy(network)
 
 
-def whole_only(network: Translator) -> str:
-    """Why not in tiles, in words."""
+def explain_whole_only(network: Translator) -> str:
+    """Says why this network takes no tiles."""
     if network.size is not None:
         return f"this generator takes {network.size[1]}x{network.size[0]} pixels only"
     if is_noisy(network):
@@ -89,23 +89,25 @@ def whole_only(network: Translator) -> str:
     return "this generator sees whole images only, since it normalises by their mean and variance"
 
 
-def context_of(network: Translator) -> int:
-    """Pixels around a tile that what it becomes depends on.
+def compute_context(network: Translator) -> int:
+    """Computes how many pixels around a tile change what becomes of it.
 
     A multiple of what the network takes.
     """
     reach = network.reach
     assert reach is not None, "a network that takes tiles tells how far it sees"
-    return up(min(reach, FAR) if network.multiple == 1 else reach, network.multiple)
+    return round_up(min(reach, FAR) if network.multiple == 1 else reach, network.multiple)
 
 
-def up(n: int, multiple: int) -> int:
-    """The next multiple of `multiple` that is no less than n."""
+def round_up(n: int, multiple: int) -> int:
+    """Rounds n up to a multiple of `multiple`."""
     return -(-n // multiple) * multiple
 
 
-def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: int | None) -> Way:
-    """How an image of `size` (H,W) goes through.
+def choose_way(
+    network: Translator, size: tuple[int, int], *, tile: Tile, max_size: int | None
+) -> Way:
+    """Chooses how an image of `size` (H,W) goes through: whole, in tiles, or shrunk.
 
     tile: side of a tile with its surroundings, in pixels of the source; auto: tiles of max_size
     where an image is larger
@@ -116,52 +118,52 @@ def way_of(network: Translator, size: tuple[int, int], *, tile: Tile, max_size: 
     if network.size is not None:
         if isinstance(tile, int):
             raise UserError(
-                f"tile={tile} does not apply to this checkpoint: {whole_only(network)}",
+                f"tile={tile} does not apply to this checkpoint: {explain_whole_only(network)}",
                 "leave tile= out",
             )
         return Way(network.size)
     if isinstance(tile, int):
-        core = core_of(network, tile)
-        return Way(size, core, context_of(network)) if max(size) > tile else Way(size)
+        core = compute_core(network, tile)
+        return Way(size, core, compute_context(network)) if max(size) > tile else Way(size)
     if max_size is None:
         return Way(size)
     area = size[0] * size[1] * network.scale**2
     most = max_size**2
-    if area <= most and within(network, size, 2 * most):
+    if area <= most and fits_within(network, size, 2 * most):
         return Way(size)
-    if tile == "auto" and tileable(network):
-        context = context_of(network)
+    if tile == "auto" and is_tileable(network):
+        context = compute_context(network)
         core = max_size // network.scale // network.multiple * network.multiple - 2 * context
         if core > 0:
             return Way(size, core, context)
     share = min(1.0, max_size / area**0.5)
     small = [max(1, int(side * share)) for side in size]
-    if not within(network, small, 2 * most):
+    if not fits_within(network, small, 2 * most):
         # A strip, padded to what the network takes at least: then its shape has to give
         longer = small.index(max(small))
-        small[longer] = max(1, 2 * most // network.scale**2 // padded(small[1 - longer], network))
+        small[longer] = max(1, 2 * most // network.scale**2 // pad_side(small[1 - longer], network))
     return Way((small[0], small[1]))
 
 
-def within(network: Translator, size: Sequence[int], most: int) -> bool:
-    """Has its output, as padded, `most` pixels or fewer?"""
-    return padded(size[0], network) * padded(size[1], network) * network.scale**2 <= most
+def fits_within(network: Translator, size: Sequence[int], most: int) -> bool:
+    """Says whether the output for the padded image has `most` pixels or fewer."""
+    return pad_side(size[0], network) * pad_side(size[1], network) * network.scale**2 <= most
 
 
-def core_of(network: Translator, tile: int) -> int:
-    """The middle of tiles of a side that the user gave. Raises UserError where there is none."""
-    if not tileable(network):
+def compute_core(network: Translator, tile: int) -> int:
+    """Computes the middle of tiles of a given side. Raises UserError where there is none."""
+    if not is_tileable(network):
         raise UserError(
-            f"tile={tile} does not apply to this checkpoint: {whole_only(network)}",
+            f"tile={tile} does not apply to this checkpoint: {explain_whole_only(network)}",
             "leave tile= out; max_size= bounds what it takes",
         )
-    context = context_of(network)
+    context = compute_context(network)
     core = tile // network.multiple * network.multiple - 2 * context
     if core <= 0:
         raise UserError(
             f"tile={tile} is too small: {context} pixels on each side of a tile are its "
             "surroundings",
-            f"give {up(4 * context + network.multiple, network.multiple)}, or tile=auto",
+            f"give {round_up(4 * context + network.multiple, network.multiple)}, or tile=auto",
         )
     return core
 
@@ -171,8 +173,8 @@ def scale_pixels(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels[None].copy()).float().sub_(127.5).mul_(1 / 127.5)
 
 
-def inputs_of(colours: np.ndarray, holes: Tensor | None) -> Batch:
-    """(C,H,W) uint8 -> "a" and, with holes, which are painted over, "mask"."""
+def make_inputs(colours: np.ndarray, holes: Tensor | None) -> Batch:
+    """Turns (C,H,W) uint8 into "a" and, where there are holes to paint over, "mask"."""
     image = scale_pixels(colours)
     return {"a": image} if holes is None else {"a": fill_holes(image, holes), "mask": holes}
 
@@ -194,8 +196,8 @@ def paint(
     Args:
         game: The game of the checkpoint.
         generator: The generator that paints, on the device where it works.
-        inputs: What `inputs_of` gives, of one image.
-        way: What `way_of` gives for its size.
+        inputs: What `make_inputs` gives, of one image.
+        way: What `choose_way` gives for its size.
         direction: "ab", or "ba" for the way back.
         extras: Inputs that every piece gets whole, such as "style".
         seed: Of the generator's noise, if it has some.
@@ -216,14 +218,14 @@ def paint(
     height, width = (network.scale * side for side in inputs["a"].shape[2:])
     canvas = np.empty((height, width, network.channels_out + spare), np.uint8)
     with torch.no_grad(), fork_random(seed, device):
-        for top, left, part in pieces(inputs, network, through, way):
+        for top, left, part in make_pieces(inputs, network, through, way):
             canvas[top : top + part.shape[1], left : left + part.shape[2], : len(part)] = (
                 to_uint8(part).permute(1, 2, 0).numpy()
             )
     return canvas
 
 
-def pieces(
+def make_pieces(
     inputs: Batch, network: Translator, translate: Translate, way: Way
 ) -> Iterator[tuple[int, int, Tensor]]:
     """Yields the parts that make up the whole (C,scale * H,scale * W).
@@ -233,15 +235,15 @@ def pieces(
     """
     size = tuple(inputs["a"].shape[2:])
     if network.size is not None and "mask" in inputs:
-        yield 0, 0, windowed(inputs, network, translate)[0]
+        yield 0, 0, fill_window(inputs, network, translate)[0]
     elif way.size != size:
-        made = complete(resized(inputs, way.size), network, translate)
-        made = enlarged(made, (network.scale * size[0], network.scale * size[1]))
+        made = complete(resize_inputs(inputs, way.size), network, translate)
+        made = resize_result(made, (network.scale * size[0], network.scale * size[1]))
         if "mask" in inputs:  # what was not hidden has lost nothing
             made = torch.lerp(inputs["a"], made, inputs["mask"])
         yield 0, 0, made[0]
     elif way.core:
-        yield from tiles(inputs, network, translate, way)
+        yield from make_tiles(inputs, network, translate, way)
     else:
         yield 0, 0, complete(inputs, network, translate)[0]
 
@@ -252,21 +254,24 @@ def complete(inputs: Batch, network: Translator, translate: Translate) -> Tensor
     Mirrored beyond its right and lower borders to a size that the network takes, and cut back.
     """
     height, width = inputs["a"].shape[2:]
-    to_height = padded(height, network)
-    to_width = padded(width, network)
+    to_height = pad_side(height, network)
+    to_width = pad_side(width, network)
     made = translate(cut(inputs, (0, to_height), (0, to_width))).float().cpu()
     return made[:, :, : network.scale * height, : network.scale * width]
 
 
-def padded(side: int, network: Translator) -> int:
-    """The side that the network is given for one of `side` pixels."""
-    return up(max(side, network.smallest), network.multiple)
+def pad_side(side: int, network: Translator) -> int:
+    """Computes the side that the network is given for one of `side` pixels."""
+    return round_up(max(side, network.smallest), network.multiple)
 
 
-def tiles(
+def make_tiles(
     inputs: Batch, network: Translator, translate: Translate, way: Way
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """Tiles end where the padded image does, so that borders are met as in the whole image."""
+    """Translates tile by tile.
+
+    Tiles end where the padded image does, so that borders are met as in the whole image.
+    """
     sides = inputs["a"].shape[2:]
     scale = network.scale
     spans = [
@@ -274,8 +279,8 @@ def tiles(
             (
                 at,
                 min(at + way.core, side),
-                max(0, min(at - way.context, padded(side, network) - padded(1, network))),
-                min(at + way.core + way.context, padded(side, network)),
+                max(0, min(at - way.context, pad_side(side, network) - pad_side(1, network))),
+                min(at + way.core + way.context, pad_side(side, network)),
             )
             for at in range(0, side, way.core)
         ]
@@ -303,13 +308,15 @@ def cut(inputs: Batch, rows: tuple[int, int], columns: tuple[int, int]) -> Batch
     if inside:
         return {key: x[:, :, slice(*rows), slice(*columns)] for key, x in inputs.items()}
     return {
-        key: x.index_select(2, mirrored(height, *rows)).index_select(3, mirrored(width, *columns))
+        key: x.index_select(2, mirror_indices(height, *rows)).index_select(
+            3, mirror_indices(width, *columns)
+        )
         for key, x in inputs.items()
     }
 
 
-def mirrored(n: int, start: int, stop: int) -> Tensor:
-    """Which of n pixels stand at start ... stop - 1 of the mirrored image.
+def mirror_indices(n: int, start: int, stop: int) -> Tensor:
+    """Finds which of n pixels stand at start ... stop - 1 of the mirrored image.
 
     It is mirrored about its outermost pixels.
     """
@@ -318,8 +325,11 @@ def mirrored(n: int, start: int, stop: int) -> Tensor:
     return torch.where(at < n, at, period - at)
 
 
-def resized(inputs: Batch, size: tuple[int, int]) -> Batch:
-    """Bicubic with antialiasing; a pixel that any part of a hole falls into is hidden."""
+def resize_inputs(inputs: Batch, size: tuple[int, int]) -> Batch:
+    """Resizes the image, bicubic with antialiasing, and its mask.
+
+    A pixel that any part of a hole falls into is hidden.
+    """
     small = {
         "a": F.interpolate(
             inputs["a"], size, mode="bicubic", antialias=True, align_corners=False
@@ -331,15 +341,15 @@ def resized(inputs: Batch, size: tuple[int, int]) -> Batch:
     return small
 
 
-def enlarged(made: Tensor, size: tuple[int, int]) -> Tensor:
-    """Back to a size; also smaller, for a small image in a network of one size."""
+def resize_result(made: Tensor, size: tuple[int, int]) -> Tensor:
+    """Brings the result back to a size, larger or (in a network of one size) smaller."""
     return F.interpolate(made, size, mode="bicubic", antialias=True, align_corners=False).clamp(
         -1, 1
     )
 
 
-def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
-    """A window around the hole, for a network that fills the middle of one size.
+def fill_window(inputs: Batch, network: Translator, translate: Translate) -> Tensor:
+    """Fills the hole from a window around it: the network fills the middle of one size.
 
     The hole lies in its middle, as the network wants it.
     """
@@ -359,10 +369,10 @@ def windowed(inputs: Batch, network: Translator, translate: Translate) -> Tensor
     w = math.ceil(factor * width)
     top = (rows[0] + rows[-1] + 1 - h) // 2
     left = (columns[0] + columns[-1] + 1 - w) // 2
-    window = resized(cut(inputs, (top, top + h), (left, left + w)), (height, width))
+    window = resize_inputs(cut(inputs, (top, top + h), (left, left + w)), (height, width))
     middle = torch.zeros(1, 1, height, width)
     middle[:, :, hidden[0], hidden[1]] = 1
-    made = enlarged(
+    made = resize_result(
         translate({"a": fill_holes(window["a"], middle), "mask": middle}).float().cpu(), (h, w)
     )
     whole = inputs["a"].clone()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gancli.data.decode import resize_all, to_channels
 from gancli.errors import UserError
 from gancli.game import Batch, Game
-from gancli.inference.tiling import Way, inputs_of, paint, scale_pixels, way_of
+from gancli.inference.tiling import Way, choose_way, make_inputs, paint, scale_pixels
 from gancli.networks.translation import Translator
 
 OPAQUE = 128  # a pixel of less alpha counts as transparent
@@ -87,7 +87,7 @@ def prepare_source(
     if hidden is not None:
         holes = torch.from_numpy(hidden.astype(np.float32))[None, None]
     return Source(
-        inputs_of(colours[:channels], holes),
+        make_inputs(colours[:channels], holes),
         colours[channels:] if apart and not alpha_is_mask else None,
         (pixels.shape[1], pixels.shape[2]),
     )
@@ -118,7 +118,7 @@ def prepare_style(
             f"{name} measures {size[1]}x{size[0]} pixels",
             f"its sides need {network.smallest} or more",
         )
-    size = way_of(network, size, tile="off", max_size=max_size).size
+    size = choose_way(network, size, tile="off", max_size=max_size).size
     small = F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False)
     return small.clamp(-1, 1)
 
@@ -140,7 +140,7 @@ def translate_source(
         game: The game of the checkpoint.
         generator: The generator that paints.
         source: The image.
-        way: How it goes through the network, from `way_of`.
+        way: How it goes through the network, from `choose_way`.
         direction: "ab", or "ba" for the way back.
         extras: Inputs that every tile gets whole, such as "style".
         seed: Of the generator's noise, if it has some.

@@ -105,12 +105,12 @@ def count_planned(sweep: Path) -> int | None:
     Returns:
         None where another sweeper than Hydra's own decided.
     """
-    from gancli.config.hints import composition_errors, parse_override
+    from gancli.config.hints import list_composition_errors, parse_override
 
     node = read_yaml(sweep / "multirun.yaml")
     if not isinstance(node, dict):
         return None
-    unreadable: tuple[type[Exception], ...] = composition_errors()
+    unreadable: tuple[type[Exception], ...] = list_composition_errors()
     unreadable += (KeyError, TypeError, AttributeError)
     try:
         hydra = node["hydra"]

@@ -10,8 +10,8 @@ from typing import TypedDict
 
 from gancli.errors import UserError
 from gancli.files import reading
-from gancli.files.paths import names_in
-from gancli.files.reading import number
+from gancli.files.paths import list_names
+from gancli.files.reading import convert_number
 from gancli.metrics.legend import Direction, Line, find_line, was_weighted
 
 FINISHED = ("done", "running")  # states whose numbers count in a leaderboard
@@ -140,7 +140,7 @@ class Run:
             return 0
         if self.about.get("format") == 1:  # lines may go on behind the checkpoint
             return self.lines[-1]["step"] if self.lines else 0
-        return reading.whole(self.about.get("weighted_until", 0)) or 0
+        return reading.convert_count(self.about.get("weighted_until", 0)) or 0
 
     def real(self) -> Path | None:
         """The picture of real images that the run has written for beside its samples."""
@@ -199,7 +199,7 @@ def read_checkpoint(folder: Path) -> tuple[dict | None, str]:
     if not folder.is_dir():
         return None, "its folder is missing"
     try:
-        if not any(name.endswith(".pt") for name in names_in(folder / "checkpoints")):
+        if not any(name.endswith(".pt") for name in list_names(folder / "checkpoints")):
             return None, NOTHING_SAVED
         return open_checkpoint(str(folder))[1], ""
     except UserError as error:
@@ -260,7 +260,7 @@ def read_last_words(path: Path) -> tuple[str, str]:
     """
     state = ""
     words = ""
-    for line in reading.tail(path, LOG_TAIL).splitlines():
+    for line in reading.read_tail(path, LOG_TAIL).splitlines():
         match = LOG_LINE.fullmatch(line)
         if match is None:
             if state == "failed" and line.strip():
@@ -279,7 +279,7 @@ def read_last_words(path: Path) -> tuple[str, str]:
 
 def read_load(path: Path) -> float | None:
     """The mean load that the newest session has noted in run.log."""
-    found = LOAD_LINE.findall(reading.tail(path, LOG_TAIL))
+    found = LOAD_LINE.findall(reading.read_tail(path, LOG_TAIL))
     return float(found[-1]) if found else None
 
 
@@ -295,11 +295,13 @@ def read_lines(path: Path, notes: list[str] | None = None) -> list[dict]:
     lines: dict[int, dict] = {}
     try:
         for _, line in reading.read_json_lines(path):
-            step = reading.whole(line.get("step"))
-            if step is None or any(number(line.get(key)) is None for key in ("nimg", "time")):
+            step = reading.convert_count(line.get("step"))
+            if step is None or any(
+                convert_number(line.get(key)) is None for key in ("nimg", "time")
+            ):
                 continue
             lines[step] = {
-                key: number(value) for key, value in line.items() if is_number(value)
+                key: convert_number(value) for key, value in line.items() if is_number(value)
             } | {"step": step}
     except reading.Unreadable as error:
         keep_note(error, notes)
@@ -327,7 +329,7 @@ def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
         "skipped": pick_words(found.get("skipped")),
         "own": pick_own_lines(found.get("own")),
     }
-    step = reading.whole(found.get("step"))
+    step = reading.convert_count(found.get("step"))
     if step is not None:
         clean["step"] = step
     if isinstance(found.get("ended"), int | str):
@@ -341,8 +343,8 @@ def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
         clean["best"] = {
             "key": best["key"],
             "mode": best["mode"],
-            "step": reading.whole(best.get("step")),
-            "value": number(best.get("value")),
+            "step": reading.convert_count(best.get("step")),
+            "value": convert_number(best.get("value")),
         }
     return clean
 
@@ -351,7 +353,7 @@ def pick_numbers(node: object) -> dict[str, float | None]:
     """The numbers of a part of an evaluation's file."""
     if not isinstance(node, dict):
         return {}
-    return {name: number(value) for name, value in node.items() if is_number(value)}
+    return {name: convert_number(value) for name, value in node.items() if is_number(value)}
 
 
 def pick_own_lines(node: object) -> dict[str, Line]:

@@ -284,7 +284,7 @@ def read_content(files: Files, index: int) -> bytes:
     if isinstance(file, io.BytesIO):
         return file.getvalue()
     try:
-        found = reading.irregular(file)  # a device may never end
+        found = reading.describe_irregular(file)  # a device may never end
         if found:
             raise BadImage(f"{found}, not an image file")
         with reading.open_file(Path(file)) as opened_file:

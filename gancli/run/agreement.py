@@ -30,7 +30,7 @@ def describe_run(config: RunConfig) -> dict[str, str]:
     plain = config.plain()
     facts = {key: show(value) for key, value in flatten(plain).items() if key not in OWN_PATHS}
     package = Path(gancli.__file__).parent
-    facts["gancli"] = f"{gancli.__version__} ({digest_of(package.rglob('*.py'))})"
+    facts["gancli"] = f"{gancli.__version__} ({digest_files(package.rglob('*.py'))})"
     facts["torch"] = str(torch.__version__)
     for name, digest in digest_sources(plain).items():
         facts[f"the source of {name}"] = digest[:12]
@@ -54,7 +54,7 @@ def describe_data(digest: str, n: int, *, folder: Path | None, step: int) -> dic
     }
 
 
-def digest_of(files: Iterable[Path]) -> str:
+def digest_files(files: Iterable[Path]) -> str:
     """Makes twelve digits of the names and contents of files."""
     digest = hashlib.sha256()
     for file in sorted(files, key=lambda path: path.as_posix()):

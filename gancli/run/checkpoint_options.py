@@ -74,7 +74,7 @@ def read_options(
         The options, and all that is wrong with them, each with what to type instead.
     """
     from gancli.config.build import find_misfits
-    from gancli.files.paths import missing_problems
+    from gancli.files.paths import find_missing
 
     options = make_plain(cfg)
     absent = [key for key in needs if options[key] in (None, "???")]
@@ -82,7 +82,7 @@ def read_options(
     for key, kind in kinds.items():
         if key not in absent:
             found += find_misfits(options[key], kind, where=key, trust=())
-    found += missing_problems(options, {"ckpt": "run", **(files or {})})
+    found += find_missing(options, {"ckpt": "run", **(files or {})})
     return options, found
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from gancli.config.values import show
 from gancli.errors import TemporaryFailure, UserError, disk_is_full, unwritable
 from gancli.files import atomic, reading
-from gancli.files.paths import names_in
+from gancli.files.paths import list_names
 
 if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
     from omegaconf import DictConfig
@@ -135,8 +135,8 @@ class RunFolder:
 
         save_png(image, self.samples / f"{name}.png")
 
-    def newest_sample(self) -> Path | None:
-        """The newest sample grid; None without any."""
+    def find_newest_sample(self) -> Path | None:
+        """Finds the newest sample grid; None without any."""
         return max(self.samples.glob("step-*.png"), default=None)
 
     def write_report(self, report: Report, *, step: int, best: Best | None) -> None:
@@ -160,7 +160,7 @@ def has_checkpoints(path: Path) -> bool:
     Raises:
         UserError: That cannot be seen, and a new run must not be put over it.
     """
-    return any(name.endswith(".pt") for name in names_in(path / "checkpoints"))
+    return any(name.endswith(".pt") for name in list_names(path / "checkpoints"))
 
 
 def resume_line(path: Path, trust: tuple[str, ...] = ()) -> str:
@@ -225,11 +225,11 @@ def find_named(resume: str) -> Path:
 def list_saved_runs(parent: Path) -> list[Path]:
     """The runs in a folder that have saved something, the one that was saved last first."""
 
-    def saved_at(path: Path) -> tuple[int, str]:
+    def find_last_save(path: Path) -> tuple[int, str]:
         times = [file.stat().st_mtime_ns for file in (path / "checkpoints").glob("*.pt")]
         return max(times, default=0), path.name
 
-    return sorted(filter(has_checkpoints, parent.glob("*")), key=saved_at, reverse=True)
+    return sorted(filter(has_checkpoints, parent.glob("*")), key=find_last_save, reverse=True)
 
 
 def normalise_overrides(overrides: list[str]) -> list[str]:

@@ -31,7 +31,7 @@ from gancli.errors import UserError
 from gancli.evaluation.probing import read_features
 from gancli.game import Batch, Stage
 from gancli.inference import projection, sampling
-from gancli.inference.tiling import find_translator, scale_pixels, way_of
+from gancli.inference.tiling import choose_way, find_translator, scale_pixels
 from gancli.inference.translating import (
     find_transparent,
     find_white,
@@ -146,7 +146,7 @@ class LoadedModel:
             asked = options | ({} if truncation is None else {"truncation": truncation})
             inputs = self.draw(n, seed=seed, label=label, options=asked)
             given = sampling.pick_values(self.game, asked, Stage.SAMPLE)
-            return self.as_array(inputs, seed, given)
+            return self.make_array(inputs, seed, given)
 
     def interpolate(
         self,
@@ -185,7 +185,7 @@ class LoadedModel:
             inputs = sampling.interpolate(ends[0], ends[1], steps)
             # One noise for all images: what else differs is to be seen.
             given = sampling.pick_values(self.game, asked, Stage.SAMPLE)
-            images = self.as_array(inputs, seed, sampling.hold_still(self.game) | given)
+            images = self.make_array(inputs, seed, sampling.hold_still(self.game) | given)
             return images.reshape(n, steps, *images.shape[1:])
 
     def translate(
@@ -243,7 +243,7 @@ class LoadedModel:
                 game,
                 self.generator,
                 source,
-                way_of(network, source.size, tile="auto", max_size=MOST_SIDE),
+                choose_way(network, source.size, tile="auto", max_size=MOST_SIDE),
                 direction=direction,
                 extras=extras,
                 seed=seed_of(seed, "translate", name_image(image), 0),
@@ -298,11 +298,11 @@ class LoadedModel:
             wanted = None if label is None else self.find_label(label)
             target = scale_pixels(self.decode([image])[0]).to(self.device)
             distance = choose_distance(target, weights, lpips_heads)
-            start = projection.search(
+            start = projection.start_search(
                 self.game,
                 self.generator,
                 distance,
-                space=projection.space_of(self.game, space),
+                space=projection.choose_space(self.game, space),
                 label=wanted,
                 noise=noise,
                 seed=seed,
@@ -356,7 +356,9 @@ class LoadedModel:
                     "load a model that makes images out of noise, such as dcgan or cgan",
                 )
             shown = (
-                self.as_images(images) if self.modality.pixels else self.modality.from_array(images)
+                self.decode_images(images)
+                if self.modality.pixels
+                else self.modality.from_array(images)
             )
             found, _ = read_features(game, shown, own=None, seed=seed)
             return found.numpy()
@@ -402,16 +404,16 @@ class LoadedModel:
         assert found is not None
         return sampling.find_label(self.game, found, self.classes)
 
-    def as_array(
+    def make_array(
         self, inputs: Batch, seed: int, given: dict[str, object] | None = None
     ) -> NDArray[np.uint8] | NDArray[np.float32]:
-        """The images of some inputs, in the form in which they leave."""
+        """Generates the items of some inputs, as the array that Python gets."""
         batches = sampling.generate(self.game, self.generator, inputs, seed=seed, given=given)
         # Each batch at once: floats of all images would be four times as much as bytes.
         return np.concatenate([self.modality.to_array(batch) for batch in batches])
 
-    def as_images(self, images: object) -> Tensor:
-        """Pictures of any size -> (N,C,H,W) uint8 of the model's."""
+    def decode_images(self, images: object) -> Tensor:
+        """Turns pictures of any size into (N,C,H,W) uint8 at the model's."""
         if isinstance(images, np.ndarray) and images.ndim not in (3, 4):
             raise UserError(f"images of shape {images.shape} do not fit", "give (N,H,W,C)")
         if not isinstance(images, Sequence | np.ndarray) or isinstance(images, str):

@@ -53,7 +53,7 @@ class Logbook:
         self.started = time.monotonic()  # the wall clock may jump
         self.loads: list[float] = []
 
-    def scalars(self, step: int, nimg: int, values: dict[str, float]) -> None:
+    def add_scalars(self, step: int, nimg: int, values: dict[str, float]) -> None:
         """Writes one line of metrics.jsonl and one point per TensorBoard curve.
 
         "time" is seconds of training since the run began, over all its sessions. JSON knows no NaN
@@ -73,19 +73,19 @@ class Logbook:
         self.note_load()
         self.guard("metrics.jsonl", lambda: append(self.metrics, line))
         if self.events is not None:
-            self.guard("tensorboard", partial(self.events.scalars, step, numbers))
+            self.guard("tensorboard", partial(self.events.add_scalars, step, numbers))
 
     def note_load(self) -> None:
         """How busy the machine is: a run's speed says little where others shared it."""
         with suppress(OSError, AttributeError):  # Windows has none
             self.loads.append(os.getloadavg()[0])
 
-    def picture(self, step: int, tag: str, image: Image.Image) -> None:
+    def add_picture(self, step: int, tag: str, image: Image.Image) -> None:
         """Shows `image` in TensorBoard; the file in samples/ is the caller's."""
         if self.events is not None:
-            self.guard("tensorboard", partial(self.events.picture, step, tag, image))
+            self.guard("tensorboard", partial(self.events.add_picture, step, tag, image))
 
-    def text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
+    def add_text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
         """Shows a string in TensorBoard.
 
         Without a step it stands where this session began: the config of every session can so be
@@ -93,7 +93,7 @@ class Logbook:
         """
         if self.events is not None:
             at = self.step if step is None else step
-            self.guard("tensorboard", partial(self.events.text, at, tag, markdown))
+            self.guard("tensorboard", partial(self.events.add_text, at, tag, markdown))
 
     def guard(self, place: str, write: Callable[[], object]) -> bool:
         """Calls `write`; whatever it raises becomes one warning.
@@ -233,7 +233,7 @@ class EventFile:
         self.record_writer(record).write(event.SerializeToString())
         append(self.path, record.getvalue())
 
-    def scalars(self, step: int, values: dict[str, float]) -> None:
+    def add_scalars(self, step: int, values: dict[str, float]) -> None:
         """Adds a point to each curve."""
         self.add(
             step,
@@ -243,7 +243,7 @@ class EventFile:
             ],
         )
 
-    def picture(self, step: int, tag: str, image: Image.Image) -> None:
+    def add_picture(self, step: int, tag: str, image: Image.Image) -> None:
         """Adds an image."""
         png = io.BytesIO()
         image.save(png, format="PNG")
@@ -255,7 +255,7 @@ class EventFile:
         )
         self.add(step, values=[self.summary.Summary.Value(tag=tag, image=proto)])
 
-    def text(self, step: int, tag: str, markdown: str) -> None:
+    def add_text(self, step: int, tag: str, markdown: str) -> None:
         """Adds a string."""
         plugin = self.summary.SummaryMetadata.PluginData(plugin_name="text")
         tensor = self.tensor.TensorProto(
@@ -309,8 +309,8 @@ def cut_back(path: Path, step: int, *, again: str = "") -> float:
     seconds = 0.0
     try:
         for line, entry in reading.read_json_lines(path):
-            at = reading.whole(entry.get("step"))
-            spent = reading.number(entry.get("time"))
+            at = reading.convert_count(entry.get("step"))
+            spent = reading.convert_number(entry.get("time"))
             repeated = again and at == step and any(str(key).startswith(again) for key in entry)
             if at is not None and at <= step and spent is not None and not repeated:
                 seconds = spent

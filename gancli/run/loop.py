@@ -196,7 +196,7 @@ class Loop:
         step = self.progress.step
         nimg = self.progress.nimg
         memory = peak_memory(self.trainer.device)
-        self.attempt("metrics.jsonl", lambda: self.logbook.scalars(step, nimg, values))
+        self.attempt("metrics.jsonl", lambda: self.logbook.add_scalars(step, nimg, values))
         self.attempt(
             "the display", lambda: self.display.update(step, nimg, values, memory_bytes=memory)
         )
@@ -214,11 +214,11 @@ class Loop:
             self.trainer.game, self.trainer.ema, columns=self.log.grid
         )
         self.logbook.guard("samples", partial(self.folder.write_sample, step, drawn.picture))
-        self.logbook.picture(step, "samples", drawn.picture)
+        self.logbook.add_picture(step, "samples", drawn.picture)
         for suffix, data in drawn.beside.items():
             self.logbook.guard("samples", partial(self.folder.write_beside, step, suffix, data))
             if suffix == ".txt":
-                self.logbook.text("samples", data.decode(), step=step)
+                self.logbook.add_text("samples", data.decode(), step=step)
 
     def evaluate(self) -> bool:
         """Measures the EMA generator.
@@ -235,7 +235,9 @@ class Loop:
         run.owes_evaluation = False
         run.best = self.monitor.choose_best(values, step, before)
         named = {f"eval/{key}": value for key, value in values.items()}
-        self.attempt("metrics.jsonl", lambda: self.logbook.scalars(step, self.progress.nimg, named))
+        self.attempt(
+            "metrics.jsonl", lambda: self.logbook.add_scalars(step, self.progress.nimg, named)
+        )
         if report is not None:
             self.show_report(report, best=run.best != before)
         self.check_watchdog(named)
@@ -385,7 +387,7 @@ class Loop:
 class NullLogger:
     """The logbook and the display of every rank but the first."""
 
-    def scalars(self, *_: object) -> None:
+    def add_scalars(self, *_: object) -> None:
         """Does nothing."""
 
     def note(self, *_: object) -> None:
@@ -394,10 +396,10 @@ class NullLogger:
     def rewind(self, *_: object, again: str = "") -> None:
         """Does nothing."""
 
-    def picture(self, *_: object) -> None:
+    def add_picture(self, *_: object) -> None:
         """Does nothing."""
 
-    def text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
+    def add_text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
         """Does nothing."""
 
     def guard(self, *_: object) -> None:

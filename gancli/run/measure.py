@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gancli.config.published import describe_stored
 from gancli.errors import Problems, UserError
-from gancli.files.paths import with_ending
+from gancli.files.paths import add_ending
 from gancli.render import messages
 from gancli.run.checkpoint_options import compose_options, find_run_folder, open_game, read_options
 
@@ -108,7 +108,7 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
     from gancli.config.closed import find_closed_problems
     from gancli.config.run_config import make_closed
     from gancli.config.schema import MetricsConfig
-    from gancli.files.paths import DATA, WEIGHTS, missing_problems
+    from gancli.files.paths import DATA, WEIGHTS, find_missing
     from gancli.metrics.settings import LEAST, problems, unknown_items
 
     composed = compose_options("evaluate", words)
@@ -139,12 +139,12 @@ def read_evaluation_options(words: Sequence[str]) -> EvaluationOptions:
         found.append((f"{' and '.join(given)} do not make an evaluation", usage))
     elif options["protocol"] == "paper" and given != ["ckpt"]:
         found.append(("protocol=paper is of a run", "gan evaluate ckpt=RUN protocol=paper"))
-    found += missing_problems(options["dataset"], {"path": DATA}, within="dataset")
+    found += find_missing(options["dataset"], {"path": DATA}, within="dataset")
     if isinstance(metrics, dict):
-        found += missing_problems(metrics, WEIGHTS, within="metrics")
+        found += find_missing(metrics, WEIGHTS, within="metrics")
     if found:
         raise Problems(found)
-    out = with_ending(Path(options["out"]).expanduser(), ".json") if options["out"] else None
+    out = add_ending(Path(options["out"]).expanduser(), ".json") if options["out"] else None
     return EvaluationOptions(
         ckpt=options["ckpt"],
         real=options["real"],
@@ -383,6 +383,6 @@ def write_to_tensorboard(folder: Path, report: Report, step: int) -> None:
     try:
         # No session starts at a step this late, so evaluations of earlier checkpoints do not hide
         # those of later ones.
-        EventFile(folder / "tensorboard" / "evaluate", step=2**40).scalars(step, values)
+        EventFile(folder / "tensorboard" / "evaluate", step=2**40).add_scalars(step, values)
     except OSError as error:
         logger.warning("TensorBoard's file cannot be written: %s", error.strerror)

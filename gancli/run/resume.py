@@ -168,7 +168,7 @@ def parse_override(item: str) -> tuple[str, object, bool]:
         box = OmegaConf.to_container(OmegaConf.create({"value": override.value()}), resolve=True)
         assert isinstance(box, dict)
         value = box["value"]
-    except hints.composition_errors() as error:
+    except hints.list_composition_errors() as error:
         raise UserError(f"'{item}' cannot be read", "write KEY=VALUE") from error
     if override.is_sweep_override():
         raise UserError(f"'{item}' gives several values", "a run is resumed with one")

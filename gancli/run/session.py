@@ -212,7 +212,7 @@ def play(
             else NullLogger()
         )
         stack.callback(logbook.close)
-        logbook.text("config", format_config(config))
+        logbook.add_text("config", format_config(config))
         title = f"{folder.path}  {settings.device} {settings.precision}"
         progress.say("")
         stack.enter_context(progress.paused())  # the display has the terminal
@@ -265,7 +265,7 @@ def play(
     note_ending(folder, f"its {settings.steps} steps are done", first=first)
     return Outcome(
         folder.path,
-        picture=folder.newest_sample(),
+        picture=folder.find_newest_sample(),
         trust=trust,
         translates=bool(trainer.game.directions),
         measured=config.dataset["_target_"] if monitor.measures else None,

@@ -22,12 +22,12 @@ from gancli.commands.project import target_of
 from gancli.inference import projection
 from gancli.inference.projection import (
     Pixels,
-    from_latents,
-    mean_styles,
-    pace,
+    compute_pace,
+    draw_styles,
+    measure_structure,
     project,
-    search,
-    structure,
+    start_from_latents,
+    start_search,
 )
 from gancli.render.grids import to_uint8
 
@@ -200,7 +200,7 @@ def test_the_global_random_state_is_left_alone(runs, run, space):
     torch.manual_seed(3)
     wanted = torch.rand(4)
     torch.manual_seed(3)
-    start = search(
+    start = start_search(
         loaded.game, loaded.generator, Pixels(target), space=space, label=None, noise=True, seed=0
     )
     list(project(loaded.game, loaded.generator, Pixels(target), start, steps=2, lr=0.1, seed=0))
@@ -346,7 +346,7 @@ def test_pixels_compare_every_size():
 
 def test_large_and_small_images_reach_lpips_in_a_size_that_it_knows():
     sizes = [
-        tuple(projection.seen(torch.zeros(1, 3, *size)).shape[2:])
+        tuple(projection.fit_to_lpips(torch.zeros(1, 3, *size)).shape[2:])
         for size in ((16, 16), (64, 48), (100, 256), (512, 1024))
     ]
     assert sizes == [(64, 64), (128, 96), (100, 256), (128, 256)]
@@ -356,16 +356,16 @@ def test_large_and_small_images_reach_lpips_in_a_size_that_it_knows():
 
 
 def test_the_pace_rises_and_falls():
-    assert [pace(share) for share in (0.0, 0.025, 0.05, 0.5, 0.75, 1.0)] == pytest.approx(
+    assert [compute_pace(share) for share in (0.0, 0.025, 0.05, 0.5, 0.75, 1.0)] == pytest.approx(
         [0, 0.5, 1, 1, 1, 0]
     )
-    assert pace(0.875) == pytest.approx(0.5)
+    assert compute_pace(0.875) == pytest.approx(0.5)
 
 
 def test_structure_is_what_noise_has_not():
     like = torch.zeros(1)
-    assert structure([torch.ones(1, 1, 8, 8)], like).item() == 2
-    assert structure([torch.ones(1, 1, 16, 16)], like).item() == 2 + 2 * 16, (
+    assert measure_structure([torch.ones(1, 1, 8, 8)], like).item() == 2
+    assert measure_structure([torch.ones(1, 1, 16, 16)], like).item() == 2 + 2 * 16, (
         "its halving keeps the variance of noise, not of this"
     )
     torch.manual_seed(0)
@@ -376,18 +376,21 @@ def test_structure_is_what_noise_has_not():
         )
         * 3
     )
-    assert structure([noise], like).item() < 0.1 and structure([smooth], like).item() > 0.5
-    assert structure([], like).item() == 0
+    assert (
+        measure_structure([noise], like).item() < 0.1
+        and measure_structure([smooth], like).item() > 0.5
+    )
+    assert measure_structure([], like).item() == 0
 
 
 def test_the_mean_style_is_the_mean_of_styles(runs):
     loaded = load_game(str(runs / "classes"))
-    styles = mean_styles(loaded.game, loaded.generator, label=None, seed=0)
+    styles = draw_styles(loaded.game, loaded.generator, label=None, seed=0)
     assert styles.shape == (10_000, 8)
     z = torch.randn(10_000, loaded.generator.z_dim)
     wanted = loaded.generator.mapping(z, torch.arange(10_000) % 10).mean(0)
     torch.testing.assert_close(styles.mean(0), wanted, atol=0.05, rtol=0)
-    of_one = mean_styles(loaded.game, loaded.generator, label=torch.tensor(4), seed=0).mean(0)
+    of_one = draw_styles(loaded.game, loaded.generator, label=torch.tensor(4), seed=0).mean(0)
     torch.testing.assert_close(
         of_one, loaded.generator.mapping(z, torch.full((10_000,), 4)).mean(0), atol=0.05, rtol=0
     )
@@ -396,7 +399,7 @@ def test_the_mean_style_is_the_mean_of_styles(runs):
 def test_latents_start_at_the_likest_and_stay_among_latents(runs):
     loaded = load_game(str(runs / "cgan"))
     target = target_of(str(runs / "own/cgan/000001.png"), loaded)
-    start = from_latents(loaded.game, loaded.generator, Pixels(target), label=None, seed=0)
+    start = start_from_latents(loaded.game, loaded.generator, Pixels(target), label=None, seed=0)
     for _ in project(
         loaded.game, loaded.generator, Pixels(target), start, steps=30, lr=5.0, seed=0
     ):
@@ -409,7 +412,7 @@ def test_latents_start_at_the_likest_and_stay_among_latents(runs):
         and 10 < start.farthest["z"][1] < 15
         and start.spread["z"] == pytest.approx(10, rel=0.1)
     )
-    only = from_latents(
+    only = start_from_latents(
         loaded.game, loaded.generator, Pixels(target), label=torch.tensor(7), seed=0
     )
     assert only.rest["label"].tolist() == [7]
@@ -418,7 +421,7 @@ def test_latents_start_at_the_likest_and_stay_among_latents(runs):
 def test_noise_stays_noise_and_styles_wander_less_and_less(runs):
     loaded = load_game(str(runs / "stylegan2"))
     target = target_of(str(runs / "own/stylegan2/000001.png"), loaded)
-    start = search(
+    start = start_search(
         loaded.game, loaded.generator, Pixels(target), space="w", label=None, noise=True, seed=0
     )
     assert [tuple(plane.shape[2:]) for plane in start.planes] == [
@@ -437,7 +440,7 @@ def test_noise_stays_noise_and_styles_wander_less_and_less(runs):
         )
         assert not torch.equal(plane, old)
     far = [
-        start.wandering(share, torch.Generator().manual_seed(0))["styles"] - start.leaves["styles"]
+        start.add_noise(share, torch.Generator().manual_seed(0))["styles"] - start.leaves["styles"]
         for share in (0.05, 0.01, 0)
     ]
     torch.testing.assert_close(far[0], 5 * far[1], rtol=1e-3, atol=1e-5)
@@ -452,13 +455,13 @@ def test_noise_is_kept_from_painting_the_picture(runs, monkeypatch):
     target = target_of(str(runs / "own/stylegan2/000001.png"), loaded)
     for weight in (projection.NOISE_WEIGHT, 0.0):
         monkeypatch.setattr(projection, "NOISE_WEIGHT", weight)
-        start = search(
+        start = start_search(
             loaded.game, loaded.generator, Pixels(target), space="w", label=None, noise=True, seed=0
         )
         list(
             project(loaded.game, loaded.generator, Pixels(target), start, steps=30, lr=0.1, seed=0)
         )
-        found.append(structure(start.planes, target).item())
+        found.append(measure_structure(start.planes, target).item())
     assert found[0] < 0.1 * found[1]
 
 

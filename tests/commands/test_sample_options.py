@@ -159,7 +159,7 @@ def test_standing_statistics_change_the_images_and_are_measured_as_they_sample(g
     )
     asked = []
     monkeypatch.setattr(
-        "gancli.inference.standing_statistics.standing_statistics",
+        "gancli.inference.standing_statistics.measure_standing_statistics",
         lambda game, generator, **options: asked.append(options) or generator,
     )
     gan("cgan", "n=2", "standing=5", "truncation=0.5", "seed=9")

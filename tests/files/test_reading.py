@@ -66,7 +66,7 @@ def test_yaml_is_read_as_omegaconf_reads_it(tmp_path):
 def test_every_built_in_config_passes(tmp_path):
     from gancli.config.folders import find_conf_dir
 
-    paths = reading.yaml_files(find_conf_dir())
+    paths = reading.list_yaml_files(find_conf_dir())
     assert len(paths) > 100
     for path in paths:
         reading.check_yaml_file(path)

@@ -10,7 +10,7 @@ from torch import nn
 
 from gancli.errors import UserError
 from gancli.games.gan import GAN
-from gancli.inference.standing_statistics import standing_statistics
+from gancli.inference.standing_statistics import measure_standing_statistics
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import Hinge
 from gancli.networks.biggan import BigGANDiscriminator, BigGANGenerator
@@ -64,7 +64,7 @@ def test_one_layer_in_closed_form():
         generator(torch.full((8, 4), 100.0)),
         generator.seen.clear(),
     )  # what it knew before shall not count
-    measured = standing_statistics(game_of(generator), generator, passes=7, batch=6, seed=1)
+    measured = measure_standing_statistics(game_of(generator), generator, passes=7, batch=6, seed=1)
     assert len(measured.seen) == 7 and not generator.seen
     batches = torch.stack(measured.seen)  # (7,6,1,2,2)
     assert not torch.equal(batches[0], batches[1]), "fresh latents"
@@ -74,7 +74,9 @@ def test_one_layer_in_closed_form():
     assert torch.allclose(
         measured.norm.running_var, batches.flatten(1).var(1).mean().reshape(1), rtol=1e-5
     )
-    many = standing_statistics(game_of(generator), generator, passes=200, batch=50, seed=1).norm
+    many = measure_standing_statistics(
+        game_of(generator), generator, passes=200, batch=50, seed=1
+    ).norm
     assert many.running_mean.item() == pytest.approx(
         5, abs=0.1
     ) and many.running_var.item() == pytest.approx(9, rel=0.03)
@@ -92,7 +94,7 @@ def test_a_single_pass_reproduces_training_mode():
         images.append((args, out))
 
     generator.register_forward_hook(remember)
-    measured = standing_statistics(game, generator, passes=1, batch=64, seed=3)
+    measured = measure_standing_statistics(game, generator, passes=1, batch=64, seed=3)
     (args, before), after = images[0], measured(*images[0][0])
     assert torch.allclose(before, after, atol=0.02) and not torch.allclose(
         before, copy.deepcopy(generator).eval()(*args), atol=0.1
@@ -105,10 +107,10 @@ def test_the_seed_decides_and_nothing_else_moves():
     before = copy.deepcopy(generator.state_dict())
     state = torch.random.get_rng_state()
     one, two = (
-        standing_statistics(game, generator, passes=3, batch=4, seed=5).state_dict()
+        measure_standing_statistics(game, generator, passes=3, batch=4, seed=5).state_dict()
         for _ in range(2)
     )
-    other = standing_statistics(game, generator, passes=3, batch=4, seed=6).state_dict()
+    other = measure_standing_statistics(game, generator, passes=3, batch=4, seed=6).state_dict()
     assert all(torch.equal(one[key], two[key]) for key in one)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(before[key], value) for key, value in generator.state_dict().items())
@@ -125,7 +127,7 @@ def test_the_seed_decides_and_nothing_else_moves():
 
 def test_the_copy_samples_and_keeps_its_momentum():
     game = biggan()
-    measured = standing_statistics(game, game.generator, passes=2, batch=4, seed=0)
+    measured = measure_standing_statistics(game, game.generator, passes=2, batch=4, seed=0)
     norms = [part for part in measured.modules() if isinstance(part, nn.BatchNorm2d)]
     assert not any(part.training for part in measured.modules()) and {
         norm.momentum for norm in norms
@@ -141,7 +143,7 @@ def test_truncated_latents_have_smaller_statistics():
     generator = OneLayer()
     game = game_of(generator)
     wide, narrow = (
-        standing_statistics(
+        measure_standing_statistics(
             game, generator, passes=20, batch=50, seed=0, options={"truncation": t}
         ).norm.running_var
         for t in (None, 0.5)
@@ -152,8 +154,10 @@ def test_truncated_latents_have_smaller_statistics():
 def test_what_cannot_be_measured_is_refused_with_a_reason():
     plain = MLPGenerator(resolution=2, channels=1, hidden=[4])
     with pytest.raises(UserError, match="no batch norm"):
-        standing_statistics(game_of(plain), plain, passes=2, batch=4, seed=0)
+        measure_standing_statistics(game_of(plain), plain, passes=2, batch=4, seed=0)
     generator = OneLayer()
     for passes, batch in ((0, 4), (3, 1)):
         with pytest.raises(UserError, match="do not exist"):
-            standing_statistics(game_of(generator), generator, passes=passes, batch=batch, seed=0)
+            measure_standing_statistics(
+                game_of(generator), generator, passes=passes, batch=batch, seed=0
+            )

@@ -16,15 +16,15 @@ from gancli.errors import UserError
 from gancli.inference.tiling import (
     FAR,
     Way,
+    choose_way,
     complete,
-    context_of,
+    compute_context,
     cut,
     is_noisy,
-    mirrored,
-    padded,
-    pieces,
-    tileable,
-    way_of,
+    is_tileable,
+    make_pieces,
+    mirror_indices,
+    pad_side,
 )
 from gancli.networks.inpainting import ContextEncoder
 from gancli.networks.srgan import RRDBNet, SRResNet
@@ -56,7 +56,7 @@ def assembled(network: nn.Module, inputs: dict, way: Way, translate=None) -> tor
     """
     height, width = inputs["a"].shape[2:]
     canvas = torch.full((3, network.scale * height, network.scale * width), float("nan"))
-    for top, left, part in pieces(
+    for top, left, part in make_pieces(
         inputs, network, translate or (lambda window: network(window["a"])), way
     ):
         place = canvas[:, top : top + part.shape[1], left : left + part.shape[2]]
@@ -84,7 +84,7 @@ TILED = {
 @pytest.mark.parametrize("more", [0, 1])
 def test_tiles_make_what_the_whole_image_makes(name, more):
     network = settled(TILED[name]())
-    context = context_of(network)
+    context = compute_context(network)
     multiple = network.multiple
     core = multiple * (1 + more) * 2
     size = (
@@ -92,7 +92,7 @@ def test_tiles_make_what_the_whole_image_makes(name, more):
         2 * context + 2 * core + 3,
     )  # some tiles have neighbours on all sides, and the last ones are cut
     image = torch.rand(1, 3, *size) * 2 - 1
-    way = way_of(network, size, tile=core + 2 * context, max_size=None)
+    way = choose_way(network, size, tile=core + 2 * context, max_size=None)
     assert (way.core, way.context, way.size) == (core, context, size)
     want = whole(network, image)[0]
     assert want.std() > 1e-2
@@ -103,7 +103,7 @@ def test_too_small_a_context_would_show():
     """Or the test above could not fail."""
     network = settled(TILED["resnet"]())
     image = torch.rand(1, 3, 40, 200) * 2 - 1
-    way = way_of(network, (40, 200), tile=8 + 2 * context_of(network), max_size=None)
+    way = choose_way(network, (40, 200), tile=8 + 2 * compute_context(network), max_size=None)
     wrong = assembled(network, {"a": image}, Way(way.size, way.core, 8))
     assert (wrong - whole(network, image)[0]).abs().max() > 1e-3
 
@@ -111,21 +111,21 @@ def test_too_small_a_context_would_show():
 def test_of_the_deepest_network_what_is_far_away_counts_for_nothing():
     """ESRGAN's 351 pixels of reach would leave nothing of a tile."""
     network = settled(RRDBNet(channels=3, width=6, growth=4, blocks=23, scale=1))
-    assert network.reach > 5 * FAR and context_of(network) == FAR
+    assert network.reach > 5 * FAR and compute_context(network) == FAR
     image = torch.rand(1, 3, 12, 6 * FAR) * 2 - 1
     want = whole(network, image)[0]
     got = assembled(
-        network, {"a": image}, way_of(network, (12, 6 * FAR), tile=4 * FAR, max_size=None)
+        network, {"a": image}, choose_way(network, (12, 6 * FAR), tile=4 * FAR, max_size=None)
     )
     torch.testing.assert_close(got, want, atol=1e-5 * want.abs().max().item(), rtol=0)
 
 
 def test_what_cannot_be_tiled():
-    assert not tileable(ResNetGenerator(**BOTH, width=4, blocks=1)), "instance norm"
-    assert not tileable(
+    assert not is_tileable(ResNetGenerator(**BOTH, width=4, blocks=1)), "instance norm"
+    assert not is_tileable(
         ResNetGenerator(**BOTH, width=4, blocks=1, norm="none", noise_channels=1)
     ), "noise would differ at the seams"
-    assert not tileable(TransformerNet(width=4)) and not tileable(
+    assert not is_tileable(TransformerNet(width=4)) and not is_tileable(
         UNetGenerator(**BOTH, width=4, downs=3)
     )
     assert is_noisy(UNetGenerator(**BOTH, width=4, downs=3)) and not is_noisy(
@@ -152,16 +152,16 @@ def test_what_cannot_be_tiled():
 )
 def test_a_tile_that_cannot_be_is_refused(network, said):
     with pytest.raises(UserError, match="tile=33") as caught:
-        way_of(network, (500, 500), tile=33, max_size=None)
+        choose_way(network, (500, 500), tile=33, max_size=None)
     assert said in caught.value.message
 
 
 def test_the_hint_for_a_tile_that_is_too_small_is_one_that_works():
     network = ResNetGenerator(**BOTH, width=2, blocks=1, norm="batch")
     with pytest.raises(UserError) as caught:
-        way_of(network, (500, 500), tile=3, max_size=None)
+        choose_way(network, (500, 500), tile=3, max_size=None)
     assert (
-        way_of(
+        choose_way(
             network, (500, 500), tile=int(caught.value.hint.split()[1].strip(",")), max_size=None
         ).core
         > 0
@@ -174,28 +174,30 @@ def test_the_hint_for_a_tile_that_is_too_small_is_one_that_works():
 def test_the_way_follows_from_the_size():
     tiles = SRResNet(channels=3, width=2, blocks=1, scale=4)
     instance = ResNetGenerator(**BOTH, width=2, blocks=1)
-    context = context_of(tiles)
-    assert way_of(tiles, (100, 400), tile="auto", max_size=800) == Way((100, 400)), (
+    context = compute_context(tiles)
+    assert choose_way(tiles, (100, 400), tile="auto", max_size=800) == Way((100, 400)), (
         "800 x 800 in its output, whatever their shape"
     )
-    assert way_of(tiles, (101, 400), tile="auto", max_size=800) == Way(
+    assert choose_way(tiles, (101, 400), tile="auto", max_size=800) == Way(
         (101, 400), 200 - 2 * context, context
     )
-    assert way_of(tiles, (9000, 9000), tile="auto", max_size=None) == Way((9000, 9000))
-    assert way_of(tiles, (400, 400), tile="off", max_size=800) == Way((200, 200))
-    assert way_of(tiles, (400, 90), tile=100, max_size=800).core == 100 - 2 * context
-    assert way_of(tiles, (100, 90), tile=100, max_size=8) == Way((100, 90)), "one tile is enough"
-    assert way_of(instance, (3000, 4000), tile="auto", max_size=1536) == Way((1330, 1773))
-    assert way_of(instance, (1, 10**6), tile="auto", max_size=100) == Way((1, 2500)), (
+    assert choose_way(tiles, (9000, 9000), tile="auto", max_size=None) == Way((9000, 9000))
+    assert choose_way(tiles, (400, 400), tile="off", max_size=800) == Way((200, 200))
+    assert choose_way(tiles, (400, 90), tile=100, max_size=800).core == 100 - 2 * context
+    assert choose_way(tiles, (100, 90), tile=100, max_size=8) == Way((100, 90)), (
+        "one tile is enough"
+    )
+    assert choose_way(instance, (3000, 4000), tile="auto", max_size=1536) == Way((1330, 1773))
+    assert choose_way(instance, (1, 10**6), tile="auto", max_size=100) == Way((1, 2500)), (
         "padded to 8 rows, twice the pixels at most"
     )
 
 
 def test_reach_that_leaves_no_tile_shrinks():
     network = UNetGenerator(**BOTH, width=2, downs=8, noisy=False)
-    assert tileable(network) and way_of(network, (4000, 4000), tile="auto", max_size=1536) == Way(
-        (1536, 1536)
-    )
+    assert is_tileable(network) and choose_way(
+        network, (4000, 4000), tile="auto", max_size=1536
+    ) == Way((1536, 1536))
 
 
 # padding
@@ -204,7 +206,7 @@ def test_reach_that_leaves_no_tile_shrinks():
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
 def test_mirrored_is_numpys_reflect_however_far(n):
     want = np.pad(np.arange(n), (20, 30), mode="reflect")
-    assert mirrored(n, -20, n + 30).tolist() == want.tolist()
+    assert mirror_indices(n, -20, n + 30).tolist() == want.tolist()
 
 
 def test_a_window_within_the_image_is_just_that():
@@ -239,11 +241,11 @@ def test_any_size_comes_out_at_its_size(make, size):
     made = assembled(
         network,
         {"a": torch.rand(1, 3, *size)},
-        way_of(network, size, tile="auto", max_size=1536),
+        choose_way(network, size, tile="auto", max_size=1536),
         translate,
     )
     assert made.isfinite().all()
-    assert seen == [tuple(padded(side, network) for side in size)]
+    assert seen == [tuple(pad_side(side, network) for side in size)]
     assert all(side >= network.smallest and side % network.multiple == 0 for side in seen[0])
 
 
@@ -265,7 +267,7 @@ def test_a_shrunk_image_comes_back_at_its_size_and_alike():
         seen.append(tuple(inputs["a"].shape[2:]))
         return inputs["a"]
 
-    way = way_of(network, (60, 90), tile="auto", max_size=40)
+    way = choose_way(network, (60, 90), tile="auto", max_size=40)
     made = assembled(network, {"a": ramp}, way, translate)
     assert way == Way((32, 48)) and seen == [(32, 48)]
     torch.testing.assert_close(made[:, 9:-9, 9:-9], ramp[0, :, 9:-9, 9:-9], atol=0.02, rtol=0)
@@ -329,7 +331,7 @@ def test_a_network_of_a_central_hole_fills_one_anywhere(hole):
     made = assembled(
         network,
         {"a": fill_holes(image, mask), "mask": mask},
-        way_of(network, (50, 70), tile="auto", max_size=None),
+        choose_way(network, (50, 70), tile="auto", max_size=None),
         translate,
     )
     hidden = mask[0].expand(3, -1, -1) == 1
@@ -353,7 +355,7 @@ def test_a_network_that_was_trained_with_an_overlap_sees_it():
         seen.append(window)
         return torch.full_like(window["a"], 0.5)
 
-    way = way_of(network, (50, 70), tile="auto", max_size=None)
+    way = choose_way(network, (50, 70), tile="auto", max_size=None)
     made = assembled(network, {"a": fill_holes(image, mask), "mask": mask}, way, translate)
     (window,) = seen
     assert window["mask"].sum() == 12 * 12 and window["mask"][0, 0, 10:22, 10:22].all()

@@ -50,7 +50,7 @@ def curves(folder):
 def play(folder, start: int, stop: int, *, sign: int = 1) -> None:
     book = Logbook(folder, step=start)
     for step in range(start + 1, stop + 1):
-        book.scalars(step, step * 64, {"d/adv": sign * step / 8})
+        book.add_scalars(step, step * 64, {"d/adv": sign * step / 8})
     book.close()
 
 
@@ -62,7 +62,7 @@ def warned(caplog):
 
 def test_a_line_holds_the_clock_and_the_values(tmp_path):
     book = Logbook(tmp_path, step=0, tensorboard=False)
-    book.scalars(50, 3200, {"d/adv": 1.25, "g/adv": 0.1})
+    book.add_scalars(50, 3200, {"d/adv": 1.25, "g/adv": 0.1})
     assert list(tmp_path.iterdir()) == [tmp_path / "metrics.jsonl"]
     (line,) = lines(tmp_path)
     assert list(line) == ["step", "nimg", "time", "d/adv", "g/adv"]
@@ -74,12 +74,12 @@ def test_a_line_holds_the_clock_and_the_values(tmp_path):
     )
     assert 0 <= line["time"] < 5 and line["time"] == round(line["time"], 3)
     with pytest.raises(AssertionError):
-        book.scalars(51, 3264, {"step": 1.0})
+        book.add_scalars(51, 3264, {"step": 1.0})
 
 
 def test_values_that_json_lacks_become_null(tmp_path):
     book = Logbook(tmp_path, step=0)
-    book.scalars(1, 64, {"a": float("nan"), "b": float("inf"), "c": float("-inf"), "d": 1e-300})
+    book.add_scalars(1, 64, {"a": float("nan"), "b": float("inf"), "c": float("-inf"), "d": 1e-300})
     assert lines(tmp_path)[0] | {"time": 0} == {
         "step": 1,
         "nimg": 64,
@@ -104,7 +104,7 @@ def test_a_resume_cuts_later_lines_and_a_torn_one(tmp_path):
     )
     book = Logbook(tmp_path, step=6, tensorboard=False)
     assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6]
-    book.scalars(8, 8, {"d/adv": 2.0})
+    book.add_scalars(8, 8, {"d/adv": 2.0})
     assert [(line["step"], line["d/adv"]) for line in lines(tmp_path)] == [
         (2, 1),
         (4, 1),
@@ -125,7 +125,7 @@ def test_a_last_line_torn_anywhere_is_dropped(tmp_path, torn):
     path.write_bytes(
         b'{"step": 2, "nimg": 2, "time": 7.5}\n' + torn.encode("utf-8", "surrogateescape")
     )
-    Logbook(tmp_path, step=9, tensorboard=False).scalars(10, 10, {})
+    Logbook(tmp_path, step=9, tensorboard=False).add_scalars(10, 10, {})
     assert [line["step"] for line in lines(tmp_path)] == [2, 10] and lines(tmp_path)[1][
         "time"
     ] >= 7.5
@@ -133,7 +133,7 @@ def test_a_last_line_torn_anywhere_is_dropped(tmp_path, torn):
 
 def test_a_whole_line_without_its_end_is_kept(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 2, "nimg": 2, "time": 7.5}')
-    Logbook(tmp_path, step=2, tensorboard=False).scalars(4, 4, {})
+    Logbook(tmp_path, step=2, tensorboard=False).add_scalars(4, 4, {})
     assert [line["step"] for line in lines(tmp_path)] == [2, 4]
 
 
@@ -183,8 +183,8 @@ def test_a_clock_that_jumps_back_spoils_neither_time_nor_curve(tmp_path, monkeyp
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
 def test_pictures_and_texts_reach_tensorboard(tmp_path, mode):
     book = Logbook(tmp_path, step=0)
-    book.picture(5, "samples", Image.new(mode, (30, 20)))
-    book.text("config", "# hello \udcff")
+    book.add_picture(5, "samples", Image.new(mode, (30, 20)))
+    book.add_text("config", "# hello \udcff")
     events = curves(tmp_path)
     (picture,) = events.Images("samples")
     assert (picture.step, picture.width, picture.height) == (
@@ -197,8 +197,8 @@ def test_pictures_and_texts_reach_tensorboard(tmp_path, mode):
 
 def test_without_tensorboard_the_rest_works(tmp_path):
     book = Logbook(tmp_path, step=0, tensorboard=False)
-    book.picture(5, "samples", Image.new("L", (3, 3)))
-    book.text("config", "x")
+    book.add_picture(5, "samples", Image.new("L", (3, 3)))
+    book.add_text("config", "x")
     book.close()
     assert not (tmp_path / "tensorboard").exists()
 
@@ -213,15 +213,15 @@ def test_a_folder_that_vanishes_costs_one_warning_per_place(tmp_path, warned):
     folder = tmp_path / "run"
     folder.mkdir()
     book = Logbook(folder, step=0)
-    book.scalars(1, 1, {"d/adv": 1.0})
+    book.add_scalars(1, 1, {"d/adv": 1.0})
     shutil.rmtree(folder)
     for step in range(2, 9):
-        book.scalars(step, step, {"d/adv": 1.0})
-        book.picture(step, "samples", Image.new("L", (3, 3)))
+        book.add_scalars(step, step, {"d/adv": 1.0})
+        book.add_picture(step, "samples", Image.new("L", (3, 3)))
     assert [message.split(" ")[0] for message in warned()] == ["metrics.jsonl", "tensorboard"]
     assert "training goes on" in warned()[0]
     (folder / "tensorboard").mkdir(parents=True)
-    book.scalars(9, 9, {"d/adv": 1.0})
+    book.add_scalars(9, 9, {"d/adv": 1.0})
     assert not (folder / "metrics.jsonl").exists(), "given up after three failures"
     book.close()
 
@@ -231,27 +231,27 @@ def test_a_disk_that_recovers_in_time_is_used_again(tmp_path, warned):
     aside = tmp_path.with_name("aside")
     for step in (1, 3, 5):  # two failures, then success, three times over
         tmp_path.rename(aside)
-        book.scalars(step, step, {})
-        book.scalars(step, step, {})
+        book.add_scalars(step, step, {})
+        book.add_scalars(step, step, {})
         aside.rename(tmp_path)
-        book.scalars(step + 1, step, {})
+        book.add_scalars(step + 1, step, {})
     assert [line["step"] for line in lines(tmp_path)] == [2, 4, 6] and len(warned()) == 1
 
 
 def test_a_full_disk_leaves_no_torn_line(tmp_path, warned):
     book = Logbook(tmp_path, step=0)
-    book.scalars(1, 1, {"d/adv": 1.0})
+    book.add_scalars(1, 1, {"d/adv": 1.0})
     paths = [tmp_path / "metrics.jsonl", *(tmp_path / "tensorboard").iterdir()]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(
         resource.RLIMIT_FSIZE, (min(path.stat().st_size for path in paths) + 10, hard)
     )
     try:
-        book.scalars(2, 2, {"d/adv": 1.0})
+        book.add_scalars(2, 2, {"d/adv": 1.0})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert len(warned()) == 2
-    book.scalars(3, 3, {"d/adv": 1.0})
+    book.add_scalars(3, 3, {"d/adv": 1.0})
     assert [line["step"] for line in lines(tmp_path)] == [1, 3]
     assert [point.step for point in curves(tmp_path).Scalars("d/adv")] == [1, 3]
 
@@ -359,7 +359,7 @@ def test_a_line_costs_less_than_two_milliseconds(tmp_path):
     spent = []
     for step in range(200):
         start = time.perf_counter()
-        book.scalars(step, step, {f"d/{key}": 0.5 for key in "abcdefgh"})
+        book.add_scalars(step, step, {f"d/{key}": 0.5 for key in "abcdefgh"})
         spent.append(time.perf_counter() - start)
     assert statistics.median(spent) < 2e-3
 
