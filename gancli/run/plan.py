@@ -168,6 +168,8 @@ def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
         resuming.take_asked(config, plan.config)
         old = Continued(folder=candidate.folder, tree=tree)
         tell(f"resume=auto: {candidate.folder} goes on from step {old.step}")
+        for line in candidate.older:
+            tell(f"  {line}")
         return Plan(revalidate(config), old=old)
     say_why_new(plan.alike, composed)
     tell(f"plan: {describe_plan(composed)}")

@@ -6,13 +6,14 @@ It is refused where a run keeps its config. And what must be typed: the packages
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gancli.config import compose as front
 from gancli.config import hints
+from gancli.config.build import locate, read_parameters
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, TOP_KEYS
 from gancli.config.values import show
@@ -221,12 +222,14 @@ class Candidate:
         step: Of its newest checkpoint.
         digest: Of its data.
         differs: Key -> (value there, value asked for), but for what is overlooked.
+        older: Where keys are missing that a new run would set: what the run goes on with.
     """
 
     folder: Path
     step: int
     digest: str
     differs: dict[str, tuple[str, str]]
+    older: tuple[str, ...] = ()
 
 
 def look_around(parent: Path, wanted: RunConfig, composed: front.Composed) -> list[Candidate]:
@@ -252,13 +255,66 @@ def look_around(parent: Path, wanted: RunConfig, composed: front.Composed) -> li
         if tree is None:
             continue
         differs = compare_configs(tree["config"], wanted.plain(), overlooked=overlooked)
+        older: tuple[str, ...] = ()
         lacks = all(ABSENT in pair for pair in differs.values())
         if lacks and pick_settings(read_start_overrides(folder)) == pick_settings(
             composed.overrides
         ):
-            differs = {}  # the same words, before gancli had those keys
-        found.append(Candidate(folder, tree["progress"]["step"], tree["data"]["hash"], differs))
+            # the same words, before gancli had those keys
+            older = tuple(tell_older_meanings(tree["config"], wanted.plain(), differs))
+            differs = {}
+        found.append(
+            Candidate(folder, tree["progress"]["step"], tree["data"]["hash"], differs, older)
+        )
     return found
+
+
+def tell_older_meanings(
+    stored: Mapping[str, Any], wanted: dict[str, Any], keys: Iterable[str]
+) -> Iterator[str]:
+    """Says what a run goes on with where its config lacks a key that a new run would set.
+
+    Args:
+        stored: The config of the run.
+        wanted: That of a new one.
+        keys: Dotted, which one of them lacks.
+
+    Yields:
+        A line for each key whose value in a new run is not what its class does without it, and for
+        each section that the run lacks.
+    """
+    sections = set()
+    for key in keys:
+        old, last = find_parent(dict(stored), key)
+        new, _ = find_parent(wanted, key)
+        if new is None or new.get(last) is None or (old is not None and last in old):
+            continue
+        if old is None:
+            section = find_missing(stored, key)
+            if section not in sections:
+                sections.add(section)
+                yield f"{section}: a new run has it, this one goes on without"
+            continue
+        target = new.get("_target_")
+        if target is None or target != old.get("_target_"):
+            continue
+        # The user has typed this config himself, and its classes were imported to check it.
+        parameter = read_parameters(locate(target, trust=None)).get(last)
+        if parameter is None or parameter.default is parameter.empty:
+            continue
+        usual = show(parameter.default)
+        if usual != show(new[last]):
+            yield f"{key}: {usual}, as when it was started; a new run has {show(new[last])}"
+
+
+def find_missing(tree: Mapping[str, Any], key: str) -> str:
+    """Returns the first part of a dotted key that leads to nothing."""
+    parts = key.split(".")
+    for n in range(1, len(parts)):
+        parent, last = find_parent(dict(tree), ".".join(parts[:n]))
+        if parent is None or not isinstance(parent.get(last), dict):
+            return ".".join(parts[:n])
+    return key
 
 
 def compare_configs(

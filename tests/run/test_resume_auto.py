@@ -12,6 +12,8 @@ import torch
 import train_helpers
 from train_helpers import NETWORKS, QUIET, TINY, last, sound
 
+from gancli.run.resume import tell_older_meanings
+
 gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
 AUTO = ("train", *TINY, "resume=auto")
 
@@ -104,3 +106,31 @@ def test_a_run_that_lacks_newer_keys_and_one_that_is_damaged(gan):
         file.write_bytes(file.read_bytes()[:2000])
         os.utime(file, (3e9, 3e9))
     assert f"{old} goes on from step 1" in sound(gan(*AUTO, "trainer.steps=2")).out
+
+
+def test_a_run_from_before_a_key_tells_what_it_goes_on_with(gan):
+    """A key that an older config lacks keeps its old meaning, the class's own default."""
+    words = (
+        *("train", "model=infogan", "dataset.resolution=8", "dataset.limit=30", "metrics=none"),
+        *(*QUIET, "model.width=4", "model.q_moves=d", "resume=auto"),
+    )
+    sound(gan(*words, "trainer.steps=1"))
+    tree = last(runs()[0])
+    assert tree["config"]["model"].pop("q_moves") == "d"
+    tree["format"] = 1
+    for file in (runs()[0] / "checkpoints").iterdir():
+        torch.save(tree, file)
+    done = sound(gan(*words, "trainer.steps=2"))
+    assert f"{runs()[0]} goes on from step 1" in done.out
+    assert "model.q_moves: 'both', as when it was started; a new run has 'd'" in done.out
+    assert "q_moves" not in last(runs()[0])["config"]["model"], "it stays as it is"
+
+
+def test_what_a_class_does_anyway_is_not_told():
+    spec = {"_target_": "gancli.games.infogan.InfoGAN", "q_moves": "both"}
+    old = {"model": {"_target_": spec["_target_"]}, "optimizer": {"g": {"lr": 1.0}}}
+    new = {"model": spec, "optimizer": {"g": {"lr": 1.0}, "q": {"lr": 2.0, "betas": [0, 1]}}}
+    keys = ["model.q_moves", "optimizer.q.lr", "optimizer.q.betas"]
+    assert list(tell_older_meanings(old, new, keys)) == [
+        "optimizer.q: a new run has it, this one goes on without"
+    ]
