@@ -179,6 +179,7 @@ class Game(nn.Module):
     penalisable: can the gradient of a score at an image reach all of the discriminator? Gate 2
     refuses penalties where it cannot
     attributes: are labels (N,K) float attributes? Else they are (N,) classes
+    has_likelihood: does `log_likelihood` measure items?
     judges_images: does `image_critic` give a critic of single images?
     directions: ways in which it translates images, "ab" and perhaps "ba"; () makes images of noise
     extras: what a translation needs beside its source: "mask", "style" or nothing
@@ -192,6 +193,7 @@ class Game(nn.Module):
     penalisable = True
     attributes: bool = False
     judges_images: bool = False
+    has_likelihood: bool = False
     directions: tuple[str, ...] = ()
     extras: tuple[str, ...] = ()
     categories: Sequence[int] = ()
@@ -303,6 +305,17 @@ class Game(nn.Module):
     def makes_samples(self) -> bool:
         """Does the generator learn what it makes yet? The watchdog looks at no samples before."""
         return True
+
+    def keep_average(self, ema: nn.Module) -> None:
+        """Sees the EMA generator after each step, whose weights it may copy where a stage ends."""
+
+    def list_stages(self) -> dict[str, nn.Module]:
+        """Lists generators that stages of training have left by name, to be measured beside."""
+        return {}
+
+    def log_likelihood(self, batch: Batch, generator: nn.Module) -> Tensor:
+        """Measures log p (N,T) of the T parts of items in nats; asked where `has_likelihood`."""
+        raise NotImplementedError
 
     def sampling_options(self) -> tuple[Option, ...]:
         """Declares what `gan sample` may ask; those of labels are there where labels are needed."""

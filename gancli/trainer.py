@@ -128,6 +128,7 @@ class Trainer:
         self.unread.append(flags)
         progress.step += 1
         progress.nimg += self.settings.batch_size
+        self.game.keep_average(self.ema)
         # Here, not before the step: a state saved between two steps has then already dropped its
         # moments.
         if self.game.advance(progress):

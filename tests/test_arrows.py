@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "schedules": set(),
     "augment": {"schedules", "game", "critic"},
     "losses": {"schedules", "augment", "game", "critic"},
-    "games": {"losses", "augment", "networks", "game", "critic"},
+    "games": {"losses", "augment", "networks", "game", "critic", "schedules"},
     "optimizers": {"schedules", "config", "game"},
     "distributed": {"pulse"},
     "trainer": {

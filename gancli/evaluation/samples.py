@@ -25,6 +25,7 @@ from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded, Source, crop_middle, pair
 from gancli.data.decode import resize_all
 from gancli.data.stacked import StackedMNIST
+from gancli.data.text import Oracle
 from gancli.data.toy import Mixture
 from gancli.errors import UserError, reason_of, unwritable
 from gancli.files import atomic, reading
@@ -42,6 +43,7 @@ from gancli.seeding import fork_random, seed_of
 from gancli.trainer import Best
 
 log = logging.getLogger("gancli")
+LINES = 256  # whose likelihood is measured at a time
 N_STACKED = 26_000  # samples where metrics.n is null, the papers'
 
 
@@ -134,7 +136,15 @@ def evaluate(
                 game, generator, n, asked, seed=seed, modality=modality, size=size, notes=notes
             ),
             n=n,
-            items=choose_items(spec, modality.items, but=() if read else ("codes",)),
+            items=choose_items(
+                spec,
+                modality.items,
+                but=(
+                    *(() if read else ("codes",)),
+                    *(() if game.has_likelihood else ("likelihood",)),
+                    *(() if isinstance(source, Oracle) else ("oracle",)),
+                ),
+            ),
             # What counts classes skips attributes, with the reason that there are no classes.
             asked=None if attributes else asked,
             train=replace(train, labels=None) if attributes else train,
@@ -148,10 +158,23 @@ def evaluate(
             else max(len(train.classes), int(train.labels.max()) + 1),
             stacked=isinstance(source, StackedMNIST),
             mixture=source if isinstance(source, Mixture) else None,
+            oracle=source if isinstance(source, Oracle) else None,
+            log_prob=make_likelihood(game, generator, modality, device),
             score=None if attributes else make_scorer(game, device),
             read=read,
         )
         report = measure_bench(bench)
+        for name, stage in game.list_stages().items():
+            of_stage = replace(
+                bench,
+                batches=draw_samples(
+                    game, stage, n, asked, seed=seed, modality=modality, size=size, notes={}
+                ),
+                log_prob=make_likelihood(game, stage, modality, device),
+                notes={},
+            )
+            values, _ = measure(of_stage)
+            report.values.update({f"{key}_{name}": value for key, value in values.items()})
     report.skipped.update(lost)
     report.protocol.update(
         {
@@ -409,6 +432,27 @@ def make_scorer(game: Game, device: torch.device) -> Score | None:
         return game.image_critic(batch)(batch["image"])
 
     return score
+
+
+def make_likelihood(
+    game: Game, generator: nn.Module, modality: Modality, device: torch.device
+) -> Callable[[Tensor, Tensor | None], Tensor] | None:
+    """Makes the function from token numbers (N,T) and labels to log p (N,T); None: there is none.
+
+    Raises what the generator raises.
+    """
+
+    def log_prob(lines: Tensor, labels: Tensor | None) -> Tensor:
+        parts = []
+        for first in range(0, len(lines), LINES):
+            rows = slice(first, first + LINES)
+            batch = {"image": modality.prepare(lines[rows, None, :, None]).to(device)}
+            if "label" in game.needs and labels is not None:
+                batch["label"] = labels[rows].to(device)
+            parts.append(game.log_likelihood(batch, generator).cpu())
+        return torch.cat(parts)
+
+    return log_prob if game.has_likelihood else None
 
 
 def make_reader(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from gancli.data.base import Decoded
+from gancli.data.text import Oracle
 from gancli.data.toy import Mixture
 from gancli.errors import UserError
 from gancli.metrics import features, store
@@ -57,6 +58,8 @@ class Bench:
         classes: How many there are, 0 without labels.
         stacked: Whether the data are stacked digits.
         mixture: The data set of points whose modes are known, or None.
+        oracle: The data set of text whose law is known, or None.
+        log_prob: Lines (N,T) of token numbers and labels -> log p (N,T) by the generator; or None.
         score: The discriminator, images in [-1,1] and labels -> scores; or None.
         read: Such images -> the category (N,) of a code that the model finds in each; or None.
         notes: What belongs into the protocol.
@@ -75,6 +78,8 @@ class Bench:
     classes: int = 0
     stacked: bool = False
     mixture: Mixture | None = None
+    oracle: Oracle | None = None
+    log_prob: Callable[[Tensor, Tensor | None], Tensor] | None = None
     score: Score | None = None
     read: Callable[[Tensor], Tensor] | None = None
     notes: dict[str, object] = field(default_factory=dict)

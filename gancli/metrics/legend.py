@@ -97,6 +97,20 @@ TRAINING = (
         "ragan); for wgan it is minus an estimate of the distance and rises towards 0",
     ),
     Line("g/adv", "the adversarial loss of the generator", "loss", "", BALANCE),
+    Line(
+        "mle/nats",
+        "what a token of training lines costs the generator while likelihood is maximised",
+        "nats",
+        "lower",
+        "ln of the number of tokens knows nothing",
+    ),
+    Line(
+        "g/reward",
+        "mean reward of the tokens that a policy gradient has drawn",
+        "score, or probability to be real",
+        "higher",
+        BALANCE,
+    ),
     Line("d/real", "mean raw score (no probability) of real images", "score", "", BALANCE),
     Line(
         "d/fake",
@@ -647,6 +661,56 @@ EVALUATION = (
         "",
         "",
         "predictive",
+    ),
+    *(
+        Line(
+            f"js{n}",
+            f"Jensen-Shannon divergence of the {words} of samples from those of held-out lines",
+            "bits, 0 to 1",
+            "lower",
+            "what as many training lines reach, in the protocol beside two chains that know little",
+            "ngrams",
+        )
+        for n, words in enumerate(("tokens", "pairs", "triples", "runs of four tokens"), 1)
+    ),
+    Line(
+        "nll",
+        "what a token of held-out lines costs the generator, where it has a likelihood",
+        "nats",
+        "lower",
+        "it rises where quality is bought with diversity: compare nll_mle",
+        "likelihood",
+    ),
+    Line(
+        "oracle_nll",
+        "what a token of samples costs the oracle that wrote the data",
+        "nats",
+        "lower",
+        "what the oracle's own lines cost (protocol); far below it the samples repeat themselves",
+        "oracle",
+    ),
+    Line(
+        "unique",
+        "share of samples that differ from all others",
+        "0 to 1",
+        "higher",
+        "what held-out lines reach (protocol)",
+        "uniqueness",
+    ),
+    Line(
+        "copied",
+        "share of samples that are training lines",
+        "0 to 1",
+        "",
+        "short lines are often right by chance; near 1 the generator has memorised",
+        "uniqueness",
+    ),
+    Line(
+        "NUMBER_mle",
+        "the same number of the generator as it was when maximum likelihood ended",
+        "of that number",
+        "",
+        "text GANs often lose to it: quote both",
     ),
     Line(
         "psnr",

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UserError, reason_of
-from gancli.metrics import classifier, features, series, store
+from gancli.metrics import classifier, features, series, store, text
 from gancli.metrics.bench import MOST_NEIGHBOURS, Bench, Score, probabilities_of
 from gancli.metrics.fid import frechet_from_moments, inception_score, moments, rank_note
 from gancli.metrics.kid import kernel_distance
@@ -25,7 +25,7 @@ from gancli.metrics.memory import memorisation
 from gancli.metrics.modes import assignment_accuracy, histogram_kl, ring_grid
 from gancli.metrics.own import Metric
 from gancli.metrics.prdc import improved_precision_recall, prdc
-from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, SERIES_ITEMS
+from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, SERIES_ITEMS, TEXT_ITEMS
 from gancli.metrics.ssim import diversity, scale_names
 from gancli.metrics.swd import sliced_wasserstein
 from gancli.render import status
@@ -406,6 +406,65 @@ def with_spread(key: str, found: series.Verdict, judges: int) -> dict[str, float
     return {key: found.score} | ({f"{key}_std": found.spread} if judges > 1 else {})
 
 
+def ngrams(bench: Bench) -> dict[str, float]:
+    """How far the n-grams of samples are from those of held-out lines, in bits.
+
+    Of training lines where none are held out.
+    """
+    held = bench.held
+    real = (bench.reference if held is None else held).images[:, 0, :, 0]
+    lines = bench.fake[:, 0, :, 0]
+    train = bench.train.images[:, 0, :, 0]
+    bench.notes["ngrams"] = (
+        f"{len(lines)} samples against {len(real)} "
+        f"{'training' if held is None else 'held-out'} lines; "
+        + text.describe_chains(train, real, len(lines), seed=bench.seed)
+    )
+    return text.ngram_distances(lines, real)
+
+
+def likelihood(bench: Bench) -> dict[str, float]:
+    """What a held-out token costs the generator, in nats."""
+    log_prob = bench.log_prob
+    if log_prob is None:
+        raise UserError(
+            "the generator has no likelihood", "model=textgan, seqgan and scratchgan have"
+        )
+    held = bench.held_out()
+    bench.notes["likelihood"] = f"{len(held)} held-out lines"
+    return {
+        "nll": text.measure_nats(
+            held.images[:, 0, :, 0], lambda lines: log_prob(lines, held.labels)
+        )
+    }
+
+
+def oracle(bench: Bench) -> dict[str, float]:
+    """What a token of samples costs the oracle that the data come from, in nats (Yu 2017)."""
+    judge = bench.oracle
+    if judge is None:
+        raise UserError("no oracle has written these data", "dataset=oracle has one")
+    real = (bench.train if bench.held is None else bench.held).images[:, 0, :, 0]
+    own = text.measure_nats(real[:10_000], judge.log_prob)
+    bench.notes["oracle"] = (
+        f"its own lines cost it {own:.4f}; a few likely lines again and again cost less: see unique"
+    )
+    return {"oracle_nll": text.measure_nats(bench.fake[:, 0, :, 0], judge.log_prob)}
+
+
+def uniqueness(bench: Bench) -> dict[str, float]:
+    """Which share of samples differ from each other, and which share are training lines."""
+    train = bench.train.images[:, 0, :, 0]
+    unique, copies = text.count_copies(bench.fake[:, 0, :, 0], train)
+    if bench.held is not None:
+        held = bench.held.images[:, 0, :, 0]
+        real_unique, real_copies = text.count_copies(held[: len(bench.fake)], train)
+        bench.notes["uniqueness"] = (
+            f"of held-out lines {real_unique:.3f} are unique and {real_copies:.3f} are in training"
+        )
+    return {"unique": unique, "copied": copies}
+
+
 ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "swd": swd,
     "ms_ssim": ms_ssim,
@@ -427,6 +486,10 @@ ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "cross_correlation": cross_correlation,
     "discriminative": discriminative,
     "predictive": predictive,
+    "ngrams": ngrams,
+    "likelihood": likelihood,
+    "oracle": oracle,
+    "uniqueness": uniqueness,
 }
 # Of reals as well
 FLOOR = (
@@ -442,7 +505,7 @@ FLOOR = (
     "w1",
     *SERIES_ITEMS,
 )
-assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS}
+assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *TEXT_ITEMS}
 
 
 def measure(bench: Bench) -> tuple[dict[str, float], dict[str, str]]:

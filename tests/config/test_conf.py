@@ -100,6 +100,8 @@ def overrides_for(group: str, option: str) -> list[str]:
             else []
         )
         return [f"dataset={option}", "model=mlp", *given]
+    if (group, option) == ("optimizer", "textgan"):  # it has a player more
+        return ["optimizer=textgan", "model=textgan"]
     if (group, option) == ("optimizer", "muon"):  # it moves linear layers, which DCGAN lacks
         return ["optimizer=muon", "model=mlp"]
     return [f"{group}={option}"]

@@ -11,10 +11,12 @@ from gancli.trainer import Trainer
 
 # The last word of keys that no weight of the config belongs to.
 WITHOUT_WEIGHT = {"adv", "real", "fake", "accuracy", "mi", "simclr", "length", "spread"}
+WITHOUT_WEIGHT |= {"nats", "reward"}
 PENALTIES = ("gp", "r1", "r2", "dragan", "drift", "lecam")
 MORE = {  # overrides that bring terms which no model has by itself
     "cgan": ("loss.feature_matching=1",),
     "lapgan": ("loss.feature_matching=1", "+penalty@loss.penalties.r1=r1"),
+    "textgan": ("loss.feature_matching=1",),
     "timegan": ("loss.feature_matching=1",),
     "mlp": (
         *(f"+penalty@loss.penalties.{name}={name}" for name in PENALTIES),
@@ -50,6 +52,8 @@ WEIGHTS = {  # model: the keys of the config that weigh a term, and the last wor
     },
     "stylegan": {"loss.penalties.r1.weight": "r1"},
     "stylegan2": {"model.r1_gamma": "r1", "model.pl_weight": "pl"},
+    "textgan": {"loss.penalties.gp.weight": "gp", "loss.feature_matching": "fm"},
+    "textgan_conv": {"loss.penalties.gp.weight": "gp"},
     "timegan": {
         "model.recovery_weight": "recovery",
         "model.supervised_weight": "supervised",

@@ -21,6 +21,7 @@ from gancli.data.base import split
 from gancli.data.stream import Stream
 from gancli.evaluation.monitor import Monitor
 from gancli.evaluation.paired import make_monitor
+from gancli.modality import make_modality
 from gancli.seeding import reseed, seed_of
 from gancli.trainer import Trainer
 
@@ -193,6 +194,51 @@ SMALL = {
         "model.width=4",
         "model.kernel=5",
     ),
+    "textgan": (
+        "dataset.length=6",
+        "dataset.resolution=[6,1]",
+        "dataset.alphabet=['',a,e,l,n]",
+        "dataset.channels=5",
+        "dataset.holdout=0",
+        "model.hidden=6",
+        "model.embed_dim=4",
+        "model.mle_steps=2",
+        "model.discriminator.embed_dim=4",
+        "model.discriminator.filters=[3,3,3,3]",
+    ),
+    "textgan_conv": (
+        "dataset.length=6",
+        "dataset.resolution=[6,1]",
+        "dataset.alphabet=['',a,e,l,n]",
+        "dataset.channels=5",
+        "dataset.holdout=0",
+        "model.z_dim=4",
+        "model.width=6",
+        "model.blocks=1",
+    ),
+    "scratchgan": (
+        "dataset.length=6",
+        "dataset.resolution=[6,1]",
+        "dataset.alphabet=['',a,e,l,n]",
+        "dataset.channels=5",
+        "dataset.holdout=0",
+        "model.hidden=6",
+        "model.mle_steps=2",
+    ),
+    "seqgan": (
+        "dataset.n=40",
+        "dataset.holdout=0",
+        "dataset.resolution=[6,1]",
+        "dataset.channels=5",
+        "model.hidden=6",
+        "model.embed_dim=4",
+        "model.mle_steps=2",
+        "model.d_steps=0",
+        "model.rollouts=2",
+        "model.discriminator.embed_dim=4",
+        "model.discriminator.kernels=[1,2,3]",
+        "model.discriminator.filters=[3,3,3]",
+    ),
     "rcgan": (
         "dataset.resolution=[6,1]",
         "dataset.channels=2",
@@ -262,6 +308,7 @@ def trainer_and_monitor(config: dict, *, rank: int = 0, world: int = 1) -> tuple
         device=CPU,
         rank=rank,
         world=world,
+        modality=make_modality(spec),
     )
     reseed(seed_of(config["seed"], "init"), CPU)
     game = build_game(config, trust=None)
