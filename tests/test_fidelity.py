@@ -76,8 +76,9 @@ def test_biggan_on_cifar10_has_the_cited_critic(experiment, counts):
     assert parameters(experiment) == counts
 
 
-def test_ssgan_mirrors_nothing():
-    assert frozen("experiment=ssgan_cifar10")["dataset"]["flip"] is False
+@pytest.mark.parametrize("experiment", ["ssgan_cifar10", "lapgan_cifar10"])
+def test_the_authors_mirror_nothing(experiment):
+    assert frozen(f"experiment={experiment}")["dataset"]["flip"] is False
 
 
 def test_infogan_moves_its_reader_with_the_discriminator_and_at_its_rate():
