@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from gancli.config import hints
 from gancli.config.arguments import quote_value, split_args
-from gancli.config.diagnose import Session
+from gancli.config.composer import Composer
+from gancli.config.diagnose import diagnose_overrides
 from gancli.config.experiments import drop_published, hold_nothing_out, replace_experiments_loss
 from gancli.config.folders import find_conf_dir, find_file_warnings
 from gancli.config.hydra_state import is_in_sweep, start_hydra
+from gancli.config.inspection import find_early_value_problems, inspect_tree
 from gancli.config.schema import CLOSED, TOP_KEYS, PlayerConfig
 from gancli.errors import Problem, Problems, UserError
 from gancli.render import status
@@ -71,17 +73,17 @@ def compose_overrides(
     from hydra import initialize_config_dir
 
     with initialize_config_dir(str(find_conf_dir()), job_name=name, version_base="1.3"):
-        session = Session(config_name, top_keys=list_top_keys(name), closed=CLOSED, command=name)
+        composer = Composer(config_name, top_keys=list_top_keys(name), closed=CLOSED, command=name)
         try:
-            full = session.load(overrides)
+            full = composer.load(overrides)
             composed = _finish_composing(full)
             problems: list[Problem] = []
         except hints.list_composition_errors() as ex:
-            full, problems = session.diagnose(overrides)
-            problems = problems or [hints.explain_error(ex, session)]
-        problems += session.inspect(full, overrides, whole=not problems, missing=missing)
+            full, problems = diagnose_overrides(composer, overrides)
+            problems = problems or [hints.explain_error(ex, composer)]
+        problems += inspect_tree(composer, full, overrides, whole=not problems, missing=missing)
         if problems and name == "train":  # gate 2, which would tell of these, is not reached
-            problems += session.find_value_problems(full, overrides, PlayerConfig)
+            problems += find_early_value_problems(composer, full, overrides, PlayerConfig)
     if problems:
         raise Problems(problems)
     return composed

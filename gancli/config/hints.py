@@ -79,9 +79,6 @@ def list_composition_errors() -> tuple[type[Exception], ...]:
     )
 
 
-composition_errors = list_composition_errors
-
-
 def parse_override(line: str) -> Override:
     """Reads one override as Hydra does; raises one of `list_composition_errors`."""
     from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -54,7 +54,7 @@ def has_key(tree: DictConfig, key: str) -> bool:
     from omegaconf import DictConfig, ListConfig
 
     node: Node | None = tree
-    for part in re.sub(r"\[(\w+)\]", r".\1", key).split("."):
+    for part in split_key(key):
         if node is None:
             return False
         if node._is_interpolation():
@@ -70,6 +70,11 @@ def has_key(tree: DictConfig, key: str) -> bool:
         else:
             return False
     return True
+
+
+def split_key(key: str) -> list[str]:
+    """Splits a dotted key into its parts; `a[0].b` is `a.0.b`."""
+    return re.sub(r"\[(\w+)\]", r".\1", key).split(".")
 
 
 def read_node(parent: Container, key: Key) -> Node | None:
@@ -107,6 +112,7 @@ def walk_keys(
             yield from walk_keys(child, f"{path}.", depth=depth - 1)
 
 
-def _list_parents(key: str) -> list[str]:
+def list_parents(key: str) -> list[str]:
+    """Lists the sections that a dotted key stands in, the nearest first."""
     parts = key.split(".")
     return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
