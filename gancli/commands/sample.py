@@ -139,6 +139,7 @@ def read_options(cfg: DictConfig) -> dict:
         "interpolate": int | None,
         "truncation": float | None,
         "truncated_layers": int | None,
+        "temperature": float | None,
         "sweep": str | None,
         "steps": int,
         "standing": int | None,

@@ -22,6 +22,7 @@ REASONS = {
     "sweep": "its model has neither codes nor labels",
     "mix": "its model has no styles",
     "truncated_layers": "its model has no styles",
+    "temperature": "its model draws no tokens",
     "noise": "its model has no noise of its own",
     "domain": "its model has one domain",
     "level": "its model makes its images at once",

@@ -195,3 +195,36 @@ def test_deep_images_are_trained_shown_and_written(gan, package, channels, suffi
     pixels = np.load(path) if suffix == "npy" else np.asarray(Image.open(path))[..., None]
     assert pixels.shape == (16, 16, channels) and pixels.dtype == np.uint16
     assert len(np.unique(pixels % 257)) > 50, "more than 8 bits"
+
+
+def test_text_is_trained_shown_measured_and_sampled_without_its_data(gan, tmp_path):
+    text = tmp_path / "own.txt"
+    text.write_text("\n".join(f"the {a} {b}" for a in ("cat", "dog") for b in "abcdefghijkl"))
+    words = ["model=textgan", "model.hidden=8", "model.mle_steps=1", "dataset=text"]
+    words += [f"dataset.path={text}", "dataset.units=words", "dataset.holdout=4"]
+    line = [word for word in MLP if not word.startswith("model")]
+    sound(gan("train", *line, *words))
+    text.unlink()
+    lines = Path("run/samples/step-00000002.txt").read_text().splitlines()
+    picture = Image.open("run/samples/step-00000002.png")
+    assert len(lines) == 80 and picture.width > 100
+    assert {*" ".join(lines).split()} <= {"the", "cat", "dog", *"abcdefghijkl"}
+    found = json.loads(Path("run/evaluation.json").read_text())
+    assert {"js1", "js2_mle", "nll", "nll_mle", "unique", "copied"} <= found["values"].keys()
+    assert "a bigram chain" in found["protocol"]["ngrams"]
+    assert "oracle" not in found["skipped"]
+    for out in ("made", "again"):
+        sound(gan("sample", "ckpt=run", "n=3", "seed=1", f"out={out}", "temperature=0.5"))
+    names = sorted(path.name for path in Path("made").iterdir())
+    assert names == ["grid.png", "lines.txt"]
+    for file in names:
+        assert (Path("made") / file).read_bytes() == (Path("again") / file).read_bytes()
+    assert len(Path("made/lines.txt").read_text().split("\n")) == 4
+    done = gan("sample", "ckpt=run", "truncation=1")
+    assert done.code == 2 and "truncation" in done.err
+    picture.save("input.png")
+    for verb in ("project", "translate"):
+        done = gan(verb, "ckpt=run", "input=input.png")
+        assert done.code == 2 and done.err
+    resumed = gan("train", "resume=run", "trainer.steps=3")
+    assert resumed.code == 2, "its data are gone"
