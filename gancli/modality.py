@@ -170,8 +170,8 @@ class Images(Modality):
 
     kind = "image"
     noun = "images"
-    # What needs no network first, then what needs features, then what needs labels or the critic;
-    # codes: only models that have some.
+    # What needs no network first, then what needs features, then what needs labels or the
+    # discriminator; codes: only models that have some.
     items = (
         "swd",
         "ms_ssim",

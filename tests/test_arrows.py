@@ -82,6 +82,7 @@ EXCEPTIONS = {  # (module, module or package): why it departs from the table
         [("config.game_rules", package) for package in ("data", "distributed")], GATE_2
     ),
     **dict.fromkeys([("config.game_rules", package) for package in ("game", "losses")], GATE_2),
+    **dict.fromkeys([("config.own_networks", package) for package in ("game", "data")], GATE_2),
     ("config.game_rules", "precision"): GATE_2,
     **dict.fromkeys(
         [("config.optimizer_rules", package) for package in ("game", "optimizers")], GATE_2

@@ -158,7 +158,8 @@ def fill_autos(frozen: Plain) -> None:
     for node in [frozen["model"], *find_specs(frozen["model"])]:
         if node.get("norm") == "auto" and penalised:
             log.info(
-                "norm=auto: the critic uses layer norm, since %s takes one gradient per sample",
+                "norm=auto: the discriminator uses layer norm, since %s takes the gradient of each "
+                "sample by itself",
                 ", ".join(penalised),
             )
         elif (

@@ -16,6 +16,7 @@ from gancli.config.build import (
 from gancli.config.fill import list_per_sample_penalties
 from gancli.config.hints import suggest_name
 from gancli.config.optimizer_rules import try_player_optimizers
+from gancli.config.own_networks import find_absent_names, find_wrong_shape
 from gancli.config.plain import Plain
 from gancli.data.base import pair
 from gancli.errors import Problem, Problems, UserError
@@ -46,14 +47,17 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     if for_images:
         return for_images
     try:
+        absent = find_absent_names(locate_game(frozen), frozen["model"])
+        if absent:
+            return absent
         with torch.device("meta"):
             game = build_game(frozen, trust=None)
             players = game.players()
     except UserError as error:
         return [(error.message, error.hint or make_modality(frozen["dataset"]).advice)]
-    misplaced = find_misplaced_networks(game, frozen)
-    if misplaced:
-        return misplaced
+    misfits = find_misplaced_networks(game, frozen) or find_wrong_shape(game, frozen)
+    if misfits:
+        return misfits
     settle_precision(game, frozen)
     found = try_player_optimizers(game, frozen["optimizer"], say=data)
     found += find_memory_problems(game, frozen) if data else []
@@ -81,8 +85,8 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     if not game.penalisable and (penalised := list_per_sample_penalties(frozen)):
         found.append(
             (
-                f"loss.penalties.{penalised[0]} cannot reach this model's critic, "
-                "whose score stops the gradient",
+                f"loss.penalties.{penalised[0]} cannot reach this model's discriminator, "
+                "whose score lets no gradient through to the image",
                 "choose a loss without gradient penalties, such as loss=non_saturating",
             )
         )
@@ -93,7 +97,7 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
         found.append(
             (
                 f"model.pack={frozen['model']['pack']} does not divide the {shard} images "
-                "that are judged at a time",
+                "that the discriminator scores at a time",
                 "choose trainer.batch_size so that it does",
             )
         )
