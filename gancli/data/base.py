@@ -66,6 +66,8 @@ class Decoded:
         further: More of each image by the key that a game needs (caption, pose), (N,...) each. What
             is uint8 (N,C,H,W) of the images' size is cut, flipped and scaled with them; all else
             stays.
+        measured: Whether what is trained on is incomplete or degraded; the held-out images are
+            complete, and samples are compared with those.
     """
 
     images: Tensor
@@ -77,6 +79,7 @@ class Decoded:
     pairing: Pairing | None = None
     other: Decoded | None = None
     further: dict[str, Tensor] = field(default_factory=dict)
+    measured: bool = False
 
     def __len__(self) -> int:
         return len(self.images)

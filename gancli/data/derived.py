@@ -61,19 +61,23 @@ class Derived(Source):
     def load(self) -> Decoded:
         """Decodes the single images."""
         source = replace(self, **self.scan())
-        assert isinstance(source.holdout, int), "scan() fills in what is auto"
-        inner = replace(
-            source.inner(),
-            resolution=source.resolution,
-            channels=source.channels,
-            classes=0,
-            limit=source.limit,
-            holdout=source.holdout,
-            load_size=source.load_size,
-            on_error=source.on_error,
-            workers=source.workers,
-        )
+        inner = source.open_inner(classes=0)
         return replace(inner.load(), labels=None, classes=(), pairing=source.pairing())
+
+    def open_inner(self, *, classes: int) -> Source:
+        """Returns the data set of the single images, cut as this settled one says."""
+        assert isinstance(self.holdout, int), "scan() fills in what is auto"
+        return replace(
+            self.inner(),
+            resolution=self.resolution,
+            channels=self.channels,
+            classes=classes,
+            limit=self.limit,
+            holdout=self.holdout,
+            load_size=self.load_size,
+            on_error=self.on_error,
+            workers=self.workers,
+        )
 
     def pairing(self) -> Pairing:
         """Returns what makes the sources."""

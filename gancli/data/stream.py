@@ -249,4 +249,9 @@ def missing_hint(key: str) -> str:
             "a model of pairs or domains takes this data set, such as model=pix2pix or cyclegan; "
             "single images come from dataset=folder"
         )
+    if key == "seen":
+        return (
+            "the model learns from incomplete images: choose dataset=incomplete, or say what they "
+            "are, model.measure=blur or noise"
+        )
     return f"take a data set whose batches hold {key!r}, or a model that does without"

@@ -95,7 +95,8 @@ def evaluate(
         game: On `device`.
         generator: Of `game`.
         train: The training images, as `data.base.split` gives them.
-        held: The held-out images, likewise; None where there are none.
+        held: The held-out images, likewise; None where there are none. Where the training images
+            are measured (incomplete, blurred, noisy), samples are compared with these alone.
         spec: The part `metrics` of a config.
         dataset: The part `dataset` of a config.
         seed: Of the samples and of what the metrics draw.
@@ -108,6 +109,15 @@ def evaluate(
     started = time.monotonic()
     source = build(dataset.plain(), where="dataset", trust=trust)
     modality = source.modality()
+    measured = train.measured
+    if measured:
+        if held is None:
+            items = tuple(item for item in modality.items if item in spec.items)
+            n = count_samples(spec, source, modality)
+            return report_nothing((*items, *spec.own), train, n=n)
+        spec = replace(spec, reference="train")
+        train = replace(held, measured=False)
+        held = None
     with (
         status.doing("evaluating…"),
         fork_random(seed_of(seed, "evaluation"), device),
@@ -190,8 +200,20 @@ def evaluate(
     changes += ["floats, rounded to 256 levels"] if floats else []
     if changes:
         report.protocol["real_images"] = ", ".join(changes)
+    if measured:
+        report.protocol.update({"split": "held", "complete": "reals that training has not seen"})
     log.info("evaluated %d samples in %.1f s", n, time.monotonic() - started)
     return report
+
+
+def report_nothing(items: tuple[str, ...], train: Decoded, *, n: int) -> Report:
+    """Says of each item why it has no number: all real images are incomplete or degraded."""
+    reason = (
+        "there are no complete images to compare samples with (dataset.measured=true); "
+        "gan evaluate real=FOLDER fake=FOLDER compares with some that you find elsewhere"
+    )
+    protocol = {"n_fake": n, "n_real": 0, "split": "held", "data": train.digest}
+    return Report({}, protocol, dict.fromkeys(items, reason))
 
 
 def compare(

@@ -80,6 +80,10 @@ def overrides_for(group: str, option: str) -> list[str]:
         return ["model=enhance", f"perceptual={option}", *FILES]
     if group == "dataset" and option in TRANSLATED:
         return [f"model={TRANSLATED[option]}", f"dataset={option}", *FILES]
+    if group == "dataset" and option == "incomplete":
+        return [f"dataset={option}", "model=ambient", *FILES, "dataset.classes=0"]
+    if group == "model" and option == "ambient":
+        return [f"model={option}", *FILES, "dataset.classes=0"]
     if (group == "dataset" and option == "series") or option in OF_SERIES:
         file = Path(inspect.getfile(Source)).parent / "sunspots.csv"
         model = ["model=mlp"] if group == "dataset" else []

@@ -34,7 +34,17 @@ def composed(option: str, *overrides: str) -> dict:
     return OmegaConf.to_container(cfg.dataset, resolve=True)
 
 
-FILES = ("folder", "paired", "unpaired", "superres", "masked", "degraded", "series", "text")
+FILES = (
+    "folder",
+    "paired",
+    "unpaired",
+    "superres",
+    "masked",
+    "degraded",
+    "incomplete",
+    "series",
+    "text",
+)
 SEQUENCES = ("sines", "ar1", "sunspots", "names", "oracle")
 OF_THE_DATA = ("resolution", "channels", "classes", "flip", "path")
 LATER = {"overlap": 0.0}  # configs of older checkpoints lack it, and go on as they were

@@ -181,6 +181,7 @@ SMALL = {
         "model.warmup=2",
         "perceptual=none",
     ),
+    "ambient": (*OF_DIGITS, "model.width=4", "model.max_width=8", "model.z_dim=8"),
     "inpaint": (*OF_DIGITS, "model.width=4", "model.generator.bottleneck=16"),
     "enhance": (
         *OF_DIGITS,
