@@ -41,6 +41,7 @@ class Modality:
             augmented, and a grid shows it. Else `picture` draws samples and reals together.
         drawn: Samples in one picture; None: as many rows as a grid has.
         value_bytes: Of one stored value.
+        probed: Whether `gan features` can look at stored items.
         files: The names of the files that hold samples; () where each has a file of its own.
         models: Options of `model=` that learn such items, the most usual first; () where it is up
             to the user.
@@ -58,6 +59,7 @@ class Modality:
     pixels: ClassVar[bool] = False
     drawn: ClassVar[int | None] = None
     value_bytes: ClassVar[int] = 4
+    probed: ClassVar[bool] = True
     files: ClassVar[tuple[str, ...]] = ()
     models: ClassVar[tuple[str, ...]] = ()
     advice: ClassVar[str] = ""
@@ -461,6 +463,7 @@ class Text(Modality):
     noun = "text"
     items = ("ngrams", "likelihood", "oracle", "uniqueness")
     n = 10_000  # the papers'
+    probed = False
     files = ("lines.txt",)
     models = ("textgan", "seqgan")
     advice = "the data are text: model=textgan or seqgan learns it"

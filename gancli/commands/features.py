@@ -63,6 +63,12 @@ def run(options: dict, words: list[str]) -> int:
     device = resolve_device(options["device"])
     trust = read_trust(options["trust"])
     loaded = open_game(options["ckpt"], trust=trust, device=str(device))
+    modality = make_modality(loaded.tree["config"]["dataset"])
+    if not modality.probed:
+        raise UserError(
+            f"gan features probes what has classes and values, and the data are {modality.noun}",
+            f"gan evaluate ckpt={loaded.path} measures its samples",
+        )
     if not loaded.game.judges_images:
         raise UserError(
             "gan features shows single images to the discriminator, and that of "

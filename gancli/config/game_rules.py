@@ -138,11 +138,12 @@ def find_parts_for_images(frozen: Plain) -> list[Problem]:
         if frozen[name] is not None
     ]
     game: type[Game] = locate_game(frozen)
+    one = (modality.models or ("mlp",))[0]
     if game.directions:
         found.append(
             (
                 f"this model translates images, and the data are {modality.noun}",
-                "choose a model that learns single items, such as model=mlp",
+                f"choose a model that learns single items, such as model={one}",
             )
         )
     return found

@@ -226,5 +226,7 @@ def test_text_is_trained_shown_measured_and_sampled_without_its_data(gan, tmp_pa
     for verb in ("project", "translate"):
         done = gan(verb, "ckpt=run", "input=input.png")
         assert done.code == 2 and done.err
+    done = gan("features", "ckpt=run")
+    assert done.code == 2 and "the data are text" in done.err
     resumed = gan("train", "resume=run", "trainer.steps=3")
     assert resumed.code == 2, "its data are gone"
