@@ -55,13 +55,20 @@ class Player:
         lazy: k, if the player also moves in a phase that is due every k steps; then
             c = k / (k + 1) corrects Adam: lr * c, betas ** c (Karras et al. 2020, appendix B).
         ghost: The networks are on the meta device, where fused optimizers cannot be built.
+        where: The key of `spec`, for the messages.
 
     Raises:
         UserError: The optimizer cannot be built, or there is no matrix for the first of two.
     """
 
     def __init__(
-        self, modules: list[nn.Module], spec: dict, *, lazy: int | None = None, ghost: bool = False
+        self,
+        modules: list[nn.Module],
+        spec: dict,
+        *,
+        lazy: int | None = None,
+        ghost: bool = False,
+        where: str = "optimizer",
     ):
         self.modules = modules
         # dict: a module shared by two networks is moved once. What is frozen now must not be
@@ -77,11 +84,11 @@ class Player:
         self.beta2 = (
             None
             if self.ours.beta2 is None
-            else build_schedule(self.ours.beta2, where="optimizer.beta2")
+            else build_schedule(self.ours.beta2, where=f"{where}.beta2")
         )
         self.movers = [
-            self.make_mover(part, parameters, ghost=ghost)
-            for part, parameters in self.divide(theirs)
+            self.make_mover(part, parameters, ghost=ghost, where=place)
+            for part, parameters, place in self.divide(theirs, where)
         ]
         self.matrices = find_matrices(modules) if self.ours.orthogonal else []
 
@@ -90,21 +97,31 @@ class Player:
         """The first torch optimizer, in most cases the only one."""
         return self.movers[0].optimizer
 
-    def divide(self, theirs: dict) -> list[tuple[dict, list[nn.Parameter]]]:
-        """Says which optimizer moves which parameters. Raises UserError where one has none."""
+    def divide(self, theirs: dict, where: str) -> list[tuple[dict, list[nn.Parameter], str]]:
+        """Says which optimizer moves which parameters. Raises UserError where one has none.
+
+        Args:
+            theirs: The keys of the first optimizer.
+            where: Their key, for the messages.
+
+        Returns:
+            Keys of an optimizer, what it moves, and where the keys stand.
+        """
         if self.ours.rest is None:
-            return [(theirs, self.parameters)]
+            return [(theirs, self.parameters, where)]
         flat = {id(p) for p in find_matrices(self.modules) if p.ndim == 2}
         matrices = [p for p in self.parameters if id(p) in flat]
         others = [p for p in self.parameters if id(p) not in flat]
         if not matrices:
             raise UserError("it moves the weights of linear layers, and there is none")
-        parts = [(theirs, matrices), (self.ours.rest, others)]
-        return [(part, parameters) for part, parameters in parts if parameters]
+        parts = [(theirs, matrices, where), (self.ours.rest, others, f"{where}.rest")]
+        return [part for part in parts if part[1]]
 
-    def make_mover(self, theirs: dict, parameters: list[nn.Parameter], *, ghost: bool) -> Mover:
+    def make_mover(
+        self, theirs: dict, parameters: list[nn.Parameter], *, ghost: bool, where: str
+    ) -> Mover:
         """Builds one torch optimizer. Raises UserError."""
-        lr = build_schedule(theirs["lr"], where="optimizer.lr")
+        lr = build_schedule(theirs["lr"], where=f"{where}.lr")
         theirs = theirs | {"lr": lr(0) * self.lazy}
         if "betas" in theirs:
             theirs["betas"] = [beta**self.lazy for beta in theirs["betas"]]
@@ -112,7 +129,8 @@ class Player:
             # One kernel for all tensors, on every device that we support.
             theirs = {"fused": True} | theirs | ({"fused": False} if ghost else {})
         # Trusted: whoever made this config has passed the gates, which looked at every class in it.
-        return Mover(build(theirs, trust=None, params=parameters), parameters, lr)
+        optimizer = build(theirs, where=where, trust=None, params=parameters)
+        return Mover(optimizer, parameters, lr)
 
     def begin(self) -> None:
         """Unfreezes the player's parameters and drops their gradients."""
@@ -227,23 +245,27 @@ def make_players(game: Game, specs: dict[str, dict], *, ghost: bool = False) -> 
         specs: Player -> description of its optimizer; a player without one takes that of "g".
         ghost: The game is on the meta device, where fused optimizers cannot be built.
     """
-    return {
-        name: make_player(game, name, specs[choose_settings(name, specs)], ghost=ghost)
-        for name in game.players()
-    }
+    return {name: make_player(game, name, specs, ghost=ghost) for name in game.players()}
 
 
-def make_player(game: Game, name: str, spec: dict, *, ghost: bool = False) -> Player:
+def make_player(game: Game, name: str, specs: dict[str, dict], *, ghost: bool = False) -> Player:
     """Makes one player of a game with its optimizer; its arguments are those of `make_players`."""
+    key = choose_settings(name, specs)
     intervals = [phase.every for phase in game.phases() if phase.lazy and name in phase.updates]
     lazy = intervals[-1] if intervals else None
-    return Player(game.players()[name], spec, lazy=lazy, ghost=ghost)
+    return Player(
+        game.players()[name], specs[key], lazy=lazy, ghost=ghost, where=f"optimizer.{key}"
+    )
 
 
-def try_step(spec: dict) -> None:
+def try_step(spec: dict, *, where: str) -> None:
     """Moves a small matrix by the optimizer that a player's description names.
 
     LBFGS evaluates the loss several times in a step, and SparseAdam takes sparse gradients alone.
+
+    Args:
+        spec: The description.
+        where: Its key, for the messages.
 
     Raises:
         UserError: The optimizer asks for more than gradients.
@@ -251,8 +273,8 @@ def try_step(spec: dict) -> None:
     matrix = nn.Parameter(torch.zeros(2, 2, device="cpu"))
     matrix.grad = torch.zeros_like(matrix)
     theirs = {key: value for key, value in spec.items() if key not in OURS}
-    theirs["lr"] = build_schedule(theirs["lr"], where="optimizer.lr")(0)
-    optimizer = build(theirs, trust=None, params=[matrix])
+    theirs["lr"] = build_schedule(theirs["lr"], where=f"{where}.lr")(0)
+    optimizer = build(theirs, where=where, trust=None, params=[matrix])
     try:
         optimizer.step()
     except TypeError as error:

@@ -11,7 +11,7 @@ from helpers import differences, frozen, small, steps, trainer_for
 from torch import nn
 
 from gancli.checkpoint import check_state
-from gancli.errors import Problems
+from gancli.errors import Problems, UserError
 from gancli.optimizers import Player
 
 CLASSES = sorted(
@@ -140,3 +140,24 @@ def test_a_player_that_the_game_does_not_have_is_still_refused():
         frozen("model=dcgan", "optimizer.e.lr=1e-4")
     ((message, _),) = raised.value.problems
     assert "optimizer.e moves nothing" in message
+
+
+@pytest.mark.parametrize(
+    ("spec", "key"),
+    [
+        ({"_target_": "torch.optim.Adam", "lr": {"_target_": "no.Rate"}}, "lr"),
+        ({"_target_": "torch.optim.Adam", "lr": 1e-3, "beta2": {"_target_": "no.Rate"}}, "beta2"),
+        (
+            {
+                "_target_": "torch.optim.Muon",
+                "lr": 1e-3,
+                "rest": {"_target_": "torch.optim.AdamW", "lr": 1e-3, "nope": 1},
+            },
+            "rest",
+        ),
+    ],
+)
+def test_a_message_names_the_player(spec, key):
+    with pytest.raises(UserError) as caught:
+        Player([nn.Linear(3, 2)], spec, where="optimizer.e")
+    assert f"optimizer.e.{key}" in caught.value.message

@@ -116,8 +116,13 @@ def find_closed_problems(
     return found
 
 
+# The keys that almost every torch optimizer shares: their values are checked here, for every
+# optimizer alike and before torch is loaded. Of betas the optimizer itself says how many it takes.
+SHARED: dict[str, object] = {"lr": Number, "betas": list[float], "weight_decay": float}
+
+
 def find_player_problems(values: object, cls: type, *, where: str) -> list[Problem]:
-    """Checks the keys of optimizer.<player> that are ours, with lr and betas.
+    """Checks the keys of optimizer.<player> that are ours or shared by all optimizers.
 
     Args:
         values: The player's settings.
@@ -128,12 +133,11 @@ def find_player_problems(values: object, cls: type, *, where: str) -> list[Probl
         hint = f"change single keys, such as {where}.lr=1e-4"
         return [(f"{where}={show(values)} does not fit", hint)]
     types = typing.get_type_hints(cls)
-    theirs = {"lr": Number, "betas": list[float], "weight_decay": float}
     found: list[Problem] = []
     if values.get("rest") is not None:
-        found += find_rest_problems(values["rest"], theirs, where=f"{where}.rest")
+        found += find_rest_problems(values["rest"], where=f"{where}.rest")
     for key, value in values.items():
-        annotation = types.get(key) or theirs.get(key)
+        annotation = types.get(key) or SHARED.get(key)
         if annotation is not None and key != "rest":
             found += find_value_problems(
                 value, annotation, where=f"{where}.{key}", bound=find_bound(key, value)
@@ -146,12 +150,11 @@ def find_bound(key: str, value: object) -> Bound | None:
     return NONNEGATIVE if key == "lr" and isinstance(value, dict) else PLAYER_BOUNDS.get(key)
 
 
-def find_rest_problems(rest: object, kinds: Mapping[str, object], *, where: str) -> list[Problem]:
+def find_rest_problems(rest: object, *, where: str) -> list[Problem]:
     """What is wrong with optimizer.<player>.rest, as far as it shows without its class.
 
     Args:
         rest: What the config says.
-        kinds: Key -> its type, of those that every optimizer of torch shares.
         where: The key, for the messages.
     """
     example = "{_target_: torch.optim.AdamW, lr: 2e-4}"
@@ -159,9 +162,9 @@ def find_rest_problems(rest: object, kinds: Mapping[str, object], *, where: str)
         return [(f"{where}={show(rest)} does not fit", f"give one like {example}, or null")]
     found: list[Problem] = []
     for key, value in rest.items():
-        if key in kinds:
+        if key in SHARED:
             bound = find_bound(key, value)
-            found += find_value_problems(value, kinds[key], where=f"{where}.{key}", bound=bound)
+            found += find_value_problems(value, SHARED[key], where=f"{where}.{key}", bound=bound)
     if "lr" not in rest:
         found.append((f"{where}.lr is missing", f"give it as in {example}"))
     return found

@@ -9,7 +9,7 @@ from gancli.config.build import (
     locate,
     read_parameters,
 )
-from gancli.config.closed import find_player_problems
+from gancli.config.closed import SHARED, find_player_problems, find_value_problems
 from gancli.config.hints import suggest_name
 from gancli.config.plain import Plain
 from gancli.config.players import (
@@ -18,6 +18,7 @@ from gancli.config.players import (
     try_own_schedules,
 )
 from gancli.config.schema import PlayerConfig, list_fields
+from gancli.config.values import BETA
 from gancli.errors import Problem, UserError
 from gancli.game import Game
 from gancli.optimizers import describe_division, make_player, try_step
@@ -45,9 +46,6 @@ def find_optimizer_problems(spec: object) -> list[Problem]:
         found += find_player_problems(values, PlayerConfig, where=where)
         if not isinstance(values, dict):
             continue
-        told = {
-            message.partition("=")[0].partition("[")[0].partition(" is")[0] for message, _ in found
-        }
         parts = {where: {key: value for key, value in values.items() if key not in ours}}
         if isinstance(values.get("rest"), dict):
             parts[f"{where}.rest"] = values["rest"]
@@ -55,30 +53,41 @@ def find_optimizer_problems(spec: object) -> list[Problem]:
             problem
             for place, theirs in parts.items()
             for problem in find_torch_problems(theirs, place)
-            if problem[0].partition("=")[0].partition("[")[0].partition(" is")[0] not in told
         ]
     return found or try_own_schedules(spec)
 
 
 def find_torch_problems(values: Plain, where: str) -> list[Problem]:
-    """Checks the keys of a player that go to its optimizer against that optimizer's class."""
-    if isinstance(values.get("lr"), dict):
-        values = values | {"lr": 1.0}  # a schedule, which is checked as one: torch sees numbers
-    found = find_problems(values, where=where, trust=None, given=("params",))
-    refused = [key for key in values if any(f"takes no {key!r}" in message for message, _ in found)]
-    if not refused:
-        return found
-    cls = locate(values["_target_"], trust=None)
+    """Checks the keys of a player that go to its optimizer against that optimizer's class.
+
+    Args:
+        values: Without our own keys.
+        where: Their place, for the messages.
+    """
+    try:
+        cls = locate(values.get("_target_"), trust=None)
+    except UserError as error:
+        return [(f"{where}._target_: {error.message}", error.hint)]
     known = [name for name in read_parameters(cls) if name not in ("params", "self")]
-    ours = ", ".join(list_fields(PlayerConfig))
-    words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {ours}"
-    found = [problem for problem in found if "takes no" not in problem[0]]
-    for key in refused:
-        close = suggest_name(key, [*known, *list_fields(PlayerConfig)])
-        drop = f"~{where}.{key} drops it. {words}"
-        hint = close if close.startswith("did you") and key not in INHERITED else drop
-        found.append((f"{where}.{key}: {cls.__name__} takes no {key!r}", hint))
-    return found
+    ours = list_fields(PlayerConfig)
+    words = f"{cls.__name__} takes {', '.join(known)}; of our own keys {', '.join(ours)}"
+    found: list[Problem] = []
+    checked = {}
+    for key, value in values.items():
+        if key != "_target_" and key not in known:
+            close = suggest_name(key, [*known, *ours])
+            drop = f"~{where}.{key} drops it. {words}"
+            hint = close if close.startswith("did you") and key not in INHERITED else drop
+            found.append((f"{where}.{key}: {cls.__name__} takes no {key!r}", hint))
+        elif key not in SHARED or (key == "betas" and is_list_of_betas(value)):
+            checked[key] = value
+    settled = tuple(key for key in SHARED if key not in checked)
+    return find_problems(checked, where=where, trust=None, given=("params", *settled)) + found
+
+
+def is_list_of_betas(value: object) -> bool:
+    """Do they fit but for their number, which the optimizer's class knows?"""
+    return not find_value_problems(value, SHARED["betas"], where="betas", bound=BETA)
 
 
 def try_player_optimizers(game: Game, specs: Plain, *, say: bool) -> list[Problem]:
@@ -102,14 +111,14 @@ def try_player_optimizers(game: Game, specs: Plain, *, say: bool) -> list[Proble
         if name not in specs:
             told.append(describe_fallback(name, specs["g"]))
         try:
-            division = describe_division(make_player(game, name, specs[key], ghost=True))
+            division = describe_division(make_player(game, name, specs, ghost=True))
             if division:
                 told.append(f"optimizer.{name}: {division}")
-            for spec in (specs[key], specs[key].get("rest")):
+            for place, spec in ((where, specs[key]), (f"{where}.rest", specs[key].get("rest"))):
                 if spec and str(spec["_target_"]).startswith("torch.optim."):
-                    try_step(spec)
+                    try_step(spec, where=place)
         except UserError as error:
-            message = error.message.removeprefix("config: ")
+            message = error.message.removeprefix(f"{where}: ")
             found[
                 f"{where}: {target.rpartition('.')[2]} cannot train this model: {message}", hint
             ] = None

@@ -174,3 +174,15 @@ def test_a_batch_that_no_memory_holds_is_refused_with_what_would_fit(monkeypatch
 def test_what_a_data_set_leaves_out_has_its_classes_default():
     data = frozen("~dataset.kind", "~dataset.flip")["dataset"]
     assert (data["kind"], data["flip"], data["limit"]) == ("image", False, None)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["optimizer.g.lr=-1", "optimizer.g.lr=abc", "optimizer.g.betas=[0.5]"]
+    + ["optimizer.g.betas=[0.5,2]", "optimizer.g.betas=abc", "optimizer.g.weight_decay=-1"],
+)
+def test_a_key_of_an_optimizer_is_told_once(word):
+    with pytest.raises(Problems) as caught:
+        frozen(word)
+    ((message, _),) = caught.value.problems
+    assert message.startswith(word.partition("=")[0])
