@@ -343,20 +343,32 @@ def test_whatever_a_user_may_set_of_a_part_stands_in_the_yaml(group):
         assert not unsaid(tree), option
 
 
-OF_PAPERS = {  # experiments and heads give these values; a model's own file has others
-    "ClassContrast.norm": "none",
+OF_PAPERS = {  # experiments give these values; a model's own file has others
     "Growing.fade_kimg": 600.0,
     "Growing.stable_kimg": 600.0,
-    "Rotation.norm": "none",
     "StyleGAN.fade_kimg": 600.0,
     "StyleGAN.stable_kimg": 600.0,
     "StyleGAN2Discriminator.channel_base": 32768,
     "StyleGAN2Generator.channel_base": 32768,
     "UNetGenerator.downs": 8,
 }
+OF_HEADS = {  # heads of their own options give these values
+    "ClassContrast.norm": "none",
+    "Rotation.norm": "none",
+}
 OF_OLD_RUNS = {  # what a run does that was made before there was a key
     "ContextEncoder.overlap": 0.0,
     "Inpainting.overlap": 0.0,
+}
+OF_BASES = {"TextGAN.mle_steps": 0}  # a base class begins with the adversarial game at once
+OF_PARTS = {  # a base class, of which users derive classes of their own, changes nothing
+    "CIFAR10.flip": False,
+    "CIFAR100.flip": False,
+    "CelebA.flip": False,
+    "LSUN.flip": False,
+    "LeCam.start": 0,
+    "Masked.overlap": 0.0,  # as in older runs
+    "STL10.flip": False,
 }
 
 
@@ -366,24 +378,56 @@ def given_values(node: object) -> Iterator[tuple[str, str, object]]:
         target = node.get("_target_")
         if target and not target.startswith("torch."):
             yield from ((target, key, value) for key, value in node.items())
-        for value in node.values():
-            yield from given_values(value)
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for item in items:
+        yield from given_values(item)
 
 
-def test_a_default_in_python_is_a_value_that_a_yaml_gives():
-    """Python's default serves a user's own YAML and runs made before; it is never a third value."""
+def values_of(group: str) -> dict[tuple[str, str], list[object]]:
+    """(target, key) -> the values that the options of a group give."""
+    trees: list[object] = []
+    for option in CONF[group]:
+        if group in ("head", "penalty"):  # below a name in another group
+            trees.append(yaml.safe_load(text_of(CONF[group][option])))
+            continue
+        part = compose("train", overrides_for(group, option), missing=True).cfg[group]
+        if part is not None:
+            # A loss may have a schedule that only a whole run works out.
+            trees.append(OmegaConf.to_container(part, resolve=group in ("model", "dataset")))
     values: dict[tuple[str, str], list[object]] = {}
-    for option in CONF["model"]:
-        cfg = compose("train", overrides_for("model", option), missing=True).cfg
-        tree = OmegaConf.to_container(cfg.model, resolve=True)
-        for target, key, value in given_values(tree):
-            values.setdefault((target, key), []).append(value)
+    for target, key, value in given_values(trees):
+        values.setdefault((target, key), []).append(value)
+    return values
+
+
+def third_values(values: dict[tuple[str, str], list[object]]) -> dict[str, object]:
+    """Class.key -> its default in Python, where no YAML gives that value."""
     third = {}
     for (target, key), known in values.items():
         parameter = read_signature(target).get(key)
         if parameter is None or key in ("classes", "channels", "resolution"):
             continue  # the last three follow the data
-        absent = parameter.default in (parameter.empty, None)
-        if not absent and parameter.default not in known and "auto" not in known:
-            third[f"{target.rpartition('.')[2]}.{key}"] = parameter.default
-    assert third == OF_PAPERS | OF_OLD_RUNS
+        default = parameter.default
+        if default in (parameter.empty, None, "auto") or "auto" in known:
+            continue
+        if (list(default) if isinstance(default, tuple) else default) not in known:
+            third[f"{target.rpartition('.')[2]}.{key}"] = default
+    return third
+
+
+def test_a_default_in_python_is_a_value_that_a_yaml_gives():
+    """Python's default serves a user's own YAML and runs made before; it is never a third value."""
+    assert third_values(values_of("model")) == OF_PAPERS | OF_HEADS | OF_OLD_RUNS | OF_BASES
+
+
+@pytest.mark.full  # it composes every option of seven groups
+def test_a_default_of_every_class_that_conf_names_is_a_value_that_a_yaml_gives(monkeypatch):
+    monkeypatch.delenv("GANCLI_DATA", raising=False)
+    groups = ("model", "loss", "dataset", "augment", "perceptual", "head", "penalty")
+    values: dict[tuple[str, str], list[object]] = {}
+    for group in groups:
+        for place, known in values_of(group).items():
+            values.setdefault(place, []).extend(known)
+    assert third_values(values) == OF_PAPERS | OF_OLD_RUNS | OF_BASES | OF_PARTS
+    files = [yaml.safe_load(text_of(path)) for path in find_conf_dir().rglob("*.yaml")]
+    assert {target for target, _, _ in given_values(files)} == {target for target, _ in values}
