@@ -23,6 +23,7 @@ from gancli.errors import UserError
 from gancli.evaluation import samples
 from gancli.evaluation.monitor import Drawn, Monitor, measure_distance
 from gancli.game import Batch, Game
+from gancli.inference.tiling import find_translator, is_noisy
 from gancli.metrics import features, store
 from gancli.metrics.bench import Bench
 from gancli.metrics.lpips import Lpips
@@ -38,6 +39,8 @@ log = logging.getLogger("gancli")
 MOST = 500  # images in an evaluation where metrics.n is null
 PREVIEWED = 8
 CHUNK = 16
+SSIM_SIDE = 11  # pixels; the side of its window
+ANSWERS = 8  # of a generator with noise, to each source
 UNPAIRED = ("swd", "frechet", "kernel", "prdc")  # what compares sets of images
 
 
@@ -227,6 +230,8 @@ def measure(
     resolution = dataset["resolution"]
     draws = seed_of(seed, "evaluation")
     parts: dict[str, list[Tensor]] = {"source": [], "output": [], "target": [], "cycle": []}
+    several: list[Tensor] = []
+    many = "answers" in spec.items and gives_many(game, generator)
     with fork_random(draws, device), samples.in_eval_mode(game, generator):
         for batch in iterate_batches(
             reals, game.needs, n, resolution=resolution, device=device, seed=draws
@@ -241,6 +246,9 @@ def measure(
             )
             for key, images in (("source", source), ("output", made), ("target", batch["b"])):
                 parts[key].append(to_uint8(images).cpu())
+            if many:
+                more = [game.sample(batch, generator).float() for _ in range(ANSWERS - 1)]
+                several.append(torch.stack([to_uint8(x).cpu() for x in (made, *more)], 1))
             cycle = game.cycle_error(batch, generator)
             if cycle is not None:
                 parts["cycle"].append(cycle.cpu())
@@ -275,6 +283,13 @@ def measure(
             skipped=skipped,
             worse=not isinstance(train.pairing, SideBySide),
         )
+        if many:
+            measure_item(
+                "answers",
+                lambda: compare_answers(torch.cat(several), target, spec=spec, device=device),
+                values,
+                skipped,
+            )
     if parts["cycle"] and "cycle" in spec.items:
         values["cycle"] = torch.cat(parts["cycle"]).mean().item()
     log.info("evaluated %d images in %.1f s", len(output), time.monotonic() - started)
@@ -324,6 +339,37 @@ def measure_pairs(
         if item in spec.items:
             measure_item(item, work, values, skipped)
     return values
+
+
+def gives_many(game: Game, generator: nn.Module) -> bool:
+    """Does the same source give another answer each time? A network of another kind may not say."""
+    try:
+        return is_noisy(find_translator(game, generator, game.directions[0]))
+    except UserError:
+        return False
+
+
+def compare_answers(
+    answers: Tensor, target: Tensor, *, spec: MetricsConfig, device: torch.device
+) -> dict[str, float]:
+    """Measures how far several answers to a source are apart, and how near the best one is.
+
+    Args:
+        answers: (N,K,C,H,W) uint8, of K answers to each source.
+        target: (N,C,H,W) uint8.
+        spec: The part `metrics` of a config; with weights of LPIPS that is measured too.
+        device: Where LPIPS is computed.
+    """
+    error = (answers.float() - target[:, None].float()).square().mean((2, 3, 4))
+    best = error.min(1).values.clamp(min=1e-3)  # equal ones would be infinitely good
+    found = {"psnr_best": (10 * torch.log10(255**2 / best)).mean().item()}
+    one = answers[:, :-1].flatten(0, 1)
+    other = answers[:, 1:].flatten(0, 1)
+    if min(answers.shape[3:]) >= SSIM_SIDE:
+        found["answers_dssim"] = 1 - ssim(one, other)
+    if (spec.lpips_backbone or spec.weights) and spec.lpips_heads:
+        found["answers_lpips"] = measure_lpips(one, other, spec=spec, device=device)
+    return found
 
 
 def measure_lpips(

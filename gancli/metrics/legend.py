@@ -266,6 +266,20 @@ TRAINING = (
         "falls",
     ),
     Line(
+        "PHASE/kl",
+        "divergence of the encoder's latents from those that are drawn (BicycleGAN)",
+        "nats",
+        "",
+        "a few nats; 0 where the encoder says nothing",
+    ),
+    Line(
+        "PHASE/latent",
+        "distance between a drawn latent and what the encoder finds of it (BicycleGAN)",
+        "deviations",
+        "",
+        "below 0.8, which an encoder that knows nothing reaches",
+    ),
+    Line(
         "PHASE/perceptual",
         "distance of outputs to targets in the features of a network",
         "features",
@@ -775,6 +789,30 @@ EVALUATION = (
         "lower",
         "small, while outputs differ from their sources",
         "cycle",
+    ),
+    Line(
+        "psnr_best",
+        "psnr of the best of eight answers to a source",
+        "dB",
+        "higher",
+        "above psnr, more so the more the answers differ where the source leaves it open",
+        "answers",
+    ),
+    Line(
+        "answers_dssim",
+        "1 less the structural similarity of two answers to a source",
+        "0 to 2",
+        "",
+        "0 where the latent is ignored; large numbers can be noise",
+        "answers",
+    ),
+    Line(
+        "answers_lpips",
+        "perceptual distance of two answers to a source",
+        "distance",
+        "",
+        "0 where the latent is ignored",
+        "answers",
     ),
 )
 

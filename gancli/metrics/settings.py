@@ -25,6 +25,7 @@ PAIR_ITEMS = (
     "ssim",
     "lpips",
     "cycle",
+    "answers",
 )
 # The first of these that was measured is what `best: auto` follows
 BEST = (

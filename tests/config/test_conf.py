@@ -27,6 +27,7 @@ CONF = list_options([find_conf_dir()])
 NEEDS_PATH = {"folder"}
 TRANSLATES = {
     "pix2pix",
+    "bicyclegan",
     "cyclegan",
     "srgan",
     "esrgan",

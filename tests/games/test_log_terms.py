@@ -31,6 +31,12 @@ WEIGHTS = {  # model: the keys of the config that weigh a term, and the last wor
         "model.heads.acgan.generator": "acgan_fake",
     },
     "cgan": {"loss.feature_matching": "fm"},
+    "bicyclegan": {
+        "model.adversarial_weight": "adv",
+        "model.pixel_weight": "pixel",
+        "model.kl_weight": "kl",
+        "model.latent_weight": "latent",
+    },
     "contrad": {"model.weight": "apart"},
     "contragan": {"model.heads.contragan.weight": "2c"},
     "cyclegan": {"model.cycle": "cycle", "model.identity": "identity"},

@@ -153,6 +153,13 @@ SMALL = {
         "model.generator.downs=3",
         "model.discriminator.layers=1",
     ),
+    "bicyclegan": (
+        f"dataset.path={PAIRS}",
+        "model.width=4",
+        "model.z_dim=3",
+        "model.generator.downs=3",
+        "model.discriminator.encoded.layers=1",
+    ),
     "cyclegan": (
         f"dataset.path={DOMAINS}",
         "model.width=4",
