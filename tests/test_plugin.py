@@ -170,8 +170,9 @@ def test_a_game_with_state_and_an_option_of_its_own(inside, capfd):
         assert said in capfd.readouterr().err and not (inside / "refused").exists()
     assert main(["sample", "ckpt=whole", "trust=my_began", "--help"]) == 0
     assert "temperature=1.0          scale of the latents" in capfd.readouterr().out
-    assert main(["sample", "ckpt=whole", "temperature=0.5"]) == 2
-    assert "temperature" in capfd.readouterr().err
+    for words, said in (("temperature=0.5", "add trust=my_began"), ("heat=0.5", "heat")):
+        assert main(["sample", "ckpt=whole", words]) == 2
+        assert said in capfd.readouterr().err
     with pytest.raises(gancli.UserError, match="temprature"):
         model.sample(2, temprature=1)
 
