@@ -284,12 +284,10 @@ def measure(
             worse=not isinstance(train.pairing, SideBySide),
         )
         if many:
-            measure_item(
-                "answers",
-                lambda: compare_answers(torch.cat(several), target, spec=spec, device=device),
-                values,
-                skipped,
-            )
+            found = torch.cat(several)
+            measure_item("answers", lambda: compare_answers(found, target), values, skipped)
+            if "lpips_distance" in values:  # weights stand, and the images are large enough
+                values["answers_lpips"] = measure_lpips(*pair_up(found), spec=spec, device=device)
     if parts["cycle"] and "cycle" in spec.items:
         values["cycle"] = torch.cat(parts["cycle"]).mean().item()
     log.info("evaluated %d images in %.1f s", len(output), time.monotonic() - started)
@@ -349,27 +347,24 @@ def gives_many(game: Game, generator: nn.Module) -> bool:
         return False
 
 
-def compare_answers(
-    answers: Tensor, target: Tensor, *, spec: MetricsConfig, device: torch.device
-) -> dict[str, float]:
+def compare_answers(answers: Tensor, target: Tensor) -> dict[str, float]:
     """Measures how far several answers to a source are apart, and how near the best one is.
 
     Args:
         answers: (N,K,C,H,W) uint8, of K answers to each source.
         target: (N,C,H,W) uint8.
-        spec: The part `metrics` of a config; with weights of LPIPS that is measured too.
-        device: Where LPIPS is computed.
     """
     error = (answers.float() - target[:, None].float()).square().mean((2, 3, 4))
     best = error.min(1).values.clamp(min=1e-3)  # equal ones would be infinitely good
     found = {"psnr_best": (10 * torch.log10(255**2 / best)).mean().item()}
-    one = answers[:, :-1].flatten(0, 1)
-    other = answers[:, 1:].flatten(0, 1)
     if min(answers.shape[3:]) >= SSIM_SIDE:
-        found["answers_dssim"] = 1 - ssim(one, other)
-    if (spec.lpips_backbone or spec.weights) and spec.lpips_heads:
-        found["answers_lpips"] = measure_lpips(one, other, spec=spec, device=device)
+        found["answers_dssim"] = 1 - ssim(*pair_up(answers))
     return found
+
+
+def pair_up(answers: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs each of the answers (N,K,C,H,W) to a source with the next: (N * (K - 1),C,H,W) each."""
+    return answers[:, :-1].flatten(0, 1), answers[:, 1:].flatten(0, 1)
 
 
 def measure_lpips(

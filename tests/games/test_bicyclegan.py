@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import PAIRS, frozen, small, trainer_for
+from helpers import PAIRS, frozen, small, trainer_and_monitor, trainer_for
 
 from gancli.config.build import build_game
 from gancli.errors import UserError
 from gancli.evaluation.paired import compare_answers
 from gancli.networks.bicyclegan import LatentEncoder, LatentUNet
-
-CPU = torch.device("cpu")
 
 
 def game_of(*overrides):
@@ -115,16 +113,24 @@ def test_a_golden_step():
 def test_the_best_answer_and_how_far_answers_differ():
     rng = torch.Generator().manual_seed(0)
     target = torch.randint(0, 256, (3, 1, 16, 16), generator=rng, dtype=torch.uint8)
-    spec = frozen("model=mlp", "dataset=digits", "metrics=full")["metrics"]
-    from gancli.config.run_config import make_closed
-    from gancli.config.schema import MetricsConfig
-
-    metrics = make_closed(MetricsConfig, spec)
     far = (target.float() * 0.5).byte()
-    same = compare_answers(torch.stack([far] * 4, 1), target, spec=metrics, device=CPU)
+    same = compare_answers(torch.stack([far] * 4, 1), target)
     assert same["answers_dssim"] == pytest.approx(0, abs=1e-6)
     near = torch.stack([far, far, target.clone().bitwise_xor(1), far], 1)
-    better = compare_answers(near, target, spec=metrics, device=CPU)
+    better = compare_answers(near, target)
     assert better["psnr_best"] == pytest.approx(48.13, abs=0.01)
     assert same["psnr_best"] < 20
     assert better["answers_dssim"] > 0
+
+
+def test_answers_are_measured_where_a_generator_has_noise_alone():
+    fast = ("metrics.items=[psnr,answers,lpips]", "metrics.n=10")
+    for model, more, many in (
+        ("bicyclegan", (), True),
+        ("pix2pix", ("model.generator.dropout=0",), False),
+    ):
+        trainer, monitor = trainer_and_monitor(small(model, *fast, *more))
+        report = monitor.measure(trainer.game, trainer.game.generator)
+        assert ("psnr_best" in report.values) is many
+        assert not many or report.values["psnr_best"] >= report.values["psnr"]
+        assert "lpips" in report.skipped and "answers" not in report.skipped
