@@ -1,4 +1,4 @@
-"""gan features: what a probe and neighbours read from a critic's features, and images by score."""
+"""gan features: what can be read from a discriminator's features, and images by its score."""
 
 from __future__ import annotations
 

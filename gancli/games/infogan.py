@@ -48,7 +48,7 @@ class InfoGAN(GAN):
     U(-1,1).
 
     generator: unconditional; the noise has what its z_dim leaves. q: reads the codes from the
-    critic's features (N,F), of which `attach(F, outputs)` tells it the sizes; a player of its own
+    discriminator's features (N,F), whose sizes `attach(F, outputs)` tells it; a player of its own
     q_moves: in both phases, or in the discriminator's alone, as in the authors' code, where q is
     among the variables of the discriminator's optimizer
     weight_categorical, weight_continuous: of the codes' negative log-likelihoods, in both losses

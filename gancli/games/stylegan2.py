@@ -108,7 +108,7 @@ class StyleGAN2(GAN):
             if self.r1
             else []
         )
-        # Every so many steps of the generator, which with some losses are fewer than the critic's.
+        # Every so many steps of the generator, which with some losses are fewer than D's.
         every = self.pl_every * self.n_critic
         rarer = (
             [Phase(name="g_pl", loss=self.pl_loss, updates=("g",), every=every, lazy=True)]

@@ -16,8 +16,8 @@ from gancli.metrics.fid import check_features
 from gancli.metrics.prdc import distance_blocks
 
 Distance = Literal["cosine", "euclidean"]
-# Found on held-out digits: on the features of critics and on pixels alike it lies within a point of
-# the best
+# Found on held-out digits: on a discriminator's features and on pixels alike it lies within a
+# point of the best
 L2 = 1e-2
 ITERATIONS = 300
 # Of the largest deviation: a feature that varies less is rounding, and must not be blown up
