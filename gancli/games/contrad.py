@@ -77,10 +77,10 @@ class ContraD(GAN):
         super().constrain(logs)
         self.adversarial.constrain(self.scorer)
 
-    def judge(self, hidden: Tensor, label: Tensor | None) -> Tensor:
+    def score_hidden(self, hidden: Tensor, label: Tensor | None) -> Tensor:
         return self.scorer(hidden.flatten(1))
 
-    def judge_alone(self, hidden: Tensor) -> Tensor:
+    def score_detached(self, hidden: Tensor) -> Tensor:
         return self.scorer(hidden.flatten(1).detach())
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
@@ -90,7 +90,7 @@ class ContraD(GAN):
         # Two critics, since one remembers its view of an image, and reals are compared in two.
         critic, other = (
             BoundCritic(
-                self.discriminator.trunk, self.judge_alone, augment=self.augment, noise=noise
+                self.discriminator.trunk, self.score_detached, augment=self.augment, noise=noise
             )
             for _ in range(2)
         )

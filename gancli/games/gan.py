@@ -150,13 +150,13 @@ class GAN(Game):
         label = batch.get("label")
         return BoundCritic(
             partial(self.discriminator.trunk, label=label),
-            partial(self.judge, label=label),
+            partial(self.score_hidden, label=label),
             augment=self.augment,
             noise=self.adversarial.noise(self.progress),
             pack=self.pack,
         )
 
-    def judge(self, hidden: Tensor, label: Tensor | None) -> Tensor:
+    def score_hidden(self, hidden: Tensor, label: Tensor | None) -> Tensor:
         """The discriminator's score, and what heads add to it (projection)."""
         scores = self.discriminator.head(hidden, label=label)
         for head in members_of(self.heads, Head).values():

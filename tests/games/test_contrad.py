@@ -165,8 +165,8 @@ def test_a_feature_of_length_zero_has_a_gradient():
     ("overrides", "said"),
     [
         (["augment=none"], "augment=simclr"),
-        (["loss=wgan_gp"], "stops the gradient"),
-        (["loss=r1"], "stops the gradient"),
+        (["loss=wgan_gp"], "lets no gradient through"),
+        (["loss=r1"], "lets no gradient through"),
         (["model.temperature=0"], "model.temperature=0.*a number above 0"),
         (["model.hidden=0"], "model.hidden=0.*from 1 to"),
         (["model.norm=batch"], "does not fit"),

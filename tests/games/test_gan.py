@@ -164,7 +164,7 @@ def test_a_penalty_that_cannot_reach_the_critic_is_refused(monkeypatch):
     from gancli.games.gan import GAN
 
     monkeypatch.setattr(GAN, "penalisable", False)
-    with pytest.raises(Problems, match="stops the gradient"):
+    with pytest.raises(Problems, match="lets no gradient through"):
         small("dcgan", "loss=wgan_gp")
     small("dcgan")
 
