@@ -106,7 +106,7 @@ def setup_for(model: str, *overrides: str) -> dict:
     """
     if game_of(model).penalisable or not list_per_sample_penalties(small("dcgan", *overrides)):
         return small(model, *overrides)
-    with pytest.raises(Problems, match="stops the gradient"):
+    with pytest.raises(Problems, match="lets no gradient through"):
         small(model, *overrides)
     pytest.skip(f"{model} takes no gradient penalty")
 
