@@ -47,6 +47,7 @@ from gancli.metrics.settings import (
     PAIR_ITEMS,
     POINT_ITEMS,
     SERIES_ITEMS,
+    TEXT_ITEMS,
     best_key,
     better,
     problems,
@@ -444,6 +445,7 @@ def test_every_option_has_the_keys_of_the_schema():
         *IMAGE_ITEMS,
         *POINT_ITEMS,
         *SERIES_ITEMS,
+        *TEXT_ITEMS,
         *PAIR_ITEMS,
     }
     wrong = spec(items=["fid"], every=0, n=3, pairs=0, best="loss")
