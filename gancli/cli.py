@@ -172,6 +172,25 @@ SUBCOMMANDS = {
         ("gan check", "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64"),
         _CONFIG_FLAGS,
     ),
+    "bench": Subcommand(
+        "gancli.commands.bench",
+        "measure where the time of a step goes, alone or beside another loop; keeps nothing",
+        "[KEY=VALUE ...] [--against bare|usual] [--json] [FLAGS]",
+        (
+            "gan bench model=dcgan",
+            "gan bench model=mlp loss=wgan_gp --against usual",
+            "gan bench trainer.precision=fp32 --against bare --json",
+        ),
+        (
+            "--against bare           beside a bare loop of the same networks, losses and",
+            "                         optimizers, in turns",
+            "--against usual          beside the usual script: Pillow in a DataLoader, fp32,",
+            "                         .item() after every loss; of games of one generator and one",
+            "                         discriminator",
+            "--json                   everything as plain data",
+            *_CONFIG_FLAGS,
+        ),
+    ),
     "list": Subcommand(
         "gancli.commands.list",
         "list the groups and their options; what every number means",
@@ -481,7 +500,7 @@ def complete_line(argv: list[str]) -> int:
             start = "".join(words[1:])
             print(" ".join(known for known in SUBCOMMANDS if known.startswith(start)))
             return 0
-        name = {"check": "train", "show": "train"}.get(words[1], words[1])
+        name = {"bench": "train", "check": "train", "show": "train"}.get(words[1], words[1])
         if name not in SUBCOMMANDS or not SUBCOMMANDS[name].config:
             return 0
         rest = [*line.split(maxsplit=2), ""][2]

@@ -118,13 +118,7 @@ class Trainer:
                 logs, flag = self.play(phase, batch)
                 self.logs |= logs
                 flags.append(flag)
-        beta = ema_beta(
-            self.settings.batch_size,
-            progress.nimg,
-            half_life_kimg=self.half_life_kimg(progress.nimg),
-            rampup=self.config.ema.rampup,
-        )
-        update_ema(self.ema, self.game.generator, beta)
+        self.move_average()
         self.unread.append(flags)
         progress.step += 1
         progress.nimg += self.settings.batch_size
@@ -134,6 +128,17 @@ class Trainer:
         if self.game.advance(progress):
             for player in self.players.values():
                 player.drop_moments()
+
+    def move_average(self) -> None:
+        """Moves the EMA generator by the images of one step."""
+        nimg = self.progress.nimg
+        beta = ema_beta(
+            self.settings.batch_size,
+            nimg,
+            half_life_kimg=self.half_life_kimg(nimg),
+            rampup=self.config.ema.rampup,
+        )
+        update_ema(self.ema, self.game.generator, beta)
 
     def draw_batch(self, *, salt: str = "") -> Batch:
         """Draws this rank's share of the real batch at the present position.

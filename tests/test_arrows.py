@@ -61,6 +61,7 @@ ALLOWED: dict[str, set[str]] = {
         *("evaluation", "inference", "trainer", "checkpoint", "data", "config", "game"),
         *("metrics", "networks", "modality"),
         *("distributed", "precision", "seeding", "__version__"),
+        *("games", "optimizers", "ema"),
     },
     "commands": {
         *("run", "reports", "evaluation", "inference", "trainer", "checkpoint", "metrics"),

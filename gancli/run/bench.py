@@ -1,0 +1,450 @@
+"""Measuring a step of training: time and operations of each part, and other loops beside it."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from gancli import checkpoint
+from gancli.game import Batch, Logs, Phase
+from gancli.precision import memory_format
+from gancli.render import status
+from gancli.trainer import Flags, Trainer
+
+ROUNDS = 15  # of the engine alone, and of each side of a comparison
+LEAST_ROUNDS = 3
+ROUND_S = 0.2  # a round of quick steps takes this long
+LONG_S = 15.0  # after so many seconds no further round begins
+DRAW = "draw"
+EMA = "ema"
+OTHER = "other"  # of a step: flags, the clock, the curriculum
+
+
+class Meter(Protocol):
+    """Sees where a part of a step begins and ends."""
+
+    def begin(self, part: str) -> None:
+        """The part begins; a part that is open is interrupted."""
+
+    def end(self) -> None:
+        """The part that began last ends, and the one that it interrupted goes on."""
+
+
+class MeteredTrainer(Trainer):
+    """The engine with a meter at its own parts; without a meter a step is the engine's."""
+
+    meter: Meter | None = None
+
+    def draw_batch(self, *, salt: str = "") -> Batch:
+        """Draws as the engine does."""
+        with self.measure(DRAW):
+            return super().draw_batch(salt=salt)
+
+    def play(self, phase: Phase, batch: Batch) -> tuple[Logs, Flags]:
+        """Plays a phase as the engine does."""
+        with self.measure(phase.name):
+            return super().play(phase, batch)
+
+    def move_average(self) -> None:
+        """Moves the EMA as the engine does."""
+        with self.measure(EMA):
+            super().move_average()
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Tells the meter of a part of a step."""
+        if self.meter is None:
+            yield
+            return
+        self.meter.begin(part)
+        try:
+            yield
+        finally:
+            self.meter.end()
+
+    def draw_ahead(self, n: int) -> list[Batch]:
+        """Draws the batches of the next n steps; the clock stays where it is."""
+        nimg = self.progress.nimg
+        batches = []
+        for k in range(n):
+            self.progress.nimg = nimg + k * self.settings.batch_size
+            batches.append(self.draw_batch())
+        self.progress.nimg = nimg
+        return batches
+
+    def play_measured(self, meter: Meter, steps: int) -> None:
+        """Plays steps with a meter."""
+        self.meter = meter
+        try:
+            for _ in range(steps):
+                self.step()
+        finally:
+            self.meter = None
+        self.read_flags(wait=True)
+
+
+class Stopwatch:
+    """A meter of time; at each border it waits for the device.
+
+    Args:
+        device: Where the work is done.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.calls: dict[str, list[float]] = {}  # seconds of each call by part
+        self.open: list[tuple[str, float]] = []  # parts, and the seconds that each has had
+        self.since = 0.0
+
+    def begin(self, part: str) -> None:
+        """As `Meter.begin`."""
+        self.pass_time()
+        self.open.append((part, 0.0))
+
+    def end(self) -> None:
+        """As `Meter.end`."""
+        self.pass_time()
+        part, seconds = self.open.pop()
+        self.calls.setdefault(part, []).append(seconds)
+
+    def pass_time(self) -> None:
+        """Adds the time since the last border to the part that is open."""
+        wait_for(self.device)
+        now = time.perf_counter()
+        if self.open:
+            part, seconds = self.open[-1]
+            self.open[-1] = (part, seconds + now - self.since)
+        self.since = now
+
+
+class OperationCounter(TorchDispatchMode):
+    """A meter of what torch dispatches: operations, and the arithmetic of its products.
+
+    The counts have no noise. A fused optimizer is one operation for all its tensors; views count
+    too, since each costs its time on the host.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: Counter[str] = Counter()
+        self.flops: Counter[str] = Counter()  # of matrix products and convolutions alone
+        self.open = [OTHER]
+
+    def begin(self, part: str) -> None:
+        """As `Meter.begin`."""
+        self.open.append(part)
+
+    def end(self) -> None:
+        """As `Meter.end`."""
+        self.open.pop()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # torch's own signature: an operator, which has no public type
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Does the operation, and counts it."""
+        named = kwargs or {}
+        out = func(*args, **named)
+        part = self.open[-1]
+        self.operations[part] += 1
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.flops[part] += count(*args, **named, out_val=out)
+        return out
+
+
+@dataclass
+class PartFigures:
+    """What one part of a step costs.
+
+    Attributes:
+        ms: Milliseconds of a call, the median.
+        calls_per_step: Calls in a step, on average.
+        operations: Dispatched operations of a call, on average; None where they are not counted.
+    """
+
+    ms: float
+    calls_per_step: float
+    operations: float | None = None
+
+
+@dataclass
+class StepFigures:
+    """What a step costs.
+
+    Attributes:
+        ms: Milliseconds of a step, the median of the rounds.
+        operations: Dispatched operations of a step.
+        gflop: Of its matrix products and convolutions, in 1e9.
+        parts: Its parts by name, and `log` and `save`, which are due more rarely.
+        rounds: How many rounds were timed.
+        steps: Steps of a round.
+        period: Steps after which everything that is due now has been due.
+        memory_bytes: The most that was in use.
+    """
+
+    ms: float
+    operations: float
+    gflop: float
+    rounds: int
+    steps: int
+    period: int
+    memory_bytes: int = 0
+    parts: dict[str, PartFigures] = field(default_factory=dict)
+
+
+def measure_step(trainer: MeteredTrainer) -> StepFigures:
+    """Measures the parts of a step in rounds, after one round to warm up.
+
+    Rounds without a meter, which give the time of a step, and rounds with one alternate.
+
+    Args:
+        trainer: Before its first step, or after any whole number of periods.
+    """
+    period = find_period(trainer)
+    status.say("measuring: warming up…")
+    started = time.perf_counter()
+    play_steps(trainer, period)
+    status.say("measuring: counting operations…", goes_on=True)
+    counter = OperationCounter()
+    with counter:
+        trainer.play_measured(counter, period)
+    seconds = time_steps(trainer, period) / period
+    steps = period * max(1, math.ceil(ROUND_S / (period * seconds)))
+    stopwatch = Stopwatch(trainer.device)
+    times: list[float] = []
+    while len(times) < LEAST_ROUNDS or (
+        len(times) < ROUNDS and time.perf_counter() - started < LONG_S
+    ):
+        status.say(f"measuring: round {len(times) + 1} of {ROUNDS} at most…", goes_on=True)
+        times.append(time_steps(trainer, steps) / steps)
+        trainer.play_measured(stopwatch, steps)
+    metered = len(times) * steps
+    figures = StepFigures(
+        ms=1000 * statistics.median(times),
+        operations=counter.operations.total() / period,
+        gflop=counter.flops.total() / period / 1e9,
+        rounds=len(times),
+        steps=steps,
+        period=period,
+    )
+    for part, calls in stopwatch.calls.items():
+        often = len(calls) / metered
+        figures.parts[part] = PartFigures(
+            ms=1000 * statistics.median(calls),
+            calls_per_step=often,
+            operations=counter.operations[part] / (often * period),
+        )
+    figures.parts |= measure_rare(trainer)
+    return figures
+
+
+def measure_rare(trainer: Trainer) -> dict[str, PartFigures]:
+    """Measures what is not part of every step: reading the logs, and writing a checkpoint."""
+    status.say("measuring: log and save…", goes_on=True)
+    logs = []
+    saves = []
+    with tempfile.TemporaryDirectory(prefix="gan-bench-") as folder:
+        for _ in range(LEAST_ROUNDS):
+            wait_for(trainer.device)
+            started = time.perf_counter()
+            trainer.read_logs()
+            between = time.perf_counter()
+            checkpoint.save(trainer.state_dict(), Path(folder), keep=1)
+            logs.append(between - started)
+            saves.append(time.perf_counter() - between)
+    log_every = trainer.config.log.every
+    save_every = trainer.settings.save_every
+    return {
+        "log": PartFigures(1000 * statistics.median(logs), 1 / log_every),
+        "save": PartFigures(1000 * statistics.median(saves), 1 / save_every),
+    }
+
+
+def find_period(trainer: Trainer) -> int:
+    """Finds after how many steps every phase that is due now has been played."""
+    step = trainer.progress.step
+    now = [
+        phase
+        for phase in trainer.phases
+        if phase.start <= step and (phase.stop is None or step < phase.stop)
+    ]
+    return math.lcm(*(phase.every for phase in now))
+
+
+def play_steps(trainer: Trainer, steps: int) -> None:
+    """Plays steps as a run does, and waits for the last one."""
+    for _ in range(steps):
+        trainer.step()
+        trainer.read_flags(wait=False)
+    trainer.read_flags(wait=True)
+
+
+def time_steps(trainer: Trainer, steps: int) -> float:
+    """Returns the seconds of so many steps."""
+    return time_work(lambda: play_steps(trainer, steps), trainer.device)
+
+
+def time_work(work: Callable[[], object], device: torch.device) -> float:
+    """Returns the seconds that work() takes, with all that it leaves the device to do."""
+    wait_for(device)
+    started = time.perf_counter()
+    work()
+    wait_for(device)
+    return time.perf_counter() - started
+
+
+def wait_for(device: torch.device) -> None:
+    """Waits until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+class Peer(Protocol):
+    """Another loop that trains the same networks."""
+
+    name: str
+    equal: tuple[str, ...]  # what it has in common with the engine
+    differs: tuple[str, ...]
+
+    def step(self) -> object:
+        """Plays one real batch."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The engine beside another loop, in turns.
+
+    Attributes:
+        peer: The name of the other loop.
+        gancli_ms: Milliseconds of the engine's step, the median of the rounds.
+        peer_ms: Of the other loop's step.
+        speedup: The other's time over the engine's, the median over pairs of rounds; higher is
+            better for the engine.
+        rounds: Pairs of rounds.
+        steps: Steps of a round.
+        equal: What both have in common.
+        differs: What they do not.
+    """
+
+    peer: str
+    gancli_ms: float
+    peer_ms: float
+    speedup: float
+    rounds: int
+    steps: int
+    equal: tuple[str, ...]
+    differs: tuple[str, ...]
+
+
+def compare_loops(trainer: Trainer, peer: Peer, *, period: int, steps: int) -> Comparison:
+    """Times the engine and another loop in short rounds that alternate.
+
+    Args:
+        trainer: Warmed up.
+        peer: Before its first step.
+        period: Steps to warm it up.
+        steps: Of a round, a multiple of `period`.
+    """
+
+    def play_peer(n: int) -> None:
+        for _ in range(n):
+            peer.step()
+
+    device = trainer.device
+    status.say(f"measuring: {peer.name}…")
+    time_work(lambda: play_peer(period), device)
+    started = time.perf_counter()
+    ours: list[float] = []
+    theirs: list[float] = []
+    while len(ours) < LEAST_ROUNDS or (
+        len(ours) < ROUNDS and time.perf_counter() - started < 2 * LONG_S
+    ):
+        status.say(f"measuring: {peer.name}, round {len(ours) + 1}…", goes_on=True)
+        first = len(ours) % 2 == 0  # who comes first changes, or a rhythm of the machine would tell
+        if first:
+            ours.append(time_steps(trainer, steps) / steps)
+        theirs.append(time_work(lambda: play_peer(steps), device) / steps)
+        if not first:
+            ours.append(time_steps(trainer, steps) / steps)
+    ratios = [other / own for own, other in zip(ours, theirs, strict=True)]
+    return Comparison(
+        peer=peer.name,
+        gancli_ms=1000 * statistics.median(ours),
+        peer_ms=1000 * statistics.median(theirs),
+        speedup=statistics.median(ratios),
+        rounds=len(ours),
+        steps=steps,
+        equal=peer.equal,
+        differs=peer.differs,
+    )
+
+
+def measure_roofline(device: torch.device, precision: str) -> float:
+    """Measures the most products that the device makes a second, in 1e9 operations.
+
+    Args:
+        device: Of the run.
+        precision: fp32 or bf16.
+
+    Returns:
+        The best of several square matrix products.
+    """
+    size = 1024 if device.type == "cpu" else 4096
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a = torch.ones(size, size, device=device, dtype=dtype)
+    with torch.no_grad():
+        best = min(time_work(lambda: a @ a, device) for _ in range(6))
+    return float(2 * size**3 / best / 1e9)
+
+
+def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
+    """Returns what the figures depend on beside the config."""
+    device = trainer.device
+    layout = memory_format(device, trainer.settings.precision)
+    # macOS has no affinity.
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    return {
+        "processor": name_processor(device),
+        "cores": cores,
+        "threads": torch.get_num_threads(),
+        "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default").lower(),
+        "device": device.type,
+        "precision": trainer.settings.precision,
+        "layout": str(layout).removeprefix("torch.").removesuffix("_format"),
+        "compile": trainer.settings.compile,
+        "torch": str(torch.__version__),
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def name_processor(device: torch.device) -> str:
+    """Returns the name of what computes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,163 @@
+"""gan bench: what it prints, that its counts have no noise, and that its peers train alike."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from helpers import CPU, SMALL, TINY, differences, small, trainer_for
+
+from gancli.cli import main
+from gancli.config.run_config import RunConfig
+from gancli.data.base import split
+from gancli.data.builtin import Digits
+from gancli.errors import UserError
+from gancli.run import bench, peers
+
+MLP = ("model=mlp", *SMALL["mlp"], *TINY)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "LEAST_ROUNDS", 1)
+    monkeypatch.setattr(bench, "ROUND_S", 0.0)
+
+
+def metered(config: dict) -> bench.MeteredTrainer:
+    trainer = trainer_for(config)
+    return bench.MeteredTrainer(
+        trainer.game, trainer.stream, config=RunConfig.from_plain(config), device=CPU
+    )
+
+
+def count(config: dict) -> bench.OperationCounter:
+    trainer = metered(config)
+    bench.play_steps(trainer, 5)
+    counter = bench.OperationCounter()
+    with counter:
+        trainer.play_measured(counter, 5)
+    return counter
+
+
+def train_images() -> object:
+    return split(Digits(resolution=8).load(), limit=30, holdout=0)[0]
+
+
+def test_json_holds_every_figure_and_nothing_is_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", *MLP, "loss=wgan_gp", "--against", "usual", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == ["config", "surroundings", "startup_s", "step", "against"]
+    assert set(found["surroundings"]) == {
+        *("processor", "cores", "threads", "wait_policy", "device", "precision", "layout"),
+        *("compile", "torch", "load"),
+    }
+    assert list(found["startup_s"]) == [
+        *("compose", "import_torch", "import_gancli", "check", "data", "build", "first_step")
+    ]
+    step = found["step"]
+    assert set(step) == {
+        *("ms", "img_per_s", "operations", "gflop", "roofline_gflops", "roofline_share"),
+        *("rounds", "steps", "period", "memory_bytes", "parts"),
+    }
+    assert list(step["parts"]) == ["draw", "d", "ema", "g", "log", "save"]
+    assert step["parts"]["g"]["calls_per_step"] == pytest.approx(1 / step["period"])
+    assert set(step["parts"]["d"]) == {"ms", "calls_per_step", "operations"}
+    assert found["against"]["peer"] == "usual script" and found["against"]["speedup"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_says_what_a_comparison_has_in_common(capsys):
+    assert main(["bench", *MLP, "--against=bare"]) == 0
+    out = capsys.readouterr().out
+    words = ("start-up", "img/s", "operations", "GB at most", "calls a step", "load")
+    assert all(word in out for word in words)
+    assert "against   bare loop" in out and "equal     networks" in out and "differs   its" in out
+
+
+@pytest.mark.parametrize("words", [["--against"], ["--against", "best"], ["--against=best"]])
+def test_an_unknown_loop_is_refused(words, capsys):
+    assert main(["bench", *words]) == 2
+    assert "--against usual" in capsys.readouterr().err
+
+
+def test_counts_are_equal_in_two_runs_and_known():
+    config = small("mlp", "loss=non_saturating", "model.conditional=false")
+    first = count(config)
+    again = count(config)
+    assert first.operations == again.operations and first.flops == again.flops
+    game = trainer_for(config).game
+    tensors = [*game.generator.parameters(), *game.generator.buffers()]
+    assert first.operations[bench.EMA] == 5 * len(tensors)
+    assert first.flops[bench.EMA] == first.flops[bench.DRAW] == 0
+    # Two operations for each weight and item; in the generator's phase a pass forward through both
+    # networks, backward to the inputs of all layers but the first, and to the generator's weights.
+    sizes = {
+        name: [m.weight.numel() for m in network.modules() if isinstance(m, torch.nn.Linear)]
+        for name, network in (("g", game.generator), ("d", game.discriminator))
+    }
+    g_first = sizes["g"][0]
+    g_all = sum(sizes["g"])
+    d_all = sum(sizes["d"])
+    products = (g_all + d_all) + (g_all - g_first + d_all) + g_all
+    assert first.flops["g"] == 5 * 2 * 8 * products
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        ("mlp", "non_saturating"),
+        ("mlp", "wgan_gp"),
+        ("mlp", "wgan"),
+        ("cgan", "hinge"),
+        pytest.param("stylegan2", "non_saturating", marks=pytest.mark.full),
+    ],
+)
+def test_the_bare_loop_trains_to_the_weights_of_the_engine(model, loss):
+    config = small(model, f"loss={loss}")
+    trainer = metered(config)
+    bare = peers.BareLoop(
+        trainer.game,
+        trainer.draw_ahead(6),
+        config=trainer.config,
+        device=CPU,
+        begin=lambda phase: trainer.reseed(phase, 0),
+    )
+    before = {key: value.clone() for key, value in trainer.game.state_dict().items()}
+    for _ in range(6):
+        bare.step()
+        trainer.step()
+    assert differences(before, dict(trainer.game.state_dict()))
+    assert not differences(dict(trainer.game.state_dict()), dict(bare.game.state_dict()))
+    assert not differences(dict(trainer.ema.state_dict()), dict(bare.average.state_dict()))
+
+
+@pytest.mark.parametrize(("loss", "passes"), [("non_saturating", 1), ("wgan_gp", 1.2)])
+def test_the_usual_script_makes_fakes_once_where_both_losses_are_due(loss, passes):
+    config = small("mlp", f"loss={loss}")
+    trainer = trainer_for(config)
+    usual = peers.UsualScript(
+        trainer.game, train_images(), config=RunConfig.from_plain(config), device=CPU
+    )
+    calls = []
+    usual.game.generator.register_forward_hook(lambda *_: calls.append(1))
+    weights = [next(player.modules[0].parameters()) for player in usual.players.values()]
+    before = [weight.clone() for weight in weights]
+    for _ in range(5):
+        usual.step()
+    assert len(calls) == 5 * passes
+    assert any("one generator pass" in line for line in usual.differs) == (passes == 1)
+    assert not any(torch.equal(a, b) for a, b in zip(before, weights, strict=True))
+
+
+def test_there_is_no_usual_script_for_every_game():
+    config = small("infogan")
+    with pytest.raises(UserError, match="no script for InfoGAN"):
+        peers.UsualScript(
+            trainer_for(config).game,
+            train_images(),
+            config=RunConfig.from_plain(config),
+            device=CPU,
+        )
