@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.autograd import gradcheck, gradgradcheck
 
 from gancli.networks.wavegan import (
@@ -90,7 +91,7 @@ def test_a_transposed_layer_is_the_gradient_of_the_convolution():
         d.downs[0].weight.copy_(g.ups[0].weight)  # (4,1,5), of both
     x = torch.randn(2, 1, 11, requires_grad=True)
     h = torch.randn(2, 4, 6)
-    (want,) = torch.autograd.grad((d.downs[0](torch.nn.functional.pad(x, d.pads[0])) * h).sum(), x)
+    (want,) = torch.autograd.grad((d.downs[0](F.pad(x, d.pads[0])) * h).sum(), x)
     got = g.ups[0](h).narrow(2, g.crops[0], 11)
     assert torch.allclose(got, want, atol=1e-5)
 
@@ -150,14 +151,92 @@ def test_another_length_is_refused():
         pair(24)[1](torch.zeros(1, 2, 25, 1))
 
 
-GOLDEN_FAKE = -0.62642
-GOLDEN_SCORE = -0.00498
+def convolve(x, weight, bias, *, stride, before):
+    """The sum that a convolution is, of x (N,C,T), as many outputs as strides."""
+    steps, kernel = x.shape[2], weight.shape[2]
+    rows = []
+    for start in range(-before, steps - before, stride):
+        seen = range(max(start, 0), min(start + kernel, steps))
+        taps = weight[:, :, [t - start for t in seen]]
+        rows.append(torch.einsum("nct,oct->no", x[:, :, list(seen)], taps) + bias)
+    return torch.stack(rows, 2)
 
 
-def test_golden_values():
-    """The sum of what a seeded pair makes and says; another order of layers or draws moves it."""
-    g, d = pair(24)
-    g.eval(), d.eval()
-    fake = g(torch.randn(2, g.z_dim))
-    assert fake.sum().item() == pytest.approx(GOLDEN_FAKE, abs=1e-4)
-    assert d(fake).sum().item() == pytest.approx(GOLDEN_SCORE, abs=1e-4)
+def spread(x, weight, bias, *, stride, before):
+    """The transposed one: each step of x (N,C,T) adds its kernel around its own place."""
+    kernel = weight.shape[2]
+    levels = []
+    for place in range(x.shape[2] * stride):
+        total = bias.expand(len(x), -1)
+        for t in range(x.shape[2]):
+            tap = place + before - t * stride
+            if 0 <= tap < kernel:
+                total = total + x[:, :, t] @ weight[:, :, tap]
+        levels.append(total)
+    return torch.stack(levels, 2)
+
+
+def reflect(x, k):
+    """A shift by k steps, by PyTorch's own padding."""
+    steps = x.shape[2]
+    if k < 0:
+        return F.pad(x, (0, -k), mode="reflect")[:, :, -k:]
+    return F.pad(x, (k, 0), mode="reflect")[:, :, :steps]
+
+
+def make_by_hand(g, z, hot):
+    own = dict(g.named_parameters())
+    x = torch.cat([z, hot], 1) @ own["dense.weight"].T + own["dense.bias"]
+    x = x.reshape(len(z), 8, 4)
+    for k in range(2):
+        x = x.clamp(min=0)
+        x = spread(x, own[f"ups.{k}.weight"], own[f"ups.{k}.bias"], stride=4, before=10)
+    return torch.tanh(x)[..., None]
+
+
+def score_by_hand(d, x, hot, shift):
+    own = dict(d.named_parameters())
+    h = torch.cat([x[..., 0], hot[:, :, None].repeat(1, 1, 64)], 1)
+    for k in range(2):
+        h = convolve(h, own[f"downs.{k}.weight"], own[f"downs.{k}.bias"], stride=4, before=10)
+        h = torch.where(h > 0, h, 0.2 * h)
+        if k == 0:
+            h = reflect(h, shift)
+    return h.reshape(len(x), -1) @ own["out.weight"].T + own["out.bias"]
+
+
+@pytest.mark.parametrize("shift", [-2, -1, 0, 1, 2])
+@pytest.mark.parametrize("classes", [0, 3])
+def test_the_pair_is_its_equations(shift, classes):
+    """Written out in sums, as TensorFlow defines them: 10 zeros before, 11 after, at (25, 4)."""
+    g, d = pair(64, stride=4, layers=2, classes=classes, conditional=True)
+    assert g.lengths == [4, 16, 64] and len(d.shuffles) == 1
+    label = torch.tensor([0, 2, 1]) if classes else None
+    hot = torch.eye(3)[label] if classes else torch.zeros(3, 0)
+    for values in [*g.parameters(), *d.parameters()]:  # biases begin at 0, which hides them
+        values.data.add_(0.1 * torch.randn_like(values))
+    z = torch.randn(3, 100, requires_grad=True)
+    seed = next(seed for seed in range(99) if draw_shift(seed) == shift)
+    torch.manual_seed(seed)
+    fake = g(z, label)
+    score = d(fake, label)
+    want_fake = make_by_hand(g, z, hot)
+    want_score = score_by_hand(d, want_fake, hot, shift)
+    assert_close(fake, want_fake)
+    assert_close(score, want_score)
+    inputs = [z, *g.parameters(), *d.parameters()]
+    cost = torch.tensor([1.0, -2.0, 3.0])
+    got = torch.autograd.grad((score[:, 0] * cost).sum(), inputs)
+    want = torch.autograd.grad((want_score[:, 0] * cost).sum(), inputs)
+    for one, two in zip(got, want, strict=True):
+        assert_close(one, two)
+
+
+def draw_shift(seed):
+    """What the only shuffled layer draws first after a seed: a whole number from -2 to 2."""
+    torch.manual_seed(seed)
+    return int(torch.randint(-2, 3, ()))
+
+
+def assert_close(one, two):
+    assert torch.allclose(one, two, rtol=1e-5, atol=1e-5 * max(1.0, two.abs().max().item()))
