@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from gancli.config.build import build_schedule
+from gancli.config.build import build_schedule, read_signature
 from gancli.config.players import choose_settings
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import PlayerConfig
@@ -153,7 +153,7 @@ class UsualScript:
         self.n_critic = game.n_critic
         # One optimizer call for each tensor on a CPU, as torch chooses where nothing is said.
         specs = {
-            name: spec | ({"fused": False} if "betas" in spec else {})
+            name: spec | ({"fused": False} if "fused" in read_signature(spec["_target_"]) else {})
             for name, spec in config.optimizer.plain().items()
         }
         self.players = make_players(self.game, specs)

@@ -161,3 +161,17 @@ def test_there_is_no_usual_script_for_every_game():
             config=RunConfig.from_plain(config),
             device=CPU,
         )
+
+
+@pytest.mark.parametrize("optimizer", ["torch.optim.Adam", "torch.optim.SGD"])
+def test_the_usual_script_fuses_no_optimizer(optimizer):
+    config = small("mlp")
+    for player in ("g", "d"):
+        config["optimizer"][player] = {"_target_": optimizer, "lr": 1e-3}
+    trainer = trainer_for(config)
+    usual = peers.UsualScript(
+        trainer.game, train_images(), config=RunConfig.from_plain(config), device=CPU
+    )
+    for player, own in usual.players.items():
+        assert trainer.players[player].optimizer.param_groups[0]["fused"]
+        assert not own.optimizer.param_groups[0]["fused"]
