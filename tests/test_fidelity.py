@@ -10,7 +10,7 @@ from gancli.config.build import build_game
 from gancli.config.folders import find_conf_dir, list_options
 from gancli.config.schema import PlayerConfig
 from gancli.data.derived import Holed
-from gancli.games.stylegan2 import path_lengths
+from gancli.games.stylegan2 import measure_path_lengths
 from gancli.optimizers import OURS, make_players
 from gancli.schedules import lr_factor
 
@@ -30,7 +30,7 @@ def test_cyclegan_halves_the_loss_of_its_discriminators_alone():
     chosen = build_small("cyclegan")
     halved = build_small("cyclegan", "loss=lsgan")
     for side in "ab":
-        assert chosen.loss_of(side).objective.boundary == 0.5
+        assert chosen.get_loss(side).objective.boundary == 0.5
     loss, logs = chosen.g_loss(batch)
     other, parts = halved.g_loss(batch)
     for key in ("a_adv", "b_adv"):
@@ -101,7 +101,7 @@ def test_the_path_length_has_the_gradient_of_the_authors_loss():
     def lengths():
         torch.manual_seed(7)
         styles = generator.styles(game.draw_training_inputs(4, None)["z"])
-        return path_lengths(generator.synthesis(styles), styles)
+        return measure_path_lengths(generator.synthesis(styles), styles)
 
     def gradient(loss):
         found = torch.autograd.grad(loss, list(generator.parameters()), allow_unused=True)
@@ -228,7 +228,7 @@ def test_the_context_encoder_sees_the_border_that_it_is_weighed_on():
     holed = Holed(config["dataset"]["holes"], 0.25, config["dataset"]["overlap"])
     batch = holed(torch.rand(2, 3, 128, 128) * 2 - 1, None)
     assert batch["mask"].sum() == 2 * 56 * 56 and batch["mask"][:, :, 36:92, 36:92].all()
-    predicted = game.widen(batch["mask"])
+    predicted = game.widen_mask(batch["mask"])
     assert predicted.sum() == 2 * 64 * 64 and predicted[:, :, 32:96, 32:96].all()
     ring = predicted - batch["mask"]
     assert torch.equal(batch["a"] * ring, batch["b"] * ring), "it is visible"

@@ -117,7 +117,7 @@ class BicycleGAN(Translation):
         """The discriminator of a half, bound to the half's sources where it sees them."""
         name = self.discriminator_of(half)
         network = cast(Discriminator, self.discriminator[name])
-        noise = self.loss_of(half).noise(self.progress)
+        noise = self.get_loss(half).noise(self.progress)
         if self.judged == 1:
             return BoundCritic(network.trunk, network.head, augment=self.augment, noise=noise)
         join = partial(self.join_source, batch["a"])
@@ -126,7 +126,7 @@ class BicycleGAN(Translation):
     def discriminator_of(self, half: str) -> str:
         return half if half in self.discriminator else "encoded"
 
-    def loss_of(self, half: str) -> AdversarialLoss:
+    def get_loss(self, half: str) -> AdversarialLoss:
         loss = self.adversarial[self.discriminator_of(half)]
         assert isinstance(loss, AdversarialLoss)
         return loss
@@ -165,7 +165,7 @@ class BicycleGAN(Translation):
         halves, fakes, _ = self.make_halves(batch)
         return sum_losses(
             {
-                half: self.loss_of(half).d(
+                half: self.get_loss(half).d(
                     self.half_critic(half, part), part["b"], fakes[half], self.progress
                 )
                 for half, part in halves.items()
@@ -176,13 +176,13 @@ class BicycleGAN(Translation):
         halves, fakes, terms = self.make_halves(batch)
         adversarial, logs = sum_losses(
             {
-                half: self.loss_of(half).g(
+                half: self.get_loss(half).g(
                     self.half_critic(half, part), part["b"], fakes[half], self.progress
                 )
                 for half, part in halves.items()
             }
         )
-        distance, parts = self.distances(
+        distance, parts = self.measure_distances(
             fakes["encoded"], halves["encoded"], weight=self.pixel_weight or 0.0
         )
         found = self.find_latents(fakes["random"])

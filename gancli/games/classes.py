@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gancli.game import Critic, Logs
-from gancli.games.heads import Head, cosines
+from gancli.games.heads import Head, compute_cosines
 from gancli.networks.conditional import Projection
 from gancli.networks.layers import constrain_weight
 from gancli.networks.mlp import linear
@@ -173,7 +173,7 @@ def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float
         A scalar, averaged over the images.
     """
     own = (h * proxies).sum(1, keepdim=True) / temperature
-    others = cosines(h, h) / temperature
+    others = compute_cosines(h, h) / temperature
     itself = torch.eye(len(h), dtype=torch.bool, device=h.device)
     other_class = itself | (label[:, None] != label)
     near, all_ = (

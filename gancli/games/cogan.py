@@ -103,15 +103,15 @@ class CoGAN(GAN):
             network.trunk,
             network.head,
             augment=self.augment,
-            noise=self.loss_of(name).noise(self.progress),
+            noise=self.get_loss(name).noise(self.progress),
         )
 
-    def loss_of(self, name: str) -> AdversarialLoss:
+    def get_loss(self, name: str) -> AdversarialLoss:
         loss = self.adversarial[name]
         assert isinstance(loss, AdversarialLoss)
         return loss
 
-    def halves(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def split_domains(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Cuts the reals of both domains out of one batch, half and half.
 
         The first half of the batch stays as it is, of the second the edges or negatives are taken.
@@ -125,11 +125,13 @@ class CoGAN(GAN):
                 "use a larger trainer.batch_size, or fewer micro-batches (trainer.accumulate)",
             )
         first, rest = image.chunk(2)
-        return first, edges(rest) if self.second == "edges" else negatives(rest)
+        return first, find_edges(rest) if self.second == "edges" else invert_colours(rest)
 
-    def domains(self, batch: Batch) -> Iterator[tuple[str, tuple[BoundCritic, Tensor, Tensor]]]:
+    def walk_domains(
+        self, batch: Batch
+    ) -> Iterator[tuple[str, tuple[BoundCritic, Tensor, Tensor]]]:
         """Of each domain its critic, real and fake; the fakes are pairs, of one z each."""
-        reals = self.halves(batch["image"])
+        reals = self.split_domains(batch["image"])
         fakes = self.generator(self.inputs(len(reals[0]), None)["z"])
         for name, real, fake in zip(self.discriminator, reals, fakes, strict=True):
             # Of an odd batch b has one image fewer.
@@ -138,21 +140,21 @@ class CoGAN(GAN):
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return sum_losses(
             {
-                name: self.loss_of(name).d(*domain, self.progress)
-                for name, domain in self.domains(batch)
+                name: self.get_loss(name).d(*domain, self.progress)
+                for name, domain in self.walk_domains(batch)
             }
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return sum_losses(
             {
-                name: self.loss_of(name).g(*domain, self.progress)
-                for name, domain in self.domains(batch)
+                name: self.get_loss(name).g(*domain, self.progress)
+                for name, domain in self.walk_domains(batch)
             }
         )
 
 
-def edges(image: Tensor) -> Tensor:
+def find_edges(image: Tensor) -> Tensor:
     """How much brighter the brightest of a pixel's 3x3 neighbours is.
 
     In [-1,1] like the image (N,C,H,W); alpha stays.
@@ -162,7 +164,7 @@ def edges(image: Tensor) -> Tensor:
     return torch.cat([F.max_pool2d(colour, 3, 1, 1) - colour - 1, image[:, k:]], 1)
 
 
-def negatives(image: Tensor) -> Tensor:
+def invert_colours(image: Tensor) -> Tensor:
     """Light where the image (N,C,H,W) is dark; alpha stays."""
     k = colours(image.shape[1])
     return torch.cat([-image[:, :k], image[:, k:]], 1)

@@ -15,7 +15,7 @@ from gancli.augment.base import Augment
 from gancli.critic import BoundCritic
 from gancli.game import Batch, Logs
 from gancli.games.gan import GAN
-from gancli.games.heads import cosines
+from gancli.games.heads import compute_cosines
 from gancli.losses.adversarial import AdversarialLoss
 from gancli.networks.layers import constrain_weight
 from gancli.networks.mlp import linear
@@ -129,7 +129,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """
     n = len(first)
     both = torch.cat([first, second])
-    logits = (cosines(both, both) / temperature).masked_fill(
+    logits = (compute_cosines(both, both) / temperature).masked_fill(
         torch.eye(2 * n, dtype=torch.bool, device=both.device), -torch.inf
     )
     return F.cross_entropy(logits, torch.arange(2 * n, device=both.device).roll(n))
@@ -143,8 +143,8 @@ def repulsion(first: Tensor, second: Tensor, fake: Tensor, temperature: float) -
     """
     n = len(fake)
     itself = torch.eye(n, dtype=torch.bool, device=fake.device)
-    to_fakes = cosines(fake, fake).masked_fill(itself, -torch.inf)
+    to_fakes = compute_cosines(fake, fake).masked_fill(itself, -torch.inf)
     shares = (
-        torch.cat([to_fakes, cosines(fake, torch.cat([first, second]))], 1) / temperature
+        torch.cat([to_fakes, compute_cosines(fake, torch.cat([first, second]))], 1) / temperature
     ).log_softmax(1)
     return -shares[:, :n].masked_fill(itself, 0.0).sum(1).mean() / max(n - 1, 1)

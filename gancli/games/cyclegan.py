@@ -149,10 +149,10 @@ class CycleGAN(Game):
             network.trunk,
             network.head,
             augment=self.augment,
-            noise=self.loss_of(side).noise(self.progress),
+            noise=self.get_loss(side).noise(self.progress),
         )
 
-    def loss_of(self, side: str) -> AdversarialLoss:
+    def get_loss(self, side: str) -> AdversarialLoss:
         loss = self.adversarial[side]
         assert isinstance(loss, AdversarialLoss)
         return loss
@@ -170,7 +170,7 @@ class CycleGAN(Game):
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return sum_losses(
             {
-                side: self.loss_of(side).d(
+                side: self.get_loss(side).d(
                     self.critic(side), batch[side], batch[f"fake_{side}"], self.progress
                 )
                 for side in "ab"
@@ -185,7 +185,7 @@ class CycleGAN(Game):
         fakes = {"a": ba(b), "b": ab(a)}
         loss, logs = sum_losses(
             {
-                side: self.loss_of(side).g(
+                side: self.get_loss(side).g(
                     self.critic(side), batch[side], fakes[side], self.progress
                 )
                 for side in "ab"

@@ -181,7 +181,7 @@ class Growing(GAN):
         """Brings images (N,C,H,W) of full size to the stage's; those of that size stay."""
         return shrink(x, x.shape[2] // (self.generator.base[0] * 2**self.stage))
 
-    def stage_batch(self, batch: Batch) -> Batch:
+    def fit_batch_to_stage(self, batch: Batch) -> Batch:
         """The batch as this stage sees it: reals pooled to its size, and blended like the fakes."""
         real = self.shrink_to_stage(batch["image"])
         alpha = self.alpha
@@ -202,10 +202,10 @@ class Growing(GAN):
         return critic
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return super().d_loss(self.stage_batch(batch))
+        return super().d_loss(self.fit_batch_to_stage(batch))
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        return super().g_loss(self.stage_batch(batch))
+        return super().g_loss(self.fit_batch_to_stage(batch))
 
     def sampling_options(self) -> tuple[Option, ...]:
         # Without GAN's truncation: see `inputs`.
@@ -231,7 +231,7 @@ class Growing(GAN):
         """How many of these have an image layer at rest, while what it reads still learns."""
         return self.stage - self.blending
 
-    def at(self, level: int | None) -> tuple[int, Tensor | None]:
+    def find_stage(self, level: int | None) -> tuple[int, Tensor | None]:
         """-> stage and alpha of a level, null: as far as training is.
 
         A stage's own image stops learning when the next one comes.
@@ -243,7 +243,7 @@ class Growing(GAN):
 
         level: of a stage before, 0 the smallest.
         """
-        stage, alpha = self.at(level)
+        stage, alpha = self.find_stage(level)
         return self.enlarge_to_full(
             generator(inputs["z"], inputs.get("label"), stage=stage, alpha=alpha), stage
         )
@@ -377,7 +377,7 @@ class StyleGAN(Growing):
         """
         network = cast(StyledGenerator, generator)
         return self.enlarge_to_full(
-            self.make_images(inputs, network, noise=noise, level=level), self.at(level)[0]
+            self.make_images(inputs, network, noise=noise, level=level), self.find_stage(level)[0]
         )
 
     def make_images(
@@ -388,7 +388,7 @@ class StyleGAN(Growing):
         noise: Noise | list[Tensor],
         level: int | None = None,
     ) -> Tensor:
-        stage, alpha = self.at(level)
+        stage, alpha = self.find_stage(level)
         if "styles" in inputs:
             return generator.synthesis(inputs["styles"], stage=stage, alpha=alpha, noise=noise)
         psi = inputs.get("psi")

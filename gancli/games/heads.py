@@ -44,7 +44,7 @@ class Head(nn.Module):
         return 0.0, {}
 
 
-def cosines(a: Tensor, b: Tensor) -> Tensor:
+def compute_cosines(a: Tensor, b: Tensor) -> Tensor:
     """Likeness (N,M) of (N,D) and (M,D) of length 1, in full precision.
 
     A temperature multiplies what autocast would round away.

@@ -219,10 +219,10 @@ class InfoGAN(GAN):
         critic = self.critic(batch)
         fake = self.sample(inputs, self.generator)
         loss, logs = side(critic, batch["image"], fake, self.progress)
-        term, parts = self.information(critic.features(fake), inputs)
+        term, parts = self.measure_information(critic.features(fake), inputs)
         return loss + term, logs | parts
 
-    def information(self, features: Tensor, inputs: Batch) -> tuple[Tensor, Logs]:
+    def measure_information(self, features: Tensor, inputs: Batch) -> tuple[Tensor, Logs]:
         """The weighted negative log-likelihood of the codes, and their information, `mi`.
 
         `mi` is a lower bound of it, in nats. Each categorical code adds log(size) minus its

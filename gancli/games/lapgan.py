@@ -20,7 +20,7 @@ from gancli.games.gan import GAN
 from gancli.games.options import LEVEL, LEVELS, NOISE
 from gancli.games.several import sum_losses
 from gancli.losses.adversarial import AdversarialLoss
-from gancli.networks.lapgan import pyramid, up
+from gancli.networks.lapgan import double_size, split_pyramid
 from gancli.networks.pggan import enlarge
 from gancli.networks.stylegan import Noise
 
@@ -98,7 +98,7 @@ class LapGAN(GAN):
         """How many sizes it can show."""
         return len(self.generator)
 
-    def planes(self, low: Tensor, noise: Noise = "random") -> Tensor:
+    def draw_planes(self, low: Tensor, noise: Noise = "random") -> Tensor:
         """Draws the noise (N,1,h,w) beside a coarse image (N,C,h,w).
 
         For each image anew, one and the same for all, or zeros.
@@ -144,8 +144,8 @@ class LapGAN(GAN):
         assert isinstance(generator, nn.ModuleList)
         image = generator[0](inputs["z"], label)
         for k in range(1, level + 1):
-            low = up(image)
-            image = low + generator[k](self.planes(low, noise), low, label)
+            low = double_size(image)
+            image = low + generator[k](self.draw_planes(low, noise), low, label)
         return enlarge(image, 2 ** (last - level))
 
     def critic(self, batch: Batch) -> BoundCritic:
@@ -163,12 +163,12 @@ class LapGAN(GAN):
         return BoundCritic(
             partial(network.trunk, label=label),
             partial(network.head, label=label),
-            noise=self.loss_of(level).noise(self.progress),
+            noise=self.get_loss(level).noise(self.progress),
             augment=self.augment if low is None else None,
             join=None if low is None else lambda residual: self.augment_image(residual + low),
         )
 
-    def loss_of(self, level: int) -> AdversarialLoss:
+    def get_loss(self, level: int) -> AdversarialLoss:
         loss = self.adversarial[level]
         assert isinstance(loss, AdversarialLoss)
         return loss
@@ -176,31 +176,31 @@ class LapGAN(GAN):
     def augment_image(self, image: Tensor) -> Tensor:
         return image if self.augment is None else self.augment(image)
 
-    def rounds(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
+    def walk_levels(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
         """Of each level its critic (bound discriminator), real and fake.
 
         Images of the coarsest, residuals of true coarse images of the others.
         """
         label = batch.get("label")
-        for k, (real, low) in enumerate(pyramid(batch["image"], self.levels)):
+        for k, (real, low) in enumerate(split_pyramid(batch["image"], self.levels)):
             if low is None:
                 fake = self.generator[k](self.inputs(len(real), None, label=label)["z"], label)
             else:
-                fake = self.generator[k](self.planes(low), low, label)
+                fake = self.generator[k](self.draw_planes(low), low, label)
             yield self.level_critic(k, label, low), real, fake
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return sum_losses(
             {
-                f"level{k}": self.loss_of(k).d(*level, self.progress)
-                for k, level in enumerate(self.rounds(batch))
+                f"level{k}": self.get_loss(k).d(*level, self.progress)
+                for k, level in enumerate(self.walk_levels(batch))
             }
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         return sum_losses(
             {
-                f"level{k}": self.loss_of(k).g(*level, self.progress)
-                for k, level in enumerate(self.rounds(batch))
+                f"level{k}": self.get_loss(k).g(*level, self.progress)
+                for k, level in enumerate(self.walk_levels(batch))
             }
         )

@@ -68,7 +68,7 @@ class StyleGAN2(GAN):
             conditional=conditional,
             heads=heads,
         )
-        gamma = gamma_for(generator.size, batch_size) if r1_gamma is None else r1_gamma
+        gamma = choose_gamma(generator.size, batch_size) if r1_gamma is None else r1_gamma
         if gamma < 0 or pl_weight < 0 or min(r1_every, pl_every, pl_shrink) < 1:
             raise ValueError(
                 f"r1_gamma={gamma}, pl_weight={pl_weight}, r1_every={r1_every}, "
@@ -139,7 +139,7 @@ class StyleGAN2(GAN):
             styles = self.generator.styles(
                 inputs["z"], inputs.get("label"), other=inputs.get("other"), mask=inputs.get("mask")
             )
-            lengths = path_lengths(self.generator.synthesis(styles), styles)
+            lengths = measure_path_lengths(self.generator.synthesis(styles), styles)
         # A new tensor: the next micro-batch moves the buffer. As in the authors' code, this batch's
         # share of the mean carries gradient too; what is kept for later does not.
         mean = self.pl_mean.lerp(lengths.mean(), self.pl_decay)
@@ -268,7 +268,7 @@ class StyleGAN2(GAN):
         )
 
 
-def gamma_for(size: tuple[int, int], batch_size: int | None) -> float:
+def choose_gamma(size: tuple[int, int], batch_size: int | None) -> float:
     """R1's gamma by image size and batch size. Raises ValueError without a batch size."""
     if batch_size is None or batch_size < 1:
         raise ValueError(
@@ -278,7 +278,7 @@ def gamma_for(size: tuple[int, int], batch_size: int | None) -> float:
     return 0.0002 * size[0] * size[1] / batch_size
 
 
-def path_lengths(image: Tensor, styles: Tensor) -> Tensor:
+def measure_path_lengths(image: Tensor, styles: Tensor) -> Tensor:
     """|J^T y| (N,) of images (N,C,H,W) and the styles (N,L,w_dim) that they were made of.
 
     y ~ N(0, 1 / (H W)); the root of the mean over L.

@@ -94,7 +94,7 @@ class StyleTransfer(Translation):
     def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
         return {"content": batch["a"], "output": self.sample(batch, generator), "style": batch["b"]}
 
-    def distances(
+    def measure_distances(
         self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False
     ) -> tuple[Tensor, Logs]:
         made, wanted, painted = (

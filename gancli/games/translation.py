@@ -161,7 +161,7 @@ class Translation(Game):
         """What a sample grid shows side by side, by name."""
         return {"source": batch["a"], "output": self.sample(batch, generator), "target": batch["b"]}
 
-    def opponent(self) -> tuple[Discriminator, AdversarialLoss]:
+    def require_discriminator(self) -> tuple[Discriminator, AdversarialLoss]:
         """The discriminator and its loss, for whatever only runs in games that have them."""
         assert self.discriminator is not None and self.adversarial is not None, (
             "loss=none leaves the discriminator out, and nothing asks for it"
@@ -169,7 +169,7 @@ class Translation(Game):
         return cast(Discriminator, self.discriminator), self.adversarial
 
     def critic(self, batch: Batch) -> BoundCritic:
-        network, loss = self.opponent()
+        network, loss = self.require_discriminator()
         noise = loss.noise(self.progress)
         if self.judged == 1:
             return BoundCritic(network.trunk, network.head, augment=self.augment, noise=noise)
@@ -208,13 +208,15 @@ class Translation(Game):
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         fake = batch["fake"] if "fake" in batch else self.make_fake(batch)
-        return self.opponent()[1].d(self.critic(batch), batch["b"], fake, self.progress)
+        return self.require_discriminator()[1].d(
+            self.critic(batch), batch["b"], fake, self.progress
+        )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         fake = self.make_fake(batch)
-        loss = self.opponent()[1]
+        loss = self.require_discriminator()[1]
         adversarial, logs = loss.g(self.critic(batch), batch["b"], fake, self.progress)
-        distance, parts = self.distances(fake, batch, weight=self.pixel_weight)
+        distance, parts = self.measure_distances(fake, batch, weight=self.pixel_weight)
         return self.adversarial_weight * adversarial + distance, logs | parts
 
     def distance_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
@@ -223,14 +225,14 @@ class Translation(Game):
         In a warm-up pixels alone, whatever their weight is later (SRGAN's SRResNet).
         """
         warm = self.discriminator is not None
-        return self.distances(
+        return self.measure_distances(
             self.make_fake(batch),
             batch,
             weight=1.0 if warm else self.pixel_weight,
             pixels_only=warm,
         )
 
-    def distances(
+    def measure_distances(
         self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False
     ) -> tuple[Tensor, Logs]:
         aim = batch["b"] if self.toward == "target" else batch["a"]
@@ -321,9 +323,9 @@ class Inpainting(Translation):
         return torch.lerp(image, generator(seen).to(image.dtype), where.to(image.dtype))
 
     def make_fake(self, batch: Batch) -> Tensor:
-        return self.fill(batch, self.generator, self.widen(batch["mask"]))
+        return self.fill(batch, self.generator, self.widen_mask(batch["mask"]))
 
-    def widen(self, mask: Tensor) -> Tensor:
+    def widen_mask(self, mask: Tensor) -> Tensor:
         """(N,1,H,W) -> the holes and what around them is made in training too."""
         rows, columns = self.reach
         if rows == columns == 0:
@@ -333,7 +335,7 @@ class Inpainting(Translation):
     def pixel_distance(self, fake: Tensor, aim: Tensor, batch: Batch) -> Tensor:
         """A mean over the pixels that are made in training, weighted towards their borders."""
         mask = batch["mask"]
-        made = self.widen(mask)
+        made = self.widen_mask(mask)
         reach = 2 * self.border + 1
         inside = (
             F.max_pool2d(1 - F.pad(mask, [self.border] * 4, value=1), reach, 1)

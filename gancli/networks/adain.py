@@ -71,7 +71,9 @@ class AdaINNet(Translator):
             noise: None; this network has none.
             style: one for each source, of any size from `smallest` on.
         """
-        return self.decoder(adain(self.encoder(self.entering(source, noise)), self.encoder(style)))
+        return self.decoder(
+            adain(self.encoder(self.join_noise(source, noise)), self.encoder(style))
+        )
 
 
 class Block(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gancli.networks.layers import Output, size_of, to_range
-from gancli.networks.translation import ImageNorm, Translator, init_normal, norm_of
+from gancli.networks.translation import ImageNorm, Translator, init_normal, make_norm
 
 Inject = Literal["all", "input"]
 MOST_BLOCKS = 4  # the authors' encoder at 256 pixels
@@ -67,7 +67,7 @@ class LatentUNet(Translator):
                 nn.Sequential(
                     nn.LeakyReLU(0.2),
                     nn.Conv2d(widths[k - 1] + told, widths[k], 4, 2, 1, bias=bias),
-                    norm_of(inner, widths[k]),
+                    make_norm(inner, widths[k]),
                 )
             )
         self.up = nn.ModuleList()
@@ -77,7 +77,7 @@ class LatentUNet(Translator):
                 nn.Sequential(
                     nn.ReLU(),
                     nn.ConvTranspose2d(c_in, widths[k - 1], 4, 2, 1, bias=bias),
-                    norm_of(norm, widths[k - 1]),
+                    make_norm(norm, widths[k - 1]),
                 )
             )
         c_in = widths[0] * (1 if downs == 1 else 2)
@@ -91,7 +91,7 @@ class LatentUNet(Translator):
         if noise is None:
             noise = torch.randn(len(source), self.z_dim, device=source.device, dtype=source.dtype)
         z = noise.to(source.dtype)[:, :, None, None]
-        x = self.entering(source, z.expand(-1, -1, *source.shape[2:]))
+        x = self.join_noise(source, z.expand(-1, -1, *source.shape[2:]))
         levels = [self.down[0](x)]
         for down in list(self.down)[1:]:
             h = levels[-1]

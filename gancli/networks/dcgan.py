@@ -69,13 +69,15 @@ class DCGANGenerator(nn.Module):
         self.classes = classes if conditional else 0
         widths = compute_widths(width, times, max_width)[::-1]
         bias = norm in ("none", "spectral")
-        layers = up(
+        layers = make_upsampling(
             nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=bias),
             norm,
             activation,
         )
         for c_in, c_out in itertools.pairwise(widths):
-            layers += up(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias), norm, activation)
+            layers += make_upsampling(
+                nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias), norm, activation
+            )
         layers += [
             constrain_weight(
                 init_dcgan(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)), norm
@@ -124,7 +126,7 @@ class DCGANDiscriminator(nn.Module):
         self.classes = classes if conditional else 0
         widths = compute_widths(width, times, max_width)
         self.feature_dim = widths[-1] * base[0] * base[1]
-        layers = down(
+        layers = make_downsampling(
             channels + self.classes,
             widths[0],
             "spectral" if norm == "spectral" else "none",
@@ -133,7 +135,7 @@ class DCGANDiscriminator(nn.Module):
             bias=False,
         )
         for c_in, c_out in itertools.pairwise(widths):
-            layers += down(
+            layers += make_downsampling(
                 c_in, c_out, norm, activation, pooling, bias=norm in ("none", "spectral")
             )
         self.body = nn.Sequential(*layers)
@@ -154,7 +156,7 @@ class DCGANDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def up(conv: nn.ConvTranspose2d, norm: Norm, act: Activation) -> list[nn.Module]:
+def make_upsampling(conv: nn.ConvTranspose2d, norm: Norm, act: Activation) -> list[nn.Module]:
     """Makes the layers of an upsampling step."""
     return [
         constrain_weight(init_dcgan(conv), norm),
@@ -163,7 +165,7 @@ def up(conv: nn.ConvTranspose2d, norm: Norm, act: Activation) -> list[nn.Module]
     ]
 
 
-def down(
+def make_downsampling(
     c_in: int, c_out: int, norm: Norm, act: Activation, pooling: str, *, bias: bool
 ) -> list[nn.Module]:
     """Makes the layers of a downsampling step."""

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from gancli.networks.dcgan import compute_widths, down, init_dcgan
+from gancli.networks.dcgan import compute_widths, init_dcgan, make_downsampling
 from gancli.networks.layers import (
     Output,
     constrain_weight,
@@ -112,7 +112,7 @@ class ContextEncoder(Translator):
 
         That is (N,channels_out,H/2,W/2) for a central hole, else all of the image.
         """
-        return self.net(self.entering(source, None))
+        return self.net(self.join_noise(source, None))
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
         """Fills the holes: the middle of each source, or all of it."""
@@ -156,7 +156,7 @@ class ContextDiscriminator(nn.Module):
         layers: list[nn.Module] = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
             inner = norm if k or norm == "spectral" else "none"
-            layers += down(c_in, c_out, inner, "leaky_relu", "strided", bias=True)
+            layers += make_downsampling(c_in, c_out, inner, "leaky_relu", "strided", bias=True)
         self.body = nn.Sequential(*layers)
         self.out = constrain_weight(init_dcgan(nn.Conv2d(widths[-1], 1, base)), norm)
         for layer in self.modules():

@@ -21,17 +21,17 @@ MOST = 8  # levels; as many as 1024 pixels have above 8
 LEAST = 6  # pixels of the coarsest: of twice as many the discriminators' convolutions leave 2x2
 
 
-def down(x: Tensor) -> Tensor:
+def halve_size(x: Tensor) -> Tensor:
     """Halves the size, the mean of 2x2 pixels: (N,C,H,W) -> (N,C,H/2,W/2)."""
     return F.avg_pool2d(x, 2)
 
 
-def up(x: Tensor) -> Tensor:
+def double_size(x: Tensor) -> Tensor:
     """Doubles the size, smoothly: (N,C,H,W) -> (N,C,2H,2W)."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
+def split_pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
     """Splits an image (N,C,H,W) into levels, the coarsest first.
 
     Returns:
@@ -41,8 +41,8 @@ def pyramid(image: Tensor, levels: int) -> list[tuple[Tensor, Tensor | None]]:
     """
     found: list[tuple[Tensor, Tensor | None]] = []
     for _ in range(levels - 1):
-        small = down(image)
-        low = up(small)
+        small = halve_size(image)
+        low = double_size(small)
         found.append((image - low, low))
         image = small
     return [(image, None), *reversed(found)]

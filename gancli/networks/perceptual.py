@@ -165,13 +165,13 @@ class Perceptual:
         net = build_empty(self.backbone)[
             : 1 + max(LAYERS[self.backbone][name] for name in self.layers)
         ]
-        state = state_of(self.weights, self.backbone)
+        state = read_state(self.weights, self.backbone)
         try:
             net.load_state_dict({key: state[key].float() for key in net.state_dict()}, assign=True)
         except (KeyError, RuntimeError) as error:
             raise ValueError(
                 f"{self.weights or URLS[self.backbone]} does not hold the weights of "
-                f"{self.backbone}; " + remedy(self.backbone)
+                f"{self.backbone}; " + suggest_weights(self.backbone)
             ) from error
         for name, values in (("mean", MEAN), ("deviation", DEVIATION)):
             net.register_buffer(name, torch.tensor(values, device="cpu").view(1, 3, 1, 1))
@@ -191,7 +191,7 @@ def build_empty(backbone: Backbone) -> nn.Sequential:
         ).features
 
 
-def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
+def read_state(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
     """Reads the tensors of the convolutional part; nothing of the file runs.
 
     Raises:
@@ -200,16 +200,16 @@ def state_of(weights: str | None, backbone: Backbone) -> dict[str, Tensor]:
     file = Path(weights).expanduser() if weights is not None else download_weights(backbone)
     if not file.is_file():
         raise ValueError(
-            f"there is no file {file} with the weights of {backbone}; {remedy(backbone)}"
+            f"there is no file {file} with the weights of {backbone}; {suggest_weights(backbone)}"
         )
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file can make the reader raise anything
         raise ValueError(
-            f"{file} holds no weights that can be read safely; {remedy(backbone)}"
+            f"{file} holds no weights that can be read safely; {suggest_weights(backbone)}"
         ) from error
     if not isinstance(state, dict):
-        raise ValueError(f"{file} is no state dict; {remedy(backbone)}")
+        raise ValueError(f"{file} is no state dict; {suggest_weights(backbone)}")
     return {
         key.removeprefix("features."): value
         for key, value in state.items()
@@ -233,12 +233,13 @@ def download_weights(backbone: Backbone) -> Path:
         except Exception as error:  # URLError, a hash that differs, a full disk
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise ValueError(
-                f"the weights of {backbone} could not be downloaded ({reason}); {remedy(backbone)}"
+                f"the weights of {backbone} could not be downloaded ({reason}); "
+                f"{suggest_weights(backbone)}"
             ) from error
     return file
 
 
-def remedy(backbone: Backbone) -> str:
+def suggest_weights(backbone: Backbone) -> str:
     """Says what to do about missing weights."""
     other = (
         "perceptual=squeezenet (5 MB), or perceptual=none"

@@ -149,12 +149,12 @@ class PGGANDiscriminator(nn.Module):
     ) -> Tensor:
         """Computes the features of images; stage and alpha are as in the generator."""
         stage = self.stages - 1 if stage is None else stage
-        h = act(self.from_image[stage](x))
+        h = apply_leaky_relu(self.from_image[stage](x))
         for k in reversed(range(stage)):
             h = self.blocks[k](h)
             if alpha is not None and k == stage - 1:
-                h = blend(act(self.from_image[k](shrink(x))), h, alpha)
-        return act(self.dense(act(self.conv(self.spread(h))).flatten(1)))
+                h = blend(apply_leaky_relu(self.from_image[k](shrink(x))), h, alpha)
+        return apply_leaky_relu(self.dense(apply_leaky_relu(self.conv(self.spread(h))).flatten(1)))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         """Scores features."""
@@ -191,7 +191,7 @@ class FirstBlock(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """Applies the block; the class says the shapes."""
         h = self.dense(z).unflatten(1, (-1, *self.base)) + self.bias[:, None, None]
-        return pixel_norm(act(self.conv(pixel_norm(act(h)))))
+        return pixel_norm(apply_leaky_relu(self.conv(pixel_norm(apply_leaky_relu(h)))))
 
 
 class UpBlock(nn.Module):
@@ -204,8 +204,8 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the block; the class says the shapes."""
-        h = pixel_norm(act(self.first(enlarge(x))))
-        return pixel_norm(act(self.second(h)))
+        h = pixel_norm(apply_leaky_relu(self.first(enlarge(x))))
+        return pixel_norm(apply_leaky_relu(self.second(h)))
 
 
 class DownBlock(nn.Module):
@@ -219,10 +219,10 @@ class DownBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the block; the class says the shapes."""
-        h = act(self.first(x))
+        h = apply_leaky_relu(self.first(x))
         if self.soft:
-            return act(shrink(self.second(blur(h, SOFT))))
-        return shrink(act(self.second(h)))
+            return apply_leaky_relu(shrink(self.second(blur(h, SOFT))))
+        return shrink(apply_leaky_relu(self.second(h)))
 
 
 def compute_widths(
@@ -241,7 +241,7 @@ def compute_widths(
     return [min(channel_base // (min(base) * 2**k), channel_max) for k in range(times + 1)]
 
 
-def act(x: Tensor) -> Tensor:
+def apply_leaky_relu(x: Tensor) -> Tensor:
     """Applies leaky ReLU of slope 0.2."""
     return F.leaky_relu(x, 0.2)
 

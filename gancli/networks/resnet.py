@@ -215,10 +215,10 @@ class UpBlock(nn.Module):
 
     def forward(self, x: Tensor, label: Tensor | None) -> Tensor:
         """Applies the block; the class says the shapes."""
-        h = self.conv1(double(F.relu(normalise(self.norm1, x, label))))
+        h = self.conv1(double_size(F.relu(normalise(self.norm1, x, label))))
         h = self.conv2(F.relu(normalise(self.norm2, h, label)))
         # A 1x1 convolution and the copying of pixels commute: this order costs a quarter.
-        return self.attend(h + double(self.shortcut(x)))
+        return self.attend(h + double_size(self.shortcut(x)))
 
 
 class DownBlock(nn.Module):
@@ -267,7 +267,7 @@ class DownBlock(nn.Module):
         return self.attend(h + self.shortcut(x))
 
 
-def double(x: Tensor) -> Tensor:
+def double_size(x: Tensor) -> Tensor:
     """Doubles the size by repeating pixels."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 

@@ -57,9 +57,9 @@ class SNDCGANGenerator(nn.Module):
         self.classes = classes if conditional else 0
         widths = compute_widths(width, times, max_width)[::-1]
         units = widths[0] * math.prod(self.base)
-        self.start = normal(nn.Linear(z_dim, units))
+        self.start = init_sndcgan(nn.Linear(z_dim, units))
         self.ups = nn.ModuleList(
-            normal(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1))
+            init_sndcgan(nn.ConvTranspose2d(c_in, c_out, 4, 2, 1))
             for c_in, c_out in itertools.pairwise(widths)
         )
         # The first is per unit, as in the authors' code.
@@ -68,7 +68,7 @@ class SNDCGANGenerator(nn.Module):
             for c in [units, *widths[1:]]
         )
         self.end = nn.Sequential(
-            normal(nn.ConvTranspose2d(widths[-1], channels, 3, 1, 1)), to_range(output)
+            init_sndcgan(nn.ConvTranspose2d(widths[-1], channels, 3, 1, 1)), to_range(output)
         )
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -115,17 +115,20 @@ class SNDCGANDiscriminator(nn.Module):
         times, base = count_downsampling_steps(resolution)
         self.classes = classes if conditional else 0
         widths = compute_widths(width, times, max_width)
-        layers = [normal(nn.Conv2d(channels, widths[0], 3, 1, 1), spectral), nn.LeakyReLU(0.1)]
+        layers = [
+            init_sndcgan(nn.Conv2d(channels, widths[0], 3, 1, 1), spectral),
+            nn.LeakyReLU(0.1),
+        ]
         for c_in, c_out in itertools.pairwise(widths):
             layers += [
-                normal(nn.Conv2d(c_in, c_out, 4, 2, 1), spectral),
+                init_sndcgan(nn.Conv2d(c_in, c_out, 4, 2, 1), spectral),
                 nn.LeakyReLU(0.1),
-                normal(nn.Conv2d(c_out, c_out, 3, 1, 1), spectral),
+                init_sndcgan(nn.Conv2d(c_out, c_out, 3, 1, 1), spectral),
                 nn.LeakyReLU(0.1),
             ]
         self.body = nn.Sequential(*layers, nn.Flatten())
         self.feature_dim = widths[-1] * math.prod(base)
-        self.out = normal(nn.Linear(self.feature_dim, 1), spectral)
+        self.out = init_sndcgan(nn.Linear(self.feature_dim, 1), spectral)
         self.project = (
             Projection(self.feature_dim, self.classes, spectral) if self.classes else None
         )
@@ -143,7 +146,9 @@ class SNDCGANDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def normal(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, spectral: bool = False) -> nn.Module:
+def init_sndcgan(
+    layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, spectral: bool = False
+) -> nn.Module:
     """Fills a layer with weights N(0, 0.02) and no bias.
 
     The spectral norm comes last: its first estimate is of the weight that it is given.

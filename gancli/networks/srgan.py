@@ -49,7 +49,7 @@ class Enlarger(Translator):
         self.base = base
         self.doublings = scale.bit_length() - 1
 
-    def with_base(self, source: Tensor, x: Tensor) -> Tensor:
+    def add_base(self, source: Tensor, x: Tensor) -> Tensor:
         """Adds the base, where there is one."""
         if self.base == "none":
             return x
@@ -102,12 +102,12 @@ class SRResNet(Enlarger):
         for _ in range(self.doublings):
             ups += [nn.Conv2d(width, 4 * width, 3, 1, 1), nn.PixelShuffle(2), nn.PReLU()]
         self.end = nn.Sequential(*ups, nn.Conv2d(width, channels, 9, 1, 4), to_range(output))
-        quieten(self.end[-2], base)
+        zero_last_layer(self.end[-2], base)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
         """Makes an image of each source."""
-        h = self.start(self.entering(source, noise))
-        return self.with_base(source, self.end(h + self.body(h)))
+        h = self.start(self.join_noise(source, noise))
+        return self.add_base(source, self.end(h + self.body(h)))
 
 
 class SRBlock(nn.Module):
@@ -180,12 +180,12 @@ class RRDBNet(Enlarger):
             nn.Conv2d(width, channels, 3, 1, 1),
             to_range(output),
         )
-        quieten(self.end[-2], base)
+        zero_last_layer(self.end[-2], base)
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
         """Makes an image of each source."""
-        h = self.start(self.entering(source, noise))
-        return self.with_base(source, self.end(h + self.body(h)))
+        h = self.start(self.join_noise(source, noise))
+        return self.add_base(source, self.end(h + self.body(h)))
 
 
 class RRDB(nn.Module):
@@ -331,7 +331,7 @@ def init_small(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def quieten(last: nn.Module, base: Base) -> None:
+def zero_last_layer(last: nn.Module, base: Base) -> None:
     """Makes the last layer add nothing to a base at first.
 
     So training starts where usual enlargement ends.

@@ -26,7 +26,7 @@ def disable_autocast(x: Tensor) -> contextlib.AbstractContextManager[object]:
     return contextlib.nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False)
 
 
-def leaky(x: Tensor, gain: float = SQRT2) -> Tensor:
+def apply_leaky_relu(x: Tensor, gain: float = SQRT2) -> Tensor:
     """Applies leaky ReLU, slope 0.2, times `gain`.
 
     The gain restores most of the variance that it takes (StyleGAN2's code).
@@ -157,7 +157,7 @@ class MinibatchStd(nn.Module):
 
 
 @functools.lru_cache(maxsize=64)
-def kernel(
+def make_filter(
     taps: tuple[int, ...], channels: int, dtype: torch.dtype, device: torch.device
 ) -> Tensor:
     """Makes the same separable filter for every channel, of sum 1: (channels,1,k,k)."""
@@ -182,7 +182,7 @@ def filter_image(
     with disable_autocast(x):
         # There it is ten times as fast in fp32 as in bf16.
         y = to_full_precision(x) if x.device.type == "cpu" else x
-        weight = kernel(taps, y.shape[1], y.dtype, y.device) * gain
+        weight = make_filter(taps, y.shape[1], y.dtype, y.device) * gain
         convolve = F.conv_transpose2d if up else F.conv2d
         return convolve(y, weight, stride=stride, padding=padding, groups=y.shape[1]).to(x.dtype)
 

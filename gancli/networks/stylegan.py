@@ -15,7 +15,7 @@ from gancli.networks.layers import Output, count_downsampling_steps, to_range
 from gancli.networks.pggan import (
     MOST,
     SOFT,
-    act,
+    apply_leaky_relu,
     blend_images,
     compute_widths,
     enlarge,
@@ -195,7 +195,7 @@ class Mapping(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             h = pixel_norm(z if self.embed is None else torch.cat([z, self.embed(label)], 1))
             for layer in self.net:
-                h = act(layer(h))
+                h = apply_leaky_relu(layer(h))
         return h
 
 
@@ -245,7 +245,7 @@ class Styled(nn.Module):
             )
             h = h + self.strength[:, None, None] * plane.to(h.dtype)
         scale, shift = self.style(style)[:, :, None, None].chunk(2, 1)
-        return instance_norm(act(h)) * (1 + scale) + shift
+        return instance_norm(apply_leaky_relu(h)) * (1 + scale) + shift
 
     def draw_noise(self, x: Tensor, *, fixed: bool) -> Tensor:
         """Draws noise (N,1,h,w) from the global generator.

@@ -18,10 +18,10 @@ from gancli.networks.style_layers import (
     EqualisedConv2d,
     EqualisedLinear,
     MinibatchStd,
+    apply_leaky_relu,
     blur,
     disable_autocast,
     downsample,
-    leaky,
     pixel_norm,
     to_full_precision,
     upsample,
@@ -92,7 +92,7 @@ class Mapping(nn.Module):
                 parts.append(pixel_norm(self.embed(one_hot(label, self.classes, weight))))
             w = torch.cat(parts, 1)
             for layer in self.layers:
-                w = leaky(layer(w))
+                w = apply_leaky_relu(layer(w))
         return w
 
 
@@ -203,7 +203,7 @@ class StyledLayer(nn.Module):
         if isinstance(noise, Tensor) or noise != "none":
             plane = noise if isinstance(noise, Tensor) else self.plane(x, fixed=noise == "fixed")
             x = x + (self.strength * plane).to(x.dtype)
-        return leaky(x + self.bias.to(x.dtype)[:, None, None])
+        return apply_leaky_relu(x + self.bias.to(x.dtype)[:, None, None])
 
     def plane(self, x: Tensor, *, fixed: bool) -> Tensor:
         """Draws noise (N,1,h,w) from the global generator.
@@ -405,10 +405,10 @@ class DownBlock(nn.Module):
         """Applies the block; the class says the shapes."""
         # The filter comes before the stride, which would alias; its wider padding is what the
         # convolution, which has none, takes away.
-        y = blur(leaky(self.conv1(x)), padding=2)
+        y = blur(apply_leaky_relu(self.conv1(x)), padding=2)
         if self.skip is None:
-            return leaky(self.conv2(y))
-        return leaky(self.conv2(y), gain=SQRT2 * 0.5**0.5) + self.skip(downsample(x))
+            return apply_leaky_relu(self.conv2(y))
+        return apply_leaky_relu(self.conv2(y), gain=SQRT2 * 0.5**0.5) + self.skip(downsample(x))
 
 
 class StyleGAN2Discriminator(nn.Module):
@@ -476,10 +476,10 @@ class StyleGAN2Discriminator(nn.Module):
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
-        h = self.blocks(leaky(self.from_rgb(x)))
+        h = self.blocks(apply_leaky_relu(self.from_rgb(x)))
         with disable_autocast(x):
-            h = leaky(self.conv(self.compare(to_full_precision(h))))
-            return leaky(self.dense(h.flatten(1)))
+            h = apply_leaky_relu(self.conv(self.compare(to_full_precision(h))))
+            return apply_leaky_relu(self.dense(h.flatten(1)))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         """Scores features."""

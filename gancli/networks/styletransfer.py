@@ -84,7 +84,7 @@ class TransformerNet(Translator):
                 out where there is but one.
         """
         shares = self.shares(style, len(source), source.device)
-        h = self.entering(source, noise)
+        h = self.join_noise(source, noise)
         for layer in [*self.down, *self.body, *self.up]:
             h = layer(h, shares)
         return self.end(h)

@@ -56,7 +56,7 @@ class Translator(nn.Module):
         self.channels_out = channels_out
         self.noise_channels = noise_channels
 
-    def entering(self, source: Tensor, noise: Tensor | None) -> Tensor:
+    def join_noise(self, source: Tensor, noise: Tensor | None) -> Tensor:
         """Returns what the first layer sees: (N,channels_in+noise_channels,H,W).
 
         Raises:
@@ -135,10 +135,13 @@ class ResNetGenerator(Translator):
         layers: list[nn.Module] = [
             Mirror(3),
             nn.Conv2d(channels_in + noise_channels, width, 7, bias=bias),
-            *rest(norm, width, affine),
+            *make_norm_and_relu(norm, width, affine),
         ]
         for c_in, c_out in itertools.pairwise(widths):
-            layers += [nn.Conv2d(c_in, c_out, 3, 2, 1, bias=bias), *rest(norm, c_out, affine)]
+            layers += [
+                nn.Conv2d(c_in, c_out, 3, 2, 1, bias=bias),
+                *make_norm_and_relu(norm, c_out, affine),
+            ]
         layers += [
             ResidualBlock(widths[-1], norm=norm, affine=affine, dropout=dropout)
             for _ in range(blocks)
@@ -146,7 +149,7 @@ class ResNetGenerator(Translator):
         for c_in, c_out in zip(widths[:0:-1], widths[-2::-1], strict=True):
             layers += [
                 nn.ConvTranspose2d(c_in, c_out, 3, 2, 1, output_padding=1, bias=bias),
-                *rest(norm, c_out, affine),
+                *make_norm_and_relu(norm, c_out, affine),
             ]
         self.net = nn.Sequential(
             *layers, Mirror(3), nn.Conv2d(width, channels_out, 7), to_range(output)
@@ -154,7 +157,7 @@ class ResNetGenerator(Translator):
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
         """Makes an image of each source."""
-        return self.net(self.entering(source, noise))
+        return self.net(self.join_noise(source, noise))
 
 
 class UNetGenerator(Translator):
@@ -221,7 +224,7 @@ class UNetGenerator(Translator):
                 nn.Sequential(
                     nn.LeakyReLU(0.2),
                     nn.Conv2d(widths[k - 1], widths[k], 4, 2, 1, bias=bias),
-                    norm_of(inner, widths[k], present=noisy),
+                    make_norm(inner, widths[k], present=noisy),
                 )
             )
         self.up = nn.ModuleList()
@@ -231,7 +234,7 @@ class UNetGenerator(Translator):
                 nn.Sequential(
                     nn.ReLU(),
                     nn.ConvTranspose2d(c_in, widths[k - 1], 4, 2, 1, bias=bias),
-                    norm_of(norm, widths[k - 1], present=noisy),
+                    make_norm(norm, widths[k - 1], present=noisy),
                     drop if downs - 1 - k < NOISIEST else nn.Identity(),
                 )
             )
@@ -243,7 +246,7 @@ class UNetGenerator(Translator):
 
     def forward(self, source: Tensor, noise: Tensor | None = None) -> Tensor:
         """Makes an image of each source."""
-        levels = [self.entering(source, noise)]
+        levels = [self.join_noise(source, noise)]
         for down in self.down:
             levels.append(down(levels[-1]))
         h = levels.pop()
@@ -264,11 +267,11 @@ class ResidualBlock(nn.Module):
         self.net = nn.Sequential(
             Mirror(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
-            *rest(norm, channels, affine),
+            *make_norm_and_relu(norm, channels, affine),
             nn.Dropout(dropout) if dropout else nn.Identity(),
             Mirror(1),
             nn.Conv2d(channels, channels, 3, bias=bias),
-            norm_of(norm, channels, affine=affine),
+            make_norm(norm, channels, affine=affine),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -323,7 +326,7 @@ class PresentDropout(nn.Module):
         return F.dropout(x, self.share, training=True)
 
 
-def norm_of(
+def make_norm(
     norm: ImageNorm, channels: int, *, affine: bool = False, present: bool = False
 ) -> nn.Module:
     """Makes a normalisation by its name.
@@ -339,9 +342,9 @@ def norm_of(
     return nn.InstanceNorm2d(channels, affine=affine) if norm == "instance" else nn.Identity()
 
 
-def rest(norm: ImageNorm, channels: int, affine: bool) -> list[nn.Module]:
+def make_norm_and_relu(norm: ImageNorm, channels: int, affine: bool) -> list[nn.Module]:
     """Makes what follows a convolution: its norm and ReLU."""
-    return [norm_of(norm, channels, affine=affine), nn.ReLU()]
+    return [make_norm(norm, channels, affine=affine), nn.ReLU()]
 
 
 @torch.no_grad()

@@ -84,7 +84,7 @@ STRANGERS = {
     "gancli.losses.penalties.torch.load": "no module",
     "gancli.games.gan.BoundCritic": "only reachable through it",
     "gancli.networks.dcgan.nn": "not a class",
-    "gancli.networks.dcgan.up": "not a class",
+    "gancli.networks.dcgan.make_upsampling": "not a class",
     "gancli.losses.penalties.Tensor": "only reachable through it",
     "torch.optim.lr_scheduler.StepLR": "may not be built",
     "hydra.utils.instantiate": "code of hydra's",

@@ -17,7 +17,7 @@ from gancli.commands import show
 from gancli.config.build import build_game
 from gancli.errors import Problems, UserError
 from gancli.evaluation.samples import make_scorer
-from gancli.games.cogan import edges, negatives
+from gancli.games.cogan import find_edges, invert_colours
 from gancli.inference import sampling
 from gancli.networks.cogan import (
     CoGANDiscriminator,
@@ -145,22 +145,24 @@ def test_edges_are_what_dilation_adds():
     ring = torch.full((5, 5), -1.0)
     ring[1:4, 1:4] = 1
     ring[2, 2] = -1
-    assert torch.equal(edges(dot)[0, 0], ring)
-    assert torch.equal(edges(torch.full((1, 3, 4, 4), 0.7)), torch.full((1, 3, 4, 4), -1.0))
+    assert torch.equal(find_edges(dot)[0, 0], ring)
+    assert torch.equal(find_edges(torch.full((1, 3, 4, 4), 0.7)), torch.full((1, 3, 4, 4), -1.0))
     x = images(channels=4)
-    assert edges(x).min() >= -1 and edges(x).max() <= 1
-    assert torch.equal(edges(x)[:, 3], x[:, 3]) and not torch.equal(edges(x)[:, :3], x[:, :3]), (
-        "alpha stays"
+    assert find_edges(x).min() >= -1 and find_edges(x).max() <= 1
+    assert torch.equal(find_edges(x)[:, 3], x[:, 3]) and not torch.equal(
+        find_edges(x)[:, :3], x[:, :3]
+    ), "alpha stays"
+    assert torch.equal(invert_colours(x)[:, 3], x[:, 3]) and torch.equal(
+        invert_colours(x)[:, :3], -x[:, :3]
     )
-    assert torch.equal(negatives(x)[:, 3], x[:, 3]) and torch.equal(negatives(x)[:, :3], -x[:, :3])
 
 
 @pytest.mark.parametrize("second", ["edges", "negatives"])
 def test_no_image_is_in_both_domains_of_a_step(second):
     game = game_of(f"model.second={second}")
     batch = {"image": images()}
-    other = edges if second == "edges" else negatives
-    found = dict(game.domains(batch))
+    other = find_edges if second == "edges" else invert_colours
+    found = dict(game.walk_domains(batch))
     assert torch.equal(found["a"][1], batch["image"][:4]) and torch.equal(
         found["b"][1], other(batch["image"][4:])
     )
@@ -170,7 +172,7 @@ def test_fakes_are_pairs_and_meet_their_own_critic():
     game = game_of().eval()
     seen = []
     game.generator.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    found = dict(game.domains({"image": images()}))
+    found = dict(game.walk_domains({"image": images()}))
     assert [z.shape for z in seen] == [(4, 100)], "one latent for both"
     for image, name in zip(game.generator(seen[0]), "ab", strict=True):
         critic, real, fake = found[name]
@@ -183,7 +185,7 @@ def test_both_domains_move_what_is_shared():
     game = game_of(
         "loss=wgan_gp", "+penalty@loss.penalties.lecam=lecam", "loss.penalties.lecam.start=0"
     )
-    for name, (critic, real, fake) in game.domains({"image": images()}):
+    for name, (critic, real, fake) in game.walk_domains({"image": images()}):
         game.zero_grad()
         game.adversarial[name].d(critic, real, fake, game.progress)[0].backward(retain_graph=True)
         moved = {
@@ -232,7 +234,7 @@ def test_odd_batches_and_single_images():
     game = game_of("loss=ragan")
     for run in (game.d_loss, game.g_loss):
         assert run({"image": images(3)})[0].isfinite()
-    assert [len(real) for _, (_, real, _) in game.domains({"image": images(3)})] == [2, 1]
+    assert [len(real) for _, (_, real, _) in game.walk_domains({"image": images(3)})] == [2, 1]
     with pytest.raises(UserError, match="one image is too few"):
         game.d_loss({"image": images(1)})
 

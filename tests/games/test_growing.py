@@ -170,21 +170,23 @@ def test_reals_are_pooled_and_blended_as_fakes_are():
     full = torch.randn(4, 1, 16, 16)
     batch = {"image": full, "label": torch.arange(4)}
     assert torch.allclose(
-        game().stage_batch(batch)["image"], full.reshape(4, 1, 4, 4, 4, 4).mean((3, 5)), atol=1e-6
+        game().fit_batch_to_stage(batch)["image"],
+        full.reshape(4, 1, 4, 4, 4, 4).mean((3, 5)),
+        atol=1e-6,
     )
     fine = shrink(full, 2)
     coarse = enlarge(shrink(full, 4), 2)
     assert torch.allclose(
-        game(nimg=BLEND).stage_batch(batch)["image"], 0.5 * (fine + coarse), atol=1e-6
+        game(nimg=BLEND).fit_batch_to_stage(batch)["image"], 0.5 * (fine + coarse), atol=1e-6
     )
-    assert torch.allclose(game(nimg=8).stage_batch(batch)["image"], coarse, atol=1e-6)
+    assert torch.allclose(game(nimg=8).fit_batch_to_stage(batch)["image"], coarse, atol=1e-6)
     assert torch.allclose(
-        game(nimg=8 + 4).stage_batch(batch)["image"], 0.25 * fine + 0.75 * coarse, atol=1e-6
+        game(nimg=8 + 4).fit_batch_to_stage(batch)["image"], 0.25 * fine + 0.75 * coarse, atol=1e-6
     )
-    assert torch.equal(game(nimg=24).stage_batch(batch)["image"], fine)
-    assert torch.equal(game(nimg=48).stage_batch(batch)["image"], full)
+    assert torch.equal(game(nimg=24).fit_batch_to_stage(batch)["image"], fine)
+    assert torch.equal(game(nimg=48).fit_batch_to_stage(batch)["image"], full)
     assert batch["image"] is full and torch.equal(
-        game(nimg=24).stage_batch(batch)["label"], batch["label"]
+        game(nimg=24).fit_batch_to_stage(batch)["label"], batch["label"]
     )
 
 

@@ -79,7 +79,7 @@ def test_a_reader_who_knows_nothing_has_no_information():
         torch.zeros(1000, 2),
         torch.zeros(1000, 2),
     )
-    term, logs = game.information(torch.zeros(1000, 16), inputs)
+    term, logs = game.measure_information(torch.zeros(1000, 16), inputs)
     assert logs["ce"].item() == pytest.approx(2.3025851, rel=1e-6) and logs[
         "nll"
     ].item() == pytest.approx(2 * BLIND, abs=0.02)
@@ -96,7 +96,7 @@ def test_a_perfect_reader_has_all_of_it():
         for k, size in enumerate((10, 4))
     ]
     game.read = lambda features: (logits, inputs["code2"][:, None], torch.zeros(1000, 1))
-    term, logs = game.information(torch.zeros(1000, 16), inputs)
+    term, logs = game.measure_information(torch.zeros(1000, 16), inputs)
     assert logs["mi"].item() == pytest.approx(math.log(40) + 1 / 6, rel=1e-5)
     assert term.item() == pytest.approx(0.9189385, rel=1e-5)
 

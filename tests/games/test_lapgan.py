@@ -18,10 +18,10 @@ from gancli.inference import sampling
 from gancli.networks.lapgan import (
     LapGANDiscriminator,
     LapGANGenerator,
-    down,
+    double_size,
+    halve_size,
     list_sizes,
-    pyramid,
-    up,
+    split_pyramid,
 )
 
 THREE = ("model.coarsest=8", "dataset.resolution=[32,40]")  # 8x10, 16x20 and 32x40
@@ -49,26 +49,26 @@ def images(n=4, channels=1, size=(16, 16), seed=0):
 )
 def test_the_pyramid_loses_nothing(channels, size, levels):
     image = images(3, channels, size)
-    parts = pyramid(image, levels)
+    parts = split_pyramid(image, levels)
     assert [tuple(x.shape[2:]) for x, _ in parts] == list_sizes(list(size), levels, 8)
     (x, low), *finer = parts
     assert low is None
     for residual, low in finer:
-        assert torch.allclose(low, up(x), atol=1e-6), (
+        assert torch.allclose(low, double_size(x), atol=1e-6), (
             "the coarse image of a level is the whole one of the level below"
         )
-        x = up(x) + residual
+        x = double_size(x) + residual
     assert (x - image).abs().max() <= 1e-6
 
 
 def test_halves_and_doubles():
-    assert down(torch.tensor([[[[1.0, 3], [5, 7]]]])).item() == 4
-    row = up(torch.tensor([[[[0.0, 4], [0, 4]]]]))[0, 0]
+    assert halve_size(torch.tensor([[[[1.0, 3], [5, 7]]]])).item() == 4
+    row = double_size(torch.tensor([[[[0.0, 4], [0, 4]]]]))[0, 0]
     assert row.tolist() == [[0, 1, 3, 4]] * 4, (
         "three quarters of the nearer, a quarter of the other"
     )
     flat = torch.full((1, 2, 16, 16), 0.3)
-    assert all(part.abs().max() == 0 for part, low in pyramid(flat, 3) if low is not None)
+    assert all(part.abs().max() == 0 for part, low in split_pyramid(flat, 3) if low is not None)
 
 
 def test_exact_counts():
@@ -167,8 +167,8 @@ def test_shapes(resolution, levels, conditional, norm):
 def test_critics_see_residual_and_coarse_image_together():
     game = game_of(*THREE).eval()
     batch = {"image": images(4, 1, (32, 40))}
-    wholes = [down(down(batch["image"])), down(batch["image"]), batch["image"]]
-    for k, (critic, real, fake) in enumerate(game.rounds(batch)):
+    wholes = [halve_size(halve_size(batch["image"])), halve_size(batch["image"]), batch["image"]]
+    for k, (critic, real, fake) in enumerate(game.walk_levels(batch)):
         assert torch.allclose(critic(real), game.discriminator[k](wholes[k]), atol=1e-5)
         assert torch.allclose(
             critic.features(real), game.discriminator[k].trunk(wholes[k]).flatten(1), atol=1e-5
@@ -190,8 +190,10 @@ def test_generators_are_trained_on_true_coarse_images(side):
     for level in list(game.generator)[1:]:
         level.register_forward_pre_hook(lambda _, given: seen.append(given))
     (game.d_loss if side == "d" else game.g_loss)({"image": image})
-    for (_, low, _), coarse in zip(seen, [down(down(image)), down(image)], strict=True):
-        assert torch.equal(low, up(coarse))
+    for (_, low, _), coarse in zip(
+        seen, [halve_size(halve_size(image)), halve_size(image)], strict=True
+    ):
+        assert torch.equal(low, double_size(coarse))
     assert [tuple(noise.shape) for noise, _, _ in seen] == [(4, 1, 16, 20), (4, 1, 32, 40)]
     assert not torch.equal(seen[0][0][0], seen[0][0][1]) and seen[1][
         0
@@ -204,13 +206,13 @@ def test_the_levels_are_independent_games():
     batch = {"image": images(4, 1, (32, 40))}
     for run in (game.d_loss, game.g_loss):
         loss, logs = run(batch)
-        weight = game.loss_of(0).penalties["gp"].weight(0)
+        weight = game.get_loss(0).penalties["gp"].weight(0)
         parts = [logs[f"level{k}_adv"] + weight * logs.get(f"level{k}_gp", 0) for k in range(3)]
         assert loss.item() == pytest.approx(sum(parts).item(), rel=1e-5)
         assert logs["adv"].item() == pytest.approx(
             sum(logs[f"level{k}_adv"] for k in range(3)).item() / 3, rel=1e-5
         )
-    for k, (critic, real, fake) in enumerate(game.rounds(batch)):
+    for k, (critic, real, fake) in enumerate(game.walk_levels(batch)):
         for loss, own in (
             (
                 game.adversarial[k].d(critic, real, fake.detach(), game.progress)[0],
@@ -261,11 +263,11 @@ def test_sampling_chains_the_levels():
         )
     inputs = game.inputs(2, torch.Generator().manual_seed(0))
     first = steps_of[0]
-    second = up(steps_of[0]) + 0.5
+    second = double_size(steps_of[0]) + 0.5
     wanted = [
         first.repeat_interleave(4, 2).repeat_interleave(4, 3),
         second.repeat_interleave(2, 2).repeat_interleave(2, 3),
-        up(second) + 0.25,
+        double_size(second) + 0.25,
     ]
     for k, want in enumerate(wanted):
         assert torch.allclose(
@@ -284,7 +286,9 @@ def test_each_level_can_be_shown():
         torch.manual_seed(4)
         shown.append(game.sample(inputs, game.generator, level=level))
     assert torch.equal(shown[2], shown[3]) and all(x.shape == (3, 1, 32, 40) for x in shown)
-    assert torch.allclose(down(down(shown[0])), game.generator[0](inputs["z"]), atol=1e-6)
+    assert torch.allclose(
+        halve_size(halve_size(shown[0])), game.generator[0](inputs["z"]), atol=1e-6
+    )
     for level in (-1, 3):
         with pytest.raises(UserError, match=r"levels 0 \(the coarsest\) to 2"):
             game.sample(inputs, game.generator, level=level)
@@ -308,7 +312,11 @@ def test_noise_is_random_fixed_or_none():
         drawn["none"], drawn["fixed"], atol=1e-3
     )
     low = torch.zeros(8, 3, 40, 40)
-    assert game.planes(low).abs().max() <= 3**0.5 < game_of("model.latent=normal").planes(low).max()
+    assert (
+        game.draw_planes(low).abs().max()
+        <= 3**0.5
+        < game_of("model.latent=normal").draw_planes(low).max()
+    )
 
 
 def test_labels_reach_every_level():
@@ -319,7 +327,7 @@ def test_labels_reach_every_level():
     batch = {"image": images(), "label": torch.tensor([1, 2, 3, 4])}
     relabelled = batch | {"label": torch.tensor([1, 2, 3, 5])}
     for (critic, real, _), (other, _, _) in zip(
-        game.rounds(batch), game.rounds(relabelled), strict=True
+        game.walk_levels(batch), game.walk_levels(relabelled), strict=True
     ):
         changed = critic(real) != other(real)
         assert changed.flatten().tolist() == [False, False, False, True]
@@ -342,9 +350,9 @@ def test_augmentation_sees_whole_images():
     batch = {"image": images()}
     seen = []
     game.augment = lambda x: seen.append(x) or x
-    for critic, real, _ in game.rounds(batch):
+    for critic, real, _ in game.walk_levels(batch):
         critic(real)
-    assert torch.allclose(seen[0], down(batch["image"]), atol=1e-6) and torch.allclose(
+    assert torch.allclose(seen[0], halve_size(batch["image"]), atol=1e-6) and torch.allclose(
         seen[1], batch["image"], atol=1e-6
     )
 

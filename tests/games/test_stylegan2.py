@@ -16,7 +16,7 @@ from torch import nn
 from gancli.augment.base import Augment
 from gancli.config.build import build_game
 from gancli.errors import Problems
-from gancli.games.stylegan2 import path_lengths
+from gancli.games.stylegan2 import measure_path_lengths
 from gancli.inference.sampling import draw_inputs, interpolate, list_options
 from gancli.networks.stylegan2 import StyleGAN2Generator
 
@@ -118,12 +118,12 @@ def test_path_length_of_a_linear_generator():
     """image = A w: the mean of |J^T y|^2 is |A|_F^2 / (H W)."""
     a = torch.randn(3 * 4 * 6, 5)
     w = torch.randn(20000, 1, 5, requires_grad=True)
-    lengths = path_lengths((w[:, 0] @ a.T).view(-1, 3, 4, 6), w)
+    lengths = measure_path_lengths((w[:, 0] @ a.T).view(-1, 3, 4, 6), w)
     assert lengths.shape == (20000,) and lengths.square().mean().item() == pytest.approx(
         a.square().sum().item() / 24, rel=0.03
     )
     two = torch.randn(20000, 2, 5, requires_grad=True)
-    half = path_lengths((two[:, 0] @ a.T).view(-1, 3, 4, 6), two)
+    half = measure_path_lengths((two[:, 0] @ a.T).view(-1, 3, 4, 6), two)
     assert half.square().mean().item() == pytest.approx(a.square().sum().item() / 48, rel=0.03), (
         "the mean over styles, not the sum"
     )
@@ -144,7 +144,8 @@ def test_path_length_loss_and_its_running_mean(monkeypatch):
     lengths = torch.tensor([1.0, 2, 3, 6], requires_grad=True)
     seen = []
     monkeypatch.setattr(
-        "gancli.games.stylegan2.path_lengths", lambda image, styles: seen.append(image) or lengths
+        "gancli.games.stylegan2.measure_path_lengths",
+        lambda image, styles: seen.append(image) or lengths,
     )
     loss, logs = game.pl_loss(batch_of())
     assert (
@@ -389,7 +390,7 @@ def test_the_gradient_of_the_path_length_at_every_weight():
     def length():
         torch.manual_seed(5)
         styles = g.styles(z)
-        return path_lengths(g.synthesis(styles, noise="fixed"), styles).square().mean()
+        return measure_path_lengths(g.synthesis(styles, noise="fixed"), styles).square().mean()
 
     def at(p, step):
         with torch.no_grad():

@@ -15,7 +15,13 @@ from torch import nn
 
 from gancli.networks.attention import SelfAttention
 from gancli.networks.conditional import ConditionalBatchNorm2d, Projection
-from gancli.networks.resnet import DownBlock, ResNetDiscriminator, ResNetGenerator, UpBlock, double
+from gancli.networks.resnet import (
+    DownBlock,
+    ResNetDiscriminator,
+    ResNetGenerator,
+    UpBlock,
+    double_size,
+)
 from gancli.networks.sndcgan import SNDCGANDiscriminator, SNDCGANGenerator
 from gancli.networks.spectral import SpectralNorm, spectral
 
@@ -367,8 +373,8 @@ def test_shortcuts_in_the_papers_order_give_the_same():
     """
     up = UpBlock(4, 3, spectral=False, attention=False, classes=0).eval()
     x = torch.randn(2, 4, 6, 6)
-    h = up.conv2(up.norm2(up.conv1(double(up.norm1(x).relu()))).relu())
-    assert torch.allclose(up(x, None), h + up.shortcut(double(x)), atol=1e-5)
+    h = up.conv2(up.norm2(up.conv1(double_size(up.norm1(x).relu()))).relu())
+    assert torch.allclose(up(x, None), h + up.shortcut(double_size(x)), atol=1e-5)
     down = DownBlock(4, 3, hidden=4, down=True, first=False, spectral=False, attention=False)
     h = down.conv2(down.conv1(x.relu()).relu())
     assert torch.allclose(down(x), F.avg_pool2d(h + down.shortcut(x), 2), atol=1e-5)

@@ -14,10 +14,10 @@ from gancli.networks.style_layers import (
     EqualisedConv2d,
     EqualisedLinear,
     MinibatchStd,
+    apply_leaky_relu,
     blur,
     downsample,
-    kernel,
-    leaky,
+    make_filter,
     pixel_norm,
     upsample,
 )
@@ -56,7 +56,7 @@ def test_equalised_layers_keep_the_variance(layer, x, lr_mul):
     assert y.var().item() == pytest.approx(1, abs=0.02)
     # The slope of 0.2 leaves (1 + 0.04) / 2 of the second moment, and the gain of root 2 doubles
     # that.
-    assert leaky(y).square().mean().item() == pytest.approx(1.04, abs=0.03)
+    assert apply_leaky_relu(y).square().mean().item() == pytest.approx(1.04, abs=0.03)
     wide = layer(x[1], 128, gain=2**0.5)(torch.randn(x))
     wide = wide[:, :, 1:-1, 1:-1] if wide.ndim == 4 else wide
     assert F.leaky_relu(wide, 0.2).square().mean().item() == pytest.approx(1.04, abs=0.03)
@@ -132,12 +132,12 @@ def test_minibatch_std_groups():
 
 
 def test_the_filter():
-    weight = kernel(TAPS, 3, torch.float32, CPU)
+    weight = make_filter(TAPS, 3, torch.float32, CPU)
     assert (
         weight.shape == (3, 1, 4, 4) and weight[0].sum() == 1 and torch.equal(weight[0], weight[2])
     )
     assert (64 * weight[0, 0]).tolist() == [[1, 3, 3, 1], [3, 9, 9, 3], [3, 9, 9, 3], [1, 3, 3, 1]]
-    assert (16 * kernel((1, 2, 1), 1, torch.float64, CPU)[0, 0]).tolist() == [
+    assert (16 * make_filter((1, 2, 1), 1, torch.float64, CPU)[0, 0]).tolist() == [
         [1, 2, 1],
         [2, 4, 2],
         [1, 2, 1],
