@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gancli.data.base import Source
     from gancli.reports.survey import Survey
 
+# words that choose a data set, or may
+CHOOSING = ("dataset=", "+dataset=", "model=", "experiment=", "+experiment=", "-cd", "--config")
 LAYOUTS = ("pairs", "two domains")  # how the notes of reports/layouts.py begin
 
 
@@ -162,6 +164,8 @@ def read_request(argv: list[str]) -> Request:
     if not paths and not any(word.startswith("dataset") for word in overrides):
         raise UserError("which data set?", "gan data FOLDER_OR_ZIP   or   gan data dataset=mnist")
     folder = [word for path in paths for word in ("dataset=folder", f"dataset.path={path}")]
+    if not any(word.startswith(CHOOSING) for word in [*folder, *overrides]):
+        folder = ["dataset=folder"]  # dataset.path=, or another key, and nothing has chosen a set
     return Request([*folder, *overrides], out, sample, as_json)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from gancli.errors import first_line
 from gancli.files import reading
@@ -38,6 +38,7 @@ File = str | io.BytesIO  # where one image is read from
 SIZE_LOCK = threading.Lock()
 # what a run and `gan data` say of some of the images
 REDUCED = "16-bit pixels were scaled to 8 bits"
+REDUCED_COLOURS = "16-bit colours were cut to 8 bits: image files keep 16 of grey alone"
 FIRST_FRAME = "an animation gives its first frame alone"
 
 
@@ -163,6 +164,8 @@ def read_pixels(file: File, notes: set[str]) -> np.ndarray:
         BadImage: The file gives no usable picture.
     """
     with open_image(file) as image:
+        if cuts_levels(image):
+            notes.add(REDUCED_COLOURS)
         turn = orientation(image)
         image = plain(image, notes)
         pixels = np.asarray(image.transpose(TURNS[turn]) if turn in TURNS else image)
@@ -187,6 +190,8 @@ class Decoder:
         """-> (C,h,w) uint8. Shorter side to size, then the centre. BadImage with the reason."""
         assert not isinstance(file, tuple), "two files are a pair, which another decoder reads"
         with open_image(file) as image:
+            if cuts_levels(image):
+                self.notes.add(REDUCED_COLOURS)
             turn = orientation(image)
             # A JPEG decodes to 1/2, 1/4 or 1/8 for a fraction of the time; twice the target is left
             # to the better filter.
@@ -203,6 +208,14 @@ class Decoder:
         if lost not in self.notes and loses_colour(pixels, self.channels):
             self.notes.add(lost)
         return to_channels(pixels, self.channels)
+
+    def read_values(self, pixels: np.ndarray) -> np.ndarray:
+        """Reads what a call gave as values (channels,h,w) from 0 to 255, float64."""
+        return pixels.astype(np.float64)
+
+    def join(self, pixels: np.ndarray) -> torch.Tensor:
+        """Turns many of what a call gave, (N,...), into stored images."""
+        return torch.from_numpy(pixels)
 
 
 @dataclass
@@ -224,6 +237,15 @@ class DeepDecoder(Decoder):
             fitted = np.rint(np.asarray(fit(picture, self.size))).clip(0, 65535).astype(np.uint16)
         return np.stack([fitted >> 8, fitted & 255]).astype(np.uint8)
 
+    def read_values(self, pixels: np.ndarray) -> np.ndarray:
+        """Reads the levels, which are finer than whole numbers."""
+        return (pixels[:1].astype(np.float64) * 256 + pixels[1:]) / 257
+
+    def join(self, pixels: np.ndarray) -> torch.Tensor:
+        """Turns planes (N,2,h,w) of high and low bytes into floats (N,1,h,w) in [-1,1]."""
+        levels = pixels[:, :1].astype(np.float32) * 256 + pixels[:, 1:]
+        return torch.from_numpy((levels - 32767.5) / 32767.5)
+
 
 def read_levels(image: Image.Image) -> np.ndarray:
     """Reads the grey values of an image, (H,W) from 0 to 65535.
@@ -238,12 +260,6 @@ def read_levels(image: Image.Image) -> np.ndarray:
     if image.mode not in ("1", "L"):
         raise BadImage(f"dataset.bits=16 reads grey images, and this one is {image.mode}")
     return np.asarray(image.convert("L")).astype(np.int64) * 257
-
-
-def join_levels(planes: np.ndarray) -> torch.Tensor:
-    """Joins planes (N,2,h,w) of high and low bytes into floats (N,1,h,w) in [-1,1]."""
-    levels = planes[:, :1].astype(np.float32) * 256 + planes[:, 1:]
-    return torch.from_numpy((levels - 32767.5) / 32767.5)
 
 
 def is_animated(image: Image.Image) -> bool:
@@ -282,6 +298,23 @@ def plain(image: Image.Image, notes: set[str]) -> Image.Image:
     if image.has_transparency_data:
         return image.convert("LA" if grey else "RGBA")
     return image.convert("L" if grey else "RGB")
+
+
+def cuts_levels(image: Image.Image) -> bool:
+    """Says whether Pillow reads colours of 16 bits as 8, which it does in silence.
+
+    It shows only in how the pixels are to be unpacked, until they are: for a PNG that is when its
+    orientation is asked for.
+    """
+    if image.mode.startswith("I") or not isinstance(image, ImageFile.ImageFile):
+        return False
+    for tile in image.tile:
+        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if ";16" in str(args[0]):
+            return True
+        if tile[0].startswith("ppm") and isinstance(args[-1], int) and args[-1] > 255:
+            return True
+    return False
 
 
 def to_8_bit(pixels: np.ndarray, mode: str, notes: set[str]) -> np.ndarray:

@@ -25,7 +25,6 @@ from gancli.data.decode import (
     DeepDecoder,
     File,
     extensions,
-    join_levels,
     open_image,
     orientation,
     quiet,
@@ -176,7 +175,7 @@ class Folder(Source):
         # The digest differs, so that no run goes on with the other depth in silence
         return replace(
             decoded,
-            images=join_levels(decoded.images.numpy()),
+            images=source.decoder().join(decoded.images.numpy()),
             digest=digest_of([decoded.digest, "16 bits"]),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gancli.data.base import size_words
+from gancli.data.folder import Folder
 from gancli.reports.survey import Survey
 
 ENLARGED = 1.5  # times; below it nobody sees it
@@ -88,12 +89,12 @@ def check_pixels(found: Survey) -> list[str]:
     source = found.source
     if not source.modality().pixels or not found.images:
         return said
-    if found.kept is not None and found.kept.is_floating_point():
+    if not isinstance(source, Folder) and found.kept is not None and found.kept.is_floating_point():
         return said  # in [-1,1], whatever they mean
     channels = source.known_channels()
     if found.high - found.low < 64:
         said.append(
-            f"all values lie between {found.low:.0f} and {found.high:.0f} of 255: label maps, or "
+            f"all values lie between {found.low:.3g} and {found.high:.3g} of 255: label maps, or "
             "badly converted?"
         )
     if found.constant > SHARE * found.images:

@@ -26,7 +26,7 @@ from gancli.data.decode import (
     orientation,
     quiet,
 )
-from gancli.data.files import Files
+from gancli.data.files import Files, refuse_if_most
 from gancli.data.folder import MAX_MEMBER, Folder, listing
 from gancli.data.pairs import SideBySide
 from gancli.data.stream import Stream
@@ -59,12 +59,12 @@ class Look:
     content: bytes = b""
     pixels: bytes = b""
     sums: np.ndarray | None = None  # (2,C) float64: of the values 0 ... 255 and of their squares
-    low: int = 0
-    high: int = 0
+    low: float = 0.0
+    high: float = 0.0
     grey: bool = False
     alpha: bool = False
     reason: str = ""  # why it cannot be used
-    image: np.ndarray | None = None  # (C,H,W) uint8, of those that are kept
+    image: np.ndarray | None = None  # as decoded, of those that are kept
 
 
 @dataclass(kw_only=True)
@@ -87,7 +87,7 @@ class Survey:
         means: Of values 0 to 1, by channel.
         deviations: The same.
         value_range: Of a batch as the networks will get it.
-        kept: (M,C,H,W) uint8, or points, for the contact sheet.
+        kept: (M,C,H,W) as stored, for the contact sheet.
         kept_labels: Their classes.
         notes: What else there is to say.
         layouts: What it is besides a set of single images, such as pairs.
@@ -138,7 +138,8 @@ class Survey:
         height, width = self.source.size()
         modality = self.source.modality()
         channels = modality.stored_channels(self.source.known_channels())
-        return self.decoded_images() * channels * height * width * modality.value_bytes
+        each = modality.value_bytes if self.kept is None else self.kept.element_size()
+        return self.decoded_images() * channels * height * width * each
 
 
 def survey_data(
@@ -172,9 +173,8 @@ def survey_files(
     n = len(files) if sample is None else min(sample, len(files))
     indices = [k * len(files) // n for k in range(n)]
     height, width = source.size()
-    channels = source.known_channels()
-    decoder = Decoder((height, width), channels)
-    kept = choose_kept(files, indices, channels * height * width)
+    decoder = source.decoder()
+    kept = choose_kept(files, indices, source.depth() * height * width)
     started = time.perf_counter()
     looks = list(look_at_all(files, indices, decoder, kept, workers=source.workers, tick=tick))
     found = Survey(
@@ -188,9 +188,11 @@ def survey_files(
     )
     found.notes = [
         *(found.layouts or files.remarks),  # a folder of pairs has no classes that could be merged
-        *sorted(decoder.notes),
+        *(source.advise(text) for text in sorted(decoder.notes)),
     ]
     good = [look for look in looks if not look.reason]
+    if not good:
+        refuse_if_most([(files.names[look.index], look.reason) for look in looks], 0)
     found.images = len(good)
     found.bytes = sum(files.sizes[index] for index in indices)
     found.bad = [
@@ -216,7 +218,7 @@ def survey_files(
         labels = None
         if files.labels is not None and found.labels is not None:
             labels = [int(files.labels[index]) for index, _ in shown]
-        keep_images(found, torch.from_numpy(np.stack([image for _, image in shown])), labels)
+        keep_images(found, decoder.join(np.stack([image for _, image in shown])), labels)
     return found
 
 
@@ -258,7 +260,7 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
         pixels = decoder(io.BytesIO(data))
     except BadImage as error:
         return Look(index, reason=str(error))
-    values = pixels.reshape(len(pixels), -1).astype(np.float64)
+    values = decoder.read_values(pixels)
     spread = int(np.ptp(pixels[:3].astype(np.int16), axis=0).max()) if len(pixels) >= 3 else 0
     return Look(
         index,
@@ -268,9 +270,9 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
         alpha=alpha,
         content=hashlib.blake2b(data, digest_size=16).digest(),
         pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(),
-        sums=np.stack([values.sum(1), (values**2).sum(1)]),
-        low=int(pixels.min()),
-        high=int(pixels.max()),
+        sums=np.stack([values.sum((1, 2)), (values**2).sum((1, 2))]),
+        low=float(values.min()),
+        high=float(values.max()),
         grey=len(pixels) >= 3 and spread <= GREY_SPREAD,
         image=pixels if keep else None,
     )

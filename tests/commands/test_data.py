@@ -309,6 +309,40 @@ def test_a_folder_without_one_good_image_is_an_error(tmp_path):
         data.main(["photos"])
 
 
+def save_levels(folder, levels):
+    folder.mkdir()
+    for k in range(3):
+        Image.fromarray(np.uint16(levels) + np.uint16(k)).save(folder / f"{k}.png")
+
+
+def test_16_bits_are_surveyed_as_such_where_they_are_kept(tmp_path, capsys):
+    save_levels(tmp_path / "scans", 20_000 + 300 * np.arange(64).reshape(8, 8))
+    found = facts(capsys, "scans")
+    assert found["notes"][0] == "16-bit pixels were scaled to 8 bits; dataset.bits=16 keeps them"
+    found = facts(capsys, "dataset.path=scans", "dataset.bits=16")
+    assert found["notes"] == found["duplicates"] == found["equal_pixels"] == []
+    assert found["low"] == pytest.approx(20_000 / 257)
+    assert found["high"] == pytest.approx(38_902 / 257)
+    assert found["means"] == pytest.approx([(20_001 + 150 * 63) / 65535])
+    assert found["value_range"] == pytest.approx([20_000 / 32767.5 - 1, 38_902 / 32767.5 - 1])
+    assert found["decode"]["bytes"] == 3 * 64 * 4
+    assert data.main(["dataset.path=scans", "dataset.bits=16"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1].strip()
+    assert last == "gan train dataset=folder dataset.path=scans dataset.bits=16"
+
+
+def test_12_bits_in_16_are_noticed(tmp_path, capsys):
+    save_levels(tmp_path / "scans", 64 * np.arange(64).reshape(8, 8))
+    alarms_of = facts(capsys, "scans", "dataset.bits=16")["alarms"]
+    assert any("all values lie between 0 and 15.7 of 255" in text for text in alarms_of)
+
+
+def test_colours_where_16_bits_of_grey_are_asked_for_leave_nothing(tmp_path):
+    noise(tmp_path / "colours" / "0.png", 0)
+    with pytest.raises(UserError, match="reads grey images, and this one is RGB"):
+        data.main(["colours", "dataset.bits=16"])
+
+
 @real
 def test_the_real_images(capsys):
     found = facts(capsys, str(TEST_DATA / "cifar10-lite" / "test"))

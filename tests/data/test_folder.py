@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import struct
 import warnings
 from pathlib import Path
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
@@ -361,6 +363,33 @@ def test_16_bits_read_as_8_say_so(tmp_path, caplog):
     caplog.set_level(NOTE, logger="gancli.data")
     assert Folder(path=str(tmp_path)).load().images.dtype == torch.uint8
     assert "scaled to 8 bits; dataset.bits=16 keeps them" in caplog.text
+
+
+def save_deep_colours(path):
+    """Writes a PNG of 48 bits, which Pillow reads and cannot write."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    size = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    rows = b"".join(b"\0" + bytes(range(48)) for _ in range(8))
+    chunks = chunk(b"IHDR", size) + chunk(b"IDAT", compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.ppm"])
+def test_16_bits_of_colours_are_cut_and_that_is_said(tmp_path, name, caplog):
+    caplog.set_level(NOTE, logger="gancli.data")
+    if name == "a.png":
+        save_deep_colours(tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(b"P6\n8 8\n65535\n" + bytes(8 * 8 * 6))
+    assert Folder(path=str(tmp_path)).load().images.shape == (1, 3, 8, 8)
+    assert "16-bit colours were cut to 8 bits" in caplog.text
+    caplog.clear()
+    Image.new("RGB", (8, 8)).save(tmp_path / name)
+    Folder(path=str(tmp_path)).load()
+    assert "16-bit" not in caplog.text
 
 
 def test_16_bits_of_colours_are_refused(tmp_path):
