@@ -158,11 +158,14 @@ OPEN_BOUNDS: dict[str, Bound] = {
         + ("pixel_weight", "pl_weight", "r1_gamma", "smoothness", "style_weight", "weight")
         + ("weight_categorical", "weight_continuous", "identity", "factor", "d", "g")
         + ("fake", "real", "generator", "recovery_weight", "supervised_weight", "raw_weight")
-        + ("embedder_supervised_weight", "moments_weight", "rest_below"),
+        + ("embedder_supervised_weight", "moments_weight", "rest_below", "kl_weight")
+        + ("latent_weight",),
         NONNEGATIVE,
     ),
-    **dict.fromkeys(("blur", "noise", "instance_noise", "instance_noise_kimg"), NONNEGATIVE),
+    **dict.fromkeys(("blur", "deviation", "noise", "instance_noise"), NONNEGATIVE),
     **dict.fromkeys(("fade_kimg", "stable_kimg", "kimg", "shift", "strength"), NONNEGATIVE),
+    "instance_noise_kimg": NONNEGATIVE,
+    "missing": Bound(0, 255),
     **dict.fromkeys(("brightness", "contrast", "saturation", "mapping_lr"), NONNEGATIVE),
     **dict.fromkeys(("clip", "temperature", "sigma"), POSITIVE),
     **dict.fromkeys(("dropout", "dropout_in", "decay", "pl_decay", "w_decay"), BETA),

@@ -347,6 +347,7 @@ def test_whatever_a_user_may_set_of_a_part_stands_in_the_yaml(group):
 OF_PAPERS = {  # experiments give these values; a model's own file has others
     "Growing.fade_kimg": 600.0,
     "Growing.stable_kimg": 600.0,
+    "LatentUNet.downs": 8,
     "StyleGAN.fade_kimg": 600.0,
     "StyleGAN.stable_kimg": 600.0,
     "StyleGAN2Discriminator.channel_base": 32768,

@@ -324,6 +324,8 @@ def test_a_command_on_a_real_terminal(tmp_path):
         r"\r\x1b\[K([^\r\n]+?)(?: \d+:\d\d)?(?=[\r\n]|$)", text
     )  # a slow machine adds times
     assert said[0] == "composing the config…" and "loading torch…" in said
-    assert said.index("loading torch…") < said.index("reading the data…")
+    # A line that follows another within a tenth of a second is left out, whichever that is.
+    after = said[said.index("loading torch…") :]
+    assert any(line.startswith(("reading the data…", "drawing")) for line in after), said
     assert not any(row.rstrip("0123456789: ").endswith("…") for row in rows(text))
     assert any("1,797" in row for row in rows(text))

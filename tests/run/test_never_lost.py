@@ -83,8 +83,8 @@ def test_an_item_that_raises_is_skipped_after_the_state_is_saved(gan, monkeypatc
         (Watch, "check", "the watchdog"),
         (Display, "update", "the display"),
         (Display, "note", "the display"),
-        (EventFile, "scalars", "tensorboard cannot be written"),
-        (EventFile, "picture", "tensorboard cannot be written"),
+        (EventFile, "add_scalars", "tensorboard cannot be written"),
+        (EventFile, "add_picture", "tensorboard cannot be written"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
