@@ -32,6 +32,7 @@ class Modality:
     Attributes:
         kind: What `dataset.kind` says.
         noun: What people call several of them.
+        single: What people call one of them.
         items: Names of the metrics that it can have, those that need the least first.
         n: Samples of an evaluation, unless the config says how many.
         output: The last activation of a generator where `output: auto`.
@@ -51,6 +52,7 @@ class Modality:
 
     kind: ClassVar[str]
     noun: ClassVar[str]
+    single: ClassVar[str]
     items: ClassVar[tuple[str, ...]]
     n: ClassVar[int]
     output: ClassVar[str] = "linear"
@@ -64,6 +66,10 @@ class Modality:
     models: ClassVar[tuple[str, ...]] = ()
     advice: ClassVar[str] = ""
     channel_words: ClassVar[str] = "1 or more"
+
+    def count(self, n: int) -> str:
+        """Counts items in words: "1 image", "2 images"."""
+        return f"{n:,} {self.single if n == 1 else self.noun}"
 
     def takes_channels(self, channels: object) -> bool:
         """Whether an item may have so many; `channel_words` say which."""
@@ -172,6 +178,7 @@ class Images(Modality):
 
     kind = "image"
     noun = "images"
+    single = "image"
     # What needs no network first, then what needs features, then what needs labels or the
     # discriminator; codes: only models that have some.
     items = (
@@ -289,6 +296,7 @@ class Points(Modality):
 
     kind = "points"
     noun = "points"
+    single = "point"
     items = ("modes", "w1")
     n = 2_500  # the papers'
     drawn = 2_500
@@ -356,6 +364,7 @@ class Series(Modality):
 
     kind = "series"
     noun = "series"
+    single = "series"
     items = (
         "marginal",
         "autocorrelation",
@@ -461,6 +470,7 @@ class Text(Modality):
 
     kind = "text"
     noun = "text"
+    single = "line"
     items = ("ngrams", "likelihood", "oracle", "uniqueness")
     n = 10_000  # the papers'
     probed = False

@@ -202,7 +202,7 @@ def test_attributes_and_further_keys_are_trained_on_and_translated_to(inside, ca
     ("words", "said"),
     [
         (("model=star", "dataset=digits"), "the model needs 'stroke'"),
-        (("model=cgan", "dataset=traits"), "the model takes one class an image"),
+        (("model=cgan", "dataset=traits"), "the model takes one class each"),
     ],
 )
 def test_a_game_and_data_that_do_not_fit_are_refused(inside, capfd, words, said):

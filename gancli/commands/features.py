@@ -86,7 +86,7 @@ def run(options: dict, words: list[str]) -> int:
         loaded.game, chosen.images, own=find_own_labels(loaded, chosen), seed=options["seed"]
     )
     status.say("probing the features…")
-    values, skipped = measure(features, chosen, options, device)
+    values, skipped = measure(features, chosen, options, device, noun=modality.noun)
     step = loaded.tree["progress"]["step"]
     report = {
         "values": values,
@@ -96,7 +96,8 @@ def run(options: dict, words: list[str]) -> int:
     with explain_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         write(out, chosen, features, scores, report)
-    show(f"{loaded.path}, step {step}", report, k=options["k"])
+    raw = "raw pixels" if modality.pixels else "raw values"
+    show(f"{loaded.path}, step {step}", report, k=options["k"], raw=raw)
     picture = out / "ranking.png"
     first = picture if picture.is_file() else out / "features.json"
     say_end(f"{first}, and features.npz and ranking.csv in {out}", after_checkpoint(loaded.path))
@@ -254,7 +255,7 @@ def changes(words: Sequence[str]) -> dict:
 
 
 def measure(
-    features: Tensor, chosen: Chosen, options: dict, device: torch.device
+    features: Tensor, chosen: Chosen, options: dict, device: torch.device, *, noun: str
 ) -> tuple[dict[str, float], dict[str, str]]:
     """-> accuracies, on the features and on raw pixels, and why there are none."""
     from gancli.metrics.classifier import scale_images
@@ -271,7 +272,7 @@ def measure(
         return {}, {"probe": "labels are attributes, and a probe tells classes apart"}
     if len(labels[:n].unique()) < 2 or n == len(labels):
         return {}, {
-            "probe": f"too few images: {n} of {len(labels[:n].unique())} classes to learn from, "
+            "probe": f"too few {noun}: {n} of {len(labels[:n].unique())} classes to learn from, "
             f"{len(labels) - n} to test on"
         }
     values: dict[str, float] = {}
@@ -293,25 +294,29 @@ def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, obje
     from gancli.evaluation.probing import choose_labels, find_own_labels
 
     labels = choose_labels(loaded.game)
+    modality = make_modality(loaded.tree["config"]["dataset"])
+    single = modality.single
     pack = loaded.tree["config"]["model"].get("pack", 1)
     conditional = labels != [None]
     mean = f"mean over {len(labels)} labels"
     known = find_own_labels(loaded, chosen) is not None
     how = {
         "features": "of the trunk, in eval mode"
-        + (f", {mean}: an image's own does not show" if conditional else ""),
-        "scores": "under each image's own label"
+        + (f", {mean}: the {single}'s own does not show" if conditional else ""),
+        "scores": f"under each {single}'s own label"
         if known
         else mean
         if conditional
         else "of the discriminator",
     }
     if pack > 1:
-        how["pack"] = f"{pack} copies of each image"
+        how["pack"] = f"{pack} copies of each {single}"
     return how | {
         "linear": f"logistic regression on standardised features, l2={options['l2']:g}",
         "knn": f"k={options['k']}, {options['distance']}",
-        "pixels": "averaged down to at most 32x32",
+        "pixels": "averaged down to at most 32x32"
+        if modality.pixels
+        else f"the values of the {modality.noun} themselves",
         "seed": options["seed"],
     }
 
@@ -357,7 +362,7 @@ def name_label(chosen: Chosen, label: int | list[float]) -> str:
     return " ".join(name for name, value in zip(chosen.classes, label, strict=True) if value > 0)
 
 
-def show(title: str, report: dict, *, k: int) -> None:
+def show(title: str, report: dict, *, k: int, raw: str) -> None:
     """Prints the report's numbers as a table below its title."""
     from rich.console import Console
     from rich.table import Table
@@ -370,7 +375,7 @@ def show(title: str, report: dict, *, k: int) -> None:
         table.add_column("accuracy on")
         table.add_column("linear probe", justify="right")
         table.add_column(f"{k} nearest", justify="right")
-        for name, words in (("critic", "the discriminator's features"), ("pixels", "raw pixels")):
+        for name, words in (("critic", "the discriminator's features"), ("pixels", raw)):
             table.add_row(words, f"{values[f'linear_{name}']:.3f}", f"{values[f'knn_{name}']:.3f}")
         table.add_row("chance", *[f"{values['chance']:.3f}"] * 2)
         console.print(table)

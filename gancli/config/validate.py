@@ -160,7 +160,7 @@ def say_what_is_not_measured(frozen: Plain) -> None:
         n = 100
     note(
         log,
-        "%s cannot be measured, nor what real images reach: no images are held out; "
+        "%s cannot be measured, nor what reals reach: nothing is held out; "
         "dataset.holdout=%d keeps some",
         " and ".join(items) or "the floor",
         n,

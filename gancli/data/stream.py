@@ -47,7 +47,9 @@ class Stream:
         """
         assert batch_size % world == 0, "ranks of unequal share would be weighed alike"
         require(
-            len(decoded) > 0, "the data set has no image", "look at dataset.path and dataset.limit"
+            len(decoded) > 0,
+            f"the data set has no {modality.single}",
+            "look at dataset.path and dataset.limit",
         )
         self.n = len(decoded)
         self.seed = seed
@@ -61,7 +63,7 @@ class Stream:
         for key, value in self.further.items():
             require(
                 len(value) == self.n and key not in ("image", "label", *PAIRED),
-                f"the data set gives {len(value)} of {key!r} for {self.n} images",
+                f"the data set gives {len(value)} of {key!r} for {modality.count(self.n)}",
                 "Decoded.further holds tensors (N,...) under keys of their own",
             )
         self.flip = flip and modality.pixels

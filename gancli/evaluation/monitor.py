@@ -87,7 +87,12 @@ class Monitor:
         )
         if self.spread_unknown():
             whose = " of one class" if classed else ""
-            note(log, "watch/diversity is left out: no two different images%s to compare", whose)
+            note(
+                log,
+                "watch/diversity is left out: no two different %s%s to compare",
+                self.modality.noun,
+                whose,
+            )
         self.labels = require_labels(train)[first[:PAIRS]] if labelled else None
 
     def prepare(self, images: Tensor) -> Tensor:

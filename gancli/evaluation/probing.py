@@ -97,7 +97,7 @@ def choose(
     facts: dict[str, object] = {
         "dataset": f"{type(source).__module__}.{type(source).__qualname__}",
         "data": train.digest,
-        "images": f"{len(learn)} to learn from"
+        source.modality().noun: f"{len(learn)} to learn from"
         + (f", {len(test)} to test on ({how})" if len(test) else ""),
     }
     if train.digest == loaded.tree["data"]["hash"]:

@@ -98,7 +98,7 @@ class Watch:
         if relative is not None and "d/spread" in values and not self.relativistic:
             sentence = (
                 f"the discriminator has given up: its loss is {values['d/adv']:.3g} (chance level "
-                f"is {self.chance_level:.3g}), and all images get nearly the same score; the "
+                f"is {self.chance_level:.3g}), and all get nearly the same score; the "
                 "generator learns nothing"
             )
             gave_up = abs(relative - 1) < NEAR_CHANCE and values["d/spread"] < NO_SPREAD
@@ -106,8 +106,7 @@ class Watch:
         if "watch/diversity" in values:
             diversity = values["watch/diversity"]
             sentence = (
-                f"the samples have collapsed: they differ {diversity:.2f} times as much as "
-                "real images do"
+                f"the samples have collapsed: they differ {diversity:.2f} times as much as reals do"
             )
             found["diversity"] = sentence if diversity < settings.diversity else ""
         if "eval/critic_overfit" in values:

@@ -180,7 +180,7 @@ class Bench:
         """Returns the held-out images. Raises UserError where there are none, for `what`."""
         if self.held is None:
             raise UserError(
-                f"{what}: there are no held-out images" if what else "there are no held-out images",
+                f"{what}: nothing is held out" if what else "nothing is held out",
                 "dataset.holdout=N keeps some out of training (or take a data set with a test "
                 "split)",
             )

@@ -36,7 +36,7 @@ class Line(NamedTuple):
     item: str = ""
 
 
-FLOOR = "close to what held-out real images reach (the column `held-out reals`)"
+FLOOR = "close to what held-out reals reach (the column `held-out reals`)"
 BALANCE = "no value is good by itself; it should stay bounded"
 
 PROGRESS = (
@@ -47,21 +47,21 @@ PROGRESS = (
         "",
         "ends at trainer.steps",
     ),
-    Line("nimg", "real images seen in training, over all processes", "images", "", ""),
-    Line("kimg", "real images seen in training; every schedule reads it", "1,000 images", "", ""),
+    Line("nimg", "reals seen in training, over all processes", "reals", "", ""),
+    Line("kimg", "reals seen in training; every schedule reads it", "1,000 reals", "", ""),
     Line("time", "training so far, over all sessions of a run", "seconds", "", ""),
     Line("elapsed", "since this session began", "h:mm:ss", "", ""),
     Line("eta", "what is left at the present speed", "h:mm:ss", "", ""),
     Line(
         "img/s",
-        "real images a second; evaluations and pictures are included",
-        "images per second",
+        "reals a second; evaluations and pictures are included",
+        "reals per second",
         "higher",
         "compare it only between runs that had the machine for themselves",
     ),
     Line(
         "s/img",
-        "seconds for one real image, where it is less than one a second",
+        "seconds for one of the reals, where it is less than one a second",
         "seconds",
         "lower",
         "",
@@ -81,11 +81,11 @@ PROGRESS = (
 TRAINING = (
     Line(
         "watch/diversity",
-        "how much samples differ from each other, relative to real images (pixels, root mean "
-        "square)",
+        "how much samples differ from each other, relative to reals (root mean square "
+        "of the values)",
         "ratio",
         "",
-        "near 1; far below 1 the samples have collapsed to a few images",
+        "near 1; far below 1 the samples have collapsed to a few",
     ),
     Line(
         "d/adv",
@@ -111,24 +111,24 @@ TRAINING = (
         "higher",
         BALANCE,
     ),
-    Line("d/real", "mean raw score (no probability) of real images", "score", "", BALANCE),
+    Line("d/real", "mean raw score (no probability) of reals", "score", "", BALANCE),
     Line(
         "d/fake",
-        "mean raw score of generated images",
+        "mean raw score of samples",
         "score",
         "",
         "stays within reach of d/real",
     ),
     Line(
         "d/spread",
-        "standard deviation of the scores of real and generated images together",
+        "standard deviation of the scores of reals and samples together",
         "score",
         "",
         "above 0; near 0 for long, with d/adv at chance level, the discriminator has given up",
     ),
     Line(
         "d/sign_real",
-        "overfitting heuristic r_t of ADA: mean sign of the scores of real images, 1 if all are "
+        "overfitting heuristic r_t of ADA: mean sign of the scores of reals, 1 if all are "
         "taken for real",
         "-1 to 1",
         "",
@@ -144,28 +144,28 @@ TRAINING = (
     ),
     Line(
         "d/gp",
-        "gradient penalty between real and generated images: (gradient norm - target)^2",
+        "gradient penalty between reals and samples: (gradient norm - target)^2",
         "squared gradient norm",
         "",
         "small and steady",
     ),
     Line(
         "d/dragan",
-        "gradient penalty around real images: (gradient norm - target)^2",
+        "gradient penalty around reals: (gradient norm - target)^2",
         "squared gradient norm",
         "",
         "small and steady",
     ),
     Line(
         "d/r1",
-        "squared gradient norm of the score at real images",
+        "squared gradient norm of the score at reals",
         "squared gradient norm",
         "",
         "small; a steady rise means that the discriminator overfits or the weight is too low",
     ),
     Line(
         "d/r2",
-        "squared gradient norm of the score at generated images",
+        "squared gradient norm of the score at samples",
         "squared gradient norm",
         "",
         "small",
@@ -177,7 +177,7 @@ TRAINING = (
         "",
         "small",
     ),
-    Line("d/drift", "mean squared score of real images", "squared score", "", "small"),
+    Line("d/drift", "mean squared score of reals", "squared score", "", "small"),
     Line(
         "d/lecam",
         "squared distance of scores to the running mean of the other side, both sides added",
@@ -195,31 +195,27 @@ TRAINING = (
     ),
     Line(
         "d/HEAD_accuracy",
-        "share of real images whose class an auxiliary head tells",
+        "share of reals whose class an auxiliary head tells",
         "0 to 1",
         "",
         "rises",
     ),
     Line(
         "g/HEAD_accuracy",
-        "share of generated images that an auxiliary head reads as meant",
+        "share of samples that an auxiliary head reads as meant",
         "0 to 1",
         "",
         "rises",
     ),
-    Line("d/HEAD_ce", "cross-entropy of an auxiliary head on real images", "nats", "", "falls"),
-    Line(
-        "g/HEAD_ce", "cross-entropy of an auxiliary head on generated images", "nats", "", "falls"
-    ),
-    Line("d/HEAD_2c", "class contrast (ContraGAN) of real images", "nats", "", "falls"),
-    Line("g/HEAD_2c", "class contrast of generated images", "nats", "", "falls"),
-    Line(
-        "d/acgan_real", "cross-entropy of the classes of real images (ACGAN)", "nats", "", "falls"
-    ),
-    Line("d/acgan_fake", "cross-entropy of the classes of generated images", "nats", "", "falls"),
+    Line("d/HEAD_ce", "cross-entropy of an auxiliary head on reals", "nats", "", "falls"),
+    Line("g/HEAD_ce", "cross-entropy of an auxiliary head on samples", "nats", "", "falls"),
+    Line("d/HEAD_2c", "class contrast (ContraGAN) of reals", "nats", "", "falls"),
+    Line("g/HEAD_2c", "class contrast of samples", "nats", "", "falls"),
+    Line("d/acgan_real", "cross-entropy of the classes of reals (ACGAN)", "nats", "", "falls"),
+    Line("d/acgan_fake", "cross-entropy of the classes of samples", "nats", "", "falls"),
     Line(
         "g/acgan_fake",
-        "cross-entropy of the classes of generated images, in the generator's step",
+        "cross-entropy of the classes of samples, in the generator's step",
         "nats",
         "",
         "falls",
@@ -243,7 +239,7 @@ TRAINING = (
     Line(
         "d/apart", "how well embeddings keep generated images apart (ContraD)", "nats", "", BALANCE
     ),
-    Line("g/fm", "distance of mean features of real and generated images", "features", "", "falls"),
+    Line("g/fm", "distance of mean features of reals and samples", "features", "", "falls"),
     Line(
         "g/cycle",
         "mean absolute difference between images and what comes back of them, both ways added",
@@ -826,7 +822,7 @@ FEATURES = (
     ),
     Line(
         "linear_critic_train",
-        "accuracy of a linear probe on the discriminator's features of the images it learned from",
+        "accuracy of a linear probe on the discriminator's features of what it learned from",
         "0 to 1",
         "",
         "",
@@ -836,7 +832,7 @@ FEATURES = (
     ),
     Line(
         "linear_pixels_train",
-        "accuracy of a linear probe on raw pixels of the images it learned from",
+        "accuracy of a linear probe on raw pixels of what it learned from",
         "0 to 1",
         "",
         "",
@@ -1021,9 +1017,9 @@ def markdown() -> str:
         "",
         "What is *good* depends on the data set. The measure is the floor: the same number for "
         "held-out",
-        "real images in place of samples, which a perfect generator would get. `gan evaluate` "
+        "reals in place of samples, which a perfect generator would get. `gan evaluate` "
         "shows it as",
-        "`held-out reals` where the run has held-out images (`dataset.holdout=N`, or a data set "
+        "`held-out reals` where the run holds some out (`dataset.holdout=N`, or a data set "
         "with a test",
         "split); `metrics.floor=true` does while training. Numbers compare only where the protocol",
         "beside them is equal; `gan compare` ranks no others together.",

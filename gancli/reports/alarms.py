@@ -48,7 +48,7 @@ def check_files(found: Survey) -> list[str]:
         )
     if found.mislabelled:
         said.append(
-            f"{count_words(len(found.mislabelled), 'image')} in more than one class: "
+            f"{found.source.modality().count(len(found.mislabelled))} in more than one class: "
             f"{', '.join(found.mislabelled[0][:2])}"
         )
     return said
@@ -64,7 +64,7 @@ def check_labels(found: Survey) -> list[str]:
         where = (
             "every label is 0"
             if name == next(iter(found.labels))
-            else f"every image has the label {name}"
+            else f"every {found.source.modality().single} has the label {name}"
         )
         return [
             f"{where}: a conditional model has nothing to learn from it; dataset.classes=0 leaves "
@@ -74,7 +74,7 @@ def check_labels(found: Survey) -> list[str]:
     noun = found.source.modality().noun
     empty = [name for name, n in found.labels.items() if not n]
     if empty and found.looked_at == found.total:
-        said.append(f"{count_words(len(empty), 'class')} without an image: {', '.join(empty[:5])}")
+        said.append(f"{count_words(len(empty), 'class')} without {noun}: {', '.join(empty[:5])}")
     if full and max(full.values()) > UNEVEN * min(full.values()):
         said.append(
             f"the classes are uneven: {max(full.values())} {noun} in the largest, "

@@ -431,10 +431,11 @@ def as_single(decoded: Decoded) -> Decoded:
 
 def name_duplicates(found: Survey, decoded: Decoded, groups: list[list[int]]) -> None:
     """Notes equal images by their numbers."""
-    found.duplicates = [[f"image {k}" for k in rows] for rows in groups]
+    single = found.source.modality().single
+    found.duplicates = [[f"{single} {k}" for k in rows] for rows in groups]
     if decoded.labels is not None:
         found.mislabelled = [
-            [f"image {k}" for k in rows]
+            [f"{single} {k}" for k in rows]
             for rows in groups
             if len(decoded.labels[rows].unique(dim=0)) > 1
         ]

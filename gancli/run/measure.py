@@ -227,8 +227,8 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     other_data = train.digest != loaded.tree["data"]["hash"]
     if other_data:
         messages.warn(
-            "these are other images than the run was trained on (their names, sizes or labels "
-            "differ)"
+            f"these are other {source.modality().noun} than the run was trained on (their names, "
+            "sizes or labels differ)"
         )
         if loaded.game.directions:  # all of them are new to it
             held = replace(source, limit=None, holdout=0).load()
@@ -264,7 +264,7 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             own_trust=own_trust,
         )
     if held is not None:
-        report.protocol["held_out"] = f"{len(held)} images, {split}"
+        report.protocol["held_out"] = f"{len(held)} {source.modality().noun}, {split}"
     name = name_protocol(options, report, data=train.digest if other_data else "")
     return Measured(
         report,

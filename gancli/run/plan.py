@@ -357,7 +357,7 @@ def check_labels(game: Game, label: Tensor) -> None:
         )
     if not game.attributes and (label.ndim != 1 or label.is_floating_point()):
         raise UserError(
-            f"the model takes one class an image, and the data set gives labels (N,{given[0]})"
+            f"the model takes one class each, and the data set gives labels (N,{given[0]})"
             if given
             else "the model takes classes, and the data set gives labels that are no whole numbers",
             "return int64 labels of shape (N,) from load(), or choose a model of attributes",
@@ -367,9 +367,10 @@ def check_labels(game: Game, label: Tensor) -> None:
 def compare_data(old: Continued, digest: str) -> None:
     """Raises UserError where a run would go on with other data than it began with."""
     if old.tree["data"]["hash"] != digest:
+        noun = find_noun(old.tree["config"]["dataset"].get("kind", "image"))
         raise UserError(
-            f"{old.folder} was trained on other data (names or sizes of its images differ)",
-            "point dataset.path or dataset.root at the same images, or start a new run",
+            f"{old.folder} was trained on other data (names or sizes of its {noun} differ)",
+            f"point dataset.path or dataset.root at the same {noun}, or start a new run",
         )
 
 
@@ -407,6 +408,7 @@ def find_too_short(trainer: Trainer) -> list[str]:
 
     settings = trainer.settings
     kimg = settings.steps * settings.batch_size / 1000
+    noun = find_noun(trainer.config.dataset["kind"])
     found = []
     late = [phase for phase in trainer.phases if phase.start >= settings.steps]
     if late:
@@ -429,7 +431,7 @@ def find_too_short(trainer: Trainer) -> list[str]:
             found.append(
                 f"optimizer.{settings_of}.warmup_kimg={warmup:g} is longer than the run, which "
                 "shows "
-                f"{kimg:.4g} thousand images: the learning rate ends at {kimg / warmup:.0%} of its "
+                f"{kimg:.4g} thousand {noun}: the learning rate ends at {kimg / warmup:.0%} of its "
                 "value"
             )
     return list(dict.fromkeys(found))  # players without a part of their own share g's

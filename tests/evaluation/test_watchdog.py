@@ -301,8 +301,7 @@ def test_a_lost_run_is_stopped_with_words_and_code_3(gan, monkeypatch):
         3,
     )
     assert (
-        "step 4: the samples have collapsed: they differ 0.01 times as much as real images do"
-        in done.err
+        "step 4: the samples have collapsed: they differ 0.01 times as much as reals do" in done.err
     )
     assert "gan train resume=run" in done.err.splitlines()[-1]
     assert last("run")["progress"]["step"] == 4, "what is lost is saved all the same"

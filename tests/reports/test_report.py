@@ -287,7 +287,7 @@ def test_numbers_carry_their_meaning(tmp_path):
     tooltips = {at["title"] for name, at in page.elements if name == "abbr"}
     assert any("lower is better" in text and "Wasserstein" in text for text in tooltips)
     assert any("adversarial loss of the discriminator" in text for text in tooltips)
-    assert "What the numbers mean" in page.text and "held-out real images reach" in page.text
+    assert "What the numbers mean" in page.text and "held-out reals reach" in page.text
 
 
 def test_real_images_lie_beside_the_samples(tmp_path):

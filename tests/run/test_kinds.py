@@ -147,6 +147,35 @@ def test_what_is_said_of_series_calls_them_series(gan):
     sound(gan("report", "run"))
     page = Path("run/report.html").read_text()
     assert "real series seen in training" in page and ">series</span></td>" in page
+    assert "images" not in page
+
+
+def test_what_is_measured_of_series_calls_them_series(gan, tmp_path):
+    for name in ("a", "b"):
+        steps = np.random.default_rng(ord(name)).random((40, 24, 1))
+        np.savez(tmp_path / f"{name}.npz", series=steps)
+    rest = [word for word in MLP if word.startswith(("trainer", "model", "hydra"))]
+    data = ("dataset=series", f"dataset.path={tmp_path}/a.npz", "dataset.holdout=12")
+    sound(gan("train", *rest, *data, "metrics=none"))
+    marginal = ("metrics=fast", "metrics.items=[marginal]", "n=12")
+    done = sound(gan("evaluate", "ckpt=run", *marginal))
+    assert "12 series, held out in training" in done.out and "images" not in done.out + done.err
+    done = sound(gan("evaluate", "ckpt=run", *marginal, f"dataset.path={tmp_path}/b.npz"))
+    assert "these are other series than the run was trained on" in done.err
+    (tmp_path / "b.npz").replace(tmp_path / "a.npz")
+    done = gan("train", "resume=run", "trainer.steps=3")
+    assert done.code == 2 and "names or sizes of its series differ" in done.err
+
+
+def test_alarms_of_series_call_them_series(tmp_path, gan):
+    steps = np.stack([np.sin(np.arange(12.0))] * 2)[:, :, None]
+    np.savez(tmp_path / "a.npz", series=steps, labels=np.array(["up", "down"]))
+    shown = sound(gan("data", "dataset=series", f"dataset.path={tmp_path}/a.npz", "out=sheet.png"))
+    assert "1 series in more than one class: series 0, series 1" in shown.out
+    steps[1] += 1
+    np.savez(tmp_path / "a.npz", series=steps, labels=np.array(["up", "up"]))
+    shown = sound(gan("data", "dataset=series", f"dataset.path={tmp_path}/a.npz", "out=sheet.png"))
+    assert "image" not in shown.out
 
 
 def test_windows_are_cut_out_of_float_images(gan, package):
