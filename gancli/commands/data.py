@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 # words that choose a data set, or may
 CHOOSING = ("dataset=", "+dataset=", "model=", "experiment=", "+experiment=", "-cd", "--config")
+# the data set that reads a file of one's own, by its ending; else it is a folder or a zip file
+READ_BY = {".csv": "series", ".ts": "series", ".npz": "series", ".txt": "text"}
 LAYOUTS = ("pairs", "two domains")  # how the notes of reports/layouts.py begin
 
 
@@ -38,7 +40,7 @@ class Request(NamedTuple):
     """What is typed behind `gan data`.
 
     Attributes:
-        overrides: Of the config; a lone path stands in them as dataset=folder dataset.path=PATH.
+        overrides: Of the config; a lone path stands in them as the data set that reads it.
         out: The file of the contact sheet; None takes a name of its own.
         sample: How many files to look at, evenly spread; None takes all.
         as_json: Whether everything is printed as plain data.
@@ -163,10 +165,15 @@ def read_request(argv: list[str]) -> Request:
         raise UserError(f"one data set at a time: {', '.join(paths)}", f"gan data {paths[0]}")
     if not paths and not any(word.startswith("dataset") for word in overrides):
         raise UserError("which data set?", "gan data FOLDER_OR_ZIP   or   gan data dataset=mnist")
-    folder = [word for path in paths for word in ("dataset=folder", f"dataset.path={path}")]
+    folder = [word for path in paths for word in (choose_set(path), f"dataset.path={path}")]
     if not any(word.startswith(CHOOSING) for word in [*folder, *overrides]):
         folder = ["dataset=folder"]  # dataset.path=, or another key, and nothing has chosen a set
     return Request([*folder, *overrides], out, sample, as_json)
+
+
+def choose_set(path: str) -> str:
+    """Chooses the data set that reads a lone path, by its ending."""
+    return f"dataset={READ_BY.get(Path(path).suffix.lower(), 'folder')}"
 
 
 def open_source(cfg: DictConfig) -> Source:

@@ -243,6 +243,8 @@ def read_csv(
         ]
     if not columns:
         raise UserError(f"{file}: no column is left for the features", "name some more")
+    if columns is not None and not asked:
+        refuse_words(file, rows, head, columns)
     records = []
     for key, part in parts:
         values = np.array(
@@ -253,6 +255,18 @@ def read_csv(
         )
         records.append(Record(values, key[1], f"{file}, line {part[0][0]}"))
     return Table(tuple(records), tuple(columns), tuple(remarks))
+
+
+def refuse_words(file: Path, rows: Rows, head: list[str], columns: Sequence[str]) -> None:
+    """Raises UserError for a column of words alone, such as the class, with what to type."""
+    for name in columns:
+        cells = [row[head.index(name)] for _, row in rows]
+        if not any(is_number(cell) or DECIMAL_COMMA.fullmatch(cell.strip()) for cell in cells):
+            others = ",".join(other for other in columns if other != name)
+            raise UserError(
+                f"{file}, line {rows[0][0]}, {name}: {cells[0].strip()!r} is no number",
+                f"dataset.label={name} where it is the class, or dataset.columns=[{others}]",
+            )
 
 
 def read_rows(file: Path, text: str) -> tuple[list[str], Rows]:

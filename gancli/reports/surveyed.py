@@ -203,5 +203,6 @@ def format_shares(counts: dict[str, int], total: int) -> str:
 
 
 def format_numbers(values: list[float]) -> str:
-    """Writes numbers with three decimals."""
-    return " ".join(f"{value:.3f}" for value in values)
+    """Writes numbers with three decimals, the first of many."""
+    more = f" and {len(values) - MOST} more" if len(values) > MOST else ""
+    return " ".join(f"{value:.3f}" for value in values[:MOST]) + more

@@ -343,6 +343,37 @@ def test_colours_where_16_bits_of_grey_are_asked_for_leave_nothing(tmp_path):
         data.main(["colours", "dataset.bits=16"])
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "command"),
+    [
+        ("a.csv", "x,y\n1,2\n3,1\n2,4\n", "model=wavegan dataset=series dataset.path=a.csv"),
+        ("a.txt", "ab\nba\nbb\n", "model=textgan dataset=text dataset.path=a.txt"),
+    ],
+)
+def test_a_lone_file_is_read_by_the_set_for_its_ending(tmp_path, capsys, name, content, command):
+    (tmp_path / name).write_text(content)
+    assert data.main([name]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].strip() == f"gan train {command}"
+
+
+def test_a_column_of_words_is_named_with_what_to_type(tmp_path):
+    rows = "".join(f"{k % 5},{k * k % 7},{'up' if k < 20 else 'down'}\n" for k in range(40))
+    (tmp_path / "a.csv").write_text(f"x,y,state\n{rows}")
+    with pytest.raises(UserError) as caught:
+        data.main(["a.csv"])
+    assert "line 2, state: 'up' is no number" in str(caught.value)
+    ((_, hint),) = caught.value.problems
+    assert hint.startswith("dataset.label=state where it is the class")
+
+
+def test_many_features_take_a_short_line(tmp_path, capsys):
+    rows = np.random.default_rng(0).random((30, 40))
+    np.savetxt(tmp_path / "a.csv", rows, delimiter=",")
+    assert data.main(["a.csv"]) == 0
+    (line,) = [text for text in capsys.readouterr().out.splitlines() if text[:6] == "values"]
+    assert line.count("and 28 more") == 2 and len(line) < 300
+
+
 @real
 def test_the_real_images(capsys):
     found = facts(capsys, str(TEST_DATA / "cifar10-lite" / "test"))
