@@ -253,6 +253,24 @@ class Source:
 
 
 @dataclass(kw_only=True)
+class ScannedSource(Source):
+    """A data set whose scan finds more than sizes and labels, such as units or tokens."""
+
+    def modality(self) -> Modality:
+        """How its items are treated; without what the scan has not found yet."""
+        facts = vars(self)
+        return make_modality({key: value for key, value in facts.items() if value != "auto"})
+
+    def settled(self) -> Self:
+        """Returns a copy without "auto"."""
+        return replace(self, **self.scan())
+
+    def answer(self, found: dict) -> dict:
+        """Returns those facts that the user left open."""
+        return {key: value for key, value in found.items() if vars(self)[key] == "auto"}
+
+
+@dataclass(kw_only=True)
 class DeepSource(Source):
     """Base of data sets of images that no PNG can hold: 16 bits, or any number of channels.
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
 
 from gancli.data import cache
-from gancli.data.base import Decoded, Source, digest_of, is_count, pair, places, require
+from gancli.data.base import Decoded, ScannedSource, digest_of, is_count, pair, places, require
 from gancli.data.draws import permutation
 from gancli.data.series_files import Record, Table, read_series
-from gancli.modality import Modality, Series, make_modality
+from gancli.modality import Series
 from gancli.render.notes import note
 from gancli.seeding import seed_of
 
@@ -28,7 +27,7 @@ MOST_HELD = 1_000
 
 
 @dataclass(kw_only=True)
-class Sequences(Source):
+class Sequences(ScannedSource):
     """The base of series: items (N,features,steps,1), stored as (data - shift) / scale.
 
     Attributes:
@@ -70,19 +69,6 @@ class Sequences(Source):
             f"dataset.scale={self.scale} must be above 0",
             "auto finds it",
         )
-
-    def modality(self) -> Modality:
-        """How its items are treated; in units of their own until the scan has found them."""
-        facts = vars(self)
-        return make_modality({key: value for key, value in facts.items() if value != "auto"})
-
-    def settled(self) -> Self:
-        """Returns a copy without "auto"."""
-        return replace(self, **self.scan())
-
-    def answer(self, found: dict) -> dict:
-        """Returns those facts that the user left open."""
-        return {key: value for key, value in found.items() if vars(self)[key] == "auto"}
 
     def store(self, values: np.ndarray) -> torch.Tensor:
         """Turns data (N,steps,features) into stored items; the source is settled."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gancli.data.base import Decoded, Source, digest_of, is_count, pair, require
+from gancli.data.base import Decoded, ScannedSource, digest_of, is_count, pair, require
 from gancli.errors import UserError
-from gancli.modality import END, UNITS, Modality, Text, make_modality
+from gancli.modality import END, UNITS, Text
 from gancli.render.notes import note
 from gancli.seeding import seed_of
 
@@ -29,7 +28,7 @@ MOST_BYTES = 1 << 28  # of a file
 
 
 @dataclass(kw_only=True)
-class TokenSource(Source):
+class TokenSource(ScannedSource):
     """The base of text: items (N,1,T,1) of token numbers, int32.
 
     Attributes:
@@ -76,19 +75,6 @@ class TokenSource(Source):
                 f"dataset.channels={self.channels} and {len(self.alphabet)} tokens",
                 f"dataset.channels={len(self.alphabet)}, or auto",
             )
-
-    def modality(self) -> Modality:
-        """How its items are treated; without an alphabet until the scan has found it."""
-        facts = vars(self)
-        return make_modality({key: value for key, value in facts.items() if value != "auto"})
-
-    def settled(self) -> Self:
-        """Returns a copy without "auto"."""
-        return replace(self, **self.scan())
-
-    def answer(self, found: dict) -> dict:
-        """Returns those facts that the user left open."""
-        return {key: value for key, value in found.items() if vars(self)[key] == "auto"}
 
 
 @dataclass(kw_only=True)
