@@ -38,6 +38,7 @@ class Modality:
         output: The last activation of a generator where `output: auto`.
         dropout: Of hidden units, where `dropout: auto`.
         dropout_in: Of the values of an item, where `dropout_in: auto`.
+        of_tokens: Whether an item is made of tokens, so that a softmax over them makes one.
         pixels: Whether an item is a picture by itself: it has colours, may be flipped and
             augmented, and a grid shows it. Else `picture` draws samples and reals together.
         drawn: Samples in one picture; None: as many rows as a grid has.
@@ -58,6 +59,7 @@ class Modality:
     output: ClassVar[str] = "linear"
     dropout: ClassVar[float] = 0.0
     dropout_in: ClassVar[float] = 0.0
+    of_tokens: ClassVar[bool] = False
     pixels: ClassVar[bool] = False
     drawn: ClassVar[int | None] = None
     value_bytes: ClassVar[int] = 4
@@ -470,6 +472,7 @@ class Text(Modality):
 
     kind = "text"
     noun = "text"
+    of_tokens = True
     single = "line"
     items = ("ngrams", "likelihood", "oracle", "uniqueness")
     n = 10_000  # the papers'

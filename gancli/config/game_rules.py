@@ -18,6 +18,7 @@ from gancli.config.hints import suggest_name
 from gancli.config.optimizer_rules import try_player_optimizers
 from gancli.config.own_networks import find_absent_names, find_wrong_shape
 from gancli.config.plain import Plain
+from gancli.config.values import is_spec
 from gancli.data.base import pair
 from gancli.errors import Problem, Problems, UserError
 from gancli.game import Game
@@ -27,6 +28,8 @@ from gancli.modality import make_modality
 from gancli.precision import free_memory
 
 log = logging.getLogger("gancli")
+
+TEXT_NETWORKS = "gancli.networks.text."
 
 
 def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
@@ -43,9 +46,9 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
                 suggest_for_no_labels(frozen["model"]),
             )
         ]
-    for_images = find_parts_for_images(frozen)
-    if for_images:
-        return for_images
+    for_others = find_parts_for_images(frozen) or find_network_of_tokens(frozen)
+    if for_others:
+        return for_others
     try:
         absent = find_absent_names(locate_game(frozen), frozen["model"])
         if absent:
@@ -147,6 +150,25 @@ def find_parts_for_images(frozen: Plain) -> list[Problem]:
             )
         )
     return found
+
+
+def find_network_of_tokens(frozen: Plain) -> list[Problem]:
+    """Finds a network of text where the data are none: it would learn numbers as if one-hot."""
+    modality = make_modality(frozen["dataset"])
+    if modality.of_tokens:
+        return []
+    for role in ("generator", "discriminator"):
+        spec = frozen["model"].get(role)
+        if is_spec(spec) and spec["_target_"].startswith(TEXT_NETWORKS):
+            name = spec["_target_"].removeprefix(TEXT_NETWORKS)
+            one = (modality.models or ("dcgan",))[0]
+            return [
+                (
+                    f"model.{role}: {name} is for text, and the data are {modality.noun}",
+                    f"choose model={one}, or text: dataset=names",
+                )
+            ]
+    return []
 
 
 def find_misplaced_networks(game: Game, frozen: Plain) -> list[Problem]:

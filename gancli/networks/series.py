@@ -20,7 +20,7 @@ def read_length(resolution: int | list[int]) -> int:
     if width != 1 or steps < 2:
         raise ValueError(
             f"items of {width}x{steps} are no series: these networks need [T,1] with 2 steps or "
-            "more, as dataset=sines and dataset=series have; images need model=dcgan"
+            "more, as dataset=sines, series and names have; images need model=dcgan"
         )
     return steps
 

@@ -9,6 +9,7 @@ from torch import nn
 from train_helpers import TINY, sound
 
 from gancli.config.game_rules import is_recurrent
+from gancli.errors import Problems
 
 gan, package = map(pytest.fixture, (train_helpers.gan, train_helpers.package))
 
@@ -72,3 +73,19 @@ def test_recurrent_networks_run_in_fp32_and_say_so_once(precision, caplog):
 def test_cells_make_a_network_recurrent_too(layer):
     assert is_recurrent(nn.Sequential(nn.Linear(2, 2), nn.Sequential(layer)))
     assert not is_recurrent(nn.Sequential(nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (("model=textgan", "dataset=sines"), "choose model=wavegan, or text: dataset=names"),
+        (("model=textgan_conv", "dataset=ring"), "choose model=mlp, or text: dataset=names"),
+        (("model=seqgan", "dataset=digits"), "choose model=dcgan, or text: dataset=names"),
+    ],
+)
+def test_a_network_of_text_is_for_text(words, hint):
+    with pytest.raises(Problems) as caught:
+        frozen(*words)
+    [(message, told)] = caught.value.problems
+    assert "is for text, and the data are" in message
+    assert told == hint
