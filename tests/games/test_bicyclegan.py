@@ -76,8 +76,13 @@ def test_each_half_has_its_own_part():
 
 def test_the_loss_is_the_papers_sum():
     game = game_of()
+    weights = (game.pixel_weight, game.kl_weight, game.latent_weight)
+    assert weights == (10, 0.01, 0.5)
+    with torch.no_grad():  # an untrained encoder says N(0,1), nearly, which no weight changes
+        game.encoder.log_variance.bias.fill_(2.0)
     torch.manual_seed(1)
     total, logs = game.g_loss(batch_of())
+    assert logs["kl"] > 1
     adversarial = logs["encoded_adv"] + logs["random_adv"]
     expected = adversarial + 10 * logs["pixel"] + 0.01 * logs["kl"] + 0.5 * logs["latent"]
     assert total.item() == pytest.approx(expected.item(), rel=1e-5)
