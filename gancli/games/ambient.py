@@ -65,9 +65,11 @@ class Ambient(GAN):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Adds "seen" (N,1,H,W), which is above 0 at known pixels, where pixels are missing."""
         return (*super().needs, "seen") if self.hides else super().needs
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
+        """Makes a batch as `Game.example` does; all pixels of "seen" (n,1,H,W) are known."""
         batch = {
             "image": torch.zeros(n, channels, *size),
             "label": torch.zeros(n, dtype=torch.int64),
@@ -76,6 +78,7 @@ class Ambient(GAN):
         return {key: batch[key] for key in self.needs}
 
     def describe_critic_input(self) -> str:
+        """Tells why the discriminator cannot rank whole images: it never saw one."""
         return "measured images alone"
 
     def measure(self, image: Tensor, batch: Batch) -> Tensor:
@@ -87,13 +90,15 @@ class Ambient(GAN):
         return (image + self.noise / 127.5 * torch.randn_like(image)).clamp(-1, 1)
 
     def fake(self, batch: Batch) -> Tensor:
-        """One measured fake per real."""
+        """Makes one measured fake (N,C,H,W) per real; the measurement is drawn anew."""
         return self.measure(super().fake(batch), batch)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Scores measured reals against measured fakes (Bora 2018, section 4)."""
         return super().d_loss(self.hide_missing(batch))
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Scores measured fakes; the gradient passes through the measurement."""
         return super().g_loss(self.hide_missing(batch))
 
     def hide_missing(self, batch: Batch) -> Batch:

@@ -91,9 +91,15 @@ class BicycleGAN(Translation):
         self.latent_weight = latent_weight
 
     def players(self) -> dict[str, list[nn.Module]]:
+        """Gives the encoder an optimizer of its own, which falls back to that of g."""
         return super().players() | {"e": [self.encoder]}
 
     def phases(self) -> list[Phase]:
+        """Plays d, then g, which moves the encoder too.
+
+        The term that must not teach the encoder, that of latents, holds its weights fixed: see
+        `find_latents`.
+        """
         return [
             Phase(name="d", loss=self.d_loss, updates=("d",), after=self.constrain),
             Phase(name="g", loss=self.g_loss, updates=("g", "e"), every=self.n_critic),
@@ -104,7 +110,7 @@ class BicycleGAN(Translation):
         return generator(inputs["a"], inputs.get("z"))
 
     def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
-        """What a sample grid shows side by side: the source, several answers, the target."""
+        """Makes the panels of a sample grid: the source, four answers, the target."""
         answers = {f"output {k + 1}": self.sample(batch, generator) for k in range(PANELS)}
         return {"source": batch["a"], **answers, "target": batch["b"]}
 
@@ -114,7 +120,7 @@ class BicycleGAN(Translation):
         return torch.randn(len(a), self.generator.z_dim, device=a.device)
 
     def half_critic(self, half: str, batch: Batch) -> BoundCritic:
-        """The discriminator of a half, bound to the half's sources where it sees them."""
+        """Binds the discriminator of a half, to the half's sources where it sees them."""
         name = self.discriminator_of(half)
         network = cast(Discriminator, self.discriminator[name])
         noise = self.get_loss(half).noise(self.progress)
@@ -124,9 +130,11 @@ class BicycleGAN(Translation):
         return BoundCritic(network.trunk, network.head, noise=noise, join=join)
 
     def discriminator_of(self, half: str) -> str:
+        """Names the discriminator of a half; without "random" one serves both."""
         return half if half in self.discriminator else "encoded"
 
     def get_loss(self, half: str) -> AdversarialLoss:
+        """Finds the loss of a half: that of its discriminator, with its running means."""
         loss = self.adversarial[self.discriminator_of(half)]
         assert isinstance(loss, AdversarialLoss)
         return loss
@@ -162,6 +170,7 @@ class BicycleGAN(Translation):
         return halves, fakes, {"kl": kl}
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up the losses of both halves; their targets "b" (N,C,H,W) are the reals."""
         halves, fakes, _ = self.make_halves(batch)
         return sum_losses(
             {
@@ -173,6 +182,12 @@ class BicycleGAN(Translation):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up the terms of both halves, and logs each without its weight.
+
+        Adversarial terms of both halves; of the encoded half the distance of fakes to targets and
+        the latents' divergence; of the random half the distance of drawn latents to those found
+        again.
+        """
         halves, fakes, terms = self.make_halves(batch)
         adversarial, logs = sum_losses(
             {

@@ -49,11 +49,24 @@ class AuxiliaryClassifier(Head):
         self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
+        """Adds a linear layer from features (N,feature_dim) to logits (N,classes)."""
         self.out = constrain_weight(linear(feature_dim, self.classes), self.norm)
 
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        """Costs wrong classes of reals and of fakes, weighted by `real` and `fake`.
+
+        Args:
+            critic: Gives the features (N,F), from the pass that has scored the images.
+            real: (N,C,H,W) in [-1,1].
+            fake: (N,C,H,W) in [-1,1], made for the same labels.
+            label: (N,) classes.
+
+        Returns:
+            A scalar, and cross-entropies in nats without their weights, "accuracy" on reals beside
+            them.
+        """
         assert label is not None, UNLABELLED
         logits = self.out(critic.features(real)).float()
         of_real = F.cross_entropy(logits, label)
@@ -68,11 +81,13 @@ class AuxiliaryClassifier(Head):
     def g(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        """Costs fakes (N,C,H,W) that are not taken for their label (N,); as `d`."""
         assert label is not None, UNLABELLED
         of_fake = self.cost(critic, fake, label)
         return self.generator * of_fake, {"fake": of_fake.detach()}
 
     def cost(self, critic: Critic, x: Tensor, label: Tensor) -> Tensor:
+        """Measures the cross-entropy, in nats, of images (N,C,H,W) and labels (N,)."""
         return F.cross_entropy(self.out(critic.features(x)).float(), label)
 
 
@@ -91,9 +106,11 @@ class ClassProjection(Head):
         self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
+        """Adds an embedding of the classes, a vector of feature_dim numbers each."""
         self.project = Projection(feature_dim, self.classes, self.norm == "spectral")
 
     def score(self, features: Tensor, label: Tensor | None) -> Tensor:
+        """Multiplies features (N,F) with the vectors of their labels (N,) -> (N,1)."""
         return self.project(features, label)
 
 
@@ -131,6 +148,7 @@ class ClassContrast(Head):
         self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
+        """Adds the projection of features to `dim` numbers, and a proxy for each class."""
         proxies = nn.Embedding(self.classes, self.dim)
         nn.init.xavier_uniform_(proxies.weight)
         self.embed = constrain_weight(linear(feature_dim, self.dim), self.norm)
@@ -139,16 +157,28 @@ class ClassContrast(Head):
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        """Contrasts reals (N,C,H,W) by label (N,); fakes have no part in it at all."""
         assert label is not None, UNLABELLED
         return self.term(critic, real, label)
 
     def g(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        """Contrasts fakes (N,C,H,W) by the label (N,) that they were made for."""
         assert label is not None, UNLABELLED
         return self.term(critic, fake, label)
 
     def term(self, critic: Critic, x: Tensor, label: Tensor) -> tuple[Tensor, Logs]:
+        """Contrasts the embeddings of images with their class proxies and with one another.
+
+        Args:
+            critic: Gives the features (N,F).
+            x: (N,C,H,W) in [-1,1], all reals or all fakes.
+            label: (N,) classes.
+
+        Returns:
+            The weighted scalar, and the term "2c" without its weight.
+        """
         h, own = (
             F.normalize(part.float(), dim=1)
             for part in (self.embed(critic.features(x)), self.proxies(label))
@@ -158,7 +188,7 @@ class ClassContrast(Head):
 
 
 def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float) -> Tensor:
-    """How little of an image's likeness goes to its own class, as -log of a share.
+    """Measures how little of an image's likeness goes to its own class: -log of a share.
 
     The share is that of an image's proxy and of the other images of its class in all that the image
     is compared with.

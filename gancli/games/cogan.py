@@ -58,6 +58,7 @@ class CoGAN(GAN):
         self.second = second
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Adds `domain`: images of a, of b, or pairs."""
         return (*super().sampling_options(), DOMAIN)
 
     def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
@@ -78,10 +79,16 @@ class CoGAN(GAN):
     def sample(
         self, inputs: Batch, generator: nn.Module, *, domain: Domain | None = None
     ) -> Tensor:
-        """-> (N,C,H,W) of domain a or b, or both side by side (N,C,H,2W).
+        """Makes images (N,C,H,W) of domain a or b, or both side by side (N,C,H,2W).
 
-        None: a, or where the inputs have `domain` (N,) what that says for each image, 0 or 1.
-        Raises UserError for another domain.
+        Args:
+            inputs: "z" (N,z_dim); "domain" (N,), 0 or 1, says it for each image where `domain` is
+                None.
+            generator: Makes both domains at once, from what they share.
+            domain: None is a.
+
+        Raises:
+            UserError: for another domain.
         """
         a, b = generator(inputs["z"])
         if domain is None and "domain" in inputs:
@@ -94,10 +101,11 @@ class CoGAN(GAN):
         return images[domain]
 
     def critic(self, batch: Batch) -> BoundCritic:
-        """That of domain a, to which the data belong."""
+        """Binds the discriminator of domain a, to which the data belong."""
         return self.domain_critic("a")
 
     def domain_critic(self, name: str) -> BoundCritic:
+        """Binds the discriminator of domain `name` ("a" or "b"), which sees no labels."""
         network = cast(Discriminator, self.discriminator[name])
         return BoundCritic(
             network.trunk,
@@ -107,6 +115,7 @@ class CoGAN(GAN):
         )
 
     def get_loss(self, name: str) -> AdversarialLoss:
+        """Finds the loss of domain `name`: each has running means of its own."""
         loss = self.adversarial[name]
         assert isinstance(loss, AdversarialLoss)
         return loss
@@ -118,6 +127,12 @@ class CoGAN(GAN):
         Not both of every image: without pairs is what the paper claims, and so no step sees one.
         Not in the data set either: what b is belongs to the model, every data set of images will
         do, and windows and flips have been drawn by now.
+
+        Args:
+            image: (N,C,H,W) in [-1,1], N 2 or more.
+
+        Returns:
+            Domain a ((N+1)//2,C,H,W), domain b (N//2,C,H,W).
         """
         if len(image) < 2:
             raise UserError(
@@ -130,7 +145,7 @@ class CoGAN(GAN):
     def walk_domains(
         self, batch: Batch
     ) -> Iterator[tuple[str, tuple[BoundCritic, Tensor, Tensor]]]:
-        """Of each domain its critic, real and fake; the fakes are pairs, of one z each."""
+        """Yields the name of each domain, and its critic, reals and fakes (N/2,C,H,W)."""
         reals = self.split_domains(batch["image"])
         fakes = self.generator(self.inputs(len(reals[0]), None)["z"])
         for name, real, fake in zip(self.discriminator, reals, fakes, strict=True):
@@ -138,6 +153,7 @@ class CoGAN(GAN):
             yield (name, (self.domain_critic(name), real, fake[: len(real)]))
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up the losses of both discriminators, each on half of the batch."""
         return sum_losses(
             {
                 name: self.get_loss(name).d(*domain, self.progress)
@@ -146,6 +162,7 @@ class CoGAN(GAN):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up what the fakes of both domains cost; one z makes a pair of them."""
         return sum_losses(
             {
                 name: self.get_loss(name).g(*domain, self.progress)
@@ -155,9 +172,9 @@ class CoGAN(GAN):
 
 
 def find_edges(image: Tensor) -> Tensor:
-    """How much brighter the brightest of a pixel's 3x3 neighbours is.
+    """Measures how much brighter than a pixel the brightest of its 3x3 neighbours is.
 
-    In [-1,1] like the image (N,C,H,W); alpha stays.
+    As in the authors' code: dilation minus image. In [-1,1] like the image (N,C,H,W); alpha stays.
     """
     k = colours(image.shape[1])
     colour = image[:, :k]
@@ -165,6 +182,6 @@ def find_edges(image: Tensor) -> Tensor:
 
 
 def invert_colours(image: Tensor) -> Tensor:
-    """Light where the image (N,C,H,W) is dark; alpha stays."""
+    """Makes light what is dark in images (N,C,H,W) in [-1,1]; alpha stays."""
     k = colours(image.shape[1])
     return torch.cat([-image[:, :k], image[:, k:]], 1)

@@ -70,20 +70,29 @@ class ContraD(GAN):
         )
 
     def players(self) -> dict[str, list[nn.Module]]:
+        """Moves the three small heads with the discriminator's trunk, in player d."""
         players = super().players()
         return players | {"d": [*players["d"], self.scorer, self.of_reals, self.of_fakes]}
 
     def constrain(self, logs: Logs) -> None:
+        """Clips the scorer too where the loss clips (WGAN): it is what gives the score."""
         super().constrain(logs)
         self.adversarial.constrain(self.scorer)
 
     def score_hidden(self, hidden: Tensor, label: Tensor | None) -> Tensor:
+        """Scores features (N,...) with gradient, for the generator: (N,1)."""
         return self.scorer(hidden.flatten(1))
 
     def score_detached(self, hidden: Tensor) -> Tensor:
+        """Scores features (N,...) so that the trunk learns nothing from it: (N,1)."""
         return self.scorer(hidden.flatten(1).detach())
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up the score's loss, the contrast of reals, and that of fakes with reals.
+
+        Jeong and Shin 2021, section 3. Only the last two teach the trunk; logs have them as
+        "simclr" and "apart", without the weight.
+        """
         real = batch["image"]
         fake = self.fake(batch)
         noise = self.adversarial.noise(self.progress)
@@ -109,7 +118,7 @@ class ContraD(GAN):
 
 
 def two_layers(n_in: int, hidden: int, n_out: int, norm: Literal["none", "spectral"]) -> nn.Module:
-    """A perceptron of one hidden layer, its weights normalised as `norm` says."""
+    """Builds a perceptron of one hidden layer, its weights normalised as `norm` says."""
     return nn.Sequential(
         constrain_weight(linear(n_in, hidden), norm),
         nn.LeakyReLU(0.1),
@@ -118,14 +127,20 @@ def two_layers(n_in: int, hidden: int, n_out: int, norm: Literal["none", "spectr
 
 
 def unit(h: Tensor) -> Tensor:
-    """Vectors (N,D) scaled to length 1, in full precision."""
+    """Scales vectors (N,D) to length 1, in full precision."""
     return F.normalize(h.float(), dim=1)
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
-    """Which of the 2N - 1 others is the other view of this image? (Chen 2020, equation 1).
+    """Asks of each image which of the 2N - 1 others is its other view (Chen 2020, equation 1).
 
-    Takes (N,D) and (N,D) of length 1, returns a scalar.
+    Args:
+        first: (N,D) of length 1, one view of each image.
+        second: (N,D) of length 1, the other view.
+        temperature: smaller is sharper.
+
+    Returns:
+        A scalar in nats, averaged over all 2N views.
     """
     n = len(first)
     both = torch.cat([first, second])

@@ -83,9 +83,11 @@ class CycleGAN(Game):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Asks for images "a" and "b" (N,C,H,W) of both domains, which are no pairs."""
         return ("a", "b")
 
     def phases(self) -> list[Phase]:
+        """Plays g, then d on fakes out of the history buffers."""
         d, g = super().phases()
         # The generators move first, as in the reference code.
         return [g, replace(d, prepare=self.swap_fakes)]
@@ -98,13 +100,15 @@ class CycleGAN(Game):
         )
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
+        """Makes a batch as `Game.example` does, of "a" and "b" at the training size."""
         return blank_batch(n, self.needs, channels=channels, source=self.size, target=self.size)
 
     def describe_critic_input(self) -> str:
+        """Tells that each discriminator sees one domain's images alone."""
         return "translated images"
 
     def translator(self, generator: nn.Module, direction: str = "ab") -> Translator:
-        """The network of a direction: it tells which sizes it takes and gives."""
+        """Finds the network of a direction, which tells what sizes it takes and gives."""
         assert isinstance(generator, nn.ModuleDict)
         network = generator[direction]
         assert isinstance(network, Translator)
@@ -118,7 +122,7 @@ class CycleGAN(Game):
         return self.translator(generator, direction)(inputs["a"])
 
     def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
-        """What a sample grid shows side by side, by name."""
+        """Makes the panels of a sample grid: both domains, there and back."""
         ab = self.translator(generator, "ab")
         ba = self.translator(generator, "ba")
         b = ab(batch["a"])
@@ -133,9 +137,9 @@ class CycleGAN(Game):
         }
 
     def cycle_error(self, batch: Batch, generator: nn.Module) -> Tensor:
-        """The mean distance between an image and what comes back of it, both ways together.
+        """Measures the mean distance (N,) between images and what comes back of them, both ways.
 
-        (N,), per value in [-1,1].
+        Per value in [-1,1].
         """
         ab = self.translator(generator, "ab")
         ba = self.translator(generator, "ba")
@@ -144,6 +148,7 @@ class CycleGAN(Game):
         return (of_a + of_b) / 2
 
     def critic(self, side: str) -> BoundCritic:
+        """Binds the discriminator of domain `side` ("a" or "b"); it sees no source."""
         network = cast(Discriminator, self.discriminator[side])
         return BoundCritic(
             network.trunk,
@@ -153,21 +158,33 @@ class CycleGAN(Game):
         )
 
     def get_loss(self, side: str) -> AdversarialLoss:
+        """Finds the loss of domain `side`: each has running means of its own."""
         loss = self.adversarial[side]
         assert isinstance(loss, AdversarialLoss)
         return loss
 
     @torch.no_grad()
     def swap_fakes(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """Makes fakes of the whole batch and swaps some for older ones (Zhu 2017, section 4).
+
+        Args:
+            batch: "a", "b" (N,C,H,W) in [-1,1].
+            rng: Draws on the CPU which are swapped.
+
+        Returns:
+            The batch with "fake_a" and "fake_b", both without a graph.
+        """
         fakes = {"a": self.generator["ba"](batch["b"]), "b": self.generator["ab"](batch["a"])}
         pools = members_of(self.pools, ImagePool)
         return batch | {f"fake_{side}": pools[side].swap(fakes[side], rng) for side in "ab"}
 
     def constrain(self, logs: Logs) -> None:
+        """Clips where the loss clips, and moves p of an adaptive augmentation."""
         super().constrain(logs)
         follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up the losses of both discriminators, on fakes out of the buffers."""
         return sum_losses(
             {
                 side: self.get_loss(side).d(
@@ -178,6 +195,11 @@ class CycleGAN(Game):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up adversarial, cycle and identity terms of both directions (Zhu 2017, equation 3).
+
+        Logs have "cycle" and "identity" without their weights: sums of two mean absolute distances,
+        per value in [-1,1].
+        """
         a = batch["a"]
         b = batch["b"]
         ab = self.generator["ab"]

@@ -76,12 +76,15 @@ class GAN(Game):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Asks for "image" (N,C,H,W), and for "label" where the game is conditional."""
         return ("image", "label") if self.conditional else ("image",)
 
     def players(self) -> dict[str, list[nn.Module]]:
+        """Moves the heads with the discriminator, whose features they read."""
         return {"g": [self.generator], "d": [self.discriminator, *self.heads.values()]}
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Adds `truncation`, a bound on each number of a latent."""
         return (*super().sampling_options(), TRUNCATION)
 
     def inputs(
@@ -115,6 +118,18 @@ class GAN(Game):
         return {"z": z, "label": label}
 
     def truncate_latents(self, z: Tensor, rng: torch.Generator | None, limit: float) -> Tensor:
+        """Draws latents anew from the normal distribution, cut at -limit and limit.
+
+        Brock 2019, section 3.1.
+
+        Args:
+            z: (N,z_dim), of which only shape, device and type count.
+            rng: As of `inputs`.
+            limit: Above 0; 2 is mild, 0.5 strong.
+
+        Raises:
+            UserError: for uniform latents, which have an end already, and for limits that are none.
+        """
         if self.latent != "normal" or limit <= 0:
             raise UserError(
                 f"truncation={limit} does not apply to this checkpoint: "
@@ -140,13 +155,16 @@ class GAN(Game):
         return self.inputs(rows * columns, rng, label=label)
 
     def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
+        """Makes images (N,C,H,W) of "z" (N,z_dim) and, where it is there, "label"."""
         fakes: Tensor = generator(inputs["z"], inputs.get("label"))
         return fakes
 
     def image_critic(self, batch: Batch) -> Critic:
+        """Binds the discriminator to the batch's labels; it judges single images."""
         return self.critic(batch)
 
     def critic(self, batch: Batch) -> BoundCritic:
+        """Binds the batch's labels, augmentation, instance noise and packing."""
         label = batch.get("label")
         return BoundCritic(
             partial(self.discriminator.trunk, label=label),
@@ -157,19 +175,28 @@ class GAN(Game):
         )
 
     def score_hidden(self, hidden: Tensor, label: Tensor | None) -> Tensor:
-        """The discriminator's score, and what heads add to it (projection)."""
+        """Scores features, and adds what heads add to it (projection).
+
+        Args:
+            hidden: What the discriminator's trunk left, (M,...).
+            label: (M,) classes, (M,K) attributes or None.
+
+        Returns:
+            Scores (M,...), of a patch discriminator a map of them.
+        """
         scores = self.discriminator.head(hidden, label=label)
         for head in members_of(self.heads, Head).values():
             scores = scores + head.score(hidden.flatten(1), label)
         return scores
 
     def fake(self, batch: Batch) -> Tensor:
-        """One fake per real, with the batch's own labels, so that both share the conditioning."""
+        """Makes one fake per real, with the batch's own labels: both share the conditioning."""
         return self.sample(
             self.inputs(len(batch["image"]), None, label=batch.get("label")), self.generator
         )
 
     def constrain(self, logs: Logs) -> None:
+        """Clips where the loss clips, heads that score too, and moves p of ADA."""
         super().constrain(logs)
         for head in members_of(self.heads, Head).values():
             if head.scores:
@@ -177,6 +204,7 @@ class GAN(Game):
         follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds the heads' terms to the adversarial loss of reals and fresh fakes."""
         critic = self.critic(batch)
         real = batch["image"]
         fake = self.fake(batch)
@@ -191,6 +219,7 @@ class GAN(Game):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds the heads' terms to the adversarial loss of `generator_batch` batches of fakes."""
         if self.generator_batch > 1:
             batch = {key: torch.cat([value] * self.generator_batch) for key, value in batch.items()}
         critic = self.critic(batch)

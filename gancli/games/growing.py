@@ -145,7 +145,11 @@ class Growing(GAN):
         self.register_buffer("share", torch.zeros(()), persistent=False)
 
     def plan(self, nimg: int) -> tuple[int, float | None]:
-        """-> the stage after nimg real images, and its share while it is blended in."""
+        """Finds the stage after nimg real images, and its share while it is blended in, else None.
+
+        A stage is blended in over fade_nimg images and then trained alone for stable_nimg (Karras
+        2018, section 2); the first one has no fade.
+        """
         period = self.fade_nimg + self.stable_nimg
         if period == 0:
             return self.last, None
@@ -160,6 +164,7 @@ class Growing(GAN):
         return stage, into / self.fade_nimg if into < self.fade_nimg else None
 
     def advance(self, progress: Progress) -> bool:
+        """Sets stage and share by nimg; True where a stage comes, or its fade ends."""
         before = (self.stage, self.blending)
         self.stage, share = self.plan(progress.nimg)
         self.blending = share is not None
@@ -182,7 +187,11 @@ class Growing(GAN):
         return shrink(x, x.shape[2] // (self.generator.base[0] * 2**self.stage))
 
     def fit_batch_to_stage(self, batch: Batch) -> Batch:
-        """The batch as this stage sees it: reals pooled to its size, and blended like the fakes."""
+        """Pools the reals (N,C,H,W) to the stage's size, and blends them as the fakes are.
+
+        While a stage is blended in, they lose as much detail as the fakes lack (Karras 2018, figure
+        2).
+        """
         real = self.shrink_to_stage(batch["image"])
         alpha = self.alpha
         if alpha is not None:
@@ -191,6 +200,7 @@ class Growing(GAN):
         return batch | {"image": real}
 
     def critic(self, batch: Batch) -> BoundCritic:
+        """Binds stage and alpha too; images of full size are pooled to the stage's."""
         critic = super().critic(batch)
         label = batch.get("label")
         stage = self.stage
@@ -202,12 +212,15 @@ class Growing(GAN):
         return critic
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Scores reals and fakes at the stage's size; see `fit_batch_to_stage`."""
         return super().d_loss(self.fit_batch_to_stage(batch))
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Scores fakes at the stage's size; relativistic losses see reals of that size."""
         return super().g_loss(self.fit_batch_to_stage(batch))
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Declares `level` and `levels`; no truncation, see `inputs`."""
         # Without GAN's truncation: see `inputs`.
         return (*Game.sampling_options(self), LEVEL, LEVELS)
 
@@ -218,6 +231,7 @@ class Growing(GAN):
         return super().inputs(n, rng, label=label)
 
     def fake(self, batch: Batch) -> Tensor:
+        """Makes one fake (N,C,h,w) per real, at the stage's size."""
         inputs = self.inputs(len(batch["image"]), None, label=batch.get("label"))
         return self.generator(inputs["z"], inputs.get("label"), stage=self.stage, alpha=self.alpha)
 
@@ -232,9 +246,9 @@ class Growing(GAN):
         return self.stage - self.blending
 
     def find_stage(self, level: int | None) -> tuple[int, Tensor | None]:
-        """-> stage and alpha of a level, null: as far as training is.
+        """Finds stage and alpha of a level; None, or one not yet reached: the newest stage.
 
-        A stage's own image stops learning when the next one comes.
+        A stage's own image layer stops learning when the next one comes.
         """
         return (self.stage, self.alpha) if level is None or level >= self.stage else (level, None)
 
@@ -249,6 +263,7 @@ class Growing(GAN):
         )
 
     def enlarge_to_full(self, x: Tensor, stage: int) -> Tensor:
+        """Repeats the pixels of a stage's images (N,C,h,w) up to the full size."""
         return enlarge(x, 2 ** (self.last - stage))
 
 
@@ -298,11 +313,13 @@ class StyleGAN(Growing):
         self.mixing = mixing
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Adds what styles allow: truncation, mixing, and the noise planes."""
         styles = (STYLE_TRUNCATION, TRUNCATED_LAYERS, MIX, NOISE)
         return (*super().sampling_options(), *styles)
 
     @property
     def style_layers(self) -> int:
+        """Counts two layers with a style for each size so far."""
         return 2 * self.levels
 
     def inputs(
@@ -340,9 +357,10 @@ class StyleGAN(Growing):
         return inputs | {"other": source["z"], "mask": mask.expand(len(inputs["z"]), -1)}
 
     def draw_crossing(self, device: torch.device) -> Tensor:
-        """-> (layers,) bool, the layers of a batch's fakes that the second latent styles.
+        """Draws which layers of a batch's fakes the second latent styles: (layers,) bool.
 
-        Drawn on the device: the host never waits.
+        One layer is drawn from which on it does, for a share `mixing` of batches, as in the
+        authors' code. Drawn on the device: the host never waits.
         """
         layers = self.generator.layers
         now = 2 * (self.stage + 1)
@@ -351,6 +369,7 @@ class StyleGAN(Growing):
         return torch.arange(layers, device=device) >= cut
 
     def fake(self, batch: Batch) -> Tensor:
+        """Makes one fake (N,C,h,w) per real, with the styles of two latents in most batches."""
         n = len(batch["image"])
         label = batch.get("label")
         inputs = self.inputs(n, None, label=label)
@@ -388,6 +407,14 @@ class StyleGAN(Growing):
         noise: Noise | list[Tensor],
         level: int | None = None,
     ) -> Tensor:
+        """Makes images (N,C,h,w) of the level's own size.
+
+        Args:
+            inputs: As of `sample`.
+            generator: Training passes its own, sampling the EMA generator.
+            noise: As of `sample`.
+            level: A stage before, 0 the smallest; None is as far as training is.
+        """
         stage, alpha = self.find_stage(level)
         if "styles" in inputs:
             return generator.synthesis(inputs["styles"], stage=stage, alpha=alpha, noise=noise)

@@ -114,13 +114,15 @@ class InfoGAN(GAN):
 
     @property
     def codes(self) -> tuple[str, ...]:
-        """Their names, which are keys of the inputs: the categorical ones first."""
+        """Names the codes, which are keys of the inputs: the categorical ones first."""
         return tuple(f"code{k}" for k in range(len(self.categories) + self.continuous))
 
     def players(self) -> dict[str, list[nn.Module]]:
+        """Gives q an optimizer of its own, which falls back to that of g."""
         return super().players() | {"q": [self.q]}
 
     def phases(self) -> list[Phase]:
+        """Lets q move with d, and with g too unless q_moves is "d"."""
         # The term stands in both losses either way: where q rests it still teaches the generator.
         return [
             replace(phase, updates=(*phase.updates, "q"))
@@ -130,6 +132,7 @@ class InfoGAN(GAN):
         ]
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Adds `sweep`: one code varied, all else fixed."""
         return (*super().sampling_options(), SWEEP)
 
     def inputs(  # type: ignore[override]  # keywords are sampling options, and it has no labels
@@ -150,7 +153,7 @@ class InfoGAN(GAN):
         return {"z": z} | dict(zip(self.codes, drawn, strict=True))
 
     def code_values(self, name: str, steps: int) -> Tensor:
-        """What a sweep shows of the code `name`.
+        """Lists what a sweep shows of the code `name`.
 
         Each of its categories, or `steps` numbers from -1 to 1.
         """
@@ -162,7 +165,7 @@ class InfoGAN(GAN):
         )
 
     def preview_inputs(self, columns: int, rng: torch.Generator) -> Batch:
-        """Rows of one noise, columns of one value of the first code."""
+        """Draws rows of one noise, and columns of one value of the first code."""
         inputs = {
             key: value.repeat_interleave(columns, 0) for key, value in self.inputs(8, rng).items()
         }
@@ -174,6 +177,7 @@ class InfoGAN(GAN):
         return inputs | {"code0": values.repeat(8)}
 
     def sample(self, inputs: Batch, generator: nn.Module) -> Tensor:
+        """Makes images (N,C,H,W) of noise "z", one-hot categories and continuous codes."""
         z = inputs["z"]
         codes = [inputs[name] for name in self.codes]
         cut = len(self.categories)
@@ -183,7 +187,7 @@ class InfoGAN(GAN):
         return generator(torch.cat([z, *hot, *(code[:, None] for code in codes[cut:])], 1))
 
     def recognise_codes(self, image: Tensor) -> Batch:
-        """What q reads in images (N,C,H,W).
+        """Reads the codes in images (N,C,H,W) by q.
 
         The likeliest category of each categorical code (N,), the mean of each other (N,).
         """
@@ -208,13 +212,20 @@ class InfoGAN(GAN):
         return logits, mean, log_deviation.clamp(-5, 5)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds the codes' cost to the discriminator's loss: q reads them by its trunk."""
         return self.add_information(batch, self.adversarial.d)
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds the codes' cost to the generator's loss: it shows the codes in the image."""
         return self.add_information(batch, self.adversarial.g)
 
     def add_information(self, batch: Batch, side: Side) -> tuple[Tensor, Logs]:
-        """One side's adversarial loss, and the information about the codes of the fakes judged."""
+        """Adds to one side's adversarial loss what the codes of its fakes cost q.
+
+        Args:
+            batch: "image" (N,C,H,W), the reals.
+            side: `adversarial.d` or `adversarial.g`.
+        """
         inputs = self.inputs(len(batch["image"]), None)
         critic = self.critic(batch)
         fake = self.sample(inputs, self.generator)
@@ -223,11 +234,17 @@ class InfoGAN(GAN):
         return loss + term, logs | parts
 
     def measure_information(self, features: Tensor, inputs: Batch) -> tuple[Tensor, Logs]:
-        """The weighted negative log-likelihood of the codes, and their information, `mi`.
+        """Measures the weighted negative log-likelihood of the codes (Chen 2016, equation 5).
 
-        `mi` is a lower bound of it, in nats. Each categorical code adds log(size) minus its
-        cross-entropy, a continuous one BLIND minus its NLL, as in the authors' code: 0 for a reader
-        who knows nothing.
+        Args:
+            features: (N,F) of fakes.
+            inputs: The codes that these were made of.
+
+        Returns:
+            A weighted scalar, and logs in nats without weights. "mi" is a lower bound on the
+            information about the codes in the image: each categorical code adds log(size) minus its
+            cross-entropy, a continuous one BLIND minus its NLL, as in the authors' code: 0 for a
+            reader who knows nothing.
         """
         logits, mean, log_deviation = self.read(features)
         codes = [inputs[name] for name in self.codes]

@@ -91,11 +91,12 @@ class LapGAN(GAN):
             )
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Adds `noise` of the planes, and `level` and `levels` of the pyramid."""
         return (*super().sampling_options(), NOISE, LEVEL, LEVELS)
 
     @property
     def levels(self) -> int:
-        """How many sizes it can show."""
+        """Counts the sizes of the pyramid."""
         return len(self.generator)
 
     def draw_planes(self, low: Tensor, noise: Noise = "random") -> Tensor:
@@ -126,11 +127,16 @@ class LapGAN(GAN):
         level: int | None = None,
         noise: Noise = "random",
     ) -> Tensor:
-        """-> (N,C,H,W) of full size. level: stop there, 0 the coarsest, and repeat its pixels.
+        """Makes images (N,C,H,W) of full size: a coarse one, doubled and refined level by level.
 
-        Raises UserError for no such level.
+        Args:
+            inputs: "z" (N,z_dim) of the coarsest level, and "label" where it is there.
+            generator: ModuleList, the coarsest level first.
+            level: Stop there, 0 the coarsest, and repeat its pixels.
+            noise: fixed is the same for all images, as an animation needs it.
 
-        noise: fixed is the same for all images, as an animation needs it.
+        Raises:
+            UserError: for a level that is not there.
         """
         last = self.levels - 1
         label = inputs.get("label")
@@ -149,7 +155,7 @@ class LapGAN(GAN):
         return enlarge(image, 2 ** (last - level))
 
     def critic(self, batch: Batch) -> BoundCritic:
-        """The finest level's, which sees whole images."""
+        """Binds the finest level's discriminator, which sees whole images."""
         return self.level_critic(-1, batch.get("label"), None)
 
     def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
@@ -169,17 +175,20 @@ class LapGAN(GAN):
         )
 
     def get_loss(self, level: int) -> AdversarialLoss:
+        """Finds the loss of a level: each has running means of its own."""
         loss = self.adversarial[level]
         assert isinstance(loss, AdversarialLoss)
         return loss
 
     def augment_image(self, image: Tensor) -> Tensor:
+        """Augments images (N,C,H,W) where there is an augmentation."""
         return image if self.augment is None else self.augment(image)
 
     def walk_levels(self, batch: Batch) -> Iterator[tuple[BoundCritic, Tensor, Tensor]]:
-        """Of each level its critic (bound discriminator), real and fake.
+        """Yields of each level, the coarsest first, its critic, its reals and its fakes.
 
-        Images of the coarsest, residuals of true coarse images of the others.
+        Images of the coarsest; of the others residuals of *true* coarse images, so that the levels
+        train independently (Denton 2015, section 3).
         """
         label = batch.get("label")
         for k, (real, low) in enumerate(split_pyramid(batch["image"], self.levels)):
@@ -190,6 +199,7 @@ class LapGAN(GAN):
             yield self.level_critic(k, label, low), real, fake
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up the discriminators' losses of all levels, which share no parameter."""
         return sum_losses(
             {
                 f"level{k}": self.get_loss(k).d(*level, self.progress)
@@ -198,6 +208,7 @@ class LapGAN(GAN):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds up the generators' losses of all levels, which share no parameter."""
         return sum_losses(
             {
                 f"level{k}": self.get_loss(k).g(*level, self.progress)

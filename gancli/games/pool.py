@@ -62,6 +62,6 @@ def blank_batch(
     source: tuple[int, int],
     target: tuple[int, int],
 ) -> Batch:
-    """A batch of the right shapes, to build networks on the meta device with."""
+    """Makes a batch of the right shapes, to build networks on the meta device with."""
     shapes = {"a": (n, channels, *source), "b": (n, channels, *target), "mask": (n, 1, *source)}
     return {key: torch.zeros(shapes[key]) for key in keys}

@@ -18,6 +18,7 @@ class R3GAN(GAN):
     """
 
     def phases(self) -> list[Phase]:
+        """Draws fresh reals for g, as the authors' code does; nimg counts them once."""
         d, g = super().phases()
         # The discriminator has just learnt from the batch of d.
         return [d, dataclasses.replace(g, fresh=True)]

@@ -48,16 +48,19 @@ class Rotation(Head):
         self.norm = norm
 
     def attach(self, feature_dim: int) -> None:
+        """Adds a linear layer from features (N,feature_dim) to logits of four angles (N,4)."""
         self.out = constrain_weight(linear(feature_dim, 4), self.norm)
 
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        """Costs reals (N,C,S,S) whose turn is not told; fakes and labels are not looked at."""
         return self.term(critic, real, self.weight_d)
 
     def g(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor, Logs]:
+        """Costs fakes (N,C,S,S) whose turn is not told, which the generator can change."""
         return self.term(critic, fake, self.weight_g)
 
     def term(self, critic: Critic, x: Tensor, weight: float) -> tuple[Tensor, Logs]:

@@ -93,6 +93,11 @@ class StyleGAN2(GAN):
         self.register_buffer("pl_mean", torch.zeros(()))
 
     def phases(self) -> list[Phase]:
+        """Plays d, d_r1, g and g_pl; the two penalties are rarer, and their weight makes up for it.
+
+        Lazy regularisation (Karras 2020, appendix B): both are updates of their own, not terms of d
+        and g, and Adam is corrected for them.
+        """
         d, g = super().phases()
         rare = (
             [
@@ -118,6 +123,7 @@ class StyleGAN2(GAN):
         return [d, *rare, g, *rarer]
 
     def clip(self, logs: Logs) -> None:
+        """Clips where the loss clips; p of ADA stays, for it counts the steps of d."""
         Game.constrain(self, logs)  # without ADA, which counts the steps of d
 
     def r1_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
@@ -151,6 +157,7 @@ class StyleGAN2(GAN):
         }
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Declares what styles and skips allow; truncation is that of styles."""
         styles = (STYLE_TRUNCATION, TRUNCATED_LAYERS, MIX, NOISE)
         return (*Game.sampling_options(self), *styles, LEVEL, LEVELS)
 
@@ -191,7 +198,7 @@ class StyleGAN2(GAN):
         }
 
     def draw_training_inputs(self, n: int, label: Tensor | None) -> Batch:
-        """What n training images start from.
+        """Draws what n training images start from: z (n,z_dim), label, and perhaps a second latent.
 
         In a share of them the styles of another latent take over at a random layer (Karras 2019,
         section 3.1: of the images; their code cuts a whole batch at one layer).
@@ -211,17 +218,19 @@ class StyleGAN2(GAN):
         }
 
     def fake(self, batch: Batch) -> Tensor:
+        """Makes one fake (N,C,H,W) per real, with its label and perhaps two latents."""
         return self.sample(
             self.draw_training_inputs(len(batch["image"]), batch.get("label")), self.generator
         )
 
     @property
     def levels(self) -> int:
-        """How many sizes the skips have."""
+        """Counts the sizes that the skips have."""
         return self.generator.layers // 2
 
     @property
     def style_layers(self) -> int:
+        """Counts two layers with a style for each size."""
         return 2 * self.levels
 
     def sample(
@@ -251,6 +260,10 @@ class StyleGAN2(GAN):
         noise: Noise | list[Tensor],
         level: int | None,
     ) -> Tensor:
+        """Makes images (N,C,h,w) of the level's own size; arguments as of `sample`.
+
+        Styles before layer `psi_layers` are pulled towards w_avg by psi, the others stay.
+        """
         if "styles" in inputs:
             return generator.synthesis(inputs["styles"], noise=noise, level=level)
         psi = inputs.get("psi")
@@ -269,7 +282,10 @@ class StyleGAN2(GAN):
 
 
 def choose_gamma(size: tuple[int, int], batch_size: int | None) -> float:
-    """R1's gamma by image size and batch size. Raises ValueError without a batch size."""
+    """Chooses R1's gamma by size (height, width) and batch size, as StyleGAN2-ADA's `auto` does.
+
+    Raises ValueError without a batch size.
+    """
     if batch_size is None or batch_size < 1:
         raise ValueError(
             "r1_gamma=null follows the batch size: give batch_size=${trainer.batch_size}, or a "
@@ -279,9 +295,14 @@ def choose_gamma(size: tuple[int, int], batch_size: int | None) -> float:
 
 
 def measure_path_lengths(image: Tensor, styles: Tensor) -> Tensor:
-    """|J^T y| (N,) of images (N,C,H,W) and the styles (N,L,w_dim) that they were made of.
+    """Measures |J^T y| of images and the styles that they were made of (Karras 2020, equation 4).
 
-    y ~ N(0, 1 / (H W)); the root of the mean over L.
+    Args:
+        image: (N,C,H,W), with its graph.
+        styles: (N,L,w_dim), one for each layer.
+
+    Returns:
+        (N,) with its graph: the root of the mean over L; y ~ N(0, 1 / (H W)).
     """
     y = torch.randn_like(image) / (image.shape[2] * image.shape[3]) ** 0.5
     (grad,) = torch.autograd.grad((image * y).sum(), styles, create_graph=True)

@@ -78,7 +78,7 @@ class StyleTransfer(Translation):
 
     @property
     def many(self) -> bool:
-        """Does the generator look at the style, or has it learnt its only one?"""
+        """Tells whether the generator takes any style; else it has learnt its only one."""
         return not isinstance(self.generator, TransformerNet)
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
@@ -92,11 +92,23 @@ class StyleTransfer(Translation):
         return generator(inputs["a"], style=inputs["style"] if "style" in inputs else inputs["b"])
 
     def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
+        """Makes the panels of a sample grid: content, output, style."""
         return {"content": batch["a"], "output": self.sample(batch, generator), "style": batch["b"]}
 
     def measure_distances(
         self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False
     ) -> tuple[Tensor, Logs]:
+        """Measures content, style and smoothness in place of a distance of pixels (Johnson 2016).
+
+        Args:
+            fake: (N,C,H,W) in [-1,1].
+            batch: Contents "a" and styles "b", (N,C,H,W).
+            weight: Of pixels, which have no part here.
+            pixels_only: Of a warm-up, which style transfer has not.
+
+        Returns:
+            The weighted sum, and its terms without weights.
+        """
         made, wanted, painted = (
             self.perceptual.features(x) for x in (fake, batch["a"], batch["b"])
         )

@@ -52,7 +52,7 @@ class Teaching(nn.Module):
             self.ended.fill_(True)
 
     def list_stages(self) -> dict[str, nn.Module]:
-        """The generator of the stage, once that has ended."""
+        """Gives the generator of the stage as "mle", once that has ended."""
         return {"mle": self.generator} if self.generator is not None and self.ended else {}
 
 
@@ -96,10 +96,12 @@ class TextGAN(GAN):
         self.advance(self.progress)
 
     def players(self) -> dict[str, list[nn.Module]]:
+        """Moves the generator by two optimizers: g, and mle of its first stage."""
         # Two optimizers of one network: their rates are a hundred times apart.
         return {"g": [self.generator], "d": [self.discriminator], "mle": [self.generator]}
 
     def phases(self) -> list[Phase]:
+        """Plays mle alone, then d alone for d_steps, then d and g."""
         first = self.teaching.steps
         taught = Phase(name="mle", loss=self.mle_loss, updates=("mle",), stop=first)
         return [
@@ -120,24 +122,35 @@ class TextGAN(GAN):
         return False
 
     def keep_average(self, ema: nn.Module) -> None:
+        """Keeps the EMA generator as it is when the stage mle ends."""
         self.teaching.keep(ema, self.progress)
 
     def list_stages(self) -> dict[str, nn.Module]:
+        """Gives the generator of the stage mle, which is measured beside this one."""
         return self.teaching.list_stages()
 
     def mle_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """The stage of maximum likelihood: nats of a token."""
+        """Costs the lines of a batch by maximum likelihood: nats of a token."""
         return measure_nll(self.generator, batch)
 
     def log_likelihood(self, batch: Batch, generator: nn.Module) -> Tensor:
+        """Measures log p (N,T) in nats of the tokens of one-hot "image" (N,V,T,1)."""
         return measure_log_prob(generator, batch)
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Declares `temperature`, which takes the place of truncation."""
         return (*Game.sampling_options(self), TEMPERATURE)
 
     def sample(
         self, inputs: Batch, generator: nn.Module, *, temperature: float | None = None
     ) -> Tensor:
+        """Makes lines (N,V,T,1): relaxed tokens in training, one-hot ones in eval mode.
+
+        Args:
+            inputs: "z" (N,T), which decides the tokens in eval mode, and "label".
+            generator: Training passes its own, sampling the EMA generator.
+            temperature: What logits are divided by, above 0; None leaves the generator's own.
+        """
         return draw_lines(inputs, generator, temperature)
 
 

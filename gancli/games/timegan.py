@@ -89,6 +89,7 @@ class TimeGAN(GAN):
         self.rest_below = rest_below if entropy else 0.0
 
     def players(self) -> dict[str, list[nn.Module]]:
+        """Moves the supervisor with the generator, the recovery with the embedder."""
         parts = self.generator
         return {
             "g": [parts["generator"], parts["supervisor"]],
@@ -97,6 +98,11 @@ class TimeGAN(GAN):
         }
 
     def phases(self) -> list[Phase]:
+        """Plays embed, then supervise, then g, e and d; each stage starts where the last ends.
+
+        In the third stage d moves once for two steps of g and e, on a batch of its own (the
+        authors' code).
+        """
         first = self.embedding_steps
         stages = [
             Phase(name="embed", loss=self.embed_loss, updates=("e",), stop=first),
@@ -145,6 +151,7 @@ class TimeGAN(GAN):
         return self.progress.step > self.begin
 
     def sampling_options(self) -> tuple[Option, ...]:
+        """Declares labels alone: noise in [0,1] has nothing to truncate."""
         return Game.sampling_options(self)
 
     def inputs(  # type: ignore[override]  # keywords are sampling options
@@ -209,7 +216,7 @@ class TimeGAN(GAN):
         return loss, logs
 
     def cost_of_raw(self, real: Tensor, raw: Tensor) -> Tensor:
-        """What the generator's own codes cost the discriminator.
+        """Costs the generator's own codes in the discriminator's loss, by scores (N,T).
 
         The reals' cost is counted once already, with the other fakes; only an objective of pairs
         cannot do without them.
@@ -222,7 +229,7 @@ class TimeGAN(GAN):
         return objective.d(real, raw, loss.draw_targets(loss.real_target, real), target)
 
     def embed(self, batch: Batch) -> Tensor:
-        """The codes (N,hidden,T,1) of a batch's series."""
+        """Makes codes (N,hidden,T,1) of a batch's series."""
         codes: Tensor = self.embedder(batch["image"], batch.get("label"))
         return codes
 
@@ -233,18 +240,18 @@ class TimeGAN(GAN):
         return self.generator.make_codes(inputs["z"], label)
 
     def measure_recovery(self, batch: Batch, codes: Tensor) -> Tensor:
-        """Mean squared distance of series, in [0,1], to what comes back of their codes."""
+        """Measures the mean squared distance of series, in [0,1], to their recovery."""
         back = self.generator["recovery"](codes, batch.get("label"))
         return F.mse_loss(back, batch["image"].float()) / 4
 
     def measure_foresight(self, batch: Batch, codes: Tensor) -> Tensor:
-        """Mean squared distance of codes to what the supervisor makes of the step before."""
+        """Measures how far codes are from what the supervisor foretold: mean square."""
         foretold = self.generator["supervisor"](codes, batch.get("label"))
         return F.mse_loss(foretold[:, :, :-1], codes[:, :, 1:])
 
 
 def root(distance: Tensor) -> Tensor:
-    """The square root of a distance that may be 0."""
+    """Takes the square root of a distance that may be 0."""
     return (distance + TINY).sqrt()
 
 

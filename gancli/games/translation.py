@@ -105,13 +105,20 @@ class Translation(Game):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Asks for sources "a" and targets "b", both (N,C,H,W) in [-1,1]."""
         return ("a", "b")
 
     @property
     def source_size(self) -> tuple[int, int]:
+        """Gives (height, width) of a source: the target's, divided by the scale."""
         return self.size[0] // self.generator.scale, self.size[1] // self.generator.scale
 
     def phases(self) -> list[Phase]:
+        """Plays d and g, after `warmup` steps of distances; without a discriminator, these only.
+
+        With a history buffer d sees some older fakes, and the fakes are made before the batch is
+        cut.
+        """
         if self.discriminator is None:
             return [Phase(name="g", loss=self.distance_loss, updates=("g",))]
         d, g = super().phases()
@@ -141,15 +148,17 @@ class Translation(Game):
         )
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
+        """Makes a batch as `Game.example` does, of sources and targets of their sizes."""
         return blank_batch(
             n, self.needs, channels=channels, source=self.source_size, target=self.size
         )
 
     def describe_critic_input(self) -> str:
+        """Tells whether the discriminator sees a source beside each image."""
         return "an image beside its source" if self.judged == 2 else "translated images"
 
     def translator(self, generator: nn.Module, direction: str = "ab") -> Translator:
-        """The network of a direction: it tells which sizes it takes and gives."""
+        """Finds the network of a direction, which tells what sizes it takes and gives."""
         assert isinstance(generator, Translator)
         return generator
 
@@ -158,17 +167,21 @@ class Translation(Game):
         return generator(inputs["a"])
 
     def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
-        """What a sample grid shows side by side, by name."""
+        """Makes the panels of a sample grid: source, output, target."""
         return {"source": batch["a"], "output": self.sample(batch, generator), "target": batch["b"]}
 
     def require_discriminator(self) -> tuple[Discriminator, AdversarialLoss]:
-        """The discriminator and its loss, for whatever only runs in games that have them."""
+        """Gives discriminator and loss to whatever only runs in games that have them.
+
+        `loss=none` leaves both out; nothing may then ask for them.
+        """
         assert self.discriminator is not None and self.adversarial is not None, (
             "loss=none leaves the discriminator out, and nothing asks for it"
         )
         return cast(Discriminator, self.discriminator), self.adversarial
 
     def critic(self, batch: Batch) -> BoundCritic:
+        """Binds the sources, enlarged to the targets' size, where it judges two images."""
         network, loss = self.require_discriminator()
         noise = loss.noise(self.progress)
         if self.judged == 1:
@@ -195,24 +208,28 @@ class Translation(Game):
 
     @torch.no_grad()
     def swap_fakes(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """Makes "fake" (N,C,H,W) of the whole batch, some of them older ones."""
         assert self.pool is not None
         return batch | {"fake": self.pool.swap(self.make_fake(batch), rng)}
 
     def make_fake(self, batch: Batch) -> Tensor:
-        """(N,C,H,W): what the generator makes of a training batch's sources."""
+        """Makes (N,C,H,W) of a training batch's sources, with its graph."""
         return self.sample(batch, self.generator)
 
     def constrain(self, logs: Logs) -> None:
+        """Clips where the loss clips, and moves p of an adaptive augmentation."""
         super().constrain(logs)
         follow(self.augment, logs, self.progress.nimg)
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Scores targets against translations, which may come from the history buffer."""
         fake = batch["fake"] if "fake" in batch else self.make_fake(batch)
         return self.require_discriminator()[1].d(
             self.critic(batch), batch["b"], fake, self.progress
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Adds the distances to the weighted adversarial term (Isola 2017, equation 4)."""
         fake = self.make_fake(batch)
         loss = self.require_discriminator()[1]
         adversarial, logs = loss.g(self.critic(batch), batch["b"], fake, self.progress)
@@ -220,7 +237,7 @@ class Translation(Game):
         return self.adversarial_weight * adversarial + distance, logs | parts
 
     def distance_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """What teaches without a critic.
+        """Teaches without a discriminator.
 
         In a warm-up pixels alone, whatever their weight is later (SRGAN's SRResNet).
         """
@@ -235,6 +252,17 @@ class Translation(Game):
     def measure_distances(
         self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False
     ) -> tuple[Tensor, Logs]:
+        """Measures how far fakes are from what they shall be, in pixels and in features.
+
+        Args:
+            fake: (N,C,H,W) in [-1,1].
+            batch: Holds that, "b" or by `toward` the source "a".
+            weight: Of the pixels' distance.
+            pixels_only: Leaves the perceptual network out.
+
+        Returns:
+            The weighted sum, and its terms without weights.
+        """
         aim = batch["b"] if self.toward == "target" else batch["a"]
         pixel = self.pixel_distance(fake, aim, batch)
         total = weight * pixel
@@ -245,6 +273,7 @@ class Translation(Game):
         return total, logs
 
     def pixel_distance(self, fake: Tensor, aim: Tensor, batch: Batch) -> Tensor:
+        """Measures the mean distance per value in [-1,1], in full precision."""
         return self.distance(fake.float(), aim)
 
 
@@ -303,6 +332,7 @@ class Inpainting(Translation):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Asks for "mask" (N,1,H,W) too, 1 in the holes."""
         return ("a", "b", "mask")
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
@@ -313,7 +343,7 @@ class Inpainting(Translation):
         return self.fill(inputs, generator, inputs["mask"])
 
     def fill(self, inputs: Batch, generator: nn.Module, where: Tensor) -> Tensor:
-        """The image with what the generator makes at the positions where (N,1,H,W) is 1."""
+        """Puts what the generator makes where `where` (N,1,H,W) is 1, and keeps the rest."""
         image = inputs["a"]
         seen = (
             image
@@ -323,17 +353,18 @@ class Inpainting(Translation):
         return torch.lerp(image, generator(seen).to(image.dtype), where.to(image.dtype))
 
     def make_fake(self, batch: Batch) -> Tensor:
+        """Fills the holes and a border around them, of `overlap`, with its graph."""
         return self.fill(batch, self.generator, self.widen_mask(batch["mask"]))
 
     def widen_mask(self, mask: Tensor) -> Tensor:
-        """(N,1,H,W) -> the holes and what around them is made in training too."""
+        """Widens holes (N,1,H,W) by what is made around them in training too."""
         rows, columns = self.reach
         if rows == columns == 0:
             return mask
         return F.max_pool2d(mask, (2 * rows + 1, 2 * columns + 1), 1, (rows, columns))
 
     def pixel_distance(self, fake: Tensor, aim: Tensor, batch: Batch) -> Tensor:
-        """A mean over the pixels that are made in training, weighted towards their borders."""
+        """Averages distances over the made pixels, borders counting ten times."""
         mask = batch["mask"]
         made = self.widen_mask(mask)
         reach = 2 * self.border + 1
