@@ -484,7 +484,7 @@ def describe_config(config: str, words: list[str]) -> list[str]:
 
 
 def complete_line(argv: list[str]) -> int:
-    """Shell completion with Hydra's scripts: they call `gan -sc query=SHELL`.
+    """Completes a line of the shell by Hydra's scripts: they call `gan -sc query=SHELL`.
 
     Hydra knows no subcommands, so the subcommand is cut out of the line that is being typed.
     """

@@ -128,7 +128,7 @@ def did_you_mean(words: Sequence[str]) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Why something was left out, in one line; an unexpected error is named by its type."""
+    """Tells why something was left out, in one line; an unexpected error by its type."""
     if isinstance(error, GanError):
         return f"{error.message}; {error.hint}" if error.hint else error.message
     words = str(error).strip().splitlines()

@@ -29,7 +29,7 @@ class Critic(Protocol):
         """(N,C,H,W) -> scores (M,...), where M divides N (packing)."""
 
     def features(self, x: Tensor) -> Tensor:
-        """(N,C,H,W) -> (M,F), from the pass that already met this very tensor in this phase."""
+        """Gives (M,F) of (N,C,H,W), from the pass that met this very tensor in this phase."""
 
 
 class Generator(nn.Module):
@@ -76,7 +76,7 @@ class Loss(nn.Module):
     n_critic: int
 
     def constrain(self, discriminator: nn.Module) -> None:
-        """Called after each update of the discriminator (WGAN's clip)."""
+        """Keeps the discriminator in its set after each of its updates (WGAN's clip)."""
 
 
 @dataclass
@@ -214,7 +214,7 @@ class Game(nn.Module):
         return ("image",)
 
     def players(self) -> dict[str, list[nn.Module]]:
-        """The networks that each optimizer moves; without a discriminator there is no player d."""
+        """Lists the networks that each optimizer moves; no player d without a discriminator."""
         if self.discriminator is None:
             return {"g": [self.generator]}
         return {"g": [self.generator], "d": [self.discriminator]}
@@ -395,7 +395,7 @@ class Game(nn.Module):
 
 
 def children(module: nn.Module | None) -> list[nn.Module]:
-    """The members of a ModuleDict or ModuleList, or the module alone."""
+    """Lists the members of a ModuleDict or ModuleList, or the module alone."""
     if module is None:
         return []
     if isinstance(module, nn.ModuleDict):
@@ -413,7 +413,7 @@ def members_of(container: nn.ModuleDict, kind: type[M]) -> dict[str, M]:
 
 
 def per_critic(loss: nn.Module | None, discriminator: nn.Module | None) -> nn.Module | None:
-    """One copy of the loss per discriminator: a shared one would mix running means."""
+    """Copies the loss for each discriminator: a shared one would mix running means."""
     if loss is None:
         return None
     if isinstance(discriminator, nn.ModuleDict):

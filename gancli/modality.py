@@ -74,11 +74,11 @@ class Modality:
         return f"{n:,} {self.single if n == 1 else self.noun}"
 
     def takes_channels(self, channels: object) -> bool:
-        """Whether an item may have so many; `channel_words` say which."""
+        """Tells whether an item may have so many; `channel_words` say which."""
         return isinstance(channels, int) and not isinstance(channels, bool) and channels >= 1
 
     def stored_channels(self, channels: int) -> int:
-        """How many channels are stored of an item of so many."""
+        """Counts the channels that are stored of an item of so many."""
         return channels
 
     def prepare(self, stored: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Modality:
             )
 
     def suffix(self, channels: int) -> str:
-        """The suffix of the file of one item, where each has its own."""
+        """Gives the suffix of the file of one item, where each has its own."""
         raise NotImplementedError
 
     def write(self, item: Tensor, path: Path) -> None:
@@ -142,7 +142,7 @@ class Modality:
         raise NotImplementedError
 
     def extra(self, made: Tensor) -> dict[str, bytes]:
-        """What lies beside the picture of a run's samples, by suffix; {} for nothing."""
+        """Makes what lies beside the picture of a run's samples, by suffix; {} for nothing."""
         return {}
 
     def to_array(
@@ -206,7 +206,7 @@ class Images(Modality):
     channel_words = "1 grey, 2 grey + alpha, 3 RGB, 4 RGBA"
 
     def takes_channels(self, channels: object) -> bool:
-        """Those of a picture."""
+        """Allows 1 to 4: grey, grey + alpha, RGB, RGBA."""
         return super().takes_channels(channels) and (self.deep or channels in (1, 2, 3, 4))
 
     def prepare(self, stored: Tensor) -> Tensor:
@@ -242,7 +242,7 @@ class Images(Modality):
         return items if items.shape[-3] <= 4 else items[..., :3, :, :]
 
     def suffix(self, channels: int) -> str:
-        """A PNG where it can hold the image, else a TIFF, else an array."""
+        """Chooses PNG where it can hold the image, else TIFF, else an array."""
         if self.bits == 8 and channels <= 4:
             return ".png"
         return ".tiff" if channels == 1 else ".npy"
@@ -266,7 +266,7 @@ class Images(Modality):
             atomic.write(path, lambda file: np.save(file, pixels, allow_pickle=False))
 
     def to_array(self, made: Tensor) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """(N,H,W,C) of so many bits."""
+        """Converts to (N,H,W,C) of so many bits."""
         import numpy as np
 
         from gancli.render.grids import to_uint8
@@ -278,11 +278,11 @@ class Images(Modality):
         return np.ascontiguousarray(rounded.cpu().numpy().astype(np.uint16))
 
     def describe_item(self, size: Sequence[int], channels: int) -> str:
-        """The size and the channels of an image."""
+        """Says the size and the channels of an image."""
         return f"{size[1]}x{size[0]} pixels, {channels} channel{'s' if channels != 1 else ''}"
 
     def describe_values(self) -> str:
-        """Bytes are told as shares of white."""
+        """Says that bytes are told as shares of white."""
         return "from 0 to 1"
 
 
@@ -307,7 +307,7 @@ class Points(Modality):
     advice = "the data are points in the plane: model=mlp learns them"
 
     def restore(self, items: Tensor) -> Tensor:
-        """(N,2) in data units."""
+        """Restores data units: (N,2)."""
         return items.flatten(1) * self.scale
 
     def picture(
@@ -319,18 +319,18 @@ class Points(Modality):
         return scatter(self.restore(made), real=None if real is None else self.restore(real))
 
     def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
-        """A row for each point."""
+        """Writes a row for each point."""
         rows = [f"{x:.9g},{y:.9g}" for x, y in self.restore(made).tolist()]
         head = "x,y" if label is None else "x,y,label"
         lines = [head, *append_labels(rows, label)]
         return {"points.csv": ("\n".join(lines) + "\n").encode()}
 
     def to_array(self, made: Tensor) -> NDArray[np.float32]:
-        """(N,2) in data units."""
+        """Converts to (N,2) in data units."""
         return self.restore(made).numpy()
 
     def from_array(self, array: object) -> Tensor:
-        """(N,2) in the data's units -> (N,2,1,1)."""
+        """Reads (N,2) in the data's units as (N,2,1,1)."""
         import numpy as np
         import torch
 
@@ -340,11 +340,11 @@ class Points(Modality):
         return torch.from_numpy(found)[..., None, None] / self.scale
 
     def describe_item(self, size: Sequence[int], channels: int) -> str:
-        """They are all of one size."""
+        """Says nothing of a size: points are all of one."""
         return "points in the plane"
 
     def describe_values(self) -> str:
-        """As they are stored."""
+        """Says how stored coordinates are scaled for the networks."""
         return "divided by dataset.scale"
 
 
@@ -381,11 +381,11 @@ class Series(Modality):
     advice = "the data are series: model=wavegan, rcgan, timegan or mlp learns them"
 
     def restore(self, items: Tensor) -> Tensor:
-        """(N,C,T,1) in data units."""
+        """Restores data units: (N,C,T,1)."""
         return items * self.column(self.scale, items) + self.column(self.shift, items)
 
     def column(self, values: tuple[float, ...], items: Tensor) -> Tensor:
-        """(1,C or 1,1,1), a value for each feature."""
+        """Shapes one number or one for each feature as (1,1 or C,1,1)."""
         return items.new_tensor(values)[None, :, None, None]
 
     def picture(
@@ -400,7 +400,7 @@ class Series(Modality):
         return draw_lines(made, real=real, columns=columns, labels=labels)
 
     def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
-        """A row for each step of each series, and the arrays."""
+        """Writes a row for each step of each series, and the arrays."""
         import numpy as np
 
         values = self.to_array(made)
@@ -424,13 +424,13 @@ class Series(Modality):
         }
 
     def to_array(self, made: Tensor) -> NDArray[np.float32]:
-        """(N,T,C) in data units."""
+        """Converts to (N,T,C) in data units."""
         import numpy as np
 
         return np.ascontiguousarray(self.restore(made).squeeze(3).transpose(1, 2).cpu().numpy())
 
     def from_array(self, array: object) -> Tensor:
-        """(N,T,C) in the data's units -> (N,C,T,1)."""
+        """Reads (N,T,C) in the data's units as (N,C,T,1)."""
         import numpy as np
         import torch
 
@@ -441,11 +441,11 @@ class Series(Modality):
         return (items - self.column(self.shift, items)) / self.column(self.scale, items)
 
     def describe_item(self, size: Sequence[int], channels: int) -> str:
-        """The steps and the features of a series."""
+        """Says the steps and the features of a series."""
         return f"series of {size[0]} steps, {channels} feature{'s' if channels != 1 else ''}"
 
     def describe_values(self) -> str:
-        """As they are stored."""
+        """Says how stored values are shifted and scaled for the networks."""
         return "less dataset.shift, divided by dataset.scale"
 
 
@@ -483,11 +483,11 @@ class Text(Modality):
     channel_words = "2 tokens or more"
 
     def takes_channels(self, channels: object) -> bool:
-        """The tokens."""
+        """Allows as many as there are tokens."""
         return super().takes_channels(channels) and channels != 1
 
     def stored_channels(self, channels: int) -> int:
-        """One number stands for a one-hot vector."""
+        """Counts one: a token's number stands for its one-hot vector."""
         return 1
 
     def prepare(self, stored: Tensor) -> Tensor:
@@ -530,7 +530,7 @@ class Text(Modality):
         )
 
     def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
-        """A line for each sample; its class stands before it, and a tab between."""
+        """Writes a line for each sample; its class stands before it, and a tab between."""
         lines = self.to_lines(made)
         if label is not None:
             heads = append_labels([END] * len(lines), label)
@@ -538,17 +538,17 @@ class Text(Modality):
         return {"lines.txt": ("\n".join(lines) + "\n").encode()}
 
     def extra(self, made: Tensor) -> dict[str, bytes]:
-        """The lines as text."""
+        """Gives the lines as text."""
         return {".txt": self.export(made, None)["lines.txt"]}
 
     def to_array(self, made: Tensor) -> NDArray[np.str_]:
-        """(N,) strings."""
+        """Converts to (N,) strings."""
         import numpy as np
 
         return np.array(self.to_lines(made), dtype=np.str_)
 
     def from_array(self, array: object) -> Tensor:
-        """(N,) strings -> one-hot (N,V,T,1), T being the longest line's."""
+        """Reads (N,) strings as one-hot (N,V,T,1), T being the longest line's."""
         import numpy as np
         import torch
 
@@ -568,11 +568,11 @@ class Text(Modality):
         return self.prepare(ids)
 
     def describe_item(self, size: Sequence[int], channels: int) -> str:
-        """The length of a line, and how many tokens there are."""
+        """Says the length of a line, and how many tokens there are."""
         return f"lines of {size[0]} tokens out of {channels}"
 
     def describe_values(self) -> str:
-        """As they are stored."""
+        """Says that a stored value is the number of a token."""
         return "numbers of tokens"
 
 
@@ -624,7 +624,7 @@ def list_kinds() -> str:
 
 
 def as_tuple(value: float | Sequence[float]) -> tuple[float, ...]:
-    """One number for all features, or one for each."""
+    """Keeps one number for all features, or one for each."""
     return (float(value),) if isinstance(value, int | float) else tuple(map(float, value))
 
 

@@ -71,7 +71,7 @@ def describe_options(declared: Sequence[Option]) -> list[str]:
 
 
 def out_folder(given: str | None, checkpoint: Path, name: str) -> Path:
-    """What out= says, else a folder of this name beside the run's checkpoints.
+    """Gives what out= says, else a folder of this name beside the run's checkpoints.
 
     Raises:
         UserError: A link leads out of the run folder.

@@ -148,7 +148,7 @@ def count_unstarted(targets: list[str], board: Board) -> int:
 
 
 def show(board: Board, *, unstarted: int, failed: bool = True) -> None:
-    """The leaderboard, what to beware of, and the runs that are in no mean."""
+    """Shows the leaderboard, what to beware of, and the runs that are in no mean."""
     from gancli.reports import tables
 
     metric = board.metric

@@ -39,14 +39,14 @@ def count(n: int, noun: str) -> str:
 
 
 def trust_words(trust: Sequence[str]) -> list[str]:
-    """trust=mine, as a checkpoint that names the user's own classes needs it."""
+    """Writes trust=mine, as a checkpoint that names the user's own classes needs it."""
     if not trust:
         return []
     return [f"trust={trust[0] if len(trust) == 1 else '[' + ','.join(trust) + ']'}"]
 
 
 def after_checkpoint(path: Path) -> list[str]:
-    """The command that shows more of the run, or of the lone file, that a checkpoint belongs to."""
+    """Writes the command that shows more of a checkpoint's run, or of the lone file."""
     folder = path.parent.parent
     if path.parent.name == "checkpoints" and (folder / "metrics.jsonl").exists():
         return ["gan", "report", str(folder)]

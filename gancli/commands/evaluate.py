@@ -183,5 +183,5 @@ def show_report(report: Report, *, title: str, target: str, reported: Sequence[s
 
 
 def format_number(value: float) -> str:
-    """Six digits; powers of ten where the number is large."""
+    """Writes six digits; powers of ten where the number is large."""
     return f"{value:.6g}" if abs(value) < 1e6 else f"{value:.3e}"

@@ -116,7 +116,7 @@ def check_words(words: list[str]) -> None:
 
 
 def read(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """-> (options, what describes the data set). Raises Problems with all that is wrong."""
+    """Reads the options and what describes the data set; raises Problems with all that is wrong."""
     given: dict[str, str] = {}
     words = []
     rest = list(argv)
@@ -159,7 +159,7 @@ def read(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def number(value: object, key: str, kind: type) -> tuple[float | None, list[tuple[str, str]]]:
-    """-> the number that a text says, and what is wrong with it."""
+    """Reads the number that a text says, and says what is wrong with it."""
     if value is None:
         return None, []
     try:
@@ -179,7 +179,7 @@ def number(value: object, key: str, kind: type) -> tuple[float | None, list[tupl
 def open_source(
     words: list[str], loaded: Loaded, *, trust: tuple[str, ...] | None
 ) -> tuple[Source, str]:
-    """-> the data set, settled, and its name, "" for the checkpoint's own. Raises UserError."""
+    """Opens the data set, settled; its name is "" for the checkpoint's own. Raises UserError."""
     from gancli.config.build import build
     from gancli.data.base import pair
 
@@ -235,7 +235,7 @@ def composed(words: list[str], trained: dict) -> tuple[dict, str]:
 
 
 def changes(words: Sequence[str]) -> dict:
-    """dataset.KEY=VALUE, ... -> {KEY: VALUE}, for a data set that has moved. Raises UserError."""
+    """Reads dataset.KEY=VALUE, ... as {KEY: VALUE}, for data that moved. Raises UserError."""
     from gancli.config.arguments import quote_value
 
     made = {}
@@ -257,7 +257,7 @@ def changes(words: Sequence[str]) -> dict:
 def measure(
     features: Tensor, chosen: Chosen, options: dict, device: torch.device, *, noun: str
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """-> accuracies, on the features and on raw pixels, and why there are none."""
+    """Measures accuracies, on the features and on raw pixels, or says why there are none."""
     from gancli.metrics.classifier import scale_images
     from gancli.metrics.probe import knn_accuracy, linear_probe, majority
 
@@ -290,7 +290,7 @@ def measure(
 
 
 def protocol_of(loaded: Loaded, chosen: Chosen, options: dict) -> dict[str, object]:
-    """How the features were made and measured, as report.json tells it."""
+    """Tells how the features were made and measured, for report.json."""
     from gancli.evaluation.probing import choose_labels, find_own_labels
 
     labels = choose_labels(loaded.game)

@@ -108,7 +108,7 @@ def read_request(argv: list[str]) -> Request:
 
 
 def format_table(table: Table, numbers: Numbers) -> str:
-    """One option a line, unwrapped, for pipes and files; below it what its paper reports."""
+    """Writes one option a line, unwrapped, for pipes; below it what its paper reports."""
     width = max((len(option) for found in table.values() for option in found), default=0)
     return "\n\n".join(
         "\n".join(
@@ -126,13 +126,13 @@ def format_table(table: Table, numbers: Numbers) -> str:
 
 
 def list_rows(option: str, line: str, group: str, numbers: Numbers) -> list[tuple[str, str]]:
-    """An option with its line, and what its paper reports, without the name."""
+    """Yields an option with its line, and what its paper reports, without the name."""
     reported = numbers.get(option, []) if group == "experiment" else []
     return [(option, line), *(("", f"  published: {text}") for text in reported)]
 
 
 def show_table(table: Table, numbers: Numbers) -> None:
-    """The same on a terminal, each line folded within its own column."""
+    """Shows the same on a terminal, each line folded within its own column."""
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
@@ -160,7 +160,7 @@ def describe_number(line: dict[str, str]) -> str:
 
 
 def format_legend(legend: Legend) -> str:
-    """One number a line, for pipes and files."""
+    """Writes one number a line, for pipes and files."""
     width = max((len(line["key"]) for lines in legend.values() for line in lines), default=0)
     text = ""
     for title, lines in legend.items():
@@ -170,7 +170,7 @@ def format_legend(legend: Legend) -> str:
 
 
 def show_legend(legend: Legend) -> None:
-    """The same on a terminal, each meaning folded within its own column."""
+    """Shows the same on a terminal, each meaning folded within its own column."""
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text

@@ -88,7 +88,7 @@ def run(cfg) -> Ending:
 
 
 def checked(cfg) -> dict:
-    """The options as plain data. Raises Problems with all that is wrong."""
+    """Reads the options as plain data; raises Problems with all that is wrong."""
     kinds = {
         "input": str,
         "out": str | None,
@@ -137,7 +137,7 @@ def checked(cfg) -> dict:
 
 
 def target_of(path: str, loaded: Loaded) -> Tensor:
-    """The image (1,C,H,W) in [-1,1] at the model's size, on its device. Raises UserError."""
+    """Reads the image (1,C,H,W) in [-1,1] at the model's size. Raises UserError."""
     import torch
 
     from gancli.data.base import pair
@@ -209,7 +209,7 @@ def searched(
 
 
 def beside_each_other(target: Tensor, image: Tensor) -> Image.Image:
-    """One picture of the target and of the image that was found."""
+    """Draws one picture of the target and of the image that was found."""
     import torch
 
     from gancli.render.grids import grid

@@ -58,7 +58,7 @@ def given_to(game: Game, options: dict) -> dict[str, object]:
 
 
 def still(game: Game, options: dict) -> dict[str, object]:
-    """As `given_to`, with randomness held fixed unless the user says otherwise."""
+    """Gives the options as `given_to`, with randomness held fixed unless the user asks for it."""
     from gancli.inference.sampling import hold_still
 
     return hold_still(game) | given_to(game, options)
@@ -100,7 +100,7 @@ def begun(game: Game, label: Tensor | None, options: dict) -> tuple[Batch, dict[
 
 
 def first_of(inputs: Batch, n: int) -> Batch:
-    """Not drawn anew: so many latents are not the first of more of them."""
+    """Takes the first inputs of all; they are not drawn anew, or they would be others."""
     return {key: value[:n] for key, value in inputs.items()}
 
 
@@ -177,12 +177,12 @@ def walked(loaded: Loaded, inputs: Batch, label: Tensor | None, options: dict) -
 
 
 def tile_size(columns: int) -> int:
-    """A tile's side in pixels, so that `columns` of them are 256 wide."""
+    """Gives a tile's side in pixels, so that `columns` of them are 256 wide."""
     return 256 // columns
 
 
 def images_of(loaded: Loaded, inputs: Batch, seed: int, given: dict) -> Iterator[Tensor]:
-    """(C,H,W) each. One after the other: 50,000 need not fit into memory."""
+    """Yields images (C,H,W) one after the other: 50,000 need not fit into memory."""
     from gancli.inference import sampling
 
     for batch in sampling.generate(loaded.game, loaded.generator, inputs, seed=seed, given=given):

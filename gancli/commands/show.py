@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
 
 
 def find_networks(game: Game) -> dict[str, nn.Module]:
-    """Name -> network, for every part of a game that has parameters."""
+    """Finds every part of a game that has parameters, by name."""
     return {
         name: module
         for name, module in game.named_children()

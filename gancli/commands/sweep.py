@@ -103,7 +103,7 @@ def find_idle_values(argv: list[str]) -> list[str]:
 
 
 def find_swept_part(line: str) -> str:
-    """The part of the model, such as loss, that an override sweeps over; "" if none."""
+    """Finds the part of the model, such as loss, that an override sweeps over; "" if none."""
     with contextlib.suppress(*list_composition_errors()):
         override = parse_override(line)
         part = override.key_or_group.partition(".")[0]
@@ -113,14 +113,14 @@ def find_swept_part(line: str) -> str:
 
 
 def config_words(argv: list[str]) -> list[str]:
-    """The words of a command line that say where configs are."""
+    """Picks the words of a command line that say where configs are."""
     args = split_args(argv)
     words = [f"--config-dir={path}" for path in args.dirs]
     return words + ([f"--config-name={args.config_name}"] if args.config_name else [])
 
 
 def find_stamp(folder: Path | None) -> tuple[int, int] | None:
-    """What tells two versions of a sweep's list apart; None while there is none.
+    """Finds what tells two versions of a sweep's list apart; None while there is none.
 
     Every job that begins writes a new one.
     """
@@ -165,7 +165,7 @@ def run_job(composed: front.Composed) -> None:
 
 
 def find_newest_save(run: Path) -> int | None:
-    """When a run was last saved, in nanoseconds; None if never."""
+    """Finds when a run was last saved, in nanoseconds; None if never."""
     try:
         return (run / "checkpoints" / "last.pt").stat().st_mtime_ns
     except OSError:
@@ -228,7 +228,7 @@ def check_list(folder: Path) -> None:
 
 @contextlib.contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """While open, no other process of this computer is in here for the same folder."""
+    """Keeps other processes of this computer out of the same folder while it is open."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with contextlib.suppress(OSError):  # a network disk that locks no folders

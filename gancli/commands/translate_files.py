@@ -48,7 +48,7 @@ class Item:
     target: str
 
     def file(self, form: str, answer: int | None) -> str:
-        """The name of an output file; each of several answers has its own."""
+        """Names an output file; each of several answers has its own."""
         return f"{self.target}.{form}" if answer is None else f"{self.target}-{answer}.{form}"
 
 
@@ -82,7 +82,7 @@ def items_of(given: str, out: Path) -> list[Item]:
 
 
 def image_names(root: Path) -> list[str]:
-    """Sorted names of the images below `root`."""
+    """Lists the images below `root`, sorted by name."""
     try:
         names = sorted(name for name, *_ in walk(root))
     except PermissionError as error:
@@ -98,7 +98,7 @@ def image_names(root: Path) -> list[str]:
 
 
 def within(path: Path, folder: Path) -> bool:
-    """Whether a path, its links followed, lies in `folder`."""
+    """Tells whether a path, its links followed, lies in `folder`."""
     return Path(os.path.realpath(path.parent)).is_relative_to(os.path.realpath(folder))
 
 
@@ -117,7 +117,7 @@ def targets(names: Sequence[str]) -> list[str]:
 
 
 def mark_of(path: Path) -> str | None:
-    """Who wrote a file, as far as it says so."""
+    """Reads who wrote a file, as far as it says so."""
     try:
         with open_image(str(path)) as image:
             return image.info.get("Software") or image.getexif().get(ExifTags.Base.Software)
@@ -206,7 +206,7 @@ def save(pixels: np.ndarray, path: Path, *, mark: str = MARK) -> None:
 
 
 def text(mark: str) -> PngImagePlugin.PngInfo:
-    """PNG text chunks that name the software."""
+    """Makes PNG text chunks that name the software."""
     info = PngImagePlugin.PngInfo()
     info.add_text("Software", mark)
     return info
@@ -247,7 +247,7 @@ class Sheet:
 
 
 def thumbnail(pixels: np.ndarray) -> Image.Image:
-    """(H,W,C) uint8 -> RGB over white, its longer side THUMBNAIL at most."""
+    """Shrinks (H,W,C) uint8 to RGB over white, its longer side THUMBNAIL at most."""
     shape = [
         max(1, round(side * min(1.0, THUMBNAIL / max(pixels.shape[:2]))))
         for side in pixels.shape[:2]

@@ -236,7 +236,7 @@ def half_of(job: Job, pixels: np.ndarray) -> np.ndarray:
 
 
 def hole_of(job: Job, item: Item, pixels: np.ndarray) -> np.ndarray:
-    """(H,W) bool, where the mask is white or, without masks, the image is transparent.
+    """Finds (H,W) bool: where the mask is white or, without masks, the image transparent.
 
     Raises:
         BadImage: Nothing is hidden, or the mask does not fit.
@@ -293,7 +293,7 @@ def report(job: Job, total: int) -> None:
 
 
 def how_shrunk(job: Job) -> str:
-    """Why images were shrunk and enlarged again, as the end of a sentence."""
+    """Tells why images were shrunk and enlarged again, as the end of a sentence."""
     size = job.network.size
     if size is not None:
         return f"were resized to {size[1]}x{size[0]} and back: this generator takes no other size"

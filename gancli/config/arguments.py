@@ -130,7 +130,7 @@ def explain_refusal(flag: str) -> UserError:
 
 
 def check_config_dir(value: str) -> Path:
-    """The folder of --config-dir, absolute; raises UserError if it is none."""
+    """Makes the folder of --config-dir absolute; raises UserError if it is none."""
     path = Path(value).expanduser().absolute()
     if not path.is_dir():
         raise UserError(
@@ -179,7 +179,7 @@ def quote_value(override: str, *, sweep: bool = False) -> str:
 
 
 def list_variants(overrides: Sequence[str]) -> Iterator[list[str]]:
-    """Single runs out of a sweep that together show every value; of a value range, the first 32."""
+    """Lists single runs of a sweep that together show every value; of a range, the first 32."""
     from hydra.core.override_parser.types import ValueType
 
     lists = []

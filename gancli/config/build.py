@@ -78,7 +78,7 @@ def locate(target: object, *, trust: tuple[str, ...] | None = ()) -> type:
 
 
 def read_trust(value: object) -> tuple[str, ...]:
-    """What trust= says: one package, a list of them, or nothing."""
+    """Reads what trust= says: one package, a list of them, or nothing."""
     return tuple(map(str, value)) if isinstance(value, list) else (str(value),) if value else ()
 
 
@@ -144,7 +144,7 @@ def list_classes(module_name: str) -> list[str]:
 
 @functools.cache
 def read_parameters(cls: type) -> dict[str, inspect.Parameter]:
-    """Name -> parameter of a class's constructor, annotations resolved.
+    """Reads the parameters of a class's constructor by name, annotations resolved.
 
     A constructor that hands `**base` on to its parent takes the parent's parameters too, so that a
     subclass with one key more need not repeat those of its base.
@@ -220,7 +220,7 @@ def find_problems(
 def find_misfits(
     value: object, annotation: Any, *, where: str, trust: tuple[str, ...] | None
 ) -> list[Problem]:
-    """Why a plain value or nested description does not suit an annotation; empty if it does."""
+    """Tells why a plain value or nested description does not suit an annotation, if so."""
 
     def find_nested(spec: Plain, annotation: Any, where: str) -> list[Problem]:
         if annotation is Any:
@@ -258,7 +258,7 @@ def find_own_problems(
     bound: values.Bound,
     trust: tuple[str, ...] | None = None,
 ) -> list[Problem]:
-    """Everything wrong with a schedule of the user's own: its class, its keys, and its values."""
+    """Finds all that is wrong with a user's own schedule: its class, keys and values."""
     found = find_misfits(spec, ScheduleFunction, where=where, trust=trust)
     return found or find_own_schedule_problems(
         lambda: build(spec, where=where, trust=trust), where=where, bound=bound
@@ -266,7 +266,7 @@ def find_own_problems(
 
 
 def build_schedule(value: Number, *, where: str) -> Schedule | Constant | OwnSchedule:
-    """The schedule that a checked config holds for a key; one of the user's own is built."""
+    """Builds the schedule that a checked config holds for a key, perhaps the user's own."""
     return schedule(build(value, where=where, trust=None) if is_spec(value) else value)
 
 
@@ -374,7 +374,7 @@ def construct(
 
 
 def build_game(config: Plain, *, trust: tuple[str, ...] | None = ()) -> Game:
-    """The game of a frozen config, in the current default device. Raises UserError."""
+    """Builds the game of a frozen config, in the current default device. Raises UserError."""
     from gancli.game import Game
 
     cls = locate(config["model"].get("_target_"), trust=trust)

@@ -26,7 +26,7 @@ from gancli.schedules import Number, ScheduleFunction, find_piece_problems, sche
 
 
 def refuse_classes(spec: Plain, annotation: object, where: str) -> list[Problem]:
-    """What a closed part says to {_target_: ...}: it has plain values and schedules only."""
+    """Refuses {_target_: ...} in a closed part, which has plain values and schedules only."""
     if annotation is ScheduleFunction:  # gate 2 looks at it: its class may import torch
         return []
     return [(f"{where}={show(spec)} does not fit", f"give {describe_type(annotation)}")]
@@ -146,12 +146,12 @@ def find_player_problems(values: object, cls: type, *, where: str) -> list[Probl
 
 
 def find_bound(key: str, value: object) -> Bound | None:
-    """The bound of a player's key; the schedule of a learning rate may begin or end at 0."""
+    """Finds the bound of a player's key; a learning rate's schedule may begin or end at 0."""
     return NONNEGATIVE if key == "lr" and isinstance(value, dict) else PLAYER_BOUNDS.get(key)
 
 
 def find_rest_problems(rest: object, *, where: str) -> list[Problem]:
-    """What is wrong with optimizer.<player>.rest, as far as it shows without its class.
+    """Finds what is wrong with optimizer.<player>.rest, as far as it shows without its class.
 
     Args:
         rest: What the config says.

@@ -57,7 +57,7 @@ class Composer:
     def list_options(
         self, group: str, *, groups: bool = False, search: Sequence[str] = ()
     ) -> list[str]:
-        """The options of a group, or the groups below it. search: hydra.searchpath overrides."""
+        """Lists the options of a group, or its groups. search: hydra.searchpath overrides."""
         from hydra.core.object_type import ObjectType
 
         kind = ObjectType.GROUP if groups else ObjectType.CONFIG
@@ -77,12 +77,12 @@ class Composer:
         return [name for name in groups if "model" in self.top_keys or name in self.top_keys]
 
     def list_training_groups(self) -> list[str]:
-        """The groups of a training run that this command's config does not choose from."""
+        """Lists the groups of a training run that this command's config does not choose from."""
         own = self.load([]).hydra.runtime.choices
         return [group for group in self.list_groups() if group not in own]
 
     def find_file(self, config_path: str) -> str:
-        """The file of `model/mine`, or the name itself where no folder has it."""
+        """Finds the file of `model/mine`, or the name itself where no folder has it."""
         for source in self.loader.get_sources():
             path = Path(source.path, f"{config_path}.yaml")
             if source.scheme() == "file" and os.path.isfile(path):  # False for a name too long

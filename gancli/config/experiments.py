@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def hold_nothing_out(cfg: DictConfig) -> None:
-    """An experiment trains on all images of a folder, as its paper did.
+    """Sets holdout to 0: an experiment trains on all images, as its paper did.
 
     A number that was given stays.
     """

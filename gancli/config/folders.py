@@ -11,7 +11,7 @@ from gancli.files import reading
 
 
 def find_conf_dir() -> Path:
-    """The folder of the built-in configs: inside an installed package, beside it in a checkout."""
+    """Finds the built-in configs: inside an installed package, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     for path in (package / "conf", package.parent / "conf"):
         if (path / "train.yaml").is_file():

@@ -126,7 +126,7 @@ def settle_precision(game: Game, frozen: Plain) -> None:
 
 
 def is_recurrent(game: nn.Module) -> bool:
-    """Whether any of its networks, a user's too, has recurrent layers or cells."""
+    """Tells whether any of its networks, a user's too, has recurrent layers or cells."""
     return any(isinstance(module, nn.RNNBase | nn.RNNCellBase) for module in game.modules())
 
 

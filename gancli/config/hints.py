@@ -54,7 +54,7 @@ def suggest_name(word: str, known: Sequence[str]) -> str:
 
 
 def explain_unknown_option(group: str, option: str, known: Sequence[str]) -> Problem:
-    """The one wording for an option that a group does not have."""
+    """Tells, in one wording for all, that a group does not have an option."""
     names = [name for name in known if not name.startswith("_")]
     hint = [
         did_you_mean(find_nearest(option, names)),
@@ -119,7 +119,7 @@ class Folders(Protocol):
 
 
 def explain_error(ex: Exception, folders: Folders, override: Override | None = None) -> Problem:
-    """Hydra's exception in one sentence of ours. override: the one that caused it."""
+    """Says Hydra's exception in one sentence of ours. override: the one that caused it."""
     from hydra.errors import MissingConfigException
     from omegaconf.errors import InterpolationKeyError, InterpolationResolutionError
     from yaml import MarkedYAMLError
@@ -223,7 +223,7 @@ def _explain_odd_value(text: str, override: Override, line: str) -> Problem | No
 
 
 def explain_interpolation(ex: Exception, key: str) -> Problem:
-    """Why the value of `key`, a ${...}, cannot be worked out."""
+    """Tells why the value of `key`, a ${...}, cannot be worked out."""
     text = first_line(ex)
     variable = re.search(r"Environment variable '([^']+)' not found", text)
     if variable:

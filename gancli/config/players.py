@@ -92,5 +92,5 @@ def describe_fallback(player: str, spec: Plain) -> str:
 
 
 def describe_rate(lr: object) -> str:
-    """A learning rate in a few words: a number, or that it is a schedule."""
+    """Describes a learning rate in a few words: a number, or that it is a schedule."""
     return f"{lr:g}" if isinstance(lr, int | float) else "by a schedule"

@@ -67,7 +67,7 @@ def read_published(path: Path) -> list[dict[str, Any]]:
 
 
 def describe_published(entry: Mapping[str, Any]) -> str:
-    """One number in words: what it is, its direction, how it was measured and who reports it.
+    """Says one number in words: what it is, its direction, its protocol and its source.
 
     Args:
         entry: A checked entry of `published`.
@@ -85,7 +85,7 @@ def describe_published(entry: Mapping[str, Any]) -> str:
 
 
 def describe_stored(published: object) -> tuple[str, ...]:
-    """The numbers of a checkpoint's config in words; none where it has none or they do not fit."""
+    """Says the numbers of a checkpoint's config in words; none where they do not fit."""
     if not isinstance(published, list) or find_published_problems(published):
         return ()
     return tuple(describe_published(entry) for entry in published)

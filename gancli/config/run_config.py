@@ -104,7 +104,7 @@ def make_closed(cls: type[T], values: Mapping[str, Any]) -> T:
 
 
 def freeze(value: Any) -> Any:
-    """A plain tree -> the same of sections and tuples."""
+    """Turns a plain tree into the same of sections and tuples."""
     if isinstance(value, Mapping):
         return Section(value)
     if isinstance(value, list | tuple):
@@ -113,7 +113,7 @@ def freeze(value: Any) -> Any:
 
 
 def thaw(value: Any) -> Any:
-    """The reverse of `freeze`; a dataclass becomes a dict as well."""
+    """Reverses `freeze`; a dataclass becomes a dict as well."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: thaw(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):

@@ -120,7 +120,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
 
 
 def find_idle_parts(config: Plain) -> dict[str, str]:
-    """The parts of a resolved config that its model does not use, and why."""
+    """Finds the parts of a resolved config that its model does not use, and why."""
     cls = locate_game(config)
     known = read_parameters(cls)
     chosen = [name for name in PARTS if config[name] is not None]
@@ -177,7 +177,7 @@ def find_unknown_top(raw: Plain) -> list[Problem]:
 
 
 def find_part_problems(spec: object, where: str) -> list[Problem]:
-    """Everything wrong with one of the parts that a model may take."""
+    """Finds everything wrong with one of the parts that a model may take."""
     if not isinstance(spec, dict):
         options = f"choose an option (gan list {where}), or change single keys"
         return [(f"{where}={show(spec)} does not fit", options)]
@@ -187,7 +187,7 @@ def find_part_problems(spec: object, where: str) -> list[Problem]:
 
 
 def find_scalar_conflicts(frozen: Plain) -> list[Problem]:
-    """What the closed sections say together."""
+    """Finds conflicts between values of the closed sections."""
     found = settings.problems(frozen["metrics"])
     found += find_own_metric_problems(frozen["metrics"].get("own", {}))
     ranks = distributed.launched_world()
@@ -205,7 +205,7 @@ def find_scalar_conflicts(frozen: Plain) -> list[Problem]:
 
 
 def find_half_life_problems(ema: object) -> list[Problem]:
-    """What is wrong with a schedule of the user's own for the moving average."""
+    """Finds what is wrong with a schedule of the user's own for the moving average."""
     spec = ema.get("half_life_kimg") if isinstance(ema, dict) else None
     if not is_spec(spec):
         return []

@@ -43,7 +43,7 @@ class Bound:
         return low and high
 
     def describe(self) -> str:
-        """What to give, in a user's words."""
+        """Says what to give, in a user's words."""
         if self.most >= 2**31 - 1:  # the upper end is only there to be finite
             return (
                 f"give a number above {self.least:g}"
@@ -202,7 +202,7 @@ def find_outside(value: object, bound: Bound, *, where: str) -> list[Problem]:
 
 
 def find_misfits(value: object, annotation: Any, *, where: str, nested: Nested) -> list[Problem]:
-    """Why a plain value or a nested description does not suit an annotation; empty if it does."""
+    """Tells why a plain value or nested description does not suit an annotation, if so."""
     origin = typing.get_origin(annotation) or annotation
     arguments = typing.get_args(annotation)
     if origin in (Union, types.UnionType):
@@ -243,7 +243,7 @@ def find_misfits(value: object, annotation: Any, *, where: str, nested: Nested) 
 
 
 def describe_limits(value: object) -> str:
-    """What is wrong with a number that no computer can use, as the end of a hint."""
+    """Tells why no computer can use a number, as the end of a hint."""
     if isinstance(value, float) and not math.isfinite(value):
         return ", finite"
     if type(value) is int and not is_number(value):
@@ -294,7 +294,7 @@ def is_number(value: object) -> bool:
 
 
 def describe_type(annotation: Any) -> str:
-    """An annotation in a user's words."""
+    """Says an annotation in a user's words."""
     names = {
         int: "a whole number",
         float: "a number",

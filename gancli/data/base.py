@@ -25,7 +25,7 @@ ORDER_SEED = seed_of("limit and holdout")
 
 
 def digest_of(parts: Iterable[str | bytes]) -> str:
-    """-> 32 hexadecimal digits that depend on every part and on their order."""
+    """Makes 32 hexadecimal digits that depend on every part and on their order."""
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part if isinstance(part, bytes) else part.encode("utf-8", "surrogateescape")
@@ -85,7 +85,7 @@ class Decoded:
         return len(self.images)
 
     def subset(self, index: Tensor | np.ndarray | Sequence[int]) -> Decoded:
-        """-> the images at `index` (M,).
+        """Picks the images at `index` (M,).
 
         A range without gaps is a view, so what is mapped stays mapped.
         """
@@ -175,7 +175,7 @@ class Source:
             )
 
     def scan(self) -> dict:
-        """-> a value for each of resolution, channels and classes that is "auto".
+        """Finds a value for each of resolution, channels and classes that is "auto".
 
         Reads headers at most.
         """
@@ -196,12 +196,12 @@ class Source:
         return {"resolution": self.resolution, "channels": self.channels, "classes": self.classes}
 
     def fill(self, *, resolution: int | list[int], channels: int, classes: int) -> dict:
-        """-> those of the three that the user left open."""
+        """Finds those of the three that the user left open."""
         found = {"resolution": resolution, "channels": channels, "classes": classes}
         return {key: found[key] for key, value in self.declared().items() if value == "auto"}
 
     def settled(self) -> Self:
-        """-> a copy without "auto": a notebook need not call `scan` first."""
+        """Copies the source without "auto": a notebook need not call `scan` first."""
         return replace(self, **self.scan()) if "auto" in self.declared().values() else self
 
     def modality(self) -> Modality:
@@ -236,7 +236,7 @@ class Source:
     def labelled(
         self, labels: np.ndarray | None, classes: Sequence[str]
     ) -> tuple[Tensor | None, tuple[str, ...]]:
-        """-> labels and their names as the configuration wants them.
+        """Gives labels and their names as the configuration wants them.
 
         UserError if the data has another number of them.
         """
@@ -311,7 +311,7 @@ def is_count(value: object, *, least: int) -> bool:
 
 
 def pair(size: int | Sequence[int] | str, *, key: str = "dataset.resolution") -> tuple[int, int]:
-    """-> (h, w) of `n` or `[h, w]`. UserError for anything else."""
+    """Reads `n` or `[h, w]` as (h, w). Raises UserError for anything else."""
     values: list[int] = []
     if isinstance(size, int):
         values = [size, size]
@@ -326,7 +326,7 @@ def pair(size: int | Sequence[int] | str, *, key: str = "dataset.resolution") ->
 
 
 def size_words(size: Sequence[int]) -> str:
-    """(h, w) as people say it: width x height."""
+    """Says (h, w) as people do: width x height."""
     return f"{size[1]}x{size[0]}"
 
 
@@ -377,7 +377,7 @@ def leaves_some(n: int, holdout: int) -> None:
 
 
 def places(n: int, tail: int = 0) -> np.ndarray:
-    """-> (n,) int64, the inverse of the order that `choose` cuts."""
+    """Inverts the order that `choose` cuts: (n,) int64."""
     place = np.empty(n, np.int64)
     place[ordered(n, tail)] = np.arange(n)
     return place

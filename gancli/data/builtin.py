@@ -66,7 +66,7 @@ class Downloaded(Source):
         return self.fill(resolution=resolution, channels=channels, classes=classes)
 
     def fetch(self, sets: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-        """sets: torchvision.datasets. -> (N,C,H,W) uint8, labels (N,), their names."""
+        """Fetches (N,C,H,W) uint8, labels (N,) and their names; sets: torchvision.datasets."""
         raise NotImplementedError
 
     def load(self) -> Decoded:

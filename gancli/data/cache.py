@@ -24,7 +24,7 @@ SHARE = 0.7  # of the free memory; the rest is for the networks' host side and t
 
 
 def available_memory() -> int | None:
-    """-> bytes that may be used now, None where the system does not say.
+    """Reads how many bytes may be used now, None where the system does not say.
 
     A container's limit counts.
     """
@@ -71,7 +71,7 @@ class Room:
     partial: Path | None = None
 
     def keep(self, chosen: np.ndarray, skipped: list[tuple[str, str]]) -> np.ndarray:
-        """-> the first len(chosen) rows, complete: a file gets its final name only now."""
+        """Keeps the first len(chosen) rows, complete: a file gets its final name only now."""
         if self.partial is None:
             return self.pixels[: len(chosen)]
         assert self.folder is not None and isinstance(self.pixels, np.memmap)
@@ -129,7 +129,7 @@ def make_room(shape: tuple[int, int, int, int], key: str) -> Room:
 def find(
     folder: Path, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]] | None:
-    """-> (pixels, chosen, skipped) of a complete cache, or None; a damaged one is removed."""
+    """Finds a complete cache's (pixels, chosen, skipped), or None; removes a damaged one."""
     if not folder.is_dir():
         return None
     try:

@@ -50,7 +50,7 @@ class BadImage(Exception):
 
 
 def extensions() -> set[str]:
-    """-> the endings, as ".png", of the formats that are read."""
+    """Lists the endings, as ".png", of the formats that are read."""
     Image.init()
     return {
         ending
@@ -69,7 +69,7 @@ def formats() -> list[str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Pillow warns of large or odd files; here each of them is refused by name or read.
+    """Silences Pillow on large or odd files: here each is refused by name, or read.
 
     Enter it outside the threads.
     """
@@ -112,7 +112,7 @@ def open_image(file: File) -> Iterator[Image.Image]:
 
 
 def size_unchecked(file: File) -> tuple[int, int]:
-    """Pillow refuses the largest files before it tells their size.
+    """Lifts Pillow's limit on pixels: it would refuse a file before it tells the size.
 
     The limit is lifted while one header is read again.
     """
@@ -290,7 +290,7 @@ def loses_colour(pixels: np.ndarray, channels: int) -> bool:
 
 
 def plain(image: Image.Image, notes: set[str]) -> Image.Image:
-    """-> the first frame in mode L, LA, RGB or RGBA."""
+    """Takes the first frame, in mode L, LA, RGB or RGBA."""
     mode = image.mode
     if mode.startswith("I") or mode == "F":
         return Image.fromarray(to_8_bit(np.asarray(image), mode, notes))
@@ -318,7 +318,7 @@ def cuts_levels(image: Image.Image) -> bool:
 
 
 def to_8_bit(pixels: np.ndarray, mode: str, notes: set[str]) -> np.ndarray:
-    """By the mode, not by the range of each image, which would make all of them equally bright.
+    """Scales to 8 bits by the mode: by each image's range all would be equally bright.
 
     Pillow's convert() clips.
     """
@@ -353,7 +353,7 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
-    """(...,C,H,W) uint8, C = 1 grey, 2 grey + alpha, 3 RGB, 4 RGBA -> (...,channels,H,W).
+    """Converts (...,C,H,W) uint8, C = 1 to 4 for grey, grey + alpha, RGB, RGBA, to channels.
 
     Alpha is dropped over white: what is transparent is mostly drawn for a page, and black would
     swallow its dark lines.
@@ -382,7 +382,7 @@ def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
 
 
 def resize_all(pixels: np.ndarray, size: tuple[int, int], *, contain: bool = False) -> np.ndarray:
-    """(N,C,H,W) in 0 ... 255, any dtype -> (N,C,h,w) uint8, bicubic with antialiasing.
+    """Resizes (N,C,H,W) in 0 ... 255 to (N,C,h,w) uint8, bicubic with antialiasing.
 
     contain: the whole image within black borders (a digit loses its head otherwise); else it covers
     and its centre is cut.
@@ -409,7 +409,7 @@ def resize_all(pixels: np.ndarray, size: tuple[int, int], *, contain: bool = Fal
 
 
 def overlap(outer: int, inner: int) -> tuple[slice, slice]:
-    """-> where the centre of `inner` pixels lies within `outer`, and which of them it takes."""
+    """Finds where the centre of `inner` pixels lies within `outer`, and which it takes."""
     n = min(outer, inner)
     return slice((outer - n) // 2, (outer - n) // 2 + n), slice(
         (inner - n) // 2, (inner - n) // 2 + n

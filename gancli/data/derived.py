@@ -85,12 +85,12 @@ class Derived(Source):
 
 
 def generators(bits: np.ndarray) -> list[torch.Generator]:
-    """One for each image, on the CPU: every device and every world size draws the same."""
+    """Makes one for each image, on the CPU: every device and world size draws the same."""
     return [torch.Generator().manual_seed(int(seed >> np.uint64(1))) for seed in bits]
 
 
 def round_to_levels(x: Tensor) -> Tensor:
-    """To the 256 levels that a file has."""
+    """Rounds to the 256 levels that a file has."""
     return (x.clamp(-1, 1).mul(127.5).add(127.5).round()).sub(127.5).mul(1 / 127.5)
 
 

@@ -19,7 +19,7 @@ def draws(seed: int, counters: np.ndarray) -> np.ndarray:
 
 
 def permutation(n: int, seed: int) -> np.ndarray:
-    """-> (n,) int64, a shuffled range(n).
+    """Shuffles range(n): (n,) int64.
 
     Not a library's generator: its next version may shuffle in another way.
     """

@@ -54,7 +54,7 @@ class Files:
         return len(self.names)
 
     def read_one(self, index: int) -> File:
-        """The file of one image, where `two` is False."""
+        """Reads the file of one image, where `two` is False."""
         file = self.read(index)
         assert not isinstance(file, tuple), "a pair of files is two images"
         return file
@@ -124,7 +124,7 @@ def say_lost_classes(labels: torch.Tensor, classes: tuple[str, ...], source: Sou
 def decode_chosen(
     files: Files, source: Source, parts: tuple[np.ndarray, np.ndarray, np.ndarray], room: cache.Room
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
-    """-> (pixels, the file behind each row, skipped).
+    """Decodes what is wanted: (pixels, the file behind each row, skipped).
 
     Held-out rows come first, so that both parts are ranges.
     """

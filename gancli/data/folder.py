@@ -187,7 +187,7 @@ def has_test_folder(root: Path) -> bool:
 
 
 def listing(path: str) -> Files:
-    """-> every image file of a folder or zip file.
+    """Lists every image file of a folder or zip file.
 
     UserError if there is none, and what was found instead.
     """
@@ -222,7 +222,7 @@ Entry = tuple[str, int, int]  # name with "/" between its parts, bytes, stamp
 
 
 def walk(root: Path) -> list[Entry]:
-    """-> all files below root. Links are followed, a folder that is met twice is entered once."""
+    """Lists all files below root. Links are followed; a folder met twice is entered once."""
     entries = []
     seen = set()
     todo = [("", root)]
@@ -308,7 +308,7 @@ def unreadable_words(unreadable: str) -> str:
 
 
 def indexes(names: list[str]) -> list[str]:
-    """-> a sentence for each file beside the images that other tools would read labels from."""
+    """Tells of each file beside the images that other tools would read labels from."""
     found = sorted(name for name in names if name.rpartition("/")[2].lower() in INDEXES)
     if not found:
         return []
@@ -380,7 +380,7 @@ def shorten_names(names: tuple[str, ...]) -> str:
 
 
 def unwrap_names(names: list[str]) -> list[list[str]]:
-    """-> the parts of each name, without folders that all of them share: wrappers, not classes."""
+    """Splits names, without folders that all of them share: wrappers, not classes."""
     parts = [name.split("/") for name in names]
     while all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
         parts = [part[1:] for part in parts]
@@ -440,7 +440,7 @@ class Zip:
         self.lock = threading.Lock()
 
     def entries(self) -> tuple[list[Entry], list[tuple[str, str]]]:
-        """-> (entries, refused): what must not be read is told by its name and the reason."""
+        """Lists (entries, refused): what must not be read is told by its name and the reason."""
         refused = []
         for info in self.file.infolist():
             name = info.filename.replace("\\", "/")  # some Windows tools write it so
@@ -471,7 +471,7 @@ class Zip:
 
 
 def refusal(info: zipfile.ZipInfo, name: str, again: bool) -> str | None:
-    """-> why a member is not read, None if it may be."""
+    """Tells why a member is not read, None if it may be."""
     parts = name.split("/")
     if name.startswith("/") or ".." in parts or parts[0].endswith(":"):
         return "its path leads out of the zip file"
@@ -491,7 +491,7 @@ def refusal(info: zipfile.ZipInfo, name: str, again: bool) -> str | None:
 
 
 def measure(files: Files) -> tuple[int | list[int], int]:
-    """-> (resolution, channels) that suit the files, said in the log."""
+    """Finds (resolution, channels) that suit the files, and says them in the log."""
     n = min(SAMPLE, len(files))
     status.say(f"reading the headers of {n:,} files…")
     sizes = []
@@ -540,7 +540,7 @@ def common_size(sizes: list[tuple[int, int]]) -> int | list[int]:
 
 
 def really_transparent(files: Files, alphas: list[int]) -> float:
-    """-> how many of the files with an alpha channel hide something by it.
+    """Counts the files with an alpha channel that hide something by it.
 
     Screenshots have one that is 255 throughout.
     """

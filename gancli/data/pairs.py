@@ -137,12 +137,12 @@ class Paired(Source):
         return 2 * self.known_channels()
 
     def train_files(self) -> Files:
-        """The pairs that are trained on."""
+        """Lists the pairs that are trained on."""
         root = Path(self.path).expanduser()
         return self.pairs(root / "train" if (root / "train").is_dir() else root)
 
     def held_files(self) -> Files | None:
-        """The pairs that the data set itself holds out: None where it does not."""
+        """Lists the pairs that the data set itself holds out; None where it does not."""
         root = Path(self.path).expanduser()
         if not (root / "train").is_dir():
             return None
@@ -172,7 +172,7 @@ class Paired(Source):
         return files
 
     def measure_pairs(self, files: Files) -> tuple[int | list[int], int]:
-        """The size of one side, and the channels that both have."""
+        """Finds the size of one side, and the channels that both have."""
         if files.two:
             return measure(replace(files, read=lambda i: second_of(files.read(i)), two=False))
         with quiet():
@@ -193,7 +193,7 @@ class Paired(Source):
 
 
 def second_of(file: File | tuple[File, File]) -> File:
-    """The second file of a pair of them."""
+    """Finds the second file of a pair of them."""
     assert isinstance(file, tuple), "one file holds both sides"
     return file[1]
 
@@ -227,7 +227,7 @@ def check_side_by_side(path: str, files: Files) -> None:
 
 
 def match_files(a: Files, b: Files, roots: Sequence[Path]) -> Files:
-    """The files of two folders that have the same name, whatever its ending.
+    """Matches files of two folders by their name, whatever its ending.
 
     The others are refused.
     """
@@ -258,7 +258,7 @@ def match_files(a: Files, b: Files, roots: Sequence[Path]) -> Files:
 
 
 def join_files(files: Files, own: Files, holdout: int) -> Files:
-    """Both in one list, of which the last `holdout` are the data set's own held-out ones."""
+    """Joins both in one list, whose last `holdout` are the data set's own held-out ones."""
     n = len(files)
     return Files(
         names=files.names + [f"held/{name}" for name in own.names[:holdout]],
@@ -350,7 +350,7 @@ class Unpaired(Source):
         return found
 
     def own(self) -> list[Path] | None:
-        """The folders of the images that the data set itself holds out."""
+        """Finds the folders of the images that the data set itself holds out."""
         root = Path(self.path).expanduser()
         pairs = (
             [root / name.replace("train", part) for name in (self.a, self.b)]
@@ -372,7 +372,7 @@ def find_shorter(size: int | list[int]) -> int:
 
 
 def images(path: str | None, of: Source | None, kind: str) -> Source:
-    """The single images that sources are made of.
+    """Opens the single images that sources are made of.
 
     UserError unless exactly one of the two is given.
     """

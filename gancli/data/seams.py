@@ -21,7 +21,7 @@ ALIKE = 0.15
 
 
 def sample(files: Files) -> list[np.ndarray]:
-    """-> (h,w) float of up to SAMPLE files, evenly spaced, grey; bad ones are left out."""
+    """Reads up to SAMPLE files, evenly spaced, as grey (h,w) floats; skips bad ones."""
     n = min(SAMPLE, len(files))
     found = []
     with quiet():
@@ -35,7 +35,7 @@ def sample(files: Files) -> list[np.ndarray]:
 
 
 def seam(image: np.ndarray) -> float:
-    """The step between the two middle columns, relative to the steps around them."""
+    """Measures the step between the two middle columns, relative to those around them."""
     steps = np.abs(np.diff(image, axis=1)).mean(0)
     middle = image.shape[1] // 2 - 1
     reach = max(2, image.shape[1] // 8)
@@ -44,7 +44,7 @@ def seam(image: np.ndarray) -> float:
 
 
 def edges(half: np.ndarray) -> np.ndarray:
-    """(h,w) -> (SIDE * SIDE,): where its edges are, with mean 0 and norm 1."""
+    """Finds where the edges of (h,w) are: (SIDE * SIDE,), with mean 0 and norm 1."""
     small = np.asarray(
         Image.fromarray(half.astype(np.float32)).resize((SIDE, SIDE), Image.Resampling.BOX)
     )

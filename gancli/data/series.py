@@ -147,7 +147,7 @@ class Sines(Formula):
     spread: float = 0.1
 
     def units(self) -> tuple[float, float]:
-        """From 0 ... 1 to -1 ... 1."""
+        """Maps 0 ... 1 to -1 ... 1."""
         return 0.5, 0.5
 
     def draw(self, dice: np.random.RandomState, steps: int, features: int) -> np.ndarray:
@@ -179,7 +179,7 @@ class Ar1(Formula):
         return self.sigma / math.sqrt(1 - self.phi**2)
 
     def units(self) -> tuple[float, float]:
-        """Two deviations become 1: what the networks see is of about unit size."""
+        """Makes two deviations 1: what the networks see is of about unit size."""
         return 2 * self.deviation(), 0.0
 
     def draw(self, dice: np.random.RandomState, steps: int, features: int) -> np.ndarray:

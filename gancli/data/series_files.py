@@ -169,7 +169,7 @@ def to_number(text: str, where: str) -> float:
 
 
 def is_number(text: str) -> bool:
-    """Whether a cell holds a number, or that there is none."""
+    """Tells whether a cell holds a number, or that there is none."""
     try:
         float(text)
     except ValueError:
@@ -296,7 +296,7 @@ def read_rows(file: Path, text: str) -> tuple[list[str], Rows]:
 
 
 def counts_steps(runs_of_cells: list[list[str]], *, name: str, first: bool) -> bool:
-    """Whether a column says when a step is, and is no feature.
+    """Tells whether a column says when a step is, and is no feature.
 
     It holds dates or times of day; or it is named so and its numbers only rise, or only fall, in
     every series; or it is the first column and its numbers are evenly spaced.

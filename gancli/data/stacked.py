@@ -76,7 +76,7 @@ class StackedMNIST(Downloaded):
 
 
 def triples(n: int, digits: int, split: str) -> np.ndarray:
-    """-> (n,3) int64: which digit is red, green and blue in each image."""
+    """Draws (n,3) int64: which digit is red, green and blue in each image."""
     drawn = draws(seed_of("stacked_mnist", split), np.arange(3 * n)) % np.uint64(digits)
     return drawn.astype(np.int64).reshape(n, 3)
 

@@ -154,7 +154,7 @@ class Stream:
         return self.pairing(self.pick_images(index, first, salt), bits)
 
     def index(self, first: int, salt: str) -> np.ndarray:
-        """-> (local,) int64, the images at the positions first ... first + local - 1."""
+        """Finds the images (local,) int64 at the positions first ... first + local - 1."""
         last = first + self.local
         pieces = []
         position = first

@@ -43,7 +43,7 @@ class Mixture(Source):
         )
 
     def centers(self) -> Tensor:
-        """-> (modes,2) float32 in data units."""
+        """Places the modes: (modes,2) float32 in data units."""
         raise NotImplementedError
 
     def scan(self) -> dict:

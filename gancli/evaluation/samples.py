@@ -304,7 +304,7 @@ def describe_own(own: Mapping[str, Metric], spec: MetricsConfig) -> dict[str, Li
 
 
 def summarise_report(values: dict[str, float], *, best: bool) -> str:
-    """The numbers of an evaluation in a line. best: they are the best of the run so far.
+    """Sums up an evaluation in a line. best: its numbers are the best of the run so far.
 
     PSNR stands beside that of the mean image, which knows nothing of its source: below it nothing
     has been learnt yet.
@@ -503,7 +503,7 @@ def note_end(path: Path, sentence: str) -> None:
 
 
 def save_report(path: Path, report: Report, *, step: int, best: Best | None = None) -> None:
-    """`best` and why the run ended stay what they were unless given. Raises OSError."""
+    """Writes the report; `best` and the run's end stay unless given. Raises OSError."""
     tree = {
         "step": step,
         "values": replace_infinite(report.values),

@@ -72,7 +72,7 @@ def replace_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file in UTF-8, as `write` does it.
+    """Writes a text file in UTF-8, as `write` does it.
 
     Names from a disk may hold bytes that are no letters.
     """
@@ -80,7 +80,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def link(path: Path, name: Path) -> None:
-    """The same bytes under a second name, which survives when the first is dropped."""
+    """Gives the same bytes a second name, which survives when the first is dropped."""
     aside = name.with_name(f".tmp-{name.stem}-{os.getpid()}")
     aside.unlink(missing_ok=True)
     try:

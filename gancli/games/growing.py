@@ -227,7 +227,7 @@ class Growing(GAN):
     def inputs(  # type: ignore[override]  # keywords are sampling options; truncation is none
         self, n: int, rng: torch.Generator | None, *, label: Tensor | None = None
     ) -> Batch:
-        """As GAN's, without truncation: the networks put every latent on a sphere."""
+        """Draws as GAN does, without truncation: the networks put every latent on a sphere."""
         return super().inputs(n, rng, label=label)
 
     def fake(self, batch: Batch) -> Tensor:

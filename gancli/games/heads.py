@@ -28,19 +28,19 @@ class Head(nn.Module):
         """Builds what depends on the discriminator; the game calls it once, when it is built."""
 
     def score(self, features: Tensor, label: Tensor | None) -> Tensor | float:
-        """(M,F), (M,) -> (M,1), added to the discriminator's score."""
+        """Gives (M,1) of features (M,F) and labels (M,), added to the discriminator's score."""
         return 0.0
 
     def d(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor | float, Logs]:
-        """A weighted scalar for the discriminator's loss; real, fake (N,C,H,W), label (N,)."""
+        """Gives the discriminator's loss a weighted scalar; real, fake (N,C,H,W), label (N,)."""
         return 0.0, {}
 
     def g(
         self, critic: Critic, real: Tensor, fake: Tensor, label: Tensor | None
     ) -> tuple[Tensor | float, Logs]:
-        """The same for the generator's loss."""
+        """Gives the generator's loss a weighted scalar; arguments as of `d`."""
         return 0.0, {}
 
 

@@ -79,7 +79,7 @@ class Rotation(Head):
 
 
 def turn_by_quarters(x: Tensor) -> Tensor:
-    """(N,C,S,S) -> the same; image i turned anticlockwise by i * 4 // N quarters."""
+    """Turns image i of (N,C,S,S) anticlockwise by i * 4 // N quarters."""
     n = len(x)
     ends = [-(-k * n // 4) for k in range(5)]  # where i * 4 // N becomes k
     return torch.cat(

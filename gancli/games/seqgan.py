@@ -91,7 +91,7 @@ class SeqGAN(TextGAN):
                 old.lerp_(new, 1.0 if early else 1 - self.follow)
 
     def fake(self, batch: Batch) -> Tensor:
-        """One line of drawn tokens per real one."""
+        """Draws one line of tokens per real one."""
         return self.generator.to_items(self.draw_tokens(batch))
 
     def draw_tokens(self, batch: Batch) -> Tensor:
@@ -101,7 +101,7 @@ class SeqGAN(TextGAN):
         return self.generator.draw(share, batch.get("label"))
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """REINFORCE: - mean of (reward - its mean) / deviation x log p."""
+        """Costs by REINFORCE: - mean of (reward - its mean) / deviation x log p."""
         tokens = self.draw_tokens(batch)
         with torch.no_grad():
             self.discriminator.eval()  # a reward is no place for dropout

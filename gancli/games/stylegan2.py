@@ -127,13 +127,13 @@ class StyleGAN2(GAN):
         Game.constrain(self, logs)  # without ADA, which counts the steps of d
 
     def r1_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """R1 at the images as they are, through their augmentation (Karras 2020b's code)."""
+        """Penalises R1 at the images as they are, through their augmentation (ADA's code)."""
         assert self.r1 is not None
         term = self.r1(self.critic(batch), batch["image"], None, None, None, self.progress)
         return self.r1.apply_weight(term, self.progress), {"r1": term.detach()}
 
     def pl_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """(|J^T y| - its running mean)^2, J being the image's derivative by its styles and y noise.
+        """Penalises (|J^T y| - its running mean)^2: J is the image's derivative by its styles.
 
         Karras 2020, section 3.2. y and the mean over styles divide by pixels and by layers: weight
         2 is gamma_pl = ln 2 / (r^2 (ln r - ln 2)) at r pixels.

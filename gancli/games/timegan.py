@@ -164,17 +164,17 @@ class TimeGAN(GAN):
         return drawn
 
     def embed_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """Stage 1: series come back of their codes."""
+        """Costs, in stage 1, series that do not come back of their codes."""
         distance = self.measure_recovery(batch, self.embed(batch))
         return self.recovery_weight * root(distance), {"recovery": distance.detach()}
 
     def supervise_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """Stage 2: the code of the next step is foretold. The generator itself is not reached."""
+        """Costs, in stage 2, next codes that are not foretold; the generator is not reached."""
         distance = self.measure_foresight(batch, self.embed(batch))
         return distance, {"supervised": distance.detach()}
 
     def e_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """Stage 3 of the embedder: codes from which series come back, and that can be foretold."""
+        """Costs, in stage 3, codes that lose their series or cannot be foretold."""
         codes = self.embed(batch)
         recovery = self.measure_recovery(batch, codes)
         supervised = self.measure_foresight(batch, codes)
@@ -185,7 +185,7 @@ class TimeGAN(GAN):
         }
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """Stage 3 of generator and supervisor."""
+        """Costs, in stage 3, codes that the discriminator tells, and moments that differ."""
         critic = self.critic(batch)
         real = self.embed(batch)
         raw, fake = self.make_codes(batch)
@@ -202,7 +202,7 @@ class TimeGAN(GAN):
         }
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
-        """Stage 3 of the discriminator: real codes against both kinds of fakes."""
+        """Costs, in stage 3, real codes against both kinds of fakes."""
         critic = self.critic(batch)
         real = self.embed(batch)
         raw, fake = self.make_codes(batch)

@@ -287,7 +287,7 @@ def pick_fixed(inputs: Batch) -> Batch:
 
 
 def find_layers(game: Game, mix: str | int) -> tuple[int, int]:
-    """coarse, middle, fine or FIRST-LAST -> from which layer on, and before which.
+    """Reads coarse, middle, fine or FIRST-LAST: from which layer on, and before which.
 
     Raises UserError for what the game has not.
 
@@ -354,7 +354,7 @@ def sweep(game: Game, inputs: Batch, name: str, steps: int) -> Batch:
 
 
 def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """(N,...), (N,...) -> (N,...).
+    """Goes from one latent (N,...) to another along the sphere, not through its middle.
 
     The length moves linearly, the direction along the arc between them.
     """

@@ -59,14 +59,14 @@ def require_translating(game: Game, direction: str, *, instead: str) -> None:
 
 
 def find_transparent(pixels: np.ndarray) -> np.ndarray:
-    """(C,H,W) uint8 -> (H,W) bool; nothing is transparent in an image without alpha."""
+    """Finds where (C,H,W) uint8 is transparent: (H,W) bool; nowhere without alpha."""
     if len(pixels) not in (2, 4):
         return np.zeros(pixels.shape[1:], bool)
     return pixels[-1] < OPAQUE
 
 
 def find_white(pixels: np.ndarray) -> np.ndarray:
-    """A mask (C,H,W) uint8 -> (H,W) bool, what it asks to fill."""
+    """Finds what a mask (C,H,W) uint8 asks to fill: (H,W) bool."""
     return to_channels(pixels, 1)[0] >= 128
 
 

@@ -86,7 +86,7 @@ class Bench:
     own: Mapping[str, Metric] = field(default_factory=dict)
 
     def rng(self, item: str) -> torch.Generator:
-        """An item's own generator: which others run does not change its draws."""
+        """Makes an item's own generator: which others run does not change its draws."""
         return torch.Generator().manual_seed(seed_of(self.seed, "metric", item))
 
     @functools.cached_property
@@ -266,13 +266,13 @@ class Bench:
         return official if self.backbone.name == "inception" else f"{other}_{self.backbone.name}"
 
     def few(self, rows: Tensor, item: str, most: int = MOST_NEIGHBOURS) -> Tensor:
-        """At most `most` rows, on the device where it has float64."""
+        """Picks at most `most` rows, on the device where it has float64."""
         if len(rows) > most:
             rows = rows[torch.randperm(len(rows), generator=self.rng(item))[:most]]
         return rows if self.device.type == "mps" else rows.to(self.device)
 
 
 def probabilities_of(seen: features.Seen) -> Tensor:
-    """(N,K) float32, of a backbone that has classes."""
+    """Computes (N,K) float32 by a backbone that has classes."""
     assert seen["probabilities"] is not None, "this backbone has no classes"
     return seen["probabilities"]

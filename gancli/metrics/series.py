@@ -189,7 +189,7 @@ class Judges(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(judges, 1, 1))
 
     def forward(self, x: Tensor, *, every_step: bool = False) -> Tensor:
-        """x: (J,N,T,C), each judge's own. -> (J,N) after the last step, or (J,N,T)."""
+        """Scores series (J,N,T,C), each judge its own: (J,N) after the last step, or (J,N,T)."""
         judges, n, steps, _ = x.shape
         flat = x.transpose(1, 2).flatten(1, 2)  # (J,T*N,C)
         gates = torch.baddbmm(self.gates_bias, flat, self.gates_in).view(judges, steps, n, -1)

@@ -38,7 +38,7 @@ ANGLES = 64
 
 
 def frechet(bench: Bench) -> dict[str, float]:
-    """The Fréchet distance of features (Heusel et al. 2017); lower is better."""
+    """Measures the Fréchet distance of features (Heusel et al. 2017); lower is better."""
     real = bench.real
     fake = bench.made["features"]
     note = rank_note(len(real.features), len(fake), fake.shape[1])
@@ -52,7 +52,7 @@ def frechet(bench: Bench) -> dict[str, float]:
 
 
 def kernel(bench: Bench) -> dict[str, float]:
-    """The kernel distance of features (Binkowski et al. 2018), with its spread over subsets."""
+    """Measures the kernel distance (Binkowski et al. 2018), with its spread over subsets."""
     real = bench.few(bench.real.features, "kernel real")
     fake = bench.few(bench.made["features"], "kernel fake")
     size = min(SUBSET_SIZE, len(real), len(fake))
@@ -63,7 +63,7 @@ def kernel(bench: Bench) -> dict[str, float]:
 
 
 def of_inception_score(bench: Bench) -> dict[str, float]:
-    """The inception score (Salimans et al. 2016), with its spread over 10 splits."""
+    """Measures the inception score (Salimans et al. 2016), with its spread over 10 splits."""
     probabilities = probabilities_of(bench.made)
     name = bench.named("is", "is")
     # Drawn labels come in no order, but a folder's images stand class by class.
@@ -75,7 +75,7 @@ def of_inception_score(bench: Bench) -> dict[str, float]:
 
 def neighbours(bench: Bench) -> dict[str, float]:
     # Of both: density and coverage depend on the quotient
-    """Precision, recall, density and coverage of features, 0 to 1 but for density.
+    """Measures precision, recall, density and coverage, 0 to 1 but for density.
 
     (Kynkäänniemi et al. 2019; Naeem et al. 2020)
     """
@@ -97,7 +97,7 @@ def neighbours(bench: Bench) -> dict[str, float]:
 
 
 def swd(bench: Bench) -> dict[str, float]:
-    """The sliced Wasserstein distance of patches, times 1000 (Karras et al. 2018)."""
+    """Measures the sliced Wasserstein distance of patches, times 1000 (Karras et al. 2018)."""
     spec = bench.spec
     n = min(bench.count_reals(), len(bench.fake))
     bench.notes["swd"] = (
@@ -115,7 +115,7 @@ def swd(bench: Bench) -> dict[str, float]:
 
 
 def ms_ssim(bench: Bench) -> dict[str, float]:
-    """The mean likeness of pairs of samples, 0 to 1 (Odena et al. 2017); lower is more diverse."""
+    """Measures the mean likeness of pairs of samples, 0 to 1; lower is more diverse."""
     bench.notes["ms_ssim"] = (
         pairs_note(bench) + f", scales {', '.join(scale_names(*bench.fake.shape[-2:]))} px"
     )
@@ -127,7 +127,7 @@ def ms_ssim(bench: Bench) -> dict[str, float]:
 
 
 def lpips(bench: Bench) -> dict[str, float]:
-    """The mean LPIPS distance of pairs of samples; higher is more diverse."""
+    """Measures the mean LPIPS distance of pairs of samples; higher is more diverse."""
     backbone = bench.spec.lpips_backbone or bench.spec.weights
     heads = bench.spec.lpips_heads
     if not backbone or not heads:
@@ -161,7 +161,7 @@ def pairs_note(bench: Bench) -> str:
 
 
 def classes(bench: Bench) -> dict[str, float]:
-    """How many classes the samples show, and how evenly."""
+    """Counts how many classes the samples show, and how evenly."""
     seen = bench.seen
     # Stacked digits are compared with the uniform histogram, as in the published tables; other data
     # with their own.
@@ -178,7 +178,7 @@ def classes(bench: Bench) -> dict[str, float]:
 
 
 def of_memory(bench: Bench) -> dict[str, float]:
-    """How near the samples are to training images, beside how near held-out images are."""
+    """Measures how near samples are to training images, beside how near held-out ones are."""
     held = bench.held_out()
     backbone = bench.backbone
     train = features.reals(backbone, bench.train.images, key=f"train {bench.identity}").features
@@ -200,7 +200,7 @@ def of_memory(bench: Bench) -> dict[str, float]:
 
 
 def overfitting(bench: Bench) -> dict[str, float]:
-    """By how much the discriminator's mean score of training reals exceeds held-out ones'.
+    """Measures by how much the mean score of training reals exceeds held-out ones'.
 
     And the same relative to its gap to samples (Karras et al. 2020, StyleGAN2-ADA, eq. 1): 0 does
     not overfit, 1 does entirely.
@@ -232,7 +232,7 @@ def overfitting(bench: Bench) -> dict[str, float]:
 
 
 def mean_score(score: Score, images: Tensor, labels: Tensor | None) -> float:
-    """The discriminator's mean score of images (N,C,H,W) uint8, in batches."""
+    """Averages the discriminator's score of images (N,C,H,W) uint8, in batches."""
     batches = images.split(features.BATCH)
     asked: Sequence[Tensor | None] = [None] * len(batches)
     if labels is not None:
@@ -246,7 +246,7 @@ def mean_score(score: Score, images: Tensor, labels: Tensor | None) -> float:
 
 
 def cas(bench: Bench) -> dict[str, float]:
-    """A classifier trained on samples alone, tested on real images (Ravuri and Vinyals 2019)."""
+    """Trains a classifier on samples alone, and tests it on reals (Ravuri and Vinyals 2019)."""
     labels = bench.fake_labels
     if labels is None:
         raise UserError(
@@ -269,7 +269,7 @@ def cas(bench: Bench) -> dict[str, float]:
 
 
 def codes(bench: Bench) -> dict[str, float]:
-    """How well the model found the classes by itself.
+    """Measures how well the model found the classes by itself.
 
     Real images whose category, as the model reads it, stands for their label.
     """
@@ -293,7 +293,7 @@ def codes(bench: Bench) -> dict[str, float]:
 
 
 def modes(bench: Bench) -> dict[str, float]:
-    """How many modes of a mixture the samples reach, and how many samples are near one."""
+    """Counts how many modes of a mixture the samples reach, and how many are near one."""
     if bench.mixture is None:
         raise UserError(
             "modes are counted on mixtures whose centers are known", "dataset=ring or dataset=grid"
@@ -308,7 +308,7 @@ def modes(bench: Bench) -> dict[str, float]:
 
 
 def w1(bench: Bench) -> dict[str, float]:
-    """The Wasserstein-1 distance of two point clouds, in data units.
+    """Measures the Wasserstein-1 distance of two point clouds, in data units.
 
     It is averaged over their projections on ANGLES lines.
     """
@@ -329,33 +329,33 @@ def w1(bench: Bench) -> dict[str, float]:
 
 
 def marginal(bench: Bench) -> dict[str, float]:
-    """The Wasserstein-1 distance of the values of each feature, in deviations of the reals."""
+    """Measures the Wasserstein-1 distance of each feature's values, in deviations."""
     bench.notes["marginal"] = "mean over features, in deviations of the real feature"
     return {"marginal": series.marginal_distance(bench.reference.images, bench.fake)}
 
 
 def autocorrelation(bench: Bench) -> dict[str, float]:
-    """The mean difference of autocorrelations over lags and features."""
+    """Measures the mean difference of autocorrelations over lags and features."""
     found, lags = series.autocorrelation_distance(bench.reference.images, bench.fake)
     bench.notes["autocorrelation"] = f"lags 1 to {lags}"
     return {"autocorrelation": found}
 
 
 def spectrum(bench: Bench) -> dict[str, float]:
-    """The mean difference of log10 mean periodograms over frequencies and features."""
+    """Measures the mean difference of log10 mean periodograms over frequencies and features."""
     bench.notes["spectrum"] = "log10 of the mean periodogram, without frequency 0"
     return {"spectrum": series.spectrum_distance(bench.reference.images, bench.fake)}
 
 
 def cross_correlation(bench: Bench) -> dict[str, float]:
-    """The mean difference of correlations of different features at the same step."""
+    """Measures the mean difference of correlations of features at the same step."""
     return {
         "cross_correlation": series.cross_correlation_distance(bench.reference.images, bench.fake)
     }
 
 
 def discriminative(bench: Bench) -> dict[str, float]:
-    """How well recurrent judges tell samples from reals (Yoon et al. 2019).
+    """Measures how well recurrent judges tell samples from reals (Yoon et al. 2019).
 
     The paper's, of half as many units as there are features, and wide ones that see more.
     """
@@ -382,7 +382,7 @@ def discriminative(bench: Bench) -> dict[str, float]:
 
 
 def predictive(bench: Bench) -> dict[str, float]:
-    """The error on reals of predictors that were trained on samples; saturated."""
+    """Measures the error on reals of predictors trained on samples; saturated."""
     spec = bench.spec
     steps = spec.judge_steps * series.PREDICTOR_STEPS // series.JUDGE_STEPS
     seed = seed_of(bench.seed, "metric", "predictive") % 2**32
@@ -407,7 +407,7 @@ def with_spread(key: str, found: series.Verdict, judges: int) -> dict[str, float
 
 
 def ngrams(bench: Bench) -> dict[str, float]:
-    """How far the n-grams of samples are from those of held-out lines, in bits.
+    """Measures how far n-grams of samples are from those of held-out lines, in bits.
 
     Of training lines where none are held out.
     """
@@ -424,7 +424,7 @@ def ngrams(bench: Bench) -> dict[str, float]:
 
 
 def likelihood(bench: Bench) -> dict[str, float]:
-    """What a held-out token costs the generator, in nats."""
+    """Measures what a held-out token costs the generator, in nats."""
     log_prob = bench.log_prob
     if log_prob is None:
         raise UserError(
@@ -440,7 +440,7 @@ def likelihood(bench: Bench) -> dict[str, float]:
 
 
 def oracle(bench: Bench) -> dict[str, float]:
-    """What a token of samples costs the oracle that the data come from, in nats (Yu 2017)."""
+    """Measures what a token of samples costs the data's own oracle, in nats (Yu 2017)."""
     judge = bench.oracle
     if judge is None:
         raise UserError("no oracle has written these data", "dataset=oracle has one")
@@ -453,7 +453,7 @@ def oracle(bench: Bench) -> dict[str, float]:
 
 
 def uniqueness(bench: Bench) -> dict[str, float]:
-    """Which share of samples differ from each other, and which share are training lines."""
+    """Counts which share of samples differ from each other, and which are training lines."""
     train = bench.train.images[:, 0, :, 0]
     unique, copies = text.count_copies(bench.fake[:, 0, :, 0], train)
     if bench.held is not None:

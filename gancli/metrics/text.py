@@ -28,7 +28,7 @@ def find_ngrams(lines: Tensor, n: int, tokens: int) -> Tensor:
 
 
 def jensen_shannon(first: Tensor, second: Tensor) -> float:
-    """The Jensen-Shannon divergence of what two lists of numbers hold, in bits.
+    """Measures the Jensen-Shannon divergence of what two lists of numbers hold, in bits.
 
     0 where the shares are equal, 1 where nothing is in both.
     """

@@ -232,7 +232,7 @@ class Layers:
         return constrain_weight(layer, "spectral" if self.spectral else "none")
 
     def attention_at(self, level: int | None, widths: list[int]) -> nn.ModuleList:
-        """One module per level: attention at `level`, nothing elsewhere."""
+        """Lists one module per level: attention at `level`, nothing elsewhere."""
         return nn.ModuleList(
             SelfAttention(c, self.spectral, init=self.init) if k == level else nn.Identity()
             for k, c in enumerate(widths)

@@ -190,7 +190,7 @@ def make_down_layers(c_in: int, c_out: int) -> list[nn.Module]:
 
 @torch.no_grad()
 def init(conv: nn.Conv2d | nn.ConvTranspose2d, *, gain: float = 2**0.5) -> nn.Module:
-    """Glorot-uniform weights times the root of 2, biases 0.1, as in the authors' code."""
+    """Draws Glorot-uniform weights times the root of 2, biases 0.1 (the authors' code)."""
     nn.init.xavier_uniform_(conv.weight, gain=gain)
     assert conv.bias is not None
     nn.init.constant_(conv.bias, 0.1)

@@ -178,7 +178,7 @@ class ContextDiscriminator(nn.Module):
 
 
 def compute_overlap(size: tuple[int, int], share: float) -> tuple[int, int]:
-    """Whole pixels of rows and of columns that stay visible at each edge of the middle half.
+    """Counts the rows and columns that stay visible at each edge of the middle half.
 
     Args:
         size: height and width in pixels.
@@ -195,7 +195,7 @@ def compute_overlap(size: tuple[int, int], share: float) -> tuple[int, int]:
 
 
 def find_middle(size: tuple[int, int], overlap: tuple[int, int]) -> tuple[slice, slice]:
-    """Rows and columns of the middle half of an image, less `overlap` pixels at each edge."""
+    """Finds rows and columns of the middle half of an image, less `overlap` pixels at each edge."""
     rows, columns = (
         slice(side // 4 + less, side - side // 4 - less)
         for side, less in zip(size, overlap, strict=True)
@@ -204,7 +204,7 @@ def find_middle(size: tuple[int, int], overlap: tuple[int, int]) -> tuple[slice,
 
 
 def crop_centre(x: Tensor) -> Tensor:
-    """(N,C,H,W) -> its middle (N,C,H/2,W/2)."""
+    """Crops (N,C,H,W) to its middle (N,C,H/2,W/2)."""
     h = x.shape[2] // 2
     w = x.shape[3] // 2
     return x[:, :, h // 2 : h // 2 + h, w // 2 : w // 2 + w]

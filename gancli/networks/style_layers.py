@@ -202,7 +202,7 @@ def blur(
 
 
 def upsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
-    """(N,C,H,W) -> (N,C,2H,2W): zeros between the pixels, then the filter times 4.
+    """Enlarges (N,C,H,W) to (N,C,2H,2W): zeros between pixels, then the filter times 4.
 
     Args:
         x: (N,C,H,W).
@@ -213,7 +213,7 @@ def upsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
 
 
 def downsample(x: Tensor, taps: tuple[int, ...] = TAPS) -> Tensor:
-    """(N,C,2H,2W) -> (N,C,H,W): the filter, then every other pixel.
+    """Shrinks (N,C,2H,2W) to (N,C,H,W): the filter, then every other pixel.
 
     Args:
         x: (N,C,2H,2W).

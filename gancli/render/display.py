@@ -170,7 +170,7 @@ class Display:
         return self.report(step=progress.step, nimg=progress.nimg)
 
     def report(self, *, step: int, nimg: int) -> Report:
-        """The state now, with the values of the last log line."""
+        """Collects the state now, with the values of the last log line."""
         now = time.monotonic()
         then, first = self.history[0]
         last, newest = self.history[-1]
@@ -187,7 +187,7 @@ class Display:
         )
 
     def doing(self, now: float) -> str:
-        """What the run is at, where that is not a step like any other."""
+        """Says what the run is at, where that is not a step like any other."""
         if self.status is not None and self.status.text:
             return f"{self.status.text} {duration(now - self.status.since)}"
         if self.progress is not None and self.progress.step == self.start_step:
@@ -393,7 +393,7 @@ class Report:
 
 
 def bar(share: float, width: int, *, ascii_only: bool) -> Text:
-    """A bar and its percentage.
+    """Draws a bar and its percentage.
 
     Both ends differ in shape, not in colour alone: NO_COLOR takes that away.
     """
@@ -406,7 +406,7 @@ def bar(share: float, width: int, *, ascii_only: bool) -> Text:
 
 
 def flow(cells: list[tuple[str, str]], width: int) -> Text:
-    """(name, value) pairs in lines of at most `width`; a pair stays together."""
+    """Breaks (name, value) pairs into lines of at most `width`; a pair stays together."""
     text = Text()
     column = 0
     for name, value in cells:
@@ -423,7 +423,7 @@ def flow(cells: list[tuple[str, str]], width: int) -> Text:
 
 
 def table(groups: tuple[tuple[dict[str, str], str], ...], width: int) -> Text:
-    """Names and values, each group from a new line in its style.
+    """Sets names and values, each group from a new line in its style.
 
     Columns of one width, so that numbers keep their place.
     """
@@ -458,7 +458,7 @@ def short(key: str, values: dict[str, float]) -> str:
 
 
 def number(value: float) -> str:
-    """Enough digits to tell something: 1.21, -0.42, 0.0031, 1.2e-05, 3.4e+06, nan."""
+    """Writes enough digits to tell something: 1.21, 0.0031, 1.2e-05, 3.4e+06, nan."""
     size = abs(value)
     if size == 0 or 0.1 <= size < 1000:
         return f"{value:.2f}"
@@ -466,7 +466,7 @@ def number(value: float) -> str:
 
 
 def speed(images_per_s: float) -> str:
-    """1234 img/s, 3.2 img/s or 12.5 s/img: never a rounded nothing."""
+    """Writes 1234 img/s, 3.2 img/s or 12.5 s/img: never a rounded nothing."""
     if images_per_s <= 0:
         return "- img/s"
     if images_per_s >= 100:
@@ -487,7 +487,7 @@ def printable(text: str, console: Console) -> str:
 
 
 def default_console() -> Console:
-    """The terminal, or a pipe.
+    """Opens the terminal, or a pipe.
 
     FORCE_COLOR, which continuous integration sets, makes rich take a pipe for a terminal.
     """

@@ -271,7 +271,7 @@ def stamp(
 
 
 def ticks(extent: float) -> list[float]:
-    """Round numbers between -extent and extent, symmetric around 0: at most 4 on each side."""
+    """Chooses round numbers from -extent to extent, symmetric around 0, 4 a side at most."""
     power = 10.0 ** math.floor(math.log10(extent))
     step = next(power * m for m in (0.25, 0.5, 1, 2, 5) if extent / (power * m) < 5)
     reach = math.floor(extent / step)

@@ -72,7 +72,7 @@ def collecting() -> Iterator[list[str]]:
 
 
 def warn(message: str) -> None:
-    """One line on stderr for what works but is probably not meant."""
+    """Prints one line on stderr for what works but is probably not meant."""
     found = _collected.get()
     if found is not None:
         found.append(message)
@@ -81,7 +81,7 @@ def warn(message: str) -> None:
 
 
 def remark(message: str) -> None:
-    """One line on stderr for what gancli decided by itself."""
+    """Prints one line on stderr for what gancli decided by itself."""
     print(f"note: {printable(message, sys.stderr)}", file=sys.stderr)
 
 

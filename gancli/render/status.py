@@ -61,7 +61,7 @@ class Ticker:
                 return
 
     def stop(self) -> None:
-        """After this nothing is drawn, unless the terminal has hung in the middle of a line."""
+        """Ends all drawing, unless the terminal has hung in the middle of a line."""
         self.stopped.set()
         if self.thread.is_alive() and self.thread is not threading.current_thread():
             self.thread.join(PATIENCE_S)
@@ -287,7 +287,7 @@ def shown() -> Iterator[None]:
 
 
 def current() -> Status | None:
-    """The line of the command that runs, if it has one."""
+    """Finds the line of the command that runs, if it has one."""
     return _current.get()
 
 

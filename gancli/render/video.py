@@ -100,7 +100,7 @@ def mp4_writer():
 
 
 def write_mp4(frames: Sequence[Image.Image], path: Path, *, fps: int) -> None:
-    """H.264, which every browser plays.
+    """Writes H.264, which every browser plays.
 
     Transparency becomes white, and an odd side loses its last pixel.
     """

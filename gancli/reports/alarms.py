@@ -13,12 +13,12 @@ SHARE = 0.05  # of the images; rarer troubles are counted, not alarms
 
 
 def find_alarms(found: Survey) -> list[str]:
-    """The worst first; empty if all is well."""
+    """Finds all alarms, the worst first; empty if all is well."""
     return [*check_files(found), *check_labels(found), *check_pixels(found), *check_sizes(found)]
 
 
 def collect_notes(found: Survey) -> list[str]:
-    """What is worth knowing, and no reason for alarm."""
+    """Collects what is worth knowing, and no reason for alarm."""
     copies = sum(len(names) - 1 for names in found.duplicates)
     times = {len(names) for names in found.duplicates}
     often = f"{times.pop()} times" if len(times) == 1 else "more than once"
@@ -39,7 +39,7 @@ def count_words(n: int, noun: str) -> str:
 
 
 def check_files(found: Survey) -> list[str]:
-    """What is wrong with files."""
+    """Finds what is wrong with files."""
     said = []
     if found.bad:
         said.append(
@@ -55,7 +55,7 @@ def check_files(found: Survey) -> list[str]:
 
 
 def check_labels(found: Survey) -> list[str]:
-    """What is wrong with labels."""
+    """Finds what is wrong with labels."""
     if not found.labels or found.layouts:
         return []
     full = {name: n for name, n in found.labels.items() if n}
@@ -84,7 +84,7 @@ def check_labels(found: Survey) -> list[str]:
 
 
 def check_pixels(found: Survey) -> list[str]:
-    """What is wrong with colours and contrast."""
+    """Finds what is wrong with colours and contrast."""
     said: list[str] = []
     source = found.source
     if not source.modality().pixels or not found.images:
@@ -110,7 +110,7 @@ def check_pixels(found: Survey) -> list[str]:
 
 
 def check_sizes(found: Survey) -> list[str]:
-    """What is wrong with sizes."""
+    """Finds what is wrong with sizes."""
     source = found.source
     if not source.modality().pixels or not found.sizes:
         return []

@@ -39,7 +39,7 @@ def draw_preview(found: Survey, augment: Augment, *, seed: int) -> Image.Image:
 
 
 def pick_originals(found: Survey) -> Tensor:
-    """(SHOWN,C,h,w) in [-1,1], the middle of what is loaded larger."""
+    """Picks (SHOWN,C,h,w) in [-1,1], the middle of what is loaded larger."""
     source = found.source
     modality = source.modality()
     if not modality.pixels or found.kept is None:

@@ -40,7 +40,7 @@ DASH = "\u2013"
 
 
 def write_document(board: Board, *, title: str, unstarted: int = 0) -> str:
-    """The whole page as text. unstarted: jobs of a sweep that were never begun."""
+    """Writes the whole page as text. unstarted: jobs of a sweep that were never begun."""
     slots = {
         id(run): choose_slot(index)
         for index, group in enumerate(board.groups)
@@ -70,7 +70,7 @@ def write_document(board: Board, *, title: str, unstarted: int = 0) -> str:
 
 
 def write_heading(board: Board, title: str, unstarted: int) -> list[Node]:
-    """The top of the page: what is compared, by what, and how many runs there are."""
+    """Writes the top of the page: what is compared, by what, and how many runs there are."""
     runs = board.runs()
     metric = board.metric
     way = {"max": "larger is better", "min": "smaller is better"}.get(
@@ -99,7 +99,7 @@ def count_words(n: int, noun: str) -> str:
 
 
 def show_leaders(board: Board) -> Html:
-    """The groups, best first; each with the newest picture of its best run."""
+    """Shows the groups, best first; each with the newest picture of its best run."""
     metric = board.metric
     strips = draw_strips(
         [(group.values(), group.mean(), choose_slot(k)) for k, group in enumerate(board.groups)]
@@ -147,7 +147,7 @@ def show_leaders(board: Board) -> Html:
 
 
 def draw_thumbnail(group: Group) -> Html | None:
-    """The newest sample grid of a group's best run."""
+    """Draws the newest sample grid of a group's best run."""
     run = find_leading_run(group)
     samples = run.samples()
     source = make_data_uri(samples[-1][1], side=96) if samples else None
@@ -159,7 +159,7 @@ def draw_thumbnail(group: Group) -> Html | None:
 
 
 def find_leading_run(group: Group) -> Run:
-    """The best run of a group; where none has a number, the first."""
+    """Finds the best run of a group; where none has a number, the first."""
     best = group.best()
     return best[0] if best is not None else group.runs[0]
 
@@ -171,14 +171,14 @@ def was_shared(run: Run) -> bool:
 
 
 def describe_sharing(run: Run) -> str:
-    """In words, for one run."""
+    """Says, for one run, how far others shared its processor."""
     if run.load is None:
         return ""
     return f"{'shared the machine, ' if was_shared(run) else ''}load {run.load:.1f}"
 
 
 def mark_shared(runs: list[Run]) -> str:
-    """A star where a run shared its processor with others, so that its times say little."""
+    """Puts a star where a run shared its processor, so that its times say little."""
     return " *" if any(was_shared(run) for run in runs) else ""
 
 
@@ -191,13 +191,13 @@ def format_group(group: Group) -> str:
 
 
 def format_best(group: Group) -> Node:
-    """The best value of a group and its step."""
+    """Writes the best value of a group and its step."""
     best = group.best()
     return DASH if best is None or not group.metric.mode else format_moment(best[1:])
 
 
 def format_moment(best: tuple[int | None, float]) -> list[Node]:
-    """A value and the step at which it was measured."""
+    """Writes a value and the step at which it was measured."""
     step, value = best
     return [
         format_figure(value),
@@ -211,14 +211,14 @@ def format_time(seconds: float | None) -> str:
 
 
 def format_rate(rate: float | None) -> str:
-    """Images a second; a dash for none."""
+    """Writes images a second; a dash for none."""
     if rate is None:
         return DASH
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def draw_curves(board: Board) -> Html | None:
-    """A chart for each logged number, with a line for each group."""
+    """Draws a chart for each logged number, with a line for each group."""
     keys = order_names(
         list(dict.fromkeys(key for run in board.runs() for key in run.curve_keys())), board.metric
     )
@@ -268,7 +268,7 @@ def draw_curves(board: Board) -> Html | None:
 
 
 def order_names(keys: list[str], metric: Metric) -> list[str]:
-    """The metric of the board, other metrics, losses, the rest."""
+    """Orders names: the metric of the board, other metrics, losses, the rest."""
     first = (f"eval/{metric.key}", metric.key)
     return sorted(
         keys,
@@ -281,7 +281,7 @@ def order_names(keys: list[str], metric: Metric) -> list[str]:
 
 
 def find_best_on_curve(group: Group) -> tuple[int, float] | None:
-    """The best moment of a group, if it is a point of its metric's curve."""
+    """Finds the best moment of a group, if it is a point of its metric's curve."""
     best = group.best()
     if best is None:
         return None
@@ -290,7 +290,7 @@ def find_best_on_curve(group: Group) -> tuple[int, float] | None:
 
 
 def draw_group_chart(name: str, board: Board) -> Html | None:
-    """The chart of one number: the runs of a group faint, their mean bold."""
+    """Draws the chart of one number: the runs of a group faint, their mean bold."""
     metric = board.metric
     followed = name in (f"eval/{metric.key}", metric.key) and metric.mode
     series = []
@@ -324,7 +324,7 @@ def draw_group_chart(name: str, board: Board) -> Html | None:
 
 
 def show_samples(board: Board, slots: dict[int, int]) -> Html | None:
-    """The newest grid of each run; of the best run of each group where there are too many."""
+    """Shows the newest grid of each run; of the best run of each group where there are too many."""
     runs = [run for run in board.runs() if run.samples()]
     if len(runs) > MOST_PICTURES:
         leading = [find_leading_run(group) for group in board.groups]
@@ -348,7 +348,7 @@ def show_samples(board: Board, slots: dict[int, int]) -> Html | None:
 
 
 def show_reals(runs: list[Run]) -> list[Html]:
-    """Real images, once for each data set, since every run of it was shown the same."""
+    """Shows real images, once for each data set, since every run of it was shown the same."""
     found = {}
     for run in runs:
         path = run.real()
@@ -373,7 +373,7 @@ def show_reals(runs: list[Run]) -> list[Html]:
 
 
 def show_picture(run: Run, group: Group, index: int, metric: Metric) -> Html | None:
-    """The newest samples of a run with its value; None where there is no sound picture."""
+    """Shows the newest samples of a run with its value; None where there is no sound picture."""
     step, path = run.samples()[-1]
     source = make_data_uri(path, side=400)
     if source is None:
@@ -397,7 +397,7 @@ def show_picture(run: Run, group: Group, index: int, metric: Metric) -> Html | N
 
 
 def list_failures(board: Board, unstarted: int) -> Html | None:
-    """The runs that are in no mean, with their reasons, and jobs that never began."""
+    """Lists the runs that are in no mean, with their reasons, and jobs that never began."""
     if not board.failed and not unstarted:
         return None
     labels = {id(run): group.label for group in board.groups for run in group.runs}
@@ -416,12 +416,12 @@ def list_failures(board: Board, unstarted: int) -> Html | None:
 
 
 def show_state(run: Run) -> Html:
-    """The state of a run as a coloured word."""
+    """Shows the state of a run as a coloured word."""
     return make_tag("span", run.state, at={"class": "state " + run.state.replace(" ", "-")})
 
 
 def list_differences(board: Board) -> Html | None:
-    """What differs between the configs of the groups; None where there is nothing to tell."""
+    """Lists what differs between the configs of the groups; None where there is nothing to tell."""
     if not board.differing or len(board.groups) < 2:
         return None
     rows = [
@@ -438,7 +438,7 @@ def list_differences(board: Board) -> Html | None:
 
 
 def list_runs(board: Board, slots: dict[int, int]) -> Html:
-    """The table of all runs."""
+    """Writes the table of all runs."""
     rows: list[list[Node]] = []
     for group in board.groups:
         for run in group.runs:
@@ -472,12 +472,12 @@ def list_runs(board: Board, slots: dict[int, int]) -> Html:
 
 
 def write_footer(board: Board) -> Html:
-    """The end of the page: which gancli wrote it."""
+    """Writes the end of the page: which gancli wrote it."""
     return make_tag("footer", make_tag("p", f"gancli {gancli.__version__}"))
 
 
 def list_protocols(board: Board) -> Html | None:
-    """What the numbers of the board were measured with, folded; a column for each protocol."""
+    """Lists what the numbers of the board were measured with; a column for each protocol."""
     if not board.protocols:
         return None
     each = [found.protocol or {} for found in board.protocols.values()]

@@ -150,7 +150,7 @@ def draw_chart(
 
 
 def find_point(moment: tuple[int | None, float] | None, points: Points) -> tuple[int, float] | None:
-    """A moment (step, value), if it is one of the points: what may be ringed."""
+    """Finds a moment (step, value), if it is one of the points: what may be ringed."""
     if moment is None:
         return None
     step, value = moment
@@ -158,7 +158,7 @@ def find_point(moment: tuple[int | None, float] | None, points: Points) -> tuple
 
 
 def draw_key(name: Node, slot_index: int) -> Html:
-    """A name beside its colour."""
+    """Draws a name beside its colour."""
     return make_tag(
         "span",
         make_tag("i", at={"class": f"dot {name_colour(slot_index)}"}),
@@ -277,7 +277,7 @@ def draw_dot(x: float, y: float, *, radius: float, kind: str | None = None) -> H
 
 
 def thin_points(points: Points) -> Points:
-    """At most MOST_POINTS, the extremes of each stretch kept, so that a spike does not vanish."""
+    """Keeps at most MOST_POINTS, with each stretch's extremes: a spike must not vanish."""
     if len(points) <= MOST_POINTS:
         return points
     size = math.ceil(2 * len(points) / MOST_POINTS)
@@ -312,7 +312,7 @@ def smooth_points(points: Points) -> Points:
 
 
 def average_curves(curves: list[Points]) -> Points:
-    """The mean over runs at the steps that all of them logged; none where one was not finite."""
+    """Averages runs at the steps that all of them logged; none where one was not finite."""
     by_step = [dict(points) for points in curves]
     steps = sorted(set.intersection(*(set(points) for points in by_step))) if by_step else []
     found: Points = []

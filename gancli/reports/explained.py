@@ -19,7 +19,7 @@ PANELS = {
 
 
 def explain_name(name: str, label: str = "", *, own: Mapping[str, Line] = NONE) -> Node:
-    """A number's name with its meaning as a tooltip; plain text where nobody knows it.
+    """Gives a name its meaning as a tooltip; plain text where nobody knows it.
 
     Args:
         name: As metrics.jsonl or an evaluation has it.
@@ -31,7 +31,7 @@ def explain_name(name: str, label: str = "", *, own: Mapping[str, Line] = NONE) 
 
 
 def write_legend(names: Iterable[str], *, own: Mapping[str, Line] = NONE) -> Html | None:
-    """A foldable table of the numbers on a page.
+    """Writes a foldable table of the numbers on a page.
 
     Args:
         names: As they are shown, in any order.
@@ -76,7 +76,7 @@ def name_panels(run: Run) -> tuple[str, ...]:
 
 
 def write_panel_heads(run: Run) -> Html | None:
-    """The names of the columns, above a sample grid."""
+    """Writes the names of the columns, above a sample grid."""
     panels = name_panels(run)
     if not panels:
         return None

@@ -48,7 +48,7 @@ def read_targets(targets: list[str]) -> list[Run]:
 
 
 def find_members(path: Path) -> list[tuple[Path, dict]]:
-    """-> (run folder, entry of sweep.jsonl or {}) of one target."""
+    """Finds the runs of one target: (run folder, entry of sweep.jsonl or {})."""
     if is_sweep(path):
         return read_jobs(path)
     if is_run(path):
@@ -63,7 +63,7 @@ def find_members(path: Path) -> list[tuple[Path, dict]]:
 
 
 def read_jobs(sweep: Path) -> list[tuple[Path, dict]]:
-    """Every job of a sweep, also those whose process was killed before it could note its end."""
+    """Reads every job of a sweep, also those killed before they could note their end."""
     entries = {}
     with contextlib.suppress(reading.Unreadable):  # the folders that lie there serve as well
         for _, entry in reading.read_json_lines(sweep / "sweep.jsonl"):
@@ -80,7 +80,7 @@ def read_jobs(sweep: Path) -> list[tuple[Path, dict]]:
 
 
 def find_moved(sweep: Path, folder: Path) -> Path:
-    """A job's folder, although the sweep may have been moved since."""
+    """Finds a job's folder, although the sweep may have been moved since."""
     return sweep / folder.name if (sweep / folder.name).is_dir() or not folder.is_dir() else folder
 
 
@@ -91,7 +91,7 @@ def make_sort_key(name: str) -> tuple[float, str]:
 
 
 def make_unique_names(folders: list[Path]) -> list[str]:
-    """Folder names, with as many parents as tell them apart."""
+    """Makes folder names, with as many parents as tell them apart."""
     parts = [folder.resolve().parts for folder in folders]
     depth = 1
     while len({part[-depth:] for part in parts}) < len(parts):

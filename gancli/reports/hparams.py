@@ -71,7 +71,7 @@ class Slot(Protocol):
 
 
 def put(slot: Slot, value: object) -> None:
-    """One plain value into a protobuf Value. bool first: True is an int."""
+    """Puts one plain value into a protobuf Value. bool first: True is an int."""
     if isinstance(value, bool):
         slot.bool_value = value
     elif isinstance(value, int | float) and math.isfinite(value):

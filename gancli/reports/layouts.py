@@ -15,7 +15,7 @@ ALSO = "simgan and styletransfer take them too"
 
 
 def find_layouts(path: str, files: Files) -> list[str]:
-    """-> a sentence for each layout that is recognised, with the command that trains on it."""
+    """Tells of each layout that is recognised, with the command that trains on it."""
     root = Path(path).expanduser()
     found = look_at_folders(path, root)
     if not found and (root / "train").is_dir():
@@ -36,7 +36,7 @@ def format_command(model: str, path: str, *more: str) -> str:
 
 
 def look_at_folders(path: str, root: Path) -> list[str]:
-    """Two folders of equal names are pairs, trainA and trainB or others are domains."""
+    """Recognises two folders of equal names as pairs, trainA and trainB or others as domains."""
     if all((root / name).is_dir() for name in ("trainA", "trainB")):
         held = [name for name in ("testA", "testB") if (root / name).is_dir()]
         beside = f"; {' and '.join(held)} are held out" if held else ""

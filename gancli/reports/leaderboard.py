@@ -261,7 +261,7 @@ def refuse_unknown_protocol(runs: list[Run], protocol: str) -> None:
 
 
 def list_measurements(run: Run, key: str) -> list[Measured]:
-    """Every number of this name that a run has, training's first."""
+    """Lists every number of this name that a run has, training's first."""
     sources = {TRAINING: run.evaluation} | run.evaluations
     found = []
     for source, each in sources.items():
@@ -289,7 +289,7 @@ def list_measurements(run: Run, key: str) -> list[Measured]:
 
 
 def describe_log_protocol(run: Run, key: str, step: int) -> dict[str, str] | None:
-    """How a term of a log line was written, where older runs wrote it otherwise; else None."""
+    """Says how a term of a log line was written, where older runs wrote it otherwise."""
     if not was_weighted(key, run.config):
         return None
     weighted = step <= run.weighted_until(key)
@@ -297,7 +297,7 @@ def describe_log_protocol(run: Run, key: str, step: int) -> dict[str, str] | Non
 
 
 def pick_relevant(protocol: dict, key: str) -> dict[str, str]:
-    """What of a protocol a number depends on: not its seed, nor what other items have noted."""
+    """Picks what of a protocol a number depends on: not its seed, nor notes of other items."""
     line = find_line(key)
     items = set(line.item.split()) if line is not None and line.item else None
 
@@ -427,7 +427,7 @@ def choose_metric(runs: list[Run], *, by: str = "", mode: str = "", protocol: st
 
 
 def find_favourite(found: Counter) -> str:
-    """The key that most runs have; among equals the most telling, then the first."""
+    """Finds the key that most runs have; among equals the most telling, then the first."""
     most = max(found.values())
     keys = [key for key, count in found.items() if count == most]
     return min(
@@ -439,7 +439,7 @@ def find_favourite(found: Counter) -> str:
 
 
 def find_direction(key: str, runs: list[Run]) -> str:
-    """min, max, or "" where neither is better or nobody knows."""
+    """Finds min, max, or "" where neither is better or nobody knows."""
     for run in runs:
         if run.evaluation.get("best", {}).get("key") == key:
             return run.evaluation["best"]["mode"]
@@ -452,7 +452,7 @@ def find_direction(key: str, runs: list[Run]) -> str:
 
 
 def list_measured(run: Run) -> list[str]:
-    """Every key that `by=` may name for this run."""
+    """Lists every key that `by=` may name for this run."""
     return list(
         dict.fromkeys(
             [
@@ -464,13 +464,13 @@ def list_measured(run: Run) -> list[str]:
 
 
 def list_values(run: Run) -> list[str]:
-    """The names of the numbers that a run's evaluations have, training's first."""
+    """Lists the names of the numbers that a run's evaluations have, training's first."""
     sources = [run.evaluation, *run.evaluations.values()]
     return list(dict.fromkeys(key for each in sources for key in each.get("values", {})))
 
 
 def find_named(run: Run, protocol: str) -> dict[str, float | None]:
-    """The numbers of one of a run's evaluations."""
+    """Finds the numbers of one of a run's evaluations."""
     return run.evaluations.get(protocol, {}).get("values", {})
 
 
@@ -486,7 +486,7 @@ def find_curve(run: Run, key: str) -> list[tuple[int, float | None]]:
 
 
 def find_value(run: Run, key: str) -> float | None:
-    """From evaluation.json, which has a protocol; else the last one of training."""
+    """Takes the value of evaluation.json, which has a protocol; else training's last one."""
     values = run.evaluation.get("values", {})
     if key in values:
         return values[key]
@@ -642,7 +642,7 @@ def describe_setting(run: Run, key: str) -> str:
 def find_warnings(
     runs: list[Run], groups: list[Group], metric: Metric, found: dict[int, Measured]
 ) -> list[str]:
-    """Why numbers that stand side by side may not be comparable."""
+    """Tells why numbers that stand side by side may not be comparable."""
     ended = [run for run in runs if run.state in FINISHED]
     evaluated = [run for run in ended if id(run) in found and found[id(run)].source != LOGGED]
     watched = [run for run in ended if id(run) in found and found[id(run)].source == LOGGED]
@@ -669,7 +669,7 @@ def find_warnings(
 
 
 def find_protocol_warnings(evaluated: list[Measured]) -> list[str]:
-    """One sentence for each entry in which the protocols of the numbers differ."""
+    """Says in one sentence each entry in which the protocols of the numbers differ."""
     protocols = [each.protocol or {} for each in evaluated]
     said = []
     for key in dict.fromkeys(key for item in protocols for key in item):

@@ -27,7 +27,7 @@ Node = str | Sequence["Node"] | None
 
 
 def make_tag(name: str, *children: Node, at: Mapping[str, object] | None = None) -> Html:
-    """One element. at: attributes; None and False leave one out, True writes its name alone."""
+    """Makes one element. at: attributes; None, False leave one out, True writes its name."""
     attributes = "".join(
         f" {key}" if value is True else f' {key}="{escape_text(str(value))}"'
         for key, value in (at or {}).items()
@@ -101,7 +101,7 @@ def write_page(path: Path, document: str) -> None:
 
 
 def make_section(title: str, *body: Node, note: Node = None) -> Html:
-    """A part of the page with its title and, below it, a note."""
+    """Makes a part of the page with its title and, below it, a note."""
     return make_tag(
         "section",
         make_tag("h2", title),
@@ -117,7 +117,7 @@ def make_table(
     numeric: Sequence[int] = (),
     plain: bool = False,
 ) -> Html:
-    """A table that becomes a stack of cards on a narrow screen, unless `plain`.
+    """Makes a table that becomes a stack of cards on a narrow screen, unless `plain`.
 
     Args:
         head: The names of the columns.
@@ -157,29 +157,29 @@ def make_table(
 
 
 def make_label(label: Node) -> str:
-    """The text of a column's head, without its markup."""
+    """Makes the text of a column's head, without its markup."""
     if not isinstance(label, Html):
         return str(label or "")
     return html.unescape(re.sub(r"<[^>]*>", "", label))
 
 
 def make_fold(title: Node, *body: Node, opened: bool = False) -> Html:
-    """A part that opens when its title is clicked."""
+    """Makes a part that opens when its title is clicked."""
     return make_tag("details", make_tag("summary", title), body, at={"open": opened})
 
 
 def format_figure(value: float | None) -> str:
-    """A number with four digits that tell something; an en dash for none."""
+    """Writes a number with four digits that tell something; an en dash for none."""
     return "\u2013" if value is None else f"{value:.4g}"
 
 
 def format_two_digits(value: float) -> str:
-    """Of a deviation: 3.0, 0.75, 12."""
+    """Writes two digits of a deviation: 3.0, 0.75, 12."""
     return f"{value:#.2g}".removesuffix(".")
 
 
 def format_thousands(value: float) -> str:
-    """1200 -> 1.2k: the numbers of an axis of steps."""
+    """Writes 1200 as 1.2k: the numbers of an axis of steps."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.6g}{unit}"

@@ -63,7 +63,7 @@ def make_address(kind: str, data: bytes) -> str:
 
 
 def pick_evenly(items: list, most: int) -> list:
-    """At most so many of them, the first and the last included."""
+    """Picks at most so many of them, the first and the last included."""
     if len(items) <= most:
         return list(items)
     return [items[round(k * (len(items) - 1) / (most - 1))] for k in range(most)]

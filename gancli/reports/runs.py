@@ -235,7 +235,7 @@ def find_ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
 
 
 def find_words(run: Run) -> str:
-    """How evaluation.json says that it ended, unless the run went on since."""
+    """Finds how evaluation.json says that it ended, unless the run went on since."""
     return str(run.evaluation.get("ended") or "") if run.evaluation.get("step") == run.step else ""
 
 
@@ -278,7 +278,7 @@ def read_last_words(path: Path) -> tuple[str, str]:
 
 
 def read_load(path: Path) -> float | None:
-    """The mean load that the newest session has noted in run.log."""
+    """Reads the mean load that the newest session has noted in run.log."""
     found = LOAD_LINE.findall(reading.read_tail(path, LOG_TAIL))
     return float(found[-1]) if found else None
 
@@ -350,14 +350,14 @@ def read_evaluation(path: Path, notes: list[str] | None = None) -> Evaluation:
 
 
 def pick_numbers(node: object) -> dict[str, float | None]:
-    """The numbers of a part of an evaluation's file."""
+    """Picks the numbers of a part of an evaluation's file."""
     if not isinstance(node, dict):
         return {}
     return {name: convert_number(value) for name, value in node.items() if is_number(value)}
 
 
 def pick_own_lines(node: object) -> dict[str, Line]:
-    """What an evaluation's file says of the user's own metrics; names of gancli's are left out."""
+    """Picks what an evaluation's file says of the user's own metrics, and of no others."""
     found: dict[str, Line] = {}
     for name, about in node.items() if isinstance(node, dict) else ():
         if not isinstance(name, str) or not isinstance(about, dict) or find_line(name) is not None:
@@ -372,7 +372,7 @@ def pick_own_lines(node: object) -> dict[str, Line]:
 
 
 def pick_words(node: object) -> dict[str, str]:
-    """The sentences of a part of an evaluation's file."""
+    """Picks the sentences of a part of an evaluation's file."""
     if not isinstance(node, dict):
         return {}
     return {name: str(reason) for name, reason in node.items()}
@@ -446,7 +446,7 @@ def flatten(tree: dict, prefix: str = "") -> dict[str, object]:
 
 
 def find_asked(run: Run) -> dict[str, str]:
-    """The overrides of a run, key -> value."""
+    """Finds the overrides of a run, key -> value."""
     pairs = [item.lstrip("+").partition("=") for item in run.overrides]
     return {
         key: value.strip("'\"")

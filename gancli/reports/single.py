@@ -71,7 +71,7 @@ OWN_FOLDER = ("hydra.run.", "hydra.sweep.", "hydra.mode")  # the repetition gets
 
 
 def write_document(run: Run) -> str:
-    """The whole page as text."""
+    """Writes the whole page as text."""
     metric = choose_metric([run])
     foot = make_tag(
         "footer", make_tag("p", str(run.folder)), make_tag("p", f"gancli {gancli.__version__}")
@@ -90,7 +90,7 @@ def write_document(run: Run) -> str:
 
 
 def choose_title(run: Run) -> str:
-    """What name= says; else what the run is made of; else its folder."""
+    """Takes what name= says; else what the run is made of; else its folder."""
     given = run.config.get("name")
     return str(given) if given else describe_parts(run) or run.name
 
@@ -103,7 +103,7 @@ def describe_parts(run: Run) -> str:
 
 
 def write_heading(run: Run, metric: Metric) -> list[Node]:
-    """The top of the page: the run's name, how it ended, and its tiles."""
+    """Writes the top of the page: the run's name, how it ended, and its tiles."""
     what = choose_title(run)
     about = ", ".join(text for text in (describe_parts(run), run.name) if text and text != what)
     end = make_tag(
@@ -122,7 +122,7 @@ def write_heading(run: Run, metric: Metric) -> list[Node]:
 
 
 def write_tiles(run: Run, metric: Metric) -> Html:
-    """The run in a few numbers."""
+    """Writes the run in a few numbers."""
     noun = find_run_noun(run)
     found = [
         ("step", f"{run.step:,}", f"of {run.steps:,}" if run.steps else ""),
@@ -161,7 +161,7 @@ TILES = {
 
 
 def list_shown_names(run: Run) -> list[str]:
-    """The numbers that the page shows."""
+    """Lists the numbers that the page shows."""
     sources = [run.evaluation, *run.evaluations.values()]
     values = [name for each in sources for name in each.get("values", {})]
     return [*values, *run.curve_keys(), *TILES.values()]
@@ -173,12 +173,12 @@ def format_seen(nimg: int) -> str:
 
 
 def place_beside(left: Html | None, right: Html) -> Html:
-    """Side by side where there is room."""
+    """Places parts side by side where there is room."""
     return right if left is None else make_tag("div", left, right, at={"class": "split"})
 
 
 def show_animation(run: Run) -> Html | None:
-    """The sample grids as frames of which the script shows one; without it the last stands."""
+    """Shows the sample grids as frames of one animation; without the script, the last."""
     frames = encode_samples(run)
     if not frames:
         return None
@@ -219,7 +219,7 @@ def show_animation(run: Run) -> Html | None:
 
 
 def show_reals(run: Run) -> Html | None:
-    """Real images beside the samples."""
+    """Shows real images beside the samples."""
     path = run.real()
     source = make_data_uri(path, side=512) if path is not None else None
     if source is None:
@@ -253,7 +253,7 @@ def encode_samples(run: Run) -> list[tuple[int, str]]:
 
 
 def list_metrics(run: Run, metric: Metric) -> Html:
-    """What training measured, and what gan evaluate did later: each with its own protocol."""
+    """Lists what training measured, and what gan evaluate did later: each with its own protocol."""
     best = run.evaluation.get("best")
     if not run.evaluation.get("values") and not run.evaluations:
         line = (
@@ -291,7 +291,7 @@ def describe_direction(mode: str) -> str:
 
 
 def list_evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]:
-    """The numbers of one evaluation.
+    """Lists the numbers of one evaluation.
 
     What held-out real images reach in place of samples gives a distance its scale.
     """
@@ -326,7 +326,7 @@ def list_evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[
 
 
 def list_unmeasured(found: Evaluation) -> list[Html]:
-    """A line for each metric that was skipped."""
+    """Writes a line for each metric that was skipped."""
     return [
         make_tag("p", f"{name} was skipped: {why}", at={"class": "note"})
         for name, why in found.get("skipped", {}).items()
@@ -381,7 +381,7 @@ def describe_weighted(run: Run) -> list[str]:
 
 
 def choose_bundle(name: str) -> str:
-    """The picture in which a number's curve is drawn."""
+    """Chooses the picture in which a number's curve is drawn."""
     head, _, last = name.rpartition("/")
     if last == "adv":
         return "losses"
@@ -389,7 +389,7 @@ def choose_bundle(name: str) -> str:
 
 
 def show_repetition(run: Run) -> Html:
-    """The command that repeats the run, and where it ran."""
+    """Shows the command that repeats the run, and where it ran."""
     seen = run.about
     place = ", ".join(
         f"{name} {seen[name]}"
@@ -455,7 +455,7 @@ def format_override(item: str) -> str:
 
 
 def format_value(value: object) -> str:
-    """A plain value as Hydra's override grammar reads it back."""
+    """Writes a plain value as Hydra's override grammar reads it back."""
     from hydra.core.override_parser.types import Quote, QuotedString
 
     if value is None or isinstance(value, bool):
@@ -466,7 +466,7 @@ def format_value(value: object) -> str:
 
 
 def find_flags(folder: Path) -> list[str]:
-    """Those that find the user's own configs again, as Hydra noted them."""
+    """Picks the flags that find the user's own configs again, as Hydra noted them."""
     node = read_yaml(folder / ".hydra" / "hydra.yaml")
     if not isinstance(node, dict):
         return []
@@ -485,7 +485,7 @@ def find_flags(folder: Path) -> list[str]:
 
 
 def list_config(run: Run) -> Html | None:
-    """The config, folded by sections."""
+    """Lists the config, folded by sections."""
     if not run.config:
         return None
     chosen = find_asked(run)
@@ -521,7 +521,7 @@ def find_run_noun(run: Run) -> str:
 
 
 def list_data(run: Run) -> Html | None:
-    """What the run was trained on."""
+    """Lists what the run was trained on."""
     about = run.about
     if not about:
         return None

@@ -279,7 +279,7 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
 
 
 def read_content(files: Files, index: int) -> bytes:
-    """The file's bytes. BadImage where they cannot be had."""
+    """Reads the file's bytes; raises BadImage where they cannot be had."""
     if files.sizes[index] > MAX_MEMBER:
         raise BadImage(f"too large: {files.sizes[index]} bytes")
     file = files.read_one(index)
@@ -338,7 +338,7 @@ def count_duplicates(found: Survey, files: Files, good: list[Look]) -> None:
 
 
 def find_bundles(looks: list[Look], key: Callable[[Look], bytes]) -> list[list[Look]]:
-    """Those that share a key, where two or more do."""
+    """Finds those that share a key, where two or more do."""
     found: dict[bytes, list[Look]] = {}
     for look in looks:
         found.setdefault(key(look), []).append(look)
@@ -475,7 +475,7 @@ def keep_images(found: Survey, images: Tensor, labels: list[int] | None) -> None
 
 
 def describe_room(n_bytes: int) -> str:
-    """Where so many bytes of decoded images will lie."""
+    """Says where so many bytes of decoded images will lie."""
     return (
         "in memory"
         if cache.fits(n_bytes)

@@ -49,7 +49,7 @@ def draw_contact_sheet(found: Survey) -> Image.Image:
 
 
 def collect_facts(found: Survey) -> dict:
-    """The survey as plain data."""
+    """Collects the survey as plain data."""
     source = found.source
     return {
         "images": found.images,
@@ -85,7 +85,7 @@ def collect_facts(found: Survey) -> dict:
 
 
 def show_survey(found: Survey, warnings: list[str], *, subject: str) -> None:
-    """The survey in lines."""
+    """Shows the survey in lines."""
     say(subject)
     for name, text in [*describe_files(found), *describe_training(found)]:
         say(f"{name:<9} {text}")
@@ -110,7 +110,7 @@ def show_survey(found: Survey, warnings: list[str], *, subject: str) -> None:
 
 
 def describe_files(found: Survey) -> list[tuple[str, str]]:
-    """Lines about the files: how many, how large, of which kinds."""
+    """Writes lines about the files: how many, how large, of which kinds."""
     sampled = (
         f" ({found.looked_at:,} of {found.total:,} files looked at)"
         if found.looked_at < found.total
@@ -144,7 +144,7 @@ def describe_files(found: Survey) -> list[tuple[str, str]]:
 
 
 def describe_training(found: Survey) -> list[tuple[str, str]]:
-    """What a run would make of it."""
+    """Says what a run would make of it."""
     source = found.source
     modality = source.modality()
     shape = modality.describe_item(source.size(), source.known_channels())

@@ -17,7 +17,7 @@ SHORT = ("n_fake", "n_real", "split", "backbone", "ema", "seed")  # of a protoco
 
 
 def list_leaderboard(board: Board) -> tuple[list[str], list[list[str]]]:
-    """-> the head and a row of text for each group, for a terminal or a pipe."""
+    """Makes the head and a row of text for each group, for a terminal or a pipe."""
     head = ["", "group", "runs", board.metric.key, "best", "time", "img/s"]
     rows = []
     for rank, group in zip(board.ranks(), board.groups, strict=True):
@@ -38,7 +38,7 @@ def list_leaderboard(board: Board) -> tuple[list[str], list[list[str]]]:
 
 
 def list_protocols(board: Board) -> list[str]:
-    """What the numbers were measured with: which source, and, where protocols differ, in what."""
+    """Says what the numbers were measured with: the source, and what differs."""
     keys = find_differing_keys(board)
     lines = []
     for letter, each in board.protocols.items():
@@ -49,7 +49,7 @@ def list_protocols(board: Board) -> list[str]:
 
 
 def find_differing_keys(board: Board) -> list[str]:
-    """The entries of a protocol that are not the same in all that were met."""
+    """Finds the entries of a protocol that are not the same in all that were met."""
     protocols = [each.protocol or {} for each in board.protocols.values()]
     keys = dict.fromkeys(key for item in protocols for key in item)
     return [key for key in keys if len({item.get(key) for item in protocols}) > 1]
@@ -87,7 +87,7 @@ def format_best(group: Group) -> str:
 
 
 def format_table(head: list[str], rows: list[list[str]]) -> str:
-    """Aligned columns, whole and unwrapped; texts to the left, numbers to the right."""
+    """Aligns columns, whole and unwrapped; texts to the left, numbers to the right."""
     head, *rows = [[printable(cell) for cell in row] for row in [head, *rows]]
     width = [max(len(row[k]) for row in [head, *rows]) for k in range(len(head))]
     return "\n".join(
@@ -118,7 +118,7 @@ def show_table(head: list[str], rows: list[list[str]]) -> None:
 
 
 def format_groups(board: Board) -> str:
-    """One line for each group of the leaderboard."""
+    """Writes one line for each group of the leaderboard."""
     head = [
         "rank",
         "group",
@@ -167,7 +167,7 @@ def name_protocol(board: Board, group: Group) -> str:
 
 
 def format_run_table(board: Board) -> str:
-    """One line for each run, with every metric that any of them has."""
+    """Writes one line for each run, with every metric that any of them has."""
     keys = list(
         dict.fromkeys(key for run in board.runs() for key in run.evaluation.get("values", {}))
     )
@@ -230,7 +230,7 @@ def format_cell(value: object) -> object:
 
 
 def collect_facts(board: Board) -> dict:
-    """Everything of the comparison as plain data."""
+    """Collects everything of the comparison as plain data."""
     metric = board.metric
     return {
         "metric": {"key": metric.key, "mode": metric.mode or None, "why": metric.why},

@@ -39,10 +39,10 @@ class Meter(Protocol):
     """Sees where a part of a step begins and ends."""
 
     def begin(self, part: str) -> None:
-        """The part begins; a part that is open is interrupted."""
+        """Begins a part; a part that is open is interrupted."""
 
     def end(self) -> None:
-        """The part that began last ends, and the one that it interrupted goes on."""
+        """Ends the part that began last; the one that it interrupted goes on."""
 
 
 class MeteredTrainer(Trainer):
@@ -112,12 +112,12 @@ class Stopwatch:
         self.since = 0.0
 
     def begin(self, part: str) -> None:
-        """As `Meter.begin`."""
+        """Begins a part as `Meter.begin`, in seconds."""
         self.pass_time()
         self.open.append((part, 0.0))
 
     def end(self) -> None:
-        """As `Meter.end`."""
+        """Ends a part as `Meter.end`, in seconds."""
         self.pass_time()
         part, seconds = self.open.pop()
         self.calls.setdefault(part, []).append(seconds)
@@ -146,11 +146,11 @@ class OperationCounter(TorchDispatchMode):
         self.open = [OTHER]
 
     def begin(self, part: str) -> None:
-        """As `Meter.begin`."""
+        """Begins a part as `Meter.begin`, in operations."""
         self.open.append(part)
 
     def end(self) -> None:
-        """As `Meter.end`."""
+        """Ends a part as `Meter.end`, in operations."""
         self.open.pop()
 
     def __torch_dispatch__(

@@ -98,7 +98,7 @@ def make_plain(cfg: DictConfig, *, resolve: bool = True) -> dict[str, Any]:
 def open_game(
     path: str, *, ema: bool = True, trust: tuple[str, ...] = (), device: str = "cpu"
 ) -> Loaded:
-    """As `checkpoint.load_game`, and says on the status line how far it is."""
+    """Opens a checkpoint as `load_game` does, and says on the status line how far it is."""
     from gancli.checkpoint import open_checkpoint, rebuild_game
 
     status.say("reading the checkpoint…")
@@ -108,6 +108,6 @@ def open_game(
 
 
 def find_run_folder(checkpoint: Path) -> Path:
-    """The run folder of a checkpoint, or the folder that holds a lone file."""
+    """Finds the run folder of a checkpoint, or the folder that holds a lone file."""
     in_run = checkpoint.parent.name == "checkpoints"
     return checkpoint.parent.parent if in_run else checkpoint.parent

@@ -114,7 +114,7 @@ class RunFolder:
             self.lock.close()  # a killed process gives it back too
 
     def sample(self, step: int) -> Path:
-        """Where the sample grid of a step lies."""
+        """Tells where the sample grid of a step lies."""
         return self.samples / f"step-{step:08d}.png"
 
     def write_sample(self, step: int, image: Image) -> None:
@@ -164,7 +164,7 @@ def has_checkpoints(path: Path) -> bool:
 
 
 def resume_line(path: Path, trust: tuple[str, ...] = ()) -> str:
-    """What to type to go on with a run, whatever its name holds."""
+    """Writes what to type to go on with a run, whatever its name holds."""
     return f"gan train {run_words('resume', path, trust)}"
 
 
@@ -210,7 +210,7 @@ def make_new(path: Path, *, exclusive: bool) -> Path:
 
 
 def find_named(resume: str) -> Path:
-    """The run that resume=RUN means. Raises UserError."""
+    """Finds the run that resume=RUN means. Raises UserError."""
     path = Path(os.path.expanduser(resume))
     if os.path.isdir(path / "checkpoints"):
         return path
@@ -223,7 +223,7 @@ def find_named(resume: str) -> Path:
 
 
 def list_saved_runs(parent: Path) -> list[Path]:
-    """The runs in a folder that have saved something, the one that was saved last first."""
+    """Lists the runs in a folder that have saved something, the newest first."""
 
     def find_last_save(path: Path) -> tuple[int, str]:
         times = [file.stat().st_mtime_ns for file in (path / "checkpoints").glob("*.pt")]
@@ -238,7 +238,7 @@ def normalise_overrides(overrides: list[str]) -> list[str]:
 
 
 def read_start_overrides(path: Path) -> list[str] | None:
-    """What a run was started with, None if that is not known."""
+    """Reads what a run was started with, None if that is not known."""
     found = read_hydra_file(path, "overrides.yaml")
     return normalise_overrides([str(item) for item in found]) if isinstance(found, list) else None
 
@@ -264,7 +264,7 @@ def read_hydra_file(path: Path, name: str) -> object:
 
 
 def write_hydra(path: Path, *, config: DictConfig, hydra: DictConfig, overrides: list[str]) -> None:
-    """The three files that hydra.main would have written, for tools that read them."""
+    """Writes the three files that hydra.main would have written, for tools that read them."""
     from omegaconf import OmegaConf
 
     folder = path / ".hydra"

@@ -371,7 +371,7 @@ class LoadedModel:
         label: int | str | Sequence[float] | None,
         options: Mapping[str, object],
     ) -> Batch:
-        """What n images start from; options of the game by name, which are checked here."""
+        """Draws what n images start from; options of the game by name, which are checked here."""
         if n < 1:
             raise UserError(f"n={n} does not fit", "give 1 or more")
         if self.game.directions:
@@ -399,7 +399,7 @@ class LoadedModel:
         )
 
     def find_label(self, label: int | str | Sequence[float]) -> Tensor:
-        """A class, given by name or number, or attributes."""
+        """Finds a class, given by name or number, or attributes."""
         found = convert_label(label)
         assert found is not None
         return sampling.find_label(self.game, found, self.classes)
@@ -424,7 +424,7 @@ class LoadedModel:
         return torch.from_numpy(np.stack(found))
 
     def decode(self, images: Sequence[ImageLike]) -> list[np.ndarray]:
-        """Each -> (C,H,W) uint8 at the model's size."""
+        """Decodes each picture to (C,H,W) uint8 at the model's size."""
         self.modality.refuse_files(int(self.config.dataset["channels"]))
         decoder = Decoder(
             pair(self.config.dataset["resolution"]), int(self.config.dataset["channels"])
@@ -464,7 +464,7 @@ def load(
 
 
 def convert_label(label: int | str | Sequence[float] | None) -> sampling.Label | None:
-    """A label in plain Python's numbers: an array's are others, and print otherwise."""
+    """Converts a label to plain Python's numbers: an array's are others, and print otherwise."""
     if label is None or isinstance(label, str):
         return label
     if isinstance(label, Sequence | np.ndarray):
@@ -473,7 +473,7 @@ def convert_label(label: int | str | Sequence[float] | None) -> sampling.Label |
 
 
 def encode_image(image: ImageLike) -> File:
-    """A picture as the decoder reads it: every form of it meets the same code."""
+    """Encodes a picture as the decoder reads it: every form of it meets the same code."""
     if isinstance(image, str | os.PathLike):
         return os.path.expanduser(os.fspath(image))
     picture = plain(image, set()) if isinstance(image, Image.Image) else make_picture(image)
@@ -483,7 +483,7 @@ def encode_image(image: ImageLike) -> File:
 
 
 def make_picture(pixels: object) -> Image.Image:
-    """(H,W) or (H,W,C) uint8 -> a picture.
+    """Makes a picture of (H,W) or (H,W,C) uint8.
 
     Raises:
         UserError: It is something else: floats have no agreed range.
@@ -501,7 +501,7 @@ def make_picture(pixels: object) -> Image.Image:
 
 
 def read(image: ImageLike, name: str) -> np.ndarray:
-    """(C,H,W) uint8 in its own size. Raises UserError."""
+    """Reads (C,H,W) uint8 in its own size. Raises UserError."""
     notes: set[str] = set()
     with explain_bad_images(name):
         found = read_pixels(encode_image(image), notes)
@@ -529,7 +529,7 @@ def name_image(image: ImageLike) -> str:
 
 
 def find_hidden(pixels: np.ndarray, mask: ImageLike | None) -> np.ndarray:
-    """(H,W) bool, where the mask is white or, without a mask, the image is transparent.
+    """Finds (H,W) bool: where the mask is white or, without one, the image transparent.
 
     Raises:
         UserError: Nothing is hidden, or the mask does not fit.

@@ -76,7 +76,7 @@ class Logbook:
             self.guard("tensorboard", partial(self.events.add_scalars, step, numbers))
 
     def note_load(self) -> None:
-        """How busy the machine is: a run's speed says little where others shared it."""
+        """Notes how busy the machine is: a run's speed says little where others shared it."""
         with suppress(OSError, AttributeError):  # Windows has none
             self.loads.append(os.getloadavg()[0])
 

@@ -208,7 +208,7 @@ class Loop:
             self.attempt("the sample grid", self.write_grid)
 
     def write_grid(self) -> None:
-        """As `draw_grid`, and raises what may go wrong."""
+        """Writes a grid as `draw_grid` does, but raises what may go wrong."""
         step = self.progress.step
         drawn = self.monitor.draw_samples(
             self.trainer.game, self.trainer.ema, columns=self.log.grid

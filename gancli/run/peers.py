@@ -99,7 +99,7 @@ class BareLoop:
                 player.drop_moments()
 
     def play(self, phase: Phase) -> None:
-        """One loss, its gradients, and the optimizers that it moves."""
+        """Plays one loss: its gradients, and the optimizers that it moves."""
         step = self.game.progress.step
         batch = self.batches[(step + phase.fresh) % len(self.batches)]
         if phase.prepare is not None:

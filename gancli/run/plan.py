@@ -126,7 +126,7 @@ def tell(line: str) -> None:
 
 
 def say_why_new(around: Sequence[Candidate], composed: front.Composed) -> None:
-    """Why resume=auto starts a run: what the nearest one differs in."""
+    """Says why resume=auto starts a run: what the nearest one differs in."""
     from gancli.run.resume import describe_differences
 
     parent = composed.run_dir.parent
@@ -177,7 +177,7 @@ def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
 
 
 def describe_plan(composed: front.Composed) -> str:
-    """How long a new run will be and by which rule, and how fast its players learn, in one line."""
+    """Says in one line how long a new run will be, by which rule, and how fast it learns."""
     from gancli.config.players import describe_rate
 
     cfg = composed.cfg
@@ -196,7 +196,7 @@ def count_steps(steps: int) -> str:
 
 
 def describe_budget(cfg: DictConfig) -> str:
-    """The number of steps; where not every step moves the generator, also how many of them do."""
+    """Says the number of steps, and how many move the generator where not all do."""
     trainer = cfg.trainer
     images = f"of {trainer.batch_size} {find_noun(cfg.dataset.get('kind'))}"
     if trainer.epochs is not None:

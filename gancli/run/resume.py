@@ -348,7 +348,7 @@ def pick_settings(overrides: Sequence[str] | None) -> list[str] | None:
 
 
 def describe_differences(candidate: Candidate, composed: front.Composed, *, most: int = 3) -> str:
-    """key: old -> new, an option of a group in place of the keys below it."""
+    """Says key: old -> new, an option of a group in place of the keys below it."""
     from gancli.run.folder import read_start_choices
 
     left = dict(candidate.differs)

@@ -82,7 +82,7 @@ class Early(logging.Handler):
 
 @contextmanager
 def keep_early_log() -> Iterator[None]:
-    """While the gates decide, logger "gancli" is kept for the run.log that `run_log` will open."""
+    """Keeps logger "gancli" while the gates decide, for the run.log that `run_log` opens."""
     handler = Early()
     level = logger.level
     logger.setLevel(logging.INFO)
@@ -96,7 +96,7 @@ def keep_early_log() -> Iterator[None]:
 
 @contextmanager
 def run_log(folder: Path) -> Iterator[None]:
-    """While open, what logger "gancli" says goes to run.log; notes and warnings also to stderr.
+    """Writes logger "gancli" to run.log while open; notes and warnings also to stderr.
 
     Of logger.exception the traceback goes to the file alone. Other handlers, such as Hydra's, do
     not see the lines meanwhile, or each would appear twice.
