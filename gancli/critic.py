@@ -61,6 +61,7 @@ class BoundCritic:
         if self.augment is not None:
             x = self.augment(x)
         if self.noise > 0:
+            # After the augmentation: it would blur or cut the noise with the image.
             x = x + self.noise * torch.randn_like(x)
         if self.join is not None:
             x = self.join(x)

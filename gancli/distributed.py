@@ -291,6 +291,7 @@ def broadcast_state(*modules: nn.Module) -> None:
     if world() > 1:
         with meeting("rank 0's weights"):
             for module in modules:
+                # They share the module's storage: what is received is already in its place.
                 for tensor in module.state_dict().values():
                     dist.broadcast(tensor, 0)
 
@@ -329,6 +330,7 @@ def reduce_flat(parameters: list[nn.Parameter], values: Tensor) -> Tensor:
     pieces = [*gradients, found, values]
     flat = torch.cat([piece.flatten() for piece in pieces])
     with meeting("the sum of the gradients"):
+        # A sum and no mean: `average` divides once, by ranks and micro-batches together.
         dist.all_reduce(flat)
     *grads, found, values = flat.split([piece.numel() for piece in pieces])
     # Reading counts makes a GPU wait; only a rank that lacks a gradient needs to know what the

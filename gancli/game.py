@@ -204,6 +204,7 @@ class Game(nn.Module):
         super().__init__()
         self.generator = generator
         self.discriminator = discriminator
+        # After both networks: the copies follow the discriminator's keys.
         self.adversarial = per_critic(loss, discriminator)
         self.n_critic = 1 if loss is None else cast(Loss, loss).n_critic
         self.progress = Progress()  # one object: the trainer moves it, losses read it

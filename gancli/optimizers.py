@@ -157,6 +157,7 @@ class Player:
                 p.grad.add_(orthogonal_gradient(p.detach()), alpha=ours.orthogonal)
         if ours.clip is not None:
             for module in self.modules:
+                # Per network: a large gradient of one must not shrink another's.
                 torch.nn.utils.clip_grad_norm_(module.parameters(), ours.clip)
         factor = lr_factor(
             nimg,
@@ -234,6 +235,7 @@ def orthogonal_gradient(weight: Tensor) -> Tensor:
     """
     w = weight.flatten(1)
     gram = w @ w.T
+    # Written out: of M = W W^T off its diagonal, |M|^2 has the gradient 4 M W.
     return (4 * (gram - torch.diag(gram.diagonal())) @ w).view_as(weight)
 
 

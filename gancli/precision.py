@@ -51,8 +51,10 @@ def resolve_precision(name: str, device: torch.device) -> str:
     if name != "auto":
         return name
     if device.type == "cuda":
+        # Ampere, the first with bf16 units; before it bf16 is computed by fp32's.
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else "fp32"
     if device.type == "cpu":
+        # Without these instructions bf16 is emulated, and slower than fp32.
         can = torch.cpu.get_capabilities()
         return "bf16" if can.get("amx_bf16") or can.get("avx512_bf16") else "fp32"
     return "fp32"
@@ -101,6 +103,7 @@ def peak_memory(device: torch.device) -> int:
     """Returns the most bytes that were in use: of the GPU's allocator, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    # Bytes on macOS, KiB on Linux.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )

@@ -290,6 +290,7 @@ def lr_factor(
         gamma: The factor of one step.
         warmup_kimg: Thousands of real images in which the factor rises from 0; 0 for none.
     """
+    # 0 at the very first step, which then only fills Adam's moments.
     warm = 1.0 if warmup_kimg == 0 else min(1.0, (nimg / 1000) / warmup_kimg)
     if isinstance(kind, list):
         return warm * find_piece(nimg, kind)(nimg)

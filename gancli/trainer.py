@@ -93,6 +93,8 @@ class Trainer:
         self.game = place(game, device, self.settings.precision).train()
         self.layout = memory_format(device, self.settings.precision)
         self.progress = game.progress
+        # Read once: what changes with training is said by start, stop and every, or set by
+        # `advance`.
         self.phases = game.phases()
         self.players = make_players(game, config.optimizer.plain())
         distributed.broadcast_state(game)
@@ -106,6 +108,7 @@ class Trainer:
         self.logs: Logs = {}
         self.unread: list[list[Flags]] = []  # of the steps that the host has not looked at
         self.news = False  # set where this rank has something to tell the others
+        # Its True is ignored: there are no moments yet.
         game.advance(self.progress)
 
     def step(self) -> None:
@@ -118,10 +121,12 @@ class Trainer:
                 logs, flag = self.play(phase, batch)
                 self.logs |= logs
                 flags.append(flag)
+        # Before the clock moves: the ramp-up counts the images that earlier steps have shown.
         self.move_average()
         self.unread.append(flags)
         progress.step += 1
         progress.nimg += self.settings.batch_size
+        # After the clock: a stage that ends with this step is told by `progress.step`.
         self.game.keep_average(self.ema)
         # Here, not before the step: a state saved between two steps has then already dropped its
         # moments.
@@ -171,6 +176,8 @@ class Trainer:
             batch = self.draw_batch(salt=phase.name)
         if phase.prepare is not None:
             seed = self.reseed(phase, f"whole {distributed.rank()}")
+            # + 1: with the seed itself the pool's coins would be the numbers that the noise is made
+            # of.
             batch = phase.prepare(batch, torch.Generator().manual_seed(seed + 1))
         sums: Logs = {}
         bad = torch.zeros((), device=self.device)
@@ -181,6 +188,8 @@ class Trainer:
             self.reseed(phase, distributed.rank() * accumulate + micro)
             shard = {key: value.chunk(accumulate)[micro] for key, value in batch.items()}
             with autocast(self.device, self.settings.precision):
+                # Only the forward pass: backward takes for each operation the type that forward
+                # chose.
                 loss, parts = check_loss(phase, phase.loss(shard))
             # Gradients add up over micro-batches as they are: the sum is divided once, after the
             # one over ranks: 2 shards then give the same bits on one rank and on two.
@@ -190,6 +199,7 @@ class Trainer:
             for key, value in parts.items():
                 sums[key] = sums.get(key, 0) + value
         # One sum for gradients, logs and flags. A log's key has a slash, a flag's has none.
+        # In fp32: summed over ranks in bf16 a log would have two digits.
         values = {f"{phase.name}/{key}": value.float() for key, value in sums.items()}
         flags = Flags(bad=bad, news=torch.full((), float(self.news), device=self.device))
         means = distributed.average(
@@ -253,6 +263,7 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Returns the checkpoint's tree: tensors and plain containers. All ranks must call it."""
         buffers = {
+            # A clone: on a CPU .cpu() is the buffer itself, which the next step moves.
             name: buffer.detach().cpu().clone() for name, buffer in self.game.named_buffers()
         }
         # Gathered and not broadcast: pools and running means differ between ranks, and saving must
@@ -280,6 +291,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from a state that `state_dict` has returned, maybe of an older gancli."""
+        # In place: the game, its losses and its phases hold this very object.
         vars(self.progress).update(state["progress"])
         self.game.load_state_dict(state["game"])
         buffers = state["buffers"]

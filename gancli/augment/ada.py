@@ -174,6 +174,7 @@ class ADA(Augment):
         on = dict(zip(SWITCHES, chance < odds[:, None], strict=True))
         amounts = zip((*UNIFORM, *NORMAL), (*uniform, *normal), strict=True)
         return on, {
+            # An amount such as xint_x belongs to the switch xint.
             name: amount * on[name if name in on else name[:-2]] for name, amount in amounts
         }
 
@@ -262,6 +263,7 @@ def recolour(x: Tensor, draws: Draws) -> Tensor:
 
 def hole(draws: Draws, h: int, w: int) -> Tensor:
     """Marks (N,1,H,W) a rectangle of half the height and width, its middle anywhere."""
+    # Places are pixel centres in [-1,1], so half of a side reaches 0.5 to either hand.
     far_y, far_x = (
         ((2 * torch.arange(size, device=at.device) + 1) / size - 1 - at[:, None]).abs() >= 0.5
         for at, size in ((draws["cutout_y"], h), (draws["cutout_x"], w))

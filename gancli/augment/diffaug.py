@@ -85,6 +85,7 @@ def translate(x: Tensor) -> Tensor:
 
 def shift_index(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Draws moves of a side: (N,size) which pixel moves to each place, and whether there is one."""
+    # Rounded half up, as in the authors' code: 4 of 28 pixels as of 32.
     reach = int(size / 8 + 0.5)
     index = torch.arange(size, device=device) - torch.randint(
         -reach, reach + 1, (n, 1), device=device

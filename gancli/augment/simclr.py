@@ -129,8 +129,10 @@ def window_matrix(share: Tensor, size: int) -> Tensor:
         size: Pixels of the side.
     """
     start = torch.rand_like(share) * (1 - share)
+    # Pixel centres; beyond the outermost ones the edge is repeated.
     place = (torch.arange(size, device=share.device) + 0.5) / size
     source = ((start[:, None] + share[:, None] * place) * size - 0.5).clamp(0, size - 1)
+    # A tent around each place: linear interpolation between its two neighbours.
     return (1 - (source[:, :, None] - torch.arange(size, device=share.device)).abs()).clamp(min=0)
 
 

@@ -75,6 +75,7 @@ class Room:
         if self.partial is None:
             return self.pixels[: len(chosen)]
         assert self.folder is not None and isinstance(self.pixels, np.memmap)
+        # Before the rename: a folder of this name is taken for whole by the next run.
         self.pixels.flush()
         np.save(self.partial / "chosen.npy", chosen)
         (self.partial / "skipped.json").write_text(json.dumps(skipped))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+# 2^64 divided by the golden ratio: multiples of it lie evenly among 64-bit numbers.
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -23,4 +24,5 @@ def permutation(n: int, seed: int) -> np.ndarray:
 
     Not a library's generator: its next version may shuffle in another way.
     """
+    # Stable: equal keys, however unlikely, must not be put in an order of numpy's choice.
     return np.argsort(draws(seed, np.arange(n)), kind="stable")

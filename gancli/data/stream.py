@@ -158,6 +158,7 @@ class Stream:
         last = first + self.local
         pieces = []
         position = first
+        # A batch may lie in two epochs, and in more where the data set is smaller than the batch.
         while position < last:
             epoch, start = divmod(position, self.n)
             piece = self.epoch(epoch, salt)[start : start + last - position]
@@ -206,6 +207,8 @@ class Stream:
         rows, columns = (
             (1, 1) if self.windows is None else (self.windows.shape[2], self.windows.shape[3])
         )
+        # One 64-bit draw is cut: 31 bits for the row, 31 for the column, the top one for the flip.
+        # Their remainders are uniform to 1 in 2^31 / windows.
         half = np.uint64(0x7FFFFFFF)
         row = (bits >> np.uint64(32) & half) % np.uint64(rows)
         column = (bits & half) % np.uint64(columns)

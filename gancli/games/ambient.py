@@ -84,9 +84,12 @@ class Ambient(GAN):
     def measure(self, image: Tensor, batch: Batch) -> Tensor:
         """Measures images (N,C,H,W) with fresh parameters: other masks of the batch, new noise."""
         if self.hides:
+            # The batch's own masks are draws of the true distribution; rolled, so that no fake has
+            # that of its own real.
             return hide(image, batch["seen"].roll(1, 0))
         image = blur_images(image, self.deviation)
         # Files hold no values beyond black and white, so neither do measurements.
+        # Levels of 255 become units of [-1,1].
         return (image + self.noise / 127.5 * torch.randn_like(image)).clamp(-1, 1)
 
     def fake(self, batch: Batch) -> Tensor:
@@ -115,8 +118,10 @@ def hide(image: Tensor, seen: Tensor) -> Tensor:
 
 def blur_images(x: Tensor, deviation: float) -> Tensor:
     """Filters images (N,C,H,W) by a Gaussian of so many pixels; edges are repeated."""
+    # So narrow a Gaussian has all its weight on the pixel itself.
     if deviation < 0.05:
         return x
+    # Beyond three deviations lie 0.3 % of the weight.
     reach = max(1, int(3 * deviation + 0.5))
     steps = torch.arange(-reach, reach + 1, device=x.device, dtype=torch.float32)
     taps = torch.exp(-steps.square() / (2 * deviation**2))

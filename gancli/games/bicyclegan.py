@@ -158,12 +158,15 @@ class BicycleGAN(Translation):
                 "BicycleGAN shares a batch between its two halves, and one image is too few",
                 "use a larger trainer.batch_size, or fewer micro-batches (trainer.accumulate)",
             )
+        # Of an odd batch the encoded half has one more: it alone has targets to meet.
         cut = (n + 1) // 2
         first = {key: value[:cut] for key, value in batch.items()}
         rest = {key: value[cut:] for key, value in batch.items()}
         mean, log_variance = self.encode(first["b"])
+        # The encoder gets a gradient through the draw (Kingma and Welling 2014, section 2.4).
         first["z"] = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
         rest["z"] = self.draw_latents(rest)
+        # Summed over a latent and averaged over images: kl_weight is then the authors'.
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
         halves = {"encoded": first, "random": rest}
         fakes = {half: self.sample(part, self.generator) for half, part in halves.items()}
@@ -201,6 +204,7 @@ class BicycleGAN(Translation):
             fakes["encoded"], halves["encoded"], weight=self.pixel_weight or 0.0
         )
         found = self.find_latents(fakes["random"])
+        # The encoder's mean alone, without a draw, as in the authors' code.
         latent = F.l1_loss(found, halves["random"]["z"])
         total = self.adversarial_weight * adversarial + distance
         total = total + self.kl_weight * terms["kl"] + self.latent_weight * latent
@@ -209,6 +213,7 @@ class BicycleGAN(Translation):
 
     def find_latents(self, image: Tensor) -> Tensor:
         """Finds the latents (N,z_dim) of fakes by an encoder that does not learn from it."""
+        # Not by no_grad: the gradient must pass through the encoder to the image.
         resting = {name: value.detach() for name, value in self.encoder.named_parameters()}
         mean, _ = torch.func.functional_call(self.encoder, resting, (image,))
         return mean.float()

@@ -69,6 +69,7 @@ class AuxiliaryClassifier(Head):
         """
         assert label is not None, UNLABELLED
         logits = self.out(critic.features(real)).float()
+        # In fp32, as all costs: softmax of bf16 logits is a few per cent off.
         of_real = F.cross_entropy(logits, label)
         of_fake = self.cost(critic, fake, label)
         hits = (logits.detach().argmax(1) == label).float().mean()
@@ -205,9 +206,11 @@ def class_contrast(h: Tensor, proxies: Tensor, label: Tensor, temperature: float
     own = (h * proxies).sum(1, keepdim=True) / temperature
     others = compute_cosines(h, h) / temperature
     itself = torch.eye(len(h), dtype=torch.bool, device=h.device)
+    # What is left out of the numerator: the image itself, which is no evidence, and other classes.
     other_class = itself | (label[:, None] != label)
     near, all_ = (
         torch.cat([own, others.masked_fill(left_out, -torch.inf)], 1).logsumexp(1)
         for left_out in (other_class, itself)
     )
+    # A difference of logarithms of sums: no exponential overflows at a low temperature.
     return (all_ - near).mean()

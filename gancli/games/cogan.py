@@ -72,6 +72,7 @@ class CoGAN(GAN):
 
         Rows of domain a, each above the same latents' row of domain b.
         """
+        # Half of the usual 8 rows: each latent stands there twice.
         z = self.inputs(4 * columns, rng)["z"].unflatten(0, (4, columns))
         domain = torch.tensor([0, 1]).repeat_interleave(columns).repeat(4)
         return {"z": torch.stack([z, z], 1).flatten(0, 2), "domain": domain}
@@ -178,6 +179,7 @@ def find_edges(image: Tensor) -> Tensor:
     """
     k = colours(image.shape[1])
     colour = image[:, :k]
+    # A difference lies in [0,2]; less 1 it is an image in [-1,1] again.
     return torch.cat([F.max_pool2d(colour, 3, 1, 1) - colour - 1, image[:, k:]], 1)
 
 

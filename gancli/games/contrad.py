@@ -108,6 +108,7 @@ class ContraD(GAN):
         second = other.features(real)
         made = critic.features(fake)
         views = [unit(self.of_reals(h)) for h in (first, second)]
+        # On reals alone: fakes have no part in what the trunk learns of images.
         contrast = nt_xent(views[0], views[1], self.temperature)
         views = [unit(self.of_fakes(h)) for h in (first, second, made)]
         apart = repulsion(views[0], views[1], views[2], self.temperature)
@@ -121,6 +122,7 @@ def two_layers(n_in: int, hidden: int, n_out: int, norm: Literal["none", "spectr
     """Builds a perceptron of one hidden layer, its weights normalised as `norm` says."""
     return nn.Sequential(
         constrain_weight(linear(n_in, hidden), norm),
+        # SNDCGAN's slope.
         nn.LeakyReLU(0.1),
         constrain_weight(linear(hidden, n_out), norm),
     )
@@ -147,6 +149,7 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     logits = (compute_cosines(both, both) / temperature).masked_fill(
         torch.eye(2 * n, dtype=torch.bool, device=both.device), -torch.inf
     )
+    # Rolled by n: the other view of row i stands in row i + n, and that of row i + n in row i.
     return F.cross_entropy(logits, torch.arange(2 * n, device=both.device).roll(n))
 
 
@@ -158,8 +161,10 @@ def repulsion(first: Tensor, second: Tensor, fake: Tensor, temperature: float) -
     """
     n = len(fake)
     itself = torch.eye(n, dtype=torch.bool, device=fake.device)
+    # Reals stand in the denominator alone: only fakes are drawn together.
     to_fakes = compute_cosines(fake, fake).masked_fill(itself, -torch.inf)
     shares = (
         torch.cat([to_fakes, compute_cosines(fake, torch.cat([first, second]))], 1) / temperature
     ).log_softmax(1)
+    # Its own column is -inf, of which a sum would be no number; one fake alone has no other.
     return -shares[:, :n].masked_fill(itself, 0.0).sum(1).mean() / max(n - 1, 1)

@@ -174,6 +174,7 @@ class CycleGAN(Game):
         Returns:
             The batch with "fake_a" and "fake_b", both without a graph.
         """
+        # By the generators after their step: they have moved first.
         fakes = {"a": self.generator["ba"](batch["b"]), "b": self.generator["ab"](batch["a"])}
         pools = members_of(self.pools, ImagePool)
         return batch | {f"fake_{side}": pools[side].swap(fakes[side], rng) for side in "ab"}
@@ -213,9 +214,11 @@ class CycleGAN(Game):
                 for side in "ab"
             }
         )
+        # A mean over values, as in the authors' code: cycle=10 does not depend on the size.
         cycle = F.l1_loss(ba(fakes["b"]).float(), a) + F.l1_loss(ab(fakes["a"]).float(), b)
         loss, logs["cycle"] = loss + self.cycle * cycle, cycle.detach()
         if self.identity:
             same = F.l1_loss(ba(a).float(), a) + F.l1_loss(ab(b).float(), b)
+            # Its weight is a share of the cycle's, as the authors' lambda_idt is.
             loss, logs["identity"] = loss + self.identity * self.cycle * same, same.detach()
         return loss, logs

@@ -105,6 +105,7 @@ class GAN(Game):
         z = (
             z.normal_(generator=rng)
             if self.latent == "normal"
+            # Within +-sqrt 3 a uniform number has variance 1, as the normal has.
             else z.uniform_(-(3**0.5), 3**0.5, generator=rng)
         )
         if truncation is not None:
@@ -112,6 +113,7 @@ class GAN(Game):
         if not self.conditional:
             return {"z": z}
         if label is None and self.attributes:
+            # Each attribute by a coin of its own: which go together only the data know.
             label = torch.rand(n, self.classes, generator=rng, device=device).round()
         elif label is None:
             label = torch.randint(self.generator.classes, (n,), generator=rng, device=device)
@@ -141,6 +143,8 @@ class GAN(Game):
         u = 0.5 + (torch.rand(z.shape, generator=rng, device=z.device) - 0.5) * torch.erf(
             torch.tensor(limit / 2**0.5)
         )
+        # In float64, where the inverse is exact far out; the clamp serves a u that fp32 has rounded
+        # to 0 or 1.
         drawn: Tensor = torch.special.ndtri(u.double())
         return drawn.to(z.dtype).clamp(-limit, limit)
 
@@ -221,6 +225,8 @@ class GAN(Game):
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
         """Adds the heads' terms to the adversarial loss of `generator_batch` batches of fakes."""
         if self.generator_batch > 1:
+            # The reals are repeated for relativistic losses and for their labels; the latents are
+            # new.
             batch = {key: torch.cat([value] * self.generator_batch) for key, value in batch.items()}
         critic = self.critic(batch)
         real = batch["image"]

@@ -165,6 +165,7 @@ class Growing(GAN):
 
     def advance(self, progress: Progress) -> bool:
         """Sets stage and share by nimg; True where a stage comes, or its fade ends."""
+        # Shapes and graph depend on both, so they are Python values, and alpha a tensor.
         before = (self.stage, self.blending)
         self.stage, share = self.plan(progress.nimg)
         self.blending = share is not None
@@ -206,6 +207,7 @@ class Growing(GAN):
         stage = self.stage
         alpha = self.alpha
         # Evaluations and `gan features` hand over images of full size.
+        # Bound by value: stage and alpha may have moved when a critic that was kept is called.
         critic.trunk = lambda x: self.discriminator.trunk(
             self.shrink_to_stage(x), label=label, stage=stage, alpha=alpha
         )
@@ -363,8 +365,10 @@ class StyleGAN(Growing):
         authors' code. Drawn on the device: the host never waits.
         """
         layers = self.generator.layers
+        # Only the layers that this stage has: a cut behind them would mix nothing.
         now = 2 * (self.stage + 1)
         cut = torch.randint(1, now, (), device=device)
+        # A cut at `layers` lies behind the last one: no layer is mixed.
         cut = torch.where(torch.rand((), device=device) < self.mixing, cut, layers)
         return torch.arange(layers, device=device) >= cut
 

@@ -202,6 +202,7 @@ class InfoGAN(GAN):
         Logits (N,size) of each categorical code; means and logarithms of the deviations
         (N,continuous).
         """
+        # In fp32: the likelihoods below have exponentials and small differences.
         *logits, rest = (
             self.q(features)
             .float()
@@ -258,6 +259,7 @@ class InfoGAN(GAN):
             if self.continuous
             else mean.new_zeros(())
         )
+        # The entropy of the codes' prior, as far as a blind reader would have to pay it.
         blind = sum(math.log(size) for size in self.categories) + self.continuous * BLIND
         return self.weights[0] * ce + self.weights[1] * nll, {
             "mi": (blind - ce - nll).detach(),

@@ -150,6 +150,7 @@ class LapGAN(GAN):
         assert isinstance(generator, nn.ModuleList)
         image = generator[0](inputs["z"], label)
         for k in range(1, level + 1):
+            # In sampling the coarse image is a made one; training has shown true ones alone.
             low = double_size(image)
             image = low + generator[k](self.draw_planes(low, noise), low, label)
         return enlarge(image, 2 ** (last - level))

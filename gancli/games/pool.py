@@ -37,6 +37,7 @@ class ImagePool(nn.Module):
         """
         if self.size == 0:
             return new
+        # On the CPU and for the whole batch at once: every device swaps alike.
         coins = torch.rand(len(new), generator=rng) < 0.5
         places = torch.randint(self.size, (len(new),), generator=rng)
         shown = []
@@ -44,6 +45,7 @@ class ImagePool(nn.Module):
             new, coins.to(new.device), places.to(new.device), strict=True
         ):
             full = self.filled >= self.size  # a tensor: no branch, so the host never waits for it
+            # While it fills, the next free place; the clamp serves the branch that is not taken.
             place = torch.where(full, place, self.filled.clamp(max=self.size - 1))
             old = self.images[place]
             take = full & coin

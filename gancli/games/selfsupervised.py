@@ -71,6 +71,7 @@ class Rotation(Head):
             x: (N,C,S,S) in [-1,1], reals or fakes; they are turned here.
             weight: Of the cross-entropy.
         """
+        # In blocks of the batch, as `turn_by_quarters` turns them.
         turns = torch.arange(len(x), device=x.device) * 4 // len(x)
         logits = self.out(critic.features(turn_by_quarters(x))).float()
         cost = F.cross_entropy(logits, turns)

@@ -85,6 +85,7 @@ class SeqGAN(TextGAN):
         super().keep_average(ema)
         if self.roller is None:
             return
+        # Till then the roll-outs would come from a generator that knows nothing.
         early = self.progress.step <= self.teaching.steps + self.d_steps
         with torch.no_grad():
             for old, new in zip(self.roller.parameters(), self.generator.parameters(), strict=True):
@@ -97,6 +98,7 @@ class SeqGAN(TextGAN):
     def draw_tokens(self, batch: Batch) -> Tensor:
         """Draws tokens (N,T), as many lines as the batch has."""
         image = batch["image"]
+        # One uniform number for each token, drawn before the loop: the draws do not depend on it.
         share = torch.rand(len(image), self.generator.steps, device=image.device)
         return self.generator.draw(share, batch.get("label"))
 
@@ -116,9 +118,11 @@ class SeqGAN(TextGAN):
         """Gives each token (N,T) of lines its reward (N,T)."""
         if self.reward == "step":
             scores = self.score(tokens, batch.get("label")).flatten(1)
+            # ScratchGAN's r = 2 D - 1: a token that could be either earns nothing.
             steps = 2 * scores - 1 if self.squash else scores
             later = torch.zeros_like(steps[:, 0])
             paid = []
+            # From the end: what a token earns holds what comes after it, discounted once a step.
             for t in reversed(range(steps.shape[1])):
                 later = steps[:, t] + self.discount * later
                 paid.append(later)
@@ -131,6 +135,7 @@ class SeqGAN(TextGAN):
             self.score(some.flatten(0, 1), many).flatten(1).mean(1).unflatten(0, some.shape[:2])
             for some in lines
         ]
+        # Nothing is left to roll out behind the last token: the line itself is scored.
         last = self.score(tokens, label).flatten(1).mean(1)
         return torch.stack([*(scores.mean(0) for scores in paid), last], 1)
 

@@ -18,6 +18,7 @@ def sum_losses(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:
     """
     logs: Logs = {}
     for key in next(iter(results.values()))[1]:
+        # All have the same keys: the losses are copies of one.
         logs[key] = torch.stack([part[key] for _, part in results.values()]).mean()
     for name, (_, part) in results.items():
         logs |= {f"{name}_{key}": value for key, value in part.items() if key not in ALONE}

@@ -81,6 +81,8 @@ class StyleGAN2(GAN):
                 "0.01, 0.9)"
             )
         self.r1 = (
+            # R1 is gamma / 2 times the squared norm; a penalty's weight stands before the plain
+            # square.
             GradientPenalty(weight=gamma / 2, at="real", target=0.0, every=r1_every)
             if gamma
             else None
@@ -138,6 +140,7 @@ class StyleGAN2(GAN):
         Karras 2020, section 3.2. y and the mean over styles divide by pixels and by layers: weight
         2 is gamma_pl = ln 2 / (r^2 (ln r - ln 2)) at r pixels.
         """
+        # A smaller batch saves memory, as in the authors' code (pl_batch_shrink).
         n = max(1, len(batch["image"]) // self.pl_shrink)
         # Squared gradients leave the range of half precision.
         with torch.autocast(batch["image"].device.type, enabled=False):
@@ -151,6 +154,7 @@ class StyleGAN2(GAN):
         mean = self.pl_mean.lerp(lengths.mean(), self.pl_decay)
         self.pl_mean.copy_(mean.detach())
         penalty = (lengths - mean).square().mean()
+        # Times the interval, which makes up for the steps without it (appendix B).
         return self.pl_weight * self.pl_every * penalty, {
             "pl": penalty.detach(),
             "length": lengths.detach().mean(),
@@ -291,6 +295,7 @@ def choose_gamma(size: tuple[int, int], batch_size: int | None) -> float:
             "r1_gamma=null follows the batch size: give batch_size=${trainer.batch_size}, or a "
             "number such as r1_gamma=10"
         )
+    # StyleGAN2-ADA's rule: gradients sum over pixels, and large batches need less.
     return 0.0002 * size[0] * size[1] / batch_size
 
 
@@ -304,6 +309,7 @@ def measure_path_lengths(image: Tensor, styles: Tensor) -> Tensor:
     Returns:
         (N,) with its graph: the root of the mean over L; y ~ N(0, 1 / (H W)).
     """
+    # By pixels, so that the length does not grow with the resolution.
     y = torch.randn_like(image) / (image.shape[2] * image.shape[3]) ** 0.5
     (grad,) = torch.autograd.grad((image * y).sum(), styles, create_graph=True)
     return (grad.square().sum(2).mean(1) + 1e-12).sqrt()  # at 0 the root's slope is infinite

@@ -112,11 +112,13 @@ class StyleTransfer(Translation):
         made, wanted, painted = (
             self.perceptual.features(x) for x in (fake, batch["a"], batch["b"])
         )
+        # The deepest layer knows what is shown, and little of its colours and strokes.
         last = list(made)[-1]
         content = F.mse_loss(made[last].float(), wanted[last].float())
         style = reduce(
             torch.add, [F.mse_loss(gram(made[name]), gram(painted[name])) for name in made]
         )
+        # Total variation as a mean, so that its weight does not depend on the size.
         rough = (fake[:, :, 1:] - fake[:, :, :-1]).abs().mean() + (
             fake[..., 1:] - fake[..., :-1]
         ).abs().mean()

@@ -162,6 +162,7 @@ def measure_nll(generator: nn.Module, batch: Batch) -> tuple[Tensor, Logs]:
 
 def measure_log_prob(generator: nn.Module, batch: Batch) -> Tensor:
     """Measures log p (N,T) of the tokens of one-hot items."""
+    # One-hot (N,V,T,1) back to token numbers (N,T).
     tokens = batch["image"].argmax(1).squeeze(2)
     return cast(RecurrentTextGenerator, generator).log_prob(tokens, batch.get("label"))
 

@@ -136,6 +136,8 @@ class TimeGAN(GAN):
                 updates=("d",),
                 every=self.d_every,
                 start=self.begin,
+                # A batch of its own, as in the authors' code, where d is trained in a loop of its
+                # own.
                 fresh=True,
                 after=self.constrain,
             ),
@@ -212,6 +214,7 @@ class TimeGAN(GAN):
         loss = loss + self.raw_weight * of_raw
         if self.rest_below > 0:
             adversarial = logs["adv"] + self.raw_weight * logs["raw_adv"]
+            # Times 0 and not skipped: one graph, and no wait of the host for the loss.
             loss = loss * (adversarial > self.rest_below)
         return loss, logs
 
@@ -224,6 +227,7 @@ class TimeGAN(GAN):
         loss = self.adversarial
         objective = loss.objective
         target = loss.draw_targets(loss.fake_target, raw)
+        # An objective that keeps the base's `d` costs each side alone: its fakes can be taken out.
         if type(objective).d is Objective.d:
             return objective.cost(raw, target).mean()
         return objective.d(real, raw, loss.draw_targets(loss.real_target, real), target)
@@ -242,11 +246,13 @@ class TimeGAN(GAN):
     def measure_recovery(self, batch: Batch, codes: Tensor) -> Tensor:
         """Measures the mean squared distance of series, in [0,1], to their recovery."""
         back = self.generator["recovery"](codes, batch.get("label"))
+        # In [0,1] distances are half as large as in [-1,1], and their squares a quarter.
         return F.mse_loss(back, batch["image"].float()) / 4
 
     def measure_foresight(self, batch: Batch, codes: Tensor) -> Tensor:
         """Measures how far codes are from what the supervisor foretold: mean square."""
         foretold = self.generator["supervisor"](codes, batch.get("label"))
+        # What is made of step t stands at t, and is compared with the code of t + 1.
         return F.mse_loss(foretold[:, :, :-1], codes[:, :, 1:])
 
 

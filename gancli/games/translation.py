@@ -189,6 +189,7 @@ class Translation(Game):
         source = (
             batch["a"]
             if batch["a"].shape[2:] == self.size
+            # Super-resolution: the discriminator needs source and image of one size to join them.
             else F.interpolate(batch["a"], self.size, mode="bicubic")
         )
         return BoundCritic(
@@ -350,6 +351,7 @@ class Inpainting(Translation):
             if generator.channels_in == image.shape[1]
             else torch.cat([image, inputs["mask"].to(image.dtype)], 1)
         )
+        # At weight 0 lerp gives the true pixel to the last bit.
         return torch.lerp(image, generator(seen).to(image.dtype), where.to(image.dtype))
 
     def make_fake(self, batch: Batch) -> Tensor:
@@ -367,18 +369,23 @@ class Inpainting(Translation):
         """Averages distances over the made pixels, borders counting ten times."""
         mask = batch["mask"]
         made = self.widen_mask(mask)
+        # A maximum of "known" over the border's window marks the hole's own pixels near its edge.
         reach = 2 * self.border + 1
         inside = (
             F.max_pool2d(1 - F.pad(mask, [self.border] * 4, value=1), reach, 1)
             if self.border
             else torch.zeros_like(mask)
         )
+        # 10 where it meets known pixels and beyond (their code's wtoverlap), 1 in the hole's
+        # middle.
         weight = made * (1 + 9 * torch.maximum(inside, 1 - mask))
         error = (
             (fake.float() - aim).abs()
             if self.distance is F.l1_loss
             else (fake.float() - aim).square()
         )
+        # By the made pixels, not all: a small hole must not make a small loss. An empty one costs
+        # 0.
         return (error * weight).sum() / (made.sum() * fake.shape[1]).clamp(min=1)
 
 

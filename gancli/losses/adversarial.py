@@ -114,6 +114,8 @@ class AdversarialLoss(Loss):
             boundary, of 0.
         """
         real_scores = critic(real).float()
+        # Apart and not as one batch, or batch norm would mix real and fake statistics; in fp32,
+        # since a mean of many bf16 scores has two digits.
         fake_scores = critic(fake).float()
         loss = self.objective.d(
             real_scores,
@@ -152,6 +154,7 @@ class AdversarialLoss(Loss):
             The weighted total, a scalar to minimise, and the logs: the objective's value `adv`, and
             `fm`, the distance of mean features, bare.
         """
+        # First, as in `d`: both sides then draw their augmentations in one order.
         real_scores = critic(real).float() if self.objective.relativistic else None
         loss = self.objective.g(real_scores, self.keep_best(critic(fake).float(), progress))
         logs = {"adv": loss.detach()}
@@ -201,6 +204,7 @@ class AdversarialLoss(Loss):
             sum(target) / 2 if isinstance(target, list) else target
             for target in (self.real_target, self.fake_target)
         )
+        # A flipped target t is 1 - t, and (1 - flip) t + flip (1 - t) = t + flip (1 - 2 t).
         return (real + self.flip * (1 - 2 * real), fake + self.flip * (1 - 2 * fake))
 
     def draw_targets(self, value: float | list[float], scores: Tensor) -> Target:

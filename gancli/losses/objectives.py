@@ -184,6 +184,7 @@ class LeastSquares(Objective):
 
     def chance_level(self, real_target: float = 1.0, fake_target: float = 0.0) -> float | None:
         """Gives the loss of a score halfway: 0.25 with a=0, b=1 and scale 0.5, 0.5 with scale 1."""
+        # Halfway both sides miss by half the distance: 2 x scale x (apart / 2)^2.
         apart = (real_target - fake_target) * (self.b - self.a)
         return self.scale * apart**2 / 2
 
@@ -250,6 +251,8 @@ class Hinge(Objective):
 
     def optimum(self, real_target: float = 1.0, fake_target: float = 0.0) -> float | None:
         """Gives 0; with smoothed targets a score on one margin pays for the other one."""
+        # A score s between the margins costs t (1 - s) + (1 - t) (1 + s), which is linear: best at
+        # one.
         targets = (real_target, fake_target)
         if not all(0 <= target <= 1 for target in targets):
             return None  # a negative share of a margin's cost: the further, the better
@@ -257,6 +260,7 @@ class Hinge(Objective):
 
     def chance_level(self, real_target: float = 1.0, fake_target: float = 0.0) -> float | None:
         """Gives 2 with targets 1 and 0, for any score between the margins."""
+        # As in `optimum`, for the two terms of one score together.
         towards_real = real_target + fake_target
         if not 0 <= towards_real <= 2:
             return None
@@ -318,6 +322,7 @@ class RelativisticAverage(Objective):
         self, real: Tensor, fake: Tensor, real_target: Target = 1.0, fake_target: Target = 0.0
     ) -> Tensor:
         """Gives half the cost of reals against the mean fake, plus half that of the reverse."""
+        # Both means keep their gradient, as in the author's code; ESRGAN's detaches them.
         real_term = self.base.cost(real - fake.mean(), real_target).mean()
         return 0.5 * (real_term + self.base.cost(fake - real.mean(), fake_target).mean())
 
@@ -392,6 +397,7 @@ def find_lowest(cost: Callable[[Tensor], Tensor]) -> Tensor | None:
     found: list[Tensor] = []
     for reach in REACHES:
         step = reach / 20
+        # Steps of 1, then of 0.05, within the narrow reach; twice as wide within the other.
         coarse = torch.linspace(-reach, reach, 41, dtype=torch.float64)[:, None]
         near = min(coarse, key=lambda score: cost(score).item())
         fine = near + torch.linspace(-step, step, 41, dtype=torch.float64)[:, None]

@@ -152,6 +152,7 @@ class GradientPenalty(Penalty):
             scores = critic(x)
             # A patch critic's sum would scale with the image's area.
             rows = scores.reshape(len(scores), -1).mean(1)
+            # No sample sees another, so the gradient of the sum holds each sample's own.
             (grad,) = torch.autograd.grad(rows.sum(), x, create_graph=True)
         # (M,...): with packing one gradient per pack, not per image
         grad = grad.reshape(len(scores), -1)

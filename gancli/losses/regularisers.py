@@ -159,11 +159,13 @@ class Consistency(Penalty):
             x: (N,C,H,W) in [-1,1].
             scores: What the critic gave them.
         """
+        # Both scores carry gradient: neither is the other's target.
         return (scores - critic(self.move_images(x)).float()).square().mean()
 
     def move_images(self, x: Tensor) -> Tensor:
         """Flips and shifts each image by a draw of its own; (N,C,H,W) -> the same shape."""
         n, _, h, w = x.shape
+        # `raster` counts from the image's middle, so a factor of -1 mirrors left to right.
         side = 1 - 2 * torch.randint(0, 2 if self.flip else 1, (n,), device=x.device)
         dx, dy = (
             torch.randint(-reach, reach + 1, (n, 1), device=x.device)

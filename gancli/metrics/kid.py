@@ -30,6 +30,7 @@ def weighted_sums(x: Tensor, y: Tensor, left: Tensor, right: Tensor) -> Tensor:
     rows = max(1, ENTRIES // len(y))
     for some, weights in zip(x.split(rows), left.split(rows), strict=True):
         gram = (some @ y.T).div_(x.shape[1]).add_(1).pow_(3)
+        # Subsets as columns of 0 and 1: one product serves them all.
         total += (weights * (gram @ right)).sum(0)
     return total
 

@@ -91,6 +91,7 @@ def prdc(real: Tensor, fake: Tensor, k: int = 5) -> dict[str, float]:
     recalled = []
     covered = []
     for rows, d in distance_blocks(real, fake):
+        # Squares against squares: no root is needed to compare them.
         held = d < real_radii[rows, None]
         around += held.sum(0)
         covered.append(held.any(1))

@@ -85,10 +85,12 @@ def parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         (N,C) each.
     """
+    # Wang 2004's stabilisers: K1 = 0.01 and K2 = 0.03 of the range of values.
     c1 = (0.01 * 255) ** 2
     c2 = (0.03 * 255) ** 2
     maps = separable(torch.cat([x, y, x * x, y * y, x * y]), gaussian())
     mx, my, xx, yy, xy = maps.chunk(5)
+    # Means of squares less squared means: digits cancel, of which float64 has enough.
     structure = (2 * (xy - mx * my) + c2) / (xx - mx * mx + yy - my * my + c2)
     luminance = (2 * mx * my + c1) / (mx * mx + my * my + c1)
     return (luminance * structure).mean((2, 3)), structure.mean((2, 3))

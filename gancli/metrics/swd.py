@@ -139,6 +139,7 @@ def band_distance(
     left = torch.randint(width - PATCH + 1, (n, patches), generator=rng, device=device)
     shape = (directions, real.shape[1], PATCH**2)
     axes = torch.randn(shape, generator=rng, device=device).cpu().double()
+    # Of length 1, drawn from a Gaussian: every direction is as likely.
     axes /= axes.norm(dim=(1, 2), keepdim=True)
     real_below, fake_below = coarser or (None, None)
     a = Patches(real, real_below, top, left)

@@ -197,6 +197,7 @@ class BigGANDiscriminator(nn.Module):
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
+        # A sum over positions and no mean, as in Miyato and Koyama's code.
         return F.relu(self.body(x)).sum((2, 3))
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
@@ -253,6 +254,7 @@ class LinearBatchNorm2d(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Applies the layer; the class says the shapes."""
+        # 1 + gain, and no bias in either layer: a condition of zeros leaves the plain norm.
         gain, bias = (part(condition)[:, :, None, None] for part in (self.gain, self.bias))
         return self.norm(x) * (1 + gain) + bias
 
@@ -306,6 +308,7 @@ class DownBlock(nn.Module):
         h = self.conv2(F.relu(h))
         if self.halve:
             h = F.avg_pool2d(h, 2)
+            # Pooled before its 1x1 convolution, with which it commutes, at a quarter of the cost.
             x = F.avg_pool2d(x, 2)
         return h + self.shortcut(x)
 

@@ -125,6 +125,7 @@ class PGGANDiscriminator(nn.Module):
         widths = compute_widths(
             self.base, times, channel_base=channel_base, channel_max=channel_max
         )
+        # The width that a level of 2 pixels would have: nf(0) of the authors' code.
         self.feature_dim = min(2 * channel_base // min(self.base), channel_max)
         self.from_image = nn.ModuleList(
             EqualisedConv2d(channels, width, 1, gain=SQRT2) for width in widths
@@ -137,6 +138,7 @@ class PGGANDiscriminator(nn.Module):
         self.dense = EqualisedLinear(
             widths[0] * self.base[0] * self.base[1], self.feature_dim, gain=SQRT2
         )
+        # Gain 1 here: no leaky ReLU follows whose loss of variance it would make up for.
         self.score = EqualisedLinear(self.feature_dim, max(self.classes, 1))
 
     def trunk(
@@ -268,5 +270,6 @@ def blend_images(
 
     Images are blended, not features: those of two sizes mean different things.
     """
+    # The older image layer reads what it has always read: the features before this stage.
     x = to_image[stage](h)
     return x if alpha is None else blend(enlarge(to_image[stage - 1](before)), x, alpha)

@@ -110,6 +110,7 @@ class EqualisedConv2d(nn.Module):
         padding: int | None = None,
     ):
         super().__init__()
+        # He's constant: over so many inputs of variance 1 the output has gain^2.
         self.scale = gain * lr_mul / (c_in * side * side) ** 0.5
         self.lr_mul = lr_mul
         self.stride = stride

@@ -119,6 +119,7 @@ class ModulatedConv2d(nn.Module):
         super().__init__()
         self.up = up
         self.demodulate = demodulate
+        # The constant of the equalised learning rate; see `scales` for where it counts.
         self.gain = (c_in * side * side) ** -0.5
         # Around 1: w = 0 leaves the shared kernel as it is.
         self.style = EqualisedLinear(w_dim, c_in, bias_init=1.0)
@@ -163,6 +164,7 @@ class ModulatedConv2d(nn.Module):
                 return style * self.gain, None
             # Squared lengths of the filters without the N kernels: a style scales whole channels.
             lengths = style.square() @ self.weight.square().sum((2, 3)).T
+            # The small number keeps a filter of length 0 finite.
             return style, (lengths + 1e-8).rsqrt()
 
     def convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
@@ -408,6 +410,7 @@ class DownBlock(nn.Module):
         y = blur(apply_leaky_relu(self.conv1(x)), padding=2)
         if self.skip is None:
             return apply_leaky_relu(self.conv2(y))
+        # Two branches of variance 1/2 each: their sum neither grows nor fades with depth.
         return apply_leaky_relu(self.conv2(y), gain=SQRT2 * 0.5**0.5) + self.skip(downsample(x))
 
 
@@ -487,6 +490,7 @@ class StyleGAN2Discriminator(nn.Module):
             scores = self.out(to_full_precision(h))
             if self.mapping is None:
                 return scores
+            # Divided, or the sum's variance would grow with the number of features.
             return (scores * self.mapping(None, label)).sum(1, keepdim=True) / scores.shape[
                 1
             ] ** 0.5
