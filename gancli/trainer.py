@@ -264,7 +264,8 @@ class Trainer:
         """Returns the checkpoint's tree: tensors and plain containers. All ranks must call it."""
         buffers = {
             # A clone: on a CPU .cpu() is the buffer itself, which the next step moves.
-            name: buffer.detach().cpu().clone() for name, buffer in self.game.named_buffers()
+            name: buffer.detach().cpu().clone()
+            for name, buffer in self.game.named_buffers()
         }
         # Gathered and not broadcast: pools and running means differ between ranks, and saving must
         # not change them.

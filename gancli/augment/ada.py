@@ -175,7 +175,8 @@ class ADA(Augment):
         amounts = zip((*UNIFORM, *NORMAL), (*uniform, *normal), strict=True)
         return on, {
             # An amount such as xint_x belongs to the switch xint.
-            name: amount * on[name if name in on else name[:-2]] for name, amount in amounts
+            name: amount * on[name if name in on else name[:-2]]
+            for name, amount in amounts
         }
 
     def move_images(self, x: Tensor, on: Draws, draws: Draws) -> Tensor:
