@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from gancli.cli import main
+from gancli.data.builtin import Digits
 from gancli.inference.sampling import draw_inputs, generate
 
 pytestmark = pytest.mark.slow
@@ -53,7 +54,6 @@ def test_ring_of_eight(loss, tmp_path):
 @pytest.mark.timeout(1200)
 def test_digits_of_the_default_run_are_recognised(tmp_path):
     svm = pytest.importorskip("sklearn.svm")
-    from sklearn.datasets import load_digits
 
     from gancli.checkpoint import load_game
 
@@ -73,21 +73,11 @@ def test_digits_of_the_default_run_are_recognised(tmp_path):
             )
         )
     )
-    digits = load_digits()
-    real = upsampled(torch.tensor(digits.images, dtype=torch.float32)[:, None] / 8 - 1)
-    judge = svm.SVC().fit(small(real), digits.target)
-    assert judge.score(small(real), digits.target) > 0.98
+    digits = Digits(strokes="crisp").load()
+    real = digits.images.float() / 127.5 - 1
+    judge = svm.SVC().fit(small(real), digits.labels.numpy())
+    assert judge.score(small(real), digits.labels.numpy()) > 0.98
     assert judge.score(small(images), label.numpy()) >= 0.9
-
-
-def upsampled(images):
-    """As the data set shows them: 8x8 in a margin of one cell, smoothly enlarged to 32."""
-    return torch.nn.functional.interpolate(
-        torch.nn.functional.pad(images, (1, 1, 1, 1), value=-1),
-        size=32,
-        mode="bicubic",
-        antialias=True,
-    )
 
 
 def small(images):

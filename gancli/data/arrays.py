@@ -25,6 +25,7 @@ def decode_array(
     *,
     name: str,
     contain: bool = False,
+    crisp: bool = False,
 ) -> Decoded:
     """Brings an array of pixels to the size and channels of the settled source.
 
@@ -36,6 +37,7 @@ def decode_array(
         name: A part of the data's identity.
         contain: Small drawings on black keep their whole shape when the format changes; photographs
             are cut.
+        crisp: Strokes of small drawings get edges.
 
     Raises:
         UserError: Memory has no room for them, or there are other classes than declared.
@@ -58,7 +60,7 @@ def decode_array(
     if loses_colour(pixels[:64].astype(np.uint8), channels):
         note(log, colour_lost(channels))
     images = torch.from_numpy(
-        to_channels(resize_all(pixels, source.size(), contain=contain), channels)
+        to_channels(resize_all(pixels, source.size(), contain=contain, crisp=crisp), channels)
     )
     index = torch.from_numpy(chosen)
     return Decoded(

@@ -26,8 +26,13 @@ class Digits(Source):
     From "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak (1998), UCI Machine
     Learning Repository, https://archive.ics.uci.edu/dataset/80, its test part, as scikit-learn
     carries it; CC BY 4.0, see LICENSE-digits.txt beside this file. Changed: stored as uint8 in one
-    file; enlarged smoothly when loaded, with a margin of one of the 8x8 cells.
+    file; enlarged when loaded, with a margin of one of the 8x8 cells.
+
+    Attributes:
+        strokes: crisp, with edges, or soft, as smooth as the enlarged grey values.
     """
+
+    strokes: Literal["soft", "crisp"] = "soft"  # as in configs from before there was the key
 
     def scan(self) -> dict:
         """Returns the values of what is "auto"."""
@@ -40,8 +45,15 @@ class Digits(Source):
             labels = file["labels"]
         # The strokes touch the edges of the 8x8 cells; without the margin they would look cut off.
         cells = np.pad(cells.astype(np.float32) * (255 / 16), ((0, 0), (1, 1), (1, 1)))
+        crisp = self.strokes == "crisp"
         return decode_array(
-            cells[:, None], labels, DIGITS, self.settled(), name="digits", contain=True
+            cells[:, None],
+            labels,
+            DIGITS,
+            self.settled(),
+            name="crisp digits" if crisp else "digits",
+            contain=True,
+            crisp=crisp,
         )
 
 

@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from gancli.data import builtin
-from gancli.data.base import split
+from gancli.data.base import pair, split
 from gancli.data.builtin import (
     CIFAR10,
     CIFAR100,
@@ -70,6 +70,32 @@ def test_digits_load_smoothly_at_32():
     assert (
         x[:, :, :, 1:] - x[:, :, :, :-1]
     ).abs().max() < 130  # no blocks: those would jump by 255
+
+
+@pytest.mark.parametrize("size", [16, 28, 32])
+def test_crisp_digits_have_edges(size):
+    soft = Digits(resolution=size).load()
+    crisp = Digits(resolution=size, strokes="crisp").load()
+    assert share_between(crisp.images) < 0.75 * share_between(soft.images)
+    assert torch.equal(crisp.labels, soft.labels) and crisp.digest != soft.digest
+    ink = crisp.images.float().mean(dim=(1, 2, 3)) / soft.images.float().mean(dim=(1, 2, 3))
+    assert 0.8 < ink.median() < 1.2 and ink.min() > 0.6 and ink.max() < 1.5, "none lost or filled"
+    assert crisp.images[:, :, 0].max() < 120 and crisp.images[:, :, :, 0].max() < 120
+
+
+def share_between(images: torch.Tensor) -> float:
+    """The share of pixels, of those that are not black, that are neither dark nor bright."""
+    lit = images > 20
+    return (((images > 50) & (images < 205)).sum() / lit.sum()).item()
+
+
+def test_crisp_digits_at_other_sizes_are_whole():
+    shapes = [8, 64, [32, 64], [40, 24]]
+    for resolution in shapes:
+        images = Digits(resolution=resolution, channels=3, limit=50, strokes="crisp").load().images
+        assert images.shape == (50, 3, *pair(resolution))
+        assert images[:, :, 0].max() < 120 and images[:, :, -1].max() < 120, "a digit was cut"
+        assert (images.amax(dim=(1, 2, 3)) > 180).all()
 
 
 @pytest.mark.parametrize(
