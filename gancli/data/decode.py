@@ -337,6 +337,7 @@ def to_8_bit(pixels: np.ndarray, mode: str, notes: set[str]) -> np.ndarray:
     if pixels.min() < 0 or pixels.max() > 65535:
         raise BadImage("32-bit pixels outside 0 ... 65535")
     notes.add(REDUCED)
+    # 65535 / 255 = 257, rounded to the nearest: white stays white.
     return ((pixels + 128) // 257).astype(np.uint8)
 
 
@@ -349,6 +350,7 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.size == (width, height):
         return image
     scale = max(width / image.width, height / image.height)
+    # The box that is kept, in the file's own pixels: scaled and cut in one pass, rounded once.
     dx = max(0, image.width - width / scale) / 2
     dy = max(0, image.height - height / scale) / 2
     # Lanczos is the sharpest down, but upwards its ringing shows around every edge.
@@ -367,6 +369,7 @@ def to_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     alpha = pixels[..., -1:, :, :] if pixels.shape[-3] in (2, 4) else None
     colour = pixels if alpha is None else pixels[..., :-1, :, :]
     if alpha is not None and channels in (1, 3):
+        # In whole numbers: every machine then has the same bytes.
         blend = colour.astype(np.uint16) * alpha + np.uint16(255) * (255 - alpha)
         colour = ((blend + 127) // 255).astype(np.uint8)
     if channels in (3, 4) and colour.shape[-3] == 1:

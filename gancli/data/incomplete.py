@@ -150,6 +150,8 @@ class Incomplete(Derived):
         """Measures all images but those that `split` will hold out."""
         n = len(whole)
         place = torch.from_numpy(ordered(n).argsort()) if whole.place is None else whole.place
+        # By the fixed order that `split` cuts: these are exactly the images that it leaves to
+        # training.
         trained = place.argsort(stable=True)[: n - holdout].sort().values
         bits = draws(seed_of("incomplete", self.measure), place[trained].numpy())
         images = whole.images.clone()
@@ -175,6 +177,7 @@ class Incomplete(Derived):
     def draw_seen(self, bits: np.ndarray, height: int, width: int) -> Tensor:
         """Draws (N,1,H,W) uint8, 0 where an image is hidden and 255 elsewhere."""
         seen = torch.full((len(bits), 1, height, width), 255, dtype=torch.uint8)
+        # Roots: the square's area, not its side, is the share.
         rows = max(1, round(height * self.share**0.5)) if self.share else 0
         columns = max(1, round(width * self.share**0.5)) if self.share else 0
         for one, rng in zip(seen, generators(bits), strict=True):
@@ -221,6 +224,7 @@ def spread(images: Tensor, known: Tensor) -> Tensor:
     while bool(open_.any()) and deviation < 2 * max(images.shape[2:]):
         around = torch.stack([blur(x, deviation) for x in torch.cat([value, weight], 1)])
         total = around[:, -1:]
+        # Less weight than that is the Gaussian's far tail, and nothing that was seen.
         found = open_ * (total > 1e-3)
         made = torch.where(found > 0, around[:, :-1] / total.clamp(min=1e-6), made)
         open_ = open_ - found
@@ -272,6 +276,7 @@ class MarkedDecoder(Decoder):
             image = plain(image, self.notes)
             if turn in TURNS:
                 image = image.transpose(TURNS[turn])
+            # Before the resize, which mixes holes into their neighbours.
             pixels = np.asarray(image.convert("RGBA"))
             if self.missing == "alpha":
                 seen = pixels[..., 3] == 255

@@ -40,6 +40,7 @@ def seam(image: np.ndarray) -> float:
     middle = image.shape[1] // 2 - 1
     reach = max(2, image.shape[1] // 8)
     around = np.delete(steps[max(0, middle - reach) : middle + reach + 1], min(middle, reach))
+    # + 1 level: in a smooth image tiny steps would make any ratio.
     return float((steps[middle] + 1) / (np.median(around) + 1))
 
 

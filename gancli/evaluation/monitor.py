@@ -123,6 +123,7 @@ class Monitor:
         if self.spread_unknown():
             return {}
         rng = torch.Generator().manual_seed(self.seed)
+        # Twice the same labels: the halves that are compared below are then pairs of one class.
         labels = None if self.labels is None else torch.cat([self.labels, self.labels])
         inputs = game.inputs(2 * PAIRS, rng, **name_labels(labels))
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
@@ -135,6 +136,8 @@ class Monitor:
         """Draws the run's fixed latents, as the kind of the data shows samples."""
         seed = self.config.seed
         rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
+        # Of the middle: training's own windows are drawn, and a picture should not change with
+        # them.
         real = crop_middle(self.train.images[:MOST_REALS], pair(self.config.dataset["resolution"]))
         drawn = self.modality.drawn
         inputs = (

@@ -158,4 +158,5 @@ def is_worse(value: float, best: Best, factor: float) -> bool:
         return True
     if best["mode"] == "min":
         return bool(value > factor * best["value"])
+    # Of a metric that should rise: a fraction of the best, where a falling one has a multiple.
     return bool(value < best["value"] / factor)

@@ -103,6 +103,7 @@ class Search:
         """Brings leaves and planes back to where training has been, after a step."""
         for key, (value, length) in self.farthest.items():
             leaf = self.leaves[key].clamp_(-value, value)
+            # Shrunk to the longest draw's length, never enlarged.
             leaf.mul_((length / leaf.norm().clamp(min=1e-12)).clamp(max=1))
         for plane in self.planes:  # what it was drawn from, or it would take over the picture
             plane.sub_(plane.mean()).mul_(plane.square().mean().clamp(min=1e-12).rsqrt())
@@ -151,6 +152,7 @@ def start_search(
     styles = draw_styles(game, generator, label=label, seed=seed)
     assert isinstance(generator, Mapped), "styles are of a generator that makes them"
     mean = styles.mean(0)
+    # The root of the mean squared distance, as the authors' code takes it.
     spread = (styles - mean).square().sum(1).mean().sqrt().item()
     layers = generator.layers
     start = mean.expand(1, 1 if space == "w" else layers, -1).clone().requires_grad_()
@@ -217,6 +219,7 @@ def start_from_latents(
         for key in moving
     }
     spread = {key: (x - x.mean(0)).square().sum(1).mean().sqrt().item() for key, x in flat.items()}
+    # As far as any of the draws lies: beyond it the generator has never been trained.
     farthest = {key: (x.abs().max().item(), x.norm(dim=1).max().item()) for key, x in flat.items()}
     return Search(leaves, rest, spread, farthest, [], None)
 
@@ -291,9 +294,11 @@ def project(
     rng = torch.Generator().manual_seed(seed_of(seed, "projection steps"))
     adam = torch.optim.Adam([*start.leaves.values(), *start.planes], lr=lr)
     for step in range(steps):
+        # The middle of the step: neither the first nor the last has a rate of 0.
         share = (step + 0.5) / steps
         for group in adam.param_groups:
             group["lr"] = lr * compute_pace(share)
+        # Squared, so that it fades early and gently (the authors' noise ramp).
         leaves = start.add_noise(WANDERING * max(0.0, 1 - share / WANDERS) ** 2, rng)
         image = make_images(game, generator, start.join_inputs(leaves), start.planes, seed=seed)
         far = distance(image).sum()

@@ -58,6 +58,7 @@ def measure_standing_statistics(
         )
     before = [norm.momentum for norm in norms]
     for norm in norms:
+        # Or the average would begin at what training has left.
         norm.reset_running_stats()
         norm.momentum = None  # torch: a cumulative average
         # The norms alone: spectral norm's vectors and dropout stay as sampling meets them

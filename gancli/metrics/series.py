@@ -96,6 +96,7 @@ def mean_periodogram(x: Tensor) -> Tensor:
     """
     x = x.double()
     steps = x.shape[1]
+    # By T, so that noise has its variance at each frequency; k = 0, the mean, is left out.
     return torch.fft.rfft(x, dim=1).abs().square().div(steps).mean(0)[1:]
 
 
@@ -146,6 +147,7 @@ def marginal_distance(real: Tensor, fake: Tensor, *, quantiles: int = 1_000) -> 
     b = check_series(fake, "generated")
     mean, deviation = unit_of(a)
     sorted_values = [((x.double() - mean) / deviation).flatten(0, 1).sort(0).values for x in (a, b)]
+    # The middles of equal shares: neither set's extremes are compared alone.
     share = (torch.arange(quantiles, dtype=torch.float64) + 0.5) / quantiles
     first, second = (
         values[(share * len(values)).long().clamp_max(len(values) - 1)] for values in sorted_values
@@ -181,6 +183,7 @@ class Judges(nn.Module):
         new = draw_uniform(judges, both, hidden)
         self.gates_in = nn.Parameter(gates[:, :features].contiguous())
         self.gates_state = nn.Parameter(gates[:, features:].contiguous())
+        # At 1 the state is kept at first, and gradients reach far back.
         self.gates_bias = nn.Parameter(torch.ones(judges, 1, 2 * hidden))
         self.new_in = nn.Parameter(new[:, :features].contiguous())
         self.new_state = nn.Parameter(new[:, features:].contiguous())
@@ -199,6 +202,7 @@ class Judges(nn.Module):
         for gate, proposed in zip(gates.unbind(1), new.unbind(1), strict=True):
             reset, update = torch.baddbmm(gate, state, self.gates_state).sigmoid().chunk(2, -1)
             proposal = torch.baddbmm(proposed, reset * state, self.new_state).tanh()
+            # TensorFlow's order: an update gate of 1 keeps the old state.
             state = torch.lerp(proposal, state, update)
             states.append(state)
         kept = torch.cat(states, 1) if every_step else state
@@ -293,6 +297,7 @@ def discriminative_score(
     a, b = scale_to_reals(a, b)
     rng = torch.Generator().manual_seed(seed)
     n = min(len(a), len(b))
+    # At least one series of each kind is left to test on.
     cut = n - max(1, round(n * TEST_SHARE))
     size = min(BATCH, cut)
     found: list[float] = []
@@ -319,6 +324,7 @@ def discriminative_score(
             own = score_all(net, torch.stack([a[rows_of[cut:]] for rows_of, _ in rows]))
             made = score_all(net, torch.stack([b[rows_of[cut:]] for _, rows_of in rows]))
             right = torch.cat([own > 0, made <= 0], 1).double().mean(1)
+            # A judge that is always wrong tells the two apart as well as one that is always right.
             found += (right - 0.5).abs().tolist()
     return sum_up(found, hidden=hidden, n=n)
 

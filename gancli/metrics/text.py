@@ -23,6 +23,7 @@ def find_ngrams(lines: Tensor, n: int, tokens: int) -> Tensor:
         return torch.empty(0, dtype=torch.int64)
     windows = lines.long().unfold(1, n, 1).reshape(-1, n)
     windows = windows[(windows >= 0).all(1)]
+    # An n-gram as the digits of one number: comparing numbers is fast.
     weights = torch.tensor([tokens**k for k in reversed(range(n))])
     return (windows * weights).sum(1)
 
@@ -38,6 +39,7 @@ def jensen_shannon(first: Tensor, second: Tensor) -> float:
         for part in index.split([len(first), len(second)])
     ]
     middle = (shares[0] + shares[1]) / 2
+    # 0 log 0 is 0, where the quotient gives NaN.
     terms = [(p * (p / middle).log2()).nan_to_num(0.0).sum().item() for p in shares]
     return max(0.0, sum(terms) / 2)
 
@@ -73,6 +75,7 @@ def draw_chain(train: Tensor, n: int, *, order: int, rng: torch.Generator) -> Te
     for _ in range(train.shape[1]):
         # What was never seen before another token, as after an end, follows the first line's law.
         law = counts[state] + (counts[state].sum(1, keepdim=True) == 0) * counts[:1]
+        # multinomial refuses a row without any weight; the small number never wins against one.
         token = torch.multinomial(law + 1e-300, 1, generator=rng)[:, 0]
         drawn.append(token)
         state = token if order == 2 else state

@@ -39,6 +39,7 @@ class SelfAttention(nn.Module):
         )
         self.g = pointwise(channels, channels // 2, spectral, init)
         self.o = pointwise(channels // 2, channels, spectral, init)
+        # From 0 on: the network first learns from near positions, then from far ones.
         self.gamma = nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -49,6 +50,7 @@ class SelfAttention(nn.Module):
         # Written out: scaled_dot_product_attention has no second derivative. No 1/sqrt(d) either,
         # as in the paper.
         logits = query.transpose(1, 2) @ key  # (N,HW,HW/4)
+        # In fp32: without 1/sqrt(d) the logits are large, and bf16 would round the largest alike.
         weight = logits.float().softmax(2).to(value.dtype)
         mixed = (value @ weight.transpose(1, 2)).unflatten(2, x.shape[2:])
         return x + self.gamma.to(x.dtype) * self.o(mixed)

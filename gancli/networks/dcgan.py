@@ -129,6 +129,7 @@ class DCGANDiscriminator(nn.Module):
         layers = make_downsampling(
             channels + self.classes,
             widths[0],
+            # No batch norm in the first layer: the paper found training unstable with it (section 3).
             "spectral" if norm == "spectral" else "none",
             activation,
             pooling,
@@ -189,6 +190,7 @@ def init_dcgan(module: nn.Module) -> nn.Module:
     """Weights N(0, 0.02), normalisation gains N(1, 0.02) (Radford 2015, section 4)."""
     if not isinstance(module, nn.Identity):
         assert isinstance(module.weight, Tensor)
+        # A norm's gain is the one that begins at 1.
         mean = 0.0 if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) else 1.0
         nn.init.normal_(module.weight, mean, 0.02)
     return module

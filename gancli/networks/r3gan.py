@@ -88,6 +88,7 @@ class ResidualBlock(nn.Module):
         self.activation1 = Activation(inner)
         self.mix = scale_weights(mix, gain)
         self.activation2 = Activation(inner)
+        # At 0 every block begins as the identity, whatever the depth.
         self.reduce = conv1x1(inner, channels, gain=0.0)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,6 +159,7 @@ class R3GANGenerator(nn.Module):
         self.embed = (
             scale_weights(nn.Linear(self.classes, embed_dim, bias=False)) if self.classes else None
         )
+        # What StyleGAN's constant input is, scaled channel by channel by the latent.
         self.basis = nn.Parameter(torch.randn(widths[0], *base))
         self.start = scale_weights(
             nn.Linear(z_dim + (embed_dim if self.classes else 0), widths[0], bias=False)
@@ -174,6 +176,7 @@ class R3GANGenerator(nn.Module):
             z = torch.cat([z, self.embed(one_hot(label, self.classes, z))], 1)
         x = self.stages[0](self.basis * self.start(z)[:, :, None, None])
         for change, blocks in zip(self.changes, self.stages[1:], strict=True):
+            # there.
             x = blocks(upsample(change(x)))
         with disable_autocast(x):  # bf16 has fewer digits than a colour
             return self.to_rgb(to_full_precision(x))

@@ -89,6 +89,7 @@ class StyleGANGenerator(nn.Module):
         self.mapping = Mapping(
             z_dim, w_dim, layers=mapping_layers, lr=mapping_lr, classes=self.classes
         )
+        # Of ones, where StyleGAN2 draws it: the authors' code.
         self.const = nn.Parameter(torch.ones(1, widths[0], *self.base))
         self.blocks = nn.ModuleList(
             StyleBlock(a, b, w_dim, number=k)
@@ -131,6 +132,7 @@ class StyleGANGenerator(nn.Module):
             assert mask is not None, "another latent's styles need a mask of the layers they go to"
             styles = torch.where(mask[..., None], self.mapping(other, label)[:, None], styles)
         if psi is not None:
+            # psi as a tensor: layers and images have their own, without a branch.
             styles = self.w_avg + psi[..., None] * (styles - self.w_avg)
         return self.synthesis(styles, stage=stage, alpha=alpha, noise=noise)
 
@@ -216,6 +218,7 @@ class StyleBlock(nn.Module):
         self, x: Tensor, style: Tensor, other: Tensor, *, noises: list[Noise | Tensor]
     ) -> Tensor:
         """Applies the block; the class says the shapes."""
+        # The filter takes away the squares that repeated pixels leave (Zhang 2019).
         h = x if self.first is None else blur(self.first(enlarge(x)), SOFT)
         h = self.styled[0](h, style, noise=noises[0])
         return self.styled[1](self.second(h), other, noise=noises[1])
@@ -245,6 +248,7 @@ class Styled(nn.Module):
             )
             h = h + self.strength[:, None, None] * plane.to(h.dtype)
         scale, shift = self.style(style)[:, :, None, None].chunk(2, 1)
+        # 1 + scale: a style of zeros leaves the normalised map as it is.
         return instance_norm(apply_leaky_relu(h)) * (1 + scale) + shift
 
     def draw_noise(self, x: Tensor, *, fixed: bool) -> Tensor:

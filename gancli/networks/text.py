@@ -60,6 +60,7 @@ class RecurrentTextGenerator(nn.Module):
         self.embedding = nn.Embedding(channels, embed_dim)
         self.rnn = make_rnn("lstm", embed_dim + self.classes, hidden, layers)
         self.out = nn.Linear(hidden, channels)
+        # Of 0.1, as SeqGAN draws its tables; torch's default is a deviation of 1.
         nn.init.normal_(self.embedding.weight, std=0.1)
 
     def forward(
@@ -85,12 +86,16 @@ class RecurrentTextGenerator(nn.Module):
             state = None
             for _ in range(self.steps):
                 logits, state = self.step(x, state, label)
+                # Gumbel noise is -log(-log u): at u = 0 or 1 one of the logarithms is infinite.
                 noise = torch.rand_like(logits).clamp_(1e-20, 1 - 1e-7)
                 y = ((logits - (-noise.log()).log()) / self.temperature).softmax(1)
                 if self.straight_through:
                     hard = F.one_hot(y.argmax(1), self.tokens).to(y.dtype)
+                    # The value is the rounded one, the gradient that of the soft one.
                     y = hard - y.detach() + y
                 parts.append(y)
+                # A mixture of embeddings by the soft token: what a lookup cannot pass, a product
+                # can.
                 x = y @ self.embedding.weight
         return torch.stack(parts, 2).unsqueeze(3)
 
@@ -124,7 +129,11 @@ class RecurrentTextGenerator(nn.Module):
         drawn = []
         for t in range(share.shape[1]):
             logits, state = self.step(x, state, label)
+            # In float64: over thousands of tokens a sum in fp32 would miss 1 by more than rare
+            # tokens have.
             reached = (logits / temperature).double().softmax(1).cumsum(1)
+            # The first token whose sum reaches the number; the clamp serves a sum that rounding
+            # keeps below it.
             token = (reached < share[:, t : t + 1]).sum(1).clamp(max=self.tokens - 1)
             drawn.append(token)
             x = self.embedding(token)
@@ -165,6 +174,7 @@ class RecurrentTextGenerator(nn.Module):
             (N,T) float32.
         """
         with disable_autocast(self.embedding.weight):
+            # Moved by one, with token 0 at the start: each step sees what came before it alone.
             before = F.pad(tokens[:, :-1], (1, 0))
             x = self.embedding(before)
             if self.classes:
@@ -254,6 +264,7 @@ class ResTextBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Adds the residual."""
+        # 0.3 as in the authors' code: blocks begin near the identity, without a norm.
         added: Tensor = x + 0.3 * self.second(self.first(x.relu()).relu())
         return added
 
@@ -296,6 +307,8 @@ class ResTextGenerator(nn.Module):
             hot = repeat_label(label, self.classes, z, steps=1, dim=1).squeeze(1)
             z = torch.cat([z, hot], 1)
         x = self.blocks(self.first(z).unflatten(1, (-1, self.steps)))
+        # No draw: the discriminator sees shares of tokens, and WGAN's critic a gradient to each
+        # (Gulrajani 2017).
         soft: Tensor = self.out(x).float().softmax(1).unsqueeze(3)
         return soft
 

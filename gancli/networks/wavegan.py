@@ -74,6 +74,7 @@ class WaveGANGenerator(nn.Module):
         x = self.dense(append_one_hot(z, label, self.classes))
         x = x.unflatten(1, (self.width, self.lengths[0]))
         for up, crop, length in zip(self.ups, self.crops, self.lengths[1:], strict=True):
+            # TensorFlow's `same`, of which torch's padding has no uneven form: cut afterwards.
             x = up(torch.relu(x)).narrow(2, crop, length)
         return self.to_range(x).unsqueeze(3)
 
