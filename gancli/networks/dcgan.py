@@ -129,7 +129,7 @@ class DCGANDiscriminator(nn.Module):
         layers = make_downsampling(
             channels + self.classes,
             widths[0],
-            # No batch norm in the first layer: the paper found training unstable with it (section 3).
+            # No batch norm in the first layer: with it training was unstable (section 3).
             "spectral" if norm == "spectral" else "none",
             activation,
             pooling,
