@@ -184,14 +184,36 @@ def find_absent(tree: Tree, layout: Tree, prefix: str = "") -> Iterator[str]:
             yield from find_absent(below, kind, f"{prefix}{key}.")
 
 
-def read_best(folder: Path) -> Tree:
-    """Reads the best checkpoint of a run; without one, or where it is damaged, the newest."""
+def read_best(folder: Path, *, until: int | None = None) -> Tree:
+    """Reads the best checkpoint of a run; without one, or where it is damaged, the newest.
+
+    Args:
+        folder: The folder of a run's checkpoints.
+        until: The last step before something went wrong: the newest checkpoint up to there comes
+            before a best one that was saved later, if there is any.
+    """
     path = folder / "best.pt"
     try:
-        return read(path) if path.name in list_names(folder) else read_newest(folder)[1]
+        best = read(path) if path.name in list_names(folder) else None
+        if best is not None and (until is None or best["progress"]["step"] <= until):
+            return best
     except Damaged as error:
+        best = None
         log.warning("%s; taking the newest", error.message)
-        return read_newest(folder)[1]
+    older = [] if until is None else [file for file in list_steps(folder) if step_of(file) <= until]
+    for file in older:
+        try:
+            return read(file)
+        except Damaged as error:
+            log.warning("%s; trying the one before", error.message)
+    return read_newest(folder)[1] if best is None else best
+
+
+def step_of(path: Path) -> int:
+    """Reads the step off the name of a numbered checkpoint."""
+    match = STEP.fullmatch(path.name)
+    assert match is not None, f"{path} is no numbered checkpoint"
+    return int(match[1])
 
 
 def read_newest(folder: Path) -> tuple[Path, Tree]:

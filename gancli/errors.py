@@ -60,11 +60,13 @@ class Diverged(Stopped):
 
     Attributes:
         sound: Whether its weights are worth saving.
+        since: The step up to which all was well, as far as that is known.
     """
 
-    def __init__(self, message: str, hint: str = "", *, sound: bool):
+    def __init__(self, message: str, hint: str = "", *, sound: bool, since: int | None = None):
         super().__init__(message, hint)
         self.sound = sound
+        self.since = since
 
 
 class TemporaryFailure(GanError):

@@ -10,6 +10,8 @@ from gancli.losses.objectives import Objective, Target, check_cost_name, draw_ta
 from gancli.losses.penalties import Penalty
 from gancli.schedules import Constant, Number, Schedule, ramp, schedule
 
+SLOPE_STEP = 0.01  # of scores, between which the slope of a loss is measured
+
 
 class AdversarialLoss(Loss):
     """The losses of both sides of one game, as functions of a critic.
@@ -109,9 +111,9 @@ class AdversarialLoss(Loss):
         Returns:
             The weighted total, a scalar to minimise, and the logs: the objective's value `adv`,
             the mean scores `real` and `fake`, the standard deviation `spread` of both together,
-            `sign_real`, and each penalty that was due, bare. ADA reads `sign_real`, the mean of the
-            signs that tell on which side of the objective's boundary a real is; where there is no
-            boundary, of 0.
+            `contrast` (see `measure_contrast`), `sign_real`, and each penalty that was due, bare.
+            ADA reads `sign_real`, the mean of the signs that tell on which side of the objective's
+            boundary a real is; where there is no boundary, of 0.
         """
         real_scores = critic(real).float()
         # Apart and not as one batch, or batch norm would mix real and fake statistics; in fp32,
@@ -128,8 +130,8 @@ class AdversarialLoss(Loss):
             "adv": loss.detach(),
             "real": real_scores.detach().mean(),
             "fake": fake_scores.detach().mean(),
-            # Of both at once: a discriminator that has given up gives all images one score.
             "spread": torch.cat([real_scores.detach(), fake_scores.detach()]).std(correction=0),
+            "contrast": measure_contrast(real_scores.detach(), fake_scores.detach()),
             "sign_real": signs.mean(),  # the sign of a mean is another number
         }
         for name, penalty in members_of(self.penalties, Penalty).items():
@@ -198,6 +200,24 @@ class AdversarialLoss(Loss):
         """
         return self.objective.chance_level(*self.mean_targets())
 
+    def chance_slope(self) -> float | None:
+        """Gives how fast `d/adv` falls below chance level as reals score above fakes.
+
+        Returns:
+            The fall for each unit of score that lies between a real and a fake; None where there
+            is no chance level, or the loss does not fall.
+        """
+        if self.chance_level() is None:
+            return None
+        apart = torch.full((1,), SLOPE_STEP, dtype=torch.float64)
+        middle = self.objective.boundary or 0.0
+        below, above = (
+            self.objective.d(middle + side / 2, middle - side / 2, *self.mean_targets()).item()
+            for side in (-apart, apart)
+        )
+        slope = (below - above) / (2 * SLOPE_STEP)
+        return slope if slope > 0 else None
+
     def mean_targets(self) -> tuple[float, float]:
         """Gives the mean targets of reals and of fakes, flipped ones counted."""
         real, fake = (
@@ -228,3 +248,22 @@ class AdversarialLoss(Loss):
         if self.clip is not None:
             for p in discriminator.parameters():
                 p.clamp_(-self.clip, self.clip)
+
+
+def measure_contrast(real: Tensor, fake: Tensor) -> Tensor:
+    """Measures how much the score of a real differs from that of the fake beside it.
+
+    Most games give both the same label or source. What a discriminator says of these alone, and
+    not of the images, cancels: one that has given up may still score classes differently.
+
+    Args:
+        real: Raw scores (M,...).
+        fake: As many of fakes.
+
+    Returns:
+        The root mean square of the differences.
+    """
+    if real.shape != fake.shape:  # of a game of the user's own: without partners
+        both = torch.cat([real.flatten(), fake.flatten()])
+        return both.std(correction=0) * 2**0.5
+    return (real - fake).square().mean().sqrt()

@@ -124,6 +124,14 @@ TRAINING = (
         "standard deviation of the scores of reals and samples together",
         "score",
         "",
+        BALANCE,
+    ),
+    Line(
+        "d/contrast",
+        "how much the score of a real differs from that of the sample beside it, of the same "
+        "label or source (root mean square)",
+        "score",
+        "",
         "above 0; near 0 for long, with d/adv at chance level, the discriminator has given up",
     ),
     Line(
@@ -357,6 +365,7 @@ TRAINING = (
     Line("g/CRITIC_adv", "g/adv against one of several discriminators", "loss", "", BALANCE),
     Line("d/CRITIC_real", "d/real of one of several discriminators", "score", "", BALANCE),
     Line("d/CRITIC_fake", "d/fake of one of several discriminators", "score", "", BALANCE),
+    Line("d/CRITIC_contrast", "d/contrast of one of several discriminators", "score", "", BALANCE),
     Line(
         "d/CRITIC_PENALTY",
         "d/PENALTY of one of several discriminators",

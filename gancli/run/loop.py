@@ -200,7 +200,7 @@ class Loop:
         self.attempt(
             "the display", lambda: self.display.update(step, nimg, values, memory_bytes=memory)
         )
-        self.check_watchdog(values)
+        self.check_watchdog(values, every=self.log.every)
 
     def draw_grid(self) -> None:
         """Draws the sample grid of this step, for samples/ and TensorBoard."""
@@ -240,7 +240,7 @@ class Loop:
         )
         if report is not None:
             self.show_report(report, best=run.best != before)
-        self.check_watchdog(named)
+        self.check_watchdog(named, every=self.measure_every)
         return run.best != before
 
     def measure(self) -> Report:
@@ -266,25 +266,33 @@ class Loop:
         )
         self.attempt("evaluation.json", lambda: self.logbook.guard("evaluation.json", write))
 
-    def check_watchdog(self, values: dict[str, float]) -> None:
+    def check_watchdog(self, values: dict[str, float], *, every: int) -> None:
         """Shows new numbers to the watchdog.
+
+        Args:
+            values: By their names in metrics.jsonl.
+            every: Steps between two of its checks of such numbers.
 
         Raises:
             Diverged: It says that the run has failed, and is to do more than warn.
         """
-        reason = self.attempt(
+        alarm = self.attempt(
             "the watchdog",
             lambda: self.watch.check(values, self.progress.nimg, self.trainer.run.best),
         )
-        if reason and self.watch.settings.action == "warn":
-            log.warning(
-                "step %d: %s; watch.action=stop would end the run here", self.progress.step, reason
-            )
-        elif reason:
-            raise Diverged(f"step {self.progress.step}: {reason}", TRY, sound=True)
+        if alarm is None:
+            return
+        step = self.progress.step
+        if self.watch.settings.action == "warn":
+            log.warning("step %d: %s; watch.action=stop would end the run here", step, alarm.reason)
+            return
+        since = max(step - alarm.checks * every, 0)
+        raise Diverged(f"step {step}: {alarm.reason}", TRY, sound=True, since=since)
 
     def rescue(self, error: Diverged) -> None:
         """Goes back to the best checkpoint, or the newest, where the config asks for that.
+
+        Where it is known since when things go wrong, to one from before, if there is any.
 
         Args:
             error: Why the run cannot go on; raised again where it may not go back (any more).
@@ -300,7 +308,7 @@ class Loop:
             else:
                 error.message += "; there is no checkpoint"
             raise error
-        self.trainer.rollback(checkpoint.read_best(self.folder.checkpoints))
+        self.trainer.rollback(checkpoint.read_best(self.folder.checkpoints, until=error.since))
         # After the rollback, which has brought back the count of the checkpoint's time.
         self.trainer.run.rollbacks = tries + 1
         log.warning(

@@ -19,7 +19,7 @@ from gancli.config.schema import WatchConfig
 from gancli.data.base import Decoded
 from gancli.evaluation.monitor import Monitor, draw_partners, measure_distance
 from gancli.evaluation.watchdog import Watch
-from gancli.losses.adversarial import AdversarialLoss
+from gancli.losses.adversarial import AdversarialLoss, measure_contrast
 from gancli.losses.objectives import (
     Hinge,
     LeastSquares,
@@ -77,7 +77,7 @@ def test_a_discriminator_has_won_relative_to_the_chance_level_of_its_loss(object
     for relative, won in ((0.009, True), (0.011, False), (1.0, False)):
         said = watch(objective, patience=1).check({"d/adv": relative * chance}, 5000, None)
         assert (said is not None) == won
-        assert said is None or f"chance level is {chance:.2g}" in said
+        assert said is None or f"chance level is {chance:.2g}" in said.reason
 
 
 def test_smoothed_targets_move_both_levels():
@@ -87,34 +87,64 @@ def test_smoothed_targets_move_both_levels():
     assert dog.compare_with_chance(smoothed.chance_level()) == 1
 
 
-GIVEN_UP = {"d/spread": 0.0001}
+LEVELS = [  # objective, chance level, the contrast of scores that is 1 % of the way to the optimum
+    (NonSaturating(), 1.3863, 0.0277),
+    (Hinge(), 2.0, 0.02),
+    (LeastSquares(), 0.25, 0.005),
+    (LeastSquares(a=-1.0, b=1.0, scale=1.0), 2.0, 0.01),
+    (RelativisticPairing(), 0.6931, 0.0139),
+    (RelativisticAverage(base=Hinge()), 1.0, 0.01),
+]
 
 
-@pytest.mark.parametrize(
-    ("objective", "values", "gave_up"),
-    [
-        (NonSaturating(), {"d/adv": 1.386}, True),
-        (Hinge(), {"d/adv": 2.0}, True),
-        (LeastSquares(), {"d/adv": 0.2501}, True),
-        (NonSaturating(), {"d/adv": 1.386, "d/spread": 0.1}, False),  # it has converged
-        (NonSaturating(), {"d/adv": 1.3}, False),
-        (Wasserstein(), {"d/adv": 0.0}, False),
-        (RelativisticPairing(), {"d/adv": math.log(2)}, False),
-        (RelativisticAverage(base=Hinge()), {"d/adv": 1.0}, False),
-    ],
-)
-def test_a_discriminator_that_has_given_up(objective, values, gave_up):
-    """It scores all images alike; a line of its own would be no news, 8 consecutive ones are."""
-    dog = watch(objective, patience=2)
-    said = [dog.check(GIVEN_UP | values, 5000, None) for _ in range(8)]
-    assert said[:7] == [None] * 7
-    assert (said[7] is not None and "has given up" in said[7]) == gave_up
+def count_lines(dog: Watch, line: dict[str, float], *, most: int = 40) -> int | None:
+    """Counts the lines until the watchdog says that the discriminator has given up."""
+    for n in range(1, most + 1):
+        said = dog.check(line, 5000, None)
+        if said is not None:
+            assert "has given up" in said.reason and said.checks == n
+            return n
+    return None
+
+
+@pytest.mark.parametrize(("objective", "chance", "contrast"), LEVELS)
+def test_a_discriminator_has_given_up_in_the_units_of_its_loss(objective, chance, contrast):
+    """One such line would be no news, twice `patience` consecutive ones are."""
+    for loss, scale, lines_ in (
+        (chance, 0.9, 4),
+        (chance, 1.1, None),  # at chance level, and scores still tell images apart: converged
+        (0.985 * chance, 0.9, 4),
+        (1.5 * chance, 0.0, 4),  # one score for all that lies off the middle
+        (0.97 * chance, 0.9, None),
+    ):
+        line = {"d/adv": loss, "d/contrast": scale * contrast}
+        assert count_lines(watch(objective), line) == lines_, (loss, scale)
+    assert count_lines(watch(objective), {"d/adv": chance}) is None  # a line of before
+
+
+def test_a_wasserstein_critic_has_no_level_to_give_up_at():
+    assert count_lines(watch(Wasserstein()), {"d/adv": 0.0, "d/contrast": 0.0}) is None
+
+
+def test_of_several_discriminators_one_may_give_up():
+    line = {"d/adv": 0.2, "d/contrast": 0.5, "d/a_adv": 0.15, "d/a_contrast": 1.0}
+    dog = watch(LeastSquares(), patience=1)
+    said = [dog.check(line | {"d/b_adv": 0.25, "d/b_contrast": 0.0}, 5000, None) for _ in (1, 2)]
+    assert said[0] is None and "the discriminator b has given up" in said[1].reason
 
 
 def test_a_line_that_differs_begins_the_count_again():
-    dog = watch(patience=1)
-    lines = [{"d/adv": 1.386, "d/spread": spread} for spread in (0, 0, 0, 1, 0, 0, 0)]
-    assert [dog.check(line, 5000, None) for line in lines] == [None] * 7
+    dog = watch(patience=2)
+    given_up = [{"d/adv": 1.386, "d/contrast": value} for value in (0, 0, 0, 1, 0, 0, 0)]
+    assert [dog.check(line, 5000, None) for line in given_up] == [None] * 7
+
+
+def test_what_is_said_of_a_class_alone_is_no_contrast():
+    """Scores that follow the label only, the same for reals and fakes, are a dead discriminator."""
+    labels = torch.arange(8.0) / 10
+    assert measure_contrast(labels, labels) == 0
+    assert measure_contrast(labels, labels.flip(0)) > 0.3
+    assert measure_contrast(labels, labels[:4]) > 0  # no partners
 
 
 def test_a_loss_of_the_users_own_class_has_no_levels():
@@ -155,7 +185,7 @@ def test_each_signal(values, best, words):
         else dict(zip(("key", "mode", "value"), best, strict=True)) | {"step": 3}
     )
     said = watch(patience=1).check(values, 5000, best)
-    assert said is None if words is None else words in said
+    assert said is None if words is None else words in said.reason
 
 
 def test_distances_are_between_partners_of_one_class():
@@ -372,8 +402,35 @@ def test_a_rollback_recovers_from_a_discriminator_that_has_given_up(gan, package
     )
     assert "the discriminator has given up" in done.err and "rollback 1 of 2" in done.err
     assert last("run")["run"]["rollbacks"] == 1 and last("run")["progress"]["step"] == 12
-    after = [line for line in lines("run") if line["step"] > 6 and "d/spread" in line]
-    assert after and all(line["d/spread"] > 0.002 for line in after)
+    assert "back to step 2 " in done.err, "step 4 was saved while it scored everything 0"
+    after = [line for line in lines("run") if line["step"] > 4 and "d/contrast" in line]
+    assert after and all(line["d/contrast"] > 0.002 for line in after)
+
+
+def test_a_discriminator_that_never_moves_ends_the_run_with_words(gan, package):
+    name = package("""
+        class Dead(GAN):
+            \"\"\"Its discriminator scores everything 0, and its learning rate keeps it there.\"\"\"
+            def __init__(self, **parts):
+                super().__init__(**parts)
+                for p in self.discriminator.parameters():
+                    p.data.zero_()
+    """)
+    dead = (
+        *MEASURED,
+        f"model._target_={name}.Dead",
+        "metrics=none",
+        "optimizer.d.lr=1e-30",
+        "trainer.steps=20",
+        "watch.start_kimg=0",
+        "watch.patience=1",
+        "watch.diversity=0",
+    )
+    done = sound(gan("train", *dead, "watch.action=stop", "hydra.run.dir=run"), 3)
+    assert "step 2: the discriminator has given up: its loss is 1.39" in done.err
+    back = ("watch.action=rollback", "watch.retries=1", "trainer.save_every=1")
+    done = sound(gan("train", *dead, *back, "hydra.run.dir=back"), 3)
+    assert "rollback 1 of 1" in done.err and "1 rollbacks did not help" in done.err
 
 
 def test_metrics_may_change_when_a_run_goes_on_and_an_old_run_has_none(gan):

@@ -11,6 +11,7 @@ from gancli.trainer import Trainer
 
 # The last word of keys that no weight of the config belongs to.
 WITHOUT_WEIGHT = {"adv", "real", "fake", "accuracy", "mi", "simclr", "length", "spread"}
+WITHOUT_WEIGHT |= {"contrast"}
 WITHOUT_WEIGHT |= {"nats", "reward"}
 PENALTIES = ("gp", "r1", "r2", "dragan", "drift", "lecam")
 MORE = {  # overrides that bring terms which no model has by itself

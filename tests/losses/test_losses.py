@@ -181,7 +181,8 @@ def test_relativistic_average_keeps_the_gradient_of_the_fake_mean():
     assert not torch.allclose(with_mean, fake.grad)
 
 
-PLAIN = {"adv", "real", "fake", "spread", "sign_real"}  # what a loss without penalties logs
+# What a loss without penalties logs.
+PLAIN = {"adv", "real", "fake", "spread", "contrast", "sign_real"}
 
 
 def test_the_spread_is_that_of_reals_and_fakes_together():
