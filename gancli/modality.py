@@ -172,11 +172,14 @@ class Images(Modality):
         bits: 8, or 16: of a value that is saved. Metrics and grids see 8.
         shown: The channels that a grid shows, 1 to 4 of them; () shows all, or the first three.
         deep: Whether there may be any number of channels.
+        value_range: The values of the data that became -1 and 1, in whose units floats are saved;
+            () saves whole numbers of so many bits.
     """
 
     bits: int = 8
     shown: tuple[int, ...] = ()
     deep: bool = False
+    value_range: tuple[float, ...] = ()
 
     kind = "image"
     noun = "images"
@@ -243,6 +246,8 @@ class Images(Modality):
 
     def suffix(self, channels: int) -> str:
         """Chooses PNG where it can hold the image, else TIFF, else an array."""
+        if self.value_range:
+            return ".npy"
         if self.bits == 8 and channels <= 4:
             return ".png"
         return ".tiff" if channels == 1 else ".npy"
@@ -265,12 +270,19 @@ class Images(Modality):
         else:
             atomic.write(path, lambda file: np.save(file, pixels, allow_pickle=False))
 
-    def to_array(self, made: Tensor) -> NDArray[np.uint8] | NDArray[np.uint16]:
-        """Converts to (N,H,W,C) of so many bits."""
+    def to_array(
+        self, made: Tensor
+    ) -> NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]:
+        """Converts to (N,H,W,C) of so many bits, or to floats in the data's units."""
         import numpy as np
 
         from gancli.render.grids import to_uint8
 
+        if self.value_range:
+            low, high = self.value_range
+            shares = (made.detach().double().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) / 2
+            values = (shares * (high - low) + low).permute(0, 2, 3, 1)
+            return np.ascontiguousarray(values.cpu().numpy().astype(np.float32))
         if self.bits == 8:
             return to_uint8(made).permute(0, 2, 3, 1).numpy()
         levels = (made.detach().double() * 32767.5 + 32767.5).nan_to_num(nan=0.0)
@@ -578,7 +590,7 @@ class Text(Modality):
 
 KINDS = (Images.kind, Points.kind, Series.kind, Text.kind)
 # of the part `dataset`, beside kind
-KEYS = ("scale", "shift", "names", "bits", "shown", "alphabet", "units")
+KEYS = ("scale", "shift", "names", "bits", "shown", "value_range", "alphabet", "units")
 
 
 def make_modality(dataset: Mapping[str, Any]) -> Modality:
@@ -592,6 +604,7 @@ def make_modality(dataset: Mapping[str, Any]) -> Modality:
             bits=16 if dataset.get("bits") == 16 else 8,
             shown=tuple(dataset.get("shown") or ()),
             deep=dataset.get("bits") is not None,
+            value_range=tuple(map(float, dataset.get("value_range") or ())),
         )
     if kind == "points":
         return Points(scale=dataset.get("scale", 1.0))

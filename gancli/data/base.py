@@ -287,16 +287,21 @@ class DeepSource(Source):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(self.bits in (8, 16), f"dataset.bits={self.bits}", "8 or 16")
-        n = self.channels if isinstance(self.channels, int) else None
-        require(
-            self.shown is None
-            or (
-                len(self.shown) in (1, 2, 3, 4)
-                and all(is_count(k, least=0) and (n is None or k < n) for k in self.shown)
-            ),
-            f"dataset.shown={self.shown} are no channels of the images",
-            "1 to 4 numbers, from 0; or null",
-        )
+        require_shown(self.shown, self.channels)
+
+
+def require_shown(shown: Sequence[int] | None, channels: int | str) -> None:
+    """Raises UserError where a grid cannot show these channels."""
+    n = channels if isinstance(channels, int) else None
+    require(
+        shown is None
+        or (
+            len(shown) in (1, 2, 3, 4)
+            and all(is_count(k, least=0) and (n is None or k < n) for k in shown)
+        ),
+        f"dataset.shown={shown} are no channels of the images",
+        "1 to 4 numbers, from 0; or null",
+    )
 
 
 def require(condition: bool, message: str, hint: str) -> None:

@@ -141,6 +141,8 @@ def what_else(file: File) -> str:
             head = stream.read(512)
     if not head.strip(b"\0"):
         return "empty file" if not head else "the file begins with zeros: a broken download?"
+    if head.startswith(b"\x93NUMPY"):
+        return "an array, not an image: dataset=folder alone reads those"
     return (
         "a web page, not an image"
         if b"<html" in head.lower() or b"<!doctype" in head.lower()
@@ -222,50 +224,6 @@ class Decoder:
     def join(self, pixels: np.ndarray) -> torch.Tensor:
         """Turns many of what a call gave, (N,...), into stored images."""
         return torch.from_numpy(pixels)
-
-
-@dataclass
-class DeepDecoder(Decoder):
-    """Turns grey files into 16 bits of one size: two planes (2,h,w), the high and the low byte.
-
-    So they pass the same cache as images of 8 bits. Files of 8 bits are spread over 16.
-    """
-
-    def __call__(self, file: File | tuple[File, File]) -> np.ndarray:
-        """-> (2,h,w) uint8. BadImage with the reason."""
-        assert not isinstance(file, tuple), "two files are a pair, which another decoder reads"
-        with open_image(file) as image:
-            turn = orientation(image)
-            levels = read_levels(image)
-            # Pillow resizes floats exactly enough, and 16-bit integers not at all
-            picture = Image.fromarray(levels.astype(np.float32))
-            picture = picture.transpose(TURNS[turn]) if turn in TURNS else picture
-            fitted = np.rint(np.asarray(fit(picture, self.size))).clip(0, 65535).astype(np.uint16)
-        return np.stack([fitted >> 8, fitted & 255]).astype(np.uint8)
-
-    def read_values(self, pixels: np.ndarray) -> np.ndarray:
-        """Reads the levels, which are finer than whole numbers."""
-        return (pixels[:1].astype(np.float64) * 256 + pixels[1:]) / 257
-
-    def join(self, pixels: np.ndarray) -> torch.Tensor:
-        """Turns planes (N,2,h,w) of high and low bytes into floats (N,1,h,w) in [-1,1]."""
-        levels = pixels[:, :1].astype(np.float32) * 256 + pixels[:, 1:]
-        return torch.from_numpy((levels - 32767.5) / 32767.5)
-
-
-def read_levels(image: Image.Image) -> np.ndarray:
-    """Reads the grey values of an image, (H,W) from 0 to 65535.
-
-    Raises BadImage where it has colours or values outside.
-    """
-    if image.mode.startswith("I"):
-        levels = np.asarray(image).astype(np.int64)
-        if levels.min() < 0 or levels.max() > 65535:
-            raise BadImage("32-bit pixels outside 0 ... 65535")
-        return levels
-    if image.mode not in ("1", "L"):
-        raise BadImage(f"dataset.bits=16 reads grey images, and this one is {image.mode}")
-    return np.asarray(image.convert("L")).astype(np.int64) * 257
 
 
 def is_animated(image: Image.Image) -> bool:

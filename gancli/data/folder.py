@@ -17,12 +17,11 @@ from typing import Self
 
 import numpy as np
 
-from gancli.data.base import Decoded, Source, digest_of, require
+from gancli.data.base import Decoded, Source, digest_of, require, require_shown
 from gancli.data.decode import (
     REDUCED,
     BadImage,
     Decoder,
-    DeepDecoder,
     File,
     extensions,
     open_image,
@@ -30,6 +29,16 @@ from gancli.data.decode import (
     quiet,
 )
 from gancli.data.files import Files, decode_files, list_skipped
+from gancli.data.stacks import (
+    ARRAY,
+    PAGED,
+    DeepDecoder,
+    Header,
+    count_bits,
+    describe_scaling,
+    find_stacks,
+    read_header,
+)
 from gancli.errors import UserError
 from gancli.files import reading
 from gancli.files.paths import suggest_neighbours
@@ -81,31 +90,40 @@ class Folder(Source):
     Hidden files and __MACOSX are passed over.
     holdout: auto keeps one image in 20 out of training, at most 1,000; none of fewer than 400, or
     beside a folder test or val.
-    bits: 16 keeps 16-bit grey images as floats, else all are read as 8 bits.
+    Arrays (.npy) of shape (H,W), (H,W,C) or (C,H,W) in place of pictures, and TIFF files of as many
+    grey pages each, are images of any number of channels.
+    bits: 16 keeps 16-bit grey images as floats, 8 or 16 does so with arrays and pages; else
+    pictures are read as 8 bits, and `scan` finds the bits of arrays and pages.
+    value_range: the values of arrays and pages that become -1 and 1; None: the ends of their type.
+    shown: the channels that grids show, 1 to 4 of them; None shows all, or the first three.
     """
 
     path: str
     bits: int | None = None
+    value_range: list[float] | None = None
+    shown: list[int] | None = None
     holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.bits in (None, 16), f"dataset.bits={self.bits}", "16, or null for 8 bits")
+        require(self.bits in (None, 8, 16), f"dataset.bits={self.bits}", "8, 16 or null")
+        require_shown(self.shown, self.channels)
+        ends = self.value_range
         require(
-            self.bits is None or self.channels in (1, "auto"),
-            f"dataset.bits=16 is for grey images, and dataset.channels={self.channels}",
-            "dataset.channels=1",
+            ends is None or (len(ends) == 2 and ends[0] < ends[1]),
+            f"dataset.value_range={ends} is no range",
+            "the lowest and the highest value, as [0,10000]; or null",
         )
 
     def decoder(self) -> Decoder:
         """What turns one file into stored pixels."""
         if self.bits is None:
             return super().decoder()
-        return DeepDecoder(self.size(), 1)
+        return DeepDecoder(self.size(), self.known_channels(), value_range=self.value_range)
 
     def depth(self) -> int:
         """The planes that are stored for an image."""
-        return super().depth() if self.bits is None else 2
+        return super().depth() if self.bits is None else 2 * super().depth()
 
     def advise(self, text: str) -> str:
         """Names the key that keeps 16 bits."""
@@ -114,7 +132,10 @@ class Folder(Source):
 
     def storage(self) -> tuple[str, ...]:
         """The depth, where it is not the usual one."""
-        return () if self.bits is None else ("16 bits",)
+        if self.bits is None:
+            return ()
+        ends = self.value_range
+        return ("16 bits",) if ends is None else ("16 bits", f"from {ends[0]} to {ends[1]}")
 
     def scan(self) -> dict:
         """Returns the values of what is "auto", from headers alone."""
@@ -122,7 +143,13 @@ class Folder(Source):
             return {}
         files = listing(self.path)
         classes = len(files.classes)
-        if "auto" in (self.resolution, self.channels):
+        stacks = self.look_for_stacks(files)
+        if stacks is not None:
+            resolution, common = stacks
+            found = self.fill(
+                resolution=resolution, channels=common.channels, classes=classes
+            ) | self.settle_bits(common)
+        elif "auto" in (self.resolution, self.channels):
             resolution, channels = measure(files)
             channels = channels if self.bits is None else 1
             found = self.fill(resolution=resolution, channels=channels, classes=classes)
@@ -135,6 +162,68 @@ class Folder(Source):
     def settled(self) -> Self:
         """Returns a copy without "auto"."""
         return replace(self, **self.scan())
+
+    def look_for_stacks(self, files: Files) -> tuple[int | list[int], Header] | None:
+        """Looks whether the files are images of several channels: their size and what they say.
+
+        None where they are pictures, or where the user wants the first page of each.
+        """
+        arrays = is_array_name(files.names[0])
+        wanted = self.channels if isinstance(self.channels, int) else None
+        if not arrays and (wanted == 1 or not is_paged_name(files.names[0])):
+            return None
+        headers = []
+        bad = []
+        n = min(SAMPLE, len(files))
+        status.say(f"reading the headers of {n:,} files…")
+        with quiet():
+            for i in (k * len(files) // n for k in range(n)):
+                try:
+                    headers.append(read_header(files.read_one(i), channels=wanted))
+                except BadImage as error:
+                    bad.append((files.names[i], str(error)))
+                if not arrays and (bad or headers[-1].channels == 1):
+                    return None  # TIFF files of one page are pictures; most folders end here
+        require(bool(headers), f"no array can be read: {list_skipped(bad)}", "look at dataset.path")
+        common = find_stacks(headers)
+        if common is None or wanted not in (None, common.channels):
+            return None
+        others = Counter(header.channels for header in headers)
+        if len(others) > 1:
+            note(
+                log,
+                "%s: %d of %d headers tell of %d channels, and files of others are left out; "
+                "dataset.channels=N takes those of N",
+                self.path,
+                others[common.channels],
+                len(headers),
+                common.channels,
+            )
+        return common_size([header.size for header in headers]), common
+
+    def settle_bits(self, common: Header) -> dict:
+        """Says how many bits arrays or pages are kept with, and tells the user what they become."""
+        what = "arrays" if common.format == "NPY" else "TIFF files"
+        note(
+            log,
+            "%s: %s of %d channel%s of %s; %s",
+            self.path,
+            what,
+            common.channels,
+            "s" if common.channels > 1 else "",
+            common.values,
+            f"{describe_scaling(common.values)}, dataset.value_range=[LOW,HIGH] takes other ends"
+            if self.value_range is None
+            else f"{self.value_range[0]:g} to {self.value_range[1]:g} become -1 to 1",
+        )
+        if common.format != "NPY":
+            note(log, "%s: dataset.channels=1 takes the first page alone", self.path)
+        found: dict = {}
+        if self.bits is None:
+            found["bits"] = count_bits(common.values) if self.value_range is None else 16
+        if self.shown is None and common.channels in (2, 4):
+            found["shown"] = [0, 1, 2][: common.channels - 1]  # the last one is no alpha
+        return found
 
     def choose_holdout(self, n: int) -> int:
         """Says how many of n images are kept out of training, and tells the user.
@@ -170,13 +259,13 @@ class Folder(Source):
         if files.refused:
             log.warning("%s: refused %s", self.path, list_skipped(files.refused))
         decoded = decode_files(files, source)
-        if self.bits is None:
+        if source.bits is None:
             return decoded
         # The digest differs, so that no run goes on with the other depth in silence
         return replace(
             decoded,
             images=source.decoder().join(decoded.images.numpy()),
-            digest=digest_of([decoded.digest, "16 bits"]),
+            digest=digest_of([decoded.digest, *source.storage()]),
         )
 
 
@@ -260,6 +349,9 @@ def sort_out(
     entries = sorted(entry for entry in entries if not is_hidden(entry[0]))
     images = [entry for entry in entries if PurePosixPath(entry[0]).suffix.lower() in endings]
     images = [entry for entry in images if not is_sheet(entry[0], images)]
+    # What `gan sample` lays beside arrays is no sample itself
+    if all(PurePosixPath(name).name in SHEETS for name, *_ in images):
+        images = [entry for entry in entries if is_array_name(entry[0])] or images
     others = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name, *_ in entries)
     others -= Counter(PurePosixPath(name).suffix.lower() for name, *_ in images)
     pictures = Counter({ending: n for ending, n in others.items() if ending in PICTURES - endings})
@@ -270,7 +362,7 @@ def sort_out(
             f"(found: {count_endings(others) or 'no file'}{also})",
             f"{count_endings(pictures)}: cannot be read here, convert to JPEG or PNG"
             if pictures
-            else "it must hold image files, or a sub-folder of them for each class",
+            else "it must hold image files or .npy arrays, or a sub-folder of them for each class",
         )
     names = [name for name, *_ in images]
     labels, classes = label(path, names)
@@ -355,6 +447,16 @@ def explain_labels(path: str, names: list[str], classes: tuple[str, ...]) -> lis
                 "upper and lower case"
             )
     return said
+
+
+def is_array_name(name: str) -> bool:
+    """Says whether a file is an array by its name."""
+    return PurePosixPath(name).suffix.lower() == ARRAY
+
+
+def is_paged_name(name: str) -> bool:
+    """Says whether a file may have many pages by its name."""
+    return PurePosixPath(name).suffix.lower() in PAGED
 
 
 def is_hidden(name: str) -> bool:

@@ -241,6 +241,11 @@ class Marked(Folder):
     def scan(self) -> dict:
         """Returns the values of what is "auto"; alpha that marks holes is no channel."""
         found = super().scan()
+        require(
+            self.bits is None and "bits" not in found,
+            "incomplete images are pictures of 8 bits",
+            "dataset=folder reads arrays, TIFF files of many pages and 16 bits",
+        )
         if self.missing == "alpha" and found.get("channels") in (2, 4):
             found["channels"] -= 1
         return found

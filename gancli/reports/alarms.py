@@ -93,10 +93,10 @@ def check_pixels(found: Survey) -> list[str]:
         return said  # in [-1,1], whatever they mean
     channels = source.known_channels()
     if found.high - found.low < 64:
-        said.append(
-            f"all values lie between {found.low:.3g} and {found.high:.3g} of 255: label maps, or "
-            "badly converted?"
-        )
+        guess = "label maps, or badly converted?"
+        if isinstance(source, Folder) and source.bits is not None:
+            guess = "dataset.value_range=[LOW,HIGH] spreads them"
+        said.append(f"all values lie between {found.low:.3g} and {found.high:.3g} of 255: {guess}")
     if found.constant > SHARE * found.images:
         said.append(f"{count_words(found.constant, 'image')} of one single colour")
     if channels >= 3 and found.grey > 0.95 * found.images:

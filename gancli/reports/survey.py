@@ -22,6 +22,7 @@ from gancli.data.decode import (
     GREY_SPREAD,
     BadImage,
     Decoder,
+    File,
     open_image,
     orientation,
     quiet,
@@ -29,6 +30,7 @@ from gancli.data.decode import (
 from gancli.data.files import Files, refuse_if_most
 from gancli.data.folder import MAX_MEMBER, Folder, listing
 from gancli.data.pairs import SideBySide
+from gancli.data.stacks import DeepDecoder, read_header
 from gancli.data.stream import Stream
 from gancli.files import reading
 from gancli.reports.layouts import ALSO, find_layouts
@@ -248,34 +250,41 @@ def look_at(files: Files, index: int, decoder: Decoder, *, keep: bool) -> Look:
     """Opens, hashes and decodes one file."""
     try:
         data = read_content(files, index)
-        with open_image(io.BytesIO(data)) as image:
-            size = (
-                (image.width, image.height)
-                if orientation(image) >= 5
-                else (image.height, image.width)
-            )
-            mode = image.mode
-            kind = image.format or ""
-            alpha = image.has_transparency_data
+        facts = look_at_header(io.BytesIO(data), decoder)
         pixels = decoder(io.BytesIO(data))
     except BadImage as error:
         return Look(index, reason=str(error))
     values = decoder.read_values(pixels)
-    spread = int(np.ptp(pixels[:3].astype(np.int16), axis=0).max()) if len(pixels) >= 3 else 0
-    return Look(
-        index,
-        size=size,
-        mode=mode,
-        format=kind,
-        alpha=alpha,
+    colours = len(values) in (3, 4)
+    spread = int(np.ptp(values[:3], axis=0).max()) if colours else 0
+    return replace(
+        facts,
+        index=index,
         content=hashlib.blake2b(data, digest_size=16).digest(),
         pixels=hashlib.blake2b(pixels.tobytes(), digest_size=16).digest(),
         sums=np.stack([values.sum((1, 2)), (values**2).sum((1, 2))]),
         low=float(values.min()),
         high=float(values.max()),
-        grey=len(pixels) >= 3 and spread <= GREY_SPREAD,
+        grey=colours and spread <= GREY_SPREAD,
         image=pixels if keep else None,
     )
+
+
+def look_at_header(file: File, decoder: Decoder) -> Look:
+    """Reads what a file says before its pixels. Raises BadImage."""
+    if isinstance(decoder, DeepDecoder):
+        header = read_header(file, channels=decoder.channels)
+        mode = header.values if header.channels == 1 else header.mode
+        return Look(0, size=header.size, mode=mode, format=header.format)
+    with open_image(file) as image:
+        turned = orientation(image) >= 5
+        return Look(
+            0,
+            size=(image.width, image.height) if turned else (image.height, image.width),
+            mode=image.mode,
+            format=image.format or "",
+            alpha=image.has_transparency_data,
+        )
 
 
 def read_content(files: Files, index: int) -> bytes:

@@ -394,7 +394,7 @@ def test_16_bits_of_colours_are_cut_and_that_is_said(tmp_path, name, caplog):
 
 def test_16_bits_of_colours_are_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match="bits=16 is for grey images"):
-        Folder(path=str(tmp_path), bits=16, channels=3)
+    with pytest.raises(UserError, match="1 page, and dataset.channels=3"):
+        Folder(path=str(tmp_path), bits=16, channels=3).load()
     with pytest.raises(UserError, match="reads grey images, and this one is RGB"):
         Folder(path=str(tmp_path), bits=16, on_error="fail").load()

@@ -125,6 +125,33 @@ def test_the_classes_of_labelled_series_have_rows_of_their_own(gan, package):
     assert [row[-1] for row in rows[1::24]] == ["0"] * 3 + ["1"] * 3
 
 
+def test_a_folder_of_arrays_is_looked_at_trained_and_sampled(gan):
+    Path("set").mkdir()
+    for k, array in enumerate(np.random.default_rng(0).integers(0, 65536, (24, 8, 8, 6))):
+        np.save(f"set/{k}.npy", array.astype(np.uint16))
+    data = ("dataset=folder", "dataset.path=set", "dataset.shown=[5,0,2]")
+    looked = sound(gan("data", *data, "out=sheet.png"))
+    words = looked.out + looked.err
+    assert "8x8 pixels, 6 channels, 0 classes" in words and "6 x uint16; NPY" in words
+    assert Image.open("sheet.png").mode == "RGB"
+    checked = sound(gan("check", *(word for word in MLP if "log." not in word), *data))
+    assert "24 images" in checked.out
+    sound(gan("train", *MLP, *data, "log.grid=4"))
+    kept = last("run")["config"]["dataset"]
+    assert (kept["channels"], kept["bits"], kept["shown"]) == (6, 16, [5, 0, 2])
+    assert json.loads(Path("run/evaluation.json").read_text())["values"]
+    sound(gan("sample", "ckpt=run", "n=3", "out=made"))
+    sound(gan("sample", "ckpt=run", "n=3", "out=again"))
+    names = sorted(path.name for path in Path("made").iterdir())
+    assert names == ["000000.npy", "000001.npy", "000002.npy", "grid.png"]
+    for name in names:
+        assert (Path("made") / name).read_bytes() == (Path("again") / name).read_bytes()
+    one = np.load("made/000000.npy", allow_pickle=False)
+    assert one.shape == (8, 8, 6) and one.dtype == np.uint16
+    again = sound(gan("data", "made", "out=sheet.png"))
+    assert "3 usable" in again.out + again.err
+
+
 def test_a_resumed_recurrent_network_stays_in_fp32(gan):
     tiny = ("model=rcgan", "model.hidden=4", "dataset=sines", "dataset.n=40", "metrics=none")
     rest = [word for word in MLP if word.startswith(("trainer", "log", "hydra"))]
