@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from gancli.cli import main
-from gancli.data.builtin import Digits
+from gancli.data.builtin import CrispDigits
 from gancli.inference.sampling import draw_inputs, generate
 
 pytestmark = pytest.mark.slow
@@ -73,7 +73,7 @@ def test_digits_of_the_default_run_are_recognised(tmp_path):
             )
         )
     )
-    digits = Digits(strokes="crisp").load()
+    digits = CrispDigits().load()
     real = digits.images.float() / 127.5 - 1
     judge = svm.SVC().fit(small(real), digits.labels.numpy())
     assert judge.score(small(real), digits.labels.numpy()) > 0.98

@@ -20,6 +20,8 @@ from train_helpers import last, lines, sound
 
 import gancli
 from gancli import checkpoint
+from gancli.config.build import build
+from gancli.data.base import split
 from gancli.errors import UserError
 from gancli.metrics.legend import was_weighted
 from gancli.reports import comparison, leaderboard, single
@@ -53,6 +55,14 @@ def test_an_old_run_samples_as_it_did(gan, old):
     assert np.std(images.astype(float)) == pytest.approx(28.2, abs=0.5)
     sound(gan("sample", f"ckpt={old}", "n=2", "out=made"))
     assert Path("made/000001.png").exists()
+
+
+def test_an_old_run_has_the_digits_that_it_was_trained_on(old):
+    tree = torch.load(old / "checkpoints/last.pt", weights_only=True)
+    spec = tree["config"]["dataset"]
+    train, _ = split(build(spec).load(), limit=spec["limit"], holdout=spec["holdout"])
+    assert train.digest == tree["data"]["hash"]
+    assert train.images.float().mean().item() == pytest.approx(50.8, abs=0.01)
 
 
 def test_an_old_run_is_evaluated(gan, old):

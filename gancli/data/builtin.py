@@ -26,13 +26,10 @@ class Digits(Source):
     From "Optical Recognition of Handwritten Digits", E. Alpaydin and C. Kaynak (1998), UCI Machine
     Learning Repository, https://archive.ics.uci.edu/dataset/80, its test part, as scikit-learn
     carries it; CC BY 4.0, see LICENSE-digits.txt beside this file. Changed: stored as uint8 in one
-    file; enlarged when loaded, with a margin of one of the 8x8 cells.
-
-    Attributes:
-        strokes: crisp, with edges, or soft, as smooth as the enlarged grey values.
+    file; enlarged smoothly when loaded, with a margin of one of the 8x8 cells.
     """
 
-    strokes: Literal["soft", "crisp"] = "soft"  # as in configs from before there was the key
+    crisp: ClassVar[bool] = False
 
     def scan(self) -> dict:
         """Returns the values of what is "auto"."""
@@ -45,16 +42,25 @@ class Digits(Source):
             labels = file["labels"]
         # The strokes touch the edges of the 8x8 cells; without the margin they would look cut off.
         cells = np.pad(cells.astype(np.float32) * (255 / 16), ((0, 0), (1, 1), (1, 1)))
-        crisp = self.strokes == "crisp"
         return decode_array(
             cells[:, None],
             labels,
             DIGITS,
             self.settled(),
-            name="crisp digits" if crisp else "digits",
+            name="crisp digits" if self.crisp else "digits",
             contain=True,
-            crisp=crisp,
+            crisp=self.crisp,
         )
+
+
+@dataclass(kw_only=True)
+class CrispDigits(Digits):
+    """The same digits with strokes that have edges.
+
+    A class of its own and no key: configs from before it was the default mean the smooth ones.
+    """
+
+    crisp = True
 
 
 @dataclass(kw_only=True)

@@ -262,14 +262,7 @@ def look_around(parent: Path, wanted: RunConfig, composed: front.Composed) -> li
         ):
             # the same words, before gancli had those keys
             older = tuple(tell_older_meanings(tree["config"], wanted.plain(), differs))
-            # but what is trained on is read as it is asked for, and another meaning is other data
-            differs = {
-                key: pair
-                for key, pair in differs.items()
-                if any(
-                    line.startswith("dataset.") and line.startswith(f"{key}: ") for line in older
-                )
-            }
+            differs = {}
         found.append(
             Candidate(folder, tree["progress"]["step"], tree["data"]["hash"], differs, older)
         )

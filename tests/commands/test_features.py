@@ -18,7 +18,7 @@ from PIL import Image
 from gancli import checkpoint, cli
 from gancli.checkpoint import load_game
 from gancli.commands import features
-from gancli.data.builtin import Digits
+from gancli.data.builtin import CrispDigits
 from gancli.errors import GanError, Problems
 from gancli.evaluation import probing
 from gancli.metrics.probe import linear_probe
@@ -78,7 +78,7 @@ def test_what_is_written_and_said(runs, capsys):
     assert found["features"].shape == (120, 8 * 4 * 4) and found["features"].dtype == np.float32
     assert found["scores"].shape == found["names"].shape == found["labels"].shape == (120,)
     assert (found["split"] == "train").sum() == 96 and list(found["classes"]) == list("0123456789")
-    digits = Digits(resolution=16, limit=120, strokes="crisp").load()
+    digits = CrispDigits(resolution=16, limit=120).load()
     assert (found["labels"] == digits.labels.numpy()[found["names"].astype(int)]).all()
     assert set(values) == {f"{a}_{b}" for a in ("linear", "knn") for b in ("critic", "pixels")} | {
         "linear_critic_train",
@@ -192,7 +192,7 @@ def test_a_packed_critic_sees_copies(runs, capsys):
     folder = runs / "packed" / "features"
     found = arrays(folder)
     game = load_game(str(runs / "packed")).game
-    digits = Digits(resolution=16, limit=30, strokes="crisp").load()
+    digits = CrispDigits(resolution=16, limit=30).load()
     x = probing.in_range(digits.images[[int(name) for name in found["names"]]])
     assert np.allclose(
         found["features"],

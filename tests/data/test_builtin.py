@@ -29,6 +29,7 @@ from gancli.data.builtin import (
     STL10,
     SVHN,
     CelebA,
+    CrispDigits,
     Digits,
     FashionMNIST,
 )
@@ -75,7 +76,7 @@ def test_digits_load_smoothly_at_32():
 @pytest.mark.parametrize("size", [16, 28, 32])
 def test_crisp_digits_have_edges(size):
     soft = Digits(resolution=size).load()
-    crisp = Digits(resolution=size, strokes="crisp").load()
+    crisp = CrispDigits(resolution=size).load()
     assert share_between(crisp.images) < 0.75 * share_between(soft.images)
     assert torch.equal(crisp.labels, soft.labels) and crisp.digest != soft.digest
     ink = crisp.images.float().mean(dim=(1, 2, 3)) / soft.images.float().mean(dim=(1, 2, 3))
@@ -92,7 +93,7 @@ def share_between(images: torch.Tensor) -> float:
 def test_crisp_digits_at_other_sizes_are_whole():
     shapes = [8, 64, [32, 64], [40, 24]]
     for resolution in shapes:
-        images = Digits(resolution=resolution, channels=3, limit=50, strokes="crisp").load().images
+        images = CrispDigits(resolution=resolution, channels=3, limit=50).load().images
         assert images.shape == (50, 3, *pair(resolution))
         assert images[:, :, 0].max() < 120 and images[:, :, -1].max() < 120, "a digit was cut"
         assert (images.amax(dim=(1, 2, 3)) > 180).all()
