@@ -107,6 +107,8 @@ def _finish_composing(full: DictConfig) -> Composed:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict
 
+    # By itself first: the run folder's name reads it, and would be blamed for what is wrong in it.
+    OmegaConf.select(full, "name")
     with open_dict(full):
         full.hydra.run.dir = str(full.hydra.run.dir)
         full.hydra.sweep.dir = str(full.hydra.sweep.dir)

@@ -297,7 +297,7 @@ def count_known_classes(classes: int, conditional: bool) -> int:
     """
     if conditional and not classes:
         raise ValueError(
-            "conditional=true, but the data set has no labels: use model.conditional=false, or "
-            "class sub-folders"
+            "conditional=true, but the data set has no labels: give model.conditional=false, or "
+            "put each class into a sub-folder of its own"
         )
     return classes if conditional else 0

@@ -131,6 +131,18 @@ def test_an_environment_variable_that_is_not_set_is_told_with_the_key_that_reads
     assert "trainer.keep: there is no ${nope:...}" in said
 
 
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("name=${oc.env:NO_SUCH_VARIABLE}", "name=${oc.env:NO_SUCH_VARIABLE}: the environment"),
+        ("name=${nope.x}", "name: ${nope.x} points to nothing"),
+    ],
+)
+def test_a_name_that_cannot_be_worked_out_is_told_as_the_name(word, message):
+    said = messages(word)
+    assert message in said and "hydra.run.dir" not in said
+
+
 # Numbers of open parts that any value may have, or whose class looks at them itself.
 UNBOUNDED = {
     *("a", "b", "c", "real_target", "fake_target", "target", "bias_init", "gain", "seed"),
