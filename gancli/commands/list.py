@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gancli.commands.endings import say_end
-from gancli.config.arguments import check_config_dir
+from gancli.config.arguments import resolve_config_dir
 from gancli.config.folders import find_conf_dir, list_options, read_description
 from gancli.config.hints import find_nearest
 from gancli.config.published import describe_published, read_published
@@ -95,7 +95,7 @@ def read_request(argv: list[str]) -> Request:
         elif flag in ("--config-dir", "-cd"):
             if not value and not rest:
                 raise UserError(f"{flag} needs a value", f"{flag} DIR")
-            dirs.append(check_config_dir(value or rest.pop(0)))
+            dirs.append(resolve_config_dir(value or rest.pop(0)))
         elif word.startswith("-"):
             known = ["--json", "--config-dir", "--help"]
             raise UserError(

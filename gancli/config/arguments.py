@@ -72,7 +72,7 @@ class Arguments:
     def add(self, name: str, value: str) -> None:
         """Takes one flag in; raises UserError where two of them do not go together."""
         if name == "config-dir":
-            self.dirs.append(check_config_dir(value))
+            self.dirs.append(resolve_config_dir(value))
         elif name == "config-name":
             self.config_name = value
         elif name != "run":
@@ -129,7 +129,7 @@ def explain_refusal(flag: str) -> UserError:
     )
 
 
-def check_config_dir(value: str) -> Path:
+def resolve_config_dir(value: str) -> Path:
     """Makes the folder of --config-dir absolute; raises UserError if it is none."""
     path = Path(value).expanduser().absolute()
     if not path.is_dir():

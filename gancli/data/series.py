@@ -322,7 +322,7 @@ class Recorded(Sequences):
             f"dataset.holdout={holdout} leaves none of the {len(starts)} windows",
             f"at most {len(starts) - 1}",
         )
-        starts, place = arrange(starts, length, holdout=holdout)
+        starts, place = order_windows(starts, length, holdout=holdout)
         require(
             len(starts) > holdout,
             "every window to train on shares steps with a held-out one",
@@ -414,10 +414,12 @@ def class_names(table: Table) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def arrange(starts: np.ndarray, length: int, *, holdout: int) -> tuple[np.ndarray, np.ndarray]:
-    """Leaves out the windows that share steps with held-out ones, and orders the rest.
+def order_windows(
+    starts: np.ndarray, length: int, *, holdout: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Orders windows so that the last ones may be held out; leaves out what shares their steps.
 
-    Whole series are held out, in an order of its own, and the end of the last of them in time.
+    Series are held out whole, in a fixed random order; of the one that is cut, its end in time is.
 
     Args:
         starts: (windows,2), the series and the first step of each, in that order.
@@ -428,6 +430,7 @@ def arrange(starts: np.ndarray, length: int, *, holdout: int) -> tuple[np.ndarra
         The starts that are kept, and the place (kept,) of each in the order that `split` cuts.
     """
     series = int(starts[:, 0].max()) + 1
+    # Each window's series in the fixed order; sorted by that first, then by time.
     turn = places(series)[starts[:, 0]]
     order = np.lexsort((starts[:, 1], turn))
     held = order[len(order) - holdout :]
@@ -437,9 +440,11 @@ def arrange(starts: np.ndarray, length: int, *, holdout: int) -> tuple[np.ndarra
         first, step = starts[held[0]]
         clear = (starts[rest, 0] != first) | (starts[rest, 1] + length <= step)
         rest = rest[clear]
+    # Shuffled, so that `limit` takes windows of all series and times.
     rest = rest[permutation(len(rest), seed_of("windows"))]
     kept = np.concatenate([rest, held])
     place = np.empty(len(starts), np.int64)
     place[kept] = np.arange(len(kept))
+    # Rows stay in the file's order: only their places say what is held out.
     chosen = np.sort(kept)
     return starts[chosen], place[chosen]

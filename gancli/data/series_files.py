@@ -345,7 +345,13 @@ def runs(file: Path, rows: Rows, head: list[str], by: Key) -> Iterator[tuple[Key
 
 
 def read_npz(file: Path) -> Table:
-    """Reads (N,steps,features) or (N,steps) under one of ARRAYS, or the only such array."""
+    """Reads series (N,steps,features) or (N,steps) under one of ARRAYS, or the only such array.
+
+    Their classes stand under one of LABELS, (N,); the features' names under "names".
+
+    Raises:
+        UserError: It is not clear which array is meant, or a number is not finite.
+    """
     with np.load(file, allow_pickle=False) as arrays:
         found = {name: arrays[name] for name in arrays.files}
     numeric = [

@@ -188,7 +188,10 @@ class Lines(TokenSource):
         return held
 
     def load(self) -> Decoded:
-        """Turns the lines into token numbers. Raises UserError."""
+        """Turns the lines into token numbers (N,1,T,1), filled up by token 0, which ends a line.
+
+        Raises UserError where no line can be used.
+        """
         source = self.settled()
         length = pair(source.resolution)[0]
         assert isinstance(source.alphabet, list), "settled() fills in what is auto"
@@ -196,21 +199,23 @@ class Lines(TokenSource):
         unknown = numbers.get(UNKNOWN)
         rows = []
         skipped = []
-        longer = 0
+        too_long = 0
         for where, tokens in self.read_tokens():
-            longer += len(tokens) > length
+            too_long += len(tokens) > length
             strange = next((t for t in tokens[:length] if t not in numbers), None)
             if self.longer == "skip" and len(tokens) > length:
                 continue
             if strange is not None and unknown is None:
                 skipped.append((where, f"{strange!r} is no token of dataset.alphabet"))
             else:
+                # The 0 is never taken: without a token for unknown ones there is none left here.
                 row = [numbers.get(token, unknown or 0) for token in tokens[:length]]
+                # Token 0 ends a line, and fills it up.
                 rows.append(row + [0] * (length - len(row)))
         require(bool(rows), "no line can be used", "look at dataset.alphabet and dataset.length")
-        if longer:
+        if too_long:
             done = "cut" if self.longer == "cut" else "left out"
-            note(log, "%d lines of more than %d tokens are %s", longer, length, done)
+            note(log, "%d lines of more than %d tokens are %s", too_long, length, done)
         ids = torch.tensor(rows, dtype=torch.int32)[:, None, :, None]
         digest = digest_of([type(self).__name__, repr(source.alphabet), ids.numpy().tobytes()])
         return Decoded(images=ids, digest=digest, skipped=tuple(skipped))

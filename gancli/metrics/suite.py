@@ -516,8 +516,10 @@ def measure(bench: Bench) -> tuple[dict[str, float], dict[str, str]]:
     """
     values: dict[str, float] = {}
     skipped: dict[str, str] = {}
-    # Apart from the items: an error of the generator's is not theirs, and is not passed over.
-    assert bench.passed.n == bench.n
+    # Asked for here, where all samples pass for the first time: an error of the generator's is not
+    # one of the items', and ends the evaluation.
+    passed = bench.passed
+    assert passed.n == bench.n, f"{passed.n} samples passed, and {bench.n} were asked for"
     for item in bench.items:
         status.say(f"evaluating: {item}…", goes_on=True)
         measure_item(item, partial(ITEMS[item], bench), values, skipped)

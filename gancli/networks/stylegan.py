@@ -215,13 +215,13 @@ class StyleBlock(nn.Module):
         self.styled = nn.ModuleList(Styled(c_out, w_dim, layer=2 * number + k) for k in range(2))
 
     def forward(
-        self, x: Tensor, style: Tensor, other: Tensor, *, noises: list[Noise | Tensor]
+        self, x: Tensor, first: Tensor, second: Tensor, *, noises: list[Noise | Tensor]
     ) -> Tensor:
-        """Applies the block; the class says the shapes."""
+        """Applies the block; first, second: the styles (N,w_dim) of its two layers."""
         # The filter takes away the squares that repeated pixels leave (Zhang 2019).
         h = x if self.first is None else blur(self.first(enlarge(x)), SOFT)
-        h = self.styled[0](h, style, noise=noises[0])
-        return self.styled[1](self.second(h), other, noise=noises[1])
+        h = self.styled[0](h, first, noise=noises[0])
+        return self.styled[1](self.second(h), second, noise=noises[1])
 
 
 class Styled(nn.Module):

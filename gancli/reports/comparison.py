@@ -147,7 +147,7 @@ def show_leaders(board: Board) -> Html:
 
 
 def draw_thumbnail(group: Group) -> Html | None:
-    """Draws the newest sample grid of a group's best run."""
+    """Draws the newest sample grid of a group's best run; None where it has no picture."""
     run = find_leading_run(group)
     samples = run.samples()
     source = make_data_uri(samples[-1][1], side=96) if samples else None

@@ -237,7 +237,7 @@ def build_board(runs: list[Run], *, by: str = "", mode: str = "", protocol: str 
             protocol=letter,
         )
         for label, members in zip(labels, bundles.values(), strict=True)
-        for letter, part in part_by_protocol(members, letters, protocols).items()
+        for letter, part in split_by_protocol(members, letters, protocols).items()
     ]
     if metric.mode:
         groups.sort(key=lambda group: (group.protocol, metric.sort_key(group.mean())))
@@ -361,15 +361,20 @@ def letter_protocols(found: dict[int, Measured]) -> dict[str, Measured]:
     }
 
 
-def part_by_protocol(
+def split_by_protocol(
     members: list[Run], letters: dict[int, str], protocols: dict[str, Measured]
 ) -> dict[str, list[Run]]:
-    """Parts the runs of one group by their protocols.
+    """Splits the runs of one group by the protocols that their numbers were measured with.
 
-    Those without a number, or of an unknown protocol, stay with the others.
+    Those without a number, or of an unknown protocol, stay with the most frequent one.
+
+    Args:
+        members: The runs of the group.
+        letters: The letter of a run's protocol, by the run's id().
+        protocols: All protocols of the board by their letters.
 
     Returns:
-        Letter -> runs.
+        Runs by letter; all under "" where there is one protocol.
     """
     if len(protocols) < 2:
         return {"": members}

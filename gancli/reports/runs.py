@@ -135,7 +135,10 @@ class Run:
         )
 
     def weighted_until(self, key: str) -> int:
-        """The last step whose log line has a term with its weight in it; 0 where none has."""
+        """Finds the last step whose log line has the term `key` times its weight; 0: none.
+
+        Runs of checkpoint format 1 logged so; later ones log the bare term.
+        """
         if not was_weighted(key, self.config):
             return 0
         if self.about.get("format") == 1:  # lines may go on behind the checkpoint
