@@ -25,7 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "render": set(),
     "pulse": set(),
-    "modality": set(),
+    "sound": set(),
+    "modality": {"sound"},
     # the heart: the contract, its parts, one step, one file
     "game": set(),
     "critic": set(),
@@ -45,8 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "checkpoint": {"game", "optimizers", "config", "__version__"},
     # what surrounds it
-    "data": {"seeding", "modality"},
-    "metrics": {"data", "seeding", "modality"},
+    "data": {"seeding", "modality", "sound"},
+    "metrics": {"data", "seeding", "modality", "sound"},
     "config": {"schedules", "modality"},
     "inference": {"game", "networks", "data", "config", "seeding"},
     "evaluation": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import wave
 
 import numpy as np
 import pytest
@@ -11,8 +12,24 @@ import torch
 from helpers import REPO
 
 from gancli.errors import UserError
-from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, SERIES_ITEMS, TEXT_ITEMS
-from gancli.modality import KINDS, Images, Points, Series, Text, make_modality
+from gancli.metrics.settings import (
+    AUDIO_ITEMS,
+    IMAGE_ITEMS,
+    POINT_ITEMS,
+    SERIES_ITEMS,
+    TEXT_ITEMS,
+)
+from gancli.modality import (
+    KINDS,
+    Audio,
+    Images,
+    Points,
+    Series,
+    Spectrograms,
+    Text,
+    make_modality,
+)
+from gancli.render.sounds import GAP, SPECTRUM, WAVE, WIDTH
 
 
 def test_the_config_alone_chooses():
@@ -27,9 +44,11 @@ def test_the_config_alone_chooses():
 
 
 def test_each_kind_declares_items_of_its_own():
-    assert KINDS[:4] == ("image", "points", "series", "text")
+    assert KINDS == ("image", "points", "series", "text", "audio")
     every = [*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *TEXT_ITEMS]
     assert len(every) == len(set(every))
+    # A classifier looks at recordings as pictures of their spectra
+    assert {*AUDIO_ITEMS} - {*IMAGE_ITEMS} == {"spectra"} and not {*AUDIO_ITEMS} & {*SERIES_ITEMS}
 
 
 def test_no_other_module_asks_for_the_kind():
@@ -163,3 +182,67 @@ def test_no_picture_file_is_read_where_none_holds_such_an_item(modality, channel
     with pytest.raises(UserError, match="which no"):
         modality.refuse_files(channels)
     Images().refuse_files(4)
+
+
+def waves(*shape: int) -> torch.Tensor:
+    return torch.rand(*shape, 1, 64, 1, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_recordings_are_prepared_restored_and_come_back():
+    audio = make_modality({"kind": "audio", "rate": 4000})
+    assert audio == Audio(rate=4000) and make_modality({"kind": "audio", "rate": "auto"})
+    stored = torch.tensor([-32768, -1, 0, 1, 32767], dtype=torch.int16).view(1, 1, 5, 1)
+    seen = audio.prepare(stored)
+    assert seen.min() == -1 and seen.max() < 1 and torch.equal(audio.restore(seen), stored)
+    assert audio.restore(stored) is stored
+    array = audio.to_array(seen)
+    assert array.shape == (1, 5) and array.dtype == np.float32
+    for given in (array, stored[0, 0].T.numpy()):
+        assert torch.equal(audio.from_array(given), seen)
+    with pytest.raises(UserError, match="do not fit"):
+        audio.from_array(np.zeros((2, 3, 4)))
+    assert audio.describe_item([4096, 1], 1) == "recordings of 4,096 samples, 1.02 s at 4,000 Hz"
+
+
+def test_recordings_are_written_as_wav_files_and_heard_one_after_the_other(tmp_path):
+    audio = Audio(rate=4000)
+    made = waves(20)
+    audio.write(made[3], tmp_path / "a.wav")
+    with wave.open(str(tmp_path / "a.wav")) as file:
+        assert file.getparams()[:4] == (1, 2, 4000, 64)
+        samples = np.frombuffer(file.readframes(64), "<i2")
+    assert np.array_equal(samples, audio.restore(made[3:4]).flatten().numpy())
+    with wave.open(io.BytesIO(audio.extra(made)[".wav"])) as file:
+        assert file.getnframes() == 16 * 64 + 15 * 1000
+    assert audio.suffix(1) == ".wav" and not audio.files
+
+
+def test_spectrograms_are_made_of_the_config_alone():
+    facts = {"kind": "audio", "rate": 4000, "spectrogram": True, "hop": 4, "floor": 1e-3}
+    bins = {"bin_mean": [0.5, 0, 1, 2], "bin_deviation": [1, 2, 3, 4]}
+    spectra = make_modality(facts | bins)
+    assert isinstance(spectra, Spectrograms) and spectra.bin_deviation == (1.0, 2.0, 3.0, 4.0)
+    assert spectra.models[0] == "dcgan" and Audio().models == ("wavegan",)
+    assert spectra.stored_size((4, 16)) == (64, 1) and Audio().stored_size((64, 1)) == (64, 1)
+    stored = Audio().restore(waves(3))
+    seen = spectra.prepare(stored)
+    assert seen.shape == (3, 1, 4, 16) and seen.min() >= -1 and seen.max() <= 1
+    assert spectra.restore(seen).shape == (3, 1, 64, 1)
+    assert spectra.restore(seen * torch.nan).shape == (3, 1, 64, 1)
+    assert spectra.describe_item([4, 16], 1) == (
+        "spectrograms of 4 frequencies and 16 frames, of recordings of 64 samples, "
+        "0.02 s at 4,000 Hz"
+    )
+    assert make_modality(facts | {"bin_mean": "auto", "bin_deviation": "auto"}).bin_mean == ()
+
+
+def test_the_picture_of_recordings_has_waves_and_spectra_over_grey_reals():
+    audio = Audio(rate=4000)
+    made = waves(5)
+    real = audio.restore(made)
+    tile = WAVE + SPECTRUM + GAP
+    assert audio.picture(made, None, columns=4).size == (GAP + 4 * (WIDTH + GAP), GAP + 2 * tile)
+    assert audio.picture(made, real, columns=4).height == GAP + 4 * tile, "two rows of reals"
+    assert audio.picture(made[:0], real, columns=4).height == GAP + 2 * tile
+    short = audio.picture(torch.full((1, 1, 2, 1), torch.nan), None, columns=4)
+    assert short.size == (GAP + WIDTH + GAP, GAP + tile)

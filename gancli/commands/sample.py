@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from gancli.commands import checkpoint_verbs
-from gancli.commands.endings import Ending, after_checkpoint, after_training, count
+from gancli.commands.endings import Ending, after_checkpoint, after_training
 from gancli.commands.sample_pictures import (
     COLUMNS,
     begun,
@@ -124,7 +124,9 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
             write_walk(loaded, film, out / options["film"], seed=options["seed"])
     shown = [options["film"]] if film is not None else [f"{name}.png" for name in pictures]
     first = out / (shown[0] if shown else "grid.png")
-    others = " and ".join(modality.files) or describe_images(out, new=options["n"])
+    others = " and ".join(modality.files) or describe_images(
+        out, new=options["n"], words=modality.count(options["n"])
+    )
     return Ending(f"{first}, and {others}", after_checkpoint(loaded.path))
 
 
@@ -322,10 +324,10 @@ def folder_names(classes: list[str], count: int) -> list[str]:
     ]
 
 
-def describe_images(out: Path, *, new: int) -> str:
+def describe_images(out: Path, *, new: int, words: str) -> str:
     """Says how many images were written, and how many of an earlier command lie beside them."""
-    written = re.compile(r"\d{6}\.(png|tiff|npy)")
+    written = re.compile(r"\d{6}\.(png|tiff|npy|wav)")
     there = [path for path in (*out.glob("*"), *out.glob("*/*")) if written.fullmatch(path.name)]
     older = len(there) - new
     beside = f", beside {older:,} of an earlier command" if older > 0 else ""
-    return f"{count(new, 'image')} in {out}{beside}"
+    return f"{words} in {out}{beside}"

@@ -32,11 +32,13 @@ ASSUMED = {
     "classes": 10,
     "holdout": 0,
 }  # of images that are not there
-STEPS = [24, 1]  # of series that are not there
 UNITS = {"scale": 1.0, "shift": 0.0}
 
 
-SCANNED = ("resolution", "channels", "classes", "holdout", "scale", "shift", "alphabet")
+SCANNED = (
+    *("resolution", "channels", "classes", "holdout", "scale", "shift", "alphabet"),
+    *("rate", "hop", "bin_mean", "bin_deviation"),
+)
 
 
 def check_dataset(cfg: DictConfig) -> list[Problem]:
@@ -83,13 +85,17 @@ def check_assumed_dataset(cfg: DictConfig) -> list[Problem]:
     for key in absent:
         OmegaConf.update(cfg, f"dataset.{key}", "not given")
     found = find_problems(read_plain(cfg.dataset, resolve=True), where="dataset", trust=None)
-    pixels = make_modality({"kind": spec.get("kind", "image")}).pixels
+    facts = {key: value for key, value in spec.items() if value not in ("auto", "???")}
+    modality = make_modality(facts)
     taken: dict[str, object] = {
         key: value for key, value in ASSUMED.items() if spec.get(key, "auto") == "auto"
     }
-    if not pixels:
-        units = {key: value for key, value in UNITS.items() if spec.get(key) == "auto"}
-        taken |= units | ({"resolution": STEPS} if "resolution" in taken else {})
+    if not modality.pixels:
+        units: dict[str, object] = {
+            key: value for key, value in UNITS.items() if spec.get(key) == "auto"
+        }
+        size = list(modality.example_size)
+        taken |= units | ({"resolution": size} if "resolution" in taken else {})
     for key, value in taken.items():
         OmegaConf.update(cfg, f"dataset.{key}", value, force_add=True)
     said = ", ".join(f"dataset.{key}={value}" for key, value in taken.items() if key != "holdout")

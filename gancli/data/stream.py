@@ -67,10 +67,11 @@ class Stream:
                 "Decoded.further holds tensors (N,...) under keys of their own",
             )
         self.flip = flip and modality.pixels
-        self.windows = windows(self.images, pair(resolution))
+        size = modality.stored_size(pair(resolution))
+        self.windows = windows(self.images, size)
         # What has the images' size is cut and flipped with them: maps of poses, of segments.
         self.maps = {
-            key: windows(value, pair(resolution))
+            key: windows(value, size)
             for key, value in self.further.items()
             if value.dtype == torch.uint8 and value.shape[2:] == self.images.shape[2:]
         }

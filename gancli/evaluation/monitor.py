@@ -138,7 +138,8 @@ class Monitor:
         rng = torch.Generator().manual_seed(seed_of(seed, "showcase"))
         # Of the middle: training's own windows are drawn, and a picture should not change with
         # them.
-        real = crop_middle(self.train.images[:MOST_REALS], pair(self.config.dataset["resolution"]))
+        size = self.modality.stored_size(pair(self.config.dataset["resolution"]))
+        real = crop_middle(self.train.images[:MOST_REALS], size)
         drawn = self.modality.drawn
         inputs = (
             game.preview_inputs(columns, rng)

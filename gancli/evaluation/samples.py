@@ -128,7 +128,7 @@ def evaluate(
         asked = draw_labels(game, train, n, seed=seed)
         window = (
             None
-            if train.images.shape[2:] == pair(source.resolution)
+            if train.images.shape[2:] == modality.stored_size(pair(source.resolution))
             else tuple(train.images.shape[2:])
         )
         floats = modality.pixels and train.images.is_floating_point()
@@ -172,6 +172,7 @@ def evaluate(
             log_prob=make_likelihood(game, generator, modality, device),
             score=None if attributes else make_scorer(game, device),
             read=read,
+            to_pictures=None if modality.pixels else modality.to_pictures,
         )
         report = measure_bench(bench)
         for name, stage in game.list_stages().items():
@@ -422,7 +423,7 @@ def draw_samples(
 
 def crop_to_size(data: Decoded, source: Source) -> Decoded:
     """Cuts the middle of what was loaded larger, where training cuts windows."""
-    size = pair(source.resolution)
+    size = source.modality().stored_size(pair(source.resolution))
     if tuple(data.images.shape[2:]) == size:
         return data
     return replace(data, images=crop_middle(data.images, size))

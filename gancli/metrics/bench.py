@@ -64,6 +64,7 @@ class Bench:
         read: Such images -> the category (N,) of a code that the model finds in each; or None.
         notes: What belongs into the protocol.
         own: Metrics of the user's own by name.
+        to_pictures: Turns items into the pictures that networks look at; None: they are such.
     """
 
     batches: Iterable[Tensor]
@@ -84,6 +85,11 @@ class Bench:
     read: Callable[[Tensor], Tensor] | None = None
     notes: dict[str, object] = field(default_factory=dict)
     own: Mapping[str, Metric] = field(default_factory=dict)
+    to_pictures: Callable[[Tensor], Tensor] | None = None
+
+    def look_at(self, items: Tensor) -> Tensor:
+        """Turns items into the pictures that networks look at."""
+        return items if self.to_pictures is None else self.to_pictures(items)
 
     def rng(self, item: str) -> torch.Generator:
         """Makes an item's own generator: which others run does not change its draws."""
@@ -222,7 +228,13 @@ class Bench:
         """The classifier trained on the run's own labels. Raises UserError."""
         return store.remember(
             f"self {self.identity} {self.device}",
-            lambda: features.own(self.train, self.classes, self.device, stacked=self.stacked),
+            lambda: features.own(
+                self.train,
+                self.classes,
+                self.device,
+                stacked=self.stacked,
+                to_pictures=self.to_pictures,
+            ),
         )
 
     @functools.cached_property

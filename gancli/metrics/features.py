@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -123,6 +123,25 @@ class OfClassifier(nn.Module):
         """Returns features and probabilities of uint8 images (N,C,H,W)."""
         features, logits = self.net(classifier.scale_images(images))
         return features, logits.softmax(1)
+
+
+class OfPictures(nn.Module):
+    """A backbone that looks at pictures of items that are none, such as recordings.
+
+    Args:
+        net: A backbone of images.
+        to_pictures: Items -> uint8 (N,C,H,W).
+    """
+
+    def __init__(self, net: nn.Module, to_pictures: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.net = net
+        self.to_pictures = to_pictures
+
+    def forward(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns features and probabilities of items."""
+        features, probabilities = self.net(self.to_pictures(items))
+        return features, probabilities
 
 
 class OfDigits(nn.Module):
@@ -359,19 +378,26 @@ def fill(net: nn.Module, state: dict[str, Tensor], name: str, where: str) -> Non
         ) from error
 
 
-def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = False) -> Extractor:
+def own(
+    train: Decoded,
+    classes: int,
+    device: torch.device,
+    *,
+    stacked: bool = False,
+    to_pictures: Callable[[Tensor], Tensor] | None = None,
+) -> Extractor:
     """Makes the backbone `self`, trained on these images unless it is kept from an earlier time.
 
-    Raises UserError.
+    Where items are no images, `to_pictures` turns them into some. Raises UserError.
     """
     if train.labels is None:
         raise UserError(
             "the data have no labels to train a classifier on",
             "metrics.features=inception or squeezenet, with metrics.weights=PATH",
         )
-    height, width = train.images.shape[-2:]
+    data = train if to_pictures is None else replace(train, images=to_pictures(train.images))
+    height, width = data.images.shape[-2:]
     size = (height, width)
-    data = train
     if stacked:
         data = classifier.unstack_digits(train)
         classes = 10
@@ -383,7 +409,9 @@ def own(train: Decoded, classes: int, device: torch.device, *, stacked: bool = F
         "measured_on": f"{trained.n_aside} training images set aside",
         "classes": classes,
     }
-    module = OfDigits(trained.net) if stacked else OfClassifier(trained.net)
+    module: nn.Module = OfDigits(trained.net) if stacked else OfClassifier(trained.net)
+    if to_pictures is not None:
+        module = OfPictures(module, to_pictures)
     checksum = classifier.checksum(trained.net)
     return Extractor("self", checksum, resize, module.to(device), device, facts=facts)
 

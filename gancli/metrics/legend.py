@@ -403,6 +403,22 @@ EVALUATION = (
         "frechet",
     ),
     Line(
+        "spectral",
+        "difference of the mean power of recordings at each frequency",
+        "log10 of power",
+        "lower",
+        f"{FLOOR}; 0.6 is twice the amplitude",
+        "spectra",
+    ),
+    Line(
+        "fd_bands",
+        "Frechet distance of how loud 16 bands of recordings are, and how much they change",
+        "squared log10 of power",
+        "lower",
+        FLOOR,
+        "spectra",
+    ),
+    Line(
         "fd_FEATURES",
         "Frechet distance of other features than Inception's; fd_self: of a small classifier "
         "trained on the run's own labels",

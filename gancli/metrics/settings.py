@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gancli.errors import Problem
 from gancli.metrics.legend import find_line
-from gancli.modality import Images, Points, Series, Text
+from gancli.modality import Audio, Images, Points, Series, Text
 
 if TYPE_CHECKING:
     from gancli.config.schema import MetricsConfig
@@ -19,6 +19,7 @@ IMAGE_ITEMS = Images.items
 POINT_ITEMS = Points.items
 SERIES_ITEMS = Series.items
 TEXT_ITEMS = Text.items
+AUDIO_ITEMS = Audio.items
 # Of images that are translated; lpips is then the distance to the target
 PAIR_ITEMS = (
     "psnr",
@@ -122,7 +123,7 @@ def unknown_items(spec: object) -> list[Problem]:
 
     What is no list of names is told by the check of types.
     """
-    kinds = (*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *TEXT_ITEMS, *PAIR_ITEMS)
+    kinds = (*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *TEXT_ITEMS, *AUDIO_ITEMS, *PAIR_ITEMS)
     known = tuple(dict.fromkeys(kinds))
     items = spec.get("items") if isinstance(spec, dict) else None
     names = items if isinstance(items, list) else []

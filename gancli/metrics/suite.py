@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from gancli.errors import UserError, reason_of
-from gancli.metrics import classifier, features, series, store, text
+from gancli.metrics import audio, classifier, features, series, store, text
 from gancli.metrics.bench import MOST_NEIGHBOURS, Bench, Score, probabilities_of
 from gancli.metrics.fid import frechet_from_moments, inception_score, moments, rank_note
 from gancli.metrics.kid import kernel_distance
@@ -25,7 +25,13 @@ from gancli.metrics.memory import memorisation
 from gancli.metrics.modes import assignment_accuracy, histogram_kl, ring_grid
 from gancli.metrics.own import Metric
 from gancli.metrics.prdc import improved_precision_recall, prdc
-from gancli.metrics.settings import IMAGE_ITEMS, POINT_ITEMS, SERIES_ITEMS, TEXT_ITEMS
+from gancli.metrics.settings import (
+    AUDIO_ITEMS,
+    IMAGE_ITEMS,
+    POINT_ITEMS,
+    SERIES_ITEMS,
+    TEXT_ITEMS,
+)
 from gancli.metrics.ssim import diversity, scale_names
 from gancli.metrics.swd import sliced_wasserstein
 from gancli.render import status
@@ -259,13 +265,13 @@ def cas(bench: Bench) -> dict[str, float]:
             "use a set with fewer",
         )
     real, which = (bench.train, "training") if bench.held is None else (bench.held, "held-out")
-    trained = classifier.train(bench.fake, labels, bench.classes, seed=bench.seed)
+    trained = classifier.train(bench.look_at(bench.fake), labels, bench.classes, seed=bench.seed)
     bench.notes["cas"] = (
         f"trained on {len(bench.fake)} samples, tested on {len(real)} {which} images; "
         f"trained on reals: {bench.classifier.facts['accuracy']:.3f}"
     )
     assert real.labels is not None
-    return {"cas": classifier.accuracy(trained.net, real.images, real.labels)}
+    return {"cas": classifier.accuracy(trained.net, bench.look_at(real.images), real.labels)}
 
 
 def codes(bench: Bench) -> dict[str, float]:
@@ -345,6 +351,19 @@ def spectrum(bench: Bench) -> dict[str, float]:
     """Measures the mean difference of log10 mean periodograms over frequencies and features."""
     bench.notes["spectrum"] = "log10 of the mean periodogram, without frequency 0"
     return {"spectrum": series.spectrum_distance(bench.reference.images, bench.fake)}
+
+
+def spectra(bench: Bench) -> dict[str, float]:
+    """How far the mean spectrum of recordings is from the reals', and how loud bands are."""
+    real = bench.reference.images
+    bench.notes["spectra"] = (
+        f"log10 of the mean power at each frequency; {audio.BANDS} bands, the mean and the "
+        "deviation of each in time"
+    )
+    return {
+        "spectral": audio.spectral_distance(real, bench.fake),
+        "fd_bands": audio.band_distance(real, bench.fake),
+    }
 
 
 def cross_correlation(bench: Bench) -> dict[str, float]:
@@ -486,6 +505,7 @@ ITEMS: dict[str, Callable[[Bench], dict[str, float]]] = {
     "cross_correlation": cross_correlation,
     "discriminative": discriminative,
     "predictive": predictive,
+    "spectra": spectra,
     "ngrams": ngrams,
     "likelihood": likelihood,
     "oracle": oracle,
@@ -504,8 +524,9 @@ FLOOR = (
     "modes",
     "w1",
     *SERIES_ITEMS,
+    "spectra",
 )
-assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *TEXT_ITEMS}
+assert ITEMS.keys() == {*IMAGE_ITEMS, *POINT_ITEMS, *SERIES_ITEMS, *TEXT_ITEMS, *AUDIO_ITEMS}
 
 
 def measure(bench: Bench) -> tuple[dict[str, float], dict[str, str]]:

@@ -57,15 +57,15 @@ def escape_text(value: str) -> Html:
 def make_page(title: str, *body: Node) -> str:
     """Returns a whole document.
 
-    Its policy lets the browser run our script and style by their hashes, show data: pictures, and
-    nothing else: no address is ever asked, and a script that came in with a run's text would be
-    refused.
+    Its policy lets the browser run our script and style by their hashes, show data: pictures, play
+    data: sounds, and nothing else: no address is ever asked, and a script that came in with a run's
+    text would be refused.
     """
     style = read_asset("page.css")
     script = read_asset("page.js")
     policy = (
-        f"default-src 'none'; img-src data:; style-src {hash_source(style)}; script-src "
-        f"{hash_source(script)}; "
+        f"default-src 'none'; img-src data:; media-src data:; style-src {hash_source(style)}; "
+        f"script-src {hash_source(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     head = [

@@ -1,9 +1,10 @@
-"""Pictures inside a page: made small enough to send, and turned into data: addresses."""
+"""Pictures and sounds inside a page: small enough to send, and turned into data: addresses."""
 
 from __future__ import annotations
 
 import base64
 import io
+import wave
 from pathlib import Path
 
 from PIL import Image
@@ -12,6 +13,7 @@ from gancli.files import reading
 
 MOST_BYTES = 64 * 2**20  # of a file; a grid of samples has a few MB
 MOST_PIXELS = 50_000_000
+MOST_SOUND = 4 * 2**20  # bytes of a sound; a minute at 16 kHz has half of it
 SIDE = 560  # pixels of the longer side
 QUALITY = 78
 
@@ -41,6 +43,17 @@ def make_data_uri(path: Path, *, side: int = SIDE) -> str | None:
     if len(original) <= len(webp) and not shrunk:
         return make_address("image/png", original)
     return make_address("image/webp", webp)
+
+
+def make_sound_uri(path: Path) -> str | None:
+    """Turns a WAV file into an address; None where it is no sound WAV file, or too long."""
+    try:
+        data = reading.read_bytes(path, most=MOST_SOUND) or b""
+        with wave.open(io.BytesIO(data), "rb") as file:
+            whole = file.getnframes() > 0
+    except (reading.Unreadable, OSError, EOFError, wave.Error):
+        return None
+    return make_address("audio/wav", data) if whole else None
 
 
 def encode_image(image: Image.Image, side: int) -> bytes:

@@ -25,7 +25,7 @@ from gancli.reports.markup import (
     make_table,
     make_tag,
 )
-from gancli.reports.pictures import make_data_uri, pick_evenly
+from gancli.reports.pictures import make_data_uri, make_sound_uri, pick_evenly
 from gancli.reports.runs import Evaluation, Run, find_asked, flatten, read_yaml
 
 MOST_FRAMES = 48
@@ -213,9 +213,28 @@ def show_animation(run: Run) -> Html | None:
     return make_section(
         "Samples",
         make_tag("div", write_panel_heads(run), images, controls, at={"class": kind}),
+        play_sounds(run),
         show_reals(run),
         note=note,
     )
+
+
+def play_sounds(run: Run) -> Html | None:
+    """Players of the sounds of the newest samples and of the first ones; None without."""
+    found = []
+    samples = [(step, path.with_suffix(".wav")) for step, path in run.samples()]
+    heard = [(step, path) for step, path in samples if path.is_file()]
+    for step, path in dict.fromkeys([*heard[-1:], *heard[:1]]):
+        source = make_sound_uri(path)
+        if source is not None:
+            player = make_tag("audio", at={"src": source, "controls": True, "preload": "metadata"})
+            caption = make_tag(
+                "figcaption",
+                make_tag("b", f"Step {step:,}"),
+                make_tag("small", "the first samples, one after the other"),
+            )
+            found.append(make_tag("figure", caption, player, at={"class": "sound"}))
+    return make_tag("div", found) if found else None
 
 
 def show_reals(run: Run) -> Html | None:

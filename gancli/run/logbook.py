@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+import wave
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -84,6 +85,11 @@ class Logbook:
         """Shows `image` in TensorBoard; the file in samples/ is the caller's."""
         if self.events is not None:
             self.guard("tensorboard", partial(self.events.add_picture, step, tag, image))
+
+    def add_sound(self, step: int, tag: str, wav: bytes) -> None:
+        """Plays a WAV file in TensorBoard; the file in samples/ is the caller's."""
+        if self.events is not None:
+            self.guard("tensorboard", partial(self.events.add_sound, step, tag, wav))
 
     def add_text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
         """Shows a string in TensorBoard.
@@ -254,6 +260,18 @@ class EventFile:
             encoded_image_string=png.getvalue(),
         )
         self.add(step, values=[self.summary.Summary.Value(tag=tag, image=proto)])
+
+    def add_sound(self, step: int, tag: str, wav: bytes) -> None:
+        """Adds a WAV file."""
+        with wave.open(io.BytesIO(wav), "rb") as file:
+            proto = self.summary.Summary.Audio(
+                sample_rate=file.getframerate(),
+                num_channels=file.getnchannels(),
+                length_frames=file.getnframes(),
+                encoded_audio_string=wav,
+                content_type="audio/wav",
+            )
+        self.add(step, values=[self.summary.Summary.Value(tag=tag, audio=proto)])
 
     def add_text(self, step: int, tag: str, markdown: str) -> None:
         """Adds a string."""

@@ -219,6 +219,8 @@ class Loop:
             self.logbook.guard("samples", partial(self.folder.write_beside, step, suffix, data))
             if suffix == ".txt":
                 self.logbook.add_text("samples", data.decode(), step=step)
+            elif suffix == ".wav":
+                self.logbook.add_sound(step, "samples", data)
 
     def evaluate(self) -> bool:
         """Measures the EMA generator.
@@ -403,6 +405,9 @@ class NullLogger:
 
     def rewind(self, *_: object, again: str = "") -> None:
         """Does nothing."""
+
+    def add_sound(self, *_: object) -> None:
+        """Plays nothing."""
 
     def add_picture(self, *_: object) -> None:
         """Does nothing."""

@@ -53,6 +53,17 @@ OF_FILES = {
     "inpaint_paris",
 }
 OF_SERIES = {"wavegan_italypower_small", "wavegan_gunpoint_small"}
+RECORDINGS = [
+    "dataset.path=nowhere",
+    "dataset.rate=4000",
+    "dataset.length=256",
+    "dataset.resolution=[256,1]",
+    "dataset.classes=2",
+    "dataset.holdout=0",
+    "dataset.hop=null",
+    "dataset.bin_mean=null",
+    "dataset.bin_deviation=null",
+]
 FILES = [
     "dataset.path=nowhere",
     "dataset.resolution=128",
@@ -89,6 +100,8 @@ def overrides_for(group: str, option: str) -> list[str]:
         file = Path(inspect.getfile(Source)).parent / "sunspots.csv"
         model = ["model=mlp"] if group == "dataset" else []
         return [f"{group}={option}", *model, f"dataset.path={file}"]
+    if group == "dataset" and option == "audio":
+        return [f"dataset={option}", "model=mlp", *RECORDINGS]
     if group == "dataset" and option == "text":
         file = Path(inspect.getfile(Source)).parent / "names.txt"
         return [f"dataset={option}", "model=mlp", f"dataset.path={file}"]

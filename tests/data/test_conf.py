@@ -44,6 +44,7 @@ FILES = (
     "incomplete",
     "series",
     "text",
+    "audio",
 )
 SEQUENCES = ("sines", "ar1", "sunspots", "names", "oracle")
 OF_THE_DATA = ("resolution", "channels", "classes", "flip", "path")

@@ -42,6 +42,7 @@ from gancli.evaluation.samples import (
     write_report,
 )
 from gancli.metrics.settings import (
+    AUDIO_ITEMS,
     BEST,
     IMAGE_ITEMS,
     PAIR_ITEMS,
@@ -448,6 +449,7 @@ def test_every_option_has_the_keys_of_the_schema():
         *POINT_ITEMS,
         *SERIES_ITEMS,
         *TEXT_ITEMS,
+        *AUDIO_ITEMS,
         *PAIR_ITEMS,
     }
     wrong = spec(items=["fid"], every=0, n=3, pairs=0, best="loss")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
+import shutil
+import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import train_helpers
 from PIL import Image
+from sound_helpers import write_tones
 from train_helpers import last, sound
 
 from gancli.modality import Series
@@ -286,3 +291,88 @@ def test_text_is_trained_shown_measured_and_sampled_without_its_data(gan, tmp_pa
     assert done.code == 2 and "the data are text" in done.err
     resumed = gan("train", "resume=run", "trainer.steps=3")
     assert resumed.code == 2, "its data are gone"
+
+
+SOUND = ("dataset=audio", "dataset.length=256", "dataset.holdout=6", "model.conditional=true")
+
+
+def test_recordings_are_trained_heard_measured_and_sampled_without_their_data(gan, tmp_path):
+    folder = write_tones(tmp_path / "own")
+    line = [word for word in MLP if not word.startswith("model")]
+    tiny = ("model=wavegan", "model.width=4", "loss.n_critic=1", "trainer.batch_size=8")
+    few = ("metrics.floor=true", "metrics.items=[spectra]")
+    done = sound(gan("train", *line, *SOUND, f"dataset.path={folder}", *tiny, *few))
+    assert "steps of 8 recordings" in done.out + done.err
+    assert " images" not in done.out + done.err
+    shutil.rmtree(folder)
+    heard = Path("run/samples/step-00000002.wav").read_bytes()
+    with wave.open("run/samples/step-00000002.wav") as file:
+        assert file.getparams()[:3] == (1, 2, 4000) and file.getnframes() > 16 * 256
+    events = b"".join(path.read_bytes() for path in Path("run/tensorboard").iterdir())
+    assert heard in events and b"audio/wav" in events
+    found = json.loads(Path("run/evaluation.json").read_text())
+    numbers = {"spectral", "fd_bands"}
+    assert numbers <= found["values"].keys() and numbers <= found["reals"].keys()
+    for out in ("made", "again"):
+        words = ("n=3", "seed=1", f"out={out}", "interpolate=4")
+        done = sound(gan("sample", "ckpt=run", *words))
+        assert "3 recordings in " in done.out
+    names = sorted(path.name for path in Path("made").iterdir())
+    assert names == ["000000.wav", "000001.wav", "000002.wav", "grid.png", "interpolation.png"]
+    for file in names:
+        assert (Path("made") / file).read_bytes() == (Path("again") / file).read_bytes()
+    with wave.open("made/000001.wav") as file:
+        assert file.getparams()[:4] == (1, 2, 4000, 256)
+    sound(gan("sample", "ckpt=run", "per_class=2", "out=classes"))
+    assert len([*Path("classes/high").glob("*.wav")]) == 2
+    sound(gan("report", "run"))
+    page = Path("run/report.html").read_text()
+    assert page.count("<audio") == 2 and "media-src data:" in page and "controls" in page
+    assert base64.b64encode(heard).decode() in page
+    for verb in ("project", "translate", "features"):
+        done = gan(verb, "ckpt=run", *([] if verb == "features" else ["input=made/grid.png"]))
+        assert done.code == 2 and done.err
+    done = gan("sample", "ckpt=run", "walk=1")
+    assert done.code == 2 and "makes recordings" in done.err
+
+
+@pytest.mark.full
+def test_spectrograms_are_learnt_by_an_image_model_and_resumed_to_the_bit(gan, tmp_path):
+    folder = write_tones(tmp_path / "own")
+    line = [word for word in MLP if not word.startswith(("model", "trainer.steps", "hydra"))]
+    data = (f"dataset.path={folder}", "dataset.spectrogram=true", "metrics.every=4")
+    tiny = ("model=dcgan", "model.width=4")
+    sound(gan("train", *line, *SOUND, *data, *tiny, "trainer.steps=4", "hydra.run.dir=whole"))
+    sound(gan("train", *line, *SOUND, *data, *tiny, "trainer.steps=2", "hydra.run.dir=cut"))
+    sound(gan("train", "resume=cut", "trainer.steps=4"))
+    whole, cut = last("whole"), last("cut")
+    assert len(whole["config"]["dataset"]["bin_mean"]) == 16
+    for key, value in whole["game"].items():
+        assert torch.equal(value, cut["game"][key]), key
+    one, other = (Path(f"{run}/samples/step-00000004.wav") for run in ("whole", "cut"))
+    assert one.read_bytes() == other.read_bytes()
+    found = json.loads(Path("whole/evaluation.json").read_text())
+    assert found["values"] == json.loads(Path("cut/evaluation.json").read_text())["values"]
+    assert {"fd_self", "class_accuracy", "spectral"} <= found["values"].keys()
+    assert found["protocol"]["classifier_accuracy"] == 1
+    sound(gan("sample", "ckpt=whole", "n=2", "out=made"))
+    with wave.open("made/000001.wav") as file:
+        assert file.getparams()[:4] == (1, 2, 4000, 256)
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("model=wavegan", "augment=diffaug"), "augment is for images, and the data are record"),
+        (("model=pix2pix",), "this model translates images, and the data are recordings"),
+        (("model=textgan",), "is for text, and the data are recordings"),
+        (("model=dcgan",), "dataset.spectrogram=true"),
+        (("model=wavegan", "dataset.spectrogram=true"), "dataset.spectrogram=false"),
+    ],
+)
+def test_what_does_not_suit_recordings_says_so(gan, tmp_path, words, what):
+    folder = write_tones(tmp_path / "own", each=3)
+    data = ("dataset=audio", "dataset.length=256", f"dataset.path={folder}")
+    done = gan("train", *words, *data, "trainer.device=cpu", "hydra.run.dir=run")
+    assert done.code == 2 and what in done.err
+    assert not Path("run").exists()
