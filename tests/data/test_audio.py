@@ -85,7 +85,8 @@ def test_names_of_the_spoken_digits_say_the_class_and_what_is_held_out(tmp_path,
     assert decoded.classes == ("0", "2", "10"), "by size"
     train, held = split(decoded, limit=None, holdout=source.holdout)
     loudness = [
-        set(np.rint(part.images[:, 0, 0, 0] / FULL * 10).tolist()) for part in (train, held)
+        set((part.images[:, 0, 0, 0].double() / FULL * 10).round().tolist())
+        for part in (train, held)
     ]
     assert loudness == [{2, 3}, {1}]
     with pytest.raises(UserError, match="gives? one|holds out 6") as caught:
