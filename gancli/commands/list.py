@@ -12,6 +12,13 @@ from gancli.commands.endings import say_end
 from gancli.config.arguments import resolve_config_dir
 from gancli.config.folders import find_conf_dir, list_options, read_description
 from gancli.config.hints import find_nearest
+from gancli.config.measured import (
+    Measured,
+    describe_measured,
+    find_experiment,
+    mean,
+    read_measured,
+)
 from gancli.config.published import describe_published, read_published
 from gancli.errors import UserError, did_you_mean
 from gancli.metrics.legend import as_data
@@ -19,7 +26,10 @@ from gancli.render.messages import say
 
 Legend = dict[str, list[dict[str, str]]]  # section -> lines
 Table = dict[str, dict[str, str]]  # group -> option -> its line
-Numbers = dict[str, list[str]]  # experiment -> what its paper reports, a line each
+# experiment -> what was measured of it and what its paper reports, a line each
+Numbers = dict[str, list[str]]
+
+SMALL = ("_small", "_ring", "_grid")  # how the names of experiments end that take minutes
 
 
 class Request(NamedTuple):
@@ -51,6 +61,9 @@ def main(argv: list[str]) -> int:
                 f"no group '{group}'",
                 "\n".join(filter(None, [hint, f"groups: {', '.join(found)}"])),
             )
+    measured = read_measured()
+    if "experiment" in found:
+        found["experiment"] = sort_experiments(found["experiment"], measured)
     table = {
         group: {option: read_description(path) for option, path in found[group].items()}
         for group in groups or found
@@ -60,10 +73,16 @@ def main(argv: list[str]) -> int:
     entries = {name: read_published(path) for name, path in papers.items()}
     if as_json:
         whole = table | ({"legend": legend} if legend else {})
-        whole |= {"published": entries} if papers else {}
+        whole |= {"published": entries, "measured": measured} if papers else {}
         print(json.dumps(whole, indent=2, ensure_ascii=False))
         return 0
-    numbers = {name: list(map(describe_published, found)) for name, found in entries.items()}
+    numbers = {
+        name: [
+            *describe_entry(find_experiment(measured, name)),
+            *(f"published: {describe_published(entry)}" for entry in entries[name]),
+        ]
+        for name in papers
+    }
     if sys.stdout.isatty():
         show_table(table, numbers)
         show_legend(legend)
@@ -72,6 +91,22 @@ def main(argv: list[str]) -> int:
         print(format_legend(legend), end="")
     say_end("", choose_next(list(table)))
     return 0
+
+
+def sort_experiments(experiments: dict[str, Path], measured: list[Measured]) -> dict[str, Path]:
+    """Sorts small experiments to the front: measured ones, the quickest first, then the others."""
+
+    def rank(name: str) -> tuple[bool, bool, float]:
+        entry = find_experiment(measured, name)
+        seconds = 0.0 if entry is None else mean(entry["cpu_s"])
+        return entry is None, not name.endswith(SMALL), seconds
+
+    return {name: experiments[name] for name in sorted(experiments, key=rank)}
+
+
+def describe_entry(entry: Measured | None) -> list[str]:
+    """Writes the line of what was measured of an experiment, if anything was."""
+    return [] if entry is None else [f"measured: {describe_measured(entry)}"]
 
 
 def choose_next(groups: list[str]) -> list[str]:
@@ -108,7 +143,7 @@ def read_request(argv: list[str]) -> Request:
 
 
 def format_table(table: Table, numbers: Numbers) -> str:
-    """Writes one option a line, unwrapped, for pipes; below it what its paper reports."""
+    """Writes one option a line, unwrapped, for pipes; below it what is known of its runs."""
     width = max((len(option) for found in table.values() for option in found), default=0)
     return "\n\n".join(
         "\n".join(
@@ -128,7 +163,7 @@ def format_table(table: Table, numbers: Numbers) -> str:
 def list_rows(option: str, line: str, group: str, numbers: Numbers) -> list[tuple[str, str]]:
     """Yields an option with its line, and what its paper reports, without the name."""
     reported = numbers.get(option, []) if group == "experiment" else []
-    return [(option, line), *(("", f"  published: {text}") for text in reported)]
+    return [(option, line), *(("", f"  {text}") for text in reported)]
 
 
 def show_table(table: Table, numbers: Numbers) -> None:

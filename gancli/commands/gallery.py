@@ -1,0 +1,290 @@
+"""Makes docs/measured.md: runs what was not run yet, then writes what all have reached.
+
+For example
+
+    python -m gancli.commands.gallery model=dcgan,mlp loss=all seeds=0,1,2
+    python -m gancli.commands.gallery experiment=sngan_digits_small,sagan_digits_small
+    python -m gancli.commands.gallery run=false
+
+Without words it is the default run, `gan train`. A finished run is not run again, and one that was
+stopped goes on; to run one anew, for other defaults, remove its folder. What was measured before,
+on whatever machine, stays in conf/measured.json until it is measured anew; the page is made of that
+file alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gancli.config import measured
+from gancli.config.folders import find_conf_dir, list_options
+from gancli.config.measured import Measured
+from gancli.config.resolvers import make_slug
+from gancli.errors import UserError
+from gancli.files import atomic, reading
+from gancli.render.messages import say
+
+COST = "cost.json"  # in the folder of a run: what it has cost, a line for each session
+GROUPS = ("model", "loss", "experiment")
+NOT_LOSSES = ("none", "lsgan_cyclegan", "wgan_gp_pggan")  # of image translation, and of PGGAN
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes:
+        cells: The words behind `gan train`, but for the seed.
+        seeds: Each cell is run with each of them.
+        runs: The folder of all runs.
+        docs: The folder of the page.
+        file: Of what was measured.
+        run: Whether runs that are not complete are run; else only the page is made.
+    """
+
+    cells: list[list[str]]
+    seeds: list[int]
+    runs: Path
+    docs: Path
+    file: Path
+    run: bool
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs what is asked for and writes file, pictures and page.
+
+    Raises:
+        UserError: A word is not understood.
+    """
+    request = read_request(argv)
+    if request.run:
+        for words, seed in itertools.product(request.cells, request.seeds):
+            run_cell(words, seed, request.runs)
+    entries = merge_entries(measured.read_measured(request.file), collect_runs(request))
+    atomic.write_text(request.file, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
+    page = request.docs / "measured.md"
+    atomic.write_text(page, write_page(entries))
+    say(f"done: {page}, of {len(entries)} commands")
+    return 0
+
+
+def read_request(argv: Sequence[str]) -> Request:
+    """Reads KEY=VALUE words. Raises UserError."""
+    conf = find_conf_dir()
+    given: dict[str, str] = {}
+    known = (*GROUPS, "seeds", "runs", "docs", "file", "run")
+    for word in argv:
+        key, _, value = word.partition("=")
+        if key not in known or not value:
+            raise UserError(f"'{word}' is not understood", f"give {', '.join(known)}=VALUE")
+        given[key] = value
+    options = list_options([conf])
+    lists = {group: given[group].split(",") for group in GROUPS if group in given}
+    if lists.get("loss") == ["all"]:
+        lists["loss"] = [name for name in options["loss"] if name not in NOT_LOSSES]
+    for group, names in lists.items():
+        for name in names:
+            if name not in options[group]:
+                raise UserError(f"there is no {group}={name}", f"gan list {group} has them")
+    pairs = [[f"{group}={name}" for name in names] for group, names in lists.items()]
+    return Request(
+        cells=[list(words) for words in itertools.product(*pairs)],
+        seeds=[int(seed) for seed in given.get("seeds", "0").split(",")],
+        runs=Path(given.get("runs", "outputs/gallery")),
+        docs=Path(given.get("docs", conf.parent / "docs")),
+        file=Path(given.get("file", measured.find_measured_file())),
+        run=given.get("run", "true") != "false",
+    )
+
+
+def name_cell(words: Sequence[str]) -> str:
+    """Names the folder and the picture of a command."""
+    return make_slug(words) if words else "default"
+
+
+def is_complete(folder: Path) -> bool:
+    """Says whether a run has come to its end and was measured there."""
+    report = reading.read_json(folder / "evaluation.json")
+    return isinstance(report, dict) and bool(report.get("ended"))
+
+
+def run_cell(words: Sequence[str], seed: int, runs: Path) -> None:
+    """Runs one command with one seed, or goes on with it, and notes what it has cost."""
+    folder = runs / name_cell(words) / f"seed-{seed}"
+    if is_complete(folder):
+        return
+    asked = [*words, f"seed={seed}", f"hydra.run.dir={folder}", "log.tensorboard=false"]
+    if (folder / "checkpoints").is_dir():
+        asked = [f"resume={folder}"]
+    say(shlex.join(["gan", "train", *asked]))
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    code = subprocess.run([sys.executable, "-m", "gancli", "train", *asked], check=False).returncode
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if not folder.is_dir():
+        return
+    session = {
+        "words": list(words),
+        "seed": seed,
+        "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        "wall_s": time.monotonic() - start,
+        "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count(),
+        "date": f"{datetime.now(UTC):%Y-%m-%d}",
+        "code": code,
+    }
+    sessions = read_sessions(folder)
+    atomic.write_text(folder / COST, json.dumps([*sessions, session], indent=1) + "\n")
+
+
+def read_sessions(folder: Path) -> list[dict]:
+    """Reads what a run has cost; an empty list where it was not run from here."""
+    found = reading.read_json(folder / COST)
+    return found if isinstance(found, list) else []
+
+
+def collect_runs(request: Request) -> list[Measured]:
+    """Makes an entry of the complete runs of each command, and copies the first one's picture."""
+    grouped: dict[str, list[Path]] = {}
+    for folder in sorted(request.runs.glob("*/seed-*")):
+        if is_complete(folder) and read_sessions(folder):
+            grouped.setdefault(folder.parent.name, []).append(folder)
+    return [make_entry(name, folders, request.docs) for name, folders in grouped.items()]
+
+
+def make_entry(name: str, folders: Sequence[Path], docs: Path) -> Measured:
+    """Makes the entry of one command.
+
+    Args:
+        name: Of its folder and picture.
+        folders: Of its runs, one for each seed.
+        docs: Gets the picture.
+    """
+    from torch import device
+
+    from gancli.checkpoint import peek
+    from gancli.reports.runs import read_run
+    from gancli.run.bench import name_processor
+
+    runs = [read_run(folder) for folder in folders]
+    costs = [read_sessions(folder) for folder in folders]
+    values = [
+        {key: value for key, value in run.evaluation.get("values", {}).items() if value is not None}
+        for run in runs
+    ]
+    shared = [key for key in values[0] if all(key in each for each in values)]
+    tree = peek(folders[0] / "checkpoints")
+    assert tree is not None, "a complete run has a checkpoint"
+    picture = docs / "gallery" / f"{name}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(runs[0].samples()[-1][1], picture)
+    return {
+        "words": costs[0][0]["words"],
+        "seeds": [sessions[0]["seed"] for sessions in costs],
+        "steps": runs[0].steps,
+        "cpu_s": [round(sum(each["cpu_s"] for each in sessions), 1) for sessions in costs],
+        "wall_s": [round(sum(each["wall_s"] for each in sessions), 1) for sessions in costs],
+        "values": {key: [round(each[key], 4) for each in values] for key in shared},
+        "processor": name_processor(device(str(tree["run"]["device"]).split(" ")[0])),
+        "threads": costs[0][0]["threads"],
+        "precision": str(tree["config"]["trainer"]["precision"]),
+        "date": max(each["date"] for sessions in costs for each in sessions),
+        "picture": picture.name,
+    }
+
+
+def merge_entries(old: Sequence[Measured], new: Sequence[Measured]) -> list[Measured]:
+    """Puts new entries in the place of older ones of the same words, sorted by the words."""
+    merged = {tuple(entry["words"]): entry for entry in (*old, *new)}
+    return [merged[words] for words in sorted(merged)]
+
+
+def write_page(entries: Sequence[Measured]) -> str:
+    """Writes the page, in Markdown."""
+    lines = [
+        "# What was measured",
+        "",
+        "Made by `python -m gancli.commands.gallery` of `conf/measured.json`: do not edit.",
+        "Every number is of a run's own evaluation at its last step (`evaluation.json`: 1,000",
+        "samples); means ± standard deviations where there are several seeds. Times are of one",
+        "processor core for the whole command with its evaluations, user and system time: other",
+        "work on the machine hardly counts, and two idle cores take about 0.7 of it. Every picture",
+        "is the sample grid of the first seed at the last step.",
+        *write_matrix(entries),
+        *write_rows(entries),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def split_cell(entry: Measured) -> tuple[str, str] | None:
+    """Returns model and loss of an entry that has these two words alone."""
+    keys = [word.partition("=")[0] for word in entry["words"]]
+    if keys != ["model", "loss"]:
+        return None
+    model, loss = (word.partition("=")[2] for word in entry["words"])
+    return model, loss
+
+
+def write_matrix(entries: Sequence[Measured]) -> Iterator[str]:
+    """Writes the table of models and losses, a line at a time; nothing where none was measured."""
+    cells = {pair: entry for entry in entries if (pair := split_cell(entry)) is not None}
+    if not cells:
+        return
+    models = sorted({model for model, _ in cells})
+    yield from ("", "## Models and losses on the bundled digits", "")
+    yield (
+        "`gan train model=MODEL loss=LOSS`, nothing else: fd_self (lower is better), how many of "
+        "the ten digits were seen, and the time of one core."
+    )
+    yield from ("", f"| loss | {' | '.join(models)} |", "|---" * (len(models) + 1) + "|")
+    for loss in sorted({loss for _, loss in cells}):
+        row = [write_cell(cells.get((model, loss))) for model in models]
+        yield f"| `{loss}` | {' | '.join(row)} |"
+
+
+def write_cell(entry: Measured | None) -> str:
+    """Writes a cell of that table."""
+    if entry is None:
+        return ""
+    values = entry["values"]
+    parts = [
+        measured.describe_value(form, values[key])
+        for key, form in (("fd_self", "{:.2f}"), ("modes", "{:.0f} digits"))
+        if key in values
+    ]
+    return ", ".join([*parts, measured.describe_time(entry)])
+
+
+def write_rows(entries: Sequence[Measured]) -> Iterator[str]:
+    """Writes a row for each command, a line at a time."""
+    yield from ("", "## Command by command", "")
+    yield "| command | time of one core | what it reached | |"
+    yield "|---|---|---|---|"
+    for entry in entries:
+        seeds = ", ".join(map(str, entry["seeds"]))
+        facts = (
+            f"{entry['steps']:,} steps, seed{'s' if len(entry['seeds']) > 1 else ''} {seeds}, "
+            f"{entry['precision']}, {entry['processor']}, {entry['date']}"
+        )
+        command = shlex.join(["gan", "train", *entry["words"]])
+        picture = f"![{' '.join(entry['words'])}](gallery/{entry['picture']})"
+        reached = f"{measured.describe_values(entry)} ({facts})"
+        yield f"| `{command}` | {measured.describe_time(entry)} | {reached} | {picture} |"
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except UserError as error:
+        sys.exit(f"{error.message}\n  {error.hint}")

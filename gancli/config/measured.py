@@ -1,0 +1,145 @@
+"""What was measured of experiments and of models with losses: read from conf/measured.json.
+
+`python -m gancli.commands.gallery` writes that file and the page docs/measured.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypedDict, TypeGuard
+
+from gancli.config.folders import find_conf_dir
+from gancli.files import reading
+from gancli.files.reading import convert_number
+
+# key in evaluation.json -> how it is said, in the order in which it is said
+SAID = {
+    "class_accuracy": "class accuracy {:.3f}",
+    "fd_self": "fd_self {:.2f}",
+    "modes": "{:.0f} classes",
+    "psnr": "PSNR {:.1f} dB",
+    "ssim": "SSIM {:.2f}",
+    "code_accuracy": "code accuracy {:.3f}",
+    "discriminative": "discriminative {:.3f}",
+    "autocorrelation": "autocorrelation {:.3f}",
+    "nll_oracle": "NLL of the oracle {:.2f}",
+    "swd": "swd {:.1f}",
+}
+MOST_SAID = 3
+
+
+class Measured(TypedDict):
+    """One run after another with the same words and other seeds.
+
+    Attributes:
+        words: What is typed behind `gan train`.
+        seeds: With which it was run.
+        steps: Real batches of each run.
+        cpu_s: Processor seconds of the whole command, evaluations and all, by seed.
+        wall_s: Seconds by the clock, by seed; of a busy machine.
+        values: Name in evaluation.json -> the number at the last step, by seed.
+        processor: That computed.
+        threads: Of each run.
+        precision: bf16 or fp32.
+        date: Of the last run, year-month-day.
+        picture: In docs/gallery; "" for none.
+    """
+
+    words: list[str]
+    seeds: list[int]
+    steps: int
+    cpu_s: list[float]
+    wall_s: list[float]
+    values: dict[str, list[float]]
+    processor: str
+    threads: int
+    precision: str
+    date: str
+    picture: str
+
+
+def find_measured_file() -> Path:
+    """The bundled file of what was measured."""
+    return find_conf_dir() / "measured.json"
+
+
+def read_measured(path: Path | None = None) -> list[Measured]:
+    """Reads what was measured.
+
+    Args:
+        path: The file; None takes the bundled one.
+
+    Returns:
+        An entry for each command; none where there is no such file, or it holds other things.
+    """
+    try:
+        found = reading.read_json(path or find_measured_file())
+    except reading.Unreadable:
+        return []
+    if not isinstance(found, list):
+        return []
+    return [entry for entry in found if is_sound(entry)]
+
+
+def is_sound(entry: object) -> TypeGuard[Measured]:
+    """Says whether an entry of the file has all its parts."""
+    if not isinstance(entry, dict):
+        return False
+    seeds = entry.get("seeds")
+    values = entry.get("values")
+    if entry.keys() != Measured.__annotations__.keys() or not seeds or not isinstance(values, dict):
+        return False
+    rows = [entry["cpu_s"], entry["wall_s"], *values.values()]
+    return all(
+        isinstance(row, list)
+        and len(row) == len(seeds)
+        and all(convert_number(value) is not None for value in row)
+        for row in rows
+    )
+
+
+def find_experiment(entries: Iterable[Measured], name: str) -> Measured | None:
+    """Finds what was measured of an experiment without another word."""
+    words = [f"experiment={name}"]
+    return next((entry for entry in entries if entry["words"] == words), None)
+
+
+def describe_time(entry: Measured) -> str:
+    """Says how long a run takes, in processor time of one core."""
+    seconds = mean(entry["cpu_s"])
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def describe_values(entry: Measured) -> str:
+    """Says the numbers that were reached: means, and their spread over several seeds."""
+    said = [
+        describe_value(form, entry["values"][key])
+        for key, form in SAID.items()
+        if key in entry["values"]
+    ]
+    return ", ".join(said[:MOST_SAID])
+
+
+def describe_value(form: str, values: list[float]) -> str:
+    """Says one number by its format, with the standard deviation of several."""
+    text = form.format(mean(values))
+    if len(values) == 1:
+        return text
+    spread = (sum((value - mean(values)) ** 2 for value in values) / (len(values) - 1)) ** 0.5
+    digits = form[form.index("{") : form.index("}") + 1]
+    return text.replace(
+        digits.format(mean(values)), f"{digits.format(mean(values))} ± {digits.format(spread)}", 1
+    )
+
+
+def mean(values: list[float]) -> float:
+    """Returns the mean of some numbers."""
+    return sum(values) / len(values)
+
+
+def describe_measured(entry: Measured) -> str:
+    """Says in a line how long a run takes and what it reached."""
+    n = len(entry["seeds"])
+    seeds = "1 seed" if n == 1 else f"{n} seeds"
+    return f"{describe_time(entry)} of one core: {describe_values(entry)} ({seeds})"

@@ -1,0 +1,125 @@
+"""docs/measured.md and conf/measured.json are made of runs, and a finished run is not run again."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers import REPO
+from report_helpers import changed, evaluated, make_run
+
+from gancli.commands import gallery
+from gancli.commands.list import sort_experiments
+from gancli.config.measured import describe_measured, read_measured
+from gancli.errors import UserError
+
+WORDS = ["model=dcgan", "loss=hinge"]
+
+
+def measured_run(runs: Path, seed: int, *, fd: float, cpu_s: float = 90.0) -> Path:
+    """A complete run of `WORDS` as the gallery leaves it."""
+    report = evaluated(fd, key="fd_self")
+    report["values"] |= {"modes": 10.0, "kl": 0.25}
+    folder = make_run(
+        runs / gallery.name_cell(WORDS) / f"seed-{seed}",
+        config=changed(("seed", seed)),
+        evaluation=report,
+    )
+    session = {"words": WORDS, "seed": seed, "cpu_s": cpu_s, "wall_s": 2 * cpu_s, "threads": 1}
+    (folder / gallery.COST).write_text(json.dumps([session | {"date": "2026-01-02"}]))
+    return folder
+
+
+def make(tmp_path: Path, *words: str) -> list:
+    places = [f"runs={tmp_path / 'runs'}", f"docs={tmp_path}", f"file={tmp_path / 'made.json'}"]
+    assert gallery.main([*words, *places]) == 0
+    return read_measured(tmp_path / "made.json")
+
+
+def test_the_page_is_made_of_the_file():
+    page = gallery.write_page(read_measured())
+    assert (REPO / "docs/measured.md").read_text() == page, (
+        "make it: see gancli/commands/gallery.py"
+    )
+
+
+def test_every_picture_of_the_page_is_there():
+    for entry in read_measured():
+        assert (REPO / "docs/gallery" / entry["picture"]).is_file(), entry["words"]
+
+
+def test_runs_become_entries_pictures_and_a_page(tmp_path):
+    measured_run(tmp_path / "runs", 0, fd=4.0)
+    measured_run(tmp_path / "runs", 1, fd=6.0, cpu_s=150.0)
+    (entry,) = make(tmp_path, "run=false")
+    assert entry["words"] == WORDS and entry["seeds"] == [0, 1] and entry["steps"] == 40
+    assert entry["values"]["fd_self"] == [4.0, 6.0] and entry["cpu_s"] == [90.0, 150.0]
+    assert entry["precision"] == "fp32" and entry["processor"] and entry["date"] == "2026-01-02"
+    newest = tmp_path / "runs/dcgan-hinge/seed-0/samples/step-00000040.png"
+    assert (tmp_path / "gallery/dcgan-hinge.png").read_bytes() == newest.read_bytes()
+    page = (tmp_path / "measured.md").read_text()
+    assert "| loss | dcgan |" in page and "| `hinge` | 5.00 ± 1.41, 10 ± 0 digits, 2 min |" in page
+    assert "| `gan train model=dcgan loss=hinge` | 2 min | fd_self 5.00 ± 1.41, 10 ± 0" in page
+    assert describe_measured(entry).startswith("2 min of one core: fd_self 5.00 ± 1.41, ")
+
+
+def test_what_was_measured_elsewhere_stays(tmp_path):
+    measured_run(tmp_path / "runs", 0, fd=4.0)
+    (here,) = make(tmp_path, "run=false")
+    there = here | {"words": ["experiment=mlp_ring"]}
+    older = here | {"seeds": [5]}
+    (tmp_path / "made.json").write_text(json.dumps([there, older, {"words": "torn"}]))
+    assert make(tmp_path, "run=false") == [there, here]
+
+
+def test_a_finished_run_is_not_run_again_and_a_stopped_one_goes_on(tmp_path, monkeypatch):
+    typed = []
+
+    def run(words, check):
+        typed.append(words[3:])
+        return subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(gallery.subprocess, "run", run)
+    runs = tmp_path / "runs"
+    measured_run(runs, 0, fd=4.0)
+    stopped = make_run(runs / "dcgan-hinge" / "seed-1", step=20)
+    make(tmp_path, "model=dcgan", "loss=hinge", "seeds=0,1,2")
+    assert typed[0] == ["train", f"resume={stopped}"]
+    new = f"hydra.run.dir={runs / 'dcgan-hinge' / 'seed-2'}"
+    assert typed[1] == ["train", *WORDS, "seed=2", new, "log.tensorboard=false"]
+    assert len(typed) == 2
+    (session,) = json.loads((stopped / gallery.COST).read_text())
+    assert session["seed"] == 1 and session["words"] == WORDS and session["cpu_s"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["model=dcgan", "lss=hinge"], "'lss=hinge' is not understood"),
+        (["loss=hinge,hing"], "there is no loss=hing"),
+    ],
+)
+def test_words_that_are_not_understood(words, said):
+    with pytest.raises(UserError, match=said):
+        gallery.read_request(words)
+
+
+def test_all_losses_are_those_of_a_discriminator():
+    request = gallery.read_request(["model=dcgan,mlp", "loss=all"])
+    losses = {words[1] for words in request.cells}
+    assert {"loss=hinge", "loss=wgan_gp"} <= losses and "loss=none" not in losses
+    assert len(request.cells) == 2 * len(losses)
+
+
+def test_quick_and_measured_experiments_are_listed_first(tmp_path):
+    measured_run(tmp_path / "runs", 0, fd=4.0)
+    (entry,) = make(tmp_path, "run=false")
+    entries = [
+        entry | {"words": ["experiment=slow_small"], "cpu_s": [200.0]},
+        entry | {"words": ["experiment=quick_small"]},
+    ]
+    names = ["paper", "new_small", "slow_small", "quick_small"]
+    found = sort_experiments(dict.fromkeys(names, tmp_path), entries)
+    assert list(found) == ["quick_small", "slow_small", "new_small", "paper"]
