@@ -342,6 +342,7 @@ class Points(Modality):
 
     def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
         """Writes a row for each point."""
+        # Nine digits name every float32.
         rows = [f"{x:.9g},{y:.9g}" for x, y in self.restore(made).tolist()]
         head = "x,y" if label is None else "x,y,label"
         lines = [head, *append_labels(rows, label)]

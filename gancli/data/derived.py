@@ -86,6 +86,7 @@ class Derived(Source):
 
 def generators(bits: np.ndarray) -> list[torch.Generator]:
     """Makes one for each image, on the CPU: every device and world size draws the same."""
+    # 63 bits: a seed is a signed number.
     return [torch.Generator().manual_seed(int(seed >> np.uint64(1))) for seed in bits]
 
 
@@ -215,6 +216,7 @@ def strokes(height: int, width: int, share: float, rng: torch.Generator) -> Tens
     while mask.mean() < share:
         radius = side * (0.02 + 0.05 * torch.rand((), generator=rng))
         mask[(y - at[0]) ** 2 + (x - at[1]) ** 2 <= radius.square() + 0.5] = 1
+        # Small turns: a line that wanders, not one that jumps.
         angle = angle + torch.randn((), generator=rng) * 0.5
         at = (at + radius * torch.stack([angle.sin(), angle.cos()])) % torch.tensor([height, width])
     return mask
@@ -284,6 +286,7 @@ class Worsened:
                 for rng in rngs
             ]
             worse = worse + torch.stack(noise).to(x.device)
+        # Before the compression, as a camera's sensor rounds before its encoder.
         worse = round_to_levels(worse)
         if self.jpeg is not None:
             worse = torch.stack(
@@ -318,6 +321,7 @@ def take_colour(x: Tensor) -> Tensor:
     """Replaces the colours of images (N,C,H,W) by their brightness; alpha stays."""
     if x.shape[1] < 3:
         return x
+    # Of [-1,1]: the weights sum to 1, so black and white stay.
     luma = (x[:, :3] * torch.tensor(LUMA, device=x.device)[:, None, None]).sum(1, keepdim=True)
     return torch.cat([luma.expand(-1, 3, -1, -1), x[:, 3:]], 1)
 

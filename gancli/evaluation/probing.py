@@ -156,6 +156,7 @@ def choose_labels(game: Game) -> list[int | None]:
         return [None]
     classes = game.classes
     count = min(classes, MOST_LABELS)
+    # Evenly spread over all classes, whatever their order.
     return [k * classes // count for k in range(count)]
 
 
@@ -233,6 +234,7 @@ def read_features(
             x = in_range(images[first : first + BATCH]).to(device)
             views = [view(game, x, label) for label in choose_labels(game)]
             if own is not None:
+                # A pass of its own: only the score may know the label.
                 scores.append(view(game, x, own[first : first + BATCH])[1].cpu())
             else:
                 scores.append(torch.stack([score for _, score in views]).mean(0).cpu())

@@ -164,6 +164,7 @@ def find_label(game: Game, label: Label, classes: Sequence[str]) -> Tensor:
 
 def find_class(label: Label, count: int, classes: Sequence[str]) -> int:
     """Finds the number of a class; names come first: they may be numbers of another order."""
+    # label=7 may be a class that is called 7 and stands at another number.
     if str(label) in classes[:count]:
         return classes.index(str(label))
     if isinstance(label, int) and 0 <= label < count:
@@ -227,6 +228,7 @@ def generate(
     for first in range(0, n, CHUNK):
         status.say(f"drawing samples: {first:,} of {n:,}…", goes_on=True)
         chunk = {key: value[first : first + CHUNK].to(device) for key, value in inputs.items()}
+        # By the chunk's own first image: the noise of one does not depend on how many come before.
         with torch.no_grad(), fork_random(seed_of(seed, "noise", first), device):
             images = game.sample(chunk, generator, **(given or {})).float().cpu()
         yield images
@@ -246,6 +248,7 @@ def interpolate(a: Batch, b: Batch, steps: int) -> Batch:
     Returns:
         n * steps inputs, a row for each of a.
     """
+    # Step by step and then in rows: an image's way lies side by side in a grid.
     on_the_way = [move_between(a, b, t) for t in torch.linspace(0, 1, steps).tolist()]
     return {key: torch.stack([inputs[key] for inputs in on_the_way], 1).flatten(0, 1) for key in a}
 
@@ -258,6 +261,7 @@ def walk(stops: Sequence[Batch], frames: int) -> Batch:
     """
     inputs = []
     for k in range(frames):
+        # In whole numbers: no frame falls on the wrong side of a stop by rounding.
         leg, step = divmod(k * len(stops), frames)
         inputs.append(
             move_between(stops[leg], stops[(leg + 1) % len(stops)], step / frames)
@@ -320,6 +324,7 @@ def mix_rows(game: Game, inputs: Batch, sources: Batch, *, first: int, last: int
     """
     n, m = (len(next(iter(batch.values()))) for batch in (inputs, sources))
     rows = {key: torch.cat([sources[key][:1], sources[key]]) for key in sources}
+    # Mixed in no layer: this gives the first row the keys that the others have.
     rows = game.mix_styles(rows, rows, first=0, last=0)
     for k in range(n):
         row = {
@@ -364,6 +369,7 @@ def slerp(a: Tensor, b: Tensor, t: float) -> Tensor:
     lb = b.norm(dim=1, keepdim=True)
     ua = a / la
     ub = b / lb
+    # Rounding may leave a cosine just beyond 1, whose angle would be NaN.
     omega = (ua * ub).sum(1, keepdim=True).clamp(-1, 1).acos()
     near = omega.sin() < 1e-6  # parallel: the arc has no length, and its formula divides by it
     arc = (((1 - t) * omega).sin() * ua + (t * omega).sin() * ub) / omega.sin().masked_fill(

@@ -149,6 +149,7 @@ class Bench:
         n = self.spec.n_real
         if self.spec.reference == "held" or n is None or n >= len(self.train):
             return None
+        # Always the same ones: the reals' features are kept, and runs of any seed share them.
         rng = torch.Generator().manual_seed(0)
         return torch.randperm(len(self.train), generator=rng)[:n].sort().values
 

@@ -54,6 +54,7 @@ class Classifier(nn.Module):
 
         h and w are at most LARGEST.
         """
+        # Mean over positions: images of any size have the same number of features.
         features = self.trunk(x).mean((2, 3))
         return features, self.head(features)
 
@@ -122,6 +123,7 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
             "a data set with labels, and a larger dataset.limit",
         )
     order = torch.from_numpy(permutation(len(images), seed_of(seed, "aside")))
+    # One at least: without it no accuracy could be told.
     n_aside = min(max(1, int(ASIDE * len(order))), MOST_ASIDE)
     # more would not be shown
     aside = order[:n_aside]
@@ -148,6 +150,7 @@ def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=steps)
     pool = torch.empty(0, dtype=torch.int64)
     for _ in range(steps):
+        # What an epoch leaves, less than a batch, is dropped: batches are of one size.
         if len(pool) < batch:
             pool = torch.randperm(len(images), generator=rng)
         chosen, pool = pool.split([batch, len(pool) - batch])
@@ -224,7 +227,9 @@ def unstack_digits(data: Decoded) -> Decoded:
     assert data.labels is not None
     images = data.images.flatten(0, 1)[:, None]
     labels = torch.stack(
-        [data.labels // 100, data.labels // 10 % 10, data.labels % 10], 1
+        # Red, green and blue are hundreds, tens and ones.
+        [data.labels // 100, data.labels // 10 % 10, data.labels % 10],
+        1,
     ).flatten()
     # Whole numbers below 2^53 are exact in float64, so equal digits, and for all that matters only
     # those, have equal sums.

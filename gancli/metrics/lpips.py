@@ -109,6 +109,7 @@ class Lpips(nn.Module):
                 f"these have {x.shape[1]} channels and {x.shape[-1]}x{x.shape[-2]} pixels",
                 "use other images",
             )
+        # Grey shows in all three channels alike.
         x = (x.expand(-1, 3, -1, -1) - self.shift) / self.scale
         units = []
         for k, layer in enumerate(self.features):
@@ -131,6 +132,8 @@ class Lpips(nn.Module):
         assert x.shape == y.shape, "images are compared one by one"
         heads = [self.get_buffer(f"head{k}") for k in range(len(CHANNELS))]
         layers = zip(self.activations(x), self.activations(y), heads, strict=True)
+        # A weight for each channel, then the mean over positions: each layer counts, whatever its
+        # size.
         distances = [((a - b).square() * head).sum(1).mean((1, 2)) for a, b, head in layers]
         return functools.reduce(torch.add, distances)
 

@@ -80,14 +80,16 @@ def of_inception_score(bench: Bench) -> dict[str, float]:
 
 
 def neighbours(bench: Bench) -> dict[str, float]:
-    # Of both: density and coverage depend on the quotient
     """Measures precision, recall, density and coverage, 0 to 1 but for density.
 
-    (Kynkäänniemi et al. 2019; Naeem et al. 2020)
+    Source: Kynkäänniemi et al. 2019; Naeem et al. 2020.
     """
+    # As many of both: density and coverage depend on the quotient.
     n = min(len(bench.real.features), bench.n, MOST_NEIGHBOURS)
     real = bench.few(bench.real.features, "prdc real", n)
     fake = bench.few(bench.made["features"], "prdc fake", n)
+    # Two definitions: closed balls of k=3 as published for the one pair, open ones of k=5 for the
+    # other.
     near = improved_precision_recall(real, fake)
     balls = prdc(real, fake)
     bench.notes["prdc"] = (

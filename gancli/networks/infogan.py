@@ -108,6 +108,7 @@ class InfoGANDiscriminator(nn.Module):
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
             layers += [
                 constrain_weight(init(nn.Conv2d(c_in, c_out, 4, 2, 1)), norm),
+                # No norm on the first layer, as in DCGAN's discriminator.
                 norm2d("none" if k == 0 else norm, c_out),
                 nn.LeakyReLU(0.1),
             ]

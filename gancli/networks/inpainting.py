@@ -86,6 +86,7 @@ class ContextEncoder(Translator):
         else:  # square, so that tall and wide images do
             base = (min(base), min(base))
             self.reach = (base[0] + 4) * 2**times
+        # The first two levels have the same width: 64, 64, 128, ... in the authors' code.
         widths = [width, *compute_widths(width, times - 1, max_width)]
         layers = [nn.Conv2d(channels_in, width, 4, 2, 1), nn.LeakyReLU(0.2)]
         for c_in, c_out in itertools.pairwise(widths):
@@ -100,6 +101,7 @@ class ContextEncoder(Translator):
             norm2d(norm, widths[-1]),
             nn.ReLU(),
         ]
+        # One step fewer for the centre, which is half as large as what the encoder sees.
         back = widths[::-1] if hole == "free" else widths[:0:-1]
         for c_in, c_out in itertools.pairwise(back):
             layers += [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1), norm2d(norm, c_out), nn.ReLU()]
@@ -155,6 +157,8 @@ class ContextDiscriminator(nn.Module):
         self.feature_dim = widths[-1] * base[0] * base[1]
         layers: list[nn.Module] = []
         for k, (c_in, c_out) in enumerate(zip([channels, *widths], widths, strict=False)):
+            # No norm on the first layer; a spectral one, which is no norm of values, stands
+            # everywhere.
             inner = norm if k or norm == "spectral" else "none"
             layers += make_downsampling(c_in, c_out, inner, "leaky_relu", "strided", bias=True)
         self.body = nn.Sequential(*layers)
@@ -217,5 +221,7 @@ def paste_centre(image: Tensor, middle: Tensor) -> Tensor:
     left = w // 2
     image = image.to(middle.dtype)
     rows = image[:, :, top : top + h]
+    # Of parts, not written in place: the source belongs to the batch, and gradients pass to
+    # `middle`.
     rows = torch.cat([rows[..., :left], middle, rows[..., left + w :]], 3)
     return torch.cat([image[:, :, :top], rows, image[:, :, top + h :]], 2)

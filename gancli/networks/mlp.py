@@ -92,6 +92,7 @@ class MLPDiscriminator(nn.Module):
         self.classes = classes if conditional else 0
         self.feature_dim = hidden[-1]
         sizes = [channels * h * w + self.classes, *hidden]
+        # Of the pixels too (the authors' include probability of 0.8).
         layers: list[nn.Module] = [nn.Dropout(dropout_in)]
         for n_in, n_out in zip(sizes, hidden, strict=False):
             layers += [
@@ -124,6 +125,7 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Applies the layer; the class says the shapes."""
+        # Neighbouring units are the pieces of one.
         return x.unflatten(1, (-1, self.pieces)).amax(2)
 
 

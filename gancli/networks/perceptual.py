@@ -111,6 +111,7 @@ class Perceptual:
         if self.backbone == "none":
             return torch.zeros((), device=x.device)
         with torch.no_grad():
+            # Apart from x's: the target needs no graph, which would take as much memory again.
             wanted = self.features(y)
         cost = F.l1_loss if self.distance == "l1" else F.mse_loss
         terms = [
@@ -136,6 +137,8 @@ class Perceptual:
         names = {LAYERS[self.backbone][name]: name for name in self.layers}
         h = prepare_images(x, net.get_buffer("mean"), net.get_buffer("deviation"))
         found = {}
+        # Layer by layer, since what is compared lies between them; the network ends at the last of
+        # these.
         for position, layer in enumerate(net):
             h = layer(h)
             if position in names:
@@ -274,6 +277,7 @@ def prepare_images(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
         alpha = x[:, -1:]
         x = colour * alpha + (1 - alpha)
     x = (x - mean) / deviation  # grey is repeated by the broadcast
+    # Rounded up: the least whole factor at which all pooling layers have something left.
     factor = -(-SMALLEST // min(x.shape[2:]))
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="nearest")
 

@@ -60,6 +60,8 @@ class RecurrentGenerator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Makes series of latents, and labels where the network is conditional."""
         with disable_autocast(z):
+            # One latent for a series, cut into one for each step: sampling and slerp see a plain
+            # vector.
             x = z.float().unflatten(1, (self.steps, -1))
             if self.classes:
                 hot = repeat_label(label, self.classes, x, steps=self.steps, dim=1)
@@ -145,6 +147,7 @@ def make_output(hidden: int, features: int) -> nn.Linear:
     """Makes the layer of each step, of N(0,1) within two deviations, as the authors' model.py."""
     layer = nn.Linear(hidden, features)
     for values in layer.parameters():
+        # Of deviation 1, the bias too: tf.truncated_normal's default, which the authors' code uses.
         nn.init.trunc_normal_(values)
     return layer
 

@@ -213,6 +213,7 @@ class TimeGANDiscriminator(StepLayers):
             last=nn.Identity(),
             classes=classes if conditional else 0,
         )
+        # Of all steps together: heads and feature matching see them as one vector.
         self.feature_dim = self.steps * hidden
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:

@@ -129,6 +129,7 @@ class ResNetGenerator(Translator):
         self.multiple = 2**downs
         self.smallest = max(4, 2 * 2**downs)
         self.tileable = norm != "instance"
+        # 3 + 3 pixels by the two 7x7 ends; further in a pixel is 2^downs wide, and a block adds 2.
         self.reach = 6 + 2**downs * (2 * blocks + 3) if self.tileable else None
         widths = [width * 2**k for k in range(downs + 1)]
         bias = norm != "batch"
@@ -146,6 +147,7 @@ class ResNetGenerator(Translator):
             ResidualBlock(widths[-1], norm=norm, affine=affine, dropout=dropout)
             for _ in range(blocks)
         ]
+        # From the widest back to the first: each step halves the channels.
         for c_in, c_out in zip(widths[:0:-1], widths[-2::-1], strict=True):
             layers += [
                 nn.ConvTranspose2d(c_in, c_out, 3, 2, 1, output_padding=1, bias=bias),
@@ -229,6 +231,7 @@ class UNetGenerator(Translator):
             )
         self.up = nn.ModuleList()
         for k in range(downs - 1, 0, -1):
+            # Twice as many where the encoder's level stands beside; the innermost has none.
             c_in = widths[k] * (1 if k == downs - 1 else 2)
             self.up.append(
                 nn.Sequential(
@@ -249,6 +252,7 @@ class UNetGenerator(Translator):
         levels = [self.join_noise(source, noise)]
         for down in self.down:
             levels.append(down(levels[-1]))
+        # The innermost level is what the decoder starts from, and is joined to none.
         h = levels.pop()
         for up in self.up:
             h = torch.cat([up(h), levels.pop()], 1)

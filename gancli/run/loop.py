@@ -102,6 +102,7 @@ class Loop:
         """Does what was due after the step that was loaded, where the last session had no time."""
         step = self.progress.step
         done = step >= self.settings.steps
+        # `due` counts from 0: after step n it is asked for n - 1.
         drawn = step == 0 or not (done or due(step - 1, self.log.sample_every))
         if not drawn and not self.folder.sample(step).exists():
             self.draw_grid()
@@ -235,6 +236,7 @@ class Loop:
         # Every rank chooses by the same numbers, or their ways would part.
         values = distributed.from_rank_0({} if report is None else report.values)
         run.owes_evaluation = False
+        # On every rank: the watchdog compares with it.
         run.best = self.monitor.choose_best(values, step, before)
         named = {f"eval/{key}": value for key, value in values.items()}
         self.attempt(
@@ -320,6 +322,7 @@ class Loop:
             tries + 1,
             settings.retries,
         )
+        # Lines of steps that never were: they are played again, by other draws.
         self.logbook.rewind(self.progress.step)
         self.save(last=False)  # or a kill now would bring the lost state back
 
@@ -360,6 +363,7 @@ class Loop:
                 raise GanError(message) from error
             kept = "the last checkpoint is intact" if saved else "there is no checkpoint"
             log.warning("%s; training goes on, %s", message, kept)
+        # Also where the write failed: the next try is the next regular save.
         self.first_save_at = None
 
     def attempt(self, what: str, work: Callable[[], T]) -> T | None:

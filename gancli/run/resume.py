@@ -122,6 +122,7 @@ def complete_config(stored: Mapping[str, Any]) -> dict[str, Any]:
     """
     config = {key: copy.deepcopy(value) for key, value in stored.items() if key in TOP_KEYS}
     for part in ("loss", "augment", "perceptual"):
+        # Absent where the run had none, or was started before there were such parts.
         config.setdefault(part, None)
     if "metrics" not in config:
         config["metrics"] = compose_option("metrics", "none")
