@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import train_helpers
 from helpers import differences, frozen
-from omegaconf import OmegaConf
 from train_helpers import TINY, last, sound
 
 from gancli.config.compose import compose
-from gancli.config.folders import find_conf_dir, list_options
+from gancli.config.folders import find_conf_dir
 from gancli.errors import Problems
 from gancli.run.plan import describe_plan
 
@@ -62,15 +61,6 @@ def short(tmp_path):
 )
 def test_the_budget_counts_updates_of_the_generator(typed, steps):
     assert compose("train", typed).cfg.trainer.steps == steps
-
-
-def test_every_experiment_has_a_length_of_its_own():
-    for name, path in list_options([find_conf_dir()])["experiment"].items():
-        trainer = OmegaConf.load(path).get("trainer", {})
-        if "steps" not in trainer and "epochs" not in trainer:  # it builds on another
-            trainer = compose("train", [f"experiment={name}"]).cfg.trainer
-        assert not OmegaConf.is_interpolation(trainer, "steps"), name
-        assert trainer.get("epochs") or type(trainer.steps) is int, name
 
 
 def test_the_frozen_budget_is_a_plain_number():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from gancli.config.build import build, build_game, read_signature
 from gancli.config.compose import compose
 from gancli.config.folders import find_conf_dir, list_options, read_description
 from gancli.config.hints import find_nearest
+from gancli.config.published import read_published
 from gancli.data.base import Source
 from gancli.errors import Problems
 from gancli.game import Game
@@ -235,15 +237,36 @@ RENAMED = {
 
 
 @pytest.mark.parametrize("name", CONF["experiment"])
-def test_an_experiment_is_named_after_its_model_and_its_data(name):
+def test_an_experiment_has_its_own_name_numbers_and_length(name):
+    """One composition serves the three: named after its model and data, published numbers that no
+    other experiment lends it, and a length that does not follow the loss.
+    """
     models = dict.fromkeys(CONF["model"]) | PUBLISHED
     first = max((key for key in models if name.startswith(f"{key}_")), key=len, default=None)
     assert first, f"{name} does not begin with a model"
-    choices = compose("train", [f"experiment={name}"], missing=True).choices
-    assert choices["model"] == (models[first] or first)
+    composed = compose("train", [f"experiment={name}"], missing=True)
+    assert composed.choices["model"] == (models[first] or first)
     rest = name.removeprefix(f"{first}_")
     data = [key for key in {*CONF["dataset"], *ON_FILES} if rest.startswith(key)]
     assert data, f"{name} does not say what it trains on"
+
+    files = CONF["experiment"]
+    settings = yaml.safe_load(text_of(files[name]))
+    bases = [
+        entry
+        for entry in settings["defaults"]
+        if isinstance(entry, str) and entry in files and read_published(files[entry])
+    ]
+    assert not bases or "published" in settings, f"{name} would inherit those of {bases}"
+    published = composed.cfg.published
+    assert (published is None) == (not read_published(files[name]))
+    assert published is None or not name.endswith("_small")
+    assert not re.search(r"\[[SCP][],/]", text_of(files[name]).splitlines()[1]), "write marks out"
+
+    trainer = composed.cfg.trainer
+    assert trainer.get("epochs") or (
+        not OmegaConf.is_interpolation(trainer, "steps") and type(trainer.steps) is int
+    )
 
 
 @pytest.mark.parametrize(("old", "new"), RENAMED.items())

@@ -11,7 +11,7 @@ from gancli.config.compose import compose
 from gancli.config.validate import validate
 from gancli.errors import Problems, UserError
 
-SMALL_SAMPLE = 20  # two of every model
+SMALL_SAMPLE = 10  # one of every model
 WHOLE = 3300
 
 

@@ -6,7 +6,6 @@ import json
 import re
 
 import pytest
-import yaml
 from helpers import frozen, small, trainer_for
 
 from gancli import checkpoint
@@ -18,7 +17,6 @@ from gancli.config.published import (
     find_changed_keys,
     find_published_problems,
     is_free,
-    read_published,
 )
 from gancli.errors import Problems
 from gancli.run.resume import FREE, compare_configs, read_config
@@ -59,24 +57,6 @@ def test_a_file_of_the_users_own_is_checked_too():
     with pytest.raises(Problems, match="published"):
         frozen("model=mlp", "published=[{metric: fid, value: 3}]")
     assert frozen("model=mlp")["published"] is None
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_every_experiment_says_its_own_numbers_or_none(name):
-    """Those of the experiment that it extends belong to another run."""
-    settings = yaml.safe_load(FILES[name].read_text(encoding="utf-8"))
-    published = published_of(f"experiment={name}")
-    bases = [
-        entry
-        for entry in settings["defaults"]
-        if isinstance(entry, str) and entry in FILES and read_published(FILES[entry])
-    ]
-    assert not bases or "published" in settings, f"{name} would inherit those of {bases}"
-    assert (published is None) == (not read_published(FILES[name]))
-    if name.endswith("_small"):
-        assert published is None
-    first = FILES[name].read_text(encoding="utf-8").splitlines()[1]
-    assert not re.search(r"\[[SCP][],/]", first), "marks are written out"
 
 
 SAME = ["seed=3", "dataset.root=elsewhere", "trainer.device=cpu", "log.every=5", "trainer.keep=9"]

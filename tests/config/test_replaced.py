@@ -124,6 +124,7 @@ def test_a_job_in_another_process_leaves_the_same_out():
     assert notes and not usual.loss.penalties and not GlobalHydra.instance().is_initialized()
 
 
+@pytest.mark.full
 def test_a_sweep_over_losses_says_it_once_at_its_start(gan):
     words = ["experiment=r3gan_digits_small", "loss=wgan,r1", "trainer.steps=1", *SMALL["r3gan"]]
     words += [*QUIET, "dataset.limit=30", "metrics=none"]

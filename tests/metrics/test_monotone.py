@@ -123,6 +123,7 @@ def test_pairs_of_images_show_damage(digits):
             assert falls([metric(x, y) for y in harm])
 
 
+@pytest.mark.full
 @pytest.mark.skipif(not (CIFAR.exists() and WEIGHTS.exists()), reason="GANCLI_TEST_DATA is missing")
 def test_photographs_through_squeezenet():
     net = Lpips(WEIGHTS / "squeezenet1_1-imagenet-fp16.pth", WEIGHTS / "lpips_v0.1_squeeze.pth")

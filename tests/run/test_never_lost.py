@@ -230,6 +230,7 @@ ON_TWO_RANKS = """
 """
 
 
+@pytest.mark.full
 @pytest.mark.dist
 def test_ranks_stay_in_step_when_the_first_one_fails_to_look(gan, package, tmp_path):
     name = package(ON_TWO_RANKS)

@@ -82,6 +82,7 @@ def test_ranks_with_other_settings_end_before_the_first_step(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.full
 def test_a_rank_that_is_refused_alone_tells_it_and_the_other_ends(tmp_path):
     done = finish(start_ranks(tmp_path, RUN, (*RUN, "trainer.batch_size=7")))
     assert [code for code, *_ in done] == [1, 2], done

@@ -507,6 +507,7 @@ def elsewhere(tmp_path, monkeypatch):
     del plugins.class_name_to_class["hydra_plugins.elsewhere.Elsewhere"]
 
 
+@pytest.mark.full
 def test_a_sweep_in_other_processes_ends_with_its_table_and_marks_what_failed(gan, elsewhere):
     """Job 0 is done, job 1 is refused by gate 2, whose Problems travels between processes, job 2 is
     killed.

@@ -8,8 +8,10 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image, ImageDraw
 
@@ -284,6 +286,14 @@ DIGITS = {}
 def frozen(*overrides: str) -> dict:
     """A config as `gan train` would freeze it, in its plain form, which a test may change."""
     return validate(compose("train", list(overrides)).cfg).plain()
+
+
+def some_by_default(names: Iterable[str], *, of: int = 3) -> list:
+    """Marks names as parameters: every third, say, in the default tier, the others full."""
+    return [
+        pytest.param(name, marks=() if k % of == 0 else pytest.mark.full)
+        for k, name in enumerate(names)
+    ]
 
 
 def small(model: str, *overrides: str) -> dict:
