@@ -21,6 +21,7 @@ from torch.nn.modules.module import register_module_module_registration_hook
 
 import gancli
 from gancli.config.build import build_game
+from gancli.config.ghost import build_ghost
 from gancli.config.values import show
 from gancli.errors import GanError, UserError, first_line
 from gancli.files import atomic, reading
@@ -346,15 +347,15 @@ def rebuild_game(
 def build_matching_game(tree: Tree, path: Path, *, trust: tuple[str, ...]) -> Game:
     """Builds the game of a file's config, once its shapes are known to be the file's."""
     # In this order: nothing is allocated for a config that does not belong to the tensors.
-    compare_networks(build_ghost(tree, path, trust=trust), tree, path)
+    compare_networks(build_shapes(tree, path, trust=trust), tree, path)
     return build_game(tree["config"], trust=trust)
 
 
-def build_ghost(tree: Tree, path: Path, *, trust: tuple[str, ...]) -> Game:
+def build_shapes(tree: Tree, path: Path, *, trust: tuple[str, ...]) -> Game:
     """Builds the game of a file's config on the meta device: shapes alone, no memory."""
     try:
-        with torch.device("meta"), limit_modules(MOST_MODULES):
-            return build_game(tree["config"], trust=trust)
+        with limit_modules(MOST_MODULES):
+            return build_ghost(tree["config"], trust=trust)
     except GanError:
         raise
     except Exception as error:  # sizes from a file can make a network raise anything
@@ -442,7 +443,7 @@ def check_state(tree: Tree, path: Path, *, trust: tuple[str, ...]) -> None:
             optimizers. Nothing has been allocated.
     """
     try:
-        ghost = build_ghost(tree, path, trust=trust)
+        ghost = build_shapes(tree, path, trust=trust)
     except UserError:
         if not trust:
             raise

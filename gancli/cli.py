@@ -15,6 +15,7 @@ from typing import NamedTuple, TextIO
 
 from gancli.errors import Elsewhere, GanError, TemporaryFailure, disk_is_full
 from gancli.render.streams import lasting
+from gancli.startup import REST
 
 
 class Subcommand(NamedTuple):
@@ -324,6 +325,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 failed, 2 user error, 3 stopped by policy, 75 try again later,
         130, 143 or 129 after a signal.
     """
+    if argv is None:  # else Python code calls, whose collector is not ours to stop
+        REST.begin()
     argv = list(sys.argv[1:] if argv is None else argv)
     with lasting() as outputs:
         code = run_command(argv)

@@ -80,9 +80,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     for message in composed.notes:
         messages.remark(message)
     progress.say("loading torch…")
-    import torch
-
-    from gancli.config.build import build_game
+    from gancli.config.ghost import build_ghost
     from gancli.config.plain import read_plain
     from gancli.config.validate import validate
     from gancli.run.runlog import keep_early_log
@@ -92,8 +90,7 @@ def show_model(argv: list[str], *, as_json: bool) -> None:
     lacking = given.get("path", "") in (None, "???")
     with keep_early_log():  # notes and warnings look as they do at the start of a run
         config = validate(composed.cfg, data=False, typed=composed.overrides)
-    with torch.device("meta"):
-        game = build_game(config.plain(), trust=None)
+    game = build_ghost(config.plain(), trust=None)
     networks = find_networks(game)
     if as_json:
         print(json.dumps({name: count_parameters(module) for name, module in networks.items()}))

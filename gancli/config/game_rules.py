@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import logging
 
-import torch
 from torch import nn
 
 from gancli import distributed
-from gancli.config.build import (
-    SMALLER,
-    build_game,
-    locate,
-)
+from gancli.config.build import SMALLER, locate
 from gancli.config.fill import list_per_sample_penalties
+from gancli.config.ghost import build_ghost
 from gancli.config.hints import suggest_name
 from gancli.config.optimizer_rules import try_player_optimizers
 from gancli.config.own_networks import find_absent_names, find_wrong_shape
@@ -37,7 +33,8 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
 
     Args:
         frozen: The plain config; recurrent networks change its precision.
-        data: Check also what a run needs and the networks alone do not: that a batch fits.
+        data: Check also what a run needs and the networks alone do not: that a batch fits, and
+            that the optimizers take the networks.
     """
     if frozen["model"].get("conditional") and not frozen["dataset"]["classes"]:
         return [
@@ -53,17 +50,18 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
         absent = find_absent_names(locate_game(frozen), frozen["model"])
         if absent:
             return absent
-        with torch.device("meta"):
-            game = build_game(frozen, trust=None)
-            players = game.players()
+        game = build_ghost(frozen, trust=None)
+        players = game.players()
     except UserError as error:
         return [(error.message, error.hint or make_modality(frozen["dataset"]).advice)]
     misfits = find_misplaced_networks(game, frozen) or find_wrong_shape(game, frozen)
     if misfits:
         return misfits
     settle_precision(game, frozen)
-    found = try_player_optimizers(game, frozen["optimizer"], say=data)
-    found += find_memory_problems(game, frozen) if data else []
+    found: list[Problem] = []
+    if data:  # torch loads its compiler with the first optimizer, which takes half a second
+        found += try_player_optimizers(game, frozen["optimizer"])
+        found += find_memory_problems(game, frozen)
     loss = game.adversarial
     if (
         isinstance(loss, AdversarialLoss)

@@ -90,15 +90,15 @@ def is_list_of_betas(value: object) -> bool:
     return not find_value_problems(value, SHARED["betas"], where="betas", bound=BETA)
 
 
-def try_player_optimizers(game: Game, specs: Plain, *, say: bool) -> list[Problem]:
+def try_player_optimizers(game: Game, specs: Plain) -> list[Problem]:
     """Finds what only building the optimizers shows.
 
-    They are built on the meta device, and one step of each is tried on a small matrix.
+    They are built on the meta device, and one step of each is tried on a small matrix. Where they
+    fit it is told what players fall back to, and which of two optimizers moves what.
 
     Args:
         game: On the meta device.
         specs: Player -> description of its optimizer.
-        say: Also tell what players fall back to, and which of two optimizers moves what.
     """
     found: dict[Problem, None] = {}
     told: list[str] = []
@@ -122,7 +122,7 @@ def try_player_optimizers(game: Game, specs: Plain, *, say: bool) -> list[Proble
             found[
                 f"{where}: {target.rpartition('.')[2]} cannot train this model: {message}", hint
             ] = None
-    if say and not found:
+    if not found:
         for line in told:
             note(log, "%s", line)
     return list(found)

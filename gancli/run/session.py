@@ -19,6 +19,7 @@ from gancli.render import messages
 from gancli.render.notes import note
 from gancli.run import plan as planning
 from gancli.run.plan import Plan
+from gancli.startup import REST
 
 if TYPE_CHECKING:  # they import torch, and what is named and not there is told before that
     import torch
@@ -238,6 +239,7 @@ def play(
         log.info(
             "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
         )
+        REST.end()
         try:
             with distributed.tell_own_failure(), explain_errors(settings, trainer.device):
                 loop.run()
