@@ -74,7 +74,7 @@ SUBCOMMANDS = {
     ),
     "sample": Subcommand(
         "gancli.commands.sample",
-        "draw samples from a checkpoint: images, series, points or text",
+        "draw samples from a checkpoint: images, series, sound, points, text",
         "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
         (
             "gan sample ckpt=RUN n=64 out=images",

@@ -46,7 +46,7 @@ class BoundCritic:
         return self.hidden(x).flatten(1)
 
     def hidden(self, x: Tensor) -> Tensor:
-        """Runs the trunk, or remembers what it has made of this very tensor."""
+        """Runs the trunk on (N,C,H,W), or remembers what it has made of this very tensor."""
         # A second pass would cost 2.4 times, draw another augmentation and move batch and spectral
         # norms twice.
         for image, hidden in self.seen:
@@ -57,7 +57,7 @@ class BoundCritic:
         return hidden
 
     def view(self, x: Tensor) -> Tensor:
-        """Prepares what the network sees: augmented, noisy, joined with the source, packed."""
+        """Prepares images (N,C,H,W) for the network: augmented, noisy, joined, packed."""
         if self.augment is not None:
             x = self.augment(x)
         if self.noise > 0:

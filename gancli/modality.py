@@ -639,7 +639,7 @@ class Audio(Modality):
     example_size: ClassVar[tuple[int, int]] = (16_384, 1)
 
     def takes_channels(self, channels: object) -> bool:
-        """One."""
+        """Allows one."""
         return super().takes_channels(channels) and channels == 1
 
     def prepare(self, stored: Tensor) -> Tensor:
@@ -686,7 +686,7 @@ class Audio(Modality):
         )
 
     def suffix(self, channels: int) -> str:
-        """Each has a WAV file of its own."""
+        """Gives each sample a WAV file of its own."""
         return ".wav"
 
     def write(self, item: Tensor, path: Path) -> None:
@@ -708,11 +708,11 @@ class Audio(Modality):
         return encode_wav(line.numpy(), self.rate)
 
     def extra(self, made: Tensor) -> dict[str, bytes]:
-        """The first of the samples, one after the other."""
+        """Gives the first of the samples, one after the other."""
         return {".wav": self.encode(made[:HEARD])}
 
     def to_array(self, made: Tensor) -> NDArray[np.float32]:
-        """(N,L) in [-1,1)."""
+        """Converts to (N,L) in [-1,1)."""
         import numpy as np
 
         from gancli.sound import FULL
@@ -721,7 +721,7 @@ class Audio(Modality):
         return np.ascontiguousarray(waves.numpy())
 
     def from_array(self, array: object) -> Tensor:
-        """(N,L) floats in [-1,1], or 16-bit samples -> items as networks see them."""
+        """Reads (N,L) floats in [-1,1], or 16-bit samples, as items that networks see."""
         import numpy as np
         import torch
 
@@ -744,7 +744,7 @@ class Audio(Modality):
         return f"recordings of {size[0]:,} samples, {size[0] / self.rate:.2f} s at {self.rate:,} Hz"
 
     def describe_values(self) -> str:
-        """16-bit samples."""
+        """Says that values are samples of 16 bits."""
         return "16-bit samples, full scale is 32,768"
 
 
@@ -798,15 +798,15 @@ class Spectrograms(Audio):
         return super().restore(waves[:, None, :, None])
 
     def column(self, values: tuple[float, ...], items: Tensor) -> Tensor:
-        """(1,F,1), a value for each frequency."""
+        """Shapes one value for each frequency as (1,F,1)."""
         return items.new_tensor(values)[None, :, None]
 
     def stored_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The samples of so many frames."""
+        """Counts the samples of so many frames."""
         return size[1] * self.hop, 1
 
     def describe_item(self, size: Sequence[int], channels: int) -> str:
-        """The size of the picture, and what it is of."""
+        """Says the size of the picture, and what it is of."""
         samples = self.stored_size((size[0], size[1]))
         return (
             f"spectrograms of {size[0]} frequencies and {size[1]} frames, of "
@@ -883,7 +883,7 @@ def as_tuple(value: float | Sequence[float]) -> tuple[float, ...]:
 
 
 def find_numbers(value: object) -> tuple[float, ...]:
-    """The numbers of a list; () of what is none yet."""
+    """Finds the numbers of a list; () in what is none yet."""
     return tuple(map(float, value)) if isinstance(value, list | tuple) else ()
 
 

@@ -134,7 +134,7 @@ class Pulse:
         return waiting, doing
 
     def absent(self) -> list[int]:
-        """The ranks that were not waiting for others when they were last heard.
+        """Lists the ranks that were not waiting for others when they were last heard.
 
         A rank may have been frozen after it said that it waits and before it said that it goes on.
         So where all waited, it is the silent ones; and a single other rank cannot be but it.

@@ -180,7 +180,7 @@ class ADA(Augment):
         }
 
     def move_images(self, x: Tensor, on: Draws, draws: Draws) -> Tensor:
-        """Applies the geometry: whole pixels are copied as they are.
+        """Applies the geometry to (N,C,H,W): whole pixels are copied as they are.
 
         Only images that are also turned or stretched are resampled.
         """

@@ -72,7 +72,7 @@ def scale_around(x: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
 
 
 def translate(x: Tensor) -> Tensor:
-    """Moves images by up to an eighth of the height and the width, in whole pixels.
+    """Moves images (N,C,H,W) by up to an eighth of their sides, in whole pixels.
 
     Zeros (mid-grey) move in.
     """
@@ -94,7 +94,7 @@ def shift_index(n: int, size: int, device: torch.device) -> tuple[Tensor, Tensor
 
 
 def cut_out(x: Tensor) -> Tensor:
-    """Sets a hole of half the height and width to zero (mid-grey).
+    """Sets a hole of half the height and width of (N,C,H,W) to zero (mid-grey).
 
     It may reach beyond the border.
     """

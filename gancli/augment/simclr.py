@@ -85,7 +85,7 @@ class SimCLR(Augment):
         return torch.cat([self.recolour(x[:, :k]), x[:, k:]], 1)
 
     def crop(self, x: Tensor) -> Tensor:
-        """Cuts a window out of each image and enlarges it to the image's size.
+        """Cuts a window out of each image of (N,C,H,W) and enlarges it to the image's size.
 
         By matrices, bilinear: torch's grid_sample has no second derivative.
         """

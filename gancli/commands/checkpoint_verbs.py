@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def write(command: str, argv: Sequence[str], run: Callable[[DictConfig], Ending]) -> int:
-    """A subcommand that writes a folder.
+    """Runs a subcommand that writes a folder, and says how it ended.
 
     `run` takes the options, and says what to open and to type next.
     """

@@ -60,7 +60,7 @@ class Measured(TypedDict):
 
 
 def find_measured_file() -> Path:
-    """The bundled file of what was measured."""
+    """Finds the bundled file of what was measured."""
     return find_conf_dir() / "measured.json"
 
 

@@ -205,24 +205,24 @@ class Source:
         return replace(self, **self.scan()) if "auto" in self.declared().values() else self
 
     def modality(self) -> Modality:
-        """How its items are fed, shown, saved and judged."""
+        """Says how its items are fed, shown, saved and judged."""
         return make_modality(vars(self))
 
     def size(self) -> tuple[int, int]:
-        """-> (h, w) at which images are decoded."""
+        """Gives (h, w) at which images are decoded."""
         return pair(self.resolution if self.load_size is None else self.load_size)
 
     def decoder(self) -> Decoder:
-        """What turns one file into the stored pixels (`depth` channels of them)."""
+        """Makes what turns one file into the stored pixels (`depth` channels of them)."""
         return Decoder(self.size(), self.known_channels())
 
     def known_channels(self) -> int:
-        """The channels of an image; only a settled source knows them."""
+        """Gives the channels of an image; only a settled source knows them."""
         assert isinstance(self.channels, int), "settled() fills in what is auto"
         return self.channels
 
     def depth(self) -> int:
-        """The channels that are stored for an image."""
+        """Counts the channels that are stored for an image."""
         return self.known_channels()
 
     def advise(self, text: str) -> str:
@@ -230,7 +230,7 @@ class Source:
         return text
 
     def storage(self) -> tuple[str, ...]:
-        """What else tells stored pixels from those of another decoder; () of 8 bits."""
+        """Tells stored pixels from those of another decoder; () for 8 bits."""
         return ()
 
     def labelled(
@@ -257,7 +257,7 @@ class ScannedSource(Source):
     """A data set whose scan finds more than sizes and labels, such as units or tokens."""
 
     def modality(self) -> Modality:
-        """How its items are treated; without what the scan has not found yet."""
+        """Says how its items are treated; without what the scan has not found yet."""
         facts = vars(self)
         return make_modality({key: value for key, value in facts.items() if value != "auto"})
 

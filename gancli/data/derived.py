@@ -85,13 +85,13 @@ class Derived(Source):
 
 
 def generators(bits: np.ndarray) -> list[torch.Generator]:
-    """Makes one for each image, on the CPU: every device and world size draws the same."""
+    """Makes a generator for each draw (N,) uint64, on the CPU: every device draws the same."""
     # 63 bits: a seed is a signed number.
     return [torch.Generator().manual_seed(int(seed >> np.uint64(1))) for seed in bits]
 
 
 def round_to_levels(x: Tensor) -> Tensor:
-    """Rounds to the 256 levels that a file has."""
+    """Rounds values in [-1,1] to the 256 levels that a file has."""
     return (x.clamp(-1, 1).mul(127.5).add(127.5).round()).sub(127.5).mul(1 / 127.5)
 
 

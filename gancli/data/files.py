@@ -105,7 +105,7 @@ def decode_files(files: Files, source: Source) -> Decoded:
 
 
 def say_lost_classes(labels: torch.Tensor, classes: tuple[str, ...], source: Source) -> None:
-    """Names the classes of which `limit` leaves no image to train on."""
+    """Names the classes of which `limit` leaves no image to train on, by labels (N,)."""
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     lost = [name for name, n in zip(classes, counts, strict=True) if not n]
     if lost and source.limit is not None:
@@ -124,7 +124,7 @@ def say_lost_classes(labels: torch.Tensor, classes: tuple[str, ...], source: Sou
 def decode_chosen(
     files: Files, source: Source, parts: tuple[np.ndarray, np.ndarray, np.ndarray], room: cache.Room
 ) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
-    """Decodes what is wanted: (pixels, the file behind each row, skipped).
+    """Decodes what is wanted: pixels (rows,C,h,w), the file behind each row, skipped.
 
     Held-out rows come first, so that both parts are ranges.
     """
@@ -172,7 +172,7 @@ def decode_rows(
     *,
     strict: bool,
 ) -> dict[int, str]:
-    """Writes the pixels of each (row, file). -> row: reason, for the bad ones.
+    """Writes the pixels of each (row, file), and returns row -> reason for the bad ones.
 
     With `strict` the first raises UserError.
     """

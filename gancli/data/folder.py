@@ -116,13 +116,13 @@ class Folder(Source):
         )
 
     def decoder(self) -> Decoder:
-        """What turns one file into stored pixels."""
+        """Makes what turns one file into stored pixels."""
         if self.bits is None:
             return super().decoder()
         return DeepDecoder(self.size(), self.known_channels(), value_range=self.value_range)
 
     def depth(self) -> int:
-        """The planes that are stored for an image."""
+        """Counts the planes that are stored for an image."""
         return super().depth() if self.bits is None else 2 * super().depth()
 
     def advise(self, text: str) -> str:
@@ -131,7 +131,7 @@ class Folder(Source):
         return f"{text}; dataset.bits=16 keeps them" if keeps else text
 
     def storage(self) -> tuple[str, ...]:
-        """The depth, where it is not the usual one."""
+        """Tells the depth, where it is not the usual one."""
         if self.bits is None:
             return ()
         ends = self.value_range

@@ -251,11 +251,11 @@ class Marked(Folder):
         return found
 
     def depth(self) -> int:
-        """The channels of an image, and what is seen of it."""
+        """Counts the channels of an image, and one for what is seen of it."""
         return self.known_channels() + 1
 
     def decoder(self) -> Decoder:
-        """What turns one file into the stored pixels."""
+        """Makes what turns one file into the stored pixels."""
         return MarkedDecoder(self.size(), self.known_channels(), missing=self.missing)
 
     def load(self) -> Decoded:

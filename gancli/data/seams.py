@@ -35,7 +35,7 @@ def sample(files: Files) -> list[np.ndarray]:
 
 
 def seam(image: np.ndarray) -> float:
-    """Measures the step between the two middle columns, relative to those around them."""
+    """Measures the step in the middle of (h,w), relative to the steps around it."""
     steps = np.abs(np.diff(image, axis=1)).mean(0)
     middle = image.shape[1] // 2 - 1
     reach = max(2, image.shape[1] // 8)
@@ -71,7 +71,7 @@ def likeness(images: Sequence[np.ndarray]) -> float:
 
 
 def look_like_pairs(images: Sequence[np.ndarray]) -> bool:
-    """images: (h,w) float each.
+    """Tells whether wide images (h,w), floats, show two pictures side by side.
 
     True where most have a seam in the middle, or halves that belong together.
     """

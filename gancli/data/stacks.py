@@ -108,7 +108,7 @@ def find_stacks(headers: Sequence[Header]) -> Header | None:
 
 
 def count_bits(values: str) -> int:
-    """How many bits the values of such files need: 8 or 16."""
+    """Tells how many bits the values of such files need: 8 or 16."""
     return 8 if values in ("uint8", "L", "1") else 16
 
 

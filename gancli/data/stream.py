@@ -132,7 +132,7 @@ class Stream:
         return batch
 
     def gives(self) -> tuple[str, ...]:
-        """The keys that a batch may have."""
+        """Lists the keys that a batch may have."""
         single = self.pairing is None and self.other is None
         paired = "a", "b"
         return (
@@ -142,7 +142,7 @@ class Stream:
         )
 
     def views(self, nimg: int, index: Tensor, salt: str) -> dict[str, Tensor]:
-        """What images are translated from and to; {} where the data set is of single images."""
+        """Makes "a", "b" and perhaps "mask"; {} where the data set is of single images."""
         first = nimg + self.first
         if self.other is not None:
             return {
@@ -218,7 +218,7 @@ class Stream:
 
 
 def settle(images: Tensor, device: torch.device) -> Tensor:
-    """Moves the whole data set to a CUDA device if it takes at most half of what is free there."""
+    """Moves all items (N,C,H,W) to a CUDA device if they take half of what is free or less."""
     if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
         return images
     return images.to(device)

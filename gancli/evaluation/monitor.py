@@ -96,7 +96,7 @@ class Monitor:
         self.labels = require_labels(train)[first[:PAIRS]] if labelled else None
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Turns stored items into what a generator makes."""
+        """Turns stored items (N,C,H,W) into what a generator makes."""
         return scale_pixels(images) if self.modality.pixels else self.modality.prepare(images)
 
     def spread_unknown(self) -> bool:
@@ -240,7 +240,7 @@ def choose_reals(train: Decoded, columns: int, most: int, *, labelled: bool) -> 
 
 
 def draw_partners(first: Tensor, train: Decoded, rng: torch.Generator) -> Tensor:
-    """Draws another image of the same class for each."""
+    """Draws for each image (M,) another one of its class: indices (M,)."""
     order = torch.randperm(len(train), generator=rng)
     wanted = require_labels(train)[first]
     labels = require_labels(train)[order]
@@ -257,7 +257,7 @@ def require_labels(train: Decoded) -> Tensor:
 
 
 def scale_pixels(images: Tensor) -> Tensor:
-    """Scales pixels to [-1,1], as the networks see them; points are so already."""
+    """Scales pixels (N,C,H,W) to [-1,1], as networks see them; floats are so already."""
     return (images.float() - 127.5) / 127.5 if images.dtype == torch.uint8 else images
 
 

@@ -151,7 +151,7 @@ def make_monitor(
 
 
 def split_halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Splits a batch into two halves of equal size."""
+    """Splits a batch (N,...) into two halves of N // 2."""
     n = len(x) // 2
     return x[:n], x[n : 2 * n]
 
@@ -193,7 +193,7 @@ def iterate_batches(
 
 
 def draw_sheet(shown: dict[str, Tensor]) -> Image:
-    """Draws images of several kinds, row by row; smaller ones are enlarged pixel by pixel."""
+    """Draws images (N,C,H,W) of several kinds, a row for each n; enlarges smaller ones."""
     images = [image.float().cpu() for image in shown.values()]
     size = [max(image.shape[d] for image in images) for d in (2, 3)]
     images = [
@@ -412,7 +412,7 @@ def measure_sets(
     protocol: dict[str, object],
     skipped: dict[str, str],
 ) -> dict[str, float]:
-    """Measures distances between the set of outputs and the set of real targets."""
+    """Measures distances between outputs and real targets, both (N,C,H,W) uint8, as sets."""
     bench = Bench(
         batches=output.split(features.BATCH),
         n=len(output),

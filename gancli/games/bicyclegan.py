@@ -140,7 +140,7 @@ class BicycleGAN(Translation):
         return loss
 
     def encode(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Finds the latents of images: their means, and the logarithms of their variances."""
+        """Finds latents (N,z_dim) of images: their means, and logarithms of their variances."""
         mean, log_variance = self.encoder(image)
         # exp would overflow where an encoder has gone astray.
         return mean.float(), log_variance.float().clamp(-20, 20)

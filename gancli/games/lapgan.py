@@ -160,7 +160,7 @@ class LapGAN(GAN):
         return self.level_critic(-1, batch.get("label"), None)
 
     def level_critic(self, level: int, label: Tensor | None, low: Tensor | None) -> BoundCritic:
-        """Binds the discriminator of one level.
+        """Binds the discriminator of one level, and labels (N,).
 
         It scores residuals where there is a coarse image `low` that they belong to, else images.
         """

@@ -250,7 +250,7 @@ class TimeGAN(GAN):
         return F.mse_loss(back, batch["image"].float()) / 4
 
     def measure_foresight(self, batch: Batch, codes: Tensor) -> Tensor:
-        """Measures how far codes are from what the supervisor foretold: mean square."""
+        """Measures how far codes (N,hidden,T,1) are from what was foretold: mean square."""
         foretold = self.generator["supervisor"](codes, batch.get("label"))
         # What is made of step t stands at t, and is compared with the code of t + 1.
         return F.mse_loss(foretold[:, :, :-1], codes[:, :, 1:])

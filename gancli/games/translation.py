@@ -200,7 +200,7 @@ class Translation(Game):
         )
 
     def join_source(self, source: Tensor, x: Tensor) -> Tensor:
-        """Joins the image and its source along the channels, the image first.
+        """Joins images (N,C,H,W) and their sources along the channels, the image first.
 
         Augmentation colours the first channels alone; its geometry moves both alike.
         """
@@ -274,7 +274,7 @@ class Translation(Game):
         return total, logs
 
     def pixel_distance(self, fake: Tensor, aim: Tensor, batch: Batch) -> Tensor:
-        """Measures the mean distance per value in [-1,1], in full precision."""
+        """Measures the mean distance of (N,C,H,W), per value in [-1,1], in full precision."""
         return self.distance(fake.float(), aim)
 
 

@@ -346,7 +346,7 @@ def measure_structure(planes: list[Tensor], like: Tensor) -> Tensor:
 
 
 def correlate_neighbours(plane: Tensor) -> Tensor:
-    """Sums the squared mean products of a plane and itself moved by one pixel, both ways."""
+    """Sums squared mean products of a plane (1,1,H,W) and itself moved by one pixel."""
     across, down = ((plane * plane.roll(1, side)).mean().square() for side in (2, 3))
     return across + down
 
@@ -395,7 +395,7 @@ class Perceptual:
 
 
 def fit_to_lpips(x: Tensor) -> Tensor:
-    """Resizes images to what LPIPS is meant for: enlarges small ones, shrinks large ones."""
+    """Resizes (N,C,H,W) to what LPIPS is meant for: enlarges small, shrinks large ones."""
     if min(x.shape[2:]) < SMALLEST:
         return F.interpolate(x, scale_factor=math.ceil(SMALLEST / min(x.shape[2:])), mode="nearest")
     factor = max(x.shape[2:]) / LARGEST

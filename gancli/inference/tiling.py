@@ -342,7 +342,7 @@ def resize_inputs(inputs: Batch, size: tuple[int, int]) -> Batch:
 
 
 def resize_result(made: Tensor, size: tuple[int, int]) -> Tensor:
-    """Brings the result back to a size, larger or (in a network of one size) smaller."""
+    """Brings a result (1,C,H,W) back to (h, w), larger or, in a network of one size, smaller."""
     return F.interpolate(made, size, mode="bicubic", antialias=True, align_corners=False).clamp(
         -1, 1
     )

@@ -261,7 +261,7 @@ class Bench:
         return probabilities_of(self.passed.read("classifier")).argmax(1)
 
     def train_labels(self) -> Tensor:
-        """(N,) int64, of the training images; asked for only where there are classes."""
+        """Gives the training images' labels (N,) int64; asked for only where there are classes."""
         assert self.train.labels is not None, "these data have no classes"
         return self.train.labels
 
@@ -272,14 +272,14 @@ class Bench:
         )
 
     def named(self, official: str, other: str) -> str:
-        """Only the real Inception gives a FID, a KID and an IS.
+        """Names a number: only the real Inception gives a FID, a KID and an IS.
 
         Another backbone's number bears its name.
         """
         return official if self.backbone.name == "inception" else f"{other}_{self.backbone.name}"
 
     def few(self, rows: Tensor, item: str, most: int = MOST_NEIGHBOURS) -> Tensor:
-        """Picks at most `most` rows, on the device where it has float64."""
+        """Picks at most `most` rows of (N,D), on the device where it has float64."""
         if len(rows) > most:
             rows = rows[torch.randperm(len(rows), generator=self.rng(item))[:most]]
         return rows if self.device.type == "mps" else rows.to(self.device)

@@ -141,7 +141,7 @@ def train(images: Tensor, labels: Tensor, classes: int, *, seed: int = 0) -> Tra
 
 
 def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator) -> None:
-    """Fits a network to images and labels, with AdamW and one cycle of the learning rate."""
+    """Fits a network to uint8 images (N,C,H,W) and labels (N,): AdamW, one cycle of the rate."""
     # Once: the same for every epoch
     images = torch.cat([scale_images(some) for some in images.split(1024)])
     batch = min(BATCH, len(images))
@@ -162,7 +162,7 @@ def fit(net: Classifier, images: Tensor, labels: Tensor, *, rng: torch.Generator
 
 
 def shift_images(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Moves each image by up to SHIFT pixels.
+    """Moves each image of (N,C,H,W) by up to SHIFT pixels.
 
     Its border is repeated, since a black one would be a cue.
     """

@@ -102,7 +102,7 @@ class Extractor:
         }
 
     def some(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Returns features and probabilities of one batch."""
+        """Computes features (N,D) and probabilities (N,K), or None, of a batch of uint8 images."""
         if self.channels is not None and images.shape[1] != self.channels:
             images = torch.from_numpy(to_channels(images.cpu().numpy(), self.channels))
         features, probabilities = self.module(images.to(self.device))

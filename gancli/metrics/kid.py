@@ -62,7 +62,7 @@ def mmd2(x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
 
 
 def prepare_features(x: Tensor, y: Tensor, least: int) -> tuple[Tensor, Tensor]:
-    """Checks both sets of features and returns them in float64. Raises UserError."""
+    """Checks features (N,D) and (M,D) and returns them in float64. Raises UserError."""
     assert x.shape[1] == y.shape[1], "both sets must come from one backbone"
     x = check_features(x, "real", metric="the kernel distance", least=least)
     return x.double(), check_features(

@@ -102,7 +102,7 @@ class Lpips(nn.Module):
         self.requires_grad_(False)
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """Returns the activations of each slice, with unit length along the channels."""
+        """Returns each slice's activations of (N,C,H,W), with unit length along the channels."""
         if x.shape[1] not in (1, 3) or min(x.shape[-2:]) < SMALLEST:
             raise UserError(
                 f"LPIPS takes grey or RGB images of {SMALLEST}x{SMALLEST} pixels or more, and "

@@ -70,7 +70,7 @@ class Watcher:
         self.error: Exception | None = None
 
     def add(self, start: int, batch: Tensor) -> None:
-        """Looks at a batch, unless an earlier one failed."""
+        """Looks at a batch (some,C,H,W), unless an earlier one failed."""
         if self.error is not None:
             return
         try:

@@ -49,7 +49,7 @@ def radii(x: Tensor, k: int) -> Tensor:
 
 
 def prepare_features(real: Tensor, fake: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Checks both sets of features and returns them in float64. Raises UserError."""
+    """Checks features (N,D) and (M,D) and returns them in float64. Raises UserError."""
     assert real.shape[1] == fake.shape[1], "both sets must come from one backbone"
     if k < 1:
         raise UserError(
@@ -118,5 +118,5 @@ def improved_precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[st
 
 
 def share(hits: Tensor) -> float:
-    """Returns the share of true entries."""
+    """Returns the share of true entries of a bool tensor (N,)."""
     return hits.double().mean().item()

@@ -60,7 +60,7 @@ def linear_probe(
 
 
 def check_both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Tensor]:
-    """Checks both sets of features and returns them in float64."""
+    """Checks both sets of features, (N,D) and (M,D), and returns them in float64."""
     assert train.shape[1] == test.shape[1], "both parts must come from one network"
     return (
         check_features(train, "training", metric=metric, least=2).double(),
@@ -69,7 +69,7 @@ def check_both(train: Tensor, test: Tensor, *, metric: str) -> tuple[Tensor, Ten
 
 
 def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives each feature mean 0 and deviation 1 over `train`.
+    """Gives each feature of (N,D) and (M,D) mean 0 and deviation 1 over `train`.
 
     One that is constant there becomes 0.
     """
@@ -106,7 +106,7 @@ def fit(x: Tensor, labels: Tensor, *, l2: float) -> tuple[Tensor, Tensor]:
 
 
 def hits(logits: Tensor, labels: Tensor) -> float:
-    """Returns the share of rows whose largest logit is the label's."""
+    """Returns the share of rows (N,K) whose largest logit is the label's, (N,)."""
     return (logits.argmax(1) == labels.to(logits.device)).double().mean().item()
 
 

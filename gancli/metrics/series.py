@@ -240,7 +240,7 @@ def paper_width(features: int) -> int:
 
 
 def pick(x: Tensor, n: int, rng: torch.Generator) -> Tensor:
-    """Draws n of the rows without putting back."""
+    """Draws n of the rows of (N,...) without putting back."""
     return x[torch.randperm(len(x), generator=rng)[:n]]
 
 

@@ -97,7 +97,7 @@ def parts(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def halve(x: Tensor) -> Tensor:
-    """Takes 2x2 means; an odd side repeats its last row, as the paper's symmetric border does."""
+    """Takes 2x2 means of (N,C,H,W); an odd side repeats its last row (the paper's border)."""
     x = F.pad(x, (0, x.shape[3] % 2, 0, x.shape[2] % 2), mode="replicate")
     return F.avg_pool2d(x, 2)
 
@@ -170,7 +170,7 @@ def ms_ssim(x: Tensor, y: Tensor) -> tuple[float, tuple[str, ...]]:
 
 
 def crop_to_float(x: Tensor, y_channel: bool, border: int) -> Tensor:
-    """Returns float64 images without `border` pixels on each side.
+    """Returns float64 images (N,C,H,W) without `border` pixels on each side.
 
     RGB is turned to luma if asked, unrounded; grey stays as it is.
     """

@@ -356,7 +356,7 @@ def spectrum(bench: Bench) -> dict[str, float]:
 
 
 def spectra(bench: Bench) -> dict[str, float]:
-    """How far the mean spectrum of recordings is from the reals', and how loud bands are."""
+    """Measures how far mean spectra of recordings are from the reals', and how loud bands are."""
     real = bench.reference.images
     bench.notes["spectra"] = (
         f"log10 of the mean power at each frequency; {audio.BANDS} bands, the mean and the "

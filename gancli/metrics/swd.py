@@ -104,7 +104,7 @@ def total(parts: Iterable[Tensor]) -> Tensor:
 
 
 def sort_rows(x: Tensor) -> Tensor:
-    """Sorts each row of x, in place where it is on the CPU."""
+    """Sorts each row of x (K,P), in place where it is on the CPU."""
     # numpy sorts values with vector instructions, ten times as fast as torch, which also sorts the
     # indices.
     if x.device.type != "cpu":
@@ -222,7 +222,7 @@ def check(real: Tensor, fake: Tensor) -> None:
 
 
 def subset(images: Tensor, n: int, rng: torch.Generator) -> Tensor:
-    """Returns n random images."""
+    """Returns n random images of (N,C,H,W), all where there are no more."""
     if len(images) == n:
         return images
     chosen = torch.randperm(len(images), generator=rng, device=rng.device)[:n]

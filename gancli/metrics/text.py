@@ -45,7 +45,7 @@ def jensen_shannon(first: Tensor, second: Tensor) -> float:
 
 
 def ngram_distances(lines: Tensor, real: Tensor) -> dict[str, float]:
-    """Compares the n-grams of lines with those of real ones: js1 to js4, in bits."""
+    """Compares the n-grams of lines (N,T) with those of real ones: js1 to js4, in bits."""
     tokens = 1 + int(max(lines.max(), real.max()))
     return {
         f"js{n}": jensen_shannon(find_ngrams(lines, n, tokens), find_ngrams(real, n, tokens))
@@ -114,7 +114,7 @@ def measure_nats(lines: Tensor, log_prob: Callable[[Tensor], Tensor]) -> float:
 
 
 def count_copies(lines: Tensor, train: Tensor) -> tuple[float, float]:
-    """Returns the share of different lines, and the share of lines that are in `train`."""
+    """Counts which share of lines (N,T) differ, and which share are in `train` (M,T)."""
     made = [bytes(row) for row in lines.to(torch.int32).numpy()]
     known = {bytes(row) for row in train.to(torch.int32).numpy()}
     if not made:

@@ -259,7 +259,7 @@ def shrink(x: Tensor, factor: int = 2) -> Tensor:
 
 
 def blend(low: Tensor, high: Tensor, alpha: Tensor) -> Tensor:
-    """Returns low at alpha 0, high at alpha 1, to the last bit."""
+    """Mixes (N,C,H,W) by a 0-d alpha: low at 0, high at 1, to the last bit."""
     return torch.lerp(low.to(high.dtype), high, alpha.to(high.dtype))
 
 

@@ -147,7 +147,6 @@ def make_output(hidden: int, features: int) -> nn.Linear:
     """Makes the layer of each step, of N(0,1) within two deviations, as the authors' model.py."""
     layer = nn.Linear(hidden, features)
     for values in layer.parameters():
-        # Of deviation 1, the bias too: tf.truncated_normal's default, which the authors' code uses.
         nn.init.trunc_normal_(values)
     return layer
 

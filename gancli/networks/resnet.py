@@ -268,7 +268,7 @@ class DownBlock(nn.Module):
 
 
 def double_size(x: Tensor) -> Tensor:
-    """Doubles the size by repeating pixels."""
+    """Doubles the size of (N,C,H,W) by repeating pixels."""
     return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
@@ -278,7 +278,7 @@ def batch_norm(channels: int, classes: int) -> nn.Module:
 
 
 def normalise(norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
-    """Applies a batch norm, by the class where it has classes."""
+    """Applies a batch norm to x (N,C,H,W), by the class (N,) where it has classes."""
     return norm(x, label) if isinstance(norm, ConditionalBatchNorm2d) else norm(x)
 
 

@@ -81,7 +81,7 @@ class SNDCGANGenerator(nn.Module):
         return self.end(x)
 
     def activate(self, norm: nn.Module, x: Tensor, label: Tensor | None) -> Tensor:
-        """Normalises, by the class where there are classes, and applies ReLU."""
+        """Normalises x (N,C,...), by the class where there are classes, and applies ReLU."""
         return F.relu(norm(x, label) if self.classes else norm(x))
 
 

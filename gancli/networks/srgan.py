@@ -50,7 +50,7 @@ class Enlarger(Translator):
         self.doublings = scale.bit_length() - 1
 
     def add_base(self, source: Tensor, x: Tensor) -> Tensor:
-        """Adds the base, where there is one."""
+        """Adds the enlarged source to x (N,C,scale * H,scale * W), where there is a base."""
         if self.base == "none":
             return x
         base = (

@@ -142,7 +142,7 @@ class ModulatedConv2d(nn.Module):
         return x.device.type == "cpu" and x.shape[2] * x.shape[3] >= GROUPED_FROM
 
     def convolve_each(self, x: Tensor, before: Tensor, after: Tensor | None) -> Tensor:
-        """Convolves with a kernel of its own for each sample."""
+        """Convolves with N kernels, one for each sample of x (N,c_in,H,W)."""
         n = len(x)
         # The batch becomes one image of N * c_in channels, whose N groups have their own kernels.
         kernels = self.weight * before[:, None, :, None, None]
@@ -168,7 +168,7 @@ class ModulatedConv2d(nn.Module):
             return style, (lengths + 1e-8).rsqrt()
 
     def convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-        """Convolves with a weight of (groups * c_out,c_in,side,side)."""
+        """Convolves (N,groups * c_in,H,W) with a weight (groups * c_out,c_in,side,side)."""
         if not self.up:
             return F.conv2d(x, weight, padding=weight.shape[2] // 2, groups=groups)
         # Zeros between the pixels, the kernel, then the filter: at a quarter of the cost of

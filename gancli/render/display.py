@@ -166,7 +166,7 @@ class Display:
                     self.attempt(self.print, self.current(progress).line(brief=True))
 
     def current(self, progress: Clock) -> Report:
-        """The state where the training is now."""
+        """Collects the state where the training is now."""
         return self.report(step=progress.step, nimg=progress.nimg)
 
     def report(self, *, step: int, nimg: int) -> Report:

@@ -207,7 +207,7 @@ def choose_behind(
 
 
 def find_range(series: np.ndarray) -> tuple[float, float]:
-    """Finds the axis of some series: a tenth more than what is finite in them."""
+    """Finds the axis of series (any shape): a tenth more than what is finite in them."""
     values = series[np.isfinite(series)]
     low = float(values.min(initial=np.inf)) if values.size else -1.0
     high = float(values.max(initial=-np.inf)) if values.size else 1.0

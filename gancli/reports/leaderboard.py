@@ -90,7 +90,7 @@ class Measured:
     protocol: dict[str, str] | None
 
     def strict(self) -> str:
-        """What must be equal for two numbers to be ranked together."""
+        """Gives what must be equal for two numbers to be ranked together."""
         known = self.protocol or {}
         return repr(sorted(item for item in known.items() if item[0] not in LOOSE))
 
@@ -142,7 +142,7 @@ class Group:
         return statistics.fmean(self.values()) if self.values() else None
 
     def deviation(self) -> float | None:
-        """Of the sample (n - 1), over seeds; None for a single one."""
+        """Computes the deviation of the sample (n - 1), over seeds; None for a single one."""
         return statistics.stdev(self.values()) if len(self.values()) > 1 else None
 
     def best(self) -> tuple[Run, int | None, float] | None:
@@ -192,7 +192,7 @@ class Board:
         return [run for group in self.groups for run in group.runs]
 
     def ranks(self) -> list[int | None]:
-        """The place of each group among those of its protocol; None where nothing ranks it."""
+        """Ranks each group among those of its protocol; None where nothing ranks it."""
         found: list[int | None] = []
         for k, group in enumerate(self.groups):
             before = [other for other in self.groups[:k] if other.protocol == group.protocol]

@@ -119,7 +119,7 @@ class Run:
         return (last["nimg"] - first["nimg"]) / seconds if seconds > 0 else None
 
     def settings(self) -> dict[str, object]:
-        """The frozen config, flat: loss.n_critic -> 5."""
+        """Flattens the frozen config: loss.n_critic -> 5."""
         return flatten(self.config)
 
     def curve(self, key: str) -> Points:
@@ -146,12 +146,12 @@ class Run:
         return reading.convert_count(self.about.get("weighted_until", 0)) or 0
 
     def real(self) -> Path | None:
-        """The picture of real images that the run has written for beside its samples."""
+        """Finds the picture of real images that the run has written for beside its samples."""
         path = self.folder / "samples" / "real.png"
         return path if path.is_file() else None
 
     def samples(self) -> list[tuple[int, Path]]:
-        """(step, picture) of the fixed latents, in the order of training."""
+        """Lists (step, picture) of the fixed latents, in the order of training."""
         found = [
             (int(match[1]), path)
             for path in (self.folder / "samples").glob("step-*.png")

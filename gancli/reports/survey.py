@@ -126,7 +126,7 @@ class Survey:
     layouts: list[str] = field(default_factory=list)
 
     def decoded_images(self) -> int:
-        """How many a run would decode: what limit and holdout leave."""
+        """Counts the images that a run would decode: what limit and holdout leave."""
         n = self.total
         source = self.source
         return n if source.limit is None else min(n, source.limit + source.holdout)
@@ -454,7 +454,7 @@ def name_duplicates(found: Survey, decoded: Decoded, groups: list[list[int]]) ->
 
 
 def add_statistics(found: Survey, sums: np.ndarray, count: int, *, scale: float = 255.0) -> None:
-    """sums: (2,C), of count values a channel and of their squares."""
+    """Adds means and deviations of channels, by sums (2,C) of values and of squares."""
     mean = sums[0] / count
     found.means = [float(value) / scale for value in mean]
     found.deviations = [

@@ -158,7 +158,7 @@ def format_groups(board: Board) -> str:
 
 
 def name_protocol(board: Board, group: Group) -> str:
-    """The source of a group's numbers; with its letter where there are several protocols."""
+    """Says the source of a group's numbers; with its letter where there are several."""
     letter = group.protocol or next(iter(board.protocols), "")
     if letter not in board.protocols:
         return ""
