@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     "games": {"losses", "augment", "networks", "game", "critic", "schedules"},
     "optimizers": {"schedules", "config", "game"},
     "distributed": {"pulse"},
+    "freezing": {"game"},
     "trainer": {
         *("game", "optimizers", "ema", "schedules", "seeding", "distributed", "precision"),
         *("data", "config"),
@@ -63,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
         *("evaluation", "inference", "trainer", "checkpoint", "data", "config", "game"),
         *("metrics", "networks", "modality"),
         *("distributed", "precision", "seeding", "__version__"),
-        *("games", "optimizers", "ema", "startup"),
+        *("games", "optimizers", "ema", "startup", "freezing"),
     },
     "commands": {
         *("run", "reports", "evaluation", "inference", "trainer", "checkpoint", "metrics"),
@@ -77,6 +78,7 @@ GATE_2 = (
 )
 EXCEPTIONS = {  # (module, module or package): why it departs from the table
     ("config.build", "game"): "build_game promises a Game",
+    ("config.build", "freezing"): "a config says what of its game never moves",
     **dict.fromkeys([("config.validate", package) for package in ("data", "distributed")], GATE_2),
     **dict.fromkeys([("config.validate", package) for package in ("metrics", "precision")], GATE_2),
     ("config.own_metrics", "metrics"): GATE_2,

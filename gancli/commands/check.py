@@ -44,7 +44,7 @@ def main(argv: list[str]) -> int:
 
 def check(argv: list[str]) -> None:
     """Goes through the gates, trains for a few steps, and prints what a run will need."""
-    from gancli.files.paths import check_run
+    from gancli.files.paths import check_init, check_run
     from gancli.render import messages
     from gancli.render import status as progress
 
@@ -54,6 +54,7 @@ def check(argv: list[str]) -> None:
     for message in composed.notes:
         messages.remark(message)
     check_run(composed.cfg)
+    check_init(composed.cfg.init.path)
     progress.say("measuring: loading torch…")
     from gancli.config.build import build_game
     from gancli.config.validate import validate
@@ -63,16 +64,20 @@ def check(argv: list[str]) -> None:
     from gancli.precision import resolve_device
     from gancli.run.failures import explain_errors, suggest_lighter
     from gancli.run.plan import (
+        Plan,
         check_first_batch,
         describe_plan,
         find_too_short,
         finish_budget,
         open_data,
+        open_init,
+        take_init,
     )
     from gancli.trainer import Trainer
 
     progress.say("measuring: checking the config…")
     config = validate(composed.cfg, typed=composed.overrides)
+    config, source = open_init(config, composed.overrides)
     print(f"plan      {describe_plan(composed)}", flush=True)
     device = resolve_device(config.trainer.device)
     progress.say("measuring: reading the data…")
@@ -86,6 +91,7 @@ def check(argv: list[str]) -> None:
     progress.say("measuring: building the networks…")
     game = build_game(config.plain(), trust=None)
     check_first_batch(game, stream)
+    take_init(game, Plan(config, source=source))
     with explain_errors(config.trainer, device):
         # Raises where it cannot measure.
         make_monitor(game, train=train, held=held, config=config, device=device)

@@ -14,6 +14,7 @@ from gancli.errors import UserError, did_you_mean
 PATH_KEYS = (
     "ckpt",
     "resume",
+    "init.path",
     "dataset.path",
     "dataset.root",
     "dataset.of.path",
@@ -37,6 +38,7 @@ PATH_KEYS = (
 TEXT_KEYS = ("name", "label")  # a number of label= stays one
 # Below these a user names parts of his own, so that no config holds the key beforehand.
 OPEN_KEYS = re.compile(r"(optimizer\.(?![gd]\b)\w+|metrics\.own\.\w+)[.=]")
+INIT = re.compile(r"init=(?!\{)")  # short for init.path=
 COMMANDS = (
     "multirun",
     "cfg",
@@ -165,6 +167,8 @@ def quote_value(override: str, *, sweep: bool = False) -> str:
         override: KEY=VALUE, as typed.
         sweep: Commas separate values instead.
     """
+    if INIT.match(override):
+        override = f"init.path={override.partition('=')[2]}"
     if OPEN_KEYS.match(override):
         override = f"++{override}"  # the config may hold it or not
     key, _, value = override.partition("=")

@@ -392,4 +392,28 @@ def build_game(config: Plain, *, trust: tuple[str, ...] | None = ()) -> Game:
             raise UserError(*found[0])
         parts[name] = construct(spec, where=name, trust=trust, given={})
     game: Game = build(config["model"], where="model", trust=trust, **parts)
+    freeze_blocks(game, config.get("init"))
     return game
+
+
+def freeze_blocks(game: Game, init: object) -> None:
+    """Freezes what init.freeze_d says of a new game's discriminator.
+
+    Here, since every reader of the config must make the same players of it.
+
+    Args:
+        game: Newly built.
+        init: That part of its config; older ones have none.
+
+    Raises:
+        UserError: There are no such blocks.
+    """
+    from gancli.freezing import freeze_discriminator
+
+    n = init.get("freeze_d", 0) if isinstance(init, dict) else 0
+    if not isinstance(n, int) or n < 0:
+        raise UserError(f"init.freeze_d={show(n)} does not fit", "give a number of blocks, or 0")
+    try:
+        freeze_discriminator(game, n)
+    except ValueError as error:
+        raise UserError(first_line(error), "gan show lists the networks") from error

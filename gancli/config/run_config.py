@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from gancli.config.schema import (
     CLOSED,
     EmaConfig,
+    InitConfig,
     LogConfig,
     MetricsConfig,
     TrainerConfig,
@@ -47,7 +48,7 @@ class Section(Mapping[str, Any]):
 class RunConfig:
     """What one run does, with every `auto` filled in and every interpolation resolved.
 
-    `trainer`, `ema`, `log`, `watch` and `metrics` have fixed keys, read as attributes:
+    `trainer`, `ema`, `log`, `watch`, `metrics` and `init` have fixed keys, read as attributes:
     `config.trainer.steps`. The keys of the other sections are the arguments of the classes that
     they name: `config.model["generator"]["z_dim"]`.
     """
@@ -64,6 +65,7 @@ class RunConfig:
     log: LogConfig
     watch: WatchConfig
     metrics: MetricsConfig
+    init: InitConfig
     name: str | None = None
     resume: str | None = None
     trust: tuple[str, ...] | str | None = ()

@@ -15,7 +15,7 @@ from gancli.schedules import Number, Pieces
 Descriptions = dict[str, dict[str, Any]]
 OWN_FOLDER = "gancli.data.folder.Folder"  # the `_target_` of images in a folder of the user's own
 TOP_KEYS = (
-    *("seed", "resume", "trust", "name"),
+    *("seed", "resume", "init", "trust", "name"),
     *("model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "perceptual"),
     *("metrics", "log", "watch", "published"),
 )
@@ -76,6 +76,15 @@ class WatchConfig:
     # between training images and held-out images: above it, it has overfitted.
     overfit: float
     worse: float  # how many times as bad as its best the followed metric must be
+
+
+@dataclass(frozen=True)
+class InitConfig:
+    """The weights that a new run starts from, see run/initialise.py; `init=RUN` sets `path`."""
+
+    path: str | None = None  # a run folder or a file of a run
+    freeze_d: int = 0  # blocks of the discriminator, next to the image, that do not move
+    digest: str | None = None  # of the file that was read; a run fills it in
 
 
 @dataclass(frozen=True)
@@ -145,6 +154,7 @@ CLOSED: dict[str, type] = {  # section -> what describes its keys
     "log": LogConfig,
     "watch": WatchConfig,
     "metrics": MetricsConfig,
+    "init": InitConfig,
 }
 
 

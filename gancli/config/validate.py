@@ -51,6 +51,11 @@ NOTHING_TO_LEARN = (
     "loss=none leaves this model nothing to learn from: it has a discriminator, and no target",
     "choose a loss, such as loss=non_saturating (gan list loss)",
 )
+NOTHING_TO_FREEZE = (
+    "init.freeze_d keeps the discriminator's first blocks as they are, and without init= they are "
+    "random",
+    "add init=RUN, the run to start from, or leave init.freeze_d out",
+)
 
 
 def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -> RunConfig:
@@ -87,6 +92,8 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
         for p in find_part_problems(frozen[name], name)
     ]
     found += find_optimizer_problems(frozen["optimizer"])
+    if not closed and frozen["init"]["freeze_d"] and frozen["init"]["path"] is None:
+        found.append(NOTHING_TO_FREEZE)
     if not closed:
         found += find_scalar_conflicts(frozen) or fill_best_mode(frozen["metrics"])
     if not found:

@@ -94,6 +94,7 @@ CLOSED_BOUNDS: dict[str, dict[str, Bound]] = {
         "overfit": NONNEGATIVE,
         "worse": Bound(1),
     },
+    "init": {"freeze_d": COUNT_OR_0},
     "metrics": {
         "every": COUNT,
         "n": SAMPLES,

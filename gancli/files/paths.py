@@ -112,6 +112,13 @@ def check_run(cfg: DictConfig) -> None:
         raise Problems(found)
 
 
+def check_init(given: object) -> None:
+    """Raises UserError where init= names nothing; what zoo/ names is looked up later."""
+    if isinstance(given, str) and not given.startswith("zoo/"):
+        for problem in find_missing_file("init", given, "run folder or .pt file"):
+            raise UserError(*problem)
+
+
 def suggest_neighbours(root: Path) -> str:
     """Makes a hint of what stands where the missing path was expected."""
     parent = root.absolute().parent

@@ -247,6 +247,8 @@ class AdversarialLoss(Loss):
         """
         if self.clip is not None:
             for p in discriminator.parameters():
+                if not p.requires_grad:  # frozen blocks stay as they are
+                    continue
                 p.clamp_(-self.clip, self.clip)
 
 

@@ -141,6 +141,18 @@ class PGGANDiscriminator(nn.Module):
         # Gain 1 here: no leaky ReLU follows whose loss of variance it would make up for.
         self.score = EqualisedLinear(self.feature_dim, max(self.classes, 1))
 
+    def list_blocks(self) -> list[tuple[str, list[nn.Module]]]:
+        """Lists the blocks, the one next to the image first; see `gancli.freezing`.
+
+        The layers that read images of a level, from the first block on, belong to that level's.
+        """
+        levels: list[tuple[str, list[nn.Module]]] = [
+            (f"blocks.{k - 1}", [self.from_image[k], self.blocks[k - 1]])
+            for k in reversed(range(1, self.stages))
+        ]
+        last: list[nn.Module] = [self.from_image[0], self.conv]
+        return [*levels, ("conv", last), ("dense", [self.dense]), ("score", [self.score])]
+
     def trunk(
         self,
         x: Tensor,

@@ -170,6 +170,10 @@ class R3GANGenerator(nn.Module):
         self.changes = nn.ModuleList(change_channels(a, b) for a, b in itertools.pairwise(widths))
         self.to_rgb = conv1x1(widths[-1], channels)
 
+    def name_levels(self) -> dict[str, str]:
+        """Names the layer of the finest level by its level, counted from the coarsest."""
+        return {"to_rgb": f"to_rgb.level{len(self.stages) - 1}"}
+
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Makes images of latents, and labels where the network is conditional."""
         if self.embed is not None:
@@ -236,6 +240,25 @@ class R3GANDiscriminator(nn.Module):
             if self.classes
             else None
         )
+
+    def name_levels(self) -> dict[str, str]:
+        """Names the layers that are counted from the finest level by levels from the coarsest."""
+        last = len(self.stages) - 1
+        return (
+            {"from_rgb": f"from_rgb.level{last}"}
+            | {f"stages.{k}": f"stages.level{last - k}" for k in range(last + 1)}
+            | {f"changes.{k}": f"changes.level{last - k}" for k in range(last)}
+        )
+
+    def list_blocks(self) -> list[tuple[str, list[nn.Module]]]:
+        """Lists the blocks, the one next to the image first; see `gancli.freezing`."""
+        stages: list[tuple[str, list[nn.Module]]] = [("stages.0", [self.stages[0]])]
+        for k, change in enumerate(self.changes, start=1):
+            stages.append((f"stages.{k}", [change, self.stages[k]]))
+        out: list[nn.Module] = [self.out]
+        if self.embed is not None:
+            out.append(self.embed)
+        return [("from_rgb", [self.from_rgb]), *stages, ("pool", [self.pool]), ("out", out)]
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""

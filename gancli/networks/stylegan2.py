@@ -477,6 +477,13 @@ class StyleGAN2Discriminator(nn.Module):
             else None
         )
 
+    def name_levels(self) -> dict[str, str]:
+        """Names the layers that are counted from the finest level by levels from the coarsest."""
+        last = len(self.blocks)
+        return {"from_rgb": f"from_rgb.level{last}"} | {
+            f"blocks.{k}": f"blocks.level{last - k}" for k in range(last)
+        }
+
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
         h = self.blocks(apply_leaky_relu(self.from_rgb(x)))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gancli.data.stream import Stream
     from gancli.game import Game
     from gancli.run.folder import RunFolder
+    from gancli.run.initialise import Source, Taken
     from gancli.run.resume import Candidate
     from gancli.trainer import Trainer
 
@@ -41,13 +42,14 @@ def check_paths(composed: front.Composed) -> None:
     Raises:
         UserError: It is not there.
     """
-    from gancli.files.paths import check_run
+    from gancli.files.paths import check_init, check_run
     from gancli.run.folder import find_named
 
     if composed.cfg.resume not in (None, "auto"):
         find_named(str(composed.cfg.resume))
     else:
         check_run(composed.cfg)
+        check_init(composed.cfg.init.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +79,14 @@ class Plan:
         old: The run to go on with; None starts a new one.
         trust: The user's own packages that the config may name; None: any, since the user typed it.
         alike: Runs of the same config, one of which goes on if its data turn out to be the same.
+        source: What a new run takes its first weights from.
     """
 
     config: RunConfig
     old: Continued | None = None
     trust: tuple[str, ...] | None = None
     alike: tuple[Candidate, ...] = ()
+    source: Source | None = None
 
 
 def plan_run(composed: front.Composed) -> Plan:
@@ -104,16 +108,54 @@ def plan_run(composed: front.Composed) -> Plan:
         return plan_resume(composed.run_dir, composed)
     refuse_used(composed.run_dir)  # here, since the data may take minutes to load
     config = validate(composed.cfg, typed=composed.overrides)
+    config, source = open_init(config, composed.overrides)
     if resume == "auto" and not composed.run_dir_given:
         around = resuming.look_around(composed.run_dir.parent, config, composed)
         alike = tuple(candidate for candidate in around if not candidate.differs)
         if alike:
-            return Plan(config, alike=alike)
+            return Plan(config, alike=alike, source=source)
         say_why_new(around, composed)
     elif resume == "auto":
         tell(f"resume=auto: {composed.run_dir} holds no run yet; a new one starts")
     tell(f"plan: {describe_plan(composed)}")
-    return Plan(config)
+    return Plan(config, source=source)
+
+
+def open_init(config: RunConfig, typed: Sequence[str]) -> tuple[RunConfig, Source | None]:
+    """Opens what init= names, and sees that it fits.
+
+    Args:
+        config: Of a new run; the user's own packages that it names are trusted in the file too.
+        typed: The words of the command line.
+
+    Returns:
+        The config with what follows from the file, and the file; None where a run starts from
+        random weights.
+
+    Raises:
+        UserError: It cannot be used, or nothing of it fits.
+    """
+    import torch
+
+    from gancli.config.build import build_game, read_trust
+    from gancli.run.initialise import has_whole_generator, open_source, take_weights
+    from gancli.run.resume import find_untrusted_packages
+
+    if config.init.path is None:
+        return config, None
+    words = config.trust
+    trust = read_trust(list(words) if isinstance(words, tuple) else words)
+    source = open_source(config.init.path, trust=trust + find_untrusted_packages(config.plain()))
+    config = replace(config, init=replace(config.init, digest=source.digest))
+    with torch.device("meta"):  # before the data are read
+        ghost = build_game(config.plain(), trust=None)
+    taken = take_weights(ghost, source)
+    chosen = any(word.startswith("ema.rampup=") for word in typed)
+    if config.ema.rampup is not None and has_whole_generator(taken) and not chosen:
+        # It makes the average forget its first weights, which are random elsewhere.
+        config = replace(config, ema=replace(config.ema, rampup=None))
+        tell("ema.rampup=null: the EMA generator starts from that of the file")
+    return config, source
 
 
 def tell(line: str) -> None:
@@ -173,7 +215,7 @@ def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
         return Plan(revalidate(config), old=old)
     say_why_new(plan.alike, composed)
     tell(f"plan: {describe_plan(composed)}")
-    return Plan(plan.config)
+    return Plan(plan.config, source=plan.source)
 
 
 def describe_plan(composed: front.Composed) -> str:
@@ -318,6 +360,34 @@ def build_first(plan: Plan, stream: Stream, device: torch.device) -> Game:
     game = build_game(plan.config.plain(), trust=plan.trust)
     check_first_batch(game, stream)
     return game
+
+
+def take_init(game: Game, plan: Plan) -> Taken | None:
+    """Copies the weights that init= names into a new game, and says what was taken and frozen.
+
+    Raises:
+        UserError: Nothing fits.
+    """
+    from gancli.freezing import list_blocks
+    from gancli.game import children
+    from gancli.run.initialise import describe_taken, is_small, take_weights
+
+    taken = None
+    if plan.source is not None:
+        taken = take_weights(game, plan.source)
+        for line in describe_taken(taken, plan.source):
+            tell(line)
+        if is_small(taken):
+            log.warning("init: less than a tenth of the networks fits; is it the same model?")
+    n = plan.config.init.freeze_d
+    if n:
+        blocks = [name for name, _ in list_blocks(children(game.discriminator)[0])]
+        count = sum(p.numel() for p in game.parameters() if not p.requires_grad)
+        tell(
+            f"init.freeze_d={n}: {', '.join(blocks[:n])} of the discriminator "
+            f"({count:,} parameters in all) do not move; {', '.join(blocks[n:])} do"
+        )
+    return taken
 
 
 def check_first_batch(game: Game, stream: Stream) -> None:

@@ -6,6 +6,7 @@ It is refused where a run keeps its config. And what must be typed: the packages
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from gancli.config import compose as front
 from gancli.config import hints
 from gancli.config.build import locate, read_parameters
 from gancli.config.run_config import RunConfig
-from gancli.config.schema import CLOSED, TOP_KEYS
+from gancli.config.schema import CLOSED, TOP_KEYS, InitConfig
 from gancli.config.values import show
 from gancli.errors import Problem, Problems, UserError
 
@@ -128,6 +129,7 @@ def complete_config(stored: Mapping[str, Any]) -> dict[str, Any]:
         config["metrics"] = compose_option("metrics", "none")
     if isinstance(config["metrics"], dict):  # `metrics.own.x=...` may then be typed
         config["metrics"].setdefault("own", {})
+    config.setdefault("init", dataclasses.asdict(InitConfig()))
     if "watch" not in config:
         config["watch"] = compose_section("watch.action=off", "watch")
     return config
@@ -255,7 +257,8 @@ def look_around(parent: Path, wanted: RunConfig, composed: front.Composed) -> li
         tree = peek(folder / "checkpoints")
         if tree is None:
             continue
-        differs = compare_configs(tree["config"], wanted.plain(), overlooked=overlooked)
+        there = {"init": dataclasses.asdict(InitConfig())} | tree["config"]  # older runs lack it
+        differs = compare_configs(there, wanted.plain(), overlooked=overlooked)
         older: tuple[str, ...] = ()
         lacks = all(ABSENT in pair for pair in differs.values())
         if lacks and pick_settings(read_start_overrides(folder)) == pick_settings(

@@ -105,6 +105,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     from gancli.run.agreement import describe_data
     from gancli.run.failures import explain_errors
     from gancli.run.folder import RunFolder, resume_line
+    from gancli.run.initialise import take_average
     from gancli.run.plugins import digest_sources, warn_of_changes
     from gancli.run.resume import find_untrusted_packages
     from gancli.trainer import Trainer
@@ -137,6 +138,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
             )
             return None
     game = distributed.run_together(lambda: planning.build_first(plan, stream, device))
+    taken = distributed.run_together(lambda: planning.take_init(game, plan))
     config = planning.settle_precision(config, game)
     plan = replace(plan, config=config)
     path = distributed.from_rank_0(
@@ -155,6 +157,8 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     with distributed.tell_own_failure(), explain_errors(config.trainer, device):
         monitor = make_monitor(game, train=train, held=held, config=config, device=device)
         trainer = Trainer(game, stream, config=config, device=device, data=data)
+        if taken is not None and plan.source is not None:
+            take_average(trainer.ema, taken, plan.source)
         watch = build_watch(trainer)
         sources = digest_sources(config.plain())
         if old is not None:

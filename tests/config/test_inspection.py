@@ -24,8 +24,8 @@ def test_a_primary_config_that_does_not_start_from_ours(tmp_path):
     write(tmp_path, {"bare.yaml": "seed: 7\n"})
     found = problems_of(["-cd", str(tmp_path), "-cn", "bare"])
     assert found == {
-        "the config has no resume, trust, name, model, loss, dataset, optimizer, trainer, ema, "
-        "augment, perceptual, metrics, log, watch, "
+        "the config has no resume, init, trust, name, model, loss, dataset, optimizer, trainer, "
+        "ema, augment, perceptual, metrics, log, watch, "
         "published": "start your config from `defaults: [train, _self_]`"
     }
 
