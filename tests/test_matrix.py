@@ -272,6 +272,39 @@ def test_labelled_series(model, tmp_path):
     check_cell(setup, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("model", "spectrogram"),
+    [
+        ("wavegan", False),
+        *(
+            pytest.param(model, spectrogram, marks=pytest.mark.full)
+            for model, spectrogram in [
+                *((model, False) for model in ("mlp", "rcgan", "timegan")),
+                *((model, True) for model in ("acgan", "biggan", "cgan", "dcgan")),
+                *((model, True) for model in ("r3gan", "sagan", "sngan", "stylegan2")),
+            ]
+        ),
+    ],
+)
+def test_labelled_recordings(model, spectrogram, tmp_path):
+    """Waves of 256 samples, or spectrograms of 16 frequencies and 16 frames of them."""
+    loud = np.random.RandomState(0).randint(-9_000, 9_000, (24, 256)).astype(np.int16)
+    np.savez(tmp_path / "own.npz", samples=loud, label=np.arange(24) % 2, rate=4000)
+    needed = ("true",) if model in ("acgan", "cgan") else ("auto",)
+    setup = small(
+        model,
+        "dataset=audio",
+        f"dataset.path={tmp_path / 'own.npz'}",
+        f"dataset.spectrogram={str(spectrogram).lower()}",
+        f"dataset.resolution={'auto' if spectrogram else '[256,1]'}",
+        "dataset.channels=1",
+        f"model.conditional={needed[0]}",
+        "loss=non_saturating",
+    )
+    assert setup["dataset"]["resolution"] == ([16, 16] if spectrogram else [256, 1])
+    check_cell(setup, tmp_path)
+
+
 def test_nothing_in_the_state_is_superfluous(tmp_path):
     """Dropping any one part of the saved state must be noticed in the final bits, or exact resume
     would be luck.

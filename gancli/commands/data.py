@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 CHOOSING = ("dataset=", "+dataset=", "model=", "experiment=", "+experiment=", "-cd", "--config")
 # the data set that reads a file of one's own, by its ending; else it is a folder or a zip file
 READ_BY = {".csv": "series", ".ts": "series", ".npz": "series", ".txt": "text"}
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".npy"}
+LOOKED_AT = 200  # files of a folder, to say what it holds
 LAYOUTS = ("pairs", "two domains")  # how the notes of reports/layouts.py begin
 
 
@@ -172,8 +175,19 @@ def read_request(argv: list[str]) -> Request:
 
 
 def choose_set(path: str) -> str:
-    """Chooses the data set that reads a lone path, by its ending."""
+    """Chooses the data set that reads a lone path, by its ending or by what lies in a folder."""
+    if holds_recordings(Path(path).expanduser()):
+        return "dataset=audio"
     return f"dataset={READ_BY.get(Path(path).suffix.lower(), 'folder')}"
+
+
+def holds_recordings(folder: Path) -> bool:
+    """Whether a folder begins with WAV files, or one in it does, and there are no pictures."""
+    if not folder.is_dir():
+        return False
+    files = (*islice(folder.glob("*"), LOOKED_AT), *islice(folder.glob("*/*"), LOOKED_AT))
+    endings = {file.suffix.lower() for file in files}
+    return ".wav" in endings and not endings & PICTURES
 
 
 def open_source(cfg: DictConfig) -> Source:

@@ -12,6 +12,7 @@ import torch
 from data_helpers import numbered, picture
 from helpers import TEST_DATA
 from PIL import Image
+from sound_helpers import write_tones
 
 from gancli.commands import data
 from gancli.data.base import Decoded, Source
@@ -354,6 +355,21 @@ def test_a_lone_file_is_read_by_the_set_for_its_ending(tmp_path, capsys, name, c
     (tmp_path / name).write_text(content)
     assert data.main([name]) == 0
     assert capsys.readouterr().out.splitlines()[-1].strip() == f"gan train {command}"
+
+
+def test_a_folder_of_recordings_is_read_as_such(tmp_path, capsys):
+    write_tones(tmp_path / "own", each=4)
+    assert data.main(["own", "out=sheet.png"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert lines[-1].strip() == "gan train model=wavegan dataset=audio dataset.path=own"
+    assert "recordings 8 usable" in shown.out and "2 classes" in shown.out
+    assert "image" not in shown.out + shown.err
+    assert data.main(["own", "dataset.spectrogram=true", "out=sheet.png"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1].strip()
+    assert last.startswith("gan train model=dcgan dataset=audio dataset.path=own")
+    noise(tmp_path / "own" / "low" / "0.png", 0)
+    assert data.choose_set(str(tmp_path / "own")) == "dataset=folder"
 
 
 def test_a_column_of_words_is_named_with_what_to_type(tmp_path):

@@ -55,6 +55,7 @@ OF_FILES = {
     "inpaint_paris",
 }
 OF_SERIES = {"wavegan_italypower_small", "wavegan_gunpoint_small"}
+OF_SOUND = {"dcgan_fsdd_small"}
 RECORDINGS = [
     "dataset.path=nowhere",
     "dataset.rate=4000",
@@ -102,6 +103,9 @@ def overrides_for(group: str, option: str) -> list[str]:
         file = Path(inspect.getfile(Source)).parent / "sunspots.csv"
         model = ["model=mlp"] if group == "dataset" else []
         return [f"{group}={option}", *model, f"dataset.path={file}"]
+    if option in OF_SOUND:
+        size = ["dataset.resolution=[64,64]", "dataset.hop=64", "dataset.bin_mean=[0]"]
+        return [f"{group}={option}", *RECORDINGS, *size, "dataset.bin_deviation=[1]"]
     if group == "dataset" and option == "audio":
         return [f"dataset={option}", "model=mlp", *RECORDINGS]
     if group == "dataset" and option == "text":
@@ -214,6 +218,7 @@ ON_FILES = {  # the images that dataset.path names, for data sets that are a kin
     "facades",
     "ffhq1024",
     "ffhq256",
+    "fsdd",
     "gunpoint",
     "horse2zebra",
     "imagenet128",
