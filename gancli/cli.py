@@ -121,6 +121,7 @@ SUBCOMMANDS = {
             "gan translate ckpt=RUN input=photo.jpg direction=ba",
             "gan translate ckpt=RUN input=photos mask=masks format=jpg",
             "gan translate ckpt=RUN input=photos style=painting.jpg",
+            "gan translate ckpt=RUN input=anna.png pose=anna-stick.png poses=sticks",
             "gan translate ckpt=RUN input=photo.jpg answers=4 seed=1",
         ),
         (
@@ -132,6 +133,8 @@ SUBCOMMANDS = {
             "mask=FILE_OR_FOLDER      for inpainting: what is white is filled; without a mask,",
             "                         what is transparent in the input",
             "style=FILE               for style transfer: the image whose style is taken",
+            "pose=FILE_OR_FOLDER      for people in poses: the image of the input's own pose",
+            "poses=FILE_OR_FOLDER     and those of the poses to move into: NAME-POSE.png each",
             "format=png|jpg|webp      of the images that are written",
             "sheet=false              leave out sheet.png: the first 16 inputs and their results",
             "max_size=1536            side of the square of pixels that the network works on at",

@@ -182,7 +182,7 @@ class Game(nn.Module):
     has_likelihood: does `log_likelihood` measure items?
     judges_images: does `image_critic` give a critic of single images?
     directions: ways in which it translates images, "ab" and perhaps "ba"; () makes images of noise
-    extras: what a translation needs beside its source: "mask", "style" or nothing
+    extras: what a translation needs beside its source: "mask", "style", "pose" or nothing
     categories: sizes of the categorical codes, which are the first of `codes`
     """
 

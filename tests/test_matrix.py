@@ -33,6 +33,8 @@ SERIES = (
     "timegan",
     "wavegan",
 )  # drawn series are not cut, and nothing of them is mirrored or in colours
+# figures are square, of three channels and drawn at their size: tests/games/test_pose.py
+FIXED = ("pose",)
 TEXT = ("scratchgan", "seqgan", "textgan", "textgan_conv")  # nor of lines
 # Muon refuses models without linear layers: tests/test_optimizers.py has those that it trains.
 # textgan's has a player more, as the models of text do.
@@ -55,6 +57,9 @@ THOROUGH = (
 KINDS = ("non_saturating", "wgan", "wgan_gp", "ragan")
 # The model whose every cell is in the default tier, so that every loss and option is.
 WITH_ALL = ("dcgan",)
+# Models that share their code with others: these are their only cells in the default tier
+SPARING = (("pose", "non_saturating"),)
+RARE = {model for model, _ in SPARING}
 IMAGES = {
     "grey": ("dataset.channels=1",),
     "rgb": ("dataset.channels=3",),
@@ -114,10 +119,15 @@ def setup_for(model: str, *overrides: str) -> dict:
 
 def cells(pairs: Iterable[tuple], always: Callable[..., bool]) -> list:
     """Cells of the matrix as parameters: those of WITH_ALL's models and those that `always` names;
-    the others are marked full.
+    the others are marked full, and those of SPARING's models but for the cells that stand there.
     """
     return [
-        pytest.param(*pair, marks=() if pair[0] in WITH_ALL or always(*pair) else pytest.mark.full)
+        pytest.param(
+            *pair,
+            marks=()
+            if pair[0] in WITH_ALL or pair[:2] in SPARING or (pair[0] not in RARE and always(*pair))
+            else pytest.mark.full,
+        )
         for pair in pairs
     ]
 
@@ -146,7 +156,7 @@ def test_every_model_with_every_loss(model, loss, tmp_path):
                     *(list(EXTRAS)[(3 * k + j) % len(EXTRAS)] for j in range(3)),
                     "penalties",
                 )
-                if model not in (*SERIES, *TEXT) or extra != "windows and flips"
+                if model not in (*SERIES, *TEXT, *FIXED) or extra != "windows and flips"
             ),
         ],
         lambda model, extra: (
@@ -203,7 +213,7 @@ def test_image_kinds(model, conditional, kind, tmp_path):
         [
             (model, kind, j == 1)
             for k, model in enumerate(LATER)
-            if model not in (*SERIES, *TEXT)
+            if model not in (*SERIES, *TEXT, *FIXED)
             for j, kind in enumerate(
                 in_turn([kind for kind in IMAGES if (model, kind) != ("ssgan", "rectangular")], k)
             )

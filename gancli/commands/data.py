@@ -115,6 +115,8 @@ def choose_next(found: Survey, overrides: list[str]) -> list[str]:
         if text.startswith(LAYOUTS) and (command := re.search(r": (gan train .*?)(?: \(|$)", text)):
             return shlex.split(command[1])
     models = found.source.modality().models
+    if any("model=pose takes them" in text for text in found.notes):
+        models = ("pose",)
     chosen = any(word.startswith(("model=", "experiment=")) for word in overrides)
     return ["gan", "train", *([f"model={models[0]}"] if models and not chosen else []), *overrides]
 

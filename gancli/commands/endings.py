@@ -73,6 +73,9 @@ def after_training(
     if not source.is_file():  # of a run that an older version has trained
         return ["gan", "report", str(folder)]
     more = [f"style={style}"] if style.is_file() else []
+    pose = folder / "samples" / "source-pose.png"
+    if pose.is_file():
+        more += [f"pose={pose}", f"poses={pose.with_name('new-pose.png')}"]
     return ["gan", "translate", *words, f"input={source}", *more]
 
 
@@ -94,5 +97,10 @@ def say_outcome(outcome: Outcome | None) -> None:
 def translates(config: Mapping[str, Any]) -> bool:
     """Does the config of a run name a data set of pairs or domains?"""
     return str(config["dataset"]["_target_"]).startswith(
-        ("gancli.data.pairs.", "gancli.data.derived.")
+        (
+            "gancli.data.pairs.",
+            "gancli.data.derived.",
+            "gancli.data.figures.",
+            "gancli.data.own_figures.",
+        )
     )

@@ -39,7 +39,8 @@ def describe_checkpoint(words: list[str]) -> list[str]:
         Option(name="direction", type=str, help=" or ".join(game.directions), default="ab")
         for _ in game.directions[:1]
     ]
-    inputs = [Option(name=name, type=str, help="an image file") for name in game.extras]
+    extras = [*game.extras, *(["poses"] if "pose" in game.extras else [])]
+    inputs = [Option(name=name, type=str, help="an image file") for name in extras]
     return checkpoint_verbs.describe_options([*ways, *inputs, *game.translation_options()])
 
 
@@ -57,6 +58,7 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
     job = job_of(options, own)
     items = items_of(options["input"], job.out)
     job.masks = masks_of(options["mask"], items) if options["mask"] is not None else None
+    job.own_poses = masks_of(options["pose"], items, key="pose")
     files = [item.file(options["format"], answer) for item in items for answer in job.answers]
     taken = {file.lower() for file in files}
     sheet = next(
@@ -102,6 +104,8 @@ def read_options(cfg: DictConfig) -> dict:
         "answers": int,
         "mask": str | None,
         "style": str | None,
+        "pose": str | None,
+        "poses": str | None,
         "seed": int,
         "format": Literal["png", "jpg", "webp"],
         "sheet": bool,
@@ -115,7 +119,13 @@ def read_options(cfg: DictConfig) -> dict:
         kinds,
         needs=("ckpt", "input"),
         usage="gan translate ckpt=outputs/<model>-<dataset>/<stamp> input=FOLDER_OR_FILE",
-        files={"input": "image or folder", "mask": "image or folder", "style": "file"},
+        files={
+            "input": "image or folder",
+            "mask": "image or folder",
+            "style": "file",
+            "pose": "image or folder",
+            "poses": "image or folder",
+        },
     )
     if not found:
         limits = {"answers": (1, MOST_ANSWERS), "max_size": (16, 2**20), "tile": (1, 2**20)}

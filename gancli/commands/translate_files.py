@@ -47,8 +47,8 @@ class Item:
     path: Path
     target: str
 
-    def file(self, form: str, answer: int | None) -> str:
-        """Names an output file; each of several answers has its own."""
+    def file(self, form: str, answer: int | str | None) -> str:
+        """Names an output file; each of several answers or poses has its own."""
         return f"{self.target}.{form}" if answer is None else f"{self.target}-{answer}.{form}"
 
 
@@ -143,8 +143,10 @@ def refuse_foreign_files(out: Path, files: Sequence[str], items: Sequence[Item])
         )
 
 
-def masks_of(given: str | None, items: Sequence[Item]) -> dict[str, Path]:
+def masks_of(given: str | None, items: Sequence[Item], *, key: str = "mask") -> dict[str, Path]:
     """Finds each item's mask: the only one, or that of its name in a folder, whatever its ending.
+
+    So it finds the images of their poses (key="pose").
 
     Raises UserError.
     """
@@ -154,13 +156,15 @@ def masks_of(given: str | None, items: Sequence[Item]) -> dict[str, Path]:
     if os.path.isfile(root):
         return {item.name: root for item in items}
     if not os.path.isdir(root):
-        raise UserError(f"mask={given}: there is no such image or folder", suggest_neighbours(root))
+        raise UserError(
+            f"{key}={given}: there is no such image or folder", suggest_neighbours(root)
+        )
     found = {str(PurePosixPath(name).with_suffix("")): root / name for name in image_names(root)}
     stems = {item.name: str(PurePosixPath(item.name).with_suffix("")) for item in items}
     if not any(stem in found for stem in stems.values()):
         raise UserError(
-            f"mask={given}: no image in it has the name of one in the input",
-            "masks have their images' names, in sub-folders too",
+            f"{key}={given}: no image in it has the name of one in the input",
+            f"{key}s have their images' names, in sub-folders too",
         )
     return {name: found[stem] for name, stem in stems.items() if stem in found}
 

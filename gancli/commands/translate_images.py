@@ -11,7 +11,15 @@ import numpy as np
 from torch import Tensor, nn
 
 from gancli.commands.checkpoint_verbs import out_folder
-from gancli.commands.translate_files import Item, Sheet, read, save, thumbnail
+from gancli.commands.translate_files import (
+    Item,
+    Sheet,
+    image_names,
+    read,
+    save,
+    targets,
+    thumbnail,
+)
 from gancli.config.build import read_trust
 from gancli.data.decode import BadImage, colour_lost, loses_colour, quiet
 from gancli.errors import UserError
@@ -27,6 +35,7 @@ from gancli.inference.tiling import (
 from gancli.inference.translating import (
     find_transparent,
     find_white,
+    prepare_pose,
     prepare_source,
     prepare_style,
     require_translating,
@@ -52,6 +61,8 @@ class Job:
         options: What was typed, as plain data.
         extras: Inputs that all images share.
         masks: Name of an image -> the file of its holes; None: its alpha.
+        own_poses: Name of an image -> the file of its pose.
+        poses: Name of a pose to move into -> its map (1,P,h,w).
         given: Values of the game's translation options.
         paired: Width over height of the trained images and the half that is the source, of pairs.
         wide: How many inputs have twice that width.
@@ -69,6 +80,8 @@ class Job:
     path: Path  # of the checkpoint
     extras: Batch = field(default_factory=dict)
     masks: dict[str, Path] | None = None
+    own_poses: dict[str, Path] = field(default_factory=dict)
+    poses: Batch = field(default_factory=dict)
     given: dict[str, object] = field(default_factory=dict)
     paired: tuple[float, str] | None = None
     wide: int = 0
@@ -77,8 +90,10 @@ class Job:
     bad: list[tuple[str, str]] = field(default_factory=list)
 
     @property
-    def answers(self) -> Sequence[int | None]:
+    def answers(self) -> Sequence[int | str | None]:
         """What tells the answers to one source apart in their names."""
+        if self.poses:
+            return list(self.poses)
         return range(self.options["answers"]) if self.options["answers"] > 1 else (None,)
 
 
@@ -116,6 +131,8 @@ def job_of(options: dict, own: Mapping[str, object]) -> Job:
     )
     if options["style"] is not None:
         job.extras["style"] = read_style(job)
+    if options["poses"] is not None:
+        job.poses = read_poses(job)
     return job
 
 
@@ -142,6 +159,13 @@ def refuse_unfit(options: dict, network: Translator, extras: tuple[str, ...]) ->
             "its model takes no style from an image",
             options["style"] is not None and "style" not in extras,
         ),
+        **{
+            key: (
+                "its model moves nobody into a pose",
+                options[key] is not None and "pose" not in extras,
+            )
+            for key in ("pose", "poses")
+        },
     }
     for key, (reason, unfit) in reasons.items():
         if unfit:
@@ -154,6 +178,15 @@ def refuse_unfit(options: dict, network: Translator, extras: tuple[str, ...]) ->
             "this checkpoint's model paints in the style of an image, and style is not given",
             "style=painting.jpg",
         )
+    if "pose" in extras:
+        absent = [key for key in ("pose", "poses") if options[key] is None]
+        if absent:
+            raise UserError(
+                "this checkpoint's model moves people into poses, and "
+                f"{'= and '.join(absent)}= {'is' if len(absent) == 1 else 'are'} not given",
+                "pose=FILE_OR_FOLDER shows the pose of the input, "
+                "poses=FILE_OR_FOLDER those to move into",
+            )
 
 
 def read_style(job: Job) -> Tensor:
@@ -171,6 +204,26 @@ def read_style(job: Job) -> Tensor:
         name=f"style={job.options['style']}",
         max_size=job.options["max_size"],
     )
+
+
+def read_poses(job: Job) -> Batch:
+    """Reads the images of poses=, by name. Raises UserError."""
+    given = job.options["poses"]
+    root = Path(os.path.expanduser(given))
+    files = [root] if os.path.isfile(root) else [root / name for name in image_names(root)]
+    if not files:
+        raise UserError(f"poses={given}: no image in it", "an image file, or a folder of them")
+    stems = [file.stem for file in files]
+    if os.path.isdir(root):
+        stems = [target.replace("/", "-") for target in targets(image_names(root))]
+    found = {}
+    for name, file in zip(stems, files, strict=True):
+        try:
+            with quiet():
+                found[name] = prepare_pose(job.network, read(file, job.notes))
+        except BadImage as error:
+            raise UserError(f"{file}: {error}", "give image files") from error
+    return found
 
 
 def attempt(job: Job, item: Item, sheet: Sheet) -> str | None:
@@ -196,6 +249,7 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
     if loses_colour(pixels, channels):
         job.notes.add(colour_lost(channels))
     hidden = hole_of(job, item, pixels) if "mask" in job.game.extras else None
+    own_pose = pose_of(job, item) if "pose" in job.game.extras else {}
     alpha_is_mask = hidden is not None and job.masks is None
     source = prepare_source(pixels, channels, hidden=hidden, alpha_is_mask=alpha_is_mask)
     size = source.size
@@ -208,7 +262,7 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
             source,
             way,
             direction=job.options["direction"],
-            extras=job.extras,
+            extras=job.extras | own_pose | new_pose(job, answer),
             seed=seed_of(job.options["seed"], "translate", item.name, answer or 0),
             options=job.given,
         )
@@ -217,6 +271,21 @@ def translate(job: Job, item: Item, sheet: Sheet) -> None:
     # A window around a hole loses nothing but its own pixels.
     job.shrunk += way.size != size and not (hidden is not None and job.network.size)
     sheet.add(to_uint8(source.inputs["a"][0]).permute(1, 2, 0).numpy(), made)
+
+
+def pose_of(job: Job, item: Item) -> Batch:
+    """Reads the pose of an item itself. Raises BadImage."""
+    if item.name not in job.own_poses:
+        raise BadImage("no image of pose= has its name")
+    try:
+        return {"pose_a": prepare_pose(job.network, read(job.own_poses[item.name], job.notes))}
+    except BadImage as error:
+        raise BadImage(f"its pose: {error}") from error
+
+
+def new_pose(job: Job, answer: int | str | None) -> Batch:
+    """Returns the pose that an answer shows, where answers are poses."""
+    return {"pose_b": job.poses[answer]} if isinstance(answer, str) else {}
 
 
 def half_of(job: Job, pixels: np.ndarray) -> np.ndarray:
@@ -281,13 +350,12 @@ def report(job: Job, total: int) -> None:
             if total == 1
             else f"none of {total} images could be translated"
         )
-        masks = any("mask" in reason for _, reason in job.bad)
-        raise UserError(
-            message,
-            "mask=FILE_OR_FOLDER says in white what is to be filled"
-            if masks
-            else "give other images",
-        )
+        hints = {
+            "mask": "mask=FILE_OR_FOLDER says in white what is to be filled",
+            "pose": "pose=FILE_OR_FOLDER shows the pose of each input",
+        }
+        fits = (hint for key, hint in hints.items() for _, reason in job.bad if key in reason)
+        raise UserError(message, next(fits, "give other images"))
     if job.bad:
         messages.warn(f"skipped {len(job.bad)} of {total} images")
 

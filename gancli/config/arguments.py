@@ -28,6 +28,8 @@ PATH_KEYS = (
     "latent",
     "mask",
     "style",
+    "pose",
+    "poses",
     "perceptual.weights",
     "metrics.weights",
     "metrics.lpips_backbone",

@@ -38,6 +38,7 @@ UNITS = {"scale": 1.0, "shift": 0.0}
 SCANNED = (
     *("resolution", "channels", "classes", "holdout", "scale", "shift", "alphabet"),
     *("rate", "hop", "bin_mean", "bin_deviation"),
+    "pose_channels",
 )
 
 

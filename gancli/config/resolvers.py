@@ -29,6 +29,8 @@ def begin() -> None:
         "slug": make_slug,
         "folder": name_folder,
         "times": lambda a, b: a * b,  # channels of a pack
+        # channels of an image beside another; before the data set is read both may be "auto"
+        "plus": lambda a, b: b if isinstance(b, str) else a if isinstance(a, str) else a + b,
         "halvings": count_halvings,  # levels of a U-Net
         "budget": count_steps,
     }

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gancli.data.decode import Decoder
 from gancli.data.draws import permutation
+from gancli.data.posed import People
 from gancli.errors import UserError
 from gancli.modality import KINDS, Images, Modality, list_kinds, make_modality
 from gancli.seeding import seed_of
@@ -68,6 +69,7 @@ class Decoded:
             stays.
         measured: Whether what is trained on is incomplete or degraded; the held-out images are
             complete, and samples are compared with those.
+        people: Who is in each picture, of people in poses; a pair is two pictures of one person.
     """
 
     images: Tensor
@@ -80,6 +82,7 @@ class Decoded:
     other: Decoded | None = None
     further: dict[str, Tensor] = field(default_factory=dict)
     measured: bool = False
+    people: People | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -101,6 +104,7 @@ class Decoded:
             labels=None if self.labels is None else self.labels[rows],
             place=None if self.place is None else self.place[rows],
             further={key: value[rows] for key, value in self.further.items()},
+            people=None if self.people is None else self.people.subset(rows),
         )
 
 

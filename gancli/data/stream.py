@@ -14,11 +14,13 @@ from torch import Tensor
 
 from gancli.data.base import Decoded, pair, require, size_words
 from gancli.data.draws import draws, permutation
+from gancli.data.posed import Partners, find_background, find_foreground
 from gancli.errors import UserError
 from gancli.modality import Images, Modality
 from gancli.seeding import seed_of
 
 PAIRED = ("a", "b", "mask")
+POSED = ("pose_a", "pose_b", "front")  # beside a and b, of people in poses
 IMAGES = Images()
 
 
@@ -62,7 +64,7 @@ class Stream:
         self.further = {key: settle(value, self.device) for key, value in decoded.further.items()}
         for key, value in self.further.items():
             require(
-                len(value) == self.n and key not in ("image", "label", *PAIRED),
+                len(value) == self.n and key not in ("image", "label", *PAIRED, *POSED),
                 f"the data set gives {len(value)} of {key!r} for {modality.count(self.n)}",
                 "Decoded.further holds tensors (N,...) under keys of their own",
             )
@@ -79,6 +81,8 @@ class Stream:
         self.epoch = functools.lru_cache(maxsize=8)(self.shuffle_epoch)
         self.draw_seed = functools.lru_cache(maxsize=64)(functools.partial(seed_of, seed, "draw"))
         self.pairing = decoded.pairing
+        self.people = decoded.people
+        self.partners = None if decoded.people is None else Partners(decoded.people.person)
         # Another seed: with the first one's, two domains of equal length would go through in step.
         self.other = (
             None
@@ -105,17 +109,18 @@ class Stream:
 
         image: (N,C,h,w) float32, the item as networks see it: images in [-1,1]; label: (N,)
         int64 classes or (N,K) float32 attributes. a, b: of pairs or of two domains, the source and
-        the target; mask: (N,1,h,w), 1 in the holes of a.
+        the target; mask: (N,1,h,w), 1 in the holes of a. pose_a, pose_b: (N,C,h,w), maps of the
+        poses; front: (N,1,h,w), 1 where b is not background.
         Further keys: (N,...) as the data set gives them. UserError for a key that the data lacks.
         """
         first = nimg + self.first
         index = torch.from_numpy(self.index(first, salt)).to(self.images.device, non_blocking=True)
         batch = {}
-        views = self.views(nimg, index, salt) if {*keys} & {*PAIRED} else {}
+        views = self.views(nimg, index, salt, keys) if {*keys} & {*PAIRED, *POSED} else {}
         for key in keys:
             if key in views:
                 batch[key] = views[key]
-            elif key == "image" and self.pairing is None and self.other is None:
+            elif key == "image" and self.is_single():
                 batch[key] = self.pick_images(index, first, salt)
             elif key == "label" and self.labels is not None:
                 batch[key] = self.labels.index_select(0, index).to(self.device, non_blocking=True)
@@ -127,23 +132,31 @@ class Stream:
             else:
                 raise UserError(
                     f"the model needs {key!r}; the data set gives {', '.join(self.gives())}",
-                    missing_hint(key),
+                    missing_hint(key, posed=self.people is not None),
                 )
         return batch
 
     def gives(self) -> tuple[str, ...]:
         """Lists the keys that a batch may have."""
-        single = self.pairing is None and self.other is None
         paired = "a", "b"
         return (
-            *(("image",) if single else paired),
+            *(("image",) if self.is_single() else paired),
+            *(POSED if self.people is not None else ()),
             *(("label",) if self.labels is not None else ()),
             *self.further,
         )
 
-    def views(self, nimg: int, index: Tensor, salt: str) -> dict[str, Tensor]:
-        """Makes "a", "b" and perhaps "mask"; {} where the data set is of single images."""
+    def is_single(self) -> bool:
+        """Says whether the data set is of single images: no pairs, and no two domains."""
+        return self.pairing is None and self.other is None and self.people is None
+
+    def views(
+        self, nimg: int, index: Tensor, salt: str, keys: tuple[str, ...]
+    ) -> dict[str, Tensor]:
+        """Makes "a", "b" and what goes with them; {} where the data set is of single images."""
         first = nimg + self.first
+        if self.people is not None:
+            return self.pair_people(index, first, salt, keys)
         if self.other is not None:
             return {
                 "a": self.pick_images(index, first, salt),
@@ -153,6 +166,32 @@ class Stream:
             return {}
         bits = draws(seed_of(self.seed, "pairing", salt), np.arange(first, first + self.local))
         return self.pairing(self.pick_images(index, first, salt), bits)
+
+    def pair_people(
+        self, index: Tensor, first: int, salt: str, keys: tuple[str, ...]
+    ) -> dict[str, Tensor]:
+        """Joins another picture of the same person to each, the source to the target."""
+        assert self.people is not None and self.partners is not None
+        bits = draws(seed_of(self.seed, "partner", salt), np.arange(first, first + self.local))
+        partner = torch.from_numpy(self.partners.draw(index.cpu().numpy(), bits)).to(index.device)
+        found = {}
+        for side, rows in (("a", partner), ("b", index)):
+            found[side] = self.pick_images(rows, first, salt)
+            if f"pose_{side}" in keys:
+                found[f"pose_{side}"] = self.pick_poses(rows, first, salt)
+        if "front" in keys:
+            levels = found["b"].add(1).mul(127.5).round()
+            back = find_background(levels, self.people.background)
+            found["front"] = find_foreground(levels, back).float()
+        return found
+
+    def pick_poses(self, index: Tensor, first: int, salt: str) -> Tensor:
+        """Returns pose maps (local,C,h,w) as the pictures are cut and flipped."""
+        assert self.people is not None
+        if self.people.draw is None:
+            return self.cut(self.further["pose"], self.maps["pose"], index, first, salt)
+        joints = self.further["joints"]
+        return self.people.draw(joints[index.to(joints.device)].to(self.device))
 
     def index(self, first: int, salt: str) -> np.ndarray:
         """Finds the images (local,) int64 at the positions first ... first + local - 1."""
@@ -238,13 +277,17 @@ def windows(images: Tensor, size: tuple[int, int]) -> Tensor | None:
     return None if loaded == size else images.unfold(2, size[0], 1).unfold(3, size[1], 1)
 
 
-def missing_hint(key: str) -> str:
-    """Returns what to do where the data set lacks a key."""
+def missing_hint(key: str, *, posed: bool = False) -> str:
+    """Returns what to do where the data set lacks a key; posed: it is of people in poses."""
+    if posed:
+        return "people in poses are moved from one pose to another: choose model=pose"
     if key in PAIRED:
         return (
             "the model translates images: choose dataset=paired, unpaired, superres, masked or "
             "degraded, or another model"
         )
+    if key in POSED:
+        return "the model moves people into poses: choose dataset=figures or posed"
     if key == "label":
         return (
             "model.conditional=auto trains without labels; or take a data set with classes (and "

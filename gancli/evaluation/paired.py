@@ -18,6 +18,7 @@ from gancli.config.run_config import RunConfig, Section
 from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded
 from gancli.data.pairs import SideBySide
+from gancli.data.posed import People
 from gancli.data.stream import Stream
 from gancli.errors import UserError
 from gancli.evaluation import samples
@@ -28,6 +29,7 @@ from gancli.metrics import features, store
 from gancli.metrics.bench import Bench
 from gancli.metrics.lpips import Lpips
 from gancli.metrics.settings import IMAGE_ITEMS
+from gancli.metrics.silhouette import silhouette_iou
 from gancli.metrics.ssim import psnr, ssim
 from gancli.metrics.suite import measure_item, measure_own
 from gancli.render import status
@@ -103,7 +105,7 @@ class PairMonitor(Monitor):
     def draw_references(self, game: Game) -> dict[str, Image]:
         """Draws what a translation starts from, by name.
 
-        A source, its holes transparent, and a style where the model needs one.
+        A source, its holes transparent, and a style or two poses where the model needs them.
         """
         extras = game.extras
         source = self.few["a"][0].float().cpu()
@@ -114,6 +116,9 @@ class PairMonitor(Monitor):
         found = {"source": to_pil(source)}
         if "style" in extras:
             found["style"] = to_pil(self.few["b"][0].float().cpu())
+        if "pose" in extras and self.few["pose_a"].shape[1] in (1, 3):
+            found["source-pose"] = to_pil(self.few["pose_a"][0].float().cpu())
+            found["new-pose"] = to_pil(self.few["pose_b"][0].float().cpu())
         return found
 
     def measure(self, game: Game, generator: nn.Module) -> samples.Report:
@@ -282,6 +287,7 @@ def measure(
             device=device,
             skipped=skipped,
             worse=not isinstance(train.pairing, SideBySide),
+            people=train.people,
         )
         if many:
             found = torch.cat(several)
@@ -306,6 +312,7 @@ def measure_pairs(
     device: torch.device,
     skipped: dict[str, str],
     worse: bool,
+    people: People | None = None,
 ) -> dict[str, float]:
     """Compares outputs with their targets.
 
@@ -318,22 +325,33 @@ def measure_pairs(
         device: Where LPIPS is computed.
         skipped: Why an item has no number is added here.
         worse: Whether the source is a worse version of the target, and can be compared with it.
+        people: Of a data set of people in poses, whose silhouettes are compared too.
     """
+    average = mean.expand_as(target)
 
     def psnr_values() -> dict[str, float]:
         found = {"psnr": psnr(output, target), "psnr_y": psnr(output, target, y_channel=True)}
         found |= {"psnr_source": psnr(source, target)} if worse else {}
-        return found | {"psnr_mean": psnr(mean.expand_as(target), target)}
+        return found | {"psnr_mean": psnr(average, target)}
 
     def ssim_values() -> dict[str, float]:
         found = {"ssim": ssim(output, target)}
-        return found | ({"ssim_source": ssim(source, target)} if worse else {})
+        found |= {"ssim_source": ssim(source, target)} if worse else {}
+        return found | ({"ssim_mean": ssim(average, target)} if people is not None else {})
 
     def lpips_values() -> dict[str, float]:
         return {"lpips_distance": measure_lpips(output, target, spec=spec, device=device)}
 
+    def iou_values() -> dict[str, float]:
+        assert people is not None
+        made = {"iou": output, "iou_source": source, "iou_mean": average}
+        return {key: silhouette_iou(x, target, people.background) for key, x in made.items()}
+
     values: dict[str, float] = {}
-    for item, work in (("psnr", psnr_values), ("ssim", ssim_values), ("lpips", lpips_values)):
+    work_of = {"psnr": psnr_values, "ssim": ssim_values, "lpips": lpips_values}
+    if people is not None:
+        work_of["silhouette"] = iou_values
+    for item, work in work_of.items():
         if item in spec.items:
             measure_item(item, work, values, skipped)
     return values

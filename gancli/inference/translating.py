@@ -123,6 +123,31 @@ def prepare_style(
     return small.clamp(-1, 1)
 
 
+def prepare_pose(network: Translator, pixels: np.ndarray) -> Tensor:
+    """Brings the image of a pose to what the network takes.
+
+    Args:
+        network: The network that translates.
+        pixels: (C,H,W) uint8.
+
+    Returns:
+        (1,pose_channels,h,w) in [-1,1]
+
+    Raises:
+        UserError: The network knows poses as maps that no image holds.
+    """
+    if not 1 <= network.pose_channels <= 4:
+        raise UserError(
+            f"this checkpoint's model knows a pose as {network.pose_channels} maps of joints, "
+            "which no image holds",
+            "train with dataset.maps=sticks, or dataset=posed",
+        )
+    image = scale_pixels(to_channels(pixels, network.pose_channels))
+    size = image.shape[2:] if network.size is None else network.size
+    small = F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False)
+    return small.clamp(-1, 1)
+
+
 def translate_source(
     game: Game,
     generator: nn.Module,

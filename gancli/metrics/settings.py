@@ -25,6 +25,7 @@ PAIR_ITEMS = (
     "psnr",
     "ssim",
     "lpips",
+    "silhouette",
     "cycle",
     "answers",
 )

@@ -35,6 +35,8 @@ class Translator(nn.Module):
         reach: how far these surroundings extend at most, in pixels of the source to each side;
             tiles that overlap by twice that, cut at multiples of `multiple`, give the whole image's
             pixels.
+        pose_channels: of the maps of the poses that it also takes, as `PATN` does; 0: it takes
+            none.
     """
 
     scale = 1
@@ -44,6 +46,7 @@ class Translator(nn.Module):
     overlap: tuple[int, int] = (0, 0)
     tileable = False
     reach: int | None = None
+    pose_channels = 0
 
     def __init__(self, channels_in: int, channels_out: int, *, noise_channels: int = 0):
         super().__init__()

@@ -373,6 +373,9 @@ def survey_array(source: Source) -> Survey:
         found.notes.append("pairs: model=pix2pix takes them")
     elif decoded.other is not None:
         found.notes.append(f"two domains: model=cyclegan takes them; {ALSO}")
+    elif decoded.people is not None:
+        people = len(decoded.people.person.unique())
+        found.notes.append(f"{people:,} people in poses: model=pose takes them")
     # Of one side, where they are pairs
     found.sizes[tuple(decoded.images.shape[-2:])] = len(decoded)
     decoded = as_single(decoded)

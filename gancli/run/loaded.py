@@ -35,6 +35,7 @@ from gancli.inference.tiling import choose_way, find_translator, scale_pixels
 from gancli.inference.translating import (
     find_transparent,
     find_white,
+    prepare_pose,
     prepare_source,
     prepare_style,
     require_translating,
@@ -195,6 +196,8 @@ class LoadedModel:
         direction: Literal["ab", "ba"] = "ab",
         mask: ImageLike | None = None,
         style: ImageLike | None = None,
+        pose: ImageLike | None = None,
+        new_pose: ImageLike | None = None,
         seed: int = 0,
         **options: object,
     ) -> NDArray[np.uint8]:
@@ -207,6 +210,8 @@ class LoadedModel:
             direction: "ba" is the way back, where the model knows it.
             mask: Of inpainting: white is filled; without it, what is transparent in the image.
             style: Of style transfer to any style: the image whose style is taken.
+            pose: Of people in poses: the image of the pose that the image shows.
+            new_pose: And that of the pose to move into.
             seed: Of the generator's noise, if it has some.
             options: What the model's `translation_options` declare.
 
@@ -221,12 +226,19 @@ class LoadedModel:
             game = self.game
             require_translating(game, direction, instead="use sample()")
             asked = sampling.check_values(game.translation_options(), options)
-            for name, value in (("mask", mask), ("style", style)):
-                if value is not None and name not in game.extras:
+            given = {"mask": mask, "style": style, "pose": pose, "new_pose": new_pose}
+            taken = (*game.extras, *(("new_pose",) if "pose" in game.extras else ()))
+            for name, value in given.items():
+                if value is not None and name not in taken:
                     raise UserError(f"this checkpoint's model takes no {name}", f"leave {name} out")
             if "style" in game.extras and style is None:
                 raise UserError(
                     "this checkpoint's model paints in the style of an image", "give style="
+                )
+            if "pose" in game.extras and (pose is None or new_pose is None):
+                raise UserError(
+                    "this checkpoint's model moves people into poses",
+                    "give pose= of the image, and new_pose=",
                 )
             pixels = read(image, "image")
             channels = int(self.config.dataset["channels"])
@@ -236,6 +248,9 @@ class LoadedModel:
                 extras["style"] = prepare_style(
                     network, read(style, "style"), channels, name="the style", max_size=MOST_SIDE
                 )
+            for key, value in (("pose_a", pose), ("pose_b", new_pose)):
+                if value is not None:
+                    extras[key] = prepare_pose(network, read(value, key))
             hidden = find_hidden(pixels, mask) if "mask" in game.extras else None
             alpha_is_mask = hidden is not None and mask is None
             source = prepare_source(pixels, channels, hidden=hidden, alpha_is_mask=alpha_is_mask)

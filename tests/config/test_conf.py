@@ -95,6 +95,9 @@ def overrides_for(group: str, option: str) -> list[str]:
         return ["model=enhance", f"perceptual={option}", *FILES]
     if group == "dataset" and option in TRANSLATED:
         return [f"model={TRANSLATED[option]}", f"dataset={option}", *FILES]
+    if group == "dataset" and option in ("figures", "posed"):
+        people = [*FILES, "dataset.pose_channels=1"] if option == "posed" else []
+        return [f"dataset={option}", "model=pose", *people]
     if group == "dataset" and option == "incomplete":
         return [f"dataset={option}", "model=ambient", *FILES, "dataset.classes=0"]
     if group == "model" and option == "ambient":

@@ -45,6 +45,7 @@ FILES = (
     "series",
     "text",
     "audio",
+    "posed",
 )
 SEQUENCES = ("sines", "ar1", "sunspots", "names", "oracle")
 OF_THE_DATA = ("resolution", "channels", "classes", "flip", "path")
@@ -84,7 +85,7 @@ def test_an_option(option, monkeypatch):
     for key, parameter in inspect.signature(cls).parameters.items():
         if key not in OF_THE_DATA:
             assert LATER.get(key, spec[key]) == parameter.default, f"{key} has two defaults"
-    if option not in (*FILES, *SEQUENCES, "lsun", "celeba", "ring", "grid", "digits"):
+    if option not in (*FILES, *SEQUENCES, "lsun", "celeba", "ring", "grid", "digits", "figures"):
         assert cls.native[1:] == (spec["channels"], spec["classes"])
 
 

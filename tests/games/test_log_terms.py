@@ -23,6 +23,7 @@ MORE = {  # overrides that bring terms which no model has by itself
         *(f"+penalty@loss.penalties.{name}={name}" for name in PENALTIES),
         "loss.penalties.lecam.start=0",
     ),
+    "pose": ("model.foreground_weight=1",),
     "ssgan": ("+penalty@loss.penalties.consistency=consistency",),
 }
 WEIGHTS = {  # model: the keys of the config that weigh a term, and the last words of its keys
@@ -49,6 +50,11 @@ WEIGHTS = {  # model: the keys of the config that weigh a term, and the last wor
     "mlp": {f"loss.penalties.{name}.weight": name for name in PENALTIES},
     "pggan": {"loss.penalties.gp.weight": "gp", "loss.penalties.drift.weight": "drift"},
     "pix2pix": {"model.pixel_weight": "pixel", "model.adversarial_weight": "adv"},
+    "pose": {
+        "model.adversarial_weight": "adv",
+        "model.pixel_weight": "pixel",
+        "model.foreground_weight": "front",
+    },
     "r3gan": {"loss.penalties.r1.weight": "r1", "loss.penalties.r2.weight": "r2"},
     "simgan": {"model.pixel_weight": "pixel", "model.adversarial_weight": "adv"},
     "srgan": {"model.pixel_weight": "pixel", "model.adversarial_weight": "adv"},

@@ -162,6 +162,16 @@ SMALL = {
         "model.generator.downs=3",
         "model.discriminator.encoded.layers=1",
     ),
+    "pose": (
+        "dataset.people=8",
+        "dataset.poses=4",
+        "dataset.holdout=8",
+        "dataset.resolution=16",
+        "model.width=4",
+        "model.generator.blocks=2",
+        "model.discriminator.appearance.layers=1",
+        "model.discriminator.shape.layers=1",
+    ),
     "cyclegan": (
         f"dataset.path={DOMAINS}",
         "model.width=4",

@@ -60,6 +60,7 @@ def runs(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for name in ("pix2pix", "cyclegan", "srgan", "inpaint", "mlp"):
         saved(root / name, small(name))
+    saved(root / "pose", small("pose", "model.generator.norm=instance"))
     saved(root / "free", frozen("model=inpaint", *FREE, *TINY))
     saved(root / "alpha", frozen("model=pix2pix", *DEEP, *TINY))
     saved(root / "style", frozen("model=styletransfer", *STYLE, *TINY), n=0)
