@@ -89,16 +89,19 @@ class Pose(Translation):
 
     @property
     def needs(self) -> tuple[str, ...]:
+        """Two pictures of a person, their poses and, where it weighs more, what is foreground."""
         front = ("front",) if self.foreground_weight else ()
         return ("a", "b", "pose_a", "pose_b", *front)
 
     def example(self, n: int, channels: int, size: tuple[int, int]) -> Batch:
+        """Makes a batch of zeros, of the pictures' size."""
         pictures = blank_batch(n, ("a", "b"), channels=channels, source=self.size, target=self.size)
         pose = torch.zeros(n, self.generator.pose_channels, *self.size)
         front = {"front": torch.zeros(n, 1, *self.size)} if self.foreground_weight else {}
         return pictures | {"pose_a": pose, "pose_b": pose.clone()} | front
 
     def describe_critic_input(self) -> str:
+        """Says what the discriminators are shown."""
         return "a picture beside its source, or beside its pose"
 
     def sample(self, inputs: Batch, generator: nn.Module, *, direction: Direction = "ab") -> Tensor:
@@ -109,7 +112,7 @@ class Pose(Translation):
         return generator(inputs["a"], torch.cat([inputs["pose_a"], inputs["pose_b"]], 1))
 
     def draw_panels(self, batch: Batch, generator: nn.Module) -> dict[str, Tensor]:
-        """What a sample grid shows side by side, by name."""
+        """Makes what a sample grid shows side by side, by name."""
         return {
             "source": batch["a"],
             "pose": show_pose(batch["pose_b"], batch["a"].shape[1]),
@@ -118,7 +121,7 @@ class Pose(Translation):
         }
 
     def bind_critic(self, name: str, batch: Batch) -> BoundCritic:
-        """The discriminator of a name, bound to what it sees beside a picture."""
+        """Binds the discriminator of a name to what it sees beside a picture."""
         assert self.discriminator is not None
         network = cast(Discriminator, self.discriminator[name])
         beside = batch["a" if name == "appearance" else "pose_b"]
@@ -130,12 +133,14 @@ class Pose(Translation):
         )
 
     def get_loss(self, name: str) -> AdversarialLoss:
+        """Returns the loss of a discriminator: each has a copy of its own."""
         assert self.adversarial is not None
         loss = self.adversarial[name]
         assert isinstance(loss, AdversarialLoss)
         return loss
 
     def d_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Computes the sum of the discriminators' losses."""
         assert self.discriminator is not None
         fake = self.make_fake(batch)
         return sum_losses(
@@ -148,6 +153,7 @@ class Pose(Translation):
         )
 
     def g_loss(self, batch: Batch) -> tuple[Tensor, Logs]:
+        """Computes the mean of the adversarial terms, and the distance to the target."""
         assert self.discriminator is not None
         fake = self.make_fake(batch)
         adversarial, logs = sum_losses(
@@ -165,6 +171,7 @@ class Pose(Translation):
     def measure_distances(
         self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False
     ) -> tuple[Tensor, Logs]:
+        """As `Translation.measure_distances`, with more weight on the foreground of the target."""
         total, logs = super().measure_distances(fake, batch, weight=weight, pixels_only=pixels_only)
         if self.foreground_weight:
             # The mean over all pixels of M |fake - b|: with the term above it is (1 + w M) |...|.
