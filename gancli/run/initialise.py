@@ -103,7 +103,7 @@ def open_source(given: str, *, trust: tuple[str, ...]) -> Source:
             "give a run folder (outputs/...) or a .pt file of its checkpoints/",
         )
     file, tree = checkpoint.open_checkpoint(given)
-    ghost = checkpoint.build_ghost(tree, file, trust=trust)
+    ghost = checkpoint.build_shapes(tree, file, trust=trust)
     checkpoint.compare_networks(ghost, tree, file)
     for name, value in [*tree["game"].items(), *tree["ema"].items()]:
         if value.is_floating_point() and not value.isfinite().all():

@@ -135,9 +135,8 @@ def open_init(config: RunConfig, typed: Sequence[str]) -> tuple[RunConfig, Sourc
     Raises:
         UserError: It cannot be used, or nothing of it fits.
     """
-    import torch
-
-    from gancli.config.build import build_game, read_trust
+    from gancli.config.build import read_trust
+    from gancli.config.ghost import build_ghost
     from gancli.run.initialise import has_whole_generator, open_source, take_weights
     from gancli.run.resume import find_untrusted_packages
 
@@ -147,9 +146,8 @@ def open_init(config: RunConfig, typed: Sequence[str]) -> tuple[RunConfig, Sourc
     trust = read_trust(list(words) if isinstance(words, tuple) else words)
     source = open_source(config.init.path, trust=trust + find_untrusted_packages(config.plain()))
     config = replace(config, init=replace(config.init, digest=source.digest))
-    with torch.device("meta"):  # before the data are read
-        ghost = build_game(config.plain(), trust=None)
-    taken = take_weights(ghost, source)
+    # On shapes alone, before the data are read.
+    taken = take_weights(build_ghost(config.plain(), trust=None), source)
     chosen = any(word.startswith("ema.rampup=") for word in typed)
     if config.ema.rampup is not None and has_whole_generator(taken) and not chosen:
         # It makes the average forget its first weights, which are random elsewhere.
