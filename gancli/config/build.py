@@ -84,6 +84,8 @@ def read_trust(value: object) -> tuple[str, ...]:
 
 def refuse_untrusted(target: str, trust: tuple[str, ...] | None) -> None:
     """Raises UserError for a class that is neither gancli's nor of a trusted package."""
+    # Whatever trust= says: code of the library and of Python itself may do anything when it is
+    # called.
     package = target.split(".")[0]
     if package in ("gancli", "torch") or package in sys.stdlib_module_names:
         raise UserError(
@@ -158,6 +160,7 @@ def read_parameters(cls: type) -> dict[str, inspect.Parameter]:
         hints = read_hints(constructor)
         for p in parameters:
             if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                # The subclass comes first in the MRO: its default and annotation count.
                 found.setdefault(p.name, p.replace(annotation=hints.get(p.name, Any)))
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break

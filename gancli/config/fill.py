@@ -157,6 +157,7 @@ def fill_autos(frozen: Plain) -> None:
     modality = make_modality(frozen["dataset"])
     penalised = list_per_sample_penalties(frozen)
     values = {
+        # Batch norm would mix the samples whose gradients the penalty takes one by one.
         "norm": "layer" if penalised else "batch",
         "output": modality.output,
         "dropout": modality.dropout,

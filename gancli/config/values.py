@@ -218,6 +218,7 @@ def find_misfits(value: object, annotation: Any, *, where: str, nested: Nested) 
         if inside:  # the shape was right, and something in it is wrong
             return inside[0]
     elif origin is Literal:
+        # By type too: 1 == True and 1.0 == 1.
         if any(value == one and type(value) is type(one) for one in arguments):
             return []
     elif is_spec(value) and origin not in (*LISTS, *MAPPINGS):

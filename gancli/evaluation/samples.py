@@ -358,6 +358,7 @@ def in_eval_mode(*modules: nn.Module) -> Iterator[None]:
 
     Batch norm would take notes otherwise, and spectral norm would turn its vectors.
     """
+    # Part by part: some are in eval mode by themselves, and must come back so.
     before = [(part, part.training) for module in modules for part in module.modules()]
     for module in modules:
         module.eval()
@@ -381,6 +382,7 @@ def draw_labels(game: Game, train: Decoded, n: int, *, seed: int) -> Tensor | No
         return None
     assert train.labels is not None, "a conditional game was trained on labels"
     rng = torch.Generator().manual_seed(seed_of(seed, "labels"))
+    # The labels of random images, not random classes: rare classes stay rare.
     return train.labels[torch.randint(len(train), (n,), generator=rng)]
 
 

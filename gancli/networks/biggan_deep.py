@@ -206,9 +206,11 @@ class DeepUpBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor) -> Tensor:
         """Applies the block; the class says the shapes."""
         h = x
+        # Dropped, not mixed by a 1x1 convolution: the shortcut stays an identity (appendix B).
         x_kept = x[:, : self.c_out]
         for k, (norm, conv) in enumerate(zip(self.norms, self.convs, strict=True)):
             h = F.relu(norm(h, condition))
+            # Before the first 3x3 convolution, inside the bottleneck, where it is cheapest.
             if self.doubles and k == 1:
                 h = F.interpolate(h, scale_factor=2)
                 x_kept = F.interpolate(x_kept, scale_factor=2)

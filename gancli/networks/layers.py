@@ -42,6 +42,7 @@ def norm2d(name: Norm, channels: int) -> nn.Module:
     if name == "batch":
         return nn.BatchNorm2d(channels)
     if name == "layer":
+        # One group of all channels: a layer norm that any size of image fits.
         return nn.GroupNorm(1, channels)
     if name == "instance":
         return nn.InstanceNorm2d(channels, affine=True)
@@ -80,6 +81,7 @@ def count_downsampling_steps(
         ValueError: a step would leave a fraction; it names sizes that would do.
     """
     h, w = size_of(resolution)
+    # The logarithm of base 2, rounded down, in whole numbers.
     times = max(0, (min(h, w) // smallest).bit_length() - 1)
     unit = 2**times
     if not 1 <= times <= most or h % unit or w % unit:

@@ -96,6 +96,7 @@ class ResNetGenerator(nn.Module):
         self.end = nn.Sequential(
             nn.BatchNorm2d(widths[-1]),
             nn.ReLU(),
+            # Gain 1: no ReLU follows. Where one does, it takes half of the variance, hence sqrt 2.
             conv(widths[-1], channels, 3, spectral=spectral, gain=1.0),
             to_range(output),
         )
@@ -154,6 +155,7 @@ class ResNetDiscriminator(nn.Module):
                 DownBlock(
                     c_in,
                     c_out,
+                    # The first block would have as few channels inside as an image has.
                     hidden=c_out if k == 0 or hidden == "out" else c_in,
                     down=downs[k],
                     first=k == 0,
@@ -250,6 +252,8 @@ class DownBlock(nn.Module):
         self.first = first
         self.conv1 = conv(c_in, hidden, 3, spectral=spectral)
         self.conv2 = conv(hidden, c_out, 3, spectral=spectral)
+        # As in the authors' code: a block that halves has a learned shortcut even at equal
+        # channels.
         learned = down or c_in != c_out
         self.shortcut = (
             conv(c_in, c_out, 1, spectral=spectral, gain=1.0) if learned else nn.Identity()

@@ -83,6 +83,7 @@ def grid(images: Tensor, *, columns: int, gap: int = 2, min_tile: int = 48) -> I
     )
     assert columns > 0 and gap >= 0
     tiles = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    # Whole factors: every pixel stays a square, and none is blurred.
     factor = max(1, math.ceil(min_tile / min(tiles.shape[1:3])))
     tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)
     n, height, width, channels = tiles.shape
@@ -114,6 +115,7 @@ def scatter(
     fake_xy = finite_points(points)
     real_xy = finite_points(real if real is not None else points[:0])
     if extent is None:
+        # By the reals: samples that run away would otherwise shrink them to a dot.
         extent = 1.25 * float(np.abs(real_xy if len(real_xy) else fake_xy).max(initial=0)) or 1.0
     assert size >= 64 and extent > 0
     margin = round(size * 0.06)
@@ -134,6 +136,7 @@ def scatter(
     for xy, colour, opacity in ((real_xy, REAL, 0.45), (fake_xy, FAKE, 0.6)):
         where = left + (xy.clip(-extent, extent) * (1, -1) + extent) / (2 * extent) * (right - left)
         pixels = stamp(pixels, where, colour, opacity=opacity, radius=size / 220 * SUPERSAMPLE)
+    # Averaged by squares, which no resampling filter of Pillow's version can change.
     small = pixels.reshape(size, SUPERSAMPLE, size, SUPERSAMPLE, 3).mean(axis=(1, 3))
     picture = Image.fromarray(small.round().astype(np.uint8))
     return label(
@@ -266,6 +269,7 @@ def stamp(
             if dx * dx + dy * dy <= radius * radius:
                 # `at` is unique and the margin keeps discs inside
                 counts[at + dy * side + dx] += centres[at]
+    # What lies over each other adds up as paint does: k discs let (1 - opacity)^k through.
     alpha = MOST_OPAQUE * (1 - (1 - opacity) ** counts).reshape(side, side, 1).astype(np.float32)
     return pixels * (1 - alpha) + np.array(colour, np.float32) * alpha
 
@@ -273,6 +277,7 @@ def stamp(
 def ticks(extent: float) -> list[float]:
     """Chooses round numbers from -extent to extent, symmetric around 0, 4 a side at most."""
     power = 10.0 ** math.floor(math.log10(extent))
+    # The first round step of which fewer than five fit to a side.
     step = next(power * m for m in (0.25, 0.5, 1, 2, 5) if extent / (power * m) < 5)
     reach = math.floor(extent / step)
     return [i * step for i in range(-reach, reach + 1)]

@@ -228,6 +228,7 @@ def measure_step(trainer: MeteredTrainer) -> StepFigures:
     with counter:
         trainer.play_measured(counter, period)
     seconds = time_steps(trainer, period) / period
+    # Whole periods: a rare phase then weighs in each round as in a run.
     steps = period * max(1, math.ceil(ROUND_S / (period * seconds)))
     stopwatch = Stopwatch(trainer.device)
     times: list[float] = []
@@ -239,6 +240,7 @@ def measure_step(trainer: MeteredTrainer) -> StepFigures:
         trainer.play_measured(stopwatch, steps)
     metered = len(times) * steps
     figures = StepFigures(
+        # The median: one round in which the machine did something else does not count.
         ms=1000 * statistics.median(times),
         operations=counter.operations.total() / period,
         gflop=counter.flops.total() / period / 1e9,
@@ -387,6 +389,7 @@ def compare_loops(trainer: Trainer, peer: Peer, *, period: int, steps: int) -> C
         theirs.append(time_work(lambda: play_peer(steps), device) / steps)
         if not first:
             ours.append(time_steps(trainer, steps) / steps)
+    # Pair by pair: what slows the machine for a while slows both of a pair.
     ratios = [other / own for own, other in zip(ours, theirs, strict=True)]
     return Comparison(
         peer=peer.name,
@@ -414,6 +417,7 @@ def measure_roofline(device: torch.device, precision: str) -> float:
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a = torch.ones(size, size, device=device, dtype=dtype)
     with torch.no_grad():
+        # The best and not the median: of a bound, noise can only take away.
         best = min(time_work(lambda: a @ a, device) for _ in range(6))
     return float(2 * size**3 / best / 1e9)
 

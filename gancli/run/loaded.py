@@ -181,7 +181,9 @@ class LoadedModel:
                 raise UserError(f"steps={steps} does not fit", "give 2 or more")
             asked = options | ({} if truncation is None else {"truncation": truncation})
             ends = [
-                self.draw(n, seed=each, label=label, options=asked) for each in (seed, seed + 1)
+                # Two seeds and not one draw of 2n: the ends are then samples that can be had alone.
+                self.draw(n, seed=each, label=label, options=asked)
+                for each in (seed, seed + 1)
             ]
             inputs = sampling.interpolate(ends[0], ends[1], steps)
             # One noise for all images: what else differs is to be seen.

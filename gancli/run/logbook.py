@@ -297,6 +297,7 @@ def append(path: Path, data: bytes) -> None:
     The file is opened anew each time, or a folder that vanished would go unnoticed.
     """
     with open(path, "ab", buffering=0) as file:
+        # Where to cut back to: half a line would make the file unreadable from there on.
         end = file.seek(0, os.SEEK_END)
         try:
             if file.write(data) < len(data):  # what a disk does with its last block
@@ -337,6 +338,7 @@ def cut_back(path: Path, step: int, *, again: str = "") -> float:
         logger.warning("%s; nothing is cut from it, new lines are added", error.message)
         return seconds
     new = b"".join(kept)
+    # Lines are only dropped, so an equal size means an equal file.
     if path.exists() and len(new) != path.stat().st_size:
         atomic.write(path, lambda file: file.write(new))
     return seconds
