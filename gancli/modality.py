@@ -643,12 +643,13 @@ class Audio(Modality):
         return super().takes_channels(channels) and channels == 1
 
     def prepare(self, stored: Tensor) -> Tensor:
-        """Scales 16 bits to [-1,1)."""
+        """Scales 16 bits to [-1,1); floats of a data set of one's own stay."""
         import torch
 
         from gancli.sound import FULL
 
-        return stored.to(torch.float32) / FULL
+        waves = stored.to(torch.float32)
+        return waves if stored.is_floating_point() else waves / FULL
 
     def restore(self, items: Tensor) -> Tensor:
         """Rounds waves to 16 bits; what is stored stays."""

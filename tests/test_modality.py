@@ -195,6 +195,7 @@ def test_recordings_are_prepared_restored_and_come_back():
     seen = audio.prepare(stored)
     assert seen.min() == -1 and seen.max() < 1 and torch.equal(audio.restore(seen), stored)
     assert audio.restore(stored) is stored
+    assert torch.equal(audio.prepare(seen), seen), "floats of a data set of one's own"
     array = audio.to_array(seen)
     assert array.shape == (1, 5) and array.dtype == np.float32
     for given in (array, stored[0, 0].T.numpy()):
