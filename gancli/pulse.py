@@ -141,6 +141,7 @@ class Pulse:
         """
         if len(self.others) == 1:
             return self.others
+        # Whoever waits has come, so the others are those that did not.
         at_work = [other for other in self.others if not self.last_words(other)[0]]
         return at_work or [
             other for other in self.others if self.silent_s[other] > 2 * self.every_s

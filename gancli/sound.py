@@ -31,6 +31,7 @@ def choose_fft(length: int) -> int:
 
 def make_window(fft: int, like: Tensor) -> Tensor:
     """Makes a periodic Hann window (fft,) of a tensor's kind."""
+    # Periodic: overlapping by half, such windows sum to a constant.
     return torch.hann_window(fft, periodic=True, dtype=like.dtype, device=like.device)
 
 
@@ -58,6 +59,8 @@ def transform_back(spectra: Tensor, *, fft: int, hop: int) -> Tensor:
     weights = (window * window).expand(1, frames.shape[1], fft)
     left = (fft - hop) // 2
     length = frames.shape[1] * hop
+    # Windowed again and divided by the squared windows: the least squares solution (Griffin and Lim
+    # 1984, equation 6).
     sums = add_overlapping(frames, hop)[:, left : left + length]
     return sums / add_overlapping(weights, hop)[:, left : left + length]
 
@@ -113,6 +116,7 @@ def invert_log_magnitude(
         waves = transform_back(part * phase, fft=fft, hop=hop)
         for _ in range(iterations):
             now = transform(waves, fft=fft, hop=hop)
+            # The wanted magnitudes with the phases of the waves found so far; silence has none.
             waves = transform_back(part * now / now.abs().clamp_min(1e-12), fft=fft, hop=hop)
         found.append(waves)
     return torch.cat(found) if found else magnitude.new_zeros(0, spectra.shape[2] * hop)
@@ -142,6 +146,7 @@ def draw_spectra(waves: Tensor) -> Tensor:
 
 def to_int16(waves: Tensor) -> Tensor:
     """Rounds waves in [-1,1] to 16 bits; what is not finite becomes silence."""
+    # 1 would be 32,768, one more than 16 bits hold: it is clamped below.
     levels = (waves.detach().float() * FULL).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
     return levels.round().clamp(-FULL, FULL - 1).to(torch.int16)
 

@@ -239,6 +239,7 @@ class Recordings(ScannedSource):
         """Chooses the samples of an item, and says what is cut and filled up."""
         length = self.length
         if length == "auto":
+            # Not the longest: one long recording would fill all others up with silence.
             wanted = lengths[math.ceil(FIT * len(lengths)) - 1]
             length = SHORTEST
             while length < min(wanted, LONGEST):
@@ -325,6 +326,7 @@ class Recordings(ScannedSource):
             square += logs.square().sum((0, 2))
         count = len(waves) * (length // hop)
         mean = total / count
+        # In float64, where a mean of squares less a squared mean keeps enough digits.
         deviation = (square / count - mean.square()).clamp_min(LEAST_DEVIATION**2).sqrt()
         return {
             "resolution": [fft // 2, length // hop],

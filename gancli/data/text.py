@@ -275,6 +275,7 @@ def find_alphabet(lines: Sequence[Sequence[str]], most: int) -> list[str]:
     counts = Counter(token for tokens in lines for token in tokens)
     # A config would read these as references and as missing values.
     usable = [token for token in counts if "${" not in token and token not in ("???", UNKNOWN)]
+    # Ties by the alphabet: equal counts must not depend on the order of the lines.
     usable.sort(key=lambda token: (-counts[token], token))
     known = sorted(usable[:most])
     return [END, *([UNKNOWN] if len(known) < len(counts) else []), *known]
@@ -374,6 +375,7 @@ class Oracle(TokenSource):
             for _ in range(steps):
                 logits, state = net.step(token, state)
                 cut = torch.from_numpy(dice.uniform(size=(n, 1)))
+                # By numpy's uniform numbers: the same sentences whatever torch's version draws.
                 token = (logits.softmax(1).cumsum(1) < cut).sum(1).clamp(max=logits.shape[1] - 1)
                 row.append(token)
             parts.append(torch.stack(row, 1))

@@ -68,6 +68,7 @@ def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
     """
     try:
         with zipfile.ZipFile(file) as archive:
+            # torch stores without compression: more unpacked than packed is a zip bomb.
             if sum(entry.file_size for entry in archive.infolist()) > size:
                 raise zipfile.BadZipFile("it would unpack to more than it is")
             broken = archive.testzip()

@@ -132,7 +132,9 @@ class LatentEncoder(nn.Module):
                 f"channels={channels}, z_dim={z_dim}, width={width}: give 1 or more each, and "
                 f"images of 8 pixels or more, not {side}"
             )
+        # 4 blocks from 256 pixels on, one fewer for each halving: 2 x 2 positions or more stay.
         blocks = min(MOST_BLOCKS, max(1, side.bit_length() - 5))
+        # 64, 128, 192, 256, 256 as in the authors' E_ResNet.
         widths = [width * min(4, k + 1) for k in range(blocks + 1)]
         self.body = nn.Sequential(
             nn.Conv2d(channels, width, 4, 2, 1),

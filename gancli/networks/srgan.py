@@ -161,6 +161,7 @@ class RRDBNet(Enlarger):
         )
         if growth < 1:
             raise ValueError(f"growth={growth}: give 1 or more (the paper's: 32)")
+        # A pixel by each 3x3 convolution of the body; those at full size count by the scale.
         self.reach = 1 + 3 * LINKS * blocks + 1 + math.ceil(2 + 2 / scale)
         self.start = nn.Conv2d(channels, width, 3, 1, 1)
         self.body = nn.Sequential(
@@ -270,6 +271,7 @@ class SRDiscriminator(nn.Module):
                 f"levels={levels}: an image of {self.size[1]}x{self.size[0]} pixels cannot be "
                 f"halved so often; give {max(1, min(self.size).bit_length() - 1)} or fewer"
             )
+        # A dense layer reads the last map, hence the one size.
         left = [halve_side(side, levels, kernel) for side in self.size]
         body: list[nn.Module] = []
         c_in = channels

@@ -76,7 +76,9 @@ class Axis:
         return [
             k * step
             for k in range(
-                math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9) + 1
+                # A hair wider: rounding must not lose a tick at the very end.
+                math.ceil(self.low / step - 1e-9),
+                math.floor(self.high / step + 1e-9) + 1,
             )
         ]
 
@@ -182,6 +184,7 @@ def find_range(values: list[float]) -> tuple[float, float, str]:
     high = values[-1]
     cut = []
     if len(values) >= 20:
+        # The middle 95 %: what lies far beyond is a spike, not the curve.
         q_low = values[len(values) // 40]
         q_high = values[-1 - len(values) // 40]
         reach = 1.5 * (q_high - q_low)
@@ -280,6 +283,7 @@ def thin_points(points: Points) -> Points:
     """Keeps at most MOST_POINTS, with each stretch's extremes: a spike must not vanish."""
     if len(points) <= MOST_POINTS:
         return points
+    # Two points of each stretch are kept, its lowest and its highest.
     size = math.ceil(2 * len(points) / MOST_POINTS)
     kept = []
     for first in range(0, len(points), size):

@@ -225,6 +225,7 @@ def build_board(runs: list[Run], *, by: str = "", mode: str = "", protocol: str 
     }
     differing = find_differing_keys(runs)
     bundles: dict[str, list[Run]] = {}
+    # One without a config is compared with the groups that the others have made.
     for run in sorted(runs, key=lambda run: not run.config):  # those that have one first
         bundles.setdefault(identify_group(run, differing, list(bundles.values())), []).append(run)
     labels = label_all(list(bundles.values()), differing)
@@ -354,6 +355,7 @@ def letter_protocols(found: dict[int, Measured]) -> dict[str, Measured]:
     """
     known = [each for each in found.values() if each.protocol is not None]
     counts = Counter(each.strict() for each in known)
+    # Backwards, so that the first of each protocol is the one that stays.
     first = {each.strict(): each for each in reversed(known)}
     names = [name for name, _ in counts.most_common()]
     return {
