@@ -166,7 +166,7 @@ OPEN_BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(("blur", "deviation", "noise", "instance_noise"), NONNEGATIVE),
     **dict.fromkeys(("fade_kimg", "stable_kimg", "kimg", "shift", "strength"), NONNEGATIVE),
     "instance_noise_kimg": NONNEGATIVE,
-    "missing": Bound(0, 255),
+    **dict.fromkeys(("missing", "background"), Bound(0, 255)),
     **dict.fromkeys(("brightness", "contrast", "saturation", "mapping_lr"), NONNEGATIVE),
     **dict.fromkeys(("clip", "temperature", "sigma"), POSITIVE),
     **dict.fromkeys(("dropout", "dropout_in", "decay", "pl_decay", "w_decay"), BETA),
@@ -179,6 +179,11 @@ OPEN_BOUNDS: dict[str, Bound] = {
     "phi": Bound(-1, 1, above=True, below=True),  # from 1 on, AR(1) has no variance
     "bits": Bound(8, 16),
     "shown": COUNT_OR_0,
+    "foreground_weight": NONNEGATIVE,
+    **dict.fromkeys(("pose_channels", "people", "poses", "held_index"), COUNT),
+    **dict.fromkeys(("held_people", "held_poses"), COUNT_OR_0),
+    **dict.fromkeys(("rate", "file_rate", "hop"), COUNT),
+    "bin_deviation": POSITIVE,
 }
 # By module, where a name means another thing: series are in the units of whoever measured them.
 MODULE_BOUNDS: dict[str, dict[str, Bound]] = {

@@ -150,7 +150,10 @@ UNBOUNDED = {
     # Of layers and records that networks and data sets make themselves; no YAML names them.
     *("base", "c_in", "c_out", "features", "layer", "n_aside", "n_in", "n_out", "num_features"),
     *("number", "padding", "pixels", "rank", "world", "shape", "side", "size", "sizes", "stamps"),
-    *("stride", "tail", "batch_size", "most", "score", "steps"),
+    *("stride", "tail", "batch_size", "most", "score", "steps", "index", "frames", "height"),
+    *("shirt", "sleeves", "trousers", "shoes", "hair", "skin"),
+    # Whose class looks at them itself, or whose unit is the data's.
+    *("floor", "bin_mean", "value_range"),
     *CLOSED_BOUNDS["metrics"],
 }
 
