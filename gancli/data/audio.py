@@ -42,6 +42,7 @@ MOST_HELD = 1_000
 MOST_MEASURED = 10_000  # recordings that the mean of each frequency is taken from
 LEAST_DEVIATION = 1e-3  # of a frequency, where all recordings are silent
 ZEROS = 32  # zero crossings of the low-pass on each side of its middle
+MOST_WEIGHED = 1 << 22  # samples at a time
 ROLL_OFF = 0.95  # of the lower of two rates: where the low-pass ends
 NAME = re.compile(r"([^_]+)_([^_]+)_(\d+)")  # 3_jackson_12: class, speaker, index
 WAVES = ("samples", "audio", "waves", "recordings", "x", "data")  # names of an .npz's samples
@@ -418,16 +419,16 @@ def read_all(
             length if one.rate == rate else math.ceil(length * one.rate / rate) + reach(one, rate)
         )
         try:
-            wave_form = one.read(need)
+            samples = one.read(need)
         except BadRecording as error:
             bad.append((one.where, str(error)))
             continue
         if one.rate != rate:
-            wave_form = resample(wave_form, one.rate, rate)
-        wave_form = wave_form[:length]
+            samples = resample(samples, one.rate, rate)
+        samples = samples[:length]
         if normalise:
-            wave_form = wave_form * (PEAK / max(np.abs(wave_form).max(initial=0), 1 / FULL))
-        levels = np.rint(wave_form * FULL).clip(-FULL, FULL - 1)
+            samples = samples * (PEAK / max(np.abs(samples).max(initial=0), 1 / FULL))
+        levels = np.rint(samples * FULL).clip(-FULL, FULL - 1)
         waves[len(rows), : len(levels)] = levels.astype(np.int16)
         rows.append(k)
     return waves[: len(rows)], rows, bad
@@ -439,7 +440,7 @@ def reach(one: Recording, rate: int) -> int:
 
 
 @functools.lru_cache(maxsize=8)
-def make_low_pass(first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
+def make_low_pass(first: int, second: int) -> np.ndarray:
     """Makes the weights of a windowed sinc for each phase of the new rate.
 
     Args:
@@ -447,17 +448,16 @@ def make_low_pass(first: int, second: int) -> tuple[np.ndarray, np.ndarray]:
         second: The new rate.
 
     Returns:
-        (second,taps) weights, and (second,) the first sample that each weighs, relative to
-        floor(k * first / second).
+        (second,taps): row k weighs the samples around k * first / second, from taps/2 - 1 before
+        the last of those up to it.
     """
     share = ROLL_OFF * min(1.0, second / first)  # of half the old rate
     half = math.ceil(ZEROS / share)
     phase = np.arange(second) * first % second / second
-    offsets = np.arange(-half + 1, half + 1)
-    distance = offsets[None] - phase[:, None]
+    distance = np.arange(-half + 1, half + 1)[None] - phase[:, None]
     window = np.where(np.abs(distance) < half, np.cos(np.pi * distance / (2 * half)) ** 2, 0)
     weights = share * np.sinc(share * distance) * window
-    return weights / weights.sum(1, keepdims=True), np.full(second, -half + 1)
+    return weights / weights.sum(1, keepdims=True)
 
 
 def resample(samples: np.ndarray, first: int, second: int) -> np.ndarray:
@@ -465,14 +465,15 @@ def resample(samples: np.ndarray, first: int, second: int) -> np.ndarray:
     divisor = math.gcd(first, second)
     first //= divisor
     second //= divisor
-    weights, starts = make_low_pass(first, second)
+    weights = make_low_pass(first, second)
+    taps = weights.shape[1]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(samples, taps), taps)
     count = -(-len(samples) * second // first)
-    at = np.arange(count)
-    edge = weights.shape[1]
-    padded = np.pad(samples, edge)
-    begin = at * first // second + starts[at % second] + edge
-    windows = np.lib.stride_tricks.sliding_window_view(padded, edge)[begin]
-    return np.einsum("nt,nt->n", windows, weights[at % second])
+    parts = []
+    for at in np.array_split(np.arange(count), max(1, count * taps // MOST_WEIGHED)):
+        begin = at * first // second + taps // 2 + 1
+        parts.append(np.einsum("nt,nt->n", windows[begin], weights[at % second]))
+    return np.concatenate(parts)
 
 
 def find_recordings(path: str, *, rate: int | None) -> Found:
