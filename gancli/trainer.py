@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gancli import distributed
 from gancli.config.build import build_schedule
@@ -21,7 +21,7 @@ from gancli.data.stream import Stream
 from gancli.ema import ema_beta, update_ema
 from gancli.errors import Diverged, UserError
 from gancli.game import Batch, Game, Logs, Phase, children
-from gancli.optimizers import make_players
+from gancli.optimizers import Player, make_players
 from gancli.precision import autocast, memory_format, place
 from gancli.seeding import reseed, seed_of
 
@@ -97,6 +97,7 @@ class Trainer:
         # `advance`.
         self.phases = game.phases()
         self.players = make_players(game, config.optimizer.plain())
+        self.shaping = list_shaping_phases(self.phases, game.generator, self.players)
         distributed.broadcast_state(game)
         # After the broadcast: every rank's average starts from the same weights.
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
@@ -122,7 +123,8 @@ class Trainer:
                 self.logs |= logs
                 flags.append(flag)
         # Before the clock moves: the ramp-up counts the images that earlier steps have shown.
-        self.move_average()
+        if any(phase.due(progress.step) for phase in self.shaping):
+            self.move_average()
         self.unread.append(flags)
         progress.step += 1
         progress.nimg += self.settings.batch_size
@@ -135,10 +137,14 @@ class Trainer:
                 player.drop_moments()
 
     def move_average(self) -> None:
-        """Moves the EMA generator by the images of one step."""
+        """Moves the EMA generator by the images since the generator last moved.
+
+        In the steps between, the average would only come nearer to weights that it has already
+        taken in, at the price of a pass over all of them.
+        """
         nimg = self.progress.nimg
         beta = ema_beta(
-            self.settings.batch_size,
+            self.settings.batch_size * count_steps_since_due(self.shaping, self.progress.step),
             nimg,
             half_life_kimg=self.half_life_kimg(nimg),
             rampup=self.config.ema.rampup,
@@ -320,6 +326,29 @@ class Trainer:
         self.progress.attempt = attempt
         self.logs = {}
         self.unread = []
+
+
+def list_shaping_phases(
+    phases: list[Phase], generator: nn.Module, players: dict[str, Player]
+) -> list[Phase]:
+    """Lists the phases that move the generator, which the average follows."""
+    followed = set(generator.parameters())
+    return [
+        phase
+        for phase in phases
+        if any(not followed.isdisjoint(players[name].parameters) for name in phase.updates)
+    ]
+
+
+def count_steps_since_due(phases: list[Phase], step: int) -> int:
+    """Counts the steps since one of the phases was last due before `step`, which counts too.
+
+    A function of the clock, so that a resumed run counts alike; step + 1 where none has been due.
+    """
+    n = 1
+    while n <= step and not any(phase.due(step - n) for phase in phases):
+        n += 1
+    return n
 
 
 def check_loss(phase: Phase, result: object) -> tuple[Tensor, Logs]:

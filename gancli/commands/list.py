@@ -72,8 +72,11 @@ def main(argv: list[str]) -> int:
     papers = found.get("experiment", {}) if "experiment" in groups else {}
     entries = {name: read_published(path) for name, path in papers.items()}
     if as_json:
-        whole = table | ({"legend": legend} if legend else {})
-        whole |= {"published": entries, "measured": measured} if papers else {}
+        whole: dict[str, object] = {**table}
+        if legend:
+            whole["legend"] = legend
+        if papers:
+            whole |= {"published": entries, "measured": measured}
         print(json.dumps(whole, indent=2, ensure_ascii=False))
         return 0
     numbers = {

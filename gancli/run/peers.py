@@ -22,6 +22,7 @@ from gancli.game import Batch, Game, Phase
 from gancli.games.gan import GAN
 from gancli.optimizers import Player, make_players
 from gancli.precision import autocast, memory_format, place
+from gancli.trainer import count_steps_since_due, list_shaping_phases
 
 MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's mode
 
@@ -73,6 +74,7 @@ class BareLoop:
         }
         self.average = copy.deepcopy(self.game.generator).eval().requires_grad_(False)
         self.half_life_kimg = build_schedule(config.ema.half_life_kimg, where="ema.half_life_kimg")
+        self.shaping = list_shaping_phases(self.phases, self.game.generator, self.players)
         self.rng = torch.Generator().manual_seed(0)
         self.game.advance(self.game.progress)
 
@@ -84,13 +86,14 @@ class BareLoop:
             if phase.due(progress.step):
                 self.play(phase)
         batch_size = self.settings.batch_size
-        beta = ema_beta(
-            batch_size,
-            progress.nimg,
-            half_life_kimg=self.half_life_kimg(progress.nimg),
-            rampup=self.config.ema.rampup,
-        )
-        update_ema(self.average, game.generator, beta)
+        if any(phase.due(progress.step) for phase in self.shaping):
+            beta = ema_beta(
+                batch_size * count_steps_since_due(self.shaping, progress.step),
+                progress.nimg,
+                half_life_kimg=self.half_life_kimg(progress.nimg),
+                rampup=self.config.ema.rampup,
+            )
+            update_ema(self.average, game.generator, beta)
         progress.step += 1
         progress.nimg += batch_size
         game.keep_average(self.average)
