@@ -301,7 +301,7 @@ SUBCOMMANDS = {
     "data": Subcommand(
         "gancli.commands.data",
         "examine a data set: counts, broken files, copies, labels",
-        "PATH | dataset=NAME [KEY=VALUE ...] [FLAGS]",
+        "PATH | dataset=NAME [KEY=VALUE ...] [FLAGS] | --clear-cache",
         (
             "gan data photos",
             "gan data dataset=mnist dataset.root=data",
@@ -312,6 +312,7 @@ SUBCOMMANDS = {
             "out=FILE.png             the contact sheet; default: outputs/data/<name>.png",
             "--sample N               read only N files, evenly spread",
             "--json                   everything as plain data",
+            "--clear-cache            remove the decoded images that runs have kept for later runs",
             *_CONFIG_FLAGS,
         ),
     ),

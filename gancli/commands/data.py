@@ -36,6 +36,7 @@ CHOOSING = ("dataset=", "+dataset=", "model=", "experiment=", "+experiment=", "-
 READ_BY = {".csv": "series", ".ts": "series", ".npz": "series", ".txt": "text"}
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".npy"}
 LOOKED_AT = 200  # files of a folder, to say what it holds
+CLEAR = "--clear-cache"
 LAYOUTS = ("pairs", "two domains")  # how the notes of reports/layouts.py begin
 
 
@@ -64,6 +65,9 @@ def main(argv: list[str]) -> int:
     """
     from gancli.files.paths import check_run
 
+    if CLEAR in argv:
+        clear_cache(argv)
+        return 0
     request = read_request(argv)
     composed = front.compose("train", request.overrides)
     for message in composed.warnings:
@@ -103,6 +107,29 @@ def main(argv: list[str]) -> int:
             )
         say_end(str(sheet) if sheet else "", choose_next(found, request.overrides))
     return 0
+
+
+def clear_cache(argv: list[str]) -> None:
+    """Removes the decoded images that earlier runs have kept, and says how much that was.
+
+    Raises:
+        UserError: Other words stand beside the flag, or they cannot be removed.
+    """
+    from gancli.data import cache
+
+    others = [word for word in argv if word != CLEAR]
+    if others:
+        raise UserError(f"{CLEAR} takes no {others[0]}: it clears all", cache.CLEAR)
+    root = cache.cache_root()
+    try:
+        sets, n_bytes = cache.clear()
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or root} cannot be removed: {error.strerror}",
+            "change its permissions",
+        ) from error
+    noun = "data set" if sets == 1 else "data sets"
+    print(f"removed the decoded images of {sets} {noun} from {root}: {cache.gigabytes(n_bytes)}")
 
 
 def choose_next(found: Survey, overrides: list[str]) -> list[str]:

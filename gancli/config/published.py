@@ -32,6 +32,7 @@ FREE = (
     *("trainer.device", "trainer.precision", "trainer.compile", "trainer.accumulate"),
     *("trainer.save_every", "trainer.keep"),
     *("dataset.path", "dataset.root", "dataset.download", "dataset.workers", "dataset.on_error"),
+    "dataset.cache",
 )
 
 

@@ -6,6 +6,8 @@ A rule of its own sets some of them apart.
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
@@ -119,8 +121,9 @@ class Source:
     is filled by `scan`. kind: image, points or series. limit: train on so many at most. holdout:
     keep so many out of training. load_size: larger than resolution, a random window is drawn each
     time. flip: mirror half of the draws.
-    on_error: skip or fail, what a bad file does. workers: decoding threads. UserError for values
-    that make no sense.
+    on_error: skip or fail, what a bad file does. workers: decoding threads, auto one for each core.
+    cache: auto keeps what took long to decode for the next run, none does not.
+    UserError for values that make no sense.
     """
 
     resolution: int | list[int] | str = "auto"
@@ -132,7 +135,8 @@ class Source:
     load_size: int | list[int] | None = None
     flip: bool = False
     on_error: str = "skip"
-    workers: int = 2
+    workers: int | str = "auto"
+    cache: str = "auto"
 
     def __post_init__(self):
         # Not Literal: a subclass's annotations are looked up in its own module, which need not
@@ -152,7 +156,16 @@ class Source:
             f"dataset.holdout={self.holdout} is no number of images",
             "0 holds nothing out",
         )
-        require(self.workers >= 1, f"dataset.workers={self.workers} decodes nothing", "1 or more")
+        require(
+            self.workers == "auto" or is_count(self.workers, least=1),
+            f"dataset.workers={self.workers} decodes nothing",
+            "1 or more, or auto: a thread for each core",
+        )
+        require(
+            self.cache in ("auto", "none"),
+            f"dataset.cache={self.cache}",
+            "auto keeps decoded images for the next run, none does not",
+        )
         require(
             self.channels == "auto" or modality.takes_channels(self.channels),
             f"dataset.channels={self.channels}",
@@ -228,6 +241,13 @@ class Source:
     def depth(self) -> int:
         """Counts the channels that are stored for an image."""
         return self.known_channels()
+
+    def count_workers(self) -> int:
+        """Counts the threads that decode."""
+        if isinstance(self.workers, int):
+            return self.workers
+        # A container or a cluster may give fewer cores than the machine has; macOS has no affinity.
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
     def advise(self, text: str) -> str:
         """Adds to a note of the decoder what else may be typed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -301,6 +302,7 @@ class CelebA(Source):
             stamps=[0] * len(names),
             labels=data.attr[:, attributes.index(self.attribute)].numpy(),
             classes=(f"not {self.attribute}", self.attribute),
+            origin=os.path.realpath(folder),
         )
         return decode_files(files, source)
 
@@ -351,6 +353,7 @@ class LSUN(Source):
                 read=read,
                 sizes=[0] * len(keys),
                 stamps=[0] * len(keys),
+                origin=os.path.realpath(path),
             )
             return decode_files(files, source)
 

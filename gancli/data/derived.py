@@ -77,6 +77,7 @@ class Derived(Source):
             load_size=self.load_size,
             on_error=self.on_error,
             workers=self.workers,
+            cache=self.cache,
         )
 
     def pairing(self) -> Pairing:

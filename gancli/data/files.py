@@ -21,7 +21,8 @@ from gancli.render.notes import note
 
 log = logging.getLogger("gancli.data")
 BLOCK = 64  # files a task: a task for each would cost more than a small PNG
-CACHE_FORMAT = 1  # raise it when the same file would decode to other pixels
+CACHE_FORMAT = 2  # raise it when the same file would decode to other pixels
+BAR = 20  # signs of the bar that shows how far the decoding is
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Files:
     passed_over: what else lies there. remarks: what is ignored or merged, in sentences.
     two: read gives two paths, of a pair in two folders.
     tail: so many at the end are what the data set itself holds out.
+    origin: the folder or file that they come from, part of the cache's key.
     """
 
     names: list[str]
@@ -49,6 +51,7 @@ class Files:
     remarks: tuple[str, ...] = ()
     two: bool = False
     tail: int = 0
+    origin: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -75,18 +78,15 @@ def decode_files(files: Files, source: Source) -> Decoded:
     if labels is not None:
         say_lost_classes(labels[torch.from_numpy(parts[1])], classes, source)
     shape = (len(parts[0]) + len(parts[1]), source.depth(), *source.size())
-    key = digest_of(
-        [
-            digest,
-            repr((CACHE_FORMAT, files.stamps, shape, source.limit, source.holdout)),
-            *source.storage(),
-        ]
-    )
-    found = cache.find(cache.cache_root() / key, shape) or decode_chosen(
-        files, source, parts, cache.make_room(shape, key)
-    )
-    pixels, chosen, skipped = found
+    kept = open_kept(files, source, parts, shape, digest)
+    chosen = kept.chosen
+    skipped = kept.skipped
+    pixels = kept.pixels
+    for text in kept.notes:
+        note(log, "%s", source.advise(text))
     if skipped:
+        if source.on_error == "fail":
+            refuse(*skipped[0])
         log.warning(
             "skipped %d of %d files: %s",
             len(skipped),
@@ -102,6 +102,39 @@ def decode_files(files: Files, source: Source) -> Decoded:
         skipped=(*files.refused, *skipped),
         place=torch.from_numpy(places(len(files), files.tail))[index],
     )
+
+
+def open_kept(
+    files: Files,
+    source: Source,
+    parts: tuple[np.ndarray, np.ndarray, np.ndarray],
+    shape: tuple[int, int, int, int],
+    digest: str,
+) -> cache.Kept:
+    """Finds the decoded images of an earlier run, else decodes them and keeps them for the next.
+
+    Args:
+        files: All of them.
+        source: The settled source.
+        parts: Files that are held out, trained on, and spare.
+        shape: Of the pixels.
+        digest: Of the files' names and sizes.
+    """
+    decoder = type(source.decoder()).__name__
+    how = repr((CACHE_FORMAT, files.origin, files.stamps, shape, decoder))
+    key = digest_of([digest, how, repr((source.limit, source.holdout)), *source.storage()])
+    found = cache.find(cache.cache_root() / key, shape) if source.cache == "auto" else None
+    if found is not None:
+        place = files.origin or files.names[0]
+        note(log, "decoded images of %s are reused (%s)", place, cache.CLEAR)
+        return found
+    room = cache.make_room(shape, key)
+    started = time.monotonic()
+    kept = decode_chosen(files, source, parts, room)
+    slow = time.monotonic() - started >= cache.SLOW_S
+    if slow and room.folder is None and source.cache == "auto":
+        cache.keep_for_next(kept, key)
+    return kept
 
 
 def say_lost_classes(labels: torch.Tensor, classes: tuple[str, ...], source: Source) -> None:
@@ -123,8 +156,8 @@ def say_lost_classes(labels: torch.Tensor, classes: tuple[str, ...], source: Sou
 
 def decode_chosen(
     files: Files, source: Source, parts: tuple[np.ndarray, np.ndarray, np.ndarray], room: cache.Room
-) -> tuple[np.ndarray, np.ndarray, list[tuple[str, str]]]:
-    """Decodes what is wanted: pixels (rows,C,h,w), the file behind each row, skipped.
+) -> cache.Kept:
+    """Decodes what is wanted into a room of pixels (rows,C,h,w).
 
     Held-out rows come first, so that both parts are ranges.
     """
@@ -134,7 +167,7 @@ def decode_chosen(
     chosen = np.full(len(room.pixels), -1)
     bad: list[tuple[int, str]] = []
     try:
-        with quiet(), ThreadPoolExecutor(source.workers) as pool:
+        with quiet(), ThreadPoolExecutor(source.count_workers()) as pool:
             for first, n, take in (
                 (0, len(held), queue.pop),
                 (len(held), len(train), queue.popleft),
@@ -155,9 +188,7 @@ def decode_chosen(
         for new, old in enumerate(good):
             if new != old:
                 room.pixels[new] = room.pixels[old]
-        for text in sorted(decoder.notes):
-            note(log, "%s", source.advise(text))
-        return room.keep(chosen[good], skipped), chosen[good], skipped
+        return room.keep(chosen[good], skipped, sorted(decoder.notes))
     except BaseException:  # Ctrl-C too: what is half made would only lie there
         room.discard()
         raise
@@ -192,13 +223,23 @@ def decode_rows(
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     for done, (block, found) in enumerate(zip(blocks, pool.map(work, blocks), strict=True)):
         failed |= found
-        status.say(f"decoding images: {BLOCK * done:,} of {len(rows):,}…", goes_on=True)
+        status.say(
+            f"decoding images {draw_bar(BLOCK * done / len(rows))} "
+            f"{BLOCK * done:,} of {len(rows):,}…",
+            goes_on=True,
+        )
         if found and strict:
             refuse(*next((files.names[item], found[row]) for row, item in block if row in found))
         if time.monotonic() - said > 10:
             said = time.monotonic()
             log.info("decoded %d of %d images", BLOCK * (done + 1), len(rows))
     return failed
+
+
+def draw_bar(share: float) -> str:
+    """Draws how far something is, from 0 to 1."""
+    full = int(BAR * share)
+    return "━" * full + "─" * (BAR - full)
 
 
 def refuse(name: str, reason: str) -> None:

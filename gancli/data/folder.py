@@ -378,6 +378,7 @@ def sort_out(
         unreadable=count_endings(pictures),
         passed_over=count_endings(others - pictures),
         remarks=tuple(remarks),
+        origin=os.path.realpath(Path(path).expanduser()),
     )
 
 

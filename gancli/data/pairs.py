@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -254,6 +255,7 @@ def match_files(a: Files, b: Files, roots: Sequence[Path]) -> Files:
         stamps=[a.stamps[i] ^ (b.stamps[j] << 1) for i, j in index],
         refused=(*a.refused, *b.refused, *lost),
         two=True,
+        origin=os.path.commonpath([a.origin, b.origin]),
     )
 
 
@@ -270,6 +272,7 @@ def join_files(files: Files, own: Files, holdout: int) -> Files:
         passed_over=files.passed_over,
         two=files.two,
         tail=holdout,
+        origin=os.path.commonpath([files.origin, own.origin]),
     )
 
 

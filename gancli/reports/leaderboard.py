@@ -24,6 +24,7 @@ UNIMPORTANT = (
     "trainer.keep",
     "trainer.save_every",
     "dataset.workers",
+    "dataset.cache",
     "dataset.root",
 )
 # Of a protocol: these may differ between numbers that can be compared; a device moves the last

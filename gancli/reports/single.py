@@ -37,6 +37,7 @@ AFTERWARDS = (
     "dataset.path",
     "dataset.root",
     "dataset.workers",
+    "dataset.cache",
 )
 # Old names of experiments in 0.1.0, and what they are called now
 RENAMED_EXPERIMENTS = {

@@ -178,7 +178,8 @@ def survey_files(
     decoder = source.decoder()
     kept = choose_kept(files, indices, source.depth() * height * width)
     started = time.perf_counter()
-    looks = list(look_at_all(files, indices, decoder, kept, workers=source.workers, tick=tick))
+    workers = source.count_workers()
+    looks = list(look_at_all(files, indices, decoder, kept, workers=workers, tick=tick))
     found = Survey(
         source=source,
         total=len(files),

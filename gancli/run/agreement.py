@@ -18,6 +18,7 @@ OWN_PATHS = (
     "dataset.path",
     "dataset.root",
     "dataset.workers",
+    "dataset.cache",
 )  # computers may keep the same data in different places
 
 

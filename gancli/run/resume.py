@@ -29,6 +29,7 @@ CHANGEABLE = (
     "dataset.path",
     "dataset.root",
     "dataset.workers",
+    "dataset.cache",
 )
 FREE = (  # what resume=auto overlooks: how long, where and how loudly a run trains
     "trainer.steps",
@@ -37,6 +38,8 @@ FREE = (  # what resume=auto overlooks: how long, where and how loudly a run tra
     "trainer.save_every",
     "trainer.keep",
     "log.",
+    "dataset.workers",
+    "dataset.cache",
     "resume",
     "trust",
     "published",
