@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import posixpath
 import stat
 import threading
 import zipfile
@@ -12,7 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -347,13 +348,13 @@ def sort_out(
     """Keeps the images, by name, and finds their labels."""
     endings = extensions()
     entries = sorted(entry for entry in entries if not is_hidden(entry[0]))
-    images = [entry for entry in entries if PurePosixPath(entry[0]).suffix.lower() in endings]
+    images = [entry for entry in entries if find_ending(entry[0]) in endings]
     images = [entry for entry in images if not is_sheet(entry[0], images)]
     # What `gan sample` lays beside arrays is no sample itself
-    if all(PurePosixPath(name).name in SHEETS for name, *_ in images):
+    if all(name.rpartition("/")[2] in SHEETS for name, *_ in images):
         images = [entry for entry in entries if is_array_name(entry[0])] or images
-    others = Counter(PurePosixPath(name).suffix.lower() or "no ending" for name, *_ in entries)
-    others -= Counter(PurePosixPath(name).suffix.lower() for name, *_ in images)
+    others = Counter(find_ending(name) or "no ending" for name, *_ in entries)
+    others -= Counter(find_ending(name) for name, *_ in images)
     pictures = Counter({ending: n for ending, n in others.items() if ending in PICTURES - endings})
     if not images:
         also = f"; refused: {list_skipped(refused)}" if refused else ""
@@ -380,6 +381,15 @@ def sort_out(
         remarks=tuple(remarks),
         origin=os.path.realpath(Path(path).expanduser()),
     )
+
+
+def find_ending(name: str) -> str:
+    """Returns the ending of a file's name in lower case, ".png"; "" without one.
+
+    As pathlib does it, in a tenth of the time, which counts with a hundred thousand files.
+    """
+    ending = posixpath.splitext(name)[1].lower()
+    return "" if ending == "." else ending
 
 
 def count_endings(endings: Counter) -> str:
@@ -452,12 +462,12 @@ def explain_labels(path: str, names: list[str], classes: tuple[str, ...]) -> lis
 
 def is_array_name(name: str) -> bool:
     """Says whether a file is an array by its name."""
-    return PurePosixPath(name).suffix.lower() == ARRAY
+    return find_ending(name) == ARRAY
 
 
 def is_paged_name(name: str) -> bool:
     """Says whether a file may have many pages by its name."""
-    return PurePosixPath(name).suffix.lower() in PAGED
+    return find_ending(name) in PAGED
 
 
 def is_hidden(name: str) -> bool:
