@@ -75,6 +75,10 @@ class Modality:
         """Counts items in words: "1 image", "2 images"."""
         return f"{n:,} {self.single if n == 1 else self.noun}"
 
+    def describe_data(self) -> str:
+        """Says what a set of such items is, after "the data are"."""
+        return self.noun
+
     def takes_channels(self, channels: object) -> bool:
         """Tells whether an item may have so many; `channel_words` say which."""
         return isinstance(channels, int) and not isinstance(channels, bool) and channels >= 1
@@ -397,6 +401,10 @@ class Series(Modality):
         "cross_correlation",
         "discriminative",
         "predictive",
+        "classes",
+        "marginal_by_class",
+        "discriminative_by_class",
+        "cas",
     )
     n = 2_500
     files = ("series.csv", "series.npz")
@@ -406,6 +414,13 @@ class Series(Modality):
     def restore(self, items: Tensor) -> Tensor:
         """Restores data units: (N,C,T,1)."""
         return items * self.column(self.scale, items) + self.column(self.shift, items)
+
+    def to_pictures(self, restored: Tensor) -> Tensor:
+        """Rounds stored values in [-1,1] to bytes (N,C,T,1)."""
+        from gancli.render.grids import to_uint8
+
+        shift = self.column(self.shift, restored)
+        return to_uint8((restored - shift) / self.column(self.scale, restored))
 
     def column(self, values: tuple[float, ...], items: Tensor) -> Tensor:
         """Shapes one number or one for each feature as (1,1 or C,1,1)."""
@@ -496,7 +511,7 @@ class Text(Modality):
     units: str = "characters"
 
     kind = "text"
-    noun = "text"
+    noun = "lines"
     of_tokens = True
     single = "line"
     items = ("ngrams", "likelihood", "oracle", "uniqueness")
@@ -506,6 +521,10 @@ class Text(Modality):
     models = ("textgan", "seqgan")
     advice = "the data are text: model=textgan or seqgan learns it"
     channel_words = "2 tokens or more"
+
+    def describe_data(self) -> str:
+        """Says "text", not "lines"."""
+        return self.kind
 
     def takes_channels(self, channels: object) -> bool:
         """Allows as many as there are tokens."""

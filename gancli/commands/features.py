@@ -66,7 +66,8 @@ def run(options: dict, words: list[str]) -> int:
     modality = make_modality(loaded.tree["config"]["dataset"])
     if not modality.probed:
         raise UserError(
-            f"gan features probes what has classes and values, and the data are {modality.noun}",
+            "gan features probes what has classes and values, and the data are "
+            f"{modality.describe_data()}",
             f"gan evaluate ckpt={loaded.path} measures its samples",
         )
     if not loaded.game.judges_images:

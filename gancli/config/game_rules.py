@@ -134,7 +134,7 @@ def find_parts_for_images(frozen: Plain) -> list[Problem]:
     if modality.pixels:
         return []
     found = [
-        (f"{name} is for images, and the data are {modality.noun}", f"{name}=none")
+        (f"{name} is for images, and the data are {modality.describe_data()}", f"{name}=none")
         for name in ("augment", "perceptual")
         if frozen[name] is not None
     ]
@@ -143,7 +143,7 @@ def find_parts_for_images(frozen: Plain) -> list[Problem]:
     if game.directions:
         found.append(
             (
-                f"this model translates images, and the data are {modality.noun}",
+                f"this model translates images, and the data are {modality.describe_data()}",
                 f"choose a model that learns single items, such as model={one}",
             )
         )
@@ -160,9 +160,10 @@ def find_network_of_tokens(frozen: Plain) -> list[Problem]:
         if is_spec(spec) and spec["_target_"].startswith(TEXT_NETWORKS):
             name = spec["_target_"].removeprefix(TEXT_NETWORKS)
             one = (modality.models or ("dcgan",))[0]
+            data = modality.describe_data()
             return [
                 (
-                    f"model.{role}: {name} is for text, and the data are {modality.noun}",
+                    f"model.{role}: {name} is for text, and the data are {data}",
                     f"choose model={one}, or text: dataset=names",
                 )
             ]

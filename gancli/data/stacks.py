@@ -37,6 +37,7 @@ MAGIC = b"\x93NUMPY"
 MOST_CHANNELS = 4096
 MOST_VALUES = 4 * MAX_PIXELS  # of one file
 WHITE = 65535  # the highest level
+NOT_GREY = "dataset.bits=16 reads grey images, and this one is {}"
 CLIPPED = "values outside dataset.value_range became its ends"
 
 
@@ -89,7 +90,7 @@ def read_header(file: File, *, channels: int | None = None) -> Header:
     with open_image(file) as image:
         pages = count_pages(image)
         if not is_grey(image):
-            raise BadImage(f"a channel is grey, and this image is {image.mode}")
+            raise BadImage(NOT_GREY.format(image.mode))
         turned = orientation(image) >= 5
         size = [image.width, image.height] if turned else [image.height, image.width]
         return Header((size[0], size[1]), pages, image.mode, image.format or "")
@@ -238,7 +239,7 @@ def read_pages(file: File, channels: int) -> tuple[list[np.ndarray], int]:
             if page:
                 image.seek(page)
             if not is_grey(image):
-                raise BadImage(f"dataset.bits=16 reads grey images, and this one is {image.mode}")
+                raise BadImage(NOT_GREY.format(image.mode))
             if image.size != size:
                 raise BadImage("its pages have different sizes")
             found.append(np.asarray(image.convert("L") if image.mode == "1" else image))

@@ -35,7 +35,7 @@ from gancli.metrics.bench import Bench, Score
 from gancli.metrics.features import BATCH
 from gancli.metrics.legend import Line
 from gancli.metrics.own import Metric, describe_metric
-from gancli.metrics.settings import IMAGE_ITEMS, better
+from gancli.metrics.settings import CLASS_ITEMS, IMAGE_ITEMS, better
 from gancli.metrics.suite import floor, measure, measure_own
 from gancli.modality import Modality
 from gancli.render import status
@@ -153,6 +153,7 @@ def evaluate(
                     *(() if read else ("codes",)),
                     *(() if game.has_likelihood else ("likelihood",)),
                     *(() if isinstance(source, Oracle) else ("oracle",)),
+                    *(() if modality.pixels or train.labels is not None else CLASS_ITEMS),
                 ),
             ),
             # What counts classes skips attributes, with the reason that there are no classes.

@@ -534,6 +534,24 @@ EVALUATION = (
         "classes",
     ),
     Line(
+        "marginal_by_class",
+        "the marginal distance within each class, mean over classes (each class's own stands in "
+        "the protocol)",
+        "deviations",
+        "lower",
+        FLOOR,
+        "marginal_by_class",
+    ),
+    Line(
+        "discriminative_by_class",
+        "how well a judge of 24 units or more tells samples of a class from its reals, mean over "
+        "classes (each class's own stands in the protocol)",
+        "0 to 0.5",
+        "lower",
+        f"0 cannot tell; {FLOOR}",
+        "discriminative_by_class",
+    ),
+    Line(
         "cas",
         "accuracy on real images of a classifier trained on samples alone",
         "0 to 1",

@@ -20,6 +20,8 @@ POINT_ITEMS = Points.items
 SERIES_ITEMS = Series.items
 TEXT_ITEMS = Text.items
 AUDIO_ITEMS = Audio.items
+# Of data with labels
+CLASS_ITEMS = ("classes", "cas", "marginal_by_class", "discriminative_by_class")
 # Of images that are translated; lpips is then the distance to the target
 PAIR_ITEMS = (
     "psnr",

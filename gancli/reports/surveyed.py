@@ -95,8 +95,9 @@ def show_survey(found: Survey, warnings: list[str], *, subject: str) -> None:
     show_names(
         f"cannot be used: {len(found.bad)}", [f"{name}: {reason}" for name, reason in found.bad]
     )
+    files = "files" if found.bytes else found.source.modality().noun  # arrays have no files
     show_names(
-        f"equal files: {len(found.duplicates)}", [" = ".join(group) for group in found.duplicates]
+        f"equal {files}: {len(found.duplicates)}", [" = ".join(group) for group in found.duplicates]
     )
     show_names(
         f"equal once decoded: {len(found.equal_pixels)}",

@@ -118,8 +118,20 @@ def test_what_a_kind_shows_beside_the_picture_is_written(gan, package, monkeypat
 def test_the_classes_of_labelled_series_have_rows_of_their_own(gan, package):
     name = package(DATA)
     own = (f"dataset._target_={name}.Waves", "dataset.kind=series", *SERIES, "dataset.classes=2")
-    conditional = ("model.conditional=true", "log.grid=3", "metrics=none")
+    measured = ("metrics=full", "metrics.n=40", "metrics.judge_steps=2", "metrics.floor=true")
+    conditional = ("model.conditional=true", "log.grid=3", *measured, "dataset.holdout=20")
     sound(gan("train", *MLP, *own, *conditional))
+    found = json.loads(Path("run/evaluation.json").read_text())
+    values = found["values"]
+    assert {"class_accuracy", "cas", "marginal_by_class", "discriminative_by_class"} <= set(values)
+    reals = found["reals"]
+    assert "class_accuracy" in reals and "cas" not in reals  # which reals would be tested on
+    assert values["marginal_by_class"] > reals["marginal_by_class"]
+    said = found["protocol"]["marginal_by_class"]
+    each = [float(part.split()[-1]) for part in said.split(", ")]
+    assert said.startswith("up ") and sum(each) / 2 == pytest.approx(
+        values["marginal_by_class"], rel=1e-3
+    )
     grid = Image.open("run/samples/step-00000002.png")
     sound(gan("sample", "ckpt=run", "per_class=3", "out=made", f"trust={name}"))
     made = Image.open("made/grid.png")
