@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from helpers import REPO
 from PIL import Image
 
 from gancli.data.base import split
@@ -271,3 +274,14 @@ def test_arrays_of_pictures(tmp_path):
 def test_a_number_that_is_not_the_held_out_ones_is_refused(own):
     with pytest.raises(UserError, match="new people in new poses are 2 pictures"):
         OwnFigures(path=str(own), held_people=2, held_poses=1, holdout=3).load()
+
+
+def test_what_the_page_on_poses_shows_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (REPO / "docs/poses.md").read_text()
+    shown: dict[str, object] = {}
+    for block in re.findall(r"^```python\n(.*?)^```", page, re.S | re.M):
+        exec(block, shown)
+    assert shown["picture"].shape == (1, 3, 64, 64)
+    exec(re.search(r'python -c "(.*)"', page)[1])
+    assert len(list(tmp_path.glob("figures/*/person0[0-3]/pose0[0-7].png"))) == 2 * 4 * 8
