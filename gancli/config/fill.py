@@ -101,7 +101,7 @@ def check_assumed_dataset(cfg: DictConfig) -> list[Problem]:
         OmegaConf.update(cfg, f"dataset.{key}", value, force_add=True)
     said = ", ".join(f"dataset.{key}={value}" for key, value in taken.items() if key != "holdout")
     if said and not found:
-        note(log, f"no images are given: shown for {said}")
+        note(log, f"no {'images' if modality.pixels else 'files'} are given: shown for {said}")
     return found
 
 

@@ -36,6 +36,15 @@ def test_show_needs_no_data_and_prints_shapes(capsys):
     assert "3,576,704" in out and "64x32x32" in out and "3x64x64" in out
 
 
+def test_sound_without_files_is_shown_at_the_papers_size(capsys):
+    assert main(["show", "model=wavegan", "dataset=audio", "--json"]) == 0
+    shown = capsys.readouterr()
+    counts = {"generator": 19_065_345, "discriminator": 17_427_969}
+    assert json.loads(shown.out) == counts and "no files are given" in shown.err
+    assert main(["show", "model=dcgan", "dataset=audio", "dataset.spectrogram=true"]) == 0
+    assert "spectrograms of 128 frequencies and 128 frames" in capsys.readouterr().out
+
+
 def test_data_whose_files_are_not_given_are_chosen_next(capsys):
     assert main(["show", "model=dcgan", "dataset=folder"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "  gan list dataset"
