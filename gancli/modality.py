@@ -106,7 +106,13 @@ class Modality:
         return restored
 
     def picture(
-        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+        self,
+        made: Tensor,
+        real: Tensor | None,
+        *,
+        columns: int,
+        labels: Labels | None = None,
+        titles: Sequence[str] = (),
     ) -> Image:
         """Draws samples.
 
@@ -115,6 +121,7 @@ class Modality:
             real: (M,C,H,W) stored, for a background; None without.
             columns: In a row, where each has a tile of its own.
             labels: The classes of both, (N,) and (M,): a sample then lies over reals of its own.
+            titles: What may stand in each sample's tile, such as the name of its class.
         """
         raise NotImplementedError
 
@@ -245,7 +252,13 @@ class Images(Modality):
         return to_uint8(items) if items.is_floating_point() else items
 
     def picture(
-        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+        self,
+        made: Tensor,
+        real: Tensor | None,
+        *,
+        columns: int,
+        labels: Labels | None = None,
+        titles: Sequence[str] = (),
     ) -> Image:
         """Tiles the samples."""
         from gancli.render.grids import grid
@@ -337,7 +350,13 @@ class Points(Modality):
         return items.flatten(1) * self.scale
 
     def picture(
-        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+        self,
+        made: Tensor,
+        real: Tensor | None,
+        *,
+        columns: int,
+        labels: Labels | None = None,
+        titles: Sequence[str] = (),
     ) -> Image:
         """Draws the samples over the reals as two clouds."""
         from gancli.render.grids import scatter
@@ -427,15 +446,21 @@ class Series(Modality):
         return items.new_tensor(values)[None, :, None, None]
 
     def picture(
-        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+        self,
+        made: Tensor,
+        real: Tensor | None,
+        *,
+        columns: int,
+        labels: Labels | None = None,
+        titles: Sequence[str] = (),
     ) -> Image:
-        """Draws each series as lines in a tile, over grey reals, without their units.
+        """Draws each series as lines in a tile under its title, over grey reals, without units.
 
         So features of any size are seen together.
         """
         from gancli.render.grids import draw_lines
 
-        return draw_lines(made, real=real, columns=columns, labels=labels)
+        return draw_lines(made, real=real, columns=columns, labels=labels, titles=titles)
 
     def export(self, made: Tensor, label: Tensor | None) -> dict[str, bytes]:
         """Writes a row for each step of each series, and the arrays."""
@@ -562,7 +587,13 @@ class Text(Modality):
         return [between.join(self.alphabet[k] for k in row if k > 0) for row in rows]
 
     def picture(
-        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+        self,
+        made: Tensor,
+        real: Tensor | None,
+        *,
+        columns: int,
+        labels: Labels | None = None,
+        titles: Sequence[str] = (),
     ) -> Image:
         """Writes the samples, and some reals in grey below them."""
         from gancli.render.pages import write_page
@@ -683,7 +714,13 @@ class Audio(Modality):
         return draw_spectra(restored)
 
     def picture(
-        self, made: Tensor, real: Tensor | None, *, columns: int, labels: Labels | None = None
+        self,
+        made: Tensor,
+        real: Tensor | None,
+        *,
+        columns: int,
+        labels: Labels | None = None,
+        titles: Sequence[str] = (),
     ) -> Image:
         """Draws the wave and the spectrogram of each, and a row or two of grey reals below."""
         import torch

@@ -247,10 +247,21 @@ def write_table(
         atomic.write(out / name, functools.partial(put, content))
     label = inputs.get("label")
     shown, columns = tiles(len(made), label, options)
+    titles = name_labels(label, classes)
     picture = modality.picture(
-        made if modality.drawn is not None else made[shown], None, columns=columns
+        made if modality.drawn is not None else made[shown],
+        None,
+        columns=columns,
+        titles=[titles[k] for k in shown] if titles else (),
     )
     save_png(picture, out / "grid.png")
+
+
+def name_labels(label: Tensor | None, classes: list[str]) -> list[str]:
+    """Names the class of each sample; [] where there are none, or no names."""
+    if label is None or label.ndim > 1 or not classes:
+        return []
+    return [classes[k] if k < len(classes) else str(k) for k in label.tolist()]
 
 
 def put(content: bytes, file: IO[bytes]) -> None:

@@ -156,9 +156,12 @@ class Monitor:
         label = inputs.get("label")
         real_label = None if self.train.labels is None else self.train.labels[: len(real)]
         labels = None
+        titles: list[str] = []
         if label is not None and real_label is not None and label.ndim == real_label.ndim == 1:
             labels = label.cpu(), real_label.cpu()
-        picture = self.modality.picture(images, real, columns=columns, labels=labels)
+            names = self.train.classes
+            titles = [names[k] for k in label.tolist()] if names else []
+        picture = self.modality.picture(images, real, columns=columns, labels=labels, titles=titles)
         return Drawn(picture, self.modality.extra(images))
 
     def draw_references(self, game: Game) -> dict[str, Image]:

@@ -39,6 +39,7 @@ MOST_LINES = len(LINES)
 BEHIND = 16  # lines of reals behind each series, about
 MOST_TILES = 64  # of reals alone
 # Points and lines are drawn at twice the size and averaged down, which smooths their edges
+TITLE = 11  # pixels of the letters in a tile
 SUPERSAMPLE = 2
 
 
@@ -153,6 +154,7 @@ def draw_lines(
     real: Tensor | None,
     columns: int,
     labels: tuple[Tensor, Tensor] | None = None,
+    titles: Sequence[str] = (),
     width: int = 160,
     height: int = 96,
     gap: int = 4,
@@ -162,7 +164,8 @@ def draw_lines(
     All tiles share one axis: it reaches a tenth farther than the reals (without reals, than the
     samples) do. What lies beyond is drawn on the edge; a line breaks where it is not finite. Where
     N is 0, the tiles show the reals. The first MOST_LINES features are drawn. labels: (N,) and
-    (M,) classes; the reals behind a tile are then of its class, where there are some.
+    (M,) classes; the reals behind a tile are then of its class, where there are some. titles:
+    what stands in the upper left corner of each of the N tiles.
     """
     fakes = made.detach().float().cpu().numpy()[:, :MOST_LINES, :, 0]
     reals = (made[:0] if real is None else real).detach().float().cpu().numpy()
@@ -185,7 +188,13 @@ def draw_lines(
         draw_series(tile, series, low, high, LINES, SUPERSAMPLE)
         at = gap + k % columns * (width + gap), gap + k // columns * (height + gap)
         canvas.paste(tile, (at[0] * SUPERSAMPLE, at[1] * SUPERSAMPLE))
-    return canvas.resize(size, Image.Resampling.BOX)
+    picture = canvas.resize(size, Image.Resampling.BOX)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(size=TITLE)
+    for k, title in enumerate(titles[: len(fakes)]):
+        at = gap + k % columns * (width + gap), gap + k // columns * (height + gap)
+        draw.text((at[0] + 4, at[1] + 1), title[: width // 8], INK, font=font)
+    return picture
 
 
 def spread(n: int, most: int) -> list[int]:

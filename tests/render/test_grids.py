@@ -16,6 +16,7 @@ from gancli.render.grids import (
     FAKE,
     REAL,
     choose_behind,
+    draw_lines,
     grid,
     save_image,
     save_png,
@@ -187,3 +188,14 @@ def test_reals_behind_a_series_are_of_its_class_where_there_are_some():
     assert behind == {0: [1, 3], 1: [0, 2], 2: [0, 2]}
     assert choose_behind(np.zeros((4, 8, 5)), 1, None) == {0: [0, 2]}
     assert len(choose_behind(np.zeros((40, 1, 5)), 1, None)[0]) == 16
+
+
+def test_titles_stand_in_the_upper_left_corner_of_their_tiles():
+    made = torch.zeros(3, 1, 8, 1)
+    plain = np.asarray(draw_lines(made, real=None, columns=2))
+    titled = np.asarray(draw_lines(made, real=None, columns=2, titles=["gun", "", "point"]))
+    rows, columns = (plain != titled).any(-1).nonzero()
+    assert plain.shape == titled.shape and len(rows)
+    second = (columns >= 168) & (rows < 100)  # its title is empty
+    assert not second.any() and {row // 100 for row in rows.tolist()} == {0, 1}
+    assert max(row % 100 for row in rows.tolist()) < 20 and max(columns) < 60
