@@ -163,6 +163,8 @@ def decode_chosen(
     """
     decoder = source.decoder()
     held, train, spare = parts
+    # Training takes from its start, holdout from its end: a bad file's place is taken by the next
+    # on either side.
     queue = deque(np.concatenate([train, spare, held]).tolist())
     chosen = np.full(len(room.pixels), -1)
     bad: list[tuple[int, str]] = []
@@ -172,6 +174,7 @@ def decode_chosen(
                 (0, len(held), queue.pop),
                 (len(held), len(train), queue.popleft),
             ):
+                # In the order of the files: a disk reads neighbours faster.
                 items = sorted(take() for _ in range(min(n, len(queue))))
                 rows = list(zip(range(first, first + n), items, strict=False))
                 while rows:
@@ -185,6 +188,7 @@ def decode_chosen(
         skipped = [(files.names[item], reason) for item, reason in sorted(bad)]
         good = np.flatnonzero(chosen >= 0)
         refuse_if_most(skipped, len(good))
+        # Moved up over the gaps that bad files without a replacement have left.
         for new, old in enumerate(good):
             if new != old:
                 room.pixels[new] = room.pixels[old]

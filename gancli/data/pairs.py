@@ -59,6 +59,7 @@ class PairDecoder(Decoder):
         width = header(file)[0]
         if width % 2:
             raise BadImage(f"{width} pixels wide, which is no pair side by side")
+        # Decoded as one image, then cut: both sides go through the same resize.
         half = Decoder((self.size[0], 2 * self.size[1]), self.channels, self.notes)
         return np.concatenate(np.split(half(file), 2, axis=2))
 
@@ -252,6 +253,7 @@ def match_files(a: Files, b: Files, roots: Sequence[Path]) -> Files:
         names=[f"{roots[0].name}|{roots[1].name}/{stem}" for stem in both],
         read=lambda i: (a.read_one(index[i][0]), b.read_one(index[i][1])),
         sizes=[a.sizes[i] + b.sizes[j] for i, j in index],
+        # Moved by one bit: two files that change alike would cancel each other.
         stamps=[a.stamps[i] ^ (b.stamps[j] << 1) for i, j in index],
         refused=(*a.refused, *b.refused, *lost),
         two=True,

@@ -74,6 +74,7 @@ class Sequences(ScannedSource):
         """Turns data (N,steps,features) into stored items; the source is settled."""
         scale = np.asarray(self.scale, np.float64)
         shift = np.asarray(self.shift, np.float64)
+        # In float64 until here: a small series on a large shift would lose its digits.
         stored = ((values - shift) / scale).astype(np.float32)
         return torch.from_numpy(np.ascontiguousarray(stored.transpose(0, 2, 1)))[..., None]
 
@@ -186,6 +187,7 @@ class Ar1(Formula):
         """Returns (n,steps,features)."""
         noise = dice.standard_normal((self.n, steps, features))
         values = np.empty_like(noise)
+        # From the stationary law: from 0 the first steps would vary too little.
         values[:, 0] = noise[:, 0] * self.deviation()
         for t in range(1, steps):
             values[:, t] = self.phi * values[:, t - 1] + self.sigma * noise[:, t]

@@ -158,6 +158,7 @@ class OfDigits(nn.Module):
         """Returns features and probabilities of uint8 images (N,3,H,W)."""
         features, logits = self.net(classifier.scale_images(images.flatten(0, 1)[:, None]))
         red, green, blue = logits.softmax(1).view(len(images), 3, 10).unbind(1)
+        # Channels were drawn apart, so their probabilities multiply: 10 x 10 x 10 modes.
         joint = red[:, :, None, None] * green[:, None, :, None] * blue[:, None, None, :]
         return features.view(len(images), -1), joint.flatten(1)
 
@@ -177,6 +178,8 @@ class OfImageNet(nn.Module):
         super().__init__()
         self.net = net
         self.split = split
+        # ImageNet's are of values from 0 to 1; bytes are not divided first, which would round once
+        # more.
         self.register_buffer("mean", 255 * torch.tensor(IMAGENET[0]).view(1, 3, 1, 1))
         self.register_buffer("deviation", 255 * torch.tensor(IMAGENET[1]).view(1, 3, 1, 1))
 
@@ -231,6 +234,7 @@ def vgg_parts(net: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     head = net.get_submodule("classifier")
     assert isinstance(head, nn.Sequential)
     pooled = net.get_submodule("avgpool")(net.get_submodule("features")(x))
+    # Two linear layers, each with its ReLU, and the dropout between them, which eval turns off.
     features = head[:5](pooled.flatten(1))
     return features, head[6](features)
 

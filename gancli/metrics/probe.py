@@ -75,6 +75,7 @@ def standardise(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """
     mean = train.mean(0)
     deviation = train.std(0, correction=0)
+    # By the largest: what counts as rounding depends on the size of the numbers.
     scale = torch.where(deviation > FLAT * deviation.max(), 1 / deviation, 0.0)
     return (train - mean) * scale, (test - mean) * scale
 

@@ -39,6 +39,7 @@ def identity(data: Decoded, rows: Tensor | None = None) -> str:
     """
     if rows is None:
         digest = data.digest
+        # Evenly spread images stand for all: reading every one would take as long as decoding.
         step = max(1, len(data) // SAMPLED)
         looked_at = torch.arange(0, len(data), step)
         n = len(data)
@@ -67,6 +68,7 @@ def remember(key: str, make: Callable[[], T]) -> T:
             _memory[key] = make()
         except UserError as error:
             _memory[key] = error
+        # The one that was used longest ago goes first.
         while len(_memory) > MOST_ENTRIES:
             _memory.popitem(last=False)
     _memory.move_to_end(key)

@@ -172,6 +172,7 @@ class Display:
     def report(self, *, step: int, nimg: int) -> Report:
         """Collects the state now, with the values of the last log line."""
         now = time.monotonic()
+        # Over the last points, not since the start: a run that slows down shows it.
         then, first = self.history[0]
         last, newest = self.history[-1]
         return Report(
@@ -302,6 +303,7 @@ class Forecast:
 def too_long(step_s: float, lighter: tuple[str, ...]) -> str:
     """Says what to try where a run would take days, at `step_s` seconds a step."""
     fits = max(1, int(86_400 / step_s))
+    # One digit: a forecast knows no more.
     rounded = int(float(f"{fits:.1g}"))
     tries = [*lighter, f"trainer.steps={rounded} (about a day)"]
     return f"too long for this machine; try {', '.join(tries)}"
@@ -428,6 +430,7 @@ def table(groups: tuple[tuple[dict[str, str], str], ...], width: int) -> Text:
     Columns of one width, so that numbers keep their place.
     """
     longest = max(len(name) for cells, _ in groups for name in cells)
+    # At least as wide as -1.2e-05, or columns would jump when a number grows.
     digits = max(7, *(len(value) for cells, _ in groups for value in cells.values()))
     cell = longest + 1 + digits
     columns = max(1, (width + len(GAP)) // (cell + len(GAP)))

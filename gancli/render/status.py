@@ -120,6 +120,7 @@ class Status:
     def tick(self) -> None:
         """Draws the line when it is due; the thread calls it."""
         waited = None if self.written_at is None else time.monotonic() - self.written_at
+        # Half a tick early rather than a whole one late.
         if self.terminal or waited is None or waited >= PIPE_EVERY_S - 0.5 * TERMINAL_EVERY_S:
             self.draw()
 

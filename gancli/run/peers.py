@@ -104,6 +104,7 @@ class BareLoop:
     def play(self, phase: Phase) -> None:
         """Plays one loss: its gradients, and the optimizers that it moves."""
         step = self.game.progress.step
+        # The next one stands for the batch of its own that a fresh phase draws.
         batch = self.batches[(step + phase.fresh) % len(self.batches)]
         if phase.prepare is not None:
             batch = phase.prepare(batch, self.rng)

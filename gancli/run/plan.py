@@ -335,6 +335,7 @@ def finish_budget(config: RunConfig, n: int) -> RunConfig:
     trainer = config.trainer
     if trainer.epochs is None:
         return config
+    # Rounded up: no image of the last epoch is left out.
     steps = max(1, math.ceil(trainer.epochs * n / trainer.batch_size))
     return replace(config, trainer=replace(trainer, steps=steps))
 
@@ -354,6 +355,7 @@ def build_first(plan: Plan, stream: Stream, device: torch.device) -> Game:
     from gancli.config.build import build_game
     from gancli.seeding import reseed, seed_of
 
+    # Here, right before: nothing that drew a number earlier changes the first weights.
     reseed(seed_of(plan.config.seed, "init"), device)
     game = build_game(plan.config.plain(), trust=plan.trust)
     check_first_batch(game, stream)
