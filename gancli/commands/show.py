@@ -215,8 +215,9 @@ def show_run(target: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts))
         return
+    noun = make_modality(config.dataset).noun
     for key, value in facts.items():
-        say(f"{key:<11} {value}")
+        say(f"{noun if key == 'images' else key:<11} {value}")
     trust = find_untrusted_packages(tree["config"])
     folder = find_run_folder(path)
     left = steps - step

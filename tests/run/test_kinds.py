@@ -187,6 +187,7 @@ def test_what_is_said_of_series_calls_them_series(gan):
     rest = [word for word in MLP if word.startswith(("trainer", "model", "hydra"))]
     done = sound(gan("train", *rest, *data, "metrics=none"))
     assert "steps of 8 series" in done.out + done.err
+    assert "\nseries      40\n" in sound(gan("show", "run")).out
     assert " images" not in done.out + done.err
     sound(gan("report", "run"))
     page = Path("run/report.html").read_text()
@@ -276,7 +277,8 @@ def test_text_is_trained_shown_measured_and_sampled_without_its_data(gan, tmp_pa
     words = ["model=textgan", "model.hidden=8", "model.mle_steps=1", "dataset=text"]
     words += [f"dataset.path={text}", "dataset.units=words", "dataset.holdout=4"]
     line = [word for word in MLP if not word.startswith("model")]
-    sound(gan("train", *line, *words))
+    done = sound(gan("train", *line, *words))
+    assert "steps of 8 lines" in done.out + done.err and "8 text" not in done.out + done.err
     text.unlink()
     lines = Path("run/samples/step-00000002.txt").read_text().splitlines()
     picture = Image.open("run/samples/step-00000002.png")
