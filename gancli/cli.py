@@ -175,8 +175,15 @@ SUBCOMMANDS = {
         "gancli.commands.check",
         "try a config for a few real steps: time, memory, disk; keeps nothing",
         "[KEY=VALUE ...] [FLAGS]",
-        ("gan check", "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64"),
-        _CONFIG_FLAGS,
+        (
+            "gan check",
+            "gan check model=dcgan dataset.resolution=128 trainer.batch_size=64",
+            "gan check model=mlp --processes",
+        ),
+        (
+            "--processes              also measure two processes (torchrun) beside two threads",
+            *_CONFIG_FLAGS,
+        ),
     ),
     "bench": Subcommand(
         "gancli.commands.bench",

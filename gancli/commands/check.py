@@ -1,6 +1,7 @@
 """gan check: what gan train does up to its first steps, and a forecast of the rest.
 
-Nothing is kept.
+It says what a step takes, which part of it costs most, and how large a batch can be. Nothing is
+kept.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ if TYPE_CHECKING:
     import torch
 
     from gancli.config.schema import TrainerConfig
+    from gancli.run.bench import MeteredTrainer
     from gancli.trainer import Trainer
 
 TIMED_ROUNDS = 3  # of the generator's update and the discriminator's before it
 SLOW_S = 20.0  # of measuring: whoever waits longer knows enough
+METERED_S = 3.0  # a round that takes longer is not played once more for its parts
+PROCESSES = "--processes"
+UNTRIED = "gan check --processes measures two processes (torchrun) beside two threads"
+SHOWN = 4  # parts of a step
 
 
 def main(argv: list[str]) -> int:
@@ -48,7 +54,8 @@ def check(argv: list[str]) -> None:
     from gancli.render import messages
     from gancli.render import status as progress
 
-    composed = front.compose("train", argv)
+    words = [word for word in argv if word != PROCESSES]
+    composed = front.compose("train", words)
     for message in composed.warnings:
         messages.warn(message)
     for message in composed.notes:
@@ -62,6 +69,7 @@ def check(argv: list[str]) -> None:
     from gancli.evaluation.watchdog import build_watch
     from gancli.modality import make_modality
     from gancli.precision import resolve_device
+    from gancli.run import bench, fitting, pace
     from gancli.run.failures import explain_errors, suggest_lighter
     from gancli.run.plan import (
         Plan,
@@ -73,7 +81,6 @@ def check(argv: list[str]) -> None:
         open_init,
         take_init,
     )
-    from gancli.trainer import Trainer
 
     progress.say("measuring: checking the config…")
     config = validate(composed.cfg, typed=composed.overrides)
@@ -95,16 +102,49 @@ def check(argv: list[str]) -> None:
     with explain_errors(config.trainer, device):
         # Raises where it cannot measure.
         make_monitor(game, train=train, held=held, config=config, device=device)
-        trainer = Trainer(game, stream, config=config, device=device)
+        trainer = bench.MeteredTrainer(game, stream, config=config, device=device)
         build_watch(trainer)
+        period = bench.find_period(trainer)
         tries = suggest_lighter(config.trainer, config.dataset, composed.cfg.model)
         with show_hint(tries):
             seconds, how = measure_steps(trainer, period=game.n_critic)
+        costs = describe_costs(trainer, seconds=seconds, period=period)
     for message in find_too_short(trainer):
         messages.warn(message)
     print_needs(trainer, config.trainer, device, seconds=seconds, how=how)
+    print(f"costs     {costs}", flush=True)
     print_forecast(trainer, config.trainer, composed.run_dir, seconds=seconds, tries=tries)
-    print(f"next      {shlex.join(['gan', 'train', *argv])}")
+    with explain_errors(config.trainer, device):
+        largest = fitting.describe_largest(trainer, train, config, seconds=seconds, period=period)
+    print(f"batch     {largest}", flush=True)
+    size = config.trainer.batch_size
+    if device.type == "cpu":
+        pair = pace.compare_ways(words, batch_size=size) if PROCESSES in argv else UNTRIED
+        print(f"processes {pair}")
+    print(f"next      {shlex.join(['gan', 'train', *words])}")
+
+
+def describe_costs(trainer: MeteredTrainer, *, seconds: float, period: int) -> str:
+    """Names the parts of a step by their share of its time, the dearest first.
+
+    Args:
+        trainer: After its first steps, the last of which had a stopwatch if they were slow.
+        seconds: Of a step.
+        period: Steps after which every phase has been played.
+    """
+    from gancli.run.bench import Stopwatch
+
+    watch = trainer.meter
+    trainer.meter = None
+    assert isinstance(watch, Stopwatch), "measure_steps gives it one"
+    if seconds * period <= METERED_S:
+        watch = Stopwatch(trainer.device)
+        trainer.play_measured(watch, period)
+    sums = {part: sum(calls) for part, calls in watch.calls.items()}
+    whole = sum(sums.values())
+    dearest = sorted(sums, key=lambda part: -sums[part])[:SHOWN]
+    shares = [f"{part} {sums[part] / whole:.0%}" for part in dearest]
+    return f"{', '.join(shares)} of the time of a step (gan bench says more)"
 
 
 def print_needs(
@@ -167,7 +207,9 @@ def print_forecast(
     if whole >= LONG_S:
         print(f"          {too_long(seconds, tries)}")
     elif seconds >= SLOW_S:
-        print(f"          a step is slow here; try {', '.join(tries) or 'another machine'}")
+        hour = max(1, int(3600 / seconds))
+        advice = [*tries, f"trainer.steps={hour} (about an hour)"]
+        print(f"          a step is slow here; try {', '.join(advice)}")
     if disk > free:
         messages.warn(
             "the disk has less room than that: lower trainer.keep, or choose another hydra.run.dir="
@@ -192,7 +234,7 @@ def show_hint(tries: tuple[str, ...]) -> Iterator[None]:
         hint.stop()
 
 
-def measure_steps(trainer: Trainer, *, period: int) -> tuple[float, str]:
+def measure_steps(trainer: MeteredTrainer, *, period: int) -> tuple[float, str]:
     """Times a few steps.
 
     After one round to warm up, rounds are timed. Where that takes too long it stops in between,
@@ -206,8 +248,10 @@ def measure_steps(trainer: Trainer, *, period: int) -> tuple[float, str]:
         Seconds a step, and how they were measured.
     """
     from gancli.render import status as progress
+    from gancli.run.bench import Stopwatch
 
     times: list[float] = []
+    trainer.meter = watch = Stopwatch(trainer.device)
     total = (1 + TIMED_ROUNDS) * period
     progress.say("measuring: first step…")
     while not times or (len(times) < total and sum(times) < SLOW_S):
@@ -217,7 +261,10 @@ def measure_steps(trainer: Trainer, *, period: int) -> tuple[float, str]:
         slow = not times or times[0] > 1
         trainer.read_flags(wait=slow or len(times) + 1 in (period, total))
         times.append(time.perf_counter() - started)
+        if len(times) == period:
+            trainer.meter = None  # it waits for the device at every border
         progress.say(f"measuring: {len(times)} of {total} steps…", goes_on=True)
+    trainer.meter = watch
     if len(times) == total:
         return sum(times[period:]) / (total - period), f"mean of {TIMED_ROUNDS} rounds of {period}"
     if len(times) == 1:

@@ -305,7 +305,6 @@ def open_data(
     from gancli import distributed
     from gancli.config.build import build
     from gancli.data.base import split
-    from gancli.data.stream import Stream
 
     spec = config.dataset
     source = distributed.run_together(lambda: build(spec.plain(), where="dataset", trust=trust))
@@ -314,20 +313,28 @@ def open_data(
 
     def cut() -> tuple[Decoded, Decoded | None, Stream]:
         train, held = split(decoded, limit=spec["limit"], holdout=spec["holdout"])
-        stream = Stream(
-            train,
-            batch_size=config.trainer.batch_size,
-            seed=config.seed,
-            resolution=spec["resolution"],
-            flip=spec["flip"],
-            device=device,
-            rank=distributed.rank(),
-            world=distributed.world(),
-            modality=make_modality(spec),
-        )
-        return train, held, stream
+        return train, held, make_stream(config, train, device)
 
     return distributed.run_together(cut)
+
+
+def make_stream(config: RunConfig, train: Decoded, device: torch.device) -> Stream:
+    """Makes this rank's stream of batches from the training part of the data."""
+    from gancli import distributed
+    from gancli.data.stream import Stream
+
+    spec = config.dataset
+    return Stream(
+        train,
+        batch_size=config.trainer.batch_size,
+        seed=config.seed,
+        resolution=spec["resolution"],
+        flip=spec["flip"],
+        device=device,
+        rank=distributed.rank(),
+        world=distributed.world(),
+        modality=make_modality(spec),
+    )
 
 
 def finish_budget(config: RunConfig, n: int) -> RunConfig:

@@ -85,6 +85,7 @@ def test_check_runs_real_steps_and_keeps_nothing(tmp_path, monkeypatch, capsys):
     assert all(
         word in out
         for word in ("30 images", "ms", "img/s", "GB at most", "1,000 steps", "checkpoints")
+        + ("costs     d ", "batch     all 30 of the data fit", "gan check --processes")
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -120,7 +121,8 @@ def test_check_stops_after_one_slow_step_and_says_what_to_lower(monkeypatch, cap
     out = capsys.readouterr().out
     assert taken == [1]
     assert "(the first step alone; not measured further, it takes too long)" in out
-    assert "a step is slow here; try trainer.batch_size=4" in out
+    assert "a step is slow here; try trainer.batch_size=4, trainer.steps=" in out
+    assert "batch     " in out and "costs     d " in out
 
 
 def test_check_says_when_a_run_would_take_days(monkeypatch, capsys):
@@ -139,14 +141,16 @@ QUICK = ("mlp", "dcgan", "biggan", "pggan", "stylegan2", "r3gan", "lapgan", "pix
 )
 def test_what_is_advised_is_accepted(model):
     paths = [word for word in SMALL[model] if word.startswith("dataset.path=") or word in OF_DIGITS]
-    large = [] if model == "mlp" else ["dataset.resolution=128"]
     paths = [word for word in paths if not word.startswith("dataset.resolution")]
-    words = [f"model={model}", *paths, *large, "perceptual=none", "trainer.device=cpu"]
+    words = [f"model={model}", *paths, "perceptual=none", "trainer.device=cpu"]
+    pictures = compose("train", words).cfg.dataset.kind == "image"
+    large = ["dataset.resolution=128"] if pictures and model != "mlp" else []
+    words += large
     composed = compose("train", words).cfg
     config = validate(composed)
     advice = suggest_lighter(config.trainer, config.dataset, composed.model)
     assert any(word.startswith("trainer.batch_size=") for word in advice)
-    assert model == "mlp" or "dataset.resolution=64" in advice
+    assert not large or "dataset.resolution=64" in advice
     frozen(*words, *advice)
 
 
