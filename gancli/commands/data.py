@@ -211,7 +211,7 @@ def choose_set(path: str) -> str:
 
 
 def holds_recordings(folder: Path) -> bool:
-    """Whether a folder begins with WAV files, or one in it does, and there are no pictures."""
+    """Tells whether a folder, or one in it, begins with WAV files and not with pictures."""
     if not folder.is_dir():
         return False
     files = (*islice(folder.glob("*"), LOOKED_AT), *islice(folder.glob("*/*"), LOOKED_AT))

@@ -246,7 +246,7 @@ def colour_lost(channels: int) -> str:
 
 
 def loses_colour(pixels: np.ndarray, channels: int) -> bool:
-    """(...,C,H,W) uint8: would `channels` of them drop colours that are to be seen?"""
+    """Tells whether `channels` would drop visible colours of (...,C,H,W) uint8."""
     if channels not in (1, 2) or pixels.shape[-3] < 3:
         return False
     colour = pixels[..., :3, :, :].astype(np.int16)

@@ -183,6 +183,7 @@ class Figures(Source):
             if k % 50 == 0:
                 status.say(f"drawing figures: {k:,} of {n:,}…", goes_on=k > 0)
             who = draw_person(seed_of("person", self.data_seed, int(person[k])))
+            # A pose of its own for each picture, also of one person.
             joints[k] = find_joints(draw_pose(seed_of("pose", self.data_seed, k)), who.height)
             images[k] = draw_figure(who, joints[k], side)
         log.info(
@@ -224,7 +225,11 @@ def draw_person(seed: int) -> Person:
 def draw_colour(rng: np.random.RandomState) -> Colour:
     """Draws the colour of a garment, which differs from the background."""
     red, green, blue = colorsys.hsv_to_rgb(
-        rng.uniform(), rng.uniform(0.4, 1.0), rng.uniform(0.3, 0.9)
+        # The background is a light grey: some saturation, and never full brightness, differ from
+        # it.
+        rng.uniform(),
+        rng.uniform(0.4, 1.0),
+        rng.uniform(0.3, 0.9),
     )
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -250,8 +255,10 @@ def find_joints(pose: dict[str, float], height: float = 1.0) -> np.ndarray:
         turned = np.deg2rad(angle)
         return start + height * length * np.array([np.sin(turned), np.cos(turned)])
 
+    # A person who turns away is narrower; the limbs keep their lengths.
     wide = np.cos(np.deg2rad(pose["turn"]))
     pelvis = np.zeros(2)
+    # Angles are from straight down, so 180 points up.
     chest = go(pelvis, 180 - pose["lean"], TORSO)
     found = {"head": go(chest, 180 - pose["lean"] - pose["nod"], NECK)}
     for side, sign in (("left", -1), ("right", 1)):
@@ -265,6 +272,7 @@ def find_joints(pose: dict[str, float], height: float = 1.0) -> np.ndarray:
         found[f"knee_{side}"] = knee = go(hip, sign * leg, THIGH)
         found[f"ankle_{side}"] = go(knee, sign * (leg + pose[f"knee_{side}"]), SHIN)
     joints = np.stack([found[name] for name in JOINTS])
+    # In the middle, and standing: the pelvis was at 0, and people may not float.
     joints += [0.5 - joints[:, 0].mean(), FLOOR - joints[-2:, 1].max()]
     return joints.astype(np.float32)
 
@@ -282,6 +290,7 @@ def draw_figure(person: Person, joints: np.ndarray, side: int) -> np.ndarray:
     def limb(first: str, last: str, radius: float, colour: Colour) -> None:
         (x0, y0), (x1, y1) = at[first], at[last]
         width = radius * person.width * large
+        # Both joints may be in one place.
         length = max(1e-6, float(np.hypot(x1 - x0, y1 - y0)))
         across = (-(y1 - y0) / length * width, (x1 - x0) / length * width)
         corners = [
@@ -302,6 +311,7 @@ def draw_figure(person: Person, joints: np.ndarray, side: int) -> np.ndarray:
         x, y = at[f"ankle_{side}"]
         dot(x, y + 0.01 * large, 1.1 * LEG * person.width * large, person.shoes)
 
+    # From back to front, as a painter: the left arm is behind the trunk and the right before it.
     arm("left")
     leg("left")
     leg("right")
@@ -334,6 +344,7 @@ def make_maps(maps: Maps, side: int) -> Callable[[Tensor], Tensor]:
 def draw_gaussians(joints: Tensor, side: int) -> Tensor:
     """Draws a map for each joint: a Gaussian of side / 32 pixels, from -1 to 1 in its middle."""
     deviation = side / 32
+    # The middles of the pixels.
     places = torch.arange(side, device=joints.device) + 0.5
     x, y = (joints * side).unbind(2)
     across = torch.exp(-((places - x[..., None]) ** 2) / (2 * deviation**2))
@@ -346,9 +357,11 @@ def draw_sticks(joints: Tensor, side: int) -> Tensor:
     places = (torch.arange(side, device=joints.device) + 0.5) / side
     across, down = places.view(1, 1, side), places.view(1, side, 1)
     picture = torch.zeros(len(joints), 3, side, side, device=joints.device)
+    # Thinner than a pixel, a stick has gaps.
     thick = max(1.2, side / 32) / side
 
     def paint(distance: Tensor, colour: Colour) -> None:
+        # The share of the pixel that the stick covers: an edge is one pixel wide.
         cover = ((thick / 2 - distance) * side + 0.5).clamp(0, 1)
         for channel, level in zip(picture.unbind(1), colour, strict=True):
             channel.add_(cover * (level / 255 - channel))
@@ -356,6 +369,7 @@ def draw_sticks(joints: Tensor, side: int) -> Tensor:
     for first, last, colour in STICKS:
         x, y = joints[:, first, :, None, None].unbind(1)
         to_x, to_y = (joints[:, last] - joints[:, first])[..., None, None].unbind(1)
+        # Squared, of a stick that may be a point.
         length = (to_x**2 + to_y**2).clamp(min=1e-9)
         share = (((across - x) * to_x + (down - y) * to_y) / length).clamp(0, 1)
         paint(torch.hypot(across - x - share * to_x, down - y - share * to_y), colour)

@@ -162,7 +162,7 @@ class OwnFigures(Source):
         return self.known_channels() + self.known_pose_channels()
 
     def known_pose_channels(self) -> int:
-        """The channels of a pose image; only a settled source knows them."""
+        """Returns the channels of a pose image; only a settled source knows them."""
         assert isinstance(self.pose_channels, int), "settled() fills in what is auto"
         return self.pose_channels
 
@@ -201,6 +201,7 @@ class OwnFigures(Source):
         images, pose, table = self.read_arrays()
         train, held = self.choose_rows(table)
         rows = np.concatenate([train, held])
+        # One pose for each picture, or one for each number of a pose.
         poses = pose[rows] if len(pose) == len(images) else pose[table.pose[rows]]
         stored = np.concatenate(
             [
@@ -211,6 +212,7 @@ class OwnFigures(Source):
         )
         decoded = Decoded(
             images=torch.from_numpy(stored),
+            # Some hundreds of pictures tell data sets apart; hashing all takes long.
             digest=digest_of([stored[:: max(1, len(stored) // 256)].tobytes(), repr(stored.shape)]),
             place=torch.arange(len(rows)),
         )
@@ -270,6 +272,7 @@ class OwnFigures(Source):
             return np.arange(len(table.person)), np.arange(0)
         if not held_poses:
             return np.flatnonzero(~new_person), np.flatnonzero(new_person)
+        # Old people in new poses, and new people in old ones, are neither trained on nor held out.
         return np.flatnonzero(~new_person & ~new_pose), np.flatnonzero(new_person & new_pose)
 
     def find_files(self) -> tuple[Files, Table]:
@@ -296,6 +299,7 @@ class OwnFigures(Source):
         of_pose = {
             str(PurePosixPath(name).with_suffix("")): k for k, name in enumerate(poses.names)
         }
+        # A pose for this picture alone comes before one that all people share.
         partner = [of_pose.get(str(stem), of_pose.get(stem.name)) for stem in stems]
         count = Counter(
             stem.parent for stem, pose in zip(stems, partner, strict=True) if pose is not None
@@ -306,6 +310,7 @@ class OwnFigures(Source):
             if pose is None:
                 where = f"{self.poses}/{stem} and no {self.poses}/{stem.name}"
                 lost.append((pictures.names[k], f"there is no {where}"))
+            # A pair needs two pictures of one person.
             elif count[stem.parent] < 2:
                 lost.append((pictures.names[k], "the only picture of its person"))
             else:
@@ -319,6 +324,7 @@ class OwnFigures(Source):
             names=[pictures.names[k] for k, _ in kept],
             read=lambda i: (pictures.read_one(kept[i][0]), poses.read_one(kept[i][1])),
             sizes=[pictures.sizes[k] + poses.sizes[pose] for k, pose in kept],
+            # Shifted: equal times of picture and pose would make 0 of every pair.
             stamps=[pictures.stamps[k] ^ (poses.stamps[pose] << 1) for k, pose in kept],
             refused=(*pictures.refused, *poses.refused, *lost),
             passed_over=pictures.passed_over,
@@ -357,6 +363,7 @@ class OwnFigures(Source):
         )
         assert images is not None and pose is not None
         people, poses, height, width, channels = images.shape
+        # Without channels: grey.
         if pose.shape[-2:] == (height, width):
             pose = pose[..., None]
         require(
@@ -383,21 +390,21 @@ class OwnFigures(Source):
 
 
 def first_of(files: Files, index: int) -> File:
-    """The picture of a picture and its pose."""
+    """Reads the picture of a picture and its pose."""
     file = files.read(index)
     assert isinstance(file, tuple), "two files"
     return file[0]
 
 
 def second_of(files: Files, index: int) -> File:
-    """The pose of a picture and its pose."""
+    """Reads the pose of a picture and its pose."""
     file = files.read(index)
     assert isinstance(file, tuple), "two files"
     return file[1]
 
 
 def find_last(n: int, held: int) -> np.ndarray:
-    """(n,) bool, the last `held` of a fixed order, which more of them do not shuffle anew."""
+    """Marks the last `held` of n in a fixed order: (n,) bool. Of more held, these stay marked."""
     return np.argsort(permutation(n, ORDER_SEED)) >= n - held
 
 

@@ -124,6 +124,7 @@ class Pose(Translation):
         """Binds the discriminator of a name to what it sees beside a picture."""
         assert self.discriminator is not None
         network = cast(Discriminator, self.discriminator[name])
+        # Each sees one half of the question, so that neither can pass by answering the other half.
         beside = batch["a" if name == "appearance" else "pose_b"]
         return BoundCritic(
             network.trunk,
@@ -164,6 +165,7 @@ class Pose(Translation):
                 for name in self.discriminator
             }
         )
+        # So that the weight means the same with one discriminator and with two.
         mean = adversarial / len(self.discriminator)
         distance, parts = self.measure_distances(fake, batch, weight=self.pixel_weight)
         return self.adversarial_weight * mean + distance, logs | parts
@@ -171,7 +173,7 @@ class Pose(Translation):
     def measure_distances(
         self, fake: Tensor, batch: Batch, *, weight: float, pixels_only: bool = False
     ) -> tuple[Tensor, Logs]:
-        """As `Translation.measure_distances`, with more weight on the foreground of the target."""
+        """Measures as `Translation` does, with more weight on the foreground of the target."""
         total, logs = super().measure_distances(fake, batch, weight=weight, pixels_only=pixels_only)
         if self.foreground_weight:
             # The mean over all pixels of M |fake - b|: with the term above it is (1 + w M) |...|.
@@ -185,6 +187,7 @@ def show_pose(pose: Tensor, channels: int) -> Tensor:
     """Makes pose maps (N,P,H,W) in [-1,1] pictures of so many channels; alpha is opaque."""
     if pose.shape[1] == channels:
         return pose
+    # All joints in one picture: the brightest map wins.
     brightest = pose.amax(1, keepdim=True)
     shown = brightest.expand(-1, channels, -1, -1).clone()
     if channels in (2, 4):

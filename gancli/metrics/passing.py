@@ -86,7 +86,7 @@ class Watcher:
             self.probabilities.add(start, seen["probabilities"])
 
     def result(self) -> Seen | Exception:
-        """What was seen in all samples, or the error."""
+        """Returns what was seen in all samples, or the error."""
         if self.error is not None:
             return self.error
         assert self.features.filled is not None, "there are samples"

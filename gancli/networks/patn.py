@@ -67,13 +67,14 @@ class PATN(Translator):
                 f"dropout={dropout}: give 1 or more, 1 or more, 0 to 5, 1 to 64, and a share from "
                 "0 up to 1 (the paper's: 64, 18, 2, 9, 0.5)"
             )
-        # mirroring p pixels needs p + 1
         self.multiple = 2**downs
+        # Mirroring p pixels needs p + 1: 2 at the blocks' size, 4 at full size.
         self.smallest = max(4, 2 * 2**downs)
         self.size = size_of(resolution)
         self.pose_channels = pose_channels
         widths = [width * 2**k for k in range(downs + 1)]
         self.picture = make_encoder(channels_in, widths, norm)
+        # Both poses at once: the attention needs to know from where to where.
         self.poses = make_encoder(2 * pose_channels, widths, norm)
         self.blocks = nn.ModuleList(
             AttentionBlock(widths[-1], first=k == 0, norm=norm, dropout=dropout)
@@ -128,7 +129,9 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """Applies the block; the class says the shapes."""
         p = self.poses(p)
+        # The pose says where the picture may change; elsewhere the mask is near 0 and x passes.
         x = x + self.picture(x) * p.sigmoid()
+        # The new picture, not the old: the poses' stream learns what has been moved so far.
         return x, torch.cat([p, x], 1)
 
 
