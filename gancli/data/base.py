@@ -118,9 +118,9 @@ class Source:
 
     resolution: int or [h, w] in pixels, [steps, 1] of series; channels: 1 grey, 2 grey + alpha,
     3 RGB, 4 RGBA, of series any number of features; classes: number of labels, 0 drops them. "auto"
-    is filled by `scan`. kind: image, points or series. limit: train on so many at most. holdout:
-    keep so many out of training. load_size: larger than resolution, a random window is drawn each
-    time. flip: mirror half of the draws.
+    is filled by `scan`. kind: what an item is (`gancli.modality`). limit: train on so many at most.
+    holdout: keep so many out of training. load_size: larger than resolution, a random window is
+    drawn each time. flip: mirror half of the draws.
     on_error: skip or fail, what a bad file does. workers: decoding threads, auto one for each core.
     cache: auto keeps what took long to decode for the next run, none does not.
     UserError for values that make no sense.

@@ -205,3 +205,22 @@ def test_shown_channels_are_those_of_the_images(tmp_path, shown):
     save_arrays(tmp_path, 8, 8, 5)
     with pytest.raises(UserError, match="dataset.shown"):
         Folder(path=str(tmp_path), shown=shown).settled()
+
+
+def test_stacks_of_pages_that_do_not_fit_are_named(tmp_path):
+    stack = draw(5, 8, 8)
+    for k in range(4):
+        save_pages(tmp_path / f"{k}.tif", stack)
+    source = Folder(path=str(tmp_path), on_error="skip").settled()
+    save_pages(tmp_path / "zz0.tif", stack[:3])
+    save_pages(tmp_path / "zz1.tif", [*stack[:4], stack[0, :4]])
+    colours = np.zeros((8, 8, 3), np.uint8)
+    save_pages(tmp_path / "zz2.tif", [*stack[:4], colours])
+    cut = (tmp_path / "0.tif").read_bytes()
+    (tmp_path / "zz3.tif").write_bytes(cut[: len(cut) // 2])
+    reasons = dict(source.load().skipped)
+    assert list(reasons) == [f"zz{k}.tif" for k in range(4)]
+    assert reasons["zz0.tif"] == "3 pages, and dataset.channels=5"
+    assert reasons["zz1.tif"] == "its pages have different sizes"
+    assert "grey images, and this one is RGB" in reasons["zz2.tif"]
+    assert [file for file, _ in survey_data(source).bad] == list(reasons)
