@@ -305,6 +305,22 @@ SUBCOMMANDS = {
             *_CONFIG_FLAGS[:1],
         ),
     ),
+    "recommend": Subcommand(
+        "gancli.commands.recommend",
+        "what to train on data of your own in the time that there is: one command to paste",
+        "PATH [minutes=30] [KEY=VALUE ...] [--json]",
+        (
+            "gan recommend photos",
+            "gan recommend photos minutes=10 --json",
+            "gan recommend my.csv minutes=5 trainer.precision=fp32",
+        ),
+        (
+            "minutes=30               that the run may take on this machine; two or three",
+            "                         candidates are timed for a few seconds each",
+            "KEY=VALUE                of gan train; stands in the printed command too",
+            "--json                   everything as plain data",
+        ),
+    ),
     "data": Subcommand(
         "gancli.commands.data",
         "examine a data set: counts, broken files, copies, labels",

@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
         *("evaluation", "inference", "trainer", "checkpoint", "data", "config", "game"),
         *("metrics", "networks", "modality"),
         *("distributed", "precision", "seeding", "__version__"),
-        *("games", "optimizers", "ema", "startup", "freezing"),
+        *("games", "optimizers", "ema", "startup", "freezing", "reports"),
     },
     "commands": {
         *("run", "reports", "evaluation", "inference", "trainer", "checkpoint", "metrics"),

@@ -53,9 +53,13 @@ def check(argv: list[str]) -> None:
     from gancli.files.paths import check_init, check_run
     from gancli.render import messages
     from gancli.render import status as progress
+    from gancli.run.own_data import choose_for_data
 
-    words = [word for word in argv if word != PROCESSES]
+    typed = [word for word in argv if word != PROCESSES]
+    words, chosen = choose_for_data(typed)
     composed = front.compose("train", words)
+    if chosen:
+        messages.remark(chosen)
     for message in composed.warnings:
         messages.warn(message)
     for message in composed.notes:
@@ -121,7 +125,10 @@ def check(argv: list[str]) -> None:
     if device.type == "cpu":
         pair = pace.compare_ways(words, batch_size=size) if PROCESSES in argv else UNTRIED
         print(f"processes {pair}")
-    print(f"next      {shlex.join(['gan', 'train', *words])}")
+    path = composed.cfg.dataset.get("path")
+    if isinstance(path, str):
+        print(f"recommend {shlex.join(['gan', 'recommend', path])} compares models on these data")
+    print(f"next      {shlex.join(['gan', 'train', *typed])}")
 
 
 def describe_costs(trainer: MeteredTrainer, *, seconds: float, period: int) -> str:

@@ -9,7 +9,6 @@ import re
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +20,7 @@ from gancli.files.paths import add_ending
 from gancli.render import messages as panels
 from gancli.render import status
 from gancli.render.notes import NOTE
+from gancli.reports.recipes import choose_set
 from gancli.run.checkpoint_options import make_plain
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ if TYPE_CHECKING:
 
 # words that choose a data set, or may
 CHOOSING = ("dataset=", "+dataset=", "model=", "experiment=", "+experiment=", "-cd", "--config")
-# the data set that reads a file of one's own, by its ending; else it is a folder or a zip file
-READ_BY = {".csv": "series", ".ts": "series", ".npz": "series", ".txt": "text"}
-PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".npy"}
-LOOKED_AT = 200  # files of a folder, to say what it holds
 CLEAR = "--clear-cache"
 LAYOUTS = ("pairs", "two domains")  # how the notes of reports/layouts.py begin
 
@@ -45,6 +41,7 @@ class Request(NamedTuple):
 
     Attributes:
         overrides: Of the config; a lone path stands in them as the data set that reads it.
+        path: That lone path; "" without one.
         out: The file of the contact sheet; None takes a name of its own.
         sample: How many files to look at, evenly spread; None takes all.
         as_json: Whether everything is printed as plain data.
@@ -54,6 +51,7 @@ class Request(NamedTuple):
     out: Path | None
     sample: int | None
     as_json: bool
+    path: str = ""
 
 
 def main(argv: list[str]) -> int:
@@ -105,6 +103,8 @@ def main(argv: list[str]) -> int:
             panels.say(
                 f"augment   {file}: a row as it is, then what the discriminator may see of it{how}"
             )
+        if request.path:
+            panels.say(f"recommend {describe_recipe(request.path)}")
         say_end(str(sheet) if sheet else "", choose_next(found, request.overrides))
     return 0
 
@@ -200,23 +200,16 @@ def read_request(argv: list[str]) -> Request:
     folder = [word for path in paths for word in (choose_set(path), f"dataset.path={path}")]
     if not any(word.startswith(CHOOSING) for word in [*folder, *overrides]):
         folder = ["dataset=folder"]  # dataset.path=, or another key, and nothing has chosen a set
-    return Request([*folder, *overrides], out, sample, as_json)
+    return Request([*folder, *overrides], out, sample, as_json, "".join(paths))
 
 
-def choose_set(path: str) -> str:
-    """Chooses the data set that reads a lone path, by its ending or by what lies in a folder."""
-    if holds_recordings(Path(path).expanduser()):
-        return "dataset=audio"
-    return f"dataset={READ_BY.get(Path(path).suffix.lower(), 'folder')}"
+def describe_recipe(path: str) -> str:
+    """Names what the rules would train on a lone path, and what compares it with others."""
+    from gancli.reports.recipes import list_recipes, look_at
 
-
-def holds_recordings(folder: Path) -> bool:
-    """Tells whether a folder, or one in it, begins with WAV files and not with pictures."""
-    if not folder.is_dir():
-        return False
-    files = (*islice(folder.glob("*"), LOOKED_AT), *islice(folder.glob("*/*"), LOOKED_AT))
-    endings = {file.suffix.lower() for file in files}
-    return ".wav" in endings and not endings & PICTURES
+    recipe = list_recipes(look_at(path))[0]
+    command = shlex.join(["gan", "recommend", path, "minutes=30"])
+    return f"{recipe.name}; what fits into your time: {command}"
 
 
 def open_source(cfg: DictConfig) -> Source:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def find_layouts(path: str, files: Files) -> list[str]:
     if not found and are_side_by_side(files):
         found = [f"pairs side by side, as it seems: {format_command('pix2pix', path)}"]
     return found
+
+
+def find_command(path: str, files: Files) -> list[str]:
+    """Gives the words behind `gan train` for pairs or two domains; [] for single images."""
+    for text in find_layouts(path, files):
+        if command := re.search(r": gan train (.*?)(?: \(|$)", text):
+            return shlex.split(command[1])
+    return []
 
 
 def format_command(model: str, path: str, *more: str) -> str:

@@ -123,8 +123,9 @@ def compose(*overrides: str) -> RunConfig:
     with add_hints(), route_messages(quiet=True):
         from gancli.config.compose import compose as compose_train
         from gancli.config.validate import validate
+        from gancli.run.own_data import choose_for_data
 
-        composed = compose_train("train", list(overrides))
+        composed = compose_train("train", choose_for_data(overrides)[0])
         return validate(composed.cfg, typed=composed.overrides)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from gancli.config import compose as front
 from gancli.config.arguments import quote_value, split_args
+from gancli.run.own_data import choose_for_data
 from gancli.run.plan import check_paths
 from gancli.run.resume import ASIDE, asks_to_resume
 
@@ -42,7 +43,12 @@ def compose_words(words: Sequence[str]) -> front.Composed:
 
     So what is typed beside resume=RUN is not composed with defaults that may lack its keys.
     """
+    words, chosen = choose_for_data(words)
     typed = split_args(words).overrides
     beside = [item for item in typed if not item.startswith(ASIDE)] if asks_to_resume(typed) else []
     composed = front.compose("train", [word for word in words if word not in beside])
-    return dataclasses.replace(composed, overrides=[*composed.overrides, *map(quote_value, beside)])
+    return dataclasses.replace(
+        composed,
+        overrides=[*composed.overrides, *map(quote_value, beside)],
+        notes=[*([chosen] if chosen else []), *composed.notes],
+    )

@@ -1,0 +1,304 @@
+"""gan recommend: what to train on data of one's own, in the time that there is."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gancli.config import compose as front
+from gancli.errors import GanError, UserError
+from gancli.files.reading import convert_number
+from gancli.reports.recipes import GPU_SIDE, ROUNDED, Facts, Recipe, list_recipes, look_at
+
+if TYPE_CHECKING:
+    import torch
+
+USAGE = "gan recommend PATH minutes=30"
+MINUTES = 30.0
+MOST_TIMED = 3  # candidates
+LEAST_TRIED = 2  # where there are so many
+TIMED_S = 5.0  # of steps, for each candidate
+LEAST_TIMED = 3  # steps, the first of which warms libraries up
+MOST_STEPS = 24
+START_S = 10.0  # of a run, before its first step
+SHARE = 0.85  # of the rest; evaluations, pictures and saves take the remainder
+MANY = 4  # times as many steps as were measured are worth the time
+TIMED_ITEMS = 256  # of the data, that are decoded for it
+QUIET = ("metrics=none", "log.tensorboard=false", f"dataset.limit={TIMED_ITEMS}")
+
+
+class Request(NamedTuple):
+    """What is typed behind `gan recommend`.
+
+    Attributes:
+        path: Of the data.
+        minutes: That a run may take.
+        words: Overrides, which stand in the printed command too.
+        as_json: Whether everything is printed as plain data.
+    """
+
+    path: str
+    minutes: float
+    words: list[str]
+    as_json: bool
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A recipe that was tried.
+
+    Attributes:
+        recipe: The recipe.
+        seconds: Of a step; None where it could not be tried.
+        steps: That the run will have.
+        reason: Why it could not be tried.
+    """
+
+    recipe: Recipe
+    seconds: float | None = None
+    steps: int = 0
+    reason: str = ""
+
+    @property
+    def enough(self) -> bool:
+        """Whether there is time for what the recipe needs at least."""
+        return self.seconds is not None and self.steps >= self.recipe.least
+
+
+def main(argv: list[str]) -> int:
+    """Looks at data, tries candidates for a few seconds each, and prints one command.
+
+    Raises:
+        UserError: There are no such data, or nothing can be trained on them.
+    """
+    from gancli.render import status
+
+    request = read_request(argv)
+    status.say("looking at the data…")
+    facts = look_at(request.path)
+    status.say("loading torch…")
+    from gancli.precision import resolve_device
+
+    device = resolve_device(find_device(request.words))
+    recipes = list_recipes(facts, gpu=device.type != "cpu")[:MOST_TIMED]
+    tried: list[Timed] = []
+    for recipe in recipes:
+        status.say(f"trying {recipe.name}…")
+        tried.append(try_recipe(recipe, request))
+        if len(tried) >= LEAST_TRIED and any(timed.enough for timed in tried):
+            break  # the rest is lighter and reaches less
+    chosen = choose(tried)
+    command = ["gan", "train", *chosen.recipe.command(chosen.steps), *request.words]
+    status.say("")
+    if request.as_json:
+        print(json.dumps(describe_plainly(facts, request, tried, chosen, command), indent=2))
+    else:
+        show(facts, request, tried, chosen, command, device)
+    return 0
+
+
+def read_request(argv: list[str]) -> Request:
+    """Reads the words behind `gan recommend`.
+
+    Raises:
+        UserError: No path is given, or several, or a value does not fit.
+    """
+    paths: list[str] = []
+    words: list[str] = []
+    minutes = MINUTES
+    as_json = False
+    for word in argv:
+        key, sign, value = word.partition("=")
+        if word == "--json":
+            as_json = True
+        elif key in ("minutes", "--minutes") and sign:
+            number = convert_number(float(value)) if value.replace(".", "", 1).isdigit() else None
+            if not number:
+                raise UserError(f"{word}: not a number of minutes", "minutes=30")
+            minutes = number
+        elif word.startswith("dataset.path="):
+            paths.append(value)
+        elif word.startswith("-"):
+            raise UserError(f"unknown flag '{word}'", USAGE)
+        elif sign and "/" not in key:
+            words.append(word)
+        else:
+            paths.append(word)
+    if any(word.startswith(("model=", "experiment=", "dataset=")) for word in words):
+        raise UserError(
+            "gan recommend chooses the model and the data set",
+            "gan check tries a model that you have chosen",
+        )
+    if len(paths) != 1:
+        given = f"{len(paths)} paths: {', '.join(paths)}" if paths else "which data?"
+        raise UserError(given, USAGE)
+    return Request(paths[0], minutes, words, as_json)
+
+
+def find_device(words: list[str]) -> str:
+    """Finds trainer.device among the words; auto without it."""
+    given = [word.partition("=")[2] for word in words if word.startswith("trainer.device=")]
+    return given[-1] if given else "auto"
+
+
+def try_recipe(recipe: Recipe, request: Request) -> Timed:
+    """Times a few steps of a recipe, the stage that takes longest, on some of the data."""
+    try:
+        seconds = time_steps([*recipe.command(recipe.steps), *request.words, *QUIET])
+    except GanError as error:
+        return Timed(recipe, reason=error.message)
+    budget = max(0.0, 60 * request.minutes - START_S) * SHARE
+    fitting = int(budget / seconds)
+    steps = min(fitting, MANY * recipe.steps)
+    return Timed(recipe, seconds, max(ROUNDED, steps // ROUNDED * ROUNDED))
+
+
+def time_steps(words: list[str]) -> float:
+    """Times a few steps of a run that keeps nothing.
+
+    Args:
+        words: Behind `gan train`.
+
+    Returns:
+        Seconds a step, of its last stage.
+
+    Raises:
+        GanError: It cannot be trained.
+    """
+    from gancli.config.validate import validate
+    from gancli.precision import resolve_device
+    from gancli.run.failures import explain_errors
+    from gancli.run.plan import Plan as RunPlan
+    from gancli.run.plan import build_first, finish_budget, open_data
+    from gancli.trainer import Trainer
+
+    composed = front.compose("train", words)
+    config = validate(composed.cfg, typed=composed.overrides)
+    device = resolve_device(config.trainer.device)
+    _, _, stream = open_data(config, device, trust=None)
+    config = finish_budget(config, stream.n)
+    with explain_errors(config.trainer, device):
+        game = build_first(RunPlan(config), stream, device)
+        trainer = Trainer(game, stream, config=config, device=device)
+        start_last_stage(trainer)
+        times: list[float] = []
+        while len(times) < MOST_STEPS and (len(times) < LEAST_TIMED or sum(times) < TIMED_S):
+            started = time.perf_counter()
+            trainer.step()
+            trainer.read_flags(wait=True)
+            times.append(time.perf_counter() - started)
+            if sum(times) > 4 * TIMED_S and len(times) > 1:
+                break
+    return sum(times[1:]) / (len(times) - 1)
+
+
+def start_last_stage(trainer: Any) -> None:
+    """Moves the clock to where the last phase begins: a warm-up alone would look quick."""
+    start = max((phase.start for phase in trainer.phases), default=0)
+    trainer.progress.step = start
+    trainer.progress.nimg = start * trainer.settings.batch_size
+    trainer.game.advance(trainer.progress)
+
+
+def choose(tried: list[Timed]) -> Timed:
+    """Chooses the first for which there is time, else the one that comes nearest to it.
+
+    Raises:
+        UserError: None could be tried.
+    """
+    ready = [timed for timed in tried if timed.seconds is not None]
+    if not ready:
+        raise UserError(
+            f"nothing can be trained on these data: {tried[0].reason}",
+            "gan data PATH shows what they hold",
+        )
+    enough = [timed for timed in ready if timed.enough]
+    return (enough or sorted(ready, key=lambda timed: -timed.steps / timed.recipe.least))[0]
+
+
+def describe_data(facts: Facts) -> str:
+    """Says in a line what the data are."""
+    kinds = {"pairs": "images of pairs", "domains": "images in two domains", "images": "images"}
+    if facts.layout not in kinds:
+        return facts.layout
+    width, height = facts.size
+    labels = f", {facts.classes} classes" if facts.classes > 1 else ", no labels"
+    return f"{facts.n:,} {kinds[facts.layout]}, most of them {width} x {height} {facts.mode}" + (
+        labels if facts.layout == "images" else ""
+    )
+
+
+def describe_choice(chosen: Timed, minutes: float) -> str:
+    """Says why this one was chosen."""
+    if chosen.enough:
+        return chosen.recipe.why
+    return (
+        f"{chosen.recipe.why}. {minutes:g} minutes are too short here: {chosen.steps:,} steps, and "
+        f"there is little to see before {chosen.recipe.least:,}"
+    )
+
+
+def describe_time(timed: Timed) -> float:
+    """Gives the minutes that the whole command will take."""
+    assert timed.seconds is not None
+    return (timed.steps * timed.seconds / SHARE + START_S) / 60
+
+
+def show(
+    facts: Facts,
+    request: Request,
+    tried: list[Timed],
+    chosen: Timed,
+    command: list[str],
+    device: torch.device,
+) -> None:
+    """Prints what was found, tried and chosen, and the command in the last line."""
+    import torch
+
+    print(f"data      {describe_data(facts)}")
+    for text in facts.notes:
+        print(f"          {text}")
+    threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
+    print(f"device    {device.type}{threads}, {request.minutes:g} minutes")
+    for timed in tried:
+        if timed.seconds is None:
+            print(f"tried     {timed.recipe.name}: {timed.reason}")
+        else:
+            print(
+                f"tried     {timed.recipe.name}: {timed.seconds * 1000:.0f} ms a step, "
+                f"{timed.steps:,} steps fit" + ("" if timed.enough else ", too few")
+            )
+    print(f"chosen    {chosen.recipe.name}: {describe_choice(chosen, request.minutes)}")
+    print(f"expect    {chosen.recipe.expected}")
+    if device.type != "cpu" and str(GPU_SIDE) in chosen.recipe.name:
+        print("          that was measured with a smaller network on a CPU")
+    print(f"time      about {describe_time(chosen):.0f} minutes with nothing else running")
+    print(f"  {shlex.join(command)}")
+
+
+def describe_plainly(
+    facts: Facts, request: Request, tried: list[Timed], chosen: Timed, command: list[str]
+) -> dict[str, Any]:
+    """Gives all that is printed as plain data."""
+    return {
+        "data": asdict(facts),
+        "minutes": request.minutes,
+        "tried": [
+            {
+                "name": timed.recipe.name,
+                "seconds_per_step": timed.seconds,
+                "steps": timed.steps,
+                "enough": timed.enough,
+                "reason": timed.reason,
+            }
+            for timed in tried
+        ],
+        "chosen": chosen.recipe.name,
+        "why": describe_choice(chosen, request.minutes),
+        "expected": chosen.recipe.expected,
+        "takes_minutes": round(describe_time(chosen), 1),
+        "command": command,
+    }

@@ -1,0 +1,434 @@
+"""Which model to train on data of one's own: rules, and what was measured where they come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gancli.errors import UserError
+from gancli.files.paths import suggest_neighbours
+
+if TYPE_CHECKING:
+    from gancli.data.files import Files
+
+# the data set that reads a file of one's own, by its ending; else it is a folder or a zip file
+READ_BY = {".csv": "series", ".ts": "series", ".npz": "series", ".txt": "text"}
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".npy"}
+BESIDE = ("", ".md")  # of folders, and of files that say what lies there
+LOOKED_AT = 200  # files of a folder, to say what it holds
+HEADERS = 64  # images whose size is read, evenly spread
+FEW = 2_000  # images; with fewer the discriminator soon knows them by heart
+VERY_FEW = 100
+LEAST_EACH = 20  # images a class, on average, or labels say little
+MOST_SIDE = 64  # pixels that a short run can learn on a CPU
+GPU_SIDE = 128
+GALLERY = "docs/gallery.md"
+ROUNDED = 50  # steps are multiples of this
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a quick look at data of one's own shows.
+
+    Attributes:
+        path: As typed.
+        layout: images, pairs, domains, series, text or audio.
+        words: That choose the data set.
+        n: Images; 0 where they are not counted.
+        size: Their most usual (width, height); (0, 0) where it is not known.
+        mode: Their most usual mode, as Pillow calls it.
+        classes: Sub-folders that are labels; 0 without.
+        notes: What else there is to say.
+    """
+
+    path: str
+    layout: str
+    words: tuple[str, ...]
+    n: int = 0
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    classes: int = 0
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A command for data of one's own, but for the number of its steps.
+
+    Attributes:
+        name: In words.
+        words: What is typed behind `gan train`.
+        batch: Items a step.
+        steps: Of the run that was measured, or as many images as that.
+        least: Steps below which there is little to see.
+        expected: What can be expected, and where that comes from.
+        why: For these data.
+        stages: Keys that count steps of a first stage, with their shares of the run.
+        sinking: Shares of the run between which the learning rates sink; () for none.
+    """
+
+    name: str
+    words: tuple[str, ...]
+    batch: int
+    steps: int
+    least: int
+    expected: str
+    why: str
+    stages: tuple[tuple[str, float], ...] = ()
+    sinking: tuple[float, ...] = ()
+
+    def command(self, steps: int) -> list[str]:
+        """Gives the words behind `gan train` for so many steps."""
+        words = [*self.words, f"trainer.steps={steps}"]
+        words += [f"{key}={round(share * steps)}" for key, share in self.stages]
+        if self.sinking:
+            kimg = steps * self.batch / 1000
+            start, end = (round(share * kimg, 3) for share in self.sinking)
+            for player in ("g", "d"):
+                words += [
+                    f"optimizer.{player}.start_kimg={start:g}",
+                    f"optimizer.{player}.end_kimg={end:g}",
+                ]
+        return words
+
+
+def choose_set(path: str) -> str:
+    """Chooses the data set that reads a lone path, by its ending or by what lies in a folder."""
+    endings = list_endings(Path(path).expanduser())
+    if ".wav" in endings and not endings & PICTURES:
+        return "dataset=audio"
+    if endings <= {*READ_BY, *BESIDE}:  # a table beside pictures of any kind is about these
+        for ending in sorted(endings & READ_BY.keys()):
+            return f"dataset={READ_BY[ending]}"
+    return f"dataset={READ_BY.get(Path(path).suffix.lower(), 'folder')}"
+
+
+def list_endings(folder: Path) -> set[str]:
+    """Lists the endings of the first files of a folder and of those in it; none of a file."""
+    if not folder.is_dir():
+        return set()
+    files = (*islice(folder.glob("*"), LOOKED_AT), *islice(folder.glob("*/*"), LOOKED_AT))
+    return {file.suffix.lower() for file in files}
+
+
+def look_at(path: str) -> Facts:
+    """Looks at data of one's own: names, and the headers of a few images.
+
+    Args:
+        path: A folder, a zip file, or a file of series or text.
+
+    Raises:
+        UserError: There is nothing of the kind.
+    """
+    root = Path(path).expanduser()
+    if not root.exists():
+        raise UserError(
+            f"dataset.path={path}: there is no such file or folder", suggest_neighbours(root)
+        )
+    chosen = choose_set(path)
+    kind = chosen.removeprefix("dataset=")
+    if kind != "folder":
+        return Facts(path=path, layout=kind, words=(chosen, f"dataset.path={path}"))
+    return look_at_images(path)
+
+
+def look_at_images(path: str) -> Facts:
+    """Looks at a folder or zip file of images, see `look_at`."""
+    from gancli.data.folder import listing
+    from gancli.reports.layouts import find_command
+
+    files = listing(path)
+    command = find_command(path, files)
+    notes: tuple[str, ...] = ()
+    if not command and any("look like parts of one data set" in text for text in files.remarks):
+        part = str(Path(path) / "train")
+        notes = (f"{path} has parts: this is about {part}",)
+        path = part
+        files = listing(path)
+        command = find_command(path, files)
+    rows = [k * len(files) // min(len(files), HEADERS) for k in range(min(len(files), HEADERS))]
+    headers = [header for header in (read_header_of(files, row) for row in rows) if header]
+    sizes = Counter(size for size, _ in headers)
+    modes = Counter(mode for _, mode in headers)
+    size = sizes.most_common(1)[0][0] if sizes else (0, 0)
+    mode = modes.most_common(1)[0][0] if modes else ""
+    classes = len(files.classes) if files.labels is not None else 0
+    if command:
+        layout = "pairs" if command[0] == "model=pix2pix" else "domains"
+        words = tuple(command[1:])
+        return Facts(path, layout, words, len(files), size, mode, 0, notes)
+    words = ("dataset=folder", f"dataset.path={path}")
+    return Facts(path, "images", words, len(files), size, mode, classes, notes)
+
+
+def read_header_of(files: Files, row: int) -> tuple[tuple[int, int], str] | None:
+    """Reads size and mode of one image; None where that fails."""
+    from gancli.data.decode import BadImage, open_image
+
+    try:
+        with open_image(files.read_one(row)) as image:
+            return image.size, "RGBA" if "transparency" in image.info else image.mode
+    except (BadImage, OSError, ValueError):
+        return None
+
+
+def list_recipes(facts: Facts, *, gpu: bool = False) -> list[Recipe]:
+    """Lists what to train on such data, the best first, where there is time for it.
+
+    Args:
+        facts: Of the data.
+        gpu: There is a GPU, so larger networks and images are within reach.
+    """
+    if facts.layout == "images":
+        return list_image_recipes(facts, gpu=gpu)
+    return {
+        "pairs": list_pair_recipes,
+        "domains": list_domain_recipes,
+        "series": list_series_recipes,
+        "text": list_text_recipes,
+        "audio": list_audio_recipes,
+    }[facts.layout](facts)
+
+
+def choose_side(facts: Facts, *, most: int) -> int:
+    """Chooses the resolution: the images' own, up to `most`, that halves down to 4 to 7 pixels."""
+    limit = min(min(facts.size) or most, most)
+    sides = [base * 2**times for base in range(4, 8) for times in range(1, 8)]
+    return max((side for side in sides if side <= limit), default=8)
+
+
+def list_image_recipes(facts: Facts, *, gpu: bool) -> list[Recipe]:
+    """Lists recipes for single images: StyleGAN2 first, then the same smaller, then plain ones."""
+    side = choose_side(facts, most=GPU_SIDE if gpu else MOST_SIDE)
+    few = facts.n < FEW
+    labelled = facts.classes > 1 and facts.n >= LEAST_EACH * facts.classes
+    reason = f"{facts.n:,} images"
+    if labelled:
+        reason += f" of {facts.classes} classes"
+    if few:
+        reason += ", so few that augmentation (ADA) must keep the discriminator from learning them"
+    elif not labelled:
+        reason += " without labels"
+    recipes = [describe_styles(facts, side, labelled=labelled, few=few, gpu=gpu, why=reason)]
+    if side > 32:
+        small = describe_styles(facts, 32, labelled=labelled, few=few, gpu=gpu, why=reason)
+        recipes.append(replace(small, why=f"{small.why}; a quarter of the pixels"))
+    side = min(side, 32)
+    plain = (
+        *("model=sngan" if labelled else "model=sndcgan", *facts.words),
+        *(f"dataset.resolution={side}", "model.width=32", "trainer.batch_size=32"),
+        *(("model.conditional=true",) if labelled else ("model.max_width=128",)),
+        *(("augment=ada",) if few else ()),
+    )
+    recipes.append(
+        Recipe(
+            name=f"{'SNGAN' if labelled else 'SNDCGAN'} at {side} pixels",
+            words=plain,
+            batch=32,
+            steps=2500,
+            least=800,
+            expected=(
+                "shapes and colours that one can name where images are simple: class accuracy "
+                f"0.99 on handwritten digits (experiment=sngan_digits_small, {GALLERY})"
+                if labelled
+                else "colours and shapes, blurred: fd_squeezenet 2,715 on 5,000 photographs of "
+                f"32 pixels in 2,500 steps of 32 ({GALLERY})"
+            ),
+            why=f"{reason}; the quickest of these",
+        )
+    )
+    return recipes
+
+
+def describe_styles(
+    facts: Facts, side: int, *, labelled: bool, few: bool, gpu: bool, why: str
+) -> Recipe:
+    """Describes a narrow StyleGAN2, as it was measured on drawn faces and on photographs."""
+    widths = (
+        ("model.channel_base=8192", "model.channel_max=256")
+        if gpu
+        else (
+            *("model.z_dim=64", "model.w_dim=64"),
+            *("model.channel_base=1024", "model.channel_max=64"),
+        )
+    )
+    batch = 32 if labelled or gpu or side <= 32 else 16
+    words = (
+        *("model=stylegan2", *facts.words, f"dataset.resolution={side}", *widths),
+        "model.generator.mapping_layers=2",
+        *(
+            (
+                *("model.conditional=true", "model.discriminator.mapping_layers=2"),
+                *("model.r1_gamma=0.3", "model.pl_weight=0", "model.mixing=0"),
+                "ema.half_life_kimg=5",
+            )
+            if labelled
+            else ("model.r1_gamma=0.5", "model.pl_weight=0.1")
+        ),
+        *(("augment=ada",) if few else ()),
+        f"trainer.batch_size={batch}",
+    )
+    if labelled:
+        expected = (
+            "rows of classes one can tell apart, rough: class accuracy 0.525 on 5,000 photographs "
+            f"of 10 classes at 32 pixels after 3,000 steps of 32 ({GALLERY})"
+        )
+    else:
+        expected = (
+            "things of one kind (faces, emoji) with their parts in place, rough in detail: "
+            "fd_squeezenet 4,111 after 1,500 steps of 16 on drawn faces of 64 pixels, 6,975 after "
+            f"750 ({GALLERY})"
+        )
+    if facts.n < VERY_FEW:
+        expected = f"little more than copies: {facts.n} images are too few to learn a kind from"
+    elif few:
+        expected += "; with fewer images less"
+    return Recipe(
+        name=f"StyleGAN2 at {side} pixels" + (", by class" if labelled else ""),
+        words=words,
+        batch=batch,
+        steps=3000 if labelled else 24_000 // batch,
+        least=1000 if labelled else 12_000 // batch,
+        expected=expected,
+        why=f"{why}: styles, R1 and a moving average learn most in a short run",
+    )
+
+
+def list_pair_recipes(facts: Facts) -> list[Recipe]:
+    """Lists recipes for pairs: pix2pix in small, and the paper's way."""
+    side = 64 if min(facts.size, default=0) >= 48 else 32
+    words = (
+        *("model=pix2pix", *facts.words, f"dataset.resolution={side}"),
+        *(f"dataset.load_size={side * 9 // 8}", "model.width=32"),
+        *("model.adversarial_weight=0.1", "optimizer.g.lr=1e-3", "trainer.batch_size=4"),
+    )
+    return [
+        Recipe(
+            name=f"pix2pix at {side} pixels, pixels first",
+            words=words,
+            batch=4,
+            steps=1200,
+            least=600,
+            expected=(
+                "outputs a decibel above the mean photo, blurred, parts in their places: 14.6 dB, "
+                "the mean photo 13.6 dB, after 1,200 steps of 4 on facades of 64 pixels, of which "
+                f"600 were of pixels alone ({GALLERY})"
+            ),
+            why="pairs: each source has its target, so pixels teach first and a discriminator of "
+            "patches adds detail (dataset.direction=ba translates the other way)",
+            stages=(("model.warmup", 0.5),),
+        )
+    ]
+
+
+def list_domain_recipes(facts: Facts) -> list[Recipe]:
+    """Lists recipes for two domains: CycleGAN in windows, or in small whole images."""
+    words = ("experiment=cyclegan_horse2zebra64", *facts.words)
+    whole = (
+        *("model=cyclegan", *facts.words, "dataset.resolution=32", "dataset.load_size=36"),
+        *("model.width=32", "model.generator.ab.downs=1", "model.generator.ab.blocks=3"),
+        *("model.discriminator.a.layers=2", "trainer.batch_size=4"),
+    )
+    why = "two domains without pairs: each is translated into the other and back again"
+    return [
+        Recipe(
+            name="CycleGAN on windows of 64 pixels",
+            words=words,
+            batch=2,
+            steps=10_000,
+            least=3000,
+            expected=(
+                "textures of the other domain on some images: 22 of 120 test horses became zebras "
+                f"to a classifier after 10,000 steps of 2, one of the first 60 after 3,500 "
+                f"({GALLERY})"
+            ),
+            why=why,
+            sinking=(0.7, 1.0),
+        ),
+        Recipe(
+            name="CycleGAN on whole images of 32 pixels",
+            words=whole,
+            batch=4,
+            steps=2000,
+            least=500,
+            expected="colours of the other domain; textures need larger windows and an hour or "
+            "more (not measured)",
+            why=f"{why}; small, since there is little time",
+        ),
+    ]
+
+
+def list_series_recipes(facts: Facts) -> list[Recipe]:
+    """Lists recipes for series: a narrow WaveGAN, which reached more than RCGAN and TimeGAN."""
+    words = (
+        *("model=wavegan", *facts.words, "optimizer=adam_b0_quick", "model.width=32"),
+        *("model.kernel=9", "model.discriminator.phase_shuffle=0", "model.conditional=auto"),
+        *("loss.n_critic=2", "trainer.batch_size=64", "trainer.precision=fp32"),
+    )
+    return [
+        Recipe(
+            name="WaveGAN, narrow",
+            words=words,
+            batch=64,
+            steps=5000,
+            least=2000,
+            expected=(
+                "series that a recurrent judge hardly tells from real ones: 0.012 (0 is no "
+                "difference, 0.5 the most) on sunspots after 4,000 steps, 0.011 on sines after "
+                f"5,000 ({GALLERY})"
+            ),
+            why="series: one-dimensional convolutions reached more in a minute than RCGAN and "
+            "TimeGAN in several",
+            sinking=(50 / 320, 1.0),
+        )
+    ]
+
+
+def list_text_recipes(facts: Facts) -> list[Recipe]:
+    """Lists recipes for text: likelihood first, then relaxed draws."""
+    words = (
+        *("model=textgan", *facts.words, "model.hidden=192"),
+        *("optimizer.g.lr=1e-4", "optimizer.d.lr=1e-3", "optimizer.mle.lr=5e-3"),
+        *("ema.half_life_kimg=20", "trainer.batch_size=128"),
+    )
+    return [
+        Recipe(
+            name="TextGAN, an LSTM: likelihood first, then relaxed draws",
+            words=words,
+            batch=128,
+            steps=3000,
+            least=2500,
+            expected=(
+                "lines whose pairs of letters are as often as in the data: js2 0.009, 0.008 for "
+                "as many training names, on names, after 3,000 steps of likelihood and 1,500 of "
+                f"the game; lines of words need far more ({GALLERY})"
+            ),
+            why="text: likelihood teaches most of it, and the discriminator comes after",
+            stages=(("model.mle_steps", 2 / 3),),
+        )
+    ]
+
+
+def list_audio_recipes(facts: Facts) -> list[Recipe]:
+    """Lists recipes for recordings: a DCGAN on spectrograms."""
+    words = (
+        *("model=dcgan", *facts.words, "dataset.spectrogram=true", "dataset.floor=1e-3"),
+        *("dataset.normalise=true", "model.width=16", "model.conditional=auto"),
+        *("optimizer.g.lr=4e-4", "optimizer.d.lr=4e-4"),
+        *("trainer.batch_size=32", "trainer.precision=fp32"),
+    )
+    return [
+        Recipe(
+            name="DCGAN on spectrograms",
+            words=words,
+            batch=32,
+            steps=3000,
+            least=1000,
+            expected="sounds of the data's kind, with noise (experiment=dcgan_fsdd_small, spoken "
+            "digits at 4 kHz in 3,000 steps of 32)",
+            why="recordings: an image model of spectrograms learns sooner than one of waves",
+        )
+    ]

@@ -1,0 +1,41 @@
+"""`gan train dataset.path=PATH` and nothing else: rules choose the data set and the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+KEY = "dataset.path="
+# Words that choose a model or a data set, or a run that has one.
+CHOOSING = (
+    *("model=", "dataset=", "+dataset=", "experiment=", "+experiment=", "resume="),
+    *("-cd", "--config-dir", "-cn", "--config-name", "dataset@", "+dataset@"),
+)
+
+
+def choose_for_data(words: Sequence[str]) -> tuple[list[str], str]:
+    """Adds the words that the data ask for, where none chooses a model or a data set.
+
+    Args:
+        words: What is typed behind `gan train`.
+
+    Returns:
+        The words, those that were typed last, so that they win; and what was chosen and why, ""
+        where nothing was.
+
+    Raises:
+        UserError: There are no such data.
+    """
+    paths = [word.removeprefix(KEY) for word in words if word.startswith(KEY)]
+    if len(paths) != 1 or any(word.startswith(CHOOSING) for word in words):
+        return list(words), ""
+    from gancli.reports.recipes import list_recipes, look_at
+
+    facts = look_at(paths[0])
+    recipe = list_recipes(facts)[0]
+    typed = [word for word in words if not word.startswith(KEY)]
+    keys = {word.lstrip("+~").partition("=")[0] for word in typed}
+    if "trainer.epochs" in keys:  # both would be one too many
+        keys.add("trainer.steps")
+    added = [word for word in recipe.command(recipe.steps) if word.partition("=")[0] not in keys]
+    said = "; ".join([f"no model= was typed: {recipe.name}, for {recipe.why}", *facts.notes])
+    return [*added, *typed], f"{said}; gan recommend {paths[0]} says what fits into your time"

@@ -1,0 +1,134 @@
+"""gan recommend: the command that it prints runs as printed, and fits into the time."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+import train_helpers
+from helpers import DOMAINS, PAIRS
+from PIL import Image
+from train_helpers import last, sound
+
+from gancli.commands import recommend
+from gancli.commands.recommend import Timed, choose
+from gancli.errors import UserError
+from gancli.reports.recipes import Facts, list_recipes
+
+gan = pytest.fixture(train_helpers.gan)
+CPU = ("trainer.device=cpu", "trainer.precision=fp32")
+FACTS = Facts("x", "images", ("dataset=folder", "dataset.path=x"), 3000, (64, 64), "RGB")
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Three steps are enough to time."""
+    monkeypatch.setattr(recommend, "TIMED_S", 0.0)
+
+
+def write_images(folder: str, n: int, side: int, mode: str = "RGB") -> None:
+    Path(folder).mkdir(parents=True)
+    for k in range(n):
+        image = Image.new(
+            mode, (side, side), tuple((40 * k + 9 * c) % 256 for c in range(4))[: len(mode)]
+        )
+        image.save(f"{folder}/{k}.png")
+
+
+def run_printed(gan, line: str) -> dict:
+    """Runs the command as it is printed, but for few steps of small batches."""
+    program, verb, *words = shlex.split(line)
+    assert (program, verb) == ("gan", "train")
+    few = ("trainer.steps=2", "trainer.batch_size=4", "metrics=none", "log.tensorboard=false")
+    sound(gan("train", *words, *few, "watch.action=off", "hydra.run.dir=run"))
+    return last("run")["config"]
+
+
+def test_a_folder_of_images(gan, quick):
+    write_images("own photos", 24, 16)
+    done = sound(gan("recommend", "own photos", "minutes=5", *CPU))
+    lines = done.out.splitlines()
+    assert lines[0] == "data      24 images, most of them 16 x 16 RGB, no labels"
+    assert lines[1].startswith("device    cpu, ") and lines[1].endswith(" threads, 5 minutes")
+    assert sum(line.startswith("tried     ") for line in lines) == 2
+    assert any(line.startswith("expect    little more than copies") for line in lines)
+    assert any(line.startswith("time      about ") for line in lines)
+    config = run_printed(gan, lines[-1])
+    assert config["dataset"]["path"] == "own photos" and config["trainer"]["precision"] == "fp32"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("kind", ["faces", "alpha", "classes", "pairs", "domains", "text", "csv"])
+def test_the_printed_command_runs(kind, gan, quick):
+    path = {"pairs": PAIRS, "domains": DOMAINS, "text": "a.txt", "csv": "a.csv"}.get(kind, kind)
+    if kind == "faces":
+        write_images("faces", 30, 96)
+    elif kind == "alpha":
+        write_images("alpha", 30, 128, "RGBA")
+    elif kind == "classes":
+        for k in range(50):
+            write_images(f"classes/{k:02d}", 20, 28, "L")
+    elif kind == "text":
+        Path("a.txt").write_text("".join(f"anna {k}\n" for k in range(60)))
+    elif kind == "csv":
+        Path("a.csv").write_text("x\n" + "".join(f"{k % 7}\n" for k in range(300)))
+    found = json.loads(sound(gan("recommend", path, "minutes=3", *CPU, "--json")).out)
+    assert found["takes_minutes"] <= 3.2 and found["expected"] and found["why"]
+    config = run_printed(gan, shlex.join(found["command"]))
+    if kind == "classes":
+        assert config["model"]["conditional"] and config["dataset"]["classes"] == 50
+    elif kind == "alpha":
+        assert config["dataset"]["channels"] == 4
+
+
+def test_the_first_with_enough_time_is_chosen():
+    large, small, plain = list_recipes(FACTS)
+    long = Timed(large, 1.0, large.least)
+    assert choose([long, Timed(small, 0.1, 10_000)]) is long
+    short = Timed(large, 1.0, large.least - 50)
+    fits = Timed(small, 0.3, small.least)
+    assert choose([short, fits]) is fits
+    nearest = Timed(plain, 0.1, plain.least - 50)
+    assert choose([Timed(large, 9.0, 50), Timed(small, 9.0, 50), nearest]) is nearest
+    assert "too short here" in recommend.describe_choice(nearest, 1)
+    assert choose([Timed(large, reason="no"), fits]) is fits
+    with pytest.raises(UserError, match="nothing can be trained on these data: no room"):
+        choose([Timed(large, reason="no room")])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "which data?"),
+        (["a", "b"], "2 paths: a, b"),
+        (["a", "minutes=soon"], "minutes=soon: not a number of minutes"),
+        (["a", "model=mlp"], "chooses the model and the data set"),
+        (["a", "--fast"], "unknown flag '--fast'"),
+        (["nowhere"], "dataset.path=nowhere: there is no such file or folder"),
+    ],
+)
+def test_words_that_make_no_sense(words, said, gan):
+    done = sound(gan("recommend", *words), 2)
+    assert said in done.err
+
+
+def test_a_path_alone_trains_and_says_what_was_chosen(gan):
+    write_images("photos", 24, 16)
+    few = ("trainer.steps=1", "trainer.batch_size=4", "metrics=none", "log.tensorboard=false")
+    done = sound(gan("train", "dataset.path=photos", *few, *CPU, "hydra.run.dir=run"))
+    said = done.out + done.err
+    assert "no model= was typed: StyleGAN2 at 16 pixels, for 24 images" in said
+    assert "gan recommend photos says what fits into your time" in said
+    assert last("run")["config"]["model"]["_target_"].endswith("StyleGAN2")
+    sound(gan("train", "resume=run", "trainer.steps=2"))
+
+
+def test_other_commands_name_it(gan):
+    write_images("photos", 24, 16)
+    lines = sound(gan("data", "photos")).out.splitlines()
+    assert (
+        "recommend StyleGAN2 at 16 pixels; what fits into your time: "
+        "gan recommend photos minutes=30" in lines
+    )

@@ -1,0 +1,147 @@
+"""The rules that choose a model for data of one's own, on folders of many kinds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from helpers import DOMAINS, PAIRS
+from PIL import Image
+
+from gancli.config.compose import compose
+from gancli.config.validate import validate
+from gancli.errors import UserError
+from gancli.reports.recipes import Facts, choose_set, choose_side, list_recipes, look_at
+from gancli.run.own_data import choose_for_data
+
+
+def write_images(folder: Path, n: int, size: tuple[int, int], mode: str = "RGB") -> None:
+    """Writes images that differ."""
+    folder.mkdir(parents=True)
+    for k in range(n):
+        image = Image.new(mode, size, tuple((40 * k + 9 * c) % 256 for c in range(len(mode))))
+        image.save(folder / f"{k}.png")
+
+
+def test_what_a_look_shows(tmp_path):
+    write_images(tmp_path / "faces", 5, (96, 96))
+    facts = look_at(str(tmp_path / "faces"))
+    assert (facts.layout, facts.n, facts.size, facts.mode) == ("images", 5, (96, 96), "RGB")
+    write_images(tmp_path / "emoji", 3, (128, 128), "RGBA")
+    assert look_at(str(tmp_path / "emoji")).mode == "RGBA"
+    for k in range(50):
+        write_images(tmp_path / f"characters/{k}", 1, (28, 28))
+    assert look_at(str(tmp_path / "characters")).classes == 50
+    assert look_at(PAIRS).layout == "pairs"
+    domains = look_at(DOMAINS)
+    assert domains.layout == "domains" and domains.words == (f"dataset.path={DOMAINS}",)
+
+
+def test_a_data_set_in_parts_is_taken_by_its_training_part(tmp_path):
+    for part in ("train", "test"):
+        for k in range(2):
+            write_images(tmp_path / "set" / part / f"class{k}", 2, (16, 16))
+    facts = look_at(str(tmp_path / "set"))
+    assert facts.path.endswith("/set/train") and facts.classes == 2 and facts.n == 4
+    assert "has parts: this is about" in facts.notes[0]
+
+
+def test_files_and_folders_of_series_text_and_sound(tmp_path):
+    for name, chosen in (("a.csv", "series"), ("a.ts", "series"), ("a.txt", "text")):
+        folder = tmp_path / chosen
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text("1,2\n")
+        assert choose_set(str(folder / name)) == f"dataset={chosen}"
+        assert choose_set(str(folder)) == f"dataset={chosen}"
+        assert look_at(str(folder)).layout == chosen
+    write_images(tmp_path / "images", 2, (8, 8))
+    (tmp_path / "images/labels.csv").write_text("0.png,1\n")
+    assert choose_set(str(tmp_path / "images")) == "dataset=folder", "a table beside pictures"
+    (tmp_path / "series/photo.heic").write_text("")
+    assert choose_set(str(tmp_path / "series")) == "dataset=folder"
+
+
+def images(n: int, side: int, classes: int = 0, mode: str = "RGB") -> Facts:
+    words = ("dataset=folder", "dataset.path=x")
+    return Facts("x", "images", words, n, (side, side), mode, classes)
+
+
+@pytest.mark.parametrize(
+    ("facts", "name", "words"),
+    [
+        (images(5000, 96), "StyleGAN2 at 64 pixels", ["dataset.resolution=64"]),
+        (images(900, 128, mode="RGBA"), "StyleGAN2 at 64 pixels", ["augment=ada"]),
+        (images(5000, 28, 50), "StyleGAN2 at 28 pixels, by class", ["model.conditional=true"]),
+        (images(5000, 32, 500), "StyleGAN2 at 32 pixels", ["dataset.resolution=32"]),
+        (images(5000, 45), "StyleGAN2 at 40 pixels", []),
+    ],
+)
+def test_images(facts, name, words):
+    best, *others = list_recipes(facts)
+    assert best.name == name and set(words) <= set(best.words) and others
+    assert ("augment=ada" in best.words) == (facts.n < 2000)
+    assert ("model.conditional=true" in best.words) == name.endswith("by class")
+    assert "docs/gallery.md" in best.expected, "a number has an origin"
+
+
+def test_sides_are_those_that_halve_down():
+    sides = {side: choose_side(images(9, side), most=64) for side in (5, 8, 28, 30, 45, 96, 0)}
+    assert sides == {5: 8, 8: 8, 28: 28, 30: 28, 45: 40, 96: 64, 0: 64}
+
+
+def test_few_images_promise_little():
+    assert "copies" in list_recipes(images(60, 64))[0].expected
+    assert "dataset.resolution=128" in list_recipes(images(9000, 300), gpu=True)[0].words
+
+
+@pytest.mark.parametrize("layout", ["images", "labelled", "pairs", "domains", "text", "series"])
+def test_every_recipe_passes_the_gates(layout, tmp_path):
+    if layout in ("images", "labelled"):
+        for k in range(2 if layout == "labelled" else 1):
+            write_images(tmp_path / f"data/{k}", 20, (64, 64))
+        path = str(tmp_path / "data")
+    else:
+        series = "x,y\n" + "".join(f"{k % 7},{k % 5}\n" for k in range(200))
+        (tmp_path / "own.csv").write_text(series)
+        (tmp_path / "own.txt").write_text("".join(f"anna {k}\n" for k in range(60)))
+        path = {
+            "pairs": PAIRS,
+            "domains": DOMAINS,
+            "text": str(tmp_path / "own.txt"),
+            "series": str(tmp_path / "own.csv"),
+        }[layout]
+    facts = look_at(path)
+    for recipe in list_recipes(facts):
+        composed = compose("train", recipe.command(700))
+        config = validate(composed.cfg, typed=composed.overrides)
+        assert config.trainer.steps == 700 and config.trainer.batch_size == recipe.batch
+        assert 0 < recipe.least <= recipe.steps
+
+
+# without a model
+
+
+def test_words_that_choose_are_left_alone(tmp_path):
+    write_images(tmp_path / "faces", 3, (16, 16))
+    path = f"dataset.path={tmp_path / 'faces'}"
+    for words in (
+        ["model=mlp", path],
+        ["dataset=folder", path],
+        ["experiment=x", path],
+        ["resume=RUN", path],
+        ["--config-dir", "mine", path],
+        ["trainer.steps=3"],
+    ):
+        assert choose_for_data(words) == (words, "")
+
+
+def test_what_is_typed_wins_over_the_rules(tmp_path):
+    write_images(tmp_path / "faces", 3, (16, 16))
+    path = f"dataset.path={tmp_path / 'faces'}"
+    words, said = choose_for_data([path, "trainer.epochs=2", "dataset.resolution=8"])
+    assert words[0] == "model=stylegan2" and words.count(path) == 1
+    assert words[-2:] == ["trainer.epochs=2", "dataset.resolution=8"]
+    assert not any(word.startswith(("trainer.steps=", "dataset.resolution=16")) for word in words)
+    assert "no model= was typed: StyleGAN2 at 16 pixels, for 3 images" in said
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        choose_for_data([f"{path}nowhere"])
