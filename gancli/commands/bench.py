@@ -112,14 +112,21 @@ def measure(request: Request) -> dict[str, Any]:
         from gancli.precision import peak_memory, resolve_device
         from gancli.run import bench, peers
         from gancli.run.failures import explain_errors
-        from gancli.run.plan import Plan, build_first, finish_budget, open_data, settle_precision
+        from gancli.run.plan import (
+            Plan,
+            build_first,
+            finish_budget,
+            keep_nothing,
+            open_data,
+            settle_precision,
+        )
     status.say("measuring: checking the config…")
     with laps.time("check"):
         config = validate(composed.cfg, typed=composed.overrides)
     device = resolve_device(config.trainer.device)
     status.say("measuring: reading the data…")
     with laps.time("data"):
-        train, _, stream = open_data(config, device, trust=None)
+        train, _, stream = open_data(keep_nothing(config), device, trust=None)
     config = finish_budget(config, stream.n)
     status.say("measuring: building the networks…")
     with laps.time("build"):

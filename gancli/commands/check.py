@@ -81,6 +81,7 @@ def check(argv: list[str]) -> None:
         describe_plan,
         find_too_short,
         finish_budget,
+        keep_nothing,
         open_data,
         open_init,
         take_init,
@@ -93,7 +94,7 @@ def check(argv: list[str]) -> None:
     device = resolve_device(config.trainer.device)
     progress.say("measuring: reading the data…")
     started = time.perf_counter()
-    train, held, stream = open_data(config, device, trust=None)
+    train, held, stream = open_data(keep_nothing(config), device, trust=None)
     config = finish_budget(config, stream.n)
     seconds = time.perf_counter() - started
     skipped = len(train.skipped)

@@ -122,7 +122,7 @@ class Source:
     holdout: keep so many out of training. load_size: larger than resolution, a random window is
     drawn each time. flip: mirror half of the draws.
     on_error: skip or fail, what a bad file does. workers: decoding threads, auto one for each core.
-    cache: auto keeps what took long to decode for the next run, none does not.
+    cache: auto keeps what took long to decode for the next run, read only reuses it, none neither.
     UserError for values that make no sense.
     """
 
@@ -162,9 +162,9 @@ class Source:
             "1 or more, or auto: a thread for each core",
         )
         require(
-            self.cache in ("auto", "none"),
+            self.cache in ("auto", "read", "none"),
             f"dataset.cache={self.cache}",
-            "auto keeps decoded images for the next run, none does not",
+            "auto keeps decoded images for the next run, read only reuses them, none does neither",
         )
         require(
             self.channels == "auto" or modality.takes_channels(self.channels),

@@ -123,7 +123,7 @@ def open_kept(
     decoder = type(source.decoder()).__name__
     how = repr((CACHE_FORMAT, files.origin, files.stamps, shape, decoder))
     key = digest_of([digest, how, repr((source.limit, source.holdout)), *source.storage()])
-    found = cache.find(cache.cache_root() / key, shape) if source.cache == "auto" else None
+    found = cache.find(cache.cache_root() / key, shape) if source.cache != "none" else None
     if found is not None:
         place = files.origin or files.names[0]
         note(log, "decoded images of %s are reused (%s)", place, cache.CLEAR)

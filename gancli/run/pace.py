@@ -93,12 +93,12 @@ def measure_pace(words: Sequence[str]) -> float:
     from gancli.precision import resolve_device
     from gancli.run.bench import find_period, play_steps
     from gancli.run.launch import compose_run
-    from gancli.run.plan import Plan, build_first, open_data, settle_precision
+    from gancli.run.plan import Plan, build_first, keep_nothing, open_data, settle_precision
     from gancli.trainer import Trainer
 
     composed = compose_run(words)
     distributed.start()
-    config = validate(composed.cfg, typed=composed.overrides)
+    config = keep_nothing(validate(composed.cfg, typed=composed.overrides))
     device = distributed.place_rank(resolve_device(config.trainer.device))
     _, _, stream = open_data(config, device, trust=None)
     game = distributed.run_together(lambda: build_first(Plan(config), stream, device))

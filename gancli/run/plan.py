@@ -318,6 +318,16 @@ def open_data(
     return distributed.run_together(cut)
 
 
+def keep_nothing(config: RunConfig) -> RunConfig:
+    """Lets what only measures reuse decoded images that are kept, and keep none itself."""
+    from gancli.config.run_config import RunConfig
+
+    plain = config.plain()
+    if plain["dataset"].get("cache") == "auto":
+        plain["dataset"]["cache"] = "read"
+    return RunConfig.from_plain(plain)
+
+
 def make_stream(config: RunConfig, train: Decoded, device: torch.device) -> Stream:
     """Makes this rank's stream of batches from the training part of the data."""
     from gancli import distributed

@@ -7,6 +7,7 @@ import shlex
 import time
 
 import pytest
+from data_helpers import numbered
 from helpers import OF_DIGITS, SMALL, TINY, frozen, small, steps, trainer_for
 
 from gancli import checkpoint
@@ -14,6 +15,7 @@ from gancli.cli import main
 from gancli.commands import check
 from gancli.config.compose import compose
 from gancli.config.validate import validate
+from gancli.data import cache
 from gancli.render import display, status
 from gancli.run.failures import suggest_lighter
 
@@ -88,6 +90,15 @@ def test_check_runs_real_steps_and_keeps_nothing(tmp_path, monkeypatch, capsys):
         + ("costs     d ", "batch     all 30 of the data fit", "gan check --processes")
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_check_keeps_no_decoded_images(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(cache, "SLOW_S", 0.0)
+    numbered(tmp_path / "a", 30)
+    words = ["model=mlp", *SMALL["mlp"], *TINY, "dataset=folder", f"dataset.path={tmp_path / 'a'}"]
+    assert main(["check", *words]) == 0
+    assert list(cache.list_kept(cache.cache_root(), half_made=True)) == []
 
 
 def test_check_refuses_what_train_would_refuse(capsys):

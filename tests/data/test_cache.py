@@ -156,8 +156,12 @@ def test_what_is_quick_or_unwanted_is_not_kept(tmp_path, monkeypatch):
     root = str(numbered(tmp_path / "a", 10))
     Folder(path=root, **FIXED).load()
     monkeypatch.setattr(cache, "SLOW_S", 0.0)
-    Folder(path=root, cache="none", **FIXED).load()
-    assert find_kept() == []
+    for choice in ("none", "read"):
+        Folder(path=root, cache=choice, **FIXED).load()
+        assert find_kept() == []
+    Folder(path=root, **FIXED).load()
+    monkeypatch.setattr("gancli.data.files.decode_chosen", None)
+    assert len(Folder(path=root, cache="read", **FIXED).load()) == 10
     with pytest.raises(UserError, match="dataset.cache=never"):
         Folder(path=root, cache="never", **FIXED)
 
