@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import colorsys
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self
@@ -16,8 +17,10 @@ from typing import Literal, Self
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from PIL import __version__ as pillow_version
 from torch import Tensor
 
+from gancli.data import cache
 from gancli.data.base import Decoded, Source, digest_of, is_count, require
 from gancli.data.posed import People
 from gancli.render import status
@@ -27,6 +30,7 @@ log = logging.getLogger("gancli.data")
 Maps = Literal["sticks", "gaussians"]
 Colour = tuple[int, int, int]
 
+DRAWING = 1  # raise it when the same figure would be drawn otherwise: drawn ones are kept
 BACKGROUND = 235  # level of all three channels
 LARGER = 4  # times as large as it is stored a figure is drawn, and then averaged
 FLOOR = 0.93  # height of the lower ankle, in sides
@@ -177,15 +181,15 @@ class Figures(Source):
         trained = self.people * self.poses
         n = trained + self.holdout
         person = np.arange(n) // self.poses
-        joints = np.empty((n, len(JOINTS), 2), np.float32)
-        images = np.empty((n, 3, side, side), np.uint8)
-        for k in range(n):
-            if k % 50 == 0:
-                status.say(f"drawing figures: {k:,} of {n:,}…", goes_on=k > 0)
-            who = draw_person(seed_of("person", self.data_seed, int(person[k])))
-            # A pose of its own for each picture, also of one person.
-            joints[k] = find_joints(draw_pose(seed_of("pose", self.data_seed, k)), who.height)
-            images[k] = draw_figure(who, joints[k], side)
+        who = [draw_person(seed_of("person", self.data_seed, k)) for k in range(person.max() + 1)]
+        # A pose of its own for each picture, also of one person.
+        joints = np.stack(
+            [
+                find_joints(draw_pose(seed_of("pose", self.data_seed, k)), who[person[k]].height)
+                for k in range(n)
+            ]
+        )
+        images = self.draw_images([who[k] for k in person], joints)
         log.info(
             "figures: %d people in %d poses each, and %d pictures of others held out",
             self.people,
@@ -204,6 +208,32 @@ class Figures(Source):
             further={"joints": torch.from_numpy(joints)},
             people=people,
         )
+
+    def draw_images(self, people: Sequence[Person], joints: np.ndarray) -> np.ndarray:
+        """Draws (N,3,side,side) uint8, or finds what an earlier run has drawn.
+
+        Args:
+            people: Who is in each picture.
+            joints: (N,13,2) as `find_joints` gives them.
+        """
+        side = self.size()[0]
+        shape = (len(joints), 3, side, side)
+        told = repr((DRAWING, pillow_version, shape, self.poses, self.data_seed))
+        key = digest_of(["figures", told, joints.tobytes()])
+        keeps = self.cache == "auto"
+        found = cache.find(cache.cache_root() / key, shape) if keeps else None
+        if found is not None:
+            return found.pixels
+        room = cache.make_room(shape, key)
+        started = time.monotonic()
+        for k, (person, places) in enumerate(zip(people, joints, strict=True)):
+            if k % 50 == 0:
+                status.say(f"drawing figures: {k:,} of {len(joints):,}…", goes_on=k > 0)
+            room.pixels[k] = draw_figure(person, places, side)
+        kept = room.keep(np.arange(len(joints)), [], [])
+        if keeps and room.folder is None and time.monotonic() - started >= cache.SLOW_S:
+            cache.keep_for_next(kept, key)
+        return kept.pixels
 
 
 def draw_person(seed: int) -> Person:

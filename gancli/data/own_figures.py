@@ -161,6 +161,10 @@ class OwnFigures(Source):
         """Returns the channels that are stored for a picture and its pose."""
         return self.known_channels() + self.known_pose_channels()
 
+    def storage(self) -> tuple[str, ...]:
+        """How many of the stored channels are those of the pose: 1 + 3 are not 3 + 1."""
+        return (f"pose channels {self.known_pose_channels()}",)
+
     def known_pose_channels(self) -> int:
         """Returns the channels of a pose image; only a settled source knows them."""
         assert isinstance(self.pose_channels, int), "settled() fills in what is auto"
@@ -329,6 +333,7 @@ class OwnFigures(Source):
             refused=(*pictures.refused, *poses.refused, *lost),
             passed_over=pictures.passed_over,
             two=True,
+            origin=self.path,
         )
         return files, Table(
             person=number([str(stems[k].parent) for k, _ in kept]),

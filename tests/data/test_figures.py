@@ -285,3 +285,15 @@ def test_what_the_page_on_poses_shows_runs(tmp_path, monkeypatch):
     assert shown["picture"].shape == (1, 3, 64, 64)
     exec(re.search(r'python -c "(.*)"', page)[1])
     assert len(list(tmp_path.glob("figures/*/person0[0-3]/pose0[0-7].png"))) == 2 * 4 * 8
+
+
+def test_figures_are_drawn_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr("gancli.data.cache.SLOW_S", 0.0)
+    options = {"people": 2, "poses": 2, "holdout": 2, "resolution": 16}
+    first = Figures(**options).load()
+    monkeypatch.setattr("gancli.data.figures.draw_figure", None)
+    again = Figures(**options).load()
+    assert again.digest == first.digest and torch.equal(again.images, first.images)
+    with pytest.raises(TypeError):
+        Figures(**options, cache="none").load()
