@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from helpers import REPO
+from helpers import REPO, TEST_DATA
 from PIL import Image
 
 from gancli.data.base import split
@@ -269,6 +269,23 @@ def test_arrays_of_pictures(tmp_path):
     np.savez(tmp_path / "none.npz", pictures=images)
     with pytest.raises(UserError, match=r"it holds pictures \(4, 5, 8, 8, 3\)"):
         OwnFigures(path=str(tmp_path / "none.npz")).scan()
+
+
+SPRITES = TEST_DATA / "beyond/pose/lpc_sprites_240x60.npz"
+
+
+@pytest.mark.full
+@pytest.mark.skipif(not SPRITES.exists(), reason="GANCLI_TEST_DATA is missing")
+def test_sprites_are_split_by_character_and_pose():
+    source = OwnFigures(path=str(SPRITES)).settled()
+    assert (source.resolution, source.channels, source.pose_channels) == (64, 3, 1)
+    assert source.holdout == 24 * 12
+    train, held = split(source.load(), limit=None, holdout=source.holdout)
+    assert len(train) == 216 * 48
+    assert not {*train.people.person.tolist()} & {*held.people.person.tolist()}
+    shown = {pose.numpy().tobytes() for pose in train.further["pose"]}
+    new = [pose.numpy().tobytes() not in shown for pose in held.further["pose"]]
+    assert np.mean(new) > 0.6, "some poses look like another one, mirrored bodies from behind"
 
 
 def test_a_number_that_is_not_the_held_out_ones_is_refused(own):
