@@ -20,7 +20,7 @@ class Rest:
         self.timer: threading.Timer | None = None
 
     def begin(self) -> None:
-        """Stops the collector. For a process of our own: what is garbage by `end` stays."""
+        """Stops the collector. For a process of our own: what lives by `end` is never collected."""
         gc.disable()
         self.timer = threading.Timer(LONGEST_S, self.end)
         self.timer.daemon = True

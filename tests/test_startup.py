@@ -12,6 +12,7 @@ from helpers import REPO, small, steps, trainer_for
 
 from gancli import checkpoint, startup
 from gancli.cli import main
+from gancli.run import plan
 
 SCRIPT = """
 import sys
@@ -90,9 +91,12 @@ def test_only_a_process_of_our_own_rests(rest, monkeypatch, capsys):
     assert main() == 0 and not gc.isenabled()
 
 
-def test_training_ends_the_rest(monkeypatch, tmp_path):
+def test_the_rest_ends_before_anything_is_built(monkeypatch, tmp_path):
     ended = []
-    monkeypatch.setattr(startup.REST, "end", lambda: ended.append(gc.isenabled()))
+    monkeypatch.setattr(startup.REST, "end", lambda: ended.append(len(built)))
+    built = []
+    real = plan.build_first
+    monkeypatch.setattr(plan, "build_first", lambda *args: built.append(args) or real(*args))
     words = ["model=mlp", "trainer.steps=1", "trainer.batch_size=4", "metrics=none"]
     assert main(["train", *words, f"hydra.run.dir={tmp_path / 'run'}"]) == 0
-    assert ended == [True]
+    assert ended == [0] and len(built) == 1

@@ -88,6 +88,8 @@ def run_session(composed: front.Composed) -> Outcome | None:
             plan = distributed.run_together(lambda: planning.plan_run(composed))
             distributed.agree(describe_run(plan.config))
             device = distributed.place_rank(resolve_device(plan.config.trainer.device))
+            # Before anything is built: what lives now is never collected, and a sweep goes on.
+            REST.end()
             outcome = execute(plan, composed, device)
         failed = False
         return outcome
@@ -243,7 +245,6 @@ def play(
         log.info(
             "training from step %d to %d in %s", trainer.progress.step, settings.steps, folder.path
         )
-        REST.end()
         try:
             with distributed.tell_own_failure(), explain_errors(settings, trainer.device):
                 loop.run()
