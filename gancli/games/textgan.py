@@ -112,6 +112,7 @@ class TextGAN(GAN):
                 loss=self.g_loss,
                 updates=("g",),
                 every=self.n_critic,
+                # The discriminator learns alone at first: to a random one the lines are all alike.
                 start=first + self.d_steps,
             ),
         ]

@@ -82,6 +82,7 @@ class Translation(Game):
                 f"judged={judged}, warmup={warmup}, adversarial_weight={adversarial_weight}, "
                 f"pixel_weight={pixel_weight}: the first is 1 or 2, the others are 0 or more"
             )
+        # Features replace pixels unless these are asked for; alone, pixels have to teach.
         if pixel_weight is None:
             pixel_weight = 1.0 if perceptual is None else 0.0
         if loss is None and not pixel_weight and perceptual is None:
@@ -275,6 +276,7 @@ class Translation(Game):
 
     def pixel_distance(self, fake: Tensor, aim: Tensor, batch: Batch) -> Tensor:
         """Measures the mean distance of (N,C,H,W), per value in [-1,1], in full precision."""
+        # Near 1 a step of bf16 is half a level of 8 bits.
         return self.distance(fake.float(), aim)
 
 

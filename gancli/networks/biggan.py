@@ -185,10 +185,16 @@ class BigGANDiscriminator(nn.Module):
         self.classes = classes if conditional else 0
         widths = [channels, *compute_widths(DOWN[times], width)]
         halves = [k < HALVED[times] for k in range(len(widths) - 1)]
+        # The sides behind each block: attention stands behind one, and not before it.
         level = find_level(attention, list_sides(min(base) * 2**times, halves))
         parts: list[nn.Module] = []
         for a, b, halve, after in zip(
-            widths, widths[1:], halves, layers.attention_at(level, widths[1:]), strict=False
+            # Not strict: `widths` is one longer than the rest.
+            widths,
+            widths[1:],
+            halves,
+            layers.attention_at(level, widths[1:]),
+            strict=False,
         ):
             parts += [DownBlock(a, b, halve=halve, first=not parts, layers=layers), after]
         self.body = nn.Sequential(*parts)

@@ -209,6 +209,7 @@ class ResidualGenerator(nn.Module):
         super().__init__()
         self.plane = ClassPlane(classes, size) if classes else None
         self.net = nn.Sequential(
+            # One more plane is the noise; the class has one too.
             nn.Conv2d(channels + 1 + bool(classes), width, 7, 1, 3),
             nn.ReLU(),
             nn.Conv2d(width, width, 7, 1, 3),
@@ -241,6 +242,7 @@ class ResidualDiscriminator(nn.Module):
     ):
         super().__init__()
         self.plane = ClassPlane(classes, size) if classes else None
+        # Both convolutions are unpadded: the first takes 4 pixels away, the second moves by 2.
         h, w = ((side - 4 - 5) // 2 + 1 for side in size)
         self.feature_dim = width * h * w
         self.body = nn.Sequential(

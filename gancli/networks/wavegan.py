@@ -120,11 +120,14 @@ class WaveGANDiscriminator(nn.Module):
         self.feature_dim = widths[-1] * lengths[-1]
         self.downs = nn.ModuleList(
             init_glorot(nn.Conv1d(c_in, c_out, kernel, stride))
+            # Not strict: the first list is one longer, and its last width is the linear layer's.
             for c_in, c_out in zip([channels + self.classes, *widths], widths, strict=False)
         )
         self.pads = [pad_same(length, kernel, stride) for length in lengths[:-1]]
         self.shuffles = nn.ModuleList(
-            PhaseShuffle(min(phase_shuffle, length - 1)) for length in lengths[1:-1]
+            # A reflection is no longer than what it reflects.
+            PhaseShuffle(min(phase_shuffle, length - 1))
+            for length in lengths[1:-1]
         )
         self.out = init_glorot(nn.Linear(self.feature_dim, 1))
 

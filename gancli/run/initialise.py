@@ -146,6 +146,7 @@ def take_weights(game: Game, source: Source) -> Taken:
         elif stored[there].shape != tensor.shape:
             shapes = f"{tuple(tensor.shape)} here, {tuple(stored[there].shape)} in the file"
             found.missed.append(f"{own} ({shapes})")
+        # copy_ would round or wrap in silence.
         elif stored[there].dtype is not tensor.dtype:
             found.missed.append(f"{own} (numbers of another type)")
         else:

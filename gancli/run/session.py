@@ -78,6 +78,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
 
     failed = True
     try:
+        # There is no run folder yet; its run.log shall begin here all the same.
         with keep_early_log():
             for message in composed.notes:
                 if is_in_sweep():  # which has said it at its start
@@ -86,6 +87,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
                     note(log, message)
             distributed.start()
             plan = distributed.run_together(lambda: planning.plan_run(composed))
+            # Ranks of different configs would wait for one another without end.
             distributed.agree(describe_run(plan.config))
             device = distributed.place_rank(resolve_device(plan.config.trainer.device))
             # Before anything is built: what lives now is never collected, and a sweep goes on.
@@ -117,6 +119,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     if plan.alike:
         plan = distributed.run_together(lambda: planning.choose_alike(plan, composed, train.digest))
     progress.say("building the networks…")
+    # A budget in epochs becomes one in steps: the number of images is known only now.
     plan = replace(plan, config=planning.finish_budget(plan.config, stream.n))
     config = plan.config
     old = plan.old
@@ -130,6 +133,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     )
     if old is not None:
         planning.compare_data(old, train.digest)
+        # A run that still owes its last evaluation has no step left, and goes on for that.
         over = old.step >= config.trainer.steps
         if over and not old.tree["run"].get("owes_evaluation"):
             more = 2 * old.step
@@ -143,6 +147,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     taken = distributed.run_together(lambda: planning.take_init(game, plan))
     config = planning.settle_precision(config, game)
     plan = replace(plan, config=config)
+    # Not before: what is refused up to here leaves no folder behind.
     path = distributed.from_rank_0(
         distributed.run_together(
             lambda: planning.claim_folder(plan, composed) if distributed.rank() == 0 else None
@@ -166,7 +171,9 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
         if old is not None:
             trainer.load_state_dict(old.tree)
             warn_of_changes(old.tree["run"], sources)
+        # After the load, which brings those of the last session.
         trainer.run.sources = sources
+    # Here and not at the first save, which may be hours away.
     check_savable(trainer.state_dict())
     return play(trainer, monitor, watch, folder=folder, plan=plan, composed=composed)
 
