@@ -314,9 +314,11 @@ def average(
     flat = torch.stack(list(values.values()))
     if world() > 1:
         flat = reduce_flat(parameters, flat)
-    for p in parameters:
-        if p.grad is not None:
-            p.grad /= shards  # after the sum: dividing each micro-batch's loss rounds differently
+    if shards > 1:  # dividing by one is a pass over all gradients for nothing
+        for p in parameters:
+            if p.grad is not None:
+                # After the sum: dividing each micro-batch's loss would round differently.
+                p.grad /= shards
     return dict(zip(values, (flat / shards).unbind(), strict=True))
 
 

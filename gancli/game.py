@@ -105,6 +105,8 @@ class Phase:
     start: int = 0
     stop: int | None = None
     fresh: bool = False  # draws a real batch of its own; nimg does not count it
+    # Players whose networks it runs with their graph, for a later phase of the same step to use.
+    builds: tuple[str, ...] = ()
     # An extra, rarer update of its players: corrects their Adam (StyleGAN2, appendix B).
     lazy: bool = False
     # Sees the whole local batch, before it is cut.

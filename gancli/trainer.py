@@ -176,7 +176,7 @@ class Trainer:
         players = [self.players[name] for name in phase.updates]
         # Frozen are all but the movers: a loss may run through networks that it must not change.
         self.game.requires_grad_(False)
-        for player in players:
+        for player in (*players, *(self.players[name] for name in phase.builds)):
             player.begin()
         if phase.fresh:
             batch = self.draw_batch(salt=phase.name)

@@ -33,6 +33,7 @@ ASSUMED = {
     "holdout": 0,
 }  # of images that are not there
 UNITS = {"scale": 1.0, "shift": 0.0}
+PLAIN_GAN = "gancli.games.gan.GAN"  # whose losses know shared fakes
 
 
 SCANNED = (
@@ -147,9 +148,9 @@ def fill_dataset(spec: Plain) -> list[Problem]:
 
 
 def fill_autos(frozen: Plain) -> None:
-    """Fills in device, precision, and what a model leaves to its loss or data; in place.
+    """Fills in device, precision, and what a model leaves to its loss, data or batch; in place.
 
-    The loss decides `norm`; the data decide `output` and `dropout`.
+    The loss decides `norm`, the data decide `output` and `dropout`, the batch `shared_fakes`.
     """
     device = resolve_device(frozen["trainer"]["device"])
     frozen["trainer"]["device"] = device.type
@@ -162,6 +163,11 @@ def fill_autos(frozen: Plain) -> None:
         "output": modality.output,
         "dropout": modality.dropout,
         "dropout_in": modality.dropout_in,
+        # Fakes are kept for one micro-batch, a step of the generator may want more of them, and a
+        # game of the user's own may have losses that do not know of them.
+        "shared_fakes": frozen["trainer"]["accumulate"] == 1
+        and frozen["model"].get("generator_batch", 1) == 1
+        and frozen["model"]["_target_"] == PLAIN_GAN,
     }
     for node in [frozen["model"], *find_specs(frozen["model"])]:
         if node.get("norm") == "auto" and penalised:

@@ -94,6 +94,14 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     shard = frozen["trainer"]["batch_size"] // (
         distributed.launched_world() * frozen["trainer"]["accumulate"]
     )
+    if frozen["model"].get("shared_fakes") is True and frozen["trainer"]["accumulate"] > 1:
+        found.append(
+            (
+                "model.shared_fakes=true keeps the fakes of one batch, and "
+                f"trainer.accumulate={frozen['trainer']['accumulate']} cuts it",
+                "choose trainer.accumulate=1, or model.shared_fakes=false",
+            )
+        )
     if shard % frozen["model"].get("pack", 1):
         found.append(
             (

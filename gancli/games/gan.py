@@ -5,6 +5,7 @@ MLP, CGAN, DCGAN and more are this game with other networks.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -14,7 +15,18 @@ from torch import Tensor, nn
 from gancli.augment.base import Augment, follow
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
-from gancli.game import Batch, Critic, Discriminator, Game, Generator, Logs, Option, members_of
+from gancli.game import (
+    Batch,
+    Critic,
+    Discriminator,
+    Game,
+    Generator,
+    Logs,
+    Option,
+    Phase,
+    due,
+    members_of,
+)
 from gancli.games.heads import Head
 from gancli.games.options import TRUNCATION
 from gancli.losses.adversarial import AdversarialLoss
@@ -33,6 +45,9 @@ class GAN(Game):
     pack: images that the discriminator scores together (PacGAN, Lin 2018); it then has pack times
     the channels
     generator_batch: fakes in a step of the generator, in batches (SNGAN's code: 2)
+    shared_fakes: does the generator learn from the very fakes that the discriminator has just met,
+    where both move? It saves a pass through the generator, whose batch norm then sees one batch a
+    step less. DCGAN's code in pytorch/examples does so
     """
 
     generator: Generator
@@ -52,6 +67,7 @@ class GAN(Game):
         heads: dict[str, Head] | None = None,
         pack: int = 1,
         generator_batch: int = 1,
+        shared_fakes: bool = False,
     ):
         super().__init__(generator=generator, discriminator=discriminator, loss=loss)
         self.augment = augment
@@ -60,8 +76,22 @@ class GAN(Game):
         self.heads = nn.ModuleDict(heads or {})
         self.pack = pack
         self.generator_batch = generator_batch
+        self.shared_fakes = shared_fakes
+        # Made in phase d for phase g of the same step; None in all other moments, so nothing of it
+        # belongs into a checkpoint.
+        self.kept_fake: Tensor | None = None
         if pack < 1 or generator_batch < 1:
             raise ValueError(f"pack={pack}, generator_batch={generator_batch}: give 1 or more")
+        if shared_fakes and generator_batch > 1:
+            raise ValueError(
+                f"shared_fakes=true, generator_batch={generator_batch}: the discriminator has met "
+                "one batch of fakes; use generator_batch=1, or shared_fakes=false"
+            )
+        if shared_fakes and not self.can_share_fakes():
+            raise ValueError(
+                f"shared_fakes=true: {type(self).__name__} draws fakes for each of its losses; "
+                "use shared_fakes=false"
+            )
         if pack > 1 and (conditional or heads):
             raise ValueError(
                 f"pack={pack}: a pack of images has no label and no task of its own; "
@@ -82,6 +112,18 @@ class GAN(Game):
     def players(self) -> dict[str, list[nn.Module]]:
         """Moves the heads with the discriminator, whose features they read."""
         return {"g": [self.generator], "d": [self.discriminator, *self.heads.values()]}
+
+    def can_share_fakes(self) -> bool:
+        """Says whether both losses and the phases are those of `GAN`, which know kept fakes."""
+        own = type(self)
+        return (own.d_loss, own.g_loss, own.phases) == (GAN.d_loss, GAN.g_loss, GAN.phases)
+
+    def phases(self) -> list[Phase]:
+        """Lists d and g; with `shared_fakes` d runs the generator with the graph that g uses."""
+        phases = super().phases()
+        if self.shared_fakes:
+            phases[0] = replace(phases[0], builds=("g",))
+        return phases
 
     def sampling_options(self) -> tuple[Option, ...]:
         """Adds `truncation`, a bound on each number of a latent."""
@@ -199,6 +241,14 @@ class GAN(Game):
             self.inputs(len(batch["image"]), None, label=batch.get("label")), self.generator
         )
 
+    def keep_fake(self, batch: Batch) -> Tensor:
+        """Makes fakes (N,C,H,W) for the discriminator, and keeps their graph for a phase g."""
+        if not due(self.progress.step, self.n_critic):
+            with torch.no_grad():  # the generator rests in this step
+                return self.fake(batch)
+        self.kept_fake = self.fake(batch)
+        return self.kept_fake.detach()
+
     def constrain(self, logs: Logs) -> None:
         """Clips where the loss clips, heads that score too, and moves p of ADA."""
         super().constrain(logs)
@@ -211,7 +261,7 @@ class GAN(Game):
         """Adds the heads' terms to the adversarial loss of reals and fresh fakes."""
         critic = self.critic(batch)
         real = batch["image"]
-        fake = self.fake(batch)
+        fake = self.fake(batch) if not self.shared_fakes else self.keep_fake(batch)
         loss, logs = self.adversarial.d(critic, real, fake, self.progress)
         return self.with_heads(
             loss,
@@ -230,7 +280,11 @@ class GAN(Game):
             batch = {key: torch.cat([value] * self.generator_batch) for key, value in batch.items()}
         critic = self.critic(batch)
         real = batch["image"]
-        fake = self.fake(batch)
+        if self.kept_fake is None:
+            fake = self.fake(batch)
+        else:
+            fake = self.kept_fake
+            self.kept_fake = None
         loss, logs = self.adversarial.g(critic, real, fake, self.progress)
         return self.with_heads(
             loss,

@@ -42,7 +42,7 @@ class BareLoop:
     equal: tuple[str, ...] = (
         "networks, losses, optimizers and EMA",
         "threads, precision, layout and device",
-        "a generator pass for each loss, and what is frozen in it",
+        "generator passes, and what is frozen in them",
     )
     differs: tuple[str, ...] = (
         "its real batches lie ready in memory",
@@ -111,7 +111,7 @@ class BareLoop:
         if self.begin is not None:
             self.begin(phase)
         self.game.requires_grad_(False)
-        for name in phase.updates:
+        for name in (*phase.updates, *phase.builds):
             for p in self.players[name].parameters:
                 p.requires_grad_(True)
                 p.grad = None

@@ -4,6 +4,8 @@ top-k, feature matching, truncation.
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from helpers import small, steps, trainer_for
@@ -215,3 +217,69 @@ def test_members_of_another_class_are_told():
     assert list(members_of(nn.ModuleDict({"bright": heads["bright"]}), Head)) == ["bright"]
     with pytest.raises(AssertionError, match="odd is of Identity"):
         members_of(heads, Head)
+
+
+def count_generator_passes(trainer, n: int) -> int:
+    passes = []
+    trainer.game.generator.register_forward_hook(lambda *_: passes.append(1))
+    steps(trainer, n)
+    return len(passes)
+
+
+def test_shared_fakes_spare_a_pass_wherever_both_move():
+    shared = ("dcgan", "model.shared_fakes=true")
+    apart = ("dcgan", "model.shared_fakes=false")
+    assert count_generator_passes(trainer_for(small(*shared)), 6) == 6
+    assert count_generator_passes(trainer_for(small(*apart)), 6) == 12
+    assert count_generator_passes(trainer_for(small(*shared, "loss.n_critic=3")), 6) == 6
+    assert count_generator_passes(trainer_for(small(*apart, "loss.n_critic=3")), 6) == 8
+
+
+def test_with_shared_fakes_both_move_by_the_same_images():
+    """One step by hand: the generator meets the discriminator that its fakes have just moved."""
+    config = small("dcgan", "model.shared_fakes=true", "optimizer=sgd", "model.conditional=false")
+    trainer = trainer_for(config)
+    by_hand = copy.deepcopy(trainer.game)
+    drawn = []
+    trainer.game.generator.register_forward_hook(lambda _, args, __: drawn.append(args[0]))
+    real = trainer.draw_batch()["image"]
+    steps(trainer, 1)
+    assert len(drawn) == 1 and trainer.game.kept_fake is None
+
+    rates = {name: player.movers[0].lr(0) for name, player in trainer.players.items()}
+    fake = by_hand.generator(drawn[0])
+    networks = {"d": by_hand.discriminator, "g": by_hand.generator}
+    for name, network in networks.items():
+        objective = by_hand.adversarial.d if name == "d" else by_hand.adversarial.g
+        seen = fake.detach() if name == "d" else fake
+        loss, _ = objective(by_hand.critic({"image": real}), real, seen, by_hand.progress)
+        parameters = list(network.parameters())
+        gradients = torch.autograd.grad(loss, parameters, retain_graph=name == "d")
+        with torch.no_grad():
+            for p, gradient in zip(parameters, gradients, strict=True):
+                p -= rates[name] * gradient
+    for name, network in networks.items():
+        played = dict(
+            getattr(trainer.game, {"d": "discriminator", "g": "generator"}[name]).named_parameters()
+        )
+        for key, p in network.named_parameters():
+            torch.testing.assert_close(played[key], p, msg=f"{name}: {key}")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("dcgan", "trainer.accumulate=2"), "trainer.accumulate=2 cuts it"),
+        (("dcgan", "model.generator_batch=2"), "use generator_batch=1"),
+        (("pggan",), "Growing draws fakes for each of its losses"),
+    ],
+)
+def test_fakes_that_cannot_be_shared_are_refused(words, says):
+    with pytest.raises(Problems, match=says):
+        small(*words, "model.shared_fakes=true")
+
+
+def test_dcgan_shares_its_fakes_where_they_can_be():
+    assert small("dcgan")["model"]["shared_fakes"] is True
+    for cut in ("trainer.accumulate=2", "model.generator_batch=2"):
+        assert small("dcgan", cut)["model"]["shared_fakes"] is False
