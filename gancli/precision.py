@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +16,7 @@ from torch import nn
 from gancli.errors import UserError
 
 M = TypeVar("M", bound=nn.Module)
+BUSY = 1.0  # cores that other programs use, from which threads wait for each other
 
 
 def resolve_device(name: str) -> torch.device:
@@ -58,6 +61,67 @@ def resolve_precision(name: str, device: torch.device) -> str:
         can = torch.cpu.get_capabilities()
         return "bf16" if can.get("amx_bf16") or can.get("avx512_bf16") else "fp32"
     return "fp32"
+
+
+@contextlib.contextmanager
+def use_threads(count: int | str) -> Iterator[None]:
+    """Sets how many threads compute on a CPU, and puts their number back at the end.
+
+    Args:
+        count: 1 or more; "auto" leaves what OpenMP has chosen: OMP_NUM_THREADS, else one a core.
+    """
+    before = torch.get_num_threads()
+    if isinstance(count, int):
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def count_cores() -> int:
+    """Returns how many cores this process may use."""
+    # macOS has no affinity.
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def measure_load() -> float:
+    """Measures how many cores other programs use, at the start of a run.
+
+    The mean of the last minute also counts what has just ended, and what runs at this moment may be
+    gone in the next: it is the smaller of both.
+    """
+    load = os.getloadavg()[0]
+    try:
+        running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
+    except (OSError, ValueError, IndexError):
+        return load
+    return min(load, running - 1.0)  # one is this process
+
+
+def describe_threads(count: int | str) -> str:
+    """Says where threads of a CPU would wait for cores, and what to type; "" where all is well.
+
+    Args:
+        count: As in `use_threads`, which has set it.
+    """
+    cores = count_cores()
+    threads = torch.get_num_threads()
+    if isinstance(count, int):
+        if count <= cores:
+            return ""
+        return (
+            f"trainer.threads={count}, but this process may use {cores} cores: threads wait for "
+            "each other"
+        )
+    load = measure_load()
+    if threads == 1 or load < BUSY or load + threads < cores + BUSY:
+        return ""
+    return (
+        f"other programs keep about {load:.0f} of {cores} cores busy, and each step waits for the "
+        f"slowest of {threads} threads; trainer.threads={max(1, cores - round(load))} may be "
+        "faster, and ends in other bits"
+    )
 
 
 def autocast(device: torch.device, precision: str) -> contextlib.AbstractContextManager[object]:

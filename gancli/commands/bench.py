@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,8 +49,8 @@ def main(argv: list[str]) -> int:
     request = read_request(argv)
     if "RANK" in os.environ:
         raise UserError("gan bench measures one process", "start it without torchrun")
-    with keep_early_log():
-        figures = measure(request)
+    with keep_early_log(), ExitStack() as stack:
+        figures = measure(request, stack)
     if request.as_json:
         print(json.dumps(figures, indent=2))
     else:
@@ -89,8 +89,12 @@ class Laps:
         self.seconds[name] = time.perf_counter() - started
 
 
-def measure(request: Request) -> dict[str, Any]:
+def measure(request: Request, stack: ExitStack) -> dict[str, Any]:
     """Goes through the gates and trains for a while; nothing is kept.
+
+    Args:
+        request: What is typed.
+        stack: Puts the number of threads back when it closes.
 
     Returns:
         Plain data, as --json prints it.
@@ -109,7 +113,7 @@ def measure(request: Request) -> dict[str, Any]:
         import torch  # noqa: F401  # timed apart from what needs it
     with laps.time("import_gancli"):
         from gancli.config.validate import validate
-        from gancli.precision import peak_memory, resolve_device
+        from gancli.precision import peak_memory, resolve_device, use_threads
         from gancli.run import bench, peers
         from gancli.run.failures import explain_errors
         from gancli.run.plan import (
@@ -123,6 +127,7 @@ def measure(request: Request) -> dict[str, Any]:
     status.say("measuring: checking the config…")
     with laps.time("check"):
         config = validate(composed.cfg, typed=composed.overrides)
+    stack.enter_context(use_threads(config.trainer.threads))
     device = resolve_device(config.trainer.device)
     status.say("measuring: reading the data…")
     with laps.time("data"):

@@ -43,13 +43,19 @@ def main(argv: list[str]) -> int:
     """
     from gancli.run.runlog import keep_early_log
 
-    with keep_early_log():  # notes and warnings look as they do at the start of a run
-        check(argv)
+    # Notes and warnings look as they do at the start of a run.
+    with keep_early_log(), contextlib.ExitStack() as stack:
+        check(argv, stack)
     return 0
 
 
-def check(argv: list[str]) -> None:
-    """Goes through the gates, trains for a few steps, and prints what a run will need."""
+def check(argv: list[str], stack: contextlib.ExitStack) -> None:
+    """Goes through the gates, trains for a few steps, and prints what a run will need.
+
+    Args:
+        argv: What is typed.
+        stack: Puts the number of threads back when it closes.
+    """
     from gancli.files.paths import check_init, check_run
     from gancli.render import messages
     from gancli.render import status as progress
@@ -72,7 +78,7 @@ def check(argv: list[str]) -> None:
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.modality import make_modality
-    from gancli.precision import resolve_device
+    from gancli.precision import resolve_device, use_threads
     from gancli.run import bench, fitting, pace
     from gancli.run.failures import explain_errors, suggest_lighter
     from gancli.run.plan import (
@@ -91,6 +97,7 @@ def check(argv: list[str]) -> None:
     config = validate(composed.cfg, typed=composed.overrides)
     config, source = open_init(config, composed.overrides)
     print(f"plan      {describe_plan(composed)}", flush=True)
+    stack.enter_context(use_threads(config.trainer.threads))
     device = resolve_device(config.trainer.device)
     progress.say("measuring: reading the data…")
     started = time.perf_counter()

@@ -30,7 +30,7 @@ NAMES: dict[PublishedMetric, tuple[str, str, str]] = {
 FREE = (
     *("seed", "name", "resume", "trust", "published", "log.", "watch.", "metrics", "hydra"),
     *("trainer.device", "trainer.precision", "trainer.compile", "trainer.accumulate"),
-    *("trainer.save_every", "trainer.keep"),
+    *("trainer.save_every", "trainer.keep", "trainer.threads"),
     *("dataset.path", "dataset.root", "dataset.download", "dataset.workers", "dataset.on_error"),
     "dataset.cache",
 )

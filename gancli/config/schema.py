@@ -40,6 +40,9 @@ class TrainerConfig:
     compile: bool
     save_every: int  # steps
     keep: int  # checkpoints
+    # Threads of a CPU; auto is not filled in: it belongs to the machine, and the checkpoint notes
+    # beside the config how many there were.
+    threads: int | Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True)

@@ -82,6 +82,7 @@ CLOSED_BOUNDS: dict[str, dict[str, Bound]] = {
         "accumulate": COUNT,
         "save_every": COUNT,
         "keep": COUNT,
+        "threads": Bound(1, 1024),
     },
     "ema": {"half_life_kimg": NONNEGATIVE, "rampup": NONNEGATIVE},
     "log": {"every": COUNT, "sample_every": COUNT, "grid": Bound(1, 1000)},

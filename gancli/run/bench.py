@@ -6,7 +6,6 @@ import math
 import os
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 
 from gancli import checkpoint
 from gancli.game import Batch, Logs, Phase
-from gancli.precision import memory_format
+from gancli.precision import count_cores, memory_format
 from gancli.render import status
 from gancli.trainer import Flags, Trainer
 
@@ -426,11 +425,9 @@ def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
     """Returns what the figures depend on beside the config."""
     device = trainer.device
     layout = memory_format(device, trainer.settings.precision)
-    # macOS has no affinity.
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     return {
         "processor": name_processor(device),
-        "cores": cores,
+        "cores": count_cores(),
         "threads": torch.get_num_threads(),
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default").lower(),
         "device": device.type,

@@ -37,6 +37,7 @@ FREE = (  # what resume=auto overlooks: how long, where and how loudly a run tra
     "trainer.device",
     "trainer.save_every",
     "trainer.keep",
+    "trainer.threads",
     "log.",
     "dataset.workers",
     "dataset.cache",
@@ -132,6 +133,8 @@ def complete_config(stored: Mapping[str, Any]) -> dict[str, Any]:
         config["metrics"] = compose_option("metrics", "none")
     if isinstance(config["metrics"], dict):  # `metrics.own.x=...` may then be typed
         config["metrics"].setdefault("own", {})
+    if isinstance(config.get("trainer"), dict):
+        config["trainer"].setdefault("threads", "auto")
     config.setdefault("init", dataclasses.asdict(InitConfig()))
     if "watch" not in config:
         config["watch"] = compose_section("watch.action=off", "watch")

@@ -72,7 +72,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
     planning.check_paths(composed)
     progress.say("loading torch…")
     from gancli import distributed
-    from gancli.precision import resolve_device
+    from gancli.precision import describe_threads, resolve_device, use_threads
     from gancli.run.agreement import describe_run
     from gancli.run.runlog import keep_early_log
 
@@ -92,7 +92,12 @@ def run_session(composed: front.Composed) -> Outcome | None:
             device = distributed.place_rank(resolve_device(plan.config.trainer.device))
             # Before anything is built: what lives now is never collected, and a sweep goes on.
             REST.end()
-            outcome = execute(plan, composed, device)
+            with use_threads(plan.config.trainer.threads):
+                if device.type == "cpu" and distributed.world() == 1:
+                    advice = describe_threads(plan.config.trainer.threads)
+                    if advice:
+                        note(log, advice)
+                outcome = execute(plan, composed, device)
         failed = False
         return outcome
     finally:
