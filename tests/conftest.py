@@ -29,6 +29,14 @@ def no_signs_of_life():
     status.FIRST_AFTER_S = 1e6
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_kept_images():
+    """What decodes slowly on a busy machine is not kept in the cache of whoever runs the tests."""
+    from gancli.data import cache
+
+    cache.SLOW_S = 1e6
+
+
 @pytest.fixture(autouse=True)
 def forget_written_modules(tmp_path_factory):
     """Drops the modules that a test wrote and imported: another test may write one of the same
