@@ -75,16 +75,19 @@ def reckon_from_two(trainer: Trainer, train: Decoded, config: RunConfig, *, peri
     """Measures what an image more takes, and divides the free memory by it."""
     size = config.trainer.batch_size
     peaks = []
+    weights = {weight.shape for weight in trainer.game.parameters()}
     for tried in (size, 2 * size):
         status.say(f"measuring: memory of a batch of {tried:,}…", goes_on=True)
         free_all(trainer)
-        with LiveTensors() as tensors:
+        with LiveTensors(weights) as tensors:
             play_with(trainer, train, config, size=tried, period=period)
         peaks.append(tensors.peak)
     free = available_memory()
     each = (peaks[1] - peaks[0]) / size
-    if free is None or each <= 0:
+    if free is None:
         return f"{2 * size:,} fit; the system does not tell how much memory is free"
+    if each <= 0:
+        return f"{2 * size:,} fit, and take no more memory than {size:,}"
     # What the first steps took has been freed, or is not counted as free.
     most = size + int(SHARE * free / each)
     n = trainer.stream.n
@@ -120,10 +123,16 @@ class LiveTensors(TorchDispatchMode):
     """Counts the bytes of all tensors that are made meanwhile and still live, and their peak.
 
     What the system says of a process's memory is no measure: the allocator keeps what was freed.
+    Tensors of a weight's shape are left out. They are gradients and casts, which do not grow with
+    the batch, and of large networks they would hide what does.
+
+    Args:
+        weights: Shapes of the weights.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, weights: set[torch.Size]) -> None:
         super().__init__()
+        self.weights = weights
         self.live = 0
         self.peak = 0
         self.seen: dict[int, weakref.finalize[..., Any]] = {}
@@ -138,7 +147,7 @@ class LiveTensors(TorchDispatchMode):
         """Does the operation, and counts the memory of what it gives."""
         out = func(*args, **(kwargs or {}))
         for value in tree_leaves(out):
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and value.shape not in self.weights:
                 self.note(value.untyped_storage())
         return out
 

@@ -24,12 +24,13 @@ def trained():
 
 
 def test_live_tensors_are_counted_without_noise():
-    with fitting.LiveTensors() as tensors:
+    with fitting.LiveTensors({torch.Size([77])}) as tensors:
+        weight = torch.ones(77)
         a = torch.ones(1000)
         b = a.view(10, 100) + 1  # a view takes no more
         del a
         c = torch.ones(500)
-    assert tensors.peak == 4 * 2000 and tensors.live == 4 * 1500, (b, c)
+    assert tensors.peak == 4 * 2000 and tensors.live == 4 * 1500, (b, c, weight)
     del b, c
     assert tensors.live == 0
 
@@ -46,6 +47,17 @@ def test_a_cpu_is_reckoned_from_two_sizes(trained, monkeypatch):
     assert said.startswith("all 1,797 of the data fit")
     slow = fitting.describe_largest(trainer, train, config, seconds=60, period=1)
     assert slow == "not tried beyond 8: a step takes too long"
+
+
+def test_what_grows_is_seen_beside_large_weights(monkeypatch):
+    config = small("mlp", "model.generator.hidden=[2000]", "model.discriminator.hidden=[2000]")
+    train, _ = split(Digits(resolution=8).load(), limit=None, holdout=0)
+    monkeypatch.setattr(fitting, "available_memory", lambda: 10_000_000)
+    said = fitting.reckon_from_two(
+        steps(trainer_for(config), 1), train, RunConfig.from_plain(config), period=1
+    )
+    each = float(said.partition(": ")[2].partition(" MB")[0])
+    assert 2 * 4 * 2000 / 1e6 < each < 12 * 4 * 2000 / 1e6, said
 
 
 def test_a_gpu_is_tried_until_it_is_full(trained, monkeypatch):
