@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import textwrap
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 USAGE = "gan recommend PATH minutes=30"
 MINUTES = 30.0
+WIDTH = 100  # columns
+MARGIN = 10
 MOST_TIMED = 3  # candidates
 LEAST_TRIED = 2  # where there are so many
 TIMED_S = 5.0  # of steps, for each candidate
@@ -271,12 +274,18 @@ def show(
                 f"tried     {timed.recipe.name}: {timed.seconds * 1000:.0f} ms a step, "
                 f"{timed.steps:,} steps fit" + ("" if timed.enough else ", too few")
             )
-    print(f"chosen    {chosen.recipe.name}: {describe_choice(chosen, request.minutes)}")
-    print(f"expect    {chosen.recipe.expected}")
+    print(fold("chosen", f"{chosen.recipe.name}: {describe_choice(chosen, request.minutes)}"))
+    print(fold("expect", chosen.recipe.expected))
     if device.type != "cpu" and str(GPU_SIDE) in chosen.recipe.name:
         print("          that was measured with a smaller network on a CPU")
     print(f"time      about {describe_time(chosen):.0f} minutes with nothing else running")
     print(f"  {shlex.join(command)}")
+
+
+def fold(name: str, text: str) -> str:
+    """Folds a line of the output behind its name, at the width of the help."""
+    lines = textwrap.wrap(text, WIDTH - MARGIN, break_on_hyphens=False)
+    return "\n".join(f"{name if k == 0 else '':{MARGIN}}{line}" for k, line in enumerate(lines))
 
 
 def describe_plainly(
