@@ -35,6 +35,13 @@ def test_a_name_of_any_letters_needs_no_quotes(name):
     assert composed.run_dir.parent.name == resolvers.make_slug([f"={name}"])
 
 
+def test_channels_of_what_stands_beside_follow_the_data():
+    critics = config.compose("train", ["model=pose"]).cfg.model.discriminator
+    assert (critics.appearance.channels, critics.shape.channels) == (6, "auto"), "not read yet"
+    grey = config.compose("train", ["model=pose", "dataset.channels=1", "dataset.pose_channels=2"])
+    assert grey.cfg.model.discriminator.shape.channels == 3
+
+
 def test_slug_is_short_and_safe():
     assert len(resolvers.make_slug(["name=" + "手" * 300]).encode()) <= 200
     name = resolvers.make_slug([f"k={'Long/Name=,' * 9}" for _ in range(9)])
