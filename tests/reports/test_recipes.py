@@ -94,7 +94,13 @@ def test_few_images_promise_little():
     assert "dataset.resolution=128" in list_recipes(images(9000, 300), gpu=True)[0].words
 
 
-@pytest.mark.parametrize("layout", ["images", "labelled", "pairs", "domains", "text", "series"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        *("labelled", "pairs", "text", "series"),
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("images", "domains")),
+    ],
+)
 def test_every_recipe_passes_the_gates(layout, tmp_path):
     if layout in ("images", "labelled"):
         for k in range(2 if layout == "labelled" else 1):

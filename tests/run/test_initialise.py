@@ -24,6 +24,9 @@ CGAN = (
 )
 
 
+QUICK = ("cgan", "cogan", "cyclegan", "lapgan", "stylegan2", "wavegan")  # the rest is full
+
+
 def make_photos(*, classes: int, side: int) -> None:
     """Writes a folder of coloured images, a sub-folder for each class."""
     for k in range(classes):
@@ -69,6 +72,7 @@ def test_a_run_that_goes_on_reads_its_source_no_more(gan):
     assert "init.path is 'old' in new, 'gone' here" in done.err
 
 
+@pytest.mark.full
 def test_the_same_source_is_the_same_run_to_resume_auto(gan):
     sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=old"))
     auto = ("train", *TINY, "init=old", "resume=auto")
@@ -178,7 +182,13 @@ def test_blocks_are_listed_from_the_image_on():
     assert names("biggan")[:2] == ["body.0", "body.1"]
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.full)
+        for name in sorted(SMALL)
+    ],
+)
 def test_every_model_can_freeze_its_first_block(name):
     game = build_game(frozen(f"model={name}", *SMALL[name]), trust=None)
     if game.discriminator is None:
