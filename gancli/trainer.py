@@ -91,7 +91,7 @@ class Trainer:
         self.device = device
         self.stream = stream
         self.game = place(game, device, self.settings.precision).train()
-        self.layout = memory_format(device, self.settings.precision)
+        self.layout = memory_format(device, self.settings.precision, game)
         self.progress = game.progress
         # Read once: what changes with training is said by start, stop and every, or set by
         # `advance`.

@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks": set(),
     "ema": set(),
     "seeding": set(),
-    "precision": set(),
+    "precision": {"game"},
     "schedules": set(),
     "augment": {"schedules", "game", "critic"},
     "losses": {"schedules", "augment", "game", "critic"},

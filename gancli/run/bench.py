@@ -424,7 +424,7 @@ def measure_roofline(device: torch.device, precision: str) -> float:
 def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
     """Returns what the figures depend on beside the config."""
     device = trainer.device
-    layout = memory_format(device, trainer.settings.precision)
+    layout = memory_format(device, trainer.settings.precision, trainer.game)
     return {
         "processor": name_processor(device),
         "cores": count_cores(),

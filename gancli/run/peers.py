@@ -173,7 +173,7 @@ class UsualScript:
                 None,
                 (
                     "Pillow's transforms in a DataLoader without workers, of decoded images",
-                    "eager fp32 in torch's own layout" + describe_run_form(config, device),
+                    "eager fp32 in torch's own layout" + describe_run_form(config, device, game),
                     "optimizers that are not fused",
                     ".item() after every loss",
                     passes,
@@ -273,10 +273,10 @@ def is_plain(player: Player, spec: dict[str, Any]) -> bool:
     )
 
 
-def describe_run_form(config: RunConfig, device: torch.device) -> str:
+def describe_run_form(config: RunConfig, device: torch.device, game: Game) -> str:
     """Names what the engine has instead of fp32 in torch's layout; "" where it has the same."""
     precision = config.trainer.precision
-    layout = memory_format(device, precision)
+    layout = memory_format(device, precision, game)
     if precision == "fp32" and layout is torch.contiguous_format:
         return ""
     return f" (gancli: {precision}, {str(layout).removeprefix('torch.')})"

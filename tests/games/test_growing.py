@@ -267,7 +267,8 @@ def test_a_checkpoint_is_sampled_at_its_own_stage(tmp_path):
     )
     inputs = loaded.game.inputs(2, torch.Generator().manual_seed(0))
     image = loaded.game.sample(inputs, loaded.generator)
-    assert torch.equal(image, trainer.game.sample(inputs, trainer.ema))
+    # Close and not equal: a loaded game lies in torch's own layout.
+    torch.testing.assert_close(image, trainer.game.sample(inputs, trainer.ema))
     assert image.shape[2:] == (16, 16)
 
 
