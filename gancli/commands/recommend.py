@@ -275,7 +275,7 @@ def show(
                 f"{timed.steps:,} steps fit" + ("" if timed.enough else ", too few")
             )
     print(fold("chosen", f"{chosen.recipe.name}: {describe_choice(chosen, request.minutes)}"))
-    print(fold("expect", chosen.recipe.expected))
+    print(fold("expect", chosen.recipe.expect()))
     if device.type != "cpu" and str(GPU_SIDE) in chosen.recipe.name:
         print("          that was measured with a smaller network on a CPU")
     print(f"time      about {describe_time(chosen):.0f} minutes with nothing else running")
@@ -307,7 +307,7 @@ def describe_plainly(
         ],
         "chosen": chosen.recipe.name,
         "why": describe_choice(chosen, request.minutes),
-        "expected": chosen.recipe.expected,
+        "expected": chosen.recipe.expect(),
         "takes_minutes": round(describe_time(chosen), 1),
         "command": command,
     }

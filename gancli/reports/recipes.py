@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gancli.config.measured import describe_measured, find_experiment, read_measured
 from gancli.errors import UserError
 from gancli.files.paths import suggest_neighbours
 
@@ -26,6 +27,7 @@ LEAST_EACH = 20  # images a class, on average, or labels say little
 MOST_SIDE = 64  # pixels that a short run can learn on a CPU
 GPU_SIDE = 128
 GALLERY = "docs/gallery.md"
+MEASURED = "docs/measured.md"
 ROUNDED = 50  # steps are multiples of this
 
 
@@ -66,6 +68,7 @@ class Recipe:
         least: Steps below which there is little to see.
         expected: What can be expected, and where that comes from.
         why: For these data.
+        experiment: The bundled experiment of this kind, which may have been measured meanwhile.
         stages: Keys that count steps of a first stage, with their shares of the run.
         sinking: Shares of the run between which the learning rates sink; () for none.
     """
@@ -77,8 +80,17 @@ class Recipe:
     least: int
     expected: str
     why: str
+    experiment: str = ""
     stages: tuple[tuple[str, float], ...] = ()
     sinking: tuple[float, ...] = ()
+
+    def expect(self) -> str:
+        """Says what can be expected, with what was measured of the bundled experiment."""
+        entry = find_experiment(read_measured(), self.experiment)
+        if entry is None:
+            return self.expected
+        said = describe_measured(entry)
+        return f"{self.expected}; experiment={self.experiment} of this kind: {said}, {MEASURED}"
 
     def command(self, steps: int) -> list[str]:
         """Gives the words behind `gan train` for so many steps."""
@@ -238,6 +250,7 @@ def list_image_recipes(facts: Facts, *, gpu: bool) -> list[Recipe]:
                 f"32 pixels in 2,500 steps of 32 ({GALLERY})"
             ),
             why=f"{reason}; the quickest of these",
+            experiment="sngan_digits_small" if labelled else "sndcgan_digits_small",
         )
     )
     return recipes
@@ -294,6 +307,7 @@ def describe_styles(
         least=1000 if labelled else 12_000 // batch,
         expected=expected,
         why=f"{why}: styles, R1 and a moving average learn most in a short run",
+        experiment="stylegan2_digits_small",
     )
 
 
@@ -319,6 +333,7 @@ def list_pair_recipes(facts: Facts) -> list[Recipe]:
             ),
             why="pairs: each source has its target, so pixels teach first and a discriminator of "
             "patches adds detail (dataset.direction=ba translates the other way)",
+            experiment="pix2pix_facades64",
             stages=(("model.warmup", 0.5),),
         )
     ]
@@ -346,6 +361,7 @@ def list_domain_recipes(facts: Facts) -> list[Recipe]:
                 f"({GALLERY})"
             ),
             why=why,
+            experiment="cyclegan_horse2zebra64",
             sinking=(0.7, 1.0),
         ),
         Recipe(
@@ -382,6 +398,7 @@ def list_series_recipes(facts: Facts) -> list[Recipe]:
             ),
             why="series: one-dimensional convolutions reached more in a minute than RCGAN and "
             "TimeGAN in several",
+            experiment="wavegan_sines_small",
             sinking=(50 / 320, 1.0),
         )
     ]
@@ -407,6 +424,7 @@ def list_text_recipes(facts: Facts) -> list[Recipe]:
                 f"the game; lines of words need far more ({GALLERY})"
             ),
             why="text: likelihood teaches most of it, and the discriminator comes after",
+            experiment="textgan_names_small",
             stages=(("model.mle_steps", 2 / 3),),
         )
     ]
@@ -430,5 +448,6 @@ def list_audio_recipes(facts: Facts) -> list[Recipe]:
             expected="sounds of the data's kind, with noise (experiment=dcgan_fsdd_small, spoken "
             "digits at 4 kHz in 3,000 steps of 32)",
             why="recordings: an image model of spectrograms learns sooner than one of waves",
+            experiment="dcgan_fsdd_small",
         )
     ]

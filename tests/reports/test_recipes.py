@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers import DOMAINS, PAIRS
+from helpers import DOMAINS, PAIRS, REPO
 from PIL import Image
 
 from gancli.config.compose import compose
 from gancli.config.validate import validate
 from gancli.errors import UserError
+from gancli.reports import recipes
 from gancli.reports.recipes import Facts, choose_set, choose_side, list_recipes, look_at
 from gancli.run.own_data import choose_for_data
 
@@ -87,6 +88,32 @@ def test_images(facts, name, words):
 def test_sides_are_those_that_halve_down():
     sides = {side: choose_side(images(9, side), most=64) for side in (5, 8, 28, 30, 45, 96, 0)}
     assert sides == {5: 8, 8: 8, 28: 28, 30: 28, 45: 40, 96: 64, 0: 64}
+
+
+def test_a_measured_experiment_of_the_kind_is_named(monkeypatch):
+    recipe = list_recipes(images(5000, 32, 10))[-1]
+    assert recipe.experiment == "sngan_digits_small"
+    entry = {
+        "words": ["experiment=sngan_digits_small"],
+        "seeds": [0],
+        "cpu_s": [80.0],
+        "values": {"class_accuracy": [0.5]},
+    }
+    monkeypatch.setattr(recipes, "read_measured", lambda: [entry])
+    assert recipe.expect().endswith(
+        "of this kind: 80 s of one core: class accuracy 0.500 (1 seed), docs/measured.md"
+    )
+    monkeypatch.setattr(recipes, "read_measured", list)
+    assert recipe.expect() == recipe.expected
+
+
+def test_every_named_experiment_is_there():
+    kinds = [Facts("x", name, ("dataset.path=x",)) for name in ("pairs", "domains", "series")]
+    kinds += [Facts("x", name, ("dataset.path=x",)) for name in ("text", "audio")]
+    for facts in [images(5000, 64), images(5000, 32, 10), *kinds]:
+        for recipe in list_recipes(facts):
+            file = REPO / f"conf/experiment/{recipe.experiment}.yaml"
+            assert not recipe.experiment or file.exists(), recipe.name
 
 
 def test_few_images_promise_little():
