@@ -6,9 +6,9 @@ import contextlib
 import os
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -148,13 +148,53 @@ def memory_format(device: torch.device, precision: str, game: Game) -> torch.mem
     return torch.channels_last if pays else torch.contiguous_format
 
 
-def place(game: G, device: torch.device, precision: str) -> G:
-    """Moves a game to its device and layout."""
+def layout_of_run(
+    tree: Mapping[str, Any], device: torch.device, precision: str
+) -> torch.memory_format | None:
+    """Returns the layout in which a run has trained, whatever the rule says by now.
+
+    Args:
+        tree: Its checkpoint.
+        device: On which it goes on.
+        precision: In which it goes on.
+
+    Returns:
+        None where it goes on on another device or in another precision, so that the rule decides.
+    """
+    run = tree["run"]
+    if run["device"] != device.type or tree["config"]["trainer"]["precision"] != precision:
+        return None
+    for layout in (torch.channels_last, torch.contiguous_format):
+        if run.get("layout") == name_layout(layout):
+            return layout
+    # The rule before checkpoints noted it.
+    pays = device.type == "cuda" or (device.type == "cpu" and precision == "bf16")
+    return torch.channels_last if pays else torch.contiguous_format
+
+
+def name_layout(layout: torch.memory_format) -> str:
+    """Names a layout: channels_last or contiguous."""
+    return str(layout).removeprefix("torch.").removesuffix("_format")
+
+
+def place(
+    game: G, device: torch.device, precision: str, *, layout: torch.memory_format | None = None
+) -> G:
+    """Moves a game to its device and layout.
+
+    Args:
+        game: To be moved.
+        device: Where to.
+        precision: Of the run.
+        layout: None: as `memory_format` says.
+    """
     if device.type == "cuda":
         # resume is exact
         torch.backends.cudnn.deterministic = True
         torch.backends.cudnn.benchmark = False
-    return game.to(device=device).to(memory_format=memory_format(device, precision, game))
+    if layout is None:
+        layout = memory_format(device, precision, game)
+    return game.to(device=device).to(memory_format=layout)
 
 
 def free_memory(device: str) -> int | None:

@@ -22,7 +22,7 @@ from gancli.ema import ema_beta, update_ema
 from gancli.errors import Diverged, UserError
 from gancli.game import Batch, Game, Logs, Phase, children
 from gancli.optimizers import Player, make_players
-from gancli.precision import autocast, memory_format, place
+from gancli.precision import autocast, memory_format, name_layout, place
 from gancli.seeding import reseed, seed_of
 
 
@@ -73,6 +73,7 @@ class Trainer:
         config: As gate 2 returns it, with its device and precision resolved.
         device: Of this rank.
         data: What identifies the data set in the checkpoint.
+        layout: Of 4-d tensors, for a run that goes on; None: as the rule says.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Trainer:
         config: RunConfig,
         device: torch.device,
         data: dict[str, Any] | None = None,
+        layout: torch.memory_format | None = None,
     ):
         self.config = config
         self.settings = config.trainer
@@ -90,8 +92,8 @@ class Trainer:
         self.data = data or {}
         self.device = device
         self.stream = stream
-        self.game = place(game, device, self.settings.precision).train()
-        self.layout = memory_format(device, self.settings.precision, game)
+        self.layout = layout or memory_format(device, self.settings.precision, game)
+        self.game = place(game, device, self.settings.precision, layout=self.layout).train()
         self.progress = game.progress
         # Read once: what changes with training is said by start, stop and every, or set by
         # `advance`.
@@ -294,6 +296,7 @@ class Trainer:
             "threads": torch.get_num_threads(),
             "device": self.device.type,
             "torch": str(torch.__version__),
+            "layout": name_layout(self.layout),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 
 from gancli import checkpoint
 from gancli.game import Batch, Logs, Phase
-from gancli.precision import count_cores, memory_format
+from gancli.precision import count_cores, name_layout
 from gancli.render import status
 from gancli.trainer import Flags, Trainer
 
@@ -424,7 +424,6 @@ def measure_roofline(device: torch.device, precision: str) -> float:
 def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
     """Returns what the figures depend on beside the config."""
     device = trainer.device
-    layout = memory_format(device, trainer.settings.precision, trainer.game)
     return {
         "processor": name_processor(device),
         "cores": count_cores(),
@@ -432,7 +431,7 @@ def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
         "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default").lower(),
         "device": device.type,
         "precision": trainer.settings.precision,
-        "layout": str(layout).removeprefix("torch.").removesuffix("_format"),
+        "layout": name_layout(trainer.layout),
         "compile": trainer.settings.compile,
         "torch": str(torch.__version__),
         "load": round(os.getloadavg()[0], 2),

@@ -110,6 +110,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.files.safe_load import check_savable
+    from gancli.precision import layout_of_run
     from gancli.render import status as progress
     from gancli.run.agreement import describe_data
     from gancli.run.failures import explain_errors
@@ -168,7 +169,16 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     }
     with distributed.tell_own_failure(), explain_errors(config.trainer, device):
         monitor = make_monitor(game, train=train, held=held, config=config, device=device)
-        trainer = Trainer(game, stream, config=config, device=device, data=data)
+        trainer = Trainer(
+            game,
+            stream,
+            config=config,
+            device=device,
+            data=data,
+            layout=None
+            if old is None
+            else layout_of_run(old.tree, device, config.trainer.precision),
+        )
         if taken is not None and plan.source is not None:
             take_average(trainer.ema, taken, plan.source)
         watch = build_watch(trainer)
@@ -358,7 +368,7 @@ def say_changed_terms(tree: dict[str, Any], trainer: Trainer) -> None:
 def say_differences(tree: dict[str, Any], trainer: Trainer) -> None:
     """Warns where a resumed run may differ in its last bits. tree: its checkpoint."""
     for key, now in trainer.describe_machine().items():
-        if tree["run"].get(key) != now:
+        if tree["run"].get(key, now) != now:  # an older run does not know its layout
             log.warning(
                 "resumed with %s %s instead of %s: the run goes on, but not bit for bit",
                 key,
