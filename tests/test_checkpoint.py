@@ -372,3 +372,17 @@ def test_tied_weights_are_no_claim_too_large(state, tmp_path):
     tree = copy.deepcopy(state)
     tree["run"]["best"] = tree["game"]
     read(save(tree, tmp_path, keep=1))
+
+
+def test_a_rollback_may_ask_for_a_checkpoint_of_before(tree, tmp_path):
+    for step in (2, 4, 6):
+        save(at(tree, step), tmp_path, keep=3, best=step == 6)
+
+    def step_read(until: int | None) -> int:
+        return checkpoint.read_best(tmp_path, until=until)["progress"]["step"]
+
+    assert step_read(None) == 6 and step_read(6) == 6
+    assert step_read(5) == 4 and step_read(4) == 4, "the best is of later"
+    assert step_read(1) == 6, "nothing is left of then"
+    damage(tmp_path / "step-00000004.pt")
+    assert step_read(5) == 2
