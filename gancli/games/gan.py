@@ -80,6 +80,7 @@ class GAN(Game):
         # Made in phase d for phase g of the same step; None in all other moments, so nothing of it
         # belongs into a checkpoint.
         self.kept_fake: Tensor | None = None
+        self.pieces = 0  # micro-batches of phase d since the last phase g
         if pack < 1 or generator_batch < 1:
             raise ValueError(f"pack={pack}, generator_batch={generator_batch}: give 1 or more")
         if shared_fakes and generator_batch > 1:
@@ -246,6 +247,13 @@ class GAN(Game):
         if not due(self.progress.step, self.n_critic):
             with torch.no_grad():  # the generator rests in this step
                 return self.fake(batch)
+        self.pieces += 1
+        if self.pieces > 1:
+            # A run may be resumed with its batches cut (trainer.accumulate=2): the generator's
+            # pieces have labels of their own, so nothing is kept for them.
+            self.kept_fake = None
+            with torch.no_grad():
+                return self.fake(batch)
         self.kept_fake = self.fake(batch)
         return self.kept_fake.detach()
 
@@ -284,7 +292,8 @@ class GAN(Game):
             fake = self.fake(batch)
         else:
             fake = self.kept_fake
-            self.kept_fake = None
+        self.kept_fake = None
+        self.pieces = 0
         loss, logs = self.adversarial.g(critic, real, fake, self.progress)
         return self.with_heads(
             loss,

@@ -8,7 +8,7 @@ import copy
 
 import pytest
 import torch
-from helpers import small, steps, trainer_for
+from helpers import differences, small, steps, trainer_for
 from torch import nn
 
 from gancli.config.build import build_game
@@ -283,3 +283,14 @@ def test_dcgan_shares_its_fakes_where_they_can_be():
     assert small("dcgan")["model"]["shared_fakes"] is True
     for cut in ("trainer.accumulate=2", "model.generator_batch=2"):
         assert small("dcgan", cut)["model"]["shared_fakes"] is False
+
+
+def test_a_run_that_goes_on_in_pieces_makes_fakes_for_each_loss():
+    """Resumed with trainer.accumulate=2, or a piece would meet fakes of another one's labels."""
+    words = ("dcgan", "model.conditional=true", "dataset.channels=1")
+    runs = [small(*words, f"model.shared_fakes={share}") for share in ("true", "false")]
+    for config in runs:
+        config["trainer"]["accumulate"] = 2
+    shared, apart = (steps(trainer_for(config), 2) for config in runs)
+    assert not differences(shared.game.state_dict(), apart.game.state_dict())
+    assert shared.game.kept_fake is None
