@@ -157,17 +157,18 @@ def fill_autos(frozen: Plain) -> None:
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
     modality = make_modality(frozen["dataset"])
     penalised = list_per_sample_penalties(frozen)
+    model = frozen["model"]
+    if model["_target_"] != PLAIN_GAN and model.get("shared_fakes") in ("auto", False):
+        del model["shared_fakes"]  # a class of the user's own may not take the key at all
     values = {
         # Batch norm would mix the samples whose gradients the penalty takes one by one.
         "norm": "layer" if penalised else "batch",
         "output": modality.output,
         "dropout": modality.dropout,
         "dropout_in": modality.dropout_in,
-        # Fakes are kept for one micro-batch, a step of the generator may want more of them, and a
-        # game of the user's own may have losses that do not know of them.
+        # Fakes are kept for one micro-batch, and a step of the generator may want more of them.
         "shared_fakes": frozen["trainer"]["accumulate"] == 1
-        and frozen["model"].get("generator_batch", 1) == 1
-        and frozen["model"]["_target_"] == PLAIN_GAN,
+        and frozen["model"].get("generator_batch", 1) == 1,
     }
     for node in [frozen["model"], *find_specs(frozen["model"])]:
         if node.get("norm") == "auto" and penalised:

@@ -42,7 +42,6 @@ class Ambient(GAN):
         heads: dict[str, Head] | None = None,
         pack: int = 1,
         generator_batch: int = 1,
-        shared_fakes: bool = False,
         measure: Literal["mask", "patch", "blur", "noise"] = "mask",
         deviation: float = 1.0,
         noise: float = 25.0,
@@ -57,7 +56,6 @@ class Ambient(GAN):
             heads=heads,
             pack=pack,
             generator_batch=generator_batch,
-            shared_fakes=shared_fakes,
         )
         if deviation < 0 or noise < 0:
             raise ValueError(f"deviation={deviation}, noise={noise}: give 0 or more")

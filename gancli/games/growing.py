@@ -101,7 +101,6 @@ class Growing(GAN):
         heads: dict[str, Head] | None = None,
         pack: int = 1,
         generator_batch: int = 1,
-        shared_fakes: bool = False,
         fade_kimg: float = 600.0,
         stable_kimg: float = 600.0,
         start_stage: int = 0,
@@ -116,7 +115,6 @@ class Growing(GAN):
             heads=heads,
             pack=pack,
             generator_batch=generator_batch,
-            shared_fakes=shared_fakes,
         )
         if fade_kimg < 0 or stable_kimg < 0:
             raise ValueError(
@@ -291,7 +289,6 @@ class StyleGAN(Growing):
         heads: dict[str, Head] | None = None,
         pack: int = 1,
         generator_batch: int = 1,
-        shared_fakes: bool = False,
         fade_kimg: float = 600.0,
         stable_kimg: float = 600.0,
         start_stage: int = 1,
@@ -307,7 +304,6 @@ class StyleGAN(Growing):
             heads=heads,
             pack=pack,
             generator_batch=generator_batch,
-            shared_fakes=shared_fakes,
             fade_kimg=fade_kimg,
             stable_kimg=stable_kimg,
             start_stage=start_stage,

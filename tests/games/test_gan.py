@@ -269,14 +269,14 @@ def test_with_shared_fakes_both_move_by_the_same_images():
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("dcgan", "trainer.accumulate=2"), "trainer.accumulate=2 cuts it"),
-        (("dcgan", "model.generator_batch=2"), "use generator_batch=1"),
-        (("pggan",), "Growing draws fakes for each of its losses"),
+        (("dcgan", "model.shared_fakes=true", "trainer.accumulate=2"), "accumulate=2 cuts it"),
+        (("dcgan", "model.shared_fakes=true", "model.generator_batch=2"), "use generator_batch=1"),
+        (("r3gan", "model.shared_fakes=true"), "R3GAN draws fakes for each of its losses"),
     ],
 )
 def test_fakes_that_cannot_be_shared_are_refused(words, says):
     with pytest.raises(Problems, match=says):
-        small(*words, "model.shared_fakes=true")
+        small(*words)
 
 
 def test_dcgan_shares_its_fakes_where_they_can_be():
