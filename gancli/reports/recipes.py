@@ -446,7 +446,7 @@ def list_audio_recipes(facts: Facts) -> list[Recipe]:
             steps=3000,
             least=1000,
             expected="sounds of the data's kind, with noise (experiment=dcgan_fsdd_small, spoken "
-            "digits at 4 kHz of class_accuracy 0.68 in 1,000 steps of 32)",
+            "digits at 4 kHz of class_accuracy 0.64 to 0.75 in 2,000 steps)",
             why="recordings: an image model of spectrograms learns sooner than one of waves",
             experiment="dcgan_fsdd_small",
         )
