@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
-from helpers import REPO
+from helpers import REPO, parse_module
 
 # A part, here called package, is a folder or a module of gancli/. Imports inside functions count,
 # those for type checkers alone do not.
@@ -105,9 +105,7 @@ EXCEPTIONS = {  # (module, module or package): why it departs from the table
 def modules() -> dict[str, ast.Module]:
     """Dotted name below gancli -> its source, parsed."""
     return {
-        ".".join(path.relative_to(REPO / "gancli").with_suffix("").parts): ast.parse(
-            path.read_text(encoding="utf-8")
-        )
+        ".".join(path.relative_to(REPO / "gancli").with_suffix("").parts): parse_module(path)
         for path in sorted((REPO / "gancli").rglob("*.py"))
     }
 

@@ -9,7 +9,7 @@ import wave
 import numpy as np
 import pytest
 import torch
-from helpers import REPO
+from helpers import REPO, parse_module
 
 from gancli.errors import UserError
 from gancli.metrics.settings import (
@@ -56,7 +56,7 @@ def test_each_kind_declares_items_of_its_own():
 def test_no_other_module_asks_for_the_kind():
     """It compares `x.kind` or `x["kind"]` with a kind's name, or names it in a tuple."""
     for path in sorted((REPO / "gancli").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parse_module(path)
         for node in ast.walk(tree):
             if isinstance(node, ast.Compare) and path.name != "modality.py":
                 words = {child.value for child in ast.walk(node) if isinstance(child, ast.Constant)}

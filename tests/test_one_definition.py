@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import functools
-from pathlib import Path
 
 import pytest
-from helpers import REPO
+from helpers import REPO, parse_module
 
 from gancli.errors import first_line
 
@@ -20,16 +18,11 @@ SHARED = {
 }
 
 
-@functools.cache
-def parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
-
-
 def find_definitions(name: str) -> list[str]:
     """Lists the modules of gancli that define a name; a function's own variables do not count."""
     found = []
     for path in sorted((REPO / "gancli").rglob("*.py")):
-        tree = parse(path)
+        tree = parse_module(path)
         for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
                 defined = {node.name.lstrip("_")}
@@ -55,7 +48,7 @@ def test_no_module_but_errors_asks_what_was_meant_in_its_own_words():
             isinstance(node, ast.Constant)
             and isinstance(node.value, str)
             and node.value.startswith("did you mean ")
-            for node in ast.walk(parse(path))
+            for node in ast.walk(parse_module(path))
         )
     ]
     assert asking == ["errors.py"]

@@ -82,6 +82,7 @@ class Stripes(Source):
     return folder
 
 
+@pytest.mark.full
 def test_train_resume_and_sample(folder):
     mine = [
         "--config-dir",

@@ -103,7 +103,10 @@ def test_a_rank_that_fails_tells_its_error_and_the_other_ends_soon(tmp_path, dee
     assert last(tmp_path / "run")["progress"]["step"] == 4
 
 
-@pytest.mark.parametrize("frozen", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "frozen",
+    [pytest.param(0, marks=pytest.mark.full), pytest.param(1, marks=pytest.mark.slow)],
+)
 def test_a_frozen_rank_is_given_up_and_named(tmp_path, frozen):
     words = bad(tmp_path, f"freeze{frozen}")
     ranks = start_ranks(tmp_path, words, words, timeout_s=6)
@@ -116,6 +119,7 @@ def test_a_frozen_rank_is_given_up_and_named(tmp_path, frozen):
     assert last(tmp_path / "run")["progress"]["step"] == 4
 
 
+@pytest.mark.full
 def test_ranks_do_not_outlive_their_launcher(tmp_path):
     """A launcher in the middle, as torchrun is, is killed while its ranks train."""
     words = (*RUN, "trainer.steps=100000000", "log.every=1")

@@ -4,7 +4,9 @@ leaf.
 
 from __future__ import annotations
 
+import ast
 import atexit
+import functools
 import os
 import shutil
 import tempfile
@@ -296,6 +298,12 @@ DIGITS = {}
 def frozen(*overrides: str) -> dict:
     """A config as `gan train` would freeze it, in its plain form, which a test may change."""
     return validate(compose("train", list(overrides)).cfg).plain()
+
+
+@functools.cache
+def parse_module(path: Path) -> ast.Module:
+    """The syntax tree of a file, parsed once for all tests that read the sources."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def some_by_default(names: Iterable[str], *, of: int = 3) -> list:
