@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gancli.game import Logs
 
-ALONE = ("sign_real", "spread")  # what is logged as a mean over the discriminators alone
+ALONE = ("sign_real",)  # what is logged as a mean over the discriminators alone
 
 
 def sum_losses(results: dict[str, tuple[Tensor, Logs]]) -> tuple[Tensor, Logs]:

@@ -110,10 +110,9 @@ class AdversarialLoss(Loss):
 
         Returns:
             The weighted total, a scalar to minimise, and the logs: the objective's value `adv`,
-            the mean scores `real` and `fake`, the standard deviation `spread` of both together,
-            `contrast` (see `measure_contrast`), `sign_real`, and each penalty that was due, bare.
-            ADA reads `sign_real`, the mean of the signs that tell on which side of the objective's
-            boundary a real is; where there is no boundary, of 0.
+            the mean scores `real` and `fake`, `contrast` (see `measure_contrast`), `sign_real`, and
+            each penalty that was due, bare. ADA reads `sign_real`, the mean of the signs that tell
+            on which side of the objective's boundary a real is; where there is no boundary, of 0.
         """
         real_scores = critic(real).float()
         # Apart and not as one batch, or batch norm would mix real and fake statistics; in fp32,
@@ -130,7 +129,6 @@ class AdversarialLoss(Loss):
             "adv": loss.detach(),
             "real": real_scores.detach().mean(),
             "fake": fake_scores.detach().mean(),
-            "spread": torch.cat([real_scores.detach(), fake_scores.detach()]).std(correction=0),
             "contrast": measure_contrast(real_scores.detach(), fake_scores.detach()),
             "sign_real": signs.mean(),  # the sign of a mean is another number
         }

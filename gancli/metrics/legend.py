@@ -121,7 +121,7 @@ TRAINING = (
     ),
     Line(
         "d/spread",
-        "standard deviation of the scores of reals and samples together",
+        "standard deviation of the scores of reals and samples together; in logs of older runs",
         "score",
         "",
         BALANCE,

@@ -10,7 +10,7 @@ from loss_helpers import write_untrained_squeezenet
 from gancli.trainer import Trainer
 
 # The last word of keys that no weight of the config belongs to.
-WITHOUT_WEIGHT = {"adv", "real", "fake", "accuracy", "mi", "simclr", "length", "spread"}
+WITHOUT_WEIGHT = {"adv", "real", "fake", "accuracy", "mi", "simclr", "length"}
 WITHOUT_WEIGHT |= {"contrast"}
 WITHOUT_WEIGHT |= {"nats", "reward"}
 PENALTIES = ("gp", "r1", "r2", "dragan", "drift", "lecam")
