@@ -167,7 +167,8 @@ class UsualScript:
         self.loader = DataLoader(images, batch_size=size, shuffle=True, drop_last=True)
         self.epoch: Iterator[tuple[Tensor, Tensor]] = iter(())
         self.losses: tuple[float, float] = (0.0, 0.0)  # of d and g, as a script prints them
-        passes = "one generator pass for both losses" if self.shares_fakes else ""
+        alone = self.shares_fakes and not game.shared_fakes
+        passes = "one generator pass for both losses" if alone else ""
         self.differs = tuple(
             filter(
                 None,
