@@ -15,7 +15,7 @@ from typing import NamedTuple, TextIO
 
 from gancli.errors import Elsewhere, GanError, TemporaryFailure, disk_is_full
 from gancli.render.streams import lasting
-from gancli.startup import REST
+from gancli.run.startup import REST
 
 
 class Subcommand(NamedTuple):

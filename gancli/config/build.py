@@ -411,7 +411,7 @@ def freeze_blocks(game: Game, init: object) -> None:
     Raises:
         UserError: There are no such blocks.
     """
-    from gancli.freezing import freeze_discriminator
+    from gancli.games.freezing import freeze_discriminator
 
     n = init.get("freeze_d", 0) if isinstance(init, dict) else 0
     if not isinstance(n, int) or n < 0:

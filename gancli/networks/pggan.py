@@ -142,7 +142,7 @@ class PGGANDiscriminator(nn.Module):
         self.score = EqualisedLinear(self.feature_dim, max(self.classes, 1))
 
     def list_blocks(self) -> list[tuple[str, list[nn.Module]]]:
-        """Lists the blocks, the one next to the image first; see `gancli.freezing`.
+        """Lists the blocks, the one next to the image first; see `gancli.games.freezing`.
 
         The layers that read images of a level, from the first block on, belong to that level's.
         """

@@ -251,7 +251,7 @@ class R3GANDiscriminator(nn.Module):
         )
 
     def list_blocks(self) -> list[tuple[str, list[nn.Module]]]:
-        """Lists the blocks, the one next to the image first; see `gancli.freezing`."""
+        """Lists the blocks, the one next to the image first; see `gancli.games.freezing`."""
         stages: list[tuple[str, list[nn.Module]]] = [("stages.0", [self.stages[0]])]
         for k, change in enumerate(self.changes, start=1):
             stages.append((f"stages.{k}", [change, self.stages[k]]))

@@ -385,8 +385,8 @@ def take_init(game: Game, plan: Plan) -> Taken | None:
     Raises:
         UserError: Nothing fits.
     """
-    from gancli.freezing import list_blocks
     from gancli.game import children
+    from gancli.games.freezing import list_blocks
     from gancli.run.initialise import describe_taken, is_small, take_weights
 
     taken = None

@@ -19,7 +19,7 @@ from gancli.render import messages
 from gancli.render.notes import note
 from gancli.run import plan as planning
 from gancli.run.plan import Plan
-from gancli.startup import REST
+from gancli.run.startup import REST
 
 if TYPE_CHECKING:  # they import torch, and what is named and not there is told before that
     import torch

@@ -13,8 +13,8 @@ from train_helpers import QUIET, TINY, last, sound
 
 from gancli.config.build import build_game
 from gancli.errors import UserError
-from gancli.freezing import freeze_discriminator, list_blocks
 from gancli.game import children
+from gancli.games.freezing import freeze_discriminator, list_blocks
 from gancli.run.initialise import Source, take_average, take_weights
 
 gan = pytest.fixture(train_helpers.gan)

@@ -10,9 +10,9 @@ import time
 import pytest
 from helpers import REPO, small, steps, trainer_for
 
-from gancli import checkpoint, startup
+from gancli import checkpoint
 from gancli.cli import main
-from gancli.run import plan
+from gancli.run import plan, startup
 
 SCRIPT = """
 import sys
