@@ -9,6 +9,7 @@ from helpers import small, steps, trainer_for
 from torch import Tensor, nn
 from train_helpers import TINY, sound
 
+from gancli import distributed
 from gancli.game import Phase
 from gancli.trainer import count_steps_since_due
 
@@ -30,6 +31,17 @@ def test_the_average_moves_with_the_generator_by_all_images_since():
     for step in (3, 6):
         expected = stays * averages[step - 1] + (1 - stays) * weights[step - 1]
         torch.testing.assert_close(averages[step], expected)
+
+
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_gradients_and_logs_are_means_over_shards(shards):
+    """Adam hides the scale of a gradient: no comparison of runs would tell."""
+    moved = nn.Parameter(torch.zeros(3))
+    moved.grad = torch.tensor([4.0, 8.0, 12.0])
+    resting = nn.Parameter(torch.zeros(2))
+    means = distributed.average([moved, resting], {"d/adv": torch.tensor(6.0)}, shards=shards)
+    assert torch.equal(moved.grad, torch.tensor([4.0, 8.0, 12.0]) / shards)
+    assert resting.grad is None and means["d/adv"] == 6 / shards
 
 
 def snapshot(module: nn.Module) -> Tensor:

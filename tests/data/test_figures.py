@@ -107,6 +107,15 @@ def test_a_pair_is_two_pictures_of_one_person():
     assert stream(0, ("a", "b")).keys() == {"a", "b"}, "pix2pix trains on them too"
 
 
+def test_what_is_foreground_is_where_the_target_is_no_background():
+    train, _ = parts()
+    batch = stream_of(train)(0, KEYS)
+    levels = (batch["b"] + 1) * 127.5
+    seen = ((levels - BACKGROUND).abs().amax(1, keepdim=True) > 8.5).float()
+    assert torch.equal(batch["front"], seen)
+    assert 0 < batch["front"].mean() < 0.5
+
+
 def test_the_pose_map_shows_the_pose_of_its_picture():
     train, _ = parts()
     batch = stream_of(train)(0, KEYS)

@@ -157,6 +157,16 @@ def test_what_is_no_source_is_told_before_the_data(gan):
     assert "without init= they are random" in done.err
 
 
+def test_weights_that_are_not_finite_are_refused_with_their_name(gan):
+    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=old"))
+    tree = last("old")
+    tree["ema"]["net.0.weight"][0, 0] = float("nan")
+    torch.save(tree, "spoilt.pt")
+    done = sound(gan("train", *TINY, "init=spoilt.pt", "hydra.run.dir=new"), 2)
+    assert "spoilt.pt holds weights that are not finite: 'net.0.weight'" in done.err
+    assert not Path("new").exists()
+
+
 def test_a_strangers_file_runs_nothing(gan):
     class Evil:
         def __reduce__(self):
