@@ -72,6 +72,11 @@ def start() -> None:
     if launched_world() == 1 or dist.is_initialized():
         return
     wait = timeout_s()
+    # Its functions have the group of the moment as a default argument. torch.optim imports it too,
+    # and if that came after the group, they would keep the group and its threads alive for ever: a
+    # thread that asks for the interpreter while it is taken down aborts a finished run.
+    import torch.distributed.nn.functional
+
     # Objects travel by gloo also where gradients travel by NCCL, which is not set up before its
     # first use.
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"

@@ -67,8 +67,9 @@ class Pulse:
     def stop(self) -> None:
         """Says the last word of this rank."""
         self.ended.set()
-        if self.thread.is_alive():
-            self.thread.join(min(5.0, self.limit_s))
+        for thread in (self.guard, self.thread):
+            if thread.is_alive():
+                thread.join(min(5.0, self.limit_s))
         if self.thread.is_alive():  # it waits for a frozen rank 0, and so would the last word
             return
         self.doing = GONE

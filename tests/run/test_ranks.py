@@ -268,12 +268,21 @@ def test_an_error_of_the_group_is_a_sentence_and_others_pass():
 
 @pytest.mark.dist
 def test_a_script_gets_the_run_on_every_rank(tmp_path):
-    """gancli.train under torchrun: all ranks go on with the same folder, and none says it."""
+    """gancli.train under torchrun: all ranks go on with the same folder, and none says it.
+
+    No thread of the process group outlives it: one that asks for the interpreter while that is
+    taken down would abort the script.
+    """
     script = tmp_path / "script.py"
-    script.write_text("import gancli, sys; print(gancli.train(*sys.argv[1:]).folder)")
+    script.write_text(
+        "import gancli, pathlib, sys, threading\n"
+        "print(gancli.train(*sys.argv[1:]).folder)\n"
+        "names = [p.read_text() for p in pathlib.Path('/proc/self/task').glob('*/comm')]\n"
+        "print(threading.active_count(), sum('gloo' in name for name in names))\n"
+    )
     words = (*TINY, "trainer.steps=2")
     for code, out, err in finish(start_ranks(tmp_path, words, words, program=(str(script),))):
-        assert (code, out.strip()) == (0, str(newest_run(tmp_path))), err
+        assert (code, out.split()) == (0, [str(newest_run(tmp_path)), "1", "0"]), err
 
 
 def newest_run(folder: Path) -> Path:
