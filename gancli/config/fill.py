@@ -134,7 +134,7 @@ def fill_dataset(spec: Plain) -> list[Problem]:
     """
     known = read_parameters(locate(spec["_target_"], trust=None))
     found = []
-    for key in (*SCANNED, "kind", "limit", "load_size", "flip", *KEYS):
+    for key in (*SCANNED, "kind", "limit", "load_size", "flip", "balance", *KEYS):
         if key in spec or key not in known:
             continue
         default = known[key].default

@@ -15,6 +15,7 @@ from gancli.config.optimizer_rules import try_player_optimizers
 from gancli.config.own_networks import find_absent_names, find_wrong_shape
 from gancli.config.plain import Plain
 from gancli.config.values import is_spec
+from gancli.data.balance import NO_LABELS, NO_LABELS_HINT
 from gancli.data.base import pair
 from gancli.errors import Problem, Problems, UserError
 from gancli.game import Game
@@ -43,6 +44,8 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
                 suggest_for_no_labels(frozen["model"]),
             )
         ]
+    if frozen["dataset"].get("balance") and not frozen["dataset"]["classes"]:
+        return [(NO_LABELS, NO_LABELS_HINT)]
     for_others = find_parts_for_images(frozen) or find_network_of_tokens(frozen)
     if for_others:
         return for_others

@@ -120,7 +120,7 @@ class Source:
     3 RGB, 4 RGBA, of series any number of features; classes: number of labels, 0 drops them. "auto"
     is filled by `scan`. kind: what an item is (`gancli.modality`). limit: train on so many at most.
     holdout: keep so many out of training. load_size: larger than resolution, a random window is
-    drawn each time. flip: mirror half of the draws.
+    drawn each time. flip: mirror half of the draws. balance: draw each class equally often.
     on_error: skip or fail, what a bad file does. workers: decoding threads, auto one for each core.
     cache: auto keeps what took long to decode for the next run, read only reuses it, none neither.
     UserError for values that make no sense.
@@ -134,6 +134,7 @@ class Source:
     holdout: int = 0
     load_size: int | list[int] | None = None
     flip: bool = False
+    balance: bool = False
     on_error: str = "skip"
     workers: int | str = "auto"
     cache: str = "auto"

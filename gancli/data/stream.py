@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gancli.data.balance import Balanced
 from gancli.data.base import Decoded, pair, require, size_words
 from gancli.data.draws import draws, permutation
 from gancli.data.posed import Partners, find_background, find_foreground
@@ -42,8 +43,11 @@ class Stream:
         rank: int = 0,
         world: int = 1,
         modality: Modality = IMAGES,
+        balance: bool = False,
     ):
         """batch_size counts the images over all ranks; modality says what the networks see of one.
+
+        balance: each class is drawn as often as any other.
 
         UserError if the images are smaller than `resolution`.
         """
@@ -79,6 +83,7 @@ class Stream:
         }
         # Two epochs meet in one batch and a phase may draw its own: 4 cover a step, 8 are safe.
         self.epoch = functools.lru_cache(maxsize=8)(self.shuffle_epoch)
+        self.balanced = Balanced(decoded.labels, seed=seed) if balance else None
         self.draw_seed = functools.lru_cache(maxsize=64)(functools.partial(seed_of, seed, "draw"))
         self.pairing = decoded.pairing
         self.people = decoded.people
@@ -195,6 +200,8 @@ class Stream:
 
     def index(self, first: int, salt: str) -> np.ndarray:
         """Finds the images (local,) int64 at the positions first ... first + local - 1."""
+        if self.balanced is not None:
+            return self.balanced.index(first, self.local, salt)
         last = first + self.local
         pieces = []
         position = first

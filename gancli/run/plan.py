@@ -344,6 +344,7 @@ def make_stream(config: RunConfig, train: Decoded, device: torch.device) -> Stre
         rank=distributed.rank(),
         world=distributed.world(),
         modality=make_modality(spec),
+        balance=spec.get("balance", False),  # older runs have no such key
     )
 
 

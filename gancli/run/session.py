@@ -107,6 +107,7 @@ def run_session(composed: front.Composed) -> Outcome | None:
 def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outcome | None:
     """Passes gate 3 (the data), then opens the folder, then lets the loop run."""
     from gancli import distributed
+    from gancli.data.balance import describe_balance
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.files.safe_load import check_savable
@@ -122,6 +123,9 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
 
     progress.say("reading the data…")
     train, held, stream = planning.open_data(plan.config, device, trust=plan.trust)
+    if stream.balanced is not None:
+        conditional = bool(plan.config.model.get("conditional"))
+        planning.tell(describe_balance(train, conditional=conditional))
     if plan.alike:
         plan = distributed.run_together(lambda: planning.choose_alike(plan, composed, train.digest))
     progress.say("building the networks…")
