@@ -104,7 +104,7 @@ def main(argv: list[str]) -> int:
                 f"augment   {file}: a row as it is, then what the discriminator may see of it{how}"
             )
         if request.path:
-            panels.say(f"recommend {describe_recipe(request.path)}")
+            panels.say(f"recommend {describe_recipe(request.path, request.overrides)}")
         say_end(str(sheet) if sheet else "", choose_next(found, request.overrides))
     return 0
 
@@ -203,11 +203,11 @@ def read_request(argv: list[str]) -> Request:
     return Request([*folder, *overrides], out, sample, as_json, "".join(paths))
 
 
-def describe_recipe(path: str) -> str:
+def describe_recipe(path: str, words: list[str]) -> str:
     """Names what the rules would train on a lone path, and what compares it with others."""
     from gancli.reports.recipes import list_recipes, look_at
 
-    recipe = list_recipes(look_at(path))[0]
+    recipe = list_recipes(look_at(path, words))[0]
     command = shlex.join(["gan", "recommend", path, "minutes=30"])
     return f"{recipe.name}; what fits into your time: {command}"
 

@@ -81,7 +81,7 @@ def main(argv: list[str]) -> int:
 
     request = read_request(argv)
     status.say("looking at the data…")
-    facts = look_at(request.path)
+    facts = look_at(request.path, request.words)
     status.say("loading torch…")
     from gancli.precision import resolve_device
 

@@ -38,7 +38,7 @@ from gancli.config.resolve import drop_key, find_shared_keys, resolve_config
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, OWN_FOLDER, TOP_KEYS
 from gancli.config.values import NONNEGATIVE, is_spec, show
-from gancli.data.folder import listing
+from gancli.data.folder import FOLDERS, listing
 from gancli.errors import Problem, Problems
 from gancli.metrics import settings
 from gancli.modality import make_modality
@@ -162,7 +162,8 @@ def say_what_is_not_measured(frozen: Plain) -> None:
         return
     items = [item for item in possible if item in metrics["items"]]
     if isinstance(data.get("path"), str) and data["_target_"] == OWN_FOLDER:
-        n = max(1, len(listing(data["path"])) // 10)
+        files = listing(data["path"], label=data.get("label", FOLDERS), split=data.get("split"))
+        n = max(1, len(files) // 10)
     else:
         n = 100
     note(

@@ -37,13 +37,15 @@ class Files:
     two: read gives two paths, of a pair in two folders.
     tail: so many at the end are what the data set itself holds out.
     origin: the folder or file that they come from, part of the cache's key.
+    labelled_by: where the labels come from, in words. parted: a part to test on is left out.
+    identity: a digest of what names and sizes do not tell, such as labels from a table.
     """
 
     names: list[str]
     read: Callable[[int], File | tuple[File, File]]
     sizes: list[int]
     stamps: list[int]
-    labels: np.ndarray | None = None
+    labels: np.ndarray | None = None  # (N,) int64 classes or (N,K) float32 attributes
     classes: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     unreadable: str = ""
@@ -52,6 +54,9 @@ class Files:
     two: bool = False
     tail: int = 0
     origin: str = ""
+    labelled_by: str = ""
+    parted: bool = False
+    identity: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -71,9 +76,8 @@ def decode_files(files: Files, source: Source) -> Decoded:
     if files.refused and source.on_error == "fail":
         refuse(*files.refused[0])
     labels, classes = source.labelled(files.labels, files.classes)
-    digest = digest_of(
-        f"{name}\0{size}" for name, size in zip(files.names, files.sizes, strict=True)
-    )
+    facts = [f"{name}\0{size}" for name, size in zip(files.names, files.sizes, strict=True)]
+    digest = digest_of([*facts, files.identity] if files.identity else facts)
     parts = choose(len(files), limit=source.limit, holdout=source.holdout, tail=files.tail)
     if labels is not None:
         say_lost_classes(labels[torch.from_numpy(parts[1])], classes, source)
@@ -138,8 +142,14 @@ def open_kept(
 
 
 def say_lost_classes(labels: torch.Tensor, classes: tuple[str, ...], source: Source) -> None:
-    """Names the classes of which `limit` leaves no image to train on, by labels (N,)."""
-    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    """Names the classes of which `limit` leaves no image to train on.
+
+    labels: (N,) classes, or (N,K) attributes.
+    """
+    if labels.ndim == 2:
+        counts = (labels > 0).sum(0).tolist()
+    else:
+        counts = torch.bincount(labels, minlength=len(classes)).tolist()
     lost = [name for name, n in zip(classes, counts, strict=True) if not n]
     if lost and source.limit is not None:
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""

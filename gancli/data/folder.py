@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Self
 
 import numpy as np
 
+from gancli.data import tables
 from gancli.data.base import Decoded, Source, digest_of, require, require_shown
 from gancli.data.decode import (
     REDUCED,
@@ -40,7 +42,8 @@ from gancli.data.stacks import (
     find_stacks,
     read_header,
 )
-from gancli.errors import UserError
+from gancli.data.tables import AUTO, FOLDERS, Labelled, pick, shorten
+from gancli.errors import UserError, did_you_mean
 from gancli.files import reading
 from gancli.files.paths import suggest_neighbours
 from gancli.render import status
@@ -68,7 +71,6 @@ PICTURES = {
     ".arw",
     ".orf",
 }
-INDEXES = ("labels.csv", "metadata.csv", "metadata.jsonl", "dataset.json", "labels.json")
 SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 GREY = {"1", "L", "LA", "La", "I", "F"}
 # What `gan sample per_class=N` lays beside the classes' folders
@@ -89,6 +91,10 @@ class Folder(Source):
     Images in sub-folders are labelled by the first sub-folder's name, in sorted order; images
     beside sub-folders make the whole set unlabelled. One lone sub-folder is a wrapper, not a class.
     Hidden files and __MACOSX are passed over.
+    label: auto takes the labels of a table beside the images (`gancli.data.tables`), else those of
+    sub-folders; folders takes these alone, as runs did before there were tables; a name is a column
+    of the table, several are attributes.
+    split: of data in parts: auto trains on train, all on all; None takes parts for classes.
     holdout: auto keeps one image in 20 out of training, at most 1,000; none of fewer than 400, or
     beside a folder test or val.
     Arrays (.npy) of shape (H,W), (H,W,C) or (C,H,W) in place of pictures, and TIFF files of as many
@@ -103,6 +109,8 @@ class Folder(Source):
     bits: int | None = None
     value_range: list[float] | None = None
     shown: list[int] | None = None
+    label: str | list[str] = FOLDERS
+    split: str | None = None
     holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
 
     def __post_init__(self) -> None:
@@ -115,6 +123,10 @@ class Folder(Source):
             f"dataset.value_range={ends} is no range",
             "the lowest and the highest value, as [0,10000]; or null",
         )
+
+    def list_files(self) -> Files:
+        """Lists the images, labelled. Raises UserError."""
+        return listing(self.path, label=self.label, split=self.split)
 
     def decoder(self) -> Decoder:
         """Makes what turns one file into stored pixels."""
@@ -142,7 +154,7 @@ class Folder(Source):
         """Returns the values of what is "auto", from headers alone."""
         if "auto" not in (*self.declared().values(), self.holdout):
             return {}
-        files = listing(self.path)
+        files = self.list_files()
         classes = len(files.classes)
         stacks = self.look_for_stacks(files)
         if stacks is not None:
@@ -157,7 +169,7 @@ class Folder(Source):
         else:
             found = self.fill(resolution=0, channels=0, classes=classes)
         if self.holdout == "auto":
-            found["holdout"] = self.choose_holdout(len(files))
+            found["holdout"] = 0 if files.parted else self.choose_holdout(len(files))
         return found
 
     def settled(self) -> Self:
@@ -247,12 +259,14 @@ class Folder(Source):
     def load(self) -> Decoded:
         """Decodes the images. Raises UserError."""
         source = self.settled()
-        files = listing(self.path)
-        labels = (
-            f"{len(files.classes)} classes: {shorten_names(files.classes)}"
-            if files.classes
-            else "no labels"
-        )
+        files = self.list_files()
+        labels = "no labels"
+        if files.classes:
+            what = "classes" if files.labels is None or files.labels.ndim == 1 else "attributes"
+            labels = (
+                f"{len(files.classes)} {what} from {files.labelled_by}: "
+                f"{shorten_names(files.classes)}"
+            )
         log.info("%s: %d images, %s", self.path, len(files), labels)
         say_passed_over(self.path, files)
         for remark in files.remarks:
@@ -276,9 +290,10 @@ def has_test_folder(root: Path) -> bool:
     return root.name.lower().startswith("train") and any(part.is_dir() for part in parts)
 
 
-def listing(path: str) -> Files:
+def listing(path: str, *, label: str | list[str] = FOLDERS, split: str | None = None) -> Files:
     """Lists every image file of a folder or zip file.
 
+    label, split: as in `Folder`.
     UserError if there is none, and what was found instead.
     """
     root = Path(path).expanduser()
@@ -305,7 +320,7 @@ def listing(path: str) -> Files:
             f"dataset.path={path}: no permission to read {error.filename or root}",
             "change its permissions, or take another path",
         ) from error
-    return sort_out(path, entries, refused, by_name)
+    return sort_out(path, entries, refused, by_name, label=label, split=split)
 
 
 Entry = tuple[str, int, int]  # name with "/" between its parts, bytes, stamp
@@ -344,6 +359,9 @@ def sort_out(
     entries: list[Entry],
     refused: list[tuple[str, str]],
     by_name: Callable[[str], File],
+    *,
+    label: str | list[str] = FOLDERS,
+    split: str | None = None,
 ) -> Files:
     """Keeps the images, by name, and finds their labels."""
     endings = extensions()
@@ -355,6 +373,9 @@ def sort_out(
         images = [entry for entry in entries if is_array_name(entry[0])] or images
     others = Counter(find_ending(name) or "no ending" for name, *_ in entries)
     others -= Counter(find_ending(name) for name, *_ in images)
+    indexes = [entry for entry in entries if entry[0].rpartition("/")[2].lower() in tables.TABLES]
+    if label != FOLDERS:  # they are not passed over, but spoken of where labels are
+        others -= Counter(find_ending(name) for name, *_ in indexes)
     pictures = Counter({ending: n for ending, n in others.items() if ending in PICTURES - endings})
     if not images:
         also = f"; refused: {list_skipped(refused)}" if refused else ""
@@ -365,22 +386,195 @@ def sort_out(
             if pictures
             else "it must hold image files or .npy arrays, or a sub-folder of them for each class",
         )
+    total = len(images)
+    images, short, remarks = choose_part(path, images, split)
     names = [name for name, *_ in images]
-    labels, classes = label(path, names)
-    remarks = [*indexes([name for name, *_ in entries]), *explain_labels(path, names, classes)]
+    found = None
+    if label != FOLDERS:
+        found, said = label_by_tables(path, names, indexes, by_name, label)
+        remarks += said
+    elif indexes:
+        more = f" and {len(indexes) - 1} more" if len(indexes) > 1 else ""
+        remarks.append(f"{indexes[0][0]}{more}: not read; labels come from class sub-folders alone")
+    if found is None:
+        labels, classes = label_by_folders(path, short)
+        remarks += explain_labels(path, short, classes, parts=split is None)
+        source = "class sub-folders" if classes else ""
+        found = Labelled(np.arange(len(names)), labels, classes, source)
+    else:
+        remarks += found.remarks
+    images = pick(images, found.kept)
+    names = [name for name, *_ in images]
     return Files(
         names=names,
         read=lambda i: by_name(names[i]),
         sizes=[size for _, size, _ in images],
         stamps=[stamp for *_, stamp in images],
-        labels=labels,
-        classes=classes,
+        labels=found.labels,
+        classes=found.classes,
         refused=tuple(refused),
         unreadable=count_endings(pictures),
         passed_over=count_endings(others - pictures),
         remarks=tuple(remarks),
         origin=os.path.realpath(Path(path).expanduser()),
+        labelled_by=found.source,
+        parted=len(short) < total and split is not None,
+        identity="" if found.source in ("", "class sub-folders") else found.identify(),
     )
+
+
+def choose_part(
+    path: str, images: list[Entry], split: str | None
+) -> tuple[list[Entry], list[str], list[str]]:
+    """Chooses a part of data that lie in folders train, test and the like.
+
+    Args:
+        path: As typed.
+        images: All of them.
+        split: As in `Folder`.
+
+    Returns:
+        The images of that part, their names from within it, and what there is to say.
+
+    Raises:
+        UserError: There is no such part.
+    """
+    parts = unwrap_names([name for name, *_ in images])
+    short = ["/".join(part) for part in parts]
+    if split is None:
+        return images, [name for name, *_ in images], []
+    counts = Counter(part[0] for part in parts)
+    if any(len(part) == 1 or part[0].lower() not in SPLITS for part in parts):
+        require(
+            split in (AUTO, "all") or split == find_wrapper(path, images, parts),
+            f"dataset.split={split}: {path} has no parts, such as folders train and test",
+            "dataset.split=auto",
+        )
+        return images, short, []
+    chosen = choose_split(path, list(counts), split)
+    inner = ["/".join(part[1:]) for part in parts]
+    if chosen is None:
+        listed = ", ".join(f"{name} ({n:,})" for name, n in counts.items())
+        return images, inner, [f"all parts are taken: {listed}; dataset.split=NAME takes one"]
+    kept = [k for k, part in enumerate(parts) if part[0] == chosen]
+    rest = ", ".join(f"{name} ({n:,})" for name, n in counts.items() if name != chosen)
+    said = [
+        f"of its parts {chosen} is taken ({counts[chosen]:,} images), and left out {rest}; "
+        "dataset.split=NAME or all takes others"
+    ]
+    return [images[k] for k in kept], [inner[k] for k in kept], said
+
+
+def find_wrapper(path: str, images: list[Entry], parts: list[list[str]]) -> str:
+    """Returns the name of the innermost folder that all images share, "" of a file."""
+    wrappers = images[0][0].split("/")[: -len(parts[0])]
+    return wrappers[-1] if wrappers else Path(path).name
+
+
+def choose_split(path: str, known: list[str], split: str) -> str | None:
+    """Chooses one of several parts.
+
+    Args:
+        path: As typed.
+        known: Their names.
+        split: One of them, or "auto" for that to train on, or "all".
+
+    Returns:
+        The part; None for all of them.
+
+    Raises:
+        UserError: There is no such part.
+    """
+    if split == "all":
+        return None
+    lowered = {name.lower(): name for name in known}
+    if split == AUTO:
+        return next((lowered[name] for name in ("train", "training") if name in lowered), None)
+    if split.lower() not in lowered:
+        close = difflib.get_close_matches(split.lower(), list(lowered), n=3, cutoff=0.5)
+        raise UserError(
+            f"dataset.split={split}: {path} has the parts {shorten(known, 10)}",
+            did_you_mean([lowered[name] for name in close]) or "one of these, or all",
+        )
+    return lowered[split.lower()]
+
+
+def label_by_tables(
+    path: str,
+    names: list[str],
+    indexes: list[Entry],
+    by_name: Callable[[str], File],
+    label: str | list[str],
+) -> tuple[Labelled | None, list[str]]:
+    """Labels files by the tables that lie beside them, such as labels.csv.
+
+    Args:
+        path: As typed.
+        names: Of the images.
+        indexes: The tables.
+        by_name: Reads a file.
+        label: As in `Folder`.
+
+    Returns:
+        The labels; None where no table gives any, and none was asked for. What there is to say.
+
+    Raises:
+        UserError: A table cannot be used as asked.
+    """
+    kinds: dict[str, list[Entry]] = {}
+    matcher = tables.Matcher(names)
+    for entry in indexes:
+        place, slash, last = entry[0].rpartition("/")
+        # A table of a part that is left out is about other images
+        if set(place.lower().split("/")) & SPLITS and not matcher.holds(place + slash):
+            continue
+        kinds.setdefault(last.lower(), []).append(entry)
+    if not kinds:
+        require(
+            label == AUTO,
+            f"dataset.label={show_label(label)}: there is no table of labels in {path}",
+            f"write one: labels.csv, with a row for each image and its path first; or "
+            f"dataset.label={FOLDERS}",
+        )
+        return None, []
+    order = sorted(kinds, key=tables.TABLES.index)
+    table_names = [kinds[name][0][0] for name in order]
+    said = []
+    if len(order) > 1:
+        said.append(f"{table_names[0]} is read for labels, and not {', '.join(table_names[1:])}")
+    try:
+        read = []
+        for name, size, _ in kinds[order[0]]:
+            require(size <= tables.MOST_BYTES, f"{name} is larger than any such table", "")
+            place, slash, _ = name.rpartition("/")
+            content = read_content(by_name(name), tables.MOST_BYTES)
+            read.append(tables.read_table(name, content, matcher, scope=place + slash))
+        table = tables.join_tables(read)
+    except (UserError, BadImage, OSError) as error:
+        if label != AUTO:
+            raise
+        return None, [*said, f"{error}; no labels are read from it"]
+    found = tables.label_by_table(names, table, label)
+    if found is None:
+        said.append(tables.explain_unused(names, table))
+        empty = not table.columns  # dataset.json of images without labels: its folders are shards
+        return (Labelled(np.arange(len(names))), said) if empty else (None, said)
+    if any(len(part) > 1 for part in unwrap_names(names)):
+        said.append(f"sub-folders are no classes then: dataset.label={FOLDERS} takes them for such")
+    return found, said
+
+
+def show_label(label: str | list[str]) -> str:
+    """Writes a value of dataset.label as it is typed."""
+    return label if isinstance(label, str) else f"[{','.join(label)}]"
+
+
+def read_content(file: File, most: int) -> bytes:
+    """Reads a file that is no image, up to a bound. Raises UserError, OSError."""
+    if isinstance(file, io.BytesIO):
+        return file.getvalue()
+    with reading.open_file(Path(file)) as stream:
+        return stream.read(most + 1)
 
 
 def find_ending(name: str) -> str:
@@ -410,31 +604,24 @@ def unreadable_words(unreadable: str) -> str:
     return f"{unreadable}: cannot be read here, convert to JPEG"
 
 
-def indexes(names: list[str]) -> list[str]:
-    """Tells of each file beside the images that other tools would read labels from."""
-    found = sorted(name for name in names if name.rpartition("/")[2].lower() in INDEXES)
-    if not found:
-        return []
-    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
-    return [f"{found[0]}{more}: not read yet; labels come from class sub-folders alone"]
-
-
-def explain_labels(path: str, names: list[str], classes: tuple[str, ...]) -> list[str]:
+def explain_labels(
+    path: str, names: list[str], classes: tuple[str, ...], *, parts: bool = True
+) -> list[str]:
     """Lists what the labels lose or split.
 
-    Those are sub-folders below a class, classes that differ in case alone, and splits taken for
-    classes.
+    Those are sub-folders below a class, classes that differ in case alone, and, where `parts` may
+    be taken for classes, parts of a data set.
     """
     if not classes:
         return []
     said = []
-    parts = unwrap_names(names)
+    split_names = unwrap_names(names)
     places: dict[str, set[str]] = {}  # of a class: the folders in it that hold images, "" itself
-    for first, *rest in parts:
+    for first, *rest in split_names:
         places.setdefault(first, set()).add(rest[0] if len(rest) > 1 else "")
     inner = {name: sorted(found - {""}) for name, found in places.items() if len(found) > 1}
-    if {name.lower() for name in classes} <= SPLITS:
-        wrappers = names[0].split("/")[: -len(parts[0])]
+    if parts and {name.lower() for name in classes} <= SPLITS:
+        wrappers = names[0].split("/")[: -len(split_names[0])]
         train = next((name for name in classes if name.lower().startswith("train")), classes[0])
         said.append(
             f"{shorten_names(classes)} look like parts of one data set, and are taken for classes; "
@@ -500,7 +687,7 @@ def unwrap_names(names: list[str]) -> list[list[str]]:
     return parts
 
 
-def label(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def label_by_folders(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Labels files by the first folder below the wrappers.
 
     Returns:

@@ -261,7 +261,7 @@ class Marked(Folder):
     def load(self) -> Decoded:
         """Decodes the images. Raises UserError."""
         source = self.settled()
-        files = listing(self.path)
+        files = self.list_files()
         # Of the cache's key: another mark makes other pixels.
         stamps = [*files.stamps, seed_of("missing", str(self.missing))]
         return decode_files(replace(files, stamps=stamps), source)

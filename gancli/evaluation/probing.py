@@ -14,7 +14,7 @@ from gancli.checkpoint import Loaded
 from gancli.critic import BoundCritic
 from gancli.data.base import ORDER_SEED, Decoded, Source, split
 from gancli.data.draws import permutation
-from gancli.data.folder import Folder, listing
+from gancli.data.folder import Folder
 from gancli.errors import UserError
 from gancli.evaluation import samples
 from gancli.game import Game
@@ -124,7 +124,7 @@ def list_names(source: Source, data: Decoded) -> list[str]:
     """Lists the files' names of a folder, else the images' numbers in the set as it was loaded."""
     if not isinstance(source, Folder):
         return [f"{k:06d}" for k in range(len(data))]
-    files = listing(source.path).names
+    files = source.list_files().names
     assert data.place is not None, "a folder's images know their places"
     return [files[k] for k in permutation(len(files), ORDER_SEED)[data.place.numpy()]]
 

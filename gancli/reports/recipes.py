@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -126,11 +127,12 @@ def list_endings(folder: Path) -> set[str]:
     return {file.suffix.lower() for file in files}
 
 
-def look_at(path: str) -> Facts:
+def look_at(path: str, words: Sequence[str] = ()) -> Facts:
     """Looks at data of one's own: names, and the headers of a few images.
 
     Args:
         path: A folder, a zip file, or a file of series or text.
+        words: What else is typed, of which dataset.label and dataset.split count.
 
     Raises:
         UserError: There is nothing of the kind.
@@ -144,30 +146,37 @@ def look_at(path: str) -> Facts:
     kind = chosen.removeprefix("dataset=")
     if kind != "folder":
         return Facts(path=path, layout=kind, words=(chosen, f"dataset.path={path}"))
-    return look_at_images(path)
+    return look_at_images(path, words)
 
 
-def look_at_images(path: str) -> Facts:
+def read_typed(words: Sequence[str], key: str) -> str | list[str]:
+    """Reads the value of a key among typed words, "auto" where none gives it."""
+    typed = [word.partition("=")[2] for word in words if word.partition("=")[0] == key]
+    value = typed[-1] if typed else "auto"
+    if value.startswith("["):
+        return [name.strip() for name in value.strip("[]").split(",")]
+    return value
+
+
+def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
     """Looks at a folder or zip file of images, see `look_at`."""
     from gancli.data.folder import listing
     from gancli.reports.layouts import find_command
 
-    files = listing(path)
+    split = read_typed(words, "dataset.split")
+    files = listing(path, label=read_typed(words, "dataset.label"), split=str(split))
     command = find_command(path, files)
-    notes: tuple[str, ...] = ()
-    if not command and any("look like parts of one data set" in text for text in files.remarks):
-        part = str(Path(path) / "train")
-        notes = (f"{path} has parts: this is about {part}",)
-        path = part
-        files = listing(path)
-        command = find_command(path, files)
+    # The rest of the remarks a run makes itself
+    parts = [f"{path}: {text}" for text in files.remarks if files.parted and "parts" in text]
+    notes = () if command else tuple(parts)
     rows = [k * len(files) // min(len(files), HEADERS) for k in range(min(len(files), HEADERS))]
     headers = [header for header in (read_header_of(files, row) for row in rows) if header]
     sizes = Counter(size for size, _ in headers)
     modes = Counter(mode for _, mode in headers)
     size = sizes.most_common(1)[0][0] if sizes else (0, 0)
     mode = modes.most_common(1)[0][0] if modes else ""
-    classes = len(files.classes) if files.labels is not None else 0
+    # Attributes are nothing that the models of these recipes take
+    classes = len(files.classes) if files.labels is not None and files.labels.ndim == 1 else 0
     if command:
         layout = "pairs" if command[0] == "model=pix2pix" else "domains"
         words = tuple(command[1:])

@@ -28,7 +28,7 @@ from gancli.data.decode import (
     quiet,
 )
 from gancli.data.files import Files, refuse_if_most
-from gancli.data.folder import MAX_MEMBER, Folder, listing
+from gancli.data.folder import MAX_MEMBER, Folder
 from gancli.data.pairs import SideBySide
 from gancli.data.stacks import DeepDecoder, read_header
 from gancli.data.stream import Stream
@@ -86,6 +86,7 @@ class Survey:
         mislabelled: Names of equal files that stand in two classes.
         labels: Class or attribute -> how many; None without either.
         attributes: Do the labels count attributes, of which an image may have several?
+        labelled_by: Where the labels come from, in words; "" where the data set is of no files.
         means: Of values 0 to 1, by channel.
         deviations: The same.
         value_range: Of a batch as the networks will get it.
@@ -112,6 +113,7 @@ class Survey:
     mislabelled: list[list[str]] = field(default_factory=list)
     labels: dict[str, int] | None = None
     attributes: bool = False
+    labelled_by: str = ""
     means: list[float] = field(default_factory=list)
     deviations: list[float] = field(default_factory=list)
     low: float = 0.0
@@ -161,7 +163,7 @@ def survey_data(
         UserError: There is no image at all.
     """
     if isinstance(source, Folder):
-        return survey_files(listing(source.path), source.settled(), sample=sample, tick=tick)
+        return survey_files(source.list_files(), source.settled(), sample=sample, tick=tick)
     return survey_array(source)
 
 
@@ -207,8 +209,10 @@ def survey_files(
     found.formats = Counter(look.format for look in good)
     count_duplicates(found, files, good)
     if files.labels is not None and source.classes:
-        numbers = Counter(int(files.labels[look.index]) for look in good)
-        found.labels = {name: numbers.get(k, 0) for k, name in enumerate(files.classes)}
+        rows = torch.as_tensor(files.labels)[[look.index for look in good]]
+        found.labels = count_labels(rows, files.classes)
+        found.attributes = rows.ndim == 2
+        found.labelled_by = files.labelled_by
     if good:
         sums = [look.sums for look in good if look.sums is not None]
         add_statistics(found, functools.reduce(np.add, sums), height * width * len(good))
@@ -219,7 +223,7 @@ def survey_files(
         found.alpha = sum(look.alpha for look in good)
         shown = [(look.index, look.image) for look in good if look.image is not None]
         labels = None
-        if files.labels is not None and found.labels is not None:
+        if files.labels is not None and found.labels is not None and not found.attributes:
             labels = [int(files.labels[index]) for index, _ in shown]
         keep_images(found, decoder.join(np.stack([image for _, image in shown])), labels)
     return found
@@ -314,7 +318,7 @@ def choose_kept(files: Files, indices: list[int], image_bytes: int) -> set[int]:
     """
     most = min(KEPT, len(indices), max(32, KEPT_BYTES // image_bytes))
     chosen = {indices[k * len(indices) // most] for k in range(most)}
-    if files.labels is not None:
+    if files.labels is not None and files.labels.ndim == 1:
         # Two may turn out to be bad
         each = min(SHEET_EACH + 2, max(2, 2 * KEPT_BYTES // (SHEET_CLASSES * image_bytes)))
         seen: Counter = Counter()
@@ -343,7 +347,7 @@ def count_duplicates(found: Survey, files: Files, good: list[Look]) -> None:
         found.mislabelled = [
             [files.names[look.index] for look in bundle]
             for bundle in by_pixels
-            if len({int(files.labels[look.index]) for look in bundle}) > 1
+            if len({files.labels[look.index].tobytes() for look in bundle}) > 1
         ]
 
 

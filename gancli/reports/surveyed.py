@@ -15,7 +15,7 @@ from gancli.render.messages import say
 from gancli.reports.survey import SHEET_CLASSES, SHEET_EACH, Survey, describe_room
 
 MOST = 12  # lines of one list
-FLAT = ": a model trains without them; a sub-folder for each class gives some"
+FLAT = ": a model trains without them; a sub-folder for each class gives some, or a labels.csv"
 BAR = 32  # characters
 TILE = 128  # pixels: larger images are shrunk for the contact sheet
 
@@ -70,6 +70,7 @@ def collect_facts(found: Survey) -> dict:
         "equal_pixels": found.equal_pixels,
         "mislabelled": found.mislabelled,
         "labels": found.labels,
+        "labelled_by": found.labelled_by,
         "means": found.means,
         "deviations": found.deviations,
         "low": found.low,
@@ -91,7 +92,10 @@ def show_survey(found: Survey, warnings: list[str], *, subject: str) -> None:
         say(f"{name:<9} {text}")
     flat = isinstance(found.source, Folder) and found.source.classes == 0 and not found.layouts
     what = "attributes" if found.attributes else "classes"
-    show_histogram(found.labels, what=what, hint=FLAT if flat else "")
+    hint = FLAT if flat else ""
+    if found.labelled_by:
+        hint = f", from {found.labelled_by}"
+    show_histogram(found.labels, what=what, hint=hint)
     show_names(
         f"cannot be used: {len(found.bad)}", [f"{name}: {reason}" for name, reason in found.bad]
     )
@@ -175,7 +179,7 @@ def show_histogram(labels: dict[str, int] | None, *, what: str = "classes", hint
         return
     most = max(labels.values()) or 1
     width = min(24, max(map(len, labels)))
-    say(f"labels    {len(labels)} {what}")
+    say(f"labels    {len(labels)} {what}{hint}")
     shown = list(labels.items())
     for name, n in shown if len(shown) <= 2 * MOST else [*shown[:MOST], *shown[-MOST:]]:
         say(f"  {name[:width]:{width}}  {n:>8,}  {'#' * round(BAR * n / most)}".rstrip())

@@ -337,11 +337,11 @@ def open_data(spec: Section, *, trust: tuple[str, ...]) -> tuple[Source, Decoded
     """
     from gancli.config.build import build
     from gancli.data.base import split
-    from gancli.data.folder import Folder, listing
+    from gancli.data.folder import Folder
 
     source = build(spec.plain(), where="dataset", trust=trust)
     held_out = source.holdout
-    if isinstance(source, Folder) and held_out >= len(listing(source.path)):
+    if isinstance(source, Folder) and held_out >= len(source.list_files()):
         source = replace(source, holdout=0)  # another folder, and a smaller one
     train, held = split(source.load(), limit=spec["limit"], holdout=source.holdout)
     return source, train, held

@@ -30,7 +30,7 @@ def choose_for_data(words: Sequence[str]) -> tuple[list[str], str]:
         return list(words), ""
     from gancli.reports.recipes import list_recipes, look_at
 
-    facts = look_at(paths[0])
+    facts = look_at(paths[0], words)
     recipe = list_recipes(facts)[0]
     typed = [word for word in words if not word.startswith(KEY)]
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}

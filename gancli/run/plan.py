@@ -448,7 +448,8 @@ def check_labels(game: Game, label: Tensor) -> None:
             f"the model takes one class each, and the data set gives labels (N,{given[0]})"
             if given
             else "the model takes classes, and the data set gives labels that are no whole numbers",
-            "return int64 labels of shape (N,) from load(), or choose a model of attributes",
+            "dataset.label=NAME takes one column of a table as classes; load() of a data set of "
+            "your own returns int64 labels (N,); or choose a model of attributes",
         )
 
 

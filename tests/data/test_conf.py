@@ -50,6 +50,7 @@ FILES = (
 SEQUENCES = ("sines", "ar1", "sunspots", "names", "oracle")
 OF_THE_DATA = ("resolution", "channels", "classes", "flip", "path")
 LATER = {"overlap": 0.0}  # configs of older checkpoints lack it, and go on as they were
+LATER_IN_FOLDERS = {"label": "folders", "split": None}  # the same
 
 
 def test_the_options():
@@ -82,9 +83,10 @@ def test_an_option(option, monkeypatch):
     )
     source = build(spec, where="dataset", trust=None)
     assert (option in (*FILES, "oracle")) == ("auto" in source.declared().values())
+    later = LATER | (LATER_IN_FOLDERS if option == "folder" else {})
     for key, parameter in inspect.signature(cls).parameters.items():
         if key not in OF_THE_DATA:
-            assert LATER.get(key, spec[key]) == parameter.default, f"{key} has two defaults"
+            assert later.get(key, spec[key]) == parameter.default, f"{key} has two defaults"
     if option not in (*FILES, *SEQUENCES, "lsun", "celeba", "ring", "grid", "digits", "figures"):
         assert cls.native[1:] == (spec["channels"], spec["classes"])
 

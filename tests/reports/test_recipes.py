@@ -43,8 +43,8 @@ def test_a_data_set_in_parts_is_taken_by_its_training_part(tmp_path):
         for k in range(2):
             write_images(tmp_path / "set" / part / f"class{k}", 2, (16, 16))
     facts = look_at(str(tmp_path / "set"))
-    assert facts.path.endswith("/set/train") and facts.classes == 2 and facts.n == 4
-    assert "has parts: this is about" in facts.notes[0]
+    assert facts.path.endswith("/set") and facts.classes == 2 and facts.n == 4
+    assert "of its parts train is taken" in facts.notes[0]
 
 
 def test_files_and_folders_of_series_text_and_sound(tmp_path):
