@@ -20,7 +20,7 @@ from gancli.files.paths import add_ending
 from gancli.render import messages as panels
 from gancli.render import status
 from gancli.render.notes import NOTE
-from gancli.reports.recipes import choose_set
+from gancli.reports.recipes import choose_words
 from gancli.run.checkpoint_options import make_plain
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def read_request(argv: list[str]) -> Request:
         raise UserError(f"one data set at a time: {', '.join(paths)}", f"gan data {paths[0]}")
     if not paths and not any(word.startswith("dataset") for word in overrides):
         raise UserError("which data set?", "gan data FOLDER_OR_ZIP   or   gan data dataset=mnist")
-    folder = [word for path in paths for word in (choose_set(path), f"dataset.path={path}")]
+    folder = [word for path in paths for word in choose_words(path)]
     if not any(word.startswith(CHOOSING) for word in [*folder, *overrides]):
         folder = ["dataset=folder"]  # dataset.path=, or another key, and nothing has chosen a set
     return Request([*folder, *overrides], out, sample, as_json, "".join(paths))

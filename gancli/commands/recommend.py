@@ -225,6 +225,11 @@ def choose(tried: list[Timed]) -> Timed:
 def describe_data(facts: Facts) -> str:
     """Says in a line what the data are."""
     kinds = {"pairs": "images of pairs", "domains": "images in two domains", "images": "images"}
+    if facts.layout == "audio":
+        labels = f"{facts.classes} classes" if facts.classes > 1 else "no labels"
+        return f"{facts.n:,} recordings, {labels}"
+    if facts.layout == "posed":
+        return "people in poses"
     if facts.layout not in kinds:
         return facts.layout
     width, height = facts.size

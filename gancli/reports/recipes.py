@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import re
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
 
 # the data set that reads a file of one's own, by its ending; else it is a folder or a zip file
 READ_BY = {".csv": "series", ".ts": "series", ".npz": "series", ".txt": "text"}
+# names of the arrays of an .npz that say what it holds, as the data sets' own readers know them
+RECORDED = {".wav", ".mp3", ".flac", ".ogg", ".m4a"}  # of which .wav is read, and others are named
+SOUNDS = {"samples", "audio", "waves", "recordings"}
+RATES = {"rate", "sample_rate", "sr"}
+RATE_IN_NAME = re.compile(r"(\d+(?:\.\d+)?)[ _-]?(k?)hz", re.IGNORECASE)
+GUESSED_RATE = 16_000  # samples a second, where neither the file nor its name says it
+LEAST_RATE = 4_000
+MOST_SAMPLES = 4_096  # of a recording that a short run learns: spectrograms of 64 x 64
+NINE_TENTHS = 0.9  # of the recordings, as dataset.length=auto holds whole
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".npy"}
 BESIDE = ("", ".md")  # of folders, and of files that say what lies there
 LOOKED_AT = 200  # files of a folder, to say what it holds
@@ -25,6 +37,7 @@ HEADERS = 64  # images whose size is read, evenly spread
 FEW = 2_000  # images; with fewer the discriminator soon knows them by heart
 VERY_FEW = 100
 LEAST_EACH = 20  # images a class, on average, or labels say little
+UNEVEN = 4  # times as many images of the commonest class as of the rarest
 MOST_SIDE = 64  # pixels that a short run can learn on a CPU
 GPU_SIDE = 128
 GALLERY = "docs/gallery.md"
@@ -38,13 +51,14 @@ class Facts:
 
     Attributes:
         path: As typed.
-        layout: images, pairs, domains, series, text or audio.
+        layout: images, pairs, domains, series, text, audio or posed.
         words: That choose the data set.
         n: Images; 0 where they are not counted.
         size: Their most usual (width, height); (0, 0) where it is not known.
         mode: Their most usual mode, as Pillow calls it.
         classes: Sub-folders that are labels; 0 without.
         notes: What else there is to say.
+        each: Images of the rarest and of the commonest class; (0, 0) without labels.
     """
 
     path: str
@@ -55,6 +69,17 @@ class Facts:
     mode: str = ""
     classes: int = 0
     notes: tuple[str, ...] = ()
+    each: tuple[int, int] = (0, 0)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are classes, and enough images of each on average to learn them."""
+        return self.classes > 1 and self.n >= LEAST_EACH * self.classes
+
+    @property
+    def uneven(self) -> bool:
+        """Whether a class is so rare that a run would seldom meet it."""
+        return self.labelled and self.each[1] >= UNEVEN * self.each[0] > 0
 
 
 @dataclass(frozen=True)
@@ -109,14 +134,65 @@ class Recipe:
 
 
 def choose_set(path: str) -> str:
-    """Chooses the data set that reads a lone path, by its ending or by what lies in a folder."""
-    endings = list_endings(Path(path).expanduser())
-    if ".wav" in endings and not endings & PICTURES:
+    """Chooses the data set that reads a lone path, by its ending or by what lies in it."""
+    root = Path(path).expanduser()
+    if root.suffix.lower() == ".npz" and root.is_file():
+        return f"dataset={choose_array_set(list_arrays(root))}"
+    endings = list_endings(root)
+    if (endings or {root.suffix.lower()}) & RECORDED and not endings & PICTURES:
         return "dataset=audio"
     if endings <= {*READ_BY, *BESIDE}:  # a table beside pictures of any kind is about these
         for ending in sorted(endings & READ_BY.keys()):
             return f"dataset={READ_BY[ending]}"
-    return f"dataset={READ_BY.get(Path(path).suffix.lower(), 'folder')}"
+    if root.is_dir() and are_people(root):
+        return "dataset=posed"
+    return f"dataset={READ_BY.get(root.suffix.lower(), 'folder')}"
+
+
+def choose_words(path: str) -> list[str]:
+    """Chooses the words that read a lone path: the data set, the path, and a rate it may need."""
+    chosen = choose_set(path)
+    rate, _ = find_rate(Path(path)) if chosen == "dataset=audio" else ("", "")
+    return [chosen, f"dataset.path={path}", *([rate] if rate else [])]
+
+
+def choose_array_set(names: set[str]) -> str:
+    """Chooses the data set that reads an .npz, by the names of its arrays."""
+    if names & SOUNDS or names & RATES:
+        return "audio"
+    if {"images", "pose"} <= names:
+        return "posed"
+    return "series"
+
+
+def list_arrays(file: Path) -> set[str]:
+    """Lists the names of the arrays of an .npz; none of what is no such file."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return {name.removesuffix(".npy").lower() for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return set()
+
+
+def find_rate(file: Path) -> tuple[str, str]:
+    """Finds the word that gives the rate of an .npz of sound, and why; "" where it says it."""
+    if file.suffix.lower() != ".npz" or list_arrays(file) & RATES:
+        return "", ""
+    stated = RATE_IN_NAME.search(file.stem)
+    if stated:
+        rate = round(float(stated[1]) * (1000 if stated[2] else 1))
+        why = f"{file.name} holds no rate: its name says {rate:,} samples a second"
+    else:
+        rate = GUESSED_RATE
+        why = f"{file.name} holds no rate: {rate:,} samples a second is a guess, type the real one"
+    return f"dataset.file_rate={rate}", why
+
+
+def are_people(root: Path) -> bool:
+    """Says whether a folder holds people in poses: pictures/PERSON/POSE.png, and poses of these."""
+    pictures, poses = root / "pictures", root / "poses"
+    people = [place for place in islice(pictures.glob("*"), LOOKED_AT) if place.is_dir()]
+    return bool(people) and any(file.suffix.lower() in PICTURES for file in poses.rglob("*"))
 
 
 def list_endings(folder: Path) -> set[str]:
@@ -137,6 +213,7 @@ def look_at(path: str, words: Sequence[str] = ()) -> Facts:
     Raises:
         UserError: There is nothing of the kind.
     """
+    path = find_lone_arrays(path)
     root = Path(path).expanduser()
     if not root.exists():
         raise UserError(
@@ -144,6 +221,8 @@ def look_at(path: str, words: Sequence[str] = ()) -> Facts:
         )
     chosen = choose_set(path)
     kind = chosen.removeprefix("dataset=")
+    if kind == "audio":
+        return look_at_recordings(path)
     if kind != "folder":
         return Facts(path=path, layout=kind, words=(chosen, f"dataset.path={path}"))
     return look_at_images(path, words)
@@ -156,6 +235,50 @@ def read_typed(words: Sequence[str], key: str) -> str | list[str]:
     if value.startswith("["):
         return [name.strip() for name in value.strip("[]").split(",")]
     return value
+
+
+def find_lone_arrays(path: str) -> str:
+    """Finds the .npz that is all that a folder holds; else gives the path as it is."""
+    root = Path(path).expanduser()
+    if list_endings(root) - {*BESIDE} != {".npz"}:
+        return path
+    found = [file for file in root.glob("*") if file.suffix.lower() == ".npz"]
+    return str(Path(path) / found[0].name) if len(found) == 1 else path
+
+
+def look_at_recordings(path: str) -> Facts:
+    """Looks at recordings: how many, of which classes, how long; headers alone of WAV files.
+
+    Raises:
+        UserError: There are none.
+    """
+    from gancli.data.audio import class_names, find_recordings
+
+    given, why = find_rate(Path(path))
+    found = find_recordings(path, rate=int(given.partition("=")[2]) if given else None)
+    words = [word for word in ("dataset=audio", f"dataset.path={path}", given) if word]
+    notes = [why] if why else []
+    n = len(found.recordings)
+    if n:
+        rate = Counter(one.rate for one in found.recordings).most_common(1)[0][0]
+        seconds = sorted(one.frames / one.rate for one in found.recordings)
+        long = seconds[math.ceil(NINE_TENTHS * n) - 1]
+        lower = lower_rate(rate, long)
+        if lower < rate:
+            words.append(f"dataset.rate={lower}")
+            notes.append(
+                f"nine of ten are {long:.1f} s or shorter, at {rate:,} samples a second: a short "
+                f"run learns fewer, so dataset.rate={lower} (leave it out for all of them)"
+            )
+    classes = len(class_names(found))
+    return Facts(path, "audio", tuple(words), n, classes=classes, notes=tuple(notes))
+
+
+def lower_rate(rate: int, seconds: float) -> int:
+    """Halves a rate until so many seconds are few enough samples, or speech would be lost."""
+    while rate * seconds > MOST_SAMPLES and rate // 2 >= LEAST_RATE:
+        rate //= 2
+    return rate
 
 
 def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
@@ -182,7 +305,16 @@ def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
         words = tuple(command[1:])
         return Facts(path, layout, words, len(files), size, mode, 0, notes)
     words = ("dataset=folder", f"dataset.path={path}")
-    return Facts(path, "images", words, len(files), size, mode, classes, notes)
+    each = count_extremes(files)
+    return Facts(path, "images", words, len(files), size, mode, classes, notes, each)
+
+
+def count_extremes(files: Files) -> tuple[int, int]:
+    """Counts the images of the rarest and of the commonest class; (0, 0) without classes."""
+    if files.labels is None or files.labels.ndim != 1:
+        return 0, 0
+    counts = Counter(files.labels.tolist())
+    return min(counts.values()), max(counts.values())
 
 
 def read_header_of(files: Files, row: int) -> tuple[tuple[int, int], str] | None:
@@ -211,6 +343,7 @@ def list_recipes(facts: Facts, *, gpu: bool = False) -> list[Recipe]:
         "series": list_series_recipes,
         "text": list_text_recipes,
         "audio": list_audio_recipes,
+        "posed": list_pose_recipes,
     }[facts.layout](facts)
 
 
@@ -224,15 +357,26 @@ def choose_side(facts: Facts, *, most: int) -> int:
 def list_image_recipes(facts: Facts, *, gpu: bool) -> list[Recipe]:
     """Lists recipes for single images: StyleGAN2 first, then the same smaller, then plain ones."""
     side = choose_side(facts, most=GPU_SIDE if gpu else MOST_SIDE)
-    few = facts.n < FEW
-    labelled = facts.classes > 1 and facts.n >= LEAST_EACH * facts.classes
+    labelled = facts.labelled
+    # Balanced draws show those of a rare class as often as if all classes were as small
+    few = (facts.each[0] * facts.classes if facts.uneven else facts.n) < FEW
     reason = f"{facts.n:,} images"
     if labelled:
         reason += f" of {facts.classes} classes"
+    if facts.uneven:
+        reason += (
+            f", {facts.each[0]:,} to {facts.each[1]:,} each, so dataset.balance=true draws all "
+            "equally often"
+        )
     if few:
         reason += ", so few that augmentation (ADA) must keep the discriminator from learning them"
-    elif not labelled:
+    elif facts.classes < 2:
         reason += " without labels"
+    if facts.classes > 1 and not labelled:
+        reason += (
+            f"; its {facts.classes} classes are not used, since below {LEAST_EACH} images a class "
+            "labels teach little"
+        )
     recipes = [describe_styles(facts, side, labelled=labelled, few=few, gpu=gpu, why=reason)]
     if side > 32:
         small = describe_styles(facts, 32, labelled=labelled, few=few, gpu=gpu, why=reason)
@@ -242,6 +386,7 @@ def list_image_recipes(facts: Facts, *, gpu: bool) -> list[Recipe]:
         *("model=sngan" if labelled else "model=sndcgan", *facts.words),
         *(f"dataset.resolution={side}", "model.width=32", "trainer.batch_size=32"),
         *(("model.conditional=true",) if labelled else ("model.max_width=128",)),
+        *(("dataset.balance=true",) if facts.uneven else ()),
         *(("augment=ada",) if few else ()),
     )
     recipes.append(
@@ -290,6 +435,7 @@ def describe_styles(
             if labelled
             else ("model.r1_gamma=0.5", "model.pl_weight=0.1")
         ),
+        *(("dataset.balance=true",) if facts.uneven else ()),
         *(("augment=ada",) if few else ()),
         f"trainer.batch_size={batch}",
     )
@@ -439,8 +585,30 @@ def list_text_recipes(facts: Facts) -> list[Recipe]:
     ]
 
 
+def list_pose_recipes(facts: Facts) -> list[Recipe]:
+    """Lists recipes for people in poses: narrow, and pixels first."""
+    words = (
+        *("model=pose", *facts.words, "dataset.resolution=64", "model.width=16"),
+        *("model.adversarial_weight=0.1", "optimizer.g.lr=1e-3", "trainer.batch_size=16"),
+    )
+    return [
+        Recipe(
+            name="people moved into other poses, at 64 pixels",
+            words=words,
+            batch=16,
+            steps=1600,
+            least=800,
+            expected="the same person in the pose that was asked for, rough in detail: measured on "
+            f"drawn figures of 64 pixels ({GALLERY})",
+            why="people in several poses, with an image of each pose",
+            experiment="pose_figures_small",
+            stages=(("model.warmup", 0.75),),
+        )
+    ]
+
+
 def list_audio_recipes(facts: Facts) -> list[Recipe]:
-    """Lists recipes for recordings: a DCGAN on spectrograms."""
+    """Lists recipes for recordings: a DCGAN on spectrograms, as spoken digits were measured."""
     words = (
         *("model=dcgan", *facts.words, "dataset.spectrogram=true", "dataset.floor=1e-3"),
         *("dataset.normalise=true", "model.width=16", "model.conditional=auto"),
@@ -449,13 +617,14 @@ def list_audio_recipes(facts: Facts) -> list[Recipe]:
     )
     return [
         Recipe(
-            name="DCGAN on spectrograms",
+            name="DCGAN on spectrograms" + (", by class" if facts.classes > 1 else ""),
             words=words,
             batch=32,
-            steps=3000,
+            steps=2000,
             least=1000,
-            expected="sounds of the data's kind, with noise (experiment=dcgan_fsdd_small, spoken "
-            "digits at 4 kHz of class_accuracy 0.64 to 0.75 in 2,000 steps)",
+            expected="sounds of the data's kind, with noise: spoken digits at 4,000 samples a "
+            "second of class accuracy 0.64 to 0.75 in 2,000 steps of 32 "
+            f"(experiment=dcgan_fsdd_small, {GALLERY})",
             why="recordings: an image model of spectrograms learns sooner than one of waves",
             experiment="dcgan_fsdd_small",
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import wave
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import DOMAINS, PAIRS, REPO
 from PIL import Image
@@ -12,7 +15,15 @@ from gancli.config.compose import compose
 from gancli.config.validate import validate
 from gancli.errors import UserError
 from gancli.reports import recipes
-from gancli.reports.recipes import Facts, choose_set, choose_side, list_recipes, look_at
+from gancli.reports.recipes import (
+    Facts,
+    choose_set,
+    choose_side,
+    choose_words,
+    list_recipes,
+    look_at,
+    lower_rate,
+)
 from gancli.run.own_data import choose_for_data
 
 
@@ -62,6 +73,76 @@ def test_files_and_folders_of_series_text_and_sound(tmp_path):
     assert choose_set(str(tmp_path / "series")) == "dataset=folder"
 
 
+def write_sounds(folder: Path, n: int, *, rate: int = 8000, seconds: float = 0.5) -> None:
+    """Writes tones as WAV files."""
+    folder.mkdir(parents=True)
+    times = np.arange(round(rate * seconds)) / rate
+    for k in range(n):
+        with wave.open(str(folder / f"{k}.wav"), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            tone = np.sin(2 * np.pi * (300 + 60 * k) * times) * 20_000
+            file.writeframes(tone.astype("<i2").tobytes())
+
+
+def test_arrays_are_read_by_what_they_are_called(tmp_path):
+    long = np.zeros(12_000, np.int16)
+    spoken = {"samples": long, "length": np.array([6000, 6000]), "label": np.array([0, 1])}
+    np.savez(tmp_path / "own_8khz.npz", **spoken)
+    facts = look_at(str(tmp_path / "own_8khz.npz"))
+    assert (facts.layout, facts.n, facts.classes) == ("audio", 2, 2)
+    assert {"dataset=audio", "dataset.file_rate=8000", "dataset.rate=4000"} <= set(facts.words)
+    assert "its name says 8,000 samples a second" in facts.notes[0]
+    assert choose_words(str(tmp_path / "own_8khz.npz"))[-1] == "dataset.file_rate=8000"
+    assert look_at(str(tmp_path)).n == 2, "a folder that holds this file alone"
+    np.savez(tmp_path / "own_8khz.npz", **spoken, rate=4000)
+    facts = look_at(str(tmp_path / "own_8khz.npz"))
+    assert not facts.notes and facts.words[2:] == ()
+    np.savez(tmp_path / "spoken.npz", **spoken)
+    assert "is a guess" in look_at(str(tmp_path / "spoken.npz")).notes[0]
+    np.savez(tmp_path / "series.npz", series=np.zeros((3, 4, 1)))
+    assert look_at(str(tmp_path / "series.npz")).layout == "series"
+    np.savez(tmp_path / "people.npz", images=np.zeros((1, 2, 4, 4, 3)), pose=np.zeros((2, 4, 4)))
+    assert look_at(str(tmp_path / "people.npz")).layout == "posed"
+
+
+def test_a_folder_of_recordings(tmp_path):
+    for name in ("yes", "no"):
+        write_sounds(tmp_path / "sounds" / name, 3, rate=16_000, seconds=1)
+    facts = look_at(str(tmp_path / "sounds"))
+    assert (facts.layout, facts.n, facts.classes) == ("audio", 6, 2)
+    assert facts.words[-1] == "dataset.rate=4000", "nine of ten in 4,096 samples"
+    assert lower_rate(8000, 0.5) == 8000 and lower_rate(44_100, 20) == 5512
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/a.mp3").write_text("")
+    with pytest.raises(UserError, match="there are 1 .mp3") as caught:
+        look_at(str(tmp_path / "other"))
+    assert "ffmpeg" in caught.value.hint
+
+
+def test_people_in_poses(tmp_path):
+    write_images(tmp_path / "people/pictures/anna", 2, (8, 8))
+    write_images(tmp_path / "people/poses", 2, (8, 8))
+    facts = look_at(str(tmp_path / "people"))
+    assert facts.layout == "posed" and "model=pose" in list_recipes(facts)[0].words
+
+
+def test_a_rare_class_is_drawn_as_often_as_the_others(tmp_path):
+    write_images(tmp_path / "scans/ill", 40, (16, 16))
+    write_images(tmp_path / "scans/well", 10, (16, 16))
+    facts = look_at(str(tmp_path / "scans"))
+    assert facts.each == (10, 40) and facts.uneven
+    for recipe in list_recipes(facts):
+        assert "dataset.balance=true" in recipe.words and "10 to 40 each" in recipe.why
+    even = replace(images(5000, 32, 10), each=(200, 790))
+    assert "dataset.balance=true" not in list_recipes(even)[0].words
+    many = replace(images(5000, 32, 2), each=(400, 4600))
+    assert "augment=ada" in list_recipes(many)[0].words, "800 images, as balanced draws show them"
+    few = images(150, 28, 50)
+    assert "its 50 classes are not used" in list_recipes(few)[0].why
+
+
 def images(n: int, side: int, classes: int = 0, mode: str = "RGB") -> Facts:
     words = ("dataset=folder", "dataset.path=x")
     return Facts("x", "images", words, n, (side, side), mode, classes)
@@ -109,7 +190,7 @@ def test_a_measured_experiment_of_the_kind_is_named(monkeypatch):
 
 def test_every_named_experiment_is_there():
     kinds = [Facts("x", name, ("dataset.path=x",)) for name in ("pairs", "domains", "series")]
-    kinds += [Facts("x", name, ("dataset.path=x",)) for name in ("text", "audio")]
+    kinds += [Facts("x", name, ("dataset.path=x",)) for name in ("text", "audio", "posed")]
     for facts in [images(5000, 64), images(5000, 32, 10), *kinds]:
         for recipe in list_recipes(facts):
             file = REPO / f"conf/experiment/{recipe.experiment}.yaml"
@@ -124,7 +205,7 @@ def test_few_images_promise_little():
 @pytest.mark.parametrize(
     "layout",
     [
-        *("labelled", "pairs", "text", "series"),
+        *("labelled", "pairs", "text", "series", "sounds"),
         *(pytest.param(name, marks=pytest.mark.full) for name in ("images", "domains")),
     ],
 )
@@ -133,6 +214,9 @@ def test_every_recipe_passes_the_gates(layout, tmp_path):
         for k in range(2 if layout == "labelled" else 1):
             write_images(tmp_path / f"data/{k}", 20, (64, 64))
         path = str(tmp_path / "data")
+    elif layout == "sounds":
+        write_sounds(tmp_path / "sounds", 4)
+        path = str(tmp_path / "sounds")
     else:
         series = "x,y\n" + "".join(f"{k % 7},{k % 5}\n" for k in range(200))
         (tmp_path / "own.csv").write_text(series)
