@@ -149,6 +149,27 @@ SUBCOMMANDS = {
         "translate",
         asks_model=True,
     ),
+    "explore": Subcommand(
+        "gancli.commands.explore",
+        "walk through what a checkpoint makes, on a page in the browser",
+        "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
+        (
+            "gan explore ckpt=RUN",
+            "gan explore ckpt=RUN port=7861 open=true",
+        ),
+        (
+            "                         needs pip install 'gancli[explore]'. The page is for this",
+            "                         machine alone (127.0.0.1), and asks no other for anything;",
+            "                         Ctrl-C ends it (exit code 130)",
+            "port=7860                of the page",
+            "open=true                open it in this system's browser",
+            "seed=0                   the first seed that is shown",
+            "out=FOLDER               for saved picks: pictures and picks.json; default: explore",
+            "                         in the run folder",
+            *_HYDRA_FLAGS,
+        ),
+        "explore",
+    ),
     "project": Subcommand(
         "gancli.commands.project",
         "find the latent whose image is most like a given one",
