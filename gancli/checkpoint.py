@@ -24,7 +24,7 @@ from gancli.config.build import build_game
 from gancli.config.ghost import build_ghost
 from gancli.config.values import show
 from gancli.errors import GanError, UserError, first_line
-from gancli.files import atomic, reading
+from gancli.files import atomic, reading, weights
 from gancli.files.paths import list_names
 from gancli.files.safe_load import ONLY_OURS, Damaged, check_size, load_plain
 from gancli.game import Game
@@ -50,6 +50,7 @@ LAYOUT: Tree = {  # what a file must hold: a type, or what lies below
     "data": {"n": int, "hash": str, "classes": list},
     "run": {"world": int, "threads": int, "device": str, "torch": str},
 }
+EXPORTED = "exported"  # a key of the tree of a file that gan export wrote
 MOST_MODULES = 20_000  # of a game; BigGAN-deep has 1,500
 MOST_COUNTED = 10**6  # rollbacks
 STEP = re.compile(r"step-(\d+)\.pt")
@@ -105,12 +106,14 @@ def read(path: Path) -> Tree:
         Damaged: The file is broken.
         UserError: It is no checkpoint of gancli's, or unsafe.
     """
-    tree = load_plain(path)
+    tree = load_exported(path) if path.suffix == weights.SUFFIX else load_plain(path)
     if not isinstance(tree, dict) or not isinstance(tree.get("format"), int):
         raise UserError(
             f"{path} is not a checkpoint of gancli's",
             "ckpt= takes a run folder or a file of its checkpoints/",
         )
+    if path.suffix != weights.SUFFIX:
+        tree.pop(EXPORTED, None)  # no run writes it
     if tree["format"] < 1:
         raise UserError(f"{path} has format {tree['format']}, which no run writes", ONLY_OURS)
     if tree["format"] > FORMAT:
@@ -124,6 +127,39 @@ def read(path: Path) -> Tree:
     check_size(tree["config"])
     check_facts(tree, path)
     return migrate_tree(tree)
+
+
+def load_exported(path: Path) -> Tree:
+    """Reads what gan export has written as the tree of a checkpoint with one network.
+
+    Raises:
+        Damaged: The file is broken.
+        UserError: It is no file that gan export wrote, or its library is not installed.
+    """
+    tensors, facts = weights.read_weights(path)
+    tree = {key: value for key, value in facts.items() if key in LAYOUT}
+    return tree | {"game": {}, "buffers": [], "ema": tensors, "optimizers": {}, EXPORTED: True}
+
+
+def is_exported(tree: Tree) -> bool:
+    """Says whether a tree is an exported file's: the EMA generator, and no other network."""
+    return tree.get(EXPORTED) is True
+
+
+def require_run(tree: Tree, path: Path, *, what: str) -> None:
+    """Raises UserError where a file holds the EMA generator alone.
+
+    Args:
+        tree: Of the file.
+        path: The file.
+        what: What needs more than that, as a sentence goes on: "gan features needs the
+            discriminator".
+    """
+    if is_exported(tree):
+        raise UserError(
+            f"{path} was written by gan export and holds the EMA generator alone: {what}",
+            "give the run folder, or a .pt file of its checkpoints/",
+        )
 
 
 def migrate_tree(tree: Tree) -> Tree:
@@ -272,7 +308,10 @@ def resolve_path(path: str) -> Path:
     # pathlib would raise for an unknown ~user or a name too long.
     given = Path(os.path.expanduser(path))
     if os.path.isdir(given):
-        return given / "checkpoints" if os.path.isdir(given / "checkpoints") else given
+        if os.path.isdir(given / "checkpoints"):
+            return given / "checkpoints"
+        exported = given / f"model{weights.SUFFIX}"  # the folder that gan export wrote
+        return exported if os.path.isfile(exported) and not (given / "last.pt").exists() else given
     if not os.path.exists(given):
         raise UserError(
             f"{show(path)} does not exist", "give a run folder (outputs/...) or a .pt file"
@@ -333,8 +372,16 @@ def rebuild_game(
     tree: Tree, file: Path, *, ema: bool, trust: tuple[str, ...] = (), device: str = "cpu"
 ) -> Loaded:
     """Rebuilds the game of a checkpoint that has been read; else as `load_game`."""
+    if not ema:
+        require_run(tree, file, what="ema=false needs the trained one")
     game = build_matching_game(tree, file, trust=trust)
-    game.load_state_dict(tree["game"])
+    if is_exported(tree):
+        game.generator.load_state_dict(tree["ema"])
+        # Built with the game, and never trained: what asks for it must not get its numbers.
+        game.discriminator = None
+        game.judges_images = False
+    else:
+        game.load_state_dict(tree["game"])
     vars(game.progress).update(tree["progress"])
     game.advance(game.progress)
     generator = copy.deepcopy(game.generator)
@@ -384,7 +431,8 @@ def limit_modules(modules: int) -> Iterator[None]:
 
 def compare_networks(ghost: Game, tree: Tree, path: Path) -> None:
     """Raises UserError where the networks of a file are not those of its config."""
-    compare_tensors(ghost.state_dict(), tree["game"], path)
+    if not is_exported(tree):
+        compare_tensors(ghost.state_dict(), tree["game"], path)
     compare_tensors(ghost.generator.state_dict(), tree["ema"], path)
 
 

@@ -277,6 +277,27 @@ SUBCOMMANDS = {
         ),
         "evaluate",
     ),
+    "export": Subcommand(
+        "gancli.commands.export",
+        "take the generator out of a run: weights for others, ONNX, or a page to look at",
+        "ckpt=RUN_OR_FILE [format=safetensors|onnx|html] [KEY=VALUE ...]",
+        (
+            "gan export ckpt=RUN",
+            "gan export ckpt=RUN format=onnx out=model.onnx",
+            "gan export ckpt=RUN format=html",
+        ),
+        (
+            "format=safetensors       model.safetensors, which gan sample reads, with a model card",
+            "                         (README.md) and samples.png; needs the library: pip install",
+            "                         'gancli[safetensors]'",
+            "format=onnx              model.onnx: batches of any size, compared in onnxruntime;",
+            "                         needs pip install 'gancli[onnx]'",
+            "format=html              latents.html: samples, walks and classes on one page",
+            "out=FOLDER_OR_FILE       default: export in the run folder",
+            *_HYDRA_FLAGS,
+        ),
+        "export",
+    ),
     "compare": Subcommand(
         "gancli.commands.compare",
         "rank several runs: leaderboard, curves, samples",

@@ -70,8 +70,9 @@ def after_training(
     folder = folder or target
     source = folder / "samples" / "source.png"
     style = folder / "samples" / "style.png"
-    if not source.is_file():  # of a run that an older version has trained
-        return ["gan", "report", str(folder)]
+    if not source.is_file():  # of a run that an older version has trained, or a lone file
+        is_run = (folder / "metrics.jsonl").exists()
+        return ["gan", "report", str(folder)] if is_run else ["gan", "translate", "--help"]
     more = [f"style={style}"] if style.is_file() else []
     pose = folder / "samples" / "source-pose.png"
     if pose.is_file():

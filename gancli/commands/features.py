@@ -52,6 +52,7 @@ def main(argv: list[str]) -> int:
 def run(options: dict, words: list[str]) -> int:
     """Writes features and rankings. Raises UserError."""
     status.say("loading torch…")
+    from gancli import checkpoint
     from gancli.commands.checkpoint_verbs import out_folder
     from gancli.config.build import read_trust
     from gancli.evaluation.probing import choose, find_own_labels, read_features
@@ -63,6 +64,7 @@ def run(options: dict, words: list[str]) -> int:
     device = resolve_device(options["device"])
     trust = read_trust(options["trust"])
     loaded = open_game(options["ckpt"], trust=trust, device=str(device))
+    checkpoint.require_run(loaded.tree, loaded.path, what="gan features needs the discriminator")
     modality = make_modality(loaded.tree["config"]["dataset"])
     if not modality.probed:
         raise UserError(

@@ -483,7 +483,7 @@ def make_likelihood(
 
 def make_reader(game: Game, device: torch.device) -> Callable[[Tensor], Tensor] | None:
     """Makes the function from images in [-1,1] to the category of the first code, or None."""
-    if not game.categories:
+    if not game.categories or game.discriminator is None:  # of an exported file there is none
         return None
     return lambda images: game.recognise_codes(images.to(device))[game.codes[0]]
 

@@ -74,7 +74,7 @@ class SNDCGANGenerator(nn.Module):
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Makes images of latents, and labels where the network is conditional."""
         x = self.activate(self.norms[0], self.start(z)[:, :, None, None], label).reshape(
-            len(z), -1, *self.base
+            z.shape[0], -1, *self.base
         )
         for up, norm in zip(self.ups, self.norms[1:], strict=True):
             x = self.activate(norm, up(x), label)

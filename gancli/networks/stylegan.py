@@ -155,7 +155,7 @@ class StyleGANGenerator(nn.Module):
         """
         stage = self.stages - 1 if stage is None else stage
         noises = [noise] * self.layers if isinstance(noise, str) else noise
-        h = before = self.const.expand(len(styles), -1, -1, -1)
+        h = before = self.const.expand(styles.shape[0], -1, -1, -1)
         for k, block in enumerate(self.blocks[: stage + 1]):
             before = h
             h = block(h, styles[:, 2 * k], styles[:, 2 * k + 1], noises=noises[2 * k : 2 * k + 2])

@@ -373,7 +373,7 @@ class StyleGAN2Generator(nn.Module):
         """
         w = styles.unbind(1)
         noises = [noise] * len(self.styled) if isinstance(noise, str) else noise
-        x = self.styled[0](self.const.expand(len(styles), -1, -1, -1), w[0], noises[0])
+        x = self.styled[0](self.const.expand(styles.shape[0], -1, -1, -1), w[0], noises[0])
         image = self.to_rgb[0](x, w[1])
         for k in range(1, len(self.to_rgb) if level is None else level + 1):
             x = self.styled[2 * k - 1](x, w[2 * k - 1], noises[2 * k - 1])

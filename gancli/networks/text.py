@@ -113,7 +113,7 @@ class RecurrentTextGenerator(nn.Module):
     ) -> Tensor:
         """Draws tokens (N,T) int64 by uniform numbers (N,T)."""
         with disable_autocast(share):
-            x = self.embedding.weight[:1].expand(len(share), -1)
+            x = self.embedding.weight[:1].expand(share.shape[0], -1)
             return torch.stack(self.draw_on(share, x, None, label, temperature=temperature), 1)
 
     def draw_on(

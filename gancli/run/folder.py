@@ -214,6 +214,12 @@ def find_named(resume: str) -> Path:
     path = Path(os.path.expanduser(resume))
     if os.path.isdir(path / "checkpoints"):
         return path
+    if path.suffix == ".safetensors" and os.path.exists(path):
+        raise UserError(
+            f"resume={show(resume)} was written by gan export, without what training goes on with: "
+            "discriminator and optimizers",
+            "give the folder of its run",
+        )
     inside = path if path.name == "checkpoints" else path.parent
     known = inside.name == "checkpoints" and os.path.exists(path)
     raise UserError(

@@ -103,6 +103,7 @@ def open_source(given: str, *, trust: tuple[str, ...]) -> Source:
             "give a run folder (outputs/...) or a .pt file of its checkpoints/",
         )
     file, tree = checkpoint.open_checkpoint(given)
+    checkpoint.require_run(tree, file, what="init= takes the discriminator as well")
     ghost = checkpoint.build_shapes(tree, file, trust=trust)
     checkpoint.compare_networks(ghost, tree, file)
     for name, value in [*tree["game"].items(), *tree["ema"].items()]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from gancli.checkpoint import Loaded, load_game
+from gancli.checkpoint import Loaded, load_game, require_run
 from gancli.data.base import pair
 from gancli.data.decode import (
     BadImage,
@@ -367,6 +367,7 @@ class LoadedModel:
         """
         with add_hints(), route_messages(quiet=True):
             game = self.game
+            require_run(self.loaded.tree, self.path, what="features() needs the discriminator")
             if not game.judges_images:
                 raise UserError(
                     "this checkpoint's discriminator scores no single images",
@@ -460,7 +461,10 @@ def load(
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
     trust: str | Sequence[str] = (),
 ) -> LoadedModel:
-    """Loads a trained model from a run folder (its newest sound checkpoint) or a .pt file.
+    """Loads a trained model from a run folder (its newest sound checkpoint) or a file.
+
+    The file is a .pt of a run, or a .safetensors that gan export wrote, which can sample,
+    interpolate, translate and project.
 
     Args:
         path: The run folder or the file.

@@ -136,6 +136,8 @@ def complete_config(stored: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(config.get("trainer"), dict):
         config["trainer"].setdefault("threads", "auto")
     config.setdefault("init", dataclasses.asdict(InitConfig()))
+    if "log" not in config:  # an exported file says nothing of how its run was logged
+        config["log"] = compose_section("log.every=50", "log")
     if "watch" not in config:
         config["watch"] = compose_section("watch.action=off", "watch")
     return config
