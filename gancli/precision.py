@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -85,15 +84,23 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+def read_load() -> float:
+    """Returns how many programs wanted a core in the last minute; 0 where that is not known."""
+    try:
+        return os.getloadavg()[0]
+    except (OSError, AttributeError):  # Windows does not say
+        return 0.0
+
+
 def measure_load() -> float:
     """Measures how many cores other programs use, at the start of a run.
 
     The mean of the last minute also counts what has just ended, and what runs at this moment may be
     gone in the next: it is the smaller of both.
     """
-    load = os.getloadavg()[0]
+    load = read_load()
     try:
-        running = int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
+        running = int(Path("/proc/loadavg").read_text(encoding="utf-8").split()[3].split("/")[0])
     except (OSError, ValueError, IndexError):
         return load
     return min(load, running - 1.0)  # one is this process
@@ -202,18 +209,30 @@ def free_memory(device: str) -> int | None:
     if device == "cuda":
         return torch.cuda.mem_get_info()[1]  # all of it: what is in use may be ours
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
         sizes = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
         return sizes["MemAvailable"] + sizes["SwapFree"]
     except (OSError, ValueError, KeyError, IndexError):
         return None
 
 
-def peak_memory(device: torch.device) -> int:
-    """Returns the most bytes that were in use: of the GPU's allocator, or of this process."""
+def peak_memory(device: torch.device) -> int | None:
+    """Returns the most bytes that were in use: of the GPU's allocator, or of this process.
+
+    None where the system does not say.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     # Bytes on macOS, KiB on Linux.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
+
+
+def describe_memory(peak: int | None) -> str:
+    """Says how many bytes were in use at most, as `peak_memory` returns them."""
+    return "not known on this system" if peak is None else f"{peak / 1e9:.2f} GB at most"

@@ -180,6 +180,8 @@ def measure(request: Request, stack: ExitStack) -> dict[str, Any]:
 
 def describe_figures(figures: dict[str, Any]) -> list[str]:
     """Returns the lines of the table."""
+    from gancli.precision import describe_memory
+
     step = figures["step"]
     around = figures["surroundings"]
     startup = figures["startup_s"]
@@ -196,7 +198,7 @@ def describe_figures(figures: dict[str, Any]) -> list[str]:
         f"work      {step['operations']:,.1f} operations, {step['gflop']:.3g} GFLOP a step; "
         f"{step['roofline_share']:.0%} of {step['roofline_gflops']:,.0f} GFLOP/s, "
         "the best matrix product here",
-        f"memory    {step['memory_bytes'] / 1e9:.2f} GB at most",
+        f"memory    {describe_memory(step['memory_bytes'])}",
         "",
         f"{'part':10}{'ms a call':>12}{'calls a step':>14}{'ms a step':>12}{'operations':>12}",
     ]

@@ -174,13 +174,13 @@ def print_needs(
         seconds: Of a step.
         how: How they were measured.
     """
-    from gancli.precision import peak_memory
+    from gancli.precision import describe_memory, peak_memory
     from gancli.render.display import speed
 
     images = speed(settings.batch_size / seconds)
     where = f"{settings.device} {settings.precision}"
     print(f"step      {format_seconds(seconds)}, {images} on {where} ({how})")
-    print(f"memory    {peak_memory(device) / 1e9:.2f} GB at most", flush=True)
+    print(f"memory    {describe_memory(peak_memory(device))}", flush=True)
 
 
 def print_forecast(

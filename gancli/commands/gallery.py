@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import resource
 import shlex
 import shutil
 import subprocess
@@ -122,6 +121,8 @@ def is_complete(folder: Path) -> bool:
 
 def run_cell(words: Sequence[str], seed: int, runs: Path) -> None:
     """Runs one command with one seed, or goes on with it, and notes what it has cost."""
+    import resource  # Windows has none; this page is made elsewhere
+
     folder = runs / name_cell(words) / f"seed-{seed}"
     if is_complete(folder):
         return

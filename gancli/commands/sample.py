@@ -24,6 +24,7 @@ from gancli.commands.sample_pictures import (
 from gancli.config.resolvers import MOST_BYTES
 from gancli.errors import Problems, UserError
 from gancli.files import atomic
+from gancli.files.paths import avoid_reserved
 from gancli.modality import make_modality
 from gancli.render import messages, status
 from gancli.run import checkpoint_options
@@ -319,7 +320,7 @@ def folder_name(name: str) -> str:
     name = re.sub(r'[/\\:*?"<>|\x00-\x1f\x7f]', "_", name)[:90].strip(" .")
     while len(name.encode("utf-8", "replace")) > MOST_BYTES:
         name = name[:-1]
-    return name.strip(" .")
+    return avoid_reserved(name.strip(" ."))
 
 
 def folder_names(classes: list[str], count: int) -> list[str]:

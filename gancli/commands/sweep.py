@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypedDict
 
@@ -18,7 +16,7 @@ from gancli.config import sweeps
 from gancli.config.arguments import list_variants, quote_value, split_args
 from gancli.config.hints import list_composition_errors, parse_override, read_overrides
 from gancli.errors import GanError, Interrupted, Stopped, unwritable
-from gancli.files import atomic, reading
+from gancli.files import atomic, lock, reading
 from gancli.render import status
 from gancli.render.messages import say, warn
 from gancli.run.checkpoint_options import make_plain
@@ -206,7 +204,7 @@ def record(folder: Path, entry: Entry) -> None:
 
 def write_entries(folder: Path, new: dict[int, Entry]) -> None:
     """Adds entries to sweep.jsonl; other processes may do so at the same time."""
-    with alone(folder):
+    with lock.alone(folder):
         entries = read_entries(folder) | new
         lines = "".join(json.dumps(entries[job]) + "\n" for job in sorted(entries))
         atomic.write(folder / "sweep.jsonl", lambda file: file.write(lines.encode()))
@@ -224,18 +222,6 @@ def check_list(folder: Path) -> None:
         write_entries(folder, {})
     except OSError as error:
         raise unwritable(path, error, "make its folder writable") from error
-
-
-@contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Keeps other processes of this computer out of the same folder while it is open."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # a network disk that locks no folders
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def describe_end(error: BaseException) -> tuple[str, str]:

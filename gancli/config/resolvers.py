@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from gancli.config.values import COUNT
+from gancli.files.paths import avoid_reserved
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -71,7 +72,7 @@ def make_slug(values: Sequence[str], *, length: int = 60) -> str:
     name = "-".join(word for word in words if word)[:length]
     while len(name.encode()) > MOST_BYTES:
         name = name[:-1]
-    return name.rstrip("-.") or "default"
+    return avoid_reserved(name.rstrip("-.") or "default")
 
 
 def name_folder(name: str | None, choices: dict[str, str]) -> str:

@@ -43,11 +43,14 @@ def available_memory() -> int | None:
     """
     found = []
     try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        text = Path("/proc/meminfo").read_text(encoding="utf-8")
+        lines = dict(line.split(":") for line in text.splitlines())
         found.append(1024 * int(lines["MemAvailable"].split()[0]))
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        group = Path("/sys/fs/cgroup")
+        limit = (group / "memory.max").read_text(encoding="utf-8").strip()
         if limit != "max":
-            found.append(int(limit) - int(Path("/sys/fs/cgroup/memory.current").read_text()))
+            used = (group / "memory.current").read_text(encoding="utf-8")
+            found.append(int(limit) - int(used))
     except (OSError, KeyError, ValueError):
         pass
     return min(found, default=None)

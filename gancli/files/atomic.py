@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,10 @@ from typing import IO
 from gancli.errors import UserError
 
 ASIDE = itertools.count()  # no two files that a process writes at a time share a name
+# Windows renames nothing over a file that another program has open: a virus scanner has it for an
+# instant, a viewer for longer. Elsewhere a refusal is final.
+PATIENCE_S = 2.0 if os.name == "nt" else 0.0
+PAUSE_S = 0.05
 
 
 def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[str] = ()) -> None:
@@ -35,7 +40,7 @@ def write(path: Path, dump: Callable[[IO[bytes]], object], *, names: Sequence[st
         for name in names:
             # First, so that a process killed between the two has its newest state in last.pt
             link(aside, path.with_name(name))
-        os.replace(aside, path)
+        replace(aside, path)
     except RuntimeError as error:  # how torch reports a write that was cut short
         raise (
             error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error))
@@ -66,9 +71,26 @@ def replace_file(path: Path) -> Iterator[Path]:
     aside = path.with_name(f".tmp-{os.getpid()}-{next(ASIDE)}{path.suffix}")
     try:
         yield aside
-        os.replace(aside, path)
+        replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def replace(source: Path, target: Path) -> None:
+    """Renames a file over another, and waits a little where another program has that one open.
+
+    Raises:
+        OSError: It cannot be renamed; the older file is then untouched.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError:
+            if time.monotonic() >= end:
+                raise
+            time.sleep(PAUSE_S)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -91,13 +113,18 @@ def link(path: Path, name: Path) -> None:
                 shutil.copyfileobj(source, copied)
                 copied.flush()
                 sync(copied.fileno())
-        os.replace(aside, name)
+        replace(aside, name)
     finally:
         aside.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
-    """Flushes a folder to the disk: only then is a rename in it safe."""
+    """Flushes a folder to the disk: only then is a rename in it safe.
+
+    Windows opens no folders, and its journal keeps the renames in their order.
+    """
+    if os.name == "nt":
+        return
     handle = os.open(folder, os.O_RDONLY)  # a rename is safe only when its folder is on the disk
     try:
         sync(handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,9 @@ OF_A_RUN = {
     "perceptual": {"weights": "file"},
     "metrics": WEIGHTS,
 }
+
+# Windows keeps these names for devices, in every folder and with any ending.
+RESERVED = re.compile(r"(con|prn|aux|nul|com[1-9]|lpt[1-9])(?=\.|$)", re.IGNORECASE)
 
 
 def find_missing(
@@ -140,3 +144,8 @@ def suggest_neighbours(root: Path) -> str:
 def add_ending(path: Path, ending: str) -> Path:
     """Adds the ending to what out= says, where it has none."""
     return path if path.suffix else path.with_name(path.name + ending)
+
+
+def avoid_reserved(name: str) -> str:
+    """Changes the name of a file or folder that Windows keeps for a device: nul to nul_."""
+    return RESERVED.sub(r"\1_", name, count=1) if RESERVED.match(name) else name

@@ -35,6 +35,11 @@ MOST_INTERPOLATIONS = 100
 DEEPEST = 32  # nested containers
 # Of a number: larger than a float32 or its square, and sums and squares of such stay finite
 LARGEST = 1e100
+# How a file is opened, by what the system has. Windows knows no pipes in folders, and translates
+# the ends of lines unless told not to.
+READ_ONLY = os.O_RDONLY
+for _flag in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
+    READ_ONLY |= vars(os).get(_flag, 0)
 KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe (FIFO)"),
@@ -89,7 +94,7 @@ def open_file(path: Path) -> BinaryIO:
     if found:
         raise Unreadable(f"{path} is {found}, not a file", "give a file")
     # Between the check and the opening another process may have put a pipe there.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    handle = os.open(path, READ_ONLY)
     found = describe_mode(os.fstat(handle).st_mode)
     if found:
         os.close(handle)

@@ -117,14 +117,16 @@ class Display:
             # Does nothing twice; a silenced one must still give stdout and stderr back
             self.live.stop()
 
-    def update(self, step: int, nimg: int, values: dict[str, float], *, memory_bytes: int) -> None:
+    def update(
+        self, step: int, nimg: int, values: dict[str, float], *, memory_bytes: int | None
+    ) -> None:
         """Shows a log line.
 
         Args:
             step: real batches drawn so far.
             nimg: real images shown so far.
             values: the scalars of the line ("d/adv", "d/real", ...).
-            memory_bytes: the peak of memory so far.
+            memory_bytes: the peak of memory so far; None if unknown.
         """
         if self.silent:
             return

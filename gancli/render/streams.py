@@ -5,6 +5,7 @@ A pipe may be closed, a terminal gone, the disk under a file full.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -16,6 +17,42 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 NAMES = ("stdout", "stderr")
+SPELT = "gancli-spelt"  # how letters are written that an encoding lacks
+# Signs of our own lines; what else is lacking becomes an escape such as \u624b.
+SPELLINGS = {
+    "…": "...",
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "→": "->",
+    "←": "<-",
+    "×": "x",
+    "≤": "<=",
+    "≥": ">=",
+    "█": "#",
+    "•": "*",
+    "·": ".",
+    "’": "'",
+    "“": '"',
+    "”": '"',
+}
+
+
+def spell(error: UnicodeError) -> tuple[str, int]:
+    """Writes what an encoding lacks in letters that every encoding has; an error handler."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    escaped = (SPELLINGS.get(letter) or escape(letter) for letter in lacking)
+    return "".join(escaped), error.end
+
+
+def escape(letter: str) -> str:
+    """Writes a letter as Python would in a string."""
+    return letter.encode("ascii", "backslashreplace").decode("ascii")
+
+
+codecs.register_error(SPELT, spell)
 
 
 class Lasting(io.FileIO):
@@ -67,13 +104,14 @@ def lasting() -> Iterator[dict[str, Lasting]]:
 def wrap(stream: io.TextIOWrapper, file: Lasting) -> io.TextIOWrapper:
     """Makes a text stream like `stream` over another file.
 
-    Its encoding and buffering stay, and so does `python -u`.
+    Its encoding and buffering stay, and so does `python -u`. A letter that the encoding lacks (a
+    Windows console may know only cp1252) is written in another way, and never ends a command.
     """
     raw = isinstance(stream.buffer, io.RawIOBase)
     return io.TextIOWrapper(
         file if raw else io.BufferedWriter(file),
         encoding=stream.encoding,
-        errors=stream.errors,
+        errors=SPELT if stream.errors == "strict" else stream.errors,
         newline="\n",
         line_buffering=stream.line_buffering,
         write_through=stream.write_through,

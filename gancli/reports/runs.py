@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypedDict
 
 from gancli.errors import UserError
-from gancli.files import reading
+from gancli.files import lock, reading
 from gancli.files.paths import list_names
 from gancli.files.reading import convert_number
 from gancli.metrics.legend import Direction, Line, find_line, was_weighted
@@ -246,13 +245,9 @@ def is_locked(path: Path) -> bool:
     """Does a process train in this folder now?"""
     try:
         with reading.open_file(path) as file:
-            # Given back at once, when the file closes
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+            return lock.is_taken(file)
     except (OSError, reading.Unreadable):
         return False
-    return False
 
 
 def read_last_words(path: Path) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 
 from gancli import checkpoint
 from gancli.game import Batch, Logs, Phase
-from gancli.precision import count_cores, name_layout
+from gancli.precision import count_cores, name_layout, read_load
 from gancli.render import status
 from gancli.trainer import Flags, Trainer
 
@@ -197,7 +197,7 @@ class StepFigures:
         rounds: How many rounds were timed.
         steps: Steps of a round.
         period: Steps after which everything that is due now has been due.
-        memory_bytes: The most that was in use.
+        memory_bytes: The most that was in use; None where the system does not say.
     """
 
     ms: float
@@ -206,7 +206,7 @@ class StepFigures:
     rounds: int
     steps: int
     period: int
-    memory_bytes: int = 0
+    memory_bytes: int | None = None
     parts: dict[str, PartFigures] = field(default_factory=dict)
 
 
@@ -434,7 +434,7 @@ def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
         "layout": name_layout(trainer.layout),
         "compile": trainer.settings.compile,
         "torch": str(torch.__version__),
-        "load": round(os.getloadavg()[0], 2),
+        "load": round(read_load(), 2),
     }
 
 
@@ -443,7 +443,7 @@ def name_processor(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -54,13 +54,18 @@ def make_memory_error(settings: TrainerConfig, device: torch.device) -> GanError
     size = settings.batch_size
     pieces = settings.accumulate
     return GanError(
-        f"out of memory on {device}: {peak_memory(device) / 1e9:.1f} GB at the peak, with "
+        f"out of memory on {device}: {describe_peak(peak_memory(device))}with "
         f"trainer.batch_size={size} in {pieces} piece{'s' * (pieces > 1)}",
         f"trainer.accumulate={2 * pieces} computes the same batch in smaller pieces;\n"
         f"trainer.batch_size={max(1, size // 2)}, or a smaller model.width or "
         "dataset.resolution, needs less;\n"
         "trainer.precision=bf16 halves what the layers keep",
     )
+
+
+def describe_peak(peak: int | None) -> str:
+    """Says how many bytes were in use, where that is known, with a comma behind it."""
+    return "" if peak is None else f"{peak / 1e9:.1f} GB at the peak, "
 
 
 def make_norm_error(settings: TrainerConfig) -> UserError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import shlex
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from gancli.config.values import show
 from gancli.errors import TemporaryFailure, UserError, disk_is_full, unwritable
-from gancli.files import atomic, reading
+from gancli.files import atomic, lock, reading
 from gancli.files.paths import list_names
 
 if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
@@ -69,15 +68,15 @@ class RunFolder:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             self.samples.mkdir(exist_ok=True)
-            lock = open(self.path / "run.lock", "a+")  # noqa: SIM115
+            file = open(self.path / "run.lock", "a+", encoding="utf-8")  # noqa: SIM115
         except OSError as error:
             raise unwritable(self.path, error, "choose another hydra.run.dir=") from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.take(file)
         except BlockingIOError as error:
-            lock.seek(0)
-            holder = lock.read().strip() or "another process"
-            lock.close()
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            file.close()
             raise TemporaryFailure(
                 f"{self.path} is in use by {holder}",
                 "wait for it, or stop it; it saves before it ends",
@@ -88,10 +87,10 @@ class RunFolder:
                 self.path,
                 error.strerror,
             )
-        lock.truncate(0)
-        lock.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
-        lock.flush()
-        self.lock = lock
+        file.truncate(0)
+        file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        self.lock = file
         self.sweep()
         return self
 
@@ -111,7 +110,8 @@ class RunFolder:
     def close(self) -> None:
         """Gives the lock back."""
         if self.lock is not None:
-            self.lock.close()  # a killed process gives it back too
+            lock.release(self.lock)  # a killed process gives it back too
+            self.lock.close()
 
     def sample(self, step: int) -> Path:
         """Tells where the sample grid of a step lies."""

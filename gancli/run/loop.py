@@ -21,6 +21,7 @@ from gancli.render.display import Display
 from gancli.render.notes import NOTE
 from gancli.run.folder import RunFolder
 from gancli.run.logbook import Logbook
+from gancli.run.signals import EXIT_CODES
 from gancli.trainer import Trainer
 
 log = logging.getLogger("gancli")
@@ -28,13 +29,6 @@ TRY = (
     "try a smaller optimizer.<player>.lr, or a penalty on the discriminator: "
     "+penalty@loss.penalties.r1=r1"
 )
-EXIT_CODES: dict[int, int] = {
-    signal.SIGINT: 130,
-    signal.SIGTERM: 143,
-    signal.SIGHUP: 129,
-    signal.SIGUSR1: 75,
-    signal.SIGUSR2: 75,
-}
 # A new run is saved after so many seconds, whatever save_every says: a crash early on then costs
 # little.
 FIRST_SAVE_S = 60.0

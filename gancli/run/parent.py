@@ -23,7 +23,10 @@ def watch_parent() -> None:
 
     A thread looks at the parent's number, and not prctl(PR_SET_PDEATHSIG): that one exists on Linux
     alone, fires already when the thread that started us ends, and could not wait for the save.
+    On Windows a parent's number stays when it has ended, so nobody looks there.
     """
+    if os.name == "nt":
+        return
     parent = os.getppid()
     threading.Thread(target=_wait, args=(parent,), name="gancli-parent", daemon=True).start()
 
@@ -38,7 +41,9 @@ def leave_orphaned() -> None:
     """Asks this process to save and end, as SIGTERM does; ends it where it cannot."""
     rank = os.environ.get("RANK", "0")
     log.warning("rank %s: its launcher is gone: saving, then leaving", rank)
-    os.kill(os.getpid(), signal.SIGTERM)  # the trainer's handler saves; without one it ends us
+    # The trainer's handler saves; without one it ends us. os.kill also wakes a main thread that
+    # waits, as raise_signal in this thread would not.
+    os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(TIME_TO_SAVE_S)
     print(
         f"gan: rank {rank} could not save within {TIME_TO_SAVE_S:g} s of its launcher's end",

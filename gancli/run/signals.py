@@ -13,6 +13,12 @@ from gancli.run.runlog import shout
 if TYPE_CHECKING:
     from gancli.run.loop import Loop
 
+_CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129, "SIGUSR1": 75, "SIGUSR2": 75}
+# Windows has the first two, and Ctrl-Break, which the keyboard sends as Ctrl-C.
+_CODES["SIGBREAK"] = 130
+# signal -> exit code, of those that this system has
+EXIT_CODES = {int(known): _CODES[known.name] for known in signal.Signals if known.name in _CODES}
+
 
 @contextlib.contextmanager
 def listen_for_signals(loop: Loop) -> Iterator[None]:
@@ -33,15 +39,21 @@ def listen_for_signals(loop: Loop) -> Iterator[None]:
             raise KeyboardInterrupt
         say_at_once(describe_signal(number, first=loop.ask_to_stop(number)))
 
-    numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
-    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)
-    before = {number: signal.signal(number, handle) for number in numbers}
+    before = {
+        number: signal.signal(number, handle)
+        for number in EXIT_CODES
+        if not (is_hangup(number) and signal.getsignal(number) == signal.SIG_IGN)
+    }
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def is_hangup(number: int) -> bool:
+    """Is it the word that the terminal is gone?"""
+    return signal.Signals(number).name == "SIGHUP"
 
 
 def describe_signal(number: int, *, first: bool) -> str:
