@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -21,6 +21,7 @@ from gancli.config.hints import (
     read_overrides,
 )
 from gancli.config.homes import find_homes
+from gancli.config.loggers import find_missing_packages
 from gancli.config.plain import Plain
 from gancli.config.tree import find_dangling, has_key, walk_keys
 from gancli.config.values import is_number, show
@@ -54,6 +55,8 @@ def inspect_tree(
                 "one of them sets the length; drop the other",
             )
         )
+    if composer.command == "train" and isinstance(full.get("logger"), Mapping):
+        problems += find_missing_packages(full.logger)
     if not missing:
         problems += [
             (f"{key} is not given", f"add {EXAMPLES.get(key, f'{key}=VALUE')}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from gancli.config.loggers import USUAL
 from gancli.config.schema import (
     CLOSED,
     EmaConfig,
@@ -66,6 +67,7 @@ class RunConfig:
     watch: WatchConfig
     metrics: MetricsConfig
     init: InitConfig
+    logger: Section = field(default_factory=lambda: Section(USUAL))  # see config/loggers.py
     name: str | None = None
     resume: str | None = None
     trust: tuple[str, ...] | str | None = ()

@@ -17,7 +17,7 @@ OWN_FOLDER = "gancli.data.folder.Folder"  # the `_target_` of images in a folder
 TOP_KEYS = (
     *("seed", "resume", "init", "trust", "name"),
     *("model", "loss", "dataset", "optimizer", "trainer", "ema", "augment", "perceptual"),
-    *("metrics", "log", "watch", "published"),
+    *("metrics", "log", "logger", "watch", "published"),
 )
 PublishedMetric = Literal[
     "fid", "intra_fid", "is", "ppl", "psnr", "modes", "mode_kl", "parzen", "error", "agreement"

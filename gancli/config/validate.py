@@ -27,6 +27,7 @@ from gancli.config.fill import (
 )
 from gancli.config.game_rules import check_game, locate_game
 from gancli.config.hints import suggest_name
+from gancli.config.loggers import USUAL, find_logger_problems
 from gancli.config.optimizer_rules import find_optimizer_problems
 from gancli.config.own_metrics import fill_best_mode, find_own_metric_problems
 from gancli.config.plain import Plain, read_plain
@@ -82,6 +83,7 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     complete_players(frozen["optimizer"])
     closed = find_closed_problems(frozen, CLOSED)
     found += find_published_problems(frozen.get("published"))
+    found += find_logger_problems(frozen.get("logger", USUAL))
     found += (
         closed + find_half_life_problems(frozen["ema"]) + settings.unknown_items(frozen["metrics"])
     )
@@ -230,6 +232,7 @@ def revalidate(stored: Mapping[str, Any]) -> RunConfig:
     frozen["trainer"] = dict(stored["trainer"])
     found = find_closed_problems(frozen, CLOSED) + find_half_life_problems(frozen["ema"])
     found += find_published_problems(frozen.get("published"))
+    found += find_logger_problems(frozen.get("logger", USUAL))
     found += find_optimizer_problems(frozen["optimizer"])  # a file may hold anything
     frozen["metrics"] = dict(stored["metrics"])
     found += [] if found else find_scalar_conflicts(frozen)

@@ -20,6 +20,7 @@ UNIMPORTANT = (
     "resume",
     "trust",
     "log.",
+    "logger.",
     "metrics.",
     "trainer.keep",
     "trainer.save_every",

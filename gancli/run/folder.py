@@ -30,9 +30,16 @@ WRITTEN = (  # what a training writes in its folder
     "checkpoints",
     "samples",
     "tensorboard",
+    "loggers.json",
     ".hydra",
 )
-FILES = ("run.lock", "run.log", "metrics.jsonl", "evaluation.json")  # those that are no folders
+FILES = (
+    "run.lock",
+    "run.log",
+    "metrics.jsonl",
+    "evaluation.json",
+    "loggers.json",
+)  # those that are no folders
 
 
 def check_writable(folder: Path) -> None:

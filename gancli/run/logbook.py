@@ -1,4 +1,4 @@
-"""What a run leaves on disk to be read later: metrics.jsonl and TensorBoard's event file.
+"""What a run logs: metrics.jsonl, TensorBoard's event file, and what other programs are handed.
 
 Training never stops because one of them cannot be written.
 """
@@ -13,7 +13,7 @@ import math
 import os
 import time
 import wave
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,9 @@ from gancli.files import atomic, reading
 if TYPE_CHECKING:
     from tensorboard.compat.proto import event_pb2, summary_pb2
 
+    from gancli.run.loggers.base import BestCheckpoint
+    from gancli.run.loggers.courier import Courier
+
 logger = logging.getLogger("gancli")
 
 GIVE_UP_AFTER = 3  # failures in a row
@@ -38,15 +41,26 @@ class Logbook:
     `step` is 0 or the step resumed from: what an earlier session logged after it is cut away, since
     those steps are played again. A folder that cannot be written at the start raises GanError
     (TemporaryFailure if the disk is full); later each failing place warns once and is given up
-    after 3 failures in a row.
+    after 3 failures in a row. What is logged goes to the `couriers` of other programs too.
     """
 
-    def __init__(self, folder: Path, *, step: int, tensorboard: bool = True):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        step: int,
+        tensorboard: bool = True,
+        record: bool = True,
+        couriers: Sequence[Courier] = (),
+    ):
         self.metrics = Path(folder) / "metrics.jsonl"
         self.step = step
+        self.record = record
+        self.couriers = couriers
         with explain_unwritable(folder):
             self.earlier = cut_back(self.metrics, step)
-            append(self.metrics, b"")
+            if record:
+                append(self.metrics, b"")
             self.events = (
                 EventFile(Path(folder) / "tensorboard", step=step) if tensorboard else None
             )
@@ -72,9 +86,12 @@ class Logbook:
         entry |= {key: value if math.isfinite(value) else None for key, value in numbers.items()}
         line = json.dumps(entry, allow_nan=False).encode() + b"\n"
         self.note_load()
-        self.guard("metrics.jsonl", lambda: append(self.metrics, line))
+        if self.record:
+            self.guard("metrics.jsonl", lambda: append(self.metrics, line))
         if self.events is not None:
             self.guard("tensorboard", partial(self.events.add_scalars, step, numbers))
+        for courier in self.couriers:
+            courier.add_scalars(step, numbers)
 
     def note_load(self) -> None:
         """Notes how busy the machine is: a run's speed says little where others shared it."""
@@ -82,24 +99,38 @@ class Logbook:
             self.loads.append(os.getloadavg()[0])
 
     def add_picture(self, step: int, tag: str, image: Image.Image) -> None:
-        """Shows `image` in TensorBoard; the file in samples/ is the caller's."""
+        """Shows `image` in the loggers; the file in samples/ is the caller's."""
         if self.events is not None:
             self.guard("tensorboard", partial(self.events.add_picture, step, tag, image))
+        for courier in self.couriers:
+            courier.add_picture(step, tag, image)
 
     def add_sound(self, step: int, tag: str, wav: bytes) -> None:
-        """Plays a WAV file in TensorBoard; the file in samples/ is the caller's."""
+        """Plays a WAV file in the loggers; the file in samples/ is the caller's."""
         if self.events is not None:
             self.guard("tensorboard", partial(self.events.add_sound, step, tag, wav))
+        for courier in self.couriers:
+            courier.add_sound(step, tag, wav)
 
-    def add_text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
-        """Shows a string in TensorBoard.
+    def add_text(self, tag: str, text: str, *, step: int) -> None:
+        """Shows a string in the loggers; the file in samples/ is the caller's."""
+        if self.events is not None:
+            self.guard("tensorboard", partial(self.events.add_text, step, tag, text))
+        for courier in self.couriers:
+            courier.add_text(step, tag, text)
 
-        Without a step it stands where this session began: the config of every session can so be
-        seen.
+    def add_config(self, markdown: str) -> None:
+        """Shows the config in TensorBoard, where this session begins.
+
+        The loggers of other programs are given it at their start.
         """
         if self.events is not None:
-            at = self.step if step is None else step
-            self.guard("tensorboard", partial(self.events.add_text, at, tag, markdown))
+            self.guard("tensorboard", partial(self.events.add_text, self.step, "config", markdown))
+
+    def note_best(self, best: BestCheckpoint) -> None:
+        """Notes the best checkpoint so far; metrics.jsonl and TensorBoard have no place for it."""
+        for courier in self.couriers:
+            courier.note_best(best)
 
     def guard(self, place: str, write: Callable[[], object]) -> bool:
         """Calls `write`; whatever it raises becomes one warning.
@@ -118,6 +149,8 @@ class Logbook:
     def rewind(self, step: int, *, again: str = "") -> None:
         """Drops what was logged after a step, from which the run goes on with a new random seed.
 
+        Other programs cannot take back a point; there the later one follows the earlier.
+
         Args:
             step: The last whose lines stay.
             again: A prefix of keys, such as "eval/": lines of `step` itself with such keys are
@@ -127,11 +160,24 @@ class Logbook:
         if self.events is not None:
             self.guard("tensorboard", partial(self.events.forget, step))
 
-    def close(self) -> None:
+    def __enter__(self) -> Logbook:
+        """Is open already."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Closes it, also where the run has ended early."""
+        self.close(failed=kind is not None)
+
+    def close(self, *, failed: bool = False) -> None:
         """Says in run.log how busy the machine was and how much was lost.
 
-        Nothing is buffered, so a run that is killed loses nothing either.
+        Nothing of its own files is buffered, so a run that is killed loses nothing of them.
+
+        Args:
+            failed: Whether the run did not reach its end, which other programs show.
         """
+        for courier in self.couriers:
+            courier.close(failed=failed)
         if self.loads:
             mean = sum(self.loads) / len(self.loads)
             logger.info("load %.2f on average, on %d cores", mean, os.cpu_count() or 1)

@@ -21,6 +21,7 @@ from gancli.render.display import Display
 from gancli.render.notes import NOTE
 from gancli.run.folder import RunFolder
 from gancli.run.logbook import Logbook
+from gancli.run.loggers.base import BestCheckpoint
 from gancli.run.signals import EXIT_CODES
 from gancli.trainer import Trainer
 
@@ -104,6 +105,7 @@ class Loop:
             self.logbook.rewind(step, again="eval/")  # it may have been killed after its line
             best = self.evaluate()
             self.save(last=done, best=best)
+            self.note_best(best)
 
     def play_step(self) -> None:
         """Plays one step and does what is due after it, the save before all that may fail."""
@@ -137,6 +139,16 @@ class Loop:
             # Again: the file shall say that the evaluation is done, and which step is the best.
             if save or best:
                 self.save(last=done, best=best)
+            self.note_best(best)
+
+    def note_best(self, best: bool) -> None:
+        """Tells the loggers where the best checkpoint is, if it is new."""
+        found = self.trainer.run.best
+        if best and found is not None:
+            path = self.folder.checkpoints / "best.pt"
+            self.logbook.note_best(
+                BestCheckpoint(found["key"], found["value"], found["step"], path)
+            )
 
     def exchange_news(self, *, wait: bool) -> tuple[int, bool]:
         """Reads what the ranks have to tell each other, which comes with the gradients.
@@ -410,7 +422,13 @@ class NullLogger:
     def add_picture(self, *_: object) -> None:
         """Does nothing."""
 
-    def add_text(self, tag: str, markdown: str, *, step: int | None = None) -> None:
+    def add_text(self, *_: object, step: int) -> None:
+        """Does nothing."""
+
+    def add_config(self, *_: object) -> None:
+        """Does nothing."""
+
+    def note_best(self, *_: object) -> None:
         """Does nothing."""
 
     def guard(self, *_: object) -> None:
@@ -419,5 +437,9 @@ class NullLogger:
     def update(self, *_: object, memory_bytes: int = 0) -> None:
         """Does nothing."""
 
-    def close(self) -> None:
+    def __enter__(self) -> NullLogger:
+        """Does nothing."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Does nothing."""

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from gancli.config import compose as front
 from gancli.config import resolvers
 from gancli.config.hydra_state import is_in_sweep
-from gancli.errors import UserError
+from gancli.config.loggers import find_missing_packages
+from gancli.errors import Problems, UserError
 from gancli.modality import find_noun, make_modality
 from gancli.render import messages
 
@@ -277,6 +278,8 @@ def plan_resume(folder: Path, composed: front.Composed) -> Plan:
     checkpoint.check_resumable(tree, file)
     stored = resuming.complete_config(tree["config"])
     resuming.apply_overrides(stored, composed.overrides, folder)
+    if missing := find_missing_packages(stored["logger"]):
+        raise Problems(missing)
     words = composed.cfg.trust
     trust = read_trust(OmegaConf.to_container(words) if OmegaConf.is_config(words) else words)
     if composed.cfg.resume == "auto":  # the command line names the user's own code itself

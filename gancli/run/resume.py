@@ -15,6 +15,7 @@ from typing import Any
 from gancli.config import compose as front
 from gancli.config import hints
 from gancli.config.build import locate, read_parameters
+from gancli.config.loggers import USUAL, find_logger_problems
 from gancli.config.run_config import RunConfig
 from gancli.config.schema import CLOSED, TOP_KEYS, InitConfig
 from gancli.config.values import show
@@ -24,6 +25,7 @@ ASIDE = ("resume=", "trust=", "hydra.", "+hydra.")  # they say how to resume, no
 CHANGEABLE = (
     "trainer.",
     "log.",
+    "logger",
     "watch.",
     "metrics",
     "dataset.path",
@@ -39,6 +41,7 @@ FREE = (  # what resume=auto overlooks: how long, where and how loudly a run tra
     "trainer.keep",
     "trainer.threads",
     "log.",
+    "logger",
     "dataset.workers",
     "dataset.cache",
     "resume",
@@ -85,6 +88,8 @@ def apply_overrides(config: dict[str, Any], overrides: Sequence[str], folder: Pa
         old = choices.get(key, (parent or {}).get(last))
         if key == "metrics" and isinstance(value, str):
             config["metrics"] = compose_option("metrics", value)
+        elif key == "logger":
+            config["logger"] = compose_section(item, "logger")
         elif key.startswith(CHANGEABLE) and parent is not None and sets:
             parent[last] = value
             if key == "trainer.steps":
@@ -135,6 +140,7 @@ def complete_config(stored: Mapping[str, Any]) -> dict[str, Any]:
         config["metrics"].setdefault("own", {})
     if isinstance(config.get("trainer"), dict):
         config["trainer"].setdefault("threads", "auto")
+    config.setdefault("logger", copy.deepcopy(USUAL))
     config.setdefault("init", dataclasses.asdict(InitConfig()))
     if "log" not in config:  # an exported file says nothing of how its run was logged
         config["log"] = compose_section("log.every=50", "log")
@@ -160,6 +166,7 @@ def read_config(stored: Mapping[str, Any]) -> RunConfig:
     ]
     found += find_closed_problems(config, CLOSED)
     found += find_published_problems(config.get("published"))
+    found += find_logger_problems(config["logger"])
     if found:
         raise Problems(found)
     return RunConfig.from_plain(config)
@@ -385,3 +392,4 @@ def take_asked(config: dict[str, Any], wanted: RunConfig) -> None:
         for key, value in asked[part].items():
             if f"{part}.{key}".startswith(FREE) or key not in config[part]:
                 config[part][key] = value
+    config["logger"] = asked["logger"]

@@ -212,7 +212,6 @@ def play(
     from gancli.render.display import Display
     from gancli.run.failures import explain_errors
     from gancli.run.folder import resume_line
-    from gancli.run.logbook import Logbook
     from gancli.run.loop import Loop, NullLogger
     from gancli.run.resume import find_untrusted_packages
     from gancli.run.runlog import run_log
@@ -236,16 +235,10 @@ def play(
             for message in planning.find_too_short(trainer):
                 log.warning("%s", message)
         logbook = (
-            Logbook(
-                folder.path,
-                step=trainer.progress.step,
-                tensorboard=config.log.tensorboard,
-            )
-            if first
-            else NullLogger()
+            open_logbook(folder.path, config, step=trainer.progress.step) if first else NullLogger()
         )
-        stack.callback(logbook.close)
-        logbook.add_text("config", format_config(config))
+        stack.enter_context(logbook)
+        logbook.add_config(format_config(config))
         title = f"{folder.path}  {settings.device} {settings.precision}"
         progress.say("")
         stack.enter_context(progress.paused())  # the display has the terminal
@@ -302,6 +295,26 @@ def play(
         trust=trust,
         translates=bool(trainer.game.directions),
         measured=config.dataset["_target_"] if monitor.measures else None,
+    )
+
+
+def open_logbook(folder: Path, config: RunConfig, *, step: int) -> Logbook:
+    """Opens the loggers that the config chooses.
+
+    Args:
+        folder: Of the run.
+        config: Of the run.
+        step: 0, or the step that it goes on from.
+    """
+    from gancli.run.logbook import Logbook
+    from gancli.run.loggers.choose import start_couriers
+
+    return Logbook(
+        folder,
+        step=step,
+        tensorboard=config.log.tensorboard and "tensorboard" in config.logger,
+        record=len(config.logger) > 0,
+        couriers=start_couriers(folder, config, step=step),
     )
 
 

@@ -184,7 +184,7 @@ def test_a_clock_that_jumps_back_spoils_neither_time_nor_curve(tmp_path, monkeyp
 def test_pictures_and_texts_reach_tensorboard(tmp_path, mode):
     book = Logbook(tmp_path, step=0)
     book.add_picture(5, "samples", Image.new(mode, (30, 20)))
-    book.add_text("config", "# hello \udcff")
+    book.add_config("# hello \udcff")
     events = curves(tmp_path)
     (picture,) = events.Images("samples")
     assert (picture.step, picture.width, picture.height) == (
@@ -198,7 +198,7 @@ def test_pictures_and_texts_reach_tensorboard(tmp_path, mode):
 def test_without_tensorboard_the_rest_works(tmp_path):
     book = Logbook(tmp_path, step=0, tensorboard=False)
     book.add_picture(5, "samples", Image.new("L", (3, 3)))
-    book.add_text("config", "x")
+    book.add_config("x")
     book.close()
     assert not (tmp_path / "tensorboard").exists()
 
