@@ -38,7 +38,8 @@ class Files:
     tail: so many at the end are what the data set itself holds out.
     origin: the folder or file that they come from, part of the cache's key.
     labelled_by: where the labels come from, in words. parted: a part to test on is left out.
-    identity: a digest of what names and sizes do not tell, such as labels from a table.
+    identity: a digest of what names and sizes do not tell, such as labels from a table. form: what
+    holds the images, such as "array", where they are no files of their own.
     """
 
     names: list[str]
@@ -57,6 +58,7 @@ class Files:
     labelled_by: str = ""
     parted: bool = False
     identity: str = ""
+    form: str = ""
 
     def __len__(self) -> int:
         return len(self.names)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import logging
 import os
@@ -15,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -32,6 +31,7 @@ from gancli.data.decode import (
     quiet,
 )
 from gancli.data.files import Files, decode_files, list_skipped
+from gancli.data.sources import SPLITS, choose_split, show_label
 from gancli.data.stacks import (
     ARRAY,
     PAGED,
@@ -42,8 +42,8 @@ from gancli.data.stacks import (
     find_stacks,
     read_header,
 )
-from gancli.data.tables import AUTO, FOLDERS, Labelled, pick, shorten
-from gancli.errors import UserError, did_you_mean
+from gancli.data.tables import AUTO, FOLDERS, Labelled, pick
+from gancli.errors import UserError
 from gancli.files import reading
 from gancli.files.paths import suggest_neighbours
 from gancli.render import status
@@ -71,7 +71,6 @@ PICTURES = {
     ".arw",
     ".orf",
 }
-SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 GREY = {"1", "L", "LA", "La", "I", "F"}
 # What `gan sample per_class=N` lays beside the classes' folders
 SHEETS = (
@@ -297,6 +296,9 @@ def listing(path: str, *, label: str | list[str] = FOLDERS, split: str | None = 
     UserError if there is none, and what was found instead.
     """
     root = Path(path).expanduser()
+    read = find_reader(root)
+    if read is not None:
+        return read(path, label=label, split=split)
     try:
         if root.is_dir():
             entries = walk(root)
@@ -321,6 +323,29 @@ def listing(path: str, *, label: str | list[str] = FOLDERS, split: str | None = 
             "change its permissions, or take another path",
         ) from error
     return sort_out(path, entries, refused, by_name, label=label, split=split)
+
+
+def find_reader(root: Path) -> ReadsAll | None:
+    """Finds what reads a file that is no folder or zip file of images; None of these."""
+    from gancli.files import npz
+
+    if not root.is_file():
+        return None
+    ending = root.suffix.lower()
+    if ending == ARRAY or (
+        ending == ".npz" and (npz.holds_images(root) or not npz.holds_single_images(root))
+    ):
+        from gancli.data.image_arrays import list_array_images
+
+        return list_array_images
+    return None
+
+
+class ReadsAll(Protocol):
+    """Lists the images of one kind of file or folder."""
+
+    def __call__(self, path: str, *, label: str | list[str], split: str | None) -> Files:
+        """Lists them; the arguments are those of `listing`. Raises UserError."""
 
 
 Entry = tuple[str, int, int]  # name with "/" between its parts, bytes, stamp
@@ -451,52 +476,16 @@ def choose_part(
             "dataset.split=auto",
         )
         return images, short, []
-    chosen = choose_split(path, list(counts), split)
+    chosen, said = choose_split(path, counts, split)
     inner = ["/".join(part[1:]) for part in parts]
-    if chosen is None:
-        listed = ", ".join(f"{name} ({n:,})" for name, n in counts.items())
-        return images, inner, [f"all parts are taken: {listed}; dataset.split=NAME takes one"]
-    kept = [k for k, part in enumerate(parts) if part[0] == chosen]
-    rest = ", ".join(f"{name} ({n:,})" for name, n in counts.items() if name != chosen)
-    said = [
-        f"of its parts {chosen} is taken ({counts[chosen]:,} images), and left out {rest}; "
-        "dataset.split=NAME or all takes others"
-    ]
-    return [images[k] for k in kept], [inner[k] for k in kept], said
+    kept = [k for k, part in enumerate(parts) if chosen in (None, part[0])]
+    return [images[k] for k in kept], [inner[k] for k in kept], [said] if said else []
 
 
 def find_wrapper(path: str, images: list[Entry], parts: list[list[str]]) -> str:
     """Returns the name of the innermost folder that all images share, "" of a file."""
     wrappers = images[0][0].split("/")[: -len(parts[0])]
     return wrappers[-1] if wrappers else Path(path).name
-
-
-def choose_split(path: str, known: list[str], split: str) -> str | None:
-    """Chooses one of several parts.
-
-    Args:
-        path: As typed.
-        known: Their names.
-        split: One of them, or "auto" for that to train on, or "all".
-
-    Returns:
-        The part; None for all of them.
-
-    Raises:
-        UserError: There is no such part.
-    """
-    if split == "all":
-        return None
-    lowered = {name.lower(): name for name in known}
-    if split == AUTO:
-        return next((lowered[name] for name in ("train", "training") if name in lowered), None)
-    if split.lower() not in lowered:
-        close = difflib.get_close_matches(split.lower(), list(lowered), n=3, cutoff=0.5)
-        raise UserError(
-            f"dataset.split={split}: {path} has the parts {shorten(known, 10)}",
-            did_you_mean([lowered[name] for name in close]) or "one of these, or all",
-        )
-    return lowered[split.lower()]
 
 
 def label_by_tables(
@@ -562,11 +551,6 @@ def label_by_tables(
     if any(len(part) > 1 for part in unwrap_names(names)):
         said.append(f"sub-folders are no classes then: dataset.label={FOLDERS} takes them for such")
     return found, said
-
-
-def show_label(label: str | list[str]) -> str:
-    """Writes a value of dataset.label as it is typed."""
-    return label if isinstance(label, str) else f"[{','.join(label)}]"
 
 
 def read_content(file: File, most: int) -> bytes:

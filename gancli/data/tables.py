@@ -425,12 +425,57 @@ def label_by_table(names: Sequence[str], table: Table, label: str | list[str]) -
             f"dataset.label={FOLDERS} does not read it; "
             f"dataset.label={columns[0]} takes the images with a row alone",
         )
+    found, empty = take_rows(table, chosen, rows)
+    said = [
+        *tell(gone, "rows that name no file here", f" of {len(table.keys):,}"),
+        *tell(again, "rows that repeat a file, with the same label"),
+        *tell(bare, "images without a row, left out"),
+        *tell([names[k] for k in empty], f"images without a value of {noun_of(chosen)}, left out"),
+    ]
+    return replace(found, remarks=(*remarks, *(f"{table.name}: {text}" for text in said)))
+
+
+def label_rows(table: Table, label: str | list[str]) -> Labelled:
+    """Labels items by a table that has a row for each, in their order.
+
+    Args:
+        table: Its keys do not count.
+        label: "auto", a column, or several as attributes.
+
+    Raises:
+        UserError: There is no such column, or it holds no classes.
+    """
+    chosen, remarks = choose_columns(table, label)
+    n = len(next(iter(table.columns.values())))
+    if chosen is None:
+        return Labelled(np.arange(n), remarks=remarks)
+    found, empty = take_rows(table, chosen, {k: k for k in range(n)})
+    said = tell(empty, f"rows without a value of {noun_of(chosen)}, left out")
+    return replace(found, remarks=(*remarks, *(f"{table.name}: {text}" for text in said)))
+
+
+def take_rows(
+    table: Table, chosen: str | list[str], rows: Mapping[int, int]
+) -> tuple[Labelled, list[int]]:
+    """Reads the labels of files whose rows have been found.
+
+    Args:
+        table: Of labels.
+        chosen: A column, or several as attributes.
+        rows: File -> row.
+
+    Returns:
+        The labels of those files that have one; and the files that have none.
+
+    Raises:
+        UserError: The column holds no classes, or nothing.
+    """
+    columns = [chosen] if isinstance(chosen, str) else chosen
     kept = [
         k
         for k in sorted(rows)
         if all(table.columns[column][rows[k]] is not None for column in columns)
     ]
-    empty = [names[k] for k in sorted(rows.keys() - set(kept))]
     if not kept:
         raise UserError(f"{table.name}: {', '.join(columns)} is empty", list_columns(table))
     picked = {column: [table.columns[column][rows[k]] for k in kept] for column in columns}
@@ -441,19 +486,16 @@ def label_by_table(names: Sequence[str], table: Table, label: str | list[str]) -
         labels = np.stack([read_attribute(table, name, picked[name]) for name in chosen], 1)
         classes = name_classes(chosen)
         noun = f"columns {', '.join(chosen)}"
-    there = f" of {len(table.keys):,}"
-    said = [
-        *tell(gone, "rows that name no file here", there),
-        *tell(again, "rows that repeat a file, with the same label"),
-        *tell(bare, "images without a row, left out"),
-        *tell(empty, f"images without a value of {' or '.join(columns)}, left out"),
-    ]
-    said = [*remarks, *(f"{table.name}: {text}" for text in said)]
-    source = f"{noun} of {table.name}"
-    return Labelled(np.array(kept), labels, classes, source, tuple(said))
+    found = Labelled(np.array(kept), labels, classes, f"{noun} of {table.name}")
+    return found, sorted(rows.keys() - set(kept))
 
 
-def tell(names: Sequence[str], what: str, total: str = "") -> list[str]:
+def noun_of(chosen: str | list[str]) -> str:
+    """Names the chosen column, or columns, in a sentence."""
+    return chosen if isinstance(chosen, str) else " or ".join(chosen)
+
+
+def tell(names: Sequence[object], what: str, total: str = "") -> list[str]:
     """Says how many there are and names the first; nothing of none."""
     return [f"{what}: {len(names):,}{total} ({shorten(names)})"] if names else []
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from gancli.config.measured import describe_measured, find_experiment, read_measured
 from gancli.errors import UserError
+from gancli.files.npz import holds_images
 from gancli.files.paths import suggest_neighbours
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def choose_set(path: str) -> str:
     """Chooses the data set that reads a lone path, by its ending or by what lies in it."""
     root = Path(path).expanduser()
     if root.suffix.lower() == ".npz" and root.is_file():
-        return f"dataset={choose_array_set(list_arrays(root))}"
+        chosen = choose_array_set(list_arrays(root))
+        return f"dataset={'folder' if chosen == 'series' and holds_images(root) else chosen}"
     endings = list_endings(root)
     if (endings or {root.suffix.lower()}) & RECORDED and not endings & PICTURES:
         return "dataset=audio"
@@ -320,9 +322,14 @@ def count_extremes(files: Files) -> tuple[int, int]:
 def read_header_of(files: Files, row: int) -> tuple[tuple[int, int], str] | None:
     """Reads size and mode of one image; None where that fails."""
     from gancli.data.decode import BadImage, open_image
+    from gancli.data.stacks import is_array, read_header
 
     try:
-        with open_image(files.read_one(row)) as image:
+        file = files.read_one(row)
+        if is_array(file):
+            header = read_header(file)
+            return (header.size[1], header.size[0]), header.mode
+        with open_image(file) as image:
             return image.size, "RGBA" if "transparency" in image.info else image.mode
     except (BadImage, OSError, ValueError):
         return None

@@ -86,6 +86,7 @@ class Survey:
         mislabelled: Names of equal files that stand in two classes.
         labels: Class or attribute -> how many; None without either.
         attributes: Do the labels count attributes, of which an image may have several?
+        form: What holds the images, where they are no files of their own.
         labelled_by: Where the labels come from, in words; "" where the data set is of no files.
         means: Of values 0 to 1, by channel.
         deviations: The same.
@@ -113,6 +114,7 @@ class Survey:
     mislabelled: list[list[str]] = field(default_factory=list)
     labels: dict[str, int] | None = None
     attributes: bool = False
+    form: str = ""
     labelled_by: str = ""
     means: list[float] = field(default_factory=list)
     deviations: list[float] = field(default_factory=list)
@@ -207,6 +209,9 @@ def survey_files(
     found.sizes = Counter(look.size for look in good)
     found.modes = Counter(look.mode for look in good)
     found.formats = Counter(look.format for look in good)
+    if files.form == "array":  # a picture of each is made on the way
+        found.formats = Counter({files.form: len(good)})
+    found.form = files.form
     count_duplicates(found, files, good)
     if files.labels is not None and source.classes:
         rows = torch.as_tensor(files.labels)[[look.index for look in good]]

@@ -90,7 +90,8 @@ def show_survey(found: Survey, warnings: list[str], *, subject: str) -> None:
     say(subject)
     for name, text in [*describe_files(found), *describe_training(found)]:
         say(f"{name:<9} {text}")
-    flat = isinstance(found.source, Folder) and found.source.classes == 0 and not found.layouts
+    flat = isinstance(found.source, Folder) and found.source.classes == 0
+    flat = flat and not found.layouts and not found.form
     what = "attributes" if found.attributes else "classes"
     hint = FLAT if flat else ""
     if found.labelled_by:
