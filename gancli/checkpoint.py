@@ -27,6 +27,7 @@ from gancli.errors import GanError, UserError, first_line
 from gancli.files import atomic, reading, weights
 from gancli.files.paths import list_names
 from gancli.files.safe_load import ONLY_OURS, Damaged, check_size, load_plain
+from gancli.files.zoo import find_zoo_file, is_zoo_file, name_source
 from gancli.game import Game
 from gancli.optimizers import make_players, misfit_of
 
@@ -50,7 +51,7 @@ LAYOUT: Tree = {  # what a file must hold: a type, or what lies below
     "data": {"n": int, "hash": str, "classes": list},
     "run": {"world": int, "threads": int, "device": str, "torch": str},
 }
-EXPORTED = "exported"  # a key of the tree of a file that gan export wrote
+EXPORTED = "exported"  # a key of the tree of a file of gan export's, or of the zoo
 MOST_MODULES = 20_000  # of a game; BigGAN-deep has 1,500
 MOST_COUNTED = 10**6  # rollbacks
 STEP = re.compile(r"step-(\d+)\.pt")
@@ -112,8 +113,6 @@ def read(path: Path) -> Tree:
             f"{path} is not a checkpoint of gancli's",
             "ckpt= takes a run folder or a file of its checkpoints/",
         )
-    if path.suffix != weights.SUFFIX:
-        tree.pop(EXPORTED, None)  # no run writes it
     if tree["format"] < 1:
         raise UserError(f"{path} has format {tree['format']}, which no run writes", ONLY_OURS)
     if tree["format"] > FORMAT:
@@ -126,7 +125,7 @@ def read(path: Path) -> Tree:
         raise UserError(f"{path} lacks {', '.join(missing[:3])}", ONLY_OURS)
     check_size(tree["config"])
     check_facts(tree, path)
-    return migrate_tree(tree)
+    return complete_generator(migrate_tree(tree), path)
 
 
 def load_exported(path: Path) -> Tree:
@@ -157,8 +156,10 @@ def require_run(tree: Tree, path: Path, *, what: str) -> None:
     """
     if is_exported(tree):
         raise UserError(
-            f"{path} was written by gan export and holds the EMA generator alone: {what}",
-            "give the run folder, or a .pt file of its checkpoints/",
+            f"{name_source(path)} holds the EMA generator alone: {what}",
+            "gan list zoo has the command that trains such a run"
+            if is_zoo_file(path)
+            else "gan export wrote it: give the run folder, or a .pt file of its checkpoints/",
         )
 
 
@@ -175,6 +176,50 @@ def migrate_tree(tree: Tree) -> Tree:
         # Weights, moments and seeds are what they were. Up to here the run has logged its penalties
         # times weight and interval (`legend.was_weighted`); a session that goes on logs them bare.
         tree["run"]["weighted_until"] = tree["progress"]["step"]
+    return tree
+
+
+def keep_generator(tree: Tree, *, half: bool) -> Tree:
+    """Keeps of a checkpoint the EMA generator alone, for a small file that draws samples.
+
+    Args:
+        tree: Of a checkpoint; it stays as it is.
+        half: Whether weights go to half precision. Vectors stay as they are: they are small, and
+            running means and scales need their digits.
+
+    Returns:
+        A tree that `read` reads again once it has been saved.
+    """
+    ema = {
+        name: value.half() if half and value.dtype is torch.float32 and value.ndim > 1 else value
+        for name, value in tree["ema"].items()
+    }
+    kept = {key: tree[key] for key in ("format", "version", "config", "progress", "data", "run")}
+    return kept | {"game": {}, "buffers": [], "ema": ema, "optimizers": {}, EXPORTED: True}
+
+
+def complete_generator(tree: Tree, path: Path) -> Tree:
+    """Makes a file that holds the generator alone look like any other's, as far as it goes.
+
+    Args:
+        tree: As the file holds it, its layout checked; it is changed in place.
+        path: Its file, for the message.
+
+    Returns:
+        The same tree: the generator in full precision, in `ema` and in `game`.
+
+    Raises:
+        UserError: It has other networks too.
+    """
+    if not is_exported(tree):
+        return tree
+    if tree["game"]:
+        raise UserError(f"{path} says that it holds the generator alone, and has more", ONLY_OURS)
+    tree["ema"] = {
+        name: value.float() if isinstance(value, Tensor) and value.dtype is torch.half else value
+        for name, value in tree["ema"].items()
+    }
+    tree["game"] = {f"generator.{name}": value for name, value in tree["ema"].items()}
     return tree
 
 
@@ -300,13 +345,13 @@ def peek(folder: Path) -> Tree | None:
 
 
 def resolve_path(path: str) -> Path:
-    """Turns a run folder or a file into the file to read, or the folder of checkpoints to search.
+    """Turns a run folder, a file or zoo/NAME into the file to read, or the folder to search.
 
     Raises:
         UserError: There is nothing there.
     """
     # pathlib would raise for an unknown ~user or a name too long.
-    given = Path(os.path.expanduser(path))
+    given = Path(os.path.expanduser(find_zoo_file(path)))
     if os.path.isdir(given):
         if os.path.isdir(given / "checkpoints"):
             return given / "checkpoints"
@@ -355,7 +400,7 @@ def load_game(
     """Rebuilds a game from its checkpoint alone, for sampling, evaluation and notebooks.
 
     Args:
-        path: A run folder or a file.
+        path: A run folder, a file or zoo/NAME.
         ema: Whether `generator` is the EMA generator.
         trust: The user's own packages that the file may name; nothing else outside gancli is ever
             imported.
@@ -448,6 +493,7 @@ def check_resumable(tree: Tree, path: Path) -> None:
     Raises:
         UserError: Something is missing, or no run could have written it.
     """
+    require_run(tree, path, what="no training can go on from that")
     found = [f"no {name}" for name in find_absent(tree, RESUMED)]
     run = tree["run"]
     best = run.get("best")

@@ -68,7 +68,7 @@ SUBCOMMANDS = {
             "                         the generator, each after loss.n_critic discriminator steps",
             "                         (loss=wgan_gp: 600 x 5 = 3,000); an experiment has its own",
             "dataset.path=PATH        without a model or data set: rules choose both, and say why",
-            "init=RUN_OR_FILE         start from these weights where names and shapes agree;",
+            "init=RUN|FILE|zoo/NAME   start from these weights where names and shapes agree;",
             "                         init.freeze_d=N keeps N blocks of the discriminator",
             *_CONFIG_FLAGS,
             *_HYDRA_FLAGS,
@@ -81,6 +81,7 @@ SUBCOMMANDS = {
         "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
         (
             "gan sample ckpt=RUN n=64 out=images",
+            "gan sample ckpt=zoo/sngan_digits per_class=4",
             "gan sample ckpt=RUN per_class=10 seed=1",
             "gan sample ckpt=RUN interpolate=8 label=3",
             "gan sample ckpt=RUN truncation=0.5 standing=16",
@@ -90,6 +91,7 @@ SUBCOMMANDS = {
             "gan sample ckpt=RUN n=1 walk=5 film=walk.gif",
         ),
         (
+            "ckpt=zoo/NAME            a trained generator of the package: gan list zoo",
             "label=NAME, per_class=N  one class, or N images of every class. The grid has a",
             "                         column for each class; with per_class a row",
             "interpolate=STEPS        interpolation.png: rows from one latent to another, within a",
@@ -236,9 +238,11 @@ SUBCOMMANDS = {
             "gan list",
             "gan list loss",
             "gan list metrics",
+            "gan list zoo",
             "gan list model --config-dir my_conf --json",
         ),
         (
+            "zoo                      the trained generators that come with the package",
             "metrics                  also: what each number is, its unit, which way is better,",
             "                         what is good",
             "--config-dir DIR         a folder with groups and options of your own",
@@ -579,10 +583,15 @@ def complete_line(argv: list[str]) -> int:
     name = "train"
     dirs: list[str] = []
     if "COMP_LINE" in os.environ:
+        from gancli.files.zoo import complete_zoo
+
         words = line.split()
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
             start = "".join(words[1:])
             print(" ".join(known for known in SUBCOMMANDS if known.startswith(start)))
+            return 0
+        if zoo := [] if line.endswith(" ") else list(complete_zoo(words[-1])):
+            print(" ".join(zoo))
             return 0
         name = {"bench": "train", "check": "train", "show": "train"}.get(words[1], words[1])
         if name not in SUBCOMMANDS or not SUBCOMMANDS[name].config:

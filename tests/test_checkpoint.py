@@ -26,6 +26,7 @@ from gancli.evaluation.watchdog import build_watch
 from gancli.files import safe_load
 from gancli.files.safe_load import Damaged
 from gancli.run.folder import RunFolder
+from gancli.run.loaded import LoadedModel
 from gancli.run.loop import Loop
 
 
@@ -386,3 +387,48 @@ def test_a_rollback_may_ask_for_a_checkpoint_of_before(tree, tmp_path):
     assert step_read(1) == 6, "nothing is left of then"
     damage(tmp_path / "step-00000004.pt")
     assert step_read(5) == 2
+
+
+@pytest.fixture
+def alone(tree, tmp_path) -> Path:
+    """A file of the generator alone, in half precision."""
+    whole = read(save(tree, tmp_path, keep=1))
+    path = tmp_path / "alone.pt"
+    torch.save(checkpoint.keep_generator(whole, half=True), path)
+    return path
+
+
+def test_a_generator_alone_is_whole_again_but_for_rounding(tree, alone, tmp_path):
+    loaded = load_game(str(alone))
+    assert loaded.game.discriminator is None and not loaded.game.judges_images
+    for name, value in tree["ema"].items():
+        found = loaded.generator.state_dict()[name]
+        assert found.dtype is torch.float32
+        rounded = value.half().float() if value.ndim > 1 else value
+        assert torch.equal(found, rounded), name
+    assert alone.stat().st_size < (tmp_path / "last.pt").stat().st_size / 4
+
+
+def test_a_generator_alone_says_what_it_has_not(alone):
+    with pytest.raises(UserError, match="the EMA generator alone: ema=false needs the trained one"):
+        load_game(str(alone), ema=False)
+    with pytest.raises(UserError, match="no training can go on from that"):
+        checkpoint.check_resumable(read(alone), alone)
+    with pytest.raises(UserError, match=r"features\(\) needs the discriminator"):
+        LoadedModel(load_game(str(alone))).features([])
+
+
+@pytest.mark.parametrize("change", [{"exported": 1}, {"exported": []}, {"game": {"x": 1}}])
+def test_a_file_that_claims_another_part_is_refused(alone, change):
+    torch.save(torch.load(alone) | change, alone)
+    with pytest.raises(UserError, match=r"does not hold the networks|and has more"):
+        load_game(str(alone))
+
+
+@pytest.mark.parametrize("name", ["net.0.weight", "more"])
+def test_a_generator_alone_must_be_that_of_its_config(alone, name):
+    found = torch.load(alone)
+    found["ema"][name] = torch.zeros(3)
+    torch.save(found, alone)
+    with pytest.raises(UserError, match="does not hold the networks of its config"):
+        load_game(str(alone))

@@ -38,6 +38,8 @@ def test_the_wheel_works_on_its_own(tmp_path):
     }
     shipped = {f"gancli/{path.relative_to(REPO)}" for path in (REPO / "conf").rglob("*.yaml")}
     assert shipped <= names and "gancli/data/digits.npz" in names
+    zoo = {path.name for path in (REPO / "gancli/zoo").iterdir()}
+    assert {f"gancli/zoo/{name}" for name in zoo} <= names and "zoo.json" in zoo
     env = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "OMP_NUM_THREADS": "1"}
     code = (
         "import gancli, sys; assert 'site' in gancli.__file__, gancli.__file__; from gancli.cli "

@@ -13,6 +13,7 @@ from gancli.commands.endings import Ending, say_end
 from gancli.config.hints import find_nearest
 from gancli.errors import UserError, did_you_mean, unwritable
 from gancli.files import atomic
+from gancli.files.zoo import find_zoo_file, is_zoo_file
 from gancli.render import messages, status
 
 if TYPE_CHECKING:
@@ -115,6 +116,11 @@ def read_request(argv: list[str]) -> Request:
             raise UserError(
                 f"gan compare has no {key}",
                 hint or f"it takes runs, {'=, '.join(OPTIONS)}= and --json",
+            )
+        elif is_zoo_file(Path(find_zoo_file(word))):
+            raise UserError(
+                f"{word} is a trained generator without its run, and runs are compared",
+                f"gan evaluate ckpt={word} measures it; gan list zoo shows the numbers of all",
             )
         else:
             targets.append(word)

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gancli.files.zoo import find_zoo_file, is_zoo_file, name_source
+
 if TYPE_CHECKING:
     from gancli.run.session import Outcome
 
@@ -50,7 +52,7 @@ def after_checkpoint(path: Path) -> list[str]:
     folder = path.parent.parent
     if path.parent.name == "checkpoints" and (folder / "metrics.jsonl").exists():
         return ["gan", "report", str(folder)]
-    return ["gan", "show", str(path)]
+    return ["gan", "show", name_source(path)]
 
 
 def after_training(
@@ -67,6 +69,8 @@ def after_training(
     words = [f"ckpt={target}", *trust_words(trust)]
     if not translates:
         return ["gan", "sample", *words]
+    if is_zoo_file(Path(find_zoo_file(str(target)))):  # no run, and so no source beside it
+        return ["gan", "evaluate", *words]
     folder = folder or target
     source = folder / "samples" / "source.png"
     style = folder / "samples" / "style.png"

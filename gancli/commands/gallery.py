@@ -280,8 +280,8 @@ def write_rows(entries: Sequence[Measured]) -> Iterator[str]:
         )
         command = shlex.join(["gan", "train", *entry["words"]])
         picture = f"![{' '.join(entry['words'])}](gallery/{entry['picture']})"
-        reached = f"{measured.describe_values(entry)} ({facts})"
-        yield f"| `{command}` | {measured.describe_time(entry)} | {reached} | {picture} |"
+        reached = measured.describe_values(entry["values"])
+        yield f"| `{command}` | {measured.describe_time(entry)} | {reached} ({facts}) | {picture} |"
 
 
 if __name__ == "__main__":

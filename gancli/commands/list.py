@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -15,20 +16,23 @@ from gancli.config.hints import find_nearest
 from gancli.config.measured import (
     Measured,
     describe_measured,
+    describe_values,
     find_experiment,
     mean,
     read_measured,
 )
 from gancli.config.published import describe_published, read_published
 from gancli.errors import UserError, did_you_mean
+from gancli.files.zoo import Entry, read_zoo
 from gancli.metrics.legend import as_data
 from gancli.render.messages import say
 
 Legend = dict[str, list[dict[str, str]]]  # section -> lines
 Table = dict[str, dict[str, str]]  # group -> option -> its line
-# experiment -> what was measured of it and what its paper reports, a line each
-Numbers = dict[str, list[str]]
+# group -> option -> what is known of it beside its line, a line each
+Numbers = dict[str, dict[str, list[str]]]
 
+ZOO = "zoo"  # no group of configs, but the trained generators of the package
 SMALL = ("_small", "_ring", "_grid")  # how the names of experiments end that take minutes
 
 
@@ -54,12 +58,13 @@ def main(argv: list[str]) -> int:
     """
     groups, dirs, as_json = read_request(argv)
     found = list_options([find_conf_dir(), *dirs])
+    known = [*found, ZOO]
     for group in groups:
-        if group not in found:
-            hint = did_you_mean(find_nearest(group, found))
+        if group not in known:
+            hint = did_you_mean(find_nearest(group, known))
             raise UserError(
                 f"no group '{group}'",
-                "\n".join(filter(None, [hint, f"groups: {', '.join(found)}"])),
+                "\n".join(filter(None, [hint, f"groups: {', '.join(known)}"])),
             )
     measured = read_measured()
     if "experiment" in found:
@@ -67,7 +72,11 @@ def main(argv: list[str]) -> int:
     table = {
         group: {option: read_description(path) for option, path in found[group].items()}
         for group in groups or found
+        if group != ZOO
     }
+    zoo = read_zoo() if ZOO in groups or not groups else []
+    if zoo:
+        table[ZOO] = {f"{ZOO}/{entry['name']}": entry["about"] for entry in zoo}
     legend = as_data() if "metrics" in groups else {}
     papers = found.get("experiment", {}) if "experiment" in groups else {}
     entries = {name: read_published(path) for name, path in papers.items()}
@@ -77,14 +86,19 @@ def main(argv: list[str]) -> int:
             whole["legend"] = legend
         if papers:
             whole |= {"published": entries, "measured": measured}
+        if ZOO in groups:
+            whole |= {"files": zoo}
         print(json.dumps(whole, indent=2, ensure_ascii=False))
         return 0
-    numbers = {
-        name: [
-            *describe_entry(find_experiment(measured, name)),
-            *(f"published: {describe_published(entry)}" for entry in entries[name]),
-        ]
-        for name in papers
+    numbers: Numbers = {
+        "experiment": {
+            name: [
+                *describe_entry(find_experiment(measured, name)),
+                *(f"published: {describe_published(entry)}" for entry in entries[name]),
+            ]
+            for name in papers
+        },
+        ZOO: {f"{ZOO}/{entry['name']}": describe_file(entry) for entry in zoo},
     }
     if sys.stdout.isatty():
         show_table(table, numbers)
@@ -112,8 +126,21 @@ def describe_entry(entry: Measured | None) -> list[str]:
     return [] if entry is None else [f"measured: {describe_measured(entry)}"]
 
 
+def describe_file(entry: Entry) -> list[str]:
+    """Writes the lines of a trained generator: its size, what it reached, and what made it."""
+    reached = describe_values({key: [value] for key, value in entry["values"].items()})
+    words = shlex.join([*entry["words"], f"seed={entry['seed']}"])
+    return [
+        f"{entry['item']}; {entry['parameters']:,} parameters, {entry['bytes'] / 1000:.0f} kB",
+        f"reached: {reached}",
+        f"made by: gan train {words}",
+    ]
+
+
 def choose_next(groups: list[str]) -> list[str]:
     """Chooses the command to type next."""
+    if groups == [ZOO]:
+        return ["gan", "sample", "--help"]
     if groups == ["metrics"]:
         return ["gan", "evaluate", "--help"]
     return ["gan", "train", "--help"] if len(groups) == 1 else ["gan", "list", "metrics"]
@@ -165,7 +192,7 @@ def format_table(table: Table, numbers: Numbers) -> str:
 
 def list_rows(option: str, line: str, group: str, numbers: Numbers) -> list[tuple[str, str]]:
     """Yields an option with its line, and what its paper reports, without the name."""
-    reported = numbers.get(option, []) if group == "experiment" else []
+    reported = numbers.get(group, {}).get(option, [])
     return [(option, line), *(("", f"  {text}") for text in reported)]
 
 

@@ -10,6 +10,7 @@ from gancli.commands.endings import after_training, say_end, translates, trust_w
 from gancli.errors import UserError, unwritable
 from gancli.files import atomic
 from gancli.files.paths import add_ending
+from gancli.files.zoo import find_zoo_file, is_zoo_file
 from gancli.render import messages, status
 from gancli.run.resume import find_untrusted_packages
 
@@ -24,6 +25,11 @@ def main(argv: list[str]) -> int:
     from gancli.reports.runs import read_run
 
     folder, out = read(argv)
+    if is_zoo_file(Path(find_zoo_file(str(folder)))):
+        raise UserError(
+            f"{folder} is a trained generator without its run: there are no curves",
+            f"gan evaluate ckpt={folder}",
+        )
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder", "gan report outputs/<model>-<dataset>/<stamp>")
     if not is_run(folder):

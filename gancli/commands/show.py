@@ -12,6 +12,8 @@ from gancli.config import compose as front
 from gancli.config.arguments import split_args
 from gancli.config.published import describe_published
 from gancli.errors import UserError
+from gancli.files.paths import find_missing_file
+from gancli.files.zoo import PREFIX
 from gancli.modality import make_modality
 from gancli.render import messages
 from gancli.render import status as progress
@@ -39,13 +41,17 @@ def main(argv: list[str]) -> int:
     targets = [
         word
         for word in overrides
-        if "=" not in word and not word.startswith(("~", "+")) and Path(word).expanduser().exists()
+        if "=" not in word
+        and not word.startswith(("~", "+"))
+        and (word.startswith(PREFIX) or Path(word).expanduser().exists())
     ]
     if targets and len(rest) > 1:
         raise UserError(
             f"{targets[0]} is a run, and a run takes no overrides", f"gan show {targets[0]}"
         )
     if targets:
+        for problem in find_missing_file("ckpt", targets[0], "run"):
+            raise UserError(*problem)
         progress.say("loading torch…")
         show_run(targets[0], as_json=as_json)
     else:
@@ -187,7 +193,7 @@ def show_run(target: str, *, as_json: bool) -> None:
         target: The run folder or the file.
         as_json: Whether one flat object is printed.
     """
-    from gancli.checkpoint import open_checkpoint
+    from gancli.checkpoint import is_exported, open_checkpoint
     from gancli.run.checkpoint_options import find_run_folder
     from gancli.run.resume import find_untrusted_packages, read_config
 
@@ -221,6 +227,10 @@ def show_run(target: str, *, as_json: bool) -> None:
     trust = find_untrusted_packages(tree["config"])
     folder = find_run_folder(path)
     left = steps - step
+    if is_exported(tree):
+        print("the EMA generator alone: it samples and evaluates, and cannot resume")
+        say_end("", after_training(Path(target), trust, translates=translates(tree["config"])))
+        return
     if left > 0 and path.parent.name == "checkpoints":
         print(f"{left} steps to go")
         say_end("", ["gan", "train", f"resume={folder}", *trust_words(trust)])

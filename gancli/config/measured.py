@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict, TypeGuard
 
@@ -18,6 +18,7 @@ SAID = {
     "class_accuracy": "class accuracy {:.3f}",
     "fd_self": "fd_self {:.2f}",
     "modes": "{:.0f} classes",
+    "high_quality": "high quality {:.2f}",
     "psnr": "PSNR {:.1f} dB",
     "ssim": "SSIM {:.2f}",
     "code_accuracy": "code accuracy {:.3f}",
@@ -111,13 +112,9 @@ def describe_time(entry: Measured) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
-def describe_values(entry: Measured) -> str:
+def describe_values(values: Mapping[str, list[float]]) -> str:
     """Says the numbers that were reached: means, and their spread over several seeds."""
-    said = [
-        describe_value(form, entry["values"][key])
-        for key, form in SAID.items()
-        if key in entry["values"]
-    ]
+    said = [describe_value(form, values[key]) for key, form in SAID.items() if key in values]
     return ", ".join(said[:MOST_SAID])
 
 
@@ -142,4 +139,5 @@ def describe_measured(entry: Measured) -> str:
     """Says in a line how long a run takes and what it reached."""
     n = len(entry["seeds"])
     seeds = "1 seed" if n == 1 else f"{n} seeds"
-    return f"{describe_time(entry)} of one core: {describe_values(entry)} ({seeds})"
+    reached = describe_values(entry["values"])
+    return f"{describe_time(entry)} of one core: {reached} ({seeds})"

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.errors import Problem, Problems, UserError, did_you_mean
+from gancli.files.zoo import PREFIX, find_zoo_problem
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 DATA = "folder or zip file"
+FROM_ZOO = ("ckpt", "init")  # keys whose value may be zoo/NAME
 WEIGHTS = dict.fromkeys(("weights", "lpips_backbone", "lpips_heads"), "file")  # of a part `metrics`
 # of a run: the parts that name files, by which keys, and what these are
 OF_A_RUN = {
@@ -51,9 +53,17 @@ def find_missing_file(key: str, given: object, kind: str) -> list[Problem]:
     """Says in a list of at most one problem that a named file is not there."""
     if not isinstance(given, str) or given in ("", "???") or not is_missing(given):
         return []
+    if key in FROM_ZOO and given.startswith(PREFIX):
+        problem = find_zoo_problem(given)
+        return [] if problem is None else [problem]
     shown = given if given.isprintable() else repr(given)
     if key == "ckpt":
-        return [(f"{shown} does not exist", "give a run folder (outputs/...) or a .pt file")]
+        return [
+            (
+                f"{shown} does not exist",
+                "give a run folder (outputs/...) or a .pt file; gan list zoo has trained ones",
+            )
+        ]
     return [
         (
             f"{key}={shown}: there is no such {kind}",
@@ -117,10 +127,9 @@ def check_run(cfg: DictConfig) -> None:
 
 
 def check_init(given: object) -> None:
-    """Raises UserError where init= names nothing; what zoo/ names is looked up later."""
-    if isinstance(given, str) and not given.startswith("zoo/"):
-        for problem in find_missing_file("init", given, "run folder or .pt file"):
-            raise UserError(*problem)
+    """Raises UserError where init= names nothing."""
+    for problem in find_missing_file("init", given, "run folder or .pt file"):
+        raise UserError(*problem)
 
 
 def suggest_neighbours(root: Path) -> str:

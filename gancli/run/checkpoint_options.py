@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gancli.config import compose as front
 from gancli.config.arguments import split_off_ema
 from gancli.errors import Problem, UserError
+from gancli.files.zoo import is_zoo_file
 from gancli.render import messages, status
 
 if TYPE_CHECKING:
@@ -108,6 +109,11 @@ def open_game(
 
 
 def find_run_folder(checkpoint: Path) -> Path:
-    """Finds the run folder of a checkpoint, or the folder that holds a lone file."""
+    """Finds the run folder of a checkpoint, or the folder that holds a lone file.
+
+    What is made of a file of the zoo goes below outputs/zoo, as nobody wants it in the package.
+    """
+    if is_zoo_file(checkpoint):
+        return Path("outputs", "zoo", checkpoint.stem)
     in_run = checkpoint.parent.name == "checkpoints"
     return checkpoint.parent.parent if in_run else checkpoint.parent

@@ -13,6 +13,7 @@ from gancli.config.values import show
 from gancli.errors import TemporaryFailure, UserError, disk_is_full, unwritable
 from gancli.files import atomic, lock, reading
 from gancli.files.paths import list_names
+from gancli.files.zoo import PREFIX
 
 if TYPE_CHECKING:  # they import torch, and a wrong resume= is told before that
     from omegaconf import DictConfig
@@ -226,6 +227,13 @@ def find_named(resume: str) -> Path:
             f"resume={show(resume)} was written by gan export, without what training goes on with: "
             "discriminator and optimizers",
             "give the folder of its run",
+        )
+    if resume.startswith(PREFIX):
+        raise UserError(
+            f"resume={show(resume)}: files of the zoo hold the generator alone, and no training "
+            "can go on from that",
+            "init= starts a new run from its weights: gan train --help; gan list zoo has the "
+            "command that trained it",
         )
     inside = path if path.name == "checkpoints" else path.parent
     known = inside.name == "checkpoints" and os.path.exists(path)

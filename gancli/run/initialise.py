@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,10 @@ from torch import Tensor, nn
 from gancli import checkpoint
 from gancli.config.values import show
 from gancli.errors import UserError
+from gancli.files.zoo import name_source
 from gancli.game import Game
 
 MOST_NAMED = 4  # tensors that were not taken, named beside their number
-ZOO = "zoo/"
 
 
 @runtime_checkable
@@ -90,20 +89,13 @@ def open_source(given: str, *, trust: tuple[str, ...]) -> Source:
     """Reads the checkpoint that init= names; no code of the file's is run.
 
     Args:
-        given: A run folder, or a file of a run.
+        given: A run folder, a file of a run, or zoo/NAME.
         trust: The user's own packages that the file may name.
 
     Raises:
         UserError: There is none, or it cannot be used.
     """
-    if given.startswith(ZOO) and not os.path.exists(os.path.expanduser(given)):
-        raise UserError(
-            f"init={show(given)}: this gancli has no zoo of trained models, and there is no such "
-            "folder",
-            "give a run folder (outputs/...) or a .pt file of its checkpoints/",
-        )
     file, tree = checkpoint.open_checkpoint(given)
-    checkpoint.require_run(tree, file, what="init= takes the discriminator as well")
     ghost = checkpoint.build_shapes(tree, file, trust=trust)
     checkpoint.compare_networks(ghost, tree, file)
     for name, value in [*tree["game"].items(), *tree["ema"].items()]:
@@ -133,9 +125,10 @@ def take_weights(game: Game, source: Source) -> Taken:
         UserError: Nothing agrees.
     """
     names = name_levels(game)
-    theirs = {there: own for own, there in name_levels(source.game).items()}
+    stored = source.tree["game"]  # of a file with the generator alone, its names and no others
+    levels = name_levels(source.game)
+    theirs = {there: own for own, there in levels.items() if own in stored}
     found = Taken()
-    stored = source.tree["game"]
     for own, tensor in list_state(game).items():
         share = found.shares.setdefault(own.partition(".")[0], Share())
         share.tensors += 1
@@ -164,7 +157,7 @@ def take_weights(game: Game, source: Source) -> Taken:
             f"it holds {describe_game(source.tree)}: choose that model, of the same widths",
         )
     check_frozen(game, found, source)
-    found.unused = len(list_state(source.game)) - len(found.names)
+    found.unused = len(theirs) - len(found.names)
     return found
 
 
@@ -176,10 +169,14 @@ def check_frozen(game: Game, taken: Taken, source: Source) -> None:
         if name.startswith("discriminator.") and not p.requires_grad and name not in taken.names
     ]
     if lost:
+        alone = checkpoint.is_exported(source.tree)
         raise UserError(
             f"init.freeze_d would keep {len(lost)} tensors of the discriminator random, which "
-            f"{source.file} does not have in this shape: {', '.join(lost[:MOST_NAMED])}",
-            "leave init.freeze_d out, or train at the file's resolution and channels",
+            f"{name_source(source.file)} does not have"
+            f"{'' if alone else ' in this shape'}: {', '.join(lost[:MOST_NAMED])}",
+            "leave init.freeze_d out: this file holds the generator alone"
+            if alone
+            else "leave init.freeze_d out, or train at the file's resolution and channels",
         )
 
 
@@ -243,7 +240,7 @@ def describe_game(tree: checkpoint.Tree) -> str:
 def describe_taken(taken: Taken, source: Source) -> Iterator[str]:
     """Says what a new run has taken over, line by line."""
     yield (
-        f"init: weights of {source.file}, {describe_game(source.tree)} "
+        f"init: weights of {name_source(source.file)}, {describe_game(source.tree)} "
         f"(sha256 {source.digest[:12]})"
     )
     for network, share in taken.shares.items():

@@ -464,10 +464,10 @@ def load(
     """Loads a trained model from a run folder (its newest sound checkpoint) or a file.
 
     The file is a .pt of a run, or a .safetensors that gan export wrote, which can sample,
-    interpolate, translate and project.
+    interpolate, translate and project; so can zoo/NAME, which comes with the package.
 
     Args:
-        path: The run folder or the file.
+        path: The run folder, the file or zoo/NAME.
         ema: The EMA generator; False takes the trained one.
         device: Where the networks go.
         trust: Packages of your own that the checkpoint names; nothing else outside gancli is

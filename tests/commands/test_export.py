@@ -101,7 +101,6 @@ def test_a_file_name_exports_the_file_alone(gan, run):
         (("sample", "ckpt={file}", "ema=false"), "ema=false needs the trained one"),
         (("features", "ckpt={file}"), "gan features needs the discriminator"),
         (("train", "resume={file}"), "without what training goes on with"),
-        (("train", "model=mlp", "init={file}"), "init= takes the discriminator as well"),
     ],
 )
 def test_what_an_exported_file_cannot_do_is_said(gan, exported, words, said):

@@ -11,6 +11,7 @@ from helpers import SMALL, differences, frozen
 from PIL import Image
 from train_helpers import QUIET, TINY, last, sound
 
+from gancli.checkpoint import keep_generator
 from gancli.config.build import build_game
 from gancli.errors import UserError
 from gancli.game import children
@@ -150,11 +151,23 @@ def test_what_is_no_source_is_told_before_the_data(gan):
     done = sound(gan("train", *TINY, "init=nowhere"), 2)
     assert "init=nowhere: there is no such run folder or .pt file" in done.err
     done = sound(gan("train", *TINY, "init=zoo/digits"), 2)
-    assert "no zoo of trained models" in done.err
+    assert "the zoo has no zoo/digits" in done.err
     Path("bad.pt").write_bytes(b"PK no archive")
     assert "bad.pt" in sound(gan("train", *TINY, "init=bad.pt"), 2).err
     done = sound(gan("train", *TINY, "init.freeze_d=1"), 2)
     assert "without init= they are random" in done.err
+
+
+def test_a_file_with_the_generator_alone_gives_all_of_it(gan):
+    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=old"))
+    torch.save(keep_generator(last("old"), half=False), "alone.pt")
+    asked = ("train", *TINY, "init=alone.pt", "trainer.steps=1")
+    done = sound(gan(*asked, "hydra.run.dir=new"))
+    assert "generator: 4 of 4 tensors" in done.out and "discriminator: 0 of" in done.out
+    assert "no place here" not in done.out
+    done = sound(gan(*asked, "init.freeze_d=1"), 2)
+    assert "alone.pt does not have: discriminator." in done.err
+    assert "this file holds the generator alone" in done.err
 
 
 def test_weights_that_are_not_finite_are_refused_with_their_name(gan):
