@@ -222,11 +222,11 @@ def look_at(path: str, words: Sequence[str] = ()) -> Facts:
             f"dataset.path={path}: there is no such file or folder", suggest_neighbours(root)
         )
     chosen = choose_set(path)
-    kind = chosen.removeprefix("dataset=")
-    if kind == "audio":
+    option = chosen.removeprefix("dataset=")
+    if option == "audio":
         return look_at_recordings(path)
-    if kind != "folder":
-        return Facts(path=path, layout=kind, words=(chosen, f"dataset.path={path}"))
+    if option != "folder":
+        return Facts(path=path, layout=option, words=(chosen, f"dataset.path={path}"))
     return look_at_images(path, words)
 
 
