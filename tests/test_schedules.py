@@ -217,7 +217,8 @@ def test_a_learning_rate_in_pieces():
 def test_pieces_move_a_players_rate_and_a_resume_goes_on_in_them():
     """16 images a step: the second piece has begun at the third step."""
     pieces = "[{start: 1, end: 0.5, end_kimg: 0.016}, {start: 2, end: 2, start_kimg: 0.032, "
-    config = small("mlp", f"optimizer.g.schedule={pieces}end_kimg: 1}}]", "trainer.batch_size=16")
+    words = (f"optimizer.g.schedule={pieces}end_kimg: 1}}]", "trainer.batch_size=16")
+    config = small("mlp", "optimizer=adam_b05", *words)
     trainer = trainer_for(config)
     rates = []
     for _ in range(4):

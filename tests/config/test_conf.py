@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from helpers import TEST_DATA, frozen
+from helpers import TEST_DATA, frozen, some_by_default
 from omegaconf import OmegaConf
 
 from gancli.config.build import build, build_game, read_signature
@@ -134,9 +134,22 @@ def overrides_for(group: str, option: str) -> list[str]:
     return [f"{group}={option}"]
 
 
-@pytest.mark.parametrize(
-    ("group", "option"), [(g, o) for g in CONF for o in CONF[g] if g not in ("metrics", "logger")]
-)
+def options_to_compose() -> list:
+    """Every option of every group; of the experiments most are full, composed elsewhere as well."""
+    plain = [
+        (group, option)
+        for group in CONF
+        for option in CONF[group]
+        if group not in ("metrics", "logger", "experiment")
+    ]
+    names = some_by_default(CONF["experiment"], of=4)
+    return [
+        *plain,
+        *(pytest.param("experiment", *name.values, marks=name.marks) for name in names),
+    ]
+
+
+@pytest.mark.parametrize(("group", "option"), options_to_compose())
 def test_option(group, option):
     words = read_description(CONF[group][option])
     assert (len(words) > 15 and words[0].isupper()) or words[0].isdigit(), words

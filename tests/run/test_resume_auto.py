@@ -40,7 +40,7 @@ def test_nothing_fits_and_the_nearest_run_is_named(gan):
     assert len(runs()) == 2
     line = next(line for line in done.out.splitlines() if line.startswith("resume=auto"))
     assert (
-        f"the nearest, {first.name}, differs in seed: 0 -> 3, optimizer.g.lr: 0.0002 -> 0.1; a new"
+        f"the nearest, {first.name}, differs in seed: 0 -> 3, optimizer.g.lr: 0.0005 -> 0.1; a new"
         in line
     )
     done = sound(gan(*AUTO, "trainer.steps=2", "loss=hinge"))
