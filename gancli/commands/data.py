@@ -122,14 +122,18 @@ def clear_cache(argv: list[str]) -> None:
         raise UserError(f"{CLEAR} takes no {others[0]}: it clears all", cache.CLEAR)
     root = cache.cache_root()
     try:
-        sets, n_bytes = cache.clear()
+        sets, indexes, n_bytes = cache.clear()
     except OSError as error:
         raise UserError(
             f"{error.filename or root} cannot be removed: {error.strerror}",
             "change its permissions",
         ) from error
     noun = "data set" if sets == 1 else "data sets"
-    print(f"removed the decoded images of {sets} {noun} from {root}: {cache.gigabytes(n_bytes)}")
+    beside = f" and {indexes} of tar files' indexes" if indexes else ""
+    print(
+        f"removed the decoded images of {sets} {noun}{beside} from {root}: "
+        f"{cache.gigabytes(n_bytes)}"
+    )
 
 
 def choose_next(found: Survey, overrides: list[str]) -> list[str]:

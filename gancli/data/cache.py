@@ -33,6 +33,7 @@ DISK_SHARE = 0.2  # of the free disk, at most, for one of them
 SLOW_S = 1.0  # what decodes in less is not kept
 CLEAR = "gan data --clear-cache"
 PIECE = 1 << 24  # bytes that are checked at a time
+INDEX = "index.json"  # of a folder that holds no images, but where some stand in tar files
 KEPT_NAME = re.compile(r"[0-9a-f]{32}(\.\d+\.partial)?")  # of the folders below the root
 
 
@@ -281,20 +282,21 @@ def make_way(root: Path, need: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def clear() -> tuple[int, int]:
-    """Removes all decoded images that are kept.
+def clear() -> tuple[int, int, int]:
+    """Removes all decoded images that are kept, and indexes of tar files.
 
     Returns:
-        How many data sets were kept, and how many bytes.
+        How many data sets were kept, how many indexes, and how many bytes.
 
     Raises:
         OSError: One cannot be removed.
     """
     folders = list(list_kept(cache_root(), half_made=True))
     taken = sum(measure_folder(folder) for folder in folders)
+    indexes = sum((folder / INDEX).is_file() for folder in folders)
     for folder in folders:
         shutil.rmtree(folder)
-    return len(folders), taken
+    return len(folders) - indexes, indexes, taken
 
 
 def list_kept(root: Path, *, half_made: bool = False) -> Iterator[Path]:

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import posixpath
+import re
 import stat
 import threading
 import zipfile
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Self
 
 import numpy as np
 
@@ -31,7 +32,13 @@ from gancli.data.decode import (
     quiet,
 )
 from gancli.data.files import Files, decode_files, list_skipped
-from gancli.data.sources import SPLITS, choose_split, show_label
+from gancli.data.sources import (
+    SPLITS,
+    choose_split,
+    label_by_folders,
+    show_label,
+    unwrap_names,
+)
 from gancli.data.stacks import (
     ARRAY,
     PAGED,
@@ -55,6 +62,7 @@ ALPHA_SAMPLE = 32  # pictures that it decodes to see whether their alpha hides a
 HELD_SHARE = 20  # one image in so many is held out where holdout is auto
 MOST_HELD = 1000  # images
 LEAST_IMAGES = 400  # below so many each image is worth more in training
+PACKED_TAR = re.compile(r"\.(tgz|tar\.(gz|bz2|xz|zst))$")
 MAX_MEMBER = 500_000_000  # bytes of one file in a zip
 # Photographs in formats that Pillow does not read by itself: they are meant, and must not be passed
 # over in silence.
@@ -125,7 +133,7 @@ class Folder(Source):
 
     def list_files(self) -> Files:
         """Lists the images, labelled. Raises UserError."""
-        return listing(self.path, label=self.label, split=self.split)
+        return listing(self.path, label=self.label, split=self.split, keep=self.cache)
 
     def decoder(self) -> Decoder:
         """Makes what turns one file into stored pixels."""
@@ -289,19 +297,31 @@ def has_test_folder(root: Path) -> bool:
     return root.name.lower().startswith("train") and any(part.is_dir() for part in parts)
 
 
-def listing(path: str, *, label: str | list[str] = FOLDERS, split: str | None = None) -> Files:
-    """Lists every image file of a folder or zip file.
+def listing(
+    path: str,
+    *,
+    label: str | list[str] = FOLDERS,
+    split: str | None = None,
+    keep: str = "auto",
+) -> Files:
+    """Lists every image of a folder, zip file, array or other file that holds some.
 
-    label, split: as in `Folder`.
+    label, split: as in `Folder`. keep: as `Source.cache`, of an index of tar files.
     UserError if there is none, and what was found instead.
     """
     root = Path(path).expanduser()
-    read = find_reader(root)
-    if read is not None:
-        return read(path, label=label, split=split)
+    if root.is_file():
+        found = list_packed(path, root, [root.name], label=label, split=split, keep=keep)
+        if found is not None:
+            return found
     try:
         if root.is_dir():
             entries = walk(root)
+            if not any(find_ending(name) in extensions() for name, *_ in entries):
+                names = sorted(name for name, *_ in entries if not is_hidden(name))
+                found = list_packed(path, root, names, label=label, split=split, keep=keep)
+                if found is not None:
+                    return found
             refused: list[tuple[str, str]] = []
             by_name: Paths | Zip = Paths(root)
         elif root.is_file():
@@ -325,27 +345,54 @@ def listing(path: str, *, label: str | list[str] = FOLDERS, split: str | None = 
     return sort_out(path, entries, refused, by_name, label=label, split=split)
 
 
-def find_reader(root: Path) -> ReadsAll | None:
-    """Finds what reads a file that is no folder or zip file of images; None of these."""
+def list_packed(
+    path: str,
+    root: Path,
+    names: list[str],
+    *,
+    label: str | list[str],
+    split: str | None,
+    keep: str,
+) -> Files | None:
+    """Lists the images of arrays, tar files and the like.
+
+    Args:
+        path: As typed.
+        root: The file, or the folder.
+        names: Of the file, or of all files in a folder without images.
+        label: As in `listing`.
+        split: As in `listing`.
+        keep: As in `listing`.
+
+    Returns:
+        None where there is none of these.
+
+    Raises:
+        UserError: They cannot be read.
+    """
     from gancli.files import npz
 
-    if not root.is_file():
-        return None
-    ending = root.suffix.lower()
-    if ending == ARRAY or (
-        ending == ".npz" and (npz.holds_images(root) or not npz.holds_single_images(root))
+    endings = {find_ending(name) for name in names}
+    if root.is_file() and (
+        endings == {ARRAY}
+        or (endings == {".npz"} and (npz.holds_images(root) or not npz.holds_single_images(root)))
     ):
         from gancli.data.image_arrays import list_array_images
 
-        return list_array_images
+        return list_array_images(path, label=label, split=split)
+    if ".tar" in endings:
+        from gancli.data.shards import list_shard_images
+
+        names = [name for name in names if find_ending(name) == ".tar"]
+        return list_shard_images(path, names, label=label, split=split, keep=keep)
+    packed = [name for name in names if PACKED_TAR.search(name.lower())]
+    if packed:
+        raise UserError(
+            f"dataset.path={path}: {packed[0]} is compressed, and its images cannot be read by "
+            "position",
+            "decompress it first, as with gunzip: the images in it are compressed by themselves",
+        )
     return None
-
-
-class ReadsAll(Protocol):
-    """Lists the images of one kind of file or folder."""
-
-    def __call__(self, path: str, *, label: str | list[str], split: str | None) -> Files:
-        """Lists them; the arguments are those of `listing`. Raises UserError."""
 
 
 Entry = tuple[str, int, int]  # name with "/" between its parts, bytes, stamp
@@ -661,36 +708,6 @@ def is_sheet(name: str, images: list[Entry]) -> bool:
 def shorten_names(names: tuple[str, ...]) -> str:
     """Returns names in words, at most twelve of them."""
     return ", ".join(names if len(names) <= 12 else (*names[:10], "...", names[-1]))
-
-
-def unwrap_names(names: list[str]) -> list[list[str]]:
-    """Splits names, without folders that all of them share: wrappers, not classes."""
-    parts = [name.split("/") for name in names]
-    while all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
-        parts = [part[1:] for part in parts]
-    return parts
-
-
-def label_by_folders(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels files by the first folder below the wrappers.
-
-    Returns:
-        Labels (N,) and their names; None and () without sub-folders.
-    """
-    parts = unwrap_names(names)
-    flat = next((part[-1] for part in parts if len(part) == 1), None)
-    classes = sorted({part[0] for part in parts if len(part) > 1})
-    if flat is not None:
-        if classes:
-            log.warning(
-                "%s: images stand beside sub-folders (%s), so none is labelled; for classes move "
-                "it into one",
-                path,
-                flat,
-            )
-        return None, ()
-    number = {name: k for k, name in enumerate(classes)}
-    return np.array([number[part[0]] for part in parts]), tuple(classes)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import logging
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -11,9 +13,20 @@ from gancli.data import tables
 from gancli.data.tables import AUTO, FOLDERS, Labelled, Table, shorten
 from gancli.errors import UserError, did_you_mean
 
+log = logging.getLogger("gancli.data")
 ALL = "all"
 TRAINING = ("train", "training")
 SPLITS = {*TRAINING, "test", "testing", "val", "valid", "validation"}
+
+
+def find_part(name: str) -> str:
+    """Finds the part that a file belongs to by its path, as train-00000.tar; "" where none shows.
+
+    A folder of the path says it, or a word of the file's name.
+    """
+    *folders, last = name.lower().split("/")
+    words = [*reversed(folders), *re.split(r"[-_.]", last)]
+    return next((word for word in words if word in SPLITS), "")
 
 
 def choose_split(path: str, counts: Mapping[str, int], split: str | None) -> tuple[str | None, str]:
@@ -86,3 +99,33 @@ def label_items(path: str, table: Table, n: int, label: str | list[str]) -> Labe
 def show_label(label: str | list[str]) -> str:
     """Writes a value of dataset.label as it is typed."""
     return label if isinstance(label, str) else f"[{','.join(label)}]"
+
+
+def unwrap_names(names: list[str]) -> list[list[str]]:
+    """Splits names, without folders that all of them share: wrappers, not classes."""
+    parts = [name.split("/") for name in names]
+    while all(len(part) > 1 and part[0] == parts[0][0] for part in parts):
+        parts = [part[1:] for part in parts]
+    return parts
+
+
+def label_by_folders(path: str, names: list[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels files by the first folder below the wrappers.
+
+    Returns:
+        Labels (N,) and their names; None and () without sub-folders.
+    """
+    parts = unwrap_names(names)
+    flat = next((part[-1] for part in parts if len(part) == 1), None)
+    classes = sorted({part[0] for part in parts if len(part) > 1})
+    if flat is not None:
+        if classes:
+            log.warning(
+                "%s: images stand beside sub-folders (%s), so none is labelled; for classes move "
+                "it into one",
+                path,
+                flat,
+            )
+        return None, ()
+    number = {name: k for k, name in enumerate(classes)}
+    return np.array([number[part[0]] for part in parts]), tuple(classes)

@@ -25,7 +25,7 @@ FILES = (
     *("file", "file_name", "filename", "path", "file_path", "filepath"),
     *("image", "image_id", "image_path", "image_name", "img"),
 )
-LABELS = ("label", "labels", "class", "class_name", "category", "target", "y")
+LABELS = ("cls", "label", "labels", "class", "class_name", "category", "target", "y")
 YES = {"1", "1.0", "true", "yes", "y", "t"}
 NO = {"0", "0.0", "-1", "-1.0", "false", "no", "n", "f"}
 MOST_BYTES = 256_000_000  # of a table

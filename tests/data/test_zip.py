@@ -103,6 +103,6 @@ def test_encrypted_and_damaged_zips(tmp_path):
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match="neither a folder nor a readable zip"):
         listing(str(path))
-    (tmp_path / "x.tar").write_bytes(b"something else")
+    (tmp_path / "x.rar").write_bytes(b"something else")
     with pytest.raises(UserError, match="neither a folder nor a readable zip"):
-        listing(str(tmp_path / "x.tar"))
+        listing(str(tmp_path / "x.rar"))
