@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from gancli.checkpoint import Loaded
+    from gancli.game import Game
 
 FOLDER = "export"  # in the run folder
 CARD = "README.md"
@@ -45,7 +46,28 @@ def run(cfg: DictConfig) -> Ending:
 
     trust = read_trust(options["trust"])
     loaded = checkpoint_options.open_game(str(options["ckpt"]), trust=trust)
+    warn_unused(options)
+    if options["format"] == "onnx":
+        return export_onnx(loaded, options)
+    if options["format"] == "html":
+        return export_page(loaded, options, trust)
     return export_weights(loaded, options, trust)
+
+
+USED = {  # of a format -> options that only it has
+    "picture": ("safetensors",),
+    "noise": ("onnx",),
+    "direction": ("onnx",),
+    "truncation": ("onnx", "html"),
+}
+DEFAULTS = {"picture": True, "noise": "fixed", "direction": "ab", "truncation": None}
+
+
+def warn_unused(options: dict[str, Any]) -> None:
+    """Warns of options that have no effect on the format."""
+    for key, formats in USED.items():
+        if options["format"] not in formats and options[key] != DEFAULTS[key]:
+            messages.warn(f"{key} has no effect on format={options['format']}")
 
 
 def read_options(cfg: DictConfig) -> dict[str, Any]:
@@ -56,6 +78,7 @@ def read_options(cfg: DictConfig) -> dict[str, Any]:
         "seed": int,
         "picture": bool,
         "noise": Literal["fixed", "none", "inputs"],
+        "direction": Literal["ab", "ba"],
         "truncation": float | None,
     }
     options, found = checkpoint_options.read_options(
@@ -71,9 +94,12 @@ def read_options(cfg: DictConfig) -> dict[str, Any]:
 
 def require_format(name: str) -> None:
     """Raises UserError where a library that a format needs is not installed."""
-    if name != "safetensors":
-        raise UserError(f"format={name} cannot be written yet", "format=safetensors")
-    require_library()
+    if name == "safetensors":
+        require_library()
+    elif name == "onnx":
+        from gancli.inference.export_onnx import require_libraries
+
+        require_libraries()
 
 
 def find_place(options: dict[str, Any], loaded: Loaded, name: str) -> Path:
@@ -132,6 +158,102 @@ def export_weights(loaded: Loaded, options: dict[str, Any], trust: tuple[str, ..
     return Ending(
         done,
         after_training(path, trust, translates=bool(loaded.game.directions), folder=run_folder),
+    )
+
+
+def export_onnx(loaded: Loaded, options: dict[str, Any]) -> Ending:
+    """Writes model.onnx once it agrees with torch. Raises UserError."""
+    from gancli.data.base import pair
+    from gancli.inference.export_onnx import CHECKED, export_network
+
+    path = find_place(options, loaded, "model.onnx")
+    game = loaded.game
+    check_onnx_options(game, options)
+    spec = loaded.tree["config"]["dataset"]
+    modality = make_modality(spec)
+    status.say("tracing the network, and comparing it in onnxruntime…")
+    found = export_network(
+        game,
+        loaded.generator,
+        noise=options["noise"],
+        truncation=options["truncation"],
+        direction=options["direction"],
+        channels=int(spec["channels"]),
+        size=pair(spec["resolution"]),
+        seed=options["seed"],
+        facts={
+            "gancli": str(loaded.tree["version"]),
+            "model": str(loaded.tree["config"]["model"]["_target_"]),
+            "makes": modality.noun,
+            "values": describe_values(modality.kind),
+            "classes": ", ".join(str(name) for name in loaded.tree["data"]["classes"]),
+        },
+    )
+    with explain_write_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.refuse_links(path.parent, [path.name])
+        atomic.write(path, lambda file: file.write(found.content))
+    for name, lines in (("input", found.inputs), ("output", found.outputs)):
+        for line in lines:
+            messages.say(f"{name:<7} {line}")
+    messages.say(f"values  {describe_values(modality.kind)}")
+    sizes = " and ".join(map(str, CHECKED))
+    print(
+        f"onnxruntime {found.runtime} differs from torch by at most {found.distance:.1g}, at "
+        f"batches of {sizes}"
+    )
+    print("a colleague needs pip install onnxruntime, and no gancli")
+    look = f"import onnxruntime as o; s = o.InferenceSession({str(path)!r}); " + (
+        "print([(i.name, i.shape) for i in s.get_inputs()])"
+    )
+    return Ending(str(path), ["python", "-c", look])
+
+
+def check_onnx_options(game: Game, options: dict[str, Any]) -> None:
+    """Raises UserError for an option that the model does not have."""
+    from gancli.inference.sampling import list_options
+
+    noise = options["noise"]
+    if noise == "inputs" and "noise" not in list_options(game):
+        raise UserError("noise=inputs: this model has no noise of its own", "leave noise= out")
+    if options["truncation"] is not None and not game.style_layers:
+        raise UserError(
+            f"truncation={options['truncation']} does not apply to an ONNX file of this model: its "
+            "latents are an input",
+            "leave truncation= out, and draw latents within a bound",
+        )
+    if game.directions and options["direction"] not in game.directions:
+        raise UserError(
+            f"direction={options['direction']}: this model goes {' and '.join(game.directions)}",
+            "leave direction= out",
+        )
+
+
+def describe_values(kind: str) -> str:
+    """Says what the numbers of a result mean."""
+    return {
+        "image": "-1 is black, 1 is white; a byte is (x + 1) * 127.5, rounded and clipped",
+        "text": "one token of the alphabet is 1 at each step, the others are 0",
+        "audio": "a wave from -1 to 1",
+    }.get(kind, "as the network makes them; gan sample writes them in the data's units")
+
+
+def export_page(loaded: Loaded, options: dict[str, Any], trust: tuple[str, ...]) -> Ending:
+    """Writes latents.html. Raises UserError for a model that makes no pictures of latents."""
+    from gancli.commands.export_page import write_document
+    from gancli.reports.markup import write_page
+
+    path = find_place(options, loaded, "latents.html")
+    title = describe_name(loaded.tree["config"])
+    document = write_document(loaded, options, title=title)
+    with explain_write_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.refuse_links(path.parent, [path.name])
+        write_page(path, document)
+    print("a colleague needs a browser, and no network")
+    return Ending(
+        f"{path} ({len(document) / 1e6:.1f} MB)",
+        ["gan", "sample", f"ckpt={options['ckpt']}", *trust_words(trust)],
     )
 
 

@@ -99,6 +99,11 @@ class LapGAN(GAN):
         """Counts the sizes of the pyramid."""
         return len(self.generator)
 
+    @property
+    def planes(self) -> list[tuple[int, int]]:
+        """Lists height and width of the noise of each level but the coarsest."""
+        return [(size[0], size[1]) for size in self.generator.sizes[1:]]
+
     def draw_planes(self, low: Tensor, noise: Noise = "random") -> Tensor:
         """Draws the noise (N,1,h,w) beside a coarse image (N,C,h,w).
 
@@ -125,7 +130,7 @@ class LapGAN(GAN):
         generator: nn.Module,
         *,
         level: int | None = None,
-        noise: Noise = "random",
+        noise: Noise | list[Tensor] = "random",
     ) -> Tensor:
         """Makes images (N,C,H,W) of full size: a coarse one, doubled and refined level by level.
 
@@ -133,7 +138,8 @@ class LapGAN(GAN):
             inputs: "z" (N,z_dim) of the coarsest level, and "label" where it is there.
             generator: ModuleList, the coarsest level first.
             level: Stop there, 0 the coarsest, and repeat its pixels.
-            noise: fixed is the same for all images, as an animation needs it.
+            noise: fixed is the same for all images, as an animation needs it; a list has a plane
+                (N,1,h,w) for each level but the coarsest, see `planes`.
 
         Raises:
             UserError: for a level that is not there.
@@ -152,7 +158,8 @@ class LapGAN(GAN):
         for k in range(1, level + 1):
             # In sampling the coarse image is a made one; training has shown true ones alone.
             low = double_size(image)
-            image = low + generator[k](self.draw_planes(low, noise), low, label)
+            plane = self.draw_planes(low, noise) if isinstance(noise, str) else noise[k - 1]
+            image = low + generator[k](plane, low, label)
         return enlarge(image, 2 ** (last - level))
 
     def critic(self, batch: Batch) -> BoundCritic:

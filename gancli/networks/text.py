@@ -185,7 +185,7 @@ class RecurrentTextGenerator(nn.Module):
 
     def to_items(self, tokens: Tensor) -> Tensor:
         """Turns tokens (N,T) into one-hot items (N,V,T,1)."""
-        hot = torch.zeros(len(tokens), self.tokens, tokens.shape[1], device=tokens.device)
+        hot = torch.zeros(tokens.shape[0], self.tokens, tokens.shape[1], device=tokens.device)
         return hot.scatter_(1, tokens.unsqueeze(1), 1.0).unsqueeze(3)
 
 
