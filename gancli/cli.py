@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import NamedTuple, TextIO
 
-from gancli.errors import Elsewhere, GanError, TemporaryFailure, disk_is_full
+from gancli.errors import EXIT_CODES, Elsewhere, GanError, TemporaryFailure, disk_is_full
 from gancli.render.streams import lasting
 from gancli.run.startup import REST
 
@@ -370,6 +370,19 @@ SUBCOMMANDS = {
             "--json                   everything as plain data",
         ),
     ),
+    "config": Subcommand(
+        "gancli.commands.config",
+        "copy a built-in option into a YAML file of your own, to edit",
+        "copy GROUP/OPTION [out=DIR] [name=NAME]",
+        (
+            "gan config copy model/dcgan",
+            "gan config copy loss/hinge out=my_conf name=soft_hinge",
+        ),
+        (
+            "out=DIR                  the folder of your own options; default: my_conf",
+            "name=NAME                of the copy; default: my_OPTION",
+        ),
+    ),
     "data": Subcommand(
         "gancli.commands.data",
         "examine a data set: counts, broken files, copies, labels",
@@ -465,10 +478,7 @@ def dispatch(argv: list[str]) -> int:
         print(describe_usage())
         return 0
     if argv[0] == "--version":
-        from gancli import __version__
-
-        print(f"gan {__version__}")
-        return 0
+        return run_module("gancli.commands.version", [])
     if argv[0] in ("-sc", "--shell-completion"):
         return complete_line(argv)
     name, *rest = argv
@@ -491,7 +501,12 @@ def dispatch(argv: list[str]) -> int:
     from gancli.render.status import shown
 
     with shown():
-        code: int = importlib.import_module(SUBCOMMANDS[name].module).main(rest)
+        return run_module(SUBCOMMANDS[name].module, rest)
+
+
+def run_module(module: str, words: list[str]) -> int:
+    """Imports a module of gancli/commands/ and calls its `main`."""
+    code: int = importlib.import_module(module).main(words)
     return code
 
 
@@ -518,6 +533,9 @@ def describe_usage() -> str:
             "",
             "examples:",
             *examples,
+            "",
+            "exit codes:",
+            *(f"  {code:<10}{meaning}" for code, meaning in EXIT_CODES.items()),
             "",
             "gan COMMAND --help says more.",
         ]

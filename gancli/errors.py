@@ -7,6 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 Problem = tuple[str, str]  # what is wrong and where, what to type instead
+# What a command may end with, and what that says; `gan --help` and docs/exit-codes.md show it.
+EXIT_CODES = {
+    0: "done",
+    1: "failed: an error that is not the user's",
+    2: "the input is wrong: a key, a value, a file",
+    3: "stopped by a policy: the loss is not finite, or the watchdog",
+    75: "try again later: the run folder is in use, the disk is full, or SIGUSR1 or SIGUSR2",
+    129: "SIGHUP: the terminal was closed; the run was saved",
+    130: "SIGINT (Ctrl-C); the run was saved",
+    143: "SIGTERM; the run was saved",
+}
 
 
 class GanError(Exception):

@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
     "commands": {
         *("run", "reports", "evaluation", "inference", "trainer", "checkpoint", "metrics"),
         *("data", "config", "networks", "game", "distributed", "precision", "seeding"),
-        "modality",
+        *("modality", "__version__"),
     },
 }
 GATE_2 = (

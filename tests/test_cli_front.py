@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -13,11 +15,14 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
-from gancli import cli
+from gancli import cli, errors
 from gancli.cli import SUBCOMMANDS, main
+from gancli.commands import version
 from gancli.config.compose import compose
 from gancli.errors import GanError, Interrupted, Stopped, TemporaryFailure
+from gancli.run.signals import EXIT_CODES as EXIT_CODES_OF_SIGNALS
 
 ROOT = Path(cli.__file__).resolve().parents[1]
 
@@ -114,7 +119,40 @@ def test_help_with_a_mistake_says_the_mistake(capsys):
 
 def test_version(capsys):
     assert main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("gan 0.")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("gan 0.") and lines[1].startswith(
+        f"Python {platform.python_version()}"
+    )
+    assert lines[2].startswith(f"torch {torch.__version__.partition('+')[0]}")
+    assert lines[3].startswith(f"device {'cuda' if torch.cuda.is_available() else 'cpu'} (")
+    assert len(lines) == 4
+
+
+def test_the_device_of_the_version(monkeypatch, tmp_path):
+    monkeypatch.setattr(version, "DRIVER", tmp_path)
+    assert version.describe_device() == "cpu (there is no NVIDIA driver)"
+    (tmp_path / "version").touch()
+    monkeypatch.setattr(version, "DRIVER", tmp_path / "version")
+    assert version.describe_device().startswith("cuda (")
+    monkeypatch.setattr(version, "find_version", lambda package: "2.14.1+cpu")
+    assert version.describe_device() == "cpu (this torch knows no other)"
+    assert version.find_version("gancli-no-such") == "2.14.1+cpu"
+
+
+def test_exit_codes_are_those_of_the_errors(capsys):
+    """One table: what the errors and the signals end with, the help, and the page."""
+    kinds = [errors.GanError]
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    raised = {kind.code for kind in kinds if kind.__module__.startswith("gancli.")}
+    assert {0, *raised, *EXIT_CODES_OF_SIGNALS.values()} == set(errors.EXIT_CODES)
+    page = (ROOT / "docs/exit-codes.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if re.match(r"\| \d", line)]
+    table = {int(row[0].strip("| ")): row[1].replace("`", "").strip(" |") for row in rows}
+    assert table == errors.EXIT_CODES
+    assert main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"  {code:<10}{words}\n" in shown for code, words in errors.EXIT_CODES.items())
 
 
 # what may not be imported, and how long it may take

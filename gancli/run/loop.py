@@ -434,7 +434,7 @@ class NullLogger:
     def guard(self, *_: object) -> None:
         """Does nothing."""
 
-    def update(self, *_: object, memory_bytes: int = 0) -> None:
+    def update(self, *_: object, memory_bytes: int | None = None) -> None:
         """Does nothing."""
 
     def __enter__(self) -> NullLogger:
