@@ -42,6 +42,7 @@ MOST_BYTES = 300_000  # of one file
 MOST_CHANGED = 0.02  # mean change of samples by half precision, relative to their spread
 COMPARED = 64  # samples for that
 DRAWN = 40  # samples of a picture, where each has a tile of its own
+LARGE = 16  # the same, where a tile is no picture of few pixels
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class Recipe:
 
 
 RECIPES = {
+    "cgan_digits": Recipe(
+        "handwritten digits by class, of the model that `gan train` trains, but narrower",
+        ("model.generator.width=24", "model.generator.max_width=48"),
+        "sample ckpt=zoo/cgan_digits label=7 interpolate=8",
+    ),
+    "enhance_digits": Recipe(
+        "removes noise from handwritten digits",
+        ("experiment=enhance_digits_small",),
+        "evaluate ckpt=zoo/enhance_digits n=100",
+    ),
     "mlp_ring": Recipe(
         "points near eight Gaussians on a ring, of a fully connected pair",
         ("experiment=mlp_ring",),
@@ -69,6 +80,10 @@ RECIPES = {
         "handwritten digits by class, of SNGAN with a projection discriminator",
         ("experiment=sngan_digits_small", "model.generator.width=9"),
         "sample ckpt=zoo/sngan_digits per_class=4",
+    ),
+    "wavegan_sines": Recipe(
+        "series of five sines of 24 steps, of a WaveGAN",
+        ("experiment=wavegan_sines_small",),
     ),
 }
 
@@ -229,7 +244,8 @@ def draw_picture(path: Path, folder: Path, picture: Path) -> None:
         shutil.copyfile(newest, picture)
         return
     with tempfile.TemporaryDirectory() as out:
-        n = make_modality(loaded.tree["config"]["dataset"]).drawn or DRAWN
+        modality = make_modality(loaded.tree["config"]["dataset"])
+        n = modality.drawn or (DRAWN if modality.pixels else LARGE)
         sample.main([f"ckpt={path}", f"n={n}", f"out={out}", "device=cpu"])
         shutil.copyfile(Path(out) / "grid.png", picture)
 
