@@ -81,7 +81,7 @@ SUBCOMMANDS = {
         "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
         (
             "gan sample ckpt=RUN n=64 out=images",
-            "gan sample ckpt=zoo/sngan_digits per_class=4",
+            "gan sample ckpt=zoo/stylegan2_digits mix=coarse",
             "gan sample ckpt=RUN per_class=10 seed=1",
             "gan sample ckpt=RUN interpolate=8 label=3",
             "gan sample ckpt=RUN truncation=0.5 standing=16",

@@ -81,6 +81,15 @@ RECIPES = {
         ("experiment=sngan_digits_small", "model.generator.width=9"),
         "sample ckpt=zoo/sngan_digits per_class=4",
     ),
+    "stylegan2_digits": Recipe(
+        "handwritten digits by class, of StyleGAN2, whose styles can be mixed and truncated",
+        (
+            "experiment=stylegan2_digits_small",
+            "model.conditional=true",
+            "model.discriminator.mapping_layers=2",
+        ),
+        "sample ckpt=zoo/stylegan2_digits mix=coarse",
+    ),
     "wavegan_sines": Recipe(
         "series of five sines of 24 steps, of a WaveGAN",
         ("experiment=wavegan_sines_small",),
@@ -274,6 +283,7 @@ INTRODUCTION = (
     "",
     "```bash",
     "gan list zoo",
+    "gan sample ckpt=zoo/stylegan2_digits mix=coarse",
     "gan sample ckpt=zoo/sngan_digits per_class=4 interpolate=8",
     "gan evaluate ckpt=zoo/sngan_digits n=200",
     "gan train experiment=mlp_ring init=zoo/mlp_ring trainer.steps=10",
