@@ -80,6 +80,10 @@ class Diverged(Stopped):
         self.since = since
 
 
+class Pruned(Stopped):
+    """A search has ended the run, which was worse than its others."""
+
+
 class TemporaryFailure(GanError):
     """Try again later: the run folder is locked by another process, or the disk is full."""
 

@@ -32,3 +32,8 @@ class BoundedFiles(FileConfigSource):
         """
         names = super().list(config_path, results_filter)
         return [name for name in names if not name.startswith("_")]
+
+
+# In the process of a launcher Hydra restores this reader before its own one is registered, and
+# takes two of one name for the same.
+BoundedFiles.__name__ = FileConfigSource.__name__

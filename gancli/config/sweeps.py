@@ -67,16 +67,19 @@ def find_sweep_folder(name: str, argv: Sequence[str]) -> Path | None:
     Returns:
         None if its config does not compose, which run_hydra_main then tells.
     """
+    composed = compose_first(name, argv)
+    return None if composed is None else Path(composed.hydra.sweep.dir)
+
+
+def compose_first(name: str, argv: Sequence[str]) -> Composed | None:
+    """Composes the first job of `-m` as `find_sweep_folder` does."""
     args = split_args(argv)
     overrides = [quote_value(line, sweep=True) for line in args.overrides]
     with start_hydra(args.dirs):
         try:
-            composed = compose_overrides(
-                name, args.config_name or name, next(list_variants(overrides))
-            )
+            return compose_overrides(name, args.config_name or name, next(list_variants(overrides)))
         except UserError:
             return None
-    return Path(composed.hydra.sweep.dir)
 
 
 def run_hydra_main(

@@ -222,7 +222,7 @@ def find_ending(run: Run, job: dict, problem: str) -> tuple[str, str]:
         return "done", find_words(run) or f"complete: {run.step} steps"
     where = f"step {run.step} of {run.steps} is saved" if run.config else problem
     state, words = read_last_words(run.folder / "run.log")
-    if job.get("state") in ("failed", "stopped", "interrupted"):
+    if job.get("state") in ("failed", "stopped", "interrupted", "pruned"):
         state = job["state"]
         words = str(job.get("reason") or words)
     elif find_words(run):

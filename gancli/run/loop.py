@@ -23,6 +23,7 @@ from gancli.run.folder import RunFolder
 from gancli.run.logbook import Logbook
 from gancli.run.loggers.base import BestCheckpoint
 from gancli.run.signals import EXIT_CODES
+from gancli.run.trial import Trial
 from gancli.trainer import Trainer
 
 log = logging.getLogger("gancli")
@@ -46,6 +47,7 @@ class Loop:
         folder: Of the run.
         logbook: Of rank 0; the others have one that writes nothing.
         display: Likewise.
+        trial: Of a search that the run belongs to, if it does.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Loop:
         folder: RunFolder,
         logbook: Logbook | NullLogger,
         display: Display | NullLogger,
+        trial: Trial | None = None,
     ):
         self.trainer = trainer
         self.monitor = monitor
@@ -64,12 +67,14 @@ class Loop:
         self.folder = folder
         self.logbook = logbook
         self.display = display
+        self.trial = trial
         self.progress = trainer.progress
         self.settings = trainer.config.trainer
         self.log = trainer.config.log
         self.measure_every = trainer.config.metrics.every
         self.signal = 0  # the first that came
         self.first_save_at: float | None = None  # on rank 0's clock, until something is saved
+        self.measured: dict[str, float] = {}  # by the newest evaluation
         self.said: set[tuple[str, str]] = set()  # what was skipped, and why
 
     def run(self) -> None:
@@ -106,6 +111,7 @@ class Loop:
             best = self.evaluate()
             self.save(last=done, best=best)
             self.note_best(best)
+            self.report_trial(last=done)
 
     def play_step(self) -> None:
         """Plays one step and does what is due after it, the save before all that may fail."""
@@ -140,6 +146,14 @@ class Loop:
             if save or best:
                 self.save(last=done, best=best)
             self.note_best(best)
+            self.report_trial(last=done)
+
+    def report_trial(self, *, last: bool) -> None:
+        """Reports the newest evaluation to the search; raises Pruned where it ends the run."""
+        best = self.trainer.run.best
+        if self.trial is not None and best is not None and best["key"] in self.measured:
+            value = self.measured[best["key"]]
+            self.trial.report(value, best, self.progress.step, last=last)
 
     def note_best(self, best: bool) -> None:
         """Tells the loggers where the best checkpoint is, if it is new."""
@@ -242,6 +256,7 @@ class Loop:
         # Every rank chooses by the same numbers, or their ways would part.
         values = distributed.from_rank_0({} if report is None else report.values)
         run.owes_evaluation = False
+        self.measured = values
         # On every rank: the watchdog compares with it.
         run.best = self.monitor.choose_best(values, step, before)
         named = {f"eval/{key}": value for key, value in values.items()}

@@ -216,6 +216,7 @@ def play(
     from gancli.run.resume import find_untrusted_packages
     from gancli.run.runlog import run_log
     from gancli.run.signals import listen_for_signals
+    from gancli.run.trial import find_trial
 
     first = distributed.rank() == 0
     config = plan.config
@@ -257,7 +258,16 @@ def play(
             if first
             else NullLogger()
         )
-        loop = Loop(trainer, monitor, watch, folder=folder, logbook=logbook, display=display)
+        hydra = composed.hydra
+        loop = Loop(
+            trainer,
+            monitor,
+            watch,
+            folder=folder,
+            logbook=logbook,
+            display=display,
+            trial=find_trial(hydra.sweeper, Path(hydra.sweep.dir)) if is_in_sweep() else None,
+        )
         stack.enter_context(listen_for_signals(loop))
         if first:
             write_references(monitor, trainer.game, folder, logbook)
