@@ -57,7 +57,7 @@ class BadImage(Exception):
 
 def extensions() -> set[str]:
     """Lists the endings, as ".png", of the formats that are read."""
-    Image.init()
+    add_plugins()
     return {
         ending
         for ending, name in Image.registered_extensions().items()
@@ -66,9 +66,20 @@ def extensions() -> set[str]:
 
 
 @functools.cache
+def add_plugins() -> None:
+    """Lets Pillow read what it can, and HEIC where its plug-in is installed."""
+    Image.init()
+    try:
+        import pillow_heif
+    except ImportError:
+        return
+    pillow_heif.register_heif_opener(thumbnails=False)
+
+
+@functools.cache
 def formats() -> list[str]:
     """Returns the formats that are read, in Pillow's order."""
-    Image.init()
+    add_plugins()
     # In Pillow's order: it tries the common ones first
     return [name for name in Image.ID if name not in FOREIGN]
 

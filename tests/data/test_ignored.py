@@ -15,16 +15,26 @@ from PIL import Image
 from train_helpers import TINY, last, sound
 
 from gancli.config.compose import compose
-from gancli.data.decode import Decoder
+from gancli.data.decode import Decoder, extensions
 from gancli.data.folder import Folder, listing
 from gancli.data.pairs import Paired
 from gancli.errors import UserError
 from gancli.render.notes import NOTE
 
 gan = pytest.fixture(train_helpers.gan)
+READ = extensions() - {".heic", ".heics", ".heif", ".heifs", ".hif"}
 real = pytest.mark.skipif(
     not TEST_DATA.is_dir(), reason="needs the real images: set GANCLI_TEST_DATA"
 )
+
+
+HEIC = "cannot be read here, convert to JPEG; pip install 'gancli[heif]' (pillow-heif) reads .heic"
+
+
+@pytest.fixture
+def without_heif(monkeypatch):
+    """Pillow as it is without its plug-in, whether that is installed or not."""
+    monkeypatch.setattr("gancli.data.folder.extensions", lambda: READ)
 
 
 @pytest.fixture
@@ -54,24 +64,22 @@ def test_a_table_beside_images_that_is_not_read_is_said(name, gan, tmp_path):
     assert sentence in listing(str(tmp_path / "photos")).remarks
 
 
-def test_heic_is_named_apart_from_what_is_no_image(gan, tmp_path):
+def test_heic_is_named_apart_from_what_is_no_image(gan, tmp_path, without_heif):
     numbered(tmp_path / "photos", 12)
     for name in ("a.heic", "b.HEIC", "Thumbs.db", "x.txt", "logo.svg"):
         (tmp_path / "photos" / name).write_bytes(b"x")
     _, said = both(gan)
-    assert "note: photos: 2 .heic: cannot be read here, convert to JPEG" in said
+    assert f"note: photos: 2 .heic: {HEIC}" in said
     out = sound(gan("data", "photos")).out
-    assert (
-        "2 .heic: cannot be read here, convert to JPEG; 1 .db, 1 .svg, 1 .txt: passed over" in out
-    )
+    assert f"2 .heic: {HEIC}; 1 .db, 1 .svg, 1 .txt: passed over" in out
 
 
-def test_a_folder_of_heic_alone_says_what_to_do(tmp_path):
+def test_a_folder_of_heic_alone_says_what_to_do(tmp_path, without_heif):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.heic").write_bytes(b"x")
     with pytest.raises(UserError) as caught:
         listing(str(tmp_path / "photos"))
-    assert caught.value.hint == "1 .heic: cannot be read here, convert to JPEG or PNG"
+    assert caught.value.hint == f"1 .heic: {HEIC}"
 
 
 def test_the_first_frame_of_an_animation_is_said(gan, tmp_path):
@@ -293,3 +301,12 @@ def test_full_metrics_without_held_out_images_name_the_key(gan, tmp_path):
     said = sound(gan("show", "metrics=full", *TINY[:-1])).err
     assert "dataset.holdout=100 keeps some" in said
     assert words not in sound(gan("show", *TINY)).err
+
+
+def test_heic_is_read_where_its_plug_in_is_installed(tmp_path):
+    pytest.importorskip("pillow_heif")
+    extensions()
+    Image.new("RGB", (64, 64), (200, 30, 30)).save(tmp_path / "a.heic")
+    decoded = Folder(path=str(tmp_path)).load()
+    assert decoded.images.shape == (1, 3, 64, 64)
+    assert abs(int(decoded.images[0, 0, 9, 9]) - 200) < 6
