@@ -289,6 +289,7 @@ def export_network(
     channels: int,
     size: tuple[int, int],
     seed: int,
+    output: str,
     facts: Mapping[str, str],
 ) -> Exported:
     """Traces a generator, and compares the result with torch at two sizes of batches.
@@ -302,6 +303,7 @@ def export_network(
         channels: Of the data.
         size: Height and width of the data.
         seed: Of what is compared.
+        output: What one item is called: the name of the network's output.
         facts: Stand in the file's metadata.
 
     Raises:
@@ -330,7 +332,7 @@ def export_network(
                 raise UserError(
                     f"the network as it is traced differs from its own by {far:.2g}", INSTEAD
                 )
-        outputs = ["a", "b"] if source.halves else ["image"]
+        outputs = ["a", "b"] if source.halves else [output]
         program = trace_program(traced, inputs, outputs)
     make_filter.cache_clear()
     content = write_proto(program, facts)
@@ -416,13 +418,18 @@ def write_proto(program: Any, facts: Mapping[str, str]) -> bytes:
     for graph in graphs:
         del graph.metadata_props[:]
         graph.doc_string = ""
-        for item in [*graph.node, *graph.value_info]:
+        del graph.value_info[:]
+        for node in graph.node:
             # Traces of the Python stack: paths.
-            del item.metadata_props[:]
-            item.doc_string = ""
+            del node.metadata_props[:]
+            node.doc_string = ""
     for item in [*proto.graph.input, *proto.graph.output, *proto.graph.initializer]:
         del item.metadata_props[:]
         item.doc_string = ""
+    for port in [*proto.graph.input, *proto.graph.output]:
+        first = port.type.tensor_type.shape.dim[0]
+        if first.dim_param:
+            first.dim_param = "batch"
     del proto.metadata_props[:]
     onnx.helper.set_model_props(proto, dict(facts))
     content: bytes = proto.SerializeToString()

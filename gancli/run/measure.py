@@ -196,6 +196,7 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     Raises:
         UserError: The checkpoint, its data or the options do not fit.
     """
+    from gancli.checkpoint import is_exported
     from gancli.config.run_config import Section
     from gancli.files import atomic
     from gancli.render import status
@@ -221,6 +222,11 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     # is built.
     moved = {key: value for key, value in options.dataset.items() if value is not None}
     dataset = Section(loaded.tree["config"]["dataset"] | moved)
+    if is_exported(loaded.tree) and "path" in dataset and dataset["path"] is None:
+        raise UserError(
+            f"{loaded.path} does not say where its data are: gan export leaves paths out",
+            "add dataset.path=FOLDER",
+        )
     status.say("reading the data…")
     source, train, held = open_data(dataset, trust=options.trust)
     status.say("evaluating…")

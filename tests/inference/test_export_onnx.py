@@ -6,7 +6,8 @@ import copy
 
 import pytest
 import torch
-from helpers import SMALL, small, steps, trainer_for
+from helpers import SMALL, TINY, frozen, small, steps, trainer_for
+from translate_helpers import STYLE
 
 from gancli.errors import UserError
 from gancli.inference import export_onnx
@@ -39,6 +40,7 @@ def export(game, generator, config, **options):
         generator,
         channels=config["dataset"]["channels"],
         size=size_of(config["dataset"]["resolution"]),
+        output="image",
         facts={"makes": "images"},
         **given,
     )
@@ -63,6 +65,14 @@ def test_every_model_is_exported_or_refused_in_words(model):
         export(game, generator, config, noise="none")
         return
     assert export(game, generator, config).distance <= 1e-4
+
+
+@pytest.mark.full
+def test_style_transfer_takes_source_and_style():
+    config = frozen("model=styletransfer", *STYLE, *TINY)
+    game = trainer_for(config).game.eval().requires_grad_(False)
+    found = export(game, copy.deepcopy(game.generator), config)
+    assert [line.split()[0] for line in found.inputs] == ["a", "style"]
 
 
 @pytest.mark.full
