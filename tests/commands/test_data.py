@@ -19,6 +19,7 @@ from gancli.data.base import Decoded, Source
 from gancli.data.folder import Folder
 from gancli.errors import GanError, UserError
 from gancli.reports import alarms, survey, surveyed
+from gancli.reports.recipes import choose_set
 
 real = pytest.mark.skipif(
     not TEST_DATA.is_dir(), reason="needs the real images: set GANCLI_TEST_DATA"
@@ -369,7 +370,7 @@ def test_a_folder_of_recordings_is_read_as_such(tmp_path, capsys):
     last = capsys.readouterr().out.splitlines()[-1].strip()
     assert last.startswith("gan train model=dcgan dataset=audio dataset.path=own")
     noise(tmp_path / "own" / "low" / "0.png", 0)
-    assert data.choose_set(str(tmp_path / "own")) == "dataset=folder"
+    assert choose_set(str(tmp_path / "own")) == "dataset=folder"
 
 
 def test_a_column_of_words_is_named_with_what_to_type(tmp_path):

@@ -159,6 +159,7 @@ def test_without_pyarrow_its_extra_is_named(tmp_path, monkeypatch):
     assert caught.value.hint == "pip install 'gancli[hf]'"
 
 
+@pytest.mark.full
 def test_a_run_resumes_to_the_same_bits(gan, tmp_path, datasets):
     make(datasets).to_parquet(tmp_path / "set.parquet", batch_size=5)
     words = [*TINY, "dataset=folder", "dataset.path=set.parquet", "dataset.holdout=2"]

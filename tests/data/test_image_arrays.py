@@ -159,6 +159,7 @@ def test_what_reads_an_npz_is_told_by_what_it_holds(tmp_path):
     assert len(listing(str(tmp_path / "c.npz"))) == 4, "a zip file of arrays, as before"
 
 
+@pytest.mark.full
 def test_a_run_resumes_to_the_same_bits_and_notices_other_pixels(gan, tmp_path):
     path = medmnist(tmp_path / "a.npz")
     words = [*TINY, f"dataset.path={path}", "dataset=folder", "trainer.save_every=1"]
