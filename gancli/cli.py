@@ -383,6 +383,18 @@ SUBCOMMANDS = {
             "name=NAME                of the copy; default: my_OPTION",
         ),
     ),
+    "completion": Subcommand(
+        "gancli.commands.completion",
+        "print the script that completes words of gan in a shell by the Tab key",
+        "bash|zsh|fish",
+        ("gan completion bash",),
+        (
+            'bash                     eval "$(gan completion bash)"        in ~/.bashrc',
+            'zsh                      eval "$(gan completion zsh)"         in ~/.zshrc',
+            "fish                     gan completion fish | source         in",
+            "                         ~/.config/fish/config.fish",
+        ),
+    ),
     "data": Subcommand(
         "gancli.commands.data",
         "examine a data set: counts, broken files, copies, labels",
@@ -482,6 +494,10 @@ def dispatch(argv: list[str]) -> int:
     if argv[0] in ("-sc", "--shell-completion"):
         return complete_line(argv)
     name, *rest = argv
+    if argv[:2] == ["completion", "answer"]:
+        completion = importlib.import_module("gancli.commands.completion")
+        offered: int = completion.answer(argv[2:], SUBCOMMANDS)
+        return offered
     if name not in SUBCOMMANDS:
         from gancli.config.hints import find_nearest
         from gancli.errors import UserError, did_you_mean

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from gancli.errors import TemporaryFailure, UserError, disk_is_full
+from gancli.files.paths import find_cache_root
 from gancli.render import status
 from gancli.render.notes import note
 
@@ -65,7 +66,7 @@ def fits(n_bytes: int) -> bool:
 
 def cache_root() -> Path:
     """Returns the folder of all caches."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gancli"
+    return find_cache_root()
 
 
 def gigabytes(n_bytes: int) -> str:

@@ -168,3 +168,34 @@ def add_ending(path: Path, ending: str) -> Path:
 def avoid_reserved(name: str) -> str:
     """Changes the name of a file or folder that Windows keeps for a device: nul to nul_."""
     return RESERVED.sub(r"\1_", name, count=1) if RESERVED.match(name) else name
+
+
+def find_cache_root() -> Path:
+    """Returns the folder of all caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gancli"
+
+
+def complete_path(typed: str, *, folders_only: bool = False) -> list[str]:
+    """Lists the paths that begin as typed, folders with a / behind them.
+
+    Hidden ones are listed where a dot is typed.
+
+    Args:
+        typed: A path as far as it is known; ~ stands for the user's home.
+        folders_only: Whether files are left out.
+    """
+    above, slash, name = typed.rpartition("/")
+    folder = os.path.expanduser(above + slash) or "."
+    found = []
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (OSError, ValueError):
+        return []
+    for entry in entries:
+        if not entry.name.startswith(name) or (entry.name[0] == "." and not name.startswith(".")):
+            continue
+        if entry.is_dir():
+            found.append(f"{above}{slash}{entry.name}/")
+        elif not folders_only:
+            found.append(f"{above}{slash}{entry.name}")
+    return found
