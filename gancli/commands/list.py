@@ -23,7 +23,7 @@ from gancli.config.measured import (
 )
 from gancli.config.published import describe_published, read_published
 from gancli.errors import UserError, did_you_mean
-from gancli.files.zoo import Entry, read_zoo
+from gancli.files.zoo import PREFIX, Entry, list_zoo, read_zoo
 from gancli.metrics.legend import as_data
 from gancli.render.messages import say
 
@@ -140,7 +140,7 @@ def describe_file(entry: Entry) -> list[str]:
 def choose_next(groups: list[str]) -> list[str]:
     """Chooses the command to type next."""
     if groups == [ZOO]:
-        return ["gan", "sample", "--help"]
+        return ["gan", "sample", f"ckpt={PREFIX}{list_zoo()[0]}"]
     if groups == ["metrics"]:
         return ["gan", "evaluate", "--help"]
     return ["gan", "train", "--help"] if len(groups) == 1 else ["gan", "list", "metrics"]

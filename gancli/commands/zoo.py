@@ -67,6 +67,14 @@ RECIPES = {
         ("model.generator.width=24", "model.generator.max_width=48"),
         "sample ckpt=zoo/cgan_digits label=7 interpolate=8",
     ),
+    "dcgan_digits": Recipe(
+        "handwritten digits without labels, of DCGAN with a spectrally normalised discriminator",
+        (
+            "experiment=dcgan_digits_small",
+            "model.generator.width=16",
+            "model.generator.max_width=64",
+        ),
+    ),
     "enhance_digits": Recipe(
         "removes noise from handwritten digits",
         ("experiment=enhance_digits_small",),
@@ -89,6 +97,11 @@ RECIPES = {
             "model.discriminator.mapping_layers=2",
         ),
         "sample ckpt=zoo/stylegan2_digits mix=coarse",
+    ),
+    "textgan_names": Recipe(
+        "given names, letter by letter, of an LSTM",
+        ("experiment=textgan_names_small", "model.hidden=160"),
+        "sample ckpt=zoo/textgan_names temperature=0.7",
     ),
     "wavegan_sines": Recipe(
         "series of five sines of 24 steps, of a WaveGAN",

@@ -24,6 +24,7 @@ SAID = {
     "code_accuracy": "code accuracy {:.3f}",
     "discriminative": "discriminative {:.3f}",
     "autocorrelation": "autocorrelation {:.3f}",
+    "nll": "NLL {:.2f}",
     "nll_oracle": "NLL of the oracle {:.2f}",
     "swd": "swd {:.1f}",
 }
