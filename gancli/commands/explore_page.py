@@ -6,13 +6,15 @@ anything: its fonts are the system's, and whatever gradio would report or fetch 
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from gancli.commands.explore_session import Session, describe_checkpoint
-from gancli.errors import GanError
+from gancli.errors import GanError, UserError
 from gancli.game import Option
 from gancli.inference import explore, sampling
 from gancli.inference.explore import Between, Draw, Mixed, Moved, Pick
@@ -37,12 +39,14 @@ CSS = """
 footer {display: none !important}
 .command textarea {font-family: var(--font-mono); font-size: 13px}
 .tiles .caption-label {font-size: 10px; padding: 0 5px; border: 0; bottom: 2px; right: 2px}
-#pick img, .end img {width: 100%; height: 100%; object-fit: contain}
+#pick img, .end img {width: 100% !important; height: 100% !important; object-fit: contain}
+.tiles .grid-container {grid-template-columns: repeat(4, minmax(0, 1fr)) !important}
 @media (min-width: 760px) {#panel {position: sticky; top: 12px}}
 @media (max-width: 759px) {
   /* On a phone the picture stays in sight while the controls below it are moved. */
   #panel {display: contents}
-  #pick {position: sticky; top: 0; order: -1; z-index: 20; height: 240px !important}
+  #pick {position: sticky; top: 0; order: -1; z-index: 1000; height: 240px !important;
+    background: var(--background-fill-primary) !important}
 }
 """
 CRISP = """
@@ -59,7 +63,12 @@ class Page:
 
     def __init__(self, session: Session):
         self.session = session
-        self.options = explore.find_options(session.model.game)
+        # Truncation says how far, and a slider of its own for some layers would say little more.
+        self.options = [
+            option
+            for option in explore.find_options(session.model.game)
+            if option.name != "truncated_layers"
+        ]
 
     @contextmanager
     def serve(self, host: str, port: int) -> Iterator[str]:
@@ -252,14 +261,15 @@ class Drawing:
         import gradio as gr
 
         last = self.game.style_layers - 1
+        coarse = sampling.find_layers(self.game, "coarse")
         gr.Markdown(
             "A takes the styles of B in these layers: coarse ones are pose and shape, fine "
             "ones are colour. Choose A and B with the buttons under the picture."
         )
         self.part = gr.Radio([*sampling.PARTS], value="coarse", label="layers")
         with gr.Row():
-            self.first = gr.Slider(0, last, value=0, step=1, label="first layer")
-            self.last = gr.Slider(0, last, value=last, step=1, label="last layer")
+            self.first = gr.Slider(0, last, value=coarse[0], step=1, label="first layer")
+            self.last = gr.Slider(0, last, value=coarse[1] - 1, step=1, label="last layer")
         self.mix = gr.Button("Mix these layers")
 
     def add_codes(self) -> None:
@@ -283,7 +293,9 @@ class Drawing:
 
         names = sampling.list_sweepable(self.game)
         with gr.Row():
-            self.swept = gr.Dropdown(names, value=names[0], label="varied; all else is the pick's")
+            self.swept = gr.Dropdown(
+                names, value=names[0], label="what varies; all else as the seed has it"
+            )
             self.sweep = gr.Button("Draw the sweep")
         self.sweep_picture = gr.Image(
             label="sweep", interactive=False, buttons=["download", "fullscreen"], type="filepath"
@@ -334,25 +346,24 @@ class Drawing:
         self.blocks.load(
             explain(self.draw), shared, [self.drawn, self.gallery, *chosen], show_progress="hidden"
         )
-        for control in shared:
-            listen(control)(explain(self.redraw), shared, [self.drawn, self.gallery])
+        for event in itertools.chain.from_iterable(map(list_events, shared)):
+            event(explain(self.redraw), shared, [self.drawn, self.gallery])
         self.next.click(explain(self.move_on), [self.seed, self.count], [self.seed]).then(
             explain(self.redraw), shared, [self.drawn, self.gallery]
         )
         self.gallery.select(explain_choice(self.choose), [self.drawn], chosen)
         self.way_gallery.select(explain_choice(self.choose), [self.way], chosen)
         moved = [self.start, *([self.layers] if self.layers else []), *self.movers]
-        for mover in [*self.movers, *([self.layers] if self.layers else [])]:
-            listen(mover)(explain(self.move), moved, self.panel)
+        for event in itertools.chain.from_iterable(map(list_events, moved[1:])):
+            event(explain(self.move), moved, self.panel)
         if self.movers:
             self.reset.click(explain(self.set_back), [self.start], [*self.panel, *self.sliders])
-        for name, control in self.codes.items():
-            listen(control)(
+        for event in itertools.chain.from_iterable(map(list_events, self.codes.values())):
+            event(
                 explain(self.change_codes),
                 [self.start, *self.codes.values()],
                 [self.start, *self.panel, *self.movers],
             )
-            assert name in self.game.codes
         for end, button, shown in zip(self.ends, self.keep, self.shown_ends, strict=True):
             button.click(explain(self.keep_end), [self.pick], [end, shown, self.said])
         self.share.release(
@@ -418,11 +429,17 @@ class Drawing:
         found = []
         for pick in picks:
             shown = self.session.show(pick)
-            words = shown.words if isinstance(pick, Draw) else ""
-            if isinstance(pick, Between):
-                words = f"{pick.share:.0%}"
-            found.append((str(shown.picture), words))
+            found.append((str(shown.picture), self.name_tile(pick)))
         return found
+
+    def name_tile(self, pick: Pick) -> str:
+        """Names a picture of a gallery in a word or two: there is no room for more."""
+        if isinstance(pick, Between):
+            return f"{pick.share:.0%}"
+        draw = explore.find_draw(pick)
+        if not isinstance(draw.label, int):
+            return str(draw.seed)
+        return f"{draw.seed}: {self.session.classes[draw.label]}"
 
     def move_on(self, seed: Any, count: Any) -> int:
         """Goes on to the seeds behind those that are shown."""
@@ -567,7 +584,7 @@ class Translating:
                     type="filepath",
                     elem_id="pick",
                 )
-                self.command = make_command_box("the command that makes the same of the file")
+                self.command = make_command_box("the command that makes the same")
                 self.save = gr.Button("Save", size="sm")
                 self.said = gr.Markdown("")
         made = gr.State(None)
@@ -633,13 +650,19 @@ def explain_choice(deed: Callable[[list[Pick], int], Any]) -> Callable[..., Any]
     return run_choice
 
 
-def listen(control: Any) -> Callable[..., Any]:
-    """Finds the event of a control that means a user's new value: a slider when it is let go."""
+def list_events(control: gr.components.Component) -> list[Callable[..., Any]]:
+    """Lists the events that mean a user's new value: a slider let go of, a number typed to its end.
+
+    What the page itself sets is none of them, or the controls would answer each other.
+    """
     import gradio as gr
 
     if isinstance(control, gr.Slider):
-        return control.release
-    return control.input
+        return [control.release]
+    if isinstance(control, gr.Textbox | gr.Number):
+        return [control.submit, control.blur]
+    assert isinstance(control, gr.Dropdown | gr.Radio | gr.CheckboxGroup)
+    return [control.input]
 
 
 def make_command_box(label: str) -> gr.Textbox:
@@ -662,6 +685,7 @@ def make_upload(label: str, height: int) -> gr.Image:
         sources=["upload", "clipboard"],
         height=height,
         buttons=[],
+        elem_classes=["end"],
     )
 
 
@@ -686,7 +710,7 @@ def make_control(option: Option, session: Session) -> gr.components.Component:
     if option.name == "level":
         last = session.model.game.levels - 1
         return gr.Slider(0, last, value=last, step=1, label="level", info=option.help)
-    return gr.Number(None, label=option.name, info=option.help)
+    return gr.Textbox("", label=option.name, info=option.help, placeholder="a number, or nothing")
 
 
 def list_words(option: Option) -> list[str]:
@@ -705,6 +729,14 @@ def read_control(option: Option, value: Any, session: Session) -> object:
         return None
     if list_words(option):
         return value
-    if option.type in (int, int | None):
-        return int(value)
-    return round(float(value), 4)
+    if isinstance(value, str) and not value.strip():
+        return None
+    try:
+        number = round(float(value), 4)
+    except ValueError as error:
+        raise UserError(
+            f"{option.name}={value} is no number", f"leave {option.name} empty"
+        ) from error
+    if not math.isfinite(number):
+        raise UserError(f"{option.name}={value} does not fit", f"leave {option.name} empty")
+    return int(number) if option.type in (int, int | None) else number

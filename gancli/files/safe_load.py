@@ -20,6 +20,7 @@ from gancli.files.reading import PLAIN, Unreadable, open_file, walk_nodes
 
 ONLY_OURS = "use a file that gancli wrote"
 LONGEST = 512  # bits of a whole number: longer ones are no floats, and Python cannot print them
+PICKLES = (b"\x02", b"\x03", b"\x04", b"\x05")  # protocols, the second byte of a pickle
 # of keys, leaves and containers together
 MOST = 10**6
 
@@ -66,6 +67,14 @@ def check_archive(file: BinaryIO, path: Path, *, size: int) -> None:
 
     torch itself does not notice a flipped bit.
     """
+    start = file.read(2)
+    file.seek(0)
+    if start[:1] == b"\x80" and start[1:] in PICKLES:
+        raise Damaged(
+            f"{path} is a bare pickle, as NVIDIA's .pkl networks are: reading one runs the code "
+            "that it names, so nothing of it was read",
+            "docs/explore.md says what to do instead; ckpt= takes files that gancli wrote",
+        )
     try:
         with zipfile.ZipFile(file) as archive:
             # torch stores without compression: more unpacked than packed is a zip bomb.

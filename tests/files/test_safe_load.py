@@ -435,3 +435,19 @@ def test_a_state_that_could_not_be_read_again_is_refused_before_it_is_written(tr
     tree["game"]["head._extra_state"] = weird
     with pytest.raises(UserError, match=f"the state of the model holds a {type(weird).__name__}"):
         check_savable(tree)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_bare_pickle_is_named_as_what_it_is(tmp_path, protocol):
+    """As NVIDIA's networks are: it would run what it names."""
+
+    class Runs:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "ran",))
+
+    path = tmp_path / "network.pkl"
+    path.write_bytes(pickle.dumps({"G_ema": Runs()}, protocol=protocol))
+    with pytest.raises(Damaged, match=r"is a bare pickle.*nothing of it was read") as raised:
+        load_game(str(path))
+    assert "docs/explore.md" in raised.value.hint
+    assert not (tmp_path / "ran").exists()
