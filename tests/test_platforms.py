@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from helpers import REPO, parse_module
 
 from gancli import precision
@@ -179,3 +180,26 @@ def test_a_file_that_another_program_has_open_for_an_instant(tmp_path, monkeypat
     monkeypatch.setattr(atomic, "PATIENCE_S", 60.0)
     atomic.write_text(tmp_path / "a.txt", "2")
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+@pytest.mark.full
+def test_the_commands_of_the_workflow_run_here(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(REPO / ".github/smoke.py")],
+        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONPATH": str(REPO)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.endswith("all went well\n")
+
+
+def test_the_workflow_names_three_systems_and_what_is_there():
+    workflow = yaml.safe_load((REPO / ".github/workflows/platforms.yml").read_text())
+    job = workflow["jobs"]["smoke"]
+    systems = {name.partition("-")[0] for name in job["strategy"]["matrix"]["os"]}
+    assert systems == {"ubuntu", "macos", "windows"}
+    words = " ".join(step.get("run", "") for step in job["steps"]).split()
+    paths = [word for word in words if word.endswith(".py")]
+    assert len(paths) == 5 and all((REPO / path).is_file() for path in paths)

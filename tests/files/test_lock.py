@@ -14,10 +14,11 @@ from gancli.reports.runs import is_locked
 from gancli.run.folder import RunFolder
 
 
-@pytest.fixture(params=["fcntl", "msvcrt"])
+@pytest.fixture(params=["own", "stand-in"])
 def system(request, monkeypatch):
-    """Each kind of lock; of Windows' a stand-in that has its calls and errors."""
-    if request.param == "msvcrt":
+    """This system's locks; and in place of Windows' a stand-in that has its calls and errors."""
+    if request.param == "stand-in":
+        pytest.importorskip("fcntl")
         monkeypatch.setitem(sys.modules, "msvcrt", make_byte_locks())
         monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setattr(lock, "PATIENCE_S", 0.02)
@@ -77,6 +78,7 @@ def test_a_run_that_starts_waits_for_one_who_looks(system, tmp_path, monkeypatch
 
 
 def test_two_lookers_do_not_take_each_other_for_a_run(tmp_path, monkeypatch):
+    pytest.importorskip("fcntl")
     monkeypatch.setitem(sys.modules, "msvcrt", make_byte_locks())
     monkeypatch.setitem(sys.modules, "fcntl", None)
     path = tmp_path / "run.lock"
@@ -91,7 +93,7 @@ def test_a_folder_is_held_alone(system, tmp_path, monkeypatch):
     order = []
     with lock.alone(tmp_path):
         order.append("first")
-        if system == "msvcrt":
+        if system == "stand-in":
             assert (tmp_path / ".lock").is_file()
             with (tmp_path / ".lock").open("ab") as other, pytest.raises(BlockingIOError):
                 lock.take(other)
