@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.config import compose as front
+from gancli.files import shell
 
 if TYPE_CHECKING:
     import torch
@@ -135,8 +135,8 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
         print(f"processes {pair}")
     path = composed.cfg.dataset.get("path")
     if isinstance(path, str):
-        print(f"recommend {shlex.join(['gan', 'recommend', path])} compares models on these data")
-    print(f"next      {shlex.join(['gan', 'train', *typed])}")
+        print(f"recommend {shell.join(['gan', 'recommend', path])} compares models on these data")
+    print(f"next      {shell.join(['gan', 'train', *typed])}")
 
 
 def describe_costs(trainer: MeteredTrainer, *, seconds: float, period: int) -> str:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import re
-import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from gancli.commands.endings import say_end
 from gancli.config import compose as front
 from gancli.config.resolvers import make_slug
 from gancli.errors import Problems, UserError, unwritable
+from gancli.files import shell
 from gancli.files.paths import add_ending
 from gancli.render import messages as panels
 from gancli.render import status
@@ -144,7 +144,7 @@ def choose_next(found: Survey, overrides: list[str]) -> list[str]:
     """
     for text in found.notes:
         if text.startswith(LAYOUTS) and (command := re.search(r": (gan train .*?)(?: \(|$)", text)):
-            return shlex.split(command[1])
+            return shell.split(command[1])
     models = found.source.modality().models
     if any("model=pose takes them" in text for text in found.notes):
         models = ("pose",)
@@ -212,7 +212,7 @@ def describe_recipe(path: str, words: list[str]) -> str:
     from gancli.reports.recipes import list_recipes, look_at
 
     recipe = list_recipes(look_at(path, words))[0]
-    command = shlex.join(["gan", "recommend", path, "minutes=30"])
+    command = shell.join(["gan", "recommend", path, "minutes=30"])
     return f"{recipe.name}; what fits into your time: {command}"
 
 

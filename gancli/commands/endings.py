@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gancli.files import shell
 from gancli.files.zoo import find_zoo_file, is_zoo_file, name_source
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def say_end(done: str, command: Sequence[str]) -> None:
 
     if done:
         say(f"done: {done}")
-    say(f"  {shlex.join(command)}")
+    say(f"  {shell.join(command)}")
 
 
 def count(n: int, noun: str) -> str:

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import re
-import shlex
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from gancli.commands.sample import put
 from gancli.commands.translate_files import save
 from gancli.config.build import read_trust
 from gancli.errors import UserError
-from gancli.files import atomic, reading
+from gancli.files import atomic, reading, shell
 from gancli.game import Batch
 from gancli.inference import explore, sampling
 from gancli.inference.explore import Directions, Draw, Json, Model, Pick
@@ -123,7 +122,7 @@ class Session:
         more = [] if options["ema"] else ["ema=false"]
         more += [] if options["device"] == "auto" else [f"device={options['device']}"]
         more += trust_words(read_trust(options["trust"]))
-        return shlex.join(["gan", command, f"ckpt={options['ckpt']}", *words, *more])
+        return shell.join(["gan", command, f"ckpt={options['ckpt']}", *words, *more])
 
     def name_class(self, number: int) -> str:
         """Names a class as label= takes it: by its name, or by its number where that is clearer."""

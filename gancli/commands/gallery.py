@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -32,7 +31,7 @@ from gancli.config.folders import find_conf_dir, list_options
 from gancli.config.measured import Measured
 from gancli.config.resolvers import make_slug
 from gancli.errors import UserError
-from gancli.files import atomic, reading
+from gancli.files import atomic, reading, shell
 from gancli.render.messages import say
 
 COST = "cost.json"  # in the folder of a run: what it has cost, a line for each session
@@ -129,7 +128,7 @@ def run_cell(words: Sequence[str], seed: int, runs: Path) -> None:
     asked = [*words, f"seed={seed}", f"hydra.run.dir={folder}", "log.tensorboard=false"]
     if (folder / "checkpoints").is_dir():
         asked = [f"resume={folder}"]
-    say(shlex.join(["gan", "train", *asked]))
+    say(shell.join(["gan", "train", *asked]))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.monotonic()
     code = subprocess.run([sys.executable, "-m", "gancli", "train", *asked], check=False).returncode
@@ -278,7 +277,7 @@ def write_rows(entries: Sequence[Measured]) -> Iterator[str]:
             f"{entry['steps']:,} steps, seed{'s' if len(entry['seeds']) > 1 else ''} {seeds}, "
             f"{entry['precision']}, {entry['processor']}, {entry['date']}"
         )
-        command = shlex.join(["gan", "train", *entry["words"]])
+        command = shell.join(["gan", "train", *entry["words"]])
         picture = f"![{' '.join(entry['words'])}](gallery/{entry['picture']})"
         reached = measured.describe_values(entry["values"])
         yield f"| `{command}` | {measured.describe_time(entry)} | {reached} ({facts}) | {picture} |"

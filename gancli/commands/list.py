@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -23,6 +22,7 @@ from gancli.config.measured import (
 )
 from gancli.config.published import describe_published, read_published
 from gancli.errors import UserError, did_you_mean
+from gancli.files import shell
 from gancli.files.zoo import PREFIX, Entry, list_zoo, read_zoo
 from gancli.metrics.legend import as_data
 from gancli.render.messages import say
@@ -129,7 +129,7 @@ def describe_entry(entry: Measured | None) -> list[str]:
 def describe_file(entry: Entry) -> list[str]:
     """Writes the lines of a trained generator: its size, what it reached, and what made it."""
     reached = describe_values({key: [value] for key, value in entry["values"].items()})
-    words = shlex.join([*entry["words"], f"seed={entry['seed']}"])
+    words = shell.join([*entry["words"], f"seed={entry['seed']}"])
     return [
         f"{entry['item']}; {entry['parameters']:,} parameters, {entry['bytes'] / 1000:.0f} kB",
         f"reached: {reached}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import textwrap
 import time
 from dataclasses import asdict, dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gancli.config import compose as front
 from gancli.errors import GanError, UserError
+from gancli.files import shell
 from gancli.files.reading import convert_number
 from gancli.reports.recipes import GPU_SIDE, ROUNDED, Facts, Recipe, list_recipes, look_at
 
@@ -284,7 +284,7 @@ def show(
     if device.type != "cpu" and str(GPU_SIDE) in chosen.recipe.name:
         print("          that was measured with a smaller network on a CPU")
     print(f"time      about {describe_time(chosen):.0f} minutes with nothing else running")
-    print(f"  {shlex.join(command)}")
+    print(f"  {shell.join(command)}")
 
 
 def fold(name: str, text: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.commands.endings import after_training, say_end, translates, trust_words
 from gancli.errors import UserError, unwritable
-from gancli.files import atomic
+from gancli.files import atomic, shell
 from gancli.files.paths import add_ending
 from gancli.files.zoo import find_zoo_file, is_zoo_file
 from gancli.render import messages, status
@@ -64,7 +63,7 @@ def next_words(run: Run) -> list[str]:
 
     trust = find_untrusted_packages(run.config)
     if not run.config:
-        return shlex.split(single.format_command(run))
+        return shell.split(single.format_command(run))
     if run.state == "running":
         return ["gan", "show", str(run.folder)]
     if run.step < run.steps:

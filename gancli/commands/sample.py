@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
@@ -23,7 +22,7 @@ from gancli.commands.sample_pictures import (
 )
 from gancli.config.resolvers import MOST_BYTES
 from gancli.errors import Problems, UserError
-from gancli.files import atomic
+from gancli.files import atomic, shell
 from gancli.files.paths import avoid_reserved
 from gancli.modality import make_modality
 from gancli.render import messages, status
@@ -90,7 +89,7 @@ def run(cfg: DictConfig, *, own: Mapping[str, object]) -> Ending:
             folder=loaded.path.parent.parent,
         )
         raise UserError(
-            "this model makes images out of images, and not out of noise", shlex.join(words)
+            "this model makes images out of images, and not out of noise", shell.join(words)
         )
     options |= check_values(game.sampling_options(), own, known=list(options))
     refuse_unknown(game, {key: options[key] for key in COMMON})

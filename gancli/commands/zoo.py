@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shlex
 import shutil
 import sys
 import tempfile
@@ -28,7 +27,7 @@ from gancli.commands.gallery import name_cell, read_sessions, run_cell
 from gancli.config.folders import find_conf_dir
 from gancli.config.measured import describe_values
 from gancli.errors import UserError
-from gancli.files import atomic
+from gancli.files import atomic, shell
 from gancli.files.zoo import INDEX, PREFIX, Entry, find_zoo_folder, read_zoo
 from gancli.render.messages import say
 
@@ -334,7 +333,7 @@ def write_rows(entries: Sequence[Entry]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for entry in entries:
         reached = describe_values({key: [value] for key, value in entry["values"].items()})
-        words = shlex.join(["gan", "train", *entry["words"], f"seed={entry['seed']}"])
+        words = shell.join(["gan", "train", *entry["words"], f"seed={entry['seed']}"])
         recipe = RECIPES[entry["name"]]
         more = f"; `gan {recipe.try_it}`" if recipe.try_it else ""
         size = f"{entry['parameters']:,} parameters, {entry['bytes'] / 1000:.0f} kB"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from gancli.config.hints import (
 from gancli.config.homes import find_homes
 from gancli.config.tree import has_key, list_parents, walk_keys
 from gancli.errors import Problem, UserError, did_you_mean
+from gancli.files import shell
 
 if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
@@ -162,6 +162,6 @@ def _explain_unknown(
     target = OmegaConf.select(tree, f"{section}._target_") if section and lacks else None
     if isinstance(target, str) and not target.startswith(("gancli.", "torch.")):
         # No class is imported before gate 2, which then says whether this one takes it.
-        added = shlex.quote(f"+{read_line(override)}")
+        added = shell.quote(f"+{read_line(override)}")
         hint = f"{hint}\n{added} hands it to {target}, if it is an argument of that class"
     return what, hint

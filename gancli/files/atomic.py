@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import shlex
 import shutil
 import stat
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from gancli.errors import UserError
+from gancli.files import shell
 
 ASIDE = itertools.count()  # no two files that a process writes at a time share a name
 # Windows renames nothing over a file that another program has open: a virus scanner has it for an
@@ -166,7 +166,7 @@ def refuse_links(folder: Path, names: Sequence[str | Path]) -> None:
                 raise UserError(
                     f"{path} is a link that leads out of the folder, to {target}; nothing was "
                     "written",
-                    f"remove the link: rm {shlex.quote(str(path))}   or move what it leads to "
+                    f"remove the link: rm {shell.quote(str(path))}   or move what it leads to "
                     f"into {folder}",
                 )
             if os.path.lexists(path):
@@ -181,12 +181,12 @@ def refuse_special(path: Path) -> None:
         return
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror}", f"remove it: rm {shlex.quote(str(path))}"
+            f"{path} cannot be written: {error.strerror}", f"remove it: rm {shell.quote(str(path))}"
         ) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UserError(
             f"{path} is neither a file nor a folder; nothing was written",
-            f"remove it: rm {shlex.quote(str(path))}",
+            f"remove it: rm {shell.quote(str(path))}",
         )
 
 
@@ -202,7 +202,7 @@ def refuse_folders(folder: Path, names: Sequence[str]) -> None:
         if os.path.isdir(path):
             raise UserError(
                 f"{path} is a folder, where a file belongs; nothing was written",
-                f"rename it: mv {shlex.quote(str(path))} {shlex.quote(f'{path}.old')}",
+                f"rename it: mv {shell.quote(str(path))} {shell.quote(f'{path}.old')}",
             )
 
 

@@ -1,4 +1,4 @@
-"""Commands as they are printed: quoted for the shell of this system, so that they run as they stand."""
+"""Commands as they are printed: quoted for the shell of this system, so that they run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 WINDOWS = os.name == "nt"
 PLAIN = re.compile(r"[\w@%+=:,./\\~\[\]{}-]+")  # what cmd.exe and PowerShell take as it stands
-PART = re.compile(r'((?:[^\s"]|"(?:\\"|[^"])*")+)')
+PART = re.compile(r'(?:[^\s"]|"(?:\\\\|\\"|[^"])*")+')
 
 
 def quote(word: str) -> str:

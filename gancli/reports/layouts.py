@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 from gancli.data import seams
@@ -11,6 +10,7 @@ from gancli.data.files import Files
 from gancli.data.folder import listing
 from gancli.data.pairs import NEARLY
 from gancli.errors import UserError
+from gancli.files import shell
 
 ALSO = "simgan and styletransfer take them too"
 
@@ -32,14 +32,14 @@ def find_command(path: str, files: Files) -> list[str]:
     """Gives the words behind `gan train` for pairs or two domains; [] for single images."""
     for text in find_layouts(path, files):
         if command := re.search(r": gan train (.*?)(?: \(|$)", text):
-            return shlex.split(command[1])
+            return shell.split(command[1])
     return []
 
 
 def format_command(model: str, path: str, *more: str) -> str:
     """Writes the command that trains a model on it."""
     return " ".join(
-        shlex.quote(word)
+        shell.quote(word)
         for word in ("gan", "train", f"model={model}", f"dataset.path={path}", *more)
     )
 

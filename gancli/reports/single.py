@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 import gancli
 from gancli.config.arguments import PATH_KEYS
+from gancli.files import shell
 from gancli.metrics.settings import better
 from gancli.modality import find_noun
 from gancli.reports.comparison import DASH, describe_sharing, format_rate, format_time, show_state
@@ -277,7 +277,7 @@ def list_metrics(run: Run, metric: Metric) -> Html:
     best = run.evaluation.get("best")
     if not run.evaluation.get("values") and not run.evaluations:
         line = (
-            [make_tag("code", f"gan evaluate ckpt={shlex.quote(str(run.folder))}"), " does it."]
+            [make_tag("code", f"gan evaluate ckpt={shell.quote(str(run.folder))}"), " does it."]
             if run.config
             else None
         )
@@ -446,7 +446,7 @@ def format_command(run: Run) -> str:
         and item.lstrip("+").partition("=")[0] not in ("resume", "trust", *changed)
     ]
     words += [f"{key}={format_value(value)}" for key, value in changed.items()]
-    return " ".join(["gan train", *flags, *map(shlex.quote, words)])
+    return " ".join(["gan train", *flags, *map(shell.quote, words)])
 
 
 def rename_experiment(item: str, flags: Sequence[str]) -> str:
@@ -457,7 +457,7 @@ def rename_experiment(item: str, flags: Sequence[str]) -> str:
         flags: What `find_flags` found: where the user's own configs are.
     """
     key, _, name = item.partition("=")
-    words = [word for flag in flags for word in shlex.split(flag)]
+    words = [word for flag in flags for word in shell.split(flag)]
     own = any(Path(word, "experiment", f"{name}.yaml").exists() for word in words)
     if key.lstrip("+") != "experiment" or own:
         return item
@@ -494,14 +494,14 @@ def find_flags(folder: Path) -> list[str]:
         runtime = node["hydra"]["runtime"]
         job = node["hydra"]["job"]
         found = [
-            f"--config-dir {shlex.quote(source['path'])}"
+            f"--config-dir {shell.quote(source['path'])}"
             for source in runtime["config_sources"]
             if source["provider"] == "user"
         ]
         name = str(job.get("config_name") or "train")
     except (KeyError, TypeError, AttributeError):
         return []
-    return found + ([f"--config-name {shlex.quote(name)}"] if name != "train" else [])
+    return found + ([f"--config-name {shell.quote(name)}"] if name != "train" else [])
 
 
 def list_config(run: Run) -> Html | None:

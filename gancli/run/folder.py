@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from gancli.config.values import show
 from gancli.errors import TemporaryFailure, UserError, disk_is_full, unwritable
-from gancli.files import atomic, lock, reading
+from gancli.files import atomic, lock, reading, shell
 from gancli.files.paths import list_names
 from gancli.files.zoo import PREFIX
 
@@ -183,7 +182,7 @@ def run_words(key: str, path: Path, trust: tuple[str, ...]) -> str:
         words.append(f"trust={trust[0]}")
     elif trust:
         words.append(f"trust=[{','.join(trust)}]")
-    return " ".join(map(shlex.quote, words))
+    return " ".join(map(shell.quote, words))
 
 
 def refuse_used(path: Path) -> None:
