@@ -31,9 +31,9 @@ from torch.nn import functional as F
 from gancli.cli import main as gan
 from gancli.data.folder import Folder
 
-STEPS = 1500  # of a classifier, of BATCH images
+STEPS = 400  # of a classifier, of BATCH images
 BATCH = 64
-CHECKS = 15  # of the validation images during a classifier's training
+CHECKS = 8  # of the validation images during a classifier's training
 RATE = 1e-3
 GAN = (
     *("model=stylegan2", "dataset=folder", "dataset.resolution=28", "dataset.holdout=0"),

@@ -190,19 +190,31 @@ class StyledLayer(nn.Module):
         w_dim: numbers in a style.
         number: the layer's.
         up: doubles the size.
+        noisy: learns the noise's strength; without, it stays 0, and no noise is drawn.
     """
 
-    def __init__(self, c_in: int, c_out: int, *, w_dim: int, number: int, up: bool = False):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        w_dim: int,
+        number: int,
+        up: bool = False,
+        noisy: bool = True,
+    ):
         super().__init__()
         self.number = number
+        self.noisy = noisy
         self.conv = ModulatedConv2d(c_in, c_out, w_dim=w_dim, up=up)
-        self.strength = nn.Parameter(torch.zeros(()))
+        # Kept without noise too: projection and export find one strength a layer
+        self.strength = nn.Parameter(torch.zeros(()), requires_grad=noisy)
         self.bias = nn.Parameter(torch.zeros(c_out))
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise | Tensor) -> Tensor:
         """Applies the layer; the class says the shapes."""
         x = self.conv(x, w)
-        if isinstance(noise, Tensor) or noise != "none":
+        if isinstance(noise, Tensor) or (noise != "none" and self.noisy):
             plane = noise if isinstance(noise, Tensor) else self.plane(x, fixed=noise == "fixed")
             x = x + (self.strength * plane).to(x.dtype)
         return apply_leaky_relu(x + self.bias.to(x.dtype)[:, None, None])
@@ -254,6 +266,7 @@ class StyleGAN2Generator(nn.Module):
             alone.
         classes: of the data set.
         conditional: the label's embedding stands behind z.
+        noise_inputs: the layers add noise of a learned strength; a short run makes speckles of it.
     """
 
     w_avg: Tensor
@@ -272,6 +285,7 @@ class StyleGAN2Generator(nn.Module):
         w_decay: float = 0.995,
         classes: int = 0,
         conditional: bool = False,
+        noise_inputs: bool = True,
     ):
         super().__init__()
         times, base = count_downsampling_steps(resolution, most=MOST_DOUBLINGS)
@@ -296,7 +310,8 @@ class StyleGAN2Generator(nn.Module):
             *(pair for a, b in itertools.pairwise(widths) for pair in ((a, b), (b, b))),
         ]
         self.styled = nn.ModuleList(
-            StyledLayer(a, b, w_dim=w_dim, number=k, up=k % 2 == 1) for k, (a, b) in enumerate(ends)
+            StyledLayer(a, b, w_dim=w_dim, number=k, up=k % 2 == 1, noisy=noise_inputs)
+            for k, (a, b) in enumerate(ends)
         )
         self.to_rgb = nn.ModuleList(ToRGB(c, channels, w_dim=w_dim) for c in widths)
         self.register_buffer("w_avg", torch.zeros(w_dim))

@@ -258,6 +258,22 @@ def test_noise_starts_silent_and_is_one_plane():
     assert torch.allclose(layer(x, w, "fixed"), F.leaky_relu(y, 0.2) * 2**0.5, atol=1e-6)
 
 
+def test_without_noise_inputs_no_noise_is_drawn():
+    options = {"resolution": 16, "channels": 3, "channel_base": 64, "channel_max": 8}
+    noisy, silent = (
+        StyleGAN2Generator(**options, z_dim=6, w_dim=5, mapping_layers=2, noise_inputs=value)
+        for value in (True, False)
+    )
+    assert count(noisy) == count(silent) and noisy.state_dict().keys() == silent.state_dict().keys()
+    before = torch.get_rng_state()
+    image = silent(torch.ones(2, 6))
+    assert torch.equal(torch.get_rng_state(), before)
+    image.square().mean().backward()
+    assert all(layer.strength.grad is None and layer.strength == 0 for layer in silent.styled)
+    noisy(torch.ones(2, 6)).square().mean().backward()
+    assert all(layer.strength.grad is not None for layer in noisy.styled)
+
+
 def test_an_image_is_the_sum_of_its_levels_pictures():
     g, _ = small()
     with torch.no_grad():
