@@ -81,29 +81,32 @@ class Page:
         blocks = self.build()
         small = max(size_of(self.session.loaded.tree["config"]["dataset"]["resolution"]))
         crisp = self.session.modality.pixels and small <= PIXELATED
-        _, address, _ = blocks.launch(
-            server_name=host,
-            server_port=port,
-            share=False,
-            inbrowser=False,
-            inline=False,
-            quiet=True,
-            debug=False,
-            prevent_thread_lock=True,
-            ssr_mode=False,
-            mcp_server=False,
-            pwa=False,
-            run_history=False,
-            enable_monitoring=False,
-            root_path="",
-            footer_links=[],
-            allowed_paths=[str(self.session.shown)],
-            max_file_size=MOST_UPLOAD,
-            theme=theme,
-            css=CSS + (CRISP if crisp else ""),
-        )
         try:
-            yield address
+            _, address, _ = blocks.launch(
+                server_name=host,
+                server_port=port,
+                share=False,
+                inbrowser=False,
+                inline=False,
+                quiet=True,
+                debug=False,
+                prevent_thread_lock=True,
+                ssr_mode=False,
+                mcp_server=False,
+                pwa=False,
+                run_history=False,
+                enable_monitoring=False,
+                root_path="",
+                footer_links=[],
+                allowed_paths=[str(self.session.shown)],
+                max_file_size=MOST_UPLOAD,
+                theme=theme,
+                css=CSS + (CRISP if crisp else ""),
+            )
+        except OSError as error:  # somebody took the port meanwhile
+            raise UserError(f"port={port} cannot be used: {error}", "give another port") from error
+        try:
+            yield str(address)
         finally:
             blocks.close(verbose=False)
 
@@ -236,7 +239,14 @@ class Drawing:
         )
         with gr.Row():
             self.shown_ends = [
-                gr.Image(label=name, interactive=False, height=140, buttons=[], type="filepath")
+                gr.Image(
+                    label=name,
+                    interactive=False,
+                    height=140,
+                    buttons=[],
+                    type="filepath",
+                    elem_classes=["end"],
+                )
                 for name in "AB"
             ]
         self.share = gr.Slider(0, 1, value=0.5, step=0.01, label="share of the way from A to B")
@@ -319,8 +329,8 @@ class Drawing:
         self.words = gr.Markdown("")
         self.command = make_command_box("the command that makes the same picture")
         with gr.Row():
-            self.keep = [gr.Button(f"Use as {name}", size="sm") for name in "AB"]
-            self.save = gr.Button("Save", size="sm", variant="primary")
+            self.keep = [gr.Button(f"Use as {name}", size="sm", min_width=80) for name in "AB"]
+            self.save = gr.Button("Save", size="sm", variant="primary", min_width=80)
         self.said = gr.Markdown("")
 
     def makes(self, suffix: str) -> bool:

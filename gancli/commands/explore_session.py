@@ -124,17 +124,11 @@ class Session:
         more += trust_words(read_trust(options["trust"]))
         return shell.join(["gan", command, f"ckpt={options['ckpt']}", *words, *more])
 
-    def name_class(self, number: int) -> str:
-        """Names a class as label= takes it: by its name, or by its number where that is clearer."""
-        name = self.classes[number]
-        # A shell's and Hydra's reading must give the name back: 01 would become 1.
-        return name if str(read_value(f"label={name}")) == name else str(number)
-
     def list_words(self, draw: Draw) -> list[str]:
         """Lists the words of gan sample that make a draw."""
         words = ["n=1", f"seed={draw.seed}"]
         if isinstance(draw.label, int):
-            words.append(f"label={self.name_class(draw.label)}")
+            words.append(write_label(self.classes[draw.label]))
         elif draw.label is not None:
             words.append(f"label=[{','.join(f'{value:g}' for value in draw.label)}]")
         return words + [f"{key}={write_value(value)}" for key, value in draw.options.items()]
@@ -336,6 +330,18 @@ class Session:
             return path, command
 
         return self.add({}, write)
+
+
+def write_label(name: str) -> str:
+    """Writes a class as gan sample takes it: so that Hydra gives the very name back."""
+    plain = f"label={name}"
+    read = read_value(plain)
+    if type(read) in (str, int) and str(read) == name:
+        return plain
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    # 01 would become 1, and null nothing.
+    return f"label={QuotedString(name, Quote.single).with_quotes()}"
 
 
 def write_value(value: object) -> str:

@@ -9,13 +9,16 @@ import signal
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import small, steps, trainer_for
+from PIL import Image
 
 from gancli.checkpoint import load_game, save
 from gancli.cli import main
 from gancli.commands import explore as command
-from gancli.commands.explore_session import Session
+from gancli.commands.explore_session import Session, write_label
+from gancli.config.compose import compose
 from gancli.errors import UserError
 from gancli.inference.explore import Between, Draw, Mixed, Moved
 
@@ -128,6 +131,74 @@ def test_pictures_are_those_of_their_commands(runs, tmp_path, capsys):
     # Noise is that of the seed: a pick differs from its start in what was moved alone.
     assert "seed=3 noise=random" in command_line
     assert kept == read_sampled(command_line, tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", ["7", "01", "null", "1.0", "cat (wild)", "it's", "丙 类（三）"])
+def test_a_class_is_written_so_that_its_name_comes_back(name):
+    words = shlex.split(shlex.join([write_label(name)]))
+    assert str(compose("sample", ["ckpt=x", *words]).cfg.label) == name
+
+
+MODELS = {  # what can be kept of each: (options, codes, does it move along directions?)
+    "dcgan": ({}, {}, True),
+    "infogan": ({}, {"code0": 3, "code1": -0.5}, True),
+    "lapgan": ({"noise": "fixed", "level": 1}, {}, True),
+    "cogan": ({"domain": "both"}, {}, True),
+    "stylegan": ({"truncation": 0.5}, {}, True),
+    "pggan": ({}, {}, True),
+    "biggan": ({}, {}, True),
+    "rcgan": ({}, {}, False),
+    "wavegan": ({}, {}, False),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("model", MODELS)
+def test_a_pick_of_any_model_is_made_again_by_its_command(model, tmp_path):
+    session = open_session(run_folder(tmp_path / "run", small(model)), tmp_path)
+    options, codes, moves = MODELS[model]
+    label = 0 if session.model.game.classes else None
+    draw = Draw(seed=4, label=label, options=options, codes=codes)
+    assert session.has_directions() is moves
+    pick = (
+        Moved(of=draw, amounts=(2.0, 1.0))
+        if moves
+        else Between(first=draw, second=Draw(seed=9, label=label), share=0.4)
+    )
+    for each in (Draw(seed=4, label=label, options=options), pick):
+        name, words = session.save(each)
+        folder = tmp_path / f"again-{name}"
+        if session.modality.pixels:
+            assert (session.out / name).read_bytes() == read_sampled(words, folder)
+            continue
+        assert main([*shlex.split(words)[1:], f"out={folder}"]) == 0
+        for made in session.modality.files:
+            kept = (session.out / name).with_suffix(Path(made).suffix)
+            assert kept.read_bytes() == (folder / made).read_bytes()
+
+
+@pytest.mark.full
+@pytest.mark.parametrize(("model", "swept"), [("infogan", "code1"), ("cgan", "label")])
+def test_a_sweep_is_that_of_its_command(model, swept, tmp_path):
+    session = open_session(run_folder(tmp_path / "run", small(model)), tmp_path)
+    picture, words = session.sweep(Draw(seed=4), swept)
+    assert main([*shlex.split(words)[1:], f"out={tmp_path / 'again'}"]) == 0
+    assert picture.read_bytes() == (tmp_path / "again" / "sweep.png").read_bytes()
+
+
+@pytest.mark.full
+def test_a_translation_is_that_of_its_command(tmp_path, monkeypatch):
+    session = open_session(run_folder(tmp_path / "run", small("cyclegan")), tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 255, (20, 24, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a photo.png")
+    picture, words = session.translate(
+        str(tmp_path / "a photo.png"), direction="ba", seed=3, extras={}
+    )
+    monkeypatch.chdir(tmp_path)
+    assert main([*shlex.split(words)[1:], "out=again"]) == 0
+    kept, _ = session.save_translation(str(picture), words)
+    again = (tmp_path / "again" / "a photo.png").read_bytes()
+    assert picture.read_bytes() == (session.out / kept).read_bytes() == again
 
 
 def test_saved_picks_are_numbered_and_listed(runs, tmp_path):
