@@ -37,7 +37,8 @@ class Files:
     two: read gives two paths, of a pair in two folders.
     tail: so many at the end are what the data set itself holds out.
     origin: the folder or file that they come from, part of the cache's key.
-    labelled_by: where the labels come from, in words. parted: a part to test on is left out.
+    labelled_by: where the labels come from, in words. left_out: names of
+    the parts that are not among them, such as test.
     identity: a digest of what names and sizes do not tell, such as labels from a table. form: what
     holds the images, such as "array", where they are no files of their own.
     """
@@ -56,7 +57,7 @@ class Files:
     tail: int = 0
     origin: str = ""
     labelled_by: str = ""
-    parted: bool = False
+    left_out: tuple[str, ...] = ()
     identity: str = ""
     form: str = ""
 

@@ -33,6 +33,7 @@ from gancli.data.decode import (
 from gancli.data.files import Files, decode_files, list_skipped
 from gancli.data.sources import (
     SPLITS,
+    TRAINING,
     choose_split,
     label_by_folders,
     show_label,
@@ -135,6 +136,17 @@ class Folder(Source):
         """Lists the images, labelled. Raises UserError."""
         return listing(self.path, label=self.label, split=self.split, keep=self.cache)
 
+    def list_test_parts(self) -> tuple[str, ...]:
+        """Lists the parts that are left out of training and have its classes, if any."""
+        files = self.list_files()
+        if self.split not in (AUTO, *TRAINING):
+            return ()
+        return tuple(
+            part.lower()
+            for part in files.left_out
+            if part and replace(self, split=part).list_files().classes == files.classes
+        )
+
     def decoder(self) -> Decoder:
         """Makes what turns one file into stored pixels."""
         if self.bits is None:
@@ -176,7 +188,7 @@ class Folder(Source):
         else:
             found = self.fill(resolution=0, channels=0, classes=classes)
         if self.holdout == "auto":
-            found["holdout"] = 0 if files.parted else self.choose_holdout(len(files))
+            found["holdout"] = 0 if files.left_out else self.choose_holdout(len(files))
         return found
 
     def settled(self) -> Self:
@@ -469,8 +481,7 @@ def sort_out(
             if pictures
             else "it must hold image files or .npy arrays, or a sub-folder of them for each class",
         )
-    total = len(images)
-    images, short, remarks = choose_part(path, images, split)
+    images, short, remarks, left_out = choose_part(path, images, split)
     names = [name for name, *_ in images]
     found = None
     if label != FOLDERS:
@@ -501,14 +512,14 @@ def sort_out(
         remarks=tuple(remarks),
         origin=os.path.realpath(Path(path).expanduser()),
         labelled_by=found.source,
-        parted=len(short) < total and split is not None,
+        left_out=left_out,
         identity="" if found.source in ("", "class sub-folders") else found.identify(),
     )
 
 
 def choose_part(
     path: str, images: list[Entry], split: str | None
-) -> tuple[list[Entry], list[str], list[str]]:
+) -> tuple[list[Entry], list[str], list[str], tuple[str, ...]]:
     """Chooses a part of data that lie in folders train, test and the like.
 
     Args:
@@ -517,7 +528,8 @@ def choose_part(
         split: As in `Folder`.
 
     Returns:
-        The images of that part, their names from within it, and what there is to say.
+        The images of that part, their names from within it, what there is to say, and the parts
+        that are left out.
 
     Raises:
         UserError: There is no such part.
@@ -525,7 +537,7 @@ def choose_part(
     parts = unwrap_names([name for name, *_ in images])
     short = ["/".join(part) for part in parts]
     if split is None:
-        return images, [name for name, *_ in images], []
+        return images, [name for name, *_ in images], [], ()
     counts = Counter(part[0] for part in parts)
     if any(len(part) == 1 or part[0].lower() not in SPLITS for part in parts):
         require(
@@ -533,11 +545,13 @@ def choose_part(
             f"dataset.split={split}: {path} has no parts, such as folders train and test",
             "dataset.split=auto",
         )
-        return images, short, []
+        return images, short, [], ()
     chosen, said = choose_split(path, counts, split)
     inner = ["/".join(part[1:]) for part in parts]
     kept = [k for k, part in enumerate(parts) if chosen in (None, part[0])]
-    return [images[k] for k in kept], [inner[k] for k in kept], [said] if said else []
+    left_out = tuple(name for name in counts if chosen not in (None, name))
+    remarks = [said] if said else []
+    return [images[k] for k in kept], [inner[k] for k in kept], remarks, left_out
 
 
 def find_wrapper(path: str, images: list[Entry], parts: list[list[str]]) -> str:

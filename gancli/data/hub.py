@@ -112,7 +112,7 @@ def list_hub_images(
         remarks=(*([said] if said else []), *remarks, *found.remarks),
         origin=os.path.realpath(root),
         labelled_by=found.source,
-        parted=chosen is not None and len(counts) > 1,
+        left_out=tuple(part for part in counts if chosen not in (None, part)),
         identity=digest_of([*(identify(rows, column) for rows in taken), found.identify()]),
         form="parquet" if taken[0].batches is None else "arrow",
     )

@@ -105,7 +105,7 @@ def list_array_images(path: str, *, label: str | list[str], split: str | None) -
         remarks=(*remarks, *labelled.remarks),
         origin=os.path.realpath(root),
         labelled_by=labelled.source,
-        parted=chosen is not None and len(parts) > 1,
+        left_out=tuple(part for part in parts if chosen not in (None, part)),
         identity=digest_of([reader.identify(), labelled.identify()]),
         form="array",
     )

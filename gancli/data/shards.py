@@ -135,7 +135,7 @@ def list_shard_images(
         remarks=(*([said] if said else []), *found.remarks),
         origin=os.path.realpath(root),
         labelled_by=found.source,
-        parted=chosen is not None and len(counts) > 1,
+        left_out=tuple(part for part in counts if chosen not in (None, part)),
         identity=found.identify(),
         form="tar",
     )

@@ -292,7 +292,7 @@ def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
     files = listing(path, label=read_typed(words, "dataset.label"), split=str(split))
     command = find_command(path, files)
     # The rest of the remarks a run makes itself
-    parts = [f"{path}: {text}" for text in files.remarks if files.parted and "parts" in text]
+    parts = [f"{path}: {text}" for text in files.remarks if files.left_out and "parts" in text]
     notes = () if command else tuple(parts)
     rows = [k * len(files) // min(len(files), HEADERS) for k in range(min(len(files), HEADERS))]
     headers = [header for header in (read_header_of(files, row) for row in rows) if header]

@@ -26,6 +26,7 @@ MOST_NAME = 160  # characters of a file name
 # Of a part `metrics`: these change no number, or stand in the file's name by themselves.
 UNTOLD = ("every", "floor", "best", "best_mode", "n", "features", "reference")
 MOST_HELD = 10_000  # of a test split: MNIST's and CIFAR's have as many
+TEST_PARTS = ("test", "testing", "valid", "validation", "val")
 
 
 @dataclass(frozen=True)
@@ -361,13 +362,17 @@ def load_other_split(source: Source) -> tuple[Decoded | None, str]:
         missing.
     """
     from gancli.config.build import read_parameters
+    from gancli.data.folder import Folder
 
     kind: type = type(source)
     parameter = read_parameters(kind).get("split")
-    if parameter is None or vars(source)["split"] != "train":
+    if isinstance(source, Folder):
+        known = source.list_test_parts()
+    elif parameter is not None and vars(source)["split"] == "train":
+        known = get_args(parameter.annotation)
+    else:
         return None, ""
-    known = get_args(parameter.annotation)
-    other = next((name for name in ("test", "valid", "val") if name in known), None)
+    other = next((name for name in TEST_PARTS if name in known), None)
     if other is None:
         return None, ""
     changes: dict[str, Any] = {"split": other, "limit": MOST_HELD, "holdout": 0}

@@ -85,7 +85,7 @@ def test_a_folder_of_parquet_files_in_parts(tmp_path, datasets):
         make(datasets, 12, first).to_parquet(tmp_path / "a" / "data" / f"{name}.parquet")
     (tmp_path / "a" / "README.md").write_text("x")
     files = listing(str(tmp_path / "a"), **ALL)
-    assert len(files) == 24 and files.parted
+    assert len(files) == 24 and files.left_out
     assert "of its parts train is taken (24 images), and left out test (12)" in files.remarks[0]
     decoded = load(tmp_path / "a", split="all")
     assert sorted(decoded.images[:, 0, 0, 0].tolist()) == list(range(36))

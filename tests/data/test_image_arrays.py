@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from train_helpers import TINY, last, sound
 from gancli.data.folder import Folder, listing
 from gancli.errors import UserError
 from gancli.reports.recipes import choose_set, look_at
+from gancli.run.measure import load_other_split
 
 gan = pytest.fixture(train_helpers.gan)
 ALL = {"label": "auto", "split": "auto"}
@@ -68,7 +70,7 @@ def medmnist(path, **more):
 def test_medmnist_trains_on_its_training_part_and_says_so(tmp_path):
     path = medmnist(tmp_path / "a.npz")
     files = listing(path, **ALL)
-    assert len(files) == 6 and files.parted
+    assert len(files) == 6 and files.left_out
     assert files.labelled_by == "column label of a.npz"
     assert files.remarks == (
         "of its parts train is taken (6 images), and left out val (3), test (3); "
@@ -81,6 +83,18 @@ def test_medmnist_trains_on_its_training_part_and_says_so(tmp_path):
     with pytest.raises(UserError) as caught:
         listing(path, label="auto", split="tset")
     assert caught.value.hint == "did you mean 'test'?"
+
+
+def test_the_part_to_test_on_serves_as_held_out(tmp_path):
+    source = Folder(path=medmnist(tmp_path / "a.npz"), **ALL).settled()
+    assert source.holdout == 0
+    held, words = load_other_split(source)
+    assert words == "its test split"
+    assert torch.equal(held.images[:, 0], torch.from_numpy(PIXELS[9:, ..., 0]))
+    assert load_other_split(replace(source, split="all")) == (None, "")
+    labels = dict(np.load(tmp_path / "a.npz"))
+    np.savez(tmp_path / "a.npz", **labels | {"test_labels": np.arange(3) + 7})
+    assert load_other_split(source)[1] == "its val split", "of other classes"
 
 
 def test_further_arrays_are_columns_and_what_is_not_read_is_said(tmp_path):

@@ -99,7 +99,7 @@ def test_parts_are_told_by_names_and_folders(tmp_path):
     sharded(tmp_path / "b" / "train")
     sharded(tmp_path / "b" / "test", 5)
     files = listing(str(tmp_path / "b"), **ALL)
-    assert len(files) == 12 and files.parted
+    assert len(files) == 12 and files.left_out
     assert "of its parts train is taken (12 images), and left out test (5)" in files.remarks[0]
 
 

@@ -169,7 +169,7 @@ def test_parts_two_deep_train_on_train(tmp_path):
             picture(tmp_path / "a" / place / f"{k}.png", k)
     path = str(tmp_path / "a")
     files = listing(path, **ALL)
-    assert files.classes == ("cat", "dog") and len(files) == 4 and files.parted
+    assert files.classes == ("cat", "dog") and len(files) == 4 and files.left_out
     assert files.remarks == (
         "of its parts train is taken (4 images), and left out test (4), val (2); "
         "dataset.split=NAME or all takes others",
