@@ -61,8 +61,7 @@ def test_a_run_of_ones_own_in_that_place_wins(gan):
     sound(gan("train", *TINY, "trainer.steps=1", f"hydra.run.dir={RING}"))
     sound(gan("sample", f"ckpt={RING}", "n=2"))
     assert Path(RING, "samples-seed0", "grid.png").is_file() and not Path("outputs").exists()
-    assert "resume" not in sound(gan("show", RING)).out
-    sound(gan("report", RING))
+    assert "the EMA generator alone" not in sound(gan("show", RING)).out
 
 
 def test_a_new_run_starts_from_a_bundled_generator(gan):
@@ -82,6 +81,12 @@ def test_the_list_has_sizes_numbers_and_commands(gan):
     assert [each["name"] for each in found["files"]] == list_zoo()
     assert "zoo/mlp_ring" in found["zoo"]
     assert "did you mean 'zoo'?" in sound(gan("list", "zooo"), 2).err
+
+
+@pytest.mark.parametrize("word", ["ckpt=zoo/mlp", "init=zoo/mlp", "zoo/mlp"])
+def test_the_shell_completes_names(gan, monkeypatch, word):
+    monkeypatch.setenv("COMP_LINE", f"gan show {word}")
+    assert sound(gan("-sc", "query=bash")).out.split() == [f"{word}_ring"]
 
 
 def test_the_page_is_made_of_the_index():
