@@ -79,6 +79,15 @@ RECIPES = {
         ("experiment=enhance_digits_small",),
         "evaluate ckpt=zoo/enhance_digits n=100",
     ),
+    "infogan_digits": Recipe(
+        "handwritten digits of InfoGAN, whose code has found the ten digits without labels",
+        (
+            "experiment=infogan_digits_small",
+            "model.generator.width=13",
+            "model.generator.max_width=52",
+        ),
+        "sample ckpt=zoo/infogan_digits sweep=code0",
+    ),
     "mlp_ring": Recipe(
         "points near eight Gaussians on a ring, of a fully connected pair",
         ("experiment=mlp_ring",),
