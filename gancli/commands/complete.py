@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 from gancli.commands.complete_keys import find_leaves
 from gancli.config.folders import find_conf_dir, list_options, read_description
 from gancli.files.paths import complete_path
+from gancli.files.zoo import complete_zoo
 
 SHELLS = ("bash", "zsh", "fish")
 # Subcommands without a config of their own whose words are those of gan train.
@@ -118,7 +119,7 @@ def list_arguments(
     dirs = find_dirs(before)
     groups = list_options([find_conf_dir(), *dirs])
     if name == "list":
-        yield from map(Found, [*groups, "metrics"])
+        yield from map(Found, [*groups, "metrics", "zoo"])
         return
     if name == "config":
         yield from list_copies(before, current, groups)
@@ -141,6 +142,8 @@ def list_arguments(
     yield from list_keys([*leaves, *own], sign, typed)
     if name in TAKE_PATHS and not sign:
         yield from map(Found, complete_path(current))
+    if name == "show" and current:
+        yield from map(Found, complete_zoo(current))
 
 
 def list_copies(
@@ -192,6 +195,7 @@ def list_values(
     bare = key.lstrip("+")
     group = bare.partition("@")[0]
     if PATH_KEYS.fullmatch(bare):
+        yield from map(Found, complete_zoo(current))
         if bare == "resume":
             yield Found(f"{key}=auto")
         paths = complete_path(value, folders_only=bare == "resume")

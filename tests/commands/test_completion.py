@@ -19,6 +19,7 @@ import pytest
 from gancli.cli import SUBCOMMANDS, main
 from gancli.commands import complete_keys, completion
 from gancli.config.compose import compose
+from gancli.files.zoo import list_zoo
 
 BIN = Path(sys.executable).parent
 
@@ -74,7 +75,8 @@ def offered(line: str, capsys, *, shell: str = "fish", piece: str = "") -> list[
         ("gan train hydra.r", ["hydra.run."]),
         ("gan train --multi", ["--multirun"]),
         ("gan bench --against u", ["usual"]),
-        ("gan sample ckpt=", ["ckpt=last.pt", "ckpt=my photos/", "ckpt=runs/"]),
+        ("gan sample ckpt=r", ["ckpt=runs/"]),
+        ("gan sample ckpt=l", ["ckpt=last.pt"]),
         ("gan sample ckpt=runs/a", ["ckpt=runs/a run/"]),
         ("gan sample ckpt=runs/ e", ["ema="]),
         ("gan sample ckpt=runs/ ema=", ["ema=true", "ema=false"]),
@@ -102,6 +104,15 @@ def test_every_subcommand_and_group_is_offered(place, capsys):
     keys = offered("gan train ", capsys)
     assert {"model=", "loss=", "experiment=", "dataset=", "trainer.", "seed="} <= set(keys)
     assert "penalty=" not in keys and "+penalty@loss.penalties.r1=r1" in keys
+
+
+def test_weights_of_the_package_and_those_of_runs(place, capsys):
+    names = [f"zoo/{name}" for name in list_zoo()]
+    assert names and offered("gan sample ckpt=zoo", capsys) == [f"ckpt={name}" for name in names]
+    assert offered("gan train init=zoo/", capsys) == [f"init={name}" for name in names]
+    assert offered("gan show zoo/", capsys) == names
+    others = ["ckpt=last.pt", "ckpt=my photos/", "ckpt=runs/"]
+    assert offered("gan sample ckpt=", capsys) == [*(f"ckpt={name}" for name in names), *others]
 
 
 def test_keys_and_values_of_the_model_that_is_typed(place, capsys):

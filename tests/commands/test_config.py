@@ -36,6 +36,9 @@ def check_copy(option: str, capsys) -> None:
     assert path == Path("my_conf", group, f"my_{name}.yaml") and path.is_file()
     assert command[:4] == ["gan", "train", "--config-dir", "my_conf"]
     words = [word.replace("my_", "") for word in command[4:]]
+    package = {"logger/wandb": "wandb", "logger/mlflow": "mlflow", "logger/trackio": "trackio"}
+    if option in package:
+        pytest.importorskip(package[option])
     mine = compose("train", command[2:], missing=True)
     built_in = compose("train", words, missing=True)
     key = f"+penalty@loss.penalties.{name}" if group == "penalty" else ""
