@@ -26,6 +26,7 @@ def start_hydra(dirs: Sequence[Path]) -> Iterator[None]:
         dirs: The user's folders of configs.
     """
     from hydra._internal.sources_registry import SourcesRegistry
+    from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.plugins import Plugins
     from hydra.plugins.search_path_plugin import SearchPathPlugin
@@ -47,9 +48,14 @@ def start_hydra(dirs: Sequence[Path]) -> Iterator[None]:
     sources = SourcesRegistry.instance().types
     usual = sources["file"]
     sources["file"] = BoundedFiles
+    # Hydra's own plugin for Optuna, where it is installed: one name can be one thing.
+    sweepers = ConfigStore.instance().repo.get("hydra", {}).get("sweeper", {})
+    foreign = sweepers.pop("optuna.yaml", None)
     try:
         yield
     finally:
+        if foreign is not None:
+            sweepers["optuna.yaml"] = foreign
         resolvers.end()
         plugins.remove(UserFolders)
         sources["file"] = usual

@@ -18,7 +18,7 @@ from gancli.config.resolvers import make_slug
 from gancli.errors import Pruned, TemporaryFailure, UserError
 from gancli.files import lock
 from gancli.metrics.settings import better
-from gancli.run.trial import MODES, open_study
+from gancli.run.trial import MODES, check_settings, open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -61,6 +61,7 @@ class OptunaSweeper(Sweeper):
             TemporaryFailure: Another process works on the study.
         """
         assert self.config is not None and self.hydra_context is not None, "setup comes first"
+        check_settings(self.settings)
         if not self.config.metrics["items"]:
             raise UserError("a search needs a metric", "metrics=fast, or another one of its group")
         self.folder = Path(self.config.hydra.sweep.dir)

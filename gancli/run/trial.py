@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gancli.errors import Pruned, UserError
+from gancli.errors import Problems, Pruned, UserError
 
 if TYPE_CHECKING:
     import optuna
@@ -16,6 +16,33 @@ if TYPE_CHECKING:
 
 STUDY = "study.db"  # in the sweep's folder
 MODES = {"min": "minimize", "max": "maximize"}
+
+
+def check_settings(settings: Mapping[str, Any]) -> None:
+    """Raises Problems for values of hydra.sweeper that a search cannot use."""
+    found = []
+    for key, least in {"n_trials": 1, "n_jobs": 1, "startup_trials": 0, "warmup_steps": 0}.items():
+        if type(settings[key]) is not int or settings[key] < least:
+            found.append((key, f"give a whole number from {least} on"))
+    seeds = settings["seeds"]
+    numbers = [] if seeds is None else list(seeds) if is_list(seeds) else [None]
+    if any(type(seed) is not int for seed in numbers):
+        found.append(("seeds", "give a list of whole numbers, such as [0,1,2], or null"))
+    if settings["direction"] not in ("auto", *MODES.values()):
+        found.append(("direction", "give auto, minimize or maximize"))
+    if type(settings["prune"]) is not bool:
+        found.append(("prune", "give true or false"))
+    if settings["sampler_seed"] is not None and type(settings["sampler_seed"]) is not int:
+        found.append(("sampler_seed", "give a whole number, or null"))
+    if found:
+        raise Problems(
+            [(f"hydra.sweeper.{key}={settings[key]} does not fit", hint) for key, hint in found]
+        )
+
+
+def is_list(value: object) -> bool:
+    """Is it several values, from YAML or typed?"""
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 class Trial:

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 import train_helpers
+from hydra.core.config_store import ConfigStore
 from train_helpers import ENV, NETWORKS, QUIET, sound
 
 from gancli.cli import main
 from gancli.commands import sweep as sweeping
-from gancli.errors import Pruned
+from gancli.config import compose as front
+from gancli.errors import Problems, Pruned
+from gancli.run.trial import check_settings
 
 gan = pytest.fixture(train_helpers.gan)
 MEASURED = (
@@ -72,6 +75,45 @@ def test_a_missing_plugin_is_named_with_its_extra(monkeypatch, capsys, tmp_path,
     shown = capsys.readouterr().err
     assert f"{word}: the package" in shown and f"pip install 'gancli[{extra}]'" in shown
     assert list(tmp_path.iterdir()) == []
+
+
+GOOD = {
+    "n_trials": 1,
+    "n_jobs": 1,
+    "startup_trials": 0,
+    "warmup_steps": 0,
+    "seeds": None,
+    "direction": "auto",
+    "prune": True,
+    "sampler_seed": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("n_trials", 0), ("n_jobs", 0), ("startup_trials", -1), ("warmup_steps", "x")),
+        *(("seeds", "1"), ("seeds", [1, "x"]), ("direction", "maximise"), ("prune", "no")),
+        ("sampler_seed", 0.5),
+    ],
+)
+def test_a_value_that_a_search_cannot_use_is_told(key, value):
+    check_settings(GOOD)
+    with pytest.raises(Problems) as caught:
+        check_settings(GOOD | {key: value})
+    (problem,) = caught.value.problems
+    assert problem[0] == f"hydra.sweeper.{key}={value} does not fit"
+
+
+def test_the_plugin_of_the_same_name_does_not_get_in_the_way():
+    store = ConfigStore.instance()
+    store.store(group="hydra/sweeper", name="optuna", node={"_target_": "theirs"})
+    try:
+        composed = front.compose("train", ["hydra/sweeper=optuna"])
+        assert composed.hydra.sweeper._target_ == sweeping.OPTUNA
+        assert store.repo["hydra"]["sweeper"]["optuna.yaml"].node["_target_"] == "theirs"
+    finally:
+        store.repo["hydra"]["sweeper"].pop("optuna.yaml")
 
 
 def test_a_search_prunes_marks_its_best_and_says_how_to_go_on(gan):
