@@ -123,7 +123,7 @@ def fill_conditional(cfg: DictConfig) -> list[Problem]:
     elif OmegaConf.select(cfg, "dataset.path", throw_on_missing=False) is None:
         note(log, "the data has no labels (dataset.classes=0): training without labels")
     else:
-        note(log, "no class sub-folders: training without labels")
+        note(log, "no class sub-folders and no other labels: training without labels")
     return []
 
 

@@ -127,6 +127,11 @@ class Folder(Source):
         require_shown(self.shown, self.channels)
         ends = self.value_range
         require(
+            isinstance(self.label, str) or len({*self.label}) == len(self.label) > 0,
+            f"dataset.label={show_label(self.label)} names no column, or one twice",
+            "a column, as hair, or several, as [smiling,hat]",
+        )
+        require(
             ends is None or (len(ends) == 2 and ends[0] < ends[1]),
             f"dataset.value_range={ends} is no range",
             "the lowest and the highest value, as [0,10000]; or null",

@@ -293,7 +293,7 @@ class Reader:
                     found = opened.read_row_group(group, columns=[self.column])
             except (pyarrow.ArrowException, OSError, ValueError) as error:
                 raise BadImage(f"its row group cannot be read: {first_line(error)}") from error
-            self.groups[k, group] = found.column(self.column).combine_chunks()
+            self.groups[k, group] = found.column(self.column)
             while len(self.groups) > GROUPS:
                 self.groups.popitem(last=False)
             return self.groups[k, group]

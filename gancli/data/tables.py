@@ -107,7 +107,7 @@ def read_table(name: str, data: bytes, files: Matcher, *, scope: str = "") -> Ta
             table = tabulate(name, rows)
         else:
             table = read_json(name, json.loads(text))
-    except (ValueError, csv.Error, RecursionError) as error:
+    except (ValueError, TypeError, csv.Error, RecursionError) as error:
         raise UserError(f"{name} cannot be read: {first_line(error)}") from error
     return replace(table, scopes=(scope,) * len(table.keys))
 
@@ -593,7 +593,10 @@ def read_attribute(table: Table, column: str, values: Sequence[Value]) -> np.nda
 
 def name_classes(values: Sequence[Value]) -> tuple[str, ...]:
     """Names classes by their values, in one printable line each, and apart from each other."""
-    words = [str(int(value)) if isinstance(value, float) else str(value) for value in values]
+    words = [
+        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+        for value in values
+    ]
     names = [
         "".join(sign if sign.isprintable() else "?" for sign in word[:LONGEST_NAME])
         for word in words

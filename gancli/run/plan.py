@@ -461,7 +461,7 @@ def compare_data(old: Continued, digest: str) -> None:
     if old.tree["data"]["hash"] != digest:
         noun = find_noun(old.tree["config"]["dataset"].get("kind", "image"))
         raise UserError(
-            f"{old.folder} was trained on other data (names or sizes of its {noun} differ)",
+            f"{old.folder} was trained on other data (names, sizes or labels of its {noun} differ)",
             f"point dataset.path or dataset.root at the same {noun}, or start a new run",
         )
 

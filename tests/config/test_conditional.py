@@ -12,7 +12,7 @@ from gancli.errors import Problems
 
 gan = pytest.fixture(train_helpers.gan)
 SMALL = (*QUIET, "model.width=4", "dataset.resolution=8", "metrics=none", "trainer.steps=1")
-SAID = "note: no class sub-folders: training without labels"
+SAID = "note: no class sub-folders and no other labels: training without labels"
 
 
 def test_a_flat_folder_trains_without_labels_and_says_so_once(gan, tmp_path):

@@ -147,6 +147,37 @@ def test_a_table_about_something_else_is_said_and_not_used(tmp_path):
         (tmp_path / "a" / name).unlink()
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labels.csv", "file,label,label\n000.png,1,2\n"),
+        ("labels.csv", "file,label\n000.png,1,2\n"),
+        ("labels.csv", ""),
+        ("dataset.json", "[" * 100_000),
+        ("dataset.json", '{"labels": [["000.png", [1, "a"]], ["001.png", [0, null]]]}'),
+        ("dataset.json", '{"labels": [["000.png", [1, 0]], ["001.png", [0]]]}'),
+        ("dataset.json", '{"labels": 7}'),
+        ("dataset.json", '{"labels": [["000.png", NaN], ["001.png", Infinity]]}'),
+        ("labels.json", '{"000.png": 1' + "0" * 9999 + "}"),
+        ("metadata.jsonl", '"000.png"\n'),
+        ("metadata.jsonl", "{}\n"),
+    ],
+)
+def test_an_odd_table_is_said_and_never_a_traceback(name, content, tmp_path):
+    numbered(tmp_path / "a", 2)
+    (tmp_path / "a" / name).write_text(content)
+    files = listing(str(tmp_path / "a"), **ALL)
+    assert files.labels is None and any(name in text for text in files.remarks)
+    with pytest.raises(UserError, match=name):
+        listing(str(tmp_path / "a"), label="hair")
+
+
+def test_a_list_of_columns_has_each_once(tmp_path):
+    for wrong in ([], ["a", "a"]):
+        with pytest.raises(UserError, match="names no column, or one twice"):
+            Folder(path="x", label=wrong)
+
+
 def test_captions_are_no_classes(tmp_path):
     rows = [f'{k:03}.png,"a photo, the {k}th"' for k in range(40)]
     path = table(tmp_path / "a", 40, name="metadata.csv", columns="file_name,text", rows=rows)

@@ -209,7 +209,7 @@ def test_what_is_measured_of_series_calls_them_series(gan, tmp_path):
     assert "these are other series than the run was trained on" in done.err
     (tmp_path / "b.npz").replace(tmp_path / "a.npz")
     done = gan("train", "resume=run", "trainer.steps=3")
-    assert done.code == 2 and "names or sizes of its series differ" in done.err
+    assert done.code == 2 and "names, sizes or labels of its series differ" in done.err
 
 
 def test_alarms_of_series_call_them_series(tmp_path, gan):
