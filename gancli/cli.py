@@ -154,9 +154,10 @@ SUBCOMMANDS = {
     "explore": Subcommand(
         "gancli.commands.explore",
         "walk through what a checkpoint makes, on a page in the browser",
-        "ckpt=RUN_OR_FILE [KEY=VALUE ...]",
+        "ckpt=RUN|FILE|zoo/NAME [KEY=VALUE ...]",
         (
             "gan explore ckpt=RUN",
+            "gan explore ckpt=zoo/stylegan2_digits",
             "gan explore ckpt=RUN port=7861 open=true",
         ),
         (

@@ -215,7 +215,7 @@ class Drawing:
         what = "styles" if self.session.model.styled else "latents"
         gr.Markdown(
             f"Move the pick along the principal directions of its class's {what}, in standard "
-            "deviations. The first move of a class takes a while: its directions are looked for."
+            "deviations. The first move of a class takes longer: its directions are looked for."
         )
         if self.session.model.styled:
             self.layers = gr.Dropdown(

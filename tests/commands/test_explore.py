@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import small, steps, trainer_for
+from helpers import REPO, small, steps, trainer_for
 from PIL import Image
 
 from gancli.checkpoint import load_game, save
@@ -21,6 +21,7 @@ from gancli.commands.explore_session import Session, write_label
 from gancli.config.compose import compose
 from gancli.errors import UserError
 from gancli.inference.explore import Between, Draw, Mixed, Moved
+from gancli.run.checkpoint_options import compose_options
 
 
 def run_folder(path: Path, config: dict) -> Path:
@@ -78,6 +79,17 @@ def test_wrong_words_are_answered(words, said, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "refuse_taken_port", lambda port: None)
     assert main(["explore", *words, *free]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_commands_of_the_page_are_understood(tmp_path, monkeypatch):
+    text = (REPO / "docs" / "explore.md").read_text()
+    found = [line for line in text.splitlines() if line.startswith("gan explore ")]
+    assert len(found) == 2
+    (tmp_path / found[1].partition("ckpt=")[2]).mkdir(parents=True)  # a run like others
+    monkeypatch.chdir(tmp_path)
+    for line in found:
+        cfg = compose_options("explore", shlex.split(line)[2:], missing=True).cfg
+        assert command.read_options(cfg)["ckpt"].startswith(("zoo/", "outputs/"))
 
 
 def test_a_missing_gradio_is_named_with_its_extra(monkeypatch, tmp_path, capsys):
