@@ -20,6 +20,7 @@ from gancli.cli import main
 from gancli.commands.sample import folder_names
 from gancli.config.compose import compose
 from gancli.config.resolvers import make_slug
+from gancli.errors import UserError
 from gancli.files import atomic
 from gancli.render.streams import lasting
 from gancli.run import signals
@@ -203,3 +204,16 @@ def test_the_workflow_names_three_systems_and_what_is_there():
     words = " ".join(step.get("run", "") for step in job["steps"]).split()
     paths = [word for word in words if word.endswith(".py")]
     assert len(paths) == 5 and all((REPO / path).is_file() for path in paths)
+
+
+def test_a_link_to_another_drive_leads_out(tmp_path, monkeypatch):
+    """Windows' paths of two drives have nothing in common, and its ntpath says so by an error."""
+
+    def refuse(_paths: list[str]) -> str:
+        raise ValueError("Paths don't have the same drive")
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.log").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(os.path, "commonpath", refuse)
+    with pytest.raises(UserError, match="leads out of the folder"):
+        atomic.refuse_links(tmp_path / "run", ["run.log"])

@@ -162,7 +162,7 @@ def refuse_links(folder: Path, names: Sequence[str | Path]) -> None:
     for name in names:
         for path in walk_entries(folder / name):
             target = os.path.realpath(path)
-            if os.path.commonpath([root, target]) != root:
+            if not Path(target).is_relative_to(root):  # on Windows it may be another drive
                 raise UserError(
                     f"{path} is a link that leads out of the folder, to {target}; nothing was "
                     "written",
