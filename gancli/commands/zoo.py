@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gancli.checkpoint import Loaded, Tree
+    from gancli.game import Batch
 
 SEED = 0
 MOST_BYTES = 300_000  # of one file
@@ -80,13 +81,18 @@ RECIPES = {
         "evaluate ckpt=zoo/enhance_digits n=100",
     ),
     "infogan_digits": Recipe(
-        "handwritten digits of InfoGAN, whose code has found the ten digits without labels",
+        "handwritten digits of InfoGAN, whose code tells most digits apart, found without labels",
         (
             "experiment=infogan_digits_small",
             "model.generator.width=13",
             "model.generator.max_width=52",
         ),
         "sample ckpt=zoo/infogan_digits sweep=code0",
+    ),
+    "inpaint_digits": Recipe(
+        "fills holes in handwritten digits, as a context encoder does",
+        ("experiment=inpaint_digits_small", "trainer.steps=2000"),
+        "evaluate ckpt=zoo/inpaint_digits n=100",
     ),
     "mlp_ring": Recipe(
         "points near eight Gaussians on a ring, of a fully connected pair",
@@ -208,8 +214,6 @@ def choose_precision(source: Loaded) -> tuple[bool, bytes]:
     Returns:
         Whether it is half, and the file.
     """
-    if source.game.directions:  # such small networks fit as they are
-        return False, pack(source.tree, half=False)
     content = pack(source.tree, half=True)
     exact = draw_items(source)
     changed = (draw_items(unpack(content, source.path)) - exact).abs().mean() / exact.std()
@@ -241,16 +245,36 @@ def unpack(content: bytes, path: Path) -> Loaded:
 
 
 def draw_items(loaded: Loaded) -> Tensor:
-    """Draws items (N,C,H,W) as the network makes them, the classes in turn."""
+    """Draws items (N,C,H,W) as the network makes them: the classes in turn, or out of noise."""
     import torch
 
     from gancli.inference import sampling
 
+    if loaded.game.directions:
+        with torch.no_grad():
+            return loaded.game.sample(draw_sources(loaded), loaded.generator).float()
     classes = [str(name) for name in loaded.tree["data"]["classes"]]
     label = sampling.choose_labels(loaded.game, COMPARED, label=None, classes=classes)
     inputs = sampling.draw_inputs(loaded.game, COMPARED, seed=SEED, label=label, options={})
     batches = sampling.generate(loaded.game, loaded.generator, inputs, seed=SEED, given=None)
     return torch.cat([batch.float() for batch in batches])
+
+
+def draw_sources(loaded: Loaded) -> Batch:
+    """Draws noise for a game that translates, in the shapes of its data."""
+    import torch
+
+    from gancli.data.base import pair
+
+    data = loaded.tree["config"]["dataset"]
+    noise = torch.Generator().manual_seed(SEED)
+    found = {}
+    for key, value in loaded.game.example(
+        COMPARED, data["channels"], pair(data["resolution"])
+    ).items():
+        drawn = torch.rand(value.shape, generator=noise)
+        found[key] = drawn.round() if key == "mask" else 2 * drawn - 1
+    return found
 
 
 def draw_picture(path: Path, folder: Path, picture: Path) -> None:
@@ -311,7 +335,8 @@ INTRODUCTION = (
     "```",
     "",
     "In Python, `gancli.load('zoo/sngan_digits').sample(16)`. What a command writes goes to",
-    "`outputs/zoo/NAME`, unless `out=` says otherwise.",
+    "`outputs/zoo/NAME`, unless `out=` says otherwise. The denoiser and the inpainter take images",
+    "of your own: `gan translate ckpt=zoo/enhance_digits input=FOLDER`.",
     "",
     "Time is of one processor core for the training with its evaluations. The numbers are of the",
     "file itself, by `gan evaluate`: [metrics](metrics.md) says what they mean.",

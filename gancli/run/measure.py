@@ -223,7 +223,9 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     # is built.
     moved = {key: value for key, value in options.dataset.items() if value is not None}
     dataset = Section(loaded.tree["config"]["dataset"] | moved)
-    if is_exported(loaded.tree) and "path" in dataset and dataset["path"] is None:
+    # A data set that is made of another (`of`) needs no path of its own.
+    lacks_path = "path" in dataset and dataset["path"] is None and dataset.get("of") is None
+    if is_exported(loaded.tree) and lacks_path:
         raise UserError(
             f"{loaded.path} does not say where its data are: gan export leaves paths out",
             "add dataset.path=FOLDER",

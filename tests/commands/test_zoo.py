@@ -154,3 +154,12 @@ def test_the_commands_of_the_page_run(gan):
 
 def test_the_index_stands_beside_the_files():
     assert (find_zoo_folder() / "zoo.json").is_file()
+
+
+def test_a_translator_is_measured_on_data_made_of_bundled_ones(gan):
+    done = sound(gan("evaluate", "ckpt=zoo/enhance_digits", "n=64", "metrics=fast"))
+    (written,) = Path("outputs/zoo/enhance_digits/evaluations").glob("*.json")
+    values = json.loads(written.read_text())["values"]
+    assert values["psnr"] > values["psnr_source"] + 6
+    assert "gan show zoo/enhance_digits" in done.out
+    assert "gan evaluate ckpt=zoo/enhance_digits" in sound(gan("show", "zoo/enhance_digits")).out
