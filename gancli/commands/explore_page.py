@@ -32,6 +32,12 @@ FARTHEST = 4.0  # standard deviations of a direction's slider
 CODES_END = 2.0  # of a continuous code's slider; in training it was -1 to 1
 FREE = 3.0  # a bound on |z| that counts as none
 MOST_UPLOAD = "64mb"
+EXTRAS = {  # what a translation may need beside the picture, by the options of gan translate
+    "mask": "mask: white is filled; without one, what is transparent",
+    "style": "the picture whose style is taken",
+    "pose": "the pose of the picture",
+    "poses": "the pose to move into",
+}
 CSS = """
 /* clip, not hidden: nothing sticks inside of what scrolls by itself */
 .gradio-container {max-width: 1240px !important; width: 100%; margin: 0 auto !important;
@@ -324,7 +330,9 @@ class Drawing:
             type="filepath",
             elem_id="pick",
         )
-        self.sound = gr.Audio(label="sound", interactive=False, visible=self.makes(".wav"))
+        self.sound = gr.Audio(
+            label="sound", interactive=False, visible=self.makes(".wav"), buttons=["download"]
+        )
         self.text = gr.Textbox(label="text", interactive=False, visible=self.makes(".txt"))
         self.words = gr.Markdown("")
         self.command = make_command_box("the command that makes the same picture")
@@ -559,19 +567,11 @@ class Translating:
         """Lays out what is uploaded on the left, and what becomes of it on the right."""
         import gradio as gr
 
-        labels = {
-            "mask": "mask: white is filled; without one, what is transparent",
-            "style": "the picture whose style is taken",
-            "pose": "the pose of the picture",
-        }
         names = [*self.game.extras, *(["poses"] if "pose" in self.game.extras else [])]
         with gr.Row(equal_height=False):
             with gr.Column(min_width=320):
                 self.source = make_upload("your picture", 320)
-                self.extras = {
-                    name: make_upload(labels.get(name, "the pose to move into"), 180)
-                    for name in names
-                }
+                self.extras = {name: make_upload(EXTRAS[name], 180) for name in names}
                 with gr.Row():
                     ways = self.game.directions
                     self.direction = gr.Radio(
@@ -612,6 +612,9 @@ class Translating:
         extras = {
             name: path for name, path in zip(self.extras, given, strict=True) if path is not None
         }
+        missing = [EXTRAS[name] for name in self.extras if name != "mask" and name not in extras]
+        if missing:
+            raise GanError(f"upload this too: {' and '.join(missing)}")
         path, command = self.session.translate(
             source, direction=direction, seed=int(seed or 0), extras=extras
         )
