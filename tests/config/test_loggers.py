@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import yaml
 
 from gancli.cli import main
 from gancli.config import compose as front
@@ -23,17 +24,13 @@ def test_every_logger_is_an_option_with_the_keys_of_its_class():
     assert set(OPTIONS) == {*loggers.LOGGERS, "none"}
     for name, path in OPTIONS.items():
         assert len(read_description(path)) > 15
-        section = front.compose("train", [f"logger={name}"]).cfg.logger
-        assert loggers.find_logger_problems(front_plain(section)) == []
+        tree = yaml.safe_load(path.read_text())
+        section = tree["logger"] if name == "none" else tree
+        assert loggers.find_logger_problems(section) == []
+        assert list(section) == ([] if name == "none" else [name])
         for chosen, values in section.items():
             fields = dataclasses.fields(loggers.LOGGERS[chosen])
             assert [field.name for field in fields] == list(values)
-
-
-def front_plain(section) -> dict:
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_container(section, resolve=True)
 
 
 def test_several_are_chosen_by_a_list():
@@ -47,10 +44,11 @@ def test_several_are_chosen_by_a_list():
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["logger=wnadb"], "did you mean 'wandb'?"),
         (["logger=[tensorboard,wnadb]"], "did you mean 'wandb'?"),
         (["logger=wandb", "logger.wandb.projct=x"], "did you mean 'logger.wandb.project'?"),
-        (["logger.wandb.project=x"], "it exists with logger=wandb"),
+        pytest.param(
+            ["logger.wandb.project=x"], "it exists with logger=wandb", marks=pytest.mark.full
+        ),
     ],
     ids=lambda value: "" if isinstance(value, str) else value[-1],
 )
@@ -72,11 +70,10 @@ def test_wrong_values_are_told():
 def test_a_missing_package_is_an_error_that_says_what_to_install(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(loggers, "is_installed", lambda name: False)
-    for words in (["logger=wandb"], ["-m", "logger=wandb", "seed=1,2"]):
-        assert main(["train", *words]) == 2
-        shown = " ".join(capsys.readouterr().err.split())
-        assert "logger=wandb: the package wandb is not installed" in shown
-        assert "pip install 'gancli[wandb]'" in shown
+    assert main(["train", "-m", "logger=wandb", "seed=1"]) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "logger=wandb: the package wandb is not installed" in shown
+    assert "pip install 'gancli[wandb]'" in shown
     assert list(tmp_path.iterdir()) == []
 
 

@@ -116,6 +116,7 @@ def test_the_plugin_of_the_same_name_does_not_get_in_the_way():
         store.repo["hydra"]["sweeper"].pop("optuna.yaml")
 
 
+@pytest.mark.full
 def test_a_search_prunes_marks_its_best_and_says_how_to_go_on(gan):
     pytest.importorskip("optuna")
     few = ("hydra.sweeper.startup_trials=1", "hydra.sweeper.n_trials=4")
@@ -140,6 +141,7 @@ def test_a_search_prunes_marks_its_best_and_says_how_to_go_on(gan):
     assert len(read_study().trials) == 4
 
 
+@pytest.mark.full
 def test_several_seeds_count_by_their_mean(gan):
     pytest.importorskip("optuna")
     sound(gan(*SEARCH, "hydra.sweeper.n_trials=2", "hydra.sweeper.seeds=[3,5]"))
@@ -152,6 +154,7 @@ def test_several_seeds_count_by_their_mean(gan):
     assert refused.code == 2 and "hydra.sweeper.seeds=[0,1,2]" in refused.err
 
 
+@pytest.mark.full
 def test_a_search_of_no_metric_or_the_wrong_way_is_told(gan):
     pytest.importorskip("optuna")
     none = gan(*SEARCH, "metrics.items=[]")
