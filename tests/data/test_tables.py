@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import zipfile
 
 import numpy as np
 import pytest
@@ -263,3 +264,13 @@ def test_a_run_learns_the_chosen_column(gan, tmp_path):
     text = (tmp_path / "photos" / "labels.csv").read_text()
     (tmp_path / "photos" / "labels.csv").write_text(text.replace("a,x", "b,y"))
     assert "was trained on other data" in gan("train", "resume=run", "trainer.steps=2").err
+
+
+def test_a_table_in_a_zip_file(tmp_path):
+    path = table(tmp_path / "a")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file:
+        for member in (tmp_path / "a").iterdir():
+            file.write(member, f"set/{member.name}")
+    folder, packed = (listing(p, **ALL) for p in (path, str(tmp_path / "a.zip")))
+    assert packed.labels.tolist() == folder.labels.tolist()
+    assert packed.labelled_by == "column hair of set/labels.csv"
