@@ -38,7 +38,6 @@ def test_several_are_chosen_by_a_list():
     section = front.compose("train", words).cfg.logger
     assert list(section) == ["tensorboard", "mlflow"] and section.mlflow.experiment == "faces"
     assert dict(front.compose("train", []).cfg.logger) == {"tensorboard": {}}
-    assert dict(front.compose("train", ["logger=none"]).cfg.logger) == {}
 
 
 @pytest.mark.parametrize(

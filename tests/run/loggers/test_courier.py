@@ -145,24 +145,24 @@ def test_the_ids_of_the_loggers_are_kept_side_by_side(tmp_path):
 
 def test_what_the_choice_writes_in_the_run_folder(gan):
     few = (*TINY, "log.tensorboard=true", "trainer.steps=1")
-    for name in ("tensorboard", "jsonl", "none"):
+    for name in ("tensorboard", "none"):
         sound(gan("train", *few, f"logger={name}", f"hydra.run.dir={name}"))
     found = {
         name: {path.name for path in Path(name).iterdir()}
         & {"metrics.jsonl", "tensorboard", "loggers.json"}
-        for name in ("tensorboard", "jsonl", "none")
+        for name in ("tensorboard", "none")
     }
     assert found == {
         "tensorboard": {"metrics.jsonl", "tensorboard"},
-        "jsonl": {"metrics.jsonl"},
         "none": set(),
     }
 
 
 def test_a_resumed_run_may_take_another_logger(gan, tmp_path):
-    few = (*TINY, "log.every=1", "hydra.run.dir=run")
+    few = (*TINY, "log.every=1", "log.tensorboard=true", "hydra.run.dir=run")
     sound(gan("train", *few, "trainer.steps=1", "logger=jsonl"))
     sound(gan("train", "resume=run", "trainer.steps=2", "logger=none"))
+    assert not (tmp_path / "run" / "tensorboard").exists()
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1]
     assert last("run")["config"]["logger"] == {}
