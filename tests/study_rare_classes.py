@@ -2,7 +2,7 @@
 
 A script: docs/low_data.md has its numbers.
 
-python tests/study_rare_classes.py DATA.npz --work FOLDER [--rare 0] [--steps 6000] [--seeds 3]
+python tests/study_rare_classes.py DATA.npz --work FOLDER [--rare 0] [--steps 3600] [--seeds 3]
     [KEY=VALUE for gan train ...]
 
 DATA.npz is in the layout of MedMNIST: train_images (N,H,W) uint8, train_labels (N,1), and the same
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rare", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=3600)
     parser.add_argument("--seeds", type=int, default=3)
     options, words = parser.parse_known_args()
     parts = read_parts(options.data, options.rare)

@@ -137,6 +137,8 @@ def test_a_rare_class_is_drawn_as_often_as_the_others(tmp_path):
         assert "dataset.balance=true" in recipe.words and "10 to 40 each" in recipe.why
     even = replace(images(5000, 32, 10), each=(200, 790))
     assert "dataset.balance=true" not in list_recipes(even)[0].words
+    assert not replace(even, each=(0, 0)).uneven, "labels that nobody counted"
+    assert not replace(even, n=60, each=(1, 40)).uneven, "too few to learn classes from"
     many = replace(images(5000, 32, 2), each=(400, 4600))
     assert "augment=ada" in list_recipes(many)[0].words, "800 images, as balanced draws show them"
     few = images(150, 28, 50)
