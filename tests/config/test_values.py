@@ -152,6 +152,7 @@ UNBOUNDED = {
     *("number", "padding", "pixels", "rank", "world", "shape", "side", "size", "sizes", "stamps"),
     *("stride", "tail", "batch_size", "most", "score", "steps", "index", "frames", "height"),
     *("shirt", "sleeves", "trousers", "shoes", "hair", "skin"),
+    *("axis", "offset", "values", "stamp", "others", "columns"),
     # Whose class looks at them itself, or whose unit is the data's.
     *("floor", "bin_mean", "value_range"),
     *CLOSED_BOUNDS["metrics"],
