@@ -165,6 +165,7 @@ def test_images(facts, name, words):
     assert best.name == name and set(words) <= set(best.words) and others
     assert ("augment=ada" in best.words) == (facts.n < 2000)
     assert ("model.conditional=true" in best.words) == name.endswith("by class")
+    assert "model.generator.noise_inputs=false" not in best.words, "measured: one outline for all"
     assert "docs/gallery.md" in best.expected, "a number has an origin"
 
 
