@@ -103,6 +103,11 @@ RECIPES = {
         ("experiment=sngan_digits_small", "model.generator.width=9"),
         "sample ckpt=zoo/sngan_digits per_class=4",
     ),
+    "srgan_digits": Recipe(
+        "enlarges handwritten digits from 8 to 32 pixels, of a narrow SRGAN",
+        ("experiment=srgan_digits_small", "trainer.steps=2000"),
+        "evaluate ckpt=zoo/srgan_digits n=64",
+    ),
     "stylegan2_digits": Recipe(
         "handwritten digits by class, of StyleGAN2, whose styles can be mixed and truncated",
         (
@@ -357,7 +362,8 @@ ENDING = (
     "",
     "`python -m gancli.commands.zoo NAME` trains a recipe of `gancli/commands/zoo.py`, keeps its",
     "generator, measures the file and draws its picture; `all` makes every one of them. The same",
-    "recipe gives the same file on the same machine with the same torch.",
+    "recipe gives the same weights, bit for bit, on the same machine with the same torch; the file",
+    "holds the run's config beside them, so its bytes follow what a version writes there.",
 )
 
 
