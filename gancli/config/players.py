@@ -5,7 +5,7 @@ Classes of the user's own are imported here.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 from gancli.config.build import find_own_problems, locate
 from gancli.config.plain import Plain
@@ -87,10 +87,16 @@ def describe_fallback(player: str, spec: Plain) -> str:
         spec: The description of g's optimizer.
     """
     kind = str(spec["_target_"]).rpartition(".")[2]
-    lr = describe_rate(spec["lr"])
+    lr = describe_rate(spec)
     return f"player {player} has no optimizer of its own: it takes g's ({kind}, lr {lr})"
 
 
-def describe_rate(lr: object) -> str:
-    """Describes a learning rate in a few words: a number, or that it is a schedule."""
-    return f"{lr:g}" if isinstance(lr, int | float) else "by a schedule"
+def describe_rate(spec: Mapping[str, object]) -> str:
+    """Describes a player's learning rate in a few words: a number, and where it falls to."""
+    lr = spec["lr"]
+    if not isinstance(lr, int | float):
+        return "by a schedule"
+    final = spec.get("final")
+    if spec.get("schedule") not in ("linear", "cosine") or not isinstance(final, int | float):
+        return f"{lr:g}"
+    return f"{lr:g} falling to {lr * final:g}"

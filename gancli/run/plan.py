@@ -224,9 +224,7 @@ def describe_plan(composed: front.Composed) -> str:
     cfg = composed.cfg
     optimizer = composed.choices.get("optimizer", "of your own")
     rates = ", ".join(
-        f"{player} {describe_rate(spec.lr)}"
-        for player, spec in cfg.optimizer.items()
-        if "lr" in spec
+        f"{player} {describe_rate(spec)}" for player, spec in cfg.optimizer.items() if "lr" in spec
     )
     return f"{describe_budget(cfg)}; optimizer {optimizer} (learning rate {rates})"
 
