@@ -186,7 +186,7 @@ def export_onnx(loaded: Loaded, options: dict[str, Any]) -> Ending:
             "gancli": str(loaded.tree["version"]),
             "model": str(loaded.tree["config"]["model"]["_target_"]),
             "makes": modality.noun,
-            "values": describe_values(spec),
+            "values": make_modality(spec).describe_made(),
             "classes": ", ".join(str(name) for name in loaded.tree["data"]["classes"]),
         },
     )
@@ -197,7 +197,7 @@ def export_onnx(loaded: Loaded, options: dict[str, Any]) -> Ending:
     for name, lines in (("input", found.inputs), ("output", found.outputs)):
         for line in lines:
             messages.say(f"{name:<7} {line}")
-    messages.say(f"values  {describe_values(spec)}")
+    messages.say(f"values  {make_modality(spec).describe_made()}")
     sizes = " and ".join(map(str, CHECKED))
     print(
         f"onnxruntime {found.runtime} differs from torch by at most {found.distance:.1g}, at "
@@ -228,29 +228,6 @@ def check_onnx_options(game: Game, options: dict[str, Any]) -> None:
             f"direction={options['direction']}: this model goes {' and '.join(game.directions)}",
             "leave direction= out",
         )
-
-
-def describe_values(spec: dict[str, Any]) -> str:
-    """Says what the numbers of a result mean, by the section `dataset` of a config."""
-    kind = make_modality(spec).kind
-    value_range = spec.get("value_range")
-    if kind == "image" and value_range:
-        return f"-1 is {value_range[0]} and 1 is {value_range[1]} in the data"
-    if kind == "image" and spec.get("bits") == 16:
-        return "-1 is black, 1 is white; 16 bits are (x + 1) * 32767.5, rounded and clipped"
-    if kind == "image":
-        return "-1 is black, 1 is white; a byte is (x + 1) * 127.5, rounded and clipped"
-    if kind == "audio":
-        return (
-            "a spectrogram as the network sees it; gan sample makes sound of it"
-            if spec.get("spectrogram")
-            else "a wave from -1 to 1"
-        )
-    if kind == "text":
-        return "at each step one of these is 1, the others are 0: " + repr(spec.get("alphabet"))
-    scale = spec.get("scale", 1.0)
-    shift = spec.get("shift")
-    return f"in the data's units x * {scale}" + (f" + {shift}" if shift is not None else "")
 
 
 def export_page(loaded: Loaded, options: dict[str, Any], trust: tuple[str, ...]) -> Ending:

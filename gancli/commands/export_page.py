@@ -89,7 +89,7 @@ def refuse_others(game: Game, modality: Modality) -> None:
             "format=html shows a space of latents, and this model makes images out of images",
             "gan export format=safetensors, or format=onnx",
         )
-    if modality.kind in ("text", "points"):
+    if modality.of_tokens or modality.drawn is not None:  # one alone is no picture
         raise UserError(
             f"format=html shows pictures, and this model makes {modality.noun}",
             "gan sample writes them; gan export format=safetensors, or format=onnx",

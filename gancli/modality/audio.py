@@ -176,6 +176,10 @@ class Audio(Modality):
         """Says that values are samples of 16 bits."""
         return "16-bit samples, full scale is 32,768"
 
+    def describe_made(self) -> str:
+        """Says what full scale is."""
+        return "a wave from -1 to 1"
+
 
 @dataclass(frozen=True)
 class Spectrograms(Audio):
@@ -241,3 +245,7 @@ class Spectrograms(Audio):
             f"spectrograms of {size[0]} frequencies and {size[1]} frames, of "
             f"{super().describe_item(samples, channels)}"
         )
+
+    def describe_made(self) -> str:
+        """Says that a wave is made of it elsewhere."""
+        return "a spectrogram as the network sees it; gan sample makes sound of it"

@@ -177,3 +177,7 @@ class Modality:
     def describe_values(self) -> str:
         """Says in which units stored values are told."""
         raise NotImplementedError
+
+    def describe_made(self) -> str:
+        """Says what the numbers mean that a generator makes of an item."""
+        raise NotImplementedError

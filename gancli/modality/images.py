@@ -156,3 +156,11 @@ class Images(Modality):
     def describe_values(self) -> str:
         """Says that bytes are told as shares of white."""
         return "from 0 to 1"
+
+    def describe_made(self) -> str:
+        """Says which numbers are black and white, or what they are in the data."""
+        if self.value_range:
+            return f"-1 is {self.value_range[0]:g} and 1 is {self.value_range[1]:g} in the data"
+        if self.bits == 16:
+            return "-1 is black, 1 is white; 16 bits are (x + 1) * 32767.5, rounded and clipped"
+        return "-1 is black, 1 is white; a byte is (x + 1) * 127.5, rounded and clipped"

@@ -86,3 +86,7 @@ class Points(Modality):
     def describe_values(self) -> str:
         """Says how stored coordinates are scaled for the networks."""
         return "divided by dataset.scale"
+
+    def describe_made(self) -> str:
+        """Says how coordinates become the data's."""
+        return f"in the data's units x * {self.scale:g}"

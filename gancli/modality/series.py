@@ -136,3 +136,7 @@ class Series(Modality):
     def describe_values(self) -> str:
         """Says how stored values are shifted and scaled for the networks."""
         return "less dataset.shift, divided by dataset.scale"
+
+    def describe_made(self) -> str:
+        """Says how values become the data's, feature by feature."""
+        return f"in the data's units x * {[*self.scale]} + {[*self.shift]}, for each feature or all"

@@ -154,3 +154,7 @@ class Text(Modality):
     def describe_values(self) -> str:
         """Says that a stored value is the number of a token."""
         return "numbers of tokens"
+
+    def describe_made(self) -> str:
+        """Says which token each place of a softmax stands for."""
+        return f"at each step one of these is 1, the others are 0: {[*self.alphabet]}"

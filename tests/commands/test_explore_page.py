@@ -25,7 +25,8 @@ pytest.importorskip("gradio", reason="the extra explore is not installed")
 
 # Notes every host that the server connects to or looks up.
 WATCHED = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 def note(event, args):
     if event == "socket.connect" and isinstance(args[1], tuple):
         print(args[1][0], file=asked, flush=True)
