@@ -45,6 +45,7 @@ class Request(NamedTuple):
         out: The file of the contact sheet; None takes a name of its own.
         sample: How many files to look at, evenly spread; None takes all.
         as_json: Whether everything is printed as plain data.
+        n_chosen: How many of the overrides stand for the lone path, before those that are typed.
     """
 
     overrides: list[str]
@@ -52,6 +53,7 @@ class Request(NamedTuple):
     sample: int | None
     as_json: bool
     path: str = ""
+    n_chosen: int = 0
 
 
 def main(argv: list[str]) -> int:
@@ -105,7 +107,7 @@ def main(argv: list[str]) -> int:
             )
         if request.path:
             panels.say(f"recommend {describe_recipe(request.path, request.overrides)}")
-        say_end(str(sheet) if sheet else "", choose_next(found, request.overrides))
+        say_end(str(sheet) if sheet else "", choose_next(found, request))
     return 0
 
 
@@ -136,18 +138,23 @@ def clear_cache(argv: list[str]) -> None:
     )
 
 
-def choose_next(found: Survey, overrides: list[str]) -> list[str]:
+def choose_next(found: Survey, request: Request) -> list[str]:
     """Chooses the command that trains on the data.
 
-    It is the one that a note names for pairs or domains, else it trains on the data as given, with
-    a model that can learn such items where the default, a model of images, cannot.
+    It is the one that a note names for pairs or domains; of a lone path, where no model is typed,
+    the one that goes by the rules of `gan recommend`. Else it trains on the data as given, with a
+    model that can learn such items where the default, a model of images, cannot.
     """
+    overrides = request.overrides
     for text in found.notes:
         if text.startswith(LAYOUTS) and (command := re.search(r": (gan train .*?)(?: \(|$)", text)):
             return shell.split(command[1])
     models = found.source.modality().models
     if any("model=pose takes them" in text for text in found.notes):
         models = ("pose",)
+    typed = overrides[request.n_chosen :]
+    if request.path and not any(word.startswith(CHOOSING) for word in typed):
+        return ["gan", "train", f"dataset.path={request.path}", *typed]
     chosen = any(word.startswith(("model=", "experiment=")) for word in overrides)
     return ["gan", "train", *([f"model={models[0]}"] if models and not chosen else []), *overrides]
 
@@ -204,7 +211,8 @@ def read_request(argv: list[str]) -> Request:
     folder = [word for path in paths for word in choose_words(path)]
     if not any(word.startswith(CHOOSING) for word in [*folder, *overrides]):
         folder = ["dataset=folder"]  # dataset.path=, or another key, and nothing has chosen a set
-    return Request([*folder, *overrides], out, sample, as_json, "".join(paths))
+    path = "".join(paths)
+    return Request([*folder, *overrides], out, sample, as_json, path, n_chosen=len(folder))
 
 
 def describe_recipe(path: str, words: list[str]) -> str:

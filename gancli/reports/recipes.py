@@ -153,6 +153,7 @@ def choose_set(path: str) -> str:
 
 def choose_words(path: str) -> list[str]:
     """Chooses the words that read a lone path: the data set, the path, and a rate it may need."""
+    path = find_lone_arrays(path)
     chosen = choose_set(path)
     rate, _ = find_rate(Path(path)) if chosen == "dataset=audio" else ("", "")
     return [chosen, f"dataset.path={path}", *([rate] if rate else [])]

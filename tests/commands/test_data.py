@@ -20,6 +20,7 @@ from gancli.data.folder import Folder
 from gancli.errors import GanError, UserError
 from gancli.reports import alarms, survey, surveyed
 from gancli.reports.recipes import choose_set
+from gancli.run.own_data import choose_for_data
 
 real = pytest.mark.skipif(
     not TEST_DATA.is_dir(), reason="needs the real images: set GANCLI_TEST_DATA"
@@ -346,16 +347,19 @@ def test_colours_where_16_bits_of_grey_are_asked_for_leave_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "command"),
+    ("name", "content", "model"),
     [
-        ("a.csv", "x,y\n1,2\n3,1\n2,4\n", "model=wavegan dataset=series dataset.path=a.csv"),
-        ("a.txt", "ab\nba\nbb\n", "model=textgan dataset=text dataset.path=a.txt"),
+        ("a.csv", "x,y\n1,2\n3,1\n2,4\n", "wavegan"),
+        ("a.txt", "ab\nba\nbb\n", "textgan"),
     ],
 )
-def test_a_lone_file_is_read_by_the_set_for_its_ending(tmp_path, capsys, name, content, command):
+def test_a_lone_file_is_read_by_the_set_for_its_ending(tmp_path, capsys, name, content, model):
+    """What comes next goes by the rules that the line above it names."""
     (tmp_path / name).write_text(content)
     assert data.main([name]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].strip() == f"gan train {command}"
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1].strip() == f"gan train dataset.path={name}"
+    assert f"model={model}" in choose_for_data([f"dataset.path={name}"])[0]
 
 
 def test_a_folder_of_recordings_is_read_as_such(tmp_path, capsys):
@@ -363,12 +367,12 @@ def test_a_folder_of_recordings_is_read_as_such(tmp_path, capsys):
     assert data.main(["own", "out=sheet.png"]) == 0
     shown = capsys.readouterr()
     lines = shown.out.splitlines()
-    assert lines[-1].strip() == "gan train model=wavegan dataset=audio dataset.path=own"
+    assert lines[-1].strip() == "gan train dataset.path=own"
     assert "recordings 8 usable" in shown.out and "2 classes" in shown.out
     assert "image" not in shown.out + shown.err
     assert data.main(["own", "dataset.spectrogram=true", "out=sheet.png"]) == 0
     last = capsys.readouterr().out.splitlines()[-1].strip()
-    assert last.startswith("gan train model=dcgan dataset=audio dataset.path=own")
+    assert last == "gan train dataset.path=own dataset.spectrogram=true"
     noise(tmp_path / "own" / "low" / "0.png", 0)
     assert choose_set(str(tmp_path / "own")) == "dataset=folder"
 
