@@ -110,11 +110,7 @@ RECIPES = {
     ),
     "stylegan2_digits": Recipe(
         "handwritten digits by class, of StyleGAN2, whose styles can be mixed and truncated",
-        (
-            "experiment=stylegan2_digits_small",
-            "model.conditional=true",
-            "model.discriminator.mapping_layers=2",
-        ),
+        ("experiment=stylegan2_digits_small",),
         "sample ckpt=zoo/stylegan2_digits mix=coarse",
     ),
     "textgan_names": Recipe(
