@@ -74,6 +74,7 @@ EXTRAS = {
     "no ema": ("ema=none",),
     "schedules": (
         "optimizer.g.schedule=linear",
+        "optimizer.g.start_kimg=0",
         "optimizer.g.end_kimg=0.06",
         "optimizer.d.schedule=step",
         "optimizer.d.step_kimg=0.016",

@@ -169,6 +169,7 @@ def test_a_config_from_before_beta2_plays_on():
 def test_a_player_may_refer_to_its_own_keys():
     config = frozen(
         "model=mlp",
+        "optimizer=adam_b05",
         "optimizer.g.schedule=linear",
         "optimizer.g.end_kimg=5",
         "optimizer.d.warmup_kimg=${optimizer.g.end_kimg}",

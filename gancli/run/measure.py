@@ -197,12 +197,12 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     Raises:
         UserError: The checkpoint, its data or the options do not fit.
     """
-    from gancli.checkpoint import is_exported
     from gancli.config.run_config import Section
     from gancli.files import atomic
     from gancli.render import status
 
     status.say("loading torch…")
+    from gancli.checkpoint import is_exported
     from gancli.config.own_metrics import check_typed_metrics
     from gancli.evaluation import paired, samples
     from gancli.precision import resolve_device

@@ -25,7 +25,7 @@ def test_a_primary_config_that_does_not_start_from_ours(tmp_path):
     found = problems_of(["-cd", str(tmp_path), "-cn", "bare"])
     assert found == {
         "the config has no resume, init, trust, name, model, loss, dataset, optimizer, trainer, "
-        "ema, augment, perceptual, metrics, log, watch, "
+        "ema, augment, perceptual, metrics, log, logger, watch, "
         "published": "start your config from `defaults: [train, _self_]`"
     }
 

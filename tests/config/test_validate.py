@@ -28,7 +28,7 @@ WRONG = {  # override -> words of the message and of the hint
     "optimizer.g.lr=-1": ("optimizer.g.lr", "above 0"),
     "optimizer.d.betas=[2,0]": ("optimizer.d.betas[0]", "less than 1"),
     "optimizer.d.betas=[0.5]": ("optimizer.d.betas", "2"),
-    "optimizer.g.schedule=cosine": ("has no end", "end_kimg"),
+    "optimizer.g={schedule: cosine, end_kimg: null}": ("has no end", "end_kimg"),
     "optimizer={g: {_target_: torch.optim.Adam, lr: 1, schedule: linear, "
     "start_kimg: 9, end_kimg: 8}}": (
         "would end at 8 thousand images, before it starts at 9",
