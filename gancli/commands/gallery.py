@@ -138,7 +138,8 @@ def run_cell(words: Sequence[str], seed: int, runs: Path) -> None:
     session = {
         "words": list(words),
         "seed": seed,
-        "cpu_s": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        # Difference by difference: in another order the rounding may leave less than nothing.
+        "cpu_s": (after.ru_utime - before.ru_utime) + (after.ru_stime - before.ru_stime),
         "wall_s": time.monotonic() - start,
         "threads": int(os.environ.get("OMP_NUM_THREADS", 0)) or os.cpu_count(),
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
