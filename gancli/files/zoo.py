@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypedDict, TypeGuard
 
 from gancli.errors import Problem, UserError, did_you_mean
-from gancli.files import reading
+from gancli.files import reading, shell
 
 PREFIX = "zoo/"
 INDEX = "zoo.json"  # beside the files: an entry for each
@@ -120,6 +120,13 @@ def read_zoo() -> list[Entry]:
     """
     found = reading.read_json(find_zoo_folder() / INDEX)
     return [entry for entry in found if is_entry(entry)] if isinstance(found, list) else []
+
+
+def write_start(given: str) -> str:
+    """Writes the command whose networks fit zoo/NAME; "" for anything else."""
+    known = {PREFIX + entry["name"]: entry["words"] for entry in read_zoo()}
+    words = known.get(given)
+    return shell.join(["gan", "train", *words, f"init={given}"]) if words else ""
 
 
 def is_entry(value: object) -> TypeGuard[Entry]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gancli import checkpoint
 from gancli.config.values import show
 from gancli.errors import UserError
-from gancli.files.zoo import name_source
+from gancli.files.zoo import name_source, write_start
 from gancli.game import Game
 
 MOST_NAMED = 4  # tensors that were not taken, named beside their number
@@ -154,7 +154,8 @@ def take_weights(game: Game, source: Source) -> Taken:
         raise UserError(
             f"init={show(source.given)}: no weight of {source.file} fits this model: "
             + "; ".join(found.missed[:MOST_NAMED]),
-            f"it holds {describe_game(source.tree)}: choose that model, of the same widths",
+            f"it holds {describe_game(source.tree)}: "
+            + (write_start(source.given) or "choose that model, of the same widths"),
         )
     check_frozen(game, found, source)
     found.unused = len(theirs) - len(found.names)

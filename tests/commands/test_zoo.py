@@ -72,6 +72,12 @@ def test_a_new_run_starts_from_a_bundled_generator(gan):
     assert last("new")["config"]["init"]["path"] == RING
 
 
+def test_a_model_that_does_not_fit_is_answered_with_the_words_that_do(gan):
+    done = sound(gan("train", f"init={RING}", "trainer.steps=1", "metrics=none"), 2)
+    entry = next(each for each in read_zoo() if each["name"] == "mlp_ring")
+    assert f"gan train {shlex.join(entry['words'])} init={RING}" in done.err
+
+
 def test_the_list_has_sizes_numbers_and_commands(gan):
     shown = sound(gan("list", "zoo")).out
     for entry in read_zoo():
