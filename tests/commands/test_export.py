@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
 import train_helpers
-from helpers import ending, small, steps, trainer_for
+from helpers import REPO, ending, small, steps, trainer_for
 
 from gancli import checkpoint
 from gancli.cli import main
@@ -18,6 +19,13 @@ from gancli.files.weights import read_weights, write_weights
 from gancli.inference.export_facts import collect_facts, is_path, strip_paths
 
 gan = pytest.fixture(train_helpers.gan)
+
+LIBRARIES = ("onnx", "onnxscript", "onnxruntime")
+TRAINED = (
+    *("model=dcgan", "model.width=4", "dataset.resolution=16", "dataset.limit=30"),
+    *("trainer.batch_size=8", "trainer.device=cpu", "trainer.steps=1", "metrics=none"),
+    *("log.tensorboard=false", "hydra.run.dir=run"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +210,22 @@ def test_facts_go_through_json_unchanged(run):
     facts, emptied = collect_facts(tree)
     assert json.loads(json.dumps(facts)) == facts
     assert "dataset.path" not in emptied
+
+
+@pytest.mark.full
+def test_the_page_runs_as_written(gan):
+    """The commands of docs/export.md in their order, then its Python beside the file they made."""
+    for library in ("safetensors", *LIBRARIES):
+        pytest.importorskip(library)
+    page = (REPO / "docs" / "export.md").read_text()
+    train_helpers.sound(gan("train", *TRAINED))
+    typed = re.findall(r"^gan (.+)$", page, re.M)
+    assert len(typed) == 4, "one for each format, and one that reads the first"
+    for line in typed:
+        train_helpers.sound(gan(*line.replace("RUN", "run").split()))
+    assert len(list(Path("samples").glob("0*.png"))) == 16
+    Path("model.onnx").write_bytes(Path("run/export/model.onnx").read_bytes())
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.S)
+    names: dict = {}
+    exec(code, names)
+    assert names["images"].shape == (4, 1, 16, 16)
