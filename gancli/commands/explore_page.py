@@ -201,18 +201,7 @@ class Drawing:
             self.label = gr.Dropdown(choices, value=-1, label="class")
         self.values = [make_control(option, self.session) for option in self.options]
         self.next = gr.Button("Other seeds")
-        self.gallery = gr.Gallery(
-            label="click one",
-            show_label=False,
-            columns=4,
-            height="auto",
-            object_fit="contain",
-            allow_preview=False,
-            buttons=[],
-            interactive=False,
-            elem_classes=["tiles"],
-            elem_id="gallery",
-        )
+        self.gallery = make_gallery("click one", "gallery")
 
     def add_directions(self) -> None:
         """Adds a slider for each principal direction."""
@@ -259,18 +248,7 @@ class Drawing:
         with gr.Row():
             self.steps = gr.Slider(3, 24, value=8, step=1, label="steps")
             self.walk = gr.Button("Draw the way")
-        self.way_gallery = gr.Gallery(
-            label="from A to B",
-            show_label=False,
-            columns=4,
-            height="auto",
-            object_fit="contain",
-            allow_preview=False,
-            buttons=[],
-            interactive=False,
-            elem_classes=["tiles"],
-            elem_id="way",
-        )
+        self.way_gallery = make_gallery("from A to B", "way")
 
     def add_styles(self) -> None:
         """Adds style mixing: A with the styles of B in some layers."""
@@ -699,6 +677,24 @@ def make_upload(label: str, height: int) -> gr.Image:
         height=height,
         buttons=[],
         elem_classes=["end"],
+    )
+
+
+def make_gallery(label: str, elem_id: str) -> gr.Gallery:
+    """Makes a gallery of tiles that can be clicked, and nothing else."""
+    import gradio as gr
+
+    return gr.Gallery(
+        label=label,
+        show_label=False,
+        columns=4,
+        height="auto",
+        object_fit="contain",
+        allow_preview=False,
+        buttons=[],
+        interactive=False,
+        elem_classes=["tiles"],
+        elem_id=elem_id,
     )
 
 

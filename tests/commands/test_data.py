@@ -318,6 +318,18 @@ def save_levels(folder, levels):
         Image.fromarray(np.uint16(levels) + np.uint16(k)).save(folder / f"{k}.png")
 
 
+def test_a_folder_of_one_npz_is_read_as_that_file(tmp_path, capsys):
+    """As gan recommend and gan train dataset.path=FOLDER read it."""
+    (tmp_path / "own").mkdir()
+    waves = np.zeros((4, 64), dtype=np.int16)
+    np.savez(tmp_path / "own" / "tones.npz", samples=waves + 1, rate=4000, label=[0, 0, 1, 1])
+    (tmp_path / "own" / "README.md").touch()
+    assert data.main(["own", "out=sheet.png"]) == 0
+    shown = capsys.readouterr().out
+    assert "recordings 4 usable" in shown
+    assert shown.splitlines()[-1].strip() == "gan train dataset.path=own"
+
+
 def test_16_bits_are_surveyed_as_such_where_they_are_kept(tmp_path, capsys):
     save_levels(tmp_path / "scans", 20_000 + 300 * np.arange(64).reshape(8, 8))
     found = facts(capsys, "scans")

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import REPO, small, steps, trainer_for
+from helpers import REPO, small
 from PIL import Image
+from train_helpers import run_folder
 
-from gancli.checkpoint import load_game, save
+from gancli.checkpoint import load_game
 from gancli.cli import main
 from gancli.commands import explore as command
 from gancli.commands.explore_session import Session, write_label
@@ -22,16 +23,6 @@ from gancli.config.compose import compose
 from gancli.errors import UserError
 from gancli.inference.explore import Between, Draw, Mixed, Moved
 from gancli.run.checkpoint_options import compose_options
-
-
-def run_folder(path: Path, config: dict) -> Path:
-    (path / "checkpoints").mkdir(parents=True)
-    tree = steps(trainer_for(config), 1).state_dict()
-    for key, value in tree["ema"].items():
-        if key.endswith("strength"):
-            value.fill_(0.5)  # noise that shows
-    save(tree, path / "checkpoints", keep=1)
-    return path
 
 
 @pytest.fixture(scope="module")

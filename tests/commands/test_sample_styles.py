@@ -9,27 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import ending, frozen, small, steps, trainer_for
+from helpers import ending, frozen, small
 from PIL import Image
 from torch import Tensor
+from train_helpers import run_folder
 
-from gancli.checkpoint import load_game, save
+from gancli.checkpoint import load_game
 from gancli.cli import main
 from gancli.errors import UserError
 from gancli.games.gan import GAN
 from gancli.games.options import LEVEL, LEVELS
 from gancli.inference import sampling
 from gancli.render import video
-
-
-def run_folder(path: Path, config: dict) -> Path:
-    (path / "checkpoints").mkdir(parents=True)
-    tree = steps(trainer_for(config), 2).state_dict()
-    for key, value in tree["ema"].items():
-        if key.endswith("strength"):
-            value.fill_(0.5)  # noise that shows
-    save(tree, path / "checkpoints", keep=1)
-    return path
 
 
 @pytest.fixture(scope="module")
