@@ -66,6 +66,20 @@ def test_no_other_module_asks_for_the_kind():
                 assert not asks, f"{path.name}:{node.lineno}: {sides}"
 
 
+def test_what_is_said_of_made_values_is_what_restores_them():
+    """A reader of an ONNX file has these words alone."""
+    made = torch.tensor([-1.0, 0.25, 1.0]).view(1, 1, 3, 1)
+    assert "(x + 1) * 127.5" in Images().describe_made()
+    assert Images().restore(made).flatten().tolist() == [0, 159, 255]
+    assert ((made + 1) * 127.5).round().flatten().tolist() == [0, 159, 255]
+    assert "(x + 1) * 32767.5" in Images(bits=16).describe_made()
+    assert "-1 is 0 and 1 is 8" in Images(value_range=(0.0, 8.0)).describe_made()
+    assert "x * 2" in Points(scale=2.0).describe_made()
+    assert "x * [2.0] + [1.0]" in Series(scale=(2.0,), shift=(1.0,)).describe_made()
+    assert "['', 'a']" in Text(tokens=2, alphabet=("", "a")).describe_made()
+    assert "-1 to 1" in Audio().describe_made()
+
+
 def test_bytes_are_prepared_to_the_bit_and_restored_without_a_copy():
     pixels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
     seen = Images().prepare(pixels)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import torch.distributed as dist
 
@@ -26,3 +28,17 @@ def test_of_several_ranks_it_is_those_at_work_and_else_the_silent_ones():
     assert pulse.absent() == []
     pulse.silent_s[0] = 3 * pulse.every_s
     assert pulse.absent() == [0]
+
+
+def test_no_thread_outlives_it():
+    """A thread that asks for the interpreter while it is taken down would abort the script."""
+    pulse = make_pulse({}, world=2)
+
+    def linger() -> None:
+        pulse.ended.wait()
+        time.sleep(0.2)
+
+    pulse.guard = threading.Thread(target=linger, daemon=True)
+    pulse.guard.start()
+    pulse.stop()
+    assert not pulse.guard.is_alive()

@@ -89,6 +89,16 @@ def test_two_lookers_do_not_take_each_other_for_a_run(tmp_path, monkeypatch):
     assert not is_locked(path)
 
 
+def test_whoever_only_looks_is_not_taken_for_a_holder(tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / "run.lock").touch()
+    with open(tmp_path / "run.lock", "a+") as one, open(tmp_path / "run.lock", "a+") as other:
+        fcntl.flock(one, fcntl.LOCK_SH)  # in the middle of its look
+        assert not lock.is_taken(other)
+        fcntl.flock(one, fcntl.LOCK_EX)
+        assert lock.is_taken(other)
+
+
 def test_a_folder_is_held_alone(system, tmp_path, monkeypatch):
     order = []
     with lock.alone(tmp_path):
