@@ -113,6 +113,13 @@ def check_plain(tree: object, where: Path | str, *, size: int) -> None:
 
 def check_size(config: dict) -> None:
     """Raises UserError for a config that is too large, or not plain values."""
+    dataset = config.get("dataset")
+    alphabet = dataset.get("alphabet") if isinstance(dataset, dict) else None
+    if isinstance(dataset, dict) and isinstance(alphabet, list):
+        # Words of a text, thousands, which become no layers.
+        if not all(type(token) is str for token in alphabet):
+            raise UserError("the checkpoint's config: dataset.alphabet holds no tokens", ONLY_OURS)
+        config = config | {"dataset": dataset | {"alphabet": None}}
     # Each may become a layer, and building so many would take minutes.
     for node in walk_nodes(config, most=5000, what="the checkpoint's config"):
         if type(node) not in PLAIN:

@@ -26,7 +26,7 @@ from helpers import REPO, small, steps, trainer_for
 
 from gancli.checkpoint import FORMAT, load_game, save
 from gancli.errors import GanError, UserError
-from gancli.files.safe_load import Damaged, check_savable
+from gancli.files.safe_load import Damaged, check_savable, check_size
 
 GONE = object()
 
@@ -203,6 +203,7 @@ ODD = {
     "100,000 layers": (f"{G}/hidden", [16] * 10**5, "holds more"),
     "2^23 entries": (f"{G}/hidden", shared(23, 1), "holds more"),
     "a cycle": (f"{G}/hidden", CYCLE, "nested deeper"),
+    "no words": ("config/dataset/alphabet", ["", 5], "holds no tokens"),
     "40 deep": ("run/best", nested(40), "nested deeper"),
     "interpolation": ("config/model/latent", "${oc.env:HOME}", r"\$\{oc.env:HOME\}"),
     "interpolated output": (f"{G}/output", "${model.latent}", r"\$\{model.latent\}"),
@@ -254,6 +255,13 @@ ODD = {
     "a stretched giant": ("game/x", torch.zeros(1).expand(10**12), "larger than the file"),
     "many stretched ones": ("game/x", [torch.zeros(1).expand(10**5)] * 100, "larger than the file"),
 }
+
+
+def test_the_words_of_a_text_are_no_layers(tree):
+    words = ["", *map(str, range(20_000))]
+    check_size(tree["config"] | {"dataset": {"alphabet": words}})
+    with pytest.raises(UserError, match="holds more"):
+        check_size(tree["config"] | {"dataset": {"names": words}})
 
 
 SLOW = ("2,000 layers", "2^23 entries")  # a second on an idle machine
