@@ -150,6 +150,7 @@ def show_report(report: Report, *, title: str, target: str, reported: Sequence[s
     from rich.console import Console
     from rich.table import Table
 
+    from gancli.metrics.baselines import find_measure, list_baselines
     from gancli.metrics.settings import published
 
     console = Console(highlight=False)
@@ -157,11 +158,17 @@ def show_report(report: Report, *, title: str, target: str, reported: Sequence[s
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("metric")
     table.add_column("value", justify="right")
+    baselines = list_baselines(report.values)
+    for words in baselines.values():
+        table.add_column(words, justify="right")
     if report.reals:
         table.add_column("held-out reals", justify="right")
     table.add_column("better")
     for key, value in report.values.items():
-        cells = [key, format_number(value)]
+        if find_measure(key, report.values):
+            continue  # a baseline, in its own column
+        beside = [report.values.get(f"{key}_{ending}") for ending in baselines]
+        cells = [key, *("" if each is None else format_number(each) for each in (value, *beside))]
         if report.reals:
             cells.append(format_number(report.reals[key]) if key in report.reals else "")
         table.add_row(*cells, {"min": "lower", "max": "higher"}.get(report.better(key) or "", ""))

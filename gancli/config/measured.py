@@ -29,6 +29,8 @@ SAID = {
     "swd": "swd {:.1f}",
 }
 MOST_SAID = 3
+# ending of a key -> what it was reached by: it is said behind the number it belongs to
+BESIDE = {"source": "copied source", "mean": "mean image"}
 
 
 class Measured(TypedDict):
@@ -114,9 +116,28 @@ def describe_time(entry: Measured) -> str:
 
 
 def describe_values(values: Mapping[str, list[float]]) -> str:
-    """Says the numbers that were reached: means, and their spread over several seeds."""
-    said = [describe_value(form, values[key]) for key, form in SAID.items() if key in values]
+    """Says the numbers that were reached: means, and their spread over several seeds.
+
+    Of images made out of images, what the copied source and the mean image reach stands behind.
+    """
+    said = [
+        describe_value(form, values[key]) + describe_baselines(key, values)
+        for key, form in SAID.items()
+        if key in values
+    ]
     return ", ".join(said[:MOST_SAID])
+
+
+def describe_baselines(key: str, values: Mapping[str, list[float]]) -> str:
+    """Says in brackets what an answer that has learnt nothing reaches; "" where it is unknown."""
+    form = SAID[key]
+    digits = form[form.index("{") : form.index("}") + 1]
+    said = [
+        f"{words} {digits.format(mean(values[f'{key}_{ending}']))}"
+        for ending, words in BESIDE.items()
+        if f"{key}_{ending}" in values
+    ]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def describe_value(form: str, values: list[float]) -> str:

@@ -17,7 +17,6 @@ from gancli.config.own_metrics import build_own_metrics
 from gancli.config.run_config import RunConfig, Section
 from gancli.config.schema import MetricsConfig
 from gancli.data.base import Decoded
-from gancli.data.pairs import SideBySide
 from gancli.data.posed import People
 from gancli.data.stream import Stream
 from gancli.errors import UserError
@@ -224,10 +223,10 @@ def measure(
 ) -> samples.Report:
     """Translates held-out sources (without any, those of the training) and measures the outputs.
 
-    psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean
-    are what the source itself, enlarged where it is smaller, and the mean of all targets would
-    reach. Without pairs: distances of sets, and the cycle error. Arguments as in
-    `samples.evaluate`.
+    psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean,
+    ssim_source and ssim_mean are what the source itself, enlarged where it is smaller, and the mean
+    of all targets would reach. Without pairs: distances of sets, and the cycle error. Arguments as
+    in `samples.evaluate`.
     """
     started = time.monotonic()
     reals = train if held is None else held
@@ -286,7 +285,6 @@ def measure(
             spec=spec,
             device=device,
             skipped=skipped,
-            worse=not isinstance(train.pairing, SideBySide),
             people=train.people,
         )
         if many:
@@ -311,7 +309,6 @@ def measure_pairs(
     spec: MetricsConfig,
     device: torch.device,
     skipped: dict[str, str],
-    worse: bool,
     people: People | None = None,
 ) -> dict[str, float]:
     """Compares outputs with their targets.
@@ -324,20 +321,20 @@ def measure_pairs(
         spec: The part `metrics` of a config.
         device: Where LPIPS is computed.
         skipped: Why an item has no number is added here.
-        worse: Whether the source is a worse version of the target, and can be compared with it.
         people: Of a data set of people in poses, whose silhouettes are compared too.
     """
     average = mean.expand_as(target)
+    # A source with other channels, of a data set of the user's own, is no image of the target's.
+    copies = {"source": source} if source.shape == target.shape else {}
+    baselines = copies | {"mean": average}
 
     def psnr_values() -> dict[str, float]:
         found = {"psnr": psnr(output, target), "psnr_y": psnr(output, target, y_channel=True)}
-        found |= {"psnr_source": psnr(source, target)} if worse else {}
-        return found | {"psnr_mean": psnr(average, target)}
+        return found | {f"psnr_{name}": psnr(x, target) for name, x in baselines.items()}
 
     def ssim_values() -> dict[str, float]:
         found = {"ssim": ssim(output, target)}
-        found |= {"ssim_source": ssim(source, target)} if worse else {}
-        return found | ({"ssim_mean": ssim(average, target)} if people is not None else {})
+        return found | {f"ssim_{name}": ssim(x, target) for name, x in baselines.items()}
 
     def lpips_values() -> dict[str, float]:
         return {"lpips_distance": measure_lpips(output, target, spec=spec, device=device)}

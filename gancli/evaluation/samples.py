@@ -31,6 +31,7 @@ from gancli.errors import UserError, reason_of, unwritable
 from gancli.files import atomic, reading
 from gancli.game import Game
 from gancli.inference import sampling
+from gancli.metrics.baselines import find_measure, list_baselines, list_unreached
 from gancli.metrics.bench import Bench, Score
 from gancli.metrics.features import BATCH
 from gancli.metrics.legend import Line
@@ -308,19 +309,25 @@ def describe_own(own: Mapping[str, Metric], spec: MetricsConfig) -> dict[str, Li
 def summarise_report(values: dict[str, float], *, best: bool) -> str:
     """Sums up an evaluation in a line. best: its numbers are the best of the run so far.
 
-    PSNR stands beside that of the mean image, which knows nothing of its source: below it nothing
-    has been learnt yet.
+    PSNR and the like stand beside those of the copied source and of the mean image, which knows
+    nothing of its source: below them nothing has been learnt yet.
     """
+    baselines = list_baselines(values)
     shown = []
     for key, value in values.items():
-        if key == "psnr" and "psnr_mean" in values:
-            shown.append(f"psnr {value:.4g} (mean image {values['psnr_mean']:.4g})")
-        elif "/" not in key and not (key == "psnr_mean" and "psnr" in values):
-            shown.append(f"{key} {value:.4g}")
+        if "/" in key or find_measure(key, values):
+            continue
+        beside = ", ".join(
+            f"{words} {values[f'{key}_{ending}']:.4g}"
+            for ending, words in baselines.items()
+            if f"{key}_{ending}" in values
+        )
+        shown.append(f"{key} {value:.4g}" + (f" ({beside})" if beside else ""))
     if best:
         shown.append("the best so far")
-    if values.get("psnr", 0.0) < values.get("psnr_mean", 0.0):
-        shown.append("still below the mean image" if best else "below the mean image")
+    unreached = list_unreached(values)
+    if unreached:
+        shown.append(f"{'still ' if best else ''}below the {' and the '.join(unreached)}")
     return ", ".join(shown)
 
 

@@ -790,7 +790,7 @@ EVALUATION = (
     ),
     Line(
         "psnr_source",
-        "psnr that the source itself reaches as an answer",
+        "psnr that the copied source reaches as an answer",
         "dB",
         "",
         "psnr should be above it",
@@ -809,12 +809,12 @@ EVALUATION = (
         "structural similarity of outputs and targets",
         "-1 to 1",
         "higher",
-        "above ssim_source; 1 is equal",
+        "above ssim_mean and ssim_source; 1 is equal",
         "ssim",
     ),
     Line(
         "ssim_source",
-        "ssim that the source itself reaches as an answer",
+        "ssim that the copied source reaches as an answer",
         "-1 to 1",
         "",
         "ssim should be above it",
@@ -822,7 +822,7 @@ EVALUATION = (
     ),
     Line(
         "ssim_mean",
-        "ssim of the mean of all targets, of people in poses",
+        "ssim that the mean of all targets reaches as an answer",
         "-1 to 1",
         "",
         "ssim should be well above it; it is often above that of the source",

@@ -9,6 +9,7 @@ from pathlib import Path
 import gancli
 from gancli.config.arguments import PATH_KEYS
 from gancli.files import shell
+from gancli.metrics.baselines import find_measure, list_baselines
 from gancli.metrics.settings import better
 from gancli.modality import find_noun
 from gancli.reports.comparison import DASH, describe_sharing, format_rate, format_time, show_state
@@ -313,10 +314,13 @@ def describe_direction(mode: str) -> str:
 def list_evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[Node]:
     """Lists the numbers of one evaluation.
 
-    What held-out real images reach in place of samples gives a distance its scale.
+    What held-out real images reach in place of samples gives a distance its scale; what the copied
+    source and the mean image reach in place of outputs does so for pairs.
     """
     if not found.get("values"):
         return list_unmeasured(found)
+    values = found["values"]
+    baselines = list_baselines(values)
     reals = found.get("reals") or {}
     own = found.get("own", {})
     rows = [
@@ -325,14 +329,17 @@ def list_evaluation(found: Evaluation, metric: Metric, source: str) -> Sequence[
             if name == metric.key
             else explain_name(name, own=own),
             format_figure(value),
+            *(format_figure(values.get(f"{name}_{ending}")) for ending in baselines),
             *([format_figure(reals.get(name))] if reals else []),
             own[name].better
             if name in own
             else describe_direction(better(name) or "").removesuffix(" is better"),
         ]
-        for name, value in found["values"].items()
+        for name, value in values.items()
+        if not find_measure(name, values)
     ]
-    head = ["metric", "value", *(["held-out reals"] if reals else []), "better"]
+    beside = [*baselines.values(), *(["held-out reals"] if reals else [])]
+    head = ["metric", "value", *beside, "better"]
     step = f" at step {found['step']:,}" if isinstance(found.get("step"), int) else ""
     protocol = [[name, str(value)] for name, value in flatten(found.get("protocol", {})).items()]
     return [

@@ -12,8 +12,9 @@ from helpers import TEST_DATA, small, steps, trainer_for
 from PIL import Image
 
 from gancli import checkpoint
-from gancli.commands.evaluate import main
+from gancli.commands.evaluate import main, show_report
 from gancli.errors import Problems, UserError
+from gancli.evaluation.samples import Report
 
 QUICK = ("metrics.swd_patches=8", "metrics.swd_directions=8", "metrics.pairs=5", "device=cpu")
 SMALL = ("metrics=fast", "n=24", *QUICK)
@@ -185,6 +186,14 @@ def folder_of(images, path, *, names=None):
         (path / (names[k] if names else "")).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[0].numpy()).save(path / (names[k] if names else "") / f"{k:03}.png")
     return path
+
+
+def test_baselines_stand_beside_the_number_of_the_outputs(capsys):
+    values = {"psnr": 20.0, "psnr_source": 12.5, "psnr_mean": 11.5, "cycle": 0.25}
+    show_report(Report(values, {}, {}), title="a run", target="")
+    head, psnr, cycle = [line.split() for line in capsys.readouterr().out.splitlines()[1:4]]
+    assert head == ["metric", "value", "copied", "source", "mean", "image", "better"]
+    assert psnr == ["psnr", "20", "12.5", "11.5", "higher"] and cycle == ["cycle", "0.25", "lower"]
 
 
 def test_two_folders_of_other_sizes(hasty, tmp_path, capsys):  # noqa: F811

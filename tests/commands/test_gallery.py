@@ -12,7 +12,7 @@ from report_helpers import changed, evaluated, make_run
 
 from gancli.commands import gallery
 from gancli.commands.list import sort_experiments
-from gancli.config.measured import describe_measured, read_measured
+from gancli.config.measured import describe_measured, describe_values, read_measured
 from gancli.errors import UserError
 
 WORDS = ["model=dcgan", "loss=hinge"]
@@ -63,6 +63,13 @@ def test_runs_become_entries_pictures_and_a_page(tmp_path):
     assert "| loss | dcgan |" in page and "| `hinge` | 5.00 ± 1.41, 10 ± 0 digits, 2 min |" in page
     assert "| `gan train model=dcgan loss=hinge` | 2 min | fd_self 5.00 ± 1.41, 10 ± 0" in page
     assert describe_measured(entry).startswith("2 min of one core: fd_self 5.00 ± 1.41, ")
+
+
+def test_baselines_stand_behind_the_number_of_the_outputs():
+    values = {"psnr": [20.0, 22.0], "psnr_source": [12.0, 12.0], "psnr_mean": [11.0, 11.0]}
+    assert describe_values(values | {"ssim": [0.5, 0.5]}) == (
+        "PSNR 21.0 ± 1.4 dB (copied source 12.0, mean image 11.0), SSIM 0.50 ± 0.00"
+    )
 
 
 def test_what_was_measured_elsewhere_stays(tmp_path):

@@ -504,6 +504,11 @@ def test_a_psnr_below_the_mean_image_is_no_success():
     assert summarise_report(values | {"psnr": 20.0}, best=True).endswith(
         "ssim 0.5, the best so far"
     )
+    values |= {"psnr": 20.0, "psnr_source": 20.5, "ssim_source": 0.4, "ssim_mean": 0.3}
+    assert summarise_report(values, best=False) == (
+        "psnr 20 (copied source 20.5, mean image 16.84), psnr_y 17, "
+        "ssim 0.5 (copied source 0.4, mean image 0.3), below the copied source"
+    )
     assert (
         summarise_report({"swd": 3.0}, best=False) == "swd 3"
         and summarise_report({}, best=False) == ""

@@ -281,6 +281,16 @@ def test_the_page_shows_what_training_measured_and_what_came_later(tmp_path):
     assert "do not compare" in page.text and "empty" not in page.text
 
 
+def test_baselines_stand_beside_the_number_of_the_outputs(tmp_path):
+    found = evaluated(20.0, key="psnr")
+    found["values"] |= {"psnr_source": 12.5, "ssim": 0.75, "ssim_source": 0.5, "ssim_mean": 0.25}
+    page = written(make_run(tmp_path / "run", evaluation=found))
+    for text in ("copied source", "mean image", "12.5", "0.25"):
+        assert text in page.text, text
+    section = page.text.split("Measured while training")[1].split("Protocol")[0]
+    assert "psnr_source" not in section and "ssim_mean" not in section
+
+
 def test_numbers_carry_their_meaning(tmp_path):
     run = make_run(tmp_path / "run", evaluation=evaluated(2.5, key="swd"))
     page = written(run)
