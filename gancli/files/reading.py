@@ -281,9 +281,15 @@ def make_yaml_loader() -> type:
     return Loader
 
 
-def check_yaml_file(path: Path) -> None:
-    """Raises Unreadable for a YAML file that another reader, such as Hydra's, would not survive."""
-    check_yaml(read_text(path, most=MOST_YAML) or "", path)
+def read_yaml_text(path: Path) -> str:
+    """Reads a YAML file for another reader, such as Hydra's; "" where there is none.
+
+    Raises:
+        Unreadable: That reader would not survive it.
+    """
+    text = read_text(path, most=MOST_YAML) or ""
+    check_yaml(text, path)
+    return text
 
 
 def check_yaml(text: str, where: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -140,6 +141,31 @@ def test_hydra_resolvers_work_in_a_users_file(tmp_path):
     assert (
         config.compose("train", ["-cd", str(tmp_path), "trainer=mine"]).cfg.trainer.device == "cgan"
     )
+
+
+def test_a_file_is_parsed_once_for_its_text(tmp_path, monkeypatch):
+    """A file that is written again is read again, also within one tick of its clock; one that is
+    the same is not, and no composition sees what another one made of it.
+    """
+    from gancli.config.hydra_compat import FileConfigSource
+
+    parsed = []
+    real = FileConfigSource.load_config
+
+    def load_config(self, config_path):
+        parsed.append(config_path)
+        return real(self, config_path)
+
+    monkeypatch.setattr(FileConfigSource, "load_config", load_config)
+    file = tmp_path / "loss" / "mine.yaml"
+    words = ["--config-dir", str(tmp_path), "loss=mine"]
+    seen = []
+    for flip in (0.1, 0.1, 0.2):
+        write(tmp_path, {"loss/mine.yaml": f"defaults: [hinge, _self_]\nflip: {flip}\n"})
+        os.utime(file, (0, 0))
+        seen.append(config.compose("train", words).cfg.loss)
+    assert [loss.flip for loss in seen] == [0.1, 0.1, 0.2] and seen[0] == seen[1]
+    assert parsed.count("loss/mine") == 2 and parsed.count("loss/hinge") < 2
 
 
 def test_somebody_elses_hydra_survives(tmp_path):

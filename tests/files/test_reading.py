@@ -69,7 +69,7 @@ def test_every_built_in_config_passes(tmp_path):
     paths = reading.list_yaml_files(find_conf_dir())
     assert len(paths) > 100
     for path in paths:
-        reading.check_yaml_file(path)
+        reading.read_yaml_text(path)
 
 
 JSON_REFUSED = {
