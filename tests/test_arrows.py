@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
-from helpers import REPO, parse_module
+from helpers import REPO, parse_module, read_modules
 
 # A part, here called package, is a folder or a module of gancli/. Imports inside functions count,
 # those for type checkers alone do not.
@@ -101,11 +102,14 @@ EXCEPTIONS = {  # (module, module or package): why it departs from the table
 }
 
 
-def modules() -> dict[str, ast.Module]:
-    """Dotted name below gancli -> its source, parsed."""
+@functools.cache
+def modules() -> dict[str, list[str]]:
+    """Dotted name below gancli -> what it uses of gancli."""
     return {
-        ".".join(path.relative_to(REPO / "gancli").with_suffix("").parts): parse_module(path)
-        for path in sorted((REPO / "gancli").rglob("*.py"))
+        ".".join(path.relative_to(REPO / "gancli").with_suffix("").parts): [
+            *used_by(parse_module(path))
+        ]
+        for path in read_modules()
     }
 
 
@@ -143,8 +147,8 @@ def arrows() -> dict[tuple[str, str], str]:
     """(module, package that it uses) -> what it imports from there."""
     return {
         (name, room_of(used)): used
-        for name, tree in modules().items()
-        for used in used_by(tree)
+        for name, every in modules().items()
+        for used in every
         if room_of(used) != room_of(name)
     }
 
@@ -177,9 +181,7 @@ def test_the_table_itself_points_one_way():
 
 def test_no_modules_import_each_other_in_a_circle():
     known = modules()
-    graph = {
-        name: {used for used in used_by(tree) if used in known} for name, tree in known.items()
-    }
+    graph = {name: {used for used in every if used in known} for name, every in known.items()}
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:

@@ -306,6 +306,13 @@ def parse_module(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+@functools.cache
+def read_modules() -> dict[Path, str]:
+    """The text of every module of gancli: only what names a word needs to be parsed to find it."""
+    paths = sorted((REPO / "gancli").rglob("*.py"))
+    return {path: path.read_text(encoding="utf-8") for path in paths}
+
+
 def some_by_default(names: Iterable[str], *, of: int = 3) -> list:
     """Marks names as parameters: every third, say, in the default tier, the others full."""
     return [
