@@ -66,6 +66,8 @@ class Decoded:
         place: (N,) int64, where each image stands in the order that `split` cuts; None: by index.
         pairing: Makes sources and targets of the images.
         other: The second of two domains without pairs, which has no other.
+        matched: Whether the n-th images of both domains are a pair, as `split` leaves the held-out
+            ones; it says no such thing of what is trained on.
         further: More of each image by the key that a game needs (caption, pose), (N,...) each. What
             is uint8 (N,C,H,W) of the images' size is cut, flipped and scaled with them; all else
             stays.
@@ -82,6 +84,7 @@ class Decoded:
     place: Tensor | None = None
     pairing: Pairing | None = None
     other: Decoded | None = None
+    matched: bool = False
     further: dict[str, Tensor] = field(default_factory=dict)
     measured: bool = False
     people: People | None = None
@@ -425,7 +428,7 @@ def split(decoded: Decoded, *, limit: int | None, holdout: int) -> tuple[Decoded
             for domain in (replace(decoded, other=None), decoded.other)
         )
         (train, held), (other, other_held) = parts
-        return replace(train, other=other), None if held is None else replace(
+        return replace(train, other=other, matched=False), None if held is None else replace(
             held, other=other_held
         )
     n = len(decoded)

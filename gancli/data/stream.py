@@ -88,14 +88,15 @@ class Stream:
         self.pairing = decoded.pairing
         self.people = decoded.people
         self.partners = None if decoded.people is None else Partners(decoded.people.person)
-        # Another seed: with the first one's, two domains of equal length would go through in step.
+        # Another seed: with the first one's, two domains of equal length would go through in step,
+        # as only those shall whose images are pairs.
         self.other = (
             None
             if decoded.other is None
             else Stream(
                 decoded.other,
                 batch_size=batch_size,
-                seed=seed_of(seed, "other domain"),
+                seed=seed if decoded.matched else seed_of(seed, "other domain"),
                 resolution=resolution,
                 flip=flip,
                 device=device,
@@ -290,8 +291,8 @@ def missing_hint(key: str, *, posed: bool = False) -> str:
         return "people in poses are moved from one pose to another: choose model=pose"
     if key in PAIRED:
         return (
-            "the model translates images: choose dataset=paired, unpaired, superres, masked or "
-            "degraded, or another model"
+            "the model translates images: choose dataset=paired, unpaired, superres, masked, "
+            "degraded or outlined, or another model"
         )
     if key in POSED:
         return "the model moves people into poses: choose dataset=figures or posed"

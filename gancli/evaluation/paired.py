@@ -225,8 +225,8 @@ def measure(
 
     psnr, psnr_y (on luma), ssim, lpips_distance: of outputs to targets; psnr_source and psnr_mean,
     ssim_source and ssim_mean are what the source itself, enlarged where it is smaller, and the mean
-    of all targets would reach. Without pairs: distances of sets, and the cycle error. Arguments as
-    in `samples.evaluate`.
+    of all targets would reach. Of two domains: distances of sets, and the cycle error; the former
+    too, where the held-out images are pairs. Arguments as in `samples.evaluate`.
     """
     started = time.monotonic()
     reals = train if held is None else held
@@ -269,15 +269,13 @@ def measure(
         "precision": "fp32",
     }
     own, skipped = build_own_metrics(spec.own, trust=own_trust)
-    if train.other is not None or "a" not in game.needs:
-        values = measure_sets(
-            output, target, spec=spec, seed=draws, device=device, protocol=protocol, skipped=skipped
-        )
-    else:
+    values: dict[str, float] = {}
+    apart = train.other is not None or "a" not in game.needs
+    if not apart or (reals.matched and "a" in game.needs):
         mean = compute_mean_target(
             train, game.needs, resolution=resolution, device=device, seed=draws
         )
-        values = measure_pairs(
+        values |= measure_pairs(
             source,
             output,
             target,
@@ -292,6 +290,10 @@ def measure(
             measure_item("answers", lambda: compare_answers(found, target), values, skipped)
             if "lpips_distance" in values:  # weights stand, and the images are large enough
                 values["answers_lpips"] = measure_lpips(*pair_up(found), spec=spec, device=device)
+    if apart:
+        values |= measure_sets(
+            output, target, spec=spec, seed=draws, device=device, protocol=protocol, skipped=skipped
+        )
     if parts["cycle"] and "cycle" in spec.items:
         values["cycle"] = torch.cat(parts["cycle"]).mean().item()
     log.info("evaluated %d images in %.1f s", len(output), time.monotonic() - started)

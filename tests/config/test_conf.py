@@ -44,6 +44,7 @@ TRANSLATED = {
     "superres": "srgan",
     "masked": "inpaint",
     "degraded": "enhance",
+    "outlined": "pix2pix",
 }  # by whom
 OF_FILES = {
     "pix2pix_facades",

@@ -41,6 +41,7 @@ FILES = (
     "superres",
     "masked",
     "degraded",
+    "outlined",
     "incomplete",
     "series",
     "text",

@@ -84,6 +84,15 @@ def test_two_domains_are_compared_as_sets_and_by_what_comes_back():
     assert monitor.measure(same, same.generator).values["cycle"] == 0
 
 
+def test_two_domains_whose_held_out_images_are_pairs_are_compared_as_pairs_too():
+    data = ("dataset=outlined", "dataset.apart=true", "dataset.path=null", "dataset.channels=1")
+    _, monitor = judged("cyclegan", *data, "+dataset@dataset.of=digits")
+    same = cyclegan(resolution=16)
+    values = monitor.measure(same, same.generator).values
+    assert values["psnr"] == values["psnr_source"] and values["ssim"] == values["ssim_source"]
+    assert {"psnr_mean", "ssim_mean", "swd", "cycle"} <= set(values)
+
+
 def test_the_picture_has_a_row_for_each_source():
     trainer, monitor = judged("srgan")
     picture = monitor.draw_samples(trainer.game, trainer.ema, columns=10).picture
