@@ -18,12 +18,12 @@ from gancli import distributed
 from gancli.config.build import build_schedule
 from gancli.config.run_config import RunConfig
 from gancli.data.stream import Stream
-from gancli.ema import ema_beta, update_ema
+from gancli.ema import ema_beta, list_norms, settle_statistics, update_ema
 from gancli.errors import Diverged, UserError
 from gancli.game import Batch, Game, Logs, Phase, children
 from gancli.optimizers import Player, make_players
 from gancli.precision import autocast, memory_format, name_layout, place
-from gancli.seeding import reseed, seed_of
+from gancli.seeding import fork_random, reseed, seed_of
 
 
 class Best(TypedDict):
@@ -103,6 +103,7 @@ class Trainer:
         distributed.broadcast_state(game)
         # After the broadcast: every rank's average starts from the same weights.
         self.ema = copy.deepcopy(game.generator).eval().requires_grad_(False)
+        self.settled: tuple[int, int] | None = None  # (attempt, step) of the last look at it
         if self.settings.compile:
             # Discriminators stay eager: compiled code has no double backward, which penalties need.
             for network in children(game.generator):
@@ -152,6 +153,37 @@ class Trainer:
             rampup=self.config.ema.rampup,
         )
         update_ema(self.ema, self.game.generator, beta)
+
+    def settle_ema(self) -> nn.Module:
+        """Returns the EMA generator to look at, its batch norms' statistics measured anew.
+
+        `ema` itself holds those of the network in training, which are of other weights. They are a
+        function of the average and the clock, and the next move overwrites them: it makes no
+        difference which other steps were looked at. Latents, labels (as frequent as in the data)
+        and noise have a seed of their own, the same on all ranks, and a batch is as large as a
+        shard. Games of translation are left alone: their inputs are data. So is whatever has no
+        batch norm, at no cost.
+        """
+        batches = self.config.ema.settle_batches
+        now = (self.progress.attempt, self.progress.step)
+        if not batches or self.game.directions or self.settled == now:
+            return self.ema
+        if norms := list_norms(self.ema):
+            seed = seed_of(self.config.seed, *now, "settle")
+            rng = torch.Generator().manual_seed(seed)
+            shards = self.settings.accumulate * distributed.world()
+            n = max(2, self.settings.batch_size // shards)  # one alone has no variance
+            labels = self.stream.labels if "label" in self.game.needs else None
+
+            def sample() -> None:
+                inputs = self.game.inputs(n, rng, **draw_labels(labels, n, rng))
+                placed = {key: value.to(self.device) for key, value in inputs.items()}
+                self.game.sample(placed, self.ema)
+
+            with fork_random(seed_of(seed, "noise"), self.device):
+                settle_statistics(norms, batches=batches, sample=sample)
+        self.settled = now
+        return self.ema
 
     def draw_batch(self, *, salt: str = "") -> Batch:
         """Draws this rank's share of the real batch at the present position.
@@ -283,7 +315,7 @@ class Trainer:
             "progress": vars(self.progress).copy(),
             "game": self.game.state_dict(),
             "buffers": gathered,
-            "ema": self.ema.state_dict(),
+            "ema": self.settle_ema().state_dict(),
             "optimizers": {name: player.state_dict() for name, player in self.players.items()},
             "run": asdict(self.run) | self.describe_machine(),
             "data": self.data,
@@ -310,6 +342,7 @@ class Trainer:
             for name, buffer in self.game.named_buffers():
                 buffer.copy_(own[name])
         self.ema.load_state_dict(state["ema"])
+        self.settled = None
         for name, player in self.players.items():
             player.load_state_dict(state["optimizers"][name])
         run = state["run"]
@@ -329,6 +362,14 @@ class Trainer:
         self.progress.attempt = attempt
         self.logs = {}
         self.unread = []
+
+
+def draw_labels(labels: Tensor | None, n: int, rng: torch.Generator) -> dict[str, Any]:
+    """Draws n of the labels (N,...) of the data, as a keyword of `Game.inputs`; {} without any."""
+    if labels is None:
+        return {}
+    index = torch.randint(len(labels), (n,), generator=rng)
+    return {"label": labels[index.to(labels.device)].cpu()}
 
 
 def list_shaping_phases(

@@ -50,7 +50,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"seeding", "modality", "sound"},
     "metrics": {"data", "seeding", "modality", "sound"},
     "config": {"schedules", "modality"},
-    "inference": {"game", "networks", "data", "config", "seeding"},
+    "inference": {"game", "networks", "ema", "data", "config", "seeding"},
     "evaluation": {
         *("trainer", "checkpoint", "inference", "metrics", "data", "config"),
         *("game", "critic", "losses", "seeding", "modality"),

@@ -51,6 +51,9 @@ class EmaConfig:
 
     half_life_kimg: Number
     rampup: float | None
+    # Generator batches over which batch norm's statistics are measured before a look at the
+    # average; 0, which runs of before the key mean: those of the network in training.
+    settle_batches: int = 0
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,11 @@ CLOSED_BOUNDS: dict[str, dict[str, Bound]] = {
         "keep": COUNT,
         "threads": Bound(1, 1024),
     },
-    "ema": {"half_life_kimg": NONNEGATIVE, "rampup": NONNEGATIVE},
+    "ema": {
+        "half_life_kimg": NONNEGATIVE,
+        "rampup": NONNEGATIVE,
+        "settle_batches": COUNT_OR_0,
+    },
     "log": {"every": COUNT, "sample_every": COUNT, "grid": Bound(1, 1000)},
     "watch": {
         "retries": COUNT_OR_0,

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
+from gancli.ema import list_norms, settle_statistics
 from gancli.errors import UserError
 from gancli.game import Game
 from gancli.seeding import fork_random, seed_of
@@ -45,35 +45,20 @@ def measure_standing_statistics(
             "use 1 pass or more, of 2 samples or more",
         )
     measured = copy.deepcopy(generator).eval()
-    norms = [
-        part
-        for part in measured.modules()
-        if isinstance(part, _BatchNorm) and part.running_mean is not None
-    ]
+    norms = list_norms(measured)
     if not norms:
         raise UserError(
             "standing statistics do not apply to this checkpoint: its generator has no batch "
             "norm with running statistics",
             "leave them out: such a generator draws the same image alone and in any batch",
         )
-    before = [norm.momentum for norm in norms]
-    for norm in norms:
-        # Or the average would begin at what training has left.
-        norm.reset_running_stats()
-        norm.momentum = None  # torch: a cumulative average
-        # The norms alone: spectral norm's vectors and dropout stay as sampling meets them
-        norm.train()
     device = next(measured.parameters()).device
     rng = torch.Generator().manual_seed(seed_of(seed, "standing"))
+
+    def sample() -> None:
+        inputs = game.inputs(batch, rng, **(options or {}))
+        game.sample({key: value.to(device) for key, value in inputs.items()}, measured)
+
     with fork_random(seed_of(seed, "standing noise"), device):
-        for _ in range(passes):
-            game.sample(
-                {
-                    key: value.to(device)
-                    for key, value in game.inputs(batch, rng, **(options or {})).items()
-                },
-                measured,
-            )
-    for norm, momentum in zip(norms, before, strict=True):
-        norm.momentum = momentum
-    return measured.eval()
+        settle_statistics(norms, batches=passes, sample=sample)
+    return measured

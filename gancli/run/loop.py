@@ -211,7 +211,9 @@ class Loop:
             if distributed.rank() == 0:
                 diversity = self.attempt(
                     "watch/diversity",
-                    lambda: self.monitor.measure_diversity(self.trainer.game, self.trainer.ema),
+                    lambda: self.monitor.measure_diversity(
+                        self.trainer.game, self.trainer.settle_ema()
+                    ),
                 )
             values |= distributed.from_rank_0(diversity or {})
         step = self.progress.step
@@ -232,7 +234,7 @@ class Loop:
         """Writes a grid as `draw_grid` does, but raises what may go wrong."""
         step = self.progress.step
         drawn = self.monitor.draw_samples(
-            self.trainer.game, self.trainer.ema, columns=self.log.grid
+            self.trainer.game, self.trainer.settle_ema(), columns=self.log.grid
         )
         self.logbook.guard("samples", partial(self.folder.write_sample, step, drawn.picture))
         self.logbook.add_picture(step, "samples", drawn.picture)
@@ -271,7 +273,7 @@ class Loop:
     def measure(self) -> Report:
         """Returns what the monitor measures; where that fails, a report that says so."""
         try:
-            return self.monitor.measure(self.trainer.game, self.trainer.ema)
+            return self.monitor.measure(self.trainer.game, self.trainer.settle_ema())
         except Exception as error:  # noqa: BLE001 - as in `attempt`
             reason = reason_of(error)
             self.say_skipped("the evaluation", reason, error)

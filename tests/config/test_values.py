@@ -53,6 +53,8 @@ def test_every_number_of_a_closed_part_has_a_bound(where):
         ("ema.rampup=-0.5", "ema.rampup", "0 or more"),
         ("ema.rampup=nan", "ema.rampup", "finite"),
         ("ema.half_life_kimg=inf", "ema.half_life_kimg", "finite"),
+        ("ema.settle_batches=-1", "ema.settle_batches", "0 or more"),
+        ("ema.settle_batches=0.5", "ema.settle_batches=0.5", "a whole number"),
         ("watch.saturated=-1", "watch.saturated", "0 or more"),
         ("watch.diversity=-1", "watch.diversity", "0 or more"),
         ("watch.overfit=-0.1", "watch.overfit", "0 or more"),
