@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from hydra.core.override_parser.types import Override
     from omegaconf import DictConfig
 
+# Keys of other commands, and what stands for them here: a command, a key -> a key
+OTHER_NAMES = {("translate", "n"): "answers"}
+
 
 def diagnose_overrides(
     composer: Composer, overrides: Sequence[str]
@@ -142,6 +145,8 @@ def _explain_unknown(
     what = (
         f"there is nothing to delete at '{key}'" if override.is_delete() else f"unknown key '{key}'"
     )
+    if other := OTHER_NAMES.get((composer.command, key)):
+        return what, did_you_mean([f"{other}={override.value()}"])
     known = {
         path: parent for path, parent, _ in walk_keys(tree) if not path.startswith("hydra")
     } | dict.fromkeys(composer.list_own_groups(groups))

@@ -166,6 +166,11 @@ def test_a_missing_config_dir():
     assert "there is no folder" in next(iter(problems_of(["--config-dir", "no/such/dir"])))
 
 
+def test_n_of_gan_sample_is_answers_of_gan_translate():
+    found = problems_of(["ckpt=x", "input=x", "n=8"], name="translate")
+    assert found == {"unknown key 'n'": "did you mean 'answers=8'?"}
+
+
 def test_a_command_that_takes_a_checkpoint_offers_only_its_own_keys():
     with pytest.raises(Problems) as caught:
         config.compose("sample", ["ckpt=run", "nnn=3"])
