@@ -20,7 +20,7 @@ Cell = Literal["lstm", "gru"]
 
 
 class RecurrentGenerator(nn.Module):
-    """z (N,T*z_dim), label (N,) -> (N,channels,T,1).
+    """z (N,T*z_dim+series_z_dim), label (N,) -> (N,channels,T,1).
 
     Each step gets z_dim numbers of the latent; `self.z_dim` are those of a whole series.
 
@@ -28,6 +28,7 @@ class RecurrentGenerator(nn.Module):
         resolution: [T,1], any T from 2 on.
         channels: features of a step.
         z_dim: numbers in the latent of each step.
+        series_z_dim: numbers more that every step gets, the same for all; the paper has none.
         hidden: units of a recurrent layer.
         layers: recurrent layers, one on the other.
         cell: "lstm" or "gru".
@@ -42,6 +43,7 @@ class RecurrentGenerator(nn.Module):
         resolution: int | list[int],
         channels: int,
         z_dim: int = 5,
+        series_z_dim: int = 0,
         hidden: int = 100,
         layers: int = 1,
         cell: Cell = "lstm",
@@ -52,17 +54,16 @@ class RecurrentGenerator(nn.Module):
         super().__init__()
         self.steps = read_length(resolution)
         self.classes = classes if conditional else 0
-        self.z_dim = self.steps * z_dim
-        self.rnn = make_rnn(cell, z_dim + self.classes, hidden, layers)
+        self.shared = series_z_dim
+        self.z_dim = self.steps * z_dim + series_z_dim
+        self.rnn = make_rnn(cell, z_dim + series_z_dim + self.classes, hidden, layers)
         self.out = make_output(hidden, channels)
         self.to_range = to_range(output)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Makes series of latents, and labels where the network is conditional."""
         with disable_autocast(z):
-            # One latent for a series, cut into one for each step: sampling and slerp see a plain
-            # vector.
-            x = z.float().unflatten(1, (self.steps, -1))
+            x = cut_latent(z.float(), steps=self.steps, shared=self.shared)
             if self.classes:
                 hot = repeat_label(label, self.classes, x, steps=self.steps, dim=1)
                 x = torch.cat([x, hot], 2)
@@ -141,6 +142,15 @@ def make_rnn(cell: Cell, inputs: int, hidden: int, layers: int) -> nn.LSTM | nn.
             if "bias" in name:  # there are two of each gate, which are added
                 values[hidden : 2 * hidden] = 1.0 if "_ih_" in name else 0.0
     return lstm
+
+
+def cut_latent(z: Tensor, *, steps: int, shared: int) -> Tensor:
+    """Cuts a latent into one for each step: (N,steps*own+shared) -> (N,steps,own+shared).
+
+    Sampling and slerp see a plain vector, whose last `shared` numbers every step gets.
+    """
+    own = z[:, : z.shape[1] - shared].reshape(len(z), steps, -1)
+    return torch.cat([own, z[:, None, z.shape[1] - shared :].expand(-1, steps, -1)], 2)
 
 
 def make_output(hidden: int, features: int) -> nn.Linear:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gancli.networks.layers import Output, to_range
-from gancli.networks.recurrent import Cell, allow_double_backward, make_rnn
+from gancli.networks.recurrent import Cell, allow_double_backward, cut_latent, make_rnn
 from gancli.networks.series import check_length, read_length, repeat_label
 from gancli.networks.style_layers import disable_autocast
 
@@ -111,7 +111,7 @@ class TimeGANEmbedder(StepLayers):
 
 
 class TimeGANGenerator(nn.ModuleDict):
-    """z (N,T*z_dim), label (N,) -> (N,channels,T,1), by way of three networks.
+    """z (N,T*z_dim+series_z_dim), label (N,) -> (N,channels,T,1), by way of three networks.
 
     generator: latents to codes. supervisor: codes to those of the next step. recovery: codes to
     series.
@@ -120,6 +120,7 @@ class TimeGANGenerator(nn.ModuleDict):
         resolution: as the embedder's.
         channels: features of a step.
         z_dim: numbers in the latent of each step; `self.z_dim` are those of a whole series.
+        series_z_dim: numbers more that every step gets, the same for all; the paper has none.
         hidden: as the embedder's.
         layers: recurrent layers, one on the other; the supervisor has one fewer, but one at least.
         cell: "gru" or "lstm".
@@ -134,6 +135,7 @@ class TimeGANGenerator(nn.ModuleDict):
         resolution: int | list[int],
         channels: int,
         z_dim: int,
+        series_z_dim: int = 0,
         hidden: int = 24,
         layers: int = 3,
         cell: Cell = "gru",
@@ -158,14 +160,15 @@ class TimeGANGenerator(nn.ModuleDict):
 
         super().__init__(
             {
-                "generator": make(z_dim, hidden, layers, nn.Sigmoid()),
+                "generator": make(z_dim + series_z_dim, hidden, layers, nn.Sigmoid()),
                 "supervisor": make(hidden, hidden, max(1, layers - 1), nn.Sigmoid()),
                 "recovery": make(hidden, channels, layers, to_range(output)),
             }
         )
         self.steps = steps
         self.classes = classes
-        self.z_dim = steps * z_dim
+        self.shared = series_z_dim
+        self.z_dim = steps * z_dim + series_z_dim
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Makes series of latents, and labels where the networks are conditional."""
@@ -174,8 +177,8 @@ class TimeGANGenerator(nn.ModuleDict):
 
     def make_codes(self, z: Tensor, label: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Makes codes of latents: those of the generator alone, and what the supervisor makes."""
-        steps = z.unflatten(1, (self.steps, -1)).transpose(1, 2).unsqueeze(3)
-        raw = self["generator"](steps, label)
+        steps = cut_latent(z, steps=self.steps, shared=self.shared)
+        raw = self["generator"](steps.transpose(1, 2).unsqueeze(3), label)
         return raw, self["supervisor"](raw, label)
 
 
