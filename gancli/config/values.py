@@ -141,7 +141,7 @@ OPEN_BOUNDS: dict[str, Bound] = {
     **dict.fromkeys(("downs", "flat", "judged", "noise_channels", "out_dim"), LAYERS_OR_0),
     **dict.fromkeys(("resolution", "load_size", "coarsest"), Bound(1, 2**16)),
     **dict.fromkeys(("attention", "border", "pool", "continuous", "warmup", "start"), COUNT_OR_0),
-    **dict.fromkeys(("mle_steps", "d_steps"), COUNT_OR_0),
+    **dict.fromkeys(("mle_steps", "d_steps", "series_z_dim"), COUNT_OR_0),
     "rollouts": Bound(1, 1000),
     "kernels": Bound(1, 2**12),
     "filters": CHANNELS,

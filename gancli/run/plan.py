@@ -249,7 +249,7 @@ def describe_budget(cfg: DictConfig) -> str:
             f"{updates:,} generator updates x {n_critic} critic steps = "
             f"{trainer.steps:,} steps {images}"
         )
-    return f"{count_steps(trainer.steps)} {images}, every {n_critic}th with a generator update"
+    return f"{count_steps(trainer.steps)} {images}, a generator update every {n_critic}"
 
 
 def plan_resume(folder: Path, composed: front.Composed) -> Plan:

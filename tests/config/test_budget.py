@@ -102,7 +102,7 @@ def test_an_n_critic_that_does_not_fit_is_the_only_problem(value):
         ),
         (
             ("loss=wgan_gp", "trainer.steps=51"),
-            "51 steps of 16 images, every 5th with a generator update; ",
+            "51 steps of 16 images, a generator update every 5; ",
         ),
         (("loss=wgan_gp", "trainer.epochs=2"), "2 epochs in steps of 16 images; "),
     ],

@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from gancli.networks.recurrent import RecurrentDiscriminator, RecurrentGenerator, make_rnn
+from gancli.networks.recurrent import (
+    RecurrentDiscriminator,
+    RecurrentGenerator,
+    cut_latent,
+    make_rnn,
+)
 
 LABELLED = {"classes": 3, "conditional": True}
 
@@ -61,6 +66,19 @@ def test_no_step_knows_a_later_one():
     assert torch.equal(one[:, :, :4], two[:, :, :4]) and not torch.equal(one, two)
     x, y = d(one), d(two)
     assert torch.equal(x[:, :4], y[:, :4]) and not torch.equal(x[:, 4:], y[:, 4:])
+
+
+def test_numbers_of_a_whole_series_reach_every_step():
+    g = RecurrentGenerator(resolution=[7, 1], channels=2, hidden=4, z_dim=3, series_z_dim=2)
+    plain = RecurrentGenerator(resolution=[7, 1], channels=2, hidden=4, z_dim=3)
+    assert g.z_dim == plain.z_dim + 2 and count(g) == count(plain) + 4 * 4 * 2
+    z = torch.randn(5, g.z_dim)
+    steps = cut_latent(z, steps=7, shared=2)
+    assert torch.equal(steps[:, :, :3], z[:, :-2].view(5, 7, 3))
+    assert all(torch.equal(steps[:, k, 3:], z[:, -2:]) for k in range(7))
+    other = z.clone()
+    other[:, -1] += 1
+    assert not torch.equal(g(z)[:, :, 0], g(other)[:, :, 0])
 
 
 def test_labels_are_seen_by_both():

@@ -115,6 +115,15 @@ def test_no_step_knows_a_later_one():
     assert torch.equal(one[:, :4], two[:, :4]) and not torch.equal(one[:, 4:], two[:, 4:])
 
 
+def test_numbers_of_a_whole_series_reach_every_step():
+    made = TimeGANGenerator(**SIZE, channels=2, z_dim=3, series_z_dim=2)
+    assert made.z_dim == 7 * 3 + 2
+    z = torch.rand(1, made.z_dim)
+    other = z.clone()
+    other[:, -1] += 1
+    assert not torch.equal(made(z)[:, :, 0], made(other)[:, :, 0])
+
+
 def test_autocast_changes_nothing():
     made = TimeGANGenerator(**SIZE, channels=2, z_dim=3)
     z = torch.rand(2, made.z_dim)
