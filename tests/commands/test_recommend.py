@@ -119,9 +119,10 @@ def test_a_path_alone_trains_and_says_what_was_chosen(gan):
     few = ("trainer.steps=1", "trainer.batch_size=4", "metrics=none", "log.tensorboard=false")
     done = sound(gan("train", "dataset.path=photos", *few, *CPU, "hydra.run.dir=run"))
     said = done.out + done.err
-    assert "no model= was typed: StyleGAN2 at 16 pixels, for 24 images" in said
+    assert "no model= was typed: DCGAN at 16 pixels, for 24 images" in said
     assert "gan recommend photos says what fits into your time" in said
-    assert last("run")["config"]["model"]["_target_"].endswith("StyleGAN2")
+    network = last("run")["config"]["model"]["generator"]["_target_"]
+    assert network.endswith("DCGANGenerator")
     sound(gan("train", "resume=run", "trainer.steps=2"))
 
 
@@ -129,6 +130,6 @@ def test_other_commands_name_it(gan):
     write_images("photos", 24, 16)
     lines = sound(gan("data", "photos")).out.splitlines()
     assert (
-        "recommend StyleGAN2 at 16 pixels; what fits into your time: "
+        "recommend DCGAN at 16 pixels; what fits into your time: "
         "gan recommend photos minutes=30" in lines
     )
