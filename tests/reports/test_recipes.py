@@ -13,10 +13,12 @@ from PIL import Image
 
 from gancli.config.compose import compose
 from gancli.config.validate import validate
+from gancli.data.folder import listing
 from gancli.errors import UserError
 from gancli.reports import recipes
 from gancli.reports.recipes import (
     Facts,
+    choose_direction,
     choose_set,
     choose_side,
     choose_words,
@@ -47,6 +49,34 @@ def test_what_a_look_shows(tmp_path):
     assert look_at(PAIRS).layout == "pairs"
     domains = look_at(DOMAINS)
     assert domains.layout == "domains" and domains.words == (f"dataset.path={DOMAINS}",)
+
+
+@pytest.mark.parametrize("folders", [False, True])
+def test_the_flatter_image_of_a_pair_is_the_source(folders, tmp_path):
+    photo = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    plan = np.broadcast_to(photo[:, :1, :1], photo.shape)
+    for name, (first, second) in {"ba": (photo, plan), "ab": (plan, photo)}.items():
+        root = tmp_path / name
+        for side in ("A", "B") if folders else ("",):
+            (root / side).mkdir(parents=True)
+        for k in range(4):
+            if folders:
+                Image.fromarray(first[k]).save(root / f"A/{k}.png")
+                Image.fromarray(second[k]).save(root / f"B/{k}.png")
+            else:
+                Image.fromarray(np.concatenate([first[k], second[k]], 1)).save(root / f"{k}.png")
+        words, why = choose_direction(str(root), listing(str(root)))
+        assert words == (("dataset.direction=ba",) if name == "ba" else ())
+        assert bool(words) == bool(why) and all("are flatter" in text for text in why)
+
+
+def test_a_typed_direction_wins(monkeypatch):
+    monkeypatch.setattr(recipes, "MUCH_FLATTER", -1.0)
+    facts = look_at(PAIRS)
+    assert facts.words[-1] == "dataset.direction=ba" and "are flatter" in facts.notes[-1]
+    assert "dataset.direction=ab translates the other way" in list_recipes(facts)[0].why
+    facts = look_at(PAIRS, ["dataset.direction=ab"])
+    assert facts.words == (f"dataset.path={PAIRS}",) and not facts.notes
 
 
 def test_a_data_set_in_parts_is_taken_by_its_training_part(tmp_path):
