@@ -12,7 +12,12 @@ from gancli.config import hints
 from gancli.config.arguments import quote_value, split_args
 from gancli.config.composer import Composer
 from gancli.config.diagnose import diagnose_overrides
-from gancli.config.experiments import drop_published, hold_nothing_out, replace_experiments_loss
+from gancli.config.experiments import (
+    Alone,
+    drop_published,
+    hold_nothing_out,
+    replace_experiments_loss,
+)
 from gancli.config.folders import find_conf_dir, find_file_warnings
 from gancli.config.hydra_state import is_in_sweep, start_hydra
 from gancli.config.inspection import find_early_value_problems, inspect_tree
@@ -136,8 +141,9 @@ def make_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed
     notes = []
     if choices.get("experiment"):
         hold_nothing_out(cfg)
-        notes = replace_experiments_loss(cfg, hydra, choices)
-        notes += drop_published(cfg, hydra, choices["experiment"])
+        alone = Alone(hydra, choices["experiment"])
+        notes = replace_experiments_loss(cfg, hydra, choices, alone=alone)
+        notes += drop_published(cfg, hydra, alone=alone)
     return Composed(
         cfg=cfg,
         hydra=hydra,

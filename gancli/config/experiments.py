@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,38 @@ def hold_nothing_out(cfg: DictConfig) -> None:
         OmegaConf.update(cfg, "dataset.holdout", 0)
 
 
+class Alone:
+    """What an experiment is without the other words of the command line; composed when asked for.
+
+    Args:
+        hydra: The `hydra` node of the config, which names the user's folders.
+        experiment: Its name.
+    """
+
+    def __init__(self, hydra: DictConfig, experiment: str):
+        self._hydra = hydra
+        self.experiment = experiment
+        self.search = [
+            line
+            for line in hints.read_overrides(hydra, "hydra")
+            if line.startswith("hydra.searchpath=")
+        ]
+
+    @functools.cached_property
+    def cfg(self) -> DictConfig:
+        """Its config, with Hydra's node."""
+        with open_composer(self._hydra) as compose_words:
+            return compose_words([*self.search, f"experiment={self.experiment}"])
+
+
+def may_choose(line: str) -> bool:
+    """Says whether an override may choose an option of a group; one of a key within it cannot."""
+    key = line.lstrip("+~").partition("=")[0]
+    return "." not in key or "@" in key
+
+
 def replace_experiments_loss(
-    cfg: DictConfig, hydra: DictConfig, choices: dict[str, str]
+    cfg: DictConfig, hydra: DictConfig, choices: dict[str, str], *, alone: Alone
 ) -> list[str]:
     """Leaves out what an experiment sets below `loss` where another loss is chosen.
 
@@ -46,18 +77,14 @@ def replace_experiments_loss(
     from omegaconf import open_dict
 
     lines = hints.read_overrides(hydra, "task")
-    search = [
-        line
-        for line in hints.read_overrides(hydra, "hydra")
-        if line.startswith("hydra.searchpath=")
-    ]
     experiment = choices["experiment"]
     loss = choices.get("loss")
+    if not any(may_choose(line) for line in lines if line != f"experiment={experiment}"):
+        return []
+    if not loss or loss == alone.cfg.hydra.runtime.choices.get("loss"):
+        return []
     with open_composer(hydra) as compose_words:
-        meant = compose_words([*search, f"experiment={experiment}"])
-        if not loss or loss == meant.hydra.runtime.choices.get("loss"):
-            return []
-        words = [*search, f"loss={loss}"]
+        words = [*alone.search, f"loss={loss}"]
         words += [f"model={choices['model']}"] if "model" in choices else []
         tree = compose_words(words)
         for line in lines:
@@ -85,7 +112,7 @@ def replace_experiments_loss(
     ]
 
 
-def drop_published(cfg: DictConfig, hydra: DictConfig, experiment: str) -> list[str]:
+def drop_published(cfg: DictConfig, hydra: DictConfig, *, alone: Alone) -> list[str]:
     """Drops what a paper reports where the run is no longer the paper's.
 
     Another model, loss, length or value.
@@ -99,20 +126,13 @@ def drop_published(cfg: DictConfig, hydra: DictConfig, experiment: str) -> list[
     causes = [line for line in lines if not is_free(line) and not line.startswith("experiment=")]
     if OmegaConf.select(cfg, "published") is None or not causes:
         return []
-    search = [
-        line
-        for line in hints.read_overrides(hydra, "hydra")
-        if line.startswith("hydra.searchpath=")
-    ]
-    with open_composer(hydra) as compose_words:
-        meant = compose_words([*search, f"experiment={experiment}"])
-    hold_nothing_out(meant)
-    before = OmegaConf.to_container(meant, resolve=False)
+    hold_nothing_out(alone.cfg)
+    before = OmegaConf.to_container(alone.cfg, resolve=False)
     if not find_changed_keys(before, read_plain(cfg, resolve=False)):
         return []
     OmegaConf.update(cfg, "published", None)
     return [
-        f"the published numbers of experiment={experiment} are left out: "
+        f"the published numbers of experiment={alone.experiment} are left out: "
         f"{', '.join(causes)} makes it another run"
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import textwrap
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -120,8 +121,28 @@ def test_a_job_in_another_process_leaves_the_same_out():
     assert not GlobalHydra.instance().is_initialized()
     OmegaConf.set_struct(usual, False)
     usual.loss.penalties = {"r1": {"weight": 2}}
-    notes = experiments.replace_experiments_loss(usual, composed.hydra, composed.choices)
+    alone = experiments.Alone(composed.hydra, "r3gan_digits_small")
+    notes = experiments.replace_experiments_loss(
+        usual, composed.hydra, composed.choices, alone=alone
+    )
     assert notes and not usual.loss.penalties and not GlobalHydra.instance().is_initialized()
+
+
+def test_the_experiment_alone_is_composed_only_where_it_is_needed_and_then_once(monkeypatch):
+    composed = []
+    real = experiments.open_composer
+
+    @contextmanager
+    def open_composer(hydra):
+        with real(hydra) as compose_words:
+            yield lambda words: composed.append(words) or compose_words(words)
+
+    monkeypatch.setattr(experiments, "open_composer", open_composer)
+    compose.compose("train", ["experiment=dcgan_digits_small", "trainer.steps=2"])
+    assert composed == []
+    words = ["experiment=sngan_cifar10", "seed=1", "dataset.limit=50"]
+    assert compose.compose("train", words).cfg.published is None
+    assert composed == [["experiment=sngan_cifar10"]], "for its loss and for its paper's numbers"
 
 
 @pytest.mark.full
