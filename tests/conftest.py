@@ -20,6 +20,14 @@ def one_thread():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def lean():
+    """Hydra composes without the work of which nothing comes."""
+    import lean_hydra
+
+    lean_hydra.begin()
+
+
+@pytest.fixture(autouse=True, scope="session")
 def no_signs_of_life():
     """What commands print is compared to the letter, and a slow machine would add a line after a
     second.
