@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gancli.game import Batch, Game, Logs, Option, Phase, Progress
 from gancli.games.gan import GAN
 from gancli.losses.adversarial import AdversarialLoss
-from gancli.losses.objectives import NonSaturating, Objective
+from gancli.losses.objectives import NonSaturating, Objective, Wasserstein
 from gancli.networks.timegan import TimeGANEmbedder, TimeGANGenerator
 
 TINY = 1e-12  # under a root, whose slope at 0 has no bound
@@ -221,14 +221,15 @@ class TimeGAN(GAN):
     def cost_of_raw(self, real: Tensor, raw: Tensor) -> Tensor:
         """Costs the generator's own codes in the discriminator's loss, by scores (N,T).
 
-        The reals' cost is counted once already, with the other fakes; only an objective of pairs
-        cannot do without them.
+        The reals' cost is counted once already, with the other fakes. Two kinds of objectives
+        cannot do without them: those of pairs, and Wasserstein's, where scores that fall without
+        end would cost less and less.
         """
         loss = self.adversarial
         objective = loss.objective
         target = loss.draw_targets(loss.fake_target, raw)
         # An objective that keeps the base's `d` costs each side alone: its fakes can be taken out.
-        if type(objective).d is Objective.d:
+        if type(objective).d is Objective.d and not isinstance(objective, Wasserstein):
             return objective.cost(raw, target).mean()
         return objective.d(real, raw, loss.draw_targets(loss.real_target, real), target)
 

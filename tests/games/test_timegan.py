@@ -256,7 +256,13 @@ def test_a_discriminator_that_is_sure_rests():
 
 @pytest.mark.parametrize(
     ("loss", "raw"),
-    [("non_saturating", "bce"), ("hinge", "half"), ("ragan", "whole"), ("rpgan", "whole")],
+    [
+        ("non_saturating", "bce"),
+        ("hinge", "half"),
+        ("ragan", "whole"),
+        ("rpgan", "whole"),
+        ("wgan_gp", "whole"),
+    ],
 )
 def test_the_cost_of_raw_codes_counts_reals_only_where_they_are_compared(loss, raw):
     game = game_of(f"loss={loss}")
