@@ -97,6 +97,18 @@ def test_a_dcgan_makes_digits_within_the_default_budget(loss, tmp_path):
     assert report["values"]["kl"] < 0.2
 
 
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("name", ["enhance", "inpaint", "pix2pix", "cyclegan", "srgan", "esrgan"])
+def test_translated_digits_are_far_above_the_copied_source_and_the_mean_image(name, tmp_path):
+    run = str(tmp_path / "run")
+    words = [f"experiment={name}_digits_small", "trainer.device=cpu", f"hydra.run.dir={run}"]
+    assert main(["train", *words]) == 0
+    values = json.loads(Path(run, "evaluation.json").read_text())["values"]
+    for ending in ("source", "mean"):
+        assert values["psnr"] > values[f"psnr_{ending}"] + 5
+        assert values["ssim"] > values[f"ssim_{ending}"] + 0.2
+
+
 @pytest.mark.timeout(900)
 def test_a_compiled_generator_trains_resumes_and_samples(tmp_path):
     run = str(tmp_path / "run")
