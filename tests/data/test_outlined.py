@@ -9,7 +9,7 @@ import torch
 
 from gancli.data.base import split
 from gancli.data.builtin import Digits
-from gancli.data.outlined import Outlined, draw_outlines
+from gancli.data.outlined import Outlined, draw_levels, draw_outlines
 from gancli.data.stream import Stream
 from gancli.errors import UserError
 
@@ -34,6 +34,13 @@ def test_an_outline_is_the_dilation_less_the_image():
     ring[2, 2] = -1.0
     assert torch.equal(found[0, 0], ring), "light beside what is light, and nowhere else"
     assert torch.equal(found[0, 1], image[0, 1]), "alpha stays"
+
+
+def test_stored_levels_and_floats_have_the_same_outlines():
+    levels = torch.randint(0, 256, (3, 1, 6, 6), dtype=torch.uint8)
+    x = levels.float().sub(127.5).mul(1 / 127.5)
+    found = draw_levels(levels).float().sub(127.5).mul(1 / 127.5)
+    assert (found - draw_levels(x)).abs().max() < 1e-5
 
 
 def test_pairs_are_images_and_their_outlines():
