@@ -145,13 +145,18 @@ def choose_next(found: Survey, request: Request) -> list[str]:
     the one that goes by the rules of `gan recommend`. Else it trains on the data as given, with a
     model that can learn such items where the default, a model of images, cannot.
     """
+    from gancli.data.derived import Derived
+
     overrides = request.overrides
     for text in found.notes:
         if text.startswith(LAYOUTS) and (command := re.search(r": (gan train .*?)(?: \(|$)", text)):
             return shell.split(command[1])
     models = found.source.modality().models
-    if any("model=pose takes them" in text for text in found.notes):
-        models = ("pose",)
+    taken = [named for text in found.notes if (named := re.search(r"model=(\w+) takes them", text))]
+    if taken:
+        models = (taken[0][1],)
+    elif isinstance(found.source, Derived):
+        models = (found.source.choose_model(),)
     typed = overrides[request.n_chosen :]
     if request.path and not any(word.startswith(CHOOSING) for word in typed):
         return ["gan", "train", f"dataset.path={request.path}", *typed]

@@ -40,6 +40,11 @@ class Derived(Source):
     of: Source | None = None
     holdout: int | str = "auto"  # type: ignore[assignment]  # wider than the base's until scan
     kind_of_pair = "derived"
+    taken_by = "enhance"
+
+    def choose_model(self) -> str:
+        """Names the model that learns from such sources, for the command that comes next."""
+        return self.taken_by
 
     def inner(self) -> Source:
         """Returns the data set of the single images. Raises UserError."""
@@ -122,6 +127,7 @@ class SuperRes(Derived):
 
     scale: int = 4
     kind_of_pair = "superres"
+    taken_by = "srgan"
 
     def __post_init__(self):
         super().__post_init__()
@@ -237,6 +243,7 @@ class Masked(Derived):
     share: float = 0.25
     overlap: float = 0.0
     kind_of_pair = "masked"
+    taken_by = "inpaint"
 
     def __post_init__(self):
         super().__post_init__()

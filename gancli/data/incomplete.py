@@ -63,6 +63,7 @@ class Incomplete(Derived):
     measured: bool = False
     missing: str | int = "alpha"
     kind_of_pair = "incomplete"
+    taken_by = "ambient"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -51,6 +51,10 @@ class Outlined(Derived):
     apart: bool = False
     kind_of_pair = "outlined"
 
+    def choose_model(self) -> str:
+        """Names the model that learns from such sources: apart, there are no pairs."""
+        return "cyclegan" if self.apart else "pix2pix"
+
     def pairing(self) -> Outlines:
         """Returns what makes the sources."""
         return Outlines()

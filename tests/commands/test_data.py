@@ -456,6 +456,15 @@ def test_series_are_surveyed_without_sizes_and_drawn_as_lines():
         (["dataset=ring", "model=mlp"], "gan train dataset=ring model=mlp"),
         (["dataset=sunspots"], "gan train model=wavegan dataset=sunspots"),
         (["dataset=digits"], "gan train dataset=digits"),
+        (
+            ["dataset=degraded", "+dataset@dataset.of=digits"],
+            "gan train model=enhance dataset=degraded +dataset@dataset.of=digits",
+        ),
+        (
+            ["dataset=outlined", "dataset.apart=true", "+dataset@dataset.of=digits"],
+            "gan train model=cyclegan dataset=outlined dataset.apart=true "
+            "+dataset@dataset.of=digits",
+        ),
     ],
 )
 def test_the_command_that_comes_next_has_a_model_that_learns_such_items(words, command, capsys):
