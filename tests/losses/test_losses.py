@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from loss_helpers import weighted
+from torch import nn
 
 from gancli.critic import BoundCritic
 from gancli.errors import UserError
@@ -242,7 +243,7 @@ def test_dragan_noise_is_one_sided_and_scaled_by_the_deviation():
 
 def test_packed_and_patch_scores_give_one_gradient_per_row():
     x = torch.randn(6, 1, 2, 2)
-    packed = BoundCritic(torch.nn.Flatten(), lambda h: h.sum(1, keepdim=True), pack=3)
+    packed = BoundCritic(nn.Flatten(), lambda h: h.sum(1, keepdim=True), pack=3)
     assert penalty(packed, x, weight=1.0, at="real", target=0.0) == pytest.approx(
         12
     )  # a slope of 1 in each of 12 inputs
@@ -252,17 +253,26 @@ def test_packed_and_patch_scores_give_one_gradient_per_row():
     assert penalty(patches, x, weight=1.0, at="real", target=0.0) == pytest.approx(1.0)
 
 
-def test_penalties_are_fp32_inside_autocast():
+def test_penalties_follow_autocast_and_sum_in_fp32():
+    """A bf16 run's products are bf16's here too; the penalty and its gradient stay as exact."""
+    torch.manual_seed(0)
+    layers = [nn.Flatten(), nn.Linear(64, 96), nn.LeakyReLU(0.2), nn.Linear(96, 1)]
+    network = nn.Sequential(*layers)
+    x = torch.randn(32, 1, 8, 8)
     seen = []
-
-    def critic(x):
-        seen.append((x @ x).dtype)
-        return x.flatten(1).square().sum(1)
-
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        penalty = GradientPenalty(weight=1.0, at="real", target=0.0)
-        penalty(critic, torch.randn(2, 1, 3, 3), None, None, None, Progress())
-    assert seen == [torch.float32]
+    network[1].register_forward_hook(lambda _module, _inputs, output: seen.append(output.dtype))
+    terms, gradients = [], []
+    for enabled in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            term = GradientPenalty(weight=1.0, at="real")(network, x, None, None, None, Progress())
+        term.backward()
+        assert term.dtype == torch.float32
+        terms.append(term.item())
+        gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.ndim > 1]))
+    assert seen == [torch.float32, torch.bfloat16]
+    assert terms[1] == pytest.approx(terms[0], rel=0.01)
+    assert torch.cosine_similarity(*gradients, dim=0) > 0.999
 
 
 def test_drift_and_lazy_weights():
