@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import typing
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +48,47 @@ def find_absent_names(game: type[Game], model: Plain) -> list[Problem]:
             found.append((message, f"write self.z_dim = z_dim in {name}.__init__"))
         if is_subclass(views[role], Discriminator):
             found += find_absent_halves(network, has_heads=bool(model.get("heads")))
+        if is_builtin(model["_target_"]):  # a game of the user's own may call them in its own way
+            found += find_closed_calls(network, views[role], where=where)
+    return found
+
+
+def find_closed_calls(network: nn.Module, view: type, *, where: str) -> list[Problem]:
+    """Finds methods that take no label beside their input; a game gives one always, maybe None.
+
+    Args:
+        network: The user's.
+        view: As what the game sees it.
+        where: Its key.
+    """
+    # The method, its input, and whether the label is given by position.
+    calls: list[tuple[Callable[..., object], str, bool]] = []
+    if view is Generator:
+        calls = [(network.forward, "z", True)]
+    elif (
+        is_subclass(view, Discriminator) and hasattr(network, "trunk") and hasattr(network, "head")
+    ):
+        judge = cast(Discriminator, network)
+        calls = [(judge.trunk, "x", False), (judge.head, "h", False)]
+    owner = type(network).__name__
+    found: list[Problem] = []
+    for method, first, by_position in calls:
+        signature = inspect.signature(method)
+        name = method.__name__
+        try:
+            if by_position:
+                signature.bind(None, None)
+            else:
+                signature.bind(None, label=None)
+        except TypeError:
+            found.append(
+                (
+                    f"{where}: {owner}.{name}{signature} takes no label, "
+                    f"and the game calls {name}({first}, label)",
+                    f"write {name}(self, {first}, label=None) in {owner}; label is None where "
+                    "model.conditional is false",
+                )
+            )
     return found
 
 

@@ -26,6 +26,9 @@ NETWORKS = """
     class Pair(Makes):
         def forward(self, z, label=None):
             return self.net(z), z
+    class Unlabelled(Makes):
+        def forward(self, z):
+            return self.net(z)
     class Judges(nn.Module):
         def __init__(self):
             super().__init__()
@@ -42,6 +45,9 @@ NETWORKS = """
             return self.net(x.flatten(1))
     class Headless(Plain):
         def trunk(self, x, label=None):
+            return x.flatten(1)
+    class Blind(Judges):
+        def trunk(self, x):
             return x.flatten(1)
     class Reads(GAN):  # what is absent is read while the game is built
         def __init__(self, **base):
@@ -91,6 +97,16 @@ MISTAKES = [
         {"generator": "Nameless"},
         "model.generator: Nameless has no attribute z_dim",
         "write self.z_dim = z_dim in Nameless.__init__",
+    ),
+    (
+        {"generator": "Unlabelled"},
+        "Unlabelled.forward(z) takes no label, and the game calls forward(z, label)",
+        "write forward(self, z, label=None) in Unlabelled",
+    ),
+    (
+        {"discriminator": "Blind"},
+        "model.discriminator: Blind.trunk(x) takes no label, and the game calls trunk(x, label)",
+        "write trunk(self, x, label=None) in Blind",
     ),
     (
         {"generator": "Makes size: 16"},
