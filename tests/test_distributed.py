@@ -5,12 +5,14 @@ change.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 
 import pytest
 import torch
 from helpers import REPO, differences, small, steps, trainer_for
+from ranks_helpers import finish, start_ranks
 
 pytestmark = pytest.mark.dist
 COMMON = [
@@ -75,16 +77,22 @@ def test_two_ranks(tmp_path):
         assert differences(micro[part], ranks[part]) == [], part
     assert ranks["run"]["world"] == 2
 
-    first = torchrun(tmp_path, *COMMON, "trainer.steps=4", "hydra.run.dir=half")
-    assert first.returncode == 0, first.stderr
-    second = torchrun(tmp_path, "resume=half", "trainer.steps=9")
-    assert second.returncode == 0, second.stderr
+    # As after a kill in step 7 or 8. Without a launcher, whose start costs as much as a rank's.
+    shutil.copytree(tmp_path / "whole", tmp_path / "half")
+    for name in ("last", "step-00000008", "step-00000009"):
+        (tmp_path / "half" / "checkpoints" / f"{name}.pt").unlink()
+    words = ("train", "resume=half")
+    for code, _, err in finish(start_ranks(tmp_path, words, words), within_s=300):
+        assert code == 0, err
+    assert "training from step 6 to 9" in (tmp_path / "half" / "run.log").read_text()
     resumed = last(tmp_path / "half")
     for part in ("game", "buffers", "ema", "optimizers", "progress"):
         assert differences(ranks[part], resumed[part]) == [], part
 
 
+@pytest.mark.full  # tests/run/test_ranks.py has it in one process
 def test_an_error_of_the_users_is_said_once(tmp_path):
-    run = torchrun(tmp_path, *COMMON, "trainer.batch_size=7")
-    assert run.returncode != 0
-    assert run.stderr.count("does not divide into 2 ranks") == 1
+    words = ("train", *COMMON, "trainer.batch_size=7")
+    done = finish(start_ranks(tmp_path, words, words), within_s=300)
+    assert all(code != 0 for code, *_ in done)
+    assert "".join(err for *_, err in done).count("does not divide into 2 ranks") == 1

@@ -11,7 +11,7 @@ import torch
 import train_helpers
 from helpers import DOMAINS, OF_DIGITS, PAIRS
 from PIL import Image
-from train_helpers import NETWORKS, QUIET, TINY, sound
+from train_helpers import NETWORKS, QUIET, TINY, sound, train_once
 
 from gancli.cli import SUBCOMMANDS, describe_subcommand
 from gancli.data.base import Decoded
@@ -88,7 +88,7 @@ def test_a_model_of_images_is_not_sampled_and_says_what_to_type(gan, tmp_path):
 
 
 def test_verbs_of_a_model_from_noise(gan, tmp_path):
-    sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=run"))
+    train_once(gan, *TINY, "trainer.steps=2")
     image = "run/samples/real.png"
     found = follow(gan, ["project", "ckpt=run", f"input={image}", "steps=2", "film=null"], tmp_path)
     assert found[0] == "sample" and "latent=" in " ".join(found)
@@ -111,7 +111,7 @@ def test_a_run_that_stopped_early_goes_on(gan, at_step, tmp_path):
 
 
 def test_a_complete_run_says_how_to_go_on(gan, tmp_path):
-    sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=run"))
+    train_once(gan, *TINY, "trainer.steps=2")
     more = next_of(sound(gan("train", "resume=run")))
     assert more == ["train", "resume=run", "trainer.steps=4"]
     assert follow(gan, more, tmp_path) == ["sample", "ckpt=run"]

@@ -18,7 +18,7 @@ import torch
 import train_helpers
 from helpers import SMALL, differences
 from PIL import Image
-from train_helpers import ENV, NETWORKS, QUIET, TINY, last, lines, sound
+from train_helpers import ENV, NETWORKS, QUIET, TINY, last, lines, sound, train_once
 
 from gancli.checkpoint import list_steps, read
 from gancli.run import plan as planning
@@ -52,7 +52,7 @@ def test_a_resumed_run_equals_an_unbroken_one_in_every_leaf(gan):
 
 
 def test_a_complete_run_says_so_and_what_to_type(gan):
-    sound(gan("train", *TINY, "trainer.steps=2", "hydra.run.dir=run"))
+    train_once(gan, *TINY, "trainer.steps=2")
     before = Path("run/checkpoints/last.pt").stat().st_mtime_ns
     done = sound(gan("train", "resume=run"))
     assert (
@@ -89,7 +89,7 @@ def test_resume_auto_continues_the_same_overrides_or_starts(gan):
 
 
 def test_what_a_run_keeps_is_refused_and_the_run_stays_as_it_was(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
+    train_once(gan, *TINY, "trainer.steps=1")
     before = last("run")
     for override, said in (
         ("loss=hinge", "loss is 'non_saturating' in run, 'hinge' here"),
@@ -139,7 +139,7 @@ def test_images_may_move_but_not_change(gan, pictures):
 
 
 def test_resuming_with_other_threads_is_said(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
+    train_once(gan, *TINY, "trainer.steps=1")
     torch.set_num_threads(2)
     try:
         done = sound(gan("train", "resume=run", "trainer.steps=2"))
@@ -181,7 +181,7 @@ def test_resume_falls_back_and_says_so(gan, harm):
 
 
 def test_a_run_in_use_is_refused_with_code_75_and_the_pid(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
+    train_once(gan, *TINY, "trainer.steps=1")
     folder = RunFolder(Path("run")).open()
     done = sound(gan("train", "resume=run", "trainer.steps=2"), 75)
     assert f"run is in use by pid {os.getpid()} on " in done.err

@@ -19,6 +19,7 @@ from gancli.config.compose import compose
 from gancli.config.folders import find_conf_dir, list_options, read_description
 from gancli.config.hints import find_nearest
 from gancli.config.published import read_published
+from gancli.config.validate import validate
 from gancli.data.base import Source
 from gancli.errors import Problems
 from gancli.game import Game
@@ -152,9 +153,17 @@ def options_to_compose() -> list:
 
 @pytest.mark.parametrize(("group", "option"), options_to_compose())
 def test_option(group, option):
+    """One composition serves all that holds of every option: its first line says what it is,
+    whatever a user may set of its parts stands in the YAML, and it passes the gates and builds.
+    """
     words = read_description(CONF[group][option])
     assert (len(words) > 15 and words[0].isupper()) or words[0].isdigit(), words
-    config = frozen(*overrides_for(group, option))
+    cfg = compose("train", overrides_for(group, option)).cfg
+    if group in COMPLETE:
+        tree = OmegaConf.to_container(cfg, resolve=False)
+        parts = tree["model"] if group == "model" else tree | {"model": None, "optimizer": None}
+        assert not {target for target, lacking in unsaid(parts).items() if lacking - GIVEN}
+    config = validate(cfg).plain()
     with torch.device("meta"):
         game = build_game(config, trust=None)
     assert isinstance(game, Game)
@@ -366,6 +375,8 @@ def test_files_share_their_bases_instead_of_copying():
 
 
 GIVEN = {"loss", "augment", "perceptual"}  # by the groups of these names
+# Groups of parts whose options give all that their classes take
+COMPLETE = {"augment", "dataset", "head", "loss", "model", "penalty", "perceptual"}
 WITHOUT = {
     # ContraD knows no labels; its networks are SNDCGAN's, which can.
     "gancli.networks.sndcgan.SNDCGANGenerator": {"classes", "conditional"},
@@ -386,23 +397,6 @@ def unsaid(node: object) -> dict[str, set[str]]:
     return found
 
 
-@pytest.mark.parametrize("option", CONF["model"])
-def test_whatever_a_user_may_set_stands_in_the_yaml(option):
-    cfg = compose("train", [f"model={option}"]).cfg
-    model = OmegaConf.to_container(cfg.model, resolve=False)
-    of_groups = {key: value for key, value in unsaid(model).items() if value - GIVEN}
-    assert not of_groups
-
-
-@pytest.mark.parametrize("group", ["augment", "dataset", "head", "loss", "penalty", "perceptual"])
-def test_whatever_a_user_may_set_of_a_part_stands_in_the_yaml(group):
-    for option in CONF[group]:
-        cfg = compose("train", overrides_for(group, option), missing=True).cfg
-        tree = OmegaConf.to_container(cfg, resolve=False)
-        del tree["model"], tree["optimizer"]
-        assert not unsaid(tree), option
-
-
 OF_PAPERS = {  # experiments give these values; a model's own file has others
     "Growing.fade_kimg": 600.0,
     "Growing.stable_kimg": 600.0,
@@ -412,10 +406,6 @@ OF_PAPERS = {  # experiments give these values; a model's own file has others
     "StyleGAN2Discriminator.channel_base": 32768,
     "StyleGAN2Generator.channel_base": 32768,
     "UNetGenerator.downs": 8,
-}
-OF_HEADS = {  # heads of their own options give these values
-    "ClassContrast.norm": "none",
-    "Rotation.norm": "none",
 }
 OF_OLD_RUNS = {  # what a run does that was made before there was a key
     "ContextEncoder.overlap": 0.0,
@@ -476,13 +466,9 @@ def third_values(values: dict[tuple[str, str], list[object]]) -> dict[str, objec
     return third
 
 
-def test_a_default_in_python_is_a_value_that_a_yaml_gives():
-    """Python's default serves a user's own YAML and runs made before; it is never a third value."""
-    assert third_values(values_of("model")) == OF_PAPERS | OF_HEADS | OF_OLD_RUNS | OF_BASES
-
-
 @pytest.mark.full  # it composes every option of seven groups
-def test_a_default_of_every_class_that_conf_names_is_a_value_that_a_yaml_gives(monkeypatch):
+def test_a_default_in_python_is_a_value_that_a_yaml_gives(monkeypatch):
+    """Python's default serves a user's own YAML and runs made before; it is never a third value."""
     monkeypatch.delenv("GANCLI_DATA", raising=False)
     groups = ("model", "loss", "dataset", "augment", "perceptual", "head", "penalty")
     values: dict[tuple[str, str], list[object]] = {}

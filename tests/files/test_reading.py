@@ -16,7 +16,7 @@ import pytest
 import train_helpers
 from omegaconf import OmegaConf
 from PIL import Image
-from train_helpers import TINY, sound
+from train_helpers import TINY, sound, train_once
 
 from gancli.errors import UserError
 from gancli.files import atomic, reading
@@ -137,8 +137,7 @@ def test_what_is_no_file_is_told_and_never_opened(tmp_path):
 
 @pytest.fixture
 def run(gan) -> Path:
-    sound(gan("train", *TINY, "trainer.steps=2", "log.every=1", "hydra.run.dir=run"))
-    return Path("run")
+    return train_once(gan, *TINY, "trainer.steps=2", "log.every=1")
 
 
 @pytest.mark.parametrize(

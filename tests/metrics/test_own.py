@@ -9,7 +9,7 @@ import pytest
 import train_helpers
 from data_helpers import numbered
 from helpers import differences
-from train_helpers import QUIET, TINY, last, lines, sound
+from train_helpers import QUIET, TINY, last, lines, sound, train_once
 
 from gancli.reports.runs import read_evaluation
 
@@ -177,7 +177,7 @@ def test_mistakes_are_told_before_anything_is_measured(gan, mine, command, word,
     if command == "evaluate":
         if "best" in word:
             pytest.skip("best.pt is training's")
-        sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
+        train_once(gan, *TINY, "trainer.steps=1")
     done = sound(gan(command, *first, *words), 2)
     assert said in done.err
 

@@ -64,13 +64,20 @@ PRINTS = """
 """
 
 
-@pytest.mark.parametrize("where", ["full", "no stdout", "both full"])
+@pytest.mark.parametrize("where", ["full", "no stdout", "both full", "closed pipe"])
 def test_a_run_outlives_its_streams(gan, package, monkeypatch, where):
     """As the test below, in this process."""
     name = package(PRINTS)
     line = ["train", *TINY, f"model._target_={name}.Mine", "trainer.steps=3", "log.every=1"]
-    with open("/dev/full", "wb", buffering=0) as full, monkeypatch.context() as streams:
-        streams.setattr(sys, "stdout", None if where == "no stdout" else onto(full))
+    reader, writer = os.pipe()
+    os.close(reader)
+    with (
+        open("/dev/full", "wb", buffering=0) as full,
+        open(writer, "wb", buffering=0) as closed,
+        monkeypatch.context() as streams,
+    ):
+        out = closed if where == "closed pipe" else full
+        streams.setattr(sys, "stdout", None if where == "no stdout" else onto(out))
         if where == "both full":
             streams.setattr(sys, "stderr", onto(full))
         done = gan(*line, "hydra.run.dir=run")
@@ -87,7 +94,7 @@ def onto(file: BinaryIO) -> TextIO:
 @pytest.mark.parametrize(
     "where",
     [
-        "closed pipe",
+        pytest.param("closed pipe", marks=pytest.mark.full),
         *(
             pytest.param(where, marks=pytest.mark.slow)
             for where in ("full", "no stdout", "both full")
@@ -136,6 +143,7 @@ def test_other_commands_say_that_their_output_is_lost():
     assert done.stderr == "gan: stdout could not be written: No space left on device\n"
 
 
+@pytest.mark.full  # a process of its own; each signal is sent in tests/commands/test_train.py
 def test_a_terminal_that_goes_away_saves_the_run(tmp_path):
     """The kernel sends SIGHUP, and whatever is written then fails."""
     line = ["train", *TINY, "trainer.steps=100000", "log.every=5", "hydra.run.dir=run"]

@@ -9,7 +9,7 @@ import torch
 import train_helpers
 from helpers import SMALL, differences, frozen
 from PIL import Image
-from train_helpers import QUIET, TINY, last, sound
+from train_helpers import QUIET, TINY, last, sound, train_once
 
 from gancli.checkpoint import keep_generator
 from gancli.config.build import build_game
@@ -64,7 +64,7 @@ def test_a_run_starts_from_another_and_its_average_from_that_ones(gan):
 
 
 def test_a_run_that_goes_on_reads_its_source_no_more(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=old"))
+    train_once(gan, *TINY, "trainer.steps=1", folder="old")
     sound(gan("train", *TINY, "init=old", "trainer.steps=2", "hydra.run.dir=new"))
     Path("old").rename("gone")
     sound(gan("train", "resume=new", "trainer.steps=3"))
@@ -75,7 +75,7 @@ def test_a_run_that_goes_on_reads_its_source_no_more(gan):
 
 @pytest.mark.full
 def test_the_same_source_is_the_same_run_to_resume_auto(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=old"))
+    train_once(gan, *TINY, "trainer.steps=1", folder="old")
     auto = ("train", *TINY, "init=old", "resume=auto")
     sound(gan(*auto, "trainer.steps=1"))
     assert "goes on from step 1" in sound(gan(*auto, "trainer.steps=2")).out
@@ -140,7 +140,7 @@ def test_what_nobody_moves_starts_anew():
 
 
 def test_nothing_that_fits_is_refused(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=old"))
+    train_once(gan, *TINY, "trainer.steps=1", folder="old")
     done = sound(gan("train", *CGAN, "init=old", "trainer.steps=1"), 2)
     assert "no weight of old/checkpoints/last.pt fits this model" in done.err
     assert "it holds a GAN of MLPGenerator at step 1" in done.err
@@ -159,7 +159,7 @@ def test_what_is_no_source_is_told_before_the_data(gan):
 
 
 def test_a_file_with_the_generator_alone_gives_all_of_it(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=old"))
+    train_once(gan, *TINY, "trainer.steps=1", folder="old")
     torch.save(keep_generator(last("old"), half=False), "alone.pt")
     asked = ("train", *TINY, "init=alone.pt", "trainer.steps=1")
     done = sound(gan(*asked, "hydra.run.dir=new"))
@@ -171,7 +171,7 @@ def test_a_file_with_the_generator_alone_gives_all_of_it(gan):
 
 
 def test_weights_that_are_not_finite_are_refused_with_their_name(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=old"))
+    train_once(gan, *TINY, "trainer.steps=1", folder="old")
     tree = last("old")
     tree["ema"]["net.0.weight"][0, 0] = float("nan")
     torch.save(tree, "spoilt.pt")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import train_helpers
-from train_helpers import TINY, last, sound
+from train_helpers import TINY, last, sound, train_once
 
 from gancli.checkpoint import read
 from gancli.run.plugins import list_source_files, warn_of_changes
@@ -35,7 +35,7 @@ def test_changed_source_is_said_once_on_resume(gan, plugin):
 
 
 def test_a_run_without_own_code_has_no_sources(gan):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
+    train_once(gan, *TINY, "trainer.steps=1")
     assert read(Path("run/checkpoints/last.pt"))["run"]["sources"] == {}
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import REPO, differences, frozen
-from ranks_helpers import start_ranks
+from ranks_helpers import finish, start_ranks
 from train_helpers import ENV, TINY, last
 
 from gancli import distributed
@@ -50,28 +50,12 @@ class Bad(GAN):
 RUN = ("train", *TINY, "trainer.steps=8", "trainer.save_every=2", "hydra.run.dir=run")
 
 
-def finish(ranks, *, within_s: float = 60) -> list[tuple[int, str, str]]:
-    """-> (exit code, stdout, stderr) of each.
-
-    Whoever is still there then is killed, and shown with its signal.
-    """
-    until = time.monotonic() + within_s
-    found = []
-    for rank in ranks:
-        try:
-            out, err = rank.communicate(timeout=max(0.1, until - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            rank.kill()
-            out, err = rank.communicate()
-        found.append((rank.returncode, out, err))
-    return found
-
-
 def bad(folder: Path, deed: str) -> tuple[str, ...]:
     (folder / "bad.py").write_text(BAD)
     return (*RUN, "model._target_=bad.Bad", f"+model.deed={deed}")
 
 
+@pytest.mark.full  # what is compared, and the words, are tested in this process below
 def test_ranks_with_other_settings_end_before_the_first_step(tmp_path):
     done = finish(start_ranks(tmp_path, RUN, (*RUN, "seed=1", "trainer.steps=9")))
     assert [code for code, *_ in done] == [1, 1], done
@@ -127,7 +111,7 @@ def test_ranks_do_not_outlive_their_launcher(tmp_path):
 import sys, time
 from pathlib import Path
 sys.path.insert(0, {str(REPO / "tests" / "support")!r})
-from ranks_helpers import start_ranks
+from ranks_helpers import finish, start_ranks
 ranks = start_ranks(Path({str(tmp_path)!r}), {words!r}, {words!r})
 print(*[rank.pid for rank in ranks], flush=True)
 time.sleep(1000)

@@ -132,7 +132,7 @@ LIES = {
 }
 
 
-@pytest.mark.parametrize("name", LIES)
+@pytest.mark.parametrize("name", some_by_default(LIES))
 def test_a_state_that_lies_is_refused_in_a_sentence(name, state, gan):
     where, value, message = LIES[name]
     folder = Path("run/checkpoints")

@@ -19,7 +19,7 @@ import pytest
 import torch
 import train_helpers
 from helpers import REPO, differences
-from train_helpers import NETWORKS, QUIET, TINY, last, sound
+from train_helpers import NETWORKS, QUIET, TINY, last, sound, train_once
 
 from gancli.commands.sweep import read_entries, record
 from gancli.errors import Diverged, Interrupted, Problems, UserError
@@ -254,7 +254,7 @@ def test_a_run_of_the_users_code_goes_on_only_with_trust(gan, package):
 
 @pytest.mark.parametrize("part", ["model", "loss", "dataset", "optimizer"])
 def test_an_untrusted_run_is_refused_before_anything_of_it_is_imported(gan, package, part):
-    sound(gan("train", *TINY, "trainer.steps=1", "hydra.run.dir=run"))
+    train_once(gan, *TINY, "trainer.steps=1")
     name = package("open('canary', 'w')\nclass Mine(GAN):\n    pass\n")
     tree = last("run")
     (tree["config"]["optimizer"]["g"] if part == "optimizer" else tree["config"][part])[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from train_helpers import ENV
@@ -41,3 +42,20 @@ def start_ranks(
             )
         )
     return ranks
+
+
+def finish(ranks, *, within_s: float = 60) -> list[tuple[int, str, str]]:
+    """-> (exit code, stdout, stderr) of each.
+
+    Whoever is still there then is killed, and shown with its signal.
+    """
+    until = time.monotonic() + within_s
+    found = []
+    for rank in ranks:
+        try:
+            out, err = rank.communicate(timeout=max(0.1, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            rank.kill()
+            out, err = rank.communicate()
+        found.append((rank.returncode, out, err))
+    return found

@@ -6,10 +6,13 @@ The deeds are done after a step. Its first functions become fixtures where they 
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
+import shutil
 import sys
+import tempfile
 import textwrap
 import uuid
 from pathlib import Path
@@ -60,6 +63,24 @@ def gan(tmp_path, monkeypatch, capsys):
         return Done(code, *capsys.readouterr())
 
     return run
+
+
+KEPT: dict[tuple[str, ...], Path] = {}
+
+
+def train_once(gan, *words: str, folder: str = "run") -> Path:
+    """A run of these words in the working directory: trained once a process, then copied.
+
+    words: All but hydra.run.dir.
+    """
+    if (folder, *words) in KEPT:
+        shutil.copytree(KEPT[folder, *words], folder, symlinks=True)
+    else:
+        sound(gan("train", *words, f"hydra.run.dir={folder}"))
+        root = Path(tempfile.mkdtemp(prefix="gancli-test-"))
+        atexit.register(shutil.rmtree, root, ignore_errors=True)
+        KEPT[folder, *words] = Path(shutil.copytree(folder, root / "run", symlinks=True))
+    return Path(folder)
 
 
 def package(gan, tmp_path):
