@@ -184,7 +184,11 @@ def images(n: int, side: int, classes: int = 0, mode: str = "RGB") -> Facts:
     ("facts", "name", "words"),
     [
         (images(5000, 96), "DCGAN at 64 pixels", ["dataset.resolution=64"]),
-        (images(900, 128, mode="RGBA"), "DCGAN at 64 pixels", ["augment=diffaug"]),
+        (
+            images(900, 128, mode="RGBA"),
+            "DCGAN at 64 pixels",
+            ["augment=diffaug_color_translation"],
+        ),
         (images(5000, 28, 50), "StyleGAN2 at 28 pixels, by class", ["model.conditional=true"]),
         (images(5000, 32, 500), "DCGAN at 32 pixels", ["dataset.resolution=32"]),
         (images(5000, 45), "DCGAN at 40 pixels", []),
@@ -193,7 +197,7 @@ def images(n: int, side: int, classes: int = 0, mode: str = "RGB") -> Facts:
 def test_images(facts, name, words):
     best, *others = list_recipes(facts)
     assert best.name == name and set(words) <= set(best.words) and others
-    assert ("augment=diffaug" in best.words) == name.startswith("DCGAN"), "measured: half of it"
+    assert ("augment=diffaug_color_translation" in best.words) == name.startswith("DCGAN")
     assert ("so few that" in best.why) == (facts.n < 2000)
     assert ("model.conditional=true" in best.words) == name.endswith("by class")
     assert "docs/" in best.expected, "a number has an origin"
