@@ -146,7 +146,7 @@ def in_turn(names: list[str], k: int) -> list[str]:
     ),
 )
 def test_every_model_with_every_loss(model, loss, tmp_path):
-    check_cell(setup_for(model, f"loss={loss}"), tmp_path)
+    check_cell(setup_for(model, f"loss={loss}"), tmp_path, apart=model in WITH_ALL)
 
 
 @pytest.mark.parametrize(

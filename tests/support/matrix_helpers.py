@@ -14,10 +14,13 @@ STEPS = 6
 HALF = 3
 
 
-def check_cell(setup: dict, folder) -> None:
+def check_cell(setup: dict, folder, *, apart: bool = False) -> None:
+    """apart: The run that is resumed is one of its own, and the other is never saved."""
     whole = trainer_for(setup)
     start = copy.deepcopy(whole.game.state_dict())
-    steps(whole, STEPS)
+    half = steps(trainer_for(setup) if apart else whole, HALF)
+    path = checkpoint.save(half.state_dict(), folder, keep=1)
+    steps(whole, STEPS if apart else STEPS - HALF)
     now = whole.game.state_dict()
     assert all(value.isfinite().all() for value in now.values())
     for side in ("generator", "discriminator"):
@@ -25,8 +28,6 @@ def check_cell(setup: dict, folder) -> None:
             not torch.equal(now[key], start[key]) for key in start if key.startswith(side)
         ), f"the {side} did not move"
 
-    half = steps(trainer_for(setup), HALF)
-    path = checkpoint.save(half.state_dict(), folder, keep=1)
     resumed = trainer_for(setup)
     torch.rand(7)  # another state of the global generator
     resumed.load_state_dict(checkpoint.read(path))
