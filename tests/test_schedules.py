@@ -10,6 +10,7 @@ import torch
 from helpers import differences, frozen, small, steps, trainer_for
 from torch import nn
 
+from gancli.config.compose import compose
 from gancli.ema import ema_beta, update_ema
 from gancli.errors import Problems
 from gancli.game import Phase, Progress, due
@@ -137,6 +138,33 @@ def test_beta2_needs_betas():
     with pytest.raises(Problems) as raised:
         frozen("model=mlp", "optimizer=rmsprop", "optimizer.g.beta2=0.9")
     assert "there are none" in str(raised.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("words", "notes"),
+    [
+        (["optimizer.g.lr=1e-4"], []),
+        (["optimizer.g.schedule=constant"], []),
+        (["optimizer.g.schedule=cosine", "optimizer.g.start_kimg=0"], []),
+        (["optimizer=ttur", "optimizer.g.schedule=cosine", "optimizer.g.end_kimg=9"], []),
+        (
+            ["optimizer.g.schedule=cosine", "optimizer.g.end_kimg=90", "optimizer.d.final=0.5"],
+            ["optimizer.g.schedule=cosine goes by start_kimg=20, final=0.2"],
+        ),
+        (
+            ["+optimizer.e.schedule=linear", "optimizer.d.schedule=step"],
+            [
+                "optimizer.d.schedule=step goes by start_kimg=20",
+                "optimizer.e.schedule=linear goes by start_kimg=20, end_kimg=48, final=0.2",
+            ],
+        ),
+    ],
+)
+def test_a_typed_schedule_that_begins_late_is_said(words, notes):
+    """The default optimizer has a start of its own, 20 thousand images."""
+    said = compose("train", words).notes
+    assert [note.partition(", which you did not type: ")[0] for note in said] == notes
+    assert all(note.endswith(".start_kimg=0 begins at once") for note in said)
 
 
 def test_an_average_may_follow_a_schedule():

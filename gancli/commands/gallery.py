@@ -281,7 +281,8 @@ def write_rows(entries: Sequence[Measured]) -> Iterator[str]:
             f"{entry['precision']}, {entry['processor']}, {entry['date']}"
         )
         command = shell.join(["gan", "train", *entry["words"]])
-        picture = f"![{' '.join(entry['words'])}](gallery/{entry['picture']})"
+        shown = " ".join(entry["words"]) or "gan train"
+        picture = f"![{shown}](gallery/{entry['picture']})"
         reached = measured.describe_values(entry["values"])
         yield f"| `{command}` | {measured.describe_time(entry)} | {reached} ({facts}) | {picture} |"
 

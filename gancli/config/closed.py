@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gancli.config.hints import find_nearest
 from gancli.config.plain import Plain
@@ -18,11 +18,61 @@ from gancli.config.values import (
     describe_type,
     find_misfits,
     find_outside,
+    is_number,
     is_spec,
     show,
 )
 from gancli.errors import Problem, did_you_mean
 from gancli.schedules import Number, ScheduleFunction, find_piece_problems, schedule_problems
+
+# The numbers that a schedule of a player goes by
+OF_SCHEDULE = {
+    "linear": ("start_kimg", "end_kimg", "final"),
+    "cosine": ("start_kimg", "end_kimg", "final"),
+    "step": ("start_kimg",),
+}
+
+
+def describe_kept_schedules(players: object, typed: Sequence[str]) -> list[str]:
+    """Says which numbers of a typed schedule were not typed, where it begins late.
+
+    An option of optimizer/ such as ttur_quick has a start of its own, and whoever types another
+    schedule would take it for 0, as _schedule.yaml has it.
+
+    Args:
+        players: The part `optimizer`, plain; interpolations may stand in it. What does not fit is
+            passed over: the checks tell of it.
+        typed: The words of the command line.
+
+    Returns:
+        A note for each such player.
+    """
+    if not isinstance(players, dict):
+        return []
+    keys = {word.lstrip("+").partition("=")[0] for word in typed}
+    shared = players.get("g")
+    notes = []
+    for name, spec in players.items():
+        where = f"optimizer.{name}"
+        if not isinstance(spec, dict) or f"{where}.schedule" not in keys:
+            continue
+        if "_target_" not in spec and isinstance(shared, dict):
+            spec = shared | spec
+        kind = spec.get("schedule")
+        start = spec.get("start_kimg")
+        if not isinstance(kind, str) or not is_number(start) or start == 0:
+            continue
+        kept = [
+            f"{key}={spec[key]:g}"
+            for key in OF_SCHEDULE.get(kind, ())
+            if f"{where}.{key}" not in keys and is_number(spec.get(key))
+        ]
+        if kept and f"{where}.start_kimg" not in keys:
+            notes.append(
+                f"{where}.schedule={kind} goes by {', '.join(kept)}, which you did not type: "
+                f"{where}.start_kimg=0 begins at once"
+            )
+    return notes
 
 
 def refuse_classes(spec: Plain, annotation: object, where: str) -> list[Problem]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from gancli.config import hints
 from gancli.config.arguments import quote_value, split_args
+from gancli.config.closed import describe_kept_schedules
 from gancli.config.composer import Composer
 from gancli.config.diagnose import diagnose_overrides
 from gancli.config.experiments import (
@@ -21,6 +22,7 @@ from gancli.config.experiments import (
 from gancli.config.folders import find_conf_dir, find_file_warnings
 from gancli.config.hydra_state import is_in_sweep, start_hydra
 from gancli.config.inspection import find_early_value_problems, inspect_tree
+from gancli.config.plain import read_plain
 from gancli.config.schema import CLOSED, TOP_KEYS, PlayerConfig
 from gancli.errors import Problem, Problems, UserError
 from gancli.render import status
@@ -138,12 +140,15 @@ def make_composed(cfg: DictConfig, hydra: DictConfig, run_dir: Path) -> Composed
     given = is_in_sweep() or any(
         line.lstrip("+").startswith("hydra.run.dir=") for line in overrides
     )
-    notes = []
+    notes: list[str] = []
     if choices.get("experiment"):
         hold_nothing_out(cfg)
         alone = Alone(hydra, choices["experiment"])
         notes = replace_experiments_loss(cfg, hydra, choices, alone=alone)
         notes += drop_published(cfg, hydra, alone=alone)
+    if any(".schedule=" in line for line in overrides):
+        players = read_plain(cfg, resolve=False).get("optimizer")
+        notes += describe_kept_schedules(players, overrides)
     return Composed(
         cfg=cfg,
         hydra=hydra,

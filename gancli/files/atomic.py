@@ -166,7 +166,7 @@ def refuse_links(folder: Path, names: Sequence[str | Path]) -> None:
                 raise UserError(
                     f"{path} is a link that leads out of the folder, to {target}; nothing was "
                     "written",
-                    f"remove the link: rm {shell.quote(str(path))}   or move what it leads to "
+                    f"remove the link: {shell.format_removal(path)}   or move what it leads to "
                     f"into {folder}",
                 )
             if os.path.lexists(path):
@@ -181,12 +181,13 @@ def refuse_special(path: Path) -> None:
         return
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written: {error.strerror}", f"remove it: rm {shell.quote(str(path))}"
+            f"{path} cannot be written: {error.strerror}",
+            f"remove it: {shell.format_removal(path)}",
         ) from error
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UserError(
             f"{path} is neither a file nor a folder; nothing was written",
-            f"remove it: rm {shell.quote(str(path))}",
+            f"remove it: {shell.format_removal(path)}",
         )
 
 
@@ -202,7 +203,7 @@ def refuse_folders(folder: Path, names: Sequence[str]) -> None:
         if os.path.isdir(path):
             raise UserError(
                 f"{path} is a folder, where a file belongs; nothing was written",
-                f"rename it: mv {shell.quote(str(path))} {shell.quote(f'{path}.old')}",
+                f"rename it: {shell.format_renaming(path, Path(f'{path}.old'))}",
             )
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 WINDOWS = os.name == "nt"
 PLAIN = re.compile(r"[\w@%+=:,./\\~\[\]{}-]+")  # what cmd.exe and PowerShell take as it stands
@@ -25,6 +26,22 @@ def quote(word: str) -> str:
 def join(words: Iterable[str]) -> str:
     """Quotes the words of a command and puts spaces between them."""
     return " ".join(map(quote, words))
+
+
+def format_removal(path: Path) -> str:
+    """Writes the command that removes what lies at a path: a file, a link, or a whole folder."""
+    word = quote(str(path))
+    whole = os.path.isdir(path) and not os.path.islink(path)
+    if not WINDOWS:
+        return f"rm -r {word}" if whole else f"rm {word}"
+    if whole:
+        return f"rmdir /s /q {word}"
+    return f"rmdir {word}" if os.path.isdir(path) else f"del {word}"  # a link to a folder is one
+
+
+def format_renaming(path: Path, name: Path) -> str:
+    """Writes the command that gives a file or a folder another name."""
+    return " ".join(["move" if WINDOWS else "mv", quote(str(path)), quote(str(name))])
 
 
 def split(command: str) -> list[str]:

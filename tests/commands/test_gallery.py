@@ -43,6 +43,7 @@ def test_the_page_is_made_of_the_file():
     assert (REPO / "docs/measured.md").read_text() == page, (
         "make it: see gancli/commands/gallery.py"
     )
+    assert "![gan train](" in page and "![](" not in page, "a picture without words"
 
 
 def test_every_picture_of_the_page_is_there():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 
-from gancli.files import shell
+from gancli.errors import UserError
+from gancli.files import atomic, shell
 
 WORDS = [
     "gan",
@@ -41,3 +43,39 @@ def test_windows_knows_no_single_quotes(monkeypatch):
 def test_elsewhere_it_is_the_shells_own_way(monkeypatch):
     monkeypatch.setattr(shell, "WINDOWS", False)
     assert shell.join(WORDS) == shlex.join(WORDS)
+
+
+@pytest.mark.parametrize(
+    ("windows", "said"),
+    [
+        (False, ["rm 'a file'", "rm link", "rm -r folder", "rm gone", "mv folder 'an old one'"]),
+        (
+            True,
+            ['del "a file"', "rmdir link", "rmdir /s /q folder", "del gone"]
+            + ['move folder "an old one"'],
+        ),
+    ],
+)
+def test_removing_and_renaming_are_the_systems_own(windows, said, monkeypatch, tmp_path):
+    """cmd.exe knows no rm, and its del takes no folder; a link to a folder is removed as one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shell, "WINDOWS", windows)
+    Path("a file").touch()
+    Path("folder").mkdir()
+    Path("link").symlink_to("folder")
+    removals = [shell.format_removal(Path(name)) for name in ("a file", "link", "folder", "gone")]
+    assert [*removals, shell.format_renaming(Path("folder"), Path("an old one"))] == said
+
+
+def test_what_a_user_is_told_to_type_is_the_systems_own(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shell, "WINDOWS", True)
+    Path("run", "metrics.jsonl").mkdir(parents=True)
+    with pytest.raises(UserError) as caught:
+        atomic.refuse_folders(Path("run"), ["metrics.jsonl"])
+    place = str(Path("run", "metrics.jsonl"))
+    assert caught.value.hint == f"rename it: move {place} {place}.old"
+    Path("run", "samples").symlink_to(tmp_path)
+    with pytest.raises(UserError) as caught:
+        atomic.refuse_links(Path("run"), ["samples"])
+    assert f"remove the link: rmdir {Path('run', 'samples')}   or" in caught.value.hint
