@@ -480,7 +480,7 @@ def describe_convolutions(facts: Facts, side: int, *, few: bool, why: str) -> Re
         steps=2500,
         least=500,
         expected=expect_of_images(facts, expected, few=few),
-        why=f"{why}: plain convolutions learn from four times as many images a minute as "
+        why=f"{why}; plain convolutions learn from four times as many images a minute as "
         "StyleGAN2, which decides in a short run; DiffAugment keeps the discriminator from winning",
         experiment="dcgan_digits_small",
         sinking=(0.5, 1.0),
@@ -564,7 +564,8 @@ def describe_styles(facts: Facts, side: int, *, few: bool, gpu: bool, why: str) 
         steps=3000 if labelled else 24_000 // batch,
         least=1000 if labelled else 12_000 // batch,
         expected=expect_of_images(facts, expected, few=few),
-        why=f"{why}: styles, R1 and a moving average",
+        why=f"{why}; styles, R1 and a moving average take longer for an image than plain "
+        "convolutions, and learn classes and fine detail",
         experiment="stylegan2_digits_small",
     )
 
