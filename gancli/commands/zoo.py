@@ -91,7 +91,7 @@ RECIPES = {
     ),
     "inpaint_digits": Recipe(
         "fills holes in handwritten digits, as a context encoder does",
-        ("experiment=inpaint_digits_small", "trainer.steps=2000"),
+        ("experiment=inpaint_digits_small", "model.width=8"),
         "evaluate ckpt=zoo/inpaint_digits n=100",
     ),
     "mlp_ring": Recipe(
@@ -105,7 +105,7 @@ RECIPES = {
     ),
     "srgan_digits": Recipe(
         "enlarges handwritten digits from 8 to 32 pixels, of a narrow SRGAN",
-        ("experiment=srgan_digits_small", "trainer.steps=2000"),
+        ("experiment=srgan_digits_small",),
         "evaluate ckpt=zoo/srgan_digits n=64",
     ),
     "stylegan2_digits": Recipe(
