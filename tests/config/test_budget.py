@@ -54,7 +54,7 @@ def short(tmp_path):
         (("model=mlp", "loss=wgan"), 3000),
         (("model=wgan_resnet",), 3000),
         (("experiment=wgan_resnet_digits_small", "trainer.steps=20"), 20),
-        (("experiment=ssgan_digits_small",), 2000),
+        (("experiment=ssgan_digits_small",), 1500),
         (("model=enhance", "loss=none", "dataset.path=nowhere"), 3000),
     ],
     ids=words,
