@@ -573,8 +573,8 @@ def describe_styles(facts: Facts, side: int, *, few: bool, gpu: bool, why: str) 
 def list_pair_recipes(facts: Facts) -> list[Recipe]:
     """Lists recipes for pairs: pix2pix in small, and the paper's way."""
     side = 64 if min(facts.size, default=0) >= 48 else 32
-    turned = "dataset.direction=ba" in facts.words
-    other = f"dataset.direction={'ab' if turned else 'ba'}"
+    turned = "dataset.direction=ba" in facts.words  # of which a note tells
+    other = "" if turned else " (dataset.direction=ba translates the other way)"
     words = (
         *("model=pix2pix", *facts.words, f"dataset.resolution={side}"),
         *(f"dataset.load_size={side * 9 // 8}", "model.width=32"),
@@ -593,7 +593,7 @@ def list_pair_recipes(facts: Facts) -> list[Recipe]:
                 f"600 were of pixels alone ({GALLERY})"
             ),
             why="pairs: each source has its target, so pixels teach first and a discriminator of "
-            f"patches adds detail ({other} translates the other way)",
+            f"patches adds detail{other}",
             experiment="pix2pix_facades64",
             stages=(("model.warmup", 0.5),),
         )
