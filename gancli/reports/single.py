@@ -30,6 +30,7 @@ from gancli.reports.pictures import make_data_uri, make_sound_uri, pick_evenly
 from gancli.reports.runs import Evaluation, Run, find_asked, flatten, read_yaml
 
 MOST_FRAMES = 48
+LONG_LIST = 40  # of a list in the config the page shows so many items
 ANIMATION_BYTES = 4_000_000  # of the page; beyond it frames are left out
 # What a resumed run may change
 AFTERWARDS = (
@@ -525,7 +526,7 @@ def list_config(run: Run) -> Html | None:
     rest = {name: node for name, node in run.config.items() if not isinstance(node, dict)}
     for name, items in (groups | {"the rest": rest}).items():
         rows = [
-            [make_tag("b", key) if key in chosen else key, make_tag("code", str(value))]
+            [make_tag("b", key) if key in chosen else key, make_tag("code", write_value(value))]
             for key, value in items.items()
         ]
         option = run.choices.get(name)
@@ -540,6 +541,14 @@ def list_config(run: Run) -> Html | None:
         parts,
         note="As it was frozen in the checkpoint. Bold: asked for on the command line.",
     )
+
+
+def write_value(value: object) -> str:
+    """Writes a value of the config; of a long list, such as the words of a text, the beginning."""
+    if isinstance(value, list) and len(value) > LONG_LIST:
+        shown = str(value[:LONG_LIST]).removesuffix("]")
+        return f"{shown}, … and {len(value) - LONG_LIST:,} more]"
+    return str(value)
 
 
 def find_run_noun(run: Run) -> str:

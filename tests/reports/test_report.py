@@ -54,6 +54,12 @@ def test_the_page_holds_the_whole_run_and_needs_no_network(tmp_path):
     assert page.names().count("svg") == 3  # the metric, losses, scores
 
 
+def test_a_long_list_of_the_config_is_cut(tmp_path):
+    words = [f"word{k}" for k in range(5000)]
+    page = written(make_run(tmp_path / "run", config=changed(("dataset.alphabet", words))))
+    assert "'word39', … and 4,960 more]" in page.text and "word40" not in page.text
+
+
 def test_the_film_shows_one_frame_and_has_a_slider_over_all(tmp_path):
     page = written(make_run(tmp_path / "run", grids=(10, 20, 30)))
     frames = [at for tag, at in page.elements if tag == "img"]
