@@ -206,6 +206,7 @@ def test_each_critic_has_a_loss_of_its_own_and_both_are_clipped():
             small(
                 "cogan",
                 "loss=wgan",
+                "loss.clip=0.01",
                 "+penalty@loss.penalties.lecam=lecam",
                 "loss.penalties.lecam.start=0",
                 "loss.n_critic=1",

@@ -140,7 +140,13 @@ def test_reals_are_compared_in_two_views(monkeypatch):
 def test_weight_clipping_keeps_the_scorer_in_its_set_too():
     trainer = steps(
         trainer_for(
-            small("contrad", "loss=wgan", "model.norm=none", "model.discriminator.spectral=false")
+            small(
+                "contrad",
+                "loss=wgan",
+                "loss.clip=0.01",
+                "model.norm=none",
+                "model.discriminator.spectral=false",
+            )
         ),
         1,
     )

@@ -234,6 +234,7 @@ def test_each_level_has_a_loss_of_its_own_and_all_are_clipped():
             small(
                 "lapgan",
                 "loss=wgan",
+                "loss.clip=0.01",
                 "+penalty@loss.penalties.lecam=lecam",
                 "loss.penalties.lecam.start=0",
             )
