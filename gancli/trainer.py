@@ -25,6 +25,8 @@ from gancli.optimizers import Player, make_players
 from gancli.precision import autocast, memory_format, name_layout, place
 from gancli.seeding import fork_random, reseed, seed_of
 
+SETTLE_BATCH = 16  # latents, at most, of a batch that batch norm's statistics are measured on
+
 
 class Best(TypedDict):
     """The best evaluation of a run: which value, whether less is better, when, and what it was."""
@@ -160,9 +162,10 @@ class Trainer:
         `ema` itself holds those of the network in training, which are of other weights. They are a
         function of the average and the clock, and the next move overwrites them: it makes no
         difference which other steps were looked at. Latents, labels (as frequent as in the data)
-        and noise have a seed of their own, the same on all ranks, and a batch is as large as a
-        shard. Games of translation are left alone: their inputs are data. So is whatever has no
-        batch norm, at no cost.
+        and noise have a seed of their own, the same on all ranks. A batch is as large as a shard,
+        up to 16, so that a look costs little beside the steps since the last one. Games of
+        translation are left alone: their inputs are data. So is whatever has no batch norm, at no
+        cost.
         """
         batches = self.config.ema.settle_batches
         now = (self.progress.attempt, self.progress.step)
@@ -172,7 +175,8 @@ class Trainer:
             seed = seed_of(self.config.seed, *now, "settle")
             rng = torch.Generator().manual_seed(seed)
             shards = self.settings.accumulate * distributed.world()
-            n = max(2, self.settings.batch_size // shards)  # one alone has no variance
+            # One alone has no variance.
+            n = max(2, min(SETTLE_BATCH, self.settings.batch_size // shards))
             labels = self.stream.labels if "label" in self.game.needs else None
 
             def sample() -> None:

@@ -59,6 +59,14 @@ def test_a_look_measures_the_average_and_moves_nothing_else(model):
     assert not any(part.training for part in ema.modules())
 
 
+def test_a_look_costs_no_more_where_batches_are_large():
+    trainer = trainer_for(small("dcgan", "trainer.batch_size=40"))
+    drawn = []
+    list_norms(trainer.ema)[0].register_forward_hook(lambda module, args, out: drawn.append(args))
+    trainer.settle_ema()
+    assert {len(batch) for (batch,) in drawn} == {16}
+
+
 def test_statistics_depend_on_the_step_and_not_on_other_looks():
     """Resumed, looked at often or only at the end; between moves of the generator as well."""
     config = small("dcgan", "loss=wgan_gp", "loss.n_critic=2")
