@@ -4,15 +4,21 @@ training.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import operator
+from unittest.mock import Mock
 
 import pytest
 import torch
-from helpers import differences, frozen, small, steps, trainer_for
+from helpers import differences, frozen, small, steps, trainer_and_monitor, trainer_for
 from torch import nn
 
 from gancli.config.run_config import RunConfig
 from gancli.ema import list_norms, settle_statistics
+from gancli.evaluation.watchdog import build_watch
+from gancli.run.folder import RunFolder
+from gancli.run.loop import Loop
 
 STATISTICS = {"running_mean", "running_var", "num_batches_tracked"}
 
@@ -65,6 +71,31 @@ def test_a_look_costs_no_more_where_batches_are_large():
     list_norms(trainer.ema)[0].register_forward_hook(lambda module, args, out: drawn.append(args))
     trainer.settle_ema()
     assert {len(batch) for (batch,) in drawn} == {16}
+
+
+@pytest.mark.parametrize(
+    ("look", "ask"),
+    [("measure_diversity", "write_line"), ("draw_samples", "write_grid"), ("measure", "measure")],
+)
+def test_the_loop_looks_at_settled_statistics(look, ask, tmp_path, monkeypatch):
+    trainer, monitor = trainer_and_monitor(small("dcgan"))
+    steps(trainer, 1)
+    before = copy.deepcopy(trainer.ema)
+    seen = []
+
+    def record(game, generator, **_):
+        seen.append(copy.deepcopy(generator))
+        raise RuntimeError("it was seen")
+
+    monkeypatch.setattr(monitor, look, record)
+    loggers = Mock()
+    watch = build_watch(trainer)
+    folder = RunFolder(tmp_path).open()
+    loop = Loop(trainer, monitor, watch, folder=folder, logbook=loggers, display=loggers)
+    with contextlib.suppress(RuntimeError):
+        operator.methodcaller(ask)(loop)
+    assert differences(dict(before.state_dict()), dict(seen[0].state_dict()))
+    assert {int(norm.num_batches_tracked) for norm in list_norms(seen[0])} == {16}
 
 
 def test_statistics_depend_on_the_step_and_not_on_other_looks():

@@ -204,6 +204,8 @@ def test_who_wins():
         frozen("loss=wgan", "optimizer=adam_b0")["optimizer"]["g"]["_target_"] == "torch.optim.Adam"
     )
     assert frozen("loss=wgan_gp")["optimizer"]["g"]["betas"] == [0.0, 0.9]
+    # At 1e-3, the default, DCGAN's discriminator wins this game at once.
+    assert frozen("loss=saturating")["optimizer"]["d"]["lr"] == 5e-4
 
 
 def test_rates_of_wgan_gp_sink_to_the_papers_unless_a_model_or_the_user_chooses_others():
