@@ -4,6 +4,7 @@ For example
 
     python -m gancli.commands.gallery model=dcgan,mlp loss=all seeds=0,1,2
     python -m gancli.commands.gallery experiment=sngan_digits_small,sagan_digits_small
+    python -m gancli.commands.gallery experiment=sngan_digits_small precision=fp32
     python -m gancli.commands.gallery run=false
 
 Without words it is the default run, `gan train`. A finished run is not run again, and one that was
@@ -36,6 +37,7 @@ from gancli.render.messages import say
 
 COST = "cost.json"  # in the folder of a run: what it has cost, a line for each session
 GROUPS = ("model", "loss", "experiment")
+PRECISIONS = ("auto", "bf16", "fp32")
 NOT_LOSSES = ("none", "lsgan_cyclegan", "wgan_gp_pggan")  # of image translation, and of PGGAN
 
 
@@ -82,7 +84,7 @@ def read_request(argv: Sequence[str]) -> Request:
     """Reads KEY=VALUE words. Raises UserError."""
     conf = find_conf_dir()
     given: dict[str, str] = {}
-    known = (*GROUPS, "seeds", "runs", "docs", "file", "run")
+    known = (*GROUPS, "precision", "seeds", "runs", "docs", "file", "run")
     for word in argv:
         key, _, value = word.partition("=")
         if key not in known or not value:
@@ -97,6 +99,11 @@ def read_request(argv: Sequence[str]) -> Request:
             if name not in options[group]:
                 raise UserError(f"there is no {group}={name}", f"gan list {group} has them")
     pairs = [[f"{group}={name}" for name in names] for group, names in lists.items()]
+    precision = given.get("precision", "auto")
+    if precision not in PRECISIONS:
+        raise UserError(f"there is no precision={precision}", f"give {', '.join(PRECISIONS)}")
+    if precision != "auto":  # which is what a command without the word has
+        pairs.append([f"trainer.precision={precision}"])
     return Request(
         cells=[list(words) for words in itertools.product(*pairs)],
         seeds=[int(seed) for seed in given.get("seeds", "0").split(",")],

@@ -107,11 +107,19 @@ def test_a_finished_run_is_not_run_again_and_a_stopped_one_goes_on(tmp_path, mon
     [
         (["model=dcgan", "lss=hinge"], "'lss=hinge' is not understood"),
         (["loss=hinge,hing"], "there is no loss=hing"),
+        (["precision=fp16"], "there is no precision=fp16"),
     ],
 )
 def test_words_that_are_not_understood(words, said):
     with pytest.raises(UserError, match=said):
         gallery.read_request(words)
+
+
+def test_a_precision_is_a_word_of_each_command():
+    request = gallery.read_request(["experiment=mlp_ring,mlp_grid", "precision=fp32"])
+    ends = [words[1:] for words in request.cells]
+    assert ends == [["trainer.precision=fp32"], ["trainer.precision=fp32"]]
+    assert gallery.read_request(["precision=auto"]).cells == [[]]
 
 
 def test_all_losses_are_those_of_a_discriminator():
