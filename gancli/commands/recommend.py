@@ -29,6 +29,7 @@ MOST_STEPS = 24
 START_S = 10.0  # of a run, before its first step
 SHARE = 0.85  # of the rest; evaluations, pictures and saves take the remainder
 MANY = 4  # times as many steps as were measured are worth the time
+BUSY = 1.5  # times as long as its own computing takes a step, where other programs take the rest
 TIMED_ITEMS = 256  # of the data, that are decoded for it
 QUIET = ("metrics=none", "log.tensorboard=false", f"dataset.limit={TIMED_ITEMS}")
 
@@ -58,17 +59,37 @@ class Timed:
         seconds: Of a step; None where it could not be tried.
         steps: That the run will have.
         reason: Why it could not be tried.
+        alone: Seconds of a step that were this program's own computing: what it would take on a
+            CPU with nothing else running. 0 where that is not known.
     """
 
     recipe: Recipe
     seconds: float | None = None
     steps: int = 0
     reason: str = ""
+    alone: float = 0.0
 
     @property
     def enough(self) -> bool:
         """Whether there is time for what the recipe needs at least."""
         return self.seconds is not None and self.steps >= self.recipe.least
+
+    @property
+    def busy(self) -> bool:
+        """Whether other programs took much of the processor while the recipe was tried."""
+        return self.seconds is not None and self.seconds > BUSY * self.alone > 0
+
+
+class StepTime(NamedTuple):
+    """How long a step took.
+
+    Attributes:
+        seconds: On the clock.
+        alone: Of the processor, in the thread that computes; 0 where a device computes.
+    """
+
+    seconds: float
+    alone: float
 
 
 def main(argv: list[str]) -> int:
@@ -150,23 +171,28 @@ def find_device(words: list[str]) -> str:
 def try_recipe(recipe: Recipe, request: Request) -> Timed:
     """Times a few steps of a recipe, the stage that takes longest, on some of the data."""
     try:
-        seconds = time_steps([*recipe.command(recipe.steps), *request.words, *QUIET])
+        took = time_steps([*recipe.command(recipe.steps), *request.words, *QUIET])
     except GanError as error:
         return Timed(recipe, reason=error.message)
-    budget = max(0.0, 60 * request.minutes - START_S) * SHARE
-    fitting = int(budget / seconds)
-    steps = min(fitting, MANY * recipe.steps)
-    return Timed(recipe, seconds, max(ROUNDED, steps // ROUNDED * ROUNDED))
+    steps = count_fitting(recipe, took.seconds, request.minutes)
+    return Timed(recipe, took.seconds, steps, alone=took.alone)
 
 
-def time_steps(words: list[str]) -> float:
+def count_fitting(recipe: Recipe, seconds: float, minutes: float) -> int:
+    """Counts the steps of so many seconds that fit, at most those that are worth it."""
+    budget = max(0.0, 60 * minutes - START_S) * SHARE
+    steps = min(int(budget / seconds), MANY * recipe.steps)
+    return max(ROUNDED, steps // ROUNDED * ROUNDED)
+
+
+def time_steps(words: list[str]) -> StepTime:
     """Times a few steps of a run that keeps nothing.
 
     Args:
         words: Behind `gan train`.
 
     Returns:
-        Seconds a step, of its last stage.
+        Seconds a step, of its last stage, the first step left out.
 
     Raises:
         GanError: It cannot be trained.
@@ -188,14 +214,20 @@ def time_steps(words: list[str]) -> float:
         trainer = Trainer(game, stream, config=config, device=device)
         start_last_stage(trainer)
         times: list[float] = []
+        own: list[float] = []
         while len(times) < MOST_STEPS and (len(times) < LEAST_TIMED or sum(times) < TIMED_S):
             started = time.perf_counter()
+            # Not the process: OpenMP's other threads count their waiting for this one
+            computed = time.thread_time()
             trainer.step()
             trainer.read_flags(wait=True)
             times.append(time.perf_counter() - started)
+            own.append(time.thread_time() - computed)
             if sum(times) > 4 * TIMED_S and len(times) > 1:
                 break
-    return sum(times[1:]) / (len(times) - 1)
+    measured = len(times) - 1
+    alone = sum(own[1:]) / measured if device.type == "cpu" else 0.0
+    return StepTime(sum(times[1:]) / measured, alone)
 
 
 def start_last_stage(trainer: Any) -> None:
@@ -255,6 +287,20 @@ def describe_time(timed: Timed) -> float:
     return (timed.steps * timed.seconds / SHARE + START_S) / 60
 
 
+def describe_load(chosen: Timed, minutes: float) -> str:
+    """Says how long the command takes, and what other programs have to do with that."""
+    said = f"about {describe_time(chosen):.0f} minutes"
+    if not chosen.busy:
+        return f"{said} with nothing else running"
+    assert chosen.seconds is not None
+    taken = 1 - chosen.alone / chosen.seconds
+    fitting = count_fitting(chosen.recipe, chosen.alone, minutes)
+    return (
+        f"{said} with as much else running as now: other programs take {taken:.0%} of the "
+        f"processor, and without them {fitting:,} steps would fit"
+    )
+
+
 def show(
     facts: Facts,
     request: Request,
@@ -283,7 +329,7 @@ def show(
     print(fold("expect", chosen.recipe.expect()))
     if device.type != "cpu" and str(GPU_SIDE) in chosen.recipe.name:
         print("          that was measured with a smaller network on a CPU")
-    print(f"time      about {describe_time(chosen):.0f} minutes with nothing else running")
+    print(fold("time", describe_load(chosen, request.minutes)))
     print(f"  {shell.join(command)}")
 
 

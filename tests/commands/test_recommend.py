@@ -133,3 +133,13 @@ def test_other_commands_name_it(gan):
         "recommend DCGAN at 16 pixels; what fits into your time: "
         "gan recommend photos minutes=30" in lines
     )
+
+
+def test_a_busy_machine_is_named():
+    large = list_recipes(FACTS)[0]
+    quiet = Timed(large, 0.1, 5000, alone=0.09)
+    assert recommend.describe_load(quiet, 10) == "about 10 minutes with nothing else running"
+    busy = Timed(large, 0.4, 1250, alone=0.1)
+    said = recommend.describe_load(busy, 10)
+    assert "other programs take 75% of the processor, and without them 5,000 steps" in said
+    assert not Timed(large, 0.4, 1250).busy, "a GPU computes while this thread waits"
