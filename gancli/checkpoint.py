@@ -272,7 +272,7 @@ def read_best(folder: Path, *, until: int | None = None) -> Tree:
     Args:
         folder: The folder of a run's checkpoints.
         until: The last step before something went wrong: the newest checkpoint up to there comes
-            before a best one that was saved later, if there is any.
+            before a best one that was saved later, if there is any; else the oldest, the nearest.
     """
     path = folder / "best.pt"
     try:
@@ -282,12 +282,17 @@ def read_best(folder: Path, *, until: int | None = None) -> Tree:
     except Damaged as error:
         best = None
         log.warning("%s; taking the newest", error.message)
-    older = [] if until is None else [file for file in list_steps(folder) if step_of(file) <= until]
+    older: list[Path] = []
+    if until is not None:
+        saved = list_steps(folder)
+        older = [file for file in saved if step_of(file) <= until]
+        if best is None and not older:
+            older = saved[::-1]
     for file in older:
         try:
             return read(file)
         except Damaged as error:
-            log.warning("%s; trying the one before", error.message)
+            log.warning("%s; trying another", error.message)
     return read_newest(folder)[1] if best is None else best
 
 

@@ -385,6 +385,8 @@ def test_a_rollback_may_ask_for_a_checkpoint_of_before(tree, tmp_path):
     assert step_read(None) == 6 and step_read(6) == 6
     assert step_read(5) == 4 and step_read(4) == 4, "the best is of later"
     assert step_read(1) == 6, "nothing is left of then"
+    (tmp_path / "best.pt").unlink()
+    assert step_read(1) == 2, "the oldest is the nearest to it"
     damage(tmp_path / "step-00000004.pt")
     assert step_read(5) == 2
 

@@ -23,9 +23,18 @@ if TYPE_CHECKING:
 # nothing was learned any more, 0.02 and more where training went on.
 NEAR_CHANCE = 0.02
 NO_CONTRAST = 0.01
+# A discriminator stays behind where its loss is so far above chance level, relative to it, that one
+# score for all would cost less. Measured: 1.0 to 75 where its learning rate was as good as 0; that
+# of runs which end well is above for at most 8 consecutive lines.
+BEHIND = 1.2
 # Signals that must be shown by so many times `patience` consecutive checks: at its start a
-# discriminator may give all images nearly one score for a while.
-LONGER = {"gave_up": 2}
+# discriminator may give all images nearly one score for a while, and be behind for longer.
+LONGER = {"gave_up": 2, "behind": 4}
+SMALLER = (
+    "try a smaller optimizer.<player>.lr, or a penalty on the discriminator: "
+    "+penalty@loss.penalties.r1=r1"
+)
+OTHER = {"behind": "try a larger optimizer.d.lr or a smaller optimizer.g.lr"}
 
 
 @dataclass(frozen=True)
@@ -35,10 +44,12 @@ class Alarm:
     Attributes:
         reason: In words.
         checks: How many consecutive checks have shown it, which is how long it lasts already.
+        hint: What may help.
     """
 
     reason: str
     checks: int
+    hint: str = SMALLER
 
 
 class Watch:
@@ -89,7 +100,7 @@ class Watch:
             checks = self.counts[signal]
             if checks >= self.settings.patience * LONGER.get(signal, 1):
                 self.counts[signal] = 0
-                return Alarm(sentence, checks)
+                return Alarm(sentence, checks, OTHER.get(signal, SMALLER))
         return None
 
     def find_signals(self, values: dict[str, float], best: Best | None) -> dict[str, str]:
@@ -108,9 +119,15 @@ class Watch:
         if relative is not None:
             sentence = (
                 f"the discriminator has won: its loss is {values['d/adv']:.2g}, chance level is "
-                f"{self.chance_level:.2g}; the generator learns nothing"
+                f"{self.chance_level:.2g}; the generator learns nothing from it"
             )
             found["saturated"] = sentence if relative < settings.saturated else ""
+            sentence = (
+                f"the discriminator stays behind: its loss is {values['d/adv']:.3g}, above chance "
+                f"level ({self.chance_level:.3g}) in all these checks; it learns too slowly to "
+                "guide the generator"
+            )
+            found["behind"] = sentence if relative > BEHIND else ""
         if relative is not None and "d/contrast" in values:
             found["gave_up"] = self.find_idle(values)
         if "watch/diversity" in values:
@@ -153,7 +170,7 @@ class Watch:
                 return (
                     f"the discriminator{f' {name}' if name else ''} has given up: its loss is "
                     f"{loss:.3g} (chance level is {self.chance_level:.3g}), and reals get nearly "
-                    "the same scores as samples; the generator learns nothing"
+                    "the same scores as samples; the generator learns nothing from it"
                 )
         return ""
 

@@ -27,10 +27,6 @@ from gancli.run.trial import Trial
 from gancli.trainer import Trainer
 
 log = logging.getLogger("gancli")
-TRY = (
-    "try a smaller optimizer.<player>.lr, or a penalty on the discriminator: "
-    "+penalty@loss.penalties.r1=r1"
-)
 # A new run is saved after so many seconds, whatever save_every says: a crash early on then costs
 # little.
 FIRST_SAVE_S = 60.0
@@ -314,7 +310,7 @@ class Loop:
             log.warning("step %d: %s; watch.action=stop would end the run here", step, alarm.reason)
             return
         since = max(step - alarm.checks * every, 0)
-        raise Diverged(f"step {step}: {alarm.reason}", TRY, sound=True, since=since)
+        raise Diverged(f"step {step}: {alarm.reason}", alarm.hint, sound=True, since=since)
 
     def rescue(self, error: Diverged) -> None:
         """Goes back to the best checkpoint, or the newest, where the config asks for that.

@@ -180,6 +180,19 @@ def test_a_wasserstein_critic_has_no_level_to_give_up_at():
     assert count_lines(watch(Wasserstein()), {"d/adv": 0.0, "d/contrast": 0.0}) is None
 
 
+def test_a_discriminator_that_cannot_follow_stays_behind():
+    """Its learning rate is 0, as recorded: the generator runs away, and nothing else is wrong."""
+    dog = watch(Hinge(), patience=6)
+    runaway = [{"d/adv": 4.0 + k, "d/contrast": 3.9, "watch/diversity": 24.0} for k in range(24)]
+    said = [dog.check(line, 5000, None) for line in runaway]
+    assert said[:23] == [None] * 23 and "the discriminator stays behind" in said[23].reason
+    assert "its loss is 27, above chance level (2)" in said[23].reason
+    assert "larger optimizer.d.lr" in said[23].hint and said[23].checks == 24
+    dog = watch(Hinge(), patience=6)
+    slow = [{"d/adv": 2.3, "d/contrast": 0.5}] * 40  # a poor one, and not so poor
+    assert [dog.check(line, 5000, None) for line in slow] == [None] * 40
+
+
 def test_of_several_discriminators_one_may_give_up():
     line = {"d/adv": 0.2, "d/contrast": 0.5, "d/a_adv": 0.15, "d/a_contrast": 1.0}
     dog = watch(LeastSquares(), patience=1)
