@@ -47,6 +47,8 @@ class DCGANGenerator(nn.Module):
         output: "tanh" for images, or "linear".
         classes: of the data set.
         conditional: the label stands beside z as a one-hot vector.
+        upsampling: "transposed" 4x4 convolutions, or 3x3 convolutions of pixels doubled by their
+            "nearest" neighbour, which leave no lattice in flat places (Odena et al. 2016).
     """
 
     def __init__(
@@ -62,28 +64,27 @@ class DCGANGenerator(nn.Module):
         output: Output = "tanh",
         classes: int = 0,
         conditional: bool = False,
+        upsampling: str = "transposed",
     ):
         super().__init__()
+        if upsampling not in ("transposed", "nearest"):
+            raise ValueError(f"upsampling={upsampling!r} is not known: use transposed or nearest")
         times, base = count_downsampling_steps(resolution)
         self.z_dim = z_dim
         self.classes = classes if conditional else 0
         widths = compute_widths(width, times, max_width)[::-1]
         bias = norm in ("none", "spectral")
-        layers = make_upsampling(
+        layers: list[nn.Module] = finish_layer(
             nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=bias),
             norm,
             activation,
         )
+        nearest = upsampling == "nearest"
         for c_in, c_out in itertools.pairwise(widths):
-            layers += make_upsampling(
-                nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias), norm, activation
-            )
-        layers += [
-            constrain_weight(
-                init_dcgan(nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1, bias=False)), norm
-            ),
-            to_range(output),
-        ]
+            *double, conv = make_upsampling(c_in, c_out, nearest=nearest, bias=bias)
+            layers += [*double, *finish_layer(conv, norm, activation)]
+        *double, conv = make_upsampling(widths[-1], channels, nearest=nearest, bias=nearest)
+        layers += [*double, constrain_weight(init_dcgan(conv), norm), to_range(output)]
         self.net = nn.Sequential(*layers)
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
@@ -157,8 +158,16 @@ class DCGANDiscriminator(nn.Module):
         return self.head(self.trunk(x, label), label)
 
 
-def make_upsampling(conv: nn.ConvTranspose2d, norm: Norm, act: Activation) -> list[nn.Module]:
-    """Makes the layers of an upsampling step."""
+def make_upsampling(c_in: int, c_out: int, *, nearest: bool, bias: bool) -> list[nn.Module]:
+    """Makes what doubles a map: the convolution comes last."""
+    if nearest:
+        return [nn.Upsample(scale_factor=2.0), nn.Conv2d(c_in, c_out, 3, 1, 1, bias=bias)]
+    return [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias)]
+
+
+def finish_layer(conv: nn.Module, norm: Norm, act: Activation) -> list[nn.Module]:
+    """Gives a convolution its first weights, a norm and an activation."""
+    assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
     return [
         constrain_weight(init_dcgan(conv), norm),
         init_dcgan(norm2d(norm, conv.out_channels)),

@@ -82,6 +82,19 @@ def test_sizes_that_do_not_fit_are_refused_with_the_nearest(resolution):
     )
 
 
+def test_nearest_upsampling_leaves_no_lattice():
+    flat = torch.ones(1, 4, 8, 8)
+    for upsampling in ("transposed", "nearest"):
+        g = DCGANGenerator(resolution=[16, 28], channels=3, width=4, upsampling=upsampling)
+        assert g(torch.randn(2, 100)).shape == (2, 3, 16, 28)
+        last = g.net[-3:-1] if upsampling == "nearest" else g.net[-2:-1]
+        inside = last(flat)[..., 2:-2, 2:-2]
+        spread = inside.amax((2, 3)) - inside.amin((2, 3))
+        assert bool((spread < 1e-6).all()) == (upsampling == "nearest")
+    with pytest.raises(ValueError, match="use transposed or nearest"):
+        DCGANGenerator(resolution=16, channels=1, upsampling="bilinear")
+
+
 @pytest.mark.parametrize("norm", ["batch", "layer", "instance", "spectral", "none"])
 @pytest.mark.parametrize("pooling", ["strided", "average"])
 def test_critic_options_train(norm, pooling):
