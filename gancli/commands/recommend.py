@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import textwrap
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gancli.config import compose as front
-from gancli.errors import GanError, UserError
+from gancli.errors import GanError, UserError, did_you_mean
 from gancli.files import shell
 from gancli.files.reading import convert_number
-from gancli.reports.recipes import GPU_SIDE, ROUNDED, Facts, Recipe, list_recipes, look_at
+from gancli.reports.recipes import (
+    GPU_SIDE,
+    MOST_SIDE,
+    ROUNDED,
+    Facts,
+    Recipe,
+    choose_side,
+    list_recipes,
+    look_at,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +42,9 @@ SHARE = 0.85  # of the rest; evaluations, pictures and saves take the remainder
 MANY = 4  # times as many steps as were measured are worth the time
 BUSY = 1.5  # times as long as its own computing takes a step, where other programs take the rest
 TIMED_ITEMS = 256  # of the data, that are decoded for it
+STRIP = 2  # times as long as they are wide, or more
+DEVICES = ("auto", "cpu", "cuda", "mps")
+MODES = {"1": "black and white", "L": "grey", "LA": "grey with alpha", "RGBA": "RGB with alpha"}
 QUIET = ("metrics=none", "log.tensorboard=false", f"dataset.limit={TIMED_ITEMS}")
 
 
@@ -59,6 +73,7 @@ class Timed:
         seconds: Of a step; None where it could not be tried.
         steps: That the run will have.
         reason: Why it could not be tried.
+        hint: What to do about that.
         alone: Seconds of a step that were this program's own computing: what it would take on a
             CPU with nothing else running. 0 where that is not known.
     """
@@ -67,6 +82,7 @@ class Timed:
     seconds: float | None = None
     steps: int = 0
     reason: str = ""
+    hint: str = ""
     alone: float = 0.0
 
     @property
@@ -107,7 +123,7 @@ def main(argv: list[str]) -> int:
     from gancli.precision import resolve_device
 
     device = resolve_device(find_device(request.words))
-    recipes = list_recipes(facts, gpu=device.type != "cpu")[:MOST_TIMED]
+    recipes = list_asked(facts, request.words, gpu=device.type != "cpu")[:MOST_TIMED]
     tried: list[Timed] = []
     for recipe in recipes:
         status.say(f"trying {recipe.name}…")
@@ -115,7 +131,9 @@ def main(argv: list[str]) -> int:
         if len(tried) >= LEAST_TRIED and any(timed.enough for timed in tried):
             break  # the rest is lighter and reaches less
     chosen = choose(tried)
-    command = ["gan", "train", *chosen.recipe.command(chosen.steps), *request.words]
+    typed = {key_of(word) for word in request.words}
+    chosen_words = [w for w in chosen.recipe.command(chosen.steps) if key_of(w) not in typed]
+    command = ["gan", "train", *chosen_words, *request.words]
     status.say("")
     if request.as_json:
         print(json.dumps(describe_plainly(facts, request, tried, chosen, command), indent=2))
@@ -139,15 +157,14 @@ def read_request(argv: list[str]) -> Request:
         if word == "--json":
             as_json = True
         elif key in ("minutes", "--minutes") and sign:
-            number = convert_number(float(value)) if value.replace(".", "", 1).isdigit() else None
-            if not number:
-                raise UserError(f"{word}: not a number of minutes", "minutes=30")
-            minutes = number
+            minutes = read_minutes(word)
         elif word.startswith("dataset.path="):
             paths.append(value)
         elif word.startswith("-"):
             raise UserError(f"unknown flag '{word}'", USAGE)
-        elif sign and "/" not in key:
+        elif sign and "/" not in key and not Path(word).expanduser().exists():
+            if "." not in key and difflib.get_close_matches(key, ["minutes"]):
+                raise UserError(f"unknown key '{key}'", did_you_mean([f"minutes={value}"]))
             words.append(word)
         else:
             paths.append(word)
@@ -162,10 +179,49 @@ def read_request(argv: list[str]) -> Request:
     return Request(paths[0], minutes, words, as_json)
 
 
+def read_minutes(word: str) -> float:
+    """Reads minutes=NUMBER.
+
+    Raises:
+        UserError: It is no number, or there is no time at all.
+    """
+    try:
+        number = convert_number(float(word.partition("=")[2]))
+    except ValueError:
+        number = None
+    if number is None or number <= 0:
+        raise UserError(f"{word}: not a number of minutes above 0", "minutes=30")
+    return number
+
+
 def find_device(words: list[str]) -> str:
-    """Finds trainer.device among the words; auto without it."""
+    """Finds trainer.device among the words; auto without it.
+
+    Raises:
+        UserError: There is no such device.
+    """
     given = [word.partition("=")[2] for word in words if word.startswith("trainer.device=")]
-    return given[-1] if given else "auto"
+    name = given[-1] if given else "auto"
+    if name not in DEVICES:
+        raise UserError(f"trainer.device={name}: unknown", f"one of {', '.join(DEVICES)}")
+    return name
+
+
+def key_of(word: str) -> str:
+    """Gives the key of an override."""
+    return word.lstrip("+~").partition("=")[0]
+
+
+def list_asked(facts: Facts, words: list[str], *, gpu: bool) -> list[Recipe]:
+    """Lists the recipes for such data, at the resolution that is typed, if one is."""
+    typed = [word for word in words if key_of(word) == "dataset.resolution"]
+    side = typed[-1].partition("=")[2] if typed else ""
+    if facts.layout != "images" or not side.isdecimal():
+        return list_recipes(facts, gpu=gpu)
+    wanted = replace(facts, size=(int(side), int(side)))
+    recipes = list_recipes(wanted, gpu=gpu)
+    own = [recipe for recipe in recipes if typed[-1] in recipe.words]
+    return own or recipes[:1]
 
 
 def try_recipe(recipe: Recipe, request: Request) -> Timed:
@@ -173,7 +229,9 @@ def try_recipe(recipe: Recipe, request: Request) -> Timed:
     try:
         took = time_steps([*recipe.command(recipe.steps), *request.words, *QUIET])
     except GanError as error:
-        return Timed(recipe, reason=error.message)
+        if any(key_of(word) in error.message for word in request.words):
+            raise  # what was typed is wrong, not the data
+        return Timed(recipe, reason=error.message, hint=error.hint)
     steps = count_fitting(recipe, took.seconds, request.minutes)
     return Timed(recipe, took.seconds, steps, alone=took.alone)
 
@@ -182,7 +240,7 @@ def count_fitting(recipe: Recipe, seconds: float, minutes: float) -> int:
     """Counts the steps of so many seconds that fit, at most those that are worth it."""
     budget = max(0.0, 60 * minutes - START_S) * SHARE
     steps = min(int(budget / seconds), MANY * recipe.steps)
-    return max(ROUNDED, steps // ROUNDED * ROUNDED)
+    return steps // ROUNDED * ROUNDED or max(1, steps)
 
 
 def time_steps(words: list[str]) -> StepTime:
@@ -248,7 +306,7 @@ def choose(tried: list[Timed]) -> Timed:
     if not ready:
         raise UserError(
             f"nothing can be trained on these data: {tried[0].reason}",
-            "gan data PATH shows what they hold",
+            tried[0].hint or "gan data PATH shows what they hold",
         )
     enough = [timed for timed in ready if timed.enough]
     return (enough or sorted(ready, key=lambda timed: -timed.steps / timed.recipe.least))[0]
@@ -265,10 +323,29 @@ def describe_data(facts: Facts) -> str:
     if facts.layout not in kinds:
         return facts.layout
     width, height = facts.size
+    if facts.mode.startswith("I"):
+        mode = "grey of 16 bits or more"
+    else:
+        mode = MODES.get(facts.mode, facts.mode)
+    if facts.n == 1:
+        return f"1 image of {width} x {height} {mode}"
     labels = f", {facts.classes} classes" if facts.classes > 1 else ", no labels"
-    return f"{facts.n:,} {kinds[facts.layout]}, most of them {width} x {height} {facts.mode}" + (
+    return f"{facts.n:,} {kinds[facts.layout]}, most of them {width} x {height} {mode}" + (
         labels if facts.layout == "images" else ""
     )
+
+
+def describe_shape(facts: Facts) -> list[str]:
+    """Says of images that are far from square what becomes of them."""
+    shorter = min(facts.size)
+    if facts.layout != "images" or shorter < 8 or max(facts.size) < STRIP * shorter:
+        return []
+    side = choose_side(facts, most=MOST_SIDE)
+    width, height = (side * (length // shorter) for length in facts.size)
+    return [
+        "the middle square of each is learned; dataset.resolution="
+        f"[{height},{width}] behind this command takes more of them"
+    ]
 
 
 def describe_choice(chosen: Timed, minutes: float) -> str:
@@ -313,8 +390,8 @@ def show(
     import torch
 
     print(f"data      {describe_data(facts)}")
-    for text in facts.notes:
-        print(f"          {text}")
+    for text in (*facts.notes, *describe_shape(facts)):
+        print(fold("", text))
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     print(f"device    {device.type}{threads}, {request.minutes:g} minutes")
     for timed in tried:

@@ -12,6 +12,7 @@ from gancli.data.pairs import NEARLY
 from gancli.errors import UserError
 from gancli.files import shell
 
+SIDES = (("A", "B"), ("a", "b"))  # names of two folders that belong together
 ALSO = "simgan and styletransfer take them too"
 
 
@@ -52,19 +53,28 @@ def look_at_folders(path: str, root: Path) -> list[str]:
         return [
             f"two domains, trainA and trainB{beside}: {format_command('cyclegan', path)} ({ALSO})"
         ]
-    if not all((root / name).is_dir() for name in ("A", "B")):
+    sides = find_sides(root)
+    if sides is None:
         return []
     stems = []
-    for name in ("A", "B"):
+    for name in sides:
         try:
             names = listing(str(root / name)).names
         except UserError:  # no image in it
             return []
         stems.append({str(Path(file).with_suffix("")) for file in names})
+    first, second = sides
+    named = (f"dataset.a={first}", f"dataset.b={second}")
     if 2 * len(stems[0] & stems[1]) >= min(map(len, stems)):
-        return [f"pairs in the folders A and B: {format_command('pix2pix', path)}"]
-    domains = format_command("cyclegan", path, "dataset.a=A", "dataset.b=B")
-    return [f"two domains, A and B, whose file names differ: {domains} ({ALSO})"]
+        pairs = format_command("pix2pix", path, *(() if sides == SIDES[0] else named))
+        return [f"pairs in the folders {first} and {second}: {pairs}"]
+    domains = format_command("cyclegan", path, *named)
+    return [f"two domains, {first} and {second}, whose file names differ: {domains} ({ALSO})"]
+
+
+def find_sides(root: Path) -> tuple[str, str] | None:
+    """Finds the names of the two folders of pairs or domains, A and B or a and b."""
+    return next((pair for pair in SIDES if all((root / name).is_dir() for name in pair)), None)
 
 
 def are_side_by_side(files: Files) -> bool:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gancli.config.folders import find_conf_dir
 from gancli.config.measured import describe_measured, find_experiment, read_measured
 from gancli.errors import UserError
 from gancli.files.npz import holds_images
@@ -226,7 +227,8 @@ def look_at(path: str, words: Sequence[str] = ()) -> Facts:
     root = Path(path).expanduser()
     if not root.exists():
         raise UserError(
-            f"dataset.path={path}: there is no such file or folder", suggest_neighbours(root)
+            f"dataset.path={path}: there is no such file or folder",
+            suggest_named(path) or suggest_neighbours(root),
         )
     chosen = choose_set(path)
     option = chosen.removeprefix("dataset=")
@@ -235,6 +237,12 @@ def look_at(path: str, words: Sequence[str] = ()) -> Facts:
     if option != "folder":
         return Facts(path=path, layout=option, words=(chosen, f"dataset.path={path}"))
     return look_at_images(path, words)
+
+
+def suggest_named(name: str) -> str:
+    """Says that a word names a data set where it does, which needs no path; "" for others."""
+    known = name.isidentifier() and (find_conf_dir() / "dataset" / f"{name}.yaml").is_file()
+    return f"{name} is a data set by name: gan train dataset={name}" if known else ""
 
 
 def read_typed(words: Sequence[str], key: str) -> str | list[str]:
@@ -335,12 +343,16 @@ def choose_direction(path: str, files: Files) -> tuple[tuple[str, ...], tuple[st
     """
     from gancli.data import seams
     from gancli.data.folder import listing
+    from gancli.reports.layouts import find_sides
 
     root = Path(path).expanduser()
-    root = root if (root / "A").is_dir() or not (root / "train").is_dir() else root / "train"
-    if (root / "A").is_dir():
-        names = ("those of A", "those of B")
-        sides = [seams.sample(listing(str(root / name))) for name in ("A", "B")]
+    named = find_sides(root)
+    if named is None and (root / "train").is_dir():
+        root = root / "train"
+        named = find_sides(root)
+    if named is not None:
+        names = (f"those of {named[0]}", f"those of {named[1]}")
+        sides = [seams.sample(listing(str(root / name))) for name in named]
     else:
         names = ("the left images", "the right images")
         wide = seams.sample(files)
@@ -434,12 +446,19 @@ def list_image_recipes(facts: Facts, *, gpu: bool) -> list[Recipe]:
         recipes.append(describe_convolutions(facts, sides[-1], few=few, why=why))
     else:
         recipes.append(describe_styles(facts, sides[-1], few=few, gpu=False, why=why))
+    if facts.n < VERY_FEW:  # what thousands of digits reach says nothing of them
+        return [replace(recipe, experiment="") for recipe in recipes]
     return recipes
+
+
+def count_images(n: int) -> str:
+    """Says how many images there are."""
+    return f"{n:,} image{'' if n == 1 else 's'}"
 
 
 def describe_images(facts: Facts, *, few: bool) -> str:
     """Says what there is of images, and what that asks for."""
-    said = f"{facts.n:,} images"
+    said = count_images(facts.n)
     if facts.labelled:
         said += f" of {facts.classes} classes"
     if facts.uneven:
@@ -514,7 +533,10 @@ def describe_residual(facts: Facts, side: int, *, few: bool, why: str) -> Recipe
 def expect_of_images(facts: Facts, expected: str, *, few: bool) -> str:
     """Says what can be expected, less where there are few images."""
     if facts.n < VERY_FEW:
-        return f"little more than copies: {facts.n} images are too few to learn a kind from"
+        verb = "is" if facts.n == 1 else "are"
+        return (
+            f"little more than copies: {count_images(facts.n)} {verb} too few to learn a kind from"
+        )
     return f"{expected}; with fewer images less" if few else expected
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+
+from gancli.files import shell
 
 KEY = "dataset.path="
 # Words that choose a model or a data set, or a run that has one.
@@ -30,7 +33,8 @@ def choose_for_data(words: Sequence[str]) -> tuple[list[str], str]:
         return list(words), ""
     from gancli.reports.recipes import list_recipes, look_at
 
-    facts = look_at(paths[0], words)
+    path = unquote(paths[0])
+    facts = look_at(path, words)
     recipe = list_recipes(facts)[0]
     typed = [word for word in words if not word.startswith(KEY)]
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
@@ -38,4 +42,13 @@ def choose_for_data(words: Sequence[str]) -> tuple[list[str], str]:
         keys.add("trainer.steps")
     added = [word for word in recipe.command(recipe.steps) if word.partition("=")[0] not in keys]
     said = "; ".join([f"no model= was typed: {recipe.name}, for {recipe.why}", *facts.notes])
-    return [*added, *typed], f"{said}; gan recommend {paths[0]} says what fits into your time"
+    recommend = shell.join(["gan", "recommend", path])
+    return [*added, *typed], f"{said}; {recommend} says what fits into your time"
+
+
+def unquote(path: str) -> str:
+    """Takes the quotes off a path, with which a value may stand in an override."""
+    quoted = len(path) > 1 and path[0] == path[-1] and path[0] in "'\""
+    if not quoted or Path(path).expanduser().exists():
+        return path
+    return path[1:-1].replace("\\" + path[0], path[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,15 +104,61 @@ def test_the_first_with_enough_time_is_chosen():
     [
         ([], "which data?"),
         (["a", "b"], "2 paths: a, b"),
-        (["a", "minutes=soon"], "minutes=soon: not a number of minutes"),
+        (["a", "minutes=soon"], "minutes=soon: not a number of minutes above 0"),
+        (["a", "minutes=-1"], "minutes=-1: not a number of minutes above 0"),
+        (["a", "minuts=5"], "did you mean 'minutes=5'?"),
         (["a", "model=mlp"], "chooses the model and the data set"),
         (["a", "--fast"], "unknown flag '--fast'"),
         (["nowhere"], "dataset.path=nowhere: there is no such file or folder"),
+        (["digits"], "digits is a data set by name: gan train dataset=digits"),
     ],
 )
 def test_words_that_make_no_sense(words, said, gan):
     done = sound(gan("recommend", *words), 2)
     assert said in done.err
+
+
+def test_a_path_may_hold_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a = b").mkdir()
+    request = recommend.read_request(["a = b", "minutes=1e2", "trainer.precision=fp32"])
+    assert request.path == "a = b" and request.minutes == 100
+    assert request.words == ["trainer.precision=fp32"]
+
+
+def test_steps_that_do_not_fit_are_not_promised():
+    recipe = list_recipes(FACTS)[0]
+    assert recommend.count_fitting(recipe, 2.0, 0.5) == 8, "17 s, and 50 steps would take 100"
+    assert recommend.count_fitting(recipe, 1.0, 2.0) == 50, "93 of them"
+
+
+def test_a_typed_resolution_is_that_of_the_recipe():
+    recipes = recommend.list_asked(FACTS, ["dataset.resolution=16"], gpu=False)
+    assert [recipe.name for recipe in recipes] == ["DCGAN at 16 pixels", "StyleGAN2 at 16 pixels"]
+
+
+def test_strips_and_modes_are_said_in_words():
+    strips = replace(FACTS, size=(400, 17), mode="I;16")
+    said = "3,000 images, most of them 400 x 17 grey of 16 bits or more, no labels"
+    assert recommend.describe_data(strips) == said
+    assert "dataset.resolution=[16,368]" in recommend.describe_shape(strips)[0]
+    assert not recommend.describe_shape(FACTS)
+    one = replace(FACTS, n=1, mode="RGBA")
+    assert recommend.describe_data(one) == "1 image of 64 x 64 RGB with alpha"
+    assert "1 image is too few" in list_recipes(one)[0].expect()
+    assert "experiment=" not in list_recipes(one)[0].expect(), "thousands of digits say nothing"
+
+
+def test_only_known_devices():
+    assert recommend.find_device(["trainer.device=cpu"]) == "cpu"
+    with pytest.raises(UserError, match="abacus: unknown"):
+        recommend.find_device(["trainer.device=abacus"])
+
+
+def test_a_word_that_is_wrong_is_told_as_such(gan, quick):
+    write_images("photos", 8, 16)
+    done = sound(gan("recommend", "photos", "trainer.stepz=3", *CPU), 2)
+    assert "trainer.stepz" in done.err and "on these data" not in done.err
 
 
 def test_a_path_alone_trains_and_says_what_was_chosen(gan):

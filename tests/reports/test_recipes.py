@@ -70,6 +70,18 @@ def test_the_flatter_image_of_a_pair_is_the_source(folders, tmp_path):
         assert bool(words) == bool(why) and all("are flatter" in text for text in why)
 
 
+def test_folders_a_and_b_are_pairs_or_domains_too(tmp_path):
+    for names in ("aa", "ab"):
+        for folder, name in zip("ab", names, strict=True):
+            (tmp_path / names / folder).mkdir(parents=True)
+            Image.new("RGB", (16, 16)).save(tmp_path / names / folder / f"{name}.png")
+    pairs = look_at(str(tmp_path / "aa"))
+    named = ("dataset.a=a", "dataset.b=b")
+    assert pairs.layout == "pairs" and pairs.words[1:] == named
+    domains = look_at(str(tmp_path / "ab"))
+    assert domains.layout == "domains" and domains.words[1:] == named
+
+
 def test_a_typed_direction_wins(monkeypatch):
     monkeypatch.setattr(recipes, "MUCH_FLATTER", -1.0)
     facts = look_at(PAIRS)
@@ -303,6 +315,15 @@ def test_words_that_choose_are_left_alone(tmp_path):
         ["trainer.steps=3"],
     ):
         assert choose_for_data(words) == (words, "")
+
+
+def test_a_path_may_stand_in_quotes_and_is_printed_as_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "my faces", 3, (16, 16))
+    for path in ("my faces", "'my faces'", '"my faces"'):
+        words, said = choose_for_data([f"dataset.path={path}"])
+        assert "dataset.path=my faces" in words
+        assert "; gan recommend 'my faces' says what fits" in said, "it can be pasted"
 
 
 def test_what_is_typed_wins_over_the_rules(tmp_path):
