@@ -253,6 +253,10 @@ class Source:
         # A container or a cluster may give fewer cores than the machine has; macOS has no affinity.
         return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
+    def count_own_held(self) -> int:
+        """Counts what these data hold out themselves, as a folder test; 0 without such a part."""
+        return 0
+
     def advise(self, text: str) -> str:
         """Adds to a note of the decoder what else may be typed."""
         return text
@@ -273,7 +277,7 @@ class Source:
         require(
             len(classes) == self.classes,
             f"the data set has {len(classes)} classes, dataset.classes={self.classes}",
-            f"dataset.classes={len(classes)}, or 0 to leave the labels out",
+            f"dataset.classes={len(classes)}{', or 0 to leave the labels out' if classes else ''}",
         )
         found = torch.as_tensor(labels)
         # (N,K): attributes, of which an image may have several, or parts.

@@ -151,6 +151,11 @@ class Paired(Source):
         own = next((root / name for name in OWN if (root / name).is_dir()), None)
         return None if own is None else self.pairs(own)
 
+    def count_own_held(self) -> int:
+        """Counts the pairs of the data set's own held-out folder; 0 without one."""
+        own = self.held_files()
+        return 0 if own is None else len(own)
+
     def pairs(self, root: Path) -> Files:
         """Lists the pairs of a folder. Raises UserError."""
         sides = [root / self.a, root / self.b]
@@ -353,6 +358,11 @@ class Unpaired(Source):
                     f"two domains are two folders; name them with dataset.{key}=FOLDER",
                 )
         return found
+
+    def count_own_held(self) -> int:
+        """Counts the images that both held-out folders have; 0 without them."""
+        own = self.own()
+        return min(len(listing(str(folder))) for folder in own) if own else 0
 
     def own(self) -> list[Path] | None:
         """Finds the folders of the images that the data set itself holds out."""

@@ -25,6 +25,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 MOST_NAME = 160  # characters of a file name
 # Of a part `metrics`: these change no number, or stand in the file's name by themselves.
 UNTOLD = ("every", "floor", "best", "best_mode", "n", "features", "reference")
+ALL = "all of these data"  # where other data than the run's hold nothing out
 MOST_HELD = 10_000  # of a test split: MNIST's and CIFAR's have as many
 TEST_PARTS = ("test", "testing", "valid", "validation", "val")
 
@@ -231,7 +232,12 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             "add dataset.path=FOLDER",
         )
     status.say("reading the data…")
-    source, train, held = open_data(dataset, trust=options.trust)
+    source, train, held = open_data(
+        dataset,
+        trust=options.trust,
+        moved=moved.get("path") is not None,
+        labelled="label" in loaded.game.needs,
+    )
     status.say("evaluating…")
     other_data = train.digest != loaded.tree["data"]["hash"]
     if other_data:
@@ -239,10 +245,10 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             f"these are other {source.modality().noun} than the run was trained on (their names, "
             "sizes or labels differ)"
         )
-        if loaded.game.directions:  # all of them are new to it
-            held = replace(source, limit=None, holdout=0).load()
     split = "held out in training"
-    if held is None:
+    if other_data and loaded.game.directions:
+        held, split = load_untrained(source)
+    elif held is None:
         held, split = load_other_split(source)
     spec, own_trust = add_stored_metrics(options, loaded.tree["config"])
     if loaded.game.directions:
@@ -272,6 +278,8 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
             trust=options.trust,
             own_trust=own_trust,
         )
+    if split == ALL:
+        report.protocol["split"] = "all"
     if held is not None:
         report.protocol["held_out"] = f"{len(held)} {source.modality().noun}, {split}"
     name = name_protocol(options, report, data=train.digest if other_data else "")
@@ -331,12 +339,17 @@ def name_protocol(options: EvaluationOptions, report: Report, *, data: str) -> s
     return "-".join(filter(None, safe))[:MOST_NAME] + ".json"
 
 
-def open_data(spec: Section, *, trust: tuple[str, ...]) -> tuple[Source, Decoded, Decoded | None]:
+def open_data(
+    spec: Section, *, trust: tuple[str, ...], moved: bool = False, labelled: bool = True
+) -> tuple[Source, Decoded, Decoded | None]:
     """Loads the data set of a run.
 
     Args:
         spec: The section `dataset` of its config.
         trust: Packages of the user's own that it may name.
+        moved: A path other than the config's is given: there may be other data, of which the
+            config's number of held-out ones need not be, nor its classes.
+        labelled: Whether the game needs labels.
 
     Returns:
         The data set, what was trained on, and what training held out, None without any.
@@ -352,8 +365,37 @@ def open_data(spec: Section, *, trust: tuple[str, ...]) -> tuple[Source, Decoded
     held_out = source.holdout
     if isinstance(source, Folder) and held_out >= len(source.list_files()):
         source = replace(source, holdout=0)  # another folder, and a smaller one
-    train, held = split(source.load(), limit=spec["limit"], holdout=source.holdout)
-    return source, train, held
+    other = replace(source, holdout=0)
+    tries = [source, other] if moved else [source]
+    if moved and not labelled:
+        tries.append(replace(other, classes=0))
+    problem: UserError | None = None
+    for source in tries:
+        try:
+            train, held = split(source.load(), limit=spec["limit"], holdout=source.holdout)
+        except UserError as error:
+            problem = problem or error
+        else:
+            return source, train, held
+    assert problem is not None
+    raise problem
+
+
+def load_untrained(source: Source) -> tuple[Decoded, str]:
+    """Loads what a model of pairs or domains is held against on other data than it was trained on.
+
+    Returns:
+        The part that these data hold out themselves, else all of them, and the words for them.
+    """
+    from gancli.data.base import split
+
+    held_out = source.count_own_held()
+    loaded = replace(source, limit=None, holdout=held_out).load()
+    if not held_out:
+        return loaded, ALL
+    _, held = split(loaded, limit=None, holdout=held_out)
+    assert held is not None
+    return held, "the part that these data hold out"
 
 
 def load_other_split(source: Source) -> tuple[Decoded | None, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -166,6 +167,55 @@ def test_data_that_moved(hasty, tmp_path, capsys):  # noqa: F811
     (moved / "a" / "0.png").unlink()
     main([f"ckpt={folder.parent}", f"dataset.path={moved}", *SMALL])
     assert "other images than the run was trained on" in capsys.readouterr().err
+
+
+def write_pairs(folder: Path, n: int, *, shade: int) -> None:
+    """Writes pairs side by side: grey, and the same turned to its negative."""
+    folder.mkdir(parents=True)
+    for k in range(n):
+        pair = Image.new("L", (16, 8), shade + k)
+        pair.paste(255 - shade - k, (8, 0, 16, 8))
+        pair.save(folder / f"{k}.png")
+
+
+def test_other_pairs_are_held_against_their_own_test_part(hasty, tmp_path, capsys):  # noqa: F811
+    write_pairs(tmp_path / "mine" / "train", 8, shade=10)
+    write_pairs(tmp_path / "mine" / "test", 4, shade=90)
+    write_pairs(tmp_path / "other" / "train", 9, shade=20)
+    write_pairs(tmp_path / "other" / "test", 3, shade=80)  # fewer than the run held out
+    write_pairs(tmp_path / "few", 2, shade=40)
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    paths = ("dataset=paired", f"dataset.path={tmp_path / 'mine'}", "dataset.load_size=8")
+    config = small("pix2pix", *paths, "dataset.holdout=4", "dataset.limit=null")
+    checkpoint.save(steps(trainer_for(config), 1).state_dict(), folder, keep=1)
+
+    def measure(name: str) -> tuple[str, str, int]:
+        main([f"ckpt={folder.parent}", f"dataset.path={tmp_path / name}", *SMALL])
+        protocol = result(folder.parent)["protocol"]
+        return protocol["split"], protocol["held_out"], protocol["n_fake"]
+
+    assert measure("mine") == ("held", "4 images, held out in training", 4)
+    assert "warning" not in capsys.readouterr().err
+    assert measure("other") == ("held", "3 images, the part that these data hold out", 3)
+    assert "other images than the run was trained on" in capsys.readouterr().err
+    assert measure("few") == ("all", "2 images, all of these data", 2)
+    with pytest.raises(UserError, match="there is no such folder"):
+        measure("nowhere")
+
+
+def test_a_model_without_labels_is_held_against_images_without(hasty, tmp_path):  # noqa: F811
+    for k in range(24):
+        for place in (tmp_path / "classes" / "ab"[k % 2], tmp_path / "flat"):
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(digits().images[k, 0].numpy()).save(place / f"{k}.png")
+    path = f"dataset.path={tmp_path / 'classes'}"
+    config = small("dcgan", "dataset=folder", path, "dataset.limit=null")
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    checkpoint.save(steps(trainer_for(config), 1).state_dict(), folder, keep=1)
+    flat = f"dataset.path={tmp_path / 'flat'}"
+    assert main([f"ckpt={folder.parent}", flat, "metrics.items=[swd]", *SMALL]) == 0
 
 
 def test_a_sets_own_test_split_serves_as_held_out(hasty, tmp_path):  # noqa: F811
