@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
@@ -47,6 +48,7 @@ from gancli.precision import resolve_device, resolve_precision
 from gancli.render.notes import note
 
 log = logging.getLogger("gancli")
+SOURCE = re.compile(r"\$\{([\w.]*\w)\}")  # an interpolation of another key alone
 NEED_HELD = ("memorisation", "overfitting")  # items that need held-out images
 NOTHING_TO_LEARN = (
     "loss=none leaves this model nothing to learn from: it has a discriminator, and no target",
@@ -120,12 +122,55 @@ def validate(cfg: DictConfig, *, data: bool = True, typed: Sequence[str] = ()) -
     if not found:
         found += check_game(frozen, data=data)
     if found:
-        raise Problems(found)
+        raise Problems(name_sources(found, raw))
     say_what_is_not_measured(frozen)
     for name, reason in idle.items():
         if name != "loss" or name in known or is_loss_chosen(typed):
             log.warning("%s has no effect: %s", name, reason)
     return RunConfig.from_plain(frozen)
+
+
+def name_sources(problems: list[Problem], raw: Plain) -> list[Problem]:
+    """Names the keys that feed others where a value of these does not fit, each once.
+
+    model.width=-4 is what was typed, and not model.generator.width, which is ${model.width}.
+
+    Args:
+        problems: As they were found, after interpolations were resolved.
+        raw: The config before that.
+    """
+    sources = dict(find_sources(raw))
+    named: list[Problem] = []
+    for message, hint in problems:
+        key, equals, rest = message.partition("=")
+        seen: set[str] = set()
+        while equals and key not in seen:
+            seen.add(key)
+            key = follow_source(key, sources)
+        problem = (f"{key}{equals}{rest}", hint)
+        if problem not in named:
+            named.append(problem)
+    return named
+
+
+def follow_source(key: str, sources: Mapping[str, str]) -> str:
+    """Gives the key that feeds this one, or the part that it is in; else the key as it is."""
+    parts = key.split(".")
+    for n in range(len(parts), 0, -1):
+        source = sources.get(".".join(parts[:n]))
+        if source is not None:
+            return ".".join([source, *parts[n:]])
+    return key
+
+
+def find_sources(tree: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """Finds the keys that take their value as it is from another key, and that one."""
+    if isinstance(tree, str):
+        if source := SOURCE.fullmatch(tree):
+            yield path, source[1]
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from find_sources(value, f"{path}.{key}" if path else str(key))
 
 
 def find_idle_parts(config: Plain) -> dict[str, str]:

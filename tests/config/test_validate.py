@@ -186,3 +186,17 @@ def test_a_key_of_an_optimizer_is_told_once(word):
         frozen(word)
     ((message, _),) = caught.value.problems
     assert message.startswith(word.partition("=")[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("model=rcgan", "dataset=sines", "model.series_z_dim=-2"), "model.series_z_dim=-2"),
+        (("model=dcgan", "model.width=-4"), "model.width=-4"),
+        (("model=dcgan", "model.generator.width=-4"), "model.generator.width=-4"),
+    ],
+)
+def test_the_key_that_was_typed_is_named_once_not_those_that_it_feeds(words, said):
+    with pytest.raises(Problems) as caught:
+        frozen(*words)
+    assert [message for message, _ in caught.value.problems] == [f"{said} does not fit"]
