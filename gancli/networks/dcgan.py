@@ -23,6 +23,8 @@ from gancli.networks.layers import (
     to_range,
 )
 
+FIRST_LEVEL = 3  # layers of the generator's coarsest level: convolution, norm, activation
+
 
 def compute_widths(width: int, steps: int, max_width: int) -> list[int]:
     """Lists channels from the finest inner level to the coarsest.
@@ -86,6 +88,14 @@ class DCGANGenerator(nn.Module):
         *double, conv = make_upsampling(widths[-1], channels, nearest=nearest, bias=nearest)
         layers += [*double, constrain_weight(init_dcgan(conv), norm), to_range(output)]
         self.net = nn.Sequential(*layers)
+
+    def name_levels(self) -> dict[str, str]:
+        """Names the layers behind the first level by their distance from the finest one.
+
+        Widths are counted from there, so that at another resolution the same layer is as far off.
+        """
+        n = len(self.net)
+        return {f"net.{k}": f"net.fine{n - k}" for k in range(FIRST_LEVEL, n)}
 
     def forward(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Makes images of latents, and labels where the network is conditional."""

@@ -95,6 +95,8 @@ def open_source(given: str, *, trust: tuple[str, ...]) -> Source:
     Raises:
         UserError: There is none, or it cannot be used.
     """
+    if not given.strip():
+        raise UserError("init= names no run", "init=RUN, a .pt file, or zoo/NAME (gan list zoo)")
     file, tree = checkpoint.open_checkpoint(given)
     ghost = checkpoint.build_shapes(tree, file, trust=trust)
     checkpoint.compare_networks(ghost, tree, file)
@@ -235,7 +237,8 @@ def describe_game(tree: checkpoint.Tree) -> str:
     generator = config["model"].get("generator")
     network = generator.get("_target_") if isinstance(generator, dict) else None
     words = model if network is None else f"{model} of {str(network).rpartition('.')[2]}"
-    return f"a {words} at step {tree['progress']['step']}"
+    article = "an" if model[0] in "AEIO" else "a"
+    return f"{article} {words} at step {tree['progress']['step']}"
 
 
 def describe_taken(taken: Taken, source: Source) -> Iterator[str]:
@@ -254,7 +257,8 @@ def describe_taken(taken: Taken, source: Source) -> Iterator[str]:
         more = len(taken.missed) - MOST_NAMED
         yield f"  new, not taken: {named}" + (f"; and {more} more" if more > 0 else "")
     if taken.unused:
-        yield f"  {taken.unused} tensors of the file have no place here"
+        noun = "tensor has" if taken.unused == 1 else "tensors have"
+        yield f"  of the file {taken.unused} {noun} no place here"
 
 
 def has_whole_generator(taken: Taken) -> bool:
@@ -263,7 +267,10 @@ def has_whole_generator(taken: Taken) -> bool:
     return 0 < share.taken == share.tensors
 
 
-def is_small(taken: Taken) -> bool:
-    """Says whether less than a tenth of the new networks was taken: perhaps the wrong model."""
-    parameters = sum(share.parameters for share in taken.shares.values())
-    return 10 * sum(share.taken_parameters for share in taken.shares.values()) < parameters
+def is_small(taken: Taken, source: Source) -> bool:
+    """Says whether less than a tenth was taken of the networks that the file has at all."""
+    held = {name.partition(".")[0] for name in source.tree["game"]}
+    shares = [share for network, share in taken.shares.items() if network in held]
+    return 10 * sum(share.taken_parameters for share in shares) < sum(
+        share.parameters for share in shares
+    )

@@ -396,7 +396,7 @@ def take_init(game: Game, plan: Plan) -> Taken | None:
         taken = take_weights(game, plan.source)
         for line in describe_taken(taken, plan.source):
             tell(line)
-        if is_small(taken):
+        if is_small(taken, plan.source):
             log.warning("init: less than a tenth of the networks fits; is it the same model?")
     n = plan.config.init.freeze_d
     if n:

@@ -16,7 +16,7 @@ from gancli.config.build import build_game
 from gancli.errors import UserError
 from gancli.game import children
 from gancli.games.freezing import freeze_discriminator, list_blocks
-from gancli.run.initialise import Source, take_average, take_weights
+from gancli.run.initialise import Source, is_small, take_average, take_weights
 
 gan = pytest.fixture(train_helpers.gan)
 CGAN = (
@@ -114,6 +114,30 @@ def test_layers_of_another_resolution_are_matched_by_their_level(name):
     assert found and all(int(own) - int(there) == more for own, there in found)
 
 
+def test_the_finest_layers_of_a_dcgan_are_those_of_another_resolution():
+    """Its widths are counted from the image on, so its layers are too."""
+    small = ("model.width=4", "model.max_width=16")
+    source = make_source("dcgan", "dataset.resolution=16", *small)
+    setup = frozen("model=dcgan", *SMALL["dcgan"], "dataset.resolution=32", *small)
+    taken = take_weights(build_game(setup, trust=None), source)
+    assert "generator.net.3.weight" not in taken.names, "16 to 8 channels are a level of their own"
+    for own, there in ((6, 3), (9, 6)):
+        name = f"generator.net.{own}.weight"
+        assert taken.names[name] == f"generator.net.{there}.weight"
+    assert taken.shares["discriminator"].taken > 0
+
+
+def test_of_a_generator_alone_only_the_generator_is_asked_for():
+    source = make_source("mlp")
+    names = [name for name in source.tree["game"] if name.startswith("generator.")]
+    source.tree["game"] = {name: source.tree["game"][name] for name in names}
+    alone = take_weights(make_source("mlp").game, source)
+    alone.shares["discriminator"].parameters *= 1000
+    assert not is_small(alone, source), "the whole generator, and nothing else is in the file"
+    alone.shares["generator"].taken_parameters = 0
+    assert is_small(alone, source)
+
+
 def test_the_average_takes_that_of_the_file():
     source = make_source("mlp")
     game = build_game(frozen("model=mlp", *SMALL["mlp"]), trust=None)
@@ -150,6 +174,7 @@ def test_nothing_that_fits_is_refused(gan):
 def test_what_is_no_source_is_told_before_the_data(gan):
     done = sound(gan("train", *TINY, "init=nowhere"), 2)
     assert "init=nowhere: there is no such run folder or .pt file" in done.err
+    assert "init= names no run" in sound(gan("train", *TINY, "init="), 2).err
     done = sound(gan("train", *TINY, "init=zoo/digits"), 2)
     assert "the zoo has no zoo/digits" in done.err
     Path("bad.pt").write_bytes(b"PK no archive")
