@@ -206,6 +206,13 @@ def test_who_wins():
     assert frozen("loss=wgan_gp")["optimizer"]["g"]["betas"] == [0.0, 0.9]
     # At 1e-3, the default, DCGAN's discriminator wins this game at once.
     assert frozen("loss=saturating")["optimizer"]["d"]["lr"] == 5e-4
+    # At 1e-3 the MLP's generator makes one image of all latents for a third of a default run.
+    assert frozen("loss=ragan")["optimizer"]["d"]["lr"] == 2e-3
+    esrgan = compose("train", ["model=esrgan"]).cfg
+    assert esrgan.optimizer.d.lr == 2e-4, "the model wins over its loss"
+    # Relativistic pairing without penalties smooths its one target; R3GAN's loss is the paper's.
+    assert frozen("loss=rpgan")["loss"]["real_target"] == 0.9
+    assert frozen("loss=rpgan_r1r2")["loss"]["real_target"] == 1.0
 
 
 def test_rates_of_wgan_gp_sink_to_the_papers_unless_a_model_or_the_user_chooses_others():
