@@ -272,7 +272,7 @@ def test_the_cost_of_raw_codes_counts_reals_only_where_they_are_compared(loss, r
     want = {
         "bce": F.softplus(fake).mean(),
         "half": F.relu(1 + fake).mean(),
-        "whole": objective.d(real, fake),
+        "whole": objective.d(real, fake, game.adversarial.real_target),
     }[raw]
     assert found.item() == pytest.approx(want.item(), rel=1e-6)
 
