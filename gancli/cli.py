@@ -215,7 +215,7 @@ SUBCOMMANDS = {
     "bench": Subcommand(
         "gancli.commands.bench",
         "measure where the time of a step goes, alone or beside another loop; keeps nothing",
-        "[KEY=VALUE ...] [--against bare|usual] [--json] [FLAGS]",
+        "[KEY=VALUE ...] [--against bare|usual] [--at STEP] [--json] [FLAGS]",
         (
             "gan bench model=dcgan",
             "gan bench model=mlp loss=wgan_gp --against usual",
@@ -227,6 +227,8 @@ SUBCOMMANDS = {
             "--against usual          beside the usual script: Pillow in a DataLoader, fp32,",
             "                         .item() after every loss; for models with one generator and",
             "                         one discriminator",
+            "--at STEP                as at this step of a run; unless given, as at its end where",
+            "                         losses begin late or networks grow, else as at its start",
             "--json                   everything as plain data",
             *_CONFIG_FLAGS,
         ),

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gancli.config import compose as front
+from gancli.config.arguments import refuse_misspelt, refuse_run
 from gancli.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ class Request(NamedTuple):
         words: Overrides, and flags of Hydra's.
         against: The loop to compare with; "" for none.
         as_json: Whether everything is printed as plain data.
+        at: The step of a run at which it is measured; None chooses one.
     """
 
     words: list[str]
     against: str
     as_json: bool
+    at: int | None = None
 
 
 def main(argv: list[str]) -> int:
@@ -62,17 +65,26 @@ def read_request(argv: list[str]) -> Request:
     """Takes the flags of its own out of the words. Raises UserError."""
     words = []
     against = ""
+    at: int | None = None
     rest = iter(argv)
     for word in rest:
         flag, equals, value = word.partition("=")
-        if flag != "--against":
+        if flag not in ("--against", "--at"):
             words.append(word)
             continue
-        against = value if equals else next(rest, "")
+        value = value if equals else next(rest, "")
+        if flag == "--at":
+            if not value.isdecimal():
+                raise UserError(f"--at {value}".rstrip() + " is no step", "as in gan bench --at 0")
+            at = int(value)
+            continue
+        against = value
         if against not in PEERS:
             close = [f"--against {name}" for name in PEERS]
             raise UserError(f"--against {against}".rstrip() + " names no loop", did_you_mean(close))
-    return Request([word for word in words if word != "--json"], against, "--json" in words)
+    others = [word for word in words if word != "--json"]
+    refuse_misspelt(others, ("--against", "--at", "--json"))
+    return Request(others, against, "--json" in words, at)
 
 
 class Laps:
@@ -101,19 +113,29 @@ def measure(request: Request, stack: ExitStack) -> dict[str, Any]:
     """
     from gancli.files.paths import check_run
     from gancli.render import messages, status
+    from gancli.run.own_data import choose_for_data
 
     laps = Laps()
     with laps.time("compose"):
-        composed = front.compose("train", request.words)
+        words, chosen = choose_for_data(request.words)
+        composed = front.compose("train", words)
+    if chosen:
+        messages.remark(chosen)
     for message in composed.warnings:
         messages.warn(message)
     check_run(composed.cfg)
+    refuse_run(composed.cfg.resume, "bench")
     status.say("measuring: loading torch…")
     with laps.time("import_torch"):
         import torch  # noqa: F401  # timed apart from what needs it
     with laps.time("import_gancli"):
         from gancli.config.validate import validate
-        from gancli.precision import peak_memory, resolve_device, use_threads
+        from gancli.precision import (
+            describe_threads,
+            peak_memory,
+            resolve_device,
+            use_threads,
+        )
         from gancli.run import bench, peers
         from gancli.run.failures import explain_errors
         from gancli.run.plan import (
@@ -129,6 +151,9 @@ def measure(request: Request, stack: ExitStack) -> dict[str, Any]:
         config = validate(composed.cfg, typed=composed.overrides)
     stack.enter_context(use_threads(config.trainer.threads))
     device = resolve_device(config.trainer.device)
+    advice = describe_threads(config.trainer.threads) if device.type == "cpu" else ""
+    if advice:
+        messages.remark(advice)
     status.say("measuring: reading the data…")
     with laps.time("data"):
         train, _, stream = open_data(keep_nothing(config), device, trust=None)
@@ -137,6 +162,7 @@ def measure(request: Request, stack: ExitStack) -> dict[str, Any]:
     with laps.time("build"):
         game = build_first(Plan(config), stream, device)
         config = settle_precision(config, game)
+        at = bench.set_clock(game, config, at=request.at)
         first = copy.deepcopy(game) if request.against else game
         trainer = bench.MeteredTrainer(game, stream, config=config, device=device)
     with explain_errors(config.trainer, device):
@@ -152,19 +178,23 @@ def measure(request: Request, stack: ExitStack) -> dict[str, Any]:
         with laps.time("first_step"):
             bench.play_steps(trainer, 1)
         bench.play_steps(trainer, period - 1)
+        bench.move_clock(game, config, at)
         step = bench.measure_step(trainer)
         step.memory_bytes = peak_memory(device)
         status.say("measuring: the roofline…", goes_on=True)
         roofline = bench.measure_roofline(device, config.trainer.precision)
         compared: Comparison | None = None
         if peer is not None:
-            compared = bench.compare_loops(trainer, peer, period=step.period, steps=step.steps)
+            compared = bench.compare_loops(
+                trainer, peer, at=at, period=step.period, steps=step.steps
+            )
     seconds = step.ms / 1000
     return {
         "config": {
             "overrides": composed.overrides,
             "batch_size": config.trainer.batch_size,
             "resolution": config.dataset["resolution"],
+            "steps": config.trainer.steps,
         },
         "surroundings": surroundings,
         "startup_s": laps.seconds,
@@ -186,13 +216,23 @@ def describe_figures(figures: dict[str, Any]) -> list[str]:
     around = figures["surroundings"]
     startup = figures["startup_s"]
     total = sum(startup.values())
+    config = figures["config"]
+    threads = "1 thread" if around["threads"] == 1 else f"{around['threads']} threads"
+    late = [f"{name} begins at step {start:,}" for name, start in step["late"].items()]
+    where = f"trainer.batch_size={config['batch_size']} dataset.resolution={config['resolution']}"
+    busy = around["load"] + around["threads"] > around["cores"] + 1
     parts = ", ".join(f"{name.replace('_', ' ')} {s:.2f}" for name, s in startup.items())
     lines = [
-        f"machine   {around['processor']}, {around['cores']} cores, {around['threads']} threads "
-        f"(wait policy {around['wait_policy']}), load {around['load']}",
+        f"config    {' '.join(config['overrides']) or 'the defaults'}, so {where}",
+        f"machine   {around['processor']}, {around['cores']} cores, {threads} "
+        f"(wait policy {around['wait_policy']}), load {around['load']}"
+        + (": others work here, so times are too long; counts hold" if busy else ""),
         f"form      {around['device']} {around['precision']}, {around['layout']}, "
         f"torch {around['torch']}",
         f"start-up  {total:.2f} s: {parts}",
+        f"at        step {step['at']:,} of {config['steps']:,}"
+        + "".join(f"; {text}" for text in late)
+        + ("; --at 0 measures the start" if step["at"] else ""),
         f"step      {step['ms']:.2f} ms, {step['img_per_s']:,.1f} img/s (median of "
         f"{step['rounds']} rounds of {step['steps']} steps)",
         f"work      {step['operations']:,.1f} operations, {step['gflop']:.3g} GFLOP a step; "

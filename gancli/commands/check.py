@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.config import compose as front
+from gancli.config.arguments import refuse_misspelt, refuse_run
 from gancli.files import shell
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
     from gancli.run.own_data import choose_for_data
 
     typed = [word for word in argv if word != PROCESSES]
+    refuse_misspelt(typed, (PROCESSES,))
     words, chosen = choose_for_data(typed)
     composed = front.compose("train", words)
     if chosen:
@@ -71,6 +73,7 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
     for message in composed.notes:
         messages.remark(message)
     check_run(composed.cfg)
+    refuse_run(composed.cfg.resume, "check")
     check_init(composed.cfg.init.path)
     progress.say("measuring: loading torch…")
     from gancli.config.build import build_game
@@ -78,7 +81,7 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.modality import make_modality
-    from gancli.precision import resolve_device, use_threads
+    from gancli.precision import describe_threads, resolve_device, use_threads
     from gancli.run import bench, fitting, pace
     from gancli.run.failures import explain_errors, suggest_lighter
     from gancli.run.plan import (
@@ -99,6 +102,9 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
     print(f"plan      {describe_plan(composed)}", flush=True)
     stack.enter_context(use_threads(config.trainer.threads))
     device = resolve_device(config.trainer.device)
+    advice = describe_threads(config.trainer.threads) if device.type == "cpu" else ""
+    if advice:
+        messages.remark(advice)
     progress.say("measuring: reading the data…")
     started = time.perf_counter()
     train, held, stream = open_data(keep_nothing(config), device, trust=None)
@@ -111,6 +117,7 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
     game = build_game(config.plain(), trust=None)
     check_first_batch(game, stream)
     take_init(game, Plan(config, source=source))
+    at = bench.set_clock(game, config)
     with explain_errors(config.trainer, device):
         # Raises where it cannot measure.
         make_monitor(game, train=train, held=held, config=config, device=device)
@@ -120,12 +127,16 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
         tries = suggest_lighter(config.trainer, config.dataset, composed.cfg.model)
         with show_hint(tries):
             seconds, how = measure_steps(trainer, period=game.n_critic)
+        if at:  # its first steps are unlike
+            how += ", as at its end"
         costs = describe_costs(trainer, seconds=seconds, period=period)
     for message in find_too_short(trainer):
         messages.warn(message)
     print_needs(trainer, config.trainer, device, seconds=seconds, how=how)
     print(f"costs     {costs}", flush=True)
-    print_forecast(trainer, config.trainer, composed.run_dir, seconds=seconds, tries=tries)
+    print_forecast(
+        trainer, config.trainer, composed.run_dir, seconds=seconds, tries=tries, most=at > 0
+    )
     with explain_errors(config.trainer, device):
         largest = fitting.describe_largest(trainer, train, config, seconds=seconds, period=period)
     print(f"batch     {largest}", flush=True)
@@ -190,6 +201,7 @@ def print_forecast(
     *,
     seconds: float,
     tries: tuple[str, ...],
+    most: bool,
 ) -> None:
     """Prints how long the whole run takes and how much of the disk.
 
@@ -199,6 +211,7 @@ def print_forecast(
         folder: Of the run, which need not be there yet.
         seconds: Of a step.
         tries: Overrides that would make a step quicker.
+        most: Whether earlier steps of the run may take less.
     """
     import torch
 
@@ -216,7 +229,7 @@ def print_forecast(
     free = shutil.disk_usage(find_existing(folder)).free
     whole = seconds * settings.steps
     print(
-        f"forecast  {settings.steps:,} steps in {duration(whole)}, "
+        f"forecast  {settings.steps:,} steps in {'at most ' * most}{duration(whole)}, "
         f"{disk / 1e6:.0f} MB of checkpoints ({free / 1e9:.0f} GB free)"
     )
     if whole >= LONG_S:

@@ -116,6 +116,25 @@ def split_args(argv: Sequence[str]) -> Arguments:
     return args
 
 
+def refuse_misspelt(words: Sequence[str], own: Sequence[str]) -> None:
+    """Raises UserError for a word that is nearly one of a subcommand's own flags."""
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag not in FLAGS:
+            near = find_nearest(flag, own)
+            if near:
+                raise UserError(f"unknown flag '{flag}'", did_you_mean(near))
+
+
+def refuse_run(resume: str | None, command: str) -> None:
+    """Raises UserError where a subcommand that starts anew is given a run to go on with."""
+    if resume not in (None, "auto"):
+        raise UserError(
+            f"resume={resume}: gan {command} starts anew, from a config",
+            f"leave resume= out; the overrides of the run are in {resume}/.hydra/overrides.yaml",
+        )
+
+
 def explain_refusal(flag: str) -> UserError:
     """Says why a flag is not taken, and what to type instead."""
     if flag == "--experimental-rerun":

@@ -125,7 +125,8 @@ class Source:
     holdout: keep so many out of training. load_size: larger than resolution, a random window is
     drawn each time. flip: mirror half of the draws. balance: draw each class equally often.
     on_error: skip or fail, what a bad file does. workers: decoding threads, auto one for each core.
-    cache: auto keeps what took long to decode for the next run, read only reuses it, none neither.
+    cache: auto (or true) keeps what took long to decode for the next run, read only reuses it, none
+    (or false) neither.
     UserError for values that make no sense.
     """
 
@@ -140,9 +141,11 @@ class Source:
     balance: bool = False
     on_error: str = "skip"
     workers: int | str = "auto"
-    cache: str = "auto"
+    cache: str | bool = "auto"
 
     def __post_init__(self):
+        if isinstance(self.cache, bool):
+            self.cache = "auto" if self.cache else "none"
         # Not Literal: a subclass's annotations are looked up in its own module, which need not
         # import it.
         require(self.kind in KINDS, f"dataset.kind={self.kind}", list_kinds())

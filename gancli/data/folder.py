@@ -139,7 +139,7 @@ class Folder(Source):
 
     def list_files(self) -> Files:
         """Lists the images, labelled. Raises UserError."""
-        return listing(self.path, label=self.label, split=self.split, keep=self.cache)
+        return listing(self.path, label=self.label, split=self.split, keep=str(self.cache))
 
     def list_test_parts(self) -> tuple[str, ...]:
         """Lists the parts that are left out of training and have its classes, if any."""

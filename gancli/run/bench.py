@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from gancli import checkpoint
-from gancli.game import Batch, Logs, Phase
+from gancli.config.run_config import RunConfig
+from gancli.game import Batch, Game, Logs, Phase
 from gancli.precision import count_cores, name_layout, read_load
 from gancli.render import status
 from gancli.trainer import Flags, Trainer
@@ -48,6 +49,11 @@ class MeteredTrainer(Trainer):
     """The engine with a meter at its own parts; without a meter a step is the engine's."""
 
     meter: Meter | None = None
+
+    def step(self) -> None:
+        """Plays a step as the engine does; what belongs to no other part is `other`."""
+        with self.measure(OTHER):
+            super().step()
 
     def draw_batch(self, *, salt: str = "") -> Batch:
         """Draws as the engine does."""
@@ -197,6 +203,8 @@ class StepFigures:
         rounds: How many rounds were timed.
         steps: Steps of a round.
         period: Steps after which everything that is due now has been due.
+        at: The step of a run at which it was measured.
+        late: Where phases begin that were not due there, by name.
         memory_bytes: The most that was in use; None where the system does not say.
     """
 
@@ -206,6 +214,8 @@ class StepFigures:
     rounds: int
     steps: int
     period: int
+    at: int
+    late: dict[str, int] = field(default_factory=dict)
     memory_bytes: int | None = None
     parts: dict[str, PartFigures] = field(default_factory=dict)
 
@@ -218,14 +228,17 @@ def measure_step(trainer: MeteredTrainer) -> StepFigures:
     Args:
         trainer: Before its first step, or after any whole number of periods.
     """
+    at = trainer.progress.step
     period = find_period(trainer)
     status.say("measuring: warming up…")
     started = time.perf_counter()
     play_steps(trainer, period)
     status.say("measuring: counting operations…", goes_on=True)
     counter = OperationCounter()
+    move_clock(trainer.game, trainer.config, at)
     with counter:
         trainer.play_measured(counter, period)
+    move_clock(trainer.game, trainer.config, at)
     seconds = time_steps(trainer, period) / period
     # Whole periods: a rare phase then weighs in each round as in a run.
     steps = period * max(1, math.ceil(ROUND_S / (period * seconds)))
@@ -235,7 +248,9 @@ def measure_step(trainer: MeteredTrainer) -> StepFigures:
         len(times) < ROUNDS and time.perf_counter() - started < LONG_S
     ):
         status.say(f"measuring: round {len(times) + 1} of {ROUNDS} at most…", goes_on=True)
+        move_clock(trainer.game, trainer.config, at)
         times.append(time_steps(trainer, steps) / steps)
+        move_clock(trainer.game, trainer.config, at)
         trainer.play_measured(stopwatch, steps)
     metered = len(times) * steps
     figures = StepFigures(
@@ -246,8 +261,11 @@ def measure_step(trainer: MeteredTrainer) -> StepFigures:
         rounds=len(times),
         steps=steps,
         period=period,
+        at=at,
+        late={phase.name: phase.start for phase in trainer.phases if phase.start > at},
     )
-    for part, calls in stopwatch.calls.items():
+    for part in sorted(stopwatch.calls, key=lambda name: name == OTHER):
+        calls = stopwatch.calls[part]
         often = len(calls) / metered
         figures.parts[part] = PartFigures(
             ms=1000 * statistics.median(calls),
@@ -280,15 +298,56 @@ def measure_rare(trainer: Trainer) -> dict[str, PartFigures]:
     }
 
 
-def find_period(trainer: Trainer) -> int:
-    """Finds after how many steps every phase that is due now has been played."""
-    step = trainer.progress.step
-    now = [
-        phase
-        for phase in trainer.phases
+def set_clock(game: Game, config: RunConfig, *, at: int | None = None) -> int:
+    """Moves the clock of a new game to where a run shall be measured.
+
+    Losses that begin late and networks that grow make the first steps of a run unlike its last
+    ones, which cost most time and memory.
+
+    Args:
+        game: Before its first step.
+        config: Of the run, its budget in steps.
+        at: The step; None takes the run's last one where that is unlike the first, else the first.
+
+    Returns:
+        The step.
+    """
+    if at is not None:
+        move_clock(game, config, at)
+        return at
+    last = max(0, config.trainer.steps - 1)
+    phases = game.phases()
+    move_clock(game, config, 0)
+    grows = move_clock(game, config, last)
+    if grows or list_active(phases, 0) != list_active(phases, last):
+        return last
+    move_clock(game, config, 0)
+    return 0
+
+
+def move_clock(game: Game, config: RunConfig, step: int) -> bool:
+    """Sets the clock of a game; True where its networks are others there.
+
+    Before each round, or rounds would be of different parts of a run.
+    """
+    game.progress.step = step
+    game.progress.nimg = step * config.trainer.batch_size
+    return game.advance(game.progress)
+
+
+def list_active(phases: list[Phase], step: int) -> list[str]:
+    """Lists the phases that have begun by a step, and not ended."""
+    return [
+        phase.name
+        for phase in phases
         if phase.start <= step and (phase.stop is None or step < phase.stop)
     ]
-    return math.lcm(*(phase.every for phase in now))
+
+
+def find_period(trainer: Trainer) -> int:
+    """Finds after how many steps every phase that is due now has been played."""
+    now = list_active(trainer.phases, trainer.progress.step)
+    return math.lcm(*(phase.every for phase in trainer.phases if phase.name in now))
 
 
 def play_steps(trainer: Trainer, steps: int) -> None:
@@ -328,6 +387,10 @@ class Peer(Protocol):
     equal: tuple[str, ...]  # what it has in common with the engine
     differs: tuple[str, ...]
 
+    @property
+    def game(self) -> Game:
+        """The game that it trains."""
+
     def step(self) -> object:
         """Plays one real batch."""
 
@@ -358,12 +421,13 @@ class Comparison:
     differs: tuple[str, ...]
 
 
-def compare_loops(trainer: Trainer, peer: Peer, *, period: int, steps: int) -> Comparison:
+def compare_loops(trainer: Trainer, peer: Peer, *, at: int, period: int, steps: int) -> Comparison:
     """Times the engine and another loop in short rounds that alternate.
 
     Args:
         trainer: Warmed up.
         peer: Before its first step.
+        at: The step of a run that both are at, as each round begins.
         period: Steps to warm it up.
         steps: Of a round, a multiple of `period`.
     """
@@ -382,6 +446,8 @@ def compare_loops(trainer: Trainer, peer: Peer, *, period: int, steps: int) -> C
         len(ours) < ROUNDS and time.perf_counter() - started < 2 * LONG_S
     ):
         status.say(f"measuring: {peer.name}, round {len(ours) + 1}…", goes_on=True)
+        move_clock(trainer.game, trainer.config, at)
+        move_clock(peer.game, trainer.config, at)
         first = len(ours) % 2 == 0  # who comes first changes, or a rhythm of the machine would tell
         if first:
             ours.append(time_steps(trainer, steps) / steps)

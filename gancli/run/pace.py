@@ -91,9 +91,16 @@ def measure_pace(words: Sequence[str]) -> float:
     from gancli import distributed
     from gancli.config.validate import validate
     from gancli.precision import resolve_device
-    from gancli.run.bench import find_period, play_steps
+    from gancli.run.bench import find_period, play_steps, set_clock
     from gancli.run.launch import compose_run
-    from gancli.run.plan import Plan, build_first, keep_nothing, open_data, settle_precision
+    from gancli.run.plan import (
+        Plan,
+        build_first,
+        finish_budget,
+        keep_nothing,
+        open_data,
+        settle_precision,
+    )
     from gancli.trainer import Trainer
 
     composed = compose_run(words)
@@ -101,8 +108,10 @@ def measure_pace(words: Sequence[str]) -> float:
     config = keep_nothing(validate(composed.cfg, typed=composed.overrides))
     device = distributed.place_rank(resolve_device(config.trainer.device))
     _, _, stream = open_data(config, device, trust=None)
+    config = finish_budget(config, stream.n)
     game = distributed.run_together(lambda: build_first(Plan(config), stream, device))
     config = settle_precision(config, game)
+    set_clock(game, config)
     trainer = Trainer(game, stream, config=config, device=device)
     period = find_period(trainer)
     play_steps(trainer, period)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from data_helpers import numbered
 from helpers import CPU, SMALL, TINY, differences, small, trainer_for
 
 from gancli.cli import main
@@ -60,9 +61,12 @@ def test_json_holds_every_figure_and_nothing_is_kept(tmp_path, monkeypatch, caps
     step = found["step"]
     assert set(step) == {
         *("ms", "img_per_s", "operations", "gflop", "roofline_gflops", "roofline_share"),
-        *("rounds", "steps", "period", "memory_bytes", "parts"),
+        *("rounds", "steps", "period", "at", "late", "memory_bytes", "parts"),
     }
-    assert list(step["parts"]) == ["draw", "d", "g", "ema", "log", "save"]
+    assert list(step["parts"]) == ["draw", "d", "g", "ema", "other", "log", "save"]
+    counted = [step["parts"][part] for part in ("draw", "d", "g", "ema", "other")]
+    per_step = sum(part["operations"] * part["calls_per_step"] for part in counted)
+    assert per_step == pytest.approx(step["operations"])
     assert step["parts"]["g"]["calls_per_step"] == pytest.approx(1 / step["period"])
     assert set(step["parts"]["d"]) == {"ms", "calls_per_step", "operations"}
     assert found["against"]["peer"] == "usual script" and found["against"]["speedup"] > 0
@@ -75,6 +79,70 @@ def test_the_table_says_what_a_comparison_has_in_common(capsys):
     words = ("start-up", "img/s", "operations", "GB at most", "calls a step", "load")
     assert all(word in out for word in words)
     assert "against   bare loop" in out and "equal     networks" in out and "differs   its" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "parts", "late"),
+    [
+        pytest.param((), ["d", "g"], [], marks=pytest.mark.full),
+        (("--at", "0"), ["mle"], ["d", "g"]),
+    ],
+)
+def test_losses_that_begin_late_are_measured_at_the_end_unless_asked(words, parts, late, capsys):
+    text = ("model=seqgan", *SMALL["seqgan"], *TINY, "trainer.steps=900", "model.mle_steps=50")
+    assert main(["bench", *text, *words, "--json"]) == 0
+    step = json.loads(capsys.readouterr().out)["step"]
+    assert set(parts) <= set(step["parts"]) and sorted(step["late"]) == late
+    assert main(["bench", *text, *words]) == 0
+    out = capsys.readouterr().out
+    assert ("at        step 0 of 900; d begins at step" in out) == bool(late)
+
+
+def test_a_growing_network_is_measured_grown():
+    trainer = trainer_for(small("pggan"))
+    config = trainer.config
+    assert bench.set_clock(trainer.game, config) == config.trainer.steps - 1
+    assert trainer.game.stage == 2
+    assert bench.set_clock(trainer.game, config, at=0) == trainer.game.stage == 0
+    plain = trainer_for(small("mlp"))
+    assert bench.set_clock(plain.game, plain.config) == plain.progress.nimg == 0
+
+
+@pytest.mark.full
+def test_a_path_alone_is_measured_with_what_a_run_would_train(tmp_path, capsys):
+    numbered(tmp_path, 30)
+    words = [f"dataset.path={tmp_path}", "trainer.precision=fp32", "dataset.resolution=16"]
+    assert main(["bench", *words, "model.width=4", "--json"]) == 0
+    captured = capsys.readouterr()
+    assert "no model= was typed" in captured.err
+    overrides = json.loads(captured.out)["config"]["overrides"]
+    assert any(word.startswith(("model=", "experiment=")) for word in overrides)
+
+
+@pytest.mark.parametrize(
+    ("argv", "hint"),
+    [
+        (["bench", "--agianst", "bare"], "--against"),
+        (["bench", "--aganist=bare"], "--against"),
+        (["bench", "--jsn"], "--json"),
+        (["bench", "--at", "x"], "--at 0"),
+        (["bench", "--at"], "--at 0"),
+        (["check", "--proceses"], "--processes"),
+        (["bench", "resume=old"], "old/.hydra/overrides.yaml"),
+        (["check", "resume=old"], "old/.hydra/overrides.yaml"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_with_what_can(argv, hint, capsys):
+    assert main(argv) == 2
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.full
+def test_more_threads_than_cores_are_told(capsys):
+    assert main(["bench", *MLP, "trainer.threads=1000"]) == 0
+    captured = capsys.readouterr()
+    assert "trainer.threads=1000, but this process may use" in captured.err
+    assert "1000 threads" in captured.out
 
 
 @pytest.mark.parametrize("words", [["--against"], ["--against", "best"], ["--against=best"]])

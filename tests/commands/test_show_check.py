@@ -101,6 +101,14 @@ def test_check_keeps_no_decoded_images(tmp_path, monkeypatch):
     assert list(cache.list_kept(cache.cache_root(), half_made=True)) == []
 
 
+@pytest.mark.full
+def test_check_measures_a_growing_network_grown(capsys):
+    words = ["model=pggan", *SMALL["pggan"], *TINY, "trainer.steps=100", "trainer.batch_size=8"]
+    assert main(["check", *words]) == 0
+    out = capsys.readouterr().out
+    assert ", as at its end)" in out and "100 steps in at most" in out
+
+
 def test_check_refuses_what_train_would_refuse(capsys):
     assert main(["check", "trainer.steps=0"]) == 2
     assert "trainer.steps" in capsys.readouterr().err

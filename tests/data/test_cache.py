@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 import torch
 from data_helpers import FIXED, numbered, values
+from helpers import frozen
 from PIL import Image
 
 from gancli.cli import main
+from gancli.config.build import build
 from gancli.data import cache
 from gancli.data.base import split
 from gancli.data.folder import Folder
@@ -150,6 +152,14 @@ def test_what_took_long_is_kept_and_reused_with_its_notes(tmp_path, slow, caplog
     assert (again.skipped, again.digest) == (first.skipped, first.digest)
     with pytest.raises(UserError, match="003.png"):
         Folder(path=str(root), holdout=10, on_error="fail", **FIXED).load()
+
+
+def test_true_and_false_are_auto_and_none(tmp_path):
+    numbered(tmp_path / "a", 3)
+    words = ("model=mlp", "dataset=folder", f"dataset.path={tmp_path / 'a'}")
+    for typed, means in ((True, "auto"), (False, "none"), ("read", "read")):
+        spec = frozen(*words, f"dataset.cache={typed}", "dataset.resolution=8")["dataset"]
+        assert build(spec, where="dataset", trust=None).cache == means
 
 
 def test_what_is_quick_or_unwanted_is_not_kept(tmp_path, monkeypatch):
