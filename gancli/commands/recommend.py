@@ -21,6 +21,7 @@ from gancli.reports.recipes import (
     Facts,
     Recipe,
     choose_side,
+    leave_out_replaced,
     list_recipes,
     look_at,
 )
@@ -131,9 +132,7 @@ def main(argv: list[str]) -> int:
         if len(tried) >= LEAST_TRIED and any(timed.enough for timed in tried):
             break  # the rest is lighter and reaches less
     chosen = choose(tried)
-    typed = {key_of(word) for word in request.words}
-    chosen_words = [w for w in chosen.recipe.command(chosen.steps) if key_of(w) not in typed]
-    command = ["gan", "train", *chosen_words, *request.words]
+    command = ["gan", "train", *write_words(chosen.recipe, chosen.steps, request)]
     status.say("")
     if request.as_json:
         print(json.dumps(describe_plainly(facts, request, tried, chosen, command), indent=2))
@@ -227,13 +226,20 @@ def list_asked(facts: Facts, words: list[str], *, gpu: bool) -> list[Recipe]:
 def try_recipe(recipe: Recipe, request: Request) -> Timed:
     """Times a few steps of a recipe, the stage that takes longest, on some of the data."""
     try:
-        took = time_steps([*recipe.command(recipe.steps), *request.words, *QUIET])
+        took = time_steps([*write_words(recipe, recipe.steps, request), *QUIET])
     except GanError as error:
         if any(key_of(word) in error.message for word in request.words):
             raise  # what was typed is wrong, not the data
         return Timed(recipe, reason=error.message, hint=error.hint)
     steps = count_fitting(recipe, took.seconds, request.minutes)
     return Timed(recipe, took.seconds, steps, alone=took.alone)
+
+
+def write_words(recipe: Recipe, steps: int, request: Request) -> list[str]:
+    """Writes the words behind `gan train`: the recipe's, and those that were typed, which win."""
+    typed = {key_of(word) for word in request.words}
+    words = leave_out_replaced(recipe.command(steps), request.words)
+    return [*(word for word in words if key_of(word) not in typed), *request.words]
 
 
 def count_fitting(recipe: Recipe, seconds: float, minutes: float) -> int:

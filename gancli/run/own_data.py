@@ -31,7 +31,7 @@ def choose_for_data(words: Sequence[str]) -> tuple[list[str], str]:
     paths = [word.removeprefix(KEY) for word in words if word.startswith(KEY)]
     if len(paths) != 1 or any(word.startswith(CHOOSING) for word in words):
         return list(words), ""
-    from gancli.reports.recipes import list_recipes, look_at
+    from gancli.reports.recipes import leave_out_replaced, list_recipes, look_at
 
     path = unquote(paths[0])
     facts = look_at(path, words)
@@ -40,7 +40,8 @@ def choose_for_data(words: Sequence[str]) -> tuple[list[str], str]:
     keys = {word.lstrip("+~").partition("=")[0] for word in typed}
     if "trainer.epochs" in keys:  # both would be one too many
         keys.add("trainer.steps")
-    added = [word for word in recipe.command(recipe.steps) if word.partition("=")[0] not in keys]
+    ruled = leave_out_replaced(recipe.command(recipe.steps), typed)
+    added = [word for word in ruled if word.partition("=")[0] not in keys]
     said = "; ".join([f"no model= was typed: {recipe.name}, for {recipe.why}", *facts.notes])
     recommend = shell.join(["gan", "recommend", path])
     return [*added, *typed], f"{said}; {recommend} says what fits into your time"

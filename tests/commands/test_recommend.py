@@ -190,3 +190,13 @@ def test_a_busy_machine_is_named():
     said = recommend.describe_load(busy, 10)
     assert "other programs take 75% of the processor, and without them 5,000 steps" in said
     assert not Timed(large, 0.4, 1250).busy, "a GPU computes while this thread waits"
+
+
+def test_another_augmentation_takes_the_rules_options_with_it():
+    drawn = list_recipes(replace(FACTS, mode="RGBA"))[0]
+    request = recommend.Request("x", 1.0, ["augment=none"], as_json=False)
+    words = recommend.write_words(drawn, 100, request)
+    assert [word for word in words if word.startswith("augment")] == ["augment=none"]
+    assert "augment.over_white=true" in recommend.write_words(
+        drawn, 100, request._replace(words=[])
+    )

@@ -216,6 +216,14 @@ def test_images(facts, name, words):
     assert "docs/" in best.expected, "a number has an origin"
 
 
+def test_drawings_on_transparent_ground_are_seen_over_white():
+    drawn = list_recipes(images(900, 128, mode="RGBA"))[0]
+    photos = list_recipes(images(900, 128))[0]
+    for word in ("augment.over_white=true", "model.generator.upsampling=nearest"):
+        assert word in drawn.words and word not in photos.words
+    assert "emoji" in drawn.expected and "emoji" not in photos.expected
+
+
 def test_rates_of_a_plain_model_sink_with_the_length_of_the_run():
     best = list_recipes(images(2500, 64))[0]
     words = best.command(1000)
@@ -329,6 +337,10 @@ def test_a_path_may_stand_in_quotes_and_is_printed_as_typed(tmp_path, monkeypatc
 def test_what_is_typed_wins_over_the_rules(tmp_path):
     write_images(tmp_path / "faces", 3, (16, 16))
     path = f"dataset.path={tmp_path / 'faces'}"
+    drawn = tmp_path / "drawn"
+    write_images(drawn, 3, (16, 16), "RGBA")
+    words, _ = choose_for_data([f"dataset.path={drawn}", "augment=none"])
+    assert [word for word in words if word.startswith("augment")] == ["augment=none"]
     words, said = choose_for_data([path, "trainer.epochs=2", "dataset.resolution=8"])
     assert words[0] == "model=dcgan" and words.count(path) == 1
     assert words[-2:] == ["trainer.epochs=2", "dataset.resolution=8"]
