@@ -68,6 +68,9 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         UserError: A word is not understood.
     """
+    if set(argv) & {"-h", "--help"}:
+        print(__doc__)
+        return 0
     request = read_request(argv)
     if request.run:
         for words, seed in itertools.product(request.cells, request.seeds):
@@ -102,16 +105,26 @@ def read_request(argv: Sequence[str]) -> Request:
     precision = given.get("precision", "auto")
     if precision not in PRECISIONS:
         raise UserError(f"there is no precision={precision}", f"give {', '.join(PRECISIONS)}")
+    run = given.get("run", "true")
+    if run not in ("true", "false"):
+        raise UserError(f"run={run} is not understood", "give run=false to make the page alone")
     if precision != "auto":  # which is what a command without the word has
         pairs.append([f"trainer.precision={precision}"])
     return Request(
         cells=[list(words) for words in itertools.product(*pairs)],
-        seeds=[int(seed) for seed in given.get("seeds", "0").split(",")],
+        seeds=[read_seed(seed) for seed in given.get("seeds", "0").split(",")],
         runs=Path(given.get("runs", "outputs/gallery")),
         docs=Path(given.get("docs", conf.parent / "docs")),
         file=Path(given.get("file", measured.find_measured_file())),
-        run=given.get("run", "true") != "false",
+        run=run == "true",
     )
+
+
+def read_seed(word: str) -> int:
+    """Reads one of seeds=0,1,2. Raises UserError."""
+    if not word.isdecimal():
+        raise UserError(f"seeds: '{word}' is no whole number from 0 on", "give seeds=0,1,2")
+    return int(word)
 
 
 def name_cell(words: Sequence[str]) -> str:

@@ -108,6 +108,8 @@ def test_a_finished_run_is_not_run_again_and_a_stopped_one_goes_on(tmp_path, mon
         (["model=dcgan", "lss=hinge"], "'lss=hinge' is not understood"),
         (["loss=hinge,hing"], "there is no loss=hing"),
         (["precision=fp16"], "there is no precision=fp16"),
+        (["seeds=abc"], "'abc' is no whole number"),
+        (["run=maybe"], "run=maybe is not understood"),
     ],
 )
 def test_words_that_are_not_understood(words, said):
