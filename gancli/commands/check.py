@@ -128,7 +128,7 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
         with show_hint(tries):
             seconds, how = measure_steps(trainer, period=game.n_critic)
         if at:  # its first steps are unlike
-            how += ", as at its end"
+            how = f"at the end of the run, {how}"
         costs = describe_costs(trainer, seconds=seconds, period=period)
     for message in find_too_short(trainer):
         messages.warn(message)

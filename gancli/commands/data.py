@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gancli.commands.endings import say_end
 from gancli.config import compose as front
+from gancli.config.arguments import refuse_misspelt
 from gancli.config.resolvers import make_slug
 from gancli.errors import Problems, UserError, unwritable
 from gancli.files import shell
@@ -68,6 +69,7 @@ def main(argv: list[str]) -> int:
     if CLEAR in argv:
         clear_cache(argv)
         return 0
+    refuse_misspelt(argv, (CLEAR, "--json"))
     request = read_request(argv)
     composed = front.compose("train", request.overrides)
     for message in composed.warnings:

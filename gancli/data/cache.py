@@ -184,8 +184,17 @@ def keep_for_next(whole: Kept, key: str) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         sweep(root)
-        if need > MOST_KEPT or need > DISK_SHARE * shutil.disk_usage(root).free:
-            log.info("%s of decoded images are too much to keep in %s", gigabytes(need), root)
+        free = shutil.disk_usage(root).free
+        if need > min(MOST_KEPT, DISK_SHARE * free):
+            note(
+                log,
+                "%s of decoded images are too much to keep for the next run in %s (%s are free; at "
+                "most %s, and a fifth of what is free): XDG_CACHE_HOME may name a larger disk",
+                gigabytes(need),
+                root,
+                gigabytes(free),
+                gigabytes(MOST_KEPT),
+            )
             return
         make_way(root, need)
         status.say("keeping the decoded images for the next run…")

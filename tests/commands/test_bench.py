@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
+import bench_operations
 import pytest
 import torch
 from data_helpers import numbered
-from helpers import CPU, SMALL, TINY, differences, small, trainer_for
+from helpers import CPU, REPO, SMALL, TINY, differences, small, trainer_for
 
 from gancli.cli import main
 from gancli.config.run_config import RunConfig
@@ -243,3 +245,23 @@ def test_the_usual_script_fuses_no_optimizer(optimizer):
     for player, own in usual.players.items():
         assert trainer.players[player].optimizer.param_groups[0]["fused"]
         assert not own.optimizer.param_groups[0]["fused"]
+
+
+PAGE = REPO / "docs" / "benchmarks.md"
+ROWS = re.compile(r"^\| `(\w+)` \| [\d,-]+ \| ([\d,]+) \| [\d,-]+ \| ([\d,]+) \|$", re.MULTILINE)
+
+
+def test_the_page_has_the_operations_of_every_model():
+    names = [name for name, *_ in ROWS.findall(PAGE.read_text(encoding="utf-8"))]
+    assert sorted(names) == sorted(SMALL)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("model", SMALL)
+def test_the_operations_on_the_page_are_those_of_today(model):
+    text = PAGE.read_text(encoding="utf-8")
+    if f"torch {torch.__version__.split('+')[0]}" not in text:
+        pytest.skip("the page tells of another torch")
+    rows = {name: counts for name, *counts in ROWS.findall(text)}
+    found = [f"{sum(bench_operations.count(model, p).values()):,.0f}" for p in ("fp32", "bf16")]
+    assert found == rows[model], "python tests/support/bench_operations.py prints the rows"

@@ -106,7 +106,7 @@ def test_check_measures_a_growing_network_grown(capsys):
     words = ["model=pggan", *SMALL["pggan"], *TINY, "trainer.steps=100", "trainer.batch_size=8"]
     assert main(["check", *words]) == 0
     out = capsys.readouterr().out
-    assert ", as at its end)" in out and "100 steps in at most" in out
+    assert "(at the end of the run, mean of 3" in out and "100 steps in at most" in out
 
 
 def test_check_refuses_what_train_would_refuse(capsys):

@@ -232,6 +232,12 @@ def test_where_nothing_can_be_kept_it_is_said_and_the_run_goes_on(
     assert what == "no folder" or find_kept() == []
 
 
+def test_images_too_large_for_a_cache_are_told(tmp_path, slow, monkeypatch, caplog):
+    monkeypatch.setattr(cache, "MOST_KEPT", 10)
+    Folder(path=str(numbered(tmp_path / "a", 10)), **FIXED).load()
+    assert "are too much to keep for the next run" in caplog.text and find_kept() == []
+
+
 def test_all_that_is_kept_stays_within_a_bound_and_is_cleared(tmp_path, slow, monkeypatch, capsys):
     roots = [str(numbered(tmp_path / name, 10)) for name in "abc"]
     for root in roots[:2]:
@@ -248,6 +254,8 @@ def test_all_that_is_kept_stays_within_a_bound_and_is_cleared(tmp_path, slow, mo
     assert main(["data", "--clear-cache"]) == 0
     assert "removed the decoded images of 2 data sets" in capsys.readouterr().out
     assert [path.name for path in cache.cache_root().iterdir()] == ["metrics"]
+    assert main(["data", "--clear-cahce"]) == 2
+    assert "--clear-cache" in capsys.readouterr().err
     assert main(["data", "--clear-cache", "photos"]) == 2
     assert "it clears all" in capsys.readouterr().err
 

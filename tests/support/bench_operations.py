@@ -1,6 +1,6 @@
 """Counts the dispatched operations of a training step of every model, in the tests' small form.
 
-`PYTHONPATH=tests/support python tests/bench_operations.py out=counts.json` counts; with
+`python tests/support/bench_operations.py out=counts.json` counts; with
 before=OTHER.json the table that it prints, in Markdown, has that file's figures beside its own.
 Counts have no noise, so any machine and any load will do; on a GPU they decide where a step is
 short.
@@ -27,8 +27,10 @@ def count(model: str, precision: str) -> dict[str, float]:
     trainer = bench.MeteredTrainer(
         made.game, made.stream, config=RunConfig.from_plain(config), device=CPU
     )
+    at = bench.set_clock(trainer.game, trainer.config)
     period = bench.find_period(trainer)
     bench.play_steps(trainer, period)
+    bench.move_clock(trainer.game, trainer.config, at)
     counter = bench.OperationCounter()
     with counter:
         trainer.play_measured(counter, period)
