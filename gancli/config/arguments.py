@@ -117,9 +117,16 @@ def split_args(argv: Sequence[str]) -> Arguments:
 
 
 def refuse_misspelt(words: Sequence[str], own: Sequence[str]) -> None:
-    """Raises UserError for a word that is nearly one of a subcommand's own flags."""
+    """Raises UserError for a word that is nearly one of a subcommand's own flags.
+
+    Args:
+        words: As typed, without those flags.
+        own: The flags; with a value one of those that take none may still be among the words.
+    """
     for word in words:
-        flag = word.partition("=")[0]
+        flag, equals, _ = word.partition("=")
+        if flag in own and equals:
+            raise UserError(f"{flag} takes no value", flag)
         if flag.startswith("--") and flag not in FLAGS:
             near = find_nearest(flag, own)
             if near:

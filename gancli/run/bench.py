@@ -22,6 +22,7 @@ from torch.utils.flop_counter import flop_registry
 from gancli import checkpoint
 from gancli.config.run_config import RunConfig
 from gancli.game import Batch, Game, Logs, Phase
+from gancli.losses.penalties import Penalty
 from gancli.precision import count_cores, name_layout, read_load
 from gancli.render import status
 from gancli.trainer import Flags, Trainer
@@ -316,10 +317,9 @@ def set_clock(game: Game, config: RunConfig, *, at: int | None = None) -> int:
         move_clock(game, config, at)
         return at
     last = max(0, config.trainer.steps - 1)
-    phases = game.phases()
     move_clock(game, config, 0)
     grows = move_clock(game, config, last)
-    if grows or list_active(phases, 0) != list_active(phases, last):
+    if grows or list_intervals(game, 0) != list_intervals(game, last):
         return last
     move_clock(game, config, 0)
     return 0
@@ -335,19 +335,34 @@ def move_clock(game: Game, config: RunConfig, step: int) -> bool:
     return game.advance(game.progress)
 
 
-def list_active(phases: list[Phase], step: int) -> list[str]:
-    """Lists the phases that have begun by a step, and not ended."""
-    return [
-        phase.name
-        for phase in phases
+def list_intervals(game: Game, step: int) -> dict[str, int]:
+    """Lists phases and penalties that have begun by a step, and not ended, with their `every`."""
+    phases = {
+        phase.name: phase.every
+        for phase in game.phases()
         if phase.start <= step and (phase.stop is None or step < phase.stop)
-    ]
+    }
+    return phases | {
+        name: part.every
+        for name, part in game.named_modules()
+        if isinstance(part, Penalty) and part.start <= step
+    }
 
 
 def find_period(trainer: Trainer) -> int:
-    """Finds after how many steps every phase that is due now has been played."""
-    now = list_active(trainer.phases, trainer.progress.step)
-    return math.lcm(*(phase.every for phase in trainer.phases if phase.name in now))
+    """Finds after how many steps all that has begun by now has been due."""
+    return math.lcm(*list_intervals(trainer.game, trainer.progress.step).values())
+
+
+def move_to_fullest(trainer: Trainer, period: int) -> None:
+    """Moves the clock on to the next step at which all that has begun is due at once.
+
+    Args:
+        trainer: Anywhere in its run.
+        period: As `find_period` gives it.
+    """
+    step = trainer.progress.step
+    move_clock(trainer.game, trainer.config, step + period - 1 - step % period)
 
 
 def play_steps(trainer: Trainer, steps: int) -> None:

@@ -18,6 +18,7 @@ from gancli.config.run_config import RunConfig
 from gancli.data.base import Decoded
 from gancli.data.cache import available_memory, gigabytes
 from gancli.render import status
+from gancli.run.bench import move_to_fullest
 from gancli.run.plan import make_stream
 from gancli.trainer import Trainer
 
@@ -41,7 +42,7 @@ def describe_largest(
         period: Steps after which every phase has been played.
     """
     size = config.trainer.batch_size
-    if 3 * seconds * period > LONG_S:
+    if 3 * seconds > LONG_S:
         return f"not tried beyond {size:,}: a step takes too long"
     if trainer.device.type == "cuda":
         return try_sizes(trainer, train, config, seconds=seconds, period=period)
@@ -59,7 +60,7 @@ def try_sizes(
     fits = size
     for _ in range(DOUBLINGS):
         tried = 2 * fits
-        if time.perf_counter() - started + seconds * period * tried / size > LONG_S:
+        if time.perf_counter() - started + seconds * tried / size > LONG_S:
             break
         status.say(f"measuring: a batch of {tried:,}…", goes_on=True)
         try:
@@ -101,13 +102,13 @@ def reckon_from_two(trainer: Trainer, train: Decoded, config: RunConfig, *, peri
 def play_with(
     trainer: Trainer, train: Decoded, config: RunConfig, *, size: int, period: int
 ) -> None:
-    """Plays as many steps as show every phase, with a batch of another size."""
+    """Plays a step at which every phase is due, with a batch of another size."""
     settings = dataclasses.replace(config.trainer, batch_size=size)
     other = dataclasses.replace(config, trainer=settings)
     trainer.settings = settings
     trainer.stream = make_stream(other, train, trainer.device)
-    for _ in range(period):
-        trainer.step()
+    move_to_fullest(trainer, period)
+    trainer.step()
     trainer.read_flags(wait=True)
 
 

@@ -110,6 +110,16 @@ def test_a_growing_network_is_measured_grown():
     assert bench.set_clock(plain.game, plain.config) == plain.progress.nimg == 0
 
 
+def test_penalties_that_are_rarely_due_are_counted_at_their_share():
+    words = ("loss=non_saturating", "+penalty@loss.penalties.r1=r1", "loss.penalties.r1.every=3")
+    rare = metered(small("mlp", *words))
+    assert bench.find_period(rare) == 3
+    bench.move_to_fullest(rare, 3)
+    assert rare.progress.step == 2
+    late = metered(small("mlp", *words, "loss.penalties.r1.start=1", "trainer.steps=10"))
+    assert bench.set_clock(late.game, late.config) == 9
+
+
 @pytest.mark.full
 def test_a_path_alone_is_measured_with_what_a_run_would_train(tmp_path, capsys):
     numbered(tmp_path, 30)
@@ -130,6 +140,7 @@ def test_a_path_alone_is_measured_with_what_a_run_would_train(tmp_path, capsys):
         (["bench", "--at", "x"], "--at 0"),
         (["bench", "--at"], "--at 0"),
         (["check", "--proceses"], "--processes"),
+        (["check", "--processes=2"], "--processes takes no value"),
         (["bench", "resume=old"], "old/.hydra/overrides.yaml"),
         (["check", "resume=old"], "old/.hydra/overrides.yaml"),
     ],

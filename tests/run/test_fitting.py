@@ -60,6 +60,15 @@ def test_what_grows_is_seen_beside_large_weights(monkeypatch):
     assert 2 * 4 * 2000 / 1e6 < each < 12 * 4 * 2000 / 1e6, said
 
 
+def test_one_step_of_each_size_shows_the_rarest_loss():
+    config = small("mlp", "+penalty@loss.penalties.r1=r1", "loss.penalties.r1.every=16")
+    run_config = RunConfig.from_plain(config)
+    train, _ = split(Digits(resolution=8).load(), limit=None, holdout=0)
+    trainer = steps(trainer_for(config), 1)
+    fitting.play_with(trainer, train, run_config, size=8, period=16)
+    assert trainer.progress.step == 16 and "d/r1" in trainer.logs
+
+
 def test_a_gpu_is_tried_until_it_is_full(trained, monkeypatch):
     trainer, train, config = trained
     tried = []
