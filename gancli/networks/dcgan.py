@@ -22,6 +22,7 @@ from gancli.networks.layers import (
     norm2d,
     to_range,
 )
+from gancli.networks.strided import DoublingConv2d, HalvingConv2d
 
 FIRST_LEVEL = 3  # layers of the generator's coarsest level: convolution, norm, activation
 
@@ -172,7 +173,7 @@ def make_upsampling(c_in: int, c_out: int, *, nearest: bool, bias: bool) -> list
     """Makes what doubles a map: the convolution comes last."""
     if nearest:
         return [nn.Upsample(scale_factor=2.0), nn.Conv2d(c_in, c_out, 3, 1, 1, bias=bias)]
-    return [nn.ConvTranspose2d(c_in, c_out, 4, 2, 1, bias=bias)]
+    return [DoublingConv2d(c_in, c_out, bias=bias)]
 
 
 def finish_layer(conv: nn.Module, norm: Norm, act: Activation) -> list[nn.Module]:
@@ -191,7 +192,7 @@ def make_downsampling(
     """Makes the layers of a downsampling step."""
     strided = pooling == "strided"
     conv = (
-        nn.Conv2d(c_in, c_out, 4, 2, 1, bias=bias)
+        HalvingConv2d(c_in, c_out, bias=bias)
         if strided
         else nn.Conv2d(c_in, c_out, 3, 1, 1, bias=bias)
     )
