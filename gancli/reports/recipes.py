@@ -54,8 +54,8 @@ ROUNDED = 50  # steps are multiples of this
 # For what has an alpha channel: either word alone gained little
 DRAWN = ("augment.over_white=true", "model.generator.upsampling=nearest")
 EXPECTED_DRAWN = (
-    "coloured shapes on transparent ground: fd_squeezenet 3,785 after 800 steps of 32, at half of "
-    f"this width, on 1,000 emoji of 64 pixels ({OWN})"
+    "smooth shapes in all colours on transparent ground, few of which can be named: fd_squeezenet "
+    f"3,153 after 1,600 steps of 32 on 1,000 emoji of 64 pixels ({OWN})"
 )
 
 
