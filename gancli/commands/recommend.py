@@ -354,6 +354,20 @@ def describe_shape(facts: Facts) -> list[str]:
     ]
 
 
+def describe_domains(facts: Facts) -> list[str]:
+    """Names the command that takes two class folders for two domains, which they may be."""
+    root = Path(facts.path).expanduser()
+    if facts.layout != "images" or facts.classes != 2 or not root.is_dir():
+        return []
+    from gancli.reports.layouts import format_command
+
+    names = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
+    if len(names) != 2:
+        return []
+    named = (f"dataset.a={names[0]}", f"dataset.b={names[1]}")
+    return [f"to translate one into the other: {format_command('cyclegan', facts.path, *named)}"]
+
+
 def describe_choice(chosen: Timed, minutes: float) -> str:
     """Says why this one was chosen."""
     if chosen.enough:
@@ -398,6 +412,8 @@ def show(
     print(f"data      {describe_data(facts)}")
     for text in (*facts.notes, *describe_shape(facts)):
         print(fold("", text))
+    for text in describe_domains(facts):  # a command is not folded: it can be pasted
+        print(f"{'':{MARGIN}}{text}")
     threads = f", {torch.get_num_threads()} threads" if device.type == "cpu" else ""
     print(f"device    {device.type}{threads}, {request.minutes:g} minutes")
     for timed in tried:

@@ -16,7 +16,7 @@ from train_helpers import last, sound
 from gancli.commands import recommend
 from gancli.commands.recommend import Timed, choose
 from gancli.errors import UserError
-from gancli.reports.recipes import Facts, list_recipes
+from gancli.reports.recipes import Facts, list_recipes, look_at
 
 gan = pytest.fixture(train_helpers.gan)
 CPU = ("trainer.device=cpu", "trainer.precision=fp32")
@@ -153,6 +153,16 @@ def test_only_known_devices():
     assert recommend.find_device(["trainer.device=cpu"]) == "cpu"
     with pytest.raises(UserError, match="abacus: unknown"):
         recommend.find_device(["trainer.device=abacus"])
+
+
+def test_two_class_folders_may_be_two_domains(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("horses", "zebras"):
+        write_images(f"my animals/{name}", 3, 16)
+    (said,) = recommend.describe_domains(look_at("my animals"))
+    words = "model=cyclegan 'dataset.path=my animals' dataset.a=horses dataset.b=zebras"
+    assert said.endswith(f"gan train {words}")
+    assert not recommend.describe_domains(FACTS)
 
 
 def test_a_word_that_is_wrong_is_told_as_such(gan, quick):
