@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from gancli.config.schema import TrainerConfig
+    from gancli.game import Phase
     from gancli.run.bench import MeteredTrainer
     from gancli.trainer import Trainer
 
@@ -129,11 +130,16 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
             seconds, how = measure_steps(trainer, period=game.n_critic)
         if at:  # its first steps are unlike
             how = f"at the end of the run, {how}"
-        costs = describe_costs(trainer, seconds=seconds, period=period)
+        played = trainer.progress.step - at
+        costs = measure_costs(trainer, seconds=seconds, period=period)
+        # The first steps are left out of the time of a step as in measure_steps.
+        warm = game.n_critic if played == (1 + TIMED_ROUNDS) * game.n_critic else min(1, played - 1)
+        timed = range(at + warm, at + played)
+        seconds = weigh_rare(seconds, costs, phases=trainer.phases, timed=timed)
     for message in find_too_short(trainer):
         messages.warn(message)
     print_needs(trainer, config.trainer, device, seconds=seconds, how=how)
-    print(f"costs     {costs}", flush=True)
+    print(f"costs     {describe_costs(costs)}", flush=True)
     print_forecast(
         trainer, config.trainer, composed.run_dir, seconds=seconds, tries=tries, most=at > 0
     )
@@ -150,26 +156,62 @@ def check(argv: list[str], stack: contextlib.ExitStack) -> None:
     print(f"next      {shell.join(['gan', 'train', *typed])}")
 
 
-def describe_costs(trainer: MeteredTrainer, *, seconds: float, period: int) -> str:
-    """Names the parts of a step by their share of its time, the dearest first.
+def measure_costs(trainer: MeteredTrainer, *, seconds: float, period: int) -> dict[str, float]:
+    """Measures what each part of a step costs, on average over a period.
+
+    Where a period takes too long, what is rarely due is played once, at the step at which all is.
 
     Args:
         trainer: After its first steps, the last of which had a stopwatch if they were slow.
         seconds: Of a step.
         period: Steps after which every phase has been played.
+
+    Returns:
+        Seconds of a step by part, the dearest first.
     """
-    from gancli.run.bench import Stopwatch
+    from gancli.run.bench import OTHER, Stopwatch, list_intervals, move_to_fullest
 
     watch = trainer.meter
     trainer.meter = None
     assert isinstance(watch, Stopwatch), "measure_steps gives it one"
-    if seconds * period <= METERED_S:
+    whole = seconds * period <= METERED_S
+    if whole:
         watch = Stopwatch(trainer.device)
         trainer.play_measured(watch, period)
-    sums = {part: sum(calls) for part, calls in watch.calls.items()}
-    whole = sum(sums.values())
-    dearest = sorted(sums, key=lambda part: -sums[part])[:SHOWN]
-    shares = [f"{part} {sums[part] / whole:.0%}" for part in dearest]
+    steps = len(watch.calls[OTHER])  # of each step one
+    sums = {part: sum(calls) / steps for part, calls in watch.calls.items()}
+    intervals = list_intervals(trainer.game, trainer.progress.step)
+    rare = [phase.name for phase in trainer.phases if phase.name in intervals.keys() - sums.keys()]
+    if rare and seconds < SLOW_S:
+        move_to_fullest(trainer, period)
+        watch = Stopwatch(trainer.device)
+        trainer.play_measured(watch, 1)
+        sums |= {part: sum(watch.calls[part]) / intervals[part] for part in rare}
+    return dict(sorted(sums.items(), key=lambda item: -item[1]))
+
+
+def weigh_rare(
+    seconds: float, costs: dict[str, float], *, phases: list[Phase], timed: range
+) -> float:
+    """Gives losses that are rarely due their share of a step.
+
+    Args:
+        seconds: The mean of the timed steps, in which they were due by chance or not at all.
+        costs: Seconds of a step by part.
+        phases: Of the game.
+        timed: The steps that were timed.
+    """
+    for phase in phases:
+        cost = costs.get(phase.name, 0.0)
+        met = sum(phase.due(step) for step in timed) / len(timed)
+        seconds += cost * (1 - met * phase.every)
+    return seconds
+
+
+def describe_costs(costs: dict[str, float]) -> str:
+    """Names the parts of a step by their share of its time, the dearest first."""
+    whole = sum(costs.values())
+    shares = [f"{part} {cost / whole:.0%}" for part, cost in list(costs.items())[:SHOWN]]
     return f"{', '.join(shares)} of the time of a step (gan bench says more)"
 
 

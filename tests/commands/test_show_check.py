@@ -8,15 +8,17 @@ import time
 
 import pytest
 from data_helpers import numbered
-from helpers import OF_DIGITS, SMALL, TINY, frozen, small, steps, trainer_for
+from helpers import CPU, OF_DIGITS, SMALL, TINY, frozen, small, steps, trainer_for
 
 from gancli import checkpoint
 from gancli.cli import main
 from gancli.commands import check
 from gancli.config.compose import compose
+from gancli.config.run_config import RunConfig
 from gancli.config.validate import validate
 from gancli.data import cache
 from gancli.render import display, status
+from gancli.run import bench
 from gancli.run.failures import suggest_lighter
 
 
@@ -142,6 +144,28 @@ def test_check_stops_after_one_slow_step_and_says_what_to_lower(monkeypatch, cap
     assert "(the first step alone; not measured further, it takes too long)" in out
     assert "a step is slow here; try trainer.batch_size=4, trainer.steps=" in out
     assert "batch     " in out and "costs     d " in out
+
+
+def test_check_finds_the_cost_of_what_is_rarely_due(monkeypatch):
+    monkeypatch.setattr(check, "METERED_S", 0.0)
+    config = small("stylegan2", "model.r1_every=16", "model.pl_every=4", "trainer.batch_size=2")
+    made = trainer_for(config)
+    trainer = bench.MeteredTrainer(
+        made.game, made.stream, config=RunConfig.from_plain(config), device=CPU
+    )
+    seconds, _ = check.measure_steps(trainer, period=1)
+    costs = check.measure_costs(trainer, seconds=seconds, period=16)
+    names = {phase.name for phase in trainer.phases}
+    assert len(names) == 4 and names <= costs.keys()
+    assert list(costs.values()) == sorted(costs.values(), reverse=True)
+    assert "% of the time of a step" in check.describe_costs(costs)
+
+    def weigh(timed: range) -> float:
+        known = {"d": 1.0, "g": 1.0, "d_r1": 0.25, "g_pl": 0.5}
+        return check.weigh_rare(2.0, known, phases=trainer.phases, timed=timed)
+
+    assert weigh(range(3)) == 2.75  # neither was due, and each step pays its share
+    assert weigh(range(16)) == 2.0  # a whole period
 
 
 def test_check_says_when_a_run_would_take_days(monkeypatch, capsys):
