@@ -223,7 +223,10 @@ def measure_checkpoint(options: EvaluationOptions) -> Measured:
     # What is not given stays the run's; a key that the data set does not take is refused where it
     # is built.
     moved = {key: value for key, value in options.dataset.items() if value is not None}
-    dataset = Section(loaded.tree["config"]["dataset"] | moved)
+    stored = loaded.tree["config"]["dataset"]
+    if "path" in moved and stored.get("of") is not None:
+        moved["of"] = None  # the images below the path in place of those of another data set
+    dataset = Section(stored | moved)
     # A data set that is made of another (`of`) needs no path of its own.
     lacks_path = "path" in dataset and dataset["path"] is None and dataset.get("of") is None
     if is_exported(loaded.tree) and lacks_path:

@@ -204,6 +204,19 @@ def test_other_pairs_are_held_against_their_own_test_part(hasty, tmp_path, capsy
         measure("nowhere")
 
 
+def test_images_of_a_path_stand_in_for_those_of_another_data_set(hasty, tmp_path):  # noqa: F811
+    (tmp_path / "own").mkdir()
+    for k in range(12):
+        Image.fromarray(digits().images[k, 0].numpy()).save(tmp_path / "own" / f"{k}.png")
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    config = small("enhance", "dataset=degraded", "+dataset@dataset.of=digits")
+    checkpoint.save(steps(trainer_for(config), 1).state_dict(), folder, keep=1)
+    main([f"ckpt={folder.parent}", f"dataset.path={tmp_path / 'own'}", *SMALL])
+    protocol = result(folder.parent)["protocol"]
+    assert (protocol["split"], protocol["n_fake"]) == ("all", 12)
+
+
 def test_a_model_without_labels_is_held_against_images_without(hasty, tmp_path):  # noqa: F811
     for k in range(24):
         for place in (tmp_path / "classes" / "ab"[k % 2], tmp_path / "flat"):
