@@ -84,6 +84,11 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
+def read_wait_policy() -> str:
+    """Returns how threads wait for work, which gancli sets before torch starts: no bits follow."""
+    return os.environ.get("OMP_WAIT_POLICY", "default").lower()
+
+
 def read_load() -> float:
     """Returns how many programs wanted a core in the last minute; 0 where that is not known."""
     try:

@@ -98,6 +98,7 @@ EXCEPTIONS = {  # (module, module or package): why it departs from the table
         "config",
     ): "messages show an untrusted file's values with config.values.show",
     ("schedules", "config"): "bounds of a schedule's arguments are annotations of config.values",
+    ("run.bench", "losses"): "a penalty that is rarely due belongs to the period that is measured",
     ("pulse", "render"): "a thread that must speak while its process waits in a collective",
 }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import platform
 import statistics
 import tempfile
@@ -23,7 +22,7 @@ from gancli import checkpoint
 from gancli.config.run_config import RunConfig
 from gancli.game import Batch, Game, Logs, Phase
 from gancli.losses.penalties import Penalty
-from gancli.precision import count_cores, name_layout, read_load
+from gancli.precision import count_cores, name_layout, read_load, read_wait_policy
 from gancli.render import status
 from gancli.trainer import Flags, Trainer
 
@@ -509,7 +508,7 @@ def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
         "processor": name_processor(device),
         "cores": count_cores(),
         "threads": torch.get_num_threads(),
-        "wait_policy": os.environ.get("OMP_WAIT_POLICY", "default").lower(),
+        "wait_policy": read_wait_policy(),
         "device": device.type,
         "precision": trainer.settings.precision,
         "layout": name_layout(trainer.layout),
