@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
     if CLEAR in argv:
         clear_cache(argv)
         return 0
-    refuse_misspelt(argv, (CLEAR, "--json"))
+    refuse_misspelt([word for word in argv if word != "--json"], (CLEAR, "--json"))
     request = read_request(argv)
     composed = front.compose("train", request.overrides)
     for message in composed.warnings:
