@@ -22,7 +22,7 @@ from gancli.ema import ema_beta, list_norms, settle_statistics, update_ema
 from gancli.errors import Diverged, UserError
 from gancli.game import Batch, Game, Logs, Phase, children
 from gancli.optimizers import Player, make_players
-from gancli.precision import autocast, memory_format, name_layout, place
+from gancli.precision import autocast, memory_format, name_layout, place, read_wait_policy
 from gancli.seeding import fork_random, reseed, seed_of
 
 SETTLE_BATCH = 16  # latents, at most, of a batch that batch norm's statistics are measured on
@@ -321,7 +321,7 @@ class Trainer:
             "buffers": gathered,
             "ema": self.settle_ema().state_dict(),
             "optimizers": {name: player.state_dict() for name, player in self.players.items()},
-            "run": asdict(self.run) | self.describe_machine(),
+            "run": asdict(self.run) | self.describe_machine() | {"wait_policy": read_wait_policy()},
             "data": self.data,
         }
 

@@ -276,6 +276,16 @@ def test_a_flipped_bit_is_noticed_though_torch_does_not(tree, tmp_path):
         read(path)
 
 
+def test_a_record_marked_as_a_folder_is_damage(tree, tmp_path):
+    path = save(tree, tmp_path, keep=1)
+    data = bytearray(path.read_bytes())
+    entry = data.rindex(b"PK\x01\x02", 0, data.rindex(b".data/serialization_id"))
+    data[entry + 38] ^= 0x10  # of its attributes: no checksum counts them
+    path.write_bytes(data)
+    with pytest.raises(Damaged, match="is marked as a folder"):
+        read(path)
+
+
 def test_any_damaged_byte_is_refused_or_harmless(tree, tmp_path):
     """Every byte of the headers, the directory and the pickle, and some of the rest: a sentence or
     the very same data.

@@ -50,6 +50,7 @@ def test_a_run_has_its_threads_and_goes_on_with_them(gan):
     sound(gan("train", *TINY, "trainer.steps=1", "trainer.threads=2", "hydra.run.dir=run"))
     tree = last("run")
     assert tree["config"]["trainer"]["threads"] == 2 and tree["run"]["threads"] == 2
+    assert tree["run"]["wait_policy"] == "passive"
     assert "not bit for bit" not in sound(gan("train", "resume=run", "trainer.steps=2")).err
     done = sound(gan("train", "resume=run", "trainer.steps=3", "trainer.threads=1"))
     assert "resumed with threads 1 instead of 2" in done.err
