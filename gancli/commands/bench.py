@@ -210,7 +210,7 @@ def measure(request: Request, stack: ExitStack) -> dict[str, Any]:
 
 def describe_figures(figures: dict[str, Any]) -> list[str]:
     """Returns the lines of the table."""
-    from gancli.precision import describe_memory
+    from gancli.precision import BUSY, describe_memory
 
     step = figures["step"]
     around = figures["surroundings"]
@@ -220,7 +220,7 @@ def describe_figures(figures: dict[str, Any]) -> list[str]:
     threads = "1 thread" if around["threads"] == 1 else f"{around['threads']} threads"
     late = [f"{name} begins at step {start:,}" for name, start in step["late"].items()]
     where = f"trainer.batch_size={config['batch_size']} dataset.resolution={config['resolution']}"
-    busy = around["load"] + around["threads"] > around["cores"] + 1
+    busy = around["others"] + around["threads"] > around["cores"] + BUSY
     parts = ", ".join(f"{name.replace('_', ' ')} {s:.2f}" for name, s in startup.items())
     lines = [
         f"config    {' '.join(config['overrides']) or 'the defaults'}, so {where}",

@@ -22,7 +22,13 @@ from gancli import checkpoint
 from gancli.config.run_config import RunConfig
 from gancli.game import Batch, Game, Logs, Phase
 from gancli.losses.penalties import Penalty
-from gancli.precision import count_cores, name_layout, read_load, read_wait_policy
+from gancli.precision import (
+    count_cores,
+    measure_load,
+    name_layout,
+    read_load,
+    read_wait_policy,
+)
 from gancli.render import status
 from gancli.trainer import Flags, Trainer
 
@@ -514,7 +520,9 @@ def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
         "layout": name_layout(trainer.layout),
         "compile": trainer.settings.compile,
         "torch": str(torch.__version__),
+        # The mean of a minute counts this program's own threads, too.
         "load": round(read_load(), 2),
+        "others": round(measure_load(), 2),
     }
 
 

@@ -55,7 +55,7 @@ def test_json_holds_every_figure_and_nothing_is_kept(tmp_path, monkeypatch, caps
     assert list(found) == ["config", "surroundings", "startup_s", "step", "against"]
     assert set(found["surroundings"]) == {
         *("processor", "cores", "threads", "wait_policy", "device", "precision", "layout"),
-        *("compile", "torch", "load"),
+        *("compile", "torch", "load", "others"),
     }
     assert list(found["startup_s"]) == [
         *("compose", "import_torch", "import_gancli", "check", "data", "build", "first_step")
@@ -75,11 +75,14 @@ def test_json_holds_every_figure_and_nothing_is_kept(tmp_path, monkeypatch, caps
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_table_says_what_a_comparison_has_in_common(capsys):
+def test_the_table_says_what_a_comparison_has_in_common(capsys, monkeypatch):
+    monkeypatch.setattr(bench, "read_load", lambda: 9.0)  # by its own threads
+    monkeypatch.setattr(bench, "measure_load", lambda: 0.0)
     assert main(["bench", *MLP, "--against=bare"]) == 0
     out = capsys.readouterr().out
     words = ("start-up", "img/s", "operations", "GB at most", "calls a step", "load")
     assert all(word in out for word in words)
+    assert "load 9.0" in out and "others work here" not in out
     assert "against   bare loop" in out and "equal     networks" in out and "differs   its" in out
 
 
@@ -90,7 +93,10 @@ def test_the_table_says_what_a_comparison_has_in_common(capsys):
         (("--at", "0"), ["mle"], ["d", "g"]),
     ],
 )
-def test_losses_that_begin_late_are_measured_at_the_end_unless_asked(words, parts, late, capsys):
+def test_losses_that_begin_late_are_measured_at_the_end_unless_asked(
+    words, parts, late, capsys, monkeypatch
+):
+    monkeypatch.setattr(bench, "measure_load", lambda: 9.0)
     text = ("model=seqgan", *SMALL["seqgan"], *TINY, "trainer.steps=900", "model.mle_steps=50")
     assert main(["bench", *text, *words, "--json"]) == 0
     step = json.loads(capsys.readouterr().out)["step"]
@@ -98,6 +104,7 @@ def test_losses_that_begin_late_are_measured_at_the_end_unless_asked(words, part
     assert main(["bench", *text, *words]) == 0
     out = capsys.readouterr().out
     assert ("at        step 0 of 900; d begins at step" in out) == bool(late)
+    assert "others work here" in out
 
 
 def test_a_growing_network_is_measured_grown():
