@@ -50,7 +50,7 @@ class HalvingConv2d(nn.Conv2d):
             return super().forward(x)
         # Written out: autocast does not look into a function of our own.
         y = Halve.apply(x.to(torch.bfloat16), self.weight.to(torch.bfloat16))
-        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
+        return add_bias(y, self.bias)
 
 
 class DoublingConv2d(nn.ConvTranspose2d):
@@ -70,7 +70,12 @@ class DoublingConv2d(nn.ConvTranspose2d):
         if not multiplying_pays(x, self.out_channels, self.in_channels, x.shape[2] * x.shape[3]):
             return super().forward(x, output_size)
         y = Double.apply(x.to(torch.bfloat16), self.weight.to(torch.bfloat16))
-        return y if self.bias is None else y + self.bias.to(y.dtype)[:, None, None]
+        return add_bias(y, self.bias)
+
+
+def add_bias(y: Tensor, bias: Tensor | None) -> Tensor:
+    """Adds to each channel of y (N,C,H,W) its number of bias (C,), where there is one."""
+    return y if bias is None else y + bias.to(y.dtype)[:, None, None]
 
 
 class Halve(torch.autograd.Function):

@@ -114,9 +114,10 @@ def test_activations_in_place_change_no_bit():
     net = DCGANDiscriminator(resolution=16, channels=1, width=4)
     apart = DCGANDiscriminator(resolution=16, channels=1, width=4)
     apart.load_state_dict(net.state_dict())
-    for module in apart.modules():
-        if isinstance(module, nn.LeakyReLU):
-            module.inplace = False
+    activations = [module for module in apart.modules() if isinstance(module, nn.LeakyReLU)]
+    assert activations and all(module.inplace for module in activations)
+    for module in activations:
+        module.inplace = False
     gradients = []
     for each in (net, apart):
         x = torch.linspace(-1, 1, 4 * 256).reshape(4, 1, 16, 16).requires_grad_()
