@@ -22,7 +22,12 @@ from gancli.networks.layers import (
     norm2d,
     to_range,
 )
-from gancli.networks.strided import DoublingConv2d, HalvingConv2d
+from gancli.networks.strided import (
+    DoublingConv2d,
+    HalvingConv2d,
+    LabelledHalvingConv2d,
+    UnfoldingConv2d,
+)
 
 FIRST_LEVEL = 3  # layers of the generator's coarsest level: convolution, norm, activation
 
@@ -78,7 +83,7 @@ class DCGANGenerator(nn.Module):
         widths = compute_widths(width, times, max_width)[::-1]
         bias = norm in ("none", "spectral")
         layers: list[nn.Module] = finish_layer(
-            nn.ConvTranspose2d(z_dim + self.classes, widths[0], base, 1, 0, bias=bias),
+            UnfoldingConv2d(z_dim + self.classes, widths[0], base, bias=bias),
             norm,
             activation,
         )
@@ -138,15 +143,15 @@ class DCGANDiscriminator(nn.Module):
         self.classes = classes if conditional else 0
         widths = compute_widths(width, times, max_width)
         self.feature_dim = widths[-1] * base[0] * base[1]
-        layers = make_downsampling(
-            channels + self.classes,
-            widths[0],
-            # No batch norm in the first layer: with it training was unstable (section 3).
-            "spectral" if norm == "spectral" else "none",
-            activation,
-            pooling,
-            bias=False,
-        )
+        # No batch norm in the first layer: with it training was unstable (section 3).
+        first: Norm = "spectral" if norm == "spectral" else "none"
+        if self.classes and pooling == "strided":
+            conv = LabelledHalvingConv2d(channels, self.classes, widths[0])
+            layers = finish_layer(conv, first, activation)
+        else:
+            layers = make_downsampling(
+                channels + self.classes, widths[0], first, activation, pooling, bias=False
+            )
         for c_in, c_out in itertools.pairwise(widths):
             layers += make_downsampling(
                 c_in, c_out, norm, activation, pooling, bias=norm in ("none", "spectral")
@@ -158,7 +163,14 @@ class DCGANDiscriminator(nn.Module):
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
-        return self.body(append_class_planes(x, label, self.classes))
+        first, *others = self.body
+        if isinstance(first, LabelledHalvingConv2d):
+            h = first(x, label)
+        else:
+            h = first(append_class_planes(x, label, self.classes))
+        for layer in others:
+            h = layer(h)
+        return h
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
         """Scores features."""

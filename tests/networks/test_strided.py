@@ -126,3 +126,52 @@ def test_activations_in_place_change_no_bit():
         of_x.square().sum().backward()
         gradients.append([p.grad for p in each.parameters() if p.grad is not None])
     assert all(map(torch.equal, *gradients))
+
+
+def test_a_labelled_layer_is_the_convolution_of_an_image_with_planes():
+    layer = strided.LabelledHalvingConv2d(3, 4, 5).double()
+    x, label = make_image(2, 3, 8, 6), torch.tensor([3, 1])
+
+    def convolve(x):
+        planes = F.one_hot(label, 4).to(x.dtype)[:, :, None, None].expand(-1, -1, 8, 6)
+        return F.conv2d(torch.cat([x, planes], 1), layer.weight, stride=2, padding=1)
+
+    y, expected = layer(x, label), convolve(x)
+    torch.testing.assert_close(y, expected)
+    up = torch.randn_like(expected)
+    for inputs in (x, layer.weight):
+        got, wanted = (
+            torch.autograd.grad(out, inputs, up, create_graph=True) for out in (y, expected)
+        )
+        torch.testing.assert_close(got, wanted)
+    # As a gradient penalty needs it: the weight's gradient of the image's gradient.
+    squares = [
+        torch.autograd.grad(out.square().sum(), x, create_graph=True)[0].square().sum()
+        for out in (layer(x, label), convolve(x))
+    ]
+    got, wanted = (torch.autograd.grad(square, layer.weight)[0] for square in squares)
+    torch.testing.assert_close(got, wanted)
+
+
+def test_a_labelled_layer_takes_several_labels_of_an_image():
+    layer = strided.LabelledHalvingConv2d(1, 3, 2)
+    x = torch.randn(1, 1, 8, 8)
+    both, first, second = (
+        layer(x, torch.tensor([hot])) for hot in ([1.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0])
+    )
+    none = layer(x, torch.zeros(1, 3))
+    torch.testing.assert_close(both - none, first - none + second - none)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_first_map_is_the_transposed_convolution_of_a_pixel(bias):
+    layer = strided.UnfoldingConv2d(5, 3, (4, 6), bias=bias).double()
+    z = make_image(2, 5, 1, 1)
+    y, expected = layer(z), F.conv_transpose2d(z, layer.weight, layer.bias)
+    torch.testing.assert_close(y, expected)
+    up = torch.randn_like(expected)
+    for inputs in (z, layer.weight):
+        got, wanted = (
+            torch.autograd.grad(out, inputs, up, retain_graph=True) for out in (y, expected)
+        )
+        torch.testing.assert_close(got, wanted)
