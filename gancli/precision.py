@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from gancli.errors import UserError
 from gancli.game import Game
+from gancli.machine import count_cores, measure_load
 
 G = TypeVar("G", bound=Game)
 BUSY = 1.0  # cores that other programs use, from which threads wait for each other
@@ -76,39 +76,6 @@ def use_threads(count: int | str) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def count_cores() -> int:
-    """Returns how many cores this process may use."""
-    # macOS has no affinity.
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def read_wait_policy() -> str:
-    """Returns how threads wait for work, which gancli sets before torch starts: no bits follow."""
-    return os.environ.get("OMP_WAIT_POLICY", "default").lower()
-
-
-def read_load() -> float:
-    """Returns how many programs wanted a core in the last minute; 0 where that is not known."""
-    try:
-        return os.getloadavg()[0]
-    except (OSError, AttributeError):  # Windows does not say
-        return 0.0
-
-
-def measure_load() -> float:
-    """Measures how many cores other programs use, at the start of a run.
-
-    The mean of the last minute also counts what has just ended, and what runs at this moment may be
-    gone in the next: it is the smaller of both.
-    """
-    load = read_load()
-    try:
-        running = int(Path("/proc/loadavg").read_text(encoding="utf-8").split()[3].split("/")[0])
-    except (OSError, ValueError, IndexError):
-        return load
-    return min(load, running - 1.0)  # one is this process
 
 
 def describe_threads(count: int | str) -> str:

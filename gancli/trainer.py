@@ -8,6 +8,7 @@ It knows no file, no display and no evaluation: what is due after a step is deci
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, TypedDict
 
@@ -21,8 +22,9 @@ from gancli.data.stream import Stream
 from gancli.ema import ema_beta, list_norms, settle_statistics, update_ema
 from gancli.errors import Diverged, UserError
 from gancli.game import Batch, Game, Logs, Phase, children
+from gancli.machine import describe_waiting
 from gancli.optimizers import Player, make_players
-from gancli.precision import autocast, memory_format, name_layout, place, read_wait_policy
+from gancli.precision import autocast, memory_format, name_layout, place
 from gancli.seeding import fork_random, reseed, seed_of
 
 SETTLE_BATCH = 16  # latents, at most, of a batch that batch norm's statistics are measured on
@@ -321,7 +323,9 @@ class Trainer:
             "buffers": gathered,
             "ema": self.settle_ema().state_dict(),
             "optimizers": {name: player.state_dict() for name, player in self.players.items()},
-            "run": asdict(self.run) | self.describe_machine() | {"wait_policy": read_wait_policy()},
+            "run": asdict(self.run)
+            | self.describe_machine()
+            | {"wait_policy": describe_waiting(os.environ)},
             "data": self.data,
         }
 

@@ -15,7 +15,7 @@ import torch
 import yaml
 from helpers import REPO, parse_module, read_modules
 
-from gancli import precision
+from gancli import machine, precision
 from gancli.cli import main
 from gancli.commands.sample import folder_names
 from gancli.config.compose import compose
@@ -114,7 +114,7 @@ def test_memory_and_load_that_the_system_does_not_say(monkeypatch):
     monkeypatch.delattr(os, "getloadavg")
     assert precision.peak_memory(torch.device("cpu")) is None
     assert precision.describe_memory(None) == "not known on this system"
-    assert precision.read_load() == 0
+    assert machine.read_load() == 0
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "cp437"])

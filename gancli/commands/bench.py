@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from gancli.config import compose as front
 from gancli.config.arguments import refuse_misspelt, refuse_run
 from gancli.errors import UserError, did_you_mean
+from gancli.machine import wait_briefly
 
 if TYPE_CHECKING:
     from gancli.run.bench import Comparison
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> int:
     """
     from gancli.run.runlog import keep_early_log
 
+    wait_briefly(os.environ)
     request = read_request(argv)
     if "RANK" in os.environ:
         raise UserError("gan bench measures one process", "start it without torchrun")

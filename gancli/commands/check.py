@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from gancli.config import compose as front
 from gancli.config.arguments import refuse_misspelt, refuse_run
 from gancli.files import shell
+from gancli.machine import wait_briefly
 
 if TYPE_CHECKING:
     import torch
@@ -45,6 +47,8 @@ def main(argv: list[str]) -> int:
     """
     from gancli.run.runlog import keep_early_log
 
+    if PROCESSES not in argv:
+        wait_briefly(os.environ)
     # Notes and warnings look as they do at the start of a run.
     with keep_early_log(), contextlib.ExitStack() as stack:
         check(argv, stack)

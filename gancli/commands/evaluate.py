@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gancli.commands.endings import after_checkpoint, say_end
+from gancli.machine import wait_briefly
 from gancli.render import messages
 from gancli.run.measure import EvaluationOptions, measure_checkpoint, read_evaluation_options
 
@@ -21,6 +23,7 @@ def main(argv: list[str]) -> int:
         Problems: All that is wrong with the options.
         UserError: The checkpoint, the folders or the file to write do not fit.
     """
+    wait_briefly(os.environ)
     options = read_evaluation_options(argv)
     if options.protocol == "paper":
         compare_with_paper(options)

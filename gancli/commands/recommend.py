@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import textwrap
 import time
 from dataclasses import asdict, dataclass, replace
@@ -14,6 +15,7 @@ from gancli.config import compose as front
 from gancli.errors import GanError, UserError, did_you_mean
 from gancli.files import shell
 from gancli.files.reading import convert_number
+from gancli.machine import wait_briefly
 from gancli.reports.recipes import (
     GPU_SIDE,
     MOST_SIDE,
@@ -120,6 +122,7 @@ def main(argv: list[str]) -> int:
     request = read_request(argv)
     status.say("looking at the data…")
     facts = look_at(request.path, request.words)
+    wait_briefly(os.environ)
     status.say("loading torch…")
     from gancli.precision import resolve_device
 

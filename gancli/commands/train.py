@@ -7,6 +7,7 @@ import os
 from gancli.commands.endings import say_outcome
 from gancli.commands.sweep import sweep
 from gancli.config.arguments import split_args
+from gancli.machine import wait_briefly
 from gancli.run.launch import compose_run
 from gancli.run.parent import watch_parent
 from gancli.run.session import run_session
@@ -18,7 +19,10 @@ def main(argv: list[str]) -> int:
     Raises:
         GanError: The run could not start, or was stopped; it can be resumed.
     """
-    if split_args(argv).command == "multirun":
+    sweeps = split_args(argv).command == "multirun"
+    if not (sweeps and any(word.startswith("hydra/launcher=") for word in argv)):
+        wait_briefly(os.environ)  # jobs of a launcher may run beside each other
+    if sweeps:
         return sweep(argv)
     if "RANK" in os.environ:  # torchrun started this process
         watch_parent()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import platform
 import statistics
 import tempfile
@@ -22,13 +23,8 @@ from gancli import checkpoint
 from gancli.config.run_config import RunConfig
 from gancli.game import Batch, Game, Logs, Phase
 from gancli.losses.penalties import Penalty
-from gancli.precision import (
-    count_cores,
-    measure_load,
-    name_layout,
-    read_load,
-    read_wait_policy,
-)
+from gancli.machine import count_cores, describe_waiting, measure_load, read_load
+from gancli.precision import name_layout
 from gancli.render import status
 from gancli.trainer import Flags, Trainer
 
@@ -514,7 +510,7 @@ def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
         "processor": name_processor(device),
         "cores": count_cores(),
         "threads": torch.get_num_threads(),
-        "wait_policy": read_wait_policy(),
+        "wait_policy": describe_waiting(os.environ),
         "device": device.type,
         "precision": trainer.settings.precision,
         "layout": name_layout(trainer.layout),
