@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -34,6 +36,10 @@ ASSUMED = {
 }  # of images that are not there
 UNITS = {"scale": 1.0, "shift": 0.0}
 PLAIN_GAN = "gancli.games.gan.GAN"  # whose losses know shared fakes
+# Channels of plain convolutions, for model.width=auto.
+WIDE = 64
+NARROW = 32
+SMALL_SIDE = 32  # pixels, up to which grey images get narrow networks
 
 
 SCANNED = (
@@ -150,7 +156,8 @@ def fill_dataset(spec: Plain) -> list[Problem]:
 def fill_autos(frozen: Plain) -> None:
     """Fills in device, precision, and what a model leaves to its loss, data or batch; in place.
 
-    The loss decides `norm`, the data decide `output` and `dropout`, the batch `shared_fakes`.
+    The loss decides `norm`, the data decide `output`, `dropout` and `width`, the batch
+    `shared_fakes`.
     """
     device = resolve_device(frozen["trainer"]["device"])
     frozen["trainer"]["device"] = device.type
@@ -166,6 +173,7 @@ def fill_autos(frozen: Plain) -> None:
         "output": modality.output,
         "dropout": modality.dropout,
         "dropout_in": modality.dropout_in,
+        "width": choose_width(frozen["dataset"]),
         # Fakes are kept for one micro-batch, and a step of the generator may want more of them.
         "shared_fakes": frozen["trainer"]["accumulate"] == 1
         and frozen["model"].get("generator_batch", 1) == 1,
@@ -188,6 +196,17 @@ def fill_autos(frozen: Plain) -> None:
                 ", ".join(penalised),
             )
         node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
+
+
+def choose_width(dataset: Mapping[str, Any]) -> int:
+    """Chooses the channels of plain convolutions, for model.width=auto.
+
+    On the bundled digits DCGAN's 64 (Radford 2015) and half of them reach the same figures
+    (docs/benchmarks.md).
+    """
+    side = dataset["resolution"]
+    small = (side if isinstance(side, int) else max(side)) <= SMALL_SIDE
+    return NARROW if small and dataset["channels"] == 1 else WIDE
 
 
 def find_specs(tree: object) -> list[Plain]:

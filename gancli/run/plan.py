@@ -218,7 +218,8 @@ def choose_alike(plan: Plan, composed: front.Composed, digest: str) -> Plan:
 
 
 def describe_plan(composed: front.Composed) -> str:
-    """Says in one line how long a new run will be, by which rule, and how fast it learns."""
+    """Says in one line how long a new run will be, by which rule, how wide and fast it learns."""
+    from gancli.config.fill import choose_width
     from gancli.config.players import describe_rate
 
     cfg = composed.cfg
@@ -226,7 +227,12 @@ def describe_plan(composed: front.Composed) -> str:
     rates = ", ".join(
         f"{player} {describe_rate(spec)}" for player, spec in cfg.optimizer.items() if "lr" in spec
     )
-    return f"{describe_budget(cfg)}; optimizer {optimizer} (learning rate {rates})"
+    width = (
+        f"; model.width=auto: {choose_width(cfg.dataset)}"
+        if cfg.model.get("width") == "auto"
+        else ""
+    )
+    return f"{describe_budget(cfg)}{width}; optimizer {optimizer} (learning rate {rates})"
 
 
 def count_steps(steps: int) -> str:

@@ -87,12 +87,12 @@ def test_an_n_critic_that_does_not_fit_is_the_only_problem(value):
     [
         (
             (),
-            "3,000 steps of 16 images; optimizer ttur_quick "
+            "3,000 steps of 16 images; model.width=auto: 32; optimizer ttur_quick "
             "(learning rate g 0.0005 falling to 0.0001, d 0.001 falling to 0.0004)",
         ),
         (
             ("optimizer=adam_b05", "optimizer.d.lr={start: 1e-3, end: 1e-4, end_kimg: 9}"),
-            "3,000 steps of 16 images; optimizer adam_b05 "
+            "3,000 steps of 16 images; model.width=auto: 32; optimizer adam_b05 "
             "(learning rate g 0.0002, d by a schedule)",
         ),
         (("loss=wgan_gp",), "600 generator updates x 5 critic steps = 3,000 steps of 16 images; "),

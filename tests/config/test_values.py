@@ -99,10 +99,10 @@ def test_what_is_no_number(value):
 
 def test_a_wrong_type_beside_an_unknown_key_is_told_in_the_same_panel(capsys):
     words = ["train", "trainer.stepz=5", "trainer.batch_size=abc", "optimizer.g.lr=-1"]
-    assert main([*words, "model.width=wide", "log.tensorboard=often", "seed=x"]) == 2
+    assert main([*words, "model.z_dim=wide", "log.tensorboard=often", "seed=x"]) == 2
     said = capsys.readouterr().err
     assert "6 problems" in said, said
-    for key in ("stepz", "batch_size", "optimizer.g.lr", "model.width", "log.tensorboard", "seed"):
+    for key in ("stepz", "batch_size", "optimizer.g.lr", "model.z_dim", "log.tensorboard", "seed"):
         assert key in said
 
 
