@@ -53,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
     "inference": {"game", "networks", "ema", "data", "config", "seeding"},
     "evaluation": {
         *("trainer", "checkpoint", "inference", "metrics", "data", "config"),
-        *("game", "critic", "losses", "seeding", "modality"),
+        *("game", "critic", "losses", "augment", "seeding", "modality"),
     },
     "reports": {
         *("checkpoint", "metrics", "data", "augment", "config", "seeding", "modality"),

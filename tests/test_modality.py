@@ -11,6 +11,7 @@ import pytest
 import torch
 from helpers import REPO, parse_module, read_modules
 
+from gancli.data.decode import to_channels
 from gancli.errors import UserError
 from gancli.metrics.settings import (
     AUDIO_ITEMS,
@@ -41,6 +42,26 @@ def test_the_config_alone_chooses():
     with pytest.raises(UserError) as caught:
         make_modality({"kind": "smell"})
     assert caught.value.hint == f"{', '.join(KINDS[:-1])} or {KINDS[-1]}"
+
+
+def test_images_with_alpha_hide_in_files_and_metrics_what_nobody_sees():
+    made = torch.tensor([[0.2, 0.2, 0.2], [-1.0, 0.0, 1.0]]).view(1, 2, 1, 3)
+    kind = Images()
+    assert kind.has_alpha(2) and kind.has_alpha(4)
+    assert not any(map(kind.has_alpha, (1, 3, 5))) and not Points().has_alpha(2)
+    stored = kind.restore(made)
+    assert stored.flatten().tolist() == [255, 153, 153, 0, 128, 255]
+    assert kind.to_array(made)[0, 0].tolist() == [[255, 0], [153, 128], [153, 255]]
+    # as a file is read: twice makes no difference
+    assert np.array_equal(to_channels(stored.numpy(), 2), stored.numpy())
+    # as an image without alpha is read: 153 at half is 204 over white
+    seen = kind.to_pictures(stored)
+    assert seen[0, 1].tolist() == stored[0, 1].tolist()
+    assert np.array_equal(to_channels(stored.numpy(), 1), seen[:, :1].numpy())
+    assert seen[0, 0].flatten().tolist() == [255, 204, 153]
+    for array in (Images(bits=8, deep=True), Images(deep=True, value_range=(0.0, 1.0))):
+        assert not array.has_alpha(2) and array.to_pictures(stored) is stored
+        assert array.restore(made).flatten().tolist() == [153, 153, 153, 0, 128, 255]
 
 
 def test_each_kind_declares_items_of_its_own():

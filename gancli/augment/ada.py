@@ -53,6 +53,8 @@ class ADA(Augment):
             step and so valid for the next.
         interval: Steps between two changes of p.
         kimg: Thousands of images in which p may rise by 1.
+        over_white: Before all else, colours are shown over white, see `Augment`.
+        channels: Of one image.
 
     Raises:
         UserError: The data are points.
@@ -74,8 +76,10 @@ class ADA(Augment):
         target: float | None = 0.6,
         interval: int = 4,
         kimg: float = 500.0,
+        over_white: bool = False,
+        channels: int = 0,
     ):
-        super().__init__()
+        super().__init__(over_white=over_white, channels=channels)
         need_images(resolution, "ADA")
         if unknown := [name for name in strength if name not in OPS]:
             raise ValueError(
@@ -141,9 +145,8 @@ class ADA(Augment):
         """Augments images (N,C,H,W) in [-1,1], which keep their type."""
         # In bf16 there are 8 bits: fewer than a colour, and than a coordinate.
         with torch.autocast(x.device.type, enabled=False):
-            return self.apply_operations(x.to(torch.promote_types(x.dtype, torch.float32))).to(
-                x.dtype
-            )
+            shown = self.show(x.to(torch.promote_types(x.dtype, torch.float32)))
+            return self.apply_operations(shown).to(x.dtype)
 
     def apply_operations(self, x: Tensor) -> Tensor:
         """Augments images (N,C,H,W) in fp32 or more."""

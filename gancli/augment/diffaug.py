@@ -14,17 +14,14 @@ from gancli.augment.resample import pick
 class DiffAugment(Augment):
     """The changes of Zhao et al. 2020, section 4, and its code; each image draws its own amounts.
 
-    RGB or grey is coloured, alpha only moves. Files hold white where alpha is 0 and full colours
-    right beside it, up to the last faint pixel of an outline. A generator draws no such edge, so
-    the discriminator tells it from a file by what nobody sees, and wins; `over_white` shows it
-    what is seen.
+    RGB or grey is coloured, alpha only moves.
 
     Args:
         policy: Which of colour, translation (by up to an eighth of the image) and cutout (a hole of
             half its size); they are applied in this order.
         resolution: Of the data.
-        over_white: The last of 2 or 4 channels is alpha, and colours are shown over white, before
-            all else. Images without alpha stay.
+        over_white: Before all else, colours are shown over white, see `Augment`.
+        channels: Of one image.
 
     Raises:
         UserError: The data are points.
@@ -37,35 +34,28 @@ class DiffAugment(Augment):
         policy: list[Literal["color", "translation", "cutout"]],
         resolution: int | list[int],
         over_white: bool = False,
+        channels: int = 0,
     ):
-        super().__init__()
+        super().__init__(over_white=over_white, channels=channels)
         need_images(resolution, "DiffAugment")
         if not policy or len({*policy}) != len(policy):
             raise ValueError(
                 f"policy={policy}: name each of color, translation and cutout at most once, or use "
                 "augment=none"
             )
-        self.over_white = over_white
         self.color, self.translation, self.cutout = (
             name in policy for name in ("color", "translation", "cutout")
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Augments images (N,C,H,W) in [-1,1]."""
-        if self.over_white and x.shape[1] in (2, 4):
-            x = show_over_white(x)
+        x = self.show(x)
         if self.color:
             k = colours(x.shape[1])
             x = torch.cat([recolour(x[:, :k]), x[:, k:]], 1)
         if self.translation:
             x = translate(x)
         return cut_out(x) if self.cutout else x
-
-
-def show_over_white(x: Tensor) -> Tensor:
-    """Blends colours (N,1 or 3,H,W) in [-1,1] with white by the alpha behind them, which stays."""
-    colour, alpha = x[:, :-1], x[:, -1:]
-    return torch.cat([1 + (colour - 1) * (alpha + 1) / 2, alpha], 1)
 
 
 def recolour(x: Tensor) -> Tensor:

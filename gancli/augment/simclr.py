@@ -33,6 +33,8 @@ class SimCLR(Augment):
         saturation: Likewise.
         hue: The hue turns by up to this part of the circle.
         grey: The share of images that lose their colours.
+        over_white: Before all else, colours are shown over white, see `Augment`.
+        channels: Of one image.
 
     Raises:
         UserError: The data are points.
@@ -55,8 +57,10 @@ class SimCLR(Augment):
         saturation: float = 0.4,
         hue: float = 0.1,
         grey: float = 0.2,
+        over_white: bool = False,
+        channels: int = 0,
     ):
-        super().__init__()
+        super().__init__(over_white=over_white, channels=channels)
         need_images(resolution, "SimCLR's augmentation")
         if not 0 < smallest <= 1 or not all(
             0 <= share <= 1 for share in (jitter, grey, brightness, contrast, saturation, hue)
@@ -81,7 +85,7 @@ class SimCLR(Augment):
 
     def forward(self, x: Tensor) -> Tensor:
         """Augments images (N,C,H,W) in [-1,1]."""
-        x, k = self.crop(x), colours(x.shape[1])
+        x, k = self.crop(self.show(x)), colours(x.shape[1])
         return torch.cat([self.recolour(x[:, :k]), x[:, k:]], 1)
 
     def crop(self, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from gancli.run.measure import EvaluationOptions, measure_checkpoint, read_evalu
 if TYPE_CHECKING:
     from gancli.data.base import Decoded
     from gancli.evaluation.samples import Report
+    from gancli.modality import Modality
 
 
 def main(argv: list[str]) -> int:
@@ -87,10 +88,11 @@ def compare_folders(options: EvaluationOptions) -> None:
 
     check_typed_metrics(options.metrics.own)
     status.say("reading the images…")
-    real, fake, note = open_folders(options.real, options.fake, n=options.metrics.n)
+    real, fake, modality, note = open_folders(options.real, options.fake, n=options.metrics.n)
     report = compare(
         real=real,
         fake=fake,
+        modality=modality,
         spec=options.metrics,
         seed=options.seed,
         device=resolve_device(options.device),
@@ -103,7 +105,7 @@ def compare_folders(options: EvaluationOptions) -> None:
     say_end(str(out) if out else "", ["gan", "data", options.fake])
 
 
-def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decoded, str]:
+def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decoded, Modality, str]:
     """Loads two folders at one size and number of channels.
 
     The size is that of the real images, unless the generated ones are smaller.
@@ -114,10 +116,12 @@ def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decod
         n: How many of the generated ones; None takes all.
 
     Returns:
-        Real images, generated images, and how they were made alike, in words.
+        Real images, generated images, of what kind the real ones are, and how they were made
+        alike, in words.
     """
     from gancli.data.base import pair
     from gancli.data.folder import Folder
+    from gancli.modality import make_modality
 
     real_facts, fake_facts = (Folder(path=path, holdout=0).scan() for path in (real, fake))
     real_size = pair(real_facts["resolution"])
@@ -138,7 +142,7 @@ def open_folders(real: str, fake: str, *, n: int | None) -> tuple[Decoded, Decod
             f"generated ones {fake_size[1]}x{fake_size[0]}"
         )
     words.append("other sizes: shorter side resized (Lanczos down, bicubic up), centre cut")
-    return decoded[0], decoded[1], "; ".join(words)
+    return decoded[0], decoded[1], make_modality(real_facts), "; ".join(words)
 
 
 def show_report(report: Report, *, title: str, target: str, reported: Sequence[str] = ()) -> None:

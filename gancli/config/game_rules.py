@@ -23,9 +23,11 @@ from gancli.losses.adversarial import AdversarialLoss
 from gancli.losses.objectives import RelativisticPairing
 from gancli.modality import make_modality
 from gancli.precision import free_memory
+from gancli.render.notes import note
 
 log = logging.getLogger("gancli")
 
+OVER_WHITE = "gancli.augment.alpha.OverWhite"
 TEXT_NETWORKS = "gancli.networks.text."
 
 
@@ -65,6 +67,7 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
     if data:  # torch loads its compiler with the first optimizer, which takes half a second
         found += try_player_optimizers(game, frozen["optimizer"])
         found += find_memory_problems(game, frozen)
+    found += find_misplaced_alpha(game, frozen)
     loss = game.adversarial
     if (
         isinstance(loss, AdversarialLoss)
@@ -121,6 +124,35 @@ def check_game(frozen: Plain, *, data: bool = True) -> list[Problem]:
         for name in frozen["optimizer"]
         if name not in players and name != "d"
     ]
+
+
+def find_misplaced_alpha(game: Game, frozen: Plain) -> list[Problem]:
+    """Finds images shown over white that have no alpha; says so where they have, and are not."""
+    augment = frozen["augment"] or {}
+    channels = frozen["dataset"]["channels"]
+    whitens = augment.get("over_white") is True or augment.get("_target_") == OVER_WHITE
+    alone = frozen["augment"] is None or augment.get("_target_") == OVER_WHITE
+    word = "augment=over_white" if alone else "augment.over_white=true"
+    known = frozen["augment"] is None or "over_white" in augment
+    if make_modality(frozen["dataset"]).has_alpha(channels):
+        if not whitens and known and hasattr(game, "augment") and game.adversarial is not None:
+            note(
+                log,
+                "the images have alpha, and the discriminator sees the colours below it, which can "
+                "give fakes away: %s shows it what is seen",
+                word,
+            )
+    elif whitens and make_modality({}).has_alpha(channels):
+        return [
+            (
+                f"{word} takes the last of the data's {channels} channels for alpha, and these "
+                "arrays have none",
+                "leave it out",
+            )
+        ]
+    elif whitens:
+        log.warning("%s has no effect: the images have no alpha", word)
+    return []
 
 
 def settle_precision(game: Game, frozen: Plain) -> None:

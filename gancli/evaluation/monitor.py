@@ -19,7 +19,7 @@ from gancli.evaluation import samples
 from gancli.game import Game
 from gancli.inference.sampling import name_labels
 from gancli.metrics.settings import best_key
-from gancli.modality import make_modality
+from gancli.modality import Modality, make_modality
 from gancli.render import status
 from gancli.render.notes import note
 from gancli.seeding import fork_random, seed_of
@@ -96,8 +96,9 @@ class Monitor:
         self.labels = require_labels(train)[first[:PAIRS]] if labelled else None
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Turns stored items (N,C,H,W) into what a generator makes."""
-        return scale_pixels(images) if self.modality.pixels else self.modality.prepare(images)
+        """Turns stored items (N,C,H,W) into what a generator makes, as it is seen."""
+        made = scale_pixels(images) if self.modality.pixels else self.modality.prepare(images)
+        return show_over_white(made, self.modality)
 
     def spread_unknown(self) -> bool:
         """Are the real images alike, so that nothing says how far samples should differ?
@@ -129,6 +130,7 @@ class Monitor:
         inputs = {key: value.to(self.device) for key, value in inputs.items()}
         with torch.no_grad(), fork_random(self.seed, self.device):
             images = game.sample(inputs, generator).float().cpu()
+        images = show_over_white(images, self.modality)
         return {"watch/diversity": measure_distance(*images.chunk(2)) / self.real_spread}
 
     @torch.no_grad()
@@ -262,6 +264,16 @@ def require_labels(train: Decoded) -> Tensor:
 def scale_pixels(images: Tensor) -> Tensor:
     """Scales pixels (N,C,H,W) to [-1,1], as networks see them; floats are so already."""
     return (images.float() - 127.5) / 127.5 if images.dtype == torch.uint8 else images
+
+
+def show_over_white(images: Tensor, modality: Modality) -> Tensor:
+    """Shows images (N,C,H,W) in [-1,1] as metrics see them, over white where there is alpha.
+
+    What nobody sees makes no two of them different. Other items stay.
+    """
+    if not modality.has_alpha(images.shape[1]):
+        return images
+    return scale_pixels(modality.to_pictures(modality.restore(images)))
 
 
 def measure_distance(a: Tensor, b: Tensor) -> float:

@@ -21,7 +21,7 @@ from gancli.data.posed import People
 from gancli.data.stream import Stream
 from gancli.errors import UserError
 from gancli.evaluation import samples
-from gancli.evaluation.monitor import Drawn, Monitor, measure_distance
+from gancli.evaluation.monitor import Drawn, Monitor, measure_distance, show_over_white
 from gancli.game import Batch, Game
 from gancli.inference.tiling import find_translator, is_noisy
 from gancli.metrics import features, store
@@ -31,6 +31,7 @@ from gancli.metrics.settings import IMAGE_ITEMS
 from gancli.metrics.silhouette import silhouette_iou
 from gancli.metrics.ssim import psnr, ssim
 from gancli.metrics.suite import measure_item, measure_own
+from gancli.modality import Modality, make_modality
 from gancli.render import status
 from gancli.render.grids import grid, to_pil, to_uint8
 from gancli.render.notes import note
@@ -68,7 +69,8 @@ class PairMonitor(Monitor):
         self.seed = seed_of(config.seed, "judge")
         self.needs = needs
         self.few = self.load_few(PREVIEWED)
-        targets = self.few["b"].float().cpu()
+        self.modality = make_modality(config.dataset)
+        targets = show_over_white(self.few["b"].float().cpu(), self.modality)
         self.real_spread = measure_distance(*split_halves(targets)) if len(targets) > 1 else 0.0
         if self.spread_unknown():
             note(log, "watch/diversity is left out: no two different targets to compare")
@@ -92,6 +94,7 @@ class PairMonitor(Monitor):
             return {}
         with torch.no_grad(), fork_random(self.seed, self.device):
             made = game.sample(self.few, generator).float().cpu()
+        made = show_over_white(made, self.modality)
         return {"watch/diversity": measure_distance(*split_halves(made)) / self.real_spread}
 
     @torch.no_grad()
@@ -232,6 +235,7 @@ def measure(
     reals = train if held is None else held
     n = spec.n or MOST
     resolution = dataset["resolution"]
+    modality = make_modality(dataset)
     draws = seed_of(seed, "evaluation")
     parts: dict[str, list[Tensor]] = {"source": [], "output": [], "target": [], "cycle": []}
     several: list[Tensor] = []
@@ -249,10 +253,14 @@ def measure(
                 else F.interpolate(source, size, mode="bicubic", antialias=True)
             )
             for key, images in (("source", source), ("output", made), ("target", batch["b"])):
-                parts[key].append(to_uint8(images).cpu())
+                parts[key].append(modality.to_pictures(modality.restore(images)).cpu())
             if many:
                 more = [game.sample(batch, generator).float() for _ in range(ANSWERS - 1)]
-                several.append(torch.stack([to_uint8(x).cpu() for x in (made, *more)], 1))
+                several.append(
+                    torch.stack(
+                        [modality.to_pictures(modality.restore(x)).cpu() for x in (made, *more)], 1
+                    )
+                )
             cycle = game.cycle_error(batch, generator)
             if cycle is not None:
                 parts["cycle"].append(cycle.cpu())
@@ -273,7 +281,7 @@ def measure(
     apart = train.other is not None or "a" not in game.needs
     if not apart or (reals.matched and "a" in game.needs):
         mean = compute_mean_target(
-            train, game.needs, resolution=resolution, device=device, seed=draws
+            train, game.needs, modality, resolution=resolution, device=device, seed=draws
         )
         values |= measure_pairs(
             source,
@@ -405,6 +413,7 @@ def measure_lpips(
 def compute_mean_target(
     train: Decoded,
     keys: tuple[str, ...],
+    modality: Modality,
     *,
     resolution: int | Sequence[int],
     device: torch.device,
@@ -415,7 +424,8 @@ def compute_mean_target(
     Whoever knows nothing of a source would answer with it.
     """
     few = iterate_batches(train, keys, MOST, resolution=resolution, device=device, seed=seed)
-    total = functools.reduce(torch.add, (batch["b"].double().sum(0) for batch in few))
+    sums = (show_over_white(batch["b"], modality).double().sum(0) for batch in few)
+    total = functools.reduce(torch.add, sums)
     return to_uint8(total / min(MOST, len(train))).cpu()[None]
 
 

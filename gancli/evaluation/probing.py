@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from gancli.augment.base import Augment
 from gancli.checkpoint import Loaded
 from gancli.critic import BoundCritic
 from gancli.data.base import ORDER_SEED, Decoded, Source, split
@@ -174,6 +175,8 @@ def in_range(images: Tensor) -> Tensor:
 def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Tensor]:
     """Shows images to the discriminator, without augmentation and instance noise.
 
+    What it saw over white in training, it sees so here.
+
     Args:
         game: Whose discriminator scores single images.
         x: (N,C,H,W) in [-1,1].
@@ -191,7 +194,7 @@ def view(game: Game, x: Tensor, label: int | Tensor | None) -> tuple[Tensor, Ten
     critic = game.image_critic(batch)
     pack = 1
     if isinstance(critic, BoundCritic):
-        critic.augment = None
+        critic.augment = critic.augment.show if isinstance(critic.augment, Augment) else None
         critic.noise = 0.0
         pack = critic.pack
     # A packed one sees copies of one image: whatever else it saw would show in the features

@@ -139,7 +139,7 @@ def evaluate(
         own, lost = build_own_metrics(spec.own, trust=own_trust)
         attributes = asked is not None and asked.ndim == 2
         read = make_reader(game, device)
-        notes: dict[str, object] = {}
+        notes: dict[str, object] = describe_alpha(modality, train.images.shape[1])
         size = (train.images.shape[2], train.images.shape[3]) if modality.pixels else None
         bench = Bench(
             own=own,
@@ -174,7 +174,7 @@ def evaluate(
             log_prob=make_likelihood(game, generator, modality, device),
             score=None if attributes else make_scorer(game, device),
             read=read,
-            to_pictures=None if modality.pixels else modality.to_pictures,
+            to_pictures=find_pictures(modality, train.images.shape[1]),
         )
         report = measure_bench(bench)
         for name, stage in game.list_stages().items():
@@ -220,11 +220,25 @@ def report_nothing(items: tuple[str, ...], train: Decoded, *, n: int) -> Report:
 
 
 def compare(
-    *, real: Decoded, fake: Decoded, spec: MetricsConfig, seed: int, device: torch.device
+    *,
+    real: Decoded,
+    fake: Decoded,
+    modality: Modality,
+    spec: MetricsConfig,
+    seed: int,
+    device: torch.device,
 ) -> Report:
     """Measures one set of images against another of the same size.
 
     Labels count where both have them, by their names.
+
+    Args:
+        real: Real images.
+        fake: Generated ones, of as many channels.
+        modality: Of both.
+        spec: The part `metrics` of a config.
+        seed: Of what the metrics draw.
+        device: Where their networks are.
     """
     with (
         status.doing("evaluating…"),
@@ -254,6 +268,8 @@ def compare(
             seed=seed,
             device=device,
             classes=len(real.classes),
+            notes=describe_alpha(modality, real.images.shape[1]),
+            to_pictures=find_pictures(modality, real.images.shape[1]),
         )
         report = measure_bench(bench)
     report.skipped.update(lost)
@@ -437,6 +453,17 @@ def crop_to_size(data: Decoded, source: Source) -> Decoded:
     if tuple(data.images.shape[2:]) == size:
         return data
     return replace(data, images=crop_middle(data.images, size))
+
+
+def find_pictures(modality: Modality, channels: int) -> Callable[[Tensor], Tensor] | None:
+    """Finds what turns items of so many channels into pictures; None where they are such."""
+    needed = not modality.pixels or modality.has_alpha(channels)
+    return modality.to_pictures if needed else None
+
+
+def describe_alpha(modality: Modality, channels: int) -> dict[str, object]:
+    """Says for the protocol how images with alpha are compared; {} of others."""
+    return {"alpha": "over white, beside alpha"} if modality.has_alpha(channels) else {}
 
 
 def restore_reals(data: Decoded, modality: Modality) -> Decoded:

@@ -64,7 +64,8 @@ class Bench:
         read: Such images -> the category (N,) of a code that the model finds in each; or None.
         notes: What belongs into the protocol.
         own: Metrics of the user's own by name.
-        to_pictures: Turns items into the pictures that networks look at; None: they are such.
+        to_pictures: Turns items into the pictures that metrics look at: of recordings, or of images
+            with alpha as they are seen. None: they are such.
     """
 
     batches: Iterable[Tensor]
@@ -88,7 +89,7 @@ class Bench:
     to_pictures: Callable[[Tensor], Tensor] | None = None
 
     def look_at(self, items: Tensor) -> Tensor:
-        """Turns items into the pictures that networks look at."""
+        """Turns items into the pictures that metrics look at."""
         return items if self.to_pictures is None else self.to_pictures(items)
 
     def rng(self, item: str) -> torch.Generator:

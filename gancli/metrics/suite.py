@@ -115,8 +115,8 @@ def swd(bench: Bench) -> dict[str, float]:
     rng = bench.rng("swd")
     return sliced_wasserstein(
         # Two are there for the message alone: it counts what there is.
-        bench.pick_reals(n, rng) if n > 1 else bench.reference.images,
-        bench.fake,
+        bench.look_at(bench.pick_reals(n, rng) if n > 1 else bench.reference.images),
+        bench.look_at(bench.fake),
         rng,
         patches=spec.swd_patches,
         directions=spec.swd_directions,
@@ -128,11 +128,9 @@ def ms_ssim(bench: Bench) -> dict[str, float]:
     bench.notes["ms_ssim"] = (
         pairs_note(bench) + f", scales {', '.join(scale_names(*bench.fake.shape[-2:]))} px"
     )
-    return {
-        "ms_ssim": diversity(bench.fake, bench.spec.pairs, bench.rng("pairs"), bench.fake_labels)[
-            "mean"
-        ]
-    }
+    shown = bench.look_at(bench.fake)
+    found = diversity(shown, bench.spec.pairs, bench.rng("pairs"), bench.fake_labels)
+    return {"ms_ssim": found["mean"]}
 
 
 def lpips(bench: Bench) -> dict[str, float]:

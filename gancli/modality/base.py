@@ -77,6 +77,10 @@ class Modality:
         """Tells whether an item may have so many; `channel_words` say which."""
         return isinstance(channels, int) and not isinstance(channels, bool) and channels >= 1
 
+    def has_alpha(self, channels: int) -> bool:
+        """Tells whether the last of so many channels is alpha, which hides what lies below."""
+        return False
+
     def stored_channels(self, channels: int) -> int:
         """Counts the channels that are stored of an item of so many."""
         return channels
@@ -96,7 +100,7 @@ class Modality:
         raise NotImplementedError
 
     def to_pictures(self, restored: Tensor) -> Tensor:
-        """Turns restored items into what a classifier of pictures looks at, uint8 (N,C,H,W)."""
+        """Turns restored items into the pictures that metrics look at, uint8 (N,C,H,W)."""
         return restored
 
     def picture(

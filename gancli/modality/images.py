@@ -66,6 +66,10 @@ class Images(Modality):
         """Allows 1 to 4: grey, grey + alpha, RGB, RGBA."""
         return super().takes_channels(channels) and (self.deep or channels in (1, 2, 3, 4))
 
+    def has_alpha(self, channels: int) -> bool:
+        """Tells whether the last of so many channels is alpha; arrays of any number have none."""
+        return channels in (2, 4) and not self.deep and not self.value_range
+
     def prepare(self, stored: Tensor) -> Tensor:
         """Scales bytes to [-1,1].
 
@@ -79,10 +83,26 @@ class Images(Modality):
         return stored.to(torch.float32).sub_(127.5).mul_(1 / 127.5)
 
     def restore(self, items: Tensor) -> Tensor:
-        """Rounds to bytes; what is stored as bytes stays, and stays mapped."""
-        from gancli.render.grids import to_uint8
+        """Rounds to bytes, hidden colours to white; what is stored stays, and stays mapped."""
+        from gancli.render.grids import to_uint8, whiten_hidden
 
-        return to_uint8(items) if items.is_floating_point() else items
+        if not items.is_floating_point():
+            return items
+        pixels = to_uint8(items)
+        return whiten_hidden(pixels) if self.has_alpha(pixels.shape[-3]) else pixels
+
+    def to_pictures(self, restored: Tensor) -> Tensor:
+        """Lays colours over white where there is alpha, which stays: what nobody sees counts not.
+
+        In whole numbers, as files are read that have no alpha then.
+        """
+        import torch
+
+        if not self.has_alpha(restored.shape[-3]):
+            return restored
+        colour, alpha = restored[..., :-1, :, :].int(), restored[..., -1:, :, :].int()
+        shown = (colour * alpha + 255 * (255 - alpha) + 127) // 255
+        return torch.cat([shown, alpha], -3).to(torch.uint8)
 
     def picture(
         self,
@@ -136,15 +156,13 @@ class Images(Modality):
         """Converts to (N,H,W,C) of so many bits, or to floats in the data's units."""
         import numpy as np
 
-        from gancli.render.grids import to_uint8
-
         if self.value_range:
             low, high = self.value_range
             shares = (made.detach().double().nan_to_num(nan=-1.0).clamp(-1, 1) + 1) / 2
             values = (shares * (high - low) + low).permute(0, 2, 3, 1)
             return np.ascontiguousarray(values.cpu().numpy().astype(np.float32))
         if self.bits == 8:
-            return to_uint8(made).permute(0, 2, 3, 1).numpy()
+            return self.restore(made).permute(0, 2, 3, 1).numpy()
         levels = (made.detach().double() * 32767.5 + 32767.5).nan_to_num(nan=0.0)
         rounded = levels.clamp(0, 65535).round().permute(0, 2, 3, 1)
         return np.ascontiguousarray(rounded.cpu().numpy().astype(np.uint16))

@@ -58,13 +58,28 @@ def to_uint8(images: Tensor) -> Tensor:
     )
 
 
+def whiten_hidden(pixels: Tensor) -> Tensor:
+    """Makes colours white where alpha is 0; all that anyone can see stays.
+
+    A generator is free to put anything there. Files are read in the same way, so that samples and
+    reals hide the same. Faint pixels keep their colours: over another ground they count.
+
+    Args:
+        pixels: (...,C,H,W) uint8, the last of 2 or 4 channels is alpha; others have none and stay.
+    """
+    if pixels.shape[-3] not in (2, 4):
+        return pixels
+    colour, alpha = pixels[..., :-1, :, :], pixels[..., -1:, :, :]
+    return torch.cat([colour.masked_fill(alpha == 0, 255), alpha], -3)
+
+
 def to_pil(image: Tensor) -> Image.Image:
     """Makes a picture of one image (C,H,W) in [-1,1].
 
-    C = 1, 2, 3, 4 gives a grey, grey + alpha, RGB, RGBA picture.
+    C = 1, 2, 3, 4 gives a grey, grey + alpha, RGB, RGBA picture; hidden colours are white.
     """
     assert image.ndim == 3 and len(image) in MODES, f"not an image: {tuple(image.shape)}"
-    return from_pixels(to_uint8(image).permute(1, 2, 0).cpu().numpy())
+    return from_pixels(whiten_hidden(to_uint8(image)).permute(1, 2, 0).cpu().numpy())
 
 
 def from_pixels(pixels: np.ndarray) -> Image.Image:
@@ -77,13 +92,13 @@ def grid(images: Tensor, *, columns: int, gap: int = 2, min_tile: int = 48) -> I
 
     Small images are enlarged by a whole factor, pixel by pixel, until their shorter side has
     min_tile pixels. The last row may stay unfilled; fewer images than `columns` make a narrower
-    picture. Alpha is kept, the gap is opaque.
+    picture. Alpha is kept, hidden colours are white, the gap is opaque.
     """
     assert images.ndim == 4 and len(images) and images.shape[1] in MODES, (
         f"not a batch of images: {tuple(images.shape)}"
     )
     assert columns > 0 and gap >= 0
-    tiles = to_uint8(images).permute(0, 2, 3, 1).cpu().numpy()
+    tiles = whiten_hidden(to_uint8(images)).permute(0, 2, 3, 1).cpu().numpy()
     # Whole factors: every pixel stays a square, and none is blurred.
     factor = max(1, math.ceil(min_tile / min(tiles.shape[1:3])))
     tiles = tiles.repeat(factor, axis=1).repeat(factor, axis=2)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gancli.augment.diffaug import DiffAugment, show_over_white
+from gancli.augment.diffaug import DiffAugment
 from gancli.errors import UserError
 
 ALL = ["color", "translation", "cutout"]
@@ -113,23 +113,3 @@ def test_what_it_refuses():
     for policy in ([], ["color", "color"]):
         with pytest.raises(ValueError, match="at most once"):
             DiffAugment(policy=policy, resolution=32)
-
-
-def test_colours_that_nobody_sees_do_not_tell():
-    """Whatever lies under full transparency, the discriminator sees white there."""
-    augment = DiffAugment(policy=["translation"], resolution=8, over_white=True)
-    x = torch.rand(2, 4, 8, 8) * 2 - 1
-    x[:, 3, :4] = -1
-    other = x.clone()
-    other[:, :3, :4] = torch.rand(2, 3, 4, 8) * 2 - 1
-    torch.manual_seed(0)
-    seen = augment(x)
-    torch.manual_seed(0)
-    assert torch.equal(seen, augment(other)) and seen.shape == x.shape
-    blended = show_over_white(torch.tensor([-1.0, 0.5, -1.0, 0.0]).view(1, 4, 1, 1))
-    assert blended.flatten().tolist() == [0.0, 0.75, 0.0, 0.0]
-    rgb = x[:, :3]
-    torch.manual_seed(0)
-    plain = DiffAugment(policy=["translation"], resolution=8)(rgb)
-    torch.manual_seed(0)
-    assert torch.equal(augment(rgb), plain), "without alpha all stays"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 import train_helpers
 from helpers import frozen
@@ -89,3 +91,39 @@ def test_a_network_of_text_is_for_text(words, hint):
     [(message, told)] = caught.value.problems
     assert "is for text, and the data are" in message
     assert told == hint
+
+
+ALPHA = ("model=dcgan", "model.width=4", "dataset.channels=4")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*ALPHA], "augment=over_white shows it"),
+        ([*ALPHA, "augment=ada"], "augment.over_white=true shows it"),
+        ([*ALPHA, "augment=ada", "augment.over_white=true"], ""),
+        ([*ALPHA, "augment=over_white"], ""),
+        (["model=dcgan"], ""),
+        (["model=dcgan", "augment=over_white"], "augment=over_white has no effect"),
+        (
+            ["model=dcgan", "augment=simclr", "augment.over_white=true"],
+            "augment.over_white=true has no effect",
+        ),
+    ],
+)
+def test_what_images_with_alpha_need_is_said(words, said, caplog):
+    with caplog.at_level(logging.INFO, "gancli"):
+        frozen("dataset=digits", *words)
+    found = [line for line in caplog.messages if "alpha" in line]
+    assert len(found) == bool(said) and all(said in line for line in found), found
+
+
+def test_arrays_of_four_channels_have_no_alpha():
+    """Whose fourth channel would be taken for one."""
+    words = ("dataset.path=arrays", "dataset.bits=8", "dataset.channels=4", "dataset.classes=0")
+    with pytest.raises(Problems, match="augment.over_white=true takes the last") as caught:
+        frozen(
+            *("model=dcgan", "dataset=folder", *words, "dataset.resolution=32"),
+            *("dataset.holdout=0", "augment=ada", "augment.over_white=true"),
+        )
+    assert [hint for _, hint in caught.value.problems] == ["leave it out"]

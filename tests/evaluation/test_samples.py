@@ -54,6 +54,7 @@ from gancli.metrics.settings import (
     problems,
     unknown_items,
 )
+from gancli.modality import Images
 
 DIGITS = {
     "dataset": {
@@ -397,7 +398,7 @@ def test_two_sets_of_images(digits_cache):  # noqa: F811
     names = Decoded(
         images=b.images, labels=9 - b.labels, classes=tuple(reversed(b.classes)), digest="b"
     )
-    report = compare(real=a, fake=names, spec=metrics_of(), seed=0, device=CPU)
+    report = compare(real=a, fake=names, modality=Images(), spec=metrics_of(), seed=0, device=CPU)
     assert report.values["fd_self"] < 2 and report.values["class_accuracy"] > 0.95, (
         "labels agree by their names"
     )
@@ -406,8 +407,41 @@ def test_two_sets_of_images(digits_cache):  # noqa: F811
         and report.protocol["n_fake"] == 797
         and "ema" not in report.protocol
     )
-    alone = compare(real=Decoded(images=a.images), fake=b, spec=metrics_of(), seed=0, device=CPU)
+    alone = compare(
+        real=Decoded(images=a.images),
+        fake=b,
+        modality=Images(),
+        spec=metrics_of(),
+        seed=0,
+        device=CPU,
+    )
     assert "fd_self" not in alone.values and "swd" in alone.values
+
+
+def test_colours_that_nobody_sees_count_in_no_number(digits_cache):  # noqa: F811
+    """Neither below full transparency nor, in proportion, below a faint veil; alpha counts."""
+    rng = torch.Generator().manual_seed(0)
+    shape = torch.zeros(120, 1, 16, 16, dtype=torch.uint8)
+    shape[:, :, 4:12, 4:12] = 255
+    colour = torch.randint(0, 256, (120, 1, 16, 16), generator=rng).to(torch.uint8)
+    labels = torch.arange(120) % 2
+    real = Decoded(images=torch.cat([colour, shape], 1), labels=labels, classes=("a", "b"))
+    hidden = torch.where(shape == 0, 255 - colour, colour)
+    items = ["swd", "ms_ssim", "frechet"]
+
+    def measure_all(images: torch.Tensor, modality: Images) -> dict[str, float]:
+        fake = Decoded(images=images, labels=labels, classes=("a", "b"))
+        spec = metrics_of(items=items, features="self")
+        found = compare(real=real, fake=fake, modality=modality, spec=spec, seed=0, device=CPU)
+        assert not found.skipped, found.skipped
+        assert ("alpha" in found.protocol) == (not modality.deep)
+        return dict(found.values)
+
+    same = measure_all(real.images, Images())
+    assert measure_all(torch.cat([hidden, shape], 1), Images()) == same
+    assert measure_all(torch.cat([hidden, shape], 1), Images(deep=True)) != same, "no alpha there"
+    faint = torch.cat([colour, shape.clamp(min=128)], 1)
+    assert measure_all(faint, Images())["swd"] > same["swd"], "what is seen counts"
 
 
 def test_evaluation_json(tmp_path):

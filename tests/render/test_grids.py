@@ -22,7 +22,9 @@ from gancli.render.grids import (
     save_png,
     scatter,
     ticks,
+    to_pil,
     to_uint8,
+    whiten_hidden,
 )
 
 
@@ -49,6 +51,19 @@ def test_conversion_rounds_clips_and_never_rescales():
     assert to_uint8(torch.zeros(2, 3, requires_grad=True)).shape == (2, 3)
 
 
+def test_what_nobody_sees_is_white_in_every_picture():
+    """At alpha 0, and nowhere else: a faint pixel counts over another ground."""
+    image = torch.zeros(4, 1, 3)
+    image[3] = torch.tensor([-1.0, -0.99, 1.0])  # alpha 0, 1 and 255
+    expected = [[255, 255, 255, 0], [128, 128, 128, 1], [128, 128, 128, 255]]
+    assert pixels(to_pil(image))[0].tolist() == expected
+    assert pixels(grid(image[None], columns=1, gap=0, min_tile=1))[0].tolist() == expected
+    grey = whiten_hidden(torch.tensor([[9, 9], [0, 1]]).to(torch.uint8).view(2, 1, 2))
+    assert grey.flatten().tolist() == [255, 9, 0, 1]
+    rgb = torch.zeros(3, 1, 1, dtype=torch.uint8)
+    assert whiten_hidden(rgb) is rgb
+
+
 @pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
 def test_grid_holds_every_tile_and_only_grey_between_them(channels, mode):
     images = torch.rand(5, channels, 8, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -56,7 +71,7 @@ def test_grid_holds_every_tile_and_only_grey_between_them(channels, mode):
     assert picture.mode == mode and picture.size == (2 + 3 * 26, 2 + 2 * 18)
     array = pixels(picture)
     seen = np.zeros(picture.size[::-1], bool)
-    for i, image in enumerate(to_uint8(images)):
+    for i, image in enumerate(whiten_hidden(to_uint8(images))):
         y = 2 + i // 3 * 18
         x = 2 + i % 3 * 26
         tile = array[y : y + 16, x : x + 24]
