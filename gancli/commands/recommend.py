@@ -22,13 +22,18 @@ from gancli.reports.recipes import (
     ROUNDED,
     Facts,
     Recipe,
+    choose_rectangle,
     choose_side,
     leave_out_replaced,
     list_recipes,
     look_at,
+    name_size,
+    set_resolution,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 USAGE = "gan recommend PATH minutes=30"
@@ -45,7 +50,7 @@ SHARE = 0.85  # of the rest; evaluations, pictures and saves take the remainder
 MANY = 4  # times as many steps as were measured are worth the time
 BUSY = 1.5  # times as long as its own computing takes a step, where other programs take the rest
 TIMED_ITEMS = 256  # of the data, that are decoded for it
-STRIP = 2  # times as long as they are wide, or more
+NEARLY_WHOLE = 0.9  # of a strip; the rest are its ends
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MODES = {"1": "black and white", "L": "grey", "LA": "grey with alpha", "RGBA": "RGB with alpha"}
 QUIET = ("metrics=none", "log.tensorboard=false", f"dataset.limit={TIMED_ITEMS}")
@@ -344,16 +349,23 @@ def describe_data(facts: Facts) -> str:
     )
 
 
-def describe_shape(facts: Facts) -> list[str]:
-    """Says of images that are far from square what becomes of them."""
-    shorter = min(facts.size)
-    if facts.layout != "images" or shorter < 8 or max(facts.size) < STRIP * shorter:
+def describe_shape(facts: Facts, words: Sequence[str], *, gpu: bool) -> list[str]:
+    """Says of strips what becomes of them, unless a size is typed."""
+    if not facts.strips or "dataset.resolution" in map(key_of, words):
         return []
-    side = choose_side(facts, most=MOST_SIDE)
-    width, height = (side * (length // shorter) for length in facts.size)
+    most = GPU_SIDE if gpu else MOST_SIDE
+    size = choose_rectangle(facts, most=most)
+    if not facts.alike:
+        return [
+            "their shapes differ, so the middle square of each is learned; "
+            f"{set_resolution(size)} behind this command suits the most usual one"
+        ]
+    shorter, longer = sorted(facts.size)
+    share = max(size) * shorter / (min(size) * longer)
+    whole = "each is" if share >= NEARLY_WHOLE else f"the middle {share:.0%} of each is"
     return [
-        "the middle square of each is learned; dataset.resolution="
-        f"[{height},{width}] behind this command takes more of them"
+        f"{whole} learned at {name_size(size)} pixels; "
+        f"dataset.resolution={choose_side(facts, most=most)} takes the middle square"
     ]
 
 
@@ -413,7 +425,7 @@ def show(
     import torch
 
     print(f"data      {describe_data(facts)}")
-    for text in (*facts.notes, *describe_shape(facts)):
+    for text in (*facts.notes, *describe_shape(facts, request.words, gpu=device.type != "cpu")):
         print(fold("", text))
     for text in describe_domains(facts):  # a command is not folded: it can be pasted
         print(f"{'':{MARGIN}}{text}")

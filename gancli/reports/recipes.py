@@ -47,12 +47,18 @@ FLAT = 2  # levels of 255 between neighbours
 MUCH_FLATTER = 0.2
 MOST_SIDE = 64  # pixels that a short run can learn on a CPU
 GPU_SIDE = 128
+STRIP = 2  # times as long as they are wide, or more: their middle square shows little
+MOST_AREA = 2  # squares of the longest side that a strip may cover
+LEAST_STRIP = 16  # pixels of the shorter side: with fewer a network has one step from end to end
+ALIKE = 1.25  # times as long as the most usual image, for its width: a rectangle suits both
 GALLERY = "docs/gallery.md"
 MEASURED = "docs/measured.md"
 OWN = "docs/own-images.md"
 ROUNDED = 50  # steps are multiples of this
+WITH_ALPHA = ("RGBA", "LA", "PA")  # modes
+WHITE = "augment.over_white=true"
 # For what has an alpha channel: either word alone gained little
-DRAWN = ("augment.over_white=true", "model.generator.upsampling=nearest")
+DRAWN = (WHITE, "model.generator.upsampling=nearest")
 EXPECTED_DRAWN = (
     "smooth shapes in all colours on transparent ground, few of which can be named: fd_squeezenet "
     f"3,153 after 1,600 steps of 32 on 1,000 emoji of 64 pixels ({OWN})"
@@ -73,6 +79,8 @@ class Facts:
         classes: Sub-folders that are labels; 0 without.
         notes: What else there is to say.
         each: Images of the rarest and of the commonest class; (0, 0) without labels.
+        alike: Whether nearly all have about the shape of `size`.
+        opaque: Whether few images with an alpha channel hide anything by it.
     """
 
     path: str
@@ -84,6 +92,13 @@ class Facts:
     classes: int = 0
     notes: tuple[str, ...] = ()
     each: tuple[int, int] = (0, 0)
+    alike: bool = True
+    opaque: bool = False
+
+    @property
+    def strips(self) -> bool:
+        """Whether they are far longer than wide, or wider than long."""
+        return self.layout == "images" and max(self.size) >= STRIP * min(self.size) > 0
 
     @property
     def labelled(self) -> bool:
@@ -92,8 +107,8 @@ class Facts:
 
     @property
     def transparent(self) -> bool:
-        """Whether they have an alpha channel, as drawings without ground do."""
-        return self.mode in ("RGBA", "LA", "PA")
+        """Whether they have alpha that hides something, as drawings without ground do."""
+        return self.mode in WITH_ALPHA and not self.opaque
 
     @property
     def uneven(self) -> bool:
@@ -318,7 +333,7 @@ def lower_rate(rate: int, seconds: float) -> int:
 
 def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
     """Looks at a folder or zip file of images, see `look_at`."""
-    from gancli.data.folder import listing
+    from gancli.data.folder import listing, really_transparent
     from gancli.reports.layouts import find_command
 
     split = read_typed(words, "dataset.split")
@@ -328,7 +343,8 @@ def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
     parts = [f"{path}: {text}" for text in files.remarks if files.left_out and "parts" in text]
     notes = () if command else tuple(parts)
     rows = [k * len(files) // min(len(files), HEADERS) for k in range(min(len(files), HEADERS))]
-    headers = [header for header in (read_header_of(files, row) for row in rows) if header]
+    found = [(row, read_header_of(files, row)) for row in rows]
+    headers = [header for _, header in found if header]
     sizes = Counter(size for size, _ in headers)
     modes = Counter(mode for _, mode in headers)
     size = sizes.most_common(1)[0][0] if sizes else (0, 0)
@@ -345,7 +361,29 @@ def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
         return Facts(path, layout, chosen, len(files), size, mode, 0, notes)
     words = ("dataset=folder", f"dataset.path={path}")
     each = count_extremes(files)
-    return Facts(path, "images", words, len(files), size, mode, classes, notes, each)
+    # As a run decides whether it keeps the channel
+    alphas = [row for row, header in found if header and header[1] in WITH_ALPHA]
+    opaque = bool(alphas) and 2 * really_transparent(files, alphas) <= len(headers)
+    near = sum(n for other, n in sizes.items() if is_like(other, size))
+    return Facts(
+        path,
+        "images",
+        words,
+        len(files),
+        size,
+        mode,
+        classes,
+        notes,
+        each,
+        alike=near >= NINE_TENTHS * len(headers),
+        opaque=opaque,
+    )
+
+
+def is_like(size: tuple[int, int], usual: tuple[int, int]) -> bool:
+    """Tells whether an image (width, height) has about the shape of another one."""
+    ratio = size[0] * usual[1] / (size[1] * usual[0])
+    return 1 / ALIKE <= ratio <= ALIKE
 
 
 def choose_direction(path: str, files: Files) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -445,26 +483,65 @@ def choose_side(facts: Facts, *, most: int) -> int:
     return max((side for side in sides if side <= limit), default=8)
 
 
+def choose_rectangle(facts: Facts, *, most: int) -> tuple[int, int]:
+    """Chooses the (width, height) at which strips are learned.
+
+    Of the heights (of tall ones: widths) that halve down to 4 to 7 pixels, the largest at which the
+    whole length is no more pixels than `MOST_AREA` squares of `most`; where none is, the middle.
+    """
+    shorter, longer = sorted(facts.size)
+    limit = min(shorter, most)
+    area = MOST_AREA * most**2
+    sides = [base * 2**times for base in range(4, 8) for times in range(1, 8)]
+    fitting = [side for side in sides if side <= limit] or [min(sides)]
+    whole = [side for side in fitting if side >= LEAST_STRIP and side**2 * longer <= area * shorter]
+    side = max(whole, default=min((s for s in fitting if s >= LEAST_STRIP), default=max(fitting)))
+    unit = 2 ** ((side // 4).bit_length() - 1)
+    length = min(side * longer // shorter, area // side) // unit * unit
+    return (length, side) if facts.size[0] > facts.size[1] else (side, length)
+
+
+def choose_resolutions(facts: Facts, *, most: int) -> list[tuple[int, int]]:
+    """Chooses the sizes (width, height) at which images are learned, the best first."""
+    if facts.strips and facts.alike:
+        best, quick = (choose_rectangle(facts, most=side) for side in (most, 32))
+        return [best, quick] if min(quick) < min(best) else [best]
+    side = choose_side(facts, most=most)
+    return [(side, side), (32, 32)] if side > 32 else [(side, side)]
+
+
+def name_size(size: tuple[int, int]) -> str:
+    """Names a size (width, height) for people: 64, or 376x16."""
+    width, height = size
+    return str(width) if width == height else f"{width}x{height}"
+
+
+def set_resolution(size: tuple[int, int]) -> str:
+    """Gives the word for a size (width, height), which holds the height first."""
+    width, height = size
+    return f"dataset.resolution={width if width == height else f'[{height},{width}]'}"
+
+
 def list_image_recipes(facts: Facts, *, gpu: bool) -> list[Recipe]:
     """Lists recipes for single images, the best first, and then what is lighter."""
-    side = choose_side(facts, most=GPU_SIDE if gpu else MOST_SIDE)
+    sizes = choose_resolutions(facts, most=GPU_SIDE if gpu else MOST_SIDE)
     # Balanced draws show those of a rare class as often as if all classes were as small
     few = (facts.each[0] * facts.classes if facts.uneven else facts.n) < FEW
     why = describe_images(facts, few=few)
-    sides = [side, 32] if side > 32 else [side]
     if facts.labelled or gpu:
-        recipes = [describe_styles(facts, size, few=few, gpu=gpu, why=why) for size in sides]
+        recipes = [describe_styles(facts, size, few=few, gpu=gpu, why=why) for size in sizes]
     else:
-        recipes = [describe_convolutions(facts, size, few=few, why=why) for size in sides]
-    if side > 32:
+        recipes = [describe_convolutions(facts, size, few=few, why=why) for size in sizes]
+    if len(sizes) > 1:
         recipes[1] = replace(recipes[1], why=f"{recipes[1].why}; with fewer pixels it is quicker")
     if facts.labelled:
-        recipes.append(describe_residual(facts, sides[-1], few=few, why=why))
+        recipes.append(describe_residual(facts, sizes[-1], few=few, why=why))
     elif gpu:
-        recipes.append(describe_convolutions(facts, sides[-1], few=few, why=why))
+        recipes.append(describe_convolutions(facts, sizes[-1], few=few, why=why))
     else:
-        recipes.append(describe_styles(facts, sides[-1], few=few, gpu=False, why=why))
-    if facts.n < VERY_FEW:  # what thousands of digits reach says nothing of them
+        recipes.append(describe_styles(facts, sizes[-1], few=few, gpu=False, why=why))
+    # What thousands of digits reach says nothing of them
+    if facts.n < VERY_FEW or (facts.strips and facts.alike):
         return [replace(recipe, experiment="") for recipe in recipes]
     return recipes
 
@@ -488,6 +565,10 @@ def describe_images(facts: Facts, *, few: bool) -> str:
         said += ", so few that augmentation must keep the discriminator from learning them"
     elif facts.classes < 2:
         said += " without labels"
+    if facts.strips and facts.alike:
+        said += "; they are strips, which are learned as such and not as their middle squares"
+    elif facts.strips:
+        said += "; many are strips, whose middle squares are learned, since their shapes differ"
     if facts.classes > 1 and not facts.labelled:
         said += (
             f"; its {facts.classes} classes are not used, since below {LEAST_EACH} images a class "
@@ -496,10 +577,10 @@ def describe_images(facts: Facts, *, few: bool) -> str:
     return said
 
 
-def describe_convolutions(facts: Facts, side: int, *, few: bool, why: str) -> Recipe:
+def describe_convolutions(facts: Facts, size: tuple[int, int], *, few: bool, why: str) -> Recipe:
     """Describes a narrow DCGAN, which shows many times as many images a minute as the others."""
     words = (
-        *("model=dcgan", *facts.words, f"dataset.resolution={side}", "model.width=32"),
+        *("model=dcgan", *facts.words, set_resolution(size), "model.width=32"),
         *("optimizer=adam_b05", "optimizer.g.lr=4e-4", "optimizer.d.lr=4e-4"),
         *("optimizer.g.schedule=linear", "optimizer.d.schedule=linear"),
         *("optimizer.g.final=0.1", "optimizer.d.final=0.1"),
@@ -520,7 +601,7 @@ def describe_convolutions(facts: Facts, side: int, *, few: bool, why: str) -> Re
             f"drawn faces of 64 pixels ({OWN})"
         )
     return Recipe(
-        name=f"DCGAN at {side} pixels",
+        name=f"DCGAN at {name_size(size)} pixels",
         words=words,
         batch=32,
         steps=2500,
@@ -533,20 +614,30 @@ def describe_convolutions(facts: Facts, side: int, *, few: bool, why: str) -> Re
     )
 
 
-def describe_residual(facts: Facts, side: int, *, few: bool, why: str) -> Recipe:
+def choose_view(facts: Facts, *, few: bool) -> tuple[str, ...]:
+    """Chooses what the discriminator of a large model sees: few images often changed, none hidden.
+
+    Colours that nobody sees give fakes away, whatever the augmentation.
+    """
+    if not few:
+        return ("augment=over_white",) if facts.transparent else ()
+    return ("augment=ada", WHITE) if facts.transparent else ("augment=ada",)
+
+
+def describe_residual(facts: Facts, size: tuple[int, int], *, few: bool, why: str) -> Recipe:
     """Describes a narrow SNGAN by class."""
     words = (
-        *("model=sngan", *facts.words, f"dataset.resolution={side}", "model.width=32"),
+        *("model=sngan", *facts.words, set_resolution(size), "model.width=32"),
         *("trainer.batch_size=32", "model.conditional=true"),
         *(("dataset.balance=true",) if facts.uneven else ()),
-        *(("augment=ada",) if few else ()),
+        *choose_view(facts, few=few),
     )
     expected = (
         "shapes and colours that one can name where images are simple: class accuracy "
         f"0.99 on handwritten digits (experiment=sngan_digits_small, {GALLERY})"
     )
     return Recipe(
-        name=f"SNGAN at {side} pixels",
+        name=f"SNGAN at {name_size(size)} pixels",
         words=words,
         batch=32,
         steps=2500,
@@ -564,10 +655,14 @@ def expect_of_images(facts: Facts, expected: str, *, few: bool) -> str:
         return (
             f"little more than copies: {count_images(facts.n)} {verb} too few to learn a kind from"
         )
+    if facts.strips and facts.alike:
+        expected = "colours and shapes in their places along each strip; strips were not measured"
     return f"{expected}; with fewer images less" if few else expected
 
 
-def describe_styles(facts: Facts, side: int, *, few: bool, gpu: bool, why: str) -> Recipe:
+def describe_styles(
+    facts: Facts, size: tuple[int, int], *, few: bool, gpu: bool, why: str
+) -> Recipe:
     """Describes a narrow StyleGAN2, as it was measured on drawn faces and on photographs."""
     labelled = facts.labelled
     widths = (
@@ -578,9 +673,9 @@ def describe_styles(facts: Facts, side: int, *, few: bool, gpu: bool, why: str) 
             *("model.channel_base=1024", "model.channel_max=64"),
         )
     )
-    batch = 32 if labelled or gpu or side <= 32 else 16
+    batch = 32 if labelled or gpu or size[0] * size[1] <= 32**2 else 16
     words = (
-        *("model=stylegan2", *facts.words, f"dataset.resolution={side}", *widths),
+        *("model=stylegan2", *facts.words, set_resolution(size), *widths),
         "model.generator.mapping_layers=2",
         *(
             (
@@ -592,7 +687,7 @@ def describe_styles(facts: Facts, side: int, *, few: bool, gpu: bool, why: str) 
             else ("model.r1_gamma=0.5", "model.pl_weight=0.1")
         ),
         *(("dataset.balance=true",) if facts.uneven else ()),
-        *(("augment=ada",) if few else ()),
+        *choose_view(facts, few=few),
         f"trainer.batch_size={batch}",
     )
     if labelled:
@@ -607,7 +702,7 @@ def describe_styles(facts: Facts, side: int, *, few: bool, gpu: bool, why: str) 
             f"750 ({GALLERY})"
         )
     return Recipe(
-        name=f"StyleGAN2 at {side} pixels" + (", by class" if labelled else ""),
+        name=f"StyleGAN2 at {name_size(size)} pixels" + (", by class" if labelled else ""),
         words=words,
         batch=batch,
         steps=3000 if labelled else 24_000 // batch,

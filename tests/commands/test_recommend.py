@@ -141,8 +141,19 @@ def test_strips_and_modes_are_said_in_words():
     strips = replace(FACTS, size=(400, 17), mode="I;16")
     said = "3,000 images, most of them 400 x 17 grey of 16 bits or more, no labels"
     assert recommend.describe_data(strips) == said
-    assert "dataset.resolution=[16,368]" in recommend.describe_shape(strips)[0]
-    assert not recommend.describe_shape(FACTS)
+    said = recommend.describe_shape(strips, [], gpu=False)
+    assert said == [
+        "each is learned at 376x16 pixels; dataset.resolution=16 takes the middle square"
+    ]
+    long = replace(FACTS, size=(17, 900))
+    assert (
+        "the middle 60% of each is learned at 16x512"
+        in recommend.describe_shape(long, [], gpu=False)[0]
+    )
+    mixed = replace(strips, alike=False)
+    assert "dataset.resolution=[16,376] behind" in recommend.describe_shape(mixed, [], gpu=False)[0]
+    assert not recommend.describe_shape(strips, ["dataset.resolution=16"], gpu=False)
+    assert not recommend.describe_shape(FACTS, [], gpu=False)
     one = replace(FACTS, n=1, mode="RGBA")
     assert recommend.describe_data(one) == "1 image of 64 x 64 RGB with alpha"
     assert "1 image is too few" in list_recipes(one)[0].expect()

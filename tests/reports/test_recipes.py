@@ -15,10 +15,12 @@ from gancli.config.compose import compose
 from gancli.config.validate import validate
 from gancli.data.folder import listing
 from gancli.errors import UserError
+from gancli.networks.layers import count_downsampling_steps
 from gancli.reports import recipes
 from gancli.reports.recipes import (
     Facts,
     choose_direction,
+    choose_rectangle,
     choose_set,
     choose_side,
     choose_words,
@@ -224,6 +226,22 @@ def test_drawings_on_transparent_ground_are_seen_over_white():
     assert "emoji" in drawn.expected and "emoji" not in photos.expected
 
 
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (images(900, 64, 9, mode="RGBA"), {"augment=ada", "augment.over_white=true"}),
+        (images(5000, 64, 9, mode="LA"), {"augment=over_white"}),
+        (images(900, 64, 9), {"augment=ada"}),
+        (images(5000, 64, 9), set()),
+    ],
+)
+def test_no_large_model_is_shown_colours_that_nobody_sees(facts, words):
+    for gpu in (False, True):
+        for recipe in list_recipes(facts, gpu=gpu):
+            chosen = {word for word in recipe.words if word.startswith("augment")}
+            assert chosen == words, recipe.name
+
+
 def test_rates_of_a_plain_model_sink_with_the_length_of_the_run():
     best = list_recipes(images(2500, 64))[0]
     words = best.command(1000)
@@ -242,6 +260,59 @@ def test_a_gpu_has_time_for_styles():
 def test_sides_are_those_that_halve_down():
     sides = {side: choose_side(images(9, side), most=64) for side in (5, 8, 28, 30, 45, 96, 0)}
     assert sides == {5: 8, 8: 8, 28: 28, 30: 28, 45: 40, 96: 64, 0: 64}
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "found"),
+    [
+        ((400, 17), 64, (376, 16)),
+        ((17, 400), 64, (16, 376)),
+        ((128, 64), 64, (128, 64)),
+        ((1000, 100), 64, (280, 28)),
+        ((1000, 100), 128, (560, 56)),
+        ((900, 17), 64, (512, 16)),  # the middle, or it would have one downsampling step
+        ((400, 10), 64, (400, 10)),
+        ((400, 5), 64, (640, 8)),
+        ((5000, 3), 64, (1024, 8)),
+    ],
+)
+def test_strips_are_learned_as_rectangles_that_the_networks_take(size, most, found):
+    facts = replace(images(900, 64), size=size)
+    assert choose_rectangle(facts, most=most) == found
+    times, rest = count_downsampling_steps([found[1], found[0]])
+    assert times >= 1 and min(rest) < 8
+
+
+def test_rules_for_strips():
+    strips = replace(images(900, 64), size=(400, 17))
+    for gpu in (False, True):
+        for recipe in list_recipes(strips, gpu=gpu):
+            words = [word for word in recipe.words if word.startswith("dataset.resolution")]
+            assert words == ["dataset.resolution=[16,376]"] and "376x16" in recipe.name
+            assert "learned as such" in recipe.why
+            assert "not measured" in recipe.expect()
+            assert "faces" not in recipe.expect() and "digits" not in recipe.expect()
+    tall = list_recipes(replace(strips, size=(64, 128)))
+    assert [recipe.name for recipe in tall][:2] == [
+        "DCGAN at 64x128 pixels",
+        "DCGAN at 32x64 pixels",
+    ]
+    mixed = list_recipes(replace(strips, alike=False))[0]
+    assert "dataset.resolution=16" in mixed.words and "their shapes differ" in mixed.why
+
+
+def test_a_folder_of_strips_and_opaque_images(tmp_path):
+    """Sizes, and whether alpha hides anything, are seen in the files."""
+    for k in range(20):
+        size = (100, 20 + k % 2)
+        Image.new("RGBA", size, (k, 0, 0, 255)).save(tmp_path / f"{k}.png")
+    facts = look_at(str(tmp_path))
+    assert facts.strips and facts.alike and facts.mode == "RGBA" and not facts.transparent
+    for k in range(20):
+        size = (100, 20) if k < 15 else (30, 20)
+        Image.new("RGBA", size, (k, 0, 0, 9)).save(tmp_path / f"{k}.png")
+    facts = look_at(str(tmp_path))
+    assert facts.strips and not facts.alike and facts.transparent
 
 
 def test_a_measured_experiment_of_the_kind_is_named(monkeypatch):
