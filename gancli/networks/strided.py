@@ -104,8 +104,8 @@ class LabelledHalvingConv2d(nn.Conv2d):
     """(N,channels,H,W), labels (N,) -> (N,out_channels,H/2,W/2): HalvingConv2d on labelled images.
 
     It computes what a convolution makes of the image with one constant plane per class beside it, 1
-    for the image's own class and 0 elsewhere (Mirza and Osindero 2014), without the planes: what
-    one adds to a pixel is the sum of the weights that lie on the image there.
+    for the image's own class and 0 elsewhere (Mirza and Osindero 2014), of which all but one add
+    nothing.
 
     Args:
         channels: of the image, without the planes.
@@ -122,20 +122,12 @@ class LabelledHalvingConv2d(nn.Conv2d):
         """Convolves."""
         of_image, of_planes = self.weight.split([self.channels, self.classes], 1)
         y = F.conv2d(x, of_image, stride=STRIDE, padding=PADDING)
-        own = torch.einsum("nc,ockl->nokl", one_hot(label, self.classes, of_planes), of_planes)
-        rows, columns = (find_weights_on_image(side, like=own) for side in x.shape[2:])
-        return y + torch.einsum("nokl,kh,lw->nohw", own, rows, columns)
-
-
-def find_weights_on_image(side: int, *, like: Tensor) -> Tensor:
-    """Says which rows of a kernel lie on the image and not on its padding.
-
-    Returns:
-        (4,side/2): for each row of the kernel and each of the halved image 1 or 0, as `like`.
-    """
-    row = torch.arange(-PADDING, side - PADDING, STRIDE, device=like.device)
-    row = row + torch.arange(KERNEL, device=like.device)[:, None]
-    return ((row >= 0) & (row < side)).to(like.dtype)
+        # An image's own plane is all ones, and its weights are a choice among those of the classes.
+        label = one_hot(label, self.classes, of_planes)
+        own = (label @ of_planes.transpose(0, 1).flatten(1)).reshape(-1, 1, KERNEL, KERNEL)
+        ones = x.new_ones(1, 1, *x.shape[2:])
+        added = F.conv2d(ones, own, stride=STRIDE, padding=PADDING)
+        return y + added.reshape(len(x), self.out_channels, *added.shape[2:])
 
 
 def add_bias(y: Tensor, bias: Tensor | None) -> Tensor:
