@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import sys
 import time
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 LOADS = Path("/proc/loadavg")
+PROCESSOR = Path("/proc/cpuinfo")
 SPIN = "GOMP_SPINCOUNT"
 # How often a waiting thread looks before it sleeps, where the machine is quiet: some 50
 # microseconds, as long as the smaller operations of a step. docs/benchmarks.md has the figures.
@@ -81,3 +84,21 @@ def count_running() -> int | None:
         return int(LOADS.read_text(encoding="utf-8").split()[3].split("/")[0])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def multiplies_bf16(info: Path = PROCESSOR) -> bool | None:
+    """Says whether this processor multiplies bf16 natively; None where the system does not say.
+
+    The rule is that of trainer.precision=auto, without torch, which takes seconds to load.
+
+    Args:
+        info: What Linux says of the processor.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        text = info.read_text(encoding="utf-8")
+    except OSError:
+        return None
+    flags = re.search(r"^flags\s*:(.*)$", text, re.MULTILINE)
+    return flags is not None and not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags[1].split())

@@ -26,6 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "files": set(),
     "render": set(),
     "pulse": set(),
+    "machine": set(),
     "sound": set(),
     "modality": {"sound"},
     # the heart: the contract, its parts, one step, one file
@@ -34,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "networks": set(),
     "ema": set(),
     "seeding": set(),
-    "precision": {"game"},
+    "precision": {"game", "machine"},
     "schedules": set(),
     "augment": {"schedules", "game", "critic"},
     "losses": {"schedules", "augment", "game", "critic"},
@@ -43,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "distributed": {"pulse"},
     "trainer": {
         *("game", "optimizers", "ema", "schedules", "seeding", "distributed", "precision"),
-        *("data", "config"),
+        *("data", "config", "machine"),
     },
     "checkpoint": {"game", "optimizers", "config", "__version__"},
     # what surrounds it
@@ -61,14 +62,14 @@ ALLOWED: dict[str, set[str]] = {
     },
     "run": {
         *("evaluation", "inference", "trainer", "checkpoint", "data", "config", "game"),
-        *("metrics", "networks", "modality"),
+        *("metrics", "networks", "modality", "machine"),
         *("distributed", "precision", "seeding", "__version__"),
         *("games", "optimizers", "ema", "reports"),
     },
     "commands": {
         *("run", "reports", "evaluation", "inference", "trainer", "checkpoint", "metrics"),
         *("data", "config", "networks", "game", "distributed", "precision", "seeding"),
-        *("modality", "__version__"),
+        *("modality", "machine", "__version__"),
     },
 }
 GATE_2 = (

@@ -6,11 +6,13 @@ For example
     python -m gancli.commands.gallery experiment=sngan_digits_small,sagan_digits_small
     python -m gancli.commands.gallery experiment=sngan_digits_small precision=fp32
     python -m gancli.commands.gallery run=false
+    python -m gancli.commands.gallery experiment=sngan_digits_small forecast=true
 
 Without words it is the default run, `gan train`. A finished run is not run again, and one that was
 stopped goes on; to run one anew, for other defaults, remove its folder. What was measured before,
-on whatever machine, stays in conf/measured.json until it is measured anew; the page is made of that
-file alone.
+on whatever machine, stays in conf/measured.json until it is measured anew. With forecast=true a
+few steps are timed in place of a run, and what the whole run takes on this processor goes into
+conf/forecasts.json, until the run is measured anew. The page is made of these two files alone.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from pathlib import Path
 
 from gancli.config import measured
 from gancli.config.folders import find_conf_dir, list_options
-from gancli.config.measured import Measured
+from gancli.config.measured import Forecast, Measured
 from gancli.config.resolvers import make_slug
 from gancli.errors import UserError
 from gancli.files import atomic, reading, shell
@@ -51,6 +53,8 @@ class Request:
         runs: The folder of all runs.
         docs: The folder of the page.
         file: Of what was measured.
+        forecasts: The file of what runs take on another processor.
+        forecast: Whether that is reckoned of each cell for this processor, and nothing run.
         run: Whether runs that are not complete are run; else only the page is made.
     """
 
@@ -59,6 +63,8 @@ class Request:
     runs: Path
     docs: Path
     file: Path
+    forecasts: Path
+    forecast: bool
     run: bool
 
 
@@ -72,13 +78,19 @@ def main(argv: Sequence[str]) -> int:
         print(__doc__)
         return 0
     request = read_request(argv)
-    if request.run:
+    new_forecasts = [ask_forecast(words) for words in request.cells if request.forecast]
+    if request.run and not request.forecast:
         for words, seed in itertools.product(request.cells, request.seeds):
             run_cell(words, seed, request.runs)
-    entries = merge_entries(measured.read_measured(request.file), collect_runs(request))
+    old = measured.read_measured(request.file)
+    entries = merge_entries(old, collect_runs(request))
+    forecasts = merge_forecasts(
+        measured.read_forecasts(request.forecasts), new_forecasts, old=old, entries=entries
+    )
+    atomic.write_text(request.forecasts, json.dumps(forecasts, indent=1, ensure_ascii=False) + "\n")
     atomic.write_text(request.file, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
     page = request.docs / "measured.md"
-    atomic.write_text(page, write_page(entries))
+    atomic.write_text(page, write_page(entries, forecasts))
     say(f"done: {page}, of {len(entries)} commands")
     return 0
 
@@ -87,7 +99,7 @@ def read_request(argv: Sequence[str]) -> Request:
     """Reads KEY=VALUE words. Raises UserError."""
     conf = find_conf_dir()
     given: dict[str, str] = {}
-    known = (*GROUPS, "precision", "seeds", "runs", "docs", "file", "run")
+    known = (*GROUPS, "precision", "seeds", "runs", "docs", "file", "forecasts", "forecast", "run")
     for word in argv:
         key, _, value = word.partition("=")
         if key not in known or not value:
@@ -108,6 +120,9 @@ def read_request(argv: Sequence[str]) -> Request:
     run = given.get("run", "true")
     if run not in ("true", "false"):
         raise UserError(f"run={run} is not understood", "give run=false to make the page alone")
+    forecast = given.get("forecast", "false")
+    if forecast not in ("true", "false"):
+        raise UserError(f"forecast={forecast} is not understood", "give forecast=true, or nothing")
     if precision != "auto":  # which is what a command without the word has
         pairs.append([f"trainer.precision={precision}"])
     return Request(
@@ -116,6 +131,8 @@ def read_request(argv: Sequence[str]) -> Request:
         runs=Path(given.get("runs", "outputs/gallery")),
         docs=Path(given.get("docs", conf.parent / "docs")),
         file=Path(given.get("file", measured.find_measured_file())),
+        forecasts=Path(given.get("forecasts", measured.find_forecasts_file())),
+        forecast=forecast == "true",
         run=run == "true",
     )
 
@@ -196,7 +213,7 @@ def make_entry(name: str, folders: Sequence[Path], docs: Path) -> Measured:
 
     from gancli.checkpoint import peek
     from gancli.reports.runs import read_run
-    from gancli.run.bench import name_processor
+    from gancli.run.bench import describe_processor
 
     runs = [read_run(folder) for folder in folders]
     costs = [read_sessions(folder) for folder in folders]
@@ -217,7 +234,7 @@ def make_entry(name: str, folders: Sequence[Path], docs: Path) -> Measured:
         "cpu_s": [round(sum(each["cpu_s"] for each in sessions), 1) for sessions in costs],
         "wall_s": [round(sum(each["wall_s"] for each in sessions), 1) for sessions in costs],
         "values": {key: [round(each[key], 4) for each in values] for key in shared},
-        "processor": name_processor(device(str(tree["run"]["device"]).split(" ")[0])),
+        "processor": describe_processor(device(str(tree["run"]["device"]).split(" ")[0])),
         "threads": costs[0][0]["threads"],
         "precision": str(tree["config"]["trainer"]["precision"]),
         "date": max(each["date"] for sessions in costs for each in sessions),
@@ -231,21 +248,62 @@ def merge_entries(old: Sequence[Measured], new: Sequence[Measured]) -> list[Meas
     return [merged[words] for words in sorted(merged)]
 
 
-def write_page(entries: Sequence[Measured]) -> str:
+def ask_forecast(words: Sequence[str]) -> Forecast:
+    """Lets a process of its own reckon what a run takes on this processor.
+
+    Raises:
+        UserError: It fails.
+    """
+    say(shell.join(["gan", "train", *words]))
+    command = [sys.executable, "-m", "gancli.run.forecast", *words]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise UserError(f"{shell.join(words)} cannot be timed", "its error stands above")
+    found: Forecast = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def merge_forecasts(
+    before: Sequence[Forecast],
+    new: Sequence[Forecast],
+    *,
+    old: Sequence[Measured],
+    entries: Sequence[Measured],
+) -> list[Forecast]:
+    """Puts new forecasts in the place of older ones, and drops those of runs measured anew.
+
+    Args:
+        before: What was known.
+        new: What was reckoned now.
+        old: What was measured before.
+        entries: What is measured now.
+    """
+    known = [entry["words"] for entry in old]
+    anew = [entry["words"] for entry in entries if entry not in old and entry["words"] in known]
+    kept = [found for found in before if found["words"] not in anew]
+    merged = {tuple(found["words"]): found for found in (*kept, *new)}
+    return [merged[words] for words in sorted(merged)]
+
+
+def write_page(entries: Sequence[Measured], forecasts: Sequence[Forecast]) -> str:
     """Writes the page, in Markdown."""
     lines = [
         "# What was measured",
         "",
-        "Made by `python -m gancli.commands.gallery` of `conf/measured.json`: do not edit.",
+        "Made by `python -m gancli.commands.gallery` of `conf/measured.json` and",
+        "`conf/forecasts.json`: do not edit.",
         "Every number is of a run's own evaluation at its last step (`evaluation.json`: 1,000",
         "samples; of images made out of images all that are held out, and in brackets what the",
         "copied source and the mean of the training's targets reach); means ± standard deviations",
         "where there are several seeds. Times are of one processor core for the whole command with",
         "its evaluations, user and system time: other work on the machine hardly counts, and two",
-        "idle cores take about 0.7 of it. Every picture is the sample grid of the first seed at",
-        "the last step.",
+        "idle cores take about 0.7 of it. bf16 is for processors that multiply it (avx512_bf16,",
+        "amx_bf16), and `trainer.precision=auto` chooses it there. Most laptops compute in fp32,",
+        "and take two to four times as long: a time behind `about` is reckoned from some steps of",
+        "such a processor, and the run was not played to its end there. Every picture is the",
+        "sample grid of the first seed at the last step.",
         *write_matrix(entries),
-        *write_rows(entries),
+        *write_rows(entries, forecasts),
     ]
     return "\n".join(lines) + "\n"
 
@@ -286,13 +344,15 @@ def write_cell(entry: Measured | None) -> str:
         for key, form in (("fd_self", "{:.2f}"), ("modes", "{:.0f} digits"))
         if key in values
     ]
-    return ", ".join([*parts, measured.describe_time(entry)])
+    seconds = measured.mean(entry["cpu_s"])
+    time_said = f"{measured.describe_seconds(seconds)} {measured.describe_arithmetic(entry)}"
+    return ", ".join([*parts, time_said])
 
 
-def write_rows(entries: Sequence[Measured]) -> Iterator[str]:
+def write_rows(entries: Sequence[Measured], forecasts: Sequence[Forecast]) -> Iterator[str]:
     """Writes a row for each command, a line at a time."""
     yield from ("", "## Command by command", "")
-    yield "| command | time of one core | what it reached | |"
+    yield "| command | time | what it reached | |"
     yield "|---|---|---|---|"
     for entry in entries:
         seeds = ", ".join(map(str, entry["seeds"]))
@@ -304,7 +364,8 @@ def write_rows(entries: Sequence[Measured]) -> Iterator[str]:
         shown = " ".join(entry["words"]) or "gan train"
         picture = f"![{shown}](gallery/{entry['picture']})"
         reached = measured.describe_values(entry["values"])
-        yield f"| `{command}` | {measured.describe_time(entry)} | {reached} ({facts}) | {picture} |"
+        time_said = measured.describe_time(entry, forecasts)
+        yield f"| `{command}` | {time_said} | {reached} ({facts}) | {picture} |"
 
 
 if __name__ == "__main__":

@@ -13,17 +13,22 @@ from gancli.config.arguments import resolve_config_dir
 from gancli.config.folders import find_conf_dir, list_options, read_description
 from gancli.config.hints import find_nearest
 from gancli.config.measured import (
+    Forecast,
     Measured,
+    describe_forecast,
     describe_measured,
+    describe_processors,
     describe_values,
     find_experiment,
     mean,
+    read_forecasts,
     read_measured,
 )
 from gancli.config.published import describe_published, read_published
 from gancli.errors import UserError, did_you_mean
 from gancli.files import shell
 from gancli.files.zoo import PREFIX, Entry, list_zoo, read_zoo
+from gancli.machine import multiplies_bf16
 from gancli.metrics.legend import as_data
 from gancli.render.messages import say
 
@@ -67,6 +72,7 @@ def main(argv: list[str]) -> int:
                 "\n".join(filter(None, [hint, f"groups: {', '.join(known)}"])),
             )
     measured = read_measured()
+    forecasts = read_forecasts()
     if "experiment" in found:
         found["experiment"] = sort_experiments(found["experiment"], measured)
     table = {
@@ -85,7 +91,7 @@ def main(argv: list[str]) -> int:
         if legend:
             whole["legend"] = legend
         if papers:
-            whole |= {"published": entries, "measured": measured}
+            whole |= {"published": entries, "measured": measured, "forecasts": forecasts}
         if ZOO in groups:
             whole |= {"files": zoo}
         print(json.dumps(whole, indent=2, ensure_ascii=False))
@@ -93,18 +99,20 @@ def main(argv: list[str]) -> int:
     numbers: Numbers = {
         "experiment": {
             name: [
-                *describe_entry(find_experiment(measured, name)),
+                *describe_entry(name, measured, forecasts),
                 *(f"published: {describe_published(entry)}" for entry in entries[name]),
             ]
             for name in papers
         },
         ZOO: {f"{ZOO}/{entry['name']}": describe_file(entry) for entry in zoo},
     }
+    # Under the heading: what the times below it are, for whom
+    notes = {"experiment": describe_processors(multiplies_bf16())} if papers else {}
     if sys.stdout.isatty():
-        show_table(table, numbers)
+        show_table(table, numbers, notes)
         show_legend(legend)
     else:
-        say(format_table(table, numbers))
+        say(format_table(table, numbers, notes))
         print(format_legend(legend), end="")
     say_end("", choose_next(list(table)))
     return 0
@@ -121,9 +129,13 @@ def sort_experiments(experiments: dict[str, Path], measured: list[Measured]) -> 
     return {name: experiments[name] for name in sorted(experiments, key=rank)}
 
 
-def describe_entry(entry: Measured | None) -> list[str]:
-    """Writes the line of what was measured of an experiment, if anything was."""
-    return [] if entry is None else [f"measured: {describe_measured(entry)}"]
+def describe_entry(name: str, measured: list[Measured], forecasts: list[Forecast]) -> list[str]:
+    """Writes the line of what was measured of an experiment, or at least of how long it takes."""
+    entry = find_experiment(measured, name)
+    if entry is not None:
+        return [f"measured: {describe_measured(entry, forecasts)}"]
+    words = [f"experiment={name}"]
+    return [describe_forecast(found) for found in forecasts if found["words"] == words]
 
 
 def describe_file(entry: Entry) -> list[str]:
@@ -172,13 +184,19 @@ def read_request(argv: list[str]) -> Request:
     return Request(groups, dirs, as_json)
 
 
-def format_table(table: Table, numbers: Numbers) -> str:
-    """Writes one option a line, unwrapped, for pipes; below it what is known of its runs."""
+def format_table(table: Table, numbers: Numbers, notes: dict[str, str]) -> str:
+    """Writes one option a line, unwrapped, for pipes; below it what is known of its runs.
+
+    Args:
+        table: The options.
+        numbers: What is known of their runs.
+        notes: Of a group, in brackets behind its name.
+    """
     width = max((len(option) for found in table.values() for option in found), default=0)
     return "\n\n".join(
         "\n".join(
             [
-                group,
+                f"{group} ({notes[group]})" if group in notes else group,
                 *(
                     f"  {name:{width}}  {text}".rstrip()
                     for option, line in found.items()
@@ -196,7 +214,7 @@ def list_rows(option: str, line: str, group: str, numbers: Numbers) -> list[tupl
     return [(option, line), *(("", f"  {text}") for text in reported)]
 
 
-def show_table(table: Table, numbers: Numbers) -> None:
+def show_table(table: Table, numbers: Numbers, notes: dict[str, str]) -> None:
     """Shows the same on a terminal, each line folded within its own column."""
     from rich.console import Console
     from rich.table import Table as Grid
@@ -207,6 +225,8 @@ def show_table(table: Table, numbers: Numbers) -> None:
     narrow = shutil.get_terminal_size().columns < 2 * width
     for group, found in table.items():
         console.print(Text(group, style="bold"))
+        if group in notes:
+            console.print(Text(f"  {notes[group]}", style="dim"))
         grid = Grid(box=None, show_header=False, padding=(0, 0, 0, 2))
         grid.add_column(no_wrap=not narrow, min_width=None if narrow else width, style="cyan")
         grid.add_column(overflow="fold")

@@ -1,6 +1,7 @@
 """What was measured of experiments and of models with losses: read from conf/measured.json.
 
-`python -m gancli.commands.gallery` writes that file and the page docs/measured.md.
+How long the same runs take on another processor, without running them, stands in
+conf/forecasts.json. `python -m gancli.commands.gallery` writes both and the page docs/measured.md.
 """
 
 from __future__ import annotations
@@ -63,9 +64,69 @@ class Measured(TypedDict):
     picture: str
 
 
+class Forecast(TypedDict):
+    """What a run will take on some processor, reckoned from a few of its steps.
+
+    Attributes:
+        words: What is typed behind `gan train`.
+        steps: Real batches of the run.
+        cpu_s: Processor seconds of the whole command, its start and its evaluations with it.
+        step_ms: Of those, milliseconds of a step on average.
+        processor: That computed, and behind a comma which instructions torch used.
+        threads: Of it.
+        precision: bf16 or fp32.
+        date: Year-month-day.
+    """
+
+    words: list[str]
+    steps: int
+    cpu_s: float
+    step_ms: float
+    processor: str
+    threads: int
+    precision: str
+    date: str
+
+
 def find_measured_file() -> Path:
     """Finds the bundled file of what was measured."""
     return find_conf_dir() / "measured.json"
+
+
+def find_forecasts_file() -> Path:
+    """Finds the bundled file of what runs take on another processor."""
+    return find_conf_dir() / "forecasts.json"
+
+
+def read_forecasts(path: Path | None = None) -> list[Forecast]:
+    """Reads what runs take on another processor, as `read_measured` does; None: bundled."""
+    try:
+        found = reading.read_json(path or find_forecasts_file())
+    except reading.Unreadable:
+        return []
+    if not isinstance(found, list):
+        return []
+    return [entry for entry in found if is_forecast(entry)]
+
+
+def is_forecast(entry: object) -> TypeGuard[Forecast]:
+    """Says whether an entry of that file has all its parts."""
+    if not isinstance(entry, dict) or entry.keys() != Forecast.__annotations__.keys():
+        return False
+    return convert_number(entry["cpu_s"]) is not None and isinstance(entry["words"], list)
+
+
+def find_forecast(forecasts: Iterable[Forecast], entry: Measured) -> Forecast | None:
+    """Finds what the run of an entry takes elsewhere; None where that is not known any more.
+
+    With other steps the recipe has changed since. A forecast for what the entry itself was
+    computed with tells nothing new.
+    """
+    for found in forecasts:
+        same = found["words"] == entry["words"] and found["steps"] == entry["steps"]
+        if same and describe_arithmetic(found) != describe_arithmetic(entry):
+            return found
+    return None
 
 
 def read_measured(path: Path | None = None) -> list[Measured]:
@@ -109,10 +170,44 @@ def find_experiment(entries: Iterable[Measured], name: str) -> Measured | None:
     return next((entry for entry in entries if entry["words"] == words), None)
 
 
-def describe_time(entry: Measured) -> str:
-    """Says how long a run takes, in processor time of one core."""
-    seconds = mean(entry["cpu_s"])
+def describe_time(entry: Measured, forecasts: Iterable[Forecast] = ()) -> str:
+    """Says how long a run takes in processor time of one core, and with which arithmetic.
+
+    Args:
+        entry: What was measured.
+        forecasts: Of the same run on another processor, whose time is said too.
+    """
+    said = f"{describe_seconds(mean(entry['cpu_s']))} of one core {describe_arithmetic(entry)}"
+    other = find_forecast(forecasts, entry)
+    if other is None:
+        return said
+    return f"{said}, about {describe_seconds(other['cpu_s'])} {describe_arithmetic(other)}"
+
+
+def describe_seconds(seconds: float) -> str:
+    """Writes seconds, from 100 on in minutes."""
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def describe_arithmetic(entry: Measured | Forecast) -> str:
+    """Says in which precision a processor computed, and with which instructions if it is noted."""
+    instructions = entry["processor"].rpartition(", ")[2] if ", " in entry["processor"] else ""
+    return f"in {entry['precision']}" + (f" with {instructions}" if instructions else "")
+
+
+def describe_processors(native: bool | None) -> str:
+    """Says which of the times of experiments is that of a processor.
+
+    Args:
+        native: As `machine.multiplies_bf16` gives it.
+    """
+    has = "bf16 (avx512_bf16, amx_bf16)"
+    advice = {
+        True: f"this processor has {has}",
+        False: f"this processor has no {has}: the times in fp32 count, 2 to 4 times as long",
+        None: f"a processor without {has} takes the times in fp32, 2 to 4 times as long",
+    }
+    return f"times: one core of an AMD EPYC, whole runs with their evaluations; {advice[native]}"
 
 
 def describe_values(values: Mapping[str, list[float]]) -> str:
@@ -157,9 +252,15 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def describe_measured(entry: Measured) -> str:
-    """Says in a line how long a run takes and what it reached."""
+def describe_forecast(found: Forecast) -> str:
+    """Says in a line how long a run takes that was not measured, from some of its steps."""
+    seconds = describe_seconds(found["cpu_s"])
+    return f"takes about {seconds} of one core {describe_arithmetic(found)}"
+
+
+def describe_measured(entry: Measured, forecasts: Iterable[Forecast] = ()) -> str:
+    """Says in a line how long a run takes, here or on another processor, and what it reached."""
     n = len(entry["seeds"])
     seeds = "1 seed" if n == 1 else f"{n} seeds"
     reached = describe_values(entry["values"])
-    return f"{describe_time(entry)} of one core: {reached} ({seeds})"
+    return f"{describe_time(entry, forecasts)}: {reached} ({seeds})"

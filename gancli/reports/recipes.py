@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gancli.config.folders import find_conf_dir
-from gancli.config.measured import describe_measured, find_experiment, read_measured
+from gancli.config.measured import (
+    describe_measured,
+    find_experiment,
+    read_forecasts,
+    read_measured,
+)
 from gancli.errors import UserError
 from gancli.files.npz import holds_images
 from gancli.files.paths import suggest_neighbours
@@ -149,7 +154,7 @@ class Recipe:
         entry = find_experiment(read_measured(), self.experiment)
         if entry is None:
             return self.expected
-        said = describe_measured(entry)
+        said = describe_measured(entry, read_forecasts())
         return f"{self.expected}; experiment={self.experiment} of this kind: {said}, {MEASURED}"
 
     def command(self, steps: int) -> list[str]:

@@ -522,6 +522,14 @@ def describe_surroundings(trainer: Trainer) -> dict[str, Any]:
     }
 
 
+def describe_processor(device: torch.device) -> str:
+    """Returns the name of what computes; of a CPU also which instructions torch uses at most."""
+    name = name_processor(device)
+    if device.type != "cpu":
+        return name
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+
+
 def name_processor(device: torch.device) -> str:
     """Returns the name of what computes."""
     if device.type == "cuda":

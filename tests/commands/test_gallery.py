@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import REPO
 from report_helpers import changed, evaluated, make_run
 
 from gancli.commands import gallery
+from gancli.commands.list import main as list_options_of
 from gancli.commands.list import sort_experiments
-from gancli.config.measured import describe_measured, describe_values, read_measured
+from gancli.config.compose import compose
+from gancli.config.measured import (
+    describe_measured,
+    describe_processors,
+    describe_time,
+    describe_values,
+    find_forecast,
+    read_forecasts,
+    read_measured,
+)
 from gancli.errors import UserError
+from gancli.machine import multiplies_bf16
+from gancli.precision import resolve_precision
+from gancli.run.forecast import count_evaluations
 
 WORDS = ["model=dcgan", "loss=hinge"]
 
@@ -34,12 +49,13 @@ def measured_run(runs: Path, seed: int, *, fd: float, cpu_s: float = 90.0) -> Pa
 
 def make(tmp_path: Path, *words: str) -> list:
     places = [f"runs={tmp_path / 'runs'}", f"docs={tmp_path}", f"file={tmp_path / 'made.json'}"]
+    places.append(f"forecasts={tmp_path / 'forecasts.json'}")
     assert gallery.main([*words, *places]) == 0
     return read_measured(tmp_path / "made.json")
 
 
 def test_the_page_is_made_of_the_file():
-    page = gallery.write_page(read_measured())
+    page = gallery.write_page(read_measured(), read_forecasts())
     assert (REPO / "docs/measured.md").read_text() == page, (
         "make it: see gancli/commands/gallery.py"
     )
@@ -61,9 +77,118 @@ def test_runs_become_entries_pictures_and_a_page(tmp_path):
     newest = tmp_path / "runs/dcgan-hinge/seed-0/samples/step-00000040.png"
     assert (tmp_path / "gallery/dcgan-hinge.png").read_bytes() == newest.read_bytes()
     page = (tmp_path / "measured.md").read_text()
-    assert "| loss | dcgan |" in page and "| `hinge` | 5.00 ± 1.41, 10 ± 0 digits, 2 min |" in page
-    assert "| `gan train model=dcgan loss=hinge` | 2 min | fd_self 5.00 ± 1.41, 10 ± 0" in page
-    assert describe_measured(entry).startswith("2 min of one core: fd_self 5.00 ± 1.41, ")
+    how = f"in fp32 with {torch.backends.cpu.get_cpu_capability()}"
+    assert "| loss | dcgan |" in page
+    assert f"| `hinge` | 5.00 ± 1.41, 10 ± 0 digits, 2 min {how} |" in page
+    row = f"| `gan train model=dcgan loss=hinge` | 2 min of one core {how} | fd_self 5.00 ± 1.41,"
+    assert row in page
+    assert describe_measured(entry).startswith(f"2 min of one core {how}: fd_self 5.00 ± 1.41, ")
+
+
+def forecast_of(entry: dict, **changes) -> dict:
+    """What the run of an entry takes on another processor."""
+    found = {"words": entry["words"], "steps": entry["steps"], "cpu_s": 250.0, "step_ms": 6.0}
+    found |= {"processor": "AMD EPYC, AVX2", "threads": 1, "precision": "fp32"}
+    return found | {"date": "2026-01-02"} | changes
+
+
+def test_the_time_on_another_processor_stands_beside_the_measured_one(tmp_path):
+    measured_run(tmp_path / "runs", 0, fd=4.0)
+    (entry,) = make(tmp_path, "run=false")
+    entry |= {"precision": "bf16", "processor": "AMD EPYC"}
+    other = forecast_of(entry)
+    assert describe_time(entry) == "90 s of one core in bf16"
+    said = "90 s of one core in bf16, about 4 min in fp32 with AVX2"
+    assert describe_time(entry, [other]) == said
+    page = gallery.write_page([entry], [other])
+    assert f"| `gan train model=dcgan loss=hinge` | {said} |" in page
+
+
+def test_a_forecast_of_another_recipe_or_for_the_same_processor_is_not_told(tmp_path):
+    measured_run(tmp_path / "runs", 0, fd=4.0)
+    (entry,) = make(tmp_path, "run=false")
+    assert find_forecast([forecast_of(entry, processor="X, AVX9")], entry) is not None
+    assert find_forecast([forecast_of(entry, processor="X, AVX9", steps=41)], entry) is None
+    assert find_forecast([forecast_of(entry, words=["loss=hinge"])], entry) is None
+    assert find_forecast([forecast_of(entry, processor=entry["processor"])], entry) is None
+
+
+def test_a_forecast_goes_where_the_run_is_measured_anew(tmp_path):
+    measured_run(tmp_path / "runs", 0, fd=4.0)
+    (entry,) = make(tmp_path, "run=false")
+    file = tmp_path / "forecasts.json"
+    other = forecast_of(entry, words=["experiment=mlp_ring"])
+    file.write_text(json.dumps([forecast_of(entry), other]))
+    make(tmp_path, "run=false")
+    assert len(read_forecasts(file)) == 2, "nothing was measured anew"
+    shutil.rmtree(tmp_path / "runs")
+    measured_run(tmp_path / "runs", 0, fd=4.0, cpu_s=60.0)
+    make(tmp_path, "run=false")
+    assert read_forecasts(file) == [other]
+
+
+def test_a_forecast_is_asked_for_in_place_of_a_run(tmp_path, monkeypatch):
+    typed = []
+
+    def run(words, check, **_):
+        typed.append(words[1:])
+        found = forecast_of({"words": words[3:], "steps": 40})
+        return subprocess.CompletedProcess(words, 0, stdout=f"said before\n{json.dumps(found)}\n")
+
+    monkeypatch.setattr(gallery.subprocess, "run", run)
+    make(tmp_path, "experiment=mlp_ring,mlp_grid", "forecast=true")
+    words = [["experiment=mlp_ring"], ["experiment=mlp_grid"]]
+    assert typed == [["-m", "gancli.run.forecast", *each] for each in words]
+    found = read_forecasts(tmp_path / "forecasts.json")
+    assert sorted(each["words"] for each in found) == sorted(words)
+
+
+def test_a_forecast_counts_the_start_the_steps_and_the_evaluations():
+    words = ["model=mlp", "dataset.limit=200", "metrics.n=64", "trainer.batch_size=8"]
+    found = gallery.ask_forecast([*words, "trainer.steps=400", "metrics.every=200"])
+    steps_s = 400 * found["step_ms"] / 1000
+    assert found["steps"] == 400 and found["step_ms"] > 0
+    assert steps_s + 1 < found["cpu_s"] < steps_s + 60
+    assert found["threads"] >= 1 and found["precision"] in ("fp32", "bf16")
+    assert count_evaluations(400, 200) == 2 and count_evaluations(401, 200) == 3
+    assert count_evaluations(400, 0) == 1, "the last one is made anyway"
+
+
+def test_times_of_experiments_say_whose_they_are(capsys):
+    assert list_options_of(["experiment"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.splitlines()[0] == f"experiment ({describe_processors(multiplies_bf16())})"
+    assert "takes about 45 s of one core in fp32 with AVX2" in shown, "of one that was not measured"
+
+
+@pytest.mark.parametrize(
+    ("flags", "native"),
+    [("fpu avx2 fma", False), ("fpu avx512f avx512_bf16", True), ("amx_bf16 avx512f", True)],
+)
+def test_bf16_is_read_off_the_flags_of_the_processor(flags, native, tmp_path, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"model name\t: X\nflags\t\t: {flags}\nbugs\t: none\n")
+    assert multiplies_bf16(info) is native
+    assert multiplies_bf16(tmp_path / "none") is None
+    assert ("no bf16" in describe_processors(native)) is not native
+
+
+def test_bf16_is_what_torch_finds():
+    """The rule of trainer.precision=auto, read without torch."""
+    native = multiplies_bf16()
+    if native is None:
+        pytest.skip("the system does not say what the processor can")
+    assert native == (resolve_precision("auto", torch.device("cpu")) == "bf16")
+
+
+def test_forecasts_are_of_the_bundled_experiments_as_they_are():
+    assert read_forecasts()
+    for found in read_forecasts():
+        steps = compose("train", found["words"]).cfg.trainer.steps
+        assert found["steps"] == steps, (
+            f"{found['words']}: forecast=true in gancli.commands.gallery"
+        )
 
 
 def test_baselines_stand_behind_the_number_of_the_outputs():
@@ -110,6 +235,7 @@ def test_a_finished_run_is_not_run_again_and_a_stopped_one_goes_on(tmp_path, mon
         (["precision=fp16"], "there is no precision=fp16"),
         (["seeds=abc"], "'abc' is no whole number"),
         (["run=maybe"], "run=maybe is not understood"),
+        (["forecast=maybe"], "forecast=maybe is not understood"),
     ],
 )
 def test_words_that_are_not_understood(words, said):

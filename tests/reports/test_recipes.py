@@ -321,12 +321,19 @@ def test_a_measured_experiment_of_the_kind_is_named(monkeypatch):
     entry = {
         "words": ["experiment=sngan_digits_small"],
         "seeds": [0],
+        "steps": 1500,
         "cpu_s": [80.0],
         "values": {"class_accuracy": [0.5]},
+        "processor": "AMD EPYC",
+        "precision": "bf16",
     }
+    other = {"words": entry["words"], "steps": 1500, "cpu_s": 260.0}
+    other |= {"processor": "AMD EPYC, AVX2", "precision": "fp32"}
+    monkeypatch.setattr(recipes, "read_forecasts", lambda: [other])
     monkeypatch.setattr(recipes, "read_measured", lambda: [entry])
     assert recipe.expect().endswith(
-        "of this kind: 80 s of one core: class accuracy 0.500 (1 seed), docs/measured.md"
+        "of this kind: 80 s of one core in bf16, about 4 min in fp32 with AVX2: "
+        "class accuracy 0.500 (1 seed), docs/measured.md"
     )
     monkeypatch.setattr(recipes, "read_measured", list)
     assert recipe.expect() == recipe.expected
