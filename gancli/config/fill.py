@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -164,6 +164,7 @@ def fill_autos(frozen: Plain) -> None:
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
     modality = make_modality(frozen["dataset"])
     penalised = list_per_sample_penalties(frozen)
+    relativistic = compares_scores(frozen)
     model = frozen["model"]
     if model["_target_"] != PLAIN_GAN and model.get("shared_fakes") in ("auto", False):
         del model["shared_fakes"]  # a class of the user's own may not take the key at all
@@ -195,7 +196,28 @@ def fill_autos(frozen: Plain) -> None:
                 "model.discriminator.norm=layer does not",
                 ", ".join(penalised),
             )
+        elif node.get("norm") == "auto" and relativistic and can_be_spectral(node):
+            # Such scores have no boundary that would hold them: only their differences count.
+            node["norm"] = "spectral"
+            log.info(
+                "norm=auto: the discriminator uses spectral norm, since the loss is relativistic "
+                "and has no gradient penalty"
+            )
         node |= {key: value for key, value in values.items() if node.get(key) == "auto"}
+
+
+def compares_scores(frozen: Plain) -> bool:
+    """Says whether the loss is relativistic: it compares scores of reals with those of fakes."""
+    objective = (frozen["loss"] or {}).get("objective")
+    if objective is None:
+        return False
+    return bool(getattr(locate(objective["_target_"], trust=None), "relativistic", False))
+
+
+def can_be_spectral(node: Plain) -> bool:
+    """Says whether a network's norm may be spectral."""
+    known = read_parameters(locate(node["_target_"], trust=None))
+    return "norm" in known and "spectral" in get_args(known["norm"].annotation)
 
 
 def choose_width(dataset: Mapping[str, Any]) -> int:

@@ -25,3 +25,21 @@ def test_plain_convolutions_are_narrow_for_small_grey_images(model, words, width
 def test_one_player_may_be_wider_than_the_other():
     networks = frozen("model=dcgan", "model.discriminator.width=16")["model"]
     assert (networks["generator"]["width"], networks["discriminator"]["width"]) == (32, 16)
+
+
+@pytest.mark.parametrize(
+    ("words", "norm"),
+    [
+        (("model=dcgan",), "batch"),
+        (("model=dcgan", "loss=rpgan"), "spectral"),
+        (("model=dcgan", "loss=ragan"), "spectral"),
+        (("model=dcgan", "loss=rpgan_r1r2"), "layer"),
+        (("model=dcgan", "loss=rpgan", "model.discriminator.norm=batch"), "batch"),
+        (("model=infogan", "loss=ragan"), "spectral"),
+        # Its discriminator has no spectral norm to choose.
+        (("experiment=pix2pix_digits_small", "loss=ragan"), "batch"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_a_loss_decides_the_discriminators_norm(words, norm):
+    assert frozen(*words)["model"]["discriminator"]["norm"] == norm
