@@ -69,11 +69,12 @@ class Balanced:
         return found
 
 
-def describe_balance(data: Decoded, *, conditional: bool) -> str:
-    """Says what is drawn how often, with the images of each class (many: of two of them).
+def describe_balance(data: Decoded, *, noun: str, conditional: bool) -> str:
+    """Says what is drawn how often, with the items of each class (many: of two of them).
 
     Args:
         data: What is trained on.
+        noun: What several of its items are called, such as "images".
         conditional: Whether the model sees the labels.
     """
     assert data.labels is not None
@@ -85,9 +86,9 @@ def describe_balance(data: Decoded, *, conditional: bool) -> str:
         held = f"{len(named)} classes, from {low} {least:,} to {high} {most:,}"
     else:
         held = ", ".join(f"{name} {count:,}" for name, count in named)
-    said = f"dataset.balance=true: each class is drawn equally often, of {held} images"
+    said = f"dataset.balance=true: each class is drawn equally often, of {held} {noun}"
     if 0 in counts:
-        said += f"; {counts.count(0)} without an image cannot be drawn"
+        said += f"; {counts.count(0)} without {noun} cannot be drawn"
     if not conditional:
         said += "; this model sees no labels, and learns the mixture (model.conditional=true)"
     return said

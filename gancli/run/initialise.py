@@ -18,6 +18,7 @@ from gancli.errors import UserError
 from gancli.files.zoo import name_source, write_start
 from gancli.game import Game
 
+TRIES = 3  # a run that still goes on may save again while its file is read
 MOST_NAMED = 4  # tensors that were not taken, named beside their number
 
 
@@ -97,7 +98,7 @@ def open_source(given: str, *, trust: tuple[str, ...]) -> Source:
     """
     if not given.strip():
         raise UserError("init= names no run", "init=RUN, a .pt file, or zoo/NAME (gan list zoo)")
-    file, tree = checkpoint.open_checkpoint(given)
+    file, digest, tree = read_unchanged(given)
     ghost = checkpoint.build_shapes(tree, file, trust=trust)
     checkpoint.compare_networks(ghost, tree, file)
     for name, value in [*tree["game"].items(), *tree["ema"].items()]:
@@ -106,9 +107,42 @@ def open_source(given: str, *, trust: tuple[str, ...]) -> Source:
                 f"{file} holds weights that are not finite: {show(name)}",
                 "start from an earlier checkpoint of that run",
             )
-    with open(file, "rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return Source(given, file, digest, tree, ghost)
+
+
+def read_unchanged(given: str) -> tuple[Path, str, checkpoint.Tree]:
+    """Reads a checkpoint and its digest, both of the same bytes.
+
+    Args:
+        given: As in `open_source`.
+
+    Returns:
+        The file, the digest as in `Source`, and all that the file holds.
+
+    Raises:
+        UserError: There is none, it cannot be used, or it is written again and again meanwhile.
+    """
+    place = checkpoint.resolve_path(given)
+    for _ in range(TRIES):
+        before = {path: identify(path) for path in (place.iterdir() if place.is_dir() else [place])}
+        file, tree = checkpoint.open_checkpoint(given)
+        with open(file, "rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+        if before.get(file) == identify(file):
+            return file, digest, tree
+    raise UserError(
+        f"{file} was written anew each of the {TRIES} times that it was read",
+        "wait until that run has ended, or copy the file and give the copy to init=",
+    )
+
+
+def identify(path: Path) -> tuple[int, ...] | None:
+    """Gives what changes when a file is written or replaced; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:  # an older checkpoint, removed meanwhile
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def take_weights(game: Game, source: Source) -> Taken:

@@ -111,6 +111,7 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     from gancli.evaluation.paired import make_monitor
     from gancli.evaluation.watchdog import build_watch
     from gancli.files.safe_load import check_savable
+    from gancli.modality import make_modality
     from gancli.precision import layout_of_run
     from gancli.render import status as progress
     from gancli.run.agreement import describe_data
@@ -125,7 +126,8 @@ def execute(plan: Plan, composed: front.Composed, device: torch.device) -> Outco
     train, held, stream = planning.open_data(plan.config, device, trust=plan.trust)
     if stream.balanced is not None:
         conditional = bool(plan.config.model.get("conditional"))
-        planning.tell(describe_balance(train, conditional=conditional))
+        noun = make_modality(plan.config.dataset).noun
+        planning.tell(describe_balance(train, noun=noun, conditional=conditional))
     if plan.alike:
         plan = distributed.run_together(lambda: planning.choose_alike(plan, composed, train.digest))
     progress.say("building the networks…")

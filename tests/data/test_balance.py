@@ -77,14 +77,25 @@ def test_what_cannot_be_balanced_is_refused():
 
 
 def test_what_is_said_of_the_classes():
-    assert describe_balance(rare(), conditional=True) == (
+    assert describe_balance(rare(), noun="images", conditional=True) == (
         "dataset.balance=true: each class is drawn equally often, of a 3, b 9, c 17 images"
     )
-    said = describe_balance(rare(LABELS[LABELS != 1]), conditional=False)
-    assert "b 0" in said and "1 without an image" in said and "model.conditional=true" in said
+    said = describe_balance(rare(LABELS[LABELS != 1]), noun="images", conditional=False)
+    assert (
+        "b 0" in said
+        and "1 without images cannot be drawn" in said
+        and "model.conditional=true" in said
+    )
     many = Decoded(torch.zeros(23, 1, 1, 1), torch.arange(23), tuple(map(str, range(23))))
-    said = describe_balance(many, conditional=True)
+    said = describe_balance(many, noun="images", conditional=True)
     assert said.endswith("of 23 classes, from 0 1 to 22 1 images")
+
+
+def test_points_are_not_called_images(gan):
+    words = ("model=mlp", "dataset=ring", "dataset.balance=true", "trainer.batch_size=8")
+    done = sound(gan("train", *words, "metrics=none", "trainer.steps=1", "hydra.run.dir=run"))
+    line = next(line for line in done.out.splitlines() if "dataset.balance=true" in line)
+    assert " points" in line and "images" not in line
 
 
 def test_a_run_is_resumed_exactly_and_says_the_counts(gan):

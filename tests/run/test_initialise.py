@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ from helpers import SMALL, differences, frozen
 from PIL import Image
 from train_helpers import QUIET, TINY, last, sound, train_once
 
+from gancli import checkpoint
 from gancli.checkpoint import keep_generator
 from gancli.config.build import build_game
 from gancli.errors import UserError
 from gancli.game import children
 from gancli.games.freezing import freeze_discriminator, list_blocks
-from gancli.run.initialise import Source, is_small, take_average, take_weights
+from gancli.run.initialise import Source, is_small, open_source, take_average, take_weights
 
 gan = pytest.fixture(train_helpers.gan)
 CGAN = (
@@ -61,6 +63,32 @@ def test_a_run_starts_from_another_and_its_average_from_that_ones(gan):
         moved = (new[part][name] - old[part][name]).abs().max()
         assert 0 < moved < 1e-3, part
     assert (new["game"]["generator.net.0.weight"] - new["ema"]["net.0.weight"]).abs().max() > 1e-4
+
+
+def test_the_digest_is_of_the_bytes_that_were_read(gan, monkeypatch):
+    """A source that is replaced while it is read is read again; one that never rests is told."""
+    train_once(gan, *TINY, "trainer.steps=1", folder="old")
+    file = Path("old/checkpoints/last.pt")
+    first = file.read_bytes()
+    torch.save(torch.load(file) | {"version": "later"}, "other.pt")
+    later = Path("other.pt").read_bytes()
+    real = checkpoint.read
+    writes = [later]
+
+    def read_and_replace(path: Path) -> checkpoint.Tree:
+        tree = real(path)
+        if writes:
+            path.with_suffix(".new").write_bytes(writes.pop())
+            path.with_suffix(".new").replace(path)
+        return tree
+
+    monkeypatch.setattr(checkpoint, "read", read_and_replace)
+    source = open_source("old", trust=())
+    assert source.tree["version"] == "later"
+    assert source.digest == hashlib.sha256(later).hexdigest()
+    writes += [first, later] * 2
+    with pytest.raises(UserError, match="was written anew each of the 3 times"):
+        open_source("old", trust=())
 
 
 def test_a_run_that_goes_on_reads_its_source_no_more(gan):
