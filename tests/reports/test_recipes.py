@@ -251,6 +251,15 @@ def test_rates_of_a_plain_model_sink_with_the_length_of_the_run():
         assert f"optimizer.{player}.end_kimg=32" in words
 
 
+def test_pairs_are_learned_without_noise_and_only_the_generators_rate_sinks():
+    facts = Facts("x", "pairs", ("dataset.path=x",), 400, (256, 128), "RGB")
+    words = list_recipes(facts)[0].command(1000)
+    assert {"model.generator.noisy=false", "model.discriminator.layers=1"} <= {*words}
+    assert "model.warmup=250" in words
+    assert "optimizer.g.start_kimg=1" in words and "optimizer.g.end_kimg=2" in words
+    assert not any(word.startswith("optimizer.d.") for word in words)
+
+
 def test_a_gpu_has_time_for_styles():
     best, small, plain = list_recipes(images(900, 300), gpu=True)
     assert best.name == "StyleGAN2 at 128 pixels" and "augment=ada" in best.words
