@@ -6,7 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from gancli.game import Critic, Logs, Loss, Progress, due, members_of
-from gancli.losses.objectives import Objective, Target, check_cost_name, draw_target
+from gancli.losses.objectives import (
+    Objective,
+    Target,
+    Wasserstein,
+    check_cost_name,
+    draw_target,
+)
 from gancli.losses.penalties import Penalty
 from gancli.schedules import Constant, Number, Schedule, ramp, schedule
 
@@ -197,6 +203,10 @@ class AdversarialLoss(Loss):
             See `Objective.chance_level`; a target that is drawn counts by its mean.
         """
         return self.objective.chance_level(*self.mean_targets())
+
+    def is_difference(self) -> bool:
+        """Says whether the discriminator's loss is the bare difference of mean scores."""
+        return isinstance(self.objective, Wasserstein)
 
     def chance_slope(self) -> float | None:
         """Gives how fast `d/adv` falls below chance level as reals score above fakes.

@@ -176,8 +176,95 @@ def test_recorded_runs():
         assert show_recorded(objective, text) == [], text
 
 
-def test_a_wasserstein_critic_has_no_level_to_give_up_at():
-    assert count_lines(watch(Wasserstein()), {"d/adv": 0.0, "d/contrast": 0.0}) is None
+# d/real,d/fake,d/contrast of recorded runs with Wasserstein's loss.
+# An MLP on digits, its critic with a learning rate of 1e-9; clipped to 0.0001; as wgan is.
+SLOW_CRITIC = """
+    -0.0809,0.292,0.504 -0.0889,0.908,1.18 -0.0443,1,1.14 -0.0523,1.25,1.41 0.0166,1.06,1.27
+    0.0247,1.1,1.34 0.161,1.29,1.22 0.107,1.14,1.16 0.0518,0.952,1.09 -0.0284,1.32,1.43
+    0.0228,0.818,1.13 0.0476,1.09,1.32 -0.102,1.24,1.48 0.0584,1.27,1.4 0.167,1.47,1.47
+    -0.0278,1.35,1.52 0.0733,1.08,1.25 -0.0637,1.34,1.52 -0.0749,1.51,1.76 -0.177,1.12,1.44
+    0.0269,1.57,1.68 -0.0517,1.11,1.3 -0.0153,1.22,1.53 0.114,1.15,1.25 0.00422,1.4,1.49
+    -0.0124,1.37,1.57 0.0153,1.18,1.34 -0.11,1.28,1.55 0.0138,1.27,1.53 0.0993,1.41,1.52
+"""
+CLIPPED = """
+    4.14e-06,8.75e-08,4.08e-06 5.79e-06,-2.67e-07,6.09e-06 7.95e-06,-2.1e-07,8.24e-06
+    8.57e-06,-1.52e-07,8.83e-06 9.6e-06,2.55e-07,9.41e-06 1.03e-05,9.72e-07,9.33e-06
+    1.07e-05,2.08e-06,8.72e-06 1.09e-05,3.19e-06,7.9e-06 1.01e-05,4.02e-06,6.23e-06
+    9.41e-06,5.23e-06,4.47e-06 8.19e-06,4.6e-06,3.77e-06 6.29e-06,4.39e-06,2.12e-06
+    6.09e-06,4.54e-06,1.77e-06 5.91e-06,4.85e-06,1.45e-06 5.35e-06,4.78e-06,9.55e-07
+    4.92e-06,3.73e-06,1.38e-06 4.81e-06,4.1e-06,1.04e-06 3.81e-06,3.39e-06,6.72e-07
+    4.37e-06,3.8e-06,8.82e-07 5.07e-06,4.7e-06,7.39e-07 4.3e-06,4.01e-06,5.95e-07
+    3.57e-06,3.56e-06,6.42e-07 3.68e-06,3.3e-06,6.6e-07 3.49e-06,3.24e-06,4.87e-07
+    3.44e-06,2.99e-06,7.8e-07 3.07e-06,2.65e-06,8.93e-07 3.11e-06,2.94e-06,5.62e-07
+    3.4e-06,3.43e-06,8.08e-07 2.83e-06,2.48e-06,7.23e-07 2.93e-06,2.8e-06,5.52e-07
+"""
+CLIP = """
+    68.3,59.6,18.8 33.9,6.79,30.2 27.3,16.3,16.4 37.2,33.6,14.8 28.5,25.4,9.17 27.7,23.8,10.9
+    25.3,30.6,12.8 22.1,18.3,13.1 25.1,25.6,9.58 24.9,22,12.8 27.6,22.4,11.6 36.4,28.3,14.9
+    29.9,23.7,18.4 43.9,31,21 50.1,37.3,20.2 57.9,44.6,26.4 58,46.9,23.5 56.8,40.2,26.2
+    48.3,32.9,20.4 44.5,37.6,19.5 42.8,28.3,23.8 47.9,41.6,31.4 42.6,31.4,21.8 42.1,35,19.5
+    51.1,35.7,33.1 51.3,43.6,14.9 58.5,40.9,29.6 63.4,49.8,24 57.2,53.4,19.3 59.3,59.1,25.9
+"""
+# wgan_gp: an MLP on the ring, whose critic often comes late, and DCGAN on digits.
+LATE_CRITIC = """
+    -0.798,-0.797,0.208 -1.38,-0.655,0.758 -1.97,-1.39,0.608 -1.62,-1.1,0.642 -2.74,-2.27,0.597
+    -1.44,-0.854,0.905 -1.42,-0.856,0.793 -1.67,-1.34,0.585 -1.9,-1.61,0.816 -2.48,-2.05,0.709
+    -1.87,-1.56,0.798 -1.4,-1.05,0.744 -1.94,-1.92,0.563 -2,-1.19,0.916 -2.32,-1.48,1.14
+    -1.99,-1.86,0.494 -1.91,-1.3,0.932 -1.87,-1.29,0.712 -1.04,-0.779,0.594 -1.76,-1.55,0.652
+    -1.86,-1.48,0.786 -1.53,-1.41,0.766 -0.352,-0.34,0.571 -1.16,-0.653,0.855 -0.485,-0.436,0.709
+    -0.849,-0.612,0.837 -0.684,-0.508,0.627 -1.47,-0.959,0.814 -1.1,-0.406,0.846
+    -0.534,-0.315,0.653 -1.63,-1.48,0.685 -1.63,-1.23,0.793 -0.542,-0.46,0.738 -1.02,-0.654,0.8
+    -1.5,-1.61,0.786 -1.47,-1.86,0.801 -2.07,-1.75,0.63 -0.878,-0.663,0.699 -2.34,-2.06,0.839
+    -2.62,-2.9,0.656 -1.9,-1.97,0.706 -2.53,-2.6,0.648 -2.49,-2.52,0.706 -3.99,-3.66,0.674
+    -2.59,-2.38,0.714 -2.95,-3.24,0.83 -1.99,-1.87,0.686 -2.38,-2.28,0.885 -1.95,-2.05,0.738
+    -2.06,-1.9,0.586 -2.34,-2.09,0.663 -2.17,-1.85,0.812 -2.45,-2.2,0.767 -1.73,-1.58,0.641
+    -1.6,-1.9,0.844 -2.24,-2.1,0.908 -0.95,-1.11,0.64 -2.42,-2.69,0.814 -0.414,-0.6,0.91
+    -2.79,-2.52,0.643
+"""
+DCGAN = """
+    5.19,-0.111,5.37 13,5.57,7.85 6.9,1.51,5.58 7.96,2.12,5.97 7.18,1.76,5.59 4.66,0.828,4.1
+    6.51,2.73,4.25 6.95,3.73,3.79 7.12,3.39,4.63 5.75,3.61,3.25 10.4,7.02,4.52 3.71,1.89,4.55
+    3.37,1.76,2.98 4.67,2.93,2.9 3.89,0.404,4.26 3.3,0.982,3.98 1.3,-2.31,5.15 1.85,-0.76,4.67
+    1.99,-1.1,5 1.53,-0.603,3.33 -0.506,-1.58,3.58 -1.39,-4.72,4.94 -2.47,-4.85,4.02
+    -1.48,-4.74,4.45 -5.12,-8.76,4.43 -0.521,-4.79,4.9 -2.91,-4.85,2.57 -4.02,-6.52,4.14
+    -5.07,-8,3.88 -3.28,-6.38,4.74
+"""
+
+
+def show_critic(text: str) -> list[tuple[int, str]]:
+    """Shows a recorded Wasserstein critic to a watchdog as it is by default."""
+    dog = watch(Wasserstein(), start_kimg=0.0, patience=6)
+    found = []
+    for k, triple in enumerate(text.split(), start=1):
+        real, fake, contrast = map(float, triple.split(","))
+        line = {"d/adv": fake - real, "d/real": real, "d/fake": fake, "d/contrast": contrast}
+        alarm = dog.check(line, 5000, None)
+        if alarm is not None:
+            found.append((k, f"{alarm.reason}; {alarm.hint}"))
+    return found
+
+
+def test_recorded_wasserstein_critics():
+    ((line, said),) = show_critic(SLOW_CRITIC)
+    assert line == 24 and "the critic stays behind: it scores samples (1.15) above" in said
+    assert "a larger optimizer.d.lr" in said
+    given_up = show_critic(CLIPPED)
+    assert [line for line, _ in given_up] == [12, 24]
+    assert "the critic has given up: the scores of reals and of samples differ by" in given_up[0][1]
+    assert "a larger loss.clip" in given_up[0][1]
+    for text in (CLIP, LATE_CRITIC, DCGAN):
+        assert show_critic(text) == []
+
+
+def test_of_several_wasserstein_critics_one_may_give_up():
+    fine = {"d/adv": -1.0, "d/contrast": 1.0, "d/real": 1.0, "d/fake": 0.0}
+    dog = watch(Wasserstein(), patience=1)
+    said = [dog.check(fine | {"d/b_contrast": 0.0}, 5000, None) for _ in (1, 2)]
+    assert said[0] is None and "the critic b has given up" in said[1].reason
+    dog = watch(Wasserstein(), patience=1)
+    late = {"d/b_contrast": 1.0, "d/b_real": 0.0, "d/b_fake": 0.5}
+    said = [dog.check(fine | late, 5000, None) for _ in range(4)]
+    assert said[:3] == [None] * 3 and "the critic b stays behind" in said[3].reason
 
 
 def test_a_discriminator_that_cannot_follow_stays_behind():
@@ -495,6 +582,28 @@ def test_a_discriminator_that_never_moves_ends_the_run_with_words(gan, package):
     )
     done = sound(gan("train", *dead, "watch.action=stop", "hydra.run.dir=run"), 3)
     assert "step 2: the discriminator has given up: its loss is 1.39" in done.err
+    back = ("watch.action=rollback", "watch.retries=1", "trainer.save_every=1")
+    done = sound(gan("train", *dead, *back, "hydra.run.dir=back"), 3)
+    assert "rollback 1 of 1" in done.err and "1 rollbacks did not help" in done.err
+
+
+def test_a_wasserstein_critic_that_never_moves_ends_the_run_with_words(gan, package):
+    name = package("""
+        class Dead(GAN):
+            \"\"\"Its critic scores everything 0, and its learning rate keeps it there.\"\"\"
+            def __init__(self, **parts):
+                super().__init__(**parts)
+                for p in self.discriminator.parameters():
+                    p.data.zero_()
+    """)
+    dead = (
+        *MEASURED,
+        f"model._target_={name}.Dead",
+        *("loss=wgan", "metrics=none", "optimizer.d.lr=1e-30", "trainer.steps=20"),
+        *("watch.start_kimg=0", "watch.patience=1", "watch.diversity=0"),
+    )
+    done = sound(gan("train", *dead, "watch.action=stop", "hydra.run.dir=run"), 3)
+    assert "step 2: the critic has given up" in done.err and "a larger loss.clip" in done.err
     back = ("watch.action=rollback", "watch.retries=1", "trainer.save_every=1")
     done = sound(gan("train", *dead, *back, "hydra.run.dir=back"), 3)
     assert "rollback 1 of 1" in done.err and "1 rollbacks did not help" in done.err
