@@ -35,7 +35,10 @@ def format_removal(path: Path) -> str:
     if not WINDOWS:
         return f"rm -r {word}" if whole else f"rm {word}"
     if whole:
-        return f"rmdir /s /q {word}"
+        # PowerShell's rmdir is another command, which does not know /s. It also takes the quotes
+        # off a word without spaces before cmd sees it, and in a&b cmd would see two commands.
+        safe = PLAIN.fullmatch(word) or re.search(r"\s", word)
+        return f"{'cmd /c ' if safe else ''}rmdir /s /q {word}"
     return f"rmdir {word}" if os.path.isdir(path) else f"del {word}"  # a link to a folder is one
 
 

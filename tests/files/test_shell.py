@@ -51,7 +51,7 @@ def test_elsewhere_it_is_the_shells_own_way(monkeypatch):
         (False, ["rm 'a file'", "rm link", "rm -r folder", "rm gone", "mv folder 'an old one'"]),
         (
             True,
-            ['del "a file"', "rmdir link", "rmdir /s /q folder", "del gone"]
+            ['del "a file"', "rmdir link", "cmd /c rmdir /s /q folder", "del gone"]
             + ['move folder "an old one"'],
         ),
     ],
@@ -65,6 +65,18 @@ def test_removing_and_renaming_are_the_systems_own(windows, said, monkeypatch, t
     Path("link").symlink_to("folder")
     removals = [shell.format_removal(Path(name)) for name in ("a file", "link", "folder", "gone")]
     assert [*removals, shell.format_renaming(Path("folder"), Path("an old one"))] == said
+
+
+def test_a_folder_is_removed_alike_in_cmd_and_in_powershell(monkeypatch, tmp_path):
+    """PowerShell would hand a quoted a&b on without its quotes, and cmd would remove a."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shell, "WINDOWS", True)
+    for name, said in (
+        ("an old run", 'cmd /c rmdir /s /q "an old run"'),
+        ("a&b", 'rmdir /s /q "a&b"'),
+    ):
+        Path(name).mkdir()
+        assert shell.format_removal(Path(name)) == said
 
 
 def test_what_a_user_is_told_to_type_is_the_systems_own(monkeypatch, tmp_path):
