@@ -164,10 +164,9 @@ class DCGANDiscriminator(nn.Module):
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
         first, *others = self.body
-        if isinstance(first, LabelledHalvingConv2d):
-            h = first(x, label)
-        else:
-            h = first(append_class_planes(x, label, self.classes))
+        if not isinstance(first, LabelledHalvingConv2d):
+            return self.body(append_class_planes(x, label, self.classes))
+        h = first(x, label)
         for layer in others:
             h = layer(h)
         return h
