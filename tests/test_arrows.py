@@ -16,7 +16,7 @@ from helpers import REPO, parse_module, read_modules
 LEAVES = {"errors", "files", "render"}  # any package may use them, but for what stands in SILENT
 SILENT = {  # what computes says nothing on a terminal
     *("game", "critic", "networks", "losses", "augment", "games", "trainer", "checkpoint"),
-    *("optimizers", "ema", "schedules", "seeding", "precision", "distributed", "pulse"),
+    *("optimizers", "ema", "schedules", "seeding", "precision", "distributed"),
 }
 ALLOWED: dict[str, set[str]] = {
     "__init__": set(),
@@ -25,7 +25,6 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "render": set(),
-    "pulse": set(),
     "machine": set(),
     "sound": set(),
     "modality": {"sound"},
@@ -41,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "losses": {"schedules", "augment", "game", "critic"},
     "games": {"losses", "augment", "networks", "game", "critic", "schedules"},
     "optimizers": {"schedules", "config", "game"},
-    "distributed": {"pulse"},
+    "distributed": set(),
     "trainer": {
         *("game", "optimizers", "ema", "schedules", "seeding", "distributed", "precision"),
         *("data", "config", "machine"),
@@ -100,7 +99,10 @@ EXCEPTIONS = {  # (module, module or package): why it departs from the table
     ): "messages show an untrusted file's values with config.values.show",
     ("schedules", "config"): "bounds of a schedule's arguments are annotations of config.values",
     ("run.bench", "losses"): "a penalty that is rarely due belongs to the period that is measured",
-    ("pulse", "render"): "a thread that must speak while its process waits in a collective",
+    (
+        "distributed.pulse",
+        "render",
+    ): "a thread that must speak while its process waits in a collective",
 }
 
 

@@ -8,7 +8,7 @@ import time
 
 import torch.distributed as dist
 
-from gancli.pulse import Pulse
+from gancli.distributed.pulse import Pulse
 
 
 def make_pulse(words: dict[int, bool], *, world: int) -> Pulse:

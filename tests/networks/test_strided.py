@@ -128,6 +128,13 @@ def test_activations_in_place_change_no_bit():
     assert all(map(torch.equal, *gradients))
 
 
+def compare_gradients(y, expected, *inputs):
+    up = torch.randn_like(expected)
+    for x in inputs:
+        got, wanted = (torch.autograd.grad(out, x, up, retain_graph=True) for out in (y, expected))
+        torch.testing.assert_close(got, wanted)
+
+
 def test_a_labelled_layer_is_the_convolution_of_an_image_with_planes():
     layer = strided.LabelledHalvingConv2d(3, 4, 5).double()
     x, label = make_image(2, 3, 8, 6), torch.tensor([3, 1])
@@ -138,12 +145,7 @@ def test_a_labelled_layer_is_the_convolution_of_an_image_with_planes():
 
     y, expected = layer(x, label), convolve(x)
     torch.testing.assert_close(y, expected)
-    up = torch.randn_like(expected)
-    for inputs in (x, layer.weight):
-        got, wanted = (
-            torch.autograd.grad(out, inputs, up, create_graph=True) for out in (y, expected)
-        )
-        torch.testing.assert_close(got, wanted)
+    compare_gradients(y, expected, x, layer.weight)
     # As a gradient penalty needs it: the weight's gradient of the image's gradient.
     squares = [
         torch.autograd.grad(out.square().sum(), x, create_graph=True)[0].square().sum()
@@ -169,9 +171,4 @@ def test_the_first_map_is_the_transposed_convolution_of_a_pixel(bias):
     z = make_image(2, 5, 1, 1)
     y, expected = layer(z), F.conv_transpose2d(z, layer.weight, layer.bias)
     torch.testing.assert_close(y, expected)
-    up = torch.randn_like(expected)
-    for inputs in (z, layer.weight):
-        got, wanted = (
-            torch.autograd.grad(out, inputs, up, retain_graph=True) for out in (y, expected)
-        )
-        torch.testing.assert_close(got, wanted)
+    compare_gradients(y, expected, z, layer.weight)

@@ -15,8 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from gancli.distributed.pulse import Pulse, share_store
 from gancli.errors import Elsewhere, GanError, Interrupted, Problems, RankLost, Stopped, UserError
-from gancli.pulse import Pulse, share_store
 
 T = TypeVar("T")
 # Seconds, in the environment: it belongs to a machine, not to a run.
