@@ -95,19 +95,25 @@ def count_halvings(resolution: int | Sequence[int] | str, most: int = 8) -> int:
     return max(1, min(most, *((side & -side).bit_length() - 1 for side in sides)))
 
 
-def count_steps(steps: int, updates: int, *, _root_: DictConfig) -> int:
+def count_steps(steps: int, updates: int, clipped: int = 0, *, _root_: DictConfig) -> int:
     """Returns the default length of a run in real batches.
 
     Args:
         steps: Batches of a run whose generator moves at every one of them.
         updates: The least number of the generator's updates; each takes loss.n_critic batches.
+        clipped: The same where the discriminator's weights are clipped, which teaches less.
         _root_: The whole config, which OmegaConf hands to a resolver that asks.
 
     Returns:
         `steps`, or as many more as the updates need; `steps` where the config has no loss.n_critic,
         or one that is refused anyway: that is then the only problem.
     """
+    from omegaconf import OmegaConf
+
     n_critic = count_critic_steps(_root_)
+    clip = OmegaConf.select(_root_, "loss.clip", throw_on_resolution_failure=False)
+    if clip is not None:
+        updates = max(updates, clipped)
     return max(steps, min(updates * n_critic, int(COUNT.most)))
 
 

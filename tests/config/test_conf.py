@@ -199,10 +199,10 @@ def test_a_frozen_config_is_plain_and_free_of_auto():
 
 
 def test_who_wins():
-    assert frozen("loss=wgan")["optimizer"]["g"]["_target_"] == "torch.optim.RMSprop"
-    assert (
-        frozen("loss=wgan", "optimizer=adam_b0")["optimizer"]["g"]["_target_"] == "torch.optim.Adam"
-    )
+    chosen = frozen("loss=wgan")["optimizer"]
+    assert chosen["g"]["_target_"] == "torch.optim.Adam" and chosen["d"]["lr"] == 5e-4
+    chosen = frozen("loss=wgan", "optimizer=rmsprop_wgan")["optimizer"]
+    assert chosen["g"]["_target_"] == "torch.optim.RMSprop" and chosen["d"]["lr"] == 5e-5
     assert frozen("loss=wgan_gp")["optimizer"]["g"]["betas"] == [0.0, 0.9]
     # At 1e-3, the default, DCGAN's discriminator wins this game at once.
     assert frozen("loss=saturating")["optimizer"]["d"]["lr"] == 5e-4
