@@ -205,6 +205,8 @@ def images(n: int, side: int, classes: int = 0, mode: str = "RGB") -> Facts:
             ["augment=diffaug_color_translation"],
         ),
         (images(5000, 28, 50), "StyleGAN2 at 28 pixels, by class", ["model.conditional=true"]),
+        (images(5000, 28, 50, mode="L"), "CGAN at 28 pixels, by class", ["model.width=32"]),
+        (images(900, 96, 9, mode="I;16"), "CGAN at 64 pixels, by class", ["model.width=32"]),
         (images(5000, 32, 500), "DCGAN at 32 pixels", ["dataset.resolution=32"]),
         (images(5000, 45), "DCGAN at 40 pixels", []),
     ],
@@ -212,10 +214,29 @@ def images(n: int, side: int, classes: int = 0, mode: str = "RGB") -> Facts:
 def test_images(facts, name, words):
     best, *others = list_recipes(facts)
     assert best.name == name and set(words) <= set(best.words) and others
-    assert ("augment=diffaug_color_translation" in best.words) == name.startswith("DCGAN")
+    plain = name.startswith(("DCGAN", "CGAN"))
+    assert ("augment=diffaug_color_translation" in best.words) == plain
     assert ("so few that" in best.why) == (facts.n < 2000)
     assert ("model.conditional=true" in best.words) == name.endswith("by class")
     assert "docs/" in best.expected, "a number has an origin"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_labels_have_a_light_recipe_beside_styles(mode):
+    """StyleGAN2 alone is no choice where minutes are few; plain convolutions are told the class."""
+    recipes = list_recipes(images(5000, 64, 10, mode=mode))
+    kinds = [recipe.name.partition(" ")[0] for recipe in recipes]
+    assert (
+        kinds
+        == {"RGB": ["StyleGAN2", "StyleGAN2", "CGAN"], "L": ["CGAN", "CGAN", "StyleGAN2"]}[mode]
+    )
+    light = next(recipe for recipe in recipes if recipe.name.startswith("CGAN"))
+    words = light.command(1000)
+    assert "model.conditional=true" in words
+    sinks = {"RGB": {"optimizer=adam_b05", "optimizer.d.end_kimg=32"}}
+    assert sinks.get(mode, {"optimizer.d.start_kimg=6.4", "optimizer.d.end_kimg=16"}) <= {*words}
+    assert ("model.generator.upsampling=nearest" in words) == (mode == "RGB"), "no lattice"
+    assert list_recipes(images(5000, 64, 10, mode=mode), gpu=True)[0].name.startswith("StyleGAN2")
 
 
 def test_drawings_on_transparent_ground_are_seen_over_white():
@@ -239,7 +260,11 @@ def test_no_large_model_is_shown_colours_that_nobody_sees(facts, words):
     for gpu in (False, True):
         for recipe in list_recipes(facts, gpu=gpu):
             chosen = {word for word in recipe.words if word.startswith("augment")}
-            assert chosen == words, recipe.name
+            if recipe.name.startswith("CGAN"):  # which has DiffAugment, however many images
+                assert "augment=diffaug_color_translation" in chosen
+                assert (recipes.WHITE in chosen) == facts.transparent
+            else:
+                assert chosen == words, recipe.name
 
 
 def test_rates_of_a_plain_model_sink_with_the_length_of_the_run():
@@ -325,10 +350,10 @@ def test_a_folder_of_strips_and_opaque_images(tmp_path):
 
 
 def test_a_measured_experiment_of_the_kind_is_named(monkeypatch):
-    recipe = list_recipes(images(5000, 32, 10))[-1]
-    assert recipe.experiment == "sngan_digits_small"
+    recipe = list_recipes(images(5000, 32, 10, mode="L"))[0]
+    assert recipe.experiment == "cgan_digits_small"
     entry = {
-        "words": ["experiment=sngan_digits_small"],
+        "words": ["experiment=cgan_digits_small"],
         "seeds": [0],
         "steps": 1500,
         "cpu_s": [80.0],
