@@ -10,6 +10,7 @@ import itertools
 import torch
 from torch import Tensor, nn
 
+from gancli.networks.conditional import Projection
 from gancli.networks.layers import (
     Activation,
     Norm,
@@ -121,6 +122,8 @@ class DCGANDiscriminator(nn.Module):
         pooling: "strided" 4x4 convolutions, or 3x3 convolutions and 2x2 "average" pooling.
         classes: of the data set.
         conditional: one plane per class stands beside x.
+        projection: the class also adds <v_label, features> to the score (Miyato and Koyama 2018,
+            equation 3), if the network is conditional.
     """
 
     def __init__(
@@ -135,6 +138,7 @@ class DCGANDiscriminator(nn.Module):
         pooling: str = "strided",
         classes: int = 0,
         conditional: bool = False,
+        projection: bool = False,
     ):
         super().__init__()
         if pooling not in ("strided", "average"):
@@ -160,6 +164,8 @@ class DCGANDiscriminator(nn.Module):
         self.out = constrain_weight(
             init_dcgan(nn.Conv2d(widths[-1], 1, base, 1, 0, bias=False)), norm
         )
+        wanted = projection and self.classes
+        self.project = Projection(self.feature_dim, self.classes) if wanted else None
 
     def trunk(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Computes the features of images."""
@@ -172,8 +178,9 @@ class DCGANDiscriminator(nn.Module):
         return h
 
     def head(self, h: Tensor, label: Tensor | None = None) -> Tensor:
-        """Scores features."""
-        return self.out(h).flatten(1)
+        """Scores features, for labels where the class has a vector."""
+        score = self.out(h).flatten(1)
+        return score if self.project is None else score + self.project(h.flatten(1), label)
 
     def forward(self, x: Tensor, label: Tensor | None = None) -> Tensor:
         """Scores images: `head(trunk(x))`."""

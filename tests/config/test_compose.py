@@ -21,7 +21,7 @@ ROOT = Path(config.__file__).resolve().parents[1]
 def test_default_config_has_every_top_key_and_no_hydra_node():
     composed = config.compose("train", [])
     assert set(composed.cfg) == set(schema.TOP_KEYS)
-    assert composed.choices["model"] == "cgan"
+    assert composed.choices["model"] == "cgan_projection"
     assert not [group for group in composed.choices if group.startswith("hydra")]
     assert composed.warnings == []
     OmegaConf.resolve(composed.cfg)  # no interpolation pointed into the hydra node
@@ -68,7 +68,9 @@ def test_what_gate_1_must_let_through(override):
 
 def test_run_dir_is_named_after_model_and_data_and_stays_the_same():
     composed = config.compose("train", [])
-    assert re.fullmatch(r"outputs/cgan-digits/\d{8}-\d{6}-[a-z0-9]{4}", str(composed.run_dir))
+    assert re.fullmatch(
+        r"outputs/cgan_projection-digits/\d{8}-\d{6}-[a-z0-9]{4}", str(composed.run_dir)
+    )
     assert str(composed.run_dir) == composed.hydra.run.dir == composed.hydra.run.dir
     assert not composed.run_dir_given
     assert not composed.run_dir.exists()
@@ -138,9 +140,8 @@ def test_hydra_resolvers_work_in_a_users_file(tmp_path):
             "device: ${hydra:runtime.choices.model}\n"
         },
     )
-    assert (
-        config.compose("train", ["-cd", str(tmp_path), "trainer=mine"]).cfg.trainer.device == "cgan"
-    )
+    cfg = config.compose("train", ["-cd", str(tmp_path), "trainer=mine", "model=mlp"]).cfg
+    assert cfg.trainer.device == "mlp"
 
 
 def test_a_file_is_parsed_once_for_its_text(tmp_path, monkeypatch):

@@ -137,6 +137,21 @@ def test_the_label_changes_image_and_score():
     assert not torch.equal(g(z, a), g(z, b)) and not torch.equal(d(g(z, a), a), d(g(z, a), b))
 
 
+def test_a_projection_adds_the_features_product_with_the_vector_of_the_class():
+    """Of features alone: those of planes are the same for all labels of this test."""
+    options = {"resolution": [16, 24], "channels": 1, "classes": 3, "width": 4, "projection": True}
+    assert DCGANDiscriminator(**options).project is None, "without labels"
+    d = DCGANDiscriminator(**options, conditional=True).eval()
+    hidden = d.trunk(torch.randn(2, 1, 16, 24), torch.tensor([1, 1]))
+    label = torch.tensor([2, 0])
+    added = d.head(hidden, label) - d.out(hidden).flatten(1)
+    table = d.project.table(torch.arange(3))
+    assert table.shape == (3, d.feature_dim)
+    expected = (table[label] * hidden.flatten(1)).sum(1, keepdim=True)
+    assert expected.abs().min() > 1e-4
+    torch.testing.assert_close(added, expected)
+
+
 def test_mlp_is_linear_for_points_and_maxout_takes_the_largest_piece():
     g = MLPGenerator(resolution=1, channels=2, hidden=[8], output="linear")
     assert g(100 * torch.randn(64, 100)).abs().max() > 1 and g(torch.randn(3, 100)).shape == (

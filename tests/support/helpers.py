@@ -68,6 +68,7 @@ PAIRS, DOMAINS = folders()
 SMALL = {
     "dcgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "cgan": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
+    "cgan_projection": ("model.width=4", "model.max_width=8", "dataset.resolution=16"),
     "mlp": (
         "model.generator.hidden=[16]",
         "model.discriminator.hidden=[12]",
