@@ -72,8 +72,9 @@ SINKING_ADAM = (  # for colours, over a run of any length
 NEAREST = "model.generator.upsampling=nearest"
 DRAWN = (WHITE, NEAREST)
 EXPECTED_DRAWN = (
-    "smooth shapes in all colours on transparent ground, few of which can be named: fd_squeezenet "
-    f"3,153 after 1,600 steps of 32 on 1,000 emoji of 64 pixels ({OWN})"
+    "smooth shapes in all colours on transparent ground: few can be named after 1,600 steps of 32 "
+    "on 1,000 emoji of 64 pixels (fd_squeezenet 3,153), one of three after 5,450 (1,974), faces "
+    f"and people among them ({OWN})"
 )
 
 
@@ -616,7 +617,7 @@ def describe_convolutions(facts: Facts, size: tuple[int, int], *, few: bool, why
     else:
         expected = (
             "things of one kind with their parts in place: faces with eyes, mouths and hair in all "
-            "colours, fd_squeezenet 2,708 after 2,500 steps of 32 and 1,620 after 4,300 on 2,500 "
+            "colours, fd_squeezenet 2,708 after 2,500 steps of 32 and 1,307 after 5,250 on 2,500 "
             f"drawn faces of 64 pixels ({OWN})"
         )
     return Recipe(
@@ -784,9 +785,10 @@ def list_pair_recipes(facts: Facts) -> list[Recipe]:
             steps=2200,
             least=1000,
             expected=(
-                "soft outputs with parts in their places, such as rows of windows, half a decibel "
-                "above the mean photo: PSNR 14.8 dB and SSIM 0.35, the mean photo 14.3 dB and "
-                f"0.12, after 1,929 of 2,200 steps of 2 on facades of 64 pixels ({OWN})"
+                "outputs with parts in their places, such as rows of windows: soft after 1,929 of "
+                "2,200 steps of 2 on facades of 64 pixels (PSNR 14.8 dB and SSIM 0.35, the mean "
+                "photo 14.3 dB and 0.12), with frames and cross-bars after 6,850 (14.5 dB and "
+                f"0.34), walls of one colour ({OWN})"
             ),
             why="pairs: each source has its target, so pixels teach first and a discriminator of "
             f"small patches adds detail; it sees them moved and coloured, or few pairs are soon "
