@@ -43,6 +43,8 @@ PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".npy"}
 BESIDE = ("", ".md")  # of folders, and of files that say what lies there
 LOOKED_AT = 200  # files of a folder, to say what it holds
 HEADERS = 64  # images whose size is read, evenly spread
+DECODED = 16  # of them, to see whether they have colours
+SMALL_SIDE = 32  # pixels, at which that shows
 FEW = 2_000  # images; with fewer the discriminator soon knows them by heart
 VERY_FEW = 100
 LEAST_EACH = 20  # images a class, on average, or labels say little
@@ -351,13 +353,13 @@ def lower_rate(rate: int, seconds: float) -> int:
     return rate
 
 
-def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
+def look_at_images(path: str, typed: Sequence[str] = ()) -> Facts:
     """Looks at a folder or zip file of images, see `look_at`."""
     from gancli.data.folder import listing, really_transparent
     from gancli.reports.layouts import find_command
 
-    split = read_typed(words, "dataset.split")
-    files = listing(path, label=read_typed(words, "dataset.label"), split=str(split))
+    split = read_typed(typed, "dataset.split")
+    files = listing(path, label=read_typed(typed, "dataset.label"), split=str(split))
     command = find_command(path, files)
     # The rest of the remarks a run makes itself
     parts = [f"{path}: {text}" for text in files.remarks if files.left_out and "parts" in text]
@@ -374,17 +376,25 @@ def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
     if command:
         layout = "pairs" if command[0] == "model=pix2pix" else "domains"
         chosen = tuple(command[1:])
-        if layout == "pairs" and read_typed(words, "dataset.direction") == "auto":
+        if layout == "pairs" and read_typed(typed, "dataset.direction") == "auto":
             direction, why = choose_direction(path, files)
             chosen += direction
             notes += why
         return Facts(path, layout, chosen, len(files), size, mode, 0, notes)
-    words = ("dataset=folder", f"dataset.path={path}")
+    words: tuple[str, ...] = ("dataset=folder", f"dataset.path={path}")
     each = count_extremes(files)
     # As a run decides whether it keeps the channel
     alphas = [row for row, header in found if header and header[1] in WITH_ALPHA]
     opaque = bool(alphas) and 2 * really_transparent(files, alphas) <= len(headers)
     near = sum(n for other, n in sizes.items() if is_like(other, size))
+    asked = read_typed(typed, "dataset.channels")
+    if mode == "RGB" and asked == "auto" and hold_no_colour(files, [row for row, _ in found]):
+        mode = "L"
+        words += ("dataset.channels=1",)
+        notes += (
+            "no colour was seen in them, so they are learned as grey; dataset.channels=3 keeps "
+            "three channels",
+        )
     return Facts(
         path,
         "images",
@@ -398,6 +408,27 @@ def look_at_images(path: str, words: Sequence[str] = ()) -> Facts:
         alike=near >= NINE_TENTHS * len(headers),
         opaque=opaque,
     )
+
+
+def hold_no_colour(files: Files, rows: Sequence[int]) -> bool:
+    """Tells whether images of three channels are grey all the same, as many scans are kept.
+
+    Args:
+        files: Of the images.
+        rows: Of which up to `DECODED` are decoded, evenly spread.
+    """
+    from gancli.data.decode import BadImage, Decoder, loses_colour
+
+    decode = Decoder((SMALL_SIDE, SMALL_SIDE), 3)
+    found: list[bool] = []
+    for row in rows[:: max(1, len(rows) // DECODED)]:
+        try:
+            found.append(loses_colour(decode(files.read_one(row)), 1))
+        except (BadImage, OSError, ValueError):
+            continue
+        if found[-1]:
+            return False
+    return bool(found)
 
 
 def is_like(size: tuple[int, int], usual: tuple[int, int]) -> bool:

@@ -349,6 +349,23 @@ def test_a_folder_of_strips_and_opaque_images(tmp_path):
     assert facts.strips and not facts.alike and facts.transparent
 
 
+def test_scans_that_are_kept_in_three_equal_channels_are_learned_as_grey(tmp_path):
+    for k in range(30):
+        image = Image.new("L", (32, 40), 8 * k)
+        image.paste(255 - 8 * k, (4, 4, 20, 30))
+        image.convert("RGB").save(tmp_path / f"{k:02d}.jpg")
+    facts = look_at(str(tmp_path))
+    assert (
+        facts.grey and "dataset.channels=1" in facts.words and "learned as grey" in facts.notes[0]
+    )
+    config = validate(compose("train", list_recipes(facts)[0].command(700)).cfg)
+    assert config.dataset["channels"] == 1
+    typed = look_at(str(tmp_path), ["dataset.channels=3"])
+    assert not typed.grey and "dataset.channels=1" not in typed.words and not typed.notes
+    Image.new("RGB", (32, 40), (200, 190, 180)).save(tmp_path / "00.jpg")  # one is coloured
+    assert not look_at(str(tmp_path)).grey
+
+
 def test_a_measured_experiment_of_the_kind_is_named(monkeypatch):
     recipe = list_recipes(images(5000, 32, 10, mode="L"))[0]
     assert recipe.experiment == "cgan_digits_small"
