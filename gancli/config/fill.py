@@ -18,7 +18,7 @@ from gancli.config.build import (
 from gancli.config.hints import explain_interpolation
 from gancli.config.plain import Plain, read_plain
 from gancli.config.resolve import explain_missing
-from gancli.config.values import show
+from gancli.config.values import LEFT_OPEN, show
 from gancli.errors import Problem, UserError
 from gancli.losses.penalties import Penalty
 from gancli.modality import KEYS, make_modality
@@ -179,6 +179,7 @@ def fill_autos(frozen: Plain) -> None:
         "shared_fakes": frozen["trainer"]["accumulate"] == 1
         and frozen["model"].get("generator_batch", 1) == 1,
     }
+    assert values.keys() == set(LEFT_OPEN)
     for node in [frozen["model"], *find_specs(frozen["model"])]:
         if node.get("norm") == "auto" and penalised:
             log.info(

@@ -18,6 +18,8 @@ from gancli.errors import Problem
 # what a config's list and mapping serve as
 LISTS = (list, tuple, Sequence, Collection, Iterable)
 MAPPINGS = (dict, Mapping)
+# Keys of a model and its networks whose `auto` the loss, the data or the batch decide
+LEFT_OPEN = ("norm", "output", "dropout", "dropout_in", "width", "shared_fakes")
 LARGEST = 2**63 - 1  # what torch and NumPy hold in a whole number
 
 # A description of an object ({_target_: ...}) against an annotation, checked by whoever can import
@@ -249,9 +251,15 @@ def find_misfits(value: object, annotation: Any, *, where: str, nested: Nested) 
     return [
         (
             f"{where}={show(value)} does not fit",
-            f"give {describe_type(annotation)}{describe_limits(value)}",
+            f"give {describe_type(annotation)}{describe_limits(value)}{describe_auto(where)}",
         )
     ]
+
+
+def describe_auto(where: str) -> str:
+    """Tells that a key of a model's networks may be left to the run, as the end of a hint."""
+    group, _, key = where.partition(".")
+    return " or auto" if group == "model" and key.rpartition(".")[2] in LEFT_OPEN else ""
 
 
 def describe_limits(value: object) -> str:

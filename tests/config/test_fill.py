@@ -3,6 +3,8 @@
 import pytest
 from helpers import frozen
 
+from gancli.errors import Problems
+
 
 @pytest.mark.parametrize(
     ("words", "width"),
@@ -43,3 +45,17 @@ def test_one_player_may_be_wider_than_the_other():
 )
 def test_a_loss_decides_the_discriminators_norm(words, norm):
     assert frozen(*words)["model"]["discriminator"]["norm"] == norm
+
+
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [
+        ("model.width=wide", "give a whole number or auto"),
+        ("model.discriminator.norm=spectrl", "none or auto"),
+        ("model.generator.z_dim=many", "give a whole number"),
+    ],
+)
+def test_what_may_be_left_open_is_offered(word, hint):
+    with pytest.raises(Problems) as caught:
+        frozen("model=dcgan", word)
+    assert caught.value.problems[0][1].endswith(hint)
