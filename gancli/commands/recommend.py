@@ -401,7 +401,8 @@ def describe_time(timed: Timed) -> float:
 
 def describe_load(chosen: Timed, minutes: float) -> str:
     """Says how long the command takes, and what other programs have to do with that."""
-    said = f"about {describe_time(chosen):.0f} minutes"
+    takes = round(describe_time(chosen))
+    said = f"about {takes} minutes" if takes > 1 else "about a minute"
     if not chosen.busy:
         return f"{said} with nothing else running"
     assert chosen.seconds is not None

@@ -207,6 +207,8 @@ def test_a_busy_machine_is_named():
     large = list_recipes(FACTS)[0]
     quiet = Timed(large, 0.1, 5000, alone=0.09)
     assert recommend.describe_load(quiet, 10) == "about 10 minutes with nothing else running"
+    short = Timed(large, 0.01, 4000, alone=0.01)
+    assert recommend.describe_load(short, 1) == "about a minute with nothing else running"
     busy = Timed(large, 0.4, 1250, alone=0.1)
     said = recommend.describe_load(busy, 10)
     assert "other programs take 75% of the processor, and without them 5,000 steps" in said
