@@ -65,13 +65,13 @@ ROUNDED = 50  # steps are multiples of this
 WITH_ALPHA = ("RGBA", "LA", "PA")  # modes
 GREY = ("1", "L", "LA", "F")  # and those of more bits, whose names begin with I
 WHITE = "augment.over_white=true"
-# For what has an alpha channel: either word alone gained little
 SINKING_ADAM = (  # for colours, over a run of any length
     *("optimizer=adam_b05", "optimizer.g.lr=4e-4", "optimizer.d.lr=4e-4"),
     *("optimizer.g.schedule=linear", "optimizer.d.schedule=linear"),
     *("optimizer.g.final=0.1", "optimizer.d.final=0.1"),
 )
 NEAREST = "model.generator.upsampling=nearest"
+# For what has an alpha channel: either word alone gained little
 DRAWN = (WHITE, NEAREST)
 EXPECTED_DRAWN = (
     "smooth shapes in all colours on transparent ground: few can be named after 1,600 steps of 32 "
