@@ -59,7 +59,7 @@ SUBCOMMANDS = {
             "gan train",
             "gan train model=dcgan loss=wgan_gp dataset=cifar10",
             "gan train dataset=folder dataset.path=photos trainer.steps=20000",
-            "gan train resume=outputs/cgan-digits/20261121-093612-k3f9",
+            "gan train resume=outputs/cgan_projection-digits/20261121-093612-k3f9",
             "gan train -m loss=wgan_gp,hinge seed=1,2",
         ),
         (
@@ -260,7 +260,7 @@ SUBCOMMANDS = {
         (
             "gan show model=dcgan",
             "gan show model=dcgan dataset.resolution=64 --json",
-            "gan show outputs/cgan-digits/20261121-093612-k3f9",
+            "gan show outputs/cgan_projection-digits/20261121-093612-k3f9",
         ),
         ("--json                   one flat object: network -> parameters", *_CONFIG_FLAGS),
     ),
@@ -328,7 +328,7 @@ SUBCOMMANDS = {
         "gancli.commands.report",
         "one page about one run: samples, metrics, curves, config",
         "RUN [out=FILE]",
-        ("gan report outputs/cgan-digits/20261121-093612-k3f9",),
+        ("gan report outputs/cgan_projection-digits/20261121-093612-k3f9",),
         (
             "out=FILE                 default: report.html in the run folder; a name without an",
             "                         ending gets .html",

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 ALLOWED = re.compile(r"^auto$|\$\{")  # texts that stand for a number
-EXAMPLES = {"ckpt": "ckpt=RUN_OR_FILE, such as ckpt=outputs/cgan-digits/20261121-093612-k3f9"}
+EXAMPLES = {
+    "ckpt": "ckpt=RUN_OR_FILE, such as ckpt=outputs/cgan_projection-digits/20261121-093612-k3f9"
+}
 
 
 def inspect_tree(
