@@ -12,7 +12,8 @@ Without words it is the default run, `gan train`. A finished run is not run agai
 stopped goes on; to run one anew, for other defaults, remove its folder. What was measured before,
 on whatever machine, stays in conf/measured.json until it is measured anew. With forecast=true a
 few steps are timed in place of a run, and what the whole run takes on this processor goes into
-conf/forecasts.json, until the run is measured anew. The page is made of these two files alone.
+conf/forecasts.json, until the run has other steps or is measured on such a processor: renew it
+where networks have changed. The page is made of these two files alone.
 """
 
 from __future__ import annotations
@@ -84,9 +85,7 @@ def main(argv: Sequence[str]) -> int:
             run_cell(words, seed, request.runs)
     old = measured.read_measured(request.file)
     entries = merge_entries(old, collect_runs(request))
-    forecasts = merge_forecasts(
-        measured.read_forecasts(request.forecasts), new_forecasts, old=old, entries=entries
-    )
+    forecasts = merge_forecasts(measured.read_forecasts(request.forecasts), new_forecasts, entries)
     atomic.write_text(request.forecasts, json.dumps(forecasts, indent=1, ensure_ascii=False) + "\n")
     atomic.write_text(request.file, json.dumps(entries, indent=1, ensure_ascii=False) + "\n")
     page = request.docs / "measured.md"
@@ -264,25 +263,23 @@ def ask_forecast(words: Sequence[str]) -> Forecast:
 
 
 def merge_forecasts(
-    before: Sequence[Forecast],
-    new: Sequence[Forecast],
-    *,
-    old: Sequence[Measured],
-    entries: Sequence[Measured],
+    before: Sequence[Forecast], new: Sequence[Forecast], entries: Sequence[Measured]
 ) -> list[Forecast]:
-    """Puts new forecasts in the place of older ones, and drops those of runs measured anew.
+    """Puts new forecasts in the place of older ones, and drops those that say nothing any more.
 
     Args:
         before: What was known.
         new: What was reckoned now.
-        old: What was measured before.
-        entries: What is measured now.
+        entries: What is measured now: runs of other steps, or on such a processor, end a forecast.
     """
-    known = [entry["words"] for entry in old]
-    anew = [entry["words"] for entry in entries if entry not in old and entry["words"] in known]
-    kept = [found for found in before if found["words"] not in anew]
-    merged = {tuple(found["words"]): found for found in (*kept, *new)}
-    return [merged[words] for words in sorted(merged)]
+    measured_now = {tuple(entry["words"]): entry for entry in entries}
+    merged = {tuple(found["words"]): found for found in (*before, *new)}
+    return [
+        merged[words]
+        for words in sorted(merged)
+        if words not in measured_now
+        or measured.find_forecast([merged[words]], measured_now[words]) is not None
+    ]
 
 
 def write_page(entries: Sequence[Measured], forecasts: Sequence[Forecast]) -> str:

@@ -113,18 +113,21 @@ def test_a_forecast_of_another_recipe_or_for_the_same_processor_is_not_told(tmp_
     assert find_forecast([forecast_of(entry, processor=entry["processor"])], entry) is None
 
 
-def test_a_forecast_goes_where_the_run_is_measured_anew(tmp_path):
+def test_a_forecast_goes_where_a_whole_run_says_more(tmp_path):
     measured_run(tmp_path / "runs", 0, fd=4.0)
     (entry,) = make(tmp_path, "run=false")
     file = tmp_path / "forecasts.json"
+    elsewhere = forecast_of(entry, processor="X, AVX9")
     other = forecast_of(entry, words=["experiment=mlp_ring"])
-    file.write_text(json.dumps([forecast_of(entry), other]))
-    make(tmp_path, "run=false")
-    assert len(read_forecasts(file)) == 2, "nothing was measured anew"
+    for old in (forecast_of(elsewhere, steps=41), forecast_of(entry, processor=entry["processor"])):
+        file.write_text(json.dumps([forecast_of(entry) | old, other]))
+        make(tmp_path, "run=false")
+        assert read_forecasts(file) == [other]
+    file.write_text(json.dumps([elsewhere, other]))
     shutil.rmtree(tmp_path / "runs")
     measured_run(tmp_path / "runs", 0, fd=4.0, cpu_s=60.0)
     make(tmp_path, "run=false")
-    assert read_forecasts(file) == [other]
+    assert len(read_forecasts(file)) == 2, "measured anew, but not on that processor"
 
 
 def test_a_forecast_is_asked_for_in_place_of_a_run(tmp_path, monkeypatch):
