@@ -3,6 +3,7 @@
 import pytest
 from helpers import frozen
 
+from gancli.config.values import describe_auto
 from gancli.errors import Problems
 
 
@@ -59,3 +60,8 @@ def test_what_may_be_left_open_is_offered(word, hint):
     with pytest.raises(Problems) as caught:
         frozen("model=dcgan", word)
     assert caught.value.problems[0][1].endswith(hint)
+
+
+def test_other_groups_leave_nothing_open():
+    assert describe_auto("model.generator.norm") == " or auto"
+    assert describe_auto("loss.penalties.mine.norm") == "", "only what belongs to a model is filled"
