@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -11,6 +12,7 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 LOADS = Path("/proc/loadavg")
+OWN_THREADS = Path("/proc/self/task")
 PROCESSOR = Path("/proc/cpuinfo")
 SPIN = "GOMP_SPINCOUNT"
 # How often a waiting thread looks before it sleeps, where the machine is quiet: some 50
@@ -48,7 +50,9 @@ def is_quiet() -> bool:
     for look in range(LOOKS):
         if look:
             time.sleep(BETWEEN_LOOKS_S)
-        if count_running() != 1:  # this process
+        running = count_running()
+        # NumPy's threads are this program's, and turn for a moment after they were made
+        if running is None or running > count_own_running():
             return False
     return True
 
@@ -84,6 +88,15 @@ def count_running() -> int | None:
         return int(LOADS.read_text(encoding="utf-8").split()[3].split("/")[0])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def count_own_running() -> int:
+    """Counts this process's threads that want a core: 1 or more, since this one does."""
+    states = []
+    for place in OWN_THREADS.glob("*/stat"):
+        with contextlib.suppress(OSError, IndexError):  # it has ended meanwhile
+            states.append(place.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
+    return max(1, states.count("R"))
 
 
 def multiplies_bf16(info: Path = PROCESSOR) -> bool | None:

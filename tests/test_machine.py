@@ -10,12 +10,19 @@ from gancli import machine
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}
 
 
+def write_thread(root, number, state):
+    (root / f"task/{number}").mkdir(parents=True)
+    (root / f"task/{number}/stat").write_text(f"{number} (a name) R) {state} 1 6317 0\n")
+
+
 @pytest.fixture
 def quiet(monkeypatch, tmp_path):
     """A machine with no other program, as the system tells it, before torch is imported."""
     loads = tmp_path / "loadavg"
     loads.write_text("1.37 0.52 0.11 1/95 6317\n")  # of the last minute and more; then, of now
     monkeypatch.setattr(machine, "LOADS", loads)
+    monkeypatch.setattr(machine, "OWN_THREADS", tmp_path / "task")
+    write_thread(tmp_path, 6317, "R")
     monkeypatch.setattr(machine, "BETWEEN_LOOKS_S", 0.0)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     return loads
@@ -34,6 +41,15 @@ def test_threads_look_before_they_sleep_on_a_quiet_machine(quiet):
 def test_threads_sleep_at_once_beside_other_programs(quiet):
     quiet.write_text("0.00 0.00 0.00 2/95 6317\n")
     assert wait() == "passive"
+
+
+def test_threads_of_this_program_are_no_other_program(quiet):
+    """Such as NumPy's, which `gan recommend` has loaded by then."""
+    quiet.write_text("0.00 0.00 0.00 2/95 6317\n")
+    write_thread(quiet.parent, 6318, "S")
+    assert wait() == "passive"
+    write_thread(quiet.parent, 6319, "R")
+    assert wait() == "passive after 3000 turns"
 
 
 def test_threads_sleep_at_once_where_the_system_does_not_tell(quiet):

@@ -44,7 +44,8 @@ MOST_TIMED = 3  # candidates
 LEAST_TRIED = 2  # where there are so many
 TIMED_S = 5.0  # of steps, for each candidate
 LEAST_TIMED = 3  # steps, the first of which warms libraries up
-MOST_STEPS = 24
+MOST_STEPS = 300
+SETTLED = 64  # steps: of as many, the second half counts
 START_S = 10.0  # of a run, before its first step
 SHARE = 0.85  # of the rest; evaluations, pictures and saves take the remainder
 MANY = 4  # times as many steps as were measured are worth the time
@@ -125,9 +126,9 @@ def main(argv: list[str]) -> int:
     from gancli.render import status
 
     request = read_request(argv)
+    wait_briefly(os.environ)  # before the data are looked at, which loads torch
     status.say("looking at the data…")
     facts = look_at(request.path, request.words)
-    wait_briefly(os.environ)
     status.say("loading torch…")
     from gancli.precision import resolve_device
 
@@ -264,7 +265,8 @@ def time_steps(words: list[str]) -> StepTime:
         words: Behind `gan train`.
 
     Returns:
-        Seconds a step, of its last stage, the first step left out.
+        Seconds a step, of its last stage, without the first ones: memory is still being fetched
+        then, and the processor speeds up.
 
     Raises:
         GanError: It cannot be trained.
@@ -297,9 +299,15 @@ def time_steps(words: list[str]) -> StepTime:
             own.append(time.thread_time() - computed)
             if sum(times) > 4 * TIMED_S and len(times) > 1:
                 break
-    measured = len(times) - 1
-    alone = sum(own[1:]) / measured if device.type == "cpu" else 0.0
-    return StepTime(sum(times[1:]) / measured, alone)
+    start = count_left_out(len(times))
+    measured = len(times) - start
+    alone = sum(own[start:]) / measured if device.type == "cpu" else 0.0
+    return StepTime(sum(times[start:]) / measured, alone)
+
+
+def count_left_out(steps: int) -> int:
+    """Counts the first steps that are not timed: the first, or half where there are many."""
+    return steps // 2 if steps >= SETTLED else 1
 
 
 def start_last_stage(trainer: Any) -> None:

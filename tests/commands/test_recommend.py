@@ -126,6 +126,26 @@ def test_a_path_may_hold_an_equals_sign(tmp_path, monkeypatch):
     assert request.words == ["trainer.precision=fp32"]
 
 
+def test_threads_wait_as_those_of_the_run_that_is_promised(monkeypatch):
+    """What OpenMP reads when torch is loaded must stand before the data are looked at."""
+    called = []
+
+    def look(*args):
+        called.append("look_at")
+        raise UserError("seen enough", "")
+
+    monkeypatch.setattr(recommend, "wait_briefly", lambda environ: called.append("wait_briefly"))
+    monkeypatch.setattr(recommend, "look_at", look)
+    with pytest.raises(UserError, match="seen enough"):
+        recommend.main(["photos"])
+    assert called == ["wait_briefly", "look_at"]
+
+
+def test_of_many_steps_the_second_half_counts():
+    """The first steps fetch memory, and are not what a run of thousands consists of."""
+    assert [recommend.count_left_out(n) for n in (2, 24, 64, 300)] == [1, 1, 32, 150]
+
+
 def test_steps_that_do_not_fit_are_not_promised():
     recipe = list_recipes(FACTS)[0]
     assert recommend.count_fitting(recipe, 2.0, 0.5) == 8, "17 s, and 50 steps would take 100"
