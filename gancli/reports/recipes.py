@@ -73,6 +73,10 @@ SINKING_ADAM = (  # for colours, over a run of any length
 NEAREST = "model.generator.upsampling=nearest"
 # For what has an alpha channel: either word alone gained little
 DRAWN = (WHITE, NEAREST)
+SEEN_OVER_WHITE = (
+    "; the discriminator sees them over white, since colours that nobody sees give fakes away, and "
+    "pixels doubled by their nearest neighbour leave no lattice in flat colours"
+)
 EXPECTED_DRAWN = (
     "smooth shapes in all colours on transparent ground: few can be named after 1,600 steps of 32 "
     "on 1,000 emoji of 64 pixels (fd_squeezenet 3,153), one of three after 5,450 (1,974), faces "
@@ -638,10 +642,7 @@ def describe_convolutions(facts: Facts, size: tuple[int, int], *, few: bool, why
     )
     if facts.transparent:
         expected = EXPECTED_DRAWN
-        why += (
-            "; the discriminator sees them over white, since colours that nobody sees give fakes "
-            "away, and pixels doubled by their nearest neighbour leave no lattice in flat colours"
-        )
+        why += SEEN_OVER_WHITE
     else:
         expected = (
             "things of one kind with their parts in place: faces with eyes, mouths and hair in all "
@@ -674,52 +675,45 @@ def choose_view(facts: Facts, *, few: bool) -> tuple[str, ...]:
 
 def describe_classes(facts: Facts, size: tuple[int, int], *, few: bool, why: str) -> Recipe:
     """Describes a narrow CGAN with projection: plain convolutions that are told the class."""
-    words = (
-        *("model=cgan_projection", *facts.words, set_resolution(size), "model.width=32"),
-        "model.conditional=true",
-        *(("dataset.balance=true",) if facts.uneven else ()),
-        "augment=diffaug_color_translation",
-        *(DRAWN if facts.transparent else () if facts.grey else (NEAREST,)),
-    )
-    why += (
-        "; plain convolutions that are told the class see many times as many images a minute as "
-        "StyleGAN2, which decides in a short run; DiffAugment keeps the discriminator from winning"
-    )
     if facts.grey:
+        batch, sinking = 16, (0.4, 1.0)
         expected = (
             "classes that one can read where images are simple: class accuracy 0.93 and fd_self "
             "0.49 on 5,000 scanned digits of 28 pixels after 8,000 steps of 16, 0.86 and 1.01 on "
             f"4,000 pieces of clothing ({OWN})"
         )
-        recipe = Recipe(
-            name=f"CGAN at {name_size(size)} pixels, by class",
-            words=words,
-            batch=16,
-            steps=8000,
-            least=1500,
-            expected=expect_of_images(facts, expected, few=few),
-            why=why,
-            experiment="cgan_digits_small",
-            sinking=(0.4, 1.0),
-        )
     else:
+        # With the default's rates the discriminator of photographs ends at chance level
+        batch, sinking = 32, (0.5, 1.0)
         expected = (
             "rows of classes that one can tell apart, rough: on 5,000 photographs of 10 classes at "
             "32 pixels class accuracy 0.44 after 5,000 steps of 32 and 0.49 after 12,000, other "
             f"photographs have 0.54 ({OWN})"
         )
-        # With ttur_quick, the default, the discriminator of photographs ends at chance level
-        recipe = Recipe(
-            name=f"CGAN at {name_size(size)} pixels, by class",
-            words=(*words, *SINKING_ADAM, "trainer.batch_size=32"),
-            batch=32,
-            steps=8000,
-            least=1500,
-            expected=expect_of_images(facts, expected, few=few),
-            why=why,
-            sinking=(0.5, 1.0),
-        )
-    return recipe
+    if facts.transparent:
+        why += SEEN_OVER_WHITE
+    return Recipe(
+        name=f"CGAN at {name_size(size)} pixels, by class",
+        words=(
+            *("model=cgan_projection", *facts.words, set_resolution(size), "model.width=32"),
+            "model.conditional=true",
+            *(("dataset.balance=true",) if facts.uneven else ()),
+            *(() if facts.grey else SINKING_ADAM),
+            *((NEAREST,) if facts.transparent or not facts.grey else ()),
+            "augment=diffaug_color_translation",
+            *((WHITE,) if facts.transparent else ()),
+            f"trainer.batch_size={batch}",
+        ),
+        batch=batch,
+        steps=8000,
+        least=1500,
+        expected=expect_of_images(facts, expected, few=few),
+        why=f"{why}; plain convolutions that are told the class see many times as many images a "
+        "minute as StyleGAN2, which decides in a short run; DiffAugment keeps the discriminator "
+        "from winning",
+        experiment="cgan_digits_small" if facts.grey else "",
+        sinking=sinking,
+    )
 
 
 def expect_of_images(facts: Facts, expected: str, *, few: bool) -> str:

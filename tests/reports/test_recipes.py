@@ -259,6 +259,9 @@ def test_no_large_model_is_shown_colours_that_nobody_sees(facts, words):
             if recipe.name.startswith("CGAN"):  # which has DiffAugment, however many images
                 assert "augment=diffaug_color_translation" in chosen
                 assert (recipes.WHITE in chosen) == facts.transparent
+                assert ("over white" in recipe.why) == facts.transparent, "what is done is said"
+                assert len({*recipe.words}) == len(recipe.words), "no word twice"
+                assert recipes.NEAREST in recipe.words, "a lattice shows in flat colours and greys"
             else:
                 assert chosen == words, recipe.name
 
