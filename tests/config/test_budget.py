@@ -39,16 +39,16 @@ def short(tmp_path):
 @pytest.mark.parametrize(
     ("typed", "steps"),
     [
-        ((), 3000),
-        (("loss=hinge",), 3000),
+        ((), 2500),
+        (("loss=hinge",), 2500),
         (("loss=wgan_gp",), 3000),
         (("loss=wgan",), 9000),
         (("loss=wgan", "loss.clip=null"), 3000),
-        (("loss=wgan", "loss.n_critic=1"), 3000),
-        (("loss=hinge", "loss.clip=0.1"), 3000),
-        (("loss=wgan_gp_pggan",), 3000),
-        (("loss=wgan_gp", "loss.n_critic=1"), 3000),
-        (("loss=hinge", "loss.n_critic=2"), 3000),
+        (("loss=wgan", "loss.n_critic=1"), 2500),
+        (("loss=hinge", "loss.clip=0.1"), 2500),
+        (("loss=wgan_gp_pggan",), 2500),
+        (("loss=wgan_gp", "loss.n_critic=1"), 2500),
+        (("loss=hinge", "loss.n_critic=2"), 2500),
         (("loss=hinge", "loss.n_critic=10"), 6000),
         (("loss=wgan_gp", "trainer.steps=7"), 7),
         (("loss=wgan_gp", "trainer.steps=1200"), 1200),
@@ -58,7 +58,7 @@ def short(tmp_path):
         (("model=wgan_resnet",), 3000),
         (("experiment=wgan_resnet_digits_small", "trainer.steps=20"), 20),
         (("experiment=ssgan_digits_small",), 1500),
-        (("model=enhance", "loss=none", "dataset.path=nowhere"), 3000),
+        (("model=enhance", "loss=none", "dataset.path=nowhere"), 2500),
     ],
     ids=words,
 )
@@ -74,7 +74,7 @@ def test_a_loss_of_the_user_needs_no_n_critic(tmp_path):
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss/mine.yaml").write_text("# A loss of the user's\n_target_: my.Loss\n")
     cfg = compose("train", ["--config-dir", str(tmp_path), "loss=mine"]).cfg
-    assert cfg.trainer.steps == 3000
+    assert cfg.trainer.steps == 2500
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "many", "2.5", "99999999999", "9" * 30])
@@ -90,12 +90,12 @@ def test_an_n_critic_that_does_not_fit_is_the_only_problem(value):
     [
         (
             (),
-            "3,000 steps of 16 images; model.width=auto: 32; optimizer ttur_quick "
+            "2,500 steps of 16 images; model.width=auto: 32; optimizer ttur_quick "
             "(learning rate g 0.0005 falling to 0.0001, d 0.001 falling to 0.0004)",
         ),
         (
             ("optimizer=adam_b05", "optimizer.d.lr={start: 1e-3, end: 1e-4, end_kimg: 9}"),
-            "3,000 steps of 16 images; model.width=auto: 32; optimizer adam_b05 "
+            "2,500 steps of 16 images; model.width=auto: 32; optimizer adam_b05 "
             "(learning rate g 0.0002, d by a schedule)",
         ),
         (("loss=wgan_gp",), "600 generator updates x 5 critic steps = 3,000 steps of 16 images; "),
