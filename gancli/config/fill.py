@@ -164,6 +164,9 @@ def fill_autos(frozen: Plain) -> None:
     frozen["trainer"]["precision"] = resolve_precision(frozen["trainer"]["precision"], device)
     modality = make_modality(frozen["dataset"])
     penalised = list_per_sample_penalties(frozen)
+    around_reals = bool(penalised) and all(
+        frozen["loss"]["penalties"][name].get("at") == "noise" for name in penalised
+    )
     relativistic = compares_scores(frozen)
     model = frozen["model"]
     if model["_target_"] != PLAIN_GAN and model.get("shared_fakes") in ("auto", False):
@@ -181,7 +184,15 @@ def fill_autos(frozen: Plain) -> None:
     }
     assert values.keys() == set(LEFT_OPEN)
     for node in [frozen["model"], *find_specs(frozen["model"])]:
-        if node.get("norm") == "auto" and penalised:
+        if node.get("norm") == "auto" and around_reals and can_have_norm(node, "none"):
+            # Layer norm learns slower there: docs/benchmarks.md has both.
+            node["norm"] = "none"
+            log.info(
+                "norm=auto: the discriminator has no norm, since %s takes the gradient of each "
+                "sample by itself, and around the reals alone",
+                ", ".join(penalised),
+            )
+        elif node.get("norm") == "auto" and penalised:
             log.info(
                 "norm=auto: the discriminator uses layer norm, since %s takes the gradient of each "
                 "sample by itself",
@@ -197,7 +208,7 @@ def fill_autos(frozen: Plain) -> None:
                 "model.discriminator.norm=layer does not",
                 ", ".join(penalised),
             )
-        elif node.get("norm") == "auto" and relativistic and can_be_spectral(node):
+        elif node.get("norm") == "auto" and relativistic and can_have_norm(node, "spectral"):
             # Such scores have no boundary that would hold them: only their differences count.
             node["norm"] = "spectral"
             log.info(
@@ -215,10 +226,10 @@ def compares_scores(frozen: Plain) -> bool:
     return bool(getattr(locate(objective["_target_"], trust=None), "relativistic", False))
 
 
-def can_be_spectral(node: Plain) -> bool:
-    """Says whether a network's norm may be spectral."""
+def can_have_norm(node: Plain, norm: str) -> bool:
+    """Says whether a network can have such a norm."""
     known = read_parameters(locate(node["_target_"], trust=None))
-    return "norm" in known and "spectral" in get_args(known["norm"].annotation)
+    return "norm" in known and norm in get_args(known["norm"].annotation)
 
 
 def choose_width(dataset: Mapping[str, Any]) -> int:

@@ -38,6 +38,11 @@ def test_one_player_may_be_wider_than_the_other():
         (("model=dcgan", "loss=ragan"), "spectral"),
         (("model=dcgan", "loss=rpgan_r1r2"), "layer"),
         (("model=dcgan", "loss=rpgan", "model.discriminator.norm=batch"), "batch"),
+        (("model=dcgan", "loss=dragan"), "none"),
+        (("model=infogan", "loss=dragan"), "none"),
+        (("model=dcgan", "loss=dragan", "model.discriminator.norm=layer"), "layer"),
+        (("model=dcgan", "loss=dragan", "+penalty@loss.penalties.r1=r1"), "layer"),
+        (("model=dcgan", "loss=wgan_gp"), "layer"),
         (("model=infogan", "loss=ragan"), "spectral"),
         # Its discriminator has no spectral norm to choose.
         (("experiment=pix2pix_digits_small", "loss=ragan"), "batch"),
