@@ -79,8 +79,8 @@ SEEN_OVER_WHITE = (
 )
 EXPECTED_DRAWN = (
     "smooth shapes in all colours on transparent ground: few can be named after 1,600 steps of 32 "
-    "on 1,000 emoji of 64 pixels (fd_squeezenet 3,153), one of three after 5,450 (1,974), faces "
-    f"and people among them ({OWN})"
+    "on 1,000 emoji of 64 pixels (fd_squeezenet 3,153), one of three after 5,450 (1,974), half "
+    f"after 10,000 (1,787), faces and people among them ({OWN})"
 )
 
 
@@ -646,8 +646,8 @@ def describe_convolutions(facts: Facts, size: tuple[int, int], *, few: bool, why
     else:
         expected = (
             "things of one kind with their parts in place: faces with eyes, mouths and hair in all "
-            "colours, fd_squeezenet 2,708 after 2,500 steps of 32 and 1,307 after 5,250 on 2,500 "
-            f"drawn faces of 64 pixels ({OWN})"
+            "colours, fd_squeezenet 2,708 after 2,500 steps of 32, 1,307 after 5,250 and 884 after "
+            f"10,000 on 2,500 drawn faces of 64 pixels ({OWN})"
         )
     return Recipe(
         name=f"DCGAN at {name_size(size)} pixels",
