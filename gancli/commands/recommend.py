@@ -51,7 +51,7 @@ SHARE = 0.85  # of the rest; evaluations, pictures and saves take the remainder
 MANY = 4  # times as many steps as were measured are worth the time
 BUSY = 1.5  # times as long as its own computing takes a step, where other programs take the rest
 TIMED_ITEMS = 256  # of the data, that are decoded for it
-NEARLY_WHOLE = 0.9  # of a strip; the rest are its ends
+NEARLY_WHOLE = 0.9  # of a strip, whose rest are its ends, or of the time
 DEVICES = ("auto", "cpu", "cuda", "mps")
 MODES = {"1": "black and white", "L": "grey", "LA": "grey with alpha", "RGBA": "RGB with alpha"}
 QUIET = ("metrics=none", "log.tensorboard=false", f"dataset.limit={TIMED_ITEMS}")
@@ -98,6 +98,11 @@ class Timed:
     def enough(self) -> bool:
         """Whether there is time for what the recipe needs at least."""
         return self.seconds is not None and self.steps >= self.recipe.least
+
+    @property
+    def capped(self) -> bool:
+        """Whether there is time for as many steps as any recipe is given, or for more."""
+        return self.steps >= MANY * self.recipe.steps
 
     @property
     def busy(self) -> bool:
@@ -412,7 +417,13 @@ def describe_load(chosen: Timed, minutes: float) -> str:
     takes = round(describe_time(chosen))
     said = f"about {takes} minutes" if takes > 1 else "about a minute"
     if not chosen.busy:
-        return f"{said} with nothing else running"
+        said += " with nothing else running"
+        if chosen.capped and takes < NEARLY_WHOLE * minutes:
+            said += (
+                f", less than the {minutes:g} there are: whether more than {chosen.steps:,} steps "
+                "help was not measured"
+            )
+        return said
     assert chosen.seconds is not None
     taken = 1 - chosen.alone / chosen.seconds
     fitting = count_fitting(chosen.recipe, chosen.alone, minutes)
@@ -446,7 +457,9 @@ def show(
         else:
             print(
                 f"tried     {timed.recipe.name}: {timed.seconds * 1000:.0f} ms a step, "
-                f"{timed.steps:,} steps fit" + ("" if timed.enough else ", too few")
+                f"{timed.steps:,} steps fit"
+                + (", the most that is advised" if timed.capped else "")
+                + ("" if timed.enough else ", too few")
             )
     print(fold("chosen", f"{chosen.recipe.name}: {describe_choice(chosen, request.minutes)}"))
     print(fold("expect", chosen.recipe.expect()))

@@ -235,6 +235,19 @@ def test_a_busy_machine_is_named():
     assert not Timed(large, 0.4, 1250).busy, "a GPU computes while this thread waits"
 
 
+def test_time_that_is_left_over_is_said():
+    large = list_recipes(FACTS)[0]
+    most = recommend.count_fitting(large, 0.001, 30)
+    assert most == recommend.MANY * large.steps
+    said = recommend.describe_load(Timed(large, 0.1, most, alone=0.09), 30)
+    assert said == (
+        "about 20 minutes with nothing else running, less than the 30 there are: whether more than "
+        "10,000 steps help was not measured"
+    )
+    assert "less than" not in recommend.describe_load(Timed(large, 0.1, most, alone=0.09), 21)
+    assert "less than" not in recommend.describe_load(Timed(large, 0.1, 5000, alone=0.09), 30)
+
+
 def test_another_augmentation_takes_the_rules_options_with_it():
     drawn = list_recipes(replace(FACTS, mode="RGBA"))[0]
     request = recommend.Request("x", 1.0, ["augment=none"], as_json=False)
