@@ -48,6 +48,7 @@ SMALL_SIDE = 32  # pixels, at which that shows
 FEW = 2_000  # images; with fewer the discriminator soon knows them by heart
 VERY_FEW = 100
 LEAST_EACH = 20  # images a class, on average, or labels say little
+LEAST_STEPS_EACH = 150  # steps a class; with fewer, smaller images teach more
 UNEVEN = 4  # times as many images of the commonest class as of the rarest
 FLAT = 2  # levels of 255 between neighbours
 # In the share of flat places: facades have 0.28 and their label maps 0.66
@@ -706,7 +707,7 @@ def describe_classes(facts: Facts, size: tuple[int, int], *, few: bool, why: str
         ),
         batch=batch,
         steps=8000,
-        least=1500,
+        least=min(8000, LEAST_STEPS_EACH * max(facts.classes, 10)),
         expected=expect_of_images(facts, expected, few=few),
         why=f"{why}; plain convolutions that are told the class see many times as many images a "
         "minute as StyleGAN2, which decides in a short run; DiffAugment keeps the discriminator "

@@ -365,6 +365,14 @@ def test_scans_that_are_kept_in_three_equal_channels_are_learned_as_grey(tmp_pat
     assert not look_at(str(tmp_path)).grey
 
 
+@pytest.mark.parametrize(("classes", "least"), [(2, 1500), (10, 1500), (47, 7050), (1000, 8000)])
+def test_many_classes_ask_for_more_steps_before_larger_images(classes, least):
+    recipes = list_recipes(images(40 * classes, 105, classes, mode="L"))
+    large, small = recipes[:2]
+    assert "64 pixels, by class" in large.name and "32 pixels, by class" in small.name
+    assert large.least == small.least == least
+
+
 def test_a_measured_experiment_of_the_kind_is_named(monkeypatch):
     recipe = list_recipes(images(5000, 32, 10, mode="L"))[0]
     assert recipe.experiment == "cgan_digits_small"
