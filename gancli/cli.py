@@ -64,9 +64,9 @@ SUBCOMMANDS = {
         ),
         (
             "-m, --multirun           one run for every combination of a=1,2 b=x,y",
-            "trainer.steps=N          N real batches. Default: 3,000 (2,500 of the default model), and",
-            "                         at least 600 updates of the generator, each after",
-            "                         loss.n_critic discriminator steps",
+            "trainer.steps=N          N real batches. Default: 2,500 of the default model, 3,000",
+            "                         of others, and at least 600 updates of the generator, each",
+            "                         after loss.n_critic discriminator steps",
             "                         (loss=wgan_gp: 600 x 5 = 3,000); an experiment has its own",
             "dataset.path=PATH        without a model or data set: rules choose both, and say why",
             "init=RUN|FILE|zoo/NAME   start from these weights where names and shapes agree;",
