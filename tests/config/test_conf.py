@@ -215,6 +215,21 @@ def test_who_wins():
     assert frozen("loss=rpgan_r1r2")["loss"]["real_target"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("loss", "rates"),
+    [
+        ("non_saturating", (5e-4, 1e-3)),
+        ("dragan", (1e-3, 1e-3)),
+        ("rpgan", (5e-4, 2e-3)),
+        ("rpgan_r1r2", (5e-4, 1e-3)),
+        ("wgan", (1e-3, 5e-4)),
+    ],
+)
+def test_a_loss_chooses_the_rates_that_its_short_runs_learn_with(loss, rates):
+    optimizers = frozen("model=mlp", f"loss={loss}")["optimizer"]
+    assert (optimizers["g"]["lr"], optimizers["d"]["lr"]) == rates
+
+
 def test_rates_of_wgan_gp_sink_to_the_papers_unless_a_model_or_the_user_chooses_others():
     for player in ("g", "d"):
         spec = frozen("model=dcgan", "loss=wgan_gp")["optimizer"][player]
