@@ -101,7 +101,7 @@ class Timed:
 
     @property
     def capped(self) -> bool:
-        """Whether there is time for as many steps as any recipe is given, or for more."""
+        """Whether there is time for all the steps that a recipe is ever given, or for more."""
         return self.steps >= MANY * self.recipe.steps
 
     @property

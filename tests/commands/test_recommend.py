@@ -248,6 +248,14 @@ def test_time_that_is_left_over_is_said():
     assert "less than" not in recommend.describe_load(Timed(large, 0.1, 5000, alone=0.09), 30)
 
 
+def test_the_most_steps_of_a_recipe_are_named_as_such(gan, quick):
+    write_images("photos", 24, 16)
+    long = sound(gan("recommend", "photos", "minutes=100000", *CPU)).out
+    assert "10,000 steps fit, the most that is advised" in long
+    short = sound(gan("recommend", "photos", "minutes=0.2", *CPU)).out
+    assert "advised" not in short
+
+
 def test_another_augmentation_takes_the_rules_options_with_it():
     drawn = list_recipes(replace(FACTS, mode="RGBA"))[0]
     request = recommend.Request("x", 1.0, ["augment=none"], as_json=False)
